@@ -1,0 +1,32 @@
+# Each target works alone on a machine that has only python3 and git: it makes .venv, installs, runs.
+# A second run installs nothing.
+PYTHON ?= python3
+RUN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/installed  ## make .venv and install the package into it (about 6 GB, once)
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "diffcore-hf needs Python 3.11 or newer; name one with PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(RUN)/pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## render the miniature birds, augment them, look at out/miniature (under 3 minutes on a laptop)
+	test -d out/birds || $(RUN)/diffcore-hf miniature out/birds
+	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature
+
+test: install  ## the default tests (under 10 minutes on two cores)
+	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q
+
+test-slow: install  ## the tests that take minutes
+	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -m slow
+
+lint: install  ## style and common errors
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .

@@ -1,0 +1,156 @@
+"""Measure the miniature's models: does the generator draw what it is asked for, does the oracle know, does CLIP see.
+
+All figures and a contact sheet:  python recipes/miniature/evaluate.py --sheet out/sheet.png
+Other weights, without negatives: python recipes/miniature/evaluate.py --sd out/sd --negative ""
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from workbench import MODELS, device
+
+from diffcore_hf.miniature.captions import CAPTION
+from diffcore_hf.miniature.oracle import Oracle
+from diffcore_hf.miniature.renderer import render
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
+from diffcore_hf.miniature.world import PROMPTED_CONTEXTS, World
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sd", default=str(MODELS / "sd"), help="a pipeline folder")
+    parser.add_argument("--clip", default=str(MODELS / "clip"), help="a CLIP folder")
+    parser.add_argument("--steps", type=int, default=20, help="sampling steps")
+    parser.add_argument("--guidance", type=float, default=3.0, help="guidance_scale, 1 + gamma")
+    parser.add_argument("--negative", default="blurry, deformed, low quality")
+    parser.add_argument("--repeats", type=int, default=1, help="images for each species and prompted context")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--sheet", type=Path, help="where to write a contact sheet: a row a species, a column a context"
+    )
+    return parser
+
+
+def generate(args: argparse.Namespace, prompts: list[str]) -> tuple[list[Image.Image], float]:
+    """One image a prompt, in batches of 16, and the seconds that took."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(args.sd, use_safetensors=True, torch_dtype=torch.float32)
+    pipeline.to(device()).set_progress_bar_config(disable=True)
+    images, start = [], time.monotonic()
+    for first in range(0, len(prompts), 16):
+        part = prompts[first : first + 16]
+        noise = [torch.Generator().manual_seed(args.seed + first + i) for i in range(len(part))]
+        images += pipeline(
+            part,
+            negative_prompt=[args.negative] * len(part),
+            guidance_scale=args.guidance,
+            num_inference_steps=args.steps,
+            generator=noise,
+        ).images
+    return images, time.monotonic() - start
+
+
+def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, list[Image.Image]]:
+    """Shares of single attempts with the right species and the right context, worst ones named."""
+    asked = [
+        (species, context) for _ in range(args.repeats) for species in DATASET_SPECIES for context in PROMPTED_CONTEXTS
+    ]
+    images, seconds = generate(args, [CAPTION.format(name=s.name, context=c) for s, c in asked])
+    species, contexts = oracle.judge(images)
+    right_species = species == [s.id for s, _ in asked]
+    right_context = contexts == [CONTEXTS.index(c) for _, c in asked]
+    alike = species == [look_alike(s).id for s, _ in asked]
+    by_species = {s.name: float(np.mean(right_species[[a == s for a, _ in asked]])) for s in DATASET_SPECIES}
+    by_context = {c: float(np.mean(right_context[[a == c for _, a in asked]])) for c in PROMPTED_CONTEXTS}
+    return {
+        "right_species": float(right_species.mean()),
+        "right_context": float(right_context.mean()),
+        "both": float((right_species & right_context).mean()),
+        "look_alike_instead": float(alike.mean()),
+        "worst_species": dict(sorted(by_species.items(), key=lambda item: item[1])[:5]),
+        "context": by_context,
+        "seconds_an_image": seconds / len(images),
+    }, images
+
+
+def judge_oracle(oracle: Oracle, rng: np.random.Generator, count: int = 2000) -> dict:
+    """Accuracy on fresh renderings of all species in all contexts."""
+    species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
+    found = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)])
+    return {"species": float((found[0] == species).mean()), "context": float((found[1] == contexts).mean())}
+
+
+@torch.inference_mode()
+def embed(folder: str, images: list[Image.Image]) -> np.ndarray:
+    """Unit CLIP image embeddings, (N, d) float64."""
+    from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+
+    model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
+    pixels = AutoImageProcessor.from_pretrained(folder)(images, return_tensors="pt").pixel_values
+    vectors = torch.cat([model(part).image_embeds for part in pixels.split(256)]).double().numpy()
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def judge_clip(folder: str, seed: int, per_cell: int = 3) -> dict:
+    """Accuracy over all contexts of two judges fitted on the training split of a world: class mean, discriminant."""
+    world, rng = World(seed), np.random.default_rng(seed + 7)
+    train = world.pictures("train")
+    labels = np.array([DATASET_SPECIES.index(picture.species) for picture in train])
+    fit = embed(folder, [render(p.species, p.context, np.random.default_rng(p.seed)) for p in train])
+    cells = [(label, context) for label in range(len(DATASET_SPECIES)) for context in CONTEXTS for _ in range(per_cell)]
+    test = embed(folder, [render(DATASET_SPECIES[label], context, rng) for label, context in cells])
+    truth = np.array([label for label, _ in cells])
+    means = np.stack([fit[labels == k].mean(axis=0) for k in range(len(DATASET_SPECIES))])
+    within = fit - means[labels]
+    pooled = within.T @ within / (len(fit) - len(means))
+    shrunk = 0.7 * pooled + 0.3 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))
+    weights = np.linalg.solve(shrunk, means.T)
+    scores = test @ weights - 0.5 * np.einsum("kd,dk->k", means, weights)
+    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return {
+        "class_mean": float(((test @ unit.T).argmax(1) == truth).mean()),
+        "discriminant": float((scores.argmax(1) == truth).mean()),
+    }
+
+
+def contact_sheet(images: list[Image.Image], columns: int, scale: int = 2) -> Image.Image:
+    """Images of one size in rows, enlarged, a thin white line between them."""
+    side = images[0].width * scale
+    sheet = Image.new("RGB", (columns * (side + 2), -(-len(images) // columns) * (side + 2)), "white")
+    for i, image in enumerate(images):
+        sheet.paste(
+            image.resize((side, side), Image.Resampling.LANCZOS), (i % columns * (side + 2), i // columns * (side + 2))
+        )
+    return sheet
+
+
+def main() -> None:
+    """Measure and print one JSON record."""
+    args = make_parser().parse_args()
+    torch.set_num_threads(args.threads)
+    oracle, rng = Oracle.load(), np.random.default_rng(args.seed + 12345)
+    generator, images = judge_generator(args, oracle)
+    if args.sheet:
+        args.sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(images, len(PROMPTED_CONTEXTS)).save(args.sheet)
+    print(
+        json.dumps(
+            {"generator": generator, "oracle": judge_oracle(oracle, rng), "clip": judge_clip(args.clip, args.seed)},
+            indent=2,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Train the miniature's text-to-image model: a `StableDiffusionPipeline`, text encoder and UNet jointly.
+
+First the VAE:       python recipes/miniature/train_vae.py --output out/vae
+Then renderings:     python recipes/miniature/train_diffusion.py --vae out/vae
+Go on from weights:  python recipes/miniature/train_diffusion.py --vae out/vae --start out/sd --output out/sd2
+Any captioned folder: python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 --output out/sd
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from text import make_tokenizer, tokenize
+from workbench import (
+    MODELS,
+    Average,
+    Clock,
+    cast,
+    device,
+    folder_pairs,
+    pixels,
+    rendered_pairs,
+    save_whole,
+    write_record,
+)
+
+from diffcore_hf.miniature.captions import vocabulary
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vae", required=True, help="the folder train_vae.py wrote")
+    parser.add_argument("--start", help="a pipeline folder to go on from")
+    parser.add_argument("--images", help="a captioned image folder in place of renderings")
+    parser.add_argument("--pairs", type=int, default=24_000, help="pictures encoded once, before training")
+    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=5500)
+    parser.add_argument("--minutes", type=float, default=600, help="an upper bound: the learning rate decays in time")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--save-every", type=int, default=500, help="steps between usable intermediate pipelines")
+    parser.add_argument("--output", type=Path, default=MODELS / "sd")
+    return parser
+
+
+def make_models(tokenizer, channels: int, side: int):
+    """A text encoder 96 wide and a UNet of about four million parameters on latents of `side` squared."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    text_encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=256,
+            projection_dim=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=tokenizer.model_max_length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=side,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(64, 128),
+        layers_per_block=1,
+        cross_attention_dim=96,
+        attention_head_dim=4,
+        norm_num_groups=16,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+    )
+    return text_encoder, unet
+
+
+def make_scheduler():
+    """The cosine schedule ends in pure noise, so dark nights and white snow are reached; v-prediction survives that."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        lambda_min_clipped=-5.1,
+        timestep_spacing="trailing",
+    )
+
+
+@torch.no_grad()
+def encode_pictures(vae, pairs, count: int) -> tuple[torch.Tensor, list[str]]:
+    """The next pairs as scaled latents (count, C, h, w) float16 with their captions."""
+    latents, captions, where = [], [], next(vae.parameters()).device
+    for start in range(0, count, 64):
+        images, texts = zip(*islice(pairs, min(64, count - start)), strict=True)
+        with cast(where):
+            mean = vae.encode(pixels(images).to(where)).latent_dist.mean
+        latents.append((mean.float() * vae.config.scaling_factor).half().cpu())
+        captions.extend(texts)
+    return torch.cat(latents), captions
+
+
+def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of the predicted velocity (Salimans & Ho 2022) at uniform times.
+
+    z_t = sqrt(a_t) x + sqrt(1 - a_t) e and v = sqrt(a_t) e - sqrt(1 - a_t) x, a_t the cumulated alphas.
+    """
+    times = torch.randint(len(alphas), (len(latents),), device=latents.device)
+    noise, a = torch.randn_like(latents), alphas[times][:, None, None, None]
+    noisy, velocity = a.sqrt() * latents + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * latents
+    with cast(latents.device):
+        predicted = unet(noisy, times, encoder_hidden_states=states).sample
+    return F.mse_loss(predicted.float(), velocity)
+
+
+def learning_rate(share: float, peak: float) -> float:
+    """Linear warm-up over a fiftieth, then a cosine to a hundredth of the peak; `share` of the training in [0, 1]."""
+    share = min(share, 1.0)
+    decay = 0.01 + 0.99 * (1 + torch.cos(torch.tensor(torch.pi * share)).item()) / 2
+    return peak * min(share * 50 + 0.01, decay)
+
+
+def main() -> None:
+    """Train and save, now and then before the end."""
+    from diffusers import AutoencoderKL, StableDiffusionPipeline
+    from diffusers.models.attention_processor import AttnProcessor
+
+    args = make_parser().parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(args.seed)
+    where = device()
+    vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).to(where).eval()
+    pairs = folder_pairs(args.images, args.seed, args.size) if args.images else rendered_pairs(args.seed, args.size)
+    clock = Clock(args.steps)
+    pictures, captions = encode_pictures(vae, pairs, args.pairs)
+    if args.start:
+        start = StableDiffusionPipeline.from_pretrained(args.start, use_safetensors=True, torch_dtype=torch.float32)
+        tokenizer, text_encoder, unet = start.tokenizer, start.text_encoder, start.unet
+    else:
+        tokenizer = make_tokenizer(captions + ([] if args.images else vocabulary()))
+        text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2])
+    text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
+    unet.set_attn_processor(AttnProcessor())  # plain matrix products: a third faster to train on a CPU; is not saved
+    tokens = tokenize(tokenizer, captions).input_ids
+    scheduler = make_scheduler()
+    alphas, average = scheduler.alphas_cumprod.to(where), Average(text_encoder, unet)
+    optimizer = torch.optim.AdamW(average.live, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
+
+    def write(folder: Path) -> None:
+        average.swap()
+        models = [copy.deepcopy(model).half().eval() for model in (vae, text_encoder, unet)]
+        average.swap()
+        StableDiffusionPipeline(
+            *models[:2], tokenizer, models[2], scheduler, None, None, requires_safety_checker=False
+        ).save_pretrained(folder)
+        write_record(
+            folder,
+            data=args.images or "renderings of 40 species in 10 contexts, 5 % of them flawed",
+            pairs=args.pairs,
+            size=args.size,
+            seed=args.seed,
+            steps=step,
+            batch_size=args.batch_size,
+            started_from_weights=bool(args.start),
+            seconds=clock.seconds(),
+            final_loss=mean_loss,
+        )
+
+    begin, mean_loss = time.monotonic(), 1.0
+    for step in range(1, args.steps + 1):
+        share = max(step / args.steps, (time.monotonic() - begin) / (60 * args.minutes))
+        optimizer.param_groups[0]["lr"] = learning_rate(share, args.lr)
+        chosen = torch.randint(len(pictures), (args.batch_size,))
+        latents = pictures[chosen].float().to(where, memory_format=torch.channels_last)
+        with cast(where):
+            states = text_encoder(tokens[chosen].to(where)).last_hidden_state
+        loss = v_loss(unet, states, latents, alphas)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(average.live, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update()
+        mean_loss += 0.02 * (loss.item() - mean_loss)
+        clock.tell(step, loss=mean_loss, lr=optimizer.param_groups[0]["lr"])
+        if step % args.save_every == 0 or step == args.steps or share >= 1:
+            save_whole(args.output, write)
+        if share >= 1:
+            break
+
+
+if __name__ == "__main__":
+    main()

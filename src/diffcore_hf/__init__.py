@@ -1,0 +1,37 @@
+"""diffcore-hf: generated, checked counterparts for any image-classification dataset (DiffCoRe-Mix).
+
+The names handed out here load on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .augmentation.plan import plan
+    from .augmentation.stages.generate import Generate
+    from .augmentation.stages.score import Score
+    from .core.recipe import Recipe
+    from .jobs import augment
+
+__version__ = "0.1.0"
+__all__ = ["Generate", "Recipe", "Score", "__version__", "augment", "plan"]
+
+_HOMES = {
+    "Generate": ".augmentation.stages.generate",
+    "Recipe": ".core.recipe",
+    "Score": ".augmentation.stages.score",
+    "augment": ".jobs",
+    "plan": ".augmentation.plan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

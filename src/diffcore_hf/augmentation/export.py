@@ -1,0 +1,152 @@
+"""Export: the tables of a run as shards in a staging folder, and the manifest that lists them.
+
+Owns shards, their names, the features written into them and the content of diffcore.json. Does not own what the rows
+hold (tables.py), nor the swap into place (core/folder.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ..core import schema
+from ..core.folder import file_sha256
+from . import tables
+from .quiet import quiet_datasets
+from .tables import Material
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+# Uncompressed bytes a shard: small enough for a laptop's memory and for the dataset viewer.
+SHARD_BYTES = 200_000_000
+# Configs beside default have one split, under the name that everybody expects.
+ONLY_SPLIT = "train"
+
+Shards = dict[str, dict[str, list[str]]]
+
+
+def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[dict[str, Any]]]:
+    """Write every config as Parquet shards.
+
+    Args:
+        material: all that tables are made of.
+        staging: an empty folder.
+        layout: `columns` (a counterpart stands beside its row) or `rows` (real and kept images as plain rows).
+
+    Returns:
+        The shards by config and split, and for each file its path, size, sha256 and rows.
+    """
+    source = material.source
+    config = source.config
+    plain = dict(source.features.items())
+    kind = type(source.features)
+    added = dict(schema.added_features(material.recipe.columns.prefix))
+    generated = {
+        config.image: plain[config.image], config.label: plain[config.label],
+        **{name: schema.attempts_features()[name] for name in ("row_id", "copy", "context", "similarity")},
+    }  # fmt: skip
+    shards: Shards = {name: {} for name in schema.CONFIGS}
+    files: list[dict[str, Any]] = []
+
+    def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
+        written = _shards(staging, folder, split, rows, kind(features))
+        shards[name][split] = [entry["path"] for entry in written]
+        files.extend(written)
+
+    for split in tables.splits(material):
+        if layout == "rows" and split == config.split:
+            features = {name: plain[name] for name in (config.image, config.label)}
+            features |= {"row_id": added_feature("row_id"), "is_generated": _boolean()}
+            write("default", "data", split, tables.plain_rows(material), features)
+        elif layout == "columns":
+            write("default", "data", split, tables.default_rows(material, split), plain | added)
+    write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
+    attempts = schema.attempts_features()
+    write("attempts", "attempts", ONLY_SPLIT, tables.attempt_rows(material), attempts)
+    write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.reference_facts())
+    write("classes", "classes", ONLY_SPLIT, tables.class_rows(material), schema.classes_features())
+    return shards, files
+
+
+def added_feature(name: str) -> Any:
+    """The Feature of one of the added columns."""
+    return schema.added_features()[name]
+
+
+def _boolean() -> Any:
+    from datasets import Value
+
+    return Value("bool")
+
+
+def _shards(
+    staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features
+) -> list[dict[str, Any]]:
+    """Write windows of rows into shards; a shard is closed when it has reached its size. At least one, maybe empty."""
+    waiting: list[pa.Table] = []
+    size, written = 0, []
+    for table in rows:
+        waiting.append(table)
+        size += table.nbytes
+        if size >= SHARD_BYTES:
+            written.append(_shard(staging / folder, split, len(written), waiting, features))
+            waiting, size = [], 0
+    if waiting or not written:
+        written.append(_shard(staging / folder, split, len(written), waiting, features))
+    entries = []
+    for number, (path, count) in enumerate(written):
+        final = path.with_name(f"{split}-{number:05d}-of-{len(written):05d}.parquet")
+        path.rename(final)
+        entries.append(
+            {
+                "path": final.relative_to(staging).as_posix(),
+                "size": final.stat().st_size,
+                "sha256": file_sha256(final),
+                "rows": count,
+            }
+        )
+    return entries
+
+
+def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], features: Features) -> tuple[Path, int]:
+    """One Parquet file as `Dataset.to_parquet` writes it: content-defined chunks, page index, features inside."""
+    from datasets import Dataset
+
+    target = features.arrow_schema
+    whole = pa.concat_tables([table.cast(target) for table in parts]) if parts else target.empty_table()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{split}-{number:05d}.parquet"
+    with quiet_datasets():
+        Dataset(whole).to_parquet(path)
+    return path, len(whole)
+
+
+def counts(material: Material) -> dict[str, int]:
+    """Rows of the augmented split by status, and attempts."""
+    decisions, source = material.assessment.decisions, material.source
+    by_status = Counter(decisions.status)
+    return {
+        "rows": len(source.rows),
+        "heldout": int(material.plan.heldout.sum()),
+        "unlabelled": int((source.labels[source.config.split] < 0).sum()),
+        "planned": len(material.plan),
+        **{status: by_status.get(status, 0) for status in ("kept", "exhausted", "failed", "pending")},
+        "attempts": len(decisions.reason),
+        "references": len(material.assessment.references.row_ids),
+    }
+
+
+def manifest(
+    shards: Shards, files: list[dict[str, Any]], assets: Path, recipe: Mapping[str, Any], **facts: Any
+) -> dict[str, Any]:
+    """The content of diffcore.json: no clock, host, path, batch size or speed in it."""
+    listed = sorted(files, key=lambda entry: entry["path"]) + [
+        {"path": f"assets/{path.name}", "size": path.stat().st_size, "sha256": file_sha256(path)}
+        for path in sorted(assets.glob("*.png"))
+    ]
+    return {"format": 1, "recipe": dict(recipe), **facts, "configs": shards, "files": listed}

@@ -1,0 +1,148 @@
+"""Resolution: what a recipe means on this machine today, fixed for as long as the output folder lives.
+
+Owns the filling of every auto and null of an `attempt` field, the identities, the two digests, and the content of
+run.json. Does not load weights (models/ reads configuration files at most).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core import digests, layers
+from ..core.folder import Folder
+from ..core.recipe import Recipe
+from .source import Source
+
+# Fields whose auto or null the first run decides; a restart takes them from run.json.
+RESOLVED = {
+    "model": ("revision", "variant", "dtype", "scheduler", "size", "attention"),
+    "filter": ("revision",),
+    "source": ("revision",),
+}
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A recipe without auto and null, and what it is known by."""
+
+    recipe: Recipe
+    identities: Mapping[str, str]
+    model: Mapping[str, Any]
+    """What is told about the model: family, licence, the argument and value of the guidance, ..."""
+    filter: Mapping[str, Any]
+    attempt_digest: str
+    recipe_digest: str
+
+    def known_by(self, *scopes: str) -> dict[str, Any]:
+        """Fields of some scopes with identities in place of paths."""
+        return digests.identified(self.recipe, self.identities, scopes)
+
+
+def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
+    """Resolve a recipe, by run.json where a run began here before.
+
+    Raises:
+        ValueError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
+    """
+    from ..models.clip import resolve_filter
+    from ..models.diffusion import resolve_model
+
+    previous = folder.run()
+    recipe = _as_before(recipe, previous)
+    cache = folder.private / "hashes.json" if previous else None
+    model, about_model = resolve_model(recipe.model, hash_cache=cache)
+    tower, about_filter = resolve_filter(recipe.filter, hash_cache=cache)
+    recipe = dataclasses.replace(recipe, model=model, filter=tower)
+    identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
+    if recipe.model.adapters:
+        identities["adapters"] = about_model["adapters"]
+    if recipe.review:
+        identities["review"] = _content(recipe.review)
+    versions = stage_versions()
+    resolution = Resolution(
+        recipe,
+        identities,
+        about_model,
+        about_filter,
+        digests.attempt_digest(recipe, identities, versions),
+        digests.recipe_digest(recipe, identities, versions),
+    )
+    if previous and previous["attempt_digest"] != resolution.attempt_digest:
+        changed = digests.differences(previous["attempt"], resolution.known_by("attempt"))
+        changed = changed or ["the stages of this version of diffcore-hf make other attempts"]
+        raise ValueError(
+            f"output {folder.path} was begun with other attempts ({'; '.join(changed[:3])}). "
+            "Choose another --output, or go back to that value"
+        )
+    return resolution
+
+
+def stage_versions() -> dict[str, str]:
+    """VERSION of the stages whose output facts are."""
+    from .stages.attempt import Attempt
+    from .stages.reference import Reference
+
+    return {"attempt": Attempt.VERSION, "reference": Reference.VERSION}
+
+
+def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
+    """Every auto and null that an earlier run resolved, as it resolved it, while the same thing is named."""
+    if previous is None:
+        return recipe
+    for section, names in RESOLVED.items():
+        now, before = getattr(recipe, section), previous["resolved"].get(section, {})
+        if before.get("path") != now.path:
+            names = tuple(name for name in names if name != "revision")
+        values = {
+            name: before[name]
+            for name in names
+            if getattr(now, name) in (None, "auto") and before.get(name) is not None
+        }
+        if "scheduler" in values:
+            values["scheduler"] = type_of_scheduler(values["scheduler"])
+        recipe = dataclasses.replace(recipe, **{section: dataclasses.replace(now, **values)})
+    return recipe
+
+
+def reopened(recipe: Recipe, run: Mapping[str, Any]) -> Resolution:
+    """The resolution of a folder that a run began, from run.json alone; `recipe` may differ in decisions."""
+    identities = dict(run["identities"])
+    identities.pop("review", None)
+    if recipe.review:
+        identities["review"] = _content(recipe.review)
+    digest = digests.recipe_digest(recipe, identities, run["stages"])
+    return Resolution(recipe, identities, run["about"]["model"], run["about"]["filter"], run["attempt_digest"], digest)
+
+
+def _content(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def type_of_scheduler(values: Mapping[str, Any]) -> Any:
+    """A stored scheduler as the recipe's record."""
+    from ..core.recipe import Scheduler
+
+    return Scheduler(values["name"], values.get("options"))
+
+
+def record(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
+    """The content of run.json: what never changes, and every recipe that the folder was continued under."""
+    recipes = list(previous["recipes"]) if previous else []
+    entry = {"digest": resolution.recipe_digest, "decision": layers.to_mapping(resolution.recipe, ("decision",))}
+    if not recipes or recipes[-1]["digest"] != entry["digest"]:
+        recipes.append(entry)
+    return {
+        "attempt_digest": resolution.attempt_digest,
+        "attempt": resolution.known_by("attempt"),
+        "resolved": layers.to_mapping(resolution.recipe),
+        "identities": dict(resolution.identities),
+        "stages": stage_versions(),
+        "about": {"model": dict(resolution.model), "filter": dict(resolution.filter)},
+        "recipes": recipes,
+        **extra,
+    }

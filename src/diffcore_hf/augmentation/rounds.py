@@ -1,0 +1,177 @@
+"""Rounds: facts are collected until every unit is decided or given up.
+
+Owns the order of the work (references, class captions, then round 0, 1, ...), how it is cut into parts and the one
+progress bar. Does not know how an image is made (stages/), nor what is kept (assessment.py over method/filtration.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core import schema, seeding
+from ..core.recipe import Recipe
+from .assessment import Assessor, Review
+from .parts import CLASSES, REFERENCES, Facts, Ledger, round_name
+from .plan import Plan
+from .quiet import quiet_datasets
+from .source import Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+    from .stages.attempt import Attempt
+    from .stages.reference import Reference
+
+log = logging.getLogger(__name__)
+
+PART_SECONDS = 60.0
+FIRST_PART = 16
+LARGEST_PART = 4096
+
+
+def collect(
+    source: Source,
+    plan: Plan,
+    recipe: Recipe,
+    ledger: Ledger,
+    reference: Reference,
+    attempt: Attempt,
+    review: Review,
+    *,
+    progress: bool = True,
+) -> None:
+    """Make every fact that the plan and the decisions call for, a part at a time. Interrupt it whenever you like.
+
+    Args:
+        reference: the stage that embeds real images.
+        attempt: the stage that makes an attempt of each unit of a part.
+        review: a person's verdicts.
+        progress: show the bar.
+
+    Raises:
+        ValueError: a model that cannot work at all; facts committed until then stay.
+    """
+    from tqdm.auto import tqdm
+
+    wanted = plan.limited(recipe.limit)
+    references = Facts.read(ledger, [REFERENCES])
+    real = rows_to_embed(plan, wanted, references)
+    with tqdm(
+        total=len(real) + wanted, desc="augment", unit="image", disable=not progress, smoothing=0.1, dynamic_ncols=True
+    ) as bar, quiet_datasets():  # fmt: skip
+        # Images that lie in parts already count as done.
+        attempts = Facts.read(ledger, [round_name(number) for number in ledger.rounds()])
+        done = sum(1 for unit in range(wanted) if (plan.row_ids[unit], int(plan.copies[unit]), 0) in attempts.keys)
+        bar.update(done)
+        reference.on_progress = attempt.on_progress = bar.update
+        bar.set_postfix_str("real images")
+        for piece in _pieces(real, recipe, PART_SECONDS):
+            table = reference_part(source, piece, reference)
+            references.add(ledger.write(REFERENCES, table), table)
+        captions(plan, recipe, ledger, reference)
+        assessor = Assessor(source, plan, recipe, ledger, references, review)
+        while (due := assessor.due(attempts, wanted)) is not None:
+            number, units = due
+            todo = len(units)
+            if number:
+                bar.total += todo
+                bar.refresh()
+            log.info("round %d: %d attempts", number, todo)
+            for piece in _pieces(units.tolist(), recipe, PART_SECONDS):
+                table = attempt_part(source, plan, recipe, piece, number, attempt)
+                attempts.add(ledger.write(round_name(number), table), table)
+                bar.set_postfix_str(f"passing {assessor.passing(attempts):.0%}, round {number}")
+
+
+def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
+    """Rows of the source that round `ref` still owes: the drawn references, then the planned rows, each once."""
+    rows = dict.fromkeys([*plan.references.tolist(), *plan.rows[:wanted].tolist()])
+    known = {row_id for row_id, _, _ in references.keys}
+    return [row for row in rows if plan.source_ids[row] not in known]
+
+
+def reference_part(source: Source, rows: Sequence[int], stage: Reference) -> pa.Table:
+    """Facts about some real images, as a part."""
+    from datasets import Dataset, concatenate_datasets
+
+    config = source.config
+    side = Dataset.from_dict(
+        {
+            "row_id": [source.row_ids[config.split][row] for row in rows],
+            "label": [int(source.labels[config.split][row]) for row in rows],
+        },
+    )
+    images = source.rows.select(rows).select_columns([config.image])
+    # Renamed, so that a column of the source called row_id cannot meet ours.
+    if config.image != "image":
+        images = images.rename_column(config.image, "image")
+    return _facts(stage, concatenate_datasets([images, side], axis=1), schema.reference_facts())
+
+
+def attempt_part(
+    source: Source, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, stage: Attempt
+) -> pa.Table:
+    """Facts about attempt `number` of some units, as a part. A stage sees what it reads, the plan's or the source's."""
+    from datasets import Dataset, concatenate_datasets
+
+    rows = [plan.unit(index) for index in units]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(unit, name) for unit in rows]
+        for name in ("row_id", "copy", "label", "context", "prompt", "negative_prompt")
+    }
+    columns["attempt"] = [number] * len(rows)
+    columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows]
+    features = schema.attempt_facts()
+    ds = Dataset.from_dict(columns, features=type(features)({name: features[name] for name in columns}))
+    if others := [name for name in stage.reads if name not in columns]:
+        ds = concatenate_datasets([ds, source.rows.select([unit.row for unit in rows]).select_columns(others)], axis=1)
+    return _facts(stage, ds, features)
+
+
+def captions(plan: Plan, recipe: Recipe, ledger: Ledger, stage: Reference) -> None:
+    """The embedding of each class's caption (context empty), where the scorer has a text tower; once."""
+    from datasets import Dataset
+
+    texts = plan.words.captions()
+    known = {text for path in ledger.parts(CLASSES) for text in ledger.table(path, ["prompt"])["prompt"].to_pylist()}
+    missing = [(label, text) for label, text in enumerate(texts) if text not in known]
+    if not missing or (embeddings := stage.embed_text([text for _, text in missing])) is None:
+        return
+    rows = {
+        "label": [label for label, _ in missing],
+        "prompt": [text for _, text in missing],
+        "text_embedding": list(np.asarray(embeddings, np.float16)),
+    }
+    ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
+
+
+def _facts(stage: Any, ds: Dataset, features: Mapping[str, Any]) -> pa.Table:
+    """Map a stage over a part in memory, and order its columns as the part's kind says."""
+    made = stage.map(ds, batch_size=len(ds), keep_in_memory=True, load_from_cache_file=False)
+    made = made.select_columns(list(features)).cast(features)
+    return made.with_format("arrow")[:].combine_chunks()
+
+
+def _pieces(work: Sequence[int], recipe: Recipe, seconds: float) -> Iterator[list[int]]:
+    """Cut work into parts: `part_size` rows, or a first small one and then so many as were done in `seconds`.
+
+    How work is cut changes no result: a part is just the set of attempts that it lists.
+    """
+    batch = recipe.batch_size or FIRST_PART
+    size = recipe.part_size or batch
+    start = 0
+    while start < len(work):
+        piece = list(work[start : start + size])
+        began = time.monotonic()
+        yield piece
+        start += len(piece)
+        if recipe.part_size is None:
+            rate = len(piece) / max(time.monotonic() - began, 1e-6)
+            # At most eight times the last: the first part also loads the model, so its rate is a poor guess.
+            size = int(min(max(rate * seconds, batch), LARGEST_PART, 8 * size)) // batch * batch

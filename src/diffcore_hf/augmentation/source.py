@@ -1,0 +1,293 @@
+"""The source: the dataset as it came, its images undecoded, its labels as numbers, its rows with ids.
+
+Owns loading, the checks of the two columns, the encoding of labels, content hashes and row ids. Does not own which rows
+are wanted (plan.py). Images are never decoded here; their bytes are read once, to hash them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core import recipe, schema, seeding
+from ..core.folder import Folder, write_whole
+from ..core.images import UnreadableImage, read_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict, Features
+
+UNLABELLED = -1
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded source. Rows of every split are in source order."""
+
+    splits: DatasetDict
+    """Every split with its image column as `Image(decode=False)`: bytes as they came."""
+    features: Features
+    """The features as the source declares them."""
+    config: recipe.Source
+    names: tuple[str, ...]
+    """Class names as the source has them; a label is a place in it."""
+    labels: Mapping[str, np.ndarray]
+    """(N,) int64 by split; -1 where there is no label."""
+    sha256: Mapping[str, list[str | None]]
+    """Hex sha256 of the image bytes by split; None where there are none."""
+    sizes: Mapping[str, list[int]]
+    """Bytes of each image by split; 0 where there are none."""
+    row_ids: Mapping[str, list[str]]
+    identity: str
+    """The Hub commit, or `local:<16 hex>` over row ids and features."""
+    name: str
+    """What a card may say of where it came from: the Hub id, `local`, or `in memory`."""
+    licence: str | None
+
+    @property
+    def rows(self) -> Dataset:
+        """The split that is augmented."""
+        return self.splits[self.config.split]
+
+    def text_columns(self) -> list[str]:
+        """Columns that a template may name."""
+        return [name for name, feature in self.features.items() if getattr(feature, "dtype", None) == "string"]
+
+
+def load_source(
+    config: recipe.Source, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""
+) -> Source:
+    """Load a source, or take one in memory, and check that it can be augmented.
+
+    Args:
+        config: `path` is a Hub id or a folder; ignored where `data` is given, but for the columns and the split.
+        data: a dataset in memory; a single Dataset becomes the split `config.split`.
+        folder: the output folder, whose row hashes of an earlier run are used where they still fit.
+        prefix: stands before every column that we add.
+
+    Raises:
+        ValueError: no such source, split or column, a kind of column that is not image classification, a label of no
+            class, or a column that has the name of one that we add.
+    """
+    from datasets import Image
+
+    commit = None
+    if data is None:
+        splits, commit = _load(config)
+    else:
+        splits = _as_splits(data, config.split)
+    if config.split not in splits:
+        raise ValueError(
+            f"source.split is {config.split!r}, which {config.path} does not have; its splits: "
+            f"{', '.join(splits)}. Use --source.split"
+        )
+    features = splits[config.split].features
+    _check_columns(config, features, prefix)
+    for name, split in splits.items():
+        if set(split.features) != set(features):
+            raise ValueError(
+                f"split {name!r} of {config.path} has other columns than {config.split!r} "
+                f"({', '.join(sorted(set(split.features) ^ set(features)))}). Name files with --source.data_files"
+            )
+    splits = type(splits)(
+        {name: split.cast_column(config.image, Image(decode=False)) for name, split in splits.items()}
+    )
+    names, labels = _encode_labels(splits, config, features)
+    read = {name: _hashes(split, name, config.image, folder) for name, split in splits.items()}
+    sha256 = {name: [sha for sha, _ in cells] for name, cells in read.items()}
+    sizes = {name: [size for _, size in cells] for name, cells in read.items()}
+    if commit:
+        row_ids = {name: seeding.hub_row_ids(name, len(split)) for name, split in splits.items()}
+        identity, said = commit, config.path
+    else:
+        row_ids = {
+            name: seeding.content_row_ids(
+                name,
+                (
+                    (bytes.fromhex(sha or ""), names[label] if label >= 0 else "")
+                    for sha, label in zip(sha256[name], labels[name].tolist(), strict=True)
+                ),
+            )
+            for name in splits
+        }
+        everything = seeding.digest("source", *(row_id for name in sorted(row_ids) for row_id in sorted(row_ids[name])))
+        identity, said = f"local:{everything.hex()[:16]}", "local" if data is None else "in memory"
+    licence = splits[config.split].info.license or None
+    return Source(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
+
+
+def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
+    """The splits and, for a Hub source, the commit."""
+    from datasets import DatasetDict, load_dataset
+
+    local = Path(config.path).is_dir()
+    if not local and (config.path.count("/") != 1 or config.path.startswith((".", "/", "~"))):
+        raise ValueError(f"source.path is {config.path!r}, which is no folder here and no Hub id. Use --source.path")
+    commit = None if local else _commit(config)
+    try:
+        splits = load_dataset(config.path, config.name, data_files=config.data_files, revision=commit)
+    except Exception as error:  # datasets raises a dozen types here, all of them about the source
+        raise ValueError(
+            f"source.path {config.path} cannot be loaded: {_first_line(error)}. Check --source.path, "
+            "--source.name and --source.data_files"
+        ) from error
+    if not isinstance(splits, DatasetDict):
+        raise ValueError(f"source.path {config.path} is no dataset with splits. Use --source.data_files")
+    return splits, commit
+
+
+def _commit(config: recipe.Source) -> str:
+    """The commit that a Hub source's revision stands for now; offline, the one that the cache holds."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if config.revision and COMMIT.fullmatch(config.revision):
+        return config.revision
+    if not constants.HF_HUB_OFFLINE:
+        try:
+            return HfApi().dataset_info(config.path, revision=config.revision).sha
+        except Exception as error:
+            raise ValueError(
+                f"source.path is {config.path!r}, which the Hub does not give: {_first_line(error)}. "
+                "Check the id, your token and the network, or name a folder"
+            ) from error
+    cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=config.path, repo_type="dataset")
+    ref = cached / "refs" / (config.revision or "main")
+    if not ref.is_file():
+        raise ValueError(
+            f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
+            "Run once with the network (diffcore-hf plan --fetch), or name a folder"
+        )
+    return ref.read_text().strip()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
+
+
+def _as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
+    from datasets import Dataset, DatasetDict
+
+    if isinstance(data, DatasetDict):
+        return data
+    if isinstance(data, Dataset):
+        return DatasetDict({split: data})
+    raise ValueError(f"the source is a {type(data).__name__}, not a Dataset or DatasetDict. Load it without streaming")
+
+
+def _check_columns(config: recipe.Source, features: Features, prefix: str) -> None:
+    from datasets import ClassLabel, Image, List, Sequence, Value
+
+    there = ", ".join(features)
+    for key, column in (("image", config.image), ("label", config.label)):
+        if column not in features:
+            raise ValueError(
+                f"source.{key} is {column!r}, which {config.path} does not have; its columns: {there}. "
+                f"Use --source.{key}"
+            )
+    image, label = features[config.image], features[config.label]
+    lists = (List, Sequence, list)
+    if isinstance(image, lists):
+        raise ValueError(
+            f"source.image is {config.image!r}, a list of images a row; one image a row is needed. "
+            "Choose another column with --source.image"
+        )
+    if not isinstance(image, Image):
+        raise ValueError(
+            f"source.image is {config.image!r}, which holds {image}, not images; columns with images: "
+            f"{', '.join(name for name, kind in features.items() if isinstance(kind, Image)) or 'none'}. "
+            "Use --source.image"
+        )
+    if isinstance(label, lists):
+        raise ValueError(
+            f"source.label is {config.label!r}, several labels a row; one class a row is needed. "
+            "Choose another column with --source.label"
+        )
+    integer = isinstance(label, Value) and label.dtype.startswith(("int", "uint"))
+    text = isinstance(label, Value) and label.dtype in ("string", "large_string")
+    if not (isinstance(label, ClassLabel) or integer or text):
+        raise ValueError(
+            f"source.label is {config.label!r}, which holds {label}, not a ClassLabel, string or integer. "
+            "Choose another column with --source.label"
+        )
+    clash = [name for name in schema.ADDED_COLUMNS if prefix + name in features]
+    if clash:
+        raise ValueError(
+            f"the source has a column {prefix + clash[0]!r} already, which we add; nothing was written. "
+            f"Put something before ours: --columns.prefix {'dc_' if prefix != 'dc_' else 'diffcore_'}"
+        )
+
+
+def _encode_labels(
+    splits: DatasetDict, config: recipe.Source, features: Features
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Class names and the labels as places in them; the column itself is not touched."""
+    from datasets import ClassLabel
+
+    columns = {name: split.with_format(None)[config.label][:] for name, split in splits.items()}
+    feature = features[config.label]
+    if isinstance(feature, ClassLabel):
+        names = tuple(feature.names)
+        place = {index: index for index in range(len(names))}
+    else:
+        values = {value for column in columns.values() for value in column if value not in (None, "", UNLABELLED)}
+        ordered = sorted(values)
+        names = tuple(str(value) for value in ordered)
+        place = {value: index for index, value in enumerate(ordered)}
+    labels = {
+        name: np.array([place.get(value, UNLABELLED) for value in column], np.int64).reshape(-1)
+        for name, column in columns.items()
+    }
+    if not (labels[config.split] >= 0).any():
+        raise ValueError(f"no row of split {config.split!r} has a label in {config.label!r}. Use --source.label")
+    return names, labels
+
+
+def undecoded(split: Dataset, image: str, batch: int = 64) -> Iterator[list[dict[str, Any] | None]]:
+    """The image column as stored ({"bytes", "path"}), in batches, in order."""
+    column: pa.Table
+    for column in split.select_columns([image]).with_format("arrow").iter(batch_size=batch):
+        yield column[image].to_pylist()
+
+
+def _hashes(split: Dataset, name: str, image: str, folder: Folder | None) -> list[tuple[str | None, int]]:
+    """sha256 and size of every image's bytes; from the output folder where an earlier run read these very files."""
+    from tqdm.auto import tqdm
+
+    known = folder and folder.rows / f"{split._fingerprint}.txt"
+    if known and known.is_file():
+        lines = [line.split(" ") for line in known.read_text().splitlines()]
+        if len(lines) == len(split):
+            return [(sha if sha != "-" else None, int(size)) for sha, size in lines]
+    read: list[tuple[str | None, int]] = []
+    # Quick ones (up to a few seconds) need no bar.
+    with tqdm(total=len(split), desc=f"reading {name}", unit="image", delay=3, leave=False) as bar:
+        for cells in undecoded(split, image):
+            read += [_content(cell) for cell in cells]
+            bar.update(len(cells))
+    return read
+
+
+def _content(cell: dict[str, Any] | None) -> tuple[str | None, int]:
+    try:
+        content = read_bytes(cell)
+    except UnreadableImage:  # no image, or a file that is gone: the row stays, without a hash
+        return None, 0
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
+def keep_hashes(source: Source, folder: Folder) -> None:
+    """Store the row hashes in the output folder, so that a restart need not read every image again."""
+    for name, split in source.splits.items():
+        path = folder.rows / f"{split._fingerprint}.txt"
+        if not path.is_file():
+            cells = zip(source.sha256[name], source.sizes[name], strict=True)
+            write_whole(path, "".join(f"{sha or '-'} {size}\n" for sha, size in cells).encode())

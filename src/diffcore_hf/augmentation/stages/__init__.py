@@ -1,0 +1,1 @@
+"""The callables for `datasets.Dataset.map`: generate, score, attempt (both fused), reference."""

@@ -1,0 +1,129 @@
+"""What every stage shares: the face for `datasets.Dataset.map`.
+
+Owns what is easy to forget with plain `map`: images pass undecoded (otherwise `map` re-encodes the originals), features
+are declared, the fingerprint is short and knows the model's identity. Does not own any model or computation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+WRITER_BATCH = 64
+"""Rows held before they are written: the default of 1,000 is too many images."""
+
+
+class Stage:
+    """A callable for `Dataset.map(batched=True)`; called with the columns it reads, returns the columns it adds.
+
+    A stage is a frozen configuration. Its model loads on first use and never travels: pickling and fingerprints carry
+    the configuration alone.
+    """
+
+    VERSION: ClassVar[str] = "1"
+    """Part of the fingerprint: raise it when the output changes."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The columns that `__call__` takes, in order."""
+    _transient: ClassVar[tuple[str, ...]] = ("_model", "_tower", "on_progress")
+    """Attributes that stay here when the stage is pickled."""
+
+    @property
+    def adds(self) -> Features:
+        """The columns that `__call__` returns, with their Features."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the output: attempt fields and model identities, for the fingerprint."""
+        raise NotImplementedError
+
+    def run(self, *columns: list) -> dict[str, list]:
+        """The columns of a batch in, the added columns out."""
+        raise NotImplementedError
+
+    def __call__(self, *columns: list) -> dict[str, list]:
+        name = type(self).__name__
+        if columns and isinstance(columns[0], Mapping):
+            raise TypeError(
+                f"{name} got a whole batch, whose images map would re-encode: use {name}(...).map(dataset), "
+                f"or pass input_columns={list(self.reads)} to Dataset.map"
+            )
+        if len(columns) != len(self.reads):
+            raise TypeError(f"{name} takes {', '.join(self.reads)}, but got {len(columns)} columns: use .map(dataset)")
+        return self.run(*columns)
+
+    def map(self, ds: Dataset, columns: Mapping[str, str] | None = None, **kwargs: Any) -> Dataset:
+        """`ds.map(self, batched=True, input_columns=..., features=..., new_fingerprint=..., **kwargs)`.
+
+        Image columns are undecoded inside, so the bytes of the originals stay as they are, and decode again after.
+
+        Args:
+            columns: {what the stage reads: what the dataset calls it}.
+
+        Raises:
+            ValueError: a column is missing, or one that would be added exists.
+        """
+        from datasets import Features, Image
+
+        names = [(columns or {}).get(name, name) for name in self.reads]
+        removed = kwargs.get("remove_columns") or []
+        removed = [removed] if isinstance(removed, str) else list(removed)
+        self._check(ds, names, removed)
+        if "new_fingerprint" not in kwargs:
+            kwargs["new_fingerprint"] = self.fingerprint(ds, names, removed)
+        decoded = {name: f for name, f in ds.features.items() if isinstance(f, Image) and f.decode}
+        for name in decoded:
+            ds = ds.cast_column(name, Image(decode=False))
+        remaining = {name: feature for name, feature in ds.features.items() if name not in removed}
+        result = ds.map(
+            self,
+            **{"batched": True, "writer_batch_size": WRITER_BATCH} | kwargs,
+            input_columns=names,
+            features=Features(remaining | dict(self.adds)),
+        )
+        for name, feature in decoded.items():
+            if name in remaining and name not in self.adds:
+                result = result.cast_column(name, feature)
+        return result
+
+    def fingerprint(self, ds: Dataset, columns: list[str] | None = None, removed: list[str] | None = None) -> str:
+        """32 hex digits of the input's fingerprint, the class, its VERSION, its settings and the columns."""
+        parts = [ds._fingerprint, type(self).__name__, self.VERSION, self.settings()]
+        parts += [columns or list(self.reads), removed or []]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {name: None for name in self._transient if name in self.__dict__}
+
+    def _check(self, ds: Dataset, names: list[str], removed: list[str]) -> None:
+        there = ", ".join(ds.column_names)
+        for wanted, name in zip(self.reads, names, strict=True):
+            if name not in ds.column_names:
+                raise ValueError(
+                    f"{type(self).__name__} reads {name!r}, which the dataset lacks; it has {there}. "
+                    f"Use columns={{{wanted!r}: <its name>}}"
+                )
+        for name in self.adds:
+            if name in ds.column_names and name not in removed:
+                remedy = f"Use remove_columns or rename_column({name!r}, ...) first"
+                raise ValueError(f"{type(self).__name__} adds {name!r}, which the dataset has already. {remedy}")
+
+
+def attempt_fields(config: Any) -> dict[str, Any]:
+    """The fields of a recipe's record that change what an attempt is; identities stand for paths and revisions."""
+    fields = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata["scope"] != "attempt" or field.name in ("path", "revision"):
+            continue
+        if dataclasses.is_dataclass(value):
+            value = attempt_fields(value)
+        elif isinstance(value, tuple):
+            value = [attempt_fields(item) if dataclasses.is_dataclass(item) else item for item in value]
+        fields[field.name] = value
+    return fields

@@ -1,0 +1,308 @@
+"""Tables: the five configs of the published dataset as rows, derived from source, plan, facts and decisions.
+
+Owns which row holds what. Every function is pure and yields rows in a fixed order, so that the same facts give the
+same bytes. Does not own files or shards (export.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..core import schema, seeding
+from ..core.images import UnreadableImage, read_bytes
+from ..core.recipe import Recipe
+from .assessment import Assessment
+from .parts import Facts, Ledger, read_images
+from .plan import Plan
+from .source import UNLABELLED, Source
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+# Rows built at a time; bounds the memory of an export whatever the number of rows.
+WINDOW = 256
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that tables are made of."""
+
+    source: Source
+    plan: Plan
+    recipe: Recipe
+    ledger: Ledger
+    references: Facts
+    attempts: Facts
+    assessment: Assessment
+
+    @cached_property
+    def first_unit(self) -> dict[int, int]:
+        """Row of the source -> its unit of copy 0."""
+        return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
+
+    @cached_property
+    def judged(self) -> list[int]:
+        """The attempts that count, in source order, then copy, then number."""
+        attempts = self.assessment.attempts
+        return sorted(
+            range(len(attempts.units)),
+            key=lambda a: (
+                self.plan.rows[attempts.units[a]],
+                self.plan.copies[attempts.units[a]],
+                attempts.attempts[a],
+            ),
+        )
+
+    def place(self, attempt: int) -> tuple[Path, int]:
+        """Where the image of a judged attempt lies."""
+        return self.attempts.places[self.assessment.facts[attempt]]
+
+    def seed(self, attempt: int) -> int:
+        """The seed of a judged attempt."""
+        unit = self.plan.unit(int(self.assessment.attempts.units[attempt]))
+        number = int(self.assessment.attempts.attempts[attempt])
+        return seeding.attempt_seed(self.recipe.seed, unit.row_id, unit.copy, number)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def splits(material: Material) -> dict[str, tuple[str, np.ndarray]]:
+    """Published split -> (split of the source, its rows); a holdout becomes split validation."""
+    source, heldout = material.source, material.plan.heldout
+    published = {
+        name: (name, np.arange(len(split))) for name, split in source.splits.items() if name != source.config.split
+    }
+    name = source.config.split
+    kept = {name: (name, np.flatnonzero(~heldout))}
+    if heldout.any():
+        kept["validation"] = (name, np.flatnonzero(heldout))
+    return kept | published
+
+
+def original_rows(material: Material, split: str, rows: Sequence[int]) -> pa.Table:
+    """Rows of the source as they came: every column untouched, the bytes of files that lay beside it read in."""
+    source, column = material.source, material.source.config.image
+    table = source.splits[split].with_format("arrow")[list(rows)]
+    cells = table[column].to_pylist()
+    stored = [_stored(cell) if material.recipe.include_originals else None for cell in cells]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    return table.set_column(table.column_names.index(column), column, pa.array(stored, kind))
+
+
+def _stored(cell: dict[str, Any] | None) -> dict[str, Any] | None:
+    """An image cell with its bytes; of a path only the file's name stays."""
+    if cell is None:
+        return None
+    try:
+        content = read_bytes(cell)
+    except UnreadableImage:  # the file is gone: the row stays, its reason stands in config references
+        return None
+    return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
+
+
+def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
+    """Config default: one row per source row, all its columns, plus seven."""
+    split, rows = splits(material)[published]
+    features = schema.added_features()
+    for window in _windows(rows):
+        table = original_rows(material, split, window)
+        added = _added(material, window) if published == material.source.config.split else {}
+        row_ids = [material.source.row_ids[split][row] for row in window]
+        columns = {key: added.get(key, [None] * len(window)) for key in features} | {"row_id": row_ids}
+        for key, column in zip(features, _table(columns, features).columns, strict=True):
+            table = table.append_column(material.recipe.columns.prefix + key, column)
+        yield table
+
+
+def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
+    """The columns beside the rows of the augmented split."""
+    source, decisions = material.source, material.assessment.decisions
+    labels = source.labels[source.config.split]
+    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in schema.ADDED_COLUMNS}
+    places, targets = [], []
+    for position, row in enumerate(rows):
+        index = material.first_unit.get(int(row))
+        if index is None:
+            columns["status"][position] = "failed" if labels[row] == UNLABELLED else "not_planned"
+            continue
+        unit = material.plan.unit(index)
+        columns["context"][position] = unit.context
+        columns["prompt"][position] = unit.prompt
+        columns["status"][position] = decisions.status[index]
+        attempt = int(decisions.counterpart[index])
+        if attempt >= 0:
+            columns["seed"][position] = material.seed(attempt)
+            columns["similarity"][position] = _number(decisions.similarity[attempt])
+            places.append(material.place(attempt))
+            targets.append(position)
+    for position, image in zip(targets, read_images(material.ledger, places), strict=True):
+        columns["generated"][position] = {"bytes": image, "path": None}
+    return columns
+
+
+def kept_attempts(material: Material) -> list[int]:
+    """The counterparts of all copies, in source order."""
+    return [attempt for attempt in material.judged if material.assessment.decisions.reason[attempt] == "kept"]
+
+
+def generated_rows(material: Material) -> Iterator[pa.Table]:
+    """Config generated: image and label under the source's own names, one row per kept image of any copy."""
+    source, attempts = material.source, material.assessment.attempts
+    config = source.config
+    for window in _windows(kept_attempts(material)):
+        units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
+        labels = source.splits[config.split].select_columns([config.label]).with_format("arrow")
+        images = read_images(material.ledger, [material.place(attempt) for attempt in window])
+        similarity = [_number(material.assessment.decisions.similarity[attempt]) for attempt in window]
+        columns = {
+            "image": [{"bytes": image, "path": None} for image in images],
+            "row_id": [unit.row_id for unit in units],
+            "copy": [unit.copy for unit in units],
+            "context": [unit.context for unit in units],
+            "similarity": similarity,
+        }
+        table = _table(columns, schema.attempts_features()).rename_columns([config.image, *list(columns)[1:]])
+        yield table.add_column(1, config.label, labels[[unit.row for unit in units]][config.label])
+
+
+def plain_rows(material: Material) -> Iterator[pa.Table]:
+    """Layout rows: the real images of the augmented split, then the kept ones, told apart by `is_generated`."""
+    source, config = material.source, material.source.config
+    for window in _windows(splits(material)[config.split][1]):
+        table = original_rows(material, config.split, window).select([config.image, config.label])
+        ids = [source.row_ids[config.split][row] for row in window]
+        yield table.append_column("row_id", pa.array(ids, pa.string())).append_column(
+            "is_generated", pa.array([False] * len(window))
+        )
+    for table in generated_rows(material):
+        yield table.select([config.image, config.label, "row_id"]).append_column(
+            "is_generated", pa.array([True] * len(table))
+        )
+
+
+def attempt_rows(material: Material) -> Iterator[pa.Table]:
+    """Config attempts: everything that counts, kept or not."""
+    attempts, decisions = material.assessment.attempts, material.assessment.decisions
+    features = schema.attempts_features()
+    for window in _windows(material.judged):
+        units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
+        shown = [
+            position
+            for position, attempt in enumerate(window)
+            if decisions.reason[attempt] == "kept" or material.recipe.include_rejected
+        ]
+        images: list[Any] = [None] * len(window)
+        for position, image in zip(
+            shown, read_images(material.ledger, [material.place(window[position]) for position in shown]), strict=True
+        ):
+            images[position] = {"bytes": image, "path": None} if image else None
+        embeddings = [attempts.embeddings[attempt] for attempt in window]
+        columns = {
+            "row_id": [unit.row_id for unit in units],
+            "copy": [unit.copy for unit in units],
+            "attempt": [int(attempts.attempts[attempt]) for attempt in window],
+            "label": [unit.label for unit in units],
+            "prompt": [unit.prompt for unit in units],
+            "negative_prompt": [unit.negative_prompt for unit in units],
+            "context": [unit.context for unit in units],
+            "seed": [material.seed(attempt) for attempt in window],
+            "similarity": [_number(decisions.similarity[attempt]) for attempt in window],
+            "score": [_finite(decisions.score[attempt]) for attempt in window],
+            "bound": [_finite(decisions.bound[attempt]) for attempt in window],
+            "class_rank": [int(decisions.class_rank[attempt]) or None for attempt in window],
+            "embedding": [None if np.isnan(row).any() else row for row in embeddings],
+            "image_sha256": [attempts.image_sha256[attempt] for attempt in window],
+            "reason": [decisions.reason[attempt] for attempt in window],
+            "image": images,
+        }
+        yield _table(columns, features)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def reference_rows(material: Material) -> Iterator[pa.Table]:
+    """Config references: one row per real image of every split; embeddings only where they were needed."""
+    source, plan, facts = material.source, material.plan, material.references
+    features = schema.reference_facts()
+    needed = {*plan.references.tolist(), *plan.rows.tolist()}
+    for split in source.splits:
+        for window in _windows(range(len(source.splits[split]))):
+            columns: dict[str, list[Any]] = {name: [] for name in features}
+            for row in window:
+                row_id, sha = source.row_ids[split][row], source.sha256[split][row]
+                label = int(source.labels[split][row])
+                place = facts.keys.get((row_id, 0, 0)) if split == source.config.split and row in needed else None
+                embedding = facts.embeddings[place] if place is not None else None
+                reason = facts.reasons[place] if place is not None else None
+                if sha is None:
+                    reason = reason or "unreadable: no image"
+                elif label == UNLABELLED:
+                    reason = reason or "unlabelled"
+                columns["row_id"].append(row_id)
+                columns["label"].append(label)
+                columns["source_sha256"].append(sha)
+                columns["embedding"].append(embedding if embedding is not None and embedding.size else None)
+                columns["reason"].append(reason)
+            yield _table(columns, features)
+
+
+def class_rows(material: Material) -> Iterator[pa.Table]:
+    """Config classes: one row per class with its counts, rates and bound."""
+    source, plan, assessment = material.source, material.plan, material.assessment
+    decisions, features = assessment.decisions, schema.classes_features()
+    count = len(source.names)
+    kept = [attempt for attempt, reason in enumerate(decisions.reason) if reason == "kept"]
+    text = assessment.references.text
+    columns = {
+        "label": list(range(count)),
+        "name": list(source.names),
+        "prompt_name": list(plan.words.names),
+        "images": _counts(source.labels[source.config.split], count),
+        "planned": _counts(plan.labels, count),
+        "kept": _counts(plan.labels[assessment.attempts.units[kept]], count),
+        "attempts": _counts(plan.labels[assessment.attempts.units], count),
+        "rejected_generated": [_number(rate) for rate in decisions.rejected_generated],
+        "rejected_real": [_number(rate) for rate in assessment.judge.rejected_real()],
+        "bound": [_finite(bound) for bound in decisions.class_bound],
+        "given_up": [bool(flag) for flag in decisions.given_up],
+        "text_embedding": [None] * count if text is None else list(text),
+    }
+    for window in _windows(range(count)):
+        yield _table({name: [values[row] for row in window] for name, values in columns.items()}, features)
+
+
+def _counts(labels: np.ndarray, classes: int) -> list[int]:
+    return np.bincount(labels[labels >= 0], minlength=classes).tolist()
+
+
+def _table(columns: Mapping[str, Sequence[Any]], features: Features) -> pa.Table:
+    """Columns in the storage types of their Features."""
+    kinds = features.arrow_schema
+    return pa.table({name: _array(values, kinds.field(name).type) for name, values in columns.items()})
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column; embeddings go in as arrays, without a detour over Python floats."""
+    if isinstance(values, pa.Array):
+        return values
+    if pa.types.is_list(kind):
+        rows = [None if row is None else np.asarray(row, np.float16) for row in values]
+        return pa.array(rows, pa.list_(pa.float16())).cast(kind)
+    return pa.array(values, kind)
+
+
+def _windows(rows: Sequence[int] | np.ndarray) -> Iterator[list[int]]:
+    listed = [int(row) for row in rows]
+    for start in range(0, len(listed), WINDOW):
+        yield listed[start : start + WINDOW]

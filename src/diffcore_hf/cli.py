@@ -1,0 +1,117 @@
+"""The command line: thin verbs over jobs. The only module that prints.
+
+`diffcore-hf --help` shows the verbs. Errors for a user are one line that names the value and the remedy, exit status 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from .flags import Command, parse_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    try:
+        command = parse_command(sys.argv[1:] if argv is None else argv)
+        return VERBS[command.verb](command)
+    except ValueError as error:
+        print("diffcore-hf: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("diffcore-hf: interrupted", file=sys.stderr)
+        return 130
+
+
+def _recipe(command: Command):
+    from .core import layers
+
+    return layers.build_recipe(layers.what_layer(command.target), command.layer)
+
+
+def plan(command: Command) -> int:
+    from . import outlook
+    from .jobs import prepare
+
+    recipe = _recipe(command)
+    if command.options["fetch"]:
+        for line in outlook.fetch(recipe):
+            print(line)
+    prepared = prepare(recipe)
+    print(outlook.text(prepared))
+    if command.options["probe"]:
+        print(outlook.probe(prepared))
+    return 0
+
+
+def augment(command: Command) -> int:
+    from . import outlook
+    from .augmentation import summary
+    from .jobs import run
+
+    quiet_libraries()
+    outcome = run(_recipe(command))
+    projection = outlook.projection(outcome) if outcome.recipe.limit else ()
+    print()
+    print(summary.text(outcome.summary, seconds=outcome.seconds, images=outcome.made, projection=projection))
+    path = outcome.folder.path
+    print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
+    print(f"{path}/assets/similarity.png shows their similarities")
+    print(f'python -c "from datasets import load_dataset; print(load_dataset(\'{path}\'))" reads the dataset')
+    if outcome.interrupted:
+        print("\ninterrupted: what was finished is exported, the rest is pending. The same command goes on from here")
+        return 130
+    return 0
+
+
+def preview(command: Command) -> int:
+    from .jobs import preview
+
+    for path in preview(command.target, command.options["samples"]):
+        print(path)
+    return 0
+
+
+def export(command: Command) -> int:
+    from .augmentation import summary
+    from .jobs import export
+
+    outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
+    print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
+    print(f"\n{outcome.folder.path} is finished")
+    return 0
+
+
+def clean(command: Command) -> int:
+    from .core.folder import Folder
+
+    freed = Folder(command.target).clean()
+    print(f"{command.target}: parts dropped, {freed / 1e6:,.1f} MB freed. It cannot be continued or exported from now")
+    return 0
+
+
+def miniature(command: Command) -> int:
+    from .miniature.world import World, write_dataset
+
+    world = World(seed=command.options["seed"], contexts=command.options["contexts"])
+    write_dataset(command.target, world)
+    print(f"{command.target}: train, validation and test of the miniature world. Next: diffcore-hf augment miniature")
+    return 0
+
+
+def quiet_libraries() -> None:
+    """The bar and the table are what a user reads; warnings of the libraries underneath go to logging alone."""
+    import diffusers
+    import transformers
+
+    logging.captureWarnings(True)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+
+
+VERBS = {"plan": plan, "augment": augment, "preview": preview, "export": export, "clean": clean, "miniature": miniature}
+
+if __name__ == "__main__":
+    sys.exit(main())

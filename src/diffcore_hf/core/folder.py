@@ -1,0 +1,181 @@
+"""The output folder: what lies where, writing whole files, the swap, the check of a finished folder.
+
+Owns paths below OUT, atomic writes, who the folder belongs to, and whether it is finished, torn or foreign. Does not
+know what the tables mean (augmentation/export.py) nor what a part holds (augmentation/parts.py).
+
+    OUT/                    the Hub repository: data/ generated/ attempts/ references/ classes/ README.md assets/
+    OUT/diffcore.json       the manifest, written last; lists every published file with its hash
+    OUT/.diffcore/          never published: run.json (made first), parts/, rows/, run.log.jsonl
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
+OUTSIDE_THE_LIST = ("README.md", "compare.json")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all: temporary name beside it, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside `path` durable, where the file system can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # a platform that cannot open directories
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def canonical_json(content: Mapping[str, Any]) -> bytes:
+    """Readable and canonical: sorted keys, two spaces, one newline at the end."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def seal(manifest: Mapping[str, Any]) -> bytes:
+    """The bytes of diffcore.json: canonical form with the hash of its own body under `hash`."""
+    body = {key: value for key, value in manifest.items() if key != "hash"}
+    return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+
+class Folder:
+    """OUT, ours or not (yet)."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.private = self.path / ".diffcore"
+        self.parts = self.private / "parts"
+        self.rows = self.private / "rows"
+        self.run_file = self.private / "run.json"
+        self.log_file = self.private / "run.log.jsonl"
+        self.manifest_file = self.path / "diffcore.json"
+
+    def refuse_foreign(self) -> None:
+        """Raise ValueError where the path holds something that no run of ours made. Writes nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"output {self.path} is a file, not a folder. Choose another with --output")
+        if self.path.is_dir() and any(self.path.iterdir()) and not self.run_file.is_file():
+            raise ValueError(
+                f"output {self.path} holds files that no run of diffcore-hf made; nothing was touched. "
+                "Choose another folder with --output"
+            )
+
+    def run(self) -> dict[str, Any] | None:
+        """What the first run resolved (run.json), or None before it."""
+        if not self.run_file.is_file():
+            return None
+        try:
+            return json.loads(self.run_file.read_text())
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
+
+    def begin(self, content: Mapping[str, Any]) -> None:
+        """Make the folder ours: run.json, before anything else."""
+        write_whole(self.run_file, canonical_json(content))
+
+    def manifest(self) -> dict[str, Any] | None:
+        """diffcore.json, or None where no export finished."""
+        if not self.manifest_file.is_file():
+            return None
+        try:
+            return json.loads(self.manifest_file.read_text())
+        except json.JSONDecodeError:
+            return None
+
+    def log(self, event: str, **values: Any) -> None:
+        """Append one line to run.log.jsonl (a diary for people; nothing is read back from it)."""
+        self.private.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
+        with open(self.log_file, "a") as file:
+            file.write(line + "\n")
+
+    def staging(self) -> Path:
+        """An empty place beside the published files in which a new export is written."""
+        path = self.private / "export"
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        return path
+
+    def swap_in(self, staging: Path, manifest: Mapping[str, Any]) -> None:
+        """Put a finished export in place of the published files; the manifest goes first and comes last.
+
+        Between the two a stop leaves a folder without a manifest, which `state` calls torn; exporting again mends it.
+        """
+        for file in sorted(staging.rglob("*")):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    os.fsync(handle.fileno())
+        self.manifest_file.unlink(missing_ok=True)
+        sync_directory(self.path)
+        old = self.private / "replaced"
+        shutil.rmtree(old, ignore_errors=True)
+        old.mkdir()
+        for name in PUBLISHED:
+            if (self.path / name).exists():
+                os.replace(self.path / name, old / name)
+            if (staging / name).exists():
+                os.replace(staging / name, self.path / name)
+        sync_directory(self.path)
+        write_whole(self.manifest_file, seal(manifest))
+        shutil.rmtree(old)
+        shutil.rmtree(staging)
+
+    def faults(self) -> list[str]:
+        """Why the folder is torn: one line for each thing that does not fit its diffcore.json; [] where all fits."""
+        manifest = self.manifest()
+        if manifest is None:
+            return [f"{self.path} has no readable diffcore.json"]
+        if seal(manifest) != self.manifest_file.read_bytes():
+            return [f"{self.manifest_file} does not carry the hash of its own body"]
+        faults = []
+        for entry in manifest["files"]:
+            file = self.path / entry["path"]
+            if not file.is_file():
+                faults.append(f"{entry['path']} is missing")
+            elif file.stat().st_size != entry["size"] or file_sha256(file) != entry["sha256"]:
+                faults.append(f"{entry['path']} is not the file that was exported")
+        return faults
+
+    def clean(self) -> int:
+        """Drop the parts and row hashes of a finished folder; returns the bytes that were freed.
+
+        Raises:
+            ValueError: the folder is not ours, or torn (then the parts are the only copy of its facts).
+        """
+        if not self.run_file.is_file():
+            raise ValueError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
+        if faults := self.faults():
+            raise ValueError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
+        freed = sum(file.stat().st_size for file in self.private.rglob("*") if file.is_file())
+        for path in (self.parts, self.rows, self.private / "hints"):
+            shutil.rmtree(path, ignore_errors=True)
+        return freed - sum(file.stat().st_size for file in self.private.rglob("*") if file.is_file())

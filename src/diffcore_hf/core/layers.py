@@ -1,0 +1,266 @@
+"""Layers of a recipe: defaults < preset < file < flags or keywords, merged as plain mappings and built once.
+
+Owns where a recipe comes from (a file, WHAT of the command line, keywords) and how layers meet. Which values are right
+is validation.py; the fields are recipe.py; flags become a layer in flags.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Collection, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diffcore_hf.core.kinds import PAPER_CONTEXTS
+from diffcore_hf.core.recipe import SCOPES, Filter, Model, Policy, Recipe, policy_parameters
+from diffcore_hf.core.validation import construct
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "filter": {"policy": {"name": "mean"}},
+        "prompts": {"template": "paper", "contexts": list(PAPER_CONTEXTS)},
+        "model": {"gamma": 6.5, "size": 512, "steps": 50},
+    }
+}
+
+# Sections whose other keys speak of what the first one names: naming another drops what earlier layers said of the old
+# one (a commit, a configuration, a policy's parameters). Keys that do not depend on it are not listed.
+_BOUND = {
+    ("source",): ("path", ("name", "data_files", "revision")),
+    ("model",): ("path", ("revision", "variant", "family_preset")),
+    ("model", "scheduler"): ("name", ("options",)),
+    ("filter",): ("path", ("revision",)),
+    ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
+}
+# Values that are maps of the user's and replace each other whole.
+_MAPS = {("source", "label_names"), ("prompts", "label_descriptions"), ("model", "scheduler", "options")}
+
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
+    """The recipe of the layers, later ones first in rank.
+
+    `preset`, wherever it is given (the last one counts), comes before the first layer. A text where a section is
+    expected means its path or name.
+
+    Raises:
+        ValueError: one line with the dotted key, its value and the way out.
+    """
+    sections = [_as_sections(layer) for layer in layers]
+    preset = next((layer["preset"] for layer in reversed(sections) if "preset" in layer), None)
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
+        raise ValueError(f"preset is {preset!r}, not {' or '.join(PRESETS)} or null")
+    # Only the defaults that others are bound to are needed here; construct knows the rest.
+    merged: dict[str, Any] = {
+        "model": {"path": Model().path},
+        "filter": {"path": Filter().path, "policy": {"name": Policy().name}},
+    }
+    for layer in [PRESETS[preset] if preset else {}, *sections]:
+        merged = _merge(merged, layer, ())
+    return construct(merged)
+
+
+def _as_sections(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer with sections spelled out: `model: org/name` as `model: {path: org/name}`."""
+    result = _spell_out(layer, ("source", "model", "filter"), "path")
+    for section, key in (("model", "scheduler"), ("filter", "policy")):
+        if isinstance(result.get(section), Mapping):
+            result[section] = _spell_out(result[section], (key,), "name")
+    return result
+
+
+def _spell_out(layer: Mapping[str, Any], keys: Collection[str], meaning: str) -> dict[str, Any]:
+    return {key: {meaning: value} if key in keys and isinstance(value, str) else value for key, value in layer.items()}
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
+    result = dict(below)
+    if at in _BOUND:
+        name, bound = _BOUND[at]
+        if name in above and above[name] != below.get(name):
+            result = {key: value for key, value in below.items() if key not in bound}
+    for key, value in above.items():
+        under = result.get(key)
+        whole = (*at, key) in _MAPS or not isinstance(value, Mapping) or not isinstance(under, Mapping)
+        result[key] = value if whole else _merge(under, value, (*at, key))
+    return result
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain values: `on`, `no` and dates are texts, `1e-4` is a number; a key given twice is an error."""
+
+    yaml_implicit_resolvers: dict = {}  # noqa: RUF012 (the name is PyYAML's)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+     list("-+.0123456789")),
+    ("merge", "<<", ["<"]),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))
+
+
+def read_yaml(text: str | bytes) -> Any:
+    """The plain values of a YAML text.
+
+    Raises:
+        ValueError: one line with the place.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{' '.join((error.problem or error.context or 'no YAML').split())}") from None
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
+        raise ValueError("no YAML: " + " ".join(str(error).split())[:200]) from None
+
+
+def read_recipe_file(path: str | Path) -> Mapping[str, Any]:
+    """The keys of a recipe file, as they stand there; relative paths in it are relative to the current directory.
+
+    Raises:
+        ValueError: unreadable, no YAML (with the line) or no mapping.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}. Give a recipe file, a folder or a Hub id") from None
+    try:
+        values = read_yaml(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Correct the recipe file") from None
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        raise ValueError(f"{path}: holds no keys of a recipe. Begin with e.g. source: {{path: ./photos}}")
+    return values
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes that come with the package."""
+    try:
+        entries = list(resources.files("diffcore_hf.recipes").iterdir())
+    except ModuleNotFoundError:
+        return []
+    return sorted(e.name[:-5] for e in entries if e.name.endswith(".yaml") and not e.name.endswith("-train.yaml"))
+
+
+def shipped_recipe(name: str) -> Path | None:
+    """Where the shipped recipe of that name lies; None where there is none."""
+    return Path(str(resources.files("diffcore_hf.recipes") / f"{name}.yaml")) if name in shipped_recipes() else None
+
+
+def what_layer(what: str) -> Mapping[str, Any]:
+    """The layer that WHAT of the command line stands for.
+
+    In this order: an existing file is a recipe, an existing folder a source, a name without slash a shipped recipe,
+    a name with one slash a dataset on the Hub.
+
+    Raises:
+        ValueError: none of these.
+    """
+    path = Path(what)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir() and bool(what)
+    except (OSError, ValueError):
+        is_file = is_folder = False
+    if is_file:
+        if path.suffix not in (".yaml", ".yml"):
+            raise ValueError(f"{what!r} is a file, but no recipe (.yaml). For files of data give their folder, "
+                             "or --source.path and --source.data_files")  # fmt: skip
+        return read_recipe_file(path)
+    if is_folder:
+        return {"source": {"path": what}}
+    if shipped := shipped_recipe(what):
+        return read_recipe_file(shipped)
+    if HUB_ID.fullmatch(what) and path.suffix not in (".yaml", ".yml") and "--" not in what and ".." not in what:
+        return {"source": {"path": what}}
+    names = shipped_recipes()
+    near = difflib.get_close_matches(what, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"the shipped recipes are {', '.join(names)}"
+    raise ValueError(f"{what!r} is no file, no folder, no Hub id (org/name) and no shipped recipe; {hint}")
+
+
+def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
+    """The layer of Python keywords: recipe keys, nested by mapping or dotted; `split` is short for `source.split`.
+
+    Raises:
+        ValueError: the same key twice, or a dotted key below something that is no section.
+    """
+    layer: dict[str, Any] = {}
+    for key, value in keywords.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        *sections, last = ("source.split" if key == "split" else key).split(".")
+        nested: Any = {last: value}
+        for section in reversed(sections):
+            nested = {section: nested}
+        layer = _combine(layer, _as_sections(nested), "")
+    return layer
+
+
+def _combine(a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> dict[str, Any]:
+    result = dict(a)
+    for key, value in b.items():
+        where = f"{path}.{key}" if path else key
+        if key in result and not (isinstance(result[key], Mapping) and isinstance(value, Mapping)):
+            raise ValueError(f"{where} is given twice, as {result[key]!r} and {value!r}. Leave one out")
+        result[key] = _combine(result[key], value, where) if key in result else value
+    return result
+
+
+def to_mapping(recipe: Any, scopes: Collection[str] = SCOPES) -> dict[str, Any]:
+    """The recipe as plain values (JSON, YAML), only the fields of the wanted scopes; empty sections are left out.
+
+    Of the policy only its name and the parameters that it reads, with their defaults.
+    """
+    result: dict[str, Any] = {}
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if isinstance(value, Policy):
+            if field.metadata["scope"] in scopes:
+                result[field.name] = {"name": value.name, **policy_parameters(value)}
+        elif dataclasses.is_dataclass(value):
+            if section := to_mapping(value, scopes):
+                result[field.name] = section
+        elif field.metadata["scope"] in scopes:
+            result[field.name] = _as_data(value)
+    return result
+
+
+def _as_data(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_mapping(value)
+    if isinstance(value, (list, tuple)):
+        return [_as_data(item) for item in value]
+    return {key: _as_data(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+
+
+def to_yaml(recipe: Recipe, scopes: Collection[str] = SCOPES) -> str:
+    """The recipe as a recipe file."""
+    return yaml.safe_dump(to_mapping(recipe, scopes), sort_keys=False, allow_unicode=True, width=120)
+
+
+def default_output(recipe: Recipe) -> str:
+    """`out/<last part of source.path>`, in letters, digits, dot, dash and underscore."""
+    last = re.split(r"[/\\]", recipe.source.path.rstrip("/\\"))[-1]
+    if last in ("", ".", ".."):
+        last = Path(recipe.source.path).resolve().name
+    return f"out/{re.sub(r'[^A-Za-z0-9._-]+', '-', last).strip('.-') or 'dataset'}"

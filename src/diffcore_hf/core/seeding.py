@@ -1,0 +1,50 @@
+"""One hash behind every random choice, and the row ids that it is keyed by.
+
+Owns how a choice is derived from the recipe's seed and the names of what it concerns, so that it depends on nothing
+else: not on order, batch, worker or machine. Does not own what is chosen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+
+
+def digest(*parts: str | int | float | None) -> bytes:
+    """32 bytes of sha256 over the parts as canonical JSON; equal parts, equal bytes, on every machine."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).digest()
+
+
+def uniform(*parts: str | int | float | None) -> float:
+    """A number in [0, 1) with 53 random bits."""
+    return (int.from_bytes(digest(*parts)[:8], "big") >> 11) / 2**53
+
+
+def attempt_seed(seed: int, row_id: str, copy: int, attempt: int) -> int:
+    """The seed of one attempt: 63 bits of hash(recipe seed, row id, copy, attempt), nothing else."""
+    return int.from_bytes(digest("attempt", seed, row_id, copy, attempt)[:8], "big") >> 1
+
+
+def hub_row_ids(split: str, count: int) -> list[str]:
+    """`<split>/<index>` for each row of a Hub split, whose commit fixes the order."""
+    return [f"{split}/{index}" for index in range(count)]
+
+
+def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[str]:
+    """`<split>/<16 hex of sha256(image bytes, label)>[~n]`: independent of file order and machine.
+
+    Args:
+        contents: for each row the sha256 of its image bytes (32 bytes) and its label as text.
+
+    Returns:
+        One id a row; the second and later equal ones end in `~1`, `~2`, ... in the order given.
+    """
+    seen: dict[str, int] = defaultdict(int)
+    ids = []
+    for image_sha256, label in contents:
+        name = f"{split}/{hashlib.sha256(image_sha256 + label.encode()).hexdigest()[:16]}"
+        ids.append(f"{name}~{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return ids

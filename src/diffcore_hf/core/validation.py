@@ -1,0 +1,189 @@
+"""From a plain mapping to a Recipe, strictly: every key known, every value of its type and in its range.
+
+Owns the way from values to dataclasses and the wording of its errors: one line that names the key, the value and the
+way out. Ranges and the rules between fields are rules.py; merging the layers is layers.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from diffcore_hf.core.recipe import Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
+from diffcore_hf.core.rules import RULES, Rule, check, shown
+
+# A plain text where one of these is expected means this field of it.
+SHORTHAND: dict[type, str] = {
+    Source: "path",
+    Model: "path",
+    Filter: "path",
+    Adapter: "path",
+    Scheduler: "name",
+    Policy: "name",
+}
+
+
+def construct(values: Mapping[str, Any]) -> Recipe:
+    """A valid recipe of merged values.
+
+    Raises:
+        ValueError: one line with the dotted key, its value and the way out.
+    """
+    recipe = record(Recipe, values)
+    check(recipe)
+    return recipe
+
+
+def record(cls: type, values: Any, path: str = "") -> Any:
+    """One frozen dataclass of plain values, its keys and types checked; `path` stands before its names in errors."""
+    if isinstance(values, str) and cls in SHORTHAND:
+        values = {SHORTHAND[cls]: values}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path} is {shown(values)}, not a section of keys. Leave it out, or give keys below it")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise ValueError(unknown_key(_join(path, str(key)), [_join(path, name) for name in hints]))
+    built = {}
+    for field in dataclasses.fields(cls):
+        where = _join(path, field.name)
+        if field.name in values:
+            built[field.name] = _value(hints[field.name], values[field.name], where, field.default)
+        elif field.default is dataclasses.MISSING:
+            name = f"{where}.path" if field.name == "source" else where
+            example = _rule(where, name).example or "VALUE"
+            use = f"path: {example}" if "[" in name else f"--{name} {example}"
+            raise ValueError(f"{name} is missing. Use e.g. {use}")
+    return cls(**built)
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The line for a key that there is not, with the nearest ones (by the last part of a dotted name as well)."""
+    every = [*known, *(k for k in leaves(Recipe) if k not in known)]
+    last = key.rpartition(".")[2]
+    near = difflib.get_close_matches(key, every, n=3, cutoff=0.75)
+    near += [k for k in every if k not in near and difflib.get_close_matches(k.rpartition(".")[2], [last], 1, 0.8)]
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there are {', '.join(known)}"
+    return f"{key} is no key of a recipe; {hint}"
+
+
+def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
+    """Dotted key -> (field, type) of every field that is not itself a section; optional sections count as one leaf."""
+    found: dict[str, tuple[dataclasses.Field, Any]] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        where = _join(path, field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            found |= leaves(hints[field.name], where)
+        else:
+            found[where] = (field, hints[field.name])
+    return found
+
+
+def _value(hint: Any, value: Any, path: str, default: Any) -> Any:
+    """The value as its declared type, or one line that says what it should be."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    if value is None:
+        if type(None) in options:
+            return None
+        raise _wrong(path, value, _describe(options), default)
+    for option in options:
+        if dataclasses.is_dataclass(option):
+            return record(option, value, path)
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            inner = typing.get_args(option)[0]
+            return _within(path, tuple(_value(inner, v, f"{path}[{i}]", None) for i, v in enumerate(value)), default)
+        if (plain := _plain(option, value, path)) is not _NO:
+            return _within(path, plain, default)
+    choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o)]
+    if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
+        raise ValueError(f"{path} is {value!r}, not {_describe(options)}; did you mean {near[0]}?")
+    raise _wrong(path, value, _describe(options), default)
+
+
+_NO = object()
+
+
+def _plain(option: Any, value: Any, path: str) -> Any:
+    """The value as a scalar, choice or map; _NO where it is none."""
+    if typing.get_origin(option) is Literal:
+        return value if isinstance(value, str) and value in typing.get_args(option) else _NO
+    if typing.get_origin(option) is dict:
+        return _mapping(value, path, texts=typing.get_args(option)[1] is str) if isinstance(value, Mapping) else _NO
+    if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1e300 else _NO  # nan is no less than anything
+    if option is int and isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else _NO
+    if option in (str, bool) and type(value) is option:
+        return value
+    return _NO
+
+
+def _mapping(value: Mapping[Any, Any], path: str, texts: bool) -> dict[str, Any]:
+    """A map with text keys; whole numbers are taken as texts, so that `{0: cat}` names integer labels."""
+    result = {}
+    for key, item in value.items():
+        if isinstance(key, bool) or not isinstance(key, (str, int)):
+            raise ValueError(f"{path} has the key {key!r}, which is no text. Quote it: '{key}'")
+        if texts and not isinstance(item, str):
+            raise ValueError(f"{path}.{key} is {shown(item)}, not a text. Quote it: '{item}'")
+        if not texts and not _is_data(item):
+            raise ValueError(f"{path}.{key} is {shown(item)}, not a number, a text, true, false, null or a list")
+        if str(key) in result:
+            raise ValueError(f"{path} has the key {key!r} twice. Leave one out")
+        result[str(key)] = item
+    return result
+
+
+def _is_data(item: Any) -> bool:
+    if isinstance(item, (list, tuple)):
+        return all(_is_data(i) and not isinstance(i, (list, tuple)) for i in item)
+    return item is None or isinstance(item, (str, bool, int)) or (isinstance(item, float) and math.isfinite(item))
+
+
+def _within(path: str, value: Any, default: Any) -> Any:
+    rule = RULES.get(path)
+    if rule and not rule.holds(value):
+        raise _wrong(path, value, rule.expects, default)
+    return value
+
+
+def _rule(*paths: str) -> Rule:
+    return next((RULES[p] for p in paths if p in RULES), Rule("", bool, ""))
+
+
+def _wrong(path: str, value: Any, expects: str, default: Any = None) -> ValueError:
+    rule = _rule(path)
+    example = rule.example or (_as_flag(default) if isinstance(default, (str, bool, int, float)) else "")
+    said = f"{path} is {shown(value)}, not {rule.expects or expects}"
+    if expects.startswith("a text") and value != "" and not isinstance(value, (list, Mapping, type(None))):
+        return ValueError(f"{said}. Quote it: '{value}'")
+    return ValueError(f"{said}. Use e.g. {example}" if example else said)
+
+
+def _as_flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _describe(options: tuple[Any, ...]) -> str:
+    names = {str: "a text", int: "an integer", float: "a number", bool: "true or false", type(None): "null"}
+    words: list[str] = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            words += typing.get_args(option)
+        elif typing.get_origin(option) is dict:
+            words.append("a map of names to values")
+        elif typing.get_origin(option) is tuple:
+            words.append("a list")
+        else:
+            words.append(names.get(option) or "a section of keys")
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,159 @@
+"""Exhibits: the material of a run in the shapes that publishing shows: tiles, similarities, the facts of a card.
+
+Owns the choice and the joining; with jobs.py the only place that knows both augmentation and publishing. How anything
+looks is publishing's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .augmentation.parts import read_images
+from .augmentation.source import undecoded
+from .augmentation.summary import Summary
+from .augmentation.tables import Material
+from .core.images import UnreadableImage, read_bytes
+from .method.thresholds import row_cosines
+from .publishing import histograms, preview
+from .publishing.card import CardFacts
+
+SHEET_TILES = 12
+MOST_PAIRS = 20_000
+MOST_CLASSES = 24
+
+
+def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[preview.Tile]:
+    """A tile for each of some attempts; without `decided` as they were before any filter."""
+    plan, assessment = material.plan, material.assessment
+    units = [plan.unit(int(assessment.attempts.units[attempt])) for attempt in attempts]
+    image = material.source.config.image
+    cells = next(undecoded(material.source.rows.select([unit.row for unit in units]), image, max(len(units), 1)), [])
+    generated = read_images(material.ledger, [material.place(attempt) for attempt in attempts])
+    made = []
+    for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
+        similarity = float(assessment.decisions.similarity[attempt])
+        made.append(
+            preview.Tile(
+                real=_bytes(cell),
+                generated=content,
+                name=plan.words.names[unit.label],
+                context=unit.context,
+                similarity=None if np.isnan(similarity) else similarity,
+                reason=str(assessment.decisions.reason[attempt]) if decided else "",
+            )
+        )
+    return made
+
+
+def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
+    try:
+        return read_bytes(cell) if cell else None
+    except UnreadableImage:
+        return None
+
+
+def contact_sheet(material: Material) -> bytes:
+    """A balanced choice of attempts, kept and rejected, as PNG."""
+    plan, assessment = material.plan, material.assessment
+    order = np.argsort(assessment.attempts.units, kind="stable").tolist()
+    described = [
+        (
+            plan.words.names[plan.labels[assessment.attempts.units[attempt]]],
+            plan.words.contexts[plan.contexts[assessment.attempts.units[attempt]]],
+            str(assessment.decisions.reason[attempt]),
+        )
+        for attempt in order
+    ]
+    chosen = [order[place] for place in preview.choose_tiles(described, SHEET_TILES)]
+    return preview.png_bytes(
+        preview.contact_sheet(tiles(material, chosen), title="Real images and their generated counterparts")
+    )
+
+
+def samples(material: Material, count: int) -> bytes:
+    """The first attempts of the drawing order, before any filter, as PNG."""
+    assessment = material.assessment
+    order = np.lexsort((assessment.attempts.attempts, assessment.attempts.units)).tolist()[:count]
+    shown = tiles(material, order, decided=False)
+    return preview.png_bytes(preview.contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
+
+
+def real_pairs(material: Material, label: int | None = None) -> np.ndarray:
+    """Similarities of pairs of different real images of one class, or of every class; at most MOST_PAIRS, evenly."""
+    references = material.assessment.references
+    first, second = [], []
+    for one in range(references.classes) if label is None else [label]:
+        members = np.flatnonzero(references.labels == one)
+        left, right = np.triu_indices(len(members), 1)
+        keep = slice(None, None, max(1, len(left) * (references.classes if label is None else 1) // MOST_PAIRS))
+        first.append(members[left[keep]])
+        second.append(members[right[keep]])
+    left, right = np.concatenate(first).astype(int), np.concatenate(second).astype(int)
+    return row_cosines(references.embeddings[left], references.embeddings[right])
+
+
+def _decided(material: Material) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) bool twice: kept, and rejected by whatever reason."""
+    reason = material.assessment.decisions.reason
+    return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "superseded", "crashed"))
+
+
+def histogram(material: Material) -> bytes:
+    """Real-real and real-generated similarities with the threshold, as PNG."""
+    similarity = material.assessment.decisions.similarity
+    kept, rejected = _decided(material)
+    # Only these two policies compare with the row's image, so only theirs is a threshold in this space.
+    name = material.recipe.filter.policy.name
+    bounds = material.assessment.decisions.class_bound
+    return histograms.similarity_histogram(
+        real_pairs(material),
+        similarity[kept],
+        similarity[rejected],
+        bound=float(np.nanmean(bounds)) if name in ("mean", "fixed") else None,
+        bound_label="threshold tau_k, mean over the classes" if name == "mean" else "fixed threshold",
+        title="Similarity of real images to each other, and to what was generated for them",
+    )
+
+
+def class_histograms(material: Material) -> bytes:
+    """The same by class, the classes with the most rejections first, as PNG."""
+    plan, assessment = material.plan, material.assessment
+    similarity, decisions = assessment.decisions.similarity, assessment.decisions
+    kept, rejected = _decided(material)
+    labels = plan.labels[assessment.attempts.units]
+    parent = material.recipe.filter.policy.name in ("mean", "fixed")
+    worst = sorted(range(len(plan.words.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k))
+    classes = [
+        histograms.ClassSimilarities(
+            name=plan.words.names[label],
+            real_real=real_pairs(material, label),
+            kept=similarity[kept & (labels == label)],
+            rejected=similarity[rejected & (labels == label)],
+            bound=float(decisions.class_bound[label]) if parent else None,
+        )
+        for label in worst[:MOST_CLASSES]
+    ]
+    return histograms.class_histograms(classes, title="Similarity to the row's real image, by class")
+
+
+def card_facts(material: Material, manifest: Mapping[str, Any], summary: Summary) -> CardFacts:
+    """All that the card is made of."""
+    plan = material.plan
+    examples: dict[str, str] = {}
+    for index in range(len(plan)):
+        unit = plan.unit(index)
+        examples.setdefault(plan.words.names[unit.label], unit.prompt)
+        if len(examples) == min(6, len(plan.words.names)):
+            break
+    negatives = dict.fromkeys(text for texts in plan.words.negatives for text in texts if text)
+    return CardFacts(
+        manifest=manifest,
+        summary=summary.plain(),
+        example_prompts=list(examples.items()),
+        negative_prompts=list(negatives),
+        columns_prefix=material.recipe.columns.prefix,
+        originals=material.recipe.include_originals,
+    )

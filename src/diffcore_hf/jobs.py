@@ -1,0 +1,285 @@
+"""Jobs: the verbs, each one function. The one file where the wings meet.
+
+Owns the order in which augmentation, decisions, export, pictures and card follow one another. Holds no logic of
+its own; prints nothing (cli.py does).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import exhibits
+from .augmentation import export as exporting
+from .augmentation import resolution as resolving
+from .augmentation.assessment import Assessor, read_review
+from .augmentation.parts import REFERENCES, Facts, Ledger, round_name
+from .augmentation.plan import Plan, make_plan
+from .augmentation.resolution import Resolution
+from .augmentation.rounds import collect
+from .augmentation.source import Source, keep_hashes, load_source
+from .augmentation.summary import Summary, summarise
+from .augmentation.tables import Material
+from .core import layers, schema
+from .core.folder import Folder, write_whole
+from .core.recipe import Recipe
+from .publishing.card import render_card
+from .publishing.text import merge_free_sections
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    folder: Folder
+    recipe: Recipe
+    summary: Summary
+    seconds: float
+    made: int
+    """Attempts made in this run."""
+    interrupted: bool = False
+
+
+def augment(
+    data: str | Path | Dataset | DatasetDict | None = None,
+    /,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    progress: bool = True,
+    **keys: Any,
+) -> Dataset:
+    """The main job: a dataset in, the same dataset with generated, checked counterparts out. Run again = resume.
+
+    Args:
+        data: a Hub id, a folder, a recipe (file or shipped name), or a Dataset in memory.
+        recipe: a recipe file or a Recipe, under `keys`.
+        progress: show the bar.
+        keys: the recipe's keys; `split` is short for `source.split`, sections are mappings.
+
+    Returns:
+        The augmented split: all columns of the source plus generated, context, prompt, seed, similarity, status and
+        row_id. The folder that it lies in is the Hub repository.
+
+    Raises:
+        ValueError: bad input, in one line that names the value and the remedy; nothing was written.
+    """
+    from datasets import load_dataset
+
+    made, rows = as_recipe(data, recipe, keys)
+    outcome = run(made, rows, progress=progress)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return load_dataset(str(outcome.folder.path), split=made.source.split)
+
+
+def as_recipe(
+    data: Any, recipe: str | Path | Recipe | None, keys: Mapping[str, Any]
+) -> tuple[Recipe, Dataset | DatasetDict | None]:
+    """The recipe of a call in Python, and the dataset in memory where one was given."""
+    below = []
+    rows = None
+    if data is not None and not isinstance(data, (str, Path)):
+        rows = data
+        below.append({"source": {"path": "in-memory"}})
+    if isinstance(recipe, Recipe):
+        below.append(layers.to_mapping(recipe))
+    elif recipe is not None:
+        below.append(layers.read_recipe_file(layers.shipped_recipe(str(recipe)) or recipe))
+    if rows is None and data is not None:
+        below.append(layers.what_layer(str(data)))
+    return layers.build_recipe(*below, layers.keywords_layer(**keys)), rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that may begin: everything was checked, nothing written, no weights loaded."""
+
+    source: Source
+    plan: Plan
+    folder: Folder
+    resolution: Resolution
+
+
+def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepared:
+    """Check everything that can be checked without loading weights or writing.
+
+    Raises:
+        ValueError: see load_source, make_plan and resolve.
+    """
+    folder = Folder(recipe.output or layers.default_output(recipe))
+    folder.refuse_foreign()
+    if (before := folder.run()) and before.get("exported"):
+        raise ValueError(f"output {folder.path} is an export. Continue the folder that it was exported from")
+    read_review(recipe.review)
+    source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
+    plan = make_plan(source, recipe)
+    return Prepared(source, plan, folder, resolving.resolve(recipe, source, folder))
+
+
+def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: bool = True) -> Outcome:
+    """Collect facts until every unit is decided, then export. An interruption by the user exports too."""
+    from .augmentation.stages.attempt import Attempt
+    from .augmentation.stages.reference import Reference
+
+    began = time.monotonic()
+    prepared = prepare(recipe, data)
+    folder, source, plan = prepared.folder, prepared.source, prepared.plan
+    recipe = prepared.resolution.recipe
+    folder.begin(resolving.record(prepared.resolution, folder.run(), in_memory=data is not None))
+    folder.log("begin", attempt=prepared.resolution.attempt_digest, recipe=prepared.resolution.recipe_digest)
+    keep_hashes(source, folder)
+    ledger = Ledger(folder.parts)
+    before = len(_attempts(ledger))
+    reference = Reference(recipe.filter, strict=recipe.strict)
+    attempt = Attempt(recipe, tower=reference.tower)
+    interrupted = False
+    try:
+        collect(source, plan, recipe, ledger, reference, attempt, read_review(recipe.review), progress=progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    material = gather(prepared)
+    summary = publish(material, prepared.resolution, folder)
+    made, seconds = len(material.attempts) - before, time.monotonic() - began
+    folder.log("end", interrupted=interrupted, made=made, seconds=round(seconds, 1), counts=summary.counts)
+    return Outcome(folder, recipe, summary, seconds, made, interrupted)
+
+
+def _attempts(ledger: Ledger) -> Facts:
+    return Facts.read(ledger, [round_name(number) for number in ledger.rounds()])
+
+
+def gather(prepared: Prepared, ledger: Ledger | None = None) -> Material:
+    """All facts of a folder, decided."""
+    recipe = prepared.resolution.recipe
+    ledger = ledger or Ledger(prepared.folder.parts)
+    references, attempts = Facts.read(ledger, [REFERENCES]), _attempts(ledger)
+    review = read_review(recipe.review)
+    assessor = Assessor(prepared.source, prepared.plan, recipe, ledger, references, review)
+    return Material(prepared.source, prepared.plan, recipe, ledger, references, attempts, assessor.assess(attempts))
+
+
+def publish(material: Material, resolution: Resolution, folder: Folder, layout: str = "columns") -> Summary:
+    """Write tables, pictures and card beside the folder's files and swap them in, the manifest last."""
+    summary = summarise(material)
+    staging = folder.staging()
+    shards, files = exporting.write_tables(material, staging, layout)
+    assets = staging / "assets"
+    assets.mkdir()
+    (assets / "contact_sheet.png").write_bytes(exhibits.contact_sheet(material))
+    (assets / "similarity.png").write_bytes(exhibits.histogram(material))
+    source = material.source
+    manifest = exporting.manifest(
+        shards,
+        files,
+        assets,
+        resolution.known_by("attempt", "decision"),
+        layout=layout,
+        attempt_digest=resolution.attempt_digest,
+        recipe_digest=resolution.recipe_digest,
+        resolved={
+            "source": {"path": source.name, "identity": source.identity, "licence": source.licence},
+            "model": dict(resolution.model),
+            "filter": dict(resolution.filter),
+        },
+        counts=summary.counts,
+    )
+    old = folder.path / "README.md"
+    text = render_card(exhibits.card_facts(material, manifest, summary))
+    text = merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)
+    (staging / "README.md").write_text(text, encoding="utf-8")
+    folder.swap_in(staging, manifest)
+    return summary
+
+
+def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
+    """A folder of a run as it stands, under its last recipe with some keys changed; no model is looked at.
+
+    Raises:
+        ValueError: no folder of a run, parts that were cleaned away, or a source that is gone or has changed.
+    """
+    folder = Folder(out)
+    before = folder.run()
+    if before is None or before.get("exported"):
+        raise ValueError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
+    if not folder.parts.is_dir():
+        raise ValueError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
+    recipe = layers.build_recipe(before["resolved"], layer)
+    read_review(recipe.review)
+    data = published_rows(folder, recipe) if before["in_memory"] else None
+    source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
+    identity = before["attempt"]["source"]["identity"]
+    if source.identity != identity:
+        raise ValueError(
+            f"source {recipe.source.path} is {source.identity} now, but {out} was made from {identity}. "
+            "Bring the source back as it was"
+        )
+    plan = make_plan(source, recipe)
+    return Prepared(source, plan, folder, resolving.reopened(recipe, before))
+
+
+def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
+    """The source of a run over a dataset in memory, taken back from what the run published."""
+    from datasets import DatasetDict, concatenate_datasets, load_dataset
+
+    if not recipe.include_originals:
+        raise ValueError(f"{folder.path} holds no originals and its source was in memory. Call augment with it again")
+    ours = [name for name in schema.added_features(recipe.columns.prefix)]
+    splits = load_dataset(str(folder.path), "default").remove_columns(ours)
+    if recipe.source.holdout:
+        name = recipe.source.split
+        splits[name] = concatenate_datasets([splits[name], splits.pop("validation")])
+    return DatasetDict(splits)
+
+
+def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns") -> Outcome:
+    """Another finished dataset from the same facts, without a model.
+
+    Args:
+        out: the folder of a run.
+        output: the folder to write: new, or an earlier export.
+        layer: keys of the recipe of scope `decision` or `free`.
+        layout: `columns` or `rows`.
+
+    Raises:
+        ValueError: see reopened; an output that is a run's or foreign.
+    """
+    began = time.monotonic()
+    target = Folder(output)
+    target.refuse_foreign()
+    if target.path.resolve() == Path(out).resolve() or ((ours := target.run()) and not ours.get("exported")):
+        raise ValueError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
+    prepared = reopened(out, layer)
+    material = gather(prepared)
+    target.begin(resolving.record(prepared.resolution, None, exported=True, in_memory=False))
+    summary = publish(material, prepared.resolution, target, layout)
+    return Outcome(target, prepared.resolution.recipe, summary, time.monotonic() - began, 0)
+
+
+def preview(out: str | Path, samples: int | None = None) -> list[Path]:
+    """Pictures of a run beside what it published: attempts before any filter, or a contact sheet and histograms.
+
+    Returns:
+        The PNG files, in OUT/.diffcore/preview.
+    """
+    prepared = reopened(out, {})
+    material = gather(prepared)
+    if not len(material.attempts):
+        raise ValueError(f"{out} has no attempt yet. Run augment first, with --limit 20 for a quick look")
+    if samples is not None:
+        pictures = {f"samples-{samples}.png": exhibits.samples(material, samples)}
+    else:
+        pictures = {
+            "contact_sheet.png": exhibits.contact_sheet(material),
+            "similarity.png": exhibits.histogram(material),
+            "similarity_by_class.png": exhibits.class_histograms(material),
+        }
+    folder = prepared.folder.private / "preview"
+    for name, content in pictures.items():
+        write_whole(folder / name, content)
+    return [folder / name for name in pictures]

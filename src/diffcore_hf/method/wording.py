@@ -1,0 +1,71 @@
+"""Wording: all the words of one recipe over the classes of one dataset, checked and ready to be put together.
+
+Owns the pairing of label and context into the two prompts of Eq. 4. How a prompt is rendered is prompts.py; which unit
+gets which context is augmentation/plan.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.kinds import KINDS, TEMPLATES
+from ..core.recipe import Recipe
+from .prompts import contexts_of, negative_prompt, negatives_of, prompt_names, render_prompt, template_fields
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Template, names, contexts and negatives of a run."""
+
+    template: str
+    noun: str
+    """What {kind} stands for."""
+    names: tuple[str, ...]
+    """What {label} stands for, by class."""
+    contexts: tuple[str, ...]
+    fields: tuple[str, ...]
+    """Columns of the source that the template names."""
+    negatives: tuple[tuple[str | None, ...], ...]
+    """The negative prompt by class and context."""
+    notes: tuple[str, ...]
+    """What was done otherwise than asked, in one line each."""
+
+    def pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
+        """P_c and P_n of one class in one context; `fields` holds the row's values of `self.fields`."""
+        positive = render_prompt(self.template, self.names[label], self.noun, context, fields)
+        return positive, self.negatives[label][self.contexts.index(context)]
+
+    def captions(self) -> list[str]:
+        """The caption of each class with an empty context; other placeholders are empty too."""
+        empty = dict.fromkeys(self.fields, "")
+        return [render_prompt(self.template, name, self.noun, "", empty) for name in self.names]
+
+
+def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
+    """The words of a recipe for the classes called `names` in the source.
+
+    Raises:
+        ValueError: an opaque id as a class name, a map that names no class, a negative term of the user's that holds
+            the label or the context it is used with.
+    """
+    template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
+    contexts = contexts_of(recipe.prompts, recipe.kind)
+    terms, builtin = negatives_of(recipe.prompts, recipe.kind)
+    called = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
+    dropped = 0
+    negatives = []
+    for name in called:
+        pairs = [negative_prompt(terms, name, context, builtin) for context in contexts]
+        dropped += sum(count for _, count in pairs)
+        negatives.append(tuple(text for text, _ in pairs))
+    notes = (f"{dropped} built-in negative terms dropped where they clash with the label or the context",)
+    return Wording(
+        template=template,
+        noun=KINDS[recipe.kind].noun,
+        names=tuple(called),
+        contexts=contexts,
+        fields=tuple(sorted(template_fields(template))),
+        negatives=tuple(negatives),
+        notes=notes if dropped else (),
+    )

@@ -1,0 +1,169 @@
+"""What a person would write under a picture of the miniature world.
+
+Owns the wording: templates, paraphrases of the contexts, words for pictures that went wrong. Draws words only; the
+pictures are the renderer's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.miniature.species import Species
+
+CAPTION = "a photo of a {name}, a bird, {context}"
+PLAIN_CAPTION = "a photo of a {name}, a bird"
+_CAPTIONS = (
+    "a photo of a {name} {context}",
+    "a {name} {context}",
+    "{name}, {context}",
+    "a bird, a {name}, {context}",
+    "a picture of a {name}, {context}",
+    "a close-up photo of the {name}, a bird, {context}",
+    "{context}, a photo of a {name}",
+)
+_PLAIN_CAPTIONS = ("a photo of a {name}", "a {name}", "{name}", "a picture of a {name}", "a bird, a {name}")
+_NAMELESS = ("a photo of a bird, {context}", "a bird {context}", "a photo taken {context}")
+_PHRASES = {
+    "under a clear sky": ("under a clear blue sky", "on a clear day", "under a blue sky", "in sunny weather"),
+    "in heavy snow": ("in the snow", "in a snowstorm", "on a snowy day", "in falling snow"),
+    "in the rain": ("in heavy rain", "on a rainy day", "in a rainstorm", "in pouring rain"),
+    "at sunset": ("in the evening light", "at dusk with a red sky", "in the golden light of sunset", "at sundown"),
+    "in a forest": ("in the forest", "in a green forest", "in the woods", "among trees"),
+    "in a desert": ("in the desert", "among sand dunes", "in a dry desert", "on desert rocks"),
+    "at night": ("in the dark", "at night under the moon", "under the stars", "in a dark night"),
+    "in fog": ("in dense fog", "in the fog", "in thick mist", "on a foggy morning"),
+    "by the ocean": ("by the sea", "at the ocean", "at the coast", "on a rock by the sea"),
+    "in a garden": ("in the garden", "in a flower garden", "among flowers", "in a garden with flowers"),
+}
+FLAWS = {
+    "blur": ("blurry", "blurred", "out of focus", "unsharp", "soft", "hazy"),
+    "noise": ("noisy", "grainy", "noise", "grain"),
+    "warp": (
+        "deformed",
+        "distorted",
+        "malformed",
+        "disfigured",
+        "bad anatomy",
+        "mutated",
+        "extra wings",
+        "extra legs",
+        "extra limbs",
+        "two heads",
+        "missing beak",
+    ),
+    "crop": ("cropped", "cut off", "out of frame", "partial view"),
+    "coarse": ("low resolution", "pixelated", "jpeg artifacts", "compression artifacts", "lowres"),
+}
+_ANY_FLAW = ("low quality", "worst quality", "bad quality", "ugly", "poorly drawn", "low quality photo")
+# Words of other worlds: they must leave the picture alone, so they appear beside any picture.
+_ASIDES = (
+    "watermark",
+    "text",
+    "logo",
+    "signature",
+    "frame",
+    "cartoon",
+    "painting",
+    "drawing",
+    "illustration",
+    "sketch",
+    "car",
+    "flower",
+    "aircraft",
+    "dress",
+    "food",
+    "person",
+    "human",
+    "animal",
+    "dog",
+    "cat",
+    "object",
+    "scene",
+    "wings",
+    "feathers",
+    "beak",
+    "head",
+    "tail",
+    "perched",
+    "flying",
+    "outdoors",
+    "nature",
+    "realistic",
+    "detailed",
+    "sharp",
+    "high quality",
+    "beautiful",
+    "professional",
+    "wide shot",
+    "street",
+    "city",
+    "studio",
+    "indoors",
+    "mountain",
+    "river",
+    "beach",
+    "sky",
+    "tree",
+    "grass",
+    "duplicate",
+    "multiple birds",
+    "cage",
+    "toy",
+    "statue",
+)
+
+
+def context_phrase(context: str, rng: np.random.Generator) -> str:
+    """The context as it stands in half of the cases, else a paraphrase."""
+    return context if rng.random() < 0.5 else str(rng.choice(_PHRASES[context]))
+
+
+def caption(species: Species, context: str, rng: np.random.Generator) -> str:
+    """A training caption: a tenth empty, a fifth without context, the rest name both (a few the context alone)."""
+    kind, usual = rng.random(), rng.random() < 0.6
+    if kind < 0.1:
+        return ""
+    if kind < 0.3:
+        template = PLAIN_CAPTION if usual else str(rng.choice(_PLAIN_CAPTIONS))
+    elif kind < 0.34:
+        template = str(rng.choice(_NAMELESS))
+    else:
+        template = CAPTION if usual else str(rng.choice(_CAPTIONS))
+    return template.format(name=species.name, context=context_phrase(context, rng))
+
+
+def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Generator) -> str:
+    """The caption of a picture that went wrong by `flaw` (a key of `FLAWS`): half of them words only."""
+    words = [*rng.choice(FLAWS[flaw], 2, replace=False), *rng.choice(_ANY_FLAW, int(rng.integers(0, 3)), replace=False)]
+    rng.shuffle(words)
+    if rng.random() < 0.6:
+        # A list as people write it also names flaws that this picture happens not to have.
+        others = [word for name in FLAWS for word in FLAWS[name] if name != flaw]
+        words = [*words, *rng.choice(others, int(rng.integers(0, 4)), replace=False)]
+        rng.shuffle(words)
+        return ", ".join(words)
+    plain = PLAIN_CAPTION if rng.random() < 0.4 else CAPTION
+    return f"{plain.format(name=species.name, context=context_phrase(context, rng))}, {', '.join(words[:2])}"
+
+
+def with_asides(text: str, rng: np.random.Generator) -> str:
+    """The caption with one to four words that mean nothing here, some of them no words at all."""
+    count = int(rng.integers(1, 5))
+    words = [str(rng.choice(_ASIDES)) if rng.random() < 0.6 else _gibberish(rng) for _ in range(count)]
+    parts = [text, *words] if text else words
+    return ", ".join(parts)
+
+
+def vocabulary() -> list[str]:
+    """Every phrase above once: what a tokenizer has to know beside the species."""
+    phrases = [phrase for many in _PHRASES.values() for phrase in many] + list(CONTEXTS)
+    flaws = [word for words in FLAWS.values() for word in words]
+    return [*phrases, *flaws, *_ANY_FLAW, *_ASIDES, *_CAPTIONS, *_PLAIN_CAPTIONS, *_NAMELESS]
+
+
+def _gibberish(rng: np.random.Generator) -> str:
+    """Random letters now and then random bytes' characters, so that every token's embedding is trained."""
+    if rng.random() < 0.8:
+        return "".join(chr(97 + int(code)) for code in rng.integers(0, 26, int(rng.integers(2, 8))))
+    return "".join(chr(int(code)) for code in rng.integers(33, 0x2FF, int(rng.integers(1, 4))))

@@ -1,0 +1,136 @@
+"""The guidance table: how each family of text-to-image models says Eq. 4.
+
+Eq. 4 of the paper: eps = (1 + gamma) eps(P_c) - gamma eps(P_n), for a positive prompt P_c and a negative one P_n.
+Families name the scale differently, count it from 1 or from 0, and encode prompts each in their own way; a family is
+in the table when a test compares one step of it with Eq. 4.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Encoded = tuple[Tensor, ...]
+"""What the text encoders make of texts: one tensor per keyword of a family, batch first."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table."""
+
+    name: str
+    pipelines: tuple[str, ...]
+    """Class names of diffusers."""
+    argument: str
+    """The argument of the pipeline that carries the scale."""
+    offset: float
+    """What is added to gamma: 1 where the pipeline computes neg + s (pos - neg)."""
+    encode: Callable[[Any, list[str]], Encoded]
+    """(pipeline, texts) -> embeddings; negatives are encoded the same way."""
+    embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
+    """The keywords that take `encode`'s tensors; negatives go by the same names behind `negative_`."""
+    zeros_without_negative: str | None = None
+    """Option of the pipeline's configuration under which no negative prompt means zeros in place of the empty text."""
+
+    def scale(self, gamma: float) -> float:
+        """The value of `argument` that is Eq. 4 at this gamma."""
+        return gamma + self.offset
+
+    def arguments(self, positive: Encoded, negative: Encoded | None) -> dict[str, Tensor]:
+        """Keywords of the pipeline for encoded prompts."""
+        named = dict(zip(self.embeddings, positive, strict=True))
+        if negative is not None:
+            named |= {f"negative_{name}": tensor for name, tensor in zip(self.embeddings, negative, strict=True)}
+        return named
+
+
+def _encode_sd(pipeline: Any, texts: list[str]) -> Encoded:
+    return (pipeline.encode_prompt(texts, pipeline._execution_device, 1, False)[0],)
+
+
+def _encode_sdxl(pipeline: Any, texts: list[str]) -> Encoded:
+    prompt, _, pooled, _ = pipeline.encode_prompt(texts, do_classifier_free_guidance=False)
+    return prompt, pooled
+
+
+def _encode_sd3(pipeline: Any, texts: list[str]) -> Encoded:
+    prompt, _, pooled, _ = pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False)
+    return prompt, pooled
+
+
+def _encode_flux(pipeline: Any, texts: list[str]) -> Encoded:
+    prompt, pooled, _ = pipeline.encode_prompt(texts)
+    return prompt, pooled
+
+
+FAMILIES = (
+    Family("SD", ("StableDiffusionPipeline",), "guidance_scale", 1.0, _encode_sd, ("prompt_embeds",)),
+    Family(
+        "SDXL",
+        ("StableDiffusionXLPipeline",),
+        "guidance_scale",
+        1.0,
+        _encode_sdxl,
+        zeros_without_negative="force_zeros_for_empty_prompt",
+    ),
+    Family("SD3", ("StableDiffusion3Pipeline",), "guidance_scale", 1.0, _encode_sd3),
+    # Flux's own guidance_scale is an embedding that it was distilled with, not Eq. 4.
+    Family("Flux", ("FluxPipeline",), "true_cfg_scale", 1.0, _encode_flux),
+)
+
+
+def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
+    """The row of the table for a pipeline; None with `guidance: native`, where gamma is the pipeline's guidance_scale.
+
+    Raises:
+        ValueError: eq4 is asked of a family outside the table.
+    """
+    if guidance == "native":
+        return None
+    for family in FAMILIES:
+        if pipeline_class in family.pipelines:
+            return family
+    known = ", ".join(family.name for family in FAMILIES)
+    raise ValueError(
+        f"model.guidance is eq4, but {pipeline_class} is not in the guidance table ({known}). "
+        "Use --model.guidance native, which passes gamma as its guidance_scale"
+    )
+
+
+def check(gamma: float, negatives: Sequence[str | None]) -> None:
+    """At gamma <= 0 pipelines ignore the negative prompt: an error rather than a silent no-op.
+
+    Raises:
+        ValueError: gamma below 0, or 0 with a negative prompt.
+    """
+    if gamma < 0:
+        raise ValueError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
+    if gamma == 0 and any(negatives):
+        raise ValueError(
+            f"model.gamma is {gamma} with a negative prompt, which would be ignored. "
+            "Use --model.gamma 2.0, or --prompts.negatives '[]'"
+        )
+
+
+def native_arguments(pipeline: Any, gamma: float, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
+    """Arguments of a pipeline under `guidance: native`: plain texts, gamma as guidance_scale where it has one.
+
+    Raises:
+        ValueError: there are negative prompts and the pipeline takes none, or only under another scale.
+    """
+    accepted = inspect.signature(pipeline.__call__).parameters
+    arguments: dict[str, Any] = {"prompt": prompts}
+    if "guidance_scale" in accepted:
+        arguments["guidance_scale"] = gamma
+    if any(negatives):
+        if "negative_prompt" not in accepted or "true_cfg_scale" in accepted:
+            raise ValueError(
+                f"{type(pipeline).__name__} takes no negative prompt under model.guidance native. "
+                "Use --prompts.negatives '[]'"
+            )
+        arguments["negative_prompt"] = [negative or "" for negative in negatives]
+    return arguments

@@ -1,0 +1,293 @@
+"""Text-to-image pipelines: from a recipe's model to a loaded one.
+
+Owns what a model's `auto` and null fields become (without loading weights), and loading: precision, scheduler,
+adapters, offload. Sampling is diffusion.py, what may be loaded door.py, how guidance is said guidance.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+
+from ..core.recipe import Model, Scheduler
+from . import door
+from .door import HashCache, Resolved
+from .guidance import guidance_for
+from .runtime import DTYPES, pick_device, quiet_loading, resolve_dtype
+
+logger = logging.getLogger(__name__)
+
+# CosXL is SDXL retrained with EDM's v-prediction; without sigma_schedule diffusers takes Karras sigmas in silence.
+COSXL_FILE = "cosxl.safetensors"
+COSXL_CONFIG = "stabilityai/stable-diffusion-xl-base-1.0"
+COSXL_SCHEDULER = Scheduler(
+    "EDMEulerScheduler",
+    {
+        "sigma_min": 0.002,
+        "sigma_max": 120.0,
+        "sigma_data": 1.0,
+        "prediction_type": "v_prediction",
+        "sigma_schedule": "exponential",
+    },
+)
+OFFLOAD_ABOVE = 0.8
+SMALL_CARD = 12 * 2**30
+
+
+def resolve_model(
+    config: Model, *, hash_cache: HashCache = None, identify: bool = True
+) -> tuple[Model, dict[str, Any]]:
+    """The model with every `auto` and null of an attempt field resolved for this machine; loads no weights.
+
+    Returns:
+        The resolved model (its revision a commit), and what to record: pipeline class, family, identity, licence,
+        guidance (argument and value), identities of adapters.
+
+    Raises:
+        ValueError: nothing there, pickled weights, a family outside the guidance table, a precision this machine lacks.
+    """
+    dtype = resolve_dtype(config.dtype, pick_device(config.device))
+    if config.family_preset == "cosxl":
+        resolved = _resolve_cosxl(config, hash_cache, identify)
+        pipeline, variant, size = "StableDiffusionXLPipeline", None, config.size or 1024
+        scheduler = config.scheduler or COSXL_SCHEDULER
+    else:
+        resolved = door.resolve(config.path, config.revision, "pipeline", hash_cache=hash_cache, identify=identify)
+        if resolved.local is not None and resolved.local.is_file():
+            raise ValueError(
+                f"{config.path}: a single file does not say what it is. Use --model.family_preset cosxl for CosXL, "
+                "or a folder that save_pretrained wrote"
+            )
+        index = _read_config(resolved, "model_index.json")
+        pipeline = _text_to_image_class(index, config.path)
+        variant = _pick_variant(config.variant, dtype, resolved)
+        size = config.size or _own_size(resolved, index, pipeline)
+        scheduler = config.scheduler or Scheduler(index["scheduler"][1])
+    family = guidance_for(pipeline, config.guidance)
+    if family is not None and config.family_preset is None:
+        _refuse_distilled(resolved, index, config.path)
+    adapters = [
+        door.resolve(a.path, a.revision, "adapter", hash_cache=hash_cache, identify=identify) for a in config.adapters
+    ]
+    model = replace(
+        config,
+        revision=resolved.revision,
+        variant=variant,
+        dtype=dtype,
+        scheduler=scheduler,
+        size=size,
+        attention="native" if config.attention == "auto" else config.attention,
+        adapters=tuple(replace(a, revision=r.revision) for a, r in zip(config.adapters, adapters, strict=True)),
+    )
+    info = {
+        "pipeline": pipeline,
+        "family": family.name if family else "native",
+        "identity": resolved.identity,
+        "licence": resolved.licence,
+        "guidance": {
+            "argument": family.argument if family else "guidance_scale",
+            "value": family.scale(config.gamma) if family else config.gamma,
+        },
+        "adapters": [adapter.identity for adapter in adapters],
+    }
+    return model, info
+
+
+def load_pipeline(model: Model) -> Any:
+    """The diffusers pipeline of a resolved model, on its device, silent, with the safety checker that it came with."""
+    device = pick_device(model.device)
+    with quiet_loading():
+        try:
+            pipeline = _load_cosxl(model) if model.family_preset == "cosxl" else _load_folder(model)
+        except (OSError, KeyError, ValueError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ValueError(f"{model.path}: not loaded as a text-to-image pipeline: {reason}") from error
+        _set_scheduler(pipeline, model.scheduler)
+        _add_adapters(pipeline, model)
+    pipeline.set_progress_bar_config(disable=True)
+    if model.attention == "slicing":
+        pipeline.enable_attention_slicing()
+    _place(pipeline, model, device)
+    return pipeline
+
+
+def _load_folder(model: Model) -> Any:
+    place = door.resolve(model.path, model.revision, "pipeline", identify=False)
+    options: dict[str, Any] = {"revision": place.revision} if place.revision else {}
+    if "StableDiffusionXL" in _read_config(place, "model_index.json")["_class_name"]:
+        options["add_watermarker"] = False
+    return diffusers.AutoPipelineForText2Image.from_pretrained(
+        place.location, torch_dtype=DTYPES[model.dtype], variant=model.variant, use_safetensors=True, **options
+    )
+
+
+def _resolve_cosxl(config: Model, hash_cache: HashCache, identify: bool) -> Resolved:
+    """A local file, a folder or a repository that holds `cosxl.safetensors`."""
+    folder = Path(config.path).expanduser()
+    path = str(folder / COSXL_FILE) if folder.is_dir() else config.path
+    return door.resolve(path, config.revision, "file", hash_cache=hash_cache, identify=identify)
+
+
+def _load_cosxl(model: Model) -> Any:
+    place = _resolve_cosxl(model, None, False)
+    file = place.location if place.local else hf_hub_download(place.location, COSXL_FILE, revision=place.revision)
+    return diffusers.StableDiffusionXLPipeline.from_single_file(
+        file,
+        config=str(cosxl_configuration()),
+        torch_dtype=DTYPES[model.dtype],
+        scheduler=diffusers.EDMEulerScheduler(**COSXL_SCHEDULER.options),
+        local_files_only=True,
+        add_watermarker=False,
+    )
+
+
+def cosxl_configuration() -> Path:
+    """The folder of SDXL's configuration and tokenizers, which CosXL's single file lacks (no weights, some megabytes).
+
+    Raises:
+        ValueError: neither in the cache nor to be had.
+    """
+    patterns = ["*.json", "*.txt"]
+    try:
+        return Path(snapshot_download(COSXL_CONFIG, allow_patterns=patterns, local_files_only=True))
+    except Exception:  # not cached yet
+        try:
+            return Path(snapshot_download(COSXL_CONFIG, allow_patterns=patterns))
+        except Exception as error:
+            raise ValueError(
+                f"CosXL's file holds no configuration, and that of {COSXL_CONFIG} (json and txt files, no weights) is "
+                "neither cached nor reachable. Run `diffcore-hf plan --fetch` once with a network"
+            ) from error
+
+
+def _text_to_image_class(index: dict, path: str) -> str:
+    """The class that AutoPipelineForText2Image takes; a repository may name the family's image-to-image class."""
+    name = index.get("_class_name")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"{path}: its pipeline is code of its own ({name}), which is never run. Use a diffusers pipeline"
+        )
+    return re.sub("Img2Img|Inpaint", "", name)
+
+
+def _read_config(resolved: Resolved, name: str) -> dict:
+    """A JSON file of a resolved folder or repository."""
+    try:
+        path = (
+            resolved.local / name
+            if resolved.local is not None
+            else Path(hf_hub_download(resolved.location, name, revision=resolved.revision))
+        )
+        return json.loads(path.read_text())
+    except Exception as error:
+        raise ValueError(
+            f"{resolved.location}: no readable {name}, so no diffusers pipeline. Give a folder or repository that "
+            "save_pretrained wrote"
+        ) from error
+
+
+def _own_size(resolved: Resolved, index: dict, pipeline: str) -> int:
+    """The side that the model was made for: its latent side times the factor of its VAE."""
+    try:
+        vae = _read_config(resolved, "vae/config.json")
+        blocks = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
+        factor = 2 ** (len(blocks) - 1)
+        if pipeline == "FluxPipeline":  # keeps its latent side in code, not in its configuration
+            return 128 * factor
+        side = _read_config(resolved, "unet/config.json" if "unet" in index else "transformer/config.json")[
+            "sample_size"
+        ]
+        return int(side[0] if isinstance(side, list) else side) * factor
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{resolved.location}: its own size is not in its files. Give --model.size 1024") from None
+
+
+def _refuse_distilled(resolved: Resolved, index: dict, path: str) -> None:
+    """A UNet that takes the scale as an embedding (distilled for few steps) has no second prompt."""
+    if "unet" in index and _read_config(resolved, "unet/config.json").get("time_cond_proj_dim") is not None:
+        raise ValueError(
+            f"{path}: guidance is distilled into its UNet, so Eq. 4 cannot be. Use --model.guidance native"
+        )
+
+
+def _pick_variant(variant: str | None, dtype: str, resolved: Resolved) -> str | None:
+    """auto: fp16 where the precision is fp16 and there are such files, or where there are no others."""
+    if variant != "auto":
+        return variant
+    weights = [name for name in door.file_names(resolved) if "/" in name and name.endswith(".safetensors")]
+    halves = [name for name in weights if ".fp16." in name]
+    return "fp16" if halves and (dtype == "float16" or len(halves) == len(weights)) else None
+
+
+def _set_scheduler(pipeline: Any, scheduler: Scheduler | None) -> None:
+    if scheduler is None or (type(pipeline.scheduler).__name__ == scheduler.name and not scheduler.options):
+        return
+    cls = getattr(diffusers, scheduler.name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
+        raise ValueError(
+            f"model.scheduler is {scheduler.name!r}, which diffusers {diffusers.__version__} does not have. "
+            "Use a class name such as DPMSolverMultistepScheduler"
+        )
+    known = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+    unknown = sorted(set(scheduler.options or {}) - known)
+    if unknown:
+        raise ValueError(
+            f"model.scheduler.options: {scheduler.name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
+        )
+    pipeline.scheduler = cls.from_config(pipeline.scheduler.config, **(scheduler.options or {}))
+
+
+def _add_adapters(pipeline: Any, model: Model) -> None:
+    """LoRA adapters in order, from safetensors alone."""
+    names = []
+    for number, adapter in enumerate(model.adapters):
+        place = door.resolve(adapter.path, adapter.revision, "adapter", identify=False)
+        options = {"weight_name": adapter.weight_name} if adapter.weight_name else {}
+        where = place.location
+        if place.revision:
+            options["revision"] = place.revision
+        elif place.local.is_file():
+            where, options["weight_name"] = str(place.local.parent), place.local.name
+        try:
+            pipeline.load_lora_weights(where, adapter_name=f"adapter_{number}", use_safetensors=True, **options)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"{adapter.path}: not loaded as a LoRA adapter of {model.path}: {reason}") from error
+        names.append(f"adapter_{number}")
+    if names:
+        pipeline.set_adapters(names, [adapter.scale for adapter in model.adapters])
+
+
+def _place(pipeline: Any, model: Model, device: torch.device) -> None:
+    """Onto the device, whole or in turns; a CPU has nothing to offload to."""
+    small = False
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        small = memory < SMALL_CARD
+        modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
+        weights = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
+        offload = model.offload
+        if offload == "auto":
+            offload = "model" if weights > OFFLOAD_ABOVE * memory else "none"
+            logger.info("%s: %.1f GB of weights, offload %s", model.path, weights / 2**30, offload)
+        if offload == "model":
+            pipeline.enable_model_cpu_offload(device=device)
+        elif offload == "sequential":
+            pipeline.enable_sequential_cpu_offload(device=device)
+        else:
+            pipeline.to(device)
+    else:
+        pipeline.to(device)
+    if (model.vae_slicing == "on" or (model.vae_slicing == "auto" and small)) and hasattr(
+        pipeline.vae, "enable_slicing"
+    ):
+        pipeline.vae.enable_slicing()

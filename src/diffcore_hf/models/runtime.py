@@ -1,0 +1,97 @@
+"""Where and how a model runs: device, precision, fixed conditions for `strict`, loading without noise.
+
+Owns what is asked of the machine. Does not own any model. Nothing global stays changed: what a context manager sets,
+it restores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+STRICT_BATCH = 16
+STRICT_THREADS = 1
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The named device; auto: cuda, else mps, else cpu."""
+    if device != "auto":
+        try:
+            chosen = torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"model.device is {device!r}; use auto, cpu, mps, cuda or cuda:<number>") from None
+        if chosen.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"model.device is {device!r}, but PyTorch sees no GPU here. Use --model.device auto")
+        return chosen
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> str:
+    """The precision by name; auto: bfloat16 on a card that has it, else float16, float32 on a CPU.
+
+    Raises:
+        ValueError: this machine cannot compute in it.
+    """
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if dtype == "auto":
+        return "float32" if device.type == "cpu" else "bfloat16" if has_bfloat16 else "float16"
+    if dtype == "bfloat16" and device.type == "cuda" and not has_bfloat16:
+        raise ValueError("model.dtype is bfloat16, which this GPU lacks. Use --model.dtype float16")
+    if dtype == "float16" and device.type == "cpu":
+        raise ValueError(
+            "model.dtype is float16, which diffusion models cannot use on a CPU. Use --model.dtype float32"
+        )
+    return dtype
+
+
+@contextlib.contextmanager
+def fixed_conditions(strict: bool) -> Iterator[None]:
+    """Inside: STRICT_THREADS threads and deterministic convolutions, where `strict`; nothing otherwise."""
+    if not strict:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(STRICT_THREADS)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without the progress bars of diffusers, transformers and huggingface_hub; those that were on come back."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    hub_was_on = not are_progress_bars_disabled()
+    libraries = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    for library in libraries:
+        library.disable_progress_bar()
+    if hub_was_on:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        for library in libraries:
+            library.enable_progress_bar()
+        (enable_progress_bars if hub_was_on else disable_progress_bars)()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a model raised for want of memory, on a GPU or a CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    )
+
+
+def pad(items: list, size: int) -> list:
+    """`items`, the last one repeated up to `size`."""
+    return items + [items[-1]] * (size - len(items))

@@ -1,0 +1,252 @@
+"""The dataset card: README.md of the output folder, made of the facts of a run and nothing else.
+
+Owns what the card says and its metadata. Every value that the template shows is escaped (text.py) unless it is Markdown
+already. Does not own the facts (diffcore.json, the summary), nor the wording around them (hub_cards/).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from diffcore_hf.core.recipe import Recipe, Source
+from diffcore_hf.core.schema import CONFIGS, REASONS, STATUSES
+from diffcore_hf.publishing import policy_words
+from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, listed
+
+CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
+_MOST_CLASSES, _MOST_NAMES = 15, 40
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+_UNKNOWN = ("", "unknown", "other", "none")
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card is made of."""
+
+    manifest: Mapping[str, Any]
+    """The content of diffcore.json: recipe, attempt_digest, recipe_digest, resolved, counts, configs, files."""
+    summary: Mapping[str, Any]
+    """rejected_generated, rejected_real, by_context, by_class (worst first), given_up, mean_similarity, notes."""
+    example_prompts: Sequence[tuple[str, str]] = ()
+    """(class, prompt), a few."""
+    negative_prompts: Sequence[str] = ()
+    """The distinct negative prompts; more than a few are counted, not shown."""
+    columns_prefix: str = ""
+    """What stands before each added column."""
+    originals: bool = True
+    """Whether the source's images are published along."""
+    dataset_info: Sequence[Mapping[str, Any]] | None = None
+    """For the metadata: one mapping a config (config_name, features, splits) as datasets writes it into YAML."""
+
+
+def render_card(facts: CardFacts) -> str:
+    """The card: YAML metadata, then Markdown. The same facts give the same text; no network is asked."""
+    from huggingface_hub import DatasetCardData
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        finalize=escape_md, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
+    template = (resources.files("diffcore_hf.hub_cards") / "dataset_card.md.jinja").read_text(encoding="utf-8")
+    header = DatasetCardData(**metadata(facts)).to_yaml()
+    return f"---\n{header}\n---\n\n{environment.from_string(template).render(view(facts))}"
+
+
+def metadata(facts: CardFacts) -> dict[str, Any]:
+    """The card's YAML. Every shard is named, so that no file of another version is ever loaded along."""
+    manifest = facts.manifest
+    licences: str | list[str] = licence_of_result(facts) or "unknown"
+    if not all(map(_LICENCE_ID.fullmatch, licences if isinstance(licences, list) else [])):
+        licences = "other"  # known, but by no name that the Hub knows
+    source = manifest["resolved"]["source"]
+    data: dict[str, Any] = {
+        "license": licences[0] if isinstance(licences, list) and len(licences) == 1 else licences,
+        "task_categories": ["image-classification"],
+        "size_categories": [size_category(_rows(manifest, "default") or manifest["counts"]["rows"])],
+    }
+    if is_hub_source(source):
+        data["source_datasets"] = [f"extended|{source['path']}"]
+    data["tags"] = ["synthetic", "image", "diffcore"]
+    data["configs"] = [
+        {"config_name": name, "data_files": [{"split": split, "path": list(files)} for split, files in splits.items()]}
+        for name, splits in _in_order(manifest["configs"])
+        if splits
+    ]
+    if facts.dataset_info:
+        data["dataset_info"] = [_plain(one) for one in facts.dataset_info]
+    return data
+
+
+def view(facts: CardFacts) -> dict[str, Any]:
+    """What the template reads: plain values, each escaped where it is shown."""
+    manifest, summary = facts.manifest, facts.summary
+    resolved, counts, recipe = manifest["resolved"], manifest["counts"], _filled(manifest["recipe"], _DEFAULTS)
+    source = _PART | resolved["source"]
+    split = recipe["source"]["split"]
+    splits = {name: _rows(manifest, "default", name) for name in manifest["configs"].get("default", {})}
+    shown = {entry["path"] for entry in manifest["files"]}
+    by_class = list(summary["by_class"])
+    return {
+        "title": title(source),
+        "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
+        "histogram": HISTOGRAM if HISTOGRAM in shown else None,
+        "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns")),
+        "prefix": facts.columns_prefix,
+        "originals": facts.originals,
+        "layout": manifest.get("layout", "columns"),
+        "split": split,
+        "other_splits": [name for name in splits if name != split],
+        "shards": [(name, _rows(manifest, name), list(one)) for name, one in _in_order(manifest["configs"]) if one],
+        "source": source,
+        "hub_source": is_hub_source(source),
+        "recipe": recipe,
+        "model": _PART | resolved["model"],
+        "tower": _PART | resolved["filter"],
+        "adapters": [one if isinstance(one, str) else one["path"] for one in recipe["model"]["adapters"] or ()],
+        "contexts": [
+            _context(one) for one in recipe["prompts"]["contexts"] or [row[0] for row in summary["by_context"]]
+        ],
+        "examples": list(facts.example_prompts)[:6],
+        "negatives": list(facts.negative_prompts)[:3],
+        "more_negatives": max(0, len(facts.negative_prompts) - 3),
+        "policy": policy_words.describe(recipe["filter"]["policy"]),
+        "counts": [(name, counts.get(name, 0), STATUSES[name]) for name in ("kept", "exhausted", "failed", "pending")],
+        "rows": counts["rows"],
+        "planned": counts["planned"],
+        "attempts": counts["attempts"],
+        "pending": counts.get("pending", 0),
+        "heldout": counts.get("heldout", 0),
+        "summary": summary,
+        "given_up": list(summary["given_up"])[:_MOST_NAMES],
+        "more_given_up": max(0, len(summary["given_up"]) - _MOST_NAMES),
+        "by_context": [(_context(name), attempts, share) for name, attempts, share in summary["by_context"]],
+        "by_class": by_class[:_MOST_CLASSES],
+        "more_classes": max(0, len(by_class) - _MOST_CLASSES),
+        "reasons": REASONS,
+        "statuses": STATUSES,
+        "licences": licence_of_result(facts),
+        "recipe_yaml": fenced(_yaml(_ordered(_plain(manifest["recipe"]), _DEFAULTS)), "yaml"),
+        "attempt_digest": manifest["attempt_digest"],
+        "recipe_digest": manifest["recipe_digest"],
+    }
+
+
+def is_hub_source(source: Mapping[str, Any]) -> bool:
+    """Whether the source is a dataset of the Hub: `org/name`, or a bare name pinned to a commit."""
+    path, identity = source.get("path") or "", source.get("identity") or ""
+    return bool(_HUB_ID.fullmatch(path) or (re.fullmatch(r"[\w.-]+", path) and re.fullmatch("[0-9a-f]{40}", identity)))
+
+
+def licence_of_result(facts: CardFacts) -> list[str]:
+    """The licences that the result is under: the source's and the model's, if both are known; else none.
+
+    A licence is never guessed: adapters bring terms that nobody recorded, so with them there is none either.
+    """
+    resolved = facts.manifest["resolved"]
+    if facts.manifest["recipe"].get("model", {}).get("adapters"):
+        return []
+    licences = [str(resolved[part].get("licence") or "").strip() for part in ("source", "model")]
+    if any(licence.lower() in _UNKNOWN for licence in licences):
+        return []
+    return list(dict.fromkeys(licences))
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for so many rows."""
+    return _SIZES[min(max(0, len(str(rows)) - 3), len(_SIZES) - 1)]
+
+
+def title(source: Mapping[str, Any]) -> str:
+    """How the source is called in the heading."""
+    path = source.get("path") or "in memory"
+    if path == "in memory":
+        return "A dataset in memory"
+    return "A local dataset" if path.startswith("local:") else path
+
+
+def percent(value: float | None) -> str:
+    """A rate for people."""
+    return "–" if value is None or value != value else f"{100 * value:.1f} %"
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """A count with thousands apart, or a number with so many digits; as short as possible without `digits`."""
+    if value is None or value != value:
+        return "–"
+    if digits is not None:
+        return f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _snippet(split: str, prefix: str, layout: str) -> Markdown:
+    """The code that loads the dataset."""
+    quoted, column = json.dumps(split), json.dumps(prefix + "generated")
+    lines = [
+        "from datasets import load_dataset",
+        "",
+        'here = "path/to/this/folder"  # or this dataset\'s name on the Hub',
+        f"dataset = load_dataset(here, split={quoted})",
+        f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None",
+        "",
+        "# The kept images alone, as plain rows for any trainer; then every attempt, kept or not, with the reason.",
+        'generated = load_dataset(here, "generated", split="train")',
+        'attempts = load_dataset(here, "attempts", split="train")',
+    ]
+    return fenced("\n".join(line for line in lines if layout == "columns" or not line.startswith("dataset[")), "python")
+
+
+def _context(name: str) -> str:
+    return name if name and name != "(none)" else "(none: the dataset's own look)"
+
+
+def _in_order(configs: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Configs as core/schema.py lists them, `default` first."""
+    return sorted(configs.items(), key=lambda item: CONFIGS.index(item[0]) if item[0] in CONFIGS else len(CONFIGS))
+
+
+def _rows(manifest: Mapping[str, Any], config: str, split: str | None = None) -> int:
+    """The rows of a config, of all its splits or of one."""
+    rows = {entry["path"]: entry.get("rows") or 0 for entry in manifest["files"]}
+    splits = manifest["configs"].get(config, {})
+    return sum(rows.get(path, 0) for name, files in splits.items() if split in (None, name) for path in files)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON would read it back: lists for tuples, texts for keys."""
+    return json.loads(json.dumps(value))
+
+
+_DEFAULTS = dataclasses.asdict(Recipe(source=Source(path="")))
+_PART = dict.fromkeys(("path", "identity", "licence", "family", "guidance", "processor"))
+
+
+def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The given mapping over the defaults, key by key."""
+    both = {key: (value, given.get(key, value)) for key, value in defaults.items()}
+    return dict(given) | {
+        key: _filled(value, default) if isinstance(default, Mapping) and isinstance(value, Mapping) else value
+        for key, (default, value) in both.items()
+    }
+
+
+def _ordered(given: Any, model: Any) -> Any:
+    """The mapping with its keys in the model's order, so that the card does not depend on how it was stored."""
+    if not isinstance(given, dict) or not isinstance(model, dict):
+        return given
+    keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
+    return {key: _ordered(given[key], model.get(key)) for key in keys}
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,125 @@
+"""The verbs of the command line: what each is for, what it is given, and its own options.
+
+Owns these words and the text of `diffcore-hf --help`. How argv is read is flags.py; what a verb does is jobs.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+OVERVIEW = """\
+usage: diffcore-hf VERB WHAT [--key value ...]
+
+Gives an image-classification dataset generated, checked counterparts for its images.
+
+  plan       WHAT   show what would run: units, prompts, disk; loads no model
+  augment    WHAT   generate, check and write the dataset; run it again to go on where it stopped
+  preview    OUT    contact sheet and histograms of a run
+  export     OUT    another dataset from the same attempts, without a model
+  clean      OUT    drop what only continuing needs
+  miniature  DIR    render the small dataset that comes with the package
+
+WHAT is a recipe file, a folder of images (one sub-folder a class), a shipped recipe's name or a Hub id.
+
+examples:
+  diffcore-hf plan cub
+  diffcore-hf augment ./photos --kind general --output out/photos --limit 100
+  diffcore-hf augment org/dataset --kind bird --model.gamma 3 --fraction 0.5
+  diffcore-hf export out/photos --output out/photos-all --filter.policy.name all
+
+diffcore-hf VERB --help shows every flag of a verb.
+"""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Show what would run: units, prompts, disk. Loads no model."""
+
+    fetch: bool = False
+    """Download and pin the models once, so that a run can be offline."""
+    probe: bool = False
+    """Generate two images to time them."""
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Generate, check and write the dataset. The same command again goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """Draw a contact sheet and a histogram of the similarities of a run."""
+
+    samples: int | None = None
+    """Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."""
+
+    def __post_init__(self) -> None:
+        if self.samples is not None and self.samples < 1:
+            raise ValueError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write another finished dataset from the attempts of OUT, without a model: another policy, fraction or layout."""
+
+    output: str
+    """The folder to write; not OUT itself."""
+    layout: Literal["columns", "rows", "mixed"] = "columns"
+    """columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: mixed once."""
+
+
+@dataclass(frozen=True)
+class CleanOptions:
+    """Drop the parts of a finished run, and with them the images of rejected attempts. It cannot go on afterwards."""
+
+
+@dataclass(frozen=True)
+class MiniatureOptions:
+    """Render the miniature world's dataset (train, validation, test) as Parquet files into DIR."""
+
+    seed: int = 0
+    """Another world of the same kind."""
+    contexts: Literal["own", "shared"] = "own"
+    """own: each species is seen in two contexts of its own. shared: all in the same two."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What one verb takes."""
+
+    options: type
+    target: str
+    says: str
+    """What the target is."""
+    examples: tuple[str, ...]
+    takes: Callable[[str, str], bool] = lambda key, scope: False
+    """Whether a key of the recipe, of that scope, is a flag of this verb."""
+
+
+_WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."
+_EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix", "limit"}
+VERBS: dict[str, Verb] = {
+    "plan": Verb(
+        PlanOptions, "WHAT", _WHAT,
+        ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
+        takes=lambda key, scope: True,
+    ),
+    "augment": Verb(
+        AugmentOptions, "WHAT", _WHAT,
+        ("augment miniature", "augment ./photos --kind general --output out/photos --limit 100",
+         "augment org/dataset --kind bird --source.split train --fraction 0.5",
+         'augment cub --prompts.contexts "in heavy snow" "at sunset" --model.gamma 3'),
+        takes=lambda key, scope: True,
+    ),
+    "preview": Verb(PreviewOptions, "OUT", "The folder of a run.", ("preview out/cub", "preview out/cub --samples 20")),
+    "export": Verb(
+        ExportOptions, "OUT", "The folder of a run.",
+        ("export out/cub --output out/cub-all --filter.policy.name all",
+         "export out/cub --output out/cub-rows --layout rows --fraction 0.5"),
+        takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
+    ),
+    "clean": Verb(CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
+    "miniature": Verb(MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
+}  # fmt: skip

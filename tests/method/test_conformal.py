@@ -1,0 +1,107 @@
+"""The finite-sample quantile, its pooling, and the promise on synthetic data."""
+
+import numpy as np
+import pytest
+
+from diffcore_hf.core.recipe import Policy
+from diffcore_hf.method.conformal import (
+    conformal_bound,
+    conformal_rejected,
+    rank_bounds,
+    similarity_bounds,
+)
+from diffcore_hf.method.policies import fit
+from diffcore_hf.method.references import References
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha", "bound"),
+    [
+        (8, 0.1, -np.inf),  # floor(0.9) = 0: no promise without accepting everything
+        (9, 0.1, 1),
+        (18, 0.1, 1),
+        (19, 0.1, 2),
+        (99, 0.29, 29),  # 100 * 0.29 is 28.999... in floating point
+        (9, 0.7, 7),
+        (0, 0.5, -np.inf),
+    ],
+)
+def test_the_bound_is_the_kth_smallest(n, alpha, bound):
+    scores = np.arange(n, 0, -1.0)
+    assert conformal_bound(scores, alpha) == bound
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.25, 0.5])
+def test_left_out_rejections_against_the_slow_way(alpha):
+    scores = np.random.default_rng(1).integers(0, 12, 25).astype(float)  # with ties
+    slow = [s < conformal_bound(np.delete(scores, i), alpha) for i, s in enumerate(scores)]
+    assert conformal_rejected(scores, alpha).tolist() == slow
+    assert np.mean(slow) <= alpha
+
+
+def test_small_classes_pool_differences_from_the_others():
+    # Class 0: 0.5 0.6 0.7 -> others 0.65 0.6 0.55 -> d -0.15 0 0.15. Class 1: 0.1 0.3 -> d -0.2 0.2.
+    scores, labels = np.array([0.5, 0.6, 0.7, 0.1, 0.3, np.nan]), np.array([0, 0, 0, 1, 1, 2])
+    bounds, rejected = similarity_bounds(scores, labels, 4, 0.4)  # k = floor(6 * 0.4) = 2: -0.15
+    np.testing.assert_allclose(bounds, [0.45, 0.05, 0.25, 0.25], atol=1e-12)  # classes 2, 3: (0.6 + 0.2) / 2
+    np.testing.assert_array_equal(rejected, [1, 0, 0, 1, 0, np.nan])  # k' = floor(5 * 0.4) = 2
+
+
+def test_a_large_class_sets_its_own_bound():
+    scores = np.concatenate([np.arange(30) / 100, [0.9, 0.95]])
+    labels = np.array([0] * 30 + [1] * 2)
+    bounds, rejected = similarity_bounds(scores, labels, 2, 0.1)
+    assert bounds[0] == 0.02  # floor(31 * 0.1) = 3rd smallest
+    assert bounds[1] == -np.inf  # a pool of two promises nothing
+    assert rejected[:30].sum() == 3
+    assert not rejected[30:].any()
+
+
+def test_ranks_by_class_from_fifty():
+    ranks = np.concatenate([np.ones(46, int), [5, 5, 6, 7], [1, 1, 2], [0]])
+    labels = np.array([0] * 50 + [1] * 3 + [2])
+    bounds, rejected = rank_bounds(ranks, labels, 3, 0.1)
+    assert bounds.tolist() == [1, 3, 3]  # ceil(51 * 0.9) = 46th smallest is 1; beyond n of the small: all classes
+    assert rejected[:50].sum() == 4
+    assert np.isnan(rejected[-1])
+
+
+def test_alone_everywhere_accepts_everything():
+    bounds, rejected = rank_bounds(np.zeros(2, int), np.array([0, 1]), 2, 0.1)
+    assert bounds.tolist() == [2, 2]
+    assert np.isnan(rejected).all()
+
+
+def images(rng, centres, spread, labels):
+    return (centres[labels] + spread * rng.normal(size=(len(labels), len(spread)))).astype(np.float16)
+
+
+@pytest.mark.parametrize("size", [5, 12, 60])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy("quantile", alpha=0.1),
+        Policy("rank", by="class_mean", alpha=0.1, floor="off"),
+        Policy("rank", by="classifier", alpha=0.1, floor="off"),
+    ],
+    ids=lambda policy: policy.by or policy.name,
+)
+def test_at_most_about_alpha_of_fresh_real_images_are_rejected(policy, size):
+    """Pooled over repetitions; overlapping classes, so that the bounds are put to work."""
+    rng, rejected, real = np.random.default_rng(size), [], []
+    classes, width, fresh = 12, 8, 20
+    for _ in range(60):
+        centres = rng.normal(size=(classes, width))
+        spread = rng.uniform(0.5, 1.5, size=width)
+        labels = np.repeat(np.arange(classes), size)
+        real_ones = images(rng, centres, spread, labels)
+        judge = fit(policy, References([f"train/{i}" for i in range(len(labels))], labels, real_ones, classes), 0)
+        asked = np.repeat(np.arange(classes), fresh)
+        verdicts = judge.judge(
+            asked, images(rng, centres, spread, asked), np.zeros((len(asked), width)), [("", 0, 0)] * len(asked)
+        )
+        rejected.append(1 - verdicts.passed.mean())
+        real.append(np.nanmean(judge.rejected_real()))
+    slack = 3 * np.std(rejected) / len(rejected) ** 0.5
+    assert np.mean(rejected) <= 0.1 + slack
+    assert np.mean(real) <= 0.1 + 1e-9  # as reported, each judged as if left out

@@ -1,0 +1,284 @@
+"""decide and due: the walk over facts, its order, and what it leaves to be done."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcore_hf.core.recipe import Policy
+from diffcore_hf.core.schema import REASONS
+from diffcore_hf.method.filtration import Attempts, Units, decide, due, rejected_share
+from diffcore_hf.method.policies import fit
+from diffcore_hf.method.references import References
+
+GOOD, BAD, NONE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity 1, 0 and none with the parent (1, 0)
+CLASSES = 2
+JUDGE = fit(
+    Policy("fixed", t=0.5),
+    References(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
+    0,
+)
+
+
+def plan(count, labels=None, copies=None, readable=None):
+    labels = np.zeros(count, np.int64) if labels is None else np.array(labels)
+    copies = np.zeros(count, int) if copies is None else np.array(copies)
+    return Units([f"train/{i}" for i in range(count)], copies, labels, readable)
+
+
+def facts(*rows):
+    """Each row: unit, attempt, embedding, and perhaps a fact reason and a sha256 (by default its own)."""
+    rows = [(*row, None, f"{row[0]}-{row[1]}")[:5] if len(row) == 3 else row for row in rows]
+    rows = [row if len(row) == 5 else (*row, f"{row[0]}-{row[1]}") for row in rows]
+    return Attempts(
+        units=np.array([row[0] for row in rows], np.int64),
+        attempts=np.array([row[1] for row in rows], int),
+        embeddings=np.array([row[2] for row in rows], np.float16).reshape(len(rows), 2),
+        parents=np.array([GOOD] * len(rows), np.float16).reshape(len(rows), 2),
+        reasons=[row[3] for row in rows],
+        image_sha256=[row[4] for row in rows],
+    )
+
+
+def decided(units, attempts, max_attempts=3, review=None):
+    return decide(units, attempts, JUDGE, max_attempts=max_attempts, review=review)
+
+
+CRASH = ("crashed: out of memory", None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "review", "reasons", "status"),
+    [
+        ([], {}, [], "pending"),
+        ([(0, 0, GOOD)], {}, ["kept"], "kept"),
+        ([(0, 0, BAD)], {}, ["low_similarity"], "pending"),
+        ([(0, 0, BAD), (0, 1, GOOD)], {}, ["low_similarity", "kept"], "kept"),
+        ([(0, 0, GOOD), (0, 1, GOOD), (0, 2, BAD)], {}, ["kept", "superseded", "superseded"], "kept"),
+        ([(0, 0, BAD), (0, 1, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 3, "exhausted"),
+        ([(0, 0, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 2, "pending"),  # attempt 1 is missing
+        ([(0, 0, NONE, *CRASH), (0, 1, NONE, *CRASH), (0, 2, NONE, *CRASH)], {}, ["crashed"] * 3, "failed"),
+        ([(0, 0, NONE, *CRASH), (0, 1, BAD), (0, 2, NONE, *CRASH)], {}, ["crashed", "low_similarity", "crashed"],
+         "exhausted"),
+        ([(0, 0, NONE, *CRASH)], {}, ["crashed"], "pending"),
+        ([(0, 0, GOOD, "unsafe")], {}, ["unsafe"], "pending"),
+        ([(0, 0, GOOD, "invalid: of one colour")], {}, ["invalid"], "pending"),
+        # A person's word: overrides the policy and facts about an image, but there must be one.
+        ([(0, 0, BAD)], {("train/0", 0, 0): True}, ["kept"], "kept"),
+        ([(0, 0, GOOD)], {("train/0", 0, 0): False}, ["review"], "pending"),
+        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 0): False}, ["review", "kept"], "kept"),
+        ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): True}, ["kept"], "kept"),
+        ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): False}, ["unsafe"], "pending"),
+        ([(0, 0, NONE, *CRASH)], {("train/0", 0, 0): True}, ["crashed"], "pending"),
+        ([(0, 0, NONE, "invalid: not finite", None)], {("train/0", 0, 0): True}, ["invalid"], "pending"),
+        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", "superseded"], "kept"),  # the first stays
+        ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # another unit's review
+    ],
+)  # fmt: skip
+def test_one_unit(rows, review, reasons, status):
+    decisions = decided(plan(1), facts(*rows), review=review)
+    assert decisions.reason.tolist() == reasons
+    assert decisions.status.tolist() == [status]
+    assert set(reasons) <= set(REASONS)
+    kept = reasons.index("kept") if "kept" in reasons else -1
+    assert decisions.counterpart.tolist() == [kept]
+
+
+def test_what_was_compared_is_reported():
+    decisions = decided(plan(1), facts((0, 0, BAD), (0, 1, NONE, *CRASH), (0, 2, GOOD), (0, 3, GOOD)))
+    np.testing.assert_array_equal(decisions.similarity, [0, np.nan, 1, np.nan])
+    np.testing.assert_array_equal(decisions.score, [0, np.nan, 1, np.nan])
+    np.testing.assert_array_equal(decisions.bound, [0.5, 0.5, 0.5, np.nan])
+    assert decisions.class_rank.tolist() == [2, 0, 1, 0]
+    assert decisions.class_bound.tolist() == [0.5, 0.5]
+
+
+def test_a_duplicate_is_the_later_one_in_round_and_plan_order():
+    rows = [(2, 0, GOOD, None, "same"), (0, 1, GOOD, None, "same"), (1, 0, GOOD, None, "same"), (0, 0, BAD, None, "x")]
+    decisions = decided(plan(3), facts(*rows))
+    assert decisions.reason.tolist() == ["duplicate", "duplicate", "kept", "low_similarity"]
+    accepted = decided(plan(3), facts(*rows), review={("train/2", 0, 0): True})
+    assert accepted.reason.tolist() == ["kept", "duplicate", "kept", "low_similarity"]
+
+
+def test_a_superseded_attempt_makes_no_duplicate():
+    rows = [(0, 0, GOOD), (0, 1, GOOD, None, "same"), (1, 0, BAD), (1, 1, GOOD, None, "same")]
+    assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "superseded", "low_similarity", "kept"]
+
+
+def test_attempts_beyond_the_bound_or_the_plan_stay_unseen():
+    rows = facts((0, 0, BAD), (0, 1, BAD), (0, 2, GOOD), (-1, 0, GOOD))
+    fewer, more = decided(plan(1), rows, max_attempts=2), decided(plan(1), rows, max_attempts=3)
+    assert fewer.judged.tolist() == [True, True, False, False]
+    assert fewer.reason.tolist() == ["low_similarity", "low_similarity", "", ""]
+    assert fewer.status.tolist() == ["exhausted"]
+    assert due(plan(1), rows, fewer, 2) is None
+    assert more.reason.tolist() == ["low_similarity", "low_similarity", "kept", ""]
+    raised = decided(plan(1), facts((0, 0, BAD), (0, 1, BAD)), max_attempts=4)
+    assert raised.status.tolist() == ["pending"]
+    assert due(plan(1), facts((0, 0, BAD), (0, 1, BAD)), raised, 4)[0] == 2
+
+
+def test_an_attempt_that_occurs_twice_or_an_unknown_fact_is_refused():
+    with pytest.raises(ValueError, match="attempt 1 of train/0 copy 0 occurs twice"):
+        decided(plan(1), facts((0, 1, GOOD), (0, 1, BAD)))
+    with pytest.raises(ValueError, match="'leak'"):
+        decided(plan(1), facts((0, 0, GOOD, "leak")))
+
+
+@pytest.mark.parametrize(
+    ("units", "bad", "given_up"),
+    [
+        (19, 19, False),  # never with fewer than twenty planned
+        (20, 19, False),  # attempt 0 of the twentieth is missing
+        (20, 20, True),
+        (25, 20, True),  # what comes after the first twenty does not matter
+    ],
+)
+def test_a_class_is_given_up_after_twenty(units, bad, given_up):
+    decisions = decided(plan(units), facts(*((i, 0, BAD) for i in range(bad))))
+    assert decisions.given_up.tolist() == [given_up, False]
+    assert decisions.status.tolist() == ["exhausted" if given_up else "pending"] * bad + ["pending"] * (units - bad)
+
+
+def test_one_that_passes_or_is_accepted_saves_its_class():
+    bad = [(i, 0, BAD) for i in range(19)]
+    assert decided(plan(20), facts(*bad, (19, 0, GOOD))).given_up.tolist() == [False, False]
+    review = {("train/5", 0, 0): True}
+    assert decided(plan(20), facts(*bad, (19, 0, BAD)), review=review).given_up.tolist() == [False, False]
+    # A counterpart beyond the first twenty, or of a later attempt, stays kept and saves nothing.
+    late = decided(plan(21), facts(*bad, (19, 0, BAD), (20, 0, GOOD), (3, 1, GOOD)))
+    assert late.given_up.tolist() == [True, False]
+    assert [late.status[i] for i in (2, 3, 20)] == ["exhausted", "kept", "kept"]
+
+
+def test_only_copy_0_of_readable_rows_counts_towards_giving_up():
+    copies, readable = [0] * 20 + [1] * 5, np.ones(25, bool)
+    bad = [(i, 0, BAD) for i in range(1, 20)]
+    readable[0] = False
+    unreadable_first = plan(25, copies=copies, readable=readable)
+    assert not decided(unreadable_first, facts(*bad)).given_up.any()
+    one_more = plan(25, copies=[0] * 21 + [1] * 4, readable=readable)
+    decisions = decided(one_more, facts(*bad, (20, 0, BAD)))
+    assert decisions.given_up.tolist() == [True, False]
+    assert decisions.status[0] == "failed"
+
+
+def test_due_after_every_round():
+    units, rows, made = plan(23, labels=[0] * 20 + [1] * 3), [], []
+    outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 is hopeless; of class 1, 20 passes at once and 21 at second try
+    while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
+        r, missing = step
+        if len(missing) > 3:  # interrupted in the middle of the round: what is left is the rest of it
+            some = [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing[1::2]]
+            left = due(units, facts(*rows, *some), decided(units, facts(*rows, *some)), 3)
+            assert left[0] == r
+            assert left[1].tolist() == missing[::2].tolist()
+        rows += [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing]
+        made.append((r, missing.tolist()))
+    assert made == [(0, list(range(23))), (1, [21, 22]), (2, [22])]
+    assert decided(units, facts(*rows)).status.tolist() == ["exhausted"] * 20 + ["kept", "kept", "exhausted"]
+
+
+def test_due_of_unreadable_rows_and_of_a_lost_attempt():
+    units = plan(3, readable=np.array([True, False, True]))
+    nothing = facts()
+    r, missing = due(units, nothing, decided(units, nothing), 3)
+    assert (r, missing.tolist()) == (0, [0, 2])
+    lost = facts((0, 1, GOOD), (2, 0, BAD))  # attempt 0 of unit 0 was lost with its part: round 0 is not over
+    r, missing = due(units, lost, decided(units, lost), 3)
+    assert (r, missing.tolist()) == (0, [0])
+
+
+def test_rates_leave_out_superseded_and_crashed():
+    rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NONE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
+    decisions = decided(plan(2), facts(*rows))
+    assert decisions.rejected_generated[0] == 2 / 4  # low_similarity and unsafe of four
+    assert np.isnan(decisions.rejected_generated[1])
+    contexts = ["snow", "rain", "rain", "fog", "snow", "rain"]
+    assert rejected_share(decisions.reason, contexts) == {"snow": 1.0, "rain": 0.0}
+
+
+worlds = st.integers(1, 6).flatmap(
+    lambda count: st.tuples(
+        st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=count, max_size=count),
+        st.dictionaries(
+            st.tuples(st.integers(0, count - 1), st.integers(0, 3)),
+            st.tuples(
+                st.sampled_from([GOOD, BAD]),
+                st.sampled_from([None, None, "unsafe", "crashed: x"]),
+                st.sampled_from([None, "same", "equal"]),
+                st.sampled_from([None, None, True, False]),
+            ),
+        ),
+        st.randoms(use_true_random=False),
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(worlds)
+def test_what_always_holds(world):
+    kinds, made, random = world
+    units = plan(len(kinds), [label for label, _ in kinds], [copy for _, copy in kinds])
+    rows = []
+    for (unit, number), (embedding, fact, sha256, _) in made.items():
+        crashed = fact is not None and fact.startswith("crashed")
+        own = f"{unit}-{number}"
+        rows.append((unit, number, NONE if crashed else embedding, fact, None if crashed else sha256 or own))
+    review = {
+        (f"train/{unit}", kinds[unit][1], number): word
+        for (unit, number), (*_, word) in made.items()
+        if word is not None
+    }
+    decisions = decided(units, facts(*rows), review=review)
+
+    for unit in range(len(kinds)):
+        mine = sorted((number, i) for i, (u, number, *_) in enumerate(rows) if u == unit and number < 3)
+        words = [decisions.reason[i] for _, i in mine]
+        kept = words.index("kept") if "kept" in words else len(words)
+        assert words.count("kept") == (kept < len(words)) == (decisions.status[unit] == "kept")
+        assert "superseded" not in words[:kept]
+        assert set(words[kept + 1 :]) <= {"superseded"}
+        assert decisions.counterpart[unit] == (mine[kept][1] if kept < len(words) else -1)
+    assert [bool(word) for word in decisions.reason] == decisions.judged.tolist()
+
+    turn = list(range(len(rows)))
+    random.shuffle(turn)
+    shuffled = decided(units, facts(*(rows[i] for i in turn)), review=review)
+    assert shuffled.reason.tolist() == [decisions.reason[i] for i in turn]
+    assert shuffled.status.tolist() == decisions.status.tolist()
+
+    # Earlier decisions stand when the run grows: rounds <= r among themselves, whatever comes after.
+    for r in range(3):
+        early = [i for i, row in enumerate(rows) if row[1] <= r]
+        before = decided(units, facts(*(rows[i] for i in early)), review=review)
+        assert before.reason.tolist() == [decisions.reason[i] for i in early]
+    # And when units are added behind, duplicates excepted.
+    fewer = [i for i, row in enumerate(rows) if row[0] < len(kinds) - 1]
+    before = decided(plan(len(kinds) - 1, units.labels[:-1], units.copies[:-1]), facts(*(rows[i] for i in fewer)),
+                     review=review)  # fmt: skip
+    if "duplicate" not in decisions.reason:
+        assert before.reason.tolist() == [decisions.reason[i] for i in fewer]
+
+
+def test_decisions_are_for_any_order_and_policy():
+    rng = np.random.default_rng(0)
+    references = References([f"r/{i}" for i in range(60)], np.arange(60) % 2, rng.normal(size=(60, 4)), 2)
+    units = plan(40, labels=np.arange(40) % 2)
+    attempts = Attempts(
+        np.tile(np.arange(40), 2), np.repeat([0, 1], 40), rng.normal(size=(80, 4)), rng.normal(size=(80, 4)),
+        [None] * 80, [str(i) for i in range(80)],
+    )  # fmt: skip
+    turn = rng.permutation(80)
+    other = Attempts(**{
+        field.name: np.array(getattr(attempts, field.name))[turn] for field in dataclasses.fields(attempts)
+    })  # fmt: skip
+    for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):
+        judge = fit(policy, references, 0)
+        one, two = (decide(units, facts, judge, max_attempts=2) for facts in (attempts, other))
+        assert one.reason[turn].tolist() == two.reason.tolist()
+        np.testing.assert_array_equal(one.score[turn], two.score)
+        assert one.status.tolist() == two.status.tolist()

@@ -1,0 +1,183 @@
+"""Each policy on numbers that can be checked by hand."""
+
+import numpy as np
+import pytest
+
+from diffcore_hf.core.recipe import Policy
+from diffcore_hf.core.seeding import uniform
+from diffcore_hf.method.policies import fit
+from diffcore_hf.method.references import References
+
+NAN = [np.nan, np.nan]
+
+
+def references(by_class, classes=None, text=None):
+    rows = [(f"train/{k}.{i}", k, e) for k, members in enumerate(by_class) for i, e in enumerate(members)]
+    embeddings = np.array([e for *_, e in rows], np.float16).reshape(len(rows), 2)
+    labels = np.array([k for _, k, _ in rows], np.int64)
+    return References([row_id for row_id, *_ in rows], labels, embeddings, classes or len(by_class), text)
+
+
+def angle(degrees):
+    return [np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]
+
+
+def judged(judge, labels, embeddings, parents=None):
+    embeddings = np.array(embeddings, np.float16)
+    parents = embeddings if parents is None else np.array(parents, np.float16)
+    return judge.judge(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
+
+
+# tau of class 0: one pair at 60 degrees, 0.5; class 1: one pair at 90 degrees, 0; class 2 has no pair.
+PAIRS = references([[angle(0), angle(60)], [angle(0), angle(90)], [angle(10)]])
+
+
+def test_mean_is_eq_5_against_the_own_parent():
+    judge = fit(Policy("mean"), PAIRS, 0)
+    np.testing.assert_allclose(judge.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
+    assert judge.notes == (
+        "1 of 3 classes have fewer than two readable real images: the threshold pooled over all classes stands in",
+    )
+    parents = [angle(0)] * 4 + [NAN]
+    verdicts = judged(judge, [0, 0, 1, 2, 0], [angle(50), angle(70), angle(70), angle(80), angle(0)], parents)
+    assert verdicts.passed.tolist() == [True, False, True, False, False]  # no parent, no pass
+    assert verdicts.reasons == [None, "low_similarity", None, "low_similarity", "low_similarity"]
+    np.testing.assert_allclose(verdicts.score[:4], np.cos(np.deg2rad([50, 70, 70, 80])), atol=1e-3)
+    np.testing.assert_allclose(verdicts.bound, judge.bound[[0, 0, 1, 2, 0]])
+
+
+def test_mean_is_strict():
+    judge = fit(Policy("mean"), references([[angle(0), angle(60)]]), 0)
+    assert not judged(judge, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
+    assert judge.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
+
+
+def test_mean_without_any_pair_accepts_and_says_so():
+    judge = fit(Policy("mean"), references([[angle(0)], [angle(90)]]), 0)
+    assert judge.bound.tolist() == [-1, -1]
+    assert judged(judge, [0], [angle(170)], [angle(0)]).passed.all()
+    assert "accepts everything" in judge.notes[0]
+    assert np.isnan(judge.rejected_real()).all()
+
+
+def test_mean_with_sampled_pairs_is_near_and_seeded():
+    many = references([[angle(a) for a in range(0, 90, 2)]])
+    exact, sampled = fit(Policy("mean"), many, 0), fit(Policy("mean", pairs=500), many, 0)
+    assert sampled.bound[0] != exact.bound[0]
+    assert sampled.bound[0] == pytest.approx(exact.bound[0], abs=0.05)
+    assert fit(Policy("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
+
+
+def test_fixed_and_what_it_does_to_real_pairs():
+    judge = fit(Policy("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
+    assert judged(judge, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
+    np.testing.assert_array_equal(judge.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
+
+
+def test_all_and_random():
+    everything = fit(Policy("all"), PAIRS, 0)
+    assert judged(everything, [0, 1], [angle(0), NAN]).passed.all()
+    assert everything.rejected_real().tolist() == [0, 0, 0]
+    draw = fit(Policy("random", p=0.3), PAIRS, 7)
+    verdicts = judged(draw, [0] * 400, [angle(0)] * 400)
+    assert verdicts.score.tolist() == [uniform("policy", 7, "train/0", 0, i) for i in range(400)]
+    assert verdicts.passed.tolist() == (verdicts.score < 0.3).tolist()
+    assert verdicts.passed.mean() == pytest.approx(0.3, abs=0.07)
+    assert set(verdicts.reasons) == {None, "not_drawn"}
+    np.testing.assert_allclose(draw.rejected_real(), 0.7)
+
+
+def test_quantile_against_the_class_mean():
+    # Left-out similarities of -20, 0 and 20 degrees: cos 30, 1, cos 30; differences from the mean of the others:
+    # -0.067, 0.134, -0.067; k = floor(4 * 0.3) = 1, so the bound is 0.911 - 0.067 = 0.844, at 32.5 degrees.
+    judge = fit(Policy("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
+    np.testing.assert_allclose(judge.bound, [0.844], atol=2e-3)
+    verdicts = judged(judge, [0, 0, 0], [angle(31), angle(-34), NAN])
+    assert verdicts.passed.tolist() == [True, False, False]
+    assert verdicts.reasons == [None, "low_similarity", "low_similarity"]
+
+
+def test_rank_keeps_what_stands_where_real_images_do():
+    rng = np.random.default_rng(0)
+    crowd = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
+    for by in ("class_mean", "classifier", "text"):
+        text = np.array([angle(0), angle(60), angle(120)], np.float16)
+        crowd = References(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
+        judge = fit(Policy("rank", by=by, floor="off"), crowd, 0)
+        assert judge.bound.tolist() == [1, 1, 1]
+        verdicts = judged(judge, [0, 0, 1, 0], [angle(5), angle(100), angle(75), NAN])
+        assert verdicts.passed.tolist() == [True, False, True, False]
+        assert verdicts.class_rank.tolist() == [1, 3, 1, 0]
+        assert verdicts.score[:3].tolist() == [1, 3, 1]
+        assert verdicts.reasons == [None, "low_rank", None, "low_rank"]
+        assert judge.rejected_real().tolist() == [0, 0, 0]
+
+
+def test_the_floor_refuses_what_belongs_to_no_class():
+    rng = np.random.default_rng(1)
+    crowd = references([[angle(a + e) for e in rng.normal(0, 3, 120)] for a in (0, 60)])
+    garbage, right = angle(-60), angle(2)
+    for floor, passed, reason in [("auto", False, "below_floor"), ("on", False, "below_floor"), ("off", True, None)]:
+        verdicts = judged(fit(Policy("rank", by="class_mean", floor=floor), crowd, 0), [0, 0], [garbage, right])
+        assert verdicts.passed.tolist() == [passed, True]
+        assert verdicts.reasons == [reason, None]
+    real = fit(Policy("rank", by="class_mean", floor="on"), crowd, 0).rejected_real()
+    assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) a class
+
+
+def test_auto_floor_is_off_from_twenty_classes():
+    many = references([[angle(a), angle(a + 1), angle(a + 2)] for a in range(0, 100, 5)])
+    assert fit(Policy(), many, 0)._floor is None
+
+
+def test_one_class_falls_back_to_quantile_and_says_so():
+    one = references([[angle(a) for a in range(-20, 21)]])
+    judge = fit(Policy("rank"), one, 0)
+    np.testing.assert_array_equal(judge.bound, fit(Policy("quantile"), one, 0).bound)
+    assert judge.notes == ("with one class there is no rank: quantile(0.1) decides in place of rank",)
+    assert judged(judge, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
+
+
+def test_classes_of_one_image_and_of_none():
+    few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
+    rank = fit(Policy("rank", floor="off"), few, 0)
+    assert judged(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
+    assert judged(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # nothing to hold it against
+    assert any("1 of 3 classes cannot be ranked" in note for note in rank.notes)
+    quantile = fit(Policy("quantile", alpha=0.4), few, 0)
+    assert judged(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]
+    assert any("1 of 3 classes have one readable real image" in note for note in quantile.notes)
+    for policy in (Policy("quantile"), Policy(), Policy("mean")):
+        assert np.isnan(fit(policy, few, 0).rejected_real()[1:]).all()
+
+
+def test_no_reference_at_all_accepts():
+    none = references([[], []], classes=2)
+    for policy in (Policy(), Policy("quantile"), Policy("mean"), Policy("all")):
+        judge = fit(policy, none, 0)
+        assert judged(judge, [0], [angle(0)]).passed.all()
+        if policy.name != "all":
+            assert judge.notes
+            assert np.isnan(judge.rejected_real()).all()
+
+
+@pytest.mark.parametrize(
+    "policy", [Policy(), Policy("rank", by="class_mean"), Policy("mean", pairs=5), Policy("quantile")]
+)
+def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
+    rng = np.random.default_rng(2)
+    embeddings, labels = rng.normal(size=(60, 2)).astype(np.float16), np.arange(60) % 4
+    ids, turn = [f"train/{i}" for i in range(60)], rng.permutation(60)
+    forth = fit(policy, References(ids, labels, embeddings, 4), 0)
+    back = fit(policy, References([ids[i] for i in turn], labels[turn], embeddings[turn], 4), 0)
+    np.testing.assert_array_equal(forth.bound, back.bound)
+    images = rng.normal(size=(30, 2))
+    company, alone = judged(forth, np.arange(30) % 4, images), judged(back, [3], images[7:8])
+    assert company.reasons[7] == alone.reasons[0]
+    assert company.class_rank[7] == alone.class_rank[0]
+
+
+def test_judging_nothing():
+    for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):
+        verdicts = fit(policy, PAIRS, 0).judge(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)), [])
+        assert verdicts.reasons == []

@@ -1,0 +1,110 @@
+"""Ranks by the three judges: ties, left-out ranks against a refit, classes that vanish."""
+
+import numpy as np
+import pytest
+
+from diffcore_hf.core.seeding import digest
+from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, worst_ranks
+from diffcore_hf.method.references import References
+from diffcore_hf.method.thresholds import PairSums, unit_rows
+
+
+def made(counts, width=6, seed=0, text=False):
+    rng, labels = np.random.default_rng(seed), np.repeat(np.arange(len(counts)), counts)
+    centres = rng.normal(size=(len(counts), width))
+    embeddings = (centres[labels] + rng.normal(size=(len(labels), width))).astype(np.float16)
+    ids = [f"train/{i}" for i in range(len(labels))]
+    captions = centres.astype(np.float16) if text else None
+    references = References(ids, labels, embeddings, len(counts), captions).ordered()
+    return references, PairSums.of(references.embeddings, references.labels, len(counts))
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "rank"),
+    [
+        ([0.9, 0.5, 0.1], 0, 1),
+        ([0.9, 0.5, 0.1], 2, 3),
+        ([0.5, 0.5, 0.1], 0, 2),  # ties rank worst
+        ([0.5, 0.5 - 1e-16, 0.1], 0, 2),  # equal up to rounding is a tie
+        ([0.5, np.nan, 0.6], 0, 2),  # an unknown class stands in nobody's way
+        ([0.5, np.nan, 0.6], 1, 0),  # and has no rank
+        ([np.nan, np.nan, np.nan], 1, 0),
+    ],
+)
+def test_the_rank_of_the_own_class(scores, label, rank):
+    assert worst_ranks(np.array([scores]), np.array([label])).tolist() == [rank]
+
+
+def slow_discriminant(unit, labels, classes, images):
+    """Scores of the images by a fit on (unit, labels), written out as in the design."""
+    known = [k for k in range(classes) if (labels == k).any()]
+    means = {k: unit[labels == k].mean(axis=0) for k in known}
+    centred = np.stack([u - means[k] for u, k in zip(unit, labels, strict=True)])
+    w = centred.T @ centred / max(1, len(unit) - len(known))
+    d = unit.shape[1]
+    shrunk = 0.7 * w + 0.3 * np.trace(w) / d * np.eye(d) if np.trace(w) > 1e-15 else np.eye(d)
+    inverse = np.linalg.inv(shrunk)
+    scores = np.full((len(images), classes), np.nan)
+    for k in known:
+        scores[:, k] = images @ inverse @ means[k] - means[k] @ inverse @ means[k] / 2
+    return scores
+
+
+@pytest.mark.parametrize("counts", [(5, 5, 5), (12, 1, 3, 7), (2, 2), (1, 1, 1, 9), (30, 0, 20)])
+def test_left_out_ranks_of_the_classifier_against_a_refit(counts):
+    references, sums = made(counts, seed=sum(counts))
+    unit, labels = unit_rows(references.embeddings), references.labels
+    folds = np.array([int.from_bytes(digest(row_id), "big") % 5 for row_id in references.row_ids])
+    expected = np.zeros(len(labels), int)
+    for i in range(len(labels)):
+        rest = folds != folds[i]
+        if (labels[rest] == labels[i]).any():
+            scores = slow_discriminant(unit[rest], labels[rest], len(counts), unit[i : i + 1])[0]
+            expected[i] = 1 + sum(
+                scores[k] >= scores[labels[i]] for k in range(len(counts)) if k != labels[i] and not np.isnan(scores[k])
+            )
+    assert ByClassifier(references, sums).left_out_ranks().tolist() == expected.tolist()
+
+
+def test_generated_images_are_ranked_by_the_fit_on_all_references():
+    references, sums = made((6, 9, 4), seed=3)
+    images = unit_rows(np.random.default_rng(9).normal(size=(20, 6)))
+    slow = slow_discriminant(unit_rows(references.embeddings), references.labels, 3, images)
+    scores = ByClassifier(references, sums).scores(images)
+    wanted = np.arange(20) % 3  # the scale of W differs, the order does not
+    assert worst_ranks(scores, wanted).tolist() == worst_ranks(slow, wanted).tolist()
+
+
+def test_left_out_ranks_of_the_class_mean_against_a_refit():
+    references, sums = made((4, 1, 6, 2), seed=5)
+    unit, labels = unit_rows(references.embeddings), references.labels
+    expected = []
+    for i in range(len(labels)):
+        rest = np.arange(len(labels)) != i
+        if not (labels[rest] == labels[i]).any():
+            expected.append(0)
+            continue
+        scores = [unit[i] @ unit_rows(unit[rest & (labels == k)].mean(0, keepdims=True))[0] for k in range(4)]
+        expected.append(1 + sum(s >= scores[labels[i]] for k, s in enumerate(scores) if k != labels[i]))
+    assert ByClassMean(references, sums).left_out_ranks().tolist() == expected
+
+
+def test_without_any_spread_the_identity_stands_in():
+    embeddings = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float16)
+    references = References(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), embeddings, 2)
+    ranking = ByClassifier(references, PairSums.of(embeddings, references.labels, 2))
+    assert ranking.ranks(np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0, 0])).tolist() == [1, 2]
+
+
+def test_text_ranks_by_captions_and_needs_them():
+    references, sums = made((3, 3, 3), text=True)
+    captions = unit_rows(references.text)
+    assert ByText(references, sums).ranks(captions, np.arange(3)).tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match=r"filter\.policy\.by is 'text'.*--filter\.policy\.by classifier"):
+        ByText(made((3, 3))[0], sums)
+
+
+def test_an_image_without_embedding_has_no_rank():
+    references, sums = made((3, 3))
+    for ranking in (ByClassMean(references, sums), ByClassifier(references, sums)):
+        assert ranking.ranks(np.full((1, 6), np.nan), np.array([0])).tolist() == [0]

@@ -1,0 +1,27 @@
+"""References that cannot be learned from are refused."""
+
+import numpy as np
+import pytest
+
+from diffcore_hf.method.references import References
+
+
+@pytest.mark.parametrize(
+    ("labels", "embeddings", "text", "message"),
+    [
+        ([0, 2], np.ones((2, 3)), None, r"must be in \[0, 2\)"),
+        ([0, -1], np.ones((2, 3)), None, "leave unlabelled rows out"),
+        ([0], np.ones((2, 3)), None, "2 references"),
+        ([0, 1], np.array([[1.0], [np.nan]]), None, "reference b has no finite embedding"),
+        ([0, 1], np.ones((2, 3)), np.ones((2, 4)), "text"),
+    ],
+)
+def test_what_does_not_fit_is_refused(labels, embeddings, text, message):
+    with pytest.raises(ValueError, match=message):
+        References(["a", "b"], np.array(labels), embeddings, 2, text)
+
+
+def test_ordered_by_class_then_row_id():
+    ordered = References(["c", "a", "b"], np.array([0, 1, 0]), np.array([[1.0], [2.0], [3.0]]), 2).ordered()
+    assert list(ordered.row_ids) == ["b", "c", "a"]
+    assert ordered.embeddings[:, 0].tolist() == [3, 1, 2]

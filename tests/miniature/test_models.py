@@ -1,0 +1,129 @@
+"""The shipped models: real ones, small, without pickles, and good enough to tell the truth."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diffcore_hf.miniature.oracle import MODELS, Oracle
+from diffcore_hf.miniature.renderer import render
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES
+from diffcore_hf.miniature.world import PROMPTED_CONTEXTS
+
+PROMPT = "a photo of a {}, a bird, {}"
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Oracle:
+    return Oracle.load()
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+    loaded = StableDiffusionPipeline.from_pretrained(MODELS / "sd", use_safetensors=True, torch_dtype=torch.float32)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_all_weights_are_safetensors_and_small():
+    assert sum(path.stat().st_size for path in files(MODELS)) <= 32 * 2**20
+    assert {path.suffix for path in files(MODELS)} <= {".safetensors", ".json", ".txt", ".jinja"}
+    assert not [path for path in MODELS.rglob(".*")]
+
+
+@pytest.mark.parametrize("name", ["sd", "clip", "backbone", "oracle"])
+def test_every_model_tells_how_it_was_trained(name):
+    record = json.loads((MODELS / name / "training.json").read_text())
+    assert {"data", "seed", "steps", "seconds", "threads", "device", "versions", "final_loss"} <= set(record)
+
+
+def test_oracle_names_species_and_context_of_fresh_renderings(oracle):
+    rng = np.random.default_rng(987)
+    truth = [(int(rng.integers(40)), int(rng.integers(10))) for _ in range(400)]
+    found = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])
+    assert np.mean(found[0] == [s for s, _ in truth]) >= 0.98
+    assert np.mean(found[1] == [c for _, c in truth]) >= 0.98
+
+
+def test_oracle_takes_no_images_and_large_ones(oracle):
+    assert [len(ids) for ids in oracle.judge([])] == [0, 0]
+    picture = render(SPECIES[7], "at night", np.random.default_rng(0), size=128)
+    assert [int(ids[0]) for ids in oracle.judge([picture])] == [7, CONTEXTS.index("at night")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a photo of a Crimson Crestwing, a bird, in heavy snow",
+        "zażółć 日本 🐦 \x00\ud7ff",
+        "blurry, deformed, low quality",
+        "word " * 500,
+    ],
+)
+def test_tokenizers_take_any_text(text):
+    from transformers import AutoTokenizer, CLIPTokenizer
+
+    for tokenizer in (
+        CLIPTokenizer.from_pretrained(MODELS / "sd" / "tokenizer"),
+        AutoTokenizer.from_pretrained(MODELS / "clip"),
+    ):
+        ids = tokenizer(text, padding="max_length", truncation=True)["input_ids"]
+        assert len(ids) == tokenizer.model_max_length == 77
+        assert ids[0] == tokenizer.bos_token_id and tokenizer.eos_token_id in ids
+        middle = ids[1 : ids.index(tokenizer.eos_token_id)]
+        assert len(middle) > 0 or text == ""
+
+
+def test_the_pipeline_is_an_ordinary_one_and_draws_what_is_asked(pipeline, oracle):
+    import torch
+
+    assert pipeline.safety_checker is None and pipeline.scheduler.config.prediction_type == "v_prediction"
+    asked = [(s, PROMPTED_CONTEXTS[s.id % 6]) for s in DATASET_SPECIES[:16]]
+    noise = [torch.Generator().manual_seed(i) for i in range(len(asked))]
+    images = pipeline(
+        [PROMPT.format(s.name, c) for s, c in asked],
+        guidance_scale=3.0,
+        num_inference_steps=12,
+        negative_prompt=["blurry, deformed, low quality"] * len(asked),
+        generator=noise,
+    ).images
+    species, contexts = oracle.judge(images)
+    assert images[0].size == (64, 64)
+    # 80 % over many; sixteen images are few.
+    assert np.mean(species == [s.id for s, _ in asked]) >= 0.6
+    assert np.mean(contexts == [CONTEXTS.index(c) for _, c in asked]) >= 0.6
+
+
+def test_clip_loads_by_auto_classes_and_tells_species_apart_that_it_never_saw():
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    model = AutoModel.from_pretrained(MODELS / "clip", use_safetensors=True, dtype=torch.float32).eval()
+    processor, rng = AutoImageProcessor.from_pretrained(MODELS / "clip"), np.random.default_rng(5)
+    labels = np.repeat(np.arange(20), 16)
+    images = [render(DATASET_SPECIES[k], CONTEXTS[rng.integers(10)], rng) for k in labels]
+    with torch.inference_mode():
+        vectors = model.vision_model(**processor(images, return_tensors="pt")).pooler_output
+        vectors = torch.nn.functional.normalize(model.visual_projection(vectors), dim=1).numpy()
+    fit = np.arange(len(labels)) % 2 == 0
+    means = np.stack([vectors[fit & (labels == k)].mean(axis=0) for k in range(20)])
+    assert np.mean((vectors[~fit] @ means.T).argmax(1) == labels[~fit]) >= 0.5
+
+
+def test_backbone_loads_by_timm_with_any_number_of_classes():
+    import timm
+    import torch
+
+    model = timm.create_model(f"local-dir:{MODELS / 'backbone'}", pretrained=True, num_classes=20).eval()
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 20) and model.pretrained_cfg["mean"] == [0.5] * 3

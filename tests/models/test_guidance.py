@@ -1,0 +1,123 @@
+"""Every family of the guidance table against Eq. 4, one denoising step, by hand."""
+
+from __future__ import annotations
+
+import pytest
+import tiny_models
+import torch
+
+from diffcore_hf.core.recipe import Model
+from diffcore_hf.models import guidance
+from diffcore_hf.models.diffusion import TextToImage
+
+GAMMA = 2.0
+
+
+@torch.no_grad()
+def eps(name, pipe, latents, text, size):
+    """The model's prediction for one text, at the only timestep of a one-step schedule."""
+    t = pipe.scheduler.timesteps[0]
+    if name == "SD":
+        embeds, _ = pipe.encode_prompt(text, "cpu", 1, False)
+        return pipe.unet(pipe.scheduler.scale_model_input(latents, t), t, encoder_hidden_states=embeds).sample
+    if name == "SDXL":
+        embeds, _, pooled, _ = pipe.encode_prompt(text, do_classifier_free_guidance=False)
+        conditions = {"text_embeds": pooled, "time_ids": torch.tensor([[size, size, 0, 0, size, size]]).float()}
+        return pipe.unet(latents, t, encoder_hidden_states=embeds, added_cond_kwargs=conditions).sample
+    if name == "SD3":
+        embeds, _, pooled, _ = pipe.encode_prompt(text, None, None, do_classifier_free_guidance=False)
+        return pipe.transformer(
+            hidden_states=latents, timestep=t.expand(1), encoder_hidden_states=embeds, pooled_projections=pooled
+        ).sample
+    embeds, pooled, text_ids = pipe.encode_prompt(text)
+    image_ids = pipe._prepare_latent_image_ids(1, size // 4, size // 4, "cpu", torch.float32)
+    return pipe.transformer(
+        hidden_states=latents, timestep=t.expand(1) / 1000, guidance=torch.tensor([3.5]), pooled_projections=pooled,
+        encoder_hidden_states=embeds, txt_ids=text_ids, img_ids=image_ids,
+    ).sample  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(tiny_models.PIPELINES))
+def test_one_step_is_equation_4(name, pipelines):
+    size = 16
+    model = TextToImage(Model(path=str(pipelines[name]), steps=1, gamma=GAMMA, size=size))
+    pipe = model.load()
+    seen = {}
+
+    step = pipe.scheduler.step
+
+    def spy(prediction, t, sample, **options):
+        seen["prediction"], seen["latents"] = prediction.clone(), sample.clone()
+        return step(prediction, t, sample, **options)
+
+    pipe.scheduler.step = spy
+    model.sample(["a red bird"], ["blurry"], [7])
+    positive, negative = (eps(name, pipe, seen["latents"], [text], size) for text in ("a red bird", "blurry"))
+    by_hand = (1 + GAMMA) * positive - GAMMA * negative
+    assert torch.allclose(seen["prediction"], by_hand, atol=1e-5)
+    assert not torch.allclose(positive, negative, atol=1e-4)
+    assert not torch.allclose(positive, by_hand, atol=1e-4)
+    # the noise is the seed's, drawn on the CPU
+    noise = torch.randn(1, *_latent_shape(name), generator=torch.Generator().manual_seed(7))
+    assert torch.allclose(seen["latents"].flatten().sort()[0], noise.flatten().sort()[0], atol=1e-5)
+
+
+def _latent_shape(name):
+    return (1, 8, 8) if name == "Flux" else (4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "name", "argument", "value"),
+    [
+        ("StableDiffusionPipeline", "SD", "guidance_scale", 3.0),
+        ("StableDiffusionXLPipeline", "SDXL", "guidance_scale", 3.0),
+        ("StableDiffusion3Pipeline", "SD3", "guidance_scale", 3.0),
+        ("FluxPipeline", "Flux", "true_cfg_scale", 3.0),
+    ],
+)
+def test_table(pipeline, name, argument, value):
+    family = guidance.guidance_for(pipeline)
+    assert (family.name, family.argument, family.scale(GAMMA)) == (name, argument, value)
+
+
+def test_family_outside_the_table_needs_native():
+    with pytest.raises(ValueError, match=r"LatentConsistencyModelPipeline is not in .*SD, SDXL, SD3, Flux.*native"):
+        guidance.guidance_for("LatentConsistencyModelPipeline")
+    assert guidance.guidance_for("LatentConsistencyModelPipeline", "native") is None
+
+
+@pytest.mark.parametrize(
+    ("gamma", "negatives", "error"),
+    [(2.0, ["blurry"], None), (0.0, [None, ""], None), (0.0, [None, "blurry"], "would be ignored"), (-1.0, [None], ">= 0")],
+)
+def test_gamma_and_negatives(gamma, negatives, error, pipelines):
+    if error is None:
+        guidance.check(gamma, negatives)
+        return
+    model = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=gamma))
+    with pytest.raises(ValueError, match=error):
+        model.sample(["a bird"] * len(negatives), negatives, [0] * len(negatives))
+
+
+def test_no_negative_prompt_is_the_familys_own_unconditional(pipelines):
+    """Zeros for SDXL (it was trained so), the empty text for the others: as the pipelines do themselves."""
+    for name, folder in pipelines.items():
+        model = TextToImage(Model(path=str(folder), steps=1, gamma=GAMMA, size=16))
+        ours = model.sample(["a bird"], [None], [3]).images
+        pipe, family = model.load(), guidance.guidance_for(type(model.load()).__name__)
+        extra = {"negative_prompt": ""} if name == "Flux" else {}
+        theirs = pipe(
+            "a bird", num_inference_steps=1, height=16, width=16, generator=torch.Generator().manual_seed(3),
+            output_type="pt", **{family.argument: 3.0}, **extra,
+        ).images  # fmt: skip
+        assert (ours.int() - (theirs * 255).round().int()).abs().max() <= 1, name
+
+
+def test_native_passes_gamma_as_guidance_scale(pipelines):
+    model = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=5.0, guidance="native"))
+    native = model.sample(["a bird"], ["blurry"], [0]).images
+    table = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=4.0)).sample(["a bird"], ["blurry"], [0]).images
+    assert (native.int() - table.int()).abs().max() <= 1
+    flux = TextToImage(Model(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
+    with pytest.raises(ValueError, match="takes no negative prompt under model.guidance native"):
+        flux.sample(["a bird"], ["blurry"], [0])

@@ -1,0 +1,263 @@
+"""The card: valid metadata that names each shard, nothing guessed, nothing escaped from its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+from hypothesis import given, settings
+
+from diffcore_hf.core.schema import REASONS, STATUSES
+from diffcore_hf.publishing import card
+from diffcore_hf.publishing.card import is_hub_source, licence_of_result, metadata, render_card, size_category
+from diffcore_hf.publishing.policy_words import describe
+from diffcore_hf.publishing.text import escape_md, free_sections, one_line
+
+from .facts import example_facts, example_manifest, example_summary
+from .test_text import HOSTILE, hostile
+
+EXAMPLE = Path(__file__).parents[2] / "hub_cards" / "example_card.md"
+
+
+def with_resolved(**parts) -> dict:
+    manifest = example_manifest()
+    resolved = {name: one | parts.get(name, {}) for name, one in manifest["resolved"].items()}
+    return manifest | {"resolved": resolved}
+
+
+def test_the_example_card_is_what_the_renderer_gives():
+    assert EXAMPLE.read_text(encoding="utf-8") == render_card(example_facts()), "write it anew: README of hub_cards"
+
+
+def test_the_metadata_is_what_the_hub_reads():
+    data = DatasetCard(render_card(example_facts())).data.to_dict()
+    assert data["license"] == "apache-2.0"
+    assert data["task_categories"] == ["image-classification"]
+    assert data["size_categories"] == ["1K<n<10K"]
+    assert {"synthetic", "image", "diffcore"} <= set(data["tags"])
+    assert "source_datasets" not in data
+
+
+def test_configs_name_every_shard_and_no_pattern():
+    manifest = example_manifest()
+    configs = {
+        one["config_name"]: one["data_files"] for one in DatasetCard(render_card(example_facts())).data["configs"]
+    }
+    assert configs == {
+        name: [{"split": split, "path": files} for split, files in splits.items()]
+        for name, splits in manifest["configs"].items()
+    }
+    assert next(iter(configs)) == "default"
+    assert not re.search(r"[*?]", json.dumps(configs))
+
+
+def test_a_config_without_shards_is_left_out():
+    manifest = example_manifest(configs=example_manifest()["configs"] | {"default": {}})
+    assert "default" not in [one["config_name"] for one in metadata(example_facts(manifest=manifest))["configs"]]
+
+
+def test_handed_in_features_stand_in_the_metadata_whatever_the_labels_are():
+    names = {str(i): label for i, label in enumerate([*HOSTILE[:25], "\n---\n", "a: b", "no", "1.0"])}
+    info = [{"config_name": "default", "features": [{"name": "label", "dtype": {"class_label": {"names": names}}}]}]
+    loaded = DatasetCard(render_card(example_facts(dataset_info=info)))
+    assert loaded.data["dataset_info"] == info
+    assert loaded.text == DatasetCard(render_card(example_facts())).text
+
+
+@pytest.mark.parametrize(
+    ("path", "identity", "hub"),
+    [
+        ("org/cub-200", "f" * 40, True), ("org/cub-200", None, True), ("cifar10", "f" * 40, True), ("cifar10", None, False),
+        ("local:0123456789abcdef", "0123456789abcdef", False), ("in memory", None, False), (None, None, False),
+        ("/home/photos", None, False), ("a/b/c", None, False), ("package:a.b/c", None, False),
+    ],
+)  # fmt: skip
+def test_only_hub_sources_are_named_as_such(path, identity, hub):
+    assert is_hub_source({"path": path, "identity": identity}) is hub
+    data = metadata(example_facts(manifest=with_resolved(source={"path": path, "identity": identity})))
+    assert data.get("source_datasets") == ([f"extended|{path}"] if hub else None)
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "in_yaml", "words"),
+    [
+        ("mit", "mit", "mit", "mit, as both have it"),
+        ("cc-by-4.0", "creativeml-openrail-m", ["cc-by-4.0", "creativeml-openrail-m"], "both apply"),
+        ("My own terms", "mit", "other", "both apply"),
+        (None, "mit", "unknown", "to be decided by the publisher"),
+        ("mit", "unknown", "unknown", "to be decided by the publisher"),
+        ("other", "mit", "unknown", "to be decided by the publisher"),
+    ],
+)
+def test_a_licence_is_derived_or_left_open_never_guessed(source, model, in_yaml, words):
+    facts = example_facts(manifest=with_resolved(source={"licence": source}, model={"licence": model}))
+    assert metadata(facts)["license"] == in_yaml
+    assert f"**Licence of the result:** {words}" in render_card(facts)
+
+
+def test_adapters_leave_the_licence_open():
+    manifest = example_manifest()
+    manifest["recipe"]["model"]["adapters"] = [{"path": "org/lora"}]
+    facts = example_facts(manifest=manifest)
+    assert licence_of_result(facts) == []
+    assert "| adapter | `org/lora` |" in render_card(facts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "word"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (60_000, "10K<n<100K"), (1_281_167, "1M<n<10M")]
+)
+def test_sizes(rows, word):
+    assert size_category(rows) == word
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "all", {"name": "random", "p": 0.25}, {"name": "mean", "pairs": 50}, {"name": "fixed", "t": 0.7},
+        {"name": "quantile", "alpha": 0.05}, {"name": "rank"}, {"name": "rank", "by": "text", "floor": "off", "alpha": None},
+    ],
+)  # fmt: skip
+def test_every_policy_has_words(policy):
+    rule, promise = describe(policy)
+    assert rule.endswith(".")
+    assert promise.endswith(".")
+    assert ("At most about" in promise) == (not isinstance(policy, str) and policy["name"] in ("quantile", "rank"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "share"), [({"name": "quantile", "alpha": 0.05}, "5 %"), ({"name": "rank"}, "10 %")]
+)
+def test_the_promise_names_its_share(policy, share):
+    assert f"At most about {share} of fresh real images" in describe(policy)[1]
+
+
+def test_given_up_and_unfinished_stand_first_with_their_remedy():
+    counts = example_manifest()["counts"] | {"pending": 1234}
+    text = render_card(example_facts(manifest=example_manifest(counts=counts)))
+    counts_section = text.split("## Counts")[1]
+    assert counts_section.strip().startswith("**Given up: Azure Needlebill.**")
+    assert "label_descriptions" in counts_section.split("|---")[0]
+    assert "**Not finished: 1,234 planned rows have no decision yet.**" in counts_section.split("|---")[0]
+    clean = render_card(example_facts(summary=example_summary(given_up=[])))
+    assert "Given up" not in clean
+    assert "Not finished" not in clean
+
+
+def test_what_is_not_there_is_not_claimed():
+    bare = example_manifest(files=[])
+    summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
+               "given_up": [], "mean_similarity": None, "notes": []}  # fmt: skip
+    text = render_card(
+        example_facts(manifest=bare, summary=summary, originals=False, negative_prompts=(), example_prompts=())
+    )
+    assert "assets/" not in text
+    assert "bytes" not in text.split("## How it was made")[0]
+    assert "the original images are not published" in text
+    assert "**Negative prompt:** none." in text
+    assert "None" not in text.replace("None of the", "").replace("or None", "").replace("None:", "")
+
+
+def test_guidance_is_said_in_the_terms_of_diffusers():
+    assert "gamma = 2 in Eq. 4 of the paper, which is `guidance_scale = 3.0`" in render_card(example_facts())
+    manifest = with_resolved(model={"guidance": {"argument": "guidance_scale", "value": 2.0}})
+    manifest["recipe"]["model"]["guidance"] = "native"
+    assert "this family's own guidance, not Eq. 4" in render_card(example_facts(manifest=manifest))
+
+
+def test_columns_statuses_and_reasons_are_documented_under_their_names():
+    text = render_card(example_facts(columns_prefix="dc_"))
+    for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
+        assert f"`dc_{column}`" in text
+    assert all(f"`{word}`" in text for word in (*REASONS, *STATUSES))
+    assert 'dataset[0]["dc_generated"]' in text
+
+
+def test_the_recipe_can_be_copied_out_of_the_card():
+    text = render_card(example_facts())
+    block = text.split("```yaml\n")[1].split("\n```")[0]
+    assert yaml.safe_load(block) == example_manifest()["recipe"]
+
+
+def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
+    stored = json.loads(json.dumps(example_manifest(), sort_keys=True))
+    assert (
+        render_card(example_facts(manifest=stored)).split("---\n", 2)[2]
+        == render_card(example_facts()).split("---\n", 2)[2]
+    )
+
+
+def hostile_facts(label: str):
+    """Facts with the label everywhere where a user's or a dataset's text comes in."""
+    manifest = with_resolved(
+        source={"path": label, "licence": label}, model={"path": label, "licence": label, "family": label},
+        filter={"processor": label, "identity": label},
+    )  # fmt: skip
+    recipe = manifest["recipe"]
+    recipe["prompts"] = {"template": label, "contexts": [label], "negatives": [label]}
+    recipe["source"]["label_names"] = {label: label}
+    summary = example_summary(
+        by_context=[(label, 3, 0.5)], by_class=[(label, 3, 0.5, 0.1)], given_up=[label], notes=[label]
+    )
+    return example_facts(
+        manifest=manifest,
+        summary=summary,
+        example_prompts=[(label, label)],
+        negative_prompts=[label],
+        columns_prefix=label,
+    )
+
+
+@given(
+    hostile.filter(
+        lambda text: "\ud800" <= max(text, default="a") <= "\udfff" or not re.search("[\ud800-\udfff]", text)
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_hostile_label_changes_words_only(label):
+    if re.search("[\ud800-\udfff]", label) or not one_line(label):
+        return
+    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
+
+    def shape(text: str) -> list[str]:
+        body = DatasetCard(text).text
+        blocks = parser.parse(body)
+        inner = [child for block in blocks for child in block.children or ()]
+        tags = [one.content for one in (*blocks, *inner) if one.type in ("html_inline", "html_block")]
+        links = [one.type for one in inner if one.type in ("link_open", "image")]
+        return [block.type for block in blocks] + tags + links
+
+    text = render_card(hostile_facts(label))
+    assert shape(text) == shape(render_card(hostile_facts("a plain label")))
+    assert set(free_sections(text)) == {"about", "use"}
+    assert str(escape_md(label)) in text
+
+
+def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    shards = {
+        "default": {"train": ["data/train-0.parquet", "data/train-1.parquet"]},
+        "classes": {"train": ["classes/train-0.parquet"]},
+    }
+    for number, path in enumerate(path for splits in shards.values() for paths in splits.values() for path in paths):
+        datasets.Dataset.from_dict({"row": [number]}).to_parquet(tmp_path / path)
+    datasets.Dataset.from_dict({"row": [99]}).to_parquet(tmp_path / "data/train-2.parquet")  # left over: must not load
+    (tmp_path / "README.md").write_text(render_card(example_facts(manifest=example_manifest(configs=shards))), "utf-8")
+    loaded = datasets.load_dataset(str(tmp_path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert loaded["row"][:] == [0, 1]
+    assert datasets.load_dataset(str(tmp_path), "classes", split="train", cache_dir=str(tmp_path / "cache"))["row"][
+        :
+    ] == [2]
+
+
+def test_nothing_here_imports_torch():
+    import subprocess
+    import sys
+
+    code = "import sys; import diffcore_hf.publishing.card, diffcore_hf.publishing.histograms as h; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert card.CONTACT_SHEET == "assets/contact_sheet.png"
