@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("diffcore-hf: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `diffcore-hf plan ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _recipe(command: Command):
@@ -59,7 +63,7 @@ def augment(command: Command) -> int:
     path = outcome.folder.path
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows their similarities")
-    print(f'python -c "from datasets import load_dataset; print(load_dataset(\'{path}\'))" reads the dataset')
+    print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
     if outcome.interrupted:
         print("\ninterrupted: what was finished is exported, the rest is pending. The same command goes on from here")
         return 130

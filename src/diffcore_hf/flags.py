@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from diffcore_hf.core.layers import read_yaml
 from diffcore_hf.core.recipe import Recipe
-from diffcore_hf.core.validation import SHORTHAND, record
+from diffcore_hf.core.validation import SHORTHAND, nearest_keys, record
 from diffcore_hf.verbs import OVERVIEW, VERBS
 
 
@@ -200,10 +200,8 @@ def _unknown(key: str, typed: str, verb: str, flags: Mapping[str, _Flag]) -> str
     if key in _recipe_flags(Recipe):
         why = "it changes what was generated" if VERBS[verb].takes("fraction", "decision") else "it belongs to a recipe"
         return f"{typed} is no flag of {verb}: {why}. Give it to augment"
-    last = key.rpartition(".")[2]
-    near = difflib.get_close_matches(key, flags, 3, 0.7)
-    near += [f for f in flags if f not in near and difflib.get_close_matches(f.rpartition(".")[2], [last], 1, 0.75)]
-    hint = f"did you mean {' or '.join('--' + n for n in near[:3])}?" if near else f"see diffcore-hf {verb} --help"
+    near = nearest_keys(key, flags)
+    hint = f"did you mean {' or '.join('--' + name for name in near)}?" if near else f"see diffcore-hf {verb} --help"
     return f"{typed} is no flag of {verb}; {hint}"
 
 

@@ -56,8 +56,7 @@ def text(prepared: Prepared) -> str:
         f"model       {recipe.model.path} ({about['identity'][:23]}), {about['family']}, {recipe.model.steps} steps, "
         f"{recipe.model.size} pixels, {recipe.model.dtype}",
         f"guidance    gamma {recipe.model.gamma:g} = {guidance['argument']} {guidance['value']:g}",
-        f"filter      {recipe.filter.path} ({prepared.resolution.filter['identity'][:23]}), policy "
-        f"{_policy(prepared)}",
+        f"filter      {recipe.filter.path} ({prepared.resolution.filter['identity'][:23]}), policy {_policy(prepared)}",
         f"contexts    {', '.join(repr(context) for context in words.contexts)}",
         f"output      {prepared.folder.path}, peak disk about {_size(disk(prepared))}",
     ]

@@ -66,8 +66,8 @@ class ExportOptions:
 
     output: str
     """The folder to write; not OUT itself."""
-    layout: Literal["columns", "rows", "mixed"] = "columns"
-    """columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: mixed once."""
+    layout: Literal["columns", "rows"] = "columns"
+    """columns: the counterpart beside its row. rows: real and generated as rows of their own."""
 
 
 @dataclass(frozen=True)

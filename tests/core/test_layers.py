@@ -1,5 +1,7 @@
 """Layers: defaults < preset < file < flags or keywords; what WHAT means; plain values out again."""
 
+import re
+
 import pytest
 import yaml
 
@@ -136,9 +138,8 @@ def test_yaml_is_read_without_surprises(tmp_path):
 def test_a_broken_file_is_one_line_with_its_name(tmp_path, content, message):
     file = tmp_path / "broken.yaml"
     file.write_text(content)
-    with pytest.raises(ValueError, match=r"broken\.yaml: ") as caught:
+    with pytest.raises(ValueError, match=r"broken\.yaml: .*" + re.escape(message)) as caught:
         read_recipe_file(file)
-    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -178,9 +179,8 @@ def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
 def test_what_is_nothing(tmp_path, monkeypatch, what, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").touch()
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         what_layer(what)
-    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -207,7 +207,8 @@ def test_a_recipe_goes_out_and_comes_in():
 def test_a_mapping_of_some_scopes():
     recipe = build_recipe({"source": "a"})
     assert set(to_mapping(recipe, ("free",))) == {
-        "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit", "batch_size", "part_size",
+        "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit",
+        "batch_size", "part_size",
     }  # fmt: skip
     assert to_mapping(recipe, ("decision",))["filter"] == {
         "policy": {"name": "rank", "by": "classifier", "alpha": 0.1, "floor": "auto"},

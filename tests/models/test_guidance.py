@@ -88,7 +88,12 @@ def test_family_outside_the_table_needs_native():
 
 @pytest.mark.parametrize(
     ("gamma", "negatives", "error"),
-    [(2.0, ["blurry"], None), (0.0, [None, ""], None), (0.0, [None, "blurry"], "would be ignored"), (-1.0, [None], ">= 0")],
+    [
+        (2.0, ["blurry"], None),
+        (0.0, [None, ""], None),
+        (0.0, [None, "blurry"], "would be ignored"),
+        (-1.0, [None], ">= 0"),
+    ],
 )
 def test_gamma_and_negatives(gamma, negatives, error, pipelines):
     if error is None:

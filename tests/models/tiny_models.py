@@ -157,9 +157,9 @@ def save_dinov2(folder: Path) -> Path:
         hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=24, patch_size=8
     )
     transformers.Dinov2Model(config).save_pretrained(folder)
-    transformers.BitImageProcessor(
-        size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}
-    ).save_pretrained(folder)
+    transformers.BitImageProcessor(size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}).save_pretrained(
+        folder
+    )
     return folder
 
 

@@ -11,7 +11,8 @@ from diffcore_hf.publishing.card import CardFacts
 # What a label may be.
 HOSTILE = [
     "a | b", "`code`", "line\nbreak", "two\r\n\r\nparagraphs", "# heading", "---", "- item", "1. item", "12) item",
-    "===", "<script>alert(1)</script>", "<!-- free:start about -->", "{{ 7 * 7 }}", "{% raw %}", "[x](http://y)", "![x](y)",
+    "===", "<script>alert(1)</script>", "<!-- free:start about -->", "{{ 7 * 7 }}", "{% raw %}", "[x](http://y)",
+    "![x](y)",
     "*a* _b_ ~~c~~", "\\(x\\)", "$x$", ":smile:", "https://example.org", "www.example.org", "a\u2028b", "\x00\x1b[31m",
     "\u202eevil", "\ud800", "&lt;b&gt;", "\\", "~~~", "> quote", "    code", "+ item", "-- -", "@somebody", "",
 ]  # fmt: skip
@@ -45,7 +46,8 @@ def example_manifest(**changed: Any) -> dict[str, Any]:
             "kind": "bird",
             "prompts": {"template": "caption", "contexts": ["in heavy snow", "at sunset", ""], "negatives": None},
             "model": {
-                "path": "package:diffcore_hf.miniature/models/sd", "steps": 20, "gamma": 2.0, "guidance": "eq4", "size": 64,
+                "path": "package:diffcore_hf.miniature/models/sd", "steps": 20, "gamma": 2.0, "guidance": "eq4",
+                "size": 64,
             },
             "filter": {
                 "path": "package:diffcore_hf.miniature/models/clip",

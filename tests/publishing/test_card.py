@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from card_facts import HOSTILE, example_facts, example_manifest, example_summary, hostile
 from huggingface_hub import DatasetCard
 from hypothesis import given, settings
 
 from diffcore_hf.core.schema import REASONS, STATUSES
-from diffcore_hf.publishing import card
 from diffcore_hf.publishing.card import is_hub_source, licence_of_result, metadata, render_card, size_category
 from diffcore_hf.publishing.policy_words import describe
 from diffcore_hf.publishing.text import escape_md, free_sections, one_line
-
-from .facts import example_facts, example_manifest, example_summary
-from .test_text import HOSTILE, hostile
 
 EXAMPLE = Path(__file__).parents[2] / "hub_cards" / "example_card.md"
 
@@ -30,7 +29,9 @@ def with_resolved(**parts) -> dict:
 
 
 def test_the_example_card_is_what_the_renderer_gives():
-    assert EXAMPLE.read_text(encoding="utf-8") == render_card(example_facts()), "write it anew: README of hub_cards"
+    assert EXAMPLE.read_text(encoding="utf-8") == render_card(example_facts()), (
+        "hub_cards/example_card.md is render_card(example_facts())"
+    )
 
 
 def test_the_metadata_is_what_the_hub_reads():
@@ -71,7 +72,8 @@ def test_handed_in_features_stand_in_the_metadata_whatever_the_labels_are():
 @pytest.mark.parametrize(
     ("path", "identity", "hub"),
     [
-        ("org/cub-200", "f" * 40, True), ("org/cub-200", None, True), ("cifar10", "f" * 40, True), ("cifar10", None, False),
+        ("org/cub-200", "f" * 40, True), ("org/cub-200", None, True), ("cifar10", "f" * 40, True),
+        ("cifar10", None, False),
         ("local:0123456789abcdef", "0123456789abcdef", False), ("in memory", None, False), (None, None, False),
         ("/home/photos", None, False), ("a/b/c", None, False), ("package:a.b/c", None, False),
     ],
@@ -118,7 +120,8 @@ def test_sizes(rows, word):
     "policy",
     [
         "all", {"name": "random", "p": 0.25}, {"name": "mean", "pairs": 50}, {"name": "fixed", "t": 0.7},
-        {"name": "quantile", "alpha": 0.05}, {"name": "rank"}, {"name": "rank", "by": "text", "floor": "off", "alpha": None},
+        {"name": "quantile", "alpha": 0.05}, {"name": "rank"},
+        {"name": "rank", "by": "text", "floor": "off", "alpha": None},
     ],
 )  # fmt: skip
 def test_every_policy_has_words(policy):
@@ -184,10 +187,7 @@ def test_the_recipe_can_be_copied_out_of_the_card():
 
 def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
     stored = json.loads(json.dumps(example_manifest(), sort_keys=True))
-    assert (
-        render_card(example_facts(manifest=stored)).split("---\n", 2)[2]
-        == render_card(example_facts()).split("---\n", 2)[2]
-    )
+    assert render_card(example_facts(manifest=stored)) == render_card(example_facts())
 
 
 def hostile_facts(label: str):
@@ -211,15 +211,9 @@ def hostile_facts(label: str):
     )
 
 
-@given(
-    hostile.filter(
-        lambda text: "\ud800" <= max(text, default="a") <= "\udfff" or not re.search("[\ud800-\udfff]", text)
-    )
-)
-@settings(max_examples=60, deadline=None)
+@given(hostile.filter(lambda text: one_line(text) and not re.search("[\ud800-\udfff]", text)))
+@settings(max_examples=25, deadline=None)
 def test_a_hostile_label_changes_words_only(label):
-    if re.search("[\ud800-\udfff]", label) or not one_line(label):
-        return
     parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
 
     def shape(text: str) -> list[str]:
@@ -247,17 +241,14 @@ def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
         datasets.Dataset.from_dict({"row": [number]}).to_parquet(tmp_path / path)
     datasets.Dataset.from_dict({"row": [99]}).to_parquet(tmp_path / "data/train-2.parquet")  # left over: must not load
     (tmp_path / "README.md").write_text(render_card(example_facts(manifest=example_manifest(configs=shards))), "utf-8")
-    loaded = datasets.load_dataset(str(tmp_path), split="train", cache_dir=str(tmp_path / "cache"))
-    assert loaded["row"][:] == [0, 1]
-    assert datasets.load_dataset(str(tmp_path), "classes", split="train", cache_dir=str(tmp_path / "cache"))["row"][
-        :
-    ] == [2]
+    cache = str(tmp_path / "cache")
+    assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)["row"][:] == [0, 1]
+    assert datasets.load_dataset(str(tmp_path), "classes", split="train", cache_dir=cache)["row"][:] == [2]
 
 
-def test_nothing_here_imports_torch():
-    import subprocess
-    import sys
-
-    code = "import sys; import diffcore_hf.publishing.card, diffcore_hf.publishing.histograms as h; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"  # fmt: skip
+def test_importing_the_wing_imports_nothing_heavy():
+    code = (
+        "import sys; import diffcore_hf.publishing.card, diffcore_hf.publishing.histograms;"
+        "sys.exit(bool({'torch', 'matplotlib', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert card.CONTACT_SHEET == "assets/contact_sheet.png"

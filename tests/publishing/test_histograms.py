@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffcore_hf.publishing import histograms
 from diffcore_hf.publishing.histograms import ClassSimilarities, class_histograms, similarity_histogram
 
 rng = np.random.default_rng(0)
@@ -30,12 +31,19 @@ def test_any_numbers_are_drawn_and_always_the_same(real, kept, rejected, bound):
     assert data == similarity_histogram(*arrays, bound=bound, bound_label="tau $", title="any $\\frac{ 東 title\n")
 
 
-def test_classes_are_drawn_worst_first_and_cut_at_24():
-    classes = [ClassSimilarities(f"class $ {k}", REAL[:30], KEPT[:10], REJECTED[:k], 0.7) for k in range(5)]
-    assert class_histograms(classes, title="t") == class_histograms(classes[::-1], title="t")
-    many = [ClassSimilarities(f"class {k}", REAL[:9], KEPT[:5], REJECTED[:0]) for k in range(26)]
-    assert class_histograms(many[:25], title="t") != class_histograms(many[:24], title="t")
-    assert Image.open(io.BytesIO(class_histograms(many, title="t"))).size[0] == 1200
+def test_classes_are_drawn_worst_first():
+    classes = [ClassSimilarities(f"class $ {k}", REAL[:30], KEPT[:10], REJECTED[:k], 0.7) for k in range(3)]
+    data = class_histograms(classes, title="t")
+    assert data == class_histograms(classes[::-1], title="t")
+    assert Image.open(io.BytesIO(data)).size[0] == 1200
+
+
+def test_many_classes_are_cut(monkeypatch):
+    monkeypatch.setattr(histograms, "_MOST_CLASSES", 2)
+    classes = [ClassSimilarities(f"class {k}", REAL[:9], KEPT[:5], REJECTED[:k]) for k in range(4)]
+    data = class_histograms(classes, title="t")
+    assert data == class_histograms(classes[::-1], title="t")
+    assert data != class_histograms(classes[2:], title="t")  # it says how many there are
 
 
 @pytest.mark.parametrize("classes", [[], [ClassSimilarities("", np.zeros(0), np.zeros(0), np.zeros(0))]])

@@ -56,7 +56,8 @@ def test_real_stands_left_of_generated():
     sheet = contact_sheet([tile()], title="one")
     blue = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (0, 0, 255)]
     yellow = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (255, 255, 0)]
-    assert blue and yellow
+    assert blue
+    assert yellow
     assert max(blue) < min(yellow)
 
 

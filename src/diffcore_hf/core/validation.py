@@ -11,7 +11,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from diffcore_hf.core.recipe import Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
@@ -63,13 +63,21 @@ def record(cls: type, values: Any, path: str = "") -> Any:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The line for a key that there is not, with the nearest ones (by the last part of a dotted name as well)."""
-    every = [*known, *(k for k in leaves(Recipe) if k not in known)]
-    last = key.rpartition(".")[2]
-    near = difflib.get_close_matches(key, every, n=3, cutoff=0.75)
-    near += [k for k in every if k not in near and difflib.get_close_matches(k.rpartition(".")[2], [last], 1, 0.8)]
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else f"there are {', '.join(known)}"
+    """The line for a key that there is not, with the nearest ones."""
+    near = nearest_keys(key, [*known, *(k for k in leaves(Recipe) if k not in known)])
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"{key} is no key of a recipe; {hint}"
+
+
+def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
+    """The dotted keys whose last name is most like that of `key`, those of its own section first; at most three."""
+
+    def likeness(other: str) -> float:
+        (section, _, name), (other_section, _, other_name) = key.rpartition("."), other.rpartition(".")
+        return difflib.SequenceMatcher(None, name, other_name).ratio() + 0.1 * (section == other_section)
+
+    scored = sorted(((likeness(other), other) for other in known), key=lambda pair: -pair[0])
+    return [other for score, other in scored[:3] if score >= 0.7 and score >= scored[0][0] - 0.05]
 
 
 def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:

@@ -1,6 +1,6 @@
 """Policies: which generated images pass, given real images of their class.
 
-Owns the six policies and what each would do to real images. Does not own their parameters (parameters.py), facts,
+Owns the six policies and what each would do to real images. Does not own their parameters (core/recipe.py), facts,
 reviews, duplicates and what becomes of a unit (filtration.py), nor the statistics (thresholds.py, conformal.py,
 ranking.py).
 
@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffcore_hf.core.recipe import Policy
+from diffcore_hf.core.recipe import Policy, policy_parameters
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.conformal import rank_bounds, similarity_bounds
-from diffcore_hf.method.parameters import policy_parameters
 from diffcore_hf.method.ranking import RANKINGS, ByClassMean, Ranking
 from diffcore_hf.method.references import References
 from diffcore_hf.method.thresholds import PairSums, chunks, row_cosines, sampled_threshold, settled, unit_rows
@@ -199,6 +198,11 @@ class Rank(Judge):
             self.notes += (f"{unknown} of {references.classes} classes cannot be ranked: every rank passes there",)
         if not ranks.any():
             self.notes += ("no real image can be ranked when left out: policy rank accepts every rank",)
+        elif vacuous := np.count_nonzero(ranking.ranked & (self.bound >= np.count_nonzero(ranking.ranked))):
+            self.notes += (
+                f"in {vacuous} of {references.classes} classes every rank passes, because {1 - alpha:.0%} of the real "
+                "images reach no better: the image tower does not tell the classes apart, or there are too few images",
+            )
         self._floor = Quantile(references, sums, FLOOR_ALPHA) if floor else None
         if self._floor:
             self._rejected = np.fmax(self._rejected, np.where(np.isnan(self._rejected), np.nan, self._floor._rejected))
@@ -227,7 +231,7 @@ def fit(policy: Policy, references: References, seed: int) -> Judge:
         seed: the recipe's; `random` and `mean` with `pairs` draw by it.
 
     Raises:
-        ValueError: from policy_parameters; policy rank by text without text embeddings.
+        ValueError: policy rank by text without text embeddings.
     """
     parameters = policy_parameters(policy)
     references = references.ordered()

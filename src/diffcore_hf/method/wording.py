@@ -37,9 +37,8 @@ class Wording:
         return positive, self.negatives[label][self.contexts.index(context)]
 
     def captions(self) -> list[str]:
-        """The caption of each class with an empty context; other placeholders are empty too."""
-        empty = dict.fromkeys(self.fields, "")
-        return [render_prompt(self.template, name, self.noun, "", empty) for name in self.names]
+        """The plain caption of each class, without a context: what a text tower compares images with."""
+        return [render_prompt(TEMPLATES["caption"], name, self.noun, "") for name in self.names]
 
 
 def wording(recipe: Recipe, names: Sequence[str]) -> Wording:

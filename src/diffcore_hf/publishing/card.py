@@ -64,12 +64,12 @@ def render_card(facts: CardFacts) -> str:
 def metadata(facts: CardFacts) -> dict[str, Any]:
     """The card's YAML. Every shard is named, so that no file of another version is ever loaded along."""
     manifest = facts.manifest
-    licences: str | list[str] = licence_of_result(facts) or "unknown"
-    if not all(map(_LICENCE_ID.fullmatch, licences if isinstance(licences, list) else [])):
-        licences = "other"  # known, but by no name that the Hub knows
+    licences = licence_of_result(facts) or ["unknown"]
+    if not all(map(_LICENCE_ID.fullmatch, licences)):
+        licences = ["other"]  # known, but not by a name of the Hub's
     source = manifest["resolved"]["source"]
     data: dict[str, Any] = {
-        "license": licences[0] if isinstance(licences, list) and len(licences) == 1 else licences,
+        "license": licences[0] if len(licences) == 1 else licences,
         "task_categories": ["image-classification"],
         "size_categories": [size_category(_rows(manifest, "default") or manifest["counts"]["rows"])],
     }
@@ -77,9 +77,8 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         data["source_datasets"] = [f"extended|{source['path']}"]
     data["tags"] = ["synthetic", "image", "diffcore"]
     data["configs"] = [
-        {"config_name": name, "data_files": [{"split": split, "path": list(files)} for split, files in splits.items()]}
+        {"config_name": name, "data_files": [{"split": split, "path": files} for split, files in splits.items()]}
         for name, splits in _in_order(manifest["configs"])
-        if splits
     ]
     if facts.dataset_info:
         data["dataset_info"] = [_plain(one) for one in facts.dataset_info]
@@ -92,7 +91,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
     resolved, counts, recipe = manifest["resolved"], manifest["counts"], _filled(manifest["recipe"], _DEFAULTS)
     source = _PART | resolved["source"]
     split = recipe["source"]["split"]
-    splits = {name: _rows(manifest, "default", name) for name in manifest["configs"].get("default", {})}
+    configs = _in_order(manifest["configs"])
     shown = {entry["path"] for entry in manifest["files"]}
     by_class = list(summary["by_class"])
     return {
@@ -104,8 +103,8 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "originals": facts.originals,
         "layout": manifest.get("layout", "columns"),
         "split": split,
-        "other_splits": [name for name in splits if name != split],
-        "shards": [(name, _rows(manifest, name), list(one)) for name, one in _in_order(manifest["configs"]) if one],
+        "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
+        "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
         "source": source,
         "hub_source": is_hub_source(source),
         "recipe": recipe,
@@ -208,16 +207,25 @@ def _context(name: str) -> str:
     return name if name and name != "(none)" else "(none: the dataset's own look)"
 
 
-def _in_order(configs: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Configs as core/schema.py lists them, `default` first."""
-    return sorted(configs.items(), key=lambda item: CONFIGS.index(item[0]) if item[0] in CONFIGS else len(CONFIGS))
+def _in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
+    """Configs that have shards as core/schema.py lists them, their splits as people do."""
+
+    def by(words: Sequence[str], item: tuple[str, Any]) -> tuple[int, str]:
+        return (words.index(item[0]) if item[0] in words else len(words), item[0])
+
+    ordered = sorted(configs.items(), key=lambda item: by(CONFIGS, item))
+    splits = ("train", "validation", "test")
+    return [
+        (name, {split: list(files) for split, files in sorted(shards.items(), key=lambda item: by(splits, item))})
+        for name, shards in ordered
+        if shards
+    ]
 
 
-def _rows(manifest: Mapping[str, Any], config: str, split: str | None = None) -> int:
-    """The rows of a config, of all its splits or of one."""
+def _rows(manifest: Mapping[str, Any], config: str) -> int:
+    """The rows of a config, of all its splits."""
     rows = {entry["path"]: entry.get("rows") or 0 for entry in manifest["files"]}
-    splits = manifest["configs"].get(config, {})
-    return sum(rows.get(path, 0) for name, files in splits.items() if split in (None, name) for path in files)
+    return sum(rows.get(path, 0) for files in manifest["configs"].get(config, {}).values() for path in files)
 
 
 def _plain(value: Any) -> Any:

@@ -14,9 +14,9 @@ _JUDGES = {
     "text": "similarity to a caption of each class",
 }
 _PROMISE = (
-    "At most about {alpha:g} % of fresh real images like those of the dataset would be rejected (a conformal bound from a "
-    "finite sample, classes pooled where they are small). It speaks of images like the real ones, not of generated ones: "
-    "for those nothing is promised, the measured rates stand under Counts."
+    "At most about {alpha:g} % of fresh real images like those of the dataset would be rejected (a conformal bound "
+    "from a finite sample, classes pooled where they are small). It speaks of images like the real ones, not of "
+    "generated ones: for those nothing is promised, the measured rates stand under Counts."
 )
 _FLOORS = {
     "on": "It must also be as close to its class as 99 % of the real images are.",

@@ -17,7 +17,7 @@ _ENTITIES = {character: f"&#{ord(character)};" for character in "|`{}@\\"} | {"&
 _BACKSLASHED = re.compile(
     r"[*_\[\]#~$]"
     r"|:(?=\S)|(?i:(?<=\bwww)\.)"  # shorthand for pictures, addresses
-    r"|^(?:[-+](?= |$)|-(?=-)|=)|(?<=^\d)[.)](?= |$)"  # a list item, a rule, the underline of a heading
+    r"|^(?:[-+](?= |$)|-(?=-)|=|[0-9]+[.)](?= |$))"  # a list item, a rule, the underline of a heading
 )
 _FREE = re.compile(r"^<!-- free:start ([\w-]+) -->\n(.*?)^<!-- free:end -->$", re.MULTILINE | re.DOTALL)
 _FREE_START = re.compile(r"^<!-- free:start\b.*$", re.MULTILINE)
@@ -50,7 +50,7 @@ def escape_md(text: object) -> Markdown:
     """
     if isinstance(text, Markdown):
         return text
-    line = _BACKSLASHED.sub(lambda found: f"\0{found.group()}", one_line(text))
+    line = _BACKSLASHED.sub(lambda found: f"{found.group()[:-1]}\0{found.group()[-1]}", one_line(text))
     return Markdown("".join(_ENTITIES.get(character, character) for character in line).replace("\0", "\\"))
 
 

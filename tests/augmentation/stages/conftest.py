@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, Value
+
+sys.path.append(str(Path(__file__).parents[2] / "models"))
+
+import tiny_models
+
+from diffcore_hf.core import images
+from diffcore_hf.core.recipe import Filter, Model, Recipe, Source
+
+SIZES = [(40, 30), (24, 24), (60, 33), (31, 64)]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A tiny text-to-image model, as a recipe names it."""
+    folder = tmp_path_factory.mktemp("models") / "sd"
+    tiny_models.seeded(tiny_models.sd).save_pretrained(folder)
+    return Model(path=str(folder), steps=1, size=16)
+
+
+@pytest.fixture(scope="session")
+def tower(tmp_path_factory):
+    """A tiny image tower, as a recipe names it."""
+    return Filter(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
+
+
+@pytest.fixture
+def recipe(model, tower):
+    return Recipe(source=Source(path="photos"), model=model, filter=tower)
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Four JPEG photographs, of every size, with the paths that they came from."""
+    noise = np.random.default_rng(0)
+    pixels = [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in SIZES]
+    return [{"bytes": images.encode(array), "path": f"{number}.jpg"} for number, array in enumerate(pixels)]
+
+
+@pytest.fixture
+def planned(photos):
+    """What a plan hands to the stages, under other names where a dataset has its own."""
+    rows = {
+        "image": photos,
+        "second": photos[::-1],
+        "label": [0, 0, 1, 1],
+        "prompt": ["a red bird", "a red bird in snow", "a car", "a red bird"],
+        "negative_prompt": ["blurry", "blurry", "dark", None],
+        "seed": [1, 2, 3, 2**62],
+    }
+    kinds = {"label": Value("int64"), "prompt": Value("string"), "negative_prompt": Value("string")}
+    features = Features({"image": Image(), "second": Image(), **kinds, "seed": Value("int64")})
+    return Dataset.from_dict(rows, features=features)
+
+
+@pytest.fixture
+def cells():
+    """The encoded cells of an image column."""
+    return lambda ds, column: ds.cast_column(column, Image(decode=False))[column][:]

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from diffcore_hf.augmentation.stages.attempt import Attempt
+from diffcore_hf.augmentation.stages.reference import Reference
+from diffcore_hf.core import images, schema
+
+
+def test_facts(planned, photos, tower):
+    told = []
+    stage = Reference(tower, on_progress=told.append)
+    ds = stage.map(planned, batch_size=len(planned), keep_in_memory=True)
+    assert all(ds.features[name] == schema.reference_facts()[name] for name in stage.adds)
+    assert ds["source_sha256"][:] == [images.sha256(cell["bytes"]) for cell in photos]
+    assert ds["reason"][:] == [None] * 4
+    pixels = [torch.from_numpy(images.to_array(images.decode(cell))).permute(2, 0, 1) for cell in photos]
+    expected = stage.tower.embed(pixels).half().float().numpy()
+    assert np.allclose(np.array(ds["embedding"][:], np.float32), expected, atol=1e-3)
+    assert told == [4]
+
+
+def test_unreadable_rows_have_a_reason(photos, tower):
+    garbage = {"bytes": b"no image at all", "path": None}
+    facts = Reference(tower)([photos[0], garbage, None, {"bytes": None, "path": "/nowhere"}, photos[1]])
+    assert [reason and reason.split(":")[0] for reason in facts["reason"]] == [None, *["unreadable"] * 3, None]
+    assert [row is None for row in facts["embedding"]] == [False, True, True, True, False]
+    assert facts["source_sha256"][1] == images.sha256(b"no image at all")
+    assert facts["source_sha256"][2:4] == [None, None]
+    assert len(facts["embedding"][4]) == 20
+
+
+def test_each_image_is_decoded_once(photos, tower, monkeypatch):
+    count = []
+    decode = images.decode_bytes
+    monkeypatch.setattr(images, "decode_bytes", lambda content: (count.append(1), decode(content))[1])
+    stage = Reference(tower)
+    stage.tower.batch_size = 3
+    told = []
+    stage.on_progress = told.append
+    facts = stage(photos * 2)
+    assert len(count) == 8
+    assert told == [3, 3, 2]
+    assert np.allclose(facts["embedding"][:4], facts["embedding"][4:], atol=1e-3)
+
+
+def test_strict_is_equal_to_the_bit(photos, tower):
+    whole = Reference(tower, strict=True)(photos * 5)["embedding"]
+    parts = [row for cut in (photos, photos * 3, photos) for row in Reference(tower, strict=True)(cut)["embedding"]]
+    assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
+
+
+def test_shares_its_tower_and_embeds_captions(recipe, tower):
+    reference = Reference(tower)
+    assert Attempt(recipe, tower=reference.tower).scoring.tower is reference.tower
+    assert reference.embed_text(["a red bird", "a car"]).shape == (2, 20)
+
+
+@pytest.mark.parametrize("image_format", ["RGBA", "L"])
+def test_modes(image_format, tower):
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new(image_format, (30, 20)).save(buffer, format="PNG")
+    assert Reference(tower)([{"bytes": buffer.getvalue(), "path": None}])["reason"] == [None]
+
+
+def test_policy_is_not_in_the_fingerprint(planned, tower):
+    other = dataclasses.replace(tower, references=7)
+    assert Reference(other).fingerprint(planned) == Reference(tower).fingerprint(planned)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diffcore_hf.augmentation.stages.score import Score
+
+
+def noise(*size, seed=0):
+    return torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_similarity_is_the_cosine(tower):
+    stage = Score(tower)
+    real, drawn = [noise(30, 40), noise(64, 64, seed=1)], [noise(16, 16, seed=2), noise(64, 64, seed=1)]
+    left, right = (stage.tower.embed(side) for side in (real, drawn))
+    assert stage.score(real, drawn).tolist() == pytest.approx((left * right).sum(1).tolist(), abs=2e-3)
+    assert stage.score(real, drawn)[1] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_null_where_either_is_missing_or_unreadable(tower, photos):
+    broken = {"bytes": b"no image", "path": None}
+    rows = Score(tower)([photos[0], None, photos[1], broken], [photos[0], photos[1], None, photos[2]])
+    assert rows["similarity"][0] == pytest.approx(1.0, abs=1e-6)
+    assert rows["similarity"][1:] == [None, None, None]
+
+
+def test_more_rows_than_a_batch(tower, photos):
+    whole = Score(tower)
+    small = Score(tower)
+    small.tower.batch_size = 3
+    columns = photos * 5, photos[1:] * 6 + photos[:2]
+    assert whole(*columns)["similarity"] == pytest.approx(small(*columns)["similarity"], abs=1e-6)

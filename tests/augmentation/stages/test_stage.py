@@ -1,0 +1,124 @@
+"""What every stage promises: `datasets.map`, but with nothing to forget."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import subprocess
+import sys
+
+import pytest
+from datasets import Image
+
+from diffcore_hf.augmentation.stages.attempt import Attempt
+from diffcore_hf.augmentation.stages.generate import Generate
+from diffcore_hf.augmentation.stages.reference import Reference
+from diffcore_hf.augmentation.stages.score import Score
+from diffcore_hf.core import images
+
+
+@pytest.fixture(params=["Generate", "Score", "Attempt", "Reference"])
+def stage(request, recipe):
+    make = {"Generate": lambda: Generate(recipe.model), "Score": lambda: Score(recipe.filter)}
+    make |= {"Attempt": lambda: Attempt(recipe), "Reference": lambda: Reference(recipe.filter)}
+    return make[request.param]()
+
+
+@pytest.fixture
+def ready(planned, photos):
+    """The planned rows with a generated column, for Score."""
+    return planned.add_column("generated", photos[::-1], feature=Image())
+
+
+def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
+    removed = [name for name in stage.adds if name in ready.column_names]
+    if removed:
+        ready = ready.rename_columns({name: f"their_{name}" for name in removed})
+    reads = {name: f"their_{name}" for name in stage.reads if name in removed}
+    mapped = stage.map(ready, columns=reads)
+    assert list(mapped.features) == [*ready.features, *stage.adds]
+    for name, feature in ready.features.items():
+        assert mapped.features[name] == feature
+    for column, expected in [("image", photos), ("second", photos[::-1])]:
+        column = f"their_{column}" if column in removed else column
+        there = cells(mapped, column)
+        assert [images.sha256(cell["bytes"]) for cell in there] == [images.sha256(cell["bytes"]) for cell in expected]
+        assert [cell["path"] for cell in there] == [cell["path"] for cell in expected]
+
+
+def test_a_whole_batch_is_refused(stage, planned):
+    with pytest.raises(TypeError, match=r"got a whole batch.*\.map\(dataset\).*input_columns=") as error:
+        stage(planned[:2])
+    assert "\n" not in str(error.value)
+    with pytest.raises(TypeError, match="whole batch"):
+        planned.map(stage, batched=True)
+
+
+def test_pickling_carries_no_weights(stage, ready, recipe):
+    ready = ready.remove_columns([name for name in stage.adds if name in ready.column_names])
+    before = stage.map(ready)
+    again = pickle.loads(pickle.dumps(stage))
+    assert len(pickle.dumps(stage)) < 10_000
+    assert again.fingerprint(ready) == stage.fingerprint(ready)
+    for holder in (again, getattr(again, "drawing", again), getattr(again, "scoring", again)):
+        assert getattr(holder, "_model", None) is None
+        assert getattr(holder, "_tower", None) is None
+    assert again.map(ready)._fingerprint == before._fingerprint
+
+
+def test_fingerprint(planned, model, tower, recipe, tmp_path):
+    stage = Generate(model)
+    first = stage.fingerprint(planned)
+    assert len(first) == 32
+    assert first == Generate(model, batch_size=3).fingerprint(planned)
+    assert first == Generate(dataclasses.replace(model, offload="model")).fingerprint(planned)
+    others = [Generate(dataclasses.replace(model, steps=2)), Generate(dataclasses.replace(model, gamma=1.0))]
+    others += [Generate(model, image_format="png"), Generate(model, store_size=8), Generate(model, strict=True)]
+    others += [Attempt(recipe), Score(tower), Reference(tower)]
+    prints = {first, *(other.fingerprint(planned) for other in others), stage.fingerprint(planned.select([0]))}
+    prints.add(stage.fingerprint(planned, ["second", "negative_prompt", "seed"]))
+    assert len(prints) == len(others) + 3
+
+    class Newer(Generate):
+        VERSION = "2"
+
+    Newer.__name__ = "Generate"
+    assert Newer(model).fingerprint(planned) not in prints
+
+
+def test_same_weights_elsewhere_same_fingerprint(planned, tower, tmp_path):
+    import shutil
+
+    shutil.copytree(tower.path, tmp_path / "elsewhere")
+    moved = dataclasses.replace(tower, path=str(tmp_path / "elsewhere"))
+    assert Score(moved).fingerprint(planned) == Score(tower).fingerprint(planned)
+
+
+def test_columns_that_lack_or_clash(planned, model, tower):
+    with pytest.raises(ValueError, match=r"Score reads 'generated', which the dataset lacks; it has image, .*columns="):
+        Score(tower).map(planned)
+    clash = planned.rename_column("second", "generated")
+    with pytest.raises(ValueError, match=r"Generate adds 'generated', which the dataset has already"):
+        Generate(model).map(clash)
+    replaced = Generate(model).map(clash, remove_columns="generated")
+    assert replaced.column_names[-1] == "generated"
+
+
+def test_names_of_the_datasets_own(planned, model):
+    renamed = planned.rename_columns({"prompt": "caption"})
+    mapped = Generate(model).map(renamed, columns={"prompt": "caption"})
+    assert mapped["generated"][:] == Generate(model).map(planned)["generated"][:]
+
+
+def test_two_processes(planned, model):
+    one = Generate(model, strict=True).map(planned)
+    two = Generate(model, strict=True).map(planned, num_proc=2)
+    assert one["generated"][:] == two["generated"][:]
+
+
+def test_importing_stages_loads_no_model_library():
+    code = (
+        "import sys; from diffcore_hf.augmentation.stages import attempt, generate, reference, score, stage;"
+        "assert not {'torch', 'diffusers', 'transformers', 'datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

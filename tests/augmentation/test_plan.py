@@ -1,0 +1,211 @@
+"""The plan: one drawing order, of which every fraction is a prefix, and words that do not change when it grows."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from conftest import photos
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffcore_hf import plan
+from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan
+from diffcore_hf.augmentation.source import load_source
+from diffcore_hf.core import seeding
+from diffcore_hf.core.layers import build_recipe
+
+COUNTS = st.lists(st.integers(1, 40), min_size=1, max_size=8)
+
+
+def rows_of(counts):
+    """Labels and row ids of `counts[k]` rows of class k."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return labels, [f"train/{row}" for row in range(len(labels))]
+
+
+def planned(counts, labels=None, splits=("train",), **keys):
+    """The plan of a recipe over rows without images."""
+    recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
+    made, row_ids = rows_of(counts)
+    source = SimpleNamespace(
+        config=recipe.source, splits=dict.fromkeys(splits), names=tuple(f"bird {'abcdefgh'[k]}" for k in range(len(counts))),
+        labels={"train": made if labels is None else np.array(labels)}, row_ids={"train": row_ids},
+        text_columns=list,
+    )  # fmt: skip
+    return make_plan(source, recipe)
+
+
+def units(plan):
+    """(row id, copy) -> context and prompts."""
+    made = [plan.unit(index) for index in range(len(plan))]
+    return {(unit.row_id, unit.copy): (unit.context, unit.prompt, unit.negative_prompt) for unit in made}
+
+
+@pytest.mark.parametrize(
+    "count, classes, fraction, expected",
+    [
+        (10, 1, 0.05, 1),  # 0.5, rounded up
+        (10, 1, 0.04, 1),  # 0.4, but at least one a class
+        (10, 2, 0.25, 3),  # 2.5, rounded up
+        (10, 3, 0.05, 3),
+        (200, 20, 0.5, 100),
+        (200, 20, 1.0, 200),
+        (3, 3, 0.1, 3),
+        (7, 2, 0.5, 4),  # 3.5
+        (50, 2, 0.29, 15),  # 14.5, which is 14.499999999999998 in floats
+    ],
+)
+def test_how_many_rows_a_fraction_is(count, classes, fraction, expected):
+    assert drawn(count, classes, fraction) == expected
+
+
+@pytest.mark.parametrize(
+    "counts, classes_in_order",
+    [
+        ([4, 2], "AABA"),  # after the two first rows: A 3/8, A 5/8, B 3/4, A 7/8
+        ([1, 5], "BBBB"),
+        ([2, 1, 3], "CAC"),  # C 1/2, A 3/4, C 5/6
+    ],
+)
+def test_the_drawing_order_is_the_formula(counts, classes_in_order):
+    labels, row_ids = rows_of(counts)
+    order, place = drawing_order(labels, row_ids, seed=0)
+    names = "".join("ABC"[label] for label in labels[order])
+    assert sorted(names[: len(counts)]) == list("ABC"[: len(counts)])
+    assert names[len(counts) :] == classes_in_order
+    for label in range(len(counts)):
+        mine = order[labels[order] == label]
+        assert place[mine].tolist() == list(range(counts[label]))
+        assert [row_ids[row] for row in mine] == sorted(
+            (row_ids[row] for row in np.flatnonzero(labels == label)), key=lambda name: seeding.digest("order", 0, name)
+        )
+
+
+@given(counts=COUNTS, share=st.floats(0.01, 1))
+def test_every_prefix_gives_each_class_its_share(counts, share):
+    labels, row_ids = rows_of(counts)
+    order, _ = drawing_order(labels, row_ids, seed=3)
+    taken = np.bincount(labels[order[: drawn(len(labels), len(counts), share)]], minlength=len(counts))
+    assert taken.min() >= 1
+    # A prefix ends at some level of (j - 1/2) / N_k, so no class is further from its share of it than one row.
+    level = max((2 * n - 1) / (2 * c) for n, c in zip(taken, counts, strict=True) if n > 1) if taken.max() > 1 else 0
+    assert all(abs(n - max(1, level * c)) <= 1 for n, c in zip(taken, counts, strict=True))
+
+
+@given(counts=COUNTS, seed=st.integers(0, 5), shuffle=st.integers(0, 5))
+def test_the_drawing_order_does_not_depend_on_the_order_of_the_rows(counts, seed, shuffle):
+    labels, row_ids = rows_of(counts)
+    order, _ = drawing_order(labels, row_ids, seed)
+    mixed = np.random.default_rng(shuffle).permutation(len(labels))
+    again, _ = drawing_order(labels[mixed], [row_ids[row] for row in mixed], seed)
+    assert mixed[again].tolist() == order.tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(counts=COUNTS, fractions=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), copies=st.integers(1, 2))
+def test_a_smaller_fraction_is_a_subset_of_a_larger_one_words_and_all(counts, fractions, copies):
+    small, large = (planned(counts, fraction=f, copies=copies) for f in sorted(fractions))
+    assert units(small).items() <= units(large).items()
+    assert small.order.tolist() == large.order.tolist()
+    assert small.references.tolist() == large.references.tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(counts=COUNTS, fraction=st.floats(0.01, 1))
+def test_the_contexts_of_a_class_go_round_robin(counts, fraction):
+    plan = planned(counts, fraction=fraction)
+    for label in range(len(counts)):
+        of_class = plan.contexts[plan.labels == label]
+        times = np.bincount(of_class, minlength=3)
+        assert times.max() - times.min() <= 1
+        assert np.array_equal(of_class, np.resize(of_class[:3], len(of_class)))
+
+
+def test_copies_are_the_outer_loop_and_stand_in_other_contexts():
+    plan = planned([3, 2], copies=2)
+    assert plan.copies.tolist() == [0] * 5 + [1] * 5
+    assert plan.row_ids[:5] == plan.row_ids[5:]
+    assert all(a != b for a, b in zip(plan.contexts[:5], plan.contexts[5:], strict=True))
+
+
+@pytest.mark.parametrize("limit, worked_on", [(None, 5), (3, 3), (99, 5)])
+def test_a_limit_is_a_prefix_of_the_units(limit, worked_on):
+    assert planned([3, 2]).limited(limit) == worked_on
+
+
+@pytest.mark.parametrize(
+    "counts, share, held",
+    [([10], 0.1, [1]), ([10, 4], 0.25, [3, 1]), ([1, 2], 0.5, [0, 1]), ([2, 3], 0.9, [1, 2]), ([5], 0.0, [0])],
+)
+def test_a_holdout_is_a_share_of_each_class_and_never_the_whole(counts, share, held):
+    labels, row_ids = rows_of(counts)
+    mask = held_out(labels, row_ids, share, seed=0)
+    assert np.bincount(labels[mask], minlength=len(counts)).tolist() == held
+
+
+def test_held_out_rows_are_never_planned_nor_references():
+    plan = planned([8, 8], source={"holdout": 0.25})
+    assert plan.heldout.sum() == 4
+    assert not plan.heldout[plan.rows].any()
+    assert not plan.heldout[plan.references].any()
+    assert len(plan) == len(plan.references) == 12
+
+
+def test_a_holdout_stops_where_the_source_has_a_validation_split():
+    with pytest.raises(ValueError, match=r"source.holdout is 0.25, but .* --source.holdout 0"):
+        planned([8], splits=("train", "validation"), source={"holdout": 0.25})
+
+
+def test_unlabelled_rows_are_neither_planned_nor_references():
+    plan = planned([3, 3], labels=[0, 0, -1, 1, -1, 1])
+    assert sorted(plan.rows.tolist()) == sorted(plan.references.tolist()) == [0, 1, 3, 5]
+
+
+@pytest.mark.parametrize("references, drawn_by_class", [(2, [2, 2, 1]), (200, [5, 3, 1])])
+def test_references_are_drawn_from_all_rows_whatever_is_planned(references, drawn_by_class):
+    plans = [planned([5, 3, 1], fraction=f, filter={"references": references}) for f in (0.2, 1.0)]
+    labels, _ = rows_of([5, 3, 1])
+    assert plans[0].references.tolist() == plans[1].references.tolist()
+    assert np.bincount(labels[plans[0].references]).tolist() == drawn_by_class
+
+
+def test_rows_and_words_do_not_depend_on_the_order_of_the_source(recipe):
+    ds = photos([4, 3, 2])
+    made = [units(make_plan(load_source(recipe().source, data=rows), recipe())) for rows in (ds, ds.shuffle(seed=1))]
+    assert made[0] == made[1]
+
+
+def test_a_template_may_name_a_text_column(recipe):
+    ds = photos([2, 1]).add_column("place", ["a zoo", "a wood", None])
+    prompts = {"template": "a {label} of {place}, {context}", "contexts": [""], "negatives": []}
+    made = units(make_plan(load_source(recipe().source, data=ds), recipe(prompts=prompts)))
+    assert {prompt for _, prompt, _ in made.values()} == {
+        "a red fox of a zoo", "a red fox of a wood", "a green frog of",
+    }  # fmt: skip
+
+
+def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(recipe):
+    ds = photos([3, 2])
+    rows = plan(ds, recipe(copies=2))
+    added = ["row_id", "copy", "context", "prompt", "negative_prompt", "seed"]
+    assert rows.column_names == ["image", "label", *added]
+    assert rows["label"][:] == [0] * 6 + [1] * 4
+    assert rows["copy"][:] == [0, 1] * 5
+    assert rows[0]["seed"] == seeding.attempt_seed(0, rows[0]["row_id"], 0, 0)
+    assert rows.features["image"] == ds.features["image"]
+    assert rows[0]["image"].size == (24, 20)
+
+
+def test_a_plan_needs_no_model():
+    script = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from conftest import photos\n"
+        "from diffcore_hf import plan\n"
+        "from diffcore_hf.core.layers import build_recipe\n"
+        "assert len(plan(photos([3, 2]), build_recipe({'source': 'memory'}))) == 5\n"
+        "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,176 @@
+"""The output folder: whole files or none, ours or refused, finished or torn."""
+
+import json
+import os
+
+import pytest
+
+from diffcore_hf.core import folder as folders
+from diffcore_hf.core.folder import Folder, file_sha256, seal, write_whole
+
+
+def listing(path):
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def entry(root, name):
+    path = root / name
+    return {"path": name, "size": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def publish(folder, **files):
+    """Swap in an export of `data/<name>` files, README.md beside them."""
+    staging = folder.staging()
+    (staging / "data").mkdir()
+    for name, content in files.items():
+        (staging / "data" / name).write_bytes(content)
+    (staging / "README.md").write_text("card")
+    folder.swap_in(staging, {"files": [entry(staging, f"data/{name}") for name in sorted(files)]})
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """A finished folder of two files and one part."""
+    folder = Folder(tmp_path / "out")
+    folder.begin({"attempt_digest": "d"})
+    write_whole(folder.parts / "r0" / "ab" / "part.parquet", b"facts")
+    write_whole(folder.rows / "f.txt", b"hashes")
+    publish(folder, a=b"first", b=b"second")
+    return folder
+
+
+def test_a_file_is_written_whole_with_its_folders(tmp_path):
+    path = tmp_path / "deep" / "down" / "file"
+    write_whole(path, b"one")
+    write_whole(path, b"two")
+    assert listing(tmp_path) == {"deep/down/file": b"two"}
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(tmp_path, monkeypatch, failing):
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+
+    def fail(*arguments):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_whole(path, b"new")
+    assert listing(tmp_path) == {"file": b"old"}
+
+
+@pytest.mark.parametrize(
+    "make, refused",
+    [
+        (lambda path: None, None),
+        (lambda path: path.mkdir(), None),
+        (lambda path: Folder(path).begin({}), None),
+        (lambda path: (path.mkdir(), (path / "thesis.tex").write_text("dear")), "holds files that no run"),
+        (lambda path: path.write_text("a file"), "is a file, not a folder"),
+    ],
+    ids=["absent", "empty", "ours", "somebody's", "a file"],
+)
+def test_a_foreign_folder_is_refused(tmp_path, make, refused):
+    make(tmp_path / "out")
+    before = listing(tmp_path)
+    if refused is None:
+        Folder(tmp_path / "out").refuse_foreign()
+    else:
+        with pytest.raises(ValueError, match=refused) as error:
+            Folder(tmp_path / "out").refuse_foreign()
+        assert "--output" in str(error.value)
+    assert listing(tmp_path) == before
+
+
+def test_run_json_is_none_before_and_what_was_begun_after(tmp_path):
+    folder = Folder(tmp_path / "out")
+    assert folder.run() is None
+    folder.begin({"b": 1, "a": {"ä": None}})
+    assert folder.run() == {"a": {"ä": None}, "b": 1}
+
+
+def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
+    folder = Folder(tmp_path / "out")
+    write_whole(folder.run_file, b'{"attempt_digest": ')
+    with pytest.raises(ValueError, match=r"run\.json is damaged .*--output"):
+        folder.run()
+
+
+def test_a_manifest_carries_the_hash_of_its_own_body():
+    sealed = seal({"files": [], "b": 1})
+    again = json.loads(sealed)
+    assert len(again["hash"]) == 64
+    assert seal(again) == sealed
+    assert json.loads(seal(again | {"b": 2}))["hash"] != again["hash"]
+
+
+def test_a_finished_folder_has_no_faults(finished):
+    assert finished.faults() == []
+
+
+@pytest.mark.parametrize(
+    "tear, fault",
+    [
+        (lambda out: (out / "data/a").unlink(), "data/a is missing"),
+        (lambda out: (out / "data/a").write_bytes(b"firsT"), "data/a is not the file that was exported"),
+        (lambda out: (out / "data/a").write_bytes(b"first, and more"), "data/a is not the file that was exported"),
+        (lambda out: (out / "diffcore.json").unlink(), "has no readable diffcore.json"),
+        (lambda out: (out / "diffcore.json").write_text("{"), "has no readable diffcore.json"),
+        (
+            lambda out: (out / "diffcore.json").write_text(
+                (out / "diffcore.json").read_text().replace('"size": 5', '"size": 6')
+            ),
+            "does not carry the hash of its own body",
+        ),
+    ],
+    ids=["missing file", "changed byte", "longer file", "no manifest", "half a manifest", "tampered manifest"],
+)
+def test_a_torn_folder_says_so_and_keeps_its_parts(finished, tear, fault):
+    tear(finished.path)
+    assert fault in finished.faults()[0]
+    before = listing(finished.path)
+    with pytest.raises(ValueError, match="is torn .* Run augment again"):
+        finished.clean()
+    assert listing(finished.path) == before
+
+
+def test_the_card_is_outside_the_list(finished):
+    (finished.path / "README.md").write_text("words of a person")
+    assert finished.faults() == []
+
+
+def test_a_new_export_replaces_the_old_one_whole(finished):
+    publish(finished, c=b"third")
+    published = {name for name in listing(finished.path) if not name.startswith(".diffcore")}
+    assert published == {"data/c", "README.md", "diffcore.json"}
+    assert finished.faults() == []
+    assert {file.name for file in finished.private.iterdir()} == {"run.json", "parts", "rows"}
+
+
+def test_a_swap_that_stops_in_the_middle_is_torn_and_the_next_mends_it(finished, monkeypatch):
+    real = folders.write_whole
+    monkeypatch.setattr(folders, "write_whole", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        publish(finished, c=b"third")
+    monkeypatch.setattr(folders, "write_whole", real)
+    assert finished.faults() == [f"{finished.path} has no readable diffcore.json"]
+    publish(finished, d=b"fourth")
+    assert finished.faults() == []
+    assert sorted(file.name for file in (finished.path / "data").iterdir()) == ["d"]
+
+
+def test_clean_drops_parts_and_row_hashes_and_says_how_much(finished):
+    assert finished.clean() == len(b"facts") + len(b"hashes")
+    assert finished.faults() == []
+    assert not finished.parts.exists()
+    assert not finished.rows.exists()
+    assert finished.run() == {"attempt_digest": "d"}
+    assert finished.clean() == 0
+
+
+def test_clean_refuses_a_folder_that_is_not_ours(tmp_path):
+    (tmp_path / "thesis.tex").write_text("dear")
+    with pytest.raises(ValueError, match="no output folder"):
+        Folder(tmp_path).clean()
+    assert listing(tmp_path) == {"thesis.tex": b"dear"}

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffcore_hf.core import images
+
+RED = (255, 0, 0)
+
+
+def stored(image, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, **({"format": "PNG"} | options))
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def palette(**options):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    return stored(image, **options)
+
+
+def deep(value, mode="I;16"):
+    kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+    return Image.fromarray(np.full((4, 4), value, kind))
+
+
+@pytest.mark.parametrize(
+    ("cell", "colour"),
+    [
+        (stored(Image.new("RGB", (4, 4), RED)), RED),
+        (stored(Image.new("L", (4, 4), 100)), (100, 100, 100)),
+        (stored(Image.new("1", (4, 4), 1)), (255, 255, 255)),
+        (stored(Image.new("LA", (4, 4), (0, 0))), (255, 255, 255)),
+        (stored(Image.new("LA", (4, 4), (100, 255))), (100, 100, 100)),
+        (stored(Image.new("RGBA", (4, 4), (255, 0, 0, 255))), RED),
+        (stored(Image.new("RGBA", (4, 4), (0, 0, 0, 0))), (255, 255, 255)),
+        (stored(Image.new("RGBA", (4, 4), (255, 0, 0, 128))), (255, 127, 127)),
+        (palette(), RED),
+        (palette(transparency=1), (255, 255, 255)),
+        (palette(transparency=0), RED),
+        (palette(format="GIF"), RED),
+        (stored(Image.new("RGB", (4, 4), RED), transparency=RED), (255, 255, 255)),
+        (stored(Image.new("L", (4, 4), 7), transparency=7), (255, 255, 255)),
+        (stored(Image.new("CMYK", (4, 4), (0, 255, 255, 0)), format="TIFF"), RED),
+        (stored(Image.new("RGB", (4, 4), RED), format="BMP"), RED),
+        (stored(Image.new("RGB", (4, 4), RED), format="PPM"), RED),
+        (stored(Image.new("RGB", (4, 4), RED), format="WEBP", lossless=True), RED),
+        (stored(deep(65535)), (255, 255, 255)),
+        (stored(deep(257 * 10)), (10, 10, 10)),
+        (stored(deep(200, "I"), format="TIFF"), (200, 200, 200)),
+        (stored(deep(0.5, "F"), format="TIFF"), (128, 128, 128)),
+        (stored(deep(9.0, "F"), format="TIFF"), (9, 9, 9)),
+    ],
+)
+def test_every_mode_becomes_rgb(cell, colour):
+    image = images.decode(cell)
+    assert image.mode == "RGB"
+    assert np.abs(images.to_array(image).astype(int) - colour).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "L"])
+def test_jpeg_modes(mode):
+    assert images.decode(stored(Image.new(mode, (8, 8)), format="JPEG")).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("mode", "pixel"), [("La", (0, 0)), ("RGBa", (0, 0, 0, 0)), ("HSV", (0, 0, 255)), ("LAB", (255, 128, 128))]
+)
+def test_modes_that_hardly_a_file_has(mode, pixel):
+    image = images.to_rgb(Image.new(mode, (2, 2), pixel))
+    assert image.mode == "RGB"
+    assert images.to_array(image).min() >= 254 or mode == "LAB"
+
+
+def test_orientation_is_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    cell = stored(Image.new("RGB", (8, 4)), format="JPEG", exif=exif)
+    assert images.decode(cell).size == (4, 8)
+
+
+def test_bytes_before_path(tmp_path):
+    cell = stored(Image.new("RGB", (4, 4), RED))
+    (tmp_path / "a.png").write_bytes(cell["bytes"])
+    here = {"bytes": None, "path": str(tmp_path / "a.png")}
+    assert images.read_bytes(here) == cell["bytes"]
+    assert images.decode(here).size == (4, 4)
+    assert images.read_bytes(cell | {"path": "/nowhere"}) == cell["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (None, "no image"),
+        ({"bytes": None, "path": None}, "no image"),
+        ({"bytes": b"", "path": None}, "no image"),
+        ({"bytes": None, "path": "/nowhere/a.png"}, "file not readable (FileNotFoundError)"),
+        ({"bytes": None, "path": "https://example.org/a.png"}, "not a local file"),
+        ({"bytes": b"<svg/>", "path": None}, "no image in a known format (6 bytes)"),
+        (stored(Image.new("RGB", (2, 2)), format="ICO"), "no image in a known format"),
+    ],
+)
+def test_unreadable(cell, reason):
+    with pytest.raises(images.UnreadableImage) as error:
+        images.decode(cell)
+    assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
+def test_truncated(image_format):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    content = stored(Image.fromarray(noise), format=image_format)["bytes"]
+    with pytest.raises(images.UnreadableImage) as error:
+        images.decode({"bytes": content[: len(content) // 2]})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [10_001, 20_000])
+def test_too_many_pixels_are_refused_before_decoding(side, monkeypatch):
+    monkeypatch.setattr(images, "to_rgb", None)
+    content = stored(Image.new("1", (side, side)))["bytes"]
+    with pytest.raises(images.UnreadableImage, match="more than 100 megapixels"):
+        images.decode({"bytes": content})
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.binary(min_size=1, max_size=200),
+    st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"GIF89a"]),
+)
+def test_garbage_is_unreadable_and_nothing_else(content, start):
+    try:
+        assert images.decode_bytes(start + content).mode == "RGB"
+    except images.UnreadableImage as error:
+        assert len(str(error)) < 150
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_files_are_unreadable_or_images(data):
+    image_format = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]))
+    content = bytearray(stored(Image.new("RGB", (9, 7), RED), format=image_format)["bytes"])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        assert images.decode_bytes(bytes(content)).mode == "RGB"
+    except images.UnreadableImage:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("image_format", "kind", "worst"), [("jpeg", "JPEG", 12), ("png", "PNG", 0), ("webp", "WEBP", 0)]
+)
+def test_encode(image_format, kind, worst):
+    gradient = np.stack([*np.meshgrid(np.arange(32), np.arange(48)), np.full((48, 32), 200)], axis=-1).astype(np.uint8)
+    content = images.encode(gradient, image_format)
+    assert Image.open(io.BytesIO(content)).format == kind
+    again = images.to_array(images.decode_bytes(content))
+    assert np.abs(again.astype(int) - gradient).max() <= worst
+    assert content == images.encode(Image.fromarray(gradient), image_format)
+
+
+def test_jpeg_keeps_colour_at_full_resolution():
+    assert b"\x01\x11\x00\x02\x11\x01\x03\x11\x01" in images.encode(np.zeros((8, 8, 3), np.uint8), "jpeg")
+
+
+def test_unknown_format():
+    with pytest.raises(ValueError, match="image_format is 'bmp'; use one of jpeg, png, webp"):
+        images.encode(np.zeros((2, 2, 3), np.uint8), "bmp")
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter", "result"),
+    [((100, 50), 25, (50, 25)), ((50, 100), 25, (25, 50)), ((30, 30), 64, (30, 30)), ((30, 40), None, (30, 40)),
+     ((30, 40), 30, (30, 40)), ((3000, 2), 1, (1500, 1))],
+)  # fmt: skip
+def test_shrink(size, shorter, result):
+    assert images.shrink(Image.new("RGB", size), shorter).size == result
+
+
+def test_flat_and_hash():
+    array = np.full((3, 3, 3), 7, np.uint8)
+    assert images.is_flat(array)
+    array[2, 2, 2] = 8
+    assert not images.is_flat(array)
+    assert images.sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -1,0 +1,47 @@
+"""The shipped recipes: each is found by name, builds, and says on top how to run it."""
+
+import pytest
+
+from diffcore_hf.core.kinds import PAPER_CONTEXTS
+from diffcore_hf.core.layers import build_recipe, read_recipe_file, shipped_recipe, shipped_recipes, what_layer
+from diffcore_hf.core.recipe import Policy
+
+
+def test_the_recipes_that_ship():
+    assert {"miniature", "cub", "cub-sdxl", "cub-paper", "cars", "flowers", "aircraft", "food101", "clothing"} <= set(
+        shipped_recipes()
+    )
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_builds_and_opens_with_its_command(name):
+    recipe = build_recipe(what_layer(name))
+    assert recipe.output == f"out/{name}"
+    head = shipped_recipe(name).read_text().split("\n\n")[0]
+    assert head.startswith("# ")
+    assert f"diffcore-hf augment {name}" in head
+
+
+def test_the_miniature_prompts_the_contexts_of_its_world():
+    from diffcore_hf.miniature.world import PROMPTED_CONTEXTS
+
+    recipe = build_recipe(what_layer("miniature"))
+    assert set(recipe.prompts.contexts) == set(PROMPTED_CONTEXTS)
+    assert (recipe.source.path, recipe.kind, recipe.model.steps) == ("out/birds", "bird", 20)
+
+
+def test_the_paper_is_the_paper():
+    recipe = build_recipe(what_layer("cub-paper"))
+    assert recipe.filter.policy == Policy("mean")
+    assert recipe.prompts.contexts == PAPER_CONTEXTS
+    assert recipe.model.family_preset == "cosxl"
+    assert (recipe.model.gamma, recipe.model.steps, recipe.model.size) == (6.5, 50, 512)
+    assert "LICENCE" in shipped_recipe("cub-paper").read_text()
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_the_miniature_can_stand_in_for_any_source_and_model(name):
+    small = read_recipe_file(shipped_recipe("miniature"))
+    places = {key: {"path": small[key]["path"]} for key in ("model", "filter")}
+    recipe = build_recipe(what_layer(name), {"source": small["source"], **places})
+    assert (recipe.model.family_preset, recipe.source.revision) == (None, None)
