@@ -14,8 +14,8 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def make_tokenizer(captions: Sequence[str], size: int = 1600):
     """A `CLIPTokenizer` whose merges were learnt from the captions.
 
-    Lower case, as CLIP's. The end of a word is marked, and every byte stands in the vocabulary both within a word and at
-    its end: no text is unknown.
+    Lower case, as CLIP's. The end of a word is marked, and every byte stands in the vocabulary both within a word and
+    at its end: no text is unknown.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer

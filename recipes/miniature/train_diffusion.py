@@ -1,9 +1,10 @@
 """Train the miniature's text-to-image model: a `StableDiffusionPipeline`, text encoder and UNet jointly.
 
-First the VAE:       python recipes/miniature/train_vae.py --output out/vae
-Then renderings:     python recipes/miniature/train_diffusion.py --vae out/vae
-Go on from weights:  python recipes/miniature/train_diffusion.py --vae out/vae --start out/sd --output out/sd2
-Any captioned folder: python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 --output out/sd
+First the VAE:         python recipes/miniature/train_vae.py --output out/vae
+Then renderings:       python recipes/miniature/train_diffusion.py --vae out/vae
+Go on from weights:    python recipes/miniature/train_diffusion.py --vae out/vae --start out/sd --output out/sd2
+Any captioned folder:  python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
+                           --output out/sd
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vae", required=True, help="the folder train_vae.py wrote")
     parser.add_argument("--start", help="a pipeline folder to go on from")
     parser.add_argument("--images", help="a captioned image folder in place of renderings")
-    parser.add_argument("--pairs", type=int, default=24_000, help="pictures encoded once, before training")
+    parser.add_argument("--pairs", type=int, default=16_000, help="pictures encoded once, before training")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5500)

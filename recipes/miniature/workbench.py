@@ -76,7 +76,7 @@ def rendered_pairs(
 
 
 def folder_pairs(path: str, seed: int, size: int) -> Pairs:
-    """Endless random pairs of any image folder with captions: all that `load_dataset` reads with an image and a text."""
+    """Endless random pairs of any captioned folder: all that `load_dataset` reads with an image and a text column."""
     from datasets import Image as ImageFeature
     from datasets import Value, load_dataset
 

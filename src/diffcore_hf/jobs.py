@@ -20,7 +20,7 @@ from .augmentation.parts import REFERENCES, Facts, Ledger, round_name
 from .augmentation.plan import Plan, make_plan
 from .augmentation.resolution import Resolution
 from .augmentation.rounds import collect
-from .augmentation.source import Source, keep_hashes, load_source
+from .augmentation.source import IN_MEMORY, Source, keep_hashes, load_source
 from .augmentation.summary import Summary, summarise
 from .augmentation.tables import Material
 from .core import layers, schema
@@ -86,7 +86,7 @@ def as_recipe(
     rows = None
     if data is not None and not isinstance(data, (str, Path)):
         rows = data
-        below.append({"source": {"path": "in-memory"}})
+        below.append({"source": {"path": IN_MEMORY}})
     if isinstance(recipe, Recipe):
         below.append(layers.to_mapping(recipe))
     elif recipe is not None:

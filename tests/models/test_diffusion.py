@@ -47,6 +47,8 @@ def test_strict_is_equal_to_the_bit(pipelines):
             part = model.sample(*([column[row] for row in rows] for column in (PROMPTS, NEGATIVES, SEEDS))).images
             assert torch.equal(part, whole[rows])
     assert torch.get_num_threads() == threads
+    with pytest.raises(ValueError, match=r"strict: Z-Image pads prompts by their companions"):
+        TextToImage(config(pipelines["Z-Image"]), strict=True).load()
 
 
 def test_each_distinct_prompt_is_encoded_once(pipelines):
@@ -142,14 +144,14 @@ def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatc
     assert (model.dtype, model.variant, model.attention, model.revision) == ("float32", None, "native", None)
     assert info["family"] == name
     assert info["identity"].startswith("sha256:")
-    assert info["guidance"]["value"] == 3.0
+    assert info["guidance"]["value"] == (2.0 if name == "Z-Image" else 3.0)
     assert resolve_model(model) == (model, info)
 
 
 def test_resolved_size_is_what_the_pipeline_draws(pipelines):
     for name in ("SD", "SDXL", "SD3"):
         pipe = TextToImage(Model(path=str(pipelines[name]), steps=1)).load()
-        side = pipe.unet.config.sample_size if "SD3" != name else pipe.default_sample_size
+        side = pipe.unet.config.sample_size if name != "SD3" else pipe.default_sample_size
         assert resolve_model(Model(path=str(pipelines[name])))[0].size == side * pipe.vae_scale_factor
 
 
@@ -241,7 +243,7 @@ def test_what_cannot_be_a_model_says_so(pipelines, tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="a single file does not say what it is"):
         resolve_model(Model(path=str(tmp_path / "one.safetensors")))
-    with pytest.raises(ValueError, match="no readable model_index.json"):
+    with pytest.raises(ValueError, match=r"no readable model_index.json"):
         resolve_model(Model(path=str(tmp_path)))
     with pytest.raises(ValueError, match=r"float16, which .* on a CPU. Use --model.dtype float32"):
         resolve_model(Model(path=str(pipelines["SD"]), dtype="float16", device="cpu"))

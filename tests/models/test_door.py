@@ -97,7 +97,8 @@ def test_pickles_beside_safetensors_are_left_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "error"),
-    [("./no/such/folder", "no such pipeline here, and no Hub id"), ("package:no_such_package/x", "no package 'no_such"),
+    [("./no/such/folder", "no such pipeline here, and no Hub id"), ("../nothing", "no Hub id"),
+     ("package:no_such_package/x", "no package 'no_such"),
      ("package:diffcore_hf/nothing", "package diffcore_hf has no 'nothing'")],
 )  # fmt: skip
 def test_nothing_there(path, error):
@@ -136,7 +137,7 @@ def test_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(door, "HfApi", lambda: Hub("config.json", "model.safetensors", "pytorch_model.bin"))
     assert door.resolve("org/model", "v1") == door.Resolved("org/model", COMMIT, COMMIT, "openrail")
     monkeypatch.setattr(door, "HfApi", lambda: Hub("config.json", "pytorch_model.bin"))
-    with pytest.raises(ValueError, match="org/model: pytorch_model.bin is pickled"):
+    with pytest.raises(ValueError, match=r"org/model: pytorch_model.bin is pickled"):
         door.resolve("org/model")
     monkeypatch.setattr(door, "HfApi", lambda: Hub(error=AssertionError("not asked")))
     assert door.resolve("org/model", COMMIT).revision == COMMIT

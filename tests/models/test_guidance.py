@@ -29,6 +29,11 @@ def eps(name, pipe, latents, text, size):
         return pipe.transformer(
             hidden_states=latents, timestep=t.expand(1), encoder_hidden_states=embeds, pooled_projections=pooled
         ).sample
+    if name == "Z-Image":
+        embeds, _ = pipe.encode_prompt([text], do_classifier_free_guidance=False)
+        return -torch.stack(pipe.transformer([latents[0].unsqueeze(1)], (1000 - t.expand(1)) / 1000, embeds)[0])[
+            :, :, 0
+        ]
     embeds, pooled, text_ids = pipe.encode_prompt(text)
     image_ids = pipe._prepare_latent_image_ids(1, size // 4, size // 4, "cpu", torch.float32)
     return pipe.transformer(
@@ -73,6 +78,7 @@ def _latent_shape(name):
         ("StableDiffusionXLPipeline", "SDXL", "guidance_scale", 3.0),
         ("StableDiffusion3Pipeline", "SD3", "guidance_scale", 3.0),
         ("FluxPipeline", "Flux", "true_cfg_scale", 3.0),
+        ("ZImagePipeline", "Z-Image", "guidance_scale", 2.0),
     ],
 )
 def test_table(pipeline, name, argument, value):
@@ -113,7 +119,7 @@ def test_no_negative_prompt_is_the_familys_own_unconditional(pipelines):
         extra = {"negative_prompt": ""} if name == "Flux" else {}
         theirs = pipe(
             "a bird", num_inference_steps=1, height=16, width=16, generator=torch.Generator().manual_seed(3),
-            output_type="pt", **{family.argument: 3.0}, **extra,
+            output_type="pt", **{family.argument: family.scale(GAMMA)}, **extra,
         ).images  # fmt: skip
         assert (ours.int() - (theirs * 255).round().int()).abs().max() <= 1, name
 
@@ -124,5 +130,5 @@ def test_native_passes_gamma_as_guidance_scale(pipelines):
     table = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=4.0)).sample(["a bird"], ["blurry"], [0]).images
     assert (native.int() - table.int()).abs().max() <= 1
     flux = TextToImage(Model(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
-    with pytest.raises(ValueError, match="takes no negative prompt under model.guidance native"):
+    with pytest.raises(ValueError, match=r"takes no negative prompt under model.guidance native"):
         flux.sample(["a bird"], ["blurry"], [0])

@@ -109,7 +109,28 @@ def flux():
     )  # fmt: skip
 
 
-PIPELINES = {"SD": sd, "SDXL": sdxl, "SD3": sd3, "Flux": flux}
+def z_image():
+    letters = sorted(ByteLevel.alphabet())
+    vocab = {token: number for number, token in enumerate([*letters, "<|endoftext|>"])}
+    tokenizer = transformers.Qwen2Tokenizer(vocab=vocab, merges=[])
+    tokenizer.chat_template = "{{ messages[0]['content'] }}:"
+    text = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8,
+    )  # fmt: skip
+    denoiser = diffusers.ZImageTransformer2DModel(
+        in_channels=4, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32,
+        axes_dims=[8, 4, 4], axes_lens=[256, 32, 32],
+    )  # fmt: skip
+    torch.nn.init.normal_(denoiser.x_pad_token, std=0.02)
+    torch.nn.init.normal_(denoiser.cap_pad_token, std=0.02)
+    return diffusers.ZImagePipeline(
+        transformer=denoiser, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), tokenizer=tokenizer,
+        vae=vae(shift_factor=0.06, scaling_factor=1.5), text_encoder=transformers.Qwen3Model(text),
+    )  # fmt: skip
+
+
+PIPELINES = {"SD": sd, "SDXL": sdxl, "SD3": sd3, "Flux": flux, "Z-Image": z_image}
 
 
 def image_processor(size: int = 24):

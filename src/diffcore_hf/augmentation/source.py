@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
 UNLABELLED = -1
+IN_MEMORY = "in-memory"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -118,7 +119,9 @@ def load_source(
             for name in splits
         }
         everything = seeding.digest("source", *(row_id for name in sorted(row_ids) for row_id in sorted(row_ids[name])))
-        identity, said = f"local:{everything.hex()[:16]}", "local" if data is None else "in memory"
+        identity = f"local:{everything.hex()[:16]}"
+        # A path of this machine is nobody's business; a dataset in memory may be given the name of its repository.
+        said = "local" if data is None else "in memory" if config.path == IN_MEMORY else config.path
     licence = splits[config.split].info.license or None
     return Source(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
 

@@ -238,3 +238,18 @@ class Recipe:
     """Images a device batch; null: found automatically."""
     part_size: int | None = free(None)
     """Attempts a part; null: about a minute of measured work, a multiple of the batch."""
+
+    @classmethod
+    def load(cls, what: str | None = None, **keys: Any) -> Recipe:
+        """The recipe of a file, a shipped recipe's name, a folder or a Hub id, with some keys changed.
+
+        Args:
+            what: as WHAT of the command line; None: keys alone.
+            keys: the recipe's keys; `split` is short for `source.split`, sections are mappings.
+
+        Raises:
+            ValueError: one line with the dotted key, its value and the way out.
+        """
+        from diffcore_hf.core.layers import build_recipe, keywords_layer, what_layer
+
+        return build_recipe(what_layer(what) if what is not None else {}, keywords_layer(**keys))

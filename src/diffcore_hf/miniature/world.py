@@ -76,7 +76,7 @@ class World:
         ]
 
     def split(self, split: str) -> Dataset:
-        """The split with its columns: `image` (PNG bytes), `label` (names as in CUB) and `scene` (the context drawn)."""
+        """The split's columns: `image` (PNG bytes), `label` (names as in CUB), `scene` (the context drawn)."""
         from datasets import ClassLabel, Dataset, Features, Image, Value
 
         pictures = self.pictures(split)
@@ -140,6 +140,7 @@ configs:
 ---
 # Miniature birds
 
-Rendered birds, 64x64: {len(DATASET_SPECIES)} invented species. Training and validation pictures show each species in two
-contexts ({world.contexts}, seed {world.seed}), test pictures in all {len(CONTEXTS)}. `scene` names the context of a picture.
+Rendered birds, 64x64: {len(DATASET_SPECIES)} invented species. Training and validation pictures show each species in
+two contexts ({world.contexts}, seed {world.seed}), test pictures in all {len(CONTEXTS)}.
+`scene` names a picture's context.
 """

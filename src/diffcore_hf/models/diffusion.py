@@ -20,7 +20,7 @@ from ..core.recipe import Model
 from . import guidance
 from .guidance import Encoded, Family
 from .pipelines import load_pipeline, resolve_model
-from .runtime import STRICT_BATCH, fixed_conditions, is_out_of_memory, pad
+from .runtime import STRICT_BATCH, OutOfMemory, fixed_conditions, is_out_of_memory, pad
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]
 
@@ -71,6 +71,8 @@ class TextToImage:
             self.config, self.info = resolve_model(self.config, identify=False)
             pipeline = load_pipeline(self.config)
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
+            if self.strict and self._family is not None and self._family.ragged:
+                raise ValueError(f"strict: {self._family.name} pads prompts by their companions. Use --strict false")
             self._pipeline = pipeline
         return self._pipeline
 
@@ -96,7 +98,8 @@ class TextToImage:
             on_batch: told the number of images after each device batch.
 
         Raises:
-            ValueError: gamma does not fit the negatives, or one image alone does not fit into memory.
+            ValueError: gamma does not fit the negatives.
+            OutOfMemory: one image alone (with strict, a batch) does not fit into memory.
         """
         if not len(prompts) == len(negatives) == len(seeds):
             raise ValueError(
@@ -129,7 +132,7 @@ class TextToImage:
                 raise
             if self.strict or len(prompts) == 1:
                 needed = f"{STRICT_BATCH} images at once (strict)" if self.strict else "one image"
-                raise ValueError(
+                raise OutOfMemory(
                     f"{self.config.path}: out of memory for {needed} of {self.config.size} pixels. "
                     "Use --model.offload sequential, a smaller --model.size"
                     + (", or --strict false" if self.strict else "")
@@ -175,7 +178,7 @@ class TextToImage:
         device = self._pipeline._execution_device
         return {
             family.argument: family.scale(self.config.gamma),
-            **family.arguments(_stack(positive, device), negative and _stack(negative, device)),
+            **family.arguments(*(_batch(rows, device, family.ragged) for rows in (positive, negative))),
         }
 
     def _encode(self, wanted: Sequence[str]) -> dict[str, Encoded]:
@@ -198,8 +201,14 @@ class TextToImage:
         return found
 
 
-def _stack(rows: list[Encoded], device: torch.device) -> Encoded:
-    return tuple(torch.stack(tensors).to(device) for tensors in zip(*rows, strict=True))
+def _batch(rows: list[Encoded] | None, device: torch.device, ragged: bool) -> tuple | None:
+    """One tensor (of texts of different length, one list) for each keyword of the family."""
+    if rows is None:
+        return None
+    columns = zip(*rows, strict=True)
+    if ragged:
+        return tuple([tensor.to(device) for tensor in tensors] for tensors in columns)
+    return tuple(torch.stack(tensors).to(device) for tensors in columns)
 
 
 def _size(encoded: Encoded) -> int:

@@ -28,7 +28,7 @@ HashCache = MutableMapping[str, list] | Path | None
 IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-REPO_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True)

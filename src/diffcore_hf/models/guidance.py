@@ -33,6 +33,8 @@ class Family:
     """(pipeline, texts) -> embeddings; negatives are encoded the same way."""
     embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
     """The keywords that take `encode`'s tensors; negatives go by the same names behind `negative_`."""
+    ragged: bool = False
+    """Embeddings are as long as their text, so they go as lists; companions change the padding, so not with `strict`."""
     zeros_without_negative: str | None = None
     """Option of the pipeline's configuration under which no negative prompt means zeros in place of the empty text."""
 
@@ -62,6 +64,11 @@ def _encode_sd3(pipeline: Any, texts: list[str]) -> Encoded:
     return prompt, pooled
 
 
+def _encode_z_image(pipeline: Any, texts: list[str]) -> Encoded:
+    # encode_prompt writes its chat template into the list that it is given
+    return (pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)[0],)
+
+
 def _encode_flux(pipeline: Any, texts: list[str]) -> Encoded:
     prompt, pooled, _ = pipeline.encode_prompt(texts)
     return prompt, pooled
@@ -80,6 +87,8 @@ FAMILIES = (
     Family("SD3", ("StableDiffusion3Pipeline",), "guidance_scale", 1.0, _encode_sd3),
     # Flux's own guidance_scale is an embedding that it was distilled with, not Eq. 4.
     Family("Flux", ("FluxPipeline",), "true_cfg_scale", 1.0, _encode_flux),
+    # Z-Image computes pos + s (pos - neg).
+    Family("Z-Image", ("ZImagePipeline",), "guidance_scale", 0.0, _encode_z_image, ("prompt_embeds",), ragged=True),
 )
 
 

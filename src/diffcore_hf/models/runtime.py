@@ -85,11 +85,15 @@ def quiet_loading() -> Iterator[None]:
         (enable_progress_bars if hub_was_on else disable_progress_bars)()
 
 
+class OutOfMemory(ValueError):
+    """The smallest batch does not fit into memory: nothing about an image, so the run stops."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a model raised for want of memory, on a GPU or a CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    )
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one; a CPU and mps raise plain ones
+        return "out of memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, (MemoryError, OutOfMemory))
 
 
 def pad(items: list, size: int) -> list:

@@ -133,6 +133,22 @@ def test_a_lost_device_stops_the_run(recipe):
         part(stage, range(2))
 
 
+@pytest.mark.parametrize("where", ["drawing", "scoring"])
+def test_too_little_memory_for_one_image_stops_the_run(where, recipe):
+    stage = Attempt(recipe)
+    part(stage, range(2))
+
+    def no_card(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    if where == "drawing":
+        stage.drawing.model.load().unet.forward = no_card
+    else:
+        stage.scoring.tower.embed_prepared = no_card
+    with pytest.raises(ValueError, match="out of memory for one image"):
+        part(stage, range(2))
+
+
 def test_flagged_images_have_a_reason_and_no_embedding(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=2))
     decode = stage.drawing.model.load().vae.decode

@@ -34,7 +34,8 @@ def in_batches(
     A batch that raises is tried image by image; those that raise again come out as `crashed: <type>: <message>`.
 
     Raises:
-        ValueError: this model has never drawn an image and fails on every one, or the device is lost.
+        ValueError: this model has never drawn an image and fails on every one, the device is lost, or memory is too
+            small for one image.
     """
     failures = 0
     start = 0
@@ -58,7 +59,7 @@ def _isolated(work: Callable, rows: range) -> Iterator[tuple[int, Result, Except
     try:
         results = work(rows)
     except Exception as error:
-        _refuse_lost_device(error)
+        _stop_if_hopeless(error, len(rows) == 1)
         logger.warning("a batch of %d raised %s; trying its images alone", len(rows), describe(error))
     else:
         yield from ((row, result, None) for row, result in zip(rows, results, strict=True))
@@ -67,7 +68,7 @@ def _isolated(work: Callable, rows: range) -> Iterator[tuple[int, Result, Except
         try:
             [result] = work([row])
         except Exception as error:
-            _refuse_lost_device(error)
+            _stop_if_hopeless(error, True)
             yield row, (None, f"crashed: {describe(error)}"[:200]), error
         else:
             yield row, result, None
@@ -83,7 +84,13 @@ def worker_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _refuse_lost_device(error: Exception) -> None:
-    """After an error of the device itself nothing more succeeds in this process: no fact about the image."""
+def _stop_if_hopeless(error: Exception, alone: bool) -> None:
+    """Raises what is no fact about an image: a lost device, or too little memory for one image."""
+    from ...models.runtime import OutOfMemory, is_out_of_memory
+
+    if isinstance(error, OutOfMemory):
+        raise error
+    if alone and is_out_of_memory(error):
+        raise OutOfMemory(f"out of memory for one image: {describe(error)}. Use --model.offload model") from error
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):
         raise ValueError(f"the GPU failed, which this process cannot survive: {describe(error)}. Run again") from error

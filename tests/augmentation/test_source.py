@@ -1,0 +1,206 @@
+"""The source: any image-classification dataset, its columns untouched, its faults named."""
+
+import hashlib
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from conftest import photos, picture, write_photos
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+
+from diffcore_hf.augmentation.source import keep_hashes, load_source
+from diffcore_hf.augmentation.tables import _stored
+from diffcore_hf.core import recipe
+from diffcore_hf.core.folder import Folder
+
+
+def columns(**columns):
+    """A Dataset in memory of (values, feature) by name."""
+    features = Features({name: feature for name, (_, feature) in columns.items()})
+    return Dataset.from_dict({name: values for name, (values, _) in columns.items()}, features=features)
+
+
+def images(count=4):
+    return [{"bytes": picture(0, number), "path": None} for number in range(count)], Image()
+
+
+def load(ds, *, prefix="", **keys):
+    return load_source(recipe.Source(path="in-memory", **keys), data=ds, prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    "values, feature, names, labels",
+    [
+        ([1, 0, 1, 0], ClassLabel(names=["cat", "dog"]), ("cat", "dog"), [1, 0, 1, 0]),
+        ([1, -1, None, 0], ClassLabel(names=["cat", "dog"]), ("cat", "dog"), [1, -1, -1, 0]),
+        (["dog", "cat", "dog", None], Value("string"), ("cat", "dog"), [1, 0, 1, -1]),
+        (["dog", "", "cat", "dog"], Value("large_string"), ("cat", "dog"), [1, -1, 0, 1]),
+        ([7, 10, -1, 2], Value("int64"), ("2", "7", "10"), [1, 2, -1, 0]),
+        ([3, None, 3, 5], Value("int8"), ("3", "5"), [0, -1, 0, 1]),
+        ([3, 1, 3, 5], Value("uint16"), ("1", "3", "5"), [1, 0, 1, 2]),
+    ],
+)  # fmt: skip
+def test_labels_are_encoded_and_their_column_is_not_touched(values, feature, names, labels):
+    ds = columns(image=images(), label=(values, feature))
+    source = load(ds)
+    assert source.names == names
+    assert source.labels["train"].tolist() == labels
+    assert source.rows["label"][:] == ds["label"][:]
+    assert source.features["label"] == feature
+
+
+@pytest.mark.parametrize(
+    "made, keys, said",
+    [
+        (lambda: columns(img=images(), label=([0] * 4, Value("int64"))), {},
+         "source.image is 'image', which in-memory does not have; its columns: img, label. Use --source.image"),
+        (lambda: columns(image=images(), species=(["a"] * 4, Value("string"))), {},
+         "source.label is 'label', which in-memory does not have; its columns: image, species. Use --source.label"),
+        (lambda: columns(image=([1] * 4, Value("int64")), photo=images(), label=([0] * 4, Value("int64"))), {},
+         "columns with images: photo. Use --source.image"),
+        (lambda: columns(image=([[b] for b in images()[0]], List(Image())), label=([0] * 4, Value("int64"))), {},
+         "source.image is 'image', a list of images a row"),
+        (lambda: columns(image=images(), label=([[0, 1]] * 4, List(Value("int64")))), {},
+         "source.label is 'label', several labels a row"),
+        (lambda: columns(image=images(), label=([[0]] * 4, List(ClassLabel(names=["a"])))), {},
+         "source.label is 'label', several labels a row"),
+        (lambda: columns(image=images(), label=([0.5] * 4, Value("float32"))), {},
+         "not a ClassLabel, string or integer"),
+        (lambda: columns(image=images(), label=([None] * 4, Value("string"))), {}, "no row of split 'train' has a label"),
+        (lambda: columns(image=images(), label=([-1] * 4, ClassLabel(names=["a"]))), {},
+         "no row of split 'train' has a label"),
+        (lambda: columns(image=images(), label=([0] * 4, Value("int64")), status=(["x"] * 4, Value("string"))), {},
+         "the source has a column 'status' already, which we add; nothing was written. Put something before ours: "
+         "--columns.prefix dc_"),
+        (lambda: DatasetDict({"fold1": photos([2])}), {},
+         "source.split is 'train', which in-memory does not have; its splits: fold1. Use --source.split"),
+        (lambda: DatasetDict({"train": photos([2]), "test": photos([2]).remove_columns("label")}), {},
+         "split 'test' of in-memory has other columns than 'train' (label)"),
+        (lambda: photos([2]).to_iterable_dataset(), {}, "not a Dataset or DatasetDict"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_augmented_is_named_in_one_line(made, keys, said):
+    with pytest.raises(ValueError) as error:
+        load(made(), **keys)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_other_columns_may_be_named():
+    source = load(columns(img=images(), species=(["a", "b"] * 2, Value("string"))), image="img", label="species")
+    assert source.names == ("a", "b")
+
+
+def test_a_prefix_lets_a_column_of_ours_be_theirs():
+    ds = columns(image=images(), label=([0] * 4, Value("int64")), status=(["x"] * 4, Value("string")))
+    assert load(ds, prefix="dc_").rows["status"][:] == ["x"] * 4
+
+
+def test_a_prefix_may_clash_too():
+    ds = columns(image=images(), label=([0] * 4, Value("int64")), dc_seed=([0] * 4, Value("int64")))
+    with pytest.raises(ValueError, match="--columns.prefix diffcore_"):
+        load(ds, prefix="dc_")
+
+
+def test_hashes_are_of_the_bytes_as_they_came():
+    source = load(photos([2, 1]))
+    contents = [picture(0, 0), picture(0, 1), picture(1, 0)]
+    assert source.sha256["train"] == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert source.sizes["train"] == [len(content) for content in contents]
+
+
+def test_no_image_and_no_file_are_rows_without_a_hash():
+    cells = [{"bytes": picture(0, 0), "path": None}, None, {"bytes": None, "path": "/nowhere/at/all.jpg"}]
+    source = load(columns(image=(cells, Image()), label=(["a"] * 3, Value("string"))))
+    assert source.sha256["train"][1:] == [None, None]
+    assert source.sizes["train"][1:] == [0, 0]
+    assert len(set(source.row_ids["train"])) == 3
+
+
+def test_bytes_that_are_no_image_have_a_hash_all_the_same():
+    source = load(columns(image=([{"bytes": b"no image", "path": None}], Image()), label=(["a"], Value("string"))))
+    assert source.sha256["train"] == [hashlib.sha256(b"no image").hexdigest()]
+
+
+def test_a_class_folder_is_a_source(tmp_path):
+    folder = write_photos(tmp_path / "photos", [3, 2])
+    source = load_source(recipe.Source(path=str(folder)))
+    assert source.names == ("green_frog", "red_fox")
+    assert np.bincount(source.labels["train"]).tolist() == [2, 3]
+    assert source.name == "local"
+    cell = source.rows[0]["image"]
+    assert cell["bytes"] is None
+    assert _stored(cell) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
+
+
+def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path):
+    one = load_source(recipe.Source(path=str(write_photos(tmp_path / "one", [3, 2]))))
+    other = write_photos(tmp_path / "two", [3, 2])
+    (other / "red_fox" / "00.jpg").rename(other / "red_fox" / "zz.jpg")
+    two = load_source(recipe.Source(path=str(other)))
+    assert sorted(one.row_ids["train"]) == sorted(two.row_ids["train"])
+    assert one.identity == two.identity
+    assert one.identity.startswith("local:")
+
+
+def test_another_image_is_another_source(tmp_path):
+    one, two = (write_photos(tmp_path / name, [3, 2]) for name in ("one", "two"))
+    (two / "red_fox" / "00.jpg").write_bytes(picture(0, 99))
+    assert len({load_source(recipe.Source(path=str(folder))).identity for folder in (one, two)}) == 2
+
+
+@pytest.mark.parametrize("wrong", ["no/such/folder/here", "./nowhere", "photos", "~/nowhere"])
+def test_a_path_that_is_nothing_is_named(wrong):
+    with pytest.raises(ValueError, match=f"source.path is '{wrong}', which is no folder"):
+        load_source(recipe.Source(path=wrong))
+
+
+def test_a_hub_id_without_network_and_cache_says_what_to_do():
+    with pytest.raises(ValueError, match=r"'org/birds'.*HF_HUB_OFFLINE is set.*plan --fetch"):
+        load_source(recipe.Source(path="org/birds"))
+
+
+def test_an_empty_folder_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="cannot be loaded") as error:
+        load_source(recipe.Source(path=str(tmp_path)))
+    assert "\n" not in str(error.value)
+
+
+def test_a_dataset_dict_keeps_its_splits():
+    source = load(DatasetDict({"train": photos([2, 2]), "test": photos([1, 1])}))
+    assert list(source.splits) == ["train", "test"]
+    assert source.row_ids["test"][0].startswith("test/")
+    assert source.name == "in memory"
+
+
+def test_the_callers_dataset_is_left_as_it_was():
+    ds = photos([2])
+    before = ds.features.copy(), ds._fingerprint
+    load(ds)
+    assert (ds.features, ds._fingerprint) == before
+    assert ds[0]["image"].size == (24, 20)
+
+
+def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
+    folder, config = Folder(tmp_path / "out"), recipe.Source(path=str(write_photos(tmp_path / "photos", [2, 2])))
+    first = load_source(config, folder=folder)
+    keep_hashes(first, folder)
+    monkeypatch.setattr("diffcore_hf.augmentation.source.read_bytes", None)
+    again = load_source(config, folder=folder)
+    assert (again.sha256, again.sizes, again.row_ids) == (first.sha256, first.sizes, first.row_ids)
+
+
+def test_a_changed_photo_is_read_again(tmp_path):
+    photos_, folder = write_photos(tmp_path / "photos", [2, 2]), Folder(tmp_path / "out")
+    config = recipe.Source(path=str(photos_))
+    keep_hashes(load_source(config, folder=folder), folder)
+    (photos_ / "red_fox" / "00.jpg").write_bytes(picture(0, 7))
+    after = load_source(config, folder=folder)
+    assert hashlib.sha256(picture(0, 7)).hexdigest() in after.sha256["train"]
+
+
+def test_progress_bars_are_as_they_were():
+    before = datasets.are_progress_bars_disabled()
+    load(photos([2]))
+    assert datasets.are_progress_bars_disabled() == before

@@ -1,0 +1,77 @@
+"""Every code block of the README runs, those for a GPU or the Hub with the tiny models in their place."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diffcore_hf.cli import main
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.strip()]
+# What `make demo` itself runs is checked by running it (docs/architecture.md, "Checks").
+BY_HAND = ("git clone", "make demo")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder like a clone after `make demo`, but made with few rows and few steps."""
+    folder = tmp_path_factory.mktemp("readme")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["miniature", "out/birds"]) == 0
+        assert main(["augment", "miniature", "--limit", "24", "--model.steps", "2"]) == 0
+        photos = folder / "photos"
+        for name in ("cat", "dog"):
+            (photos / name).mkdir(parents=True)
+        from datasets import load_dataset
+
+        birds = load_dataset("out/birds", split="train")
+        for row in range(12):
+            birds[row]["image"].save(photos / ("cat" if row % 2 else "dog") / f"{row}.png")
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def at_home(home, monkeypatch):
+    """Commands and snippets run where the README says."""
+    monkeypatch.chdir(home)
+
+
+def runnable(line: str) -> list[str]:
+    """A command with the miniature's models in the place of the large ones, and few of everything."""
+    words = shlex.split(line)
+    assert words[0] == "diffcore-hf", line
+    verb, what = words[1:3]
+    if verb in ("plan", "augment"):
+        words += ["--model.steps", "2"]
+        if what == "miniature":
+            return words[1:]
+        words += ["--model.path", "package:diffcore_hf.miniature/models/sd"]
+        words += ["--filter.path", "package:diffcore_hf.miniature/models/clip", "--model.size", "64"]
+        if what != "./photos":
+            words += ["--source.path", "out/birds", "--source.label", "label", "--source.image", "image"]
+            words += [] if "--limit" in words else ["--limit", "8"]
+            words += [] if "--output" in words else ["--output", "out/cub"]
+    return words[1:]
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if not line.startswith(BY_HAND)])
+def test_every_command_runs(line, capsys):
+    assert main(runnable(line)) == 0, capsys.readouterr().err
+
+
+def test_the_commands_that_are_run_by_hand_are_the_two_at_the_top():
+    assert [line for line in COMMANDS if line.startswith(BY_HAND)] == COMMANDS[:2]
+
+
+@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "python"])
+def test_every_snippet_runs(text):
+    if 'output="out/look"' in text:
+        shutil.rmtree("out/look", ignore_errors=True)
+    exec(compile(text, "README", "exec"), {})
