@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint
+.PHONY: help install demo test test-slow lint bench
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,3 +30,6 @@ test-slow: install  ## the tests that take minutes
 lint: install  ## style and common errors
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+bench: install  ## measure what the demo costs here, into docs/performance.md
+	$(RUN)/python benchmarks/demo.py --write docs/performance.md

@@ -117,6 +117,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
     if (before := folder.run()) and before.get("exported"):
         raise ValueError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     read_review(recipe.review)
+    recipe = resolving.settle(recipe, folder)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
     return Prepared(source, plan, folder, resolving.resolve(recipe, source, folder))

@@ -15,7 +15,7 @@ GAMMA = 2.0
 
 @torch.no_grad()
 def eps(name, pipe, latents, text, size):
-    """The model's prediction for one text, at the only timestep of a one-step schedule."""
+    """The model's prediction for one text (in a list), at the only timestep of a one-step schedule."""
     t = pipe.scheduler.timesteps[0]
     if name == "SD":
         embeds, _ = pipe.encode_prompt(text, "cpu", 1, False)
@@ -30,7 +30,7 @@ def eps(name, pipe, latents, text, size):
             hidden_states=latents, timestep=t.expand(1), encoder_hidden_states=embeds, pooled_projections=pooled
         ).sample
     if name == "Z-Image":
-        embeds, _ = pipe.encode_prompt([text], do_classifier_free_guidance=False)
+        embeds, _ = pipe.encode_prompt(text, do_classifier_free_guidance=False)
         return -torch.stack(pipe.transformer([latents[0].unsqueeze(1)], (1000 - t.expand(1)) / 1000, embeds)[0])[
             :, :, 0
         ]

@@ -15,7 +15,9 @@ from typing import Any
 
 from ..core import digests, layers
 from ..core.folder import Folder
+from ..core.kinds import TEMPLATES
 from ..core.recipe import Recipe
+from ..method.prompts import contexts_of, negatives_of
 from .source import Source
 
 # Fields whose auto or null the first run decides; a restart takes them from run.json.
@@ -23,6 +25,7 @@ RESOLVED = {
     "model": ("revision", "variant", "dtype", "scheduler", "size", "attention"),
     "filter": ("revision",),
     "source": ("revision",),
+    "prompts": ("contexts", "negatives"),
 }
 
 
@@ -44,7 +47,7 @@ class Resolution:
 
 
 def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
-    """Resolve a recipe, by run.json where a run began here before.
+    """Resolve a settled recipe: models and identities.
 
     Raises:
         ValueError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
@@ -53,7 +56,6 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     from ..models.diffusion import resolve_model
 
     previous = folder.run()
-    recipe = _as_before(recipe, previous)
     cache = folder.private / "hashes.json" if previous else None
     model, about_model = resolve_model(recipe.model, hash_cache=cache)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=cache)
@@ -90,19 +92,36 @@ def stage_versions() -> dict[str, str]:
     return {"attempt": Attempt.VERSION, "reference": Reference.VERSION}
 
 
+def settle(recipe: Recipe, folder: Folder) -> Recipe:
+    """The recipe as an earlier run in this folder resolved it, and its words spelled out. Reads no model.
+
+    The words of a kind may change with the version of this package; a run keeps those that it began with.
+    """
+    recipe = _as_before(recipe, folder.run())
+    words = recipe.prompts
+    words = dataclasses.replace(
+        words,
+        template=TEMPLATES.get(words.template, words.template),
+        contexts=contexts_of(words, recipe.kind),
+        negatives=negatives_of(words, recipe.kind)[0],
+    )
+    return dataclasses.replace(recipe, prompts=words)
+
+
 def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     """Every auto and null that an earlier run resolved, as it resolved it, while the same thing is named."""
     if previous is None:
         return recipe
     for section, names in RESOLVED.items():
         now, before = getattr(recipe, section), previous["resolved"].get(section, {})
-        if before.get("path") != now.path:
+        if before.get("path") != getattr(now, "path", None):
             names = tuple(name for name in names if name != "revision")
         values = {
             name: before[name]
             for name in names
             if getattr(now, name) in (None, "auto") and before.get(name) is not None
         }
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if "scheduler" in values:
             values["scheduler"] = type_of_scheduler(values["scheduler"])
         recipe = dataclasses.replace(recipe, **{section: dataclasses.replace(now, **values)})

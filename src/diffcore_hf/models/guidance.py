@@ -34,7 +34,7 @@ class Family:
     embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
     """The keywords that take `encode`'s tensors; negatives go by the same names behind `negative_`."""
     ragged: bool = False
-    """Embeddings are as long as their text, so they go as lists; companions change the padding, so not with `strict`."""
+    """Embeddings are as long as their text, so they go as lists; companions pad them, so not with `strict`."""
     zeros_without_negative: str | None = None
     """Option of the pipeline's configuration under which no negative prompt means zeros in place of the empty text."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import diffusers
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
+from packaging.version import Version
 
 from ..core.recipe import Model, Scheduler
 from . import door
@@ -126,8 +127,14 @@ def _load_folder(model: Model) -> Any:
     if "StableDiffusionXL" in _read_config(place, "model_index.json")["_class_name"]:
         options["add_watermarker"] = False
     return diffusers.AutoPipelineForText2Image.from_pretrained(
-        place.location, torch_dtype=DTYPES[model.dtype], variant=model.variant, use_safetensors=True, **options
+        place.location, **_dtype(model), variant=model.variant, use_safetensors=True, **options
     )
+
+
+def _dtype(model: Model) -> dict[str, torch.dtype]:
+    """The keyword for the precision, whose name changed in diffusers."""
+    name = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
+    return {name: DTYPES[model.dtype]}
 
 
 def _resolve_cosxl(config: Model, hash_cache: HashCache, identify: bool) -> Resolved:
@@ -143,7 +150,7 @@ def _load_cosxl(model: Model) -> Any:
     return diffusers.StableDiffusionXLPipeline.from_single_file(
         file,
         config=str(cosxl_configuration()),
-        torch_dtype=DTYPES[model.dtype],
+        **_dtype(model),
         scheduler=diffusers.EDMEulerScheduler(**COSXL_SCHEDULER.options),
         local_files_only=True,
         add_watermarker=False,

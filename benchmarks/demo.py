@@ -1,0 +1,81 @@
+"""Measure what `make demo` costs on this machine, and write it down with the settings beside it.
+
+Print a table:       python benchmarks/demo.py
+Keep it in the docs: python benchmarks/demo.py --write docs/performance.md
+
+Whole processes are measured, import and loading included: seconds of wall time and peak resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+VERSIONS = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", type=Path, help="a Markdown file to write the table into")
+    return parser
+
+
+def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
+    """(seconds, peak resident megabytes) of one `diffcore-hf` process."""
+    began = time.monotonic()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "diffcore_hf", *arguments],
+        cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # wait4 tells the peak of this child alone.
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"diffcore-hf {' '.join(arguments)} failed with status {os.waitstatus_to_exitcode(status)}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return time.monotonic() - began, usage.ru_maxrss * unit / 1e6
+
+
+def main() -> None:
+    """Run the demo's commands one after the other and report each."""
+    args = make_parser().parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = min(measure(["--help"], folder) for _ in range(5))
+        rows.append(("`diffcore-hf --help` (best of 5)", *runs))
+        rows.append(("`diffcore-hf miniature out/birds`", *measure(["miniature", "out/birds"], folder)))
+        rows.append(("`diffcore-hf augment miniature`", *measure(["augment", "miniature"], folder)))
+        rows.append(("the same again: nothing is due", *measure(["augment", "miniature"], folder)))
+        export = ["export", "out/miniature", "--output", "out/all", "--filter.policy.name", "all"]
+        rows.append(("`diffcore-hf export`, another policy", *measure(export, folder)))
+        counts = json.loads((folder / "out/miniature/diffcore.json").read_text())["counts"]
+    lines = [
+        "| command | seconds | peak memory |",
+        "|---|---|---|",
+        *(f"| {what} | {seconds:.2f} | {megabytes:,.0f} MB |" for what, seconds, megabytes in rows),
+        "",
+        f"Rows {counts['rows']}, kept {counts['kept']}, attempts {counts['attempts']}, 20 steps, 64 x 64 pixels. "
+        f"Measured on {date.today()} by `python benchmarks/demo.py`: {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS) + ".",
+    ]
+    table = "\n".join(lines)
+    print(table)
+    if args.write:
+        args.write.write_text(f"# Performance\n\nWhat the demo costs, whole processes with their imports.\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
