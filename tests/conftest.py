@@ -22,6 +22,8 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "DIFFUSERS_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
 }
 sys.path.insert(0, str(Path(__file__).parent / "models"))  # tiny_models

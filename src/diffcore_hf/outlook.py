@@ -22,16 +22,12 @@ SHOWN_PROMPTS = 30
 
 
 def fetch(recipe: Recipe) -> Iterator[str]:
-    """Download and pin the models; a line for each."""
+    """Download and pin the models, just the files that this machine will load; a line for each."""
     from .models.door import fetch as download
+    from .models.pipelines import fetch_model
 
-    for path, revision, kind, variant in (
-        (recipe.model.path, recipe.model.revision, "pipeline", recipe.model.variant),
-        (recipe.filter.path, recipe.filter.revision, "tower", None),
-        *((adapter.path, adapter.revision, "adapter", None) for adapter in recipe.model.adapters),
-    ):
-        resolved = download(path, revision, kind, variant=None if variant == "auto" else variant)
-        yield f"{path}: here, {resolved.identity}"
+    for resolved in (*fetch_model(recipe.model), download(recipe.filter.path, recipe.filter.revision, "tower")):
+        yield f"{resolved.location}: here, {resolved.identity}"
 
 
 def text(prepared: Prepared) -> str:

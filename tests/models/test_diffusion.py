@@ -9,6 +9,7 @@ import tiny_models
 import torch
 
 from diffcore_hf.core.recipe import Adapter, Model, Scheduler
+from diffcore_hf.models import cosxl
 from diffcore_hf.models import pipelines as loading
 from diffcore_hf.models.diffusion import TextToImage, resolve_model
 
@@ -218,7 +219,7 @@ def test_cosxl_preset(tmp_path, monkeypatch):
         pipe.register_modules(scheduler=options["scheduler"])
         return pipe
 
-    monkeypatch.setattr(loading, "cosxl_configuration", lambda: tmp_path / "config")
+    monkeypatch.setattr(cosxl, "configuration", lambda: tmp_path / "config")
     monkeypatch.setattr(diffusers.StableDiffusionXLPipeline, "from_single_file", from_single_file)
     pipe = loading.load_pipeline(model)
     assert called["file"].endswith("cosxl.safetensors")
@@ -234,9 +235,26 @@ def test_cosxl_without_its_configuration_says_what_is_needed(monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no network")
 
-    monkeypatch.setattr(loading, "snapshot_download", offline)
+    monkeypatch.setattr(cosxl, "snapshot_download", offline)
     with pytest.raises(ValueError, match=r"stable-diffusion-xl-base-1.0 .*plan --fetch"):
-        loading.cosxl_configuration()
+        cosxl.configuration()
+
+
+def test_fetch_takes_what_will_be_loaded(pipelines, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    asked = []
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda repo, **options: asked.append((repo, options)))
+    monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
+    monkeypatch.setattr(loading.door, "file_names", lambda place: [])
+    [place] = loading.fetch_model(Model(path="org/model", revision=commit))
+    assert place.identity == commit
+    assert asked == [("org/model", {"revision": commit, "variant": None, "use_safetensors": True})]
+    [place] = loading.fetch_model(Model(path=str(pipelines["SD"])))
+    assert place.local == pipelines["SD"]
+    (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(cosxl, "configuration", lambda: asked.append("configuration"))
+    loading.fetch_model(Model(path=str(tmp_path), family_preset="cosxl"))
+    assert asked[1:] == ["configuration"]
 
 
 def test_what_cannot_be_a_model_says_so(pipelines, tmp_path):

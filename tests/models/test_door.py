@@ -159,7 +159,7 @@ def test_fetch_leaves_pickles_there(monkeypatch):
     asked = {}
     monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
     monkeypatch.setattr(door, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
-    door.fetch("org/model", variant="fp16")
+    door.fetch("org/model")
     assert (asked["repo"], asked["revision"]) == ("org/model", COMMIT)
-    assert asked["allow_patterns"][0] == "*.fp16*.safetensors"
+    assert asked["allow_patterns"][0] == "*.safetensors"
     assert not any(pattern.endswith(door.PICKLED) for pattern in asked["allow_patterns"])

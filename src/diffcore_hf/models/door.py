@@ -92,8 +92,10 @@ def package_path(path: str) -> Path:
     return folder
 
 
-def fetch(path: str, revision: str | None = None, kind: Kind = "pipeline", *, variant: str | None = None) -> Resolved:
-    """Downloads the pinned snapshot of a Hub model, so that a run can be offline: safetensors, json and text alone.
+def fetch(path: str, revision: str | None = None, kind: Kind = "tower", *, variant: str | None = None) -> Resolved:
+    """Downloads the pinned snapshot of a tower or adapter, so that a run can be offline: safetensors, json, text alone.
+
+    Repositories of pipelines hold more than is loaded: pipelines.fetch_model picks.
 
     Args:
         variant: where given, weights of this variant alone (such as fp16).

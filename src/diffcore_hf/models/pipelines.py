@@ -6,6 +6,7 @@ adapters, offload. Sampling is diffusion.py, what may be loaded door.py, how gui
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import logging
@@ -16,30 +17,18 @@ from typing import Any
 
 import diffusers
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from packaging.version import Version
 
 from ..core.recipe import Model, Scheduler
-from . import door
+from . import cosxl, door
 from .door import HashCache, Resolved
 from .guidance import guidance_for
 from .runtime import DTYPES, pick_device, quiet_loading, resolve_dtype
 
 logger = logging.getLogger(__name__)
 
-# CosXL is SDXL retrained with EDM's v-prediction; without sigma_schedule diffusers takes Karras sigmas in silence.
-COSXL_FILE = "cosxl.safetensors"
-COSXL_CONFIG = "stabilityai/stable-diffusion-xl-base-1.0"
-COSXL_SCHEDULER = Scheduler(
-    "EDMEulerScheduler",
-    {
-        "sigma_min": 0.002,
-        "sigma_max": 120.0,
-        "sigma_data": 1.0,
-        "prediction_type": "v_prediction",
-        "sigma_schedule": "exponential",
-    },
-)
 OFFLOAD_ABOVE = 0.8
 SMALL_CARD = 12 * 2**30
 
@@ -58,9 +47,9 @@ def resolve_model(
     """
     dtype = resolve_dtype(config.dtype, pick_device(config.device))
     if config.family_preset == "cosxl":
-        resolved = _resolve_cosxl(config, hash_cache, identify)
+        resolved = cosxl.resolve(config, hash_cache, identify)
         pipeline, variant, size = "StableDiffusionXLPipeline", None, config.size or 1024
-        scheduler = config.scheduler or COSXL_SCHEDULER
+        scheduler = config.scheduler or cosxl.SCHEDULER
     else:
         resolved = door.resolve(config.path, config.revision, "pipeline", hash_cache=hash_cache, identify=identify)
         if resolved.local is not None and resolved.local.is_file():
@@ -108,7 +97,7 @@ def load_pipeline(model: Model) -> Any:
     device = pick_device(model.device)
     with quiet_loading():
         try:
-            pipeline = _load_cosxl(model) if model.family_preset == "cosxl" else _load_folder(model)
+            pipeline = cosxl.load(model, _dtype(model)) if model.family_preset == "cosxl" else _load_folder(model)
         except (OSError, KeyError, ValueError) as error:
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ValueError(f"{model.path}: not loaded as a text-to-image pipeline: {reason}") from error
@@ -119,6 +108,27 @@ def load_pipeline(model: Model) -> Any:
         pipeline.enable_attention_slicing()
     _place(pipeline, model, device)
     return pipeline
+
+
+def fetch_model(config: Model) -> list[Resolved]:
+    """Downloads and pins a model and its adapters, those files alone that this machine will load.
+
+    Returns:
+        What was fetched, or lies here already.
+    """
+    model, _ = resolve_model(config, identify=False)
+    if model.family_preset == "cosxl":
+        fetched = [cosxl.fetch(model)]
+    else:
+        place = door.resolve(model.path, model.revision)
+        if place.revision is not None:
+            diffusers.DiffusionPipeline.download(
+                place.location, revision=place.revision, variant=model.variant, use_safetensors=True
+            )
+            with contextlib.suppress(EntryNotFoundError):
+                hf_hub_download(place.location, "README.md", revision=place.revision)
+        fetched = [place]
+    return fetched + [door.fetch(adapter.path, adapter.revision, "adapter") for adapter in model.adapters]
 
 
 def _load_folder(model: Model) -> Any:
@@ -135,45 +145,6 @@ def _dtype(model: Model) -> dict[str, torch.dtype]:
     """The keyword for the precision, whose name changed in diffusers."""
     name = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
     return {name: DTYPES[model.dtype]}
-
-
-def _resolve_cosxl(config: Model, hash_cache: HashCache, identify: bool) -> Resolved:
-    """A local file, a folder or a repository that holds `cosxl.safetensors`."""
-    folder = Path(config.path).expanduser()
-    path = str(folder / COSXL_FILE) if folder.is_dir() else config.path
-    return door.resolve(path, config.revision, "file", hash_cache=hash_cache, identify=identify)
-
-
-def _load_cosxl(model: Model) -> Any:
-    place = _resolve_cosxl(model, None, False)
-    file = place.location if place.local else hf_hub_download(place.location, COSXL_FILE, revision=place.revision)
-    return diffusers.StableDiffusionXLPipeline.from_single_file(
-        file,
-        config=str(cosxl_configuration()),
-        **_dtype(model),
-        scheduler=diffusers.EDMEulerScheduler(**COSXL_SCHEDULER.options),
-        local_files_only=True,
-        add_watermarker=False,
-    )
-
-
-def cosxl_configuration() -> Path:
-    """The folder of SDXL's configuration and tokenizers, which CosXL's single file lacks (no weights, some megabytes).
-
-    Raises:
-        ValueError: neither in the cache nor to be had.
-    """
-    patterns = ["*.json", "*.txt"]
-    try:
-        return Path(snapshot_download(COSXL_CONFIG, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # not cached yet
-        try:
-            return Path(snapshot_download(COSXL_CONFIG, allow_patterns=patterns))
-        except Exception as error:
-            raise ValueError(
-                f"CosXL's file holds no configuration, and that of {COSXL_CONFIG} (json and txt files, no weights) is "
-                "neither cached nor reachable. Run `diffcore-hf plan --fetch` once with a network"
-            ) from error
 
 
 def _text_to_image_class(index: dict, path: str) -> str:
