@@ -174,7 +174,7 @@ def policy_parameters(policy: Policy) -> dict[str, Any]:
 class Filter:
     """The image tower that scores, and the rule that decides."""
 
-    path: str = attempt("openai/clip-vit-base-patch32")
+    path: str = attempt("laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
     """Hub id, local folder or `package:` path of any image tower that transformers loads (CLIP, SigLIP, DINOv2)."""
     revision: str | None = attempt(None)
     """Branch, tag or commit; resolved to a commit, which is recorded."""

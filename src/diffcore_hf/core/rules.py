@@ -45,7 +45,7 @@ RULES: dict[str, Rule] = {
     "model.steps": _COUNT._replace(example="30"),
     "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
     "model.size": _PIXELS,
-    "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "openai/clip-vit-base-patch32"),
+    "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),
     "filter.policy.alpha": Rule("a number in (0, 1)", lambda v: 0 < v < 1, "0.1"),
     "filter.policy.t": Rule("a number in [-1, 1]", lambda v: -1 <= v <= 1, "0.7"),
