@@ -50,6 +50,7 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
         config.image: plain[config.image], config.label: plain[config.label],
         **{name: schema.attempts_features()[name] for name in ("row_id", "copy", "context", "similarity")},
     }  # fmt: skip
+    rows = {name: plain[name] for name in (config.image, config.label)} | dict(schema.plain_features())
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[dict[str, Any]] = []
 
@@ -59,29 +60,16 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
         files.extend(written)
 
     for split in tables.splits(material):
-        if layout == "rows" and split == config.split:
-            features = {name: plain[name] for name in (config.image, config.label)}
-            features |= {"row_id": added_feature("row_id"), "is_generated": _boolean()}
-            write("default", "data", split, tables.plain_rows(material), features)
-        elif layout == "columns":
+        if layout == "columns":
             write("default", "data", split, tables.default_rows(material, split), plain | added)
+        else:
+            write("default", "data", split, tables.plain_rows(material, split), rows)
     write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
     attempts = schema.attempts_features()
     write("attempts", "attempts", ONLY_SPLIT, tables.attempt_rows(material), attempts)
     write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.reference_facts())
     write("classes", "classes", ONLY_SPLIT, tables.class_rows(material), schema.classes_features())
     return shards, files
-
-
-def added_feature(name: str) -> Any:
-    """The Feature of one of the added columns."""
-    return schema.added_features()[name]
-
-
-def _boolean() -> Any:
-    from datasets import Value
-
-    return Value("bool")
 
 
 def _shards(

@@ -174,19 +174,21 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
         yield table.add_column(1, config.label, labels[[unit.row for unit in units]][config.label])
 
 
-def plain_rows(material: Material) -> Iterator[pa.Table]:
-    """Layout rows: the real images of the augmented split, then the kept ones, told apart by `is_generated`."""
-    source, config = material.source, material.source.config
-    for window in _windows(splits(material)[config.split][1]):
-        table = original_rows(material, config.split, window).select([config.image, config.label])
-        ids = [source.row_ids[config.split][row] for row in window]
-        yield table.append_column("row_id", pa.array(ids, pa.string())).append_column(
-            "is_generated", pa.array([False] * len(window))
-        )
-    for table in generated_rows(material):
-        yield table.select([config.image, config.label, "row_id"]).append_column(
-            "is_generated", pa.array([True] * len(table))
-        )
+def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
+    """Layout rows: the real images of a split, then (where it is augmented) the kept ones, told by `is_generated`."""
+    config = material.source.config
+    split, rows = splits(material)[published]
+    for window in _windows(rows):
+        table = original_rows(material, split, window).select([config.image, config.label])
+        ids = [material.source.row_ids[split][row] for row in window]
+        yield _told(table.append_column("row_id", pa.array(ids, pa.string())), False)
+    if published == config.split:
+        for table in generated_rows(material):
+            yield _told(table.select([config.image, config.label, "row_id"]), True)
+
+
+def _told(table: pa.Table, generated: bool) -> pa.Table:
+    return table.append_column("is_generated", pa.array([generated] * len(table), pa.bool_()))
 
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:

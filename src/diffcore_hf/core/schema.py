@@ -58,6 +58,11 @@ def added_features(prefix: str = "") -> Features:
     return type(features)({prefix + name: feature for name, feature in features.items()})
 
 
+def plain_features() -> Features:
+    """What layout `rows` adds to image and label."""
+    return _features(row_id="string", is_generated="bool")
+
+
 def plan_features() -> Features:
     """The columns that a plan adds to a row of the source: one row per planned unit."""
     return _features(
