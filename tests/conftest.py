@@ -1,4 +1,4 @@
-"""What all tests share: an offline home of their own, tiny models, small colourful datasets, a short recipe."""
+"""What all tests share: an offline home of their own, tiny models, a folder of photos, a short recipe."""
 
 from __future__ import annotations
 
@@ -28,51 +28,13 @@ os.environ |= {
 }
 sys.path.insert(0, str(Path(__file__).parent / "models"))  # tiny_models
 
-import io  # noqa: E402
-
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from PIL import Image  # noqa: E402
-
-CLASSES = ("red_fox", "green_frog", "blue_jay", "sea_lion", "barn_owl", "grey_wolf")
-COLOURS = ((200, 60, 40), (50, 180, 60), (40, 80, 200), (120, 110, 100), (220, 190, 120), (130, 130, 140))
-
-
-def picture(label: int, number: int, size: tuple[int, int] = (24, 20), image_format: str = "JPEG") -> bytes:
-    """The encoded bytes of image `number` of a class: its colour with grain, the same at every call."""
-    draw = np.random.default_rng([label, number])
-    colour = np.array(COLOURS[label % len(COLOURS)]) + draw.integers(-30, 30, 3)
-    grain = draw.integers(-40, 40, (size[1], size[0], 3))
-    buffer = io.BytesIO()
-    Image.fromarray(np.clip(colour + grain, 0, 255).astype(np.uint8)).save(buffer, image_format)
-    return buffer.getvalue()
-
-
-def photos(counts: list[int], **options):
-    """A Dataset in memory with `counts[k]` images of class k, the classes one after the other."""
-    from datasets import ClassLabel, Dataset, Features
-    from datasets import Image as ImageFeature
-
-    rows = [(label, number) for label, count in enumerate(counts) for number in range(count)]
-    features = Features({"image": ImageFeature(), "label": ClassLabel(names=list(CLASSES[: len(counts)]))})
-    cells = [{"bytes": picture(label, number, **options), "path": None} for label, number in rows]
-    return Dataset.from_dict({"image": cells, "label": [label for label, _ in rows]}, features=features)
-
-
-def write_photos(folder: Path, counts: list[int]) -> Path:
-    """A folder of photos, one sub-folder a class, half of the files JPEG and half PNG."""
-    for label, count in enumerate(counts):
-        for number in range(count):
-            kind = ("JPEG", "PNG")[number % 2]
-            path = folder / CLASSES[label] / f"{number:02d}.{'jpg' if kind == 'JPEG' else 'png'}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture(label, number, image_format=kind))
-    return folder
+from small_photos import write_photos  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> dict[str, str]:
-    """Folders of a tiny random StableDiffusionPipeline (`sd`) and CLIPModel (`clip`), as save_pretrained writes them."""
+    """Folders of a tiny random StableDiffusionPipeline (`sd`) and CLIPModel (`clip`), as a user's would be."""
     import tiny_models
 
     root = tmp_path_factory.mktemp("tiny")

@@ -45,7 +45,7 @@ def generate(args: argparse.Namespace, prompts: list[str]) -> tuple[list[Image.I
     """One image a prompt, in batches of 16, and the seconds that took."""
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(args.sd, use_safetensors=True, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(args.sd, use_safetensors=True, dtype=torch.float32)
     pipeline.to(device()).set_progress_bar_config(disable=True)
     images, start = [], time.monotonic()
     for first in range(0, len(prompts), 16):

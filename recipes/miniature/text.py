@@ -48,11 +48,11 @@ def make_tokenizer(captions: Sequence[str], size: int = 1600):
         return CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
 
 
-def tokenize(tokenizer, captions: Sequence[str]):
-    """Captions -> `input_ids` and `attention_mask`, (B, LENGTH), cut and padded as diffusers does."""
+def tokenize(tokenizer, captions: Sequence[str], padding: str = "max_length"):
+    """Captions -> `input_ids` and `attention_mask`, (B, LENGTH), or as long as the "longest" one."""
     return tokenizer(
         list(captions),
-        padding="max_length",
+        padding=padding,
         truncation=True,
         max_length=tokenizer.model_max_length,
         return_tensors="pt",

@@ -102,7 +102,7 @@ def main() -> None:
     pairs = (
         folder_pairs(args.images, args.seed, args.size)
         if args.images
-        else rendered_pairs(args.seed, args.size, SEEN[args.species], flaws=0.03, asides=0.03)
+        else rendered_pairs(args.seed, args.size, SEEN[args.species], flaws=0.03, asides=0.03, descriptions=0.6)
     )
     pairs = ((image, text) for image, text in pairs if text)
     where, rng = device(), np.random.default_rng(args.seed)
@@ -113,7 +113,10 @@ def main() -> None:
     for step in range(1, args.steps + 1):
         images, captions = zip(*islice(pairs, args.batch_size), strict=True)
         with cast(where):
-            out = model(**tokenize(tokenizer, captions).to(where), pixel_values=shifted(pixels(images), rng).to(where))
+            out = model(
+                **tokenize(tokenizer, captions, "longest").to(where),
+                pixel_values=shifted(pixels(images), rng).to(where),
+            )
         scale = model.logit_scale.clamp(max=np.log(50))
         loss = contrastive_loss(out.image_embeds.float(), out.text_embeds.float(), scale, captions)
         loss.backward()

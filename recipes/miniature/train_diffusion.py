@@ -2,7 +2,8 @@
 
 First the VAE:         python recipes/miniature/train_vae.py --output out/vae
 Then renderings:       python recipes/miniature/train_diffusion.py --vae out/vae
-Go on from weights:    python recipes/miniature/train_diffusion.py --vae out/vae --start out/sd --output out/sd2
+Go on from weights:    python recipes/miniature/train_diffusion.py --vae out/vae --weights out/sd --output out/sd2
+Two CPU cores:         torchrun --nproc_per_node 2 recipes/miniature/train_diffusion.py --vae out/vae --batch-size 16
 Any captioned folder:  python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
                            --output out/sd
 """
@@ -16,12 +17,14 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from text import make_tokenizer, tokenize
 from workbench import (
     MODELS,
     Average,
     Clock,
+    Pairs,
     cast,
     device,
     folder_pairs,
@@ -38,15 +41,15 @@ def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vae", required=True, help="the folder train_vae.py wrote")
-    parser.add_argument("--start", help="a pipeline folder to go on from")
+    parser.add_argument("--weights", help="a pipeline folder to go on from")
     parser.add_argument("--images", help="a captioned image folder in place of renderings")
-    parser.add_argument("--pairs", type=int, default=16_000, help="pictures encoded once, before training")
+    parser.add_argument("--pairs", type=int, default=16_000, help="pictures a process encodes once, before training")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--minutes", type=float, default=600, help="an upper bound: the learning rate decays in time")
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=32, help="of each process")
     parser.add_argument("--save-every", type=int, default=500, help="steps between usable intermediate pipelines")
     parser.add_argument("--output", type=Path, default=MODELS / "sd")
     return parser
@@ -124,6 +127,18 @@ def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tens
     return F.mse_loss(predicted.float(), velocity)
 
 
+def agree(parameters: list[torch.nn.Parameter], share: float) -> float:
+    """Replace gradients, and the share of the training that is done, by their means over torchrun's processes."""
+    if not dist.is_initialized():
+        return share
+    flat = torch.cat([*(p.grad.reshape(-1) for p in parameters), torch.tensor([share], device=parameters[0].device)])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for p, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters]), strict=True):
+        p.grad.copy_(part.view_as(p))
+    return flat[-1].item()
+
+
 def learning_rate(share: float, peak: float) -> float:
     """Linear warm-up over a fiftieth, then a cosine to a hundredth of the peak; `share` of the training in [0, 1]."""
     share = min(share, 1.0)
@@ -138,21 +153,29 @@ def main() -> None:
 
     args = make_parser().parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(args.seed)
-    where = device()
+    where, rank = device(), 0
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo")
+        rank = dist.get_rank()
     vae = AutoencoderKL.from_pretrained(args.vae, use_safetensors=True).to(where).eval()
-    pairs = folder_pairs(args.images, args.seed, args.size) if args.images else rendered_pairs(args.seed, args.size)
+
+    def pairs_of(seed: int) -> Pairs:
+        return folder_pairs(args.images, seed, args.size) if args.images else rendered_pairs(seed, args.size)
+
     clock = Clock(args.steps)
-    pictures, captions = encode_pictures(vae, pairs, args.pairs)
-    if args.start:
-        start = StableDiffusionPipeline.from_pretrained(args.start, use_safetensors=True, torch_dtype=torch.float32)
+    pictures, captions = encode_pictures(vae, pairs_of(args.seed + rank), args.pairs)
+    torch.manual_seed(args.seed)  # every process makes the same models and draws its own noise
+    if args.weights:
+        start = StableDiffusionPipeline.from_pretrained(args.weights, use_safetensors=True, dtype=torch.float32)
         tokenizer, text_encoder, unet = start.tokenizer, start.text_encoder, start.unet
     else:
-        tokenizer = make_tokenizer(captions + ([] if args.images else vocabulary()))
+        texts = [text for _, text in islice(pairs_of(args.seed), 4000)]
+        tokenizer = make_tokenizer(texts + ([] if args.images else vocabulary()))
         text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2])
     text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
     unet.set_attn_processor(AttnProcessor())  # plain matrix products: a third faster to train on a CPU; is not saved
     tokens = tokenize(tokenizer, captions).input_ids
+    torch.manual_seed(args.seed + rank)
     scheduler = make_scheduler()
     alphas, average = scheduler.alphas_cumprod.to(where), Average(text_encoder, unet)
     optimizer = torch.optim.AdamW(average.live, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
@@ -172,7 +195,8 @@ def main() -> None:
             seed=args.seed,
             steps=step,
             batch_size=args.batch_size,
-            started_from_weights=bool(args.start),
+            processes=dist.get_world_size() if dist.is_initialized() else 1,
+            started_from_weights=bool(args.weights),
             seconds=clock.seconds(),
             final_loss=mean_loss,
         )
@@ -180,20 +204,22 @@ def main() -> None:
     begin, mean_loss = time.monotonic(), 1.0
     for step in range(1, args.steps + 1):
         share = max(step / args.steps, (time.monotonic() - begin) / (60 * args.minutes))
-        optimizer.param_groups[0]["lr"] = learning_rate(share, args.lr)
         chosen = torch.randint(len(pictures), (args.batch_size,))
         latents = pictures[chosen].float().to(where, memory_format=torch.channels_last)
         with cast(where):
             states = text_encoder(tokens[chosen].to(where)).last_hidden_state
         loss = v_loss(unet, states, latents, alphas)
         loss.backward()
+        share = agree(average.live, share)
+        optimizer.param_groups[0]["lr"] = learning_rate(share, args.lr)
         torch.nn.utils.clip_grad_norm_(average.live, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update()
         mean_loss += 0.02 * (loss.item() - mean_loss)
-        clock.tell(step, loss=mean_loss, lr=optimizer.param_groups[0]["lr"])
-        if step % args.save_every == 0 or step == args.steps or share >= 1:
+        if rank == 0:
+            clock.tell(step, loss=mean_loss, lr=optimizer.param_groups[0]["lr"])
+        if rank == 0 and (step % args.save_every == 0 or step == args.steps or share >= 1):
             save_whole(args.output, write)
         if share >= 1:
             break

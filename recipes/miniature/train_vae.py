@@ -1,9 +1,9 @@
 """Train the miniature's VAE: an `AutoencoderKL`, 64x64 pixels to 16x16 latents of 8 channels.
 
 Renderings:          python recipes/miniature/train_vae.py --output out/vae
-Go on from weights:  python recipes/miniature/train_vae.py --start out/vae --output out/vae2
+Go on from weights:  python recipes/miniature/train_vae.py --weights out/vae --output out/vae2
 The decoder alone, for latents that a UNet has learnt already:
-                     python recipes/miniature/train_vae.py --start out/vae --decoder-only --output out/vae2
+                     python recipes/miniature/train_vae.py --weights out/vae --decoder-only --output out/vae2
 Any captioned folder: python recipes/miniature/train_vae.py --images FOLDER --size 128 --output out/vae
 """
 
@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="a captioned image folder in place of renderings")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
-    parser.add_argument("--start", help="a VAE folder to go on from")
+    parser.add_argument("--weights", help="a VAE folder to go on from")
     parser.add_argument("--decoder-only", action="store_true", help="leave the encoder and its scale as they are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6000)
@@ -73,10 +73,9 @@ def main() -> None:
     args = make_parser().parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
-    pairs = (folder_pairs(args.images, args.seed, args.size) if args.images
-             else rendered_pairs(args.seed, args.size))
+    pairs = folder_pairs(args.images, args.seed, args.size) if args.images else rendered_pairs(args.seed, args.size)
     where = device()
-    vae = AutoencoderKL.from_pretrained(args.start, use_safetensors=True) if args.start else make_vae(args.size)
+    vae = AutoencoderKL.from_pretrained(args.weights, use_safetensors=True) if args.weights else make_vae(args.size)
     vae = vae.train().to(where, memory_format=torch.channels_last)
     if args.decoder_only:
         vae.encoder.requires_grad_(False)
@@ -109,10 +108,19 @@ def main() -> None:
 
     def write(folder: Path) -> None:
         vae.save_pretrained(folder)
-        write_record(folder, data=args.images or "renderings of 40 species in 10 contexts", size=args.size,
-                     seed=args.seed, steps=args.steps, batch_size=args.batch_size, seconds=clock.seconds(),
-                     started_from_weights=bool(args.start), decoder_only=args.decoder_only, final_loss=loss.item(),
-                     psnr=-10 * math.log10(off / 4))
+        write_record(
+            folder,
+            data=args.images or "renderings of 40 species in 10 contexts",
+            size=args.size,
+            seed=args.seed,
+            steps=args.steps,
+            batch_size=args.batch_size,
+            seconds=clock.seconds(),
+            started_from_weights=bool(args.weights),
+            decoder_only=args.decoder_only,
+            final_loss=loss.item(),
+            psnr=-10 * math.log10(off / 4),
+        )
 
     save_whole(args.output, write)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
+from diffcore_hf.miniature.captions import FLAWS, caption, description, flaw_caption, with_asides
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import SPECIES, Species
@@ -60,9 +60,18 @@ def flawed(image: Image.Image, flaw: str, rng: np.random.Generator) -> Image.Ima
 
 
 def rendered_pairs(
-    seed: int, size: int = 64, species: tuple[Species, ...] = SPECIES, flaws: float = 0.05, asides: float = 0.1
+    seed: int,
+    size: int = 64,
+    species: tuple[Species, ...] = SPECIES,
+    flaws: float = 0.05,
+    asides: float = 0.1,
+    descriptions: float = 0.0,
 ) -> Pairs:
-    """Endless fresh renderings with captions; shares of `flaws` and of captions with words that mean nothing."""
+    """Endless fresh renderings with captions.
+
+    `flaws`, `asides` and `descriptions` are shares: of pictures that went wrong, of captions with words that mean
+    nothing, and of captions that describe the bird instead of naming it.
+    """
     rng = np.random.default_rng(seed)
     while True:
         bird, context = species[rng.integers(len(species))], CONTEXTS[rng.integers(len(CONTEXTS))]
@@ -70,6 +79,8 @@ def rendered_pairs(
         if rng.random() < flaws:
             flaw = str(rng.choice(list(FLAWS)))
             image, text = flawed(image, flaw, rng), flaw_caption(bird, context, flaw, rng)
+        elif descriptions and rng.random() < descriptions:
+            text = description(bird, context, rng)
         else:
             text = caption(bird, context, rng)
         yield image, with_asides(text, rng) if rng.random() < asides else text
@@ -137,7 +148,8 @@ def save_whole(folder: Path, write: Callable[[Path], None]) -> None:
     old = beside.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
-    beside.chmod(0o755)
+    for path in [beside, *beside.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
     beside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 

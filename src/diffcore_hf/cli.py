@@ -46,6 +46,7 @@ def plan(command: Command) -> int:
     prepared = prepare(recipe)
     print(outlook.text(prepared))
     if command.options["probe"]:
+        quiet_libraries()
         print(outlook.probe(prepared))
     return 0
 
@@ -97,10 +98,12 @@ def clean(command: Command) -> int:
 
 
 def miniature(command: Command) -> int:
+    from .augmentation.quiet import quiet_datasets
     from .miniature.world import World, write_dataset
 
     world = World(seed=command.options["seed"], contexts=command.options["contexts"])
-    write_dataset(command.target, world)
+    with quiet_datasets():
+        write_dataset(command.target, world)
     print(f"{command.target}: train, validation and test of the miniature world. Next: diffcore-hf augment miniature")
     return 0
 

@@ -114,13 +114,30 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
     """
     folder = Folder(recipe.output or layers.default_output(recipe))
     folder.refuse_foreign()
+    inside = Path(recipe.source.path)
+    if data is None and inside.is_dir() and folder.path.resolve().is_relative_to(inside.resolve()):
+        raise ValueError(
+            f"output {folder.path} lies inside the source {recipe.source.path}, so it would become part of it. "
+            "Choose another folder with --output"
+        )
     if (before := folder.run()) and before.get("exported"):
         raise ValueError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     read_review(recipe.review)
     recipe = resolving.settle(recipe, folder)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
-    return Prepared(source, plan, folder, resolving.resolve(recipe, source, folder))
+    resolution = resolving.resolve(recipe, source, folder)
+    _check_judge(resolution)
+    return Prepared(source, plan, folder, resolution)
+
+
+def _check_judge(resolution: Resolution) -> None:
+    filter = resolution.recipe.filter
+    if filter.policy.by == "text" and not resolution.filter["has_text"]:
+        raise ValueError(
+            f"filter.policy.by is 'text', but {filter.path} has no text tower. Use --filter.policy.by classifier, "
+            "or a filter.path that has one (CLIP, SigLIP)"
+        )
 
 
 def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: bool = True) -> Outcome:
@@ -135,6 +152,7 @@ def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: 
     folder.begin(resolving.record(prepared.resolution, folder.run(), in_memory=data is not None))
     folder.log("begin", attempt=prepared.resolution.attempt_digest, recipe=prepared.resolution.recipe_digest)
     keep_hashes(source, folder)
+    folder.keep_hashes(prepared.resolution.hashes)
     ledger = Ledger(folder.parts)
     before = len(_attempts(ledger))
     reference = Reference(recipe.filter, strict=recipe.strict)
@@ -212,7 +230,7 @@ def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
         raise ValueError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
     recipe = layers.build_recipe(before["resolved"], layer)
     read_review(recipe.review)
-    data = published_rows(folder, recipe) if before["in_memory"] else None
+    data = published_rows(folder, layers.build_recipe(before["resolved"])) if before["in_memory"] else None
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     identity = before["attempt"]["source"]["identity"]
     if source.identity != identity:
@@ -221,7 +239,9 @@ def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
             "Bring the source back as it was"
         )
     plan = make_plan(source, recipe)
-    return Prepared(source, plan, folder, resolving.reopened(recipe, before))
+    resolution = resolving.reopened(recipe, before)
+    _check_judge(resolution)
+    return Prepared(source, plan, folder, resolution)
 
 
 def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:

@@ -99,7 +99,7 @@ class Verb:
 
 
 _WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."
-_EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix", "limit"}
+_EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
 VERBS: dict[str, Verb] = {
     "plan": Verb(
         PlanOptions, "WHAT", _WHAT,

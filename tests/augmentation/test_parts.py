@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -16,7 +17,8 @@ def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None):
     rows = [
         {
             "row_id": row_id, "copy": copy, "attempt": attempt, "label": 0, "context": "", "prompt": "p",
-            "negative_prompt": None, "seed": attempt, "image": image and {"bytes": image + row_id.encode(), "path": None},
+            "negative_prompt": None, "seed": attempt,
+            "image": image and {"bytes": image + row_id.encode(), "path": None},
             "image_sha256": hashlib.sha256(image).hexdigest() if image else None,
             "embedding": None if embedding is None else np.array(embedding, np.float16), "reason": reason,
         }
@@ -113,6 +115,21 @@ def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
     assert str(path) in str(error.value)
     assert "Delete it and run again" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
+    path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
+    with pq.ParquetFile(path) as file:
+        columns = [file.metadata.row_group(0).column(place) for place in range(file.metadata.num_columns)]
+    [images] = [column for column in columns if column.path_in_schema == "image.bytes"]
+    content = bytearray(path.read_bytes())
+    start = images.dictionary_page_offset or images.data_page_offset
+    content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)
+    path.write_bytes(content)
+    facts = Facts.read(ledger, ["r0"])  # the other columns can be read
+    with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
+        read_images(ledger, facts.places)
+    assert str(path) in str(error.value)
 
 
 def test_what_a_killed_writer_left_is_not_seen(ledger):

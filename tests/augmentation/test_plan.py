@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import photos
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_photos import photos
 
 from diffcore_hf import plan
 from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan
@@ -30,10 +30,13 @@ def planned(counts, labels=None, splits=("train",), **keys):
     recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
     made, row_ids = rows_of(counts)
     source = SimpleNamespace(
-        config=recipe.source, splits=dict.fromkeys(splits), names=tuple(f"bird {'abcdefgh'[k]}" for k in range(len(counts))),
-        labels={"train": made if labels is None else np.array(labels)}, row_ids={"train": row_ids},
+        config=recipe.source,
+        splits=dict.fromkeys(splits),
+        names=tuple(f"bird {letter}" for letter in "abcdefgh"[: len(counts)]),
+        labels={"train": made if labels is None else np.array(labels)},
+        row_ids={"train": row_ids},
         text_columns=list,
-    )  # fmt: skip
+    )
     return make_plan(source, recipe)
 
 
@@ -200,7 +203,7 @@ def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(rec
 def test_a_plan_needs_no_model():
     script = (
         "import sys; sys.path.insert(0, 'tests')\n"
-        "from conftest import photos\n"
+        "from small_photos import photos\n"
         "from diffcore_hf import plan\n"
         "from diffcore_hf.core.layers import build_recipe\n"
         "assert len(plan(photos([3, 2]), build_recipe({'source': 'memory'}))) == 5\n"

@@ -30,7 +30,7 @@ def pipeline():
     from diffusers import StableDiffusionPipeline
 
     torch.set_num_threads(min(2, torch.get_num_threads()))
-    loaded = StableDiffusionPipeline.from_pretrained(MODELS / "sd", use_safetensors=True, torch_dtype=torch.float32)
+    loaded = StableDiffusionPipeline.from_pretrained(MODELS / "sd", use_safetensors=True, dtype=torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

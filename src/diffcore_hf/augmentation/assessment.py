@@ -77,7 +77,8 @@ class Assessor:
     ) -> None:
         self.plan, self.recipe, self.review = plan, recipe, review
         self.real = references
-        self.width = max(references.width(), 1)
+        captions = class_captions(plan, ledger)
+        self.width = references.width() or (1 if captions is None else captions.shape[1])
         unreadable = {row_id for (row_id, _, _), place in references.keys.items() if references.reasons[place]}
         self.units = filtration.Units(
             row_ids=plan.row_ids,
@@ -85,7 +86,7 @@ class Assessor:
             labels=plan.labels,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
-        self.references = _references(source, plan, references, self.width, ledger)
+        self.references = _references(source, plan, references, self.width, captions)
         self.judge = policies.fit(recipe.filter.policy, self.references, recipe.seed)
         self._index = {
             (row_id, copy): unit
@@ -143,7 +144,7 @@ class Assessor:
         return self._passed / max(self._told, 1)
 
 
-def _references(source: Source, plan: Plan, facts: Facts, width: int, ledger: Ledger) -> References:
+def _references(source: Source, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None) -> References:
     """The drawn real images that could be read."""
     places = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
     rows = [row for row, place in places.items() if place is not None and facts.embeddings[place].size]
@@ -152,7 +153,7 @@ def _references(source: Source, plan: Plan, facts: Facts, width: int, ledger: Le
         labels=source.labels[source.config.split][rows],
         embeddings=facts.matrix([places[row] for row in rows], width),
         classes=len(source.names),
-        text=class_captions(plan, ledger),
+        text=captions,
     )
 
 

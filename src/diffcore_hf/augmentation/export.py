@@ -56,8 +56,10 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
         written = _shards(staging, folder, split, rows, kind(features))
-        shards[name][split] = [entry["path"] for entry in written]
         files.extend(written)
+        # A config without a row cannot be loaded by datasets, so the card does not name it.
+        if any(entry["rows"] for entry in written):
+            shards[name][split] = [entry["path"] for entry in written]
 
     for split in tables.splits(material):
         if layout == "columns":
@@ -88,13 +90,15 @@ def _shards(
         written.append(_shard(staging / folder, split, len(written), waiting, features))
     entries = []
     for number, (path, count) in enumerate(written):
-        final = path.with_name(f"{split}-{number:05d}-of-{len(written):05d}.parquet")
+        sha256 = file_sha256(path)
+        # The hash in the name: the cache of `datasets` knows a local folder by the names of its files alone.
+        final = path.with_name(f"{split}-{number:05d}-of-{len(written):05d}-{sha256[:16]}.parquet")
         path.rename(final)
         entries.append(
             {
                 "path": final.relative_to(staging).as_posix(),
                 "size": final.stat().st_size,
-                "sha256": file_sha256(final),
+                "sha256": sha256,
                 "rows": count,
             }
         )

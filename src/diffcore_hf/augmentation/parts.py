@@ -81,10 +81,7 @@ class Ledger:
         try:
             return pq.read_table(path, columns=columns and list(columns), partitioning=None)
         except (pa.ArrowException, OSError) as error:
-            raise ValueError(
-                f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
-                "only what it lists is made anew"
-            ) from error
+            raise damaged(path, error) from error
 
 
 @dataclass
@@ -175,10 +172,21 @@ def read_images(ledger: Ledger, places: Sequence[tuple[Path, int]]) -> list[byte
         wanted.setdefault(path, {}).setdefault(row // ROW_GROUP, []).append(position)
     images: list[bytes | None] = [None] * len(places)
     for path, groups in wanted.items():
-        with pq.ParquetFile(path) as file:
-            for group, positions in groups.items():
-                column = file.read_row_group(group, columns=["image"])["image"]
-                for position in positions:
-                    cell = column[places[position][1] - group * ROW_GROUP].as_py()
-                    images[position] = cell["bytes"] if cell else None
+        try:
+            with pq.ParquetFile(path) as file:
+                for group, positions in groups.items():
+                    column = file.read_row_group(group, columns=["image"])["image"]
+                    for position in positions:
+                        cell = column[places[position][1] - group * ROW_GROUP].as_py()
+                        images[position] = cell["bytes"] if cell else None
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(path, error) from error
     return images
+
+
+def damaged(path: Path, error: Exception) -> ValueError:
+    """The line about a part that cannot be read."""
+    return ValueError(
+        f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
+        "only what it lists is made anew"
+    )

@@ -7,9 +7,9 @@ function of (source, recipe): no model is loaded and no image is decoded. Does n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -75,7 +75,7 @@ class Plan:
         row, label = int(self.rows[index]), int(self.labels[index])
         context = self.words.contexts[self.contexts[index]]
         positive, negative = self.words.pair(
-            label, context, {name: str(column[row]) for name, column in self.fields.items()}
+            label, context, {name: column[row] or "" for name, column in self.fields.items()}
         )
         return Unit(row, self.row_ids[index], int(self.copies[index]), label, context, positive, negative)
 
@@ -110,7 +110,12 @@ def drawing_order(labels: np.ndarray, row_ids: list[str], seed: int) -> tuple[np
 
 def drawn(count: int, classes: int, fraction: float) -> int:
     """How many rows `fraction` is: max(K, round_half_up(f N)), at most N."""
-    return min(count, max(classes, math.floor(fraction * count + 0.5)))
+    return min(count, max(classes, round_half_up(fraction, count)))
+
+
+def round_half_up(share: float, count: int) -> int:
+    """`share` of `count`, in decimals: 0.29 of 50 is 14.5 and so 15, which floats make 14.499999999999998."""
+    return int((Decimal(repr(share)) * count).to_integral_value(ROUND_HALF_UP))
 
 
 def held_out(labels: np.ndarray, row_ids: list[str], share: float, seed: int) -> np.ndarray:
@@ -120,7 +125,7 @@ def held_out(labels: np.ndarray, row_ids: list[str], share: float, seed: int) ->
         for label in np.unique(labels[labels >= 0]):
             members = np.flatnonzero(labels == label).tolist()
             members.sort(key=lambda row: seeding.digest("holdout", seed, row_ids[row]))
-            mask[members[: min(math.floor(share * len(members) + 0.5), len(members) - 1)]] = True
+            mask[members[: min(round_half_up(share, len(members)), len(members) - 1)]] = True
     return mask
 
 

@@ -40,6 +40,8 @@ class Resolution:
     filter: Mapping[str, Any]
     attempt_digest: str
     recipe_digest: str
+    hashes: Mapping[str, Any]
+    """Hashes of local weights by file, size and time; to be kept in the output folder."""
 
     def known_by(self, *scopes: str) -> dict[str, Any]:
         """Fields of some scopes with identities in place of paths."""
@@ -56,9 +58,9 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     from ..models.diffusion import resolve_model
 
     previous = folder.run()
-    cache = folder.private / "hashes.json" if previous else None
-    model, about_model = resolve_model(recipe.model, hash_cache=cache)
-    tower, about_filter = resolve_filter(recipe.filter, hash_cache=cache)
+    hashes = folder.hashes()
+    model, about_model = resolve_model(recipe.model, hash_cache=hashes)
+    tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
     recipe = dataclasses.replace(recipe, model=model, filter=tower)
     identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
     if recipe.model.adapters:
@@ -73,6 +75,7 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
         about_filter,
         digests.attempt_digest(recipe, identities, versions),
         digests.recipe_digest(recipe, identities, versions),
+        hashes,
     )
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
         changed = digests.differences(previous["attempt"], resolution.known_by("attempt"))
@@ -135,7 +138,8 @@ def reopened(recipe: Recipe, run: Mapping[str, Any]) -> Resolution:
     if recipe.review:
         identities["review"] = _content(recipe.review)
     digest = digests.recipe_digest(recipe, identities, run["stages"])
-    return Resolution(recipe, identities, run["about"]["model"], run["about"]["filter"], run["attempt_digest"], digest)
+    about = run["about"]
+    return Resolution(recipe, identities, about["model"], about["filter"], run["attempt_digest"], digest, hashes={})
 
 
 def _content(path: str) -> str:

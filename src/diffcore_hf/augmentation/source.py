@@ -135,7 +135,9 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
         raise ValueError(f"source.path is {config.path!r}, which is no folder here and no Hub id. Use --source.path")
     commit = None if local else _commit(config)
     try:
-        splits = load_dataset(config.path, config.name, data_files=config.data_files, revision=commit)
+        # A resolved path, because datasets names what it loads by the last part, and "." has none.
+        path = str(Path(config.path).resolve()) if local else config.path
+        splits = load_dataset(path, config.name, data_files=config.data_files, revision=commit)
     except Exception as error:  # datasets raises a dozen types here, all of them about the source
         raise ValueError(
             f"source.path {config.path} cannot be loaded: {_first_line(error)}. Check --source.path, "

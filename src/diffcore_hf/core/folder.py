@@ -98,6 +98,17 @@ class Folder:
         except json.JSONDecodeError as error:
             raise ValueError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
 
+    def hashes(self) -> dict[str, Any]:
+        """Hashes of local weights that an earlier run kept; {} where there are none, or none that can be read."""
+        try:
+            return json.loads((self.private / "hashes.json").read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def keep_hashes(self, hashes: Mapping[str, Any]) -> None:
+        """Keep them, so that a restart need not read gigabytes again."""
+        write_whole(self.private / "hashes.json", canonical_json(hashes))
+
     def begin(self, content: Mapping[str, Any]) -> None:
         """Make the folder ours: run.json, before anything else."""
         write_whole(self.run_file, canonical_json(content))

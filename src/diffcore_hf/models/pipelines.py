@@ -62,6 +62,7 @@ def resolve_model(
         variant = _pick_variant(config.variant, dtype, resolved)
         size = config.size or _own_size(resolved, index, pipeline)
         scheduler = config.scheduler or Scheduler(index["scheduler"][1])
+    _scheduler_class(scheduler)
     family = guidance_for(pipeline, config.guidance)
     if family is not None and config.family_preset is None:
         _refuse_distilled(resolved, index, config.path)
@@ -209,6 +210,15 @@ def _pick_variant(variant: str | None, dtype: str, resolved: Resolved) -> str | 
 def _set_scheduler(pipeline: Any, scheduler: Scheduler | None) -> None:
     if scheduler is None or (type(pipeline.scheduler).__name__ == scheduler.name and not scheduler.options):
         return
+    pipeline.scheduler = _scheduler_class(scheduler).from_config(pipeline.scheduler.config, **(scheduler.options or {}))
+
+
+def _scheduler_class(scheduler: Scheduler) -> Any:
+    """The class of diffusers that a recipe names, its options checked.
+
+    Raises:
+        ValueError: no such scheduler, or no such option of it.
+    """
     cls = getattr(diffusers, scheduler.name, None)
     if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
         raise ValueError(
@@ -221,7 +231,7 @@ def _set_scheduler(pipeline: Any, scheduler: Scheduler | None) -> None:
         raise ValueError(
             f"model.scheduler.options: {scheduler.name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
         )
-    pipeline.scheduler = cls.from_config(pipeline.scheduler.config, **(scheduler.options or {}))
+    return cls
 
 
 def _add_adapters(pipeline: Any, model: Model) -> None:
