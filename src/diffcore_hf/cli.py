@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `diffcore-hf plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that may not be written
+        print(f"diffcore-hf: {error}. What was finished is kept; the same command goes on", file=sys.stderr)
+        return 1
 
 
 def _recipe(command: Command):

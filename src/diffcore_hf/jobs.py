@@ -6,6 +6,7 @@ its own; prints nothing (cli.py does).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from . import exhibits
 from .augmentation import export as exporting
 from .augmentation import resolution as resolving
 from .augmentation.assessment import Assessor, read_review
-from .augmentation.parts import REFERENCES, Facts, Ledger, round_name
+from .augmentation.parts import REFERENCES, Facts, Ledger
 from .augmentation.plan import Plan, make_plan
 from .augmentation.resolution import Resolution
 from .augmentation.rounds import collect
@@ -31,6 +32,8 @@ from .publishing.text import merge_free_sections
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,14 @@ def as_recipe(
 ) -> tuple[Recipe, Dataset | DatasetDict | None]:
     """The recipe of a call in Python, and the dataset in memory where one was given."""
     below = []
-    rows = None
-    if data is not None and not isinstance(data, (str, Path)):
-        rows = data
-        below.append({"source": {"path": IN_MEMORY}})
+    rows = None if data is None or isinstance(data, (str, Path)) else data
     if isinstance(recipe, Recipe):
         below.append(layers.to_mapping(recipe))
     elif recipe is not None:
         below.append(layers.read_recipe_file(layers.shipped_recipe(str(recipe)) or recipe))
-    if rows is None and data is not None:
+    if rows is not None:
+        below.append({"source": {"path": IN_MEMORY}})
+    elif data is not None:
         below.append(layers.what_layer(str(data)))
     return layers.build_recipe(*below, layers.keywords_layer(**keys)), rows
 
@@ -120,7 +122,10 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
             f"output {folder.path} lies inside the source {recipe.source.path}, so it would become part of it. "
             "Choose another folder with --output"
         )
-    if (before := folder.run()) and before.get("exported"):
+    before = folder.run() or {}
+    if before.get("cleaned"):
+        raise ValueError(f"{folder.path} was cleaned, it cannot be continued. Choose another folder with --output")
+    if before.get("exported"):
         raise ValueError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     read_review(recipe.review)
     recipe = resolving.settle(recipe, folder)
@@ -154,33 +159,34 @@ def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: 
     keep_hashes(source, folder)
     folder.keep_hashes(prepared.resolution.hashes)
     ledger = Ledger(folder.parts)
-    before = len(_attempts(ledger))
-    reference = Reference(recipe.filter, strict=recipe.strict)
+    before = ledger.count()
+    reference = Reference(recipe.filter, strict=recipe.strict, device=recipe.model.device)
     attempt = Attempt(recipe, tower=reference.tower)
-    interrupted = False
+    facts = None
     try:
-        collect(source, plan, recipe, ledger, reference, attempt, read_review(recipe.review), progress=progress)
+        facts = collect(source, plan, recipe, ledger, reference, attempt, read_review(recipe.review), progress=progress)
     except KeyboardInterrupt:
-        interrupted = True
-    material = gather(prepared)
+        log.info("interrupted: exporting what is finished")
+    interrupted = facts is None
+    material = gather(prepared, facts)
     summary = publish(material, prepared.resolution, folder)
-    made, seconds = len(material.attempts) - before, time.monotonic() - began
+    made, seconds = ledger.count() - before, time.monotonic() - began
     folder.log("end", interrupted=interrupted, made=made, seconds=round(seconds, 1), counts=summary.counts)
     return Outcome(folder, recipe, summary, seconds, made, interrupted)
 
 
-def _attempts(ledger: Ledger) -> Facts:
-    return Facts.read(ledger, [round_name(number) for number in ledger.rounds()])
+def gather(prepared: Prepared, facts: tuple[Facts, Facts] | None = None) -> Material:
+    """All facts of a folder, decided.
 
-
-def gather(prepared: Prepared, ledger: Ledger | None = None) -> Material:
-    """All facts of a folder, decided."""
-    recipe = prepared.resolution.recipe
-    ledger = ledger or Ledger(prepared.folder.parts)
-    references, attempts = Facts.read(ledger, [REFERENCES]), _attempts(ledger)
-    review = read_review(recipe.review)
-    assessor = Assessor(prepared.source, prepared.plan, recipe, ledger, references, review)
-    return Material(prepared.source, prepared.plan, recipe, ledger, references, attempts, assessor.assess(attempts))
+    Args:
+        facts: about references and attempts, where they are in memory already.
+    """
+    recipe, ledger = prepared.resolution.recipe, Ledger(prepared.folder.parts)
+    references, attempts = facts or (Facts.read(ledger, [REFERENCES]), Facts.read(ledger, ledger.rounds()))
+    assessor = Assessor(prepared.source, prepared.plan, recipe, ledger, references, read_review(recipe.review))
+    return Material(
+        prepared.source, prepared.plan, recipe, ledger, references, attempts, assessor.assess(attempts), assessor.owed
+    )
 
 
 def publish(material: Material, resolution: Resolution, folder: Folder, layout: str = "columns") -> Summary:
@@ -226,7 +232,7 @@ def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
     before = folder.run()
     if before is None or before.get("exported"):
         raise ValueError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
-    if not folder.parts.is_dir():
+    if before.get("cleaned"):
         raise ValueError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
     recipe = layers.build_recipe(before["resolved"], layer)
     read_review(recipe.review)
@@ -251,8 +257,13 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
     if not recipe.include_originals:
         raise ValueError(f"{folder.path} holds no originals and its source was in memory. Call augment with it again")
     ours = [name for name in schema.added_features(recipe.columns.prefix)]
-    splits = load_dataset(str(folder.path), "default").remove_columns(ours)
-    if recipe.source.holdout:
+    try:
+        splits = load_dataset(str(folder.path), "default").remove_columns(ours)
+    except Exception as error:
+        raise ValueError(
+            f"{folder.path} is torn ({error}), and its source was in memory. Call augment with the dataset again"
+        ) from error
+    if recipe.source.holdout and "validation" in splits:
         name = recipe.source.split
         splits[name] = concatenate_datasets([splits[name], splits.pop("validation")])
     return DatasetDict(splits)
@@ -277,6 +288,11 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         raise ValueError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
     prepared = reopened(out, layer)
     material = gather(prepared)
+    if material.owed:
+        raise ValueError(
+            f"filter.references {material.recipe.filter.references} draws {material.owed} real images that {out} never "
+            "looked at. Run augment with it once, or leave it as it was"
+        )
     target.begin(resolving.record(prepared.resolution, None, exported=True, in_memory=False))
     summary = publish(material, prepared.resolution, target, layout)
     return Outcome(target, prepared.resolution.recipe, summary, time.monotonic() - began, 0)

@@ -128,12 +128,12 @@ def projection(outcome: Outcome) -> list[str]:
     """After a first look: kept rate, time and disk of the full run."""
     counts = outcome.summary.counts
     ledger = Ledger(outcome.folder.parts)
-    facts = Facts.read(ledger, map(round_name, ledger.rounds()))
+    facts = Facts.read(ledger, ledger.rounds())
     done = counts["kept"] + counts["exhausted"] + counts["failed"]
     if not done or not len(facts):
         return []
     attempts = counts["attempts"] / done * counts["planned"]
-    size = sum(path.stat().st_size for number in ledger.rounds() for path in ledger.parts(round_name(number)))
+    size = sum(path.stat().st_size for kind in ledger.rounds() for path in ledger.parts(kind))
     each = size / len(facts)
     lines = [
         f"first look: {done:,} of {counts['planned']:,} units. The full run, if it goes on like this:",

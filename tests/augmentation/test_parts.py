@@ -98,7 +98,7 @@ def test_images_come_in_the_order_asked_for(ledger):
 def test_rounds_are_the_folders_with_numbers(ledger):
     for kind in ("r10", "r2", "ref", "r0"):
         ledger.write(kind, references("a") if kind == "ref" else attempts(("a", 0, 0)))
-    assert ledger.rounds() == [0, 2, 10]
+    assert ledger.rounds() == ["r0", "r2", "r10"]
 
 
 @pytest.mark.parametrize(

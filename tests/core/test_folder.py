@@ -165,7 +165,7 @@ def test_clean_drops_parts_and_row_hashes_and_says_how_much(finished):
     assert finished.faults() == []
     assert not finished.parts.exists()
     assert not finished.rows.exists()
-    assert finished.run() == {"attempt_digest": "d"}
+    assert finished.run() == {"attempt_digest": "d", "cleaned": True}
     assert finished.clean() == 0
 
 

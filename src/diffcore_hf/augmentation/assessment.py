@@ -34,7 +34,7 @@ def read_review(path: str | None) -> Review:
     if not Path(path).is_file():
         raise ValueError(f"review is {path}, which is no file. Use --review FILE.csv, or leave it out")
     verdicts = {}
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = {"row_id", "copy", "attempt", "verdict"} - set(reader.fieldnames or ())
         if missing:
@@ -67,6 +67,8 @@ class Assessment:
     decisions: filtration.Decisions
     judge: policies.Judge
     references: References
+    notes: tuple[str, ...]
+    """What a person should know about it, a sentence each."""
 
 
 class Assessor:
@@ -92,7 +94,9 @@ class Assessor:
             (row_id, copy): unit
             for unit, (row_id, copy) in enumerate(zip(plan.row_ids, plan.copies.tolist(), strict=True))
         }
-        self._passed = self._told = 0
+        self.owed = sum((plan.source_ids[row], 0, 0) not in references.keys for row in plan.references.tolist())
+        """Drawn references that were never looked at: with any, decisions are for now only."""
+        self._passed = self._counted = self._told = 0
 
     def attempts(self, facts: Facts, since: int = 0) -> tuple[filtration.Attempts, np.ndarray]:
         """The facts from place `since` on about attempts of planned units below max_attempts, and their places."""
@@ -119,10 +123,24 @@ class Assessor:
     def assess(self, facts: Facts) -> Assessment:
         """Everything that can be decided from the facts that are there."""
         attempts, places = self.attempts(facts)
-        decisions = filtration.decide(
+        decisions = self._decide(attempts)
+        if not decisions.judged.all():
+            attempts, places = _chosen(attempts, decisions.judged), places[decisions.judged]
+            decisions = self._decide(attempts)
+        notes = list(self.judge.notes)
+        if self.owed:
+            notes.append(
+                f"{self.owed} of {len(self.plan.references)} references are still to be read: decisions may change"
+            )
+        known = {(row_id, copy) for row_id, copy, _ in facts.keys} if self.review else set()
+        if lost := sum((row_id, copy) not in known for row_id, copy, _ in self.review):
+            notes.append(f"{lost} of {len(self.review)} verdicts of the review fit no attempt: check row_id and copy")
+        return Assessment(attempts, places, decisions, self.judge, self.references, tuple(notes))
+
+    def _decide(self, attempts: filtration.Attempts) -> filtration.Decisions:
+        return filtration.decide(
             self.units, attempts, self.judge, max_attempts=self.recipe.max_attempts, review=self.review
         )
-        return Assessment(attempts, places, decisions, self.judge, self.references)
 
     def due(self, facts: Facts, wanted: int) -> tuple[int, np.ndarray] | None:
         """The first unfinished round among the first `wanted` units: its number and the units it still owes."""
@@ -140,8 +158,21 @@ class Assessor:
         ]
         verdicts = self.judge.judge(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
         self._passed += int(verdicts.passed.sum())
+        self._counted += len(attempts.units)
         self._told = len(facts)
-        return self._passed / max(self._told, 1)
+        return self._passed / max(self._counted, 1)
+
+
+def _chosen(attempts: filtration.Attempts, mask: np.ndarray) -> filtration.Attempts:
+    """Some of the attempts."""
+    return filtration.Attempts(
+        units=attempts.units[mask],
+        attempts=attempts.attempts[mask],
+        embeddings=attempts.embeddings[mask],
+        parents=attempts.parents[mask],
+        reasons=[attempts.reasons[place] for place in np.flatnonzero(mask)],
+        image_sha256=[attempts.image_sha256[place] for place in np.flatnonzero(mask)],
+    )
 
 
 def _references(source: Source, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None) -> References:

@@ -68,9 +68,14 @@ class Ledger:
         """Finished parts of a kind in the order in which they count."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
-    def rounds(self) -> list[int]:
-        """Numbers of the rounds that have parts."""
-        return sorted(int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
+    def rounds(self) -> list[str]:
+        """The kinds of the rounds of attempts that have parts, in order."""
+        numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
+        return [round_name(number) for number in sorted(numbers)]
+
+    def count(self) -> int:
+        """Attempts that the parts list, from their footers alone."""
+        return sum(_rows(path) for kind in self.rounds() for path in self.parts(kind))
 
     def table(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """A part, or some of its columns.
@@ -182,6 +187,13 @@ def read_images(ledger: Ledger, places: Sequence[tuple[Path, int]]) -> list[byte
         except (pa.ArrowException, OSError) as error:
             raise damaged(path, error) from error
     return images
+
+
+def _rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: Exception) -> ValueError:

@@ -199,11 +199,15 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     """
     from datasets import Dataset, Image, concatenate_datasets
 
+    features = schema.plan_features()
+    if clash := [name for name in features if name in ds.column_names]:
+        raise ValueError(
+            f"the dataset has a column {clash[0]!r}, which a plan adds. Give it another name: rename_column"
+        )
     source = load_source(recipe.source, data=ds, prefix=recipe.columns.prefix)
     made = make_plan(source, recipe)
     indices = sorted(range(len(made)), key=lambda index: (made.rows[index], made.copies[index]))
     units = [made.unit(index) for index in indices]
-    features = schema.plan_features()
     columns: dict[str, list] = {name: [getattr(unit, name) for unit in units] for name in features if name != "seed"}
     columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, 0) for unit in units]
     side = Dataset.from_dict(columns, features=features)

@@ -61,7 +61,7 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     hashes = folder.hashes()
     model, about_model = resolve_model(recipe.model, hash_cache=hashes)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
-    recipe = dataclasses.replace(recipe, model=model, filter=tower)
+    recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
     identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
     if recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]

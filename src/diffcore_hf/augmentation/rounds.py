@@ -7,11 +7,13 @@ progress bar. Does not know how an image is made (stages/), nor what is kept (as
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from ..core import schema, seeding
 from ..core.recipe import Recipe
@@ -22,7 +24,6 @@ from .quiet import quiet_datasets
 from .source import Source
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
     from .stages.attempt import Attempt
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PART_SECONDS = 60.0
-FIRST_PART = 16
+PART_BYTES = 256_000_000
 LARGEST_PART = 4096
 
 
@@ -45,7 +46,7 @@ def collect(
     review: Review,
     *,
     progress: bool = True,
-) -> None:
+) -> tuple[Facts, Facts]:
     """Make every fact that the plan and the decisions call for, a part at a time. Interrupt it whenever you like.
 
     Args:
@@ -53,6 +54,9 @@ def collect(
         attempt: the stage that makes an attempt of each unit of a part.
         review: a person's verdicts.
         progress: show the bar.
+
+    Returns:
+        All facts about references, and about attempts.
 
     Raises:
         ValueError: a model that cannot work at all; facts committed until then stay.
@@ -66,15 +70,16 @@ def collect(
         total=len(real) + wanted, desc="augment", unit="image", disable=not progress, smoothing=0.1, dynamic_ncols=True
     ) as bar, quiet_datasets():  # fmt: skip
         # Images that lie in parts already count as done.
-        attempts = Facts.read(ledger, [round_name(number) for number in ledger.rounds()])
+        attempts = Facts.read(ledger, ledger.rounds())
         done = sum(1 for unit in range(wanted) if (plan.row_ids[unit], int(plan.copies[unit]), 0) in attempts.keys)
         bar.update(done)
         reference.on_progress = attempt.on_progress = bar.update
         bar.set_postfix_str("real images")
-        for piece in _pieces(real, recipe, PART_SECONDS):
+        captions(plan, ledger, reference)
+        sizes = source.sizes[source.config.split]
+        for piece in _pieces(real, reference.tower.batch_size, recipe.part_size, sizes):
             table = reference_part(source, piece, reference)
             references.add(ledger.write(REFERENCES, table), table)
-        captions(plan, recipe, ledger, reference)
         assessor = Assessor(source, plan, recipe, ledger, references, review)
         while (due := assessor.due(attempts, wanted)) is not None:
             number, units = due
@@ -83,10 +88,11 @@ def collect(
                 bar.total += todo
                 bar.refresh()
             log.info("round %d: %d attempts", number, todo)
-            for piece in _pieces(units.tolist(), recipe, PART_SECONDS):
+            for piece in _pieces(units.tolist(), attempt.drawing.model.batch_size, recipe.part_size):
                 table = attempt_part(source, plan, recipe, piece, number, attempt)
                 attempts.add(ledger.write(round_name(number), table), table)
                 bar.set_postfix_str(f"passing {assessor.passing(attempts):.0%}, round {number}")
+    return references, attempts
 
 
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
@@ -98,43 +104,54 @@ def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
 
 def reference_part(source: Source, rows: Sequence[int], stage: Reference) -> pa.Table:
     """Facts about some real images, as a part."""
-    from datasets import Dataset, concatenate_datasets
+    from datasets import Image, Value
 
     config = source.config
-    side = Dataset.from_dict(
-        {
-            "row_id": [source.row_ids[config.split][row] for row in rows],
-            "label": [int(source.labels[config.split][row]) for row in rows],
-        },
-    )
-    images = source.rows.select(rows).select_columns([config.image])
-    # Renamed, so that a column of the source called row_id cannot meet ours.
-    if config.image != "image":
-        images = images.rename_column(config.image, "image")
-    return _facts(stage, concatenate_datasets([images, side], axis=1), schema.reference_facts())
+    columns = {
+        "image": source.rows.with_format("arrow")[list(rows)][config.image],
+        "row_id": pa.array([source.row_ids[config.split][row] for row in rows]),
+        "label": pa.array([int(source.labels[config.split][row]) for row in rows]),
+    }
+    kinds = {"image": Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
+    return _facts(stage, _in_memory(columns, kinds), schema.reference_facts())
 
 
 def attempt_part(
     source: Source, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, stage: Attempt
 ) -> pa.Table:
     """Facts about attempt `number` of some units, as a part. A stage sees what it reads, the plan's or the source's."""
-    from datasets import Dataset, concatenate_datasets
-
     rows = [plan.unit(index) for index in units]
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, Any] = {
         name: [getattr(unit, name) for unit in rows]
         for name in ("row_id", "copy", "label", "context", "prompt", "negative_prompt")
     }
     columns["attempt"] = [number] * len(rows)
     columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows]
     features = schema.attempt_facts()
-    ds = Dataset.from_dict(columns, features=type(features)({name: features[name] for name in columns}))
+    kinds = {name: features[name] for name in columns}
     if others := [name for name in stage.reads if name not in columns]:
-        ds = concatenate_datasets([ds, source.rows.select([unit.row for unit in rows]).select_columns(others)], axis=1)
-    return _facts(stage, ds, features)
+        table = source.rows.with_format("arrow")[[unit.row for unit in rows]]
+        columns |= {name: table[name] for name in others}
+        kinds |= {name: source.rows.features[name] for name in others}
+    return _facts(stage, _in_memory(columns, kinds), features)
 
 
-def captions(plan: Plan, recipe: Recipe, ledger: Ledger, stage: Reference) -> None:
+def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
+    """A small dataset that leaves no cache file behind."""
+    from datasets import Dataset, Features
+
+    features = Features(kinds)
+    arrow = features.arrow_schema
+    return Dataset(
+        pa.table(
+            [column if isinstance(column, pa.ChunkedArray) else pa.array(column, arrow.field(name).type)
+             for name, column in columns.items()],
+            names=list(columns),
+        ).cast(arrow)
+    )  # fmt: skip
+
+
+def captions(plan: Plan, ledger: Ledger, stage: Reference) -> None:
     """The embedding of each class's caption (context empty), where the scorer has a text tower; once."""
     from datasets import Dataset
 
@@ -153,25 +170,35 @@ def captions(plan: Plan, recipe: Recipe, ledger: Ledger, stage: Reference) -> No
 
 def _facts(stage: Any, ds: Dataset, features: Mapping[str, Any]) -> pa.Table:
     """Map a stage over a part in memory, and order its columns as the part's kind says."""
-    made = stage.map(ds, batch_size=len(ds), keep_in_memory=True, load_from_cache_file=False)
+    # A fingerprint of its own: nothing is cached, and the default one would hash the weights for each part.
+    made = stage.map(
+        ds, batch_size=len(ds), keep_in_memory=True, load_from_cache_file=False, new_fingerprint=secrets.token_hex(8)
+    )
     made = made.select_columns(list(features)).cast(features)
     return made.with_format("arrow")[:].combine_chunks()
 
 
-def _pieces(work: Sequence[int], recipe: Recipe, seconds: float) -> Iterator[list[int]]:
-    """Cut work into parts: `part_size` rows, or a first small one and then so many as were done in `seconds`.
+def _pieces(
+    work: Sequence[int], batch: int, part_size: int | None, sizes: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Cut work into parts: `part_size` items, or one batch first and then so many as were done in PART_SECONDS.
 
     How work is cut changes no result: a part is just the set of attempts that it lists.
+
+    Args:
+        batch: items a device batch, of which a part is a multiple.
+        sizes: bytes that each item brings into memory, by item; a part holds no more than PART_BYTES, if it can.
     """
-    batch = recipe.batch_size or FIRST_PART
-    size = recipe.part_size or batch
+    size = part_size or batch
     start = 0
     while start < len(work):
         piece = list(work[start : start + size])
+        while sizes is not None and len(piece) > 1 and sum(sizes[item] for item in piece) > PART_BYTES:
+            piece = piece[: len(piece) // 2]
         began = time.monotonic()
         yield piece
         start += len(piece)
-        if recipe.part_size is None:
+        if part_size is None:
             rate = len(piece) / max(time.monotonic() - began, 1e-6)
             # At most eight times the last: the first part also loads the model, so its rate is a poor guess.
-            size = int(min(max(rate * seconds, batch), LARGEST_PART, 8 * size)) // batch * batch
+            size = max(batch, int(min(rate * PART_SECONDS, LARGEST_PART, 8 * size)) // batch * batch)

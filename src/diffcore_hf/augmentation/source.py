@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 UNLABELLED = -1
 IN_MEMORY = "in-memory"
+# Columns that stand beside image and label in config generated and in layout rows.
+OURS = ("row_id", "copy", "context", "similarity", "is_generated")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -91,12 +93,7 @@ def load_source(
         )
     features = splits[config.split].features
     _check_columns(config, features, prefix)
-    for name, split in splits.items():
-        if set(split.features) != set(features):
-            raise ValueError(
-                f"split {name!r} of {config.path} has other columns than {config.split!r} "
-                f"({', '.join(sorted(set(split.features) ^ set(features)))}). Name files with --source.data_files"
-            )
+    splits = type(splits)({name: _alike(split, name, config, features) for name, split in splits.items()})
     splits = type(splits)(
         {name: split.cast_column(config.image, Image(decode=False)) for name, split in splits.items()}
     )
@@ -122,13 +119,14 @@ def load_source(
         identity = f"local:{everything.hex()[:16]}"
         # A path of this machine is nobody's business; a dataset in memory may be given the name of its repository.
         said = "local" if data is None else "in memory" if config.path == IN_MEMORY else config.path
-    licence = splits[config.split].info.license or None
+    licence = _licence(config, commit) if data is None else None
+    config = replace(config, revision=commit)
     return Source(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
 
 
 def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
     """The splits and, for a Hub source, the commit."""
-    from datasets import DatasetDict, load_dataset
+    from datasets import DatasetDict, load_dataset_builder
 
     local = Path(config.path).is_dir()
     if not local and (config.path.count("/") != 1 or config.path.startswith((".", "/", "~"))):
@@ -137,7 +135,12 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
     try:
         # A resolved path, because datasets names what it loads by the last part, and "." has none.
         path = str(Path(config.path).resolve()) if local else config.path
-        splits = load_dataset(path, config.name, data_files=config.data_files, revision=commit)
+        builder = load_dataset_builder(path, config.name, data_files=config.data_files, revision=commit)
+        # When the Hub fails, datasets takes whatever version its cache holds, without a word.
+        if commit and COMMIT.fullmatch(str(builder.hash)) and builder.hash != commit:
+            raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
+        builder.download_and_prepare()
+        splits = builder.as_dataset()
     except Exception as error:  # datasets raises a dozen types here, all of them about the source
         raise ValueError(
             f"source.path {config.path} cannot be loaded: {_first_line(error)}. Check --source.path, "
@@ -155,22 +158,57 @@ def _commit(config: recipe.Source) -> str:
 
     if config.revision and COMMIT.fullmatch(config.revision):
         return config.revision
-    if not constants.HF_HUB_OFFLINE:
-        try:
-            return HfApi().dataset_info(config.path, revision=config.revision).sha
-        except Exception as error:
-            raise ValueError(
-                f"source.path is {config.path!r}, which the Hub does not give: {_first_line(error)}. "
-                "Check the id, your token and the network, or name a folder"
-            ) from error
     cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=config.path, repo_type="dataset")
     ref = cached / "refs" / (config.revision or "main")
-    if not ref.is_file():
+    if constants.HF_HUB_OFFLINE:
+        if not ref.is_file():
+            raise ValueError(
+                f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is "
+                "set. Run once with the network (diffcore-hf plan --fetch), or name a folder"
+            )
+        return ref.read_text().strip()
+    try:
+        commit = HfApi().dataset_info(config.path, revision=config.revision).sha
+    except Exception as error:
         raise ValueError(
-            f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
-            "Run once with the network (diffcore-hf plan --fetch), or name a folder"
+            f"source.path is {config.path!r}, which the Hub does not give: {_first_line(error)}. "
+            "Check the id, your token and the network, or name a folder"
+        ) from error
+    # The clients keep a ref only for downloads by branch or tag; ours are by commit, and offline the ref is needed.
+    write_whole(ref, commit.encode())
+    return commit
+
+
+def _licence(config: recipe.Source, commit: str | None) -> str | None:
+    """The licence that the source's card names; None where there is no card or none in it."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        path = Path(config.path) / "README.md"
+        if commit:
+            path = Path(hf_hub_download(config.path, "README.md", repo_type="dataset", revision=commit))
+        licence = (metadata_load(path) or {}).get("license") if path.is_file() else None
+    except Exception:  # a card is a courtesy: without one the licence is not known, which the card of the result says
+        return None
+    return ", ".join(map(str, licence)) if isinstance(licence, list) else licence and str(licence)
+
+
+def _alike(split: Dataset, name: str, config: recipe.Source, features: Features) -> Dataset:
+    """A split with the columns of the augmented one, in its order and of its types."""
+    if set(split.features) != set(features):
+        raise ValueError(
+            f"split {name!r} of {config.path} has other columns than {config.split!r} "
+            f"({', '.join(sorted(set(split.features) ^ set(features)))}). Name files with --source.data_files"
         )
-    return ref.read_text().strip()
+    split = split.select_columns(list(features))
+    for column, feature in features.items():
+        if split.features[column] != feature:
+            raise ValueError(
+                f"column {column!r} holds {split.features[column]} in split {name!r} of {config.path}, but {feature} "
+                f"in {config.split!r}. Cast it first (cast_column), or name files with --source.data_files"
+            )
+    return split
 
 
 def _first_line(error: Exception) -> str:
@@ -196,10 +234,16 @@ def _check_columns(config: recipe.Source, features: Features, prefix: str) -> No
         if column not in features:
             raise ValueError(
                 f"source.{key} is {column!r}, which {config.path} does not have; its columns: {there}. "
-                f"Use --source.{key}"
+                f"Use --source.{key}" + (", or one sub-folder a class" if key == "label" else "")
             )
     image, label = features[config.image], features[config.label]
     lists = (List, Sequence, list)
+    taken = [column for column in (config.image, config.label) if column in OURS]
+    if taken:
+        raise ValueError(
+            f"the source's column {taken[0]!r} is called like one of config generated ({', '.join(OURS)}). "
+            f"Give it another name first (rename_column), nothing was written"
+        )
     if isinstance(image, lists):
         raise ValueError(
             f"source.image is {config.image!r}, a list of images a row; one image a row is needed. "

@@ -88,7 +88,7 @@ def summarise(material: Material) -> Summary:
         mean_similarity=_number(np.nanmean(similarity)) if np.isfinite(similarity).any() else None,
         reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
         failed_rows=failed,
-        notes=[*assessment.judge.notes, *plan.words.notes],
+        notes=[*assessment.notes, *plan.words.notes],
     )
 
 
@@ -143,7 +143,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
             f"{images / seconds:.2f} ({images:,} made now)" if images and seconds else "- (none made now)",
         ),
     ]
-    rows = [row for row in rows if row[1] not in ("0",) or row[0] in ("rows", "planned", "kept", "attempts")]
+    rows = [row for row in rows if row[1] != "0" or row[0] not in ("failed", "pending")]
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:<{width}}  {value}" for name, value in rows]
     for word, count in summary.failed_rows.items():

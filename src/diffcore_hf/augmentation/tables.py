@@ -41,6 +41,8 @@ class Material:
     references: Facts
     attempts: Facts
     assessment: Assessment
+    owed: int = 0
+    """Drawn references that were never looked at."""
 
     @cached_property
     def first_unit(self) -> dict[int, int]:
@@ -66,9 +68,9 @@ class Material:
 
     def seed(self, attempt: int) -> int:
         """The seed of a judged attempt."""
-        unit = self.plan.unit(int(self.assessment.attempts.units[attempt]))
+        unit = int(self.assessment.attempts.units[attempt])
         number = int(self.assessment.attempts.attempts[attempt])
-        return seeding.attempt_seed(self.recipe.seed, unit.row_id, unit.copy, number)
+        return seeding.attempt_seed(self.recipe.seed, self.plan.row_ids[unit], int(self.plan.copies[unit]), number)
 
 
 def _number(value: float) -> float | None:

@@ -58,6 +58,9 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
         place = values.get(section, {})
         if "path" in place:
             del place["path"], place["revision"]
+            if identities.get(section, "").startswith("local:"):
+                # Which files were read is in the identity, and their names are nobody's business.
+                place.pop("data_files", None)
             place["identity"] = _identity(identities, section)
     if adapters := values.get("model", {}).get("adapters"):
         for adapter in adapters:

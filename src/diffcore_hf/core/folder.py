@@ -151,7 +151,8 @@ class Folder:
         shutil.rmtree(old, ignore_errors=True)
         old.mkdir()
         for name in PUBLISHED:
-            if (self.path / name).exists():
+            # The card is replaced in one step: until then it holds what a person wrote into it.
+            if (self.path / name).exists() and name != "README.md":
                 os.replace(self.path / name, old / name)
             if (staging / name).exists():
                 os.replace(staging / name, self.path / name)
@@ -186,7 +187,9 @@ class Folder:
             raise ValueError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
         if faults := self.faults():
             raise ValueError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
-        freed = sum(file.stat().st_size for file in self.private.rglob("*") if file.is_file())
-        for path in (self.parts, self.rows, self.private / "hints"):
+        dropped = (self.parts, self.rows, self.private / "hints")
+        freed = sum(file.stat().st_size for path in dropped for file in path.rglob("*") if file.is_file())
+        self.begin(self.run() | {"cleaned": True})
+        for path in dropped:
             shutil.rmtree(path, ignore_errors=True)
-        return freed - sum(file.stat().st_size for file in self.private.rglob("*") if file.is_file())
+        return freed

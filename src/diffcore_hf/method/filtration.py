@@ -12,7 +12,7 @@ equal images the earlier one in round and plan order counts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -134,6 +134,12 @@ def decide(
 
     classes = len(judge.bound)
     given_up = _given_up(units, unit_of, number, reason[rows], classes)
+    # A class is given up by its first attempts alone. Later ones, made while the plan was smaller, are left unseen, so
+    # that a plan that grew and one that was large from the start come to the same.
+    late = judged & (attempts.attempts > 0) & given_up[units.labels[np.maximum(attempts.units, 0)]] if m else judged
+    if late.any():
+        seen = replace(attempts, units=np.where(late, -1, attempts.units))
+        return decide(units, seen, judge, max_attempts=max_attempts, review=review)
     labels = np.full(m, -1)
     labels[rows] = units.labels[unit_of]
     rates = rejected_share(reason, labels)

@@ -23,7 +23,7 @@ __all__ = [
     "clean_label",
     "contexts_of",
     "lint",
-    "negative_prompt",
+    "negative_prompts",
     "negatives_of",
     "prompt_names",
     "render_prompt",
@@ -195,31 +195,67 @@ def negatives_of(prompts: Prompts, kind: str) -> tuple[tuple[str, ...], bool]:
 
 def clashes(term: str, text: str) -> bool:
     """Whether one of the two, taken as whole words and case-folded, stands inside the other."""
-    a, b = (re.findall(r"[^\W_]+", t.casefold()) for t in (term, text))
+    return _inside(_words(term), _words(text))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+def _inside(a: list[str], b: list[str]) -> bool:
     short, long = sorted((a, b), key=len)
     return bool(short) and any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
 
 
-def negative_prompt(terms: Iterable[str], label: str, context: str, builtin: bool) -> tuple[str | None, int]:
-    """The prompt P_n (Eq. 4) for one label in one context, and how many built-in terms were dropped from it.
+def negative_prompts(
+    terms: Sequence[str], labels: Sequence[str], contexts: Sequence[str], builtin: bool
+) -> tuple[list[tuple[str | None, ...]], int]:
+    """The prompts P_n (Eq. 4), and how many built-in terms were dropped from them in all.
+
+    Args:
+        terms: what is steered away from; a term is dropped where it clashes with the label or the context.
+        labels: K names of classes.
+        contexts: C contexts.
+        builtin: whether the terms are our own.
+
+    Returns:
+        K tuples of C texts, None where no term is left; and the number of terms dropped.
 
     Raises:
-        ValueError: a term of the user's (`builtin` false) that clashes with the label or the context.
+        ValueError: a term of the user's (`builtin` false) that clashes with a label or a context.
     """
-    kept, dropped = [], 0
-    for term in terms:
-        against = next((what for what in (label, context) if clashes(term, what)), None)
-        if against is None:
-            kept.append(term)
-        elif builtin:
-            dropped += 1
-        else:
-            what = "label" if against == label else "context"
-            raise ValueError(
-                f"prompts.negatives has {term!r}, which speaks against the {what} {against!r} that it is used with. "
-                f"Leave it out, or say it in words that the {what} does not share"
-            )
-    return ", ".join(kept) or None, dropped
+    words = [_words(term) for term in terms]
+    every = {word for one in words for word in one}
+    unfit = [{place for place, one in enumerate(words) if _inside(one, _words(context))} for context in contexts]
+
+    def without(more: set[int]) -> tuple[tuple[str | None, ...], int]:
+        lost = [bad | more for bad in unfit]
+        texts = [", ".join(term for place, term in enumerate(terms) if place not in bad) or None for bad in lost]
+        return tuple(texts), sum(map(len, lost))
+
+    usual = without(set())
+    prompts, dropped = [], 0
+    for label in labels:
+        said = _words(label)
+        # Nearly every label shares no word with any term, and then all of them have the same prompts.
+        bad = set() if every.isdisjoint(said) else {place for place, one in enumerate(words) if _inside(one, said)}
+        if bad and not builtin:
+            raise ValueError(_speaks_against(terms[min(bad)], "label", label))
+        texts, count = without(bad) if bad else usual
+        prompts.append(texts)
+        dropped += count
+    if not builtin:
+        for context, bad in zip(contexts, unfit, strict=True):
+            if bad:
+                raise ValueError(_speaks_against(terms[min(bad)], "context", context))
+    return prompts, dropped
+
+
+def _speaks_against(term: str, what: str, text: str) -> str:
+    return (
+        f"prompts.negatives has {term!r}, which speaks against the {what} {text!r} that it is used with. "
+        f"Leave it out, or say it in words that the {what} does not share"
+    )
 
 
 def lint(prompts: Iterable[str], tokenize: Callable[[str], Sized] | None = None, max_length: int = 77) -> list[str]:

@@ -6,12 +6,14 @@ gets which context is augmentation/plan.py.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.kinds import KINDS, TEMPLATES
+from ..core.layers import PRESETS
 from ..core.recipe import Recipe
-from .prompts import contexts_of, negative_prompt, negatives_of, prompt_names, render_prompt, template_fields
+from .prompts import contexts_of, negative_prompts, negatives_of, prompt_names, render_prompt, template_fields
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Wording:
     negatives: tuple[tuple[str | None, ...], ...]
     """The negative prompt by class and context."""
     notes: tuple[str, ...]
-    """What was done otherwise than asked, in one line each."""
+    """What a reader should know of these words, in one line each."""
 
     def pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """P_c and P_n of one class in one context; `fields` holds the row's values of `self.fields`."""
@@ -52,13 +54,10 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
     contexts = contexts_of(recipe.prompts, recipe.kind)
     terms, builtin = negatives_of(recipe.prompts, recipe.kind)
     called = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
-    dropped = 0
-    negatives = []
-    for name in called:
-        pairs = [negative_prompt(terms, name, context, builtin) for context in contexts]
-        dropped += sum(count for _, count in pairs)
-        negatives.append(tuple(text for text, _ in pairs))
-    notes = (f"{dropped} built-in negative terms dropped where they clash with the label or the context",)
+    negatives, dropped = negative_prompts(terms, called, contexts, builtin)
+    notes = [*our_reading(recipe), *namesakes(names, called)]
+    if dropped:
+        notes.append(f"{dropped:,} built-in negative terms dropped where they clash with the label or the context")
     return Wording(
         template=template,
         noun=KINDS[recipe.kind].noun,
@@ -66,5 +65,27 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
         contexts=contexts,
         fields=tuple(sorted(template_fields(template))),
         negatives=tuple(negatives),
-        notes=notes if dropped else (),
+        notes=tuple(notes),
     )
+
+
+def our_reading(recipe: Recipe) -> list[str]:
+    """What `preset: paper` reads into the paper, said wherever its template and gamma meet."""
+    gamma = PRESETS["paper"]["model"]["gamma"]
+    template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
+    if template != TEMPLATES["paper"] or recipe.model.gamma != gamma:
+        return []
+    return [f"the template is the paper's, but the paper gives no gamma: {gamma} is our reading of it"]
+
+
+def namesakes(names: Sequence[str], called: Sequence[str]) -> list[str]:
+    """A line about classes that prompts cannot tell apart; at most three names are spelled out."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(called):
+        groups[name.casefold()].append(place)
+    same = [places for places in groups.values() if len(places) > 1]
+    if not same:
+        return []
+    shown = "; ".join(f"{called[places[0]]!r} for {', '.join(names[place] for place in places)}" for places in same[:3])
+    more = f"; and {len(same) - 3} more" if len(same) > 3 else ""
+    return [f"classes of the same name in prompts: {shown}{more}. Tell them apart with prompts.label_descriptions"]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from ..core.recipe import Filter
 from . import door
 from .door import HashCache
-from .runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading
+from .runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ HEADS = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model")
 
 
 def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, dict[str, Any]]:
-    """The filter with its revision a commit, and what to record: identity, licence, model class, processor, text tower.
+    """The filter with its revision a commit, and what to record: public path, identity, licence, model class, processor, text.
 
     Loads no weights.
 
@@ -46,6 +46,7 @@ def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Fil
     info = {
         "model": cls.__name__,
         "processor": type(processor).__name__,
+        "path": door.public_path(config.path, resolved),
         "identity": resolved.identity,
         "licence": resolved.licence,
         "has_text": hasattr(cls, "get_text_features"),
@@ -137,7 +138,7 @@ class ImageTower:
             return None
         length = model.config.text_config.max_position_embeddings
         rows = []
-        with fixed_conditions(self.strict):
+        with fixed_conditions(self.strict), quiet_warnings():
             for start in range(0, len(texts), STRICT_BATCH):
                 chunk = list(texts[start : start + STRICT_BATCH])
                 tokens = tokenizer(

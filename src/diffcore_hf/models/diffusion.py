@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from ..core.recipe import Model
 from . import guidance
 from .guidance import Encoded, Family
 from .pipelines import load_pipeline, resolve_model
-from .runtime import STRICT_BATCH, OutOfMemory, fixed_conditions, is_out_of_memory, pad
+from .runtime import STRICT_BATCH, OutOfMemory, fixed_conditions, is_out_of_memory, pad, quiet_warnings
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]
 
@@ -64,6 +65,7 @@ class TextToImage:
         self._family: Family | None = None
         self._texts: OrderedDict[str, Encoded] = OrderedDict()
         self._texts_bytes = 0
+        self._measured: set[str] = set()
 
     def load(self) -> Any:
         """The diffusers pipeline, loaded on the first call; `config` is the resolved model from then on."""
@@ -73,6 +75,8 @@ class TextToImage:
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
                 raise ValueError(f"strict: {self._family.name} pads prompts by their companions. Use --strict false")
+            if self.info["guidance"]["argument"] is None:
+                logger.warning("%s has no guidance_scale: model.gamma changes nothing", type(pipeline).__name__)
             self._pipeline = pipeline
         return self._pipeline
 
@@ -84,29 +88,22 @@ class TextToImage:
             self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.config)
         return self._batch_size
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        negatives: Sequence[str | None],
-        seeds: Sequence[int],
-        on_batch: Callable[[int], None] | None = None,
-    ) -> Samples:
+    def sample(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Samples:
         """One image for each prompt, negative prompt and seed.
 
         Args:
             negatives: None or "" for no negative prompt: the family's own unconditional branch.
-            on_batch: told the number of images after each device batch.
 
         Raises:
-            ValueError: gamma does not fit the negatives.
+            ValueError: gamma does not fit the negatives, or the pipeline takes none.
             OutOfMemory: one image alone (with strict, a batch) does not fit into memory.
         """
         if not len(prompts) == len(negatives) == len(seeds):
             raise ValueError(
                 f"{len(prompts)} prompts, {len(negatives)} negatives, {len(seeds)} seeds: one each an image"
             )
-        guidance.check(self.config.gamma, negatives)
         self.load()
+        guidance.check(self.config.gamma, negatives, self.info["takes_negatives"])
         done: list[Samples] = []
         start = 0
         while start < len(prompts):
@@ -117,8 +114,6 @@ class TextToImage:
             done.append(samples)
             self.images_drawn += stop - start
             start = stop
-            if on_batch is not None:
-                on_batch(len(samples.flags))
         if not done:
             return Samples(torch.empty(0, 3, self.config.size, self.config.size, dtype=torch.uint8), [])
         return Samples(torch.cat([s.images for s in done]), [flag for s in done for flag in s.flags])
@@ -149,8 +144,9 @@ class TextToImage:
         count = len(prompts)
         if self.strict:
             prompts, negatives, seeds = (pad(items, STRICT_BATCH) for items in (prompts, negatives, seeds))
-        with fixed_conditions(self.strict):
+        with fixed_conditions(self.strict), quiet_warnings():
             if self._family is None:
+                self._note_truncated([*prompts, *(negative for negative in negatives if negative)])
                 arguments = guidance.native_arguments(self._pipeline, self.config.gamma, prompts, negatives)
             else:
                 arguments = self._encoded_arguments(self._family, prompts, negatives)
@@ -185,6 +181,7 @@ class TextToImage:
         """Each distinct text's embeddings, on the CPU; a text met before is not encoded again."""
         distinct = list(dict.fromkeys(wanted))
         missing = [text for text in distinct if text not in self._texts]
+        self._note_truncated(missing)
         for start in range(0, len(missing), ENCODE_BATCH):
             chunk = missing[start : start + ENCODE_BATCH]
             tensors = self._family.encode(self._pipeline, pad(chunk, ENCODE_BATCH) if self.strict else list(chunk))
@@ -199,6 +196,18 @@ class TextToImage:
             _, dropped = self._texts.popitem(last=False)
             self._texts_bytes -= _size(dropped)
         return found
+
+
+    def _note_truncated(self, texts: Sequence[str]) -> None:
+        """Tells the log, once for each text, that no text encoder takes it whole."""
+        new = dict.fromkeys(text for text in texts if text not in self._measured)
+        self._measured.update(new)
+        parts = self._pipeline.components.values()
+        tokenizers = [part for part in parts if isinstance(part, PreTrainedTokenizerBase)]
+        for text in new:
+            excess = [len(tokenizer(text).input_ids) - tokenizer.model_max_length for tokenizer in tokenizers]
+            if excess and min(excess) > 0:
+                logger.info("the text encoder drops the last %d tokens of %r", min(excess), text)
 
 
 def _batch(rows: list[Encoded] | None, device: torch.device, ragged: bool) -> tuple | None:

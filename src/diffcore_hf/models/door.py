@@ -22,12 +22,16 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
+from ..core.folder import write_whole
+
 Kind = Literal["pipeline", "tower", "adapter", "file"]
+RepoType = Literal["model", "dataset"]
 HashCache = MutableMapping[str, list] | Path | None
 
 IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A full commit of a Hub repository."""
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -92,20 +96,48 @@ def package_path(path: str) -> Path:
     return folder
 
 
-def fetch(path: str, revision: str | None = None, kind: Kind = "tower", *, variant: str | None = None) -> Resolved:
+def public_path(path: str, resolved: Resolved) -> str:
+    """What may be published of a recipe's path: a Hub id or `package:...` as given, else `local:<16 hex>`.
+
+    The hex digits begin the identity; without them, where what lies here was not identified, `local`.
+    """
+    if resolved.revision is not None or path.startswith("package:"):
+        return path
+    digest = resolved.identity.removeprefix("sha256:")[:16]
+    return f"local:{digest}" if digest else "local"
+
+
+def fetch(path: str, revision: str | None = None, kind: Kind = "tower") -> Resolved:
     """Downloads the pinned snapshot of a tower or adapter, so that a run can be offline: safetensors, json, text alone.
 
     Repositories of pipelines hold more than is loaded: pipelines.fetch_model picks.
-
-    Args:
-        variant: where given, weights of this variant alone (such as fp16).
     """
     resolved = resolve(path, revision, kind)
     if resolved.revision is not None:
-        weights = "*.safetensors" if variant is None else f"*.{variant}*.safetensors"
-        patterns = [weights, "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
+        patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
         snapshot_download(resolved.location, revision=resolved.revision, allow_patterns=patterns)
+        record_commit(resolved, revision)
     return resolved
+
+
+def record_commit(resolved: Resolved, revision: str | None) -> None:
+    """Notes in the cache what a revision stands for, so that it can be looked up offline.
+
+    huggingface_hub does so itself, but not for what is downloaded by its commit.
+    """
+    if resolved.revision is not None and cached_commit(resolved.location, revision) != resolved.revision:
+        write_whole(_ref(resolved.location, revision, "model"), resolved.revision.encode())
+
+
+def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:
+    """The commit that a revision (default: main) stood for when it was last downloaded; a full commit is itself."""
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    try:
+        commit = _ref(repo_id, revision, repo_type).read_text().strip()
+    except OSError:  # never downloaded
+        return None
+    return commit if COMMIT.fullmatch(commit) else None
 
 
 def file_names(resolved: Resolved) -> list[str]:
@@ -122,8 +154,18 @@ def file_names(resolved: Resolved) -> list[str]:
 
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:
     """The cached folder of a commit, complete or not."""
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="model") / "snapshots" / commit
+    folder = _cache(repo_id, "model") / "snapshots" / commit
     return folder if folder.is_dir() else None
+
+
+def _cache(repo_id: str, repo_type: RepoType) -> Path:
+    """The cache's folder of a repository, there or not."""
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type=repo_type)
+
+
+def _ref(repo_id: str, revision: str | None, repo_type: RepoType) -> Path:
+    """The cache's note of what a branch or tag stands for."""
+    return _cache(repo_id, repo_type) / "refs" / (revision or constants.DEFAULT_REVISION)
 
 
 def _resolve_hub(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
@@ -150,18 +192,12 @@ def _resolve_hub(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
 
 
 def _resolve_cached(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
-    ref = (
-        Path(constants.HF_HUB_CACHE)
-        / repo_folder_name(repo_id=repo_id, repo_type="model")
-        / "refs"
-        / (revision or constants.DEFAULT_REVISION)
-    )
-    if not ref.is_file():
+    commit = cached_commit(repo_id, revision)
+    if commit is None:
         raise ValueError(
             f"{repo_id}: no such folder, the Hub cannot be reached, and the {kind} is not in the cache. "
             "Run `diffcore-hf plan --fetch` once with a network"
         )
-    commit = ref.read_text().strip()
     snapshot = cached_snapshot(repo_id, commit)
     if snapshot:
         _refuse_pickles(repo_id, [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*")])

@@ -110,12 +110,16 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
     )
 
 
-def check(gamma: float, negatives: Sequence[str | None]) -> None:
-    """At gamma <= 0 pipelines ignore the negative prompt: an error rather than a silent no-op.
+def check(gamma: float, negatives: Sequence[str | None], takes_negatives: bool = True) -> None:
+    """A negative prompt that would be ignored is an error rather than a silent no-op, as at gamma <= 0.
 
     Raises:
-        ValueError: gamma below 0, or 0 with a negative prompt.
+        ValueError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that takes none.
     """
+    if any(negatives) and not takes_negatives:
+        raise ValueError(
+            "this pipeline takes no negative prompt under model.guidance native. Use --prompts.negatives '[]'"
+        )
     if gamma < 0:
         raise ValueError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
     if gamma == 0 and any(negatives):
@@ -125,21 +129,24 @@ def check(gamma: float, negatives: Sequence[str | None]) -> None:
         )
 
 
+def native_parameters(pipeline: Any) -> tuple[bool, bool]:
+    """(has a guidance_scale, takes a negative prompt) of a pipeline, or its class, under `guidance: native`.
+
+    A pipeline with another scale beside it, such as Flux, ignores negative prompts until that one is given.
+    """
+    accepted = inspect.signature(pipeline.__call__).parameters
+    return "guidance_scale" in accepted, "negative_prompt" in accepted and "true_cfg_scale" not in accepted
+
+
 def native_arguments(pipeline: Any, gamma: float, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
     """Arguments of a pipeline under `guidance: native`: plain texts, gamma as guidance_scale where it has one.
 
-    Raises:
-        ValueError: there are negative prompts and the pipeline takes none, or only under another scale.
+    Where it has none, resolve_model records so and loading warns. `check` comes first.
     """
-    accepted = inspect.signature(pipeline.__call__).parameters
+    takes_scale, _ = native_parameters(pipeline)
     arguments: dict[str, Any] = {"prompt": prompts}
-    if "guidance_scale" in accepted:
+    if takes_scale:
         arguments["guidance_scale"] = gamma
     if any(negatives):
-        if "negative_prompt" not in accepted or "true_cfg_scale" in accepted:
-            raise ValueError(
-                f"{type(pipeline).__name__} takes no negative prompt under model.guidance native. "
-                "Use --prompts.negatives '[]'"
-            )
         arguments["negative_prompt"] = [negative or "" for negative in negatives]
     return arguments

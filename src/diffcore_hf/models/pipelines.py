@@ -24,8 +24,8 @@ from packaging.version import Version
 from ..core.recipe import Model, Scheduler
 from . import cosxl, door
 from .door import HashCache, Resolved
-from .guidance import guidance_for
-from .runtime import DTYPES, pick_device, quiet_loading, resolve_dtype
+from .guidance import guidance_for, native_parameters
+from .runtime import DTYPES, is_out_of_memory, pick_device, quiet_loading, resolve_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ def resolve_model(
     """The model with every `auto` and null of an attempt field resolved for this machine; loads no weights.
 
     Returns:
-        The resolved model (its revision a commit), and what to record: pipeline class, family, identity, licence,
-        guidance (argument and value), identities of adapters.
+        The resolved model (its revision a commit), and what to record: pipeline class, family, public path, identity,
+        licence, guidance (argument and value; both None where a pipeline under `native` has no guidance_scale),
+        takes_negatives (whether a negative prompt does anything), identities and public paths of adapters.
 
     Raises:
         ValueError: nothing there, pickled weights, a family outside the guidance table, a precision this machine lacks.
@@ -64,8 +65,17 @@ def resolve_model(
         scheduler = config.scheduler or Scheduler(index["scheduler"][1])
     _scheduler_class(scheduler)
     family = guidance_for(pipeline, config.guidance)
-    if family is not None and config.family_preset is None:
-        _refuse_distilled(resolved, index, config.path)
+    distilled = config.family_preset is None and _is_distilled(resolved, index)
+    if family is not None:
+        if distilled:
+            raise ValueError(
+                f"{config.path}: guidance is distilled into its UNet, so Eq. 4 cannot be. Use --model.guidance native"
+            )
+        argument, value, takes_negatives = family.argument, family.scale(config.gamma), True
+    else:
+        takes_scale, takes_negatives = native_parameters(_pipeline_class(pipeline, config.path))
+        argument, value = ("guidance_scale", config.gamma) if takes_scale else (None, None)
+        takes_negatives = takes_negatives and not distilled
     adapters = [
         door.resolve(a.path, a.revision, "adapter", hash_cache=hash_cache, identify=identify) for a in config.adapters
     ]
@@ -82,13 +92,15 @@ def resolve_model(
     info = {
         "pipeline": pipeline,
         "family": family.name if family else "native",
+        "path": door.public_path(config.path, resolved),
         "identity": resolved.identity,
         "licence": resolved.licence,
-        "guidance": {
-            "argument": family.argument if family else "guidance_scale",
-            "value": family.scale(config.gamma) if family else config.gamma,
-        },
+        "guidance": {"argument": argument, "value": value},
+        "takes_negatives": takes_negatives,
         "adapters": [adapter.identity for adapter in adapters],
+        "adapter_paths": [
+            door.public_path(named.path, adapter) for named, adapter in zip(config.adapters, adapters, strict=True)
+        ],
     }
     return model, info
 
@@ -99,7 +111,9 @@ def load_pipeline(model: Model) -> Any:
     with quiet_loading():
         try:
             pipeline = cosxl.load(model, _dtype(model)) if model.family_preset == "cosxl" else _load_folder(model)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, ImportError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
             raise ValueError(f"{model.path}: not loaded as a text-to-image pipeline: {reason}") from error
         _set_scheduler(pipeline, model.scheduler)
@@ -129,7 +143,11 @@ def fetch_model(config: Model) -> list[Resolved]:
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(place.location, "README.md", revision=place.revision)
         fetched = [place]
-    return fetched + [door.fetch(adapter.path, adapter.revision, "adapter") for adapter in model.adapters]
+    door.record_commit(fetched[0], config.revision)
+    for named, pinned in zip(config.adapters, model.adapters, strict=True):
+        fetched.append(door.fetch(named.path, pinned.revision, "adapter"))
+        door.record_commit(fetched[-1], named.revision)
+    return fetched
 
 
 def _load_folder(model: Model) -> Any:
@@ -156,6 +174,14 @@ def _text_to_image_class(index: dict, path: str) -> str:
             f"{path}: its pipeline is code of its own ({name}), which is never run. Use a diffusers pipeline"
         )
     return re.sub("Img2Img|Inpaint", "", name)
+
+
+def _pipeline_class(name: str, path: str) -> type:
+    """The class of diffusers by its name."""
+    cls = getattr(diffusers, name, None)
+    if not inspect.isclass(cls):
+        raise ValueError(f"{path}: diffusers {diffusers.__version__} has no {name}. Use another model")
+    return cls
 
 
 def _read_config(resolved: Resolved, name: str) -> dict:
@@ -190,12 +216,9 @@ def _own_size(resolved: Resolved, index: dict, pipeline: str) -> int:
         raise ValueError(f"{resolved.location}: its own size is not in its files. Give --model.size 1024") from None
 
 
-def _refuse_distilled(resolved: Resolved, index: dict, path: str) -> None:
-    """A UNet that takes the scale as an embedding (distilled for few steps) has no second prompt."""
-    if "unet" in index and _read_config(resolved, "unet/config.json").get("time_cond_proj_dim") is not None:
-        raise ValueError(
-            f"{path}: guidance is distilled into its UNet, so Eq. 4 cannot be. Use --model.guidance native"
-        )
+def _is_distilled(resolved: Resolved, index: dict) -> bool:
+    """Whether the UNet takes the scale as an embedding (distilled for few steps), and so no second prompt."""
+    return "unet" in index and _read_config(resolved, "unet/config.json").get("time_cond_proj_dim") is not None
 
 
 def _pick_variant(variant: str | None, dtype: str, resolved: Resolved) -> str | None:

@@ -7,6 +7,7 @@ it restores.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import torch
@@ -83,6 +84,22 @@ def quiet_loading() -> Iterator[None]:
         for library in libraries:
             library.enable_progress_bar()
         (enable_progress_bars if hub_was_on else disable_progress_bars)()
+
+
+@contextlib.contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Without the warnings of diffusers and transformers, such as one for each prompt that is cut; levels come back."""
+    import diffusers.utils.logging as diffusers_logging
+    import transformers.utils.logging as transformers_logging
+
+    levels = [(library, library.get_verbosity()) for library in (diffusers_logging, transformers_logging)]
+    for library, level in levels:
+        library.set_verbosity(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        for library, level in levels:
+            library.set_verbosity(level)
 
 
 class OutOfMemory(ValueError):

@@ -6,7 +6,6 @@ already. Does not own the facts (diffcore.json, the summary), nor the wording ar
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,12 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from diffcore_hf.core.recipe import Recipe, Source
 from diffcore_hf.core.schema import CONFIGS, REASONS, STATUSES
-from diffcore_hf.publishing import policy_words
+from diffcore_hf.publishing import policy_words, reproduction
 from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, listed
 
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
 _MOST_CLASSES, _MOST_NAMES = 15, 40
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _UNKNOWN = ("", "unknown", "other", "none")
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
@@ -43,8 +40,6 @@ class CardFacts:
     """What stands before each added column."""
     originals: bool = True
     """Whether the source's images are published along."""
-    dataset_info: Sequence[Mapping[str, Any]] | None = None
-    """For the metadata: one mapping a config (config_name, features, splits) as datasets writes it into YAML."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -73,23 +68,22 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         "task_categories": ["image-classification"],
         "size_categories": [size_category(_rows(manifest, "default") or manifest["counts"]["rows"])],
     }
-    if is_hub_source(source):
+    if reproduction.is_hub(source):
         data["source_datasets"] = [f"extended|{source['path']}"]
     data["tags"] = ["synthetic", "image", "diffcore"]
     data["configs"] = [
         {"config_name": name, "data_files": [{"split": split, "path": files} for split, files in splits.items()]}
         for name, splits in _in_order(manifest["configs"])
     ]
-    if facts.dataset_info:
-        data["dataset_info"] = [_plain(one) for one in facts.dataset_info]
     return data
 
 
 def view(facts: CardFacts) -> dict[str, Any]:
     """What the template reads: plain values, each escaped where it is shown."""
     manifest, summary = facts.manifest, facts.summary
-    resolved, counts, recipe = manifest["resolved"], manifest["counts"], _filled(manifest["recipe"], _DEFAULTS)
+    resolved, counts, recipe = manifest["resolved"], manifest["counts"], _filled(manifest["recipe"], reproduction.DEFAULTS)
     source = _PART | resolved["source"]
+    recipe_yaml, places = reproduction.recipe_file(manifest, facts.columns_prefix, facts.originals)
     split = recipe["source"]["split"]
     configs = _in_order(manifest["configs"])
     shown = {entry["path"] for entry in manifest["files"]}
@@ -106,11 +100,11 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
         "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
         "source": source,
-        "hub_source": is_hub_source(source),
+        "hub_source": reproduction.is_hub(source),
         "recipe": recipe,
         "model": _PART | resolved["model"],
         "tower": _PART | resolved["filter"],
-        "adapters": [one if isinstance(one, str) else one["path"] for one in recipe["model"]["adapters"] or ()],
+        "adapters": reproduction.adapters(resolved["model"]),
         "contexts": [
             _context(one) for one in recipe["prompts"]["contexts"] or [row[0] for row in summary["by_context"]]
         ],
@@ -133,16 +127,11 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "reasons": REASONS,
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
-        "recipe_yaml": fenced(_yaml(_ordered(_plain(manifest["recipe"]), _DEFAULTS)), "yaml"),
+        "recipe_yaml": fenced(recipe_yaml, "yaml"),
+        "places": places,
         "attempt_digest": manifest["attempt_digest"],
         "recipe_digest": manifest["recipe_digest"],
     }
-
-
-def is_hub_source(source: Mapping[str, Any]) -> bool:
-    """Whether the source is a dataset of the Hub: `org/name`, or a bare name pinned to a commit."""
-    path, identity = source.get("path") or "", source.get("identity") or ""
-    return bool(_HUB_ID.fullmatch(path) or (re.fullmatch(r"[\w.-]+", path) and re.fullmatch("[0-9a-f]{40}", identity)))
 
 
 def licence_of_result(facts: CardFacts) -> list[str]:
@@ -228,12 +217,6 @@ def _rows(manifest: Mapping[str, Any], config: str) -> int:
     return sum(rows.get(path, 0) for files in manifest["configs"].get(config, {}).values() for path in files)
 
 
-def _plain(value: Any) -> Any:
-    """As JSON would read it back: lists for tuples, texts for keys."""
-    return json.loads(json.dumps(value))
-
-
-_DEFAULTS = dataclasses.asdict(Recipe(source=Source(path="")))
 _PART = dict.fromkeys(("path", "identity", "licence", "family", "guidance", "processor"))
 
 
@@ -244,17 +227,3 @@ def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
         key: _filled(value, default) if isinstance(default, Mapping) and isinstance(value, Mapping) else value
         for key, (default, value) in both.items()
     }
-
-
-def _ordered(given: Any, model: Any) -> Any:
-    """The mapping with its keys in the model's order, so that the card does not depend on how it was stored."""
-    if not isinstance(given, dict) or not isinstance(model, dict):
-        return given
-    keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
-    return {key: _ordered(given[key], model.get(key)) for key in keys}
-
-
-def _yaml(value: Any) -> str:
-    import yaml
-
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)

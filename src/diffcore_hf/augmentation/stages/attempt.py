@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import images, schema
 from ...core.recipe import Recipe
-from .batches import Result, in_batches, worker_threads
+from .batches import Result, in_batches, load, worker_threads
 from .generate import Generate, encode_pixels
 from .score import Score
 from .stage import Stage
@@ -37,7 +37,7 @@ class Attempt(Stage):
         on_progress: told the number of attempts done after each device batch; stays in this process.
     """
 
-    VERSION = "1"
+    VERSION = f"1+{Generate.VERSION}+{Score.VERSION}"
     reads = ("prompt", "negative_prompt", "seed")
     _transient = ("on_progress",)
 
@@ -68,6 +68,7 @@ class Attempt(Stage):
 
     def run(self, prompt: list[str], negative_prompt: list[str | None], seed: list[int]) -> dict[str, list]:
         model, tower = self.drawing.model, self.scoring.tower
+        load(model, tower)
 
         def work(rows: Sequence[int]) -> list[Result]:
             samples = model.sample(*([column[row] for row in rows] for column in (prompt, negative_prompt, seed)))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ...models.clip import ImageTower
     from ...models.diffusion import TextToImage
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,16 @@ Result = tuple[Any, str | None]
 
 GIVE_UP_AFTER = 4
 """Images that fail alone, before any ever succeeded, until the model itself is held to be broken."""
+
+
+def load(*models: TextToImage | ImageTower) -> None:
+    """Loads weights before the first image, so that what is wrong with a model is never a fact about an image."""
+    for model in models:
+        try:
+            model.load()
+        except Exception as error:
+            _stop_if_hopeless(error, True, f"the weights of {model.config.path}")
+            raise
 
 
 def in_batches(
@@ -84,13 +95,13 @@ def worker_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _stop_if_hopeless(error: Exception, alone: bool) -> None:
-    """Raises what is no fact about an image: a lost device, or too little memory for one image."""
+def _stop_if_hopeless(error: Exception, alone: bool, what: str = "one image") -> None:
+    """Raises what is no fact about an image: a lost device, or too little memory for the least that is needed."""
     from ...models.runtime import OutOfMemory, is_out_of_memory
 
     if isinstance(error, OutOfMemory):
         raise error
     if alone and is_out_of_memory(error):
-        raise OutOfMemory(f"out of memory for one image: {describe(error)}. Use --model.offload model") from error
+        raise OutOfMemory(f"out of memory for {what}: {describe(error)}. Use --model.offload model") from error
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):
         raise ValueError(f"the GPU failed, which this process cannot survive: {describe(error)}. Run again") from error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import images
 from ...core.recipe import Model
-from .batches import Result, in_batches, worker_threads
+from .batches import Result, in_batches, load, worker_threads
 from .stage import Stage, attempt_fields
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ class Generate(Stage):
         return self.model.sample(prompts, negatives, seeds).images
 
     def run(self, prompt: list[str], negative_prompt: list[str | None], seed: list[int]) -> dict[str, list]:
+        load(self.model)
+
         def work(rows: Sequence[int]) -> list[Result]:
             samples = self.model.sample(*([column[row] for row in rows] for column in (prompt, negative_prompt, seed)))
             pixels = samples.images.cpu()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import images, schema
 from ...core.recipe import Filter
-from .batches import worker_threads
+from .batches import load, worker_threads
 from .score import Score
 from .stage import Stage
 
@@ -35,7 +35,7 @@ class Reference(Stage):
         on_progress: told the number of images done after each device batch; stays in this process.
     """
 
-    VERSION = "1"
+    VERSION = f"1+{Score.VERSION}"
     reads = ("image",)
     _transient = ("on_progress",)
 
@@ -69,7 +69,7 @@ class Reference(Stage):
 
     def run(self, image: list[dict | None]) -> dict[str, list]:
         tower = self.tower
-        tower.load()
+        load(tower)
         step = tower.batch_size
         facts: dict[str, list] = {name: [] for name in ADDED}
         with ThreadPoolExecutor(worker_threads()) as threads:

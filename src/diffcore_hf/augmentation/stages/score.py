@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import images
 from ...core.recipe import Filter
-from .batches import worker_threads
+from .batches import load, worker_threads
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Score(Stage):
         return cosine_similarity(*rows, dim=-1).clamp(-1, 1).float()
 
     def run(self, image: list[dict | None], generated: list[dict | None]) -> dict[str, list]:
+        load(self.tower)
         similarity: list[float | None] = [None] * len(image)
         with ThreadPoolExecutor(worker_threads()) as threads:
             step = self.tower.batch_size

@@ -1,0 +1,113 @@
+"""What a source and a folder may not quietly become: another version, another order, a cleaned run, a wrong origin."""
+
+from __future__ import annotations
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Value
+from small_photos import photos
+
+from diffcore_hf import jobs
+from diffcore_hf.augmentation import source as sources
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.recipe import Source
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def run(recipe, tmp_path):
+    """A run over eight photos in memory, into `out`, with some keys changed."""
+
+    def go(**keys):
+        made = recipe(**{"output": str(tmp_path / "out"), "source.path": sources.IN_MEMORY, **keys})
+        return jobs.run(made, photos([4, 4]), progress=False)
+
+    return go
+
+
+def test_a_cleaned_folder_is_not_overwritten(run, tmp_path):
+    finished = run()
+    Folder(tmp_path / "out").clean()
+    before = (tmp_path / "out/diffcore.json").read_bytes()
+    with pytest.raises(ValueError, match="was cleaned, it cannot be continued"):
+        run()
+    assert (tmp_path / "out/diffcore.json").read_bytes() == before
+    assert finished.summary.counts["rows"] == 8
+
+
+def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
+    run(**{"filter.references": 2, "fraction": 0.25})
+    with pytest.raises(ValueError, match="draws 4 real images that .* never looked at"):
+        jobs.export(tmp_path / "out", tmp_path / "more", {"filter": {"references": 4}})
+    assert not (tmp_path / "more").exists()
+
+
+@pytest.mark.parametrize("name", ["row_id", "copy", "similarity", "is_generated"])
+def test_a_label_column_may_not_be_called_like_one_of_ours(name):
+    ds = photos([2, 2]).rename_column("label", name)
+    with pytest.raises(ValueError, match=f"{name}.*(called like one of config generated|which we add)"):
+        sources.load_source(Source(sources.IN_MEMORY, label=name), data=ds)
+
+
+def test_splits_may_order_their_columns_otherwise_but_not_type_them():
+    train = photos([2, 2])
+    test = train.select_columns(["label", "image"])
+    loaded = sources.load_source(Source(sources.IN_MEMORY), data=DatasetDict(train=train, test=test))
+    assert loaded.splits["test"].column_names == ["image", "label"]
+    other = train.cast_column("label", Value("int64"))
+    with pytest.raises(ValueError, match=r"column 'label' holds .* in split 'test'"):
+        sources.load_source(Source(sources.IN_MEMORY), data=DatasetDict(train=train, test=other))
+
+
+def test_a_dataset_in_memory_is_not_taken_for_the_one_that_a_recipe_names():
+    named, rows = jobs.as_recipe(photos([2, 2]), "cub", {})
+    assert (named.source.path, rows is not None) == (sources.IN_MEMORY, True)
+    assert jobs.as_recipe(photos([2, 2]), "cub", {"source": "org/mine"})[0].source.path == "org/mine"
+
+
+def test_the_licence_of_a_folder_is_that_of_its_card(tmp_path):
+    photos([2, 2]).to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n\nPhotos.\n")
+    assert sources.load_source(Source(str(tmp_path))).licence == "cc0-1.0"
+
+
+def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
+    """The commit goes into the recipe, and offline the branch still leads to it."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    class Info:
+        sha = COMMIT
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: Info)
+    assert sources._commit(Source("org/birds")) == COMMIT
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert sources._commit(Source("org/birds")) == COMMIT
+    assert sources._commit(Source("org/birds", revision=COMMIT)) == COMMIT
+
+
+def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
+    """datasets falls back to a cached version when the Hub fails; its hash gives it away."""
+    import datasets
+
+    class Builder:
+        hash = "f" * 40
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder)
+    with pytest.raises(ValueError, match=f"the cache holds commit {'f' * 40}, not {COMMIT}"):
+        sources.load_source(Source("org/birds", revision=COMMIT))
+
+
+def test_a_split_without_rows_passes(run, recipe, tmp_path):
+    ds = DatasetDict(train=photos([3, 3]), test=photos([3, 3]).select([]))
+    made = recipe(**{"output": str(tmp_path / "two"), "source.path": sources.IN_MEMORY})
+    assert jobs.run(made, ds, progress=False).summary.counts["rows"] == 6
+
+
+def test_class_names_are_kept_in_the_order_of_the_feature():
+    ds = Dataset.from_dict({"image": photos([1, 1])["image"], "label": [1, 0]}).cast_column(
+        "label", ClassLabel(names=["zebra", "ant"])
+    )
+    assert sources.load_source(Source(sources.IN_MEMORY), data=ds).names == ("zebra", "ant")
