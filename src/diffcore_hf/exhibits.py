@@ -82,17 +82,42 @@ def samples(material: Material, count: int) -> bytes:
 
 
 def real_pairs(material: Material, label: int | None = None) -> np.ndarray:
-    """Similarities of pairs of different real images of one class, or of every class; at most MOST_PAIRS, evenly."""
+    """Similarities of pairs of different real images of one class, or of every class; of very many a seeded draw."""
     references = material.assessment.references
-    first, second = [], []
-    for one in range(references.classes) if label is None else [label]:
-        members = np.flatnonzero(references.labels == one)
-        left, right = np.triu_indices(len(members), 1)
-        keep = slice(None, None, max(1, len(left) * (references.classes if label is None else 1) // MOST_PAIRS))
-        first.append(members[left[keep]])
-        second.append(members[right[keep]])
-    left, right = np.concatenate(first).astype(int), np.concatenate(second).astype(int)
+    labels = range(references.classes) if label is None else [label]
+    left, right = same_class_pairs([np.flatnonzero(references.labels == one) for one in labels], MOST_PAIRS)
     return row_cosines(references.embeddings[left], references.embeddings[right])
+
+
+def same_class_pairs(members: Sequence[np.ndarray], most: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Unordered pairs of different members of one class: all of them, or a uniform draw where there are more.
+
+    Pair k of a class is (i, j), i < j, with k = j (j - 1) / 2 + i, so a draw costs what it takes, not what there is.
+
+    Args:
+        members: for each class the rows of its members, (N_k,) int64.
+        most: how many pairs at most.
+        seed: of the draw.
+
+    Returns:
+        (P,) int64 twice: the rows of each pair.
+    """
+    sizes = np.array([len(rows) for rows in members], np.int64)
+    ends = np.cumsum(sizes * (sizes - 1) // 2)
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= most:
+        drawn = np.arange(total)
+    else:
+        drawn = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
+    owner = np.searchsorted(ends, drawn, side="right")
+    k = drawn - np.concatenate([[0], ends])[owner]
+    j = ((1 + np.sqrt(1 + 8 * k.astype(np.float64))) / 2).astype(np.int64)
+    # The root is exact up to rounding: one step either way puts it right.
+    j -= j * (j - 1) // 2 > k
+    j += (j + 1) * j // 2 <= k
+    rows = np.concatenate([*members, np.empty(0, np.int64)]).astype(np.int64)
+    starts = np.cumsum(sizes) - sizes
+    return rows[starts[owner] + k - j * (j - 1) // 2], rows[starts[owner] + j]
 
 
 def _decided(material: Material) -> tuple[np.ndarray, np.ndarray]:

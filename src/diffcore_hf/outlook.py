@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from .augmentation.parts import Facts, Ledger, round_name
+from .augmentation.parts import Ledger
+from .augmentation.plan import Unit
 from .core import seeding
-from .core.recipe import Recipe
+from .core.recipe import Model, Recipe
 from .jobs import Outcome, Prepared
 from .method.prompts import lint
 
 # Bytes a pixel of a photo-like image, measured on 512x512 renderings: JPEG q95 4:4:4, and lossless formats.
 BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
-SHOWN_NAMES = 12
-SHOWN_PROMPTS = 30
+# The default config, the kept images alone and all attempts: three copies of a counterpart in what is published.
+PUBLISHED_COPIES = 3
+MOST_CLASSES = 200
+MOST_WARNINGS = 5
 
 
 def fetch(recipe: Recipe) -> Iterator[str]:
@@ -47,37 +51,103 @@ def text(prepared: Prepared) -> str:
     if (unlabelled := int((source.labels[split] < 0).sum())) > 0:
         lines.append(f"unlabelled  {unlabelled:,} rows, which get no counterpart")
     about = prepared.resolution.model
-    guidance = about["guidance"]
     lines += [
         f"model       {recipe.model.path} ({about['identity'][:23]}), {about['family']}, {recipe.model.steps} steps, "
         f"{recipe.model.size} pixels, {recipe.model.dtype}",
-        f"guidance    gamma {recipe.model.gamma:g} = {guidance['argument']} {guidance['value']:g}",
+        f"guidance    {_guidance(recipe.model, about['guidance'])}",
         f"filter      {recipe.filter.path} ({prepared.resolution.filter['identity'][:23]}), policy {_policy(prepared)}",
         f"contexts    {', '.join(repr(context) for context in words.contexts)}",
         f"output      {prepared.folder.path}, peak disk about {_size(disk(prepared))}",
     ]
-    renamed = [(old, new) for old, new in zip(source.names, words.names, strict=True) if old != new]
+    renamed = [f"{old} -> {new}" for old, new in zip(source.names, words.names, strict=True) if old != new]
     if renamed:
-        lines += ["", f"label names ({len(renamed)} of {len(source.names)} are written otherwise in prompts)"]
-        lines += [f"  {old} -> {new}" for old, new in renamed[:SHOWN_NAMES]]
-        lines += [f"  ... and {len(renamed) - SHOWN_NAMES} more"] if len(renamed) > SHOWN_NAMES else []
-    prompts = {}
-    for index in range(len(plan)):
-        unit = plan.unit(index)
-        prompts.setdefault(unit.label, unit)
-        if len(prompts) == len(counts):
-            break
-    lines += ["", "one prompt a class"]
-    lines += [f"  {unit.prompt}" for _, unit in sorted(prompts.items())[:SHOWN_PROMPTS]]
-    lines += [f"  ... and {len(prompts) - SHOWN_PROMPTS} more"] if len(prompts) > SHOWN_PROMPTS else []
-    negatives = {unit.negative_prompt for unit in prompts.values()}
+        lines += _listed(
+            f"label names ({len(renamed)} of {len(source.names)} are written otherwise in prompts)", renamed
+        )
+    units = _first_units(prepared, len(counts))
+    lines += _listed("one prompt a class", [unit.prompt for unit in units])
+    negatives = {unit.negative_prompt for unit in units}
     lines += ["", "negative prompt" + (" (of the first class)" if len(negatives) > 1 else "")]
-    lines.append(f"  {next(iter(prompts.values())).negative_prompt or '(none)'}")
-    distinct = {words.pair(label, context, dict.fromkeys(plan.fields, ""))[0]
-                for label in counts for context in words.contexts}  # fmt: skip
-    lines += [f"warning: {line}" for line in lint(distinct)[:5]]
+    lines.append(f"  {units[0].negative_prompt or '(none)'}")
+    lines += [f"warning: {line}" for line in _cut(prepared, units)]
     lines += [f"note: {note}" for note in words.notes]
     return "\n".join(lines)
+
+
+def _guidance(model: Model, about: dict[str, Any]) -> str:
+    """Gamma, and what it is called in the pipeline."""
+    if not about["argument"]:
+        return f"gamma {model.gamma} is not used: the pipeline takes no scale"
+    return f"gamma {model.gamma} = {about['argument']} {float(about['value'])}"
+
+
+def _listed(title: str, items: Sequence[str]) -> list[str]:
+    """All items below a title; of very many the first and a count."""
+    lines = ["", title, *(f"  {item}" for item in items[:MOST_CLASSES])]
+    return lines + ([f"  ... and {len(items) - MOST_CLASSES:,} more"] if len(items) > MOST_CLASSES else [])
+
+
+def _first_units(prepared: Prepared, classes: int) -> list[Unit]:
+    """The first unit of each class that has one, by class."""
+    plan, first = prepared.plan, {}
+    for index, label in enumerate(plan.labels.tolist()):
+        first.setdefault(label, index)
+        if len(first) == classes:
+            break
+    return [plan.unit(index) for _, index in sorted(first.items())]
+
+
+def _cut(prepared: Prepared, units: Sequence[Unit]) -> list[str]:
+    """Warnings about prompts that the text encoder would cut, a few of each of the two kinds."""
+    words = prepared.plan.words
+    tokenizer = text_tokenizer(prepared.resolution.recipe.model)
+    limit = tokenizer.model_max_length if tokenizer else 77
+
+    def tokenize(text: str) -> Sequence[int]:
+        return tokenizer(text, verbose=False)["input_ids"]
+
+    # A class's longest prompt is that of the longest context, but for what columns of the source bring in.
+    longest = max(words.contexts, key=lambda text: len(tokenize(text) if tokenizer else text.split()))
+    blank = dict.fromkeys(prepared.plan.fields, "")
+    prompts = [words.pair(unit.label, longest, blank)[0] for unit in units]
+    if prepared.plan.fields:
+        prompts += [unit.prompt for unit in units]
+    negatives = {text: None for unit in units for text in words.negatives[unit.label] if text}
+    return [
+        line
+        for texts in (prompts, negatives)
+        for line in lint(texts, tokenize if tokenizer else None, limit)[:MOST_WARNINGS]
+    ]
+
+
+def text_tokenizer(model: Model) -> Any:
+    """The tokenizer of a resolved model's text encoder, or of the one that takes most, where several read the prompt.
+
+    Local and cached files alone are read; None where there are none.
+    """
+    from transformers import AutoTokenizer
+
+    from .models import cosxl, door
+
+    try:
+        if model.family_preset == "cosxl":
+            where, revision = cosxl.CONFIGURATION, None
+        else:
+            place = door.resolve(model.path, model.revision, identify=False)
+            where, revision = place.location, place.revision
+    except ValueError:
+        return None
+    found = []
+    for folder in ("tokenizer", "tokenizer_2", "tokenizer_3"):
+        try:
+            found.append(
+                AutoTokenizer.from_pretrained(
+                    where, subfolder=folder, revision=revision, local_files_only=True, trust_remote_code=False
+                )
+            )
+        except Exception:  # not there, not cached, or of a kind that transformers does not know: words are counted
+            continue
+    return max(found, key=lambda one: one.model_max_length, default=None)
 
 
 def _policy(prepared: Prepared) -> str:
@@ -92,8 +162,7 @@ def disk(prepared: Prepared) -> float:
     side = recipe.model.size if recipe.store_size is None else min(recipe.model.size, recipe.store_size)
     image = side * side * BYTES_A_PIXEL[recipe.image_format]
     originals = sum(sum(sizes) for sizes in prepared.source.sizes.values()) if recipe.include_originals else 0
-    # default and generated both hold the counterparts.
-    return len(prepared.plan) * image * (1.5 + 2 * 2) + 2 * originals
+    return len(prepared.plan) * image * (1.5 + 2 * PUBLISHED_COPIES) + 2 * originals
 
 
 def _size(count: float) -> str:
@@ -125,20 +194,19 @@ def probe(prepared: Prepared) -> str:
 
 
 def projection(outcome: Outcome) -> list[str]:
-    """After a first look: kept rate, time and disk of the full run."""
+    """After a first look: kept rate, time and disk of the full run; nothing where the look was at everything."""
     counts = outcome.summary.counts
     ledger = Ledger(outcome.folder.parts)
-    facts = Facts.read(ledger, ledger.rounds())
-    done = counts["kept"] + counts["exhausted"] + counts["failed"]
-    if not done or not len(facts):
+    done, made = counts["kept"] + counts["exhausted"] + counts["failed"], ledger.count()
+    if not done or not made or not counts["pending"]:
         return []
     attempts = counts["attempts"] / done * counts["planned"]
-    size = sum(path.stat().st_size for kind in ledger.rounds() for path in ledger.parts(kind))
-    each = size / len(facts)
+    each = sum(path.stat().st_size for kind in ledger.rounds() for path in ledger.parts(kind)) / made
+    peak = each * (attempts + 2 * PUBLISHED_COPIES * counts["planned"])
     lines = [
         f"first look: {done:,} of {counts['planned']:,} units. The full run, if it goes on like this:",
         f"  kept      about {counts['kept'] / done:.0%} of the units, {counts['attempts'] / done:.2f} attempts each",
-        f"  disk      about {_size(each * attempts + 4 * each * counts['planned'])} at the peak, originals apart",
+        f"  disk      about {_size(peak)} at the peak, originals apart",
     ]
     if outcome.made:
         seconds = outcome.seconds / outcome.made * max(attempts - counts["attempts"], 0)

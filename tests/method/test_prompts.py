@@ -13,7 +13,7 @@ from diffcore_hf.method.prompts import (
     clean_label,
     contexts_of,
     lint,
-    negative_prompt,
+    negative_prompts,
     negatives_of,
     prompt_names,
     render_prompt,
@@ -205,10 +205,16 @@ def test_clashes_are_whole_words(term, text, clash):
 
 
 def test_a_built_in_negative_that_clashes_is_dropped_and_counted():
-    assert negative_prompt(["blurry", "toy"], "toy poodle", "", builtin=True) == ("blurry", 1)
-    assert negative_prompt(["rain"], "crow", "in the rain", builtin=True) == (None, 1)
-    assert negative_prompt([], "crow", "", builtin=False) == (None, 0)
-    assert negative_prompt(["blurry", "low quality"], "crow", "in fog", builtin=False) == ("blurry, low quality", 0)
+    assert negative_prompts(["blurry", "toy"], ["toy poodle"], [""], builtin=True) == ([("blurry",)], 1)
+    assert negative_prompts(["rain"], ["crow"], ["in the rain"], builtin=True) == ([(None,)], 1)
+    assert negative_prompts([], ["crow"], [""], builtin=False) == ([(None,)], 0)
+    terms, labels, contexts = ["blurry", "rain", "toy"], ["crow", "toy poodle", "rain toy"], ["", "in the rain"]
+    assert negative_prompts(terms, labels, contexts, builtin=True) == (
+        [("blurry, rain, toy", "blurry, toy"), ("blurry, rain", "blurry"), ("blurry", "blurry")], 8
+    )  # fmt: skip
+    assert negative_prompts(["blurry", "low light"], ["crow"], ["in fog", ""], builtin=False) == (
+        [("blurry, low light",) * 2], 0
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -220,7 +226,7 @@ def test_a_built_in_negative_that_clashes_is_dropped_and_counted():
 )
 def test_a_negative_of_the_users_that_clashes_is_an_error(term, context, message):
     with pytest.raises(ValueError, match=message):
-        negative_prompt([term], "crow", context, builtin=False)
+        negative_prompts([term], ["owl", "crow"], ["", context], builtin=False)
 
 
 def test_contexts_and_negatives_of_a_recipe():
@@ -240,12 +246,11 @@ def test_the_words_of_each_kind(name):
     for words in (kind.contexts, kind.negatives):
         assert len(set(words)) == len(words)
         assert all(word == " ".join(word.split()) for word in words)
-    for context in kind.contexts:
-        prompt, dropped = negative_prompt(kind.negatives, "zebra", context, builtin=True)
-        assert prompt
-        assert dropped == 0
+    prompts, dropped = negative_prompts(kind.negatives, ["zebra"], kind.contexts, builtin=True)
+    assert dropped == 0
+    assert set(prompts[0]) == {", ".join(kind.negatives)}
     # CLIP's text encoder takes 77 tokens; a word and a comma are two at least.
-    assert len(prompt.split()) < 50
+    assert len(prompts[0][0].split()) < 50
 
 
 def test_the_papers_words():

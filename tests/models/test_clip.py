@@ -85,6 +85,7 @@ def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
     assert (info["model"], info["has_text"]) == (model, has_text)
     assert info["processor"].endswith("ImageProcessor")
     assert info["identity"].startswith("sha256:")
+    assert info["path"] == f"local:{info['identity'][7:23]}"
 
 
 def test_processor_is_the_recorded_one(towers):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from types import SimpleNamespace
 
 import diffusers
 import pytest
 import tiny_models
 import torch
+from huggingface_hub.file_download import repo_folder_name
 
 from diffcore_hf.core.recipe import Adapter, Model, Scheduler
 from diffcore_hf.models import cosxl
@@ -54,13 +57,11 @@ def test_strict_is_equal_to_the_bit(pipelines):
 
 def test_each_distinct_prompt_is_encoded_once(pipelines):
     model = TextToImage(config(pipelines["SDXL"]), batch_size=2)
-    told = []
-    model.sample(PROMPTS, NEGATIVES, SEEDS, told.append)
+    model.sample(PROMPTS, NEGATIVES, SEEDS)
     distinct = {"a red bird", "a blue bird", "a car", "blurry", "dark"}  # SDXL's missing negative is zeros, not a text
     assert model.texts_encoded == len(distinct)
     model.sample(PROMPTS, NEGATIVES, SEEDS)
     assert model.texts_encoded == len(distinct)
-    assert told == [2, 2, 2]
     assert model.images_drawn == 12
 
 
@@ -119,9 +120,7 @@ def test_out_of_memory_halves_the_batch(pipelines, caplog):
         return forward(sample, *arguments, **options)
 
     pipe.unet.forward = small_card
-    told = []
-    images = model.sample(PROMPTS, NEGATIVES, SEEDS, told.append).images
-    assert told == [2, 2, 2]
+    images = model.sample(PROMPTS, NEGATIVES, SEEDS).images
     assert model.batch_size == 2
     assert close(images, TextToImage(config(pipelines["SD"])).sample(PROMPTS, NEGATIVES, SEEDS).images)
 
@@ -145,6 +144,8 @@ def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatc
     assert (model.dtype, model.variant, model.attention, model.revision) == ("float32", None, "native", None)
     assert info["family"] == name
     assert info["identity"].startswith("sha256:")
+    assert info["path"] == f"local:{info['identity'][7:23]}"
+    assert info["takes_negatives"] is True
     assert info["guidance"]["value"] == (2.0 if name == "Z-Image" else 3.0)
     assert resolve_model(model) == (model, info)
 
@@ -201,7 +202,10 @@ def test_lora_adapter(pipelines, tmp_path):
         assert not close(plain, with_adapter)
     off = TextToImage(config(pipelines["SD"], adapters=(Adapter(str(file), scale=0.0),))).sample(*row).images
     assert close(plain, off)
-    assert len(resolve_model(config(pipelines["SD"], adapters=(Adapter(str(file)),)))[1]["adapters"]) == 1
+    info = resolve_model(config(pipelines["SD"], adapters=(Adapter(str(file)),)))[1]
+    [identity], [path] = info["adapters"], info["adapter_paths"]
+    assert identity.startswith("sha256:")
+    assert path == f"local:{identity[7:23]}"
 
 
 def test_cosxl_preset(tmp_path, monkeypatch):
@@ -246,9 +250,11 @@ def test_fetch_takes_what_will_be_loaded(pipelines, tmp_path, monkeypatch):
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda repo, **options: asked.append((repo, options)))
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
     monkeypatch.setattr(loading.door, "file_names", lambda place: [])
+    monkeypatch.setattr(loading.door.constants, "HF_HUB_CACHE", str(tmp_path))
     [place] = loading.fetch_model(Model(path="org/model", revision=commit))
     assert place.identity == commit
     assert asked == [("org/model", {"revision": commit, "variant": None, "use_safetensors": True})]
+    assert not list(tmp_path.rglob("refs"))
     [place] = loading.fetch_model(Model(path=str(pipelines["SD"])))
     assert place.local == pipelines["SD"]
     (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
@@ -293,3 +299,85 @@ def test_loading_is_silent_and_changes_nothing_global(pipelines, capfd):
     assert out == ""
     assert "it/s" not in err
     assert "Loading" not in err
+
+
+def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
+    commits = {"org/model": "0" * 40, "org/lora": "1" * 40}
+    door = loading.door
+    online = SimpleNamespace(
+        model_info=lambda repo, revision: SimpleNamespace(sha=commits[repo], siblings=[], card_data=None),
+        list_repo_files=lambda repo, revision: ["lora.safetensors"],
+    )
+
+    def download(repo, revision, **options):
+        assert revision == commits[repo]
+        snapshot = tmp_path / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots" / revision
+        snapshot.mkdir(parents=True)
+        (snapshot / "lora.safetensors").touch()
+
+    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(door, "HfApi", lambda: online)
+    monkeypatch.setattr(door, "snapshot_download", download)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
+    monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
+    asked = Model(path="org/model", adapters=(Adapter("org/lora", revision="v2"),))
+    loading.fetch_model(asked)
+    monkeypatch.setattr(door, "HfApi", None)  # raises when it is called
+    model, info = resolve_model(asked)
+    assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
+    assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
+    loaded = []
+    pipe = SimpleNamespace(load_lora_weights=lambda *a, **k: loaded.append((a, k)), set_adapters=lambda *a: None)
+    loading._add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
+    [((where,), options)] = loaded
+    assert (where, options["revision"], options["weight_name"]) == ("org/lora", "1" * 40, "lora.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("files", "picked"),
+    [(["a.safetensors"], "a.safetensors"), ([], None), (["a.safetensors", "b.safetensors"], None),
+     (["a.safetensors", "pytorch_lora_weights.safetensors"], "pytorch_lora_weights.safetensors")],
+)  # fmt: skip
+def test_adapter_file(files, picked, monkeypatch):
+    monkeypatch.setattr(loading.door, "file_names", lambda place: [*files, "README.md"])
+    assert loading._adapter_file(loading.door.Resolved("org/lora", "1" * 40, "")) == picked
+    assert loading._adapter_file(loading.door.Resolved("/here", None, "")) is None
+
+
+class Lines(logging.Handler):
+    """What a library would print."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(record.getMessage())
+
+
+@pytest.mark.parametrize("guidance", ["eq4", "native"])
+def test_a_truncated_text_is_told_once_and_by_us_alone(guidance, pipelines, caplog):
+    import diffusers.utils.logging as of_diffusers
+    import transformers.utils.logging as of_transformers
+
+    libraries = (of_diffusers, of_transformers)
+    before = [library.get_verbosity() for library in libraries]
+    seen = Lines()
+    for library in libraries:
+        library.set_verbosity_warning()
+        library.add_handler(seen)
+    try:
+        with caplog.at_level(logging.INFO, "diffcore_hf"):
+            model = TextToImage(config(pipelines["SD"], steps=1, guidance=guidance), batch_size=2)
+            model.load()
+            seen.lines.clear()
+            for _ in range(2):
+                model.sample(["a bird", "a bird " * 9, "a bird " * 9], ["blurry"] * 3, [0, 1, 2])
+        assert seen.lines == []
+        assert [library.get_verbosity() for library in libraries] == [logging.WARNING] * 2
+    finally:
+        for library, level in zip(libraries, before, strict=True):
+            library.remove_handler(seen)
+            library.set_verbosity(level)
+    [told] = [record.getMessage() for record in caplog.records if "drops the last" in record.getMessage()]
+    assert told.startswith("the text encoder drops the last 31 tokens of 'a bird a bird")  # 9 x 5 letters + 2 - 16

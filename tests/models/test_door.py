@@ -5,6 +5,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.file_download import repo_folder_name
 
 from diffcore_hf.models import door
 
@@ -143,20 +144,70 @@ def test_hub(monkeypatch, tmp_path):
     assert door.resolve("org/model", COMMIT).revision == COMMIT
 
 
-def test_offline_takes_what_the_cache_recorded(monkeypatch, tmp_path):
-    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=ConnectionError("offline")))
+@pytest.fixture
+def download(monkeypatch, tmp_path):
+    """snapshot_download as huggingface_hub's: files below snapshots/, a ref for a branch or tag, none for a commit."""
+
+    def snapshot_download(repo, revision, **options):
+        root = tmp_path / repo_folder_name(repo_id=repo, repo_type="model")
+        model_folder(root / "snapshots" / COMMIT)
+        if revision != COMMIT:
+            (root / "refs").mkdir(exist_ok=True)
+            (root / "refs" / revision).write_text(COMMIT)
+
     monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"org/model: .*cannot be reached.*not in the cache.*plan --fetch"):
-        door.resolve("org/model")
-    model_folder(tmp_path / "models--org--model" / "snapshots" / COMMIT)
-    refs = tmp_path / "models--org--model" / "refs"
-    refs.mkdir()
-    (refs / "main").write_text(COMMIT)
-    assert door.resolve("org/model") == door.Resolved("org/model", COMMIT, COMMIT, "mit")
+    monkeypatch.setattr(door, "snapshot_download", snapshot_download)
+    return tmp_path
 
 
-def test_fetch_leaves_pickles_there(monkeypatch):
+@pytest.mark.parametrize("revision", [None, "v1", "feature/one", COMMIT])
+def test_what_was_fetched_is_found_offline(revision, download, monkeypatch):
+    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=ConnectionError("offline")))
+    if revision != COMMIT:
+        with pytest.raises(ValueError, match=r"org/model: .*cannot be reached.*not in the cache.*plan --fetch"):
+            door.resolve("org/model", revision)
+    monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
+    door.fetch("org/model", revision)
+    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=ConnectionError("offline")))
+    assert door.resolve("org/model", revision) == door.Resolved("org/model", COMMIT, COMMIT, "mit")
+    other = "v2" if revision is None else None
+    assert door.cached_commit("org/model", other) is None
+    assert not list(download.rglob("*.tmp"))
+
+
+def test_fetching_again_follows_the_branch(download, monkeypatch):
+    for sha in ("f" * 40, COMMIT):
+        monkeypatch.setattr(door, "HfApi", lambda sha=sha: Hub("model.safetensors", sha=sha))
+        door.fetch("org/model")
+        assert door.cached_commit("org/model") == sha
+
+
+@pytest.mark.parametrize(
+    ("revision", "repo_type", "commit"),
+    [(COMMIT, "dataset", COMMIT), ("main", "dataset", "a" * 40), (None, "dataset", "a" * 40), (None, "model", None),
+     ("v1", "dataset", None), ("torn", "dataset", None)],
+)  # fmt: skip
+def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
+    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    refs = tmp_path / "datasets--org--photos" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("a" * 40 + "\n")
+    (refs / "torn").write_text("")
+    assert door.cached_commit("org/photos", revision, repo_type) == commit
+
+
+@pytest.mark.parametrize(
+    ("path", "revision", "identity", "public"),
+    [("org/model", COMMIT, COMMIT, "org/model"), ("package:some/sd", None, "sha256:" + "ab" * 32, "package:some/sd"),
+     ("/home/me/model", None, "sha256:" + "ab" * 32, "local:" + "ab" * 8), ("~/model", None, "", "local")],
+)  # fmt: skip
+def test_a_path_of_this_machine_is_not_published(path, revision, identity, public):
+    assert door.public_path(path, door.Resolved("/home/me/model", revision, identity)) == public
+
+
+def test_fetch_leaves_pickles_there(monkeypatch, tmp_path):
     asked = {}
+    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
     monkeypatch.setattr(door, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
     door.fetch("org/model")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import tiny_models
 import torch
 
 from diffcore_hf.core.recipe import Model
 from diffcore_hf.models import guidance
-from diffcore_hf.models.diffusion import TextToImage
+from diffcore_hf.models.diffusion import TextToImage, resolve_model
 
 GAMMA = 2.0
 
@@ -132,3 +135,60 @@ def test_native_passes_gamma_as_guidance_scale(pipelines):
     flux = TextToImage(Model(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
     with pytest.raises(ValueError, match=r"takes no negative prompt under model.guidance native"):
         flux.sample(["a bird"], ["blurry"], [0])
+
+
+class Plain:
+    def __call__(self, prompt, num_inference_steps=1): ...
+
+
+class Scaled:
+    def __call__(self, prompt, guidance_scale=1.0, negative_prompt=None): ...
+
+
+class Distilled:
+    def __call__(self, prompt, guidance_scale=1.0, true_cfg_scale=1.0, negative_prompt=None): ...
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "takes", "arguments"),
+    [
+        (Plain, (False, False), {"prompt": ["a"]}),
+        (Scaled, (True, True), {"prompt": ["a"], "guidance_scale": 2.0}),
+        (Distilled, (True, False), {"prompt": ["a"], "guidance_scale": 2.0}),
+    ],
+)
+def test_native_parameters(pipeline, takes, arguments):
+    assert guidance.native_parameters(pipeline) == guidance.native_parameters(pipeline()) == takes
+    assert guidance.native_arguments(pipeline(), GAMMA, ["a"], [None]) == arguments
+
+
+def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch, caplog):
+    def resolved(name):
+        info = resolve_model(Model(path=str(pipelines[name]), gamma=5.0, guidance="native"))[1]
+        return info["guidance"], info["takes_negatives"]
+
+    assert resolved("SD") == ({"argument": "guidance_scale", "value": 5.0}, True)
+    assert resolved("Flux") == ({"argument": "guidance_scale", "value": 5.0}, False)
+    unguided = Model(path=str(pipelines["SD"]), guidance="native", steps=1, size=16)
+    monkeypatch.setattr("diffcore_hf.models.guidance.native_parameters", lambda pipeline: (False, False))
+    monkeypatch.setattr("diffcore_hf.models.pipelines.native_parameters", lambda pipeline: (False, False))
+    assert resolved("SD") == ({"argument": None, "value": None}, False)
+    model = TextToImage(unguided)
+    model.sample(["a bird"] * 2, [None] * 2, [0, 1])
+    assert caplog.text.count("StableDiffusionPipeline has no guidance_scale: model.gamma changes nothing") == 1
+    with pytest.raises(ValueError, match=r"takes no negative prompt under model.guidance native"):
+        model.sample(["a bird"], ["blurry"], [0])
+
+
+def test_a_distilled_unet_takes_no_negatives(pipelines, tmp_path):
+    folder = tmp_path / "lcm"
+    shutil.copytree(pipelines["SD"], folder)
+    unet = folder / "unet" / "config.json"
+    unet.write_text(json.dumps(json.loads(unet.read_text()) | {"time_cond_proj_dim": 32}))
+    info = resolve_model(Model(path=str(folder), guidance="native"))[1]
+    assert info["guidance"]["argument"] == "guidance_scale"
+    assert info["takes_negatives"] is False
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "UnknownPipeline"}))
+    with pytest.raises(ValueError, match="has no UnknownPipeline"):
+        resolve_model(Model(path=str(folder), guidance="native"))

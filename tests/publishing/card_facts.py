@@ -42,30 +42,34 @@ def example_manifest(**changed: Any) -> dict[str, Any]:
     manifest = {
         "format": 1,
         "recipe": {
-            "source": {"path": "local:0123456789abcdef", "split": "train", "image": "image", "label": "label"},
+            "source": {
+                "name": None, "split": "train", "image": "image", "label": "label", "label_names": "clean",
+                "holdout": 0.0, "identity": "local:0123456789abcdef",
+            },
             "kind": "bird",
             "prompts": {"template": "caption", "contexts": ["in heavy snow", "at sunset", ""], "negatives": None},
             "model": {
-                "path": "package:diffcore_hf.miniature/models/sd", "steps": 20, "gamma": 2.0, "guidance": "eq4",
-                "size": 64,
+                "variant": None, "dtype": "float32", "adapters": [], "steps": 20, "gamma": 2.0, "guidance": "eq4",
+                "size": 64, "identity": "sha256:" + "c3" * 32,
             },
             "filter": {
-                "path": "package:diffcore_hf.miniature/models/clip",
                 "policy": {"name": "rank", "by": "classifier", "alpha": 0.1, "floor": "auto"},
-                "references": 200,
+                "references": 200, "identity": "sha256:" + "d4" * 32,
             },
             "fraction": 1.0,
             "copies": 1,
             "max_attempts": 3,
+            "review": None,
             "seed": 0,
         },
         "attempt_digest": "a1" * 16,
         "recipe_digest": "b2" * 16,
         "resolved": {
-            "source": {"path": "local:0123456789abcdef", "identity": "0123456789abcdef", "licence": "apache-2.0"},
+            "source": {"path": "local", "identity": "local:0123456789abcdef", "licence": "apache-2.0"},
             "model": {
                 "path": "package:diffcore_hf.miniature/models/sd", "identity": "sha256:" + "c3" * 32, "family": "SD",
-                "licence": "apache-2.0", "guidance": {"argument": "guidance_scale", "value": 3.0},
+                "licence": "apache-2.0", "guidance": {"argument": "guidance_scale", "value": 3.0}, "adapters": [],
+                "adapter_paths": [],
             },
             "filter": {
                 "path": "package:diffcore_hf.miniature/models/clip", "identity": "sha256:" + "d4" * 32,

@@ -9,14 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from card_facts import HOSTILE, example_facts, example_manifest, example_summary, hostile
+from card_facts import example_facts, example_manifest, example_summary, hostile
 from huggingface_hub import DatasetCard
 from hypothesis import given, settings
 
+from diffcore_hf.core.layers import build_recipe, read_yaml
 from diffcore_hf.core.schema import REASONS, STATUSES
-from diffcore_hf.publishing.card import is_hub_source, licence_of_result, metadata, render_card, size_category
+from diffcore_hf.publishing.card import licence_of_result, metadata, render_card, size_category
 from diffcore_hf.publishing.policy_words import describe
+from diffcore_hf.publishing.reproduction import is_hub
 from diffcore_hf.publishing.text import escape_md, free_sections, one_line
 
 EXAMPLE = Path(__file__).parents[2] / "hub_cards" / "example_card.md"
@@ -26,6 +27,27 @@ def with_resolved(**parts) -> dict:
     manifest = example_manifest()
     resolved = {name: one | parts.get(name, {}) for name, one in manifest["resolved"].items()}
     return manifest | {"resolved": resolved}
+
+
+def with_adapters() -> dict:
+    """The manifest of a run with an adapter of the Hub and one of a folder."""
+    manifest = with_resolved(
+        model={"adapters": ["a" * 40, "sha256:" + "b" * 64], "adapter_paths": ["org/lora", "local:" + "b" * 16]}
+    )
+    each = [{"weight_name": "x.safetensors", "scale": 0.5}, {"weight_name": None, "scale": 1.0}]
+    manifest["recipe"]["model"]["adapters"] = {"identity": ["a" * 40, "sha256:" + "b" * 64], "each": each}
+    return manifest
+
+
+def printed_recipe(text: str, **places: str) -> dict:
+    """The keys of the recipe in a card, `YOUR/<PLACE>` replaced."""
+    block = text.split("```yaml\n")[1].split("\n```")[0]
+    for name, path in places.items():
+        marker = f"path: YOUR/{name.upper().replace('_', '-')}  # "
+        assert marker in block
+        block = block.replace(marker, f"path: {path}  # ")
+    assert "YOUR/" not in block
+    return read_yaml(block)
 
 
 def test_the_example_card_is_what_the_renderer_gives():
@@ -61,25 +83,18 @@ def test_a_config_without_shards_is_left_out():
     assert "default" not in [one["config_name"] for one in metadata(example_facts(manifest=manifest))["configs"]]
 
 
-def test_handed_in_features_stand_in_the_metadata_whatever_the_labels_are():
-    names = {str(i): label for i, label in enumerate([*HOSTILE[:25], "\n---\n", "a: b", "no", "1.0"])}
-    info = [{"config_name": "default", "features": [{"name": "label", "dtype": {"class_label": {"names": names}}}]}]
-    loaded = DatasetCard(render_card(example_facts(dataset_info=info)))
-    assert loaded.data["dataset_info"] == info
-    assert loaded.text == DatasetCard(render_card(example_facts())).text
-
-
 @pytest.mark.parametrize(
     ("path", "identity", "hub"),
     [
         ("org/cub-200", "f" * 40, True), ("org/cub-200", None, True), ("cifar10", "f" * 40, True),
         ("cifar10", None, False),
-        ("local:0123456789abcdef", "0123456789abcdef", False), ("in memory", None, False), (None, None, False),
+        ("local", "local:0123456789abcdef", False), ("local:0123456789abcdef", "sha256:00", False),
+        ("in memory", None, False), (None, None, False),
         ("/home/photos", None, False), ("a/b/c", None, False), ("package:a.b/c", None, False),
     ],
 )  # fmt: skip
 def test_only_hub_sources_are_named_as_such(path, identity, hub):
-    assert is_hub_source({"path": path, "identity": identity}) is hub
+    assert is_hub({"path": path, "identity": identity}) is hub
     data = metadata(example_facts(manifest=with_resolved(source={"path": path, "identity": identity})))
     assert data.get("source_datasets") == ([f"extended|{path}"] if hub else None)
 
@@ -102,11 +117,11 @@ def test_a_licence_is_derived_or_left_open_never_guessed(source, model, in_yaml,
 
 
 def test_adapters_leave_the_licence_open():
-    manifest = example_manifest()
-    manifest["recipe"]["model"]["adapters"] = [{"path": "org/lora"}]
-    facts = example_facts(manifest=manifest)
+    facts = example_facts(manifest=with_adapters())
     assert licence_of_result(facts) == []
-    assert "| adapter | `org/lora` |" in render_card(facts)
+    text = render_card(facts)
+    assert f"| adapter | `org/lora` | `{'a' * 40}` | not recorded |" in text
+    assert f"| adapter | `local:{'b' * 16}` | `sha256:{'b' * 64}` | not recorded |" in text
 
 
 @pytest.mark.parametrize(
@@ -169,6 +184,10 @@ def test_guidance_is_said_in_the_terms_of_diffusers():
     manifest = with_resolved(model={"guidance": {"argument": "guidance_scale", "value": 2.0}})
     manifest["recipe"]["model"]["guidance"] = "native"
     assert "this family's own guidance, not Eq. 4" in render_card(example_facts(manifest=manifest))
+    manifest["resolved"]["model"]["guidance"] = {"argument": None, "value": None}
+    text = render_card(example_facts(manifest=manifest))
+    assert "**Guidance:** the pipeline's own, which takes no scale" in text
+    assert "None =" not in text
 
 
 def test_columns_statuses_and_reasons_are_documented_under_their_names():
@@ -181,8 +200,63 @@ def test_columns_statuses_and_reasons_are_documented_under_their_names():
 
 def test_the_recipe_can_be_copied_out_of_the_card():
     text = render_card(example_facts())
-    block = text.split("```yaml\n")[1].split("\n```")[0]
-    assert yaml.safe_load(block) == example_manifest()["recipe"]
+    assert "put the place of source where it says `YOUR/`" in text
+    assert "path: YOUR/SOURCE  # local:0123456789abcdef\n" in text
+    values = printed_recipe(text, source="./birds")
+    assert values["model"]["path"] == "package:diffcore_hf.miniature/models/sd"
+    assert values["filter"]["path"] == "package:diffcore_hf.miniature/models/clip"
+    assert "identity" not in str(values)
+    recipe = build_recipe(values)
+    assert (recipe.source.path, recipe.model.steps, recipe.model.size) == ("./birds", 20, 64)
+    assert recipe.filter.policy.by == "classifier"
+    assert recipe.prompts.contexts == ("in heavy snow", "at sunset", "")
+
+
+def test_what_the_hub_has_is_pinned_in_the_recipe():
+    commits = {"source": "1" * 40, "model": "2" * 40, "filter": "3" * 40}
+    manifest = with_resolved(
+        **{name: {"path": f"org/{name}-1.5", "identity": commit} for name, commit in commits.items()}
+    )
+    text = render_card(example_facts(manifest=manifest))
+    assert "it says `YOUR/`" not in text
+    assert f"| text-to-image model | `org/model-1.5` (SD) | `{'2' * 40}` |" in text
+    recipe = build_recipe(printed_recipe(text))
+    for name, commit in commits.items():
+        part = getattr(recipe, name)
+        assert (part.path, part.revision) == (f"org/{name}-1.5", commit)
+
+
+def test_local_models_and_adapters_are_left_to_be_filled_in():
+    manifest = with_adapters()
+    manifest["resolved"]["model"]["path"] = "local:0011223344556677"
+    manifest["resolved"]["filter"] = {"identity": "sha256:" + "d" * 64}
+    text = render_card(example_facts(manifest=manifest))
+    assert "put the places of source, model, filter, adapter-2 where it says `YOUR/`" in text
+    assert "path: YOUR/MODEL  # local:0011223344556677\n" in text
+    assert "- path: YOUR/ADAPTER-2  # local:bbbbbbbbbbbbbbbb\n" in text
+    recipe = build_recipe(printed_recipe(text, source="s", model="m", filter="f", adapter_2="a"))
+    assert [(one.path, one.revision, one.weight_name, one.scale) for one in recipe.model.adapters] == [
+        ("org/lora", "a" * 40, "x.safetensors", 0.5),
+        ("a", None, None, 1.0),
+    ]
+
+
+def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
+    manifest = with_resolved(source={"path": "in memory"})
+    manifest["recipe"]["review"] = {"identity": "e" * 64}
+    text = render_card(example_facts(manifest=manifest, columns_prefix="dc_", originals=False))
+    assert f"\n# review: a person's verdicts (sha256 {'e' * 64}) decided too" in text
+    assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
+    recipe = build_recipe(printed_recipe(text, source="./birds"))
+    assert (recipe.review, recipe.columns.prefix, recipe.include_originals) == (None, "dc_", False)
+
+
+@pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
+def test_names_that_look_like_numbers_come_back_as_texts(name):
+    manifest = example_manifest()
+    manifest["recipe"]["source"]["label_names"] = {name: name}
+    recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))
+    assert recipe.source.label_names == {name: name}
 
 
 def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
@@ -196,7 +270,10 @@ def hostile_facts(label: str):
         source={"path": label, "licence": label}, model={"path": label, "licence": label, "family": label},
         filter={"processor": label, "identity": label},
     )  # fmt: skip
+    manifest["resolved"]["model"] |= {"adapters": [label], "adapter_paths": [label]}
     recipe = manifest["recipe"]
+    recipe["model"]["adapters"] = {"identity": [label], "each": [{"weight_name": label, "scale": 1.0}]}
+    recipe["review"] = {"identity": label}
     recipe["prompts"] = {"template": label, "contexts": [label], "negatives": [label]}
     recipe["source"]["label_names"] = {label: label}
     summary = example_summary(

@@ -61,6 +61,11 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     hashes = folder.hashes()
     model, about_model = resolve_model(recipe.model, hash_cache=hashes)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
+    if not about_model["takes_negatives"] and recipe.prompts.negatives:
+        raise ValueError(
+            f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) takes no negative prompt. "
+            "Use --prompts.negatives []"
+        )
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
     identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
     if recipe.model.adapters:

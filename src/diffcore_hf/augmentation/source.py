@@ -27,7 +27,6 @@ UNLABELLED = -1
 IN_MEMORY = "in-memory"
 # Columns that stand beside image and label in config generated and in layout rows.
 OURS = ("row_id", "copy", "context", "similarity", "is_generated")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
         path = str(Path(config.path).resolve()) if local else config.path
         builder = load_dataset_builder(path, config.name, data_files=config.data_files, revision=commit)
         # When the Hub fails, datasets takes whatever version its cache holds, without a word.
-        if commit and COMMIT.fullmatch(str(builder.hash)) and builder.hash != commit:
+        if commit and re.fullmatch(r"[0-9a-f]{40}", str(builder.hash)) and builder.hash != commit:
             raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
         builder.download_and_prepare()
         splits = builder.as_dataset()
@@ -154,19 +153,16 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
 def _commit(config: recipe.Source) -> str:
     """The commit that a Hub source's revision stands for now; offline, the one that the cache holds."""
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.file_download import repo_folder_name
 
-    if config.revision and COMMIT.fullmatch(config.revision):
-        return config.revision
-    cached = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=config.path, repo_type="dataset")
-    ref = cached / "refs" / (config.revision or "main")
-    if constants.HF_HUB_OFFLINE:
-        if not ref.is_file():
-            raise ValueError(
-                f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is "
-                "set. Run once with the network (diffcore-hf plan --fetch), or name a folder"
-            )
-        return ref.read_text().strip()
+    from ..models import door
+
+    if constants.HF_HUB_OFFLINE or (config.revision and door.COMMIT.fullmatch(config.revision)):
+        if commit := door.cached_commit(config.path, config.revision, "dataset"):
+            return commit
+        raise ValueError(
+            f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is "
+            "set. Run once with the network (diffcore-hf plan --fetch), or name a folder"
+        )
     try:
         commit = HfApi().dataset_info(config.path, revision=config.revision).sha
     except Exception as error:
@@ -174,8 +170,7 @@ def _commit(config: recipe.Source) -> str:
             f"source.path is {config.path!r}, which the Hub does not give: {_first_line(error)}. "
             "Check the id, your token and the network, or name a folder"
         ) from error
-    # The clients keep a ref only for downloads by branch or tag; ours are by commit, and offline the ref is needed.
-    write_whole(ref, commit.encode())
+    door.record_commit(config.path, config.revision, commit, "dataset")
     return commit
 
 

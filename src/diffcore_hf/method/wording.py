@@ -79,13 +79,19 @@ def our_reading(recipe: Recipe) -> list[str]:
 
 
 def namesakes(names: Sequence[str], called: Sequence[str]) -> list[str]:
-    """A line about classes that prompts cannot tell apart; at most three names are spelled out."""
+    """A line about classes that prompts cannot tell apart, with three examples."""
     groups: dict[str, list[int]] = defaultdict(list)
     for place, name in enumerate(called):
         groups[name.casefold()].append(place)
     same = [places for places in groups.values() if len(places) > 1]
     if not same:
         return []
-    shown = "; ".join(f"{called[places[0]]!r} for {', '.join(names[place] for place in places)}" for places in same[:3])
-    more = f"; and {len(same) - 3} more" if len(same) > 3 else ""
-    return [f"classes of the same name in prompts: {shown}{more}. Tell them apart with prompts.label_descriptions"]
+    shown = [
+        f"{called[places[0]]!r} ({', '.join(names[place] for place in places[:3])}{', ...' if len(places) > 3 else ''})"
+        for places in same[:3]
+    ]
+    more = f" and {len(same) - 3} more" if len(same) > 3 else ""
+    return [
+        f"classes that share a name in prompts: {', '.join(shown)}{more}. "
+        "Tell them apart with prompts.label_descriptions"
+    ]

@@ -31,7 +31,7 @@ HEADS = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model")
 
 
 def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, dict[str, Any]]:
-    """The filter with its revision a commit, and what to record: public path, identity, licence, model class, processor, text.
+    """The filter with its revision a commit, and what to record: path, identity, licence, classes, text tower.
 
     Loads no weights.
 

@@ -197,7 +197,6 @@ class TextToImage:
             self._texts_bytes -= _size(dropped)
         return found
 
-
     def _note_truncated(self, texts: Sequence[str]) -> None:
         """Tells the log, once for each text, that no text encoder takes it whole."""
         new = dict.fromkeys(text for text in texts if text not in self._measured)

@@ -116,17 +116,17 @@ def fetch(path: str, revision: str | None = None, kind: Kind = "tower") -> Resol
     if resolved.revision is not None:
         patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
         snapshot_download(resolved.location, revision=resolved.revision, allow_patterns=patterns)
-        record_commit(resolved, revision)
+        record_commit(resolved.location, revision, resolved.revision)
     return resolved
 
 
-def record_commit(resolved: Resolved, revision: str | None) -> None:
-    """Notes in the cache what a revision stands for, so that it can be looked up offline.
+def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:
+    """Notes in the cache which commit a revision (default: main) stands for, so that it can be looked up offline.
 
-    huggingface_hub does so itself, but not for what is downloaded by its commit.
+    huggingface_hub does so itself, but not for what is downloaded by its commit. None (what lies here) is not noted.
     """
-    if resolved.revision is not None and cached_commit(resolved.location, revision) != resolved.revision:
-        write_whole(_ref(resolved.location, revision, "model"), resolved.revision.encode())
+    if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
+        write_whole(_ref(repo_id, revision, repo_type), commit.encode())
 
 
 def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 OFFLOAD_ABOVE = 0.8
 SMALL_CARD = 12 * 2**30
+ADAPTER_FILE = "pytorch_lora_weights.safetensors"
 
 
 def resolve_model(
@@ -143,10 +144,10 @@ def fetch_model(config: Model) -> list[Resolved]:
             with contextlib.suppress(EntryNotFoundError):
                 hf_hub_download(place.location, "README.md", revision=place.revision)
         fetched = [place]
-    door.record_commit(fetched[0], config.revision)
+    door.record_commit(fetched[0].location, config.revision, fetched[0].revision)
     for named, pinned in zip(config.adapters, model.adapters, strict=True):
         fetched.append(door.fetch(named.path, pinned.revision, "adapter"))
-        door.record_commit(fetched[-1], named.revision)
+        door.record_commit(fetched[-1].location, named.revision, fetched[-1].revision)
     return fetched
 
 
@@ -262,7 +263,8 @@ def _add_adapters(pipeline: Any, model: Model) -> None:
     names = []
     for number, adapter in enumerate(model.adapters):
         place = door.resolve(adapter.path, adapter.revision, "adapter", identify=False)
-        options = {"weight_name": adapter.weight_name} if adapter.weight_name else {}
+        name = adapter.weight_name or _adapter_file(place)
+        options = {"weight_name": name} if name else {}
         where = place.location
         if place.revision:
             options["revision"] = place.revision
@@ -276,6 +278,17 @@ def _add_adapters(pipeline: Any, model: Model) -> None:
         names.append(f"adapter_{number}")
     if names:
         pipeline.set_adapters(names, [adapter.scale for adapter in model.adapters])
+
+
+def _adapter_file(place: Resolved) -> str | None:
+    """The weights of an adapter's repository that names none: its only file, or the one that save_lora_weights writes.
+
+    diffusers would ask the Hub, offline too, and for the newest commit. None leaves it the choice.
+    """
+    names = [name for name in door.file_names(place) if name.endswith(".safetensors")] if place.revision else []
+    if len(names) != 1:
+        names = [name for name in names if name == ADAPTER_FILE]
+    return names[0] if names else None
 
 
 def _place(pipeline: Any, model: Model, device: torch.device) -> None:

@@ -81,7 +81,11 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
 def view(facts: CardFacts) -> dict[str, Any]:
     """What the template reads: plain values, each escaped where it is shown."""
     manifest, summary = facts.manifest, facts.summary
-    resolved, counts, recipe = manifest["resolved"], manifest["counts"], _filled(manifest["recipe"], reproduction.DEFAULTS)
+    resolved, counts, recipe = (
+        manifest["resolved"],
+        manifest["counts"],
+        _filled(manifest["recipe"], reproduction.DEFAULTS),
+    )
     source = _PART | resolved["source"]
     recipe_yaml, places = reproduction.recipe_file(manifest, facts.columns_prefix, facts.originals)
     split = recipe["source"]["split"]
@@ -158,7 +162,7 @@ def title(source: Mapping[str, Any]) -> str:
     path = source.get("path") or "in memory"
     if path == "in memory":
         return "A dataset in memory"
-    return "A local dataset" if path.startswith("local:") else path
+    return "A local dataset" if path == "local" or path.startswith("local:") else path
 
 
 def percent(value: float | None) -> str:

@@ -9,6 +9,9 @@ import torch
 
 from diffcore_hf.augmentation.stages import batches
 from diffcore_hf.augmentation.stages.attempt import Attempt
+from diffcore_hf.augmentation.stages.generate import Generate
+from diffcore_hf.augmentation.stages.reference import Reference
+from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.core import images, schema
 
 PROMPTS = [f"a bird number {'abcdef'[n % 6]}" for n in range(10)]
@@ -201,3 +204,30 @@ def test_interruption_passes_through(recipe):
 def test_errors_are_one_line(rows, length):
     error = rows[-1] if isinstance(rows[-1], Exception) else RuntimeError(rows[-1])
     assert len(batches.describe(error)) == length
+
+
+@pytest.mark.parametrize("where", ["drawing", "scoring"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("its weights are torn"), r"^its weights are torn$"),
+     (torch.OutOfMemoryError("CUDA out of memory"), r"out of memory for the weights of .*Use --model.offload")],
+)  # fmt: skip
+def test_what_cannot_be_loaded_is_raised_once(where, error, said, recipe, monkeypatch, caplog):
+    calls = []
+
+    def load(self):
+        calls.append(1)
+        raise error
+
+    name = "diffusion.TextToImage" if where == "drawing" else "clip.ImageTower"
+    monkeypatch.setattr(f"diffcore_hf.models.{name}.load", load)
+    with pytest.raises(ValueError, match=said):
+        part(Attempt(recipe))
+    assert len(calls) == 1
+    assert "crashed" not in caplog.text
+    assert "trying its images alone" not in caplog.text
+
+
+def test_versions_are_those_of_what_is_run():
+    assert Attempt.VERSION.split("+")[1:] == [Generate.VERSION, Score.VERSION]
+    assert Reference.VERSION.split("+")[1:] == [Score.VERSION]

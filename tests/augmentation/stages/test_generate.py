@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import PIL.Image
@@ -47,3 +48,10 @@ def test_a_row_that_fails_is_null(planned, model, tower, caplog):
     assert [image is None for image in ds["generated"]] == [False, True, False, True]
     assert [value is None for value in ds["similarity"]] == [False, True, False, True]
     assert "seed 2: invalid" in caplog.text
+
+
+def test_what_cannot_be_loaded_is_raised_once(planned, model, caplog):
+    stage = Generate(dataclasses.replace(model, path="/nowhere/at/all"))
+    with pytest.raises(ValueError, match=r"^/nowhere/at/all: no such pipeline here"):
+        stage(["a bird"] * 2, [None] * 2, [0, 1])
+    assert caplog.text == ""

@@ -27,7 +27,7 @@ class Stage:
     """
 
     VERSION: ClassVar[str] = "1"
-    """Part of the fingerprint: raise it when the output changes. A stage that runs others carries their versions too."""
+    """Part of the fingerprint: raise it when the output changes. A stage that runs others names theirs too."""
     reads: ClassVar[tuple[str, ...]] = ()
     """The columns that `__call__` takes, in order."""
     _transient: ClassVar[tuple[str, ...]] = ("_model", "_tower", "on_progress")

@@ -1,0 +1,72 @@
+"""All the words of one recipe: its prompts by class and context, and the notes about them."""
+
+import time
+
+import pytest
+
+from diffcore_hf.core.kinds import TEMPLATES
+from diffcore_hf.core.layers import build_recipe
+from diffcore_hf.method.wording import wording
+
+
+def words_of(names, **keys):
+    return wording(build_recipe({"source": "photos"}, keys), names)
+
+
+def test_a_pair_is_the_two_prompts_of_a_class_in_a_context():
+    words = words_of(["001.crow", "toy_poodle"], prompts={"contexts": ["in fog", ""]}, kind="pet")
+    positive, negative = words.pair(0, "in fog", {})
+    assert positive == "a photo of a crow, a pet, in fog"
+    assert "plush toy" in negative
+    assert words.captions() == ["a photo of a crow, a pet", "a photo of a toy poodle, a pet"]
+
+
+def test_dropped_terms_are_noted_once_with_their_number():
+    (note,) = words_of(["crow", "sketch"], prompts={"contexts": ["in fog", ""]}).notes
+    assert note == "2 built-in negative terms dropped where they clash with the label or the context"
+    assert words_of(["crow"], prompts={"contexts": [""]}).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"preset": "paper"}, True),
+        ({"prompts": {"template": "paper"}, "model": {"gamma": 6.5}}, True),
+        (
+            {"prompts": {"template": TEMPLATES["paper"]}, "model": {"gamma": 6.5}},
+            True,
+        ),
+        ({"preset": "paper", "model": {"gamma": 2.0}}, False),
+        ({"model": {"gamma": 6.5}}, False),
+    ],
+)
+def test_what_we_read_into_the_paper_is_said(keys, said):
+    expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is our reading of it",)
+    assert words_of(["crow"], **keys).notes == (expected if said else ())
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["134.crane", "517.crane", "owl"], "'crane' (134.crane, 517.crane). Tell"),
+        (["1_Owl", "2_owl", "3_owl", "4_owl"], "'Owl' (1_Owl, 2_owl, 3_owl, ...). Tell"),
+        ([f"{n}_{word}" for n in (1, 2) for word in "abcd"], "'c' (1_c, 2_c) and 1 more. Tell"),
+    ],
+)
+def test_classes_that_prompts_cannot_tell_apart_are_named(names, told):
+    (note,) = words_of(names).notes
+    assert note.startswith("classes that share a name in prompts: ")
+    assert told in note
+    assert note.endswith("with prompts.label_descriptions")
+
+
+def test_a_description_tells_them_apart():
+    assert words_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
+
+
+def test_ten_thousand_classes_take_no_time():
+    names = [f"{number:05d}.Footed_Albatross_{number}x" for number in range(10_000)]
+    began = time.process_time()
+    words = words_of(names, kind="bird")
+    assert time.process_time() - began < 3
+    assert len({text for texts in words.negatives for text in texts}) == 1
