@@ -71,7 +71,7 @@ def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys)
         "001.Red_Fox -> Red Fox",
         "002.Green_Frog -> Green Frog",
         "one prompt a class",
-        "guidance    gamma 2 = guidance_scale 3",
+        "guidance    gamma 2.0 = guidance_scale 3.0",
         "contexts    'in snow', 'at night'",
     ):
         assert line in lines

@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .augmentation.plan import plan
-    from .augmentation.stages.generate import Generate
-    from .augmentation.stages.score import Score
-    from .core.recipe import Recipe
-    from .jobs import augment
+    from diffcore_hf.augmentation.plan import plan
+    from diffcore_hf.augmentation.stages.generate import Generate
+    from diffcore_hf.augmentation.stages.score import Score
+    from diffcore_hf.core.recipe import Recipe
+    from diffcore_hf.jobs import augment
 
 __version__ = "0.1.0"
 __all__ = ["Generate", "Recipe", "Score", "__version__", "augment", "plan"]

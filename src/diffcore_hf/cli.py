@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .flags import Command, parse_command
+from diffcore_hf.flags import Command, parse_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,14 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _recipe(command: Command):
-    from .core import layers
+    from diffcore_hf.core import layers
 
     return layers.build_recipe(layers.what_layer(command.target), command.layer)
 
 
 def plan(command: Command) -> int:
-    from . import outlook
-    from .jobs import prepare
+    from diffcore_hf import outlook
+    from diffcore_hf.jobs import prepare
 
     recipe = _recipe(command)
     if command.options["fetch"]:
@@ -55,9 +55,9 @@ def plan(command: Command) -> int:
 
 
 def augment(command: Command) -> int:
-    from . import outlook
-    from .augmentation import summary
-    from .jobs import run
+    from diffcore_hf import outlook
+    from diffcore_hf.augmentation import summary
+    from diffcore_hf.jobs import run
 
     quiet_libraries()
     outcome = run(_recipe(command))
@@ -75,7 +75,7 @@ def augment(command: Command) -> int:
 
 
 def preview(command: Command) -> int:
-    from .jobs import preview
+    from diffcore_hf.jobs import preview
 
     for path in preview(command.target, command.options["samples"]):
         print(path)
@@ -83,8 +83,8 @@ def preview(command: Command) -> int:
 
 
 def export(command: Command) -> int:
-    from .augmentation import summary
-    from .jobs import export
+    from diffcore_hf.augmentation import summary
+    from diffcore_hf.jobs import export
 
     outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
     print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
@@ -93,7 +93,7 @@ def export(command: Command) -> int:
 
 
 def clean(command: Command) -> int:
-    from .core.folder import Folder
+    from diffcore_hf.core.folder import Folder
 
     freed = Folder(command.target).clean()
     print(f"{command.target}: parts dropped, {freed / 1e6:,.1f} MB freed. It cannot be continued or exported from now")
@@ -101,8 +101,8 @@ def clean(command: Command) -> int:
 
 
 def miniature(command: Command) -> int:
-    from .augmentation.quiet import quiet_datasets
-    from .miniature.world import World, write_dataset
+    from diffcore_hf.augmentation.quiet import quiet_datasets
+    from diffcore_hf.miniature.world import World, write_dataset
 
     world = World(seed=command.options["seed"], contexts=command.options["contexts"])
     with quiet_datasets():

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .augmentation.parts import read_images
-from .augmentation.source import undecoded
-from .augmentation.summary import Summary
-from .augmentation.tables import Material
-from .core.images import UnreadableImage, read_bytes
-from .method.thresholds import row_cosines
-from .publishing import histograms, preview
-from .publishing.card import CardFacts
+from diffcore_hf.augmentation.parts import read_images
+from diffcore_hf.augmentation.source import undecoded
+from diffcore_hf.augmentation.summary import Summary
+from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.method.thresholds import row_cosines
+from diffcore_hf.publishing import histograms, preview
+from diffcore_hf.publishing.card import CardFacts
 
 SHEET_TILES = 12
 MOST_PAIRS = 20_000

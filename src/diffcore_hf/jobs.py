@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import exhibits
-from .augmentation import export as exporting
-from .augmentation import resolution as resolving
-from .augmentation.assessment import Assessor, read_review
-from .augmentation.parts import REFERENCES, Facts, Ledger
-from .augmentation.plan import Plan, make_plan
-from .augmentation.resolution import Resolution
-from .augmentation.rounds import collect
-from .augmentation.source import IN_MEMORY, Source, keep_hashes, load_source
-from .augmentation.summary import Summary, summarise
-from .augmentation.tables import Material
-from .core import layers, schema
-from .core.folder import Folder, write_whole
-from .core.recipe import Recipe
-from .publishing.card import render_card
-from .publishing.text import merge_free_sections
+from diffcore_hf import exhibits
+from diffcore_hf.augmentation import export as exporting
+from diffcore_hf.augmentation import resolution as resolving
+from diffcore_hf.augmentation.assessment import Assessor, read_review
+from diffcore_hf.augmentation.parts import REFERENCES, Facts, Ledger
+from diffcore_hf.augmentation.plan import Plan, make_plan
+from diffcore_hf.augmentation.resolution import Resolution
+from diffcore_hf.augmentation.rounds import collect
+from diffcore_hf.augmentation.source import IN_MEMORY, Source, keep_hashes, load_source
+from diffcore_hf.augmentation.summary import Summary, summarise
+from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.core import layers, schema
+from diffcore_hf.core.folder import Folder, write_whole
+from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.publishing.card import render_card
+from diffcore_hf.publishing.text import merge_free_sections
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -147,8 +147,8 @@ def _check_judge(resolution: Resolution) -> None:
 
 def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: bool = True) -> Outcome:
     """Collect facts until every unit is decided, then export. An interruption by the user exports too."""
-    from .augmentation.stages.attempt import Attempt
-    from .augmentation.stages.reference import Reference
+    from diffcore_hf.augmentation.stages.attempt import Attempt
+    from diffcore_hf.augmentation.stages.reference import Reference
 
     began = time.monotonic()
     prepared = prepare(recipe, data)

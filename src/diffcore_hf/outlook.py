@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .augmentation.parts import Ledger
-from .augmentation.plan import Unit
-from .core import seeding
-from .core.recipe import Model, Recipe
-from .jobs import Outcome, Prepared
-from .method.prompts import lint
+from diffcore_hf.augmentation.parts import Ledger
+from diffcore_hf.augmentation.plan import Unit
+from diffcore_hf.core import seeding
+from diffcore_hf.core.recipe import Model, Recipe
+from diffcore_hf.jobs import Outcome, Prepared
+from diffcore_hf.method.prompts import lint
 
 # Bytes a pixel of a photo-like image, measured on 512x512 renderings: JPEG q95 4:4:4, and lossless formats.
 BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
@@ -27,8 +27,8 @@ MOST_WARNINGS = 5
 
 def fetch(recipe: Recipe) -> Iterator[str]:
     """Download and pin the models, just the files that this machine will load; a line for each."""
-    from .models.door import fetch as download
-    from .models.pipelines import fetch_model
+    from diffcore_hf.models.door import fetch as download
+    from diffcore_hf.models.pipelines import fetch_model
 
     for resolved in (*fetch_model(recipe.model), download(recipe.filter.path, recipe.filter.revision, "tower")):
         yield f"{resolved.location}: here, {resolved.identity}"
@@ -127,7 +127,7 @@ def text_tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
-    from .models import cosxl, door
+    from diffcore_hf.models import cosxl, door
 
     try:
         if model.family_preset == "cosxl":
@@ -177,7 +177,7 @@ def probe(prepared: Prepared) -> str:
     """Generate two images, which are thrown away, and say how long they took."""
     import time
 
-    from .augmentation.stages.generate import Generate
+    from diffcore_hf.augmentation.stages.generate import Generate
 
     stage = Generate(prepared.resolution.recipe.model, strict=prepared.resolution.recipe.strict)
     units = [prepared.plan.unit(index) for index in range(min(2, len(prepared.plan)))]

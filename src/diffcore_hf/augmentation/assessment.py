@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.recipe import Recipe
-from ..method import filtration, policies
-from ..method.references import References
-from .parts import CLASSES, Facts, Key, Ledger, embedding_rows
-from .plan import Plan
-from .source import Source
+from diffcore_hf.augmentation.parts import CLASSES, Facts, Key, Ledger, embedding_rows
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.source import Source
+from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.method import filtration, policies
+from diffcore_hf.method.references import References
 
 Review = Mapping[Key, bool]
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ..core import schema
-from ..core.folder import file_sha256
-from . import tables
-from .quiet import quiet_datasets
-from .tables import Material
+from diffcore_hf.augmentation import tables
+from diffcore_hf.augmentation.quiet import quiet_datasets
+from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.core import schema
+from diffcore_hf.core.folder import file_sha256
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.folder import write_whole
+from diffcore_hf.core.folder import write_whole
 
 REFERENCES = "ref"
 CLASSES = "text"

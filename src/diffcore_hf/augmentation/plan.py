@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..core import schema, seeding
-from ..core.recipe import Recipe
-from ..method.wording import Wording, wording
-from .source import Source, load_source
+from diffcore_hf.augmentation.source import Source, load_source
+from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.method.wording import Wording, wording
 
 if TYPE_CHECKING:
     from datasets import Dataset

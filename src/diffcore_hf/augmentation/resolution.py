@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import digests, layers
-from ..core.folder import Folder
-from ..core.kinds import TEMPLATES
-from ..core.recipe import Recipe
-from ..method.prompts import contexts_of, negatives_of
-from .source import Source
+from diffcore_hf.augmentation.source import Source
+from diffcore_hf.core import digests, layers
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.kinds import TEMPLATES
+from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.method.prompts import contexts_of, negatives_of
 
 # Fields whose auto or null the first run decides; a restart takes them from run.json.
 RESOLVED = {
@@ -54,8 +54,8 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     Raises:
         ValueError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
     """
-    from ..models.clip import resolve_filter
-    from ..models.diffusion import resolve_model
+    from diffcore_hf.models.clip import resolve_filter
+    from diffcore_hf.models.diffusion import resolve_model
 
     previous = folder.run()
     hashes = folder.hashes()
@@ -94,8 +94,8 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
 
 def stage_versions() -> dict[str, str]:
     """VERSION of the stages whose output facts are."""
-    from .stages.attempt import Attempt
-    from .stages.reference import Reference
+    from diffcore_hf.augmentation.stages.attempt import Attempt
+    from diffcore_hf.augmentation.stages.reference import Reference
 
     return {"attempt": Attempt.VERSION, "reference": Reference.VERSION}
 
@@ -153,7 +153,7 @@ def _content(path: str) -> str:
 
 def type_of_scheduler(values: Mapping[str, Any]) -> Any:
     """A stored scheduler as the recipe's record."""
-    from ..core.recipe import Scheduler
+    from diffcore_hf.core.recipe import Scheduler
 
     return Scheduler(values["name"], values.get("options"))
 

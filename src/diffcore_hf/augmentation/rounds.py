@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..core import schema, seeding
-from ..core.recipe import Recipe
-from .assessment import Assessor, Review
-from .parts import CLASSES, REFERENCES, Facts, Ledger, round_name
-from .plan import Plan
-from .quiet import quiet_datasets
-from .source import Source
+from diffcore_hf.augmentation.assessment import Assessor, Review
+from diffcore_hf.augmentation.parts import CLASSES, REFERENCES, Facts, Ledger, round_name
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.quiet import quiet_datasets
+from diffcore_hf.augmentation.source import Source
+from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from .stages.attempt import Attempt
-    from .stages.reference import Reference
+    from diffcore_hf.augmentation.stages.attempt import Attempt
+    from diffcore_hf.augmentation.stages.reference import Reference
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import recipe, schema, seeding
-from ..core.folder import Folder, write_whole
-from ..core.images import UnreadableImage, read_bytes
+from diffcore_hf.core import recipe, schema, seeding
+from diffcore_hf.core.folder import Folder, write_whole
+from diffcore_hf.core.images import UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,7 +154,7 @@ def _commit(config: recipe.Source) -> str:
     """The commit that a Hub source's revision stands for now; offline, the one that the cache holds."""
     from huggingface_hub import HfApi, constants
 
-    from ..models import door
+    from diffcore_hf.models import door
 
     if constants.HF_HUB_OFFLINE or (config.revision and door.COMMIT.fullmatch(config.revision)):
         if commit := door.cached_commit(config.path, config.revision, "dataset"):

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..method import filtration
-from .export import counts
-from .tables import Material
+from diffcore_hf.augmentation.export import counts
+from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.method import filtration
 
 WORST = 5
 

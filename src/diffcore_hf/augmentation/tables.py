@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from ..core import schema, seeding
-from ..core.images import UnreadableImage, read_bytes
-from ..core.recipe import Recipe
-from .assessment import Assessment
-from .parts import Facts, Ledger, read_images
-from .plan import Plan
-from .source import UNLABELLED, Source
+from diffcore_hf.augmentation.assessment import Assessment
+from diffcore_hf.augmentation.parts import Facts, Ledger, read_images
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.source import UNLABELLED, Source
+from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features

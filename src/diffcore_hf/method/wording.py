@@ -10,10 +10,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core.kinds import KINDS, TEMPLATES
-from ..core.layers import PRESETS
-from ..core.recipe import Recipe
-from .prompts import contexts_of, negative_prompts, negatives_of, prompt_names, render_prompt, template_fields
+from diffcore_hf.core.kinds import KINDS, TEMPLATES
+from diffcore_hf.core.layers import PRESETS
+from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.method.prompts import (
+    contexts_of,
+    negative_prompts,
+    negatives_of,
+    prompt_names,
+    render_prompt,
+    template_fields,
+)
 
 
 @dataclass(frozen=True)

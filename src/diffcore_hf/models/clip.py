@@ -19,10 +19,10 @@ import transformers
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.recipe import Filter
-from . import door
-from .door import HashCache
-from .runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
+from diffcore_hf.core.recipe import Filter
+from diffcore_hf.models import door
+from diffcore_hf.models.door import HashCache
+from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
 
 logger = logging.getLogger(__name__)
 

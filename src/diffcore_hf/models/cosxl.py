@@ -12,9 +12,9 @@ from typing import Any
 import diffusers
 from huggingface_hub import hf_hub_download, snapshot_download
 
-from ..core.recipe import Model, Scheduler
-from . import door
-from .door import HashCache, Resolved
+from diffcore_hf.core.recipe import Model, Scheduler
+from diffcore_hf.models import door
+from diffcore_hf.models.door import HashCache, Resolved
 
 FILE = "cosxl.safetensors"
 CONFIGURATION = "stabilityai/stable-diffusion-xl-base-1.0"

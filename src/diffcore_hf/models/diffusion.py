@@ -17,11 +17,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from ..core.recipe import Model
-from . import guidance
-from .guidance import Encoded, Family
-from .pipelines import load_pipeline, resolve_model
-from .runtime import STRICT_BATCH, OutOfMemory, fixed_conditions, is_out_of_memory, pad, quiet_warnings
+from diffcore_hf.core.recipe import Model
+from diffcore_hf.models import guidance
+from diffcore_hf.models.guidance import Encoded, Family
+from diffcore_hf.models.pipelines import load_pipeline, resolve_model
+from diffcore_hf.models.runtime import (
+    STRICT_BATCH,
+    OutOfMemory,
+    fixed_conditions,
+    is_out_of_memory,
+    pad,
+    quiet_warnings,
+)
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]
 

@@ -22,7 +22,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.file_download import repo_folder_name
 
-from ..core.folder import write_whole
+from diffcore_hf.core.folder import write_whole
 
 Kind = Literal["pipeline", "tower", "adapter", "file"]
 RepoType = Literal["model", "dataset"]

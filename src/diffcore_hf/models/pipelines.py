@@ -21,11 +21,11 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from packaging.version import Version
 
-from ..core.recipe import Model, Scheduler
-from . import cosxl, door
-from .door import HashCache, Resolved
-from .guidance import guidance_for, native_parameters
-from .runtime import DTYPES, is_out_of_memory, pick_device, quiet_loading, resolve_dtype
+from diffcore_hf.core.recipe import Model, Scheduler
+from diffcore_hf.models import cosxl, door
+from diffcore_hf.models.door import HashCache, Resolved
+from diffcore_hf.models.guidance import guidance_for, native_parameters
+from diffcore_hf.models.runtime import DTYPES, is_out_of_memory, pick_device, quiet_loading, resolve_dtype
 
 logger = logging.getLogger(__name__)
 

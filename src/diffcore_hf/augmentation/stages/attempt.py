@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ...core import images, schema
-from ...core.recipe import Recipe
-from .batches import Result, in_batches, load, worker_threads
-from .generate import Generate, encode_pixels
-from .score import Score
-from .stage import Stage
+from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, worker_threads
+from diffcore_hf.augmentation.stages.generate import Generate, encode_pixels
+from diffcore_hf.augmentation.stages.score import Score
+from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.core import images, schema
+from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features
 
-    from ...models.clip import ImageTower
+    from diffcore_hf.models.clip import ImageTower
 
 ADDED = ("image", "image_sha256", "embedding", "reason")
 

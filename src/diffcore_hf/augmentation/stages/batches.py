@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ...models.clip import ImageTower
-    from ...models.diffusion import TextToImage
+    from diffcore_hf.models.clip import ImageTower
+    from diffcore_hf.models.diffusion import TextToImage
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def worker_threads() -> int:
 
 def _stop_if_hopeless(error: Exception, alone: bool, what: str = "one image") -> None:
     """Raises what is no fact about an image: a lost device, or too little memory for the least that is needed."""
-    from ...models.runtime import OutOfMemory, is_out_of_memory
+    from diffcore_hf.models.runtime import OutOfMemory, is_out_of_memory
 
     if isinstance(error, OutOfMemory):
         raise error

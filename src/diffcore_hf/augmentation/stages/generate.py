@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ...core import images
-from ...core.recipe import Model
-from .batches import Result, in_batches, load, worker_threads
-from .stage import Stage, attempt_fields
+from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, worker_threads
+from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
+from diffcore_hf.core import images
+from diffcore_hf.core.recipe import Model
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from ...models.diffusion import TextToImage
+    from diffcore_hf.models.diffusion import TextToImage
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Generate(Stage):
     def model(self) -> TextToImage:
         """The text-to-image model; its weights load when it draws."""
         if self._model is None:
-            from ...models.diffusion import TextToImage
+            from diffcore_hf.models.diffusion import TextToImage
 
             self._model = TextToImage(self.config, strict=self.strict, batch_size=self.batch_size)
         return self._model
@@ -75,7 +75,7 @@ class Generate(Stage):
     @cached_property
     def resolved(self) -> tuple[Model, dict[str, Any]]:
         """The model without `auto` and null, and its identity."""
-        from ...models.diffusion import resolve_model
+        from diffcore_hf.models.diffusion import resolve_model
 
         return resolve_model(self.config)
 

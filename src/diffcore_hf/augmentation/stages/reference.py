@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ...core import images, schema
-from ...core.recipe import Filter
-from .batches import load, worker_threads
-from .score import Score
-from .stage import Stage
+from diffcore_hf.augmentation.stages.batches import load, worker_threads
+from diffcore_hf.augmentation.stages.score import Score
+from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.core import images, schema
+from diffcore_hf.core.recipe import Filter
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from ...models.clip import ImageTower
+    from diffcore_hf.models.clip import ImageTower
 
 ADDED = ("source_sha256", "embedding", "reason")
 
