@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from diffcore_hf.augmentation.parts import Ledger
@@ -43,7 +43,7 @@ def text(prepared: Prepared) -> str:
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
         f"{len(source.names)} classes",
         f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "
-        f"{min(counts.values()):,} to {max(counts.values()):,} a class; up to {recipe.max_attempts} attempts each",
+        f"{_span(counts.values())} a class; up to {recipe.max_attempts} attempts each",
         f"references  {len(plan.references):,} real images for statistics and thresholds",
     ]
     if plan.heldout.any():
@@ -222,3 +222,9 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{math.ceil(seconds / 360) / 10:.1f} h"
+
+
+def _span(counts: Iterable[int]) -> str:
+    listed = list(counts)
+    low, high = min(listed), max(listed)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
