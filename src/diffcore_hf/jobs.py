@@ -169,6 +169,8 @@ def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: 
         log.info("interrupted: exporting what is finished")
     interrupted = facts is None
     material = gather(prepared, facts)
+    if folder.torn():
+        log.warning("%s was torn (an export was stopped half-way); it is mended now", folder.path)
     summary = publish(material, prepared.resolution, folder)
     made, seconds = ledger.count() - before, time.monotonic() - began
     folder.log("end", interrupted=interrupted, made=made, seconds=round(seconds, 1), counts=summary.counts)

@@ -174,3 +174,9 @@ def test_clean_refuses_a_folder_that_is_not_ours(tmp_path):
     with pytest.raises(ValueError, match="no output folder"):
         Folder(tmp_path).clean()
     assert listing(tmp_path) == {"thesis.tex": b"dear"}
+
+
+def test_a_swap_that_was_stopped_leaves_a_torn_folder(finished):
+    assert not finished.torn()
+    finished.manifest_file.unlink()
+    assert finished.torn()

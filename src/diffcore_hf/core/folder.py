@@ -161,6 +161,10 @@ class Folder:
         shutil.rmtree(old)
         shutil.rmtree(staging)
 
+    def torn(self) -> bool:
+        """Whether an export was stopped while it was swapped in: published files without their manifest."""
+        return not self.manifest_file.is_file() and any((self.path / name).exists() for name in PUBLISHED)
+
     def faults(self) -> list[str]:
         """Why the folder is torn: one line for each thing that does not fit its diffcore.json; [] where all fits."""
         manifest = self.manifest()
