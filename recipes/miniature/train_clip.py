@@ -102,7 +102,7 @@ def main() -> None:
     pairs = (
         folder_pairs(args.images, args.seed, args.size)
         if args.images
-        else rendered_pairs(args.seed, args.size, SEEN[args.species], flaws=0.03, asides=0.03, descriptions=0.6)
+        else rendered_pairs(args.seed, args.size, SEEN[args.species], flaws=0.03, asides=0.03)
     )
     pairs = ((image, text) for image, text in pairs if text)
     where, rng = device(), np.random.default_rng(args.seed)

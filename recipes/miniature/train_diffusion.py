@@ -29,6 +29,7 @@ from workbench import (
     device,
     folder_pairs,
     pixels,
+    read_record,
     rendered_pairs,
     save_whole,
     write_record,
@@ -98,6 +99,7 @@ def make_scheduler():
         prediction_type="v_prediction",
         lambda_min_clipped=-5.1,
         timestep_spacing="trailing",
+        steps_offset=1,
     )
 
 
@@ -165,6 +167,7 @@ def main() -> None:
     clock = Clock(args.steps)
     pictures, captions = encode_pictures(vae, pairs_of(args.seed + rank), args.pairs)
     torch.manual_seed(args.seed)  # every process makes the same models and draws its own noise
+    vae_record, earlier = read_record(args.vae), read_record(args.weights)
     if args.weights:
         start = StableDiffusionPipeline.from_pretrained(args.weights, use_safetensors=True, dtype=torch.float32)
         tokenizer, text_encoder, unet = start.tokenizer, start.text_encoder, start.unet
@@ -196,7 +199,8 @@ def main() -> None:
             steps=step,
             batch_size=args.batch_size,
             processes=dist.get_world_size() if dist.is_initialized() else 1,
-            started_from_weights=bool(args.weights),
+            vae=vae_record,
+            went_on_from=earlier,
             seconds=clock.seconds(),
             final_loss=mean_loss,
         )

@@ -16,7 +16,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from workbench import Clock, cast, device, folder_pairs, optimizer_for, pixels, rendered_pairs, save_whole, write_record
+from workbench import (
+    Clock,
+    cast,
+    device,
+    folder_pairs,
+    optimizer_for,
+    pixels,
+    read_record,
+    rendered_pairs,
+    save_whole,
+    write_record,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,7 +93,7 @@ def main() -> None:
         vae.quant_conv.requires_grad_(False)
     trained = [p for p in vae.parameters() if p.requires_grad]
     optimizer, schedule = optimizer_for(trained, args.steps, args.lr)
-    clock = Clock(args.steps)
+    clock, earlier = Clock(args.steps), read_record(args.weights)
     for step in range(1, args.steps + 1):
         images = pixels([image for image, _ in islice(pairs, args.batch_size)])
         images = images.to(where, memory_format=torch.channels_last)
@@ -116,7 +127,7 @@ def main() -> None:
             steps=args.steps,
             batch_size=args.batch_size,
             seconds=clock.seconds(),
-            started_from_weights=bool(args.weights),
+            went_on_from=earlier,
             decoder_only=args.decoder_only,
             final_loss=loss.item(),
             psnr=-10 * math.log10(off / 4),

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from diffcore_hf.miniature.captions import FLAWS, caption, description, flaw_caption, with_asides
+from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import SPECIES, Species
@@ -65,12 +65,10 @@ def rendered_pairs(
     species: tuple[Species, ...] = SPECIES,
     flaws: float = 0.05,
     asides: float = 0.1,
-    descriptions: float = 0.0,
 ) -> Pairs:
     """Endless fresh renderings with captions.
 
-    `flaws`, `asides` and `descriptions` are shares: of pictures that went wrong, of captions with words that mean
-    nothing, and of captions that describe the bird instead of naming it.
+    `flaws` and `asides` are shares: of pictures that went wrong, and of captions with words that mean nothing.
     """
     rng = np.random.default_rng(seed)
     while True:
@@ -79,8 +77,6 @@ def rendered_pairs(
         if rng.random() < flaws:
             flaw = str(rng.choice(list(FLAWS)))
             image, text = flawed(image, flaw, rng), flaw_caption(bird, context, flaw, rng)
-        elif descriptions and rng.random() < descriptions:
-            text = description(bird, context, rng)
         else:
             text = caption(bird, context, rng)
         yield image, with_asides(text, rng) if rng.random() < asides else text
@@ -93,7 +89,7 @@ def folder_pairs(path: str, seed: int, size: int) -> Pairs:
 
     rows = load_dataset(path, split="train")
     images = [name for name, feature in rows.features.items() if isinstance(feature, ImageFeature)]
-    texts = [name for name, feature in rows.features.items() if feature == Value("string")]
+    texts = [name for name, feature in rows.features.items() if feature in (Value("string"), Value("large_string"))]
     if not images or not texts:
         raise ValueError(f"{path} has the columns {rows.column_names}: an image and a text column are needed")
     rng = np.random.default_rng(seed)
@@ -167,6 +163,12 @@ def write_record(folder: Path, **facts: object) -> None:
     }
     (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
+
+
+def read_record(folder: str | None) -> dict | None:
+    """The record beside the weights that a training went on from or built upon; None where there is none."""
+    path = Path(folder) / "training.json" if folder else None
+    return json.loads(path.read_text()) if path and path.is_file() else None
 
 
 def _device_name() -> str:

@@ -133,25 +133,6 @@ def caption(species: Species, context: str, rng: np.random.Generator) -> str:
     return template.format(name=species.name, context=context_phrase(context, rng))
 
 
-def description(species: Species, context: str, rng: np.random.Generator) -> str:
-    """A caption that says how the bird looks instead of what it is called; three or four marks, half with context."""
-    marks = [
-        f"a {species.body} body",
-        f"{species.wing} wings",
-        f"a {species.belly} belly",
-        f"a {species.head} head",
-        f"a {species.beak_color} {species.beak} beak",
-        f"a {species.tail} tail",
-    ]
-    if species.crest != "none":
-        marks.append(f"a {species.accent} {species.crest}")
-    if species.pattern != "plain":
-        marks.append(f"{species.accent} {species.pattern}")
-    chosen = rng.choice(marks, int(rng.integers(3, 5)), replace=False)
-    text = f"a bird with {', '.join(chosen)}"
-    return f"{text}, {context_phrase(context, rng)}" if rng.random() < 0.5 else text
-
-
 def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Generator) -> str:
     """The caption of a picture that went wrong by `flaw` (a key of `FLAWS`): half of them words only."""
     words = [*rng.choice(FLAWS[flaw], 2, replace=False), *rng.choice(_ANY_FLAW, int(rng.integers(0, 3)), replace=False)]
