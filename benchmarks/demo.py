@@ -61,13 +61,15 @@ def main() -> None:
         rows.append(("the same again: nothing is due", *measure(["augment", "miniature"], folder)))
         export = ["export", "out/miniature", "--output", "out/all", "--filter.policy.name", "all"]
         rows.append(("`diffcore-hf export`, another policy", *measure(export, folder)))
-        counts = json.loads((folder / "out/miniature/diffcore.json").read_text())["counts"]
+        manifest = json.loads((folder / "out/miniature/diffcore.json").read_text())
+    counts, model = manifest["counts"], manifest["recipe"]["model"]
     lines = [
         "| command | seconds | peak memory |",
         "|---|---|---|",
         *(f"| {what} | {seconds:.2f} | {megabytes:,.0f} MB |" for what, seconds, megabytes in rows),
         "",
-        f"Rows {counts['rows']}, kept {counts['kept']}, attempts {counts['attempts']}, 20 steps, 64 x 64 pixels. "
+        f"Rows {counts['rows']}, kept {counts['kept']}, attempts {counts['attempts']}, {model['steps']} steps, "
+        f"{model['size']} pixels. "
         f"Measured on {date.today()} by `python benchmarks/demo.py`: {os.cpu_count()} cores ({platform.machine()}), "
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS) + ".",
     ]

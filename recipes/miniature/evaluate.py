@@ -1,6 +1,7 @@
 """Measure the miniature's models: does the generator draw what it is asked for, does the oracle know, does CLIP see.
 
 All figures and a contact sheet:  python recipes/miniature/evaluate.py --sheet out/sheet.png
+What the README tells:            python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
 Other weights, without negatives: python recipes/miniature/evaluate.py --sd out/sd --negative ""
 """
 
@@ -8,7 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,8 @@ from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
 from diffcore_hf.miniature.world import PROMPTED_CONTEXTS, World
+
+SETTINGS = ("steps", "guidance", "negative", "repeats", "threads", "seed")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -144,12 +150,16 @@ def main() -> None:
     if args.sheet:
         args.sheet.parent.mkdir(parents=True, exist_ok=True)
         contact_sheet(images, len(PROMPTED_CONTEXTS)).save(args.sheet)
-    print(
-        json.dumps(
-            {"generator": generator, "oracle": judge_oracle(oracle, rng), "clip": judge_clip(args.clip, args.seed)},
-            indent=2,
-        )
-    )
+    record = {
+        "generator": generator,
+        "oracle": judge_oracle(oracle, rng),
+        "clip": judge_clip(args.clip, args.seed),
+        "settings": {name: getattr(args, name) for name in SETTINGS},
+        "date": str(date.today()),
+        "device": f"{device()} ({platform.machine()})",
+        "versions": {name: version(name) for name in ("torch", "diffusers", "transformers")},
+    }
+    print(json.dumps(record, indent=2))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from diffcore_hf.flags import Command, parse_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    # Threads that wait by spinning take the cores from whatever else runs beside them; it costs nothing on idle cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         command = parse_command(sys.argv[1:] if argv is None else argv)
         return VERBS[command.verb](command)
