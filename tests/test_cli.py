@@ -77,7 +77,7 @@ def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys)
         assert line in lines
     assert sum(re.fullmatch(r"a photo of a (Red Fox|Green Frog), (in snow|at night)", line) is not None
                for line in lines) == 2  # fmt: skip
-    assert "plan        6 units (fraction 1, copies 1), 3 to 3 a class; up to 2 attempts each" in lines
+    assert "plan        6 units (fraction 1, copies 1), 3 a class; up to 2 attempts each" in lines
     assert re.search(r"peak disk about [\d.]+ [kMG]?B", told)
     assert sorted(path.name for path in world.iterdir()) == ["photos", "recipe.yaml"]
 
