@@ -125,7 +125,7 @@ def test_preview_export_and_clean_say_what_they_made(world, capsys):
     assert Image.open(sheet).format == "PNG"
     told = said(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", told, re.MULTILINE)
-    assert "all is finished" in told
+    assert "all is written" in told
     assert "parts dropped" in said(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err

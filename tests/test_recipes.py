@@ -27,7 +27,7 @@ def test_the_miniature_prompts_the_contexts_of_its_world():
 
     recipe = build_recipe(what_layer("miniature"))
     assert set(recipe.prompts.contexts) == set(PROMPTED_CONTEXTS)
-    assert (recipe.source.path, recipe.kind, recipe.model.steps) == ("out/birds", "bird", 16)
+    assert (recipe.source.path, recipe.kind, recipe.model.steps) == ("./out/birds", "bird", 16)
 
 
 def test_the_paper_is_the_paper():

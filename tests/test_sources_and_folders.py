@@ -111,3 +111,16 @@ def test_class_names_are_kept_in_the_order_of_the_feature():
         "label", ClassLabel(names=["zebra", "ant"])
     )
     assert sources.load_source(Source(sources.IN_MEMORY), data=ds).names == ("zebra", "ant")
+
+
+def test_a_folder_with_a_card_is_read_as_it_is_now(tmp_path):
+    """The cache of datasets knows such a folder by names alone, wherever it lies and whatever it holds."""
+    card = "---\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---\n"
+    seen = []
+    for place, counts in (("a", [2, 2]), ("b", [3, 2]), ("a", [2, 4])):
+        folder = tmp_path / place / "birds"
+        folder.mkdir(parents=True, exist_ok=True)
+        photos(counts).to_parquet(folder / "train.parquet")
+        (folder / "README.md").write_text(card)
+        seen.append(len(sources.load_source(Source(str(folder))).rows))
+    assert seen == [4, 5, 6]

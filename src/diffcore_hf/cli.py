@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     # Threads that wait by spinning take the cores from whatever else runs beside them; it costs nothing on idle cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    command = None
     try:
         command = parse_command(sys.argv[1:] if argv is None else argv)
         return VERBS[command.verb](command)
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a folder that may not be written
-        print(f"diffcore-hf: {error}. What was finished is kept; the same command goes on", file=sys.stderr)
+        more = ". What was finished is kept; the same command goes on" if command and command.verb == "augment" else ""
+        print(f"diffcore-hf: {error}{more}", file=sys.stderr)
         return 1
 
 
@@ -90,7 +92,9 @@ def export(command: Command) -> int:
 
     outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
     print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
-    print(f"\n{outcome.folder.path} is finished")
+    if pending := outcome.summary.counts["pending"]:
+        print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} makes them")
+    print(f"\n{outcome.folder.path} is written")
     return 0
 
 

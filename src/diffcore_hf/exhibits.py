@@ -76,7 +76,8 @@ def contact_sheet(material: Material) -> bytes:
 def samples(material: Material, count: int) -> bytes:
     """The first attempts of the drawing order, before any filter, as PNG."""
     assessment = material.assessment
-    order = np.lexsort((assessment.attempts.attempts, assessment.attempts.units)).tolist()[:count]
+    # Attempt 0 of every unit first: later ones exist only where the filter rejected, and would look worse than it is.
+    order = np.lexsort((assessment.attempts.units, assessment.attempts.attempts)).tolist()[:count]
     shown = tiles(material, order, decided=False)
     return preview.png_bytes(preview.contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
 

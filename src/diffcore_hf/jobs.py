@@ -232,8 +232,10 @@ def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
     """
     folder = Folder(out)
     before = folder.run()
-    if before is None or before.get("exported"):
+    if before is None:
         raise ValueError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
+    if before.get("exported"):
+        raise ValueError(f"{out} is an export. Name the folder that it was exported from")
     if before.get("cleaned"):
         raise ValueError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
     recipe = layers.build_recipe(before["resolved"], layer)

@@ -37,7 +37,7 @@ def pipeline():
 
 def test_all_weights_are_safetensors_and_small():
     assert sum(path.stat().st_size for path in files(MODELS)) <= 32 * 2**20
-    assert {path.suffix for path in files(MODELS)} <= {".safetensors", ".json", ".txt", ".jinja"}
+    assert {path.suffix for path in files(MODELS)} <= {".safetensors", ".json", ".txt", ".jinja", ".md"}
     assert not [path for path in MODELS.rglob(".*")]
 
 

@@ -129,12 +129,18 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
 
     local = Path(config.path).is_dir()
     if not local and (config.path.count("/") != 1 or config.path.startswith((".", "/", "~"))):
-        raise ValueError(f"source.path is {config.path!r}, which is no folder here and no Hub id. Use --source.path")
+        raise ValueError(
+            f"source.path is {config.path!r}, which is no folder here (is it relative to another?) and no Hub id. "
+            "Use --source.path"
+        )
     commit = None if local else _commit(config)
     try:
         # A resolved path, because datasets names what it loads by the last part, and "." has none.
         path = str(Path(config.path).resolve()) if local else config.path
-        builder = load_dataset_builder(path, config.name, data_files=config.data_files, revision=commit)
+        cache = _cache_of(Path(path)) if local else None
+        builder = load_dataset_builder(
+            path, config.name, data_files=config.data_files, revision=commit, cache_dir=cache and str(cache)
+        )
         # When the Hub fails, datasets takes whatever version its cache holds, without a word.
         if commit and re.fullmatch(r"[0-9a-f]{40}", str(builder.hash)) and builder.hash != commit:
             raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
@@ -148,6 +154,20 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
     if not isinstance(splits, DatasetDict):
         raise ValueError(f"source.path {config.path} is no dataset with splits. Use --source.data_files")
     return splits, commit
+
+
+def _cache_of(folder: Path) -> Path:
+    """Where `datasets` keeps a local folder as it is now.
+
+    Its own cache knows a folder with a card by the folder's name and those of its files alone: another folder of that
+    name, or other content, would come back as the old rows.
+    """
+    from datasets import config
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    seen = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    key = hashlib.sha256(repr((str(folder), seen)).encode()).hexdigest()[:16]
+    return Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / key
 
 
 def _commit(config: recipe.Source) -> str:
@@ -237,7 +257,7 @@ def _check_columns(config: recipe.Source, features: Features, prefix: str) -> No
     if taken:
         raise ValueError(
             f"the source's column {taken[0]!r} is called like one of config generated ({', '.join(OURS)}). "
-            f"Give it another name first (rename_column), nothing was written"
+            "Give it another name first (rename_column)"
         )
     if isinstance(image, lists):
         raise ValueError(

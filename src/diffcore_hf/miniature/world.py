@@ -6,6 +6,7 @@ are renderer.py's.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import shutil
@@ -92,7 +93,7 @@ class World:
 
 
 def write_dataset(directory: str | Path, world: World) -> Path:
-    """Render the world into `directory/data/<split>.parquet`; `load_dataset(directory)` reads it without a network.
+    """Render the world into `directory/data/<split>-<hash>.parquet`; `load_dataset(directory)` needs no network.
 
     The folder is there whole or not at all, and equal worlds give equal bytes.
 
@@ -109,14 +110,25 @@ def write_dataset(directory: str | Path, world: World) -> Path:
     beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         (beside / "data").mkdir()
-        for split in SPLITS:
-            world.split(split).to_parquet(beside / "data" / f"{split}.parquet")
-        (beside / "README.md").write_text(_card(world))
+        files = {split: _write_split(world, split, beside) for split in SPLITS}
+        (beside / "README.md").write_text(_card(world, files))
         beside.chmod(0o755)
         os.replace(beside, directory)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return directory
+
+
+def _write_split(world: World, split: str, folder: Path) -> str:
+    """The path of the split's file inside the folder.
+
+    The hash in the name: the cache of `datasets` knows a local folder with a card by the names of its files alone.
+    """
+    path = folder / "data" / f"{split}.parquet"
+    world.split(split).to_parquet(path)
+    named = path.with_name(f"{split}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.parquet")
+    path.rename(named)
+    return f"data/{named.name}"
 
 
 def _png(picture: Picture) -> bytes:
@@ -125,8 +137,8 @@ def _png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _card(world: World) -> str:
-    files = "\n".join(f"  - split: {split}\n    path: data/{split}.parquet" for split in SPLITS)
+def _card(world: World, paths: dict[str, str]) -> str:
+    files = "\n".join(f"  - split: {split}\n    path: {path}" for split, path in paths.items())
     return f"""---
 license: apache-2.0
 task_categories:

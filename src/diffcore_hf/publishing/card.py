@@ -96,7 +96,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "title": title(source),
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
         "histogram": HISTOGRAM if HISTOGRAM in shown else None,
-        "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns")),
+        "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
         "prefix": facts.columns_prefix,
         "originals": facts.originals,
         "layout": manifest.get("layout", "columns"),
@@ -179,8 +179,8 @@ def number(value: float | None, digits: int | None = None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def _snippet(split: str, prefix: str, layout: str) -> Markdown:
-    """The code that loads the dataset."""
+def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
+    """The code that loads the dataset; a config without a row cannot be loaded and is left out."""
     quoted, column = json.dumps(split), json.dumps(prefix + "generated")
     lines = [
         "from datasets import load_dataset",
@@ -188,11 +188,13 @@ def _snippet(split: str, prefix: str, layout: str) -> Markdown:
         'here = "path/to/this/folder"  # or this dataset\'s name on the Hub',
         f"dataset = load_dataset(here, split={quoted})",
         f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None",
-        "",
-        "# The kept images alone, as plain rows for any trainer; then every attempt, kept or not, with the reason.",
-        'generated = load_dataset(here, "generated", split="train")',
-        'attempts = load_dataset(here, "attempts", split="train")',
     ]
+    if configs.get("generated"):
+        lines += ["", "# The kept images alone, as plain rows for any trainer."]
+        lines.append('generated = load_dataset(here, "generated", split="train")')
+    if configs.get("attempts"):
+        lines += ["", "# Every attempt, kept or not, with the reason."]
+        lines.append('attempts = load_dataset(here, "attempts", split="train")')
     return fenced("\n".join(line for line in lines if layout == "columns" or not line.startswith("dataset[")), "python")
 
 
