@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffcore_hf.augmentation.quiet import quiet_datasets
 from diffcore_hf.core import recipe, schema, seeding
 from diffcore_hf.core.folder import Folder, write_whole
 from diffcore_hf.core.images import UnreadableImage, read_bytes
@@ -144,7 +146,9 @@ def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
         # When the Hub fails, datasets takes whatever version its cache holds, without a word.
         if commit and re.fullmatch(r"[0-9a-f]{40}", str(builder.hash)) and builder.hash != commit:
             raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
-        builder.download_and_prepare()
+        # What comes over the network has bars of its own; what lies here takes seconds.
+        with quiet_datasets() if local else nullcontext():
+            builder.download_and_prepare()
         splits = builder.as_dataset()
     except Exception as error:  # datasets raises a dozen types here, all of them about the source
         raise ValueError(
