@@ -482,7 +482,7 @@ def test_an_export_is_not_continued(make, done, tmp_path):
     before = tree(tmp_path / "out")
     with pytest.raises(ValueError, match="is an export"):
         go(make(tmp_path / "out"))
-    with pytest.raises(ValueError, match="is no folder of a run"):
+    with pytest.raises(ValueError, match="is an export"):
         jobs.export(tmp_path / "out", tmp_path / "other", {})
     assert tree(tmp_path / "out") == before
     assert not (tmp_path / "other").exists()
