@@ -137,10 +137,11 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
 
 
 def _check_judge(resolution: Resolution) -> None:
-    filter = resolution.recipe.filter
-    if filter.policy.by == "text" and not resolution.filter["has_text"]:
+    """Refuse a judge that the tower cannot serve, before anything is embedded."""
+    tower = resolution.recipe.filter
+    if tower.policy.by == "text" and not resolution.filter["has_text"]:
         raise ValueError(
-            f"filter.policy.by is 'text', but {filter.path} has no text tower. Use --filter.policy.by classifier, "
+            f"filter.policy.by is 'text', but {tower.path} has no text tower. Use --filter.policy.by classifier, "
             "or a filter.path that has one (CLIP, SigLIP)"
         )
 

@@ -122,11 +122,6 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def is_flat(array: np.ndarray) -> bool:
-    """Whether an (H, W, C) image is of one colour."""
-    return bool((array == array[:1, :1]).all())
-
-
 @functools.cache
 def _formats() -> tuple[str, ...]:
     """Those of FORMATS that this build of Pillow reads."""
