@@ -1,6 +1,7 @@
 """The command line: what was typed becomes a layer; errors are one line; --help is quick and teaches."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ import pytest
 
 from diffcore_hf.core.layers import build_recipe, to_mapping
 from diffcore_hf.core.recipe import Recipe
-from diffcore_hf.core.validation import leaves
-from diffcore_hf.flags import Command, field_docs, parse_command
+from diffcore_hf.core.validation import leaves, sections
+from diffcore_hf.flags import Command, field_docs, parse, parse_command
+from diffcore_hf.training.verb import TRAIN
 from diffcore_hf.verbs import VERBS
 
 
@@ -155,21 +157,110 @@ def test_the_help_of_the_whole(argv, capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_a_verb_can_be_typed(verb):
-    import shlex
-
     for example in VERBS[verb].examples:
         assert parse_command(shlex.split(example)).verb == verb
 
 
+@pytest.mark.parametrize(
+    ("line", "layer", "options"),
+    [
+        ("", {}, {}),
+        ("--config miniature-train", {}, {"config": "miniature-train"}),
+        ("--data.path out/photos --epochs 3", {"data": {"path": "out/photos"}, "epochs": 3}, {}),
+        ("--evaluate out/x/best --evaluate_every 2", {"evaluate_every": 2}, {"evaluate": "out/x/best"}),
+        (
+            "--data out/photos --model resnet50 --schedule linear",
+            {"data": {"path": "out/photos"}, "model": {"name": "resnet50"}, "schedule": {"name": "linear"}},
+            {},
+        ),
+        (
+            "--transform fgvc_scratch_224 --optimizer adamw",
+            {"transform": {"preset": "fgvc_scratch_224"}, "optimizer": {"name": "adamw"}},
+            {},
+        ),
+        ("--model.pretrained timm/x --model.drop-path 0.1", {"model": {"pretrained": "timm/x", "drop_path": 0.1}}, {}),
+        ("--model.pretrained=timm/x", {"model": {"pretrained": "timm/x"}}, {}),
+        ("--model.pretrained 2024", {"model": {"pretrained": "2024"}}, {}),
+        ("--model.pretrained", {"model": {"pretrained": True}}, {}),
+        ("--model.pretrained --epochs 3", {"model": {"pretrained": True}, "epochs": 3}, {}),
+        ("--model.pretrained False", {"model": {"pretrained": False}}, {}),
+        ("--no-model.pretrained --epochs 3", {"model": {"pretrained": False}, "epochs": 3}, {}),
+        ("--deterministic --epochs 3", {"deterministic": True, "epochs": 3}, {}),
+        ("--no-deterministic", {"deterministic": False}, {}),
+        ("--model.stem_stride 2", {"model": {"stem_stride": 2}}, {}),
+        ("--model.stem_stride null", {"model": {"stem_stride": None}}, {}),
+        ("--mix.kind none --mix.mode off", {"mix": {"kind": "none", "mode": "off"}}, {}),
+        ("--seeds 0,1,2 --compare plain,mix", {"seeds": "0,1,2", "compare": "plain,mix"}, {}),
+        ("--seeds 0 1 2 --compare plain, mix", {"seeds": "0,1,2", "compare": "plain,mix"}, {}),
+        ("--seeds [0,1] --compare []", {"seeds": [0, 1], "compare": []}, {}),
+        ("--compare --seeds 5", {"compare": "", "seeds": "5"}, {}),
+        ("--arms '{big: {model: resnet50}}'", {"arms": {"big": {"model": "resnet50"}}}, {}),
+    ],
+)
+def test_a_line_without_target(line, layer, options):
+    command = parse(shlex.split(line), TRAIN)
+    assert command == Command(TRAIN.name, None, layer, {"config": None, "evaluate": None} | options)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("out/photos", "Unrecognized options: out/photos. See accelerate launch recipes/train.py --help"),
+        ("--epocs 3", "--epocs is no flag of recipes/train.py; did you mean --epochs?"),
+        ("--source.path x", "--source.path is no flag of recipes/train.py; did you mean --data.path?"),
+        ("--xyzzy", "--xyzzy is no flag of recipes/train.py; see accelerate launch recipes/train.py --help"),
+        ("--config", "Missing value for argument '--config'"),
+        ("--model --epochs 3", "--model has no value. Use e.g. --model.name VALUE"),
+        ("--mix", "--mix has no value. Use e.g. --mix.KEY VALUE"),
+        ("--arms {", "arms is '{', which is line 1"),
+    ],
+)
+def test_a_wrong_line_without_target(line, message, capsys):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse(line.split(), TRAIN)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_help_without_target_has_every_key_with_its_default(capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(["--data.path", "x", "--help"], TRAIN)
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert left.value.code == 0
+    assert text.startswith("usage: accelerate launch recipes/train.py [-h] [OPTIONS] Train a network")
+    assert "target_" not in text
+    assert "positional" not in text
+    assert text.index("--config TEXT") < text.index("--epochs NUMBER")
+    assert [key for key in leaves(TRAIN.grammar.recipe) if f" --{key} " not in text] == []
+    for expected in ("--model.pretrained true|false|TEXT", "--seeds INT,...", "(default: 0)", "--model.stem_stride 1|2",
+                     "--schedule.milestones NUMBER,...", "(default: [])", "(default: 0.0005)"):  # fmt: skip
+        assert expected in text
+
+
+def test_the_examples_without_target_can_be_typed():
+    for example in TRAIN.examples:
+        tokens = shlex.split(example)
+        program = TRAIN.name if TRAIN.name in tokens else "diffcore_hf.training"
+        assert parse(tokens[tokens.index(program) + 1 :], TRAIN).layer is not None
+
+
 def test_every_field_is_documented():
-    for cls in {type(None)} ^ {type(None), Recipe, *(verb.options for verb in VERBS.values())}:
+    recipes = {cls for verb in (*VERBS.values(), TRAIN) for cls in (verb.options, verb.grammar.recipe)}
+    for cls in recipes | {section for recipe in recipes for section in sections(recipe).values()}:
         assert set(field_docs(cls)) == set(cls.__dataclass_fields__)
 
 
-def test_reading_the_command_line_loads_nothing_heavy():
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from diffcore_hf.flags import parse_command; parse_command(['augment', 'a/b', '--fraction', '1'])",
+        "from diffcore_hf.flags import parse; from diffcore_hf.training.verb import TRAIN; parse(['--seeds=1'], TRAIN)",
+    ],
+)
+def test_reading_the_command_line_loads_nothing_heavy(line):
     code = (
-        "import sys; from diffcore_hf.flags import parse_command; parse_command(['augment', 'a/b', '--fraction', '1']);"
-        "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers'} & set(sys.modules);"
+        f"import sys; {line};"
+        "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     start = time.perf_counter()

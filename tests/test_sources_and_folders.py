@@ -8,6 +8,7 @@ from small_photos import photos
 
 from diffcore_hf import jobs
 from diffcore_hf.augmentation import source as sources
+from diffcore_hf.core import loading
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.recipe import Source
 
@@ -82,10 +83,10 @@ def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: Info)
-    assert sources._commit(Source("org/birds")) == COMMIT
+    assert loading.commit_of("org/birds", None, section="source") == COMMIT
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert sources._commit(Source("org/birds")) == COMMIT
-    assert sources._commit(Source("org/birds", revision=COMMIT)) == COMMIT
+    assert loading.commit_of("org/birds", None, section="source") == COMMIT
+    assert loading.commit_of("org/birds", COMMIT, section="source") == COMMIT
 
 
 def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from diffcore_hf.augmentation.stages.score import Score
     from diffcore_hf.core.recipe import Recipe
     from diffcore_hf.jobs import augment
+    from diffcore_hf.training.pool import mixing_rows
+    from diffcore_hf.training.transform import MixTransform
 
 __version__ = "0.1.0"
-__all__ = ["Generate", "Recipe", "Score", "__version__", "augment", "plan"]
+__all__ = ["Generate", "MixTransform", "Recipe", "Score", "__version__", "augment", "mixing_rows", "plan"]
 
 _HOMES = {
     "Generate": ".augmentation.stages.generate",
+    "MixTransform": ".training.transform",
     "Recipe": ".core.recipe",
     "Score": ".augmentation.stages.score",
     "augment": ".jobs",
+    "mixing_rows": ".training.pool",
     "plan": ".augmentation.plan",
 }
 

@@ -107,7 +107,7 @@ def clean(command: Command) -> int:
 
 
 def miniature(command: Command) -> int:
-    from diffcore_hf.augmentation.quiet import quiet_datasets
+    from diffcore_hf.core.quiet import quiet_datasets
     from diffcore_hf.miniature.world import World, write_dataset
 
     world = World(seed=command.options["seed"], contexts=command.options["contexts"])

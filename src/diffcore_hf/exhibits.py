@@ -165,7 +165,9 @@ def class_histograms(material: Material) -> bytes:
     return histograms.class_histograms(classes, title="Similarity to the row's real image, by class")
 
 
-def card_facts(material: Material, manifest: Mapping[str, Any], summary: Summary) -> CardFacts:
+def card_facts(
+    material: Material, manifest: Mapping[str, Any], summary: Summary, comparison: Mapping[str, Any] | None = None
+) -> CardFacts:
     """All that the card is made of."""
     plan = material.plan
     examples: dict[str, str] = {}
@@ -182,4 +184,5 @@ def card_facts(material: Material, manifest: Mapping[str, Any], summary: Summary
         negative_prompts=list(negatives),
         columns_prefix=material.recipe.columns.prefix,
         originals=material.recipe.include_originals,
+        comparison=comparison,
     )

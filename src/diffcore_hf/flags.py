@@ -1,4 +1,4 @@
-"""The command line: every key of a recipe as a flag, beside the few options of each verb (verbs.py).
+"""The command line: every key of a recipe as a flag, beside the few options of each verb (verbs.py, training/verb.py).
 
 Owns how argv is read. Flags that were given become the last layer of the recipe; whether their
 values are right is core/validation.py's to say. tyro is imported only when a verb is parsed.
@@ -21,9 +21,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NoReturn
 
 from diffcore_hf.core.layers import read_yaml
-from diffcore_hf.core.recipe import Recipe
-from diffcore_hf.core.validation import SHORTHAND, nearest_keys, record
-from diffcore_hf.verbs import OVERVIEW, VERBS
+from diffcore_hf.core.validation import nearest_keys, record, section, sections
+from diffcore_hf.verbs import OVERVIEW, VERBS, Verb
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Command:
     """What was typed."""
 
     verb: str
-    target: str
-    """WHAT, OUT or DIR."""
+    target: str | None
+    """WHAT, OUT or DIR; None where the verb has none."""
     layer: Mapping[str, Any]
     """The recipe's keys that were given as flags: the last layer."""
     options: Mapping[str, Any]
@@ -54,6 +53,8 @@ class _Flag:
     hint: Any
     default: Any
     help: str
+    commas: bool
+    """Whether its list may be one text with commas."""
 
     @property
     def kinds(self) -> tuple[Any, ...]:
@@ -61,30 +62,44 @@ class _Flag:
         return (self.hint,) if whole else typing.get_args(self.hint)
 
     @property
+    def several(self) -> bool:
+        """Whether several values may follow."""
+        return self.commas or tuple[str, ...] in self.kinds
+
+    @property
     def metavar(self) -> str:
-        words = []
-        for kind in self.kinds:
-            if typing.get_origin(kind) is Literal:
-                words += typing.get_args(kind)
-            elif kind is not type(None):
-                plain = {str: "TEXT", int: "INT", float: "NUMBER", bool: "true|false"}
-                words.append("TEXT ..." if kind == tuple[str, ...] else plain.get(kind, "YAML"))
-        return "|".join(words)
+        return "|".join(_words(kind, self.commas) for kind in self.kinds if kind is not type(None))
 
     def value(self, tokens: Sequence[str]) -> Any:
         """What was typed, as a plain value."""
-        if tuple[str, ...] in self.kinds and not (len(tokens) == 1 and re.match(r"\[|null$", tokens[0])):
-            return list(tokens)
+        if self.several and not (len(tokens) == 1 and re.match(r"\[|null$", tokens[0])):
+            return ",".join(token.strip(",") for token in tokens) if self.commas else list(tokens)
         (text,) = tokens
         if type(None) in self.kinds and text.lower() in ("null", "none"):
             return None
-        if all(kind is str or typing.get_origin(kind) is Literal or kind is type(None) for kind in self.kinds):
+        if all(kind in (str, type(None)) or _is_text_choice(kind) for kind in self.kinds):
             return text
+        if set(self.kinds) == {bool, str}:
+            return {"true": True, "false": False}.get(text.lower(), text)
         try:
             value = read_yaml(text)
         except ValueError as error:
             raise ValueError(f"{self.key} is {text!r}, which is {error}. Quote the whole value") from None
         return text if isinstance(value, (int, float)) and dict[str, str] in self.kinds else value
+
+
+def _is_text_choice(kind: Any) -> bool:
+    return typing.get_origin(kind) is Literal and all(isinstance(choice, str) for choice in typing.get_args(kind))
+
+
+def _words(kind: Any, commas: bool) -> str:
+    """What a value of that type is called in --help."""
+    if typing.get_origin(kind) is Literal:
+        return "|".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple and commas:
+        return f"{_words(typing.get_args(kind)[0], False)},..."
+    plain = {str: "TEXT", int: "INT", float: "NUMBER", bool: "true|false", tuple[str, ...]: "TEXT ..."}
+    return plain.get(kind, "YAML")
 
 
 def parse_command(argv: Sequence[str]) -> Command:
@@ -104,10 +119,19 @@ def parse_command(argv: Sequence[str]) -> Command:
         near = difflib.get_close_matches(verb, VERBS, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
         raise ValueError(f"{verb!r} is no verb; {hint}")
-    recipe_flags = {key: flag for key, (flag, scope) in _recipe_flags(Recipe).items() if VERBS[verb].takes(key, scope)}
-    own_flags = {name: flag for name, (flag, _) in _recipe_flags(VERBS[verb].options).items()}
-    flags = recipe_flags | own_flags
-    tokens, layer = _normalised(rest, verb, flags)
+    return parse(rest, VERBS[verb])
+
+
+def parse(argv: Sequence[str], verb: Verb) -> Command:
+    """The command of what stands behind a verb; --help prints and exits with 0.
+
+    Raises:
+        ValueError: one line for the user, to be shown behind the program's name with exit status 2.
+    """
+    own_flags = {key: flag for key, (flag, _) in _all_flags(verb.options).items()}
+    flags = own_flags | {key: flag for key, (flag, scope) in _all_flags(verb.grammar.recipe).items()
+                         if verb.takes(key, scope) and key not in own_flags}  # fmt: skip
+    tokens, layer = _normalised(argv, verb, flags)
     target, given = _parse(verb, flags, tokens)
     options = {}
     for key, texts in given.items():
@@ -116,7 +140,7 @@ def parse_command(argv: Sequence[str]) -> Command:
             options[key] = value
         else:
             layer = _put(layer, key.split("."), value)
-    return Command(verb, target, layer, dataclasses.asdict(record(VERBS[verb].options, options)))
+    return Command(verb.name, target, layer, dataclasses.asdict(record(verb.grammar, verb.options, options)))
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -129,32 +153,17 @@ def field_docs(cls: type) -> dict[str, str]:
     }
 
 
-def _recipe_flags(cls: type, path: str = "") -> dict[str, tuple[_Flag, str]]:
+def _all_flags(cls: type, path: str = "") -> dict[str, tuple[_Flag, str]]:
     """Dotted key -> (flag, scope) of every field below a dataclass; optional sections are walked like the others."""
     found: dict[str, tuple[_Flag, str]] = {}
     hints, docs = typing.get_type_hints(cls), field_docs(cls)
     for field in dataclasses.fields(cls):
         key = path + field.name
-        if section := _section(hints[field.name]):
-            found |= _recipe_flags(section, key + ".")
+        if below := section(hints[field.name]):
+            found |= _all_flags(below, key + ".")
         else:
-            flag = _Flag(key, hints[field.name], field.default, docs[field.name])
+            flag = _Flag(key, hints[field.name], field.default, docs[field.name], "commas" in field.metadata)
             found[key] = (flag, field.metadata.get("scope", "free"))
-    return found
-
-
-def _section(hint: Any) -> type | None:
-    """The dataclass that a field is, or may be; None for plain values and lists."""
-    if typing.get_origin(hint) is tuple:
-        return None
-    return next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
-
-
-def _sections(cls: type, path: str = "") -> dict[str, type]:
-    found: dict[str, type] = {}
-    for name, hint in typing.get_type_hints(cls).items():
-        if section := _section(hint):
-            found |= {path + name: section} | _sections(section, f"{path}{name}.")
     return found
 
 
@@ -164,9 +173,9 @@ def _put(layer: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str,
     return {**layer, head: _put(below if isinstance(below, Mapping) else {}, rest, value) if rest else value}
 
 
-def _normalised(argv: Sequence[str], verb: str, flags: Mapping[str, _Flag]) -> tuple[list[str], dict[str, Any]]:
+def _normalised(argv: Sequence[str], verb: Verb, flags: Mapping[str, _Flag]) -> tuple[list[str], dict[str, Any]]:
     """Flags as they are declared: underscores, `--strict` as `--strict true`; and the layer of whole sections."""
-    sections = {key: cls for key, cls in _sections(Recipe).items() if any(f.startswith(key + ".") for f in flags)}
+    whole = {k: cls for k, cls in sections(verb.grammar.recipe).items() if any(f.startswith(k + ".") for f in flags)}
     tokens: list[str] = []
     layer: dict[str, Any] = {}
     waiting = list(argv)
@@ -178,17 +187,20 @@ def _normalised(argv: Sequence[str], verb: str, flags: Mapping[str, _Flag]) -> t
         name, is_equal, text = token.partition("=")
         key = name[2:].replace("-", "_")
         positive = key.removeprefix("no_")
-        if key in sections:
-            if not is_equal and not waiting:
-                raise ValueError(f"--{key} has no value. Use e.g. --{key}.{SHORTHAND.get(sections[key], 'KEY')} VALUE")
+        if key in whole:
+            short = verb.grammar.shorthand.get(whole[key])
+            if not is_equal and not (waiting and not waiting[0].startswith("--")):
+                raise ValueError(f"--{key} has no value. Use e.g. --{key}.{short or 'KEY'} VALUE")
             text = text if is_equal else waiting.pop(0)
             value = read_yaml(text) if text.startswith("{") or text in ("null", "none") else text
-            if isinstance(value, str) and sections[key] in SHORTHAND:
-                value = {SHORTHAND[sections[key]]: value}
+            if isinstance(value, str) and short:
+                value = {short: value}
             layer = _put(layer, key.split("."), value)
         elif positive in flags and bool in flags[positive].kinds and not is_equal:
-            said = waiting.pop(0) if key == positive and waiting and waiting[0].lower() in ("true", "false") else None
-            tokens.append(f"--{positive}={said or str(key == positive).lower()}")
+            following = waiting[0] if waiting and key == positive else "-"
+            is_text = str in flags[positive].kinds and not following.startswith("-")
+            is_value = is_text or following.lower() in ("true", "false")
+            tokens.append(f"--{positive}={waiting.pop(0) if is_value else str(key == positive).lower()}")
         elif key in flags:
             tokens.append(f"--{key}{is_equal}{text}")
         else:
@@ -196,49 +208,48 @@ def _normalised(argv: Sequence[str], verb: str, flags: Mapping[str, _Flag]) -> t
     return tokens, layer
 
 
-def _unknown(key: str, typed: str, verb: str, flags: Mapping[str, _Flag]) -> str:
-    if key in _recipe_flags(Recipe):
-        why = "it changes what was generated" if VERBS[verb].takes("fraction", "decision") else "it belongs to a recipe"
-        return f"{typed} is no flag of {verb}: {why}. Give it to augment"
+def _unknown(key: str, typed: str, verb: Verb, flags: Mapping[str, _Flag]) -> str:
+    if key in _all_flags(verb.grammar.recipe):
+        why = "it changes what was generated" if verb.takes("fraction", "decision") else "it belongs to a recipe"
+        return f"{typed} is no flag of {verb.name}: {why}. Give it to augment"
     near = nearest_keys(key, flags)
-    hint = f"did you mean {' or '.join('--' + name for name in near)}?" if near else f"see diffcore-hf {verb} --help"
-    return f"{typed} is no flag of {verb}; {hint}"
+    hint = f"did you mean {' or '.join('--' + name for name in near)}?" if near else f"see {verb.prog} --help"
+    return f"{typed} is no flag of {verb.name}; {hint}"
 
 
-def _parse(verb: str, flags: Mapping[str, _Flag], tokens: list[str]) -> tuple[str, dict[str, list[str]]]:
+def _parse(verb: Verb, flags: Mapping[str, _Flag], tokens: list[str]) -> tuple[str | None, dict[str, list[str]]]:
     """The target and the tokens of each flag that was given."""
     import tyro
 
-    about = VERBS[verb]
-    place = tyro.conf.arg(help=about.says, metavar=about.target, help_behavior_hint="")
-    target = Annotated[str, tyro.conf.Positional, place]
-    fields = [("target_", target, dataclasses.field(default="")), *_form(flags, "")]
+    fields = _form(flags, sections(verb.grammar.recipe), "")
+    if verb.target:
+        place = tyro.conf.arg(help=verb.says, metavar=verb.target, help_behavior_hint="")
+        target = Annotated[str, tyro.conf.Positional, place]
+        fields = [("target_", target, dataclasses.field(default="")), *fields]
     form = dataclasses.make_dataclass("Form", fields, frozen=True)
-    examples = "\n".join(f"  diffcore-hf {example}" for example in about.examples)
-    prog = f"diffcore-hf {verb}"
-    text = f"{inspect.getdoc(about.options)}\n\nexamples:\n{examples}"
+    examples = "\n".join(f"  {verb.program} {example}" for example in verb.examples)
+    text = f"{inspect.getdoc(verb.options)}\n\nexamples:\n{examples}"
     if "--help" in tokens or "-h" in tokens:
-        tyro.cli(form, args=["--help"], prog=prog, description=text, use_underscores=True)
+        tyro.cli(form, args=["--help"], prog=verb.prog, description=text, use_underscores=True)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            parsed = tyro.cli(form, args=tokens, prog=prog, description=text, use_underscores=True)
+            parsed = tyro.cli(form, args=tokens, prog=verb.prog, description=text, use_underscores=True)
     except SystemExit:
-        raise ValueError(_one_line(said.getvalue(), verb)) from None
+        raise ValueError(_one_line(said.getvalue(), verb.prog)) from None
     given: dict[str, list[str]] = {}
     _collect(parsed, "", given)
-    if not parsed.target_:
-        what = about.says[0].lower() + about.says[1:-1]
-        raise ValueError(f"{about.target} is missing, {what}. Use e.g. diffcore-hf {about.examples[0]}")
-    return parsed.target_, given
+    if verb.target and not parsed.target_:
+        what = verb.says[0].lower() + verb.says[1:-1]
+        raise ValueError(f"{verb.target} is missing, {what}. Use e.g. {verb.program} {verb.examples[0]}")
+    return parsed.target_ if verb.target else None, given
 
 
-def _form(flags: Mapping[str, _Flag], path: str) -> list[tuple[str, Any, Any]]:
+def _form(flags: Mapping[str, _Flag], titles: Mapping[str, type], path: str) -> list[tuple[str, Any, Any]]:
     """The fields of a dataclass that has every flag below `path`, each keeping apart what was typed."""
     import tyro
 
     fields: list[tuple[str, Any, Any]] = []
-    sections = _sections(Recipe)
     done: set[str] = set()
     for key, flag in flags.items():
         name, _, deeper = key.removeprefix(path).partition(".")
@@ -246,12 +257,12 @@ def _form(flags: Mapping[str, _Flag], path: str) -> list[tuple[str, Any, Any]]:
             continue
         done.add(name)
         if deeper:
-            below = dataclasses.make_dataclass(name, _form(flags, f"{path}{name}."), frozen=True)
-            below.__doc__ = inspect.getdoc(sections[path + name])
+            below = dataclasses.make_dataclass(name, _form(flags, titles, f"{path}{name}."), frozen=True)
+            below.__doc__ = inspect.getdoc(titles[path + name])
             fields.append((name, below, dataclasses.field(default=below())))
             continue
         spec = tyro.constructors.PrimitiveConstructorSpec(
-            nargs="*" if tuple[str, ...] in flag.kinds else 1,
+            nargs="*" if flag.several else 1,
             metavar=flag.metavar,
             instance_from_str=_Given,
             is_instance=lambda value: True,
@@ -267,7 +278,9 @@ def _form(flags: Mapping[str, _Flag], path: str) -> list[tuple[str, Any, Any]]:
 def _default(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return {(): "[]", "": "''"}.get(value, str(value))
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "[]"
+    return str(value) or "''"
 
 
 def _collect(parsed: Any, path: str, given: dict[str, list[str]]) -> None:
@@ -279,12 +292,12 @@ def _collect(parsed: Any, path: str, given: dict[str, list[str]]) -> None:
             _collect(value, f"{path}{field.name}.", given)
 
 
-def _one_line(box: str, verb: str) -> str:
+def _one_line(box: str, prog: str) -> str:
     """What the flag parser said, without its frame."""
-    lines = [line.strip(" │╭╮╰╯─-|+") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()]
+    lines = [line.strip(" │╭╮╰╯─-|+") for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines() if line[:1] != "╭"]
     told = [line for line in lines if line and not re.match(r"usage|For full helptext", line)]
     said = " ".join(told).rstrip(".")
-    return f"{said or 'these flags make no command'}. See diffcore-hf {verb} --help"
+    return f"{said or 'these flags make no command'}. See {prog} --help"
 
 
 def _print_and_leave(text: str) -> NoReturn:

@@ -6,6 +6,7 @@ its own; prints nothing (cli.py does).
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -25,8 +26,9 @@ from diffcore_hf.augmentation.source import IN_MEMORY, Source, keep_hashes, load
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core import layers, schema
-from diffcore_hf.core.folder import Folder, write_whole
+from diffcore_hf.core.folder import Folder, canonical_json, seal, write_whole
 from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.publishing import worth
 from diffcore_hf.publishing.card import render_card
 from diffcore_hf.publishing.text import merge_free_sections
 
@@ -218,7 +220,8 @@ def publish(material: Material, resolution: Resolution, folder: Folder, layout: 
         counts=summary.counts,
     )
     old = folder.path / "README.md"
-    text = render_card(exhibits.card_facts(material, manifest, summary))
+    measured = worth.read_comparison(folder.path, json.loads(seal(manifest))["hash"])
+    text = render_card(exhibits.card_facts(material, manifest, summary, measured))
     text = merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)
     (staging / "README.md").write_text(text, encoding="utf-8")
     folder.swap_in(staging, manifest)
@@ -325,3 +328,25 @@ def preview(out: str | Path, samples: int | None = None) -> list[Path]:
     for name, content in pictures.items():
         write_whole(folder / name, content)
     return [folder / name for name in pictures]
+
+
+def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | None:
+    """Put the result of a comparison into the dataset folder that it was measured on, and its sentence into the card.
+
+    Args:
+        data_path: what was trained on.
+        comparison: compare.json of the trainings.
+
+    Returns:
+        The card; None where the data is no folder of ours, changed since, or nothing was compared.
+    """
+    folder = Folder(data_path)
+    manifest = folder.manifest()
+    if manifest is None or manifest.get("hash") != comparison["data"]["hash"] or len(comparison["arms"]) < 2:
+        return None
+    write_whole(folder.path / "compare.json", canonical_json(comparison))
+    card = folder.path / "README.md"
+    if card.is_file():
+        text = worth.with_sentence(card.read_text(encoding="utf-8"), worth.sentence(comparison))
+        write_whole(card, text.encode())
+    return card

@@ -1,6 +1,7 @@
 """The verbs of the command line: what each is for, what it is given, and its own options.
 
-Owns these words and the text of `diffcore-hf --help`. How argv is read is flags.py; what a verb does is jobs.py.
+Owns these words, the text of `diffcore-hf --help`, and what a verb is. How argv is read is flags.py; what a verb does
+is jobs.py. The program that trains has a line of its own, training/verb.py.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
+
+from diffcore_hf.core.grammar import Grammar
+from diffcore_hf.core.rules import RECIPE_GRAMMAR
 
 OVERVIEW = """\
 usage: diffcore-hf VERB WHAT [--key value ...]
@@ -89,37 +93,50 @@ class MiniatureOptions:
 class Verb:
     """What one verb takes."""
 
+    name: str
     options: type
-    target: str
+    target: str | None
+    """What the positional argument is called; None: there is none."""
     says: str
     """What the target is."""
     examples: tuple[str, ...]
+    """Command lines, without `program`."""
     takes: Callable[[str, str], bool] = lambda key, scope: False
     """Whether a key of the recipe, of that scope, is a flag of this verb."""
+    grammar: Grammar = RECIPE_GRAMMAR
+    """Of the recipe whose keys are meant."""
+    program: str = "diffcore-hf"
+    """What stands before the name."""
+
+    @property
+    def prog(self) -> str:
+        """How its command lines begin."""
+        return f"{self.program} {self.name}"
 
 
 _WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."
 _EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
-VERBS: dict[str, Verb] = {
-    "plan": Verb(
-        PlanOptions, "WHAT", _WHAT,
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (
+    Verb(
+        "plan", PlanOptions, "WHAT", _WHAT,
         ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
         takes=lambda key, scope: True,
     ),
-    "augment": Verb(
-        AugmentOptions, "WHAT", _WHAT,
+    Verb(
+        "augment", AugmentOptions, "WHAT", _WHAT,
         ("augment miniature", "augment ./photos --kind general --output out/photos --limit 100",
          "augment org/dataset --kind bird --source.split train --fraction 0.5",
          'augment cub --prompts.contexts "in heavy snow" "at sunset" --model.gamma 3'),
         takes=lambda key, scope: True,
     ),
-    "preview": Verb(PreviewOptions, "OUT", "The folder of a run.", ("preview out/cub", "preview out/cub --samples 20")),
-    "export": Verb(
-        ExportOptions, "OUT", "The folder of a run.",
+    Verb("preview", PreviewOptions, "OUT", "The folder of a run.",
+         ("preview out/cub", "preview out/cub --samples 20")),
+    Verb(
+        "export", ExportOptions, "OUT", "The folder of a run.",
         ("export out/cub --output out/cub-all --filter.policy.name all",
          "export out/cub --output out/cub-rows --layout rows --fraction 0.5"),
         takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
     ),
-    "clean": Verb(CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
-    "miniature": Verb(MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
-}  # fmt: skip
+    Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
+    Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
+)}  # fmt: skip

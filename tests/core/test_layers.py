@@ -1,12 +1,16 @@
 """Layers: defaults < preset < file < flags or keywords; what WHAT means; plain values out again."""
 
 import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 import yaml
 
+from diffcore_hf.core.grammar import Grammar, Rule
 from diffcore_hf.core.kinds import PAPER_CONTEXTS
 from diffcore_hf.core.layers import (
+    build,
     build_recipe,
     default_output,
     keywords_layer,
@@ -84,6 +88,81 @@ def test_layers_are_left_alone():
     layer = {"source": {"path": "a"}, "filter": {"policy": "mean"}}
     build_recipe(layer, {"filter": {"policy": {"pairs": 3}}})
     assert layer == {"source": {"path": "a"}, "filter": {"policy": "mean"}}
+
+
+@dataclass(frozen=True)
+class Oven:
+    name: str = "gas"
+    level: int | None = None
+    width: Literal[1, 2] = 1
+
+
+@dataclass(frozen=True)
+class Cake:
+    oven: Oven = Oven()
+    preset: str | None = None
+    minutes: tuple[float, ...] = field(default=(), metadata={"commas": True})
+    words: dict[str, str] | None = None
+    kinds: dict[str, dict[str, Any]] | None = None
+
+
+CAKE = Grammar(
+    recipe=Cake,
+    rules={"minutes": Rule("a list of minutes", lambda v: all(m > 0 for m in v), "5,10")},
+    check=lambda cake: None,
+    shorthand={Oven: "name"},
+    presets={"quick": {"oven": {"name": "gas", "level": 9}, "minutes": [5]}},
+    bound={("oven",): ("name", ("level",))},
+)
+
+
+@pytest.mark.parametrize(
+    ("layers", "cake"),
+    [
+        ([], Cake()),
+        ([{"preset": "quick"}], Cake(Oven(level=9), "quick", (5.0,))),
+        ([{"preset": "quick"}, {"oven": "wood"}], Cake(Oven("wood"), "quick", (5.0,))),
+        ([{"oven": {"level": 3}}, {"oven": "gas"}], Cake(Oven(level=3))),
+        ([{"oven": {"level": 3}}, {"oven": "wood"}], Cake(Oven("wood"))),
+        ([{"oven": {"width": 2}}], Cake(Oven(width=2))),
+        ([{"words": {"a": "b"}}, {"words": {"c": "d"}}], Cake(words={"c": "d"})),
+        (
+            [{"kinds": {"a": {"x": 1, "y": 2}, "b": {}}}, {"kinds": {"a": {"x": {"z": 3}}}}],
+            Cake(kinds={"a": {"x": {"z": 3}}, "b": {}}),
+        ),
+        ([{"kinds": {"a": {}}}, {"kinds": None}], Cake()),
+        *(([{"minutes": given}], Cake(minutes=(5.0, 7.5))) for given in ([5, 7.5], (5, 7.5), "5,7.5", " 5 , 7.5 ")),
+        *(([{"minutes": given}], Cake(minutes=(5.0,))) for given in (5, 5.0, "5", [5])),
+        *(([{"minutes": given}], Cake()) for given in ([], "", " ")),
+    ],
+)
+def test_any_recipe_is_built_by_its_grammar(layers, cake):
+    assert build(CAKE, *layers) == cake
+    assert build(CAKE, to_mapping(cake)) == cake
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"ofen": 1}, "ofen is no key of a recipe; did you mean oven?"),
+        ({"level": 1}, "level is no key of a recipe; did you mean oven.level?"),
+        ({"gamma": 1}, "gamma is no key of a recipe; there are oven, preset, minutes, words, kinds"),
+        ({"preset": "slow"}, "preset is 'slow', not quick or null"),
+        ({"oven": {"width": 3}}, "oven.width is 3, not 1 or 2. Use e.g. 1"),
+        ({"oven": {"width": True}}, "oven.width is true, not 1 or 2"),
+        ({"oven": {"width": "1"}}, "oven.width is '1', not 1 or 2"),
+        ({"minutes": "5,soon"}, "minutes[1] is 'soon', not a number. Use e.g. 5,10"),
+        ({"minutes": "5,"}, "minutes[1] is '', not a number. Use e.g. 5,10"),
+        ({"minutes": "-5"}, "minutes is [-5.0], not a list of minutes. Use e.g. 5,10"),
+        ({"minutes": {"a": 5}}, "minutes is {'a': 5}, not a list of minutes. Use e.g. 5,10"),
+        ({"kinds": {"a": 1}}, "kinds.a is 1, not a section of keys. Give keys below it"),
+        ({"kinds": {True: {}}}, "kinds has the key True, which is no text"),
+    ],
+)
+def test_an_error_speaks_of_its_own_recipe(layer, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        build(CAKE, layer)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +267,7 @@ def test_shipped_recipes_are_found_by_name():
     assert "miniature" in shipped_recipes()
     assert shipped_recipe("miniature").is_file()
     assert shipped_recipe("nothing") is None
+    assert [name for name in shipped_recipes() if name.endswith("-train")] == []
     assert shipped_recipe("../recipes/cub") is None
 
 

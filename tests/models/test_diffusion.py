@@ -9,6 +9,7 @@ import diffusers
 import pytest
 import tiny_models
 import torch
+from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from diffcore_hf.core.recipe import Adapter, Model, Scheduler
@@ -250,7 +251,7 @@ def test_fetch_takes_what_will_be_loaded(pipelines, tmp_path, monkeypatch):
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda repo, **options: asked.append((repo, options)))
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
     monkeypatch.setattr(loading.door, "file_names", lambda place: [])
-    monkeypatch.setattr(loading.door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     [place] = loading.fetch_model(Model(path="org/model", revision=commit))
     assert place.identity == commit
     assert asked == [("org/model", {"revision": commit, "variant": None, "use_safetensors": True})]
@@ -315,7 +316,7 @@ def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
         snapshot.mkdir(parents=True)
         (snapshot / "lora.safetensors").touch()
 
-    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(door, "HfApi", lambda: online)
     monkeypatch.setattr(door, "snapshot_download", download)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)

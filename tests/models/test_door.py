@@ -5,6 +5,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from diffcore_hf.models import door
@@ -155,7 +156,7 @@ def download(monkeypatch, tmp_path):
             (root / "refs").mkdir(exist_ok=True)
             (root / "refs" / revision).write_text(COMMIT)
 
-    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(door, "snapshot_download", snapshot_download)
     return tmp_path
 
@@ -188,7 +189,7 @@ def test_fetching_again_follows_the_branch(download, monkeypatch):
      ("v1", "dataset", None), ("torn", "dataset", None)],
 )  # fmt: skip
 def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
-    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     refs = tmp_path / "datasets--org--photos" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text("a" * 40 + "\n")
@@ -207,7 +208,7 @@ def test_a_path_of_this_machine_is_not_published(path, revision, identity, publi
 
 def test_fetch_leaves_pickles_there(monkeypatch, tmp_path):
     asked = {}
-    monkeypatch.setattr(door.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
     monkeypatch.setattr(door, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
     door.fetch("org/model")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from diffcore_hf.augmentation import tables
-from diffcore_hf.augmentation.quiet import quiet_datasets
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core import schema
 from diffcore_hf.core.folder import file_sha256
+from diffcore_hf.core.quiet import quiet_datasets
 
 if TYPE_CHECKING:
     from datasets import Features

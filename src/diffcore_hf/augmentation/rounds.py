@@ -18,9 +18,9 @@ import pyarrow as pa
 from diffcore_hf.augmentation.assessment import Assessor, Review
 from diffcore_hf.augmentation.parts import CLASSES, REFERENCES, Facts, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.quiet import quiet_datasets
 from diffcore_hf.augmentation.source import Source
 from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -7,19 +7,17 @@ are wanted (plan.py). Images are never decoded here; their bytes are read once, 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcore_hf.augmentation.quiet import quiet_datasets
 from diffcore_hf.core import recipe, schema, seeding
 from diffcore_hf.core.folder import Folder, write_whole
 from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.loading import load_splits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +82,7 @@ def load_source(
 
     commit = None
     if data is None:
-        splits, commit = _load(config)
+        splits, commit = load_splits(config.path, config.name, config.data_files, config.revision, section="source")
     else:
         splits = _as_splits(data, config.split)
     if config.split not in splits:
@@ -125,79 +123,6 @@ def load_source(
     return Source(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
 
 
-def _load(config: recipe.Source) -> tuple[DatasetDict, str | None]:
-    """The splits and, for a Hub source, the commit."""
-    from datasets import DatasetDict, load_dataset_builder
-
-    local = Path(config.path).is_dir()
-    if not local and (config.path.count("/") != 1 or config.path.startswith((".", "/", "~"))):
-        raise ValueError(
-            f"source.path is {config.path!r}, which is no folder here (is it relative to another?) and no Hub id. "
-            "Use --source.path"
-        )
-    commit = None if local else _commit(config)
-    try:
-        # A resolved path, because datasets names what it loads by the last part, and "." has none.
-        path = str(Path(config.path).resolve()) if local else config.path
-        cache = _cache_of(Path(path)) if local else None
-        builder = load_dataset_builder(
-            path, config.name, data_files=config.data_files, revision=commit, cache_dir=cache and str(cache)
-        )
-        # When the Hub fails, datasets takes whatever version its cache holds, without a word.
-        if commit and re.fullmatch(r"[0-9a-f]{40}", str(builder.hash)) and builder.hash != commit:
-            raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
-        # What comes over the network has bars of its own; what lies here takes seconds.
-        with quiet_datasets() if local else nullcontext():
-            builder.download_and_prepare()
-        splits = builder.as_dataset()
-    except Exception as error:  # datasets raises a dozen types here, all of them about the source
-        raise ValueError(
-            f"source.path {config.path} cannot be loaded: {_first_line(error)}. Check --source.path, "
-            "--source.name and --source.data_files"
-        ) from error
-    if not isinstance(splits, DatasetDict):
-        raise ValueError(f"source.path {config.path} is no dataset with splits. Use --source.data_files")
-    return splits, commit
-
-
-def _cache_of(folder: Path) -> Path:
-    """Where `datasets` keeps a local folder as it is now.
-
-    Its own cache knows a folder with a card by the folder's name and those of its files alone: another folder of that
-    name, or other content, would come back as the old rows.
-    """
-    from datasets import config
-
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    seen = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(repr((str(folder), seen)).encode()).hexdigest()[:16]
-    return Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / key
-
-
-def _commit(config: recipe.Source) -> str:
-    """The commit that a Hub source's revision stands for now; offline, the one that the cache holds."""
-    from huggingface_hub import HfApi, constants
-
-    from diffcore_hf.models import door
-
-    if constants.HF_HUB_OFFLINE or (config.revision and door.COMMIT.fullmatch(config.revision)):
-        if commit := door.cached_commit(config.path, config.revision, "dataset"):
-            return commit
-        raise ValueError(
-            f"source.path is {config.path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is "
-            "set. Run once with the network (diffcore-hf plan --fetch), or name a folder"
-        )
-    try:
-        commit = HfApi().dataset_info(config.path, revision=config.revision).sha
-    except Exception as error:
-        raise ValueError(
-            f"source.path is {config.path!r}, which the Hub does not give: {_first_line(error)}. "
-            "Check the id, your token and the network, or name a folder"
-        ) from error
-    door.record_commit(config.path, config.revision, commit, "dataset")
-    return commit
-
-
 def _licence(config: recipe.Source, commit: str | None) -> str | None:
     """The licence that the source's card names; None where there is no card or none in it."""
     from huggingface_hub import hf_hub_download
@@ -228,11 +153,6 @@ def _alike(split: Dataset, name: str, config: recipe.Source, features: Features)
                 f"in {config.split!r}. Cast it first (cast_column), or name files with --source.data_files"
             )
     return split
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
 
 
 def _as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,16 @@ OUTSIDE_THE_LIST = ("README.md", "compare.json")
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all: temporary name beside it, fsync, rename."""
+    write_with(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_with(path: Path, write: Callable[[Path], Any]) -> None:
+    """`write_whole` for what is written by a function that takes the name of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        write(temporary)
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

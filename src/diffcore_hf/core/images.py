@@ -13,10 +13,13 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from diffcore_hf.core.jpeg import Decoder
 
 MAX_PIXELS = 100_000_000
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -71,6 +74,21 @@ def decode_bytes(content: bytes) -> Image.Image:
     except Exception as error:
         reason = " ".join(str(error).split())[:80] or type(error).__name__
         raise UnreadableImage(f"broken {image.format}: {reason}") from error
+
+
+def decode_pixels(cell: Mapping | None, fast: Decoder | None = None) -> np.ndarray:
+    """A cell as (H, W, 3) uint8, the same pixels as `decode`.
+
+    Args:
+        cell: undecoded storage of an image.
+        fast: the decoder of jpeg.py, tried first; for training alone, facts are made through Pillow.
+
+    Raises:
+        UnreadableImage: as `decode`.
+    """
+    content = read_bytes(cell)
+    pixels = fast(content) if fast else None
+    return to_array(decode_bytes(content)) if pixels is None else pixels
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -1,14 +1,17 @@
 """Layers of a recipe: defaults < preset < file < flags or keywords, merged as plain mappings and built once.
 
-Owns where a recipe comes from (a file, WHAT of the command line, keywords) and how layers meet. Which values are right
-is validation.py; the fields are recipe.py; flags become a layer in flags.py.
+Owns how layers meet, and where the recipe of an augmentation comes from (a file, WHAT of the command line, keywords).
+Which values are right is validation.py; fields and grammar are recipe.py and rules.py, for a training its own; flags
+become a layer in flags.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
+import typing
 from collections.abc import Collection, Mapping
 from importlib import resources
 from pathlib import Path
@@ -16,34 +19,20 @@ from typing import Any
 
 import yaml
 
-from diffcore_hf.core.kinds import PAPER_CONTEXTS
-from diffcore_hf.core.recipe import SCOPES, Filter, Model, Policy, Recipe, policy_parameters
-from diffcore_hf.core.validation import construct
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "filter": {"policy": {"name": "mean"}},
-        "prompts": {"template": "paper", "contexts": list(PAPER_CONTEXTS)},
-        "model": {"gamma": 6.5, "size": 512, "steps": 50},
-    }
-}
-
-# Sections whose other keys speak of what the first one names: naming another drops what earlier layers said of the old
-# one (a commit, a configuration, a policy's parameters). Keys that do not depend on it are not listed.
-_BOUND = {
-    ("source",): ("path", ("name", "data_files", "revision")),
-    ("model",): ("path", ("revision", "variant", "family_preset")),
-    ("model", "scheduler"): ("name", ("options",)),
-    ("filter",): ("path", ("revision",)),
-    ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
-}
-# Values that are maps of the user's and replace each other whole.
-_MAPS = {("source", "label_names"), ("prompts", "label_descriptions"), ("model", "scheduler", "options")}
+from diffcore_hf.core.grammar import Grammar
+from diffcore_hf.core.recipe import SCOPES, Policy, Recipe, policy_parameters
+from diffcore_hf.core.rules import RECIPE_GRAMMAR
+from diffcore_hf.core.validation import construct, section
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
 def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
+    """The recipe of an augmentation, of its layers; see `build`."""
+    return build(RECIPE_GRAMMAR, *layers)
+
+
+def build(grammar: Grammar, *layers: Mapping[str, Any]) -> Any:
     """The recipe of the layers, later ones first in rank.
 
     `preset`, wherever it is given (the last one counts), comes before the first layer. A text where a section is
@@ -52,44 +41,56 @@ def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: one line with the dotted key, its value and the way out.
     """
-    sections = [_as_sections(layer) for layer in layers]
+    sections = [_as_sections(grammar, grammar.recipe, layer) for layer in layers]
     preset = next((layer["preset"] for layer in reversed(sections) if "preset" in layer), None)
-    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):
-        raise ValueError(f"preset is {preset!r}, not {' or '.join(PRESETS)} or null")
-    # Only the defaults that others are bound to are needed here; construct knows the rest.
-    merged: dict[str, Any] = {
-        "model": {"path": Model().path},
-        "filter": {"path": Filter().path, "policy": {"name": Policy().name}},
-    }
-    for layer in [PRESETS[preset] if preset else {}, *sections]:
-        merged = _merge(merged, layer, ())
-    return construct(merged)
+    if preset is not None and (not isinstance(preset, str) or preset not in grammar.presets):
+        raise ValueError(f"preset is {preset!r}, not {' or '.join(grammar.presets)} or null")
+    merged: Mapping[str, Any] = grammar.presets[preset] if preset else {}
+    for layer in sections:
+        merged = _merge(grammar, grammar.recipe, merged, layer, ())
+    return construct(grammar, merged)
 
 
-def _as_sections(layer: Mapping[str, Any]) -> dict[str, Any]:
+def _as_sections(grammar: Grammar, cls: type, layer: Mapping[str, Any]) -> dict[str, Any]:
     """The layer with sections spelled out: `model: org/name` as `model: {path: org/name}`."""
-    result = _spell_out(layer, ("source", "model", "filter"), "path")
-    for section, key in (("model", "scheduler"), ("filter", "policy")):
-        if isinstance(result.get(section), Mapping):
-            result[section] = _spell_out(result[section], (key,), "name")
+    hints = typing.get_type_hints(cls)
+    result = {}
+    for key, value in layer.items():
+        below = section(hints.get(key))
+        if isinstance(value, str) and below in grammar.shorthand:
+            value = {grammar.shorthand[below]: value}
+        elif isinstance(value, Mapping) and below:
+            value = _as_sections(grammar, below, value)
+        result[key] = value
     return result
 
 
-def _spell_out(layer: Mapping[str, Any], keys: Collection[str], meaning: str) -> dict[str, Any]:
-    return {key: {meaning: value} if key in keys and isinstance(value, str) else value for key, value in layer.items()}
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any], at: tuple[str, ...]) -> dict[str, Any]:
+def _merge(
+    grammar: Grammar, cls: Any, below: Mapping[str, Any], above: Mapping[str, Any], at: tuple[str, ...]
+) -> dict[str, Any]:
+    """Key by key inside sections and maps of maps; other maps are values of the user's and replace each other whole."""
     result = dict(below)
-    if at in _BOUND:
-        name, bound = _BOUND[at]
-        if name in above and above[name] != below.get(name):
+    if at in grammar.bound:
+        name, bound = grammar.bound[at]
+        if name in above and above[name] != below.get(name, _default(grammar.recipe, (*at, name))):
             result = {key: value for key, value in below.items() if key not in bound}
+    hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
     for key, value in above.items():
-        under = result.get(key)
-        whole = (*at, key) in _MAPS or not isinstance(value, Mapping) or not isinstance(under, Mapping)
-        result[key] = value if whole else _merge(under, value, (*at, key))
+        under, deeper = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        result[key] = _merge(grammar, deeper, under, value, (*at, key)) if both and deeper else value
     return result
+
+
+def _map_of_maps(hint: Any) -> Any:
+    """That type among those of a field, such as `arms`; None where there is none."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if typing.get_origin(kind) is dict]
+    return next((kind for kind in kinds if typing.get_origin(typing.get_args(kind)[1]) is dict), None)
+
+
+def _default(cls: type, path: tuple[str, ...]) -> Any:
+    """What a field at that path is where nothing is said; None where it has no default."""
+    return functools.reduce(lambda at, name: getattr(at, name, None), path, cls)
 
 
 class _Loader(yaml.SafeLoader):
@@ -134,8 +135,12 @@ def read_yaml(text: str | bytes) -> Any:
         raise ValueError("no YAML: " + " ".join(str(error).split())[:200]) from None
 
 
-def read_recipe_file(path: str | Path) -> Mapping[str, Any]:
+def read_recipe_file(path: str | Path, begin: str = "source: {path: ./photos}") -> Mapping[str, Any]:
     """The keys of a recipe file, as they stand there; relative paths in it are relative to the current directory.
+
+    Args:
+        path: the file.
+        begin: what a file without keys should begin with.
 
     Raises:
         ValueError: unreadable, no YAML (with the line) or no mapping.
@@ -143,28 +148,33 @@ def read_recipe_file(path: str | Path) -> Mapping[str, Any]:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}. Give a recipe file, a folder or a Hub id") from None
+        raise ValueError(f"{path}: {error.strerror}. Give a recipe file or the name of a shipped recipe") from None
     try:
         values = read_yaml(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}. Correct the recipe file") from None
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise ValueError(f"{path}: holds no keys of a recipe. Begin with e.g. source: {{path: ./photos}}")
+        raise ValueError(f"{path}: holds no keys of a recipe. Begin with e.g. {begin}")
     return values
 
 
-def shipped_recipes() -> list[str]:
-    """The names of the recipes that come with the package."""
+def shipped_files() -> dict[str, Path]:
+    """Name -> file of every recipe that comes with the package; those of trainings end in -train."""
     try:
         entries = list(resources.files("diffcore_hf.recipes").iterdir())
     except ModuleNotFoundError:
-        return []
-    return sorted(e.name[:-5] for e in entries if e.name.endswith(".yaml") and not e.name.endswith("-train.yaml"))
+        return {}
+    return {entry.name[:-5]: Path(str(entry)) for entry in entries if entry.name.endswith(".yaml")}
+
+
+def shipped_recipes() -> list[str]:
+    """The names of the recipes of augmentations that come with the package."""
+    return sorted(name for name in shipped_files() if not name.endswith("-train"))
 
 
 def shipped_recipe(name: str) -> Path | None:
     """Where the shipped recipe of that name lies; None where there is none."""
-    return Path(str(resources.files("diffcore_hf.recipes") / f"{name}.yaml")) if name in shipped_recipes() else None
+    return shipped_files()[name] if name in shipped_recipes() else None
 
 
 def what_layer(what: str) -> Mapping[str, Any]:
@@ -210,9 +220,9 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
             value = dataclasses.asdict(value)
         *sections, last = ("source.split" if key == "split" else key).split(".")
         nested: Any = {last: value}
-        for section in reversed(sections):
-            nested = {section: nested}
-        layer = _combine(layer, _as_sections(nested), "")
+        for name in reversed(sections):
+            nested = {name: nested}
+        layer = _combine(layer, _as_sections(RECIPE_GRAMMAR, Recipe, nested), "")
     return layer
 
 
@@ -238,9 +248,9 @@ def to_mapping(recipe: Any, scopes: Collection[str] = SCOPES) -> dict[str, Any]:
             if field.metadata["scope"] in scopes:
                 result[field.name] = {"name": value.name, **policy_parameters(value)}
         elif dataclasses.is_dataclass(value):
-            if section := to_mapping(value, scopes):
-                result[field.name] = section
-        elif field.metadata["scope"] in scopes:
+            if below := to_mapping(value, scopes):
+                result[field.name] = below
+        elif field.metadata.get("scope", "free") in scopes:
             result[field.name] = _as_data(value)
     return result
 
@@ -253,14 +263,19 @@ def _as_data(value: Any) -> Any:
     return {key: _as_data(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
-def to_yaml(recipe: Recipe, scopes: Collection[str] = SCOPES) -> str:
+def to_yaml(recipe: Any, scopes: Collection[str] = SCOPES) -> str:
     """The recipe as a recipe file."""
     return yaml.safe_dump(to_mapping(recipe, scopes), sort_keys=False, allow_unicode=True, width=120)
 
 
 def default_output(recipe: Recipe) -> str:
     """`out/<last part of source.path>`, in letters, digits, dot, dash and underscore."""
-    last = re.split(r"[/\\]", recipe.source.path.rstrip("/\\"))[-1]
+    return f"out/{last_part(recipe.source.path)}"
+
+
+def last_part(path: str) -> str:
+    """What a folder is called after the dataset at that path: its last part, in harmless letters."""
+    last = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
     if last in ("", ".", ".."):
-        last = Path(recipe.source.path).resolve().name
-    return f"out/{re.sub(r'[^A-Za-z0-9._-]+', '-', last).strip('.-') or 'dataset'}"
+        last = Path(path).resolve().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip(".-") or "dataset"

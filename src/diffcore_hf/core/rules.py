@@ -1,27 +1,18 @@
-"""The rules of a recipe: the range of each value, and what may not be said together.
+"""The rules of the recipe of an augmentation: ranges, what may not be said together, short forms and presets.
 
-Owns the ranges and the rules between fields. Keys and types are validation.py; what needs the dataset or a model
-(columns, classes, commits) is checked where those are known.
+Owns its grammar. Keys and types are validation.py; what needs the dataset or a model (columns, classes, commits) is
+checked where those are known.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from diffcore_hf.core.kinds import KINDS, TEMPLATES, template_pieces
-from diffcore_hf.core.recipe import POLICY_PARAMETERS, Policy, Recipe
-
-
-class Rule(NamedTuple):
-    """What a value must be."""
-
-    expects: str
-    holds: Callable[[Any], bool]
-    example: str
-
+from diffcore_hf.core.grammar import Grammar, Rule, shown
+from diffcore_hf.core.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
+from diffcore_hf.core.recipe import POLICY_PARAMETERS, Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
 
 _SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
 _COUNT = Rule("an integer of at least 1", lambda v: v >= 1, "1")
@@ -62,12 +53,13 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def shown(value: Any) -> str:
-    """A value as it may stand in one line of an error."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "filter": {"policy": {"name": "mean"}},
+        "prompts": {"template": "paper", "contexts": list(PAPER_CONTEXTS)},
+        "model": {"gamma": 6.5, "size": 512, "steps": 50},
+    }
+}
 
 
 def check(recipe: Recipe) -> None:
@@ -137,3 +129,19 @@ def _placeholders(key: str, text: str) -> set[str]:
         return {name for _, name in template_pieces(text) if name is not None}
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
+
+
+RECIPE_GRAMMAR = Grammar(
+    recipe=Recipe,
+    rules=RULES,
+    check=check,
+    shorthand={Source: "path", Model: "path", Filter: "path", Adapter: "path", Scheduler: "name", Policy: "name"},
+    presets=PRESETS,
+    bound={
+        ("source",): ("path", ("name", "data_files", "revision")),
+        ("model",): ("path", ("revision", "variant", "family_preset")),
+        ("model", "scheduler"): ("name", ("options",)),
+        ("filter",): ("path", ("revision",)),
+        ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
+    },
+)

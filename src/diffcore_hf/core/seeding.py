@@ -11,6 +11,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 
+import numpy as np
+
 
 def digest(*parts: str | int | float | None) -> bytes:
     """32 bytes of sha256 over the parts as canonical JSON; equal parts, equal bytes, on every machine."""
@@ -48,3 +50,8 @@ def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[s
         ids.append(f"{name}~{seen[name]}" if seen[name] else name)
         seen[name] += 1
     return ids
+
+
+def generator(*parts: str | int | float | None) -> np.random.Generator:
+    """A stream of random numbers that depends on the parts alone."""
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest(*parts)[:16], "big")))

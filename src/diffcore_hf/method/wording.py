@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diffcore_hf.core.kinds import KINDS, TEMPLATES
-from diffcore_hf.core.layers import PRESETS
 from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.core.rules import PRESETS
 from diffcore_hf.method.prompts import (
     contexts_of,
     negative_prompts,

@@ -18,20 +18,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.file_download import repo_folder_name
 
-from diffcore_hf.core.folder import write_whole
+from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
 
 Kind = Literal["pipeline", "tower", "adapter", "file"]
-RepoType = Literal["model", "dataset"]
 HashCache = MutableMapping[str, list] | Path | None
 
 IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-COMMIT = re.compile(r"[0-9a-f]{40}")
-"""A full commit of a Hub repository."""
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -120,26 +116,6 @@ def fetch(path: str, revision: str | None = None, kind: Kind = "tower") -> Resol
     return resolved
 
 
-def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:
-    """Notes in the cache which commit a revision (default: main) stands for, so that it can be looked up offline.
-
-    huggingface_hub does so itself, but not for what is downloaded by its commit. None (what lies here) is not noted.
-    """
-    if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
-        write_whole(_ref(repo_id, revision, repo_type), commit.encode())
-
-
-def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:
-    """The commit that a revision (default: main) stood for when it was last downloaded; a full commit is itself."""
-    if revision is not None and COMMIT.fullmatch(revision):
-        return revision
-    try:
-        commit = _ref(repo_id, revision, repo_type).read_text().strip()
-    except OSError:  # never downloaded
-        return None
-    return commit if COMMIT.fullmatch(commit) else None
-
-
 def file_names(resolved: Resolved) -> list[str]:
     """Names of the files of a resolved folder or repository, relative to its root; of a snapshot what is cached."""
     if resolved.local is not None:
@@ -154,18 +130,8 @@ def file_names(resolved: Resolved) -> list[str]:
 
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:
     """The cached folder of a commit, complete or not."""
-    folder = _cache(repo_id, "model") / "snapshots" / commit
+    folder = cache_folder(repo_id, "model") / "snapshots" / commit
     return folder if folder.is_dir() else None
-
-
-def _cache(repo_id: str, repo_type: RepoType) -> Path:
-    """The cache's folder of a repository, there or not."""
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type=repo_type)
-
-
-def _ref(repo_id: str, revision: str | None, repo_type: RepoType) -> Path:
-    """The cache's note of what a branch or tag stands for."""
-    return _cache(repo_id, repo_type) / "refs" / (revision or constants.DEFAULT_REVISION)
 
 
 def _resolve_hub(repo_id: str, revision: str | None, kind: Kind) -> Resolved:

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Any
 
 from diffcore_hf.core.schema import CONFIGS, REASONS, STATUSES
-from diffcore_hf.publishing import policy_words, reproduction
+from diffcore_hf.publishing import policy_words, reproduction, worth
 from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, listed
 
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
@@ -40,6 +40,8 @@ class CardFacts:
     """What stands before each added column."""
     originals: bool = True
     """Whether the source's images are published along."""
+    comparison: Mapping[str, Any] | None = None
+    """compare.json of trainings on this very state of the dataset, where there were any."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -97,6 +99,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
         "histogram": HISTOGRAM if HISTOGRAM in shown else None,
         "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
+        "worth": worth.placed(worth.sentence(facts.comparison)),
         "prefix": facts.columns_prefix,
         "originals": facts.originals,
         "layout": manifest.get("layout", "columns"),

@@ -1,0 +1,1 @@
+"""Mixing at training time, and the trainer. Knows datasets, torch and timm; never diffusers."""

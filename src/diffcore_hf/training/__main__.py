@@ -1,0 +1,74 @@
+"""The program that trains: `accelerate launch recipes/train.py` and `accelerate launch -m diffcore_hf.training`.
+
+An entry point like cli.py: it alone in this folder reads argv, prints, and calls upon jobs where another wing is
+concerned (the card of the dataset). Errors for a user are one line and exit status 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from diffcore_hf import flags
+from diffcore_hf.core.layers import build, read_recipe_file
+from diffcore_hf.training.rules import TRAIN_GRAMMAR
+from diffcore_hf.training.verb import TRAIN, config_layer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train, compare or evaluate; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    # Threads that wait by spinning take the cores from the loader's processes; it costs nothing on idle cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("diffcore_hf").setLevel(logging.INFO if speaks else logging.ERROR)
+    try:
+        command = flags.parse(sys.argv[1:] if argv is None else argv, TRAIN)
+        config, model = command.options["config"], command.options["evaluate"]
+        return _evaluate(model, config, command.layer) if model else _train(config, command.layer)
+    except ValueError as error:
+        if speaks:
+            print("train: " + " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _train(config: str | None, layer) -> int:
+    recipe = build(TRAIN_GRAMMAR, config_layer(config) if config else {}, layer)
+    from diffcore_hf.training import compare, trials
+    from diffcore_hf.training.loop import Interrupted
+
+    output = recipe.output or trials.default_output(recipe)
+    try:
+        comparison = trials.run(recipe)
+    except Interrupted as error:
+        print(f"\n{error}: the same command goes on from there", file=sys.stderr)
+        return 130
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    print(f"\n{compare.table(comparison)}\n\n{compare.legend(comparison)}\n")
+    print(f"{output}/compare.json holds these figures; each <arm>/seed-<n>/best and last is a model that timm loads")
+    from diffcore_hf import jobs
+
+    if card := jobs.after_training(recipe.data.path, comparison):
+        print(f"{card} says so now, and {card.with_name('compare.json')} holds the figures")
+    return 0
+
+
+def _evaluate(folder: str, config: str | None, layer) -> int:
+    from diffcore_hf.training import evaluation
+
+    below = (
+        config_layer(config) if config else read_recipe_file(found) if (found := evaluation.recipe_of(folder)) else {}
+    )
+    scores = evaluation.evaluate(folder, build(TRAIN_GRAMMAR, below, layer))
+    if os.environ.get("RANK", "0") == "0":
+        print(scores)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

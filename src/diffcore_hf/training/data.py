@@ -1,0 +1,217 @@
+"""The data of a training: splits with integer labels, classes, and what may serve as a partner.
+
+Owns the way from `data` of the recipe to arrays and undecoded rows, which rows are left out and why, and the holdout
+where a dataset has nothing to score on. Does not decode (transform.py) nor batch (loader.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffcore_hf.core import seeding
+from diffcore_hf.core.loading import load_splits
+from diffcore_hf.training import recipe
+from diffcore_hf.training.columns import Columns, name_columns, read_manifest, require
+from diffcore_hf.training.pool import Pool, column, has_image, undecoded
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+log = logging.getLogger(__name__)
+
+VALIDATION_NAMES = ("validation", "val", "valid", "dev")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows that can be trained on or scored."""
+
+    name: str
+    rows: Dataset
+    """Undecoded image columns alone, in arrow format."""
+    labels: np.ndarray
+    """(N,) int64, places in the classes."""
+    row_ids: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, places: np.ndarray, name: str | None = None) -> Split:
+        """Some of the rows."""
+        ids = [self.row_ids[place] for place in places]
+        return Split(name or self.name, self.rows.select(places), self.labels[places], ids)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a training reads."""
+
+    train: Split
+    validation: Split | None
+    """By which the best checkpoint is chosen; None: only the last one is scored."""
+    test: Split
+    """What is scored at the end."""
+    classes: tuple[str, ...]
+    columns: Columns
+    pool: Pool | None
+    """Config `generated`, by class; None where there is none, or it is not needed."""
+    has_counterpart: np.ndarray
+    """(N,) bool, of the training rows."""
+    asked: float
+    """Share of the training rows that were to get a counterpart."""
+    identity: Mapping[str, Any]
+    """What the data is, wherever it lies."""
+    notes: tuple[str, ...] = field(default=())
+    """What a reader of the result should know."""
+
+
+def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
+    """Load and check the data of a recipe.
+
+    Args:
+        config: where it is.
+        mix: what is needed of it: the column of counterparts, a pool, or neither.
+
+    Raises:
+        ValueError: one line for a missing dataset, split or column, for originals that were left out, and for a pool
+            that is not there.
+    """
+    splits, commit = load_splits(config.path, config.name, None, config.revision, section="data")
+    manifest = read_manifest(config.path, commit)
+    if config.train not in splits:
+        raise ValueError(f"data.train is {config.train!r}, which {config.path} does not have; its splits: "
+                         f"{', '.join(splits)}. Use --data.train")  # fmt: skip
+    there = splits[config.train].column_names
+    names = name_columns(there, manifest, image=config.image, generated=config.generated, label=config.label)
+    mixes = mix.mode != "off"
+    needs_own = mixes and mix.partner == "own"
+    require(there, names, ("image", "label", "generated") if needs_own else ("image", "label"), config.path)
+    classes, encode = _classes(splits[config.train], names, config.path)
+    notes: list[str] = []
+
+    def take(name: str) -> Split:
+        return _split(splits[name], name, names, encode, config.path, notes)
+
+    train = take(config.train)
+    wanted = {"validation": _named(config.validation, VALIDATION_NAMES, splits, "validation"),
+              "test": _named(config.test, ("test",), splits, "test")}  # fmt: skip
+    validation = take(wanted["validation"]) if wanted["validation"] else None
+    test = take(wanted["test"]) if wanted["test"] else None
+    if validation is None and test is None:
+        kept, out = holdout(train, config.holdout)
+        if not len(out):
+            raise ValueError(f"{config.path} has no split to score on, and data.holdout {config.holdout:g} leaves "
+                             "none. Use e.g. --data.holdout 0.2")  # fmt: skip
+        test, train = train.select(out, "holdout"), train.select(kept)
+        notes.append(
+            f"{len(out)} of {len(out) + len(kept)} images were held out of training, by class, to be scored. Where "
+            "their classes' thresholds were made, they may have been among the references"
+        )
+    elif test is None:
+        # What chose a checkpoint may not score it.
+        validation, test = None, validation
+    has = has_image(train.rows, names.generated) if needs_own else np.zeros(len(train), bool)
+    pool = _pool(config, commit, names, encode) if mixes and mix.partner == "class" else None
+    if mixes and mix.partner == "real_same_class":
+        pool = Pool(train.rows, names, without_self=True, labels=train.labels, row_ids=train.row_ids)
+    return TrainingData(
+        train, validation, test, classes, names, pool, has, _asked(manifest),
+        _identity(config, commit, manifest, splits), tuple(notes),
+    )  # fmt: skip
+
+
+def holdout(split: Split, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places that stay and places held out: of each class the first `share` in the order of their seeded hashes.
+
+    At least one of a class with two rows or more, never all; the same whatever the seed of a training.
+    """
+    out = []
+    for label in np.unique(split.labels):
+        places = np.flatnonzero(split.labels == label)
+        count = min(max(1, round(share * len(places))), len(places) - 1) if share > 0 else 0
+        out += sorted(places, key=lambda place: seeding.uniform("holdout", split.row_ids[place]))[:count]
+    held = np.zeros(len(split), bool)
+    held[out] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _named(said: str | None, usual: Sequence[str], splits: DatasetDict, key: str) -> str | None:
+    if said == "auto":
+        return next((name for name in usual if name in splits), None)
+    if said is not None and said not in splits:
+        raise ValueError(f"data.{key} is {said!r}, which the data does not have; its splits: {', '.join(splits)}. "
+                         f"Use --data.{key}, or null")  # fmt: skip
+    return said
+
+
+def _classes(rows: Dataset, names: Columns, path: str) -> tuple[tuple[str, ...], Mapping[Any, int]]:
+    """Class names and the place of each label value."""
+    from datasets import ClassLabel, Value
+
+    feature = rows.features[names.label]
+    if isinstance(feature, ClassLabel):
+        return tuple(feature.names), {place: place for place in range(len(feature.names))}
+    if not (isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "string", "large_string"))):
+        raise ValueError(f"column {names.label!r} of {path} holds {feature}, not one class a row. Use --data.label")
+    values = sorted({value for value in column(rows, names.label) if value not in (None, "", -1)})
+    return tuple(map(str, values)), {value: place for place, value in enumerate(values)}
+
+
+def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], path: str, notes: list[str]) -> Split:
+    """A split without the rows that have no image or no label; how many is noted."""
+    raw = column(rows, names.label)
+    labels = np.array([encode.get(value, -1) for value in raw], np.int64).reshape(-1)
+    has_real = has_image(rows, names.image)
+    if len(rows) and not has_real.any():
+        raise ValueError(
+            f"split {name!r} of {path} was published without its original images. Put them back with join_originals, "
+            "then train on the result"
+        )
+    good = (labels >= 0) & has_real
+    if names.prefix + "status" in rows.column_names:
+        good &= np.array([status != "failed" for status in column(rows, names.prefix + "status")], bool)
+    if not good.any():
+        raise ValueError(f"split {name!r} of {path} has no row with an image and a known label. Use --data.label")
+    if lost := int((~good).sum()):
+        notes.append(f"{lost} of {len(rows)} rows of split {name} have no image, or no known label, and are left out")
+    has_ids = names.row_id in rows.column_names
+    ids = column(rows, names.row_id) if has_ids else [f"{name}/{place}" for place in range(len(rows))]
+    images = [n for n in (names.image, names.generated) if n in rows.column_names]
+    stored = undecoded(rows, *images).select_columns(images).with_format("arrow")
+    return Split(name, stored, labels, ids).select(np.flatnonzero(good))
+
+
+def _pool(config: recipe.Data, commit: str | None, names: Columns, encode: Mapping[Any, int]) -> Pool:
+    """Config `generated`: every kept image of any copy, by class."""
+    try:
+        rows = load_splits(config.path, "generated", None, commit or config.revision, section="data")[0]["train"]
+    except ValueError as error:
+        raise ValueError(
+            f"mix.partner is 'class', which reads config 'generated', and {config.path} has none that loads. Use "
+            "--mix.partner own"
+        ) from error
+    labels = np.array([encode.get(value, -1) for value in column(rows, names.label)], np.int64)
+    return Pool(rows, replace(names, row_id="row_id"), without_self=False, labels=labels)
+
+
+def _asked(manifest: Mapping[str, Any] | None) -> float:
+    return float((manifest or {}).get("recipe", {}).get("fraction", 1.0))
+
+
+def _identity(
+    config: recipe.Data, commit: str | None, manifest: Mapping[str, Any] | None, splits: DatasetDict
+) -> dict[str, Any]:
+    """What the data is; of a local path only its last part is anybody's business."""
+    return {
+        "path": config.path if commit else f"local:{Path(config.path).resolve().name}",
+        "commit": commit,
+        "recipe_digest": (manifest or {}).get("recipe_digest"),
+        "hash": (manifest or {}).get("hash"),
+        "rows": {name: len(rows) for name, rows in splits.items()},
+    }

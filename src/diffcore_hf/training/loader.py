@@ -1,0 +1,183 @@
+"""The loader: which rows a step reads, and batches of uint8 images from worker processes.
+
+Owns the order of samples and the batches. A training reads one endless stream: the rows of epoch 0 in the order of
+(seed, epoch 0), then those of epoch 1, and so on; step s of a batch of B takes positions s B to (s + 1) B - 1, and each
+process its part of them. So every step has equally many samples, none is read twice in an epoch, no last batch is odd,
+and what a step reads depends on its number alone: on no worker, process or interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from diffcore_hf.core import seeding
+from diffcore_hf.core.images import UnreadableImage
+from diffcore_hf.training import framing
+from diffcore_hf.training.cache import FrameCache
+from diffcore_hf.training.data import Split, TrainingData
+from diffcore_hf.training.transform import IGNORED, MixTransform, Stored, pixels
+
+Batch = dict[str, Any]
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """(count,) the order of the samples in an epoch."""
+    return seeding.generator("epoch", seed, epoch).permutation(count)
+
+
+def positions(step: int, batch_size: int, part: int, parts: int) -> range:
+    """Positions in the stream that part `part` of `parts` of a step reads."""
+    each = batch_size // parts
+    first = step * batch_size + part * each
+    return range(first, first + each)
+
+
+class StepBatches(Sampler):
+    """For each step from `start` to `stop` the (epoch, sample) of this process's batches, `accumulate` a step."""
+
+    def __init__(
+        self, count: int, batch_size: int, seed: int, start: int, stop: int, *, accumulate: int, rank: int, world: int
+    ):
+        self._count, self._batch_size, self._seed = count, batch_size, seed
+        self._steps = range(start, stop)
+        self._accumulate, self._rank, self._world = accumulate, rank, world
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self._steps:
+            for batch in range(self._accumulate):
+                part = batch * self._world + self._rank
+                read = positions(step, self._batch_size, part, self._accumulate * self._world)
+                yield [self._sample(position) for position in read]
+
+    def _sample(self, position: int) -> tuple[int, int]:
+        epoch, place = divmod(position, self._count)
+        return epoch, int(epoch_order(self._seed, epoch, self._count)[place])
+
+
+class TrainSamples(Dataset):
+    """The samples of an epoch: rows, each clean, mixed, or mixed by chance."""
+
+    def __init__(self, data: TrainingData, mode: str, transform: MixTransform, cache: FrameCache | None = None):
+        """Lay out an epoch.
+
+        Args:
+            data: rows and pool.
+            mode: `off` and `replace`: every row once. `append`: every row clean, then those with a partner, mixed.
+            transform: makes a sample of a row.
+            cache: decoded images.
+        """
+        self._data, self._transform, self._cache = data, transform, cache
+        rows = len(data.train)
+        self._rows = np.arange(rows)
+        self._told: list[bool | None] = [{"off": False, "append": False, "replace": None}[mode]] * rows
+        if mode == "append":
+            served = np.flatnonzero(self.served())
+            self._rows = np.concatenate([self._rows, served])
+            self._told += [True] * len(served)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def served(self) -> np.ndarray:
+        """(N,) bool: the rows that have someone to be mixed with."""
+        data = self._data
+        if data.pool is None:
+            return data.has_counterpart
+        pairs = zip(data.train.labels.tolist(), data.train.row_ids, strict=True)
+        return np.array([data.pool.serves(label, row_id) for label, row_id in pairs], bool)
+
+    def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> Batch:
+        """A whole batch: `images` (B, 3, S, S) uint8, `labels` (B,) int64, and what it took."""
+        data, names = self._data, self._data.columns
+        rows = [int(self._rows[sample]) for _, sample in wanted]
+        labels = data.train.labels[rows].tolist()
+        draws = [
+            self._transform.draw(data.train.row_ids[row], 0, self._told[sample], label, epoch)
+            for (epoch, sample), row, label in zip(wanted, rows, labels, strict=True)
+        ]
+        has = [data.has_counterpart[row] if data.pool is None else draw.place is not None
+               for row, draw in zip(rows, draws, strict=True)]  # fmt: skip
+        if self._cache is not None:
+            pairs: list[Any] = [self._cache.pair(row, draw.place) for row, draw in zip(rows, draws, strict=True)]
+        else:
+            real = data.train.rows[rows]
+            cells = real[names.image].to_pylist()
+            if data.pool is not None:
+                found = iter(data.pool.cells([draw.place for draw in draws if draw.place is not None]))
+                partners = [next(found) if draw.place is not None else None for draw in draws]
+            else:
+                there = names.generated in real.column_names
+                partners = real[names.generated].to_pylist() if there else [None] * len(rows)
+            protocol = self._transform.protocol
+            pairs = [Stored(cell, partner, protocol) for cell, partner in zip(cells, partners, strict=True)]
+        made = [self._transform.sample(*each) for each in zip(pairs, draws, has, labels, strict=True)]
+        return {
+            "images": torch.stack([sample.pixels for sample in made]),
+            "labels": torch.tensor([sample.label for sample in made]),
+            "mixed": sum(sample.share < 1 for sample in made),
+            "seconds": sum(sample.seconds for sample in made),
+        }
+
+
+class ScoredRows(Dataset):
+    """Rows as they are scored: resized, cut from the centre, nothing random."""
+
+    def __init__(self, split: Split, image: str, protocol: framing.Protocol):
+        self._split, self._image, self._protocol = split, image, protocol
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitems__(self, places: Sequence[int]) -> Batch:
+        """`images` (B, 3, S, S) uint8, `labels` (B,) int64 (-100 where unreadable), `places` (B,) int64."""
+        cells = self._split.rows[list(places)][self._image].to_pylist()
+        made, labels = [], self._split.labels[list(places)].copy()
+        for number, cell in enumerate(cells):
+            try:
+                made.append(framing.evaluation_frame(pixels(cell), self._protocol))
+            except UnreadableImage:
+                made.append(torch.zeros(3, self._protocol.size, self._protocol.size, dtype=torch.uint8))
+                labels[number] = IGNORED
+        return {"images": torch.stack(made), "labels": torch.from_numpy(labels), "places": torch.tensor(list(places))}
+
+
+def batches(rows: Dataset, sampler: Any, *, workers: int, pin: bool) -> DataLoader:
+    """Batches from worker processes of one thread each; a dataset hands out whole batches itself."""
+    return DataLoader(
+        rows,
+        batch_sampler=sampler,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
+    """This process's batches of a split; every process has equally many, the last ones padded by repeating place 0.
+
+    Padding is told by the receiver from `places`: each place counts once (metrics.py).
+    """
+    mine = list(range(rank, count, world))
+    longest = -(-count // world)
+    mine += [0] * (longest - len(mine))
+    return [mine[first : first + batch_size] for first in range(0, longest, batch_size)]
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,481 @@
+"""The loop: one training, from a recipe and loaded data to scored models in a folder.
+
+Owns the order of a step, when is evaluated and written, and how a training goes on after an interruption. A folder:
+
+    result.json                there when the training is finished: scores of the best and the last model
+    best/, last/               models that timm loads: config.json, model.safetensors
+    resume.safetensors         all that it takes to go on; gone when it is finished
+    log.jsonl                  every figure that was logged
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffcore_hf.core import seeding
+from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.training import backbones, checkpoints, framing, loader, mixers, optimisers
+from diffcore_hf.training.cache import FrameCache
+from diffcore_hf.training.data import Split, TrainingData
+from diffcore_hf.training.metrics import Scores, evaluate_model
+from diffcore_hf.training.recipe import TrainRecipe
+from diffcore_hf.training.transform import MixTransform
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints at least, unless the training stops: those of large models take a while to write."""
+
+Report = Callable[[Mapping[str, Any]], None]
+"""Hears every line of the log: the bar, the trackers."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is; the same steps for every arm of a comparison."""
+
+    steps: int
+    per_epoch: float
+    """Steps an epoch of this arm's samples."""
+
+    @property
+    def epochs(self) -> float:
+        """Passes over this arm's samples."""
+        return self.steps / self.per_epoch
+
+
+class Interrupted(Exception):
+    """Stopped by the user between two steps; a checkpoint was written."""
+
+
+class NotFinite(ValueError):
+    """The loss is no number any more."""
+
+
+class Training:
+    """One arm, one seed."""
+
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        data: TrainingData,
+        seed: int,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        steps: int | None = None,
+        digest: str = "",
+        report: Report = lambda line: None,
+    ):
+        """Build everything and pick up a checkpoint where there is one.
+
+        Args:
+            recipe: of the arm.
+            data: loaded for the arm's mix.
+            seed: of weights, order, draws and layers.
+            folder: of the training; made where it is not there.
+            accelerator: devices and precision.
+            steps: how many; None: as the recipe says.
+            digest: of all that decides this training; a checkpoint of another one is refused.
+            report: hears every line of the log.
+
+        Raises:
+            ValueError: see backbones.create and optimisers; a checkpoint of another recipe.
+        """
+        self.recipe, self.data, self.seed, self.folder = recipe, data, seed, Path(folder)
+        self.accelerator, self.digest, self.report = accelerator, digest, report
+        world = accelerator.num_processes
+        if recipe.batch_size % (world * recipe.accumulate):
+            raise ValueError(
+                f"batch_size is {recipe.batch_size}, which {world} processes with accumulate {recipe.accumulate} "
+                "cannot share equally. Use a multiple, e.g. "
+                f"--batch_size {-(-recipe.batch_size // (world * recipe.accumulate)) * world * recipe.accumulate}"
+            )
+        self.protocol = framing.protocol_of(recipe.transform)
+        torch.manual_seed(int(seeding.generator("weights", seed).integers(2**62)))
+        model = backbones.create(recipe.model, len(data.classes), self.protocol.size)
+        self.normalisation = backbones.normalisation(recipe.model, model) or self.protocol.normalisation
+        self.samples = train_samples(recipe, data, seed)
+        self.length = length(recipe, len(self.samples), steps)
+        if recipe.model.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = optimisers.optimiser(model, recipe.optimizer)
+        self.schedule = optimisers.scheduler(optimizer, recipe.schedule, recipe.epochs, self.length.steps)
+        # Averaged weights begin as the network does, and on its device.
+        self.averaged = _averaged(model, recipe.ema, accelerator.device)
+        self.plain = model
+        run = torch.compile(model) if recipe.model.compile else model
+        self.model, self.optimizer = accelerator.prepare(run, optimizer)
+        self.mixer = mixers.make_mixer(recipe.batch_mix, len(data.classes))
+        self.step = 0
+        self.best: dict[str, Any] = {}
+        self._pick_up()
+
+    @property
+    def scored_model(self) -> nn.Module:
+        """The averaged weights where there are any, else the network."""
+        return self.plain if self.averaged is None else self.averaged.module
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end, score the best and the last model, and write result.json.
+
+        Raises:
+            Interrupted: between two steps, by a signal; the checkpoint of the last step is written.
+            NotFinite: the loss is no number; the step and the last good checkpoint are named.
+        """
+        due = self._evaluations()
+        batches = iter(self._batches())
+        window = _Window(self.accelerator.device)
+        written = time.monotonic()
+        with _stop_flag(self.accelerator.num_processes == 1) as stopped:
+            while self.step < self.length.steps:
+                self._train_step(batches, window)
+                self.step += 1
+                if self.step in due:
+                    self._check_finite(window)
+                    self._log(window)
+                    self._choose()
+                    if time.monotonic() - written > CHECKPOINT_SECONDS:
+                        self._checkpoint()
+                        written = time.monotonic()
+                elif self.step % self._log_every == 0:
+                    self._check_finite(window)
+                    self._log(window)
+                if stopped.is_set():
+                    self._check_finite(window)
+                    self._checkpoint()
+                    raise Interrupted(f"interrupted after step {self.step} of {self.length.steps}")
+        return self._finish()
+
+    @property
+    def _log_every(self) -> int:
+        return max(1, min(50, round(self.length.per_epoch)))
+
+    def _train_step(self, batches: Iterator[loader.Batch], window: _Window) -> None:
+        """Read, mix, forward, backward, step."""
+        recipe, accelerator = self.recipe, self.accelerator
+        self.model.train()
+        self.schedule.step_update(self.step)
+        for part in range(recipe.accumulate):
+            began = time.monotonic()
+            batch = next(batches)
+            window.read(batch, time.monotonic() - began)
+            mixers.seed_step(self.seed, self.step, part, accelerator.process_index)
+            last = part == recipe.accumulate - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                loss = self._loss(batch)
+                accelerator.backward(loss / recipe.accumulate)
+            window.lost(loss.detach(), self.step)
+        if recipe.clip is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None:
+            self.averaged.update(self.plain)
+
+    def _loss(self, batch: loader.Batch) -> Tensor:
+        images, labels = batch["images"], batch["labels"]
+        readable = labels >= 0
+        if not readable.all() and readable.any():
+            images, labels = images[readable], labels[readable]
+        device = self.accelerator.device
+        images = framing.normalised(images.to(device, non_blocking=True), self.normalisation)
+        if self.recipe.model.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        images, targets = self.mixer(images, labels.to(device, non_blocking=True), self.model)
+        with self.accelerator.autocast():
+            logits = self.model(images)
+        return classification_loss(logits.float(), targets, self.recipe.loss, self.recipe.smoothing)
+
+    def _batches(self) -> Any:
+        recipe, accelerator = self.recipe, self.accelerator
+        sampler = loader.StepBatches(
+            len(self.samples), recipe.batch_size, self.seed, self.step, self.length.steps,
+            accumulate=recipe.accumulate, rank=accelerator.process_index, world=accelerator.num_processes,
+        )  # fmt: skip
+        return loader.batches(
+            self.samples, sampler, workers=workers(recipe), pin=self.accelerator.device.type == "cuda"
+        )
+
+    def score(self, split: Split) -> Scores:
+        """The scores of the present weights on a split."""
+        return score_split(
+            self.scored_model, split, self.data, self.recipe, self.protocol, self.normalisation, self.accelerator
+        )
+
+    def _evaluations(self) -> set[int]:
+        """Steps after which the best model may change, the last one among them."""
+        every = self.recipe.evaluate_every * self.length.per_epoch
+        count = int(self.length.steps / every)
+        return {max(1, round(every * number)) for number in range(1, count + 1)} | {self.length.steps}
+
+    def _choose(self) -> None:
+        """Score on validation and keep the model where it is the best so far; the first of equals stays."""
+        if self.data.validation is None:
+            return
+        scores = self.score(self.data.validation)
+        self._say(validation_top1=scores.top1, validation_top5=scores.top5)
+        if scores.top1 > self.best.get("top1", -1.0):
+            self.best = {"top1": scores.top1, "step": self.step}
+            self._save("best")
+
+    def _finish(self) -> dict[str, Any]:
+        last = self.score(self.data.test)
+        self._save("last")
+        result: dict[str, Any] = {
+            "digest": self.digest,
+            "seed": self.seed,
+            "steps": self.length.steps,
+            "epochs": round(self.length.epochs, 2),
+            "samples_per_epoch": len(self.samples),
+            "samples_seen": self.length.steps * self.recipe.batch_size,
+            "parameters": sum(p.numel() for p in self.plain.parameters()),
+            "split": self.data.test.name,
+            "last": last.plain(),
+        }
+        if self.best:
+            # Loaded anew, so that what was kept is what is scored.
+            self.accelerator.wait_for_everyone()
+            best = backbones.load(self.folder / "best", len(self.data.classes)).to(self.accelerator.device)
+            scores = score_split(
+                best, self.data.test, self.data, self.recipe, self.protocol, self.normalisation, self.accelerator
+            )
+            result |= {"best": scores.plain(), "best_step": self.best["step"], "validation_top1": self.best["top1"]}
+        if self.accelerator.is_main_process:
+            write_whole(self.folder / "result.json", canonical_json(result))
+            (self.folder / "resume.safetensors").unlink(missing_ok=True)
+        self._say(**{f"test_top1_{kind}": result[kind]["top1"] for kind in ("last", "best") if kind in result})
+        return result
+
+    def _save(self, name: str) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        mean, std = self.normalisation
+        backbones.save(
+            self.folder / name, self.scored_model, self.data.classes, mean=mean, std=std, size=self.protocol.size
+        )
+
+    def _checkpoint(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        values = {"best": self.best, "scaler": scaler.state_dict() if scaler is not None else None}
+        checkpoints.write(
+            self.folder / "resume.safetensors", self.step, self.digest, values, self.plain, _bare(self.optimizer),
+            self.averaged,
+        )  # fmt: skip
+
+    def _pick_up(self) -> None:
+        path = self.folder / "resume.safetensors"
+        found = checkpoints.read(path)
+        if found is None:
+            return
+        if found.digest != self.digest:
+            raise ValueError(f"{path} belongs to another recipe. Go on with that one, or choose another --output")
+        found.restore(self.plain, _bare(self.optimizer), self.averaged)
+        if self.accelerator.scaler is not None and found.values.get("scaler"):
+            self.accelerator.scaler.load_state_dict(found.values["scaler"])
+        self.step, self.best = found.step, dict(found.values["best"])
+        log.info("%s: going on after step %d of %d", self.folder, self.step, self.length.steps)
+
+    def _check_finite(self, window: _Window) -> None:
+        bad = window.first_bad
+        if bad < 0:
+            return
+        kept = self.folder / "resume.safetensors"
+        good = checkpoints.read(kept) if kept.is_file() else None
+        where = f"the last good checkpoint is {kept} (step {good.step})" if good else "there is no checkpoint yet"
+        raise NotFinite(
+            f"the loss is not finite at step {bad}; {where}. Use a smaller --optimizer.lr, or --clip 1.0, with another "
+            "--output"
+        )
+
+    def _log(self, window: _Window) -> None:
+        self._say(
+            epoch=round(self.step / self.length.per_epoch, 3),
+            lr=max(group["lr"] for group in _bare(self.optimizer).param_groups),
+            **window.figures(self.accelerator.num_processes),
+        )
+
+    def _say(self, **figures: Any) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        line = {"step": self.step, **figures}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.report(line)
+
+
+def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> loader.TrainSamples:
+    """The training samples of a recipe."""
+    mix, protocol = recipe.mix, framing.protocol_of(recipe.transform)
+    transform = MixTransform(
+        probability=mix.probability if mix.mode == "replace" else 0.0, partner=mix.partner if data.pool else "own",
+        kind=mix.kind, pi=mix.pi, alpha=mix.alpha, pool=data.pool, seed=seed, transform=recipe.transform,
+    )  # fmt: skip
+    alone = mix.kind == "none"
+    cache = FrameCache(data, protocol, alone=alone) if recipe.cache == "memory" else None
+    return loader.TrainSamples(data, mix.mode, transform, cache)
+
+
+def length(recipe: TrainRecipe, samples: int, steps: int | None = None) -> Length:
+    """Steps of a training of so many samples an epoch: as given, else max_steps, else the recipe's epochs."""
+    per_epoch = samples / recipe.batch_size
+    return Length(steps or recipe.max_steps or max(1, round(recipe.epochs * per_epoch)), per_epoch)
+
+
+def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: float) -> Tensor:
+    """Mean loss of (B, K) logits against class indices (B,) or probabilities (B, K).
+
+    Args:
+        logits: float32.
+        targets: int64 or float.
+        kind: `cross_entropy`, or `softmax_bce`: binary cross-entropy of the softmax against each class's target, mean
+            over all of them, whose first gradient is about 1/K of cross-entropy's.
+        smoothing: label smoothing in [0, 1), for both.
+    """
+    if kind == "cross_entropy":
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, ignore_index=-100)
+    classes = logits.shape[1]
+    if targets.ndim == 1:
+        logits, targets = logits[targets >= 0], targets[targets >= 0]
+        targets = functional.one_hot(targets, classes).to(logits.dtype)
+    targets = targets * (1 - smoothing) + smoothing / classes
+    return functional.binary_cross_entropy(logits.softmax(1), targets)
+
+
+def score_split(
+    model: nn.Module,
+    split: Split,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    protocol: framing.Protocol,
+    normalisation: tuple,
+    accelerator: Accelerator,
+) -> Scores:
+    """The scores of a model on a split, the same on every process and for any number of them."""
+    rows = loader.ScoredRows(split, data.columns.image, protocol)
+    sampler = loader.scored_batches(
+        len(split), max(1, 4 * recipe.batch_size // accelerator.num_processes), accelerator.process_index,
+        accelerator.num_processes,
+    )  # fmt: skip
+    # Starting processes costs more than decoding a few hundred images.
+    count = workers(recipe) if len(split) > 1000 else 0
+    batches = loader.batches(rows, sampler, workers=count, pin=accelerator.device.type == "cuda")
+    return evaluate_model(
+        model, batches, accelerator, normalisation, len(data.classes), channels_last=recipe.model.channels_last
+    )
+
+
+def workers(recipe: TrainRecipe) -> int:
+    """Loader processes: as the recipe says; by itself none where images are in memory, else one a core, at most 8."""
+    if recipe.workers is not None:
+        return recipe.workers
+    return 0 if recipe.cache == "memory" else min(8, os.cpu_count() or 1)
+
+
+class _Window:
+    """Figures since the last line of the log. Losses stay on the device until they are looked at."""
+
+    def __init__(self, device: torch.device):
+        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._device = device
+        self._reset()
+
+    def _reset(self) -> None:
+        self._loss = torch.zeros((), device=self._device)
+        self._batches = self._images = self._mixed = 0
+        self._waited = self._mixing = 0.0
+        self._began = time.monotonic()
+
+    def read(self, batch: loader.Batch, waited: float) -> None:
+        """A batch arrived after so many seconds."""
+        self._waited += waited
+        self._images += len(batch["labels"])
+        self._mixed += batch["mixed"]
+        self._mixing += batch["seconds"]
+
+    def lost(self, loss: Tensor, step: int) -> None:
+        """The loss of a batch."""
+        self._loss += loss
+        self._batches += 1
+        self._bad = torch.where((self._bad < 0) & ~torch.isfinite(loss), step, self._bad)
+
+    @property
+    def first_bad(self) -> int:
+        """The first step whose loss was not finite, counted from 0; -1: none."""
+        return int(self._bad)
+
+    def figures(self, world: int) -> dict[str, float]:
+        """Loss, throughput over all processes, and shares of time; a new window begins.
+
+        data_wait: share of the time that the loop waited for a batch. mixing: seconds of second images and mixes, by
+        whichever process did them, as a share of the time.
+        """
+        seconds = time.monotonic() - self._began
+        found = {
+            "loss": float(self._loss) / max(1, self._batches),
+            "images_per_second": round(world * self._images / seconds, 1),
+            "data_wait": round(self._waited / seconds, 4),
+            "mixing": round(self._mixing / seconds, 4),
+            "mixed": round(self._mixed / max(1, self._images), 4),
+        }
+        self._reset()
+        return found
+
+
+@contextmanager
+def _stop_flag(wanted: bool) -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C or SIGTERM, so that a step is finished; a second Ctrl-C stops at once.
+
+    Where processes must agree on each step, a signal stops them at once: their last checkpoint stays.
+    """
+    flag = threading.Event()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: Any) -> None:
+        flag.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        for number in old:
+            signal.signal(number, stop)
+        yield flag
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _averaged(model: nn.Module, decay: float | None, device: torch.device) -> nn.Module | None:
+    """A copy whose weights will be the exponential average."""
+    if decay is None:
+        return None
+    from timm.utils import ModelEmaV3
+
+    return ModelEmaV3(model, decay=decay, device=device)
+
+
+def _bare(optimizer: Any) -> torch.optim.Optimizer:
+    """What accelerate wraps."""
+    return getattr(optimizer, "optimizer", optimizer)

@@ -1,0 +1,88 @@
+"""PreActResNet-18 and -34 as the mixup literature trains them on small images.
+
+Owns the two networks and their names in timm's registry: importing this module is enough for
+`timm.create_model("preact_resnet18")`, for `local-dir:` folders and for timm's tools. Does not own any weights: there
+are none to download.
+
+They are timm's pre-activation ResNets with basic blocks (`resnetv2_18`, `resnetv2_34`) but for two things: the stem is
+one 3x3 convolution without pooling, so that 32 pixels are still 32 at the first block, and nothing stands between the
+last block and the pooling, neither norm nor activation. Weights begin as timm draws them (He et al. 2015, fan-out).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from timm.layers import BatchNormAct2d, create_conv2d
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnetv2 import ResNetV2
+from torch import nn
+
+STEM = 64
+CHANNELS = (64, 128, 256, 512)
+NAMES = ("preact_resnet18", "preact_resnet34")
+"""The names that this module adds to timm's."""
+
+# Mean and deviation of CIFAR, for which the form was made; a training's own go into the folder that it writes.
+_PICTURE = {
+    "input_size": (3, 32, 32),
+    "fixed_input_size": False,
+    "pool_size": (4, 4),
+    "interpolation": "bilinear",
+    "crop_pct": 1.0,
+    "mean": (0.4914, 0.4822, 0.4465),
+    "std": (0.2470, 0.2435, 0.2616),
+    "num_classes": 100,
+    "first_conv": "stem.conv",
+    "classifier": "head.fc",
+}
+default_cfgs = generate_default_cfgs({name: dict(_PICTURE) for name in NAMES})
+
+
+class PreActResNet(ResNetV2):
+    """Pre-activation ResNet of basic blocks (He et al. 2016) behind a bare 3x3 stem, pooled without a last norm.
+
+    (B, 3, H, W) float -> (B, num_classes); H and W of at least 8 * stem_stride, best multiples of it.
+
+    Args:
+        layers: blocks of each of the four stages.
+        stem_stride: 1 for 32 pixels, 2 for 64.
+        in_chans: channels of the image.
+        arguments: the rest of ResNetV2's (num_classes, drop_path_rate, global_pool, ...).
+    """
+
+    def __init__(self, layers: tuple[int, ...], stem_stride: int = 1, in_chans: int = 3, **arguments: Any):
+        super().__init__(
+            layers=list(layers),
+            channels=CHANNELS,
+            in_chans=in_chans,
+            stem_chs=STEM,
+            basic=True,
+            bottle_ratio=1.0,
+            conv_layer=create_conv2d,
+            norm_layer=BatchNormAct2d,
+            **arguments,
+        )
+        conv = create_conv2d(in_chans, STEM, 3, stride=stem_stride)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as all other convolutions
+        self.stem = nn.Sequential(OrderedDict(conv=conv))
+        self.norm = nn.Identity()
+        for info, stride in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):
+            info["reduction"] = stride * stem_stride
+
+
+@register_model
+def preact_resnet18(pretrained: bool = False, **kwargs: Any) -> PreActResNet:
+    """PreActResNet-18: 11.2 million parameters with 100 classes. `stem_stride` 1 or 2."""
+    return _create("preact_resnet18", pretrained, layers=(2, 2, 2, 2), **kwargs)
+
+
+@register_model
+def preact_resnet34(pretrained: bool = False, **kwargs: Any) -> PreActResNet:
+    """PreActResNet-34: 21.3 million parameters with 102 classes. `stem_stride` 1 or 2."""
+    return _create("preact_resnet34", pretrained, layers=(3, 4, 6, 3), **kwargs)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: Any) -> PreActResNet:
+    return build_model_with_cfg(PreActResNet, variant, pretrained, feature_cfg={"flatten_sequential": True}, **kwargs)

@@ -1,0 +1,258 @@
+"""Trials: all arms and seeds of a recipe, one training after the other, each finished one kept.
+
+Owns the arms, the folders of the trainings, what makes a finished one still valid, and the accelerator that they share.
+
+    OUT/recipe.yaml            what was asked for
+    OUT/<arm>/seed-<n>/        a training (loop.py); without a comparison the arm is called run
+    OUT/compare.json, .md      the table
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from diffcore_hf.core.digests import canonical
+from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.layers import build, last_part, to_mapping, to_yaml
+from diffcore_hf.models.runtime import pick_device, resolve_dtype
+from diffcore_hf.training import compare, loop
+from diffcore_hf.training.data import TrainingData, load_data
+from diffcore_hf.training.recipe import TrainRecipe
+from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger(__name__)
+
+SINGLE = "run"
+"""Name of the arm where nothing is compared."""
+# What changes no result, so that a finished training stays valid under another value of it.
+_FREE = ("output", "workers", "cache", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
+_VERSIONS = ("torch", "timm", "accelerate", "datasets")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the plan."""
+
+    arm: str
+    seed: int
+    recipe: TrainRecipe
+    folder: Path
+
+
+def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
+    """Name -> recipe of each arm that is compared; the recipe itself where nothing is.
+
+    Raises:
+        ValueError: an arm that there is not, or a key in one that there is not.
+    """
+    if not recipe.compare:
+        return {SINGLE: recipe}
+    known = ARMS | dict(recipe.arms or {})
+    arms = {}
+    for name in recipe.compare:
+        if name not in known:
+            raise ValueError(f"compare has {name!r}, which is no arm; there are {', '.join(known)}. Declare it in arms")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+            raise ValueError(f"arms has {name!r}, which cannot be a folder. Use letters, digits, and any of ._+-")
+        changes = known[name]
+        mixes = "kind" in changes.get("mix", {}) and "mode" not in changes["mix"]
+        # An arm that mixes, over a recipe that does not.
+        mode = {"mix": {"mode": "append"}} if mixes and recipe.mix.mode == "off" else {}
+        try:
+            arms[name] = build(TRAIN_GRAMMAR, to_mapping(recipe), mode, changes)
+        except ValueError as error:
+            raise ValueError(f"arms.{name}: {error}") from error
+    return arms
+
+
+def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
+    """Train every arm with every seed, and compare them; what is finished is not done again.
+
+    Args:
+        recipe: complete.
+        progress: show a bar for each training, on the main process.
+
+    Returns:
+        The comparison (compare.json), also of a single arm.
+
+    Raises:
+        ValueError: bad input, in one line.
+        Interrupted: by the user; the same call goes on.
+    """
+    arms = arms_of(recipe)
+    output = Path(recipe.output or default_output(recipe))
+    _refuse_foreign(output)
+    loaded = {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}
+    _check_alike(loaded)
+    accelerator = make_accelerator(recipe, output)
+    first = next(iter(arms))
+    steps = loop.length(arms[first], len(loop.train_samples(replace(arms[first], cache=None), loaded[first], 0))).steps
+    if accelerator.is_main_process:
+        write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
+    for note in dict.fromkeys(note for data in loaded.values() for note in data.notes):
+        log.warning(note)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for name, arm in arms.items():
+        warn_of_few(name, arm, loaded[name])
+        for seed in recipe.seeds:
+            trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
+            results.setdefault(name, []).append(train(trial, loaded[name], steps, accelerator, progress=progress))
+    comparison = _comparison(recipe, loaded[first], results)
+    if accelerator.is_main_process:
+        write_whole(output / "compare.json", canonical_json(comparison))
+        text = f"{compare.table(comparison)}\n\n{compare.legend(comparison)}\n"
+        write_whole(output / "compare.md", text.encode())
+    accelerator.end_training()
+    return comparison
+
+
+def train(
+    trial: Trial, data: TrainingData, steps: int, accelerator: Accelerator, *, progress: bool = True
+) -> dict[str, Any]:
+    """One training, or its result where it is finished."""
+    digest = digest_of(trial.recipe, data, trial.seed, steps)
+    done = trial.folder / "result.json"
+    if done.is_file():
+        result = json.loads(done.read_text(encoding="utf-8"))
+        if result["digest"] != digest:
+            raise ValueError(
+                f"{trial.folder} is finished, but by another recipe or on other data. Choose another --output, or "
+                "delete the folder"
+            )
+        return result
+    bar = tqdm(
+        total=steps, desc=f"{trial.arm}, seed {trial.seed}", unit="step",
+        disable=not (progress and accelerator.is_main_process), mininterval=1,
+    )  # fmt: skip
+
+    def report(line: Mapping[str, Any]) -> None:
+        bar.n = line["step"]
+        shown = {"loss": "loss", "validation_top1": "validation"}
+        bar.set_postfix({short: f"{line[key]:.3f}" for key, short in shown.items() if key in line}, refresh=False)
+        bar.refresh()
+        if trial.recipe.trackers:
+            figures = {f"{trial.arm}/seed-{trial.seed}/{key}": value for key, value in line.items() if key != "step"}
+            accelerator.log(figures, step=line["step"])
+
+    with bar:
+        training = loop.Training(
+            trial.recipe, data, trial.seed, trial.folder, accelerator, steps=steps, digest=digest, report=report
+        )
+        bar.n = training.step
+        result = training.run()
+    accelerator.free_memory()
+    return result
+
+
+def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, steps: int) -> str:
+    """32 hex over all that decides a training."""
+    keys = {key: value for key, value in to_mapping(recipe).items() if key not in _FREE}
+    keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
+    whole = {"recipe": keys, "data": dict(data.identity), "seed": seed, "steps": steps}
+    return hashlib.sha256(canonical(whole)).hexdigest()[:32]
+
+
+def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
+    """Warn where far fewer generated images are seen than the recipe asks for: below a third."""
+    if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
+        return
+    share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
+    served = loop.train_samples(replace(recipe, cache=None), data, 0).served()
+    asked, effective = data.asked * share, float(served.mean()) * share
+    if effective < asked / 3:
+        remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
+        log.warning(
+            "%s: %.0f %% of the rows were to be mixed, but only %d of %d (%.0f %%) have a generated image%s",
+            name, 100 * asked, served.sum(), len(served), 100 * effective, remedy,
+        )  # fmt: skip
+
+
+def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
+    """Devices, precision and trackers.
+
+    Raises:
+        ValueError: a precision that this machine lacks, or a tracker that is not installed.
+    """
+    import torch
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    for tracker in recipe.trackers:
+        if find_spec(tracker) is None:
+            raise ValueError(f"trackers has {tracker!r}, which is not installed. Run: pip install {tracker}")
+    device = pick_device(recipe.device)
+    if device.type == "cpu" and recipe.precision == "float16":
+        raise ValueError("precision is 'float16', which training on a CPU cannot use. Use --precision float32")
+    precision = resolve_dtype("auto", device) if recipe.precision == "auto" else recipe.precision
+    if recipe.deterministic:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    else:
+        torch.backends.cudnn.benchmark = True
+    accelerator = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision={"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision],
+        log_with=list(recipe.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "trackers")),
+        step_scheduler_with_optimizer=False,
+    )
+    if recipe.trackers:
+        accelerator.init_trackers("diffcore-hf", config={"recipe": to_yaml(recipe)})
+    return accelerator
+
+
+def default_output(recipe: TrainRecipe) -> str:
+    """`out/train/<last part of data.path>`."""
+    return f"out/train/{last_part(recipe.data.path)}"
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raise ValueError where the path holds something that no training of ours made. Writes nothing."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output {output} is a file, not a folder. Choose another with --output")
+    if output.is_dir() and any(output.iterdir()) and not (output / "recipe.yaml").is_file():
+        raise ValueError(
+            f"output {output} holds files that no training made; nothing was touched. Choose another --output"
+        )
+
+
+def _check_alike(loaded: Mapping[str, TrainingData]) -> None:
+    """Arms are scored on the same images."""
+    (first, base), *others = loaded.items()
+    for name, data in others:
+        if (data.classes, len(data.test), data.test.name) != (base.classes, len(base.test), base.test.name):
+            raise ValueError(
+                f"arms {first} and {name} would be scored on other images or classes. Compare on one test split"
+            )
+
+
+def _comparison(recipe: TrainRecipe, data: TrainingData, results: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    weights = recipe.model.pretrained
+    return {
+        "format": 1,
+        "data": dict(data.identity),
+        "model": f"{recipe.model.name}, {'pretrained' if weights else 'from scratch'}",
+        "parameters": next(iter(results.values()))[0]["parameters"],
+        "batch_size": recipe.batch_size,
+        "transform": recipe.transform.preset,
+        "split": data.test.name,
+        "images": len(data.test),
+        "validation": data.validation is not None,
+        "seeds": list(recipe.seeds),
+        "arms": compare.summarise(results, data.classes),
+        "notes": list(data.notes),
+        "versions": {name: version(name) for name in _VERSIONS},
+    }
