@@ -81,7 +81,7 @@ def augment(command: Command) -> int:
 def preview(command: Command) -> int:
     from diffcore_hf.jobs import preview
 
-    for path in preview(command.target, command.options["samples"]):
+    for path in preview(command.target, command.options["samples"], mixed=command.options["mixed"]):
         print(path)
     return 0
 

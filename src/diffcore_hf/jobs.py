@@ -284,10 +284,10 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         out: the folder of a run.
         output: the folder to write: new, or an earlier export.
         layer: keys of the recipe of scope `decision` or `free`.
-        layout: `columns` or `rows`.
+        layout: `columns`, `rows` or `mixed`.
 
     Raises:
-        ValueError: see reopened; an output that is a run's or foreign.
+        ValueError: see reopened; an output that is a run's or foreign; a layout that the dataset cannot have.
     """
     began = time.monotonic()
     target = Folder(output)
@@ -295,6 +295,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     if target.path.resolve() == Path(out).resolve() or ((ours := target.run()) and not ours.get("exported")):
         raise ValueError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
     prepared = reopened(out, layer)
+    exporting.check_layout(prepared.resolution.recipe, layout)
     material = gather(prepared)
     if material.owed:
         raise ValueError(
@@ -306,12 +307,23 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     return Outcome(target, prepared.resolution.recipe, summary, time.monotonic() - began, 0)
 
 
-def preview(out: str | Path, samples: int | None = None) -> list[Path]:
-    """Pictures of a run beside what it published: attempts before any filter, or a contact sheet and histograms.
+def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False) -> list[Path]:
+    """Pictures of a run beside what it published: a contact sheet and histograms, or one other sheet.
+
+    Args:
+        out: the folder of a run; for `mixed` any that holds counterparts, exports as well.
+        samples: so many attempts before any filter, instead.
+        mixed: rows beside the training images that mixing makes of them, instead.
 
     Returns:
         The PNG files, in OUT/.diffcore/preview.
     """
+    if mixed:
+        from diffcore_hf.exhibits_mixed import mixed_batch
+
+        path = Folder(out).private / "preview" / "mixed.png"
+        write_whole(path, mixed_batch(out))
+        return [path]
     prepared = reopened(out, {})
     material = gather(prepared)
     if not len(material.attempts):

@@ -20,7 +20,7 @@ Gives an image-classification dataset generated, checked counterparts for its im
 
   plan       WHAT   show what would run: units, prompts, disk; loads no model
   augment    WHAT   generate, check and write the dataset; run it again to go on where it stopped
-  preview    OUT    contact sheet and histograms of a run
+  preview    OUT    contact sheet and histograms of a run, or a mixed training batch
   export     OUT    another dataset from the same attempts, without a model
   clean      OUT    drop what only continuing needs
   miniature  DIR    render the small dataset that comes with the package
@@ -54,14 +54,18 @@ class AugmentOptions:
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """Draw a contact sheet and a histogram of the similarities of a run."""
+    """Draw a contact sheet and a histogram of the similarities of a run, or a training batch."""
 
     samples: int | None = None
     """Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."""
+    mixed: bool = False
+    """Show a training batch instead: real image, counterpart and the mix of the two. OUT may be an export too."""
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
             raise ValueError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
+        if self.samples is not None and self.mixed:
+            raise ValueError(f"samples is {self.samples}, but a mixed batch has no samples. Give --samples or --mixed")
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,9 @@ class ExportOptions:
 
     output: str
     """The folder to write; not OUT itself."""
-    layout: Literal["columns", "rows"] = "columns"
-    """columns: the counterpart beside its row. rows: real and generated as rows of their own."""
+    layout: Literal["columns", "rows", "mixed"] = "columns"
+    """columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: the real rows,
+    then those with a counterpart once more, mixed with it for good."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +135,12 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
         takes=lambda key, scope: True,
     ),
     Verb("preview", PreviewOptions, "OUT", "The folder of a run.",
-         ("preview out/cub", "preview out/cub --samples 20")),
+         ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed")),
     Verb(
         "export", ExportOptions, "OUT", "The folder of a run.",
         ("export out/cub --output out/cub-all --filter.policy.name all",
-         "export out/cub --output out/cub-rows --layout rows --fraction 0.5"),
+         "export out/cub --output out/cub-rows --layout rows --fraction 0.5",
+         "export out/cub --output out/cub-mixed --layout mixed"),
         takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
     ),
     Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),

@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core import schema
 from diffcore_hf.core.folder import file_sha256
 from diffcore_hf.core.quiet import quiet_datasets
+from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -30,13 +31,30 @@ ONLY_SPLIT = "train"
 Shards = dict[str, dict[str, list[str]]]
 
 
+def check_layout(recipe: Recipe, layout: str) -> None:
+    """Raise ValueError where the layout cannot be had of the recipe's dataset. Writes nothing."""
+    if layout != "mixed":
+        return
+    if not recipe.include_originals:
+        raise ValueError(
+            "include_originals is false, but layout mixed shows the originals in its images. Use --layout columns or "
+            "rows, or --include_originals true"
+        )
+    for key, column in (("image", recipe.source.image), ("label", recipe.source.label)):
+        if column in schema.mixed_features():
+            raise ValueError(
+                f"source.{key} is {column!r}, which is a column of layout mixed too. Use --layout columns or rows"
+            )
+
+
 def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[dict[str, Any]]]:
     """Write every config as Parquet shards.
 
     Args:
         material: all that tables are made of.
         staging: an empty folder.
-        layout: `columns` (a counterpart stands beside its row) or `rows` (real and kept images as plain rows).
+        layout: `columns` (a counterpart stands beside its row), `rows` (real and kept images as plain rows) or `mixed`
+            (real images, then those with a counterpart mixed with it).
 
     Returns:
         The shards by config and split, and for each file its path, size, sha256 and rows.
@@ -46,11 +64,12 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     plain = dict(source.features.items())
     kind = type(source.features)
     added = dict(schema.added_features(material.recipe.columns.prefix))
-    generated = {
-        config.image: plain[config.image], config.label: plain[config.label],
-        **{name: schema.attempts_features()[name] for name in ("row_id", "copy", "context", "similarity")},
-    }  # fmt: skip
-    rows = {name: plain[name] for name in (config.image, config.label)} | dict(schema.plain_features())
+    pair = {name: plain[name] for name in (config.image, config.label)}
+    default = {
+        "columns": (tables.default_rows, plain | added),
+        "rows": (tables.plain_rows, pair | dict(schema.plain_features())),
+        "mixed": (tables.mixed_rows, pair | dict(schema.mixed_features())),
+    }
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[dict[str, Any]] = []
 
@@ -61,13 +80,12 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
         if any(entry["rows"] for entry in written):
             shards[name][split] = [entry["path"] for entry in written]
 
+    make, features = default[layout]
     for split in tables.splits(material):
-        if layout == "columns":
-            write("default", "data", split, tables.default_rows(material, split), plain | added)
-        else:
-            write("default", "data", split, tables.plain_rows(material, split), rows)
-    write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
+        write("default", "data", split, make(material, split), features)
     attempts = schema.attempts_features()
+    generated = pair | {name: attempts[name] for name in ("row_id", "copy", "context", "similarity")}
+    write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
     write("attempts", "attempts", ONLY_SPLIT, tables.attempt_rows(material), attempts)
     write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.reference_facts())
     write("classes", "classes", ONLY_SPLIT, tables.class_rows(material), schema.classes_features())

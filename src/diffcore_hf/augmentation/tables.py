@@ -6,6 +6,7 @@ same bytes. Does not own files or shards (export.py).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,14 +21,19 @@ from diffcore_hf.augmentation.parts import Facts, Ledger, read_images
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.source import UNLABELLED, Source
 from diffcore_hf.core import schema, seeding
-from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.images import UnreadableImage, decode, encode, read_bytes, to_array
 from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features
 
+log = logging.getLogger(__name__)
+
 # Rows built at a time; bounds the memory of an export whatever the number of rows.
 WINDOW = 256
+# Of images that are encoded here at the size of the originals, maybe without loss.
+MIXED_WINDOW = 32
+_CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,7 @@ def original_rows(material: Material, split: str, rows: Sequence[int]) -> pa.Tab
     table = source.splits[split].with_format("arrow")[list(rows)]
     cells = table[column].to_pylist()
     stored = [_stored(cell) if material.recipe.include_originals else None for cell in cells]
-    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    return table.set_column(table.column_names.index(column), column, pa.array(stored, kind))
+    return table.set_column(table.column_names.index(column), column, pa.array(stored, _CELL))
 
 
 def _stored(cell: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -179,18 +184,89 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
 def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """Layout rows: the real images of a split, then (where it is augmented) the kept ones, told by `is_generated`."""
     config = material.source.config
-    split, rows = splits(material)[published]
-    for window in _windows(rows):
-        table = original_rows(material, split, window).select([config.image, config.label])
-        ids = [material.source.row_ids[split][row] for row in window]
-        yield _told(table.append_column("row_id", pa.array(ids, pa.string())), False)
+    for table in _real_rows(material, *splits(material)[published]):
+        yield _told(table, False)
     if published == config.split:
         for table in generated_rows(material):
             yield _told(table.select([config.image, config.label, "row_id"]), True)
 
 
+def _real_rows(material: Material, split: str, rows: Sequence[int], window: int = WINDOW) -> Iterator[pa.Table]:
+    """Image, label and row id of rows of the source."""
+    config = material.source.config
+    for some in _windows(rows, window):
+        table = original_rows(material, split, some).select([config.image, config.label])
+        ids = [material.source.row_ids[split][row] for row in some]
+        yield table.append_column("row_id", pa.array(ids, pa.string()))
+
+
 def _told(table: pa.Table, generated: bool) -> pa.Table:
     return table.append_column("is_generated", pa.array([generated] * len(table), pa.bool_()))
+
+
+def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
+    """Layout mixed: the real images of a split, then (where it is augmented) those with a counterpart mixed with it.
+
+    Mixed once and for all (Eq. 6 to 8 with pi 0.5, alpha 1) in the real image's own frame, with the counterpart of
+    copy 0. A real image that cannot be decoded is not mixed; how many is logged.
+    """
+    config = material.source.config
+    for table in _real_rows(material, *splits(material)[published]):
+        yield _mixing(table, [(False, None, None, 1.0)] * len(table))
+    if published != config.split:
+        return
+    attempts, lost = material.assessment.attempts, 0
+    kept = [attempt for attempt in kept_attempts(material) if material.plan.copies[attempts.units[attempt]] == 0]
+    for window in _windows(kept, MIXED_WINDOW):
+        rows = [int(material.plan.rows[attempts.units[attempt]]) for attempt in window]
+        [table] = _real_rows(material, config.split, rows)
+        generated = read_images(material.ledger, [material.place(attempt) for attempt in window])
+        reals, ids = table[config.image].to_pylist(), table["row_id"].to_pylist()
+        streams = [seeding.generator("mixed", material.recipe.seed, row_id, 0) for row_id in ids]
+        found = [
+            _mixed(real, {"bytes": content}, stream, material.recipe.image_format)
+            for real, content, stream in zip(reals, generated, streams, strict=True)
+        ]
+        made = [place for place, mixed in enumerate(found) if mixed]
+        lost += len(window) - len(made)
+        cells = pa.array([{"bytes": found[place][0], "path": None} for place in made], _CELL)
+        table = table.take(made).set_column(0, config.image, cells)
+        yield _mixing(table, [(True, *found[place][1:]) for place in made])
+    if lost:
+        log.warning("%d real images cannot be decoded and have no mixed image", lost)
+
+
+def _mixed(
+    real: Mapping[str, Any] | None, generated: Mapping[str, Any], stream: np.random.Generator, image_format: str
+) -> tuple[bytes, str, float, float] | None:
+    """One pair mixed and encoded, with kind, lambda and the share that is real; None where the real one is unreadable.
+
+    Raises:
+        UnreadableImage: the generated one is damaged.
+    """
+    import torch
+
+    from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
+
+    try:
+        image = decode(real)
+    except UnreadableImage:
+        return None
+    frame, partner = (torch.from_numpy(to_array(one)).permute(2, 0, 1) for one in (image, decode(generated)))
+    height, width = frame.shape[-2:]
+    draw = draw_mix(stream, pi=0.5, alpha=1.0)
+    mixed = apply_mix(frame, cover(partner, height, width), draw).permute(1, 2, 0).numpy()
+    kind = "pixel" if draw.pixel else "patch"
+    return encode(mixed, image_format), kind, draw.lam, real_share(draw, height, width)
+
+
+def _mixing(table: pa.Table, facts: Sequence[tuple[bool, str | None, float | None, float]]) -> pa.Table:
+    """Image, label and row id with what layout mixed says of each."""
+    features = schema.mixed_features()
+    for place, name in enumerate(list(features)[1:]):
+        values = pa.array([fact[place] for fact in facts], features.arrow_schema.field(name).type)
+        table = table.append_column(name, values)
+    return table
 
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:
@@ -306,7 +382,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _windows(rows: Sequence[int] | np.ndarray) -> Iterator[list[int]]:
+def _windows(rows: Sequence[int] | np.ndarray, size: int = WINDOW) -> Iterator[list[int]]:
     listed = [int(row) for row in rows]
-    for start in range(0, len(listed), WINDOW):
-        yield listed[start : start + WINDOW]
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]

@@ -63,6 +63,11 @@ def plain_features() -> Features:
     return _features(row_id="string", is_generated="bool")
 
 
+def mixed_features() -> Features:
+    """What layout `mixed` adds to image and label; `kind` is `pixel` or `patch`, null like `lambda` for real images."""
+    return _features(row_id="string", is_mixed="bool", kind="string", **{"lambda": "float32"}, real_share="float32")
+
+
 def plan_features() -> Features:
     """The columns that a plan adds to a row of the source: one row per planned unit."""
     return _features(

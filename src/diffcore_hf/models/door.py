@@ -23,7 +23,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 
 from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
 
-Kind = Literal["pipeline", "tower", "adapter", "file"]
+Kind = Literal["pipeline", "tower", "backbone", "adapter", "file"]
 HashCache = MutableMapping[str, list] | Path | None
 
 IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")

@@ -185,12 +185,16 @@ def number(value: float | None, digits: int | None = None) -> str:
 def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
     """The code that loads the dataset; a config without a row cannot be loaded and is left out."""
     quoted, column = json.dumps(split), json.dumps(prefix + "generated")
+    first = {
+        "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
+        "mixed": ['clean = dataset.filter(lambda mixed: not mixed, input_columns="is_mixed")  # the real images alone'],
+    }
     lines = [
         "from datasets import load_dataset",
         "",
         'here = "path/to/this/folder"  # or this dataset\'s name on the Hub',
         f"dataset = load_dataset(here, split={quoted})",
-        f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None",
+        *first.get(layout, []),
     ]
     if configs.get("generated"):
         lines += ["", "# The kept images alone, as plain rows for any trainer."]
@@ -198,7 +202,7 @@ def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -
     if configs.get("attempts"):
         lines += ["", "# Every attempt, kept or not, with the reason."]
         lines.append('attempts = load_dataset(here, "attempts", split="train")')
-    return fenced("\n".join(line for line in lines if layout == "columns" or not line.startswith("dataset[")), "python")
+    return fenced("\n".join(lines), "python")
 
 
 def _context(name: str) -> str:

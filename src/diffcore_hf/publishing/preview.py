@@ -1,14 +1,14 @@
 """The contact sheet: real and generated images side by side, each with its context, similarity and decision.
 
-Owns which attempts are shown and how the sheet looks. Gets encoded images and decisions handed in, reads no files and
-loads no model. Its plots are in histograms.py.
+Owns which attempts are shown and how every sheet of ours looks (mixed_sheet.py is another). Gets encoded images and
+decisions handed in, reads no files and loads no model. Its plots are in histograms.py.
 """
 
 from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -36,8 +36,27 @@ REASON_WORDS = {
 }
 
 WIDTH, MARGIN, GAP, PADDING, BETWEEN = 1200, 36, 20, 12, 8
-_HEADER, _CAPTIONS, _TEXT = 86, 28, 100  # heights: title and legend, column captions, the text under a pair
+_HEADER, _CAPTIONS, _TEXT = 86, 28, 100  # heights: title and legend, column captions, the text under the images
 _LEGEND = "Under each pair: the class, the context it was prompted with, the decision, the similarity of the two images"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a sheet shows together: some images side by side, and what is said of them."""
+
+    images: tuple[bytes | None, ...]
+    """Encoded; None: there is none to show. As many on every card of a sheet."""
+    name: str
+    context: str
+    """"" is the dataset's own look."""
+    words: str
+    """In the pill."""
+    number: str
+    """At the right."""
+    colour: str
+    """Of the words and the number."""
+    tint: str
+    """Of the pill."""
 
 
 @dataclass(frozen=True)
@@ -61,31 +80,75 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3) -> Ima
     Raises:
         ValueError: no columns.
     """
+    cards = []
+    for tile in tiles:
+        words, colour = decision_words(tile.reason)
+        number = "–" if tile.similarity is None else f"{tile.similarity:.2f}"
+        cards.append(Card((tile.real, tile.generated), tile.name, tile.context, words, number, colour, _TINTS[colour]))
+    return sheet(
+        cards,
+        title=title,
+        legend=_LEGEND,
+        captions=("real", "generated"),
+        kinds={KEPT: "kept", REJECTED: "rejected", UNDECIDED: "other"},
+        columns=columns,
+        empty="no attempts yet",
+    )
+
+
+def sheet(
+    cards: Sequence[Card],
+    *,
+    title: str,
+    legend: str,
+    captions: Sequence[str],
+    kinds: Mapping[str, str],
+    columns: int,
+    empty: str,
+) -> Image.Image:
+    """Draw cards, `columns` a row, 1200 pixels wide (less for fewer cards than columns).
+
+    Args:
+        cards: in the order in which they are read.
+        title: in one line.
+        legend: what stands under the images, in one line.
+        captions: above each image of a card.
+        kinds: colour -> what cards of that colour are, counted at the top.
+        columns: of cards.
+        empty: said where there is no card.
+
+    Returns:
+        An RGB image; equal arguments give equal pixels.
+
+    Raises:
+        ValueError: no columns.
+    """
     if columns < 1:
         raise ValueError(f"columns is {columns}: a sheet has at least one")
     cell = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
-    used = min(columns, max(len(tiles), 2))
-    rows = -(-len(tiles) // columns)
-    side = (cell - 2 * PADDING - BETWEEN) // 2
+    used = min(columns, max(len(cards), 2))
+    rows = -(-len(cards) // columns)
+    side = (cell - 2 * PADDING - (len(captions) - 1) * BETWEEN) // len(captions)
     height = PADDING + side + _TEXT
     width = 2 * MARGIN + used * cell + (used - 1) * GAP
     total = MARGIN + _HEADER + _CAPTIONS + max(1, rows) * (height + GAP) - GAP + MARGIN
-    sheet = Image.new("RGB", (width, total), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    _header(sheet, draw, tiles, title, width)
+    page = Image.new("RGB", (width, total), PAPER)
+    draw = ImageDraw.Draw(page)
+    counts = Counter(card.colour for card in cards)
+    _header(page, draw, title, legend, [(colour, counts[colour], word) for colour, word in kinds.items()])
     top = MARGIN + _HEADER
-    if not tiles:
-        draw.text((width / 2, top + height / 2), "no attempts yet", font=_font(18), fill=MUTED, anchor="mm")
-    for column in range(min(columns, len(tiles))):
+    if not cards:
+        draw.text((width / 2, top + height / 2), empty, font=_font(18), fill=MUTED, anchor="mm")
+    for column in range(min(columns, len(cards))):
         left = MARGIN + column * (cell + GAP) + PADDING
-        for place, word in enumerate(("real", "generated")):
+        for place, word in enumerate(captions):
             middle = left + place * (side + BETWEEN) + side / 2
             draw.text((middle, top + 8), word, font=_font(14), fill=MUTED, anchor="mm")
-    for index, tile in enumerate(tiles):
+    for index, card in enumerate(cards):
         left = MARGIN + index % columns * (cell + GAP)
         above = top + _CAPTIONS + index // columns * (height + GAP)
-        _card(sheet, draw, tile, left, above, cell, height, side)
-    return sheet
+        _card(page, draw, card, left, above, cell, height, side)
+    return page
 
 
 def png_bytes(image: Image.Image) -> bytes:
@@ -105,31 +168,46 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
     Returns:
         Places in `attempts`: a function of the arguments alone, the rejected spread among the kept.
     """
-    groups: dict[bool, dict[tuple[str, str, str], list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
+    groups: dict[bool, dict[tuple[str, ...], list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
     for place, (name, context, reason) in enumerate(attempts):
         members = groups[reason == "kept"][name, context, reason]
         if reason != "superseded" and len(members) < count:
             members.append(place)
-    available = {kept: sum(map(len, members.values())) for kept, members in groups.items()}
-    rejected = min(available[False], max(round(count / 3), count - available[True]))
-    kept = min(available[True], count - rejected)
-    seen: dict[str, Counter] = {"name": Counter(), "context": Counter(), "reason": Counter()}
-    chosen = {True: _spread(groups[True], kept, seen), False: _spread(groups[False], rejected, seen)}
-    total, order = kept + rejected, []
-    for place in range(total):  # every third is a rejected one, or as many as there are, evenly
-        due = (place + 1) * rejected // total - place * rejected // total
-        order.append(chosen[not due].pop(0))
+    return interleaved(groups[True], groups[False], count, share=1 / 3)
+
+
+def interleaved(
+    most: Mapping[tuple[str, ...], list[int]], others: Mapping[tuple[str, ...], list[int]], count: int, *, share: float
+) -> list[int]:
+    """A choice of two kinds of places, the one spread evenly among the other.
+
+    Args:
+        most: places by what they are like: (class, context, ...).
+        others: the same of the other kind.
+        count: how many places at most.
+        share: of the others, about; more or fewer where there are not enough of a kind.
+    """
+    many, few = (sum(map(len, groups.values())) for groups in (most, others))
+    few = min(few, max(round(count * share), count - many))
+    many = min(many, count - few)
+    seen: list[Counter] = []
+    first, second = _spread(most, many, seen), _spread(others, few, seen)
+    total, order = many + few, []
+    for place in range(total):
+        due = (place + 1) * few // total - place * few // total
+        order.append((second if due else first).pop(0))
     return order
 
 
-def _spread(groups: dict[tuple[str, str, str], list[int]], count: int, seen: dict[str, Counter]) -> list[int]:
-    """Take `count` places, each from the group whose class, then context, then reason was seen least."""
+def _spread(groups: Mapping[tuple[str, ...], list[int]], count: int, seen: list[Counter]) -> list[int]:
+    """Take `count` places, each from the group whose class, then context, ... was seen least."""
     left = {key: list(members) for key, members in groups.items() if members}
+    seen += [Counter() for _ in range(len(next(iter(left), ())) - len(seen))]
     chosen = []
     for _ in range(count):
-        key = min(left, key=lambda k: (seen["name"][k[0]], seen["context"][k[1]], seen["reason"][k[2]], left[k][0]))
+        key = min(left, key=lambda k: (*(counter[word] for counter, word in zip(seen, k, strict=True)), left[k][0]))
         chosen.append(left[key].pop(0))
-        for counter, value in zip(seen.values(), key, strict=True):
+        for counter, value in zip(seen, key, strict=True):
             counter[value] += 1
         if not left[key]:
             del left[key]
@@ -148,46 +226,45 @@ def decision_words(reason: str) -> tuple[str, str]:
     return f"✗ rejected: {REASON_WORDS.get(cause, one_line(cause))}", REJECTED
 
 
-def _header(sheet: Image.Image, draw: ImageDraw.ImageDraw, tiles: Sequence[Tile], title: str, width: int) -> None:
+def _header(
+    page: Image.Image, draw: ImageDraw.ImageDraw, title: str, legend: str, counts: Sequence[tuple[str, int, str]]
+) -> None:
     """The title on the left; how many of each colour on the right."""
-    counts = Counter(decision_words(tile.reason)[1] for tile in tiles)
-    right, middle = width - MARGIN, MARGIN + 16
-    for colour, word in ((UNDECIDED, "other"), (REJECTED, "rejected"), (KEPT, "kept")):
-        if counts[colour]:
-            text = f"{counts[colour]} {word}"
+    right, middle = page.width - MARGIN, MARGIN + 16
+    for colour, count, word in reversed(counts):
+        if count:
+            text = f"{count} {word}"
             draw.text((right, middle), text, font=_font(16), fill=INK, anchor="rm")
             right -= _font(16).getlength(text) + 18
-            sheet.paste(colour, (round(right), middle - 5), _rounded(11, 11, 5))
+            page.paste(colour, (round(right), middle - 5), _rounded(11, 11, 5))
             right -= 22
-    head, legend = _fit(title, _font(26, bold=True), right - MARGIN), _fit(_LEGEND, _font(14), width - 2 * MARGIN)
+    head, below = _fit(title, _font(26, bold=True), right - MARGIN), _fit(legend, _font(14), page.width - 2 * MARGIN)
     draw.text((MARGIN, middle), head, font=_font(26, bold=True), fill=INK, anchor="lm")
-    draw.text((MARGIN, MARGIN + 46), legend, font=_font(14), fill=MUTED, anchor="lm")
-    draw.line((MARGIN, MARGIN + 68, width - MARGIN, MARGIN + 68), fill=LINE)
+    draw.text((MARGIN, MARGIN + 46), below, font=_font(14), fill=MUTED, anchor="lm")
+    draw.line((MARGIN, MARGIN + 68, page.width - MARGIN, MARGIN + 68), fill=LINE)
 
 
 def _card(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, tile: Tile, left: int, top: int, width: int, height: int, side: int
+    page: Image.Image, draw: ImageDraw.ImageDraw, card: Card, left: int, top: int, width: int, height: int, side: int
 ) -> None:
-    """One pair and what is said of it."""
-    words, colour = decision_words(tile.reason)
-    sheet.paste(LINE, (left, top), _rounded(width, height, 12))
-    sheet.paste(CARD, (left + 1, top + 1), _rounded(width - 2, height - 2, 11))
-    for place, data in enumerate((tile.real, tile.generated)):
+    """Some images and what is said of them."""
+    page.paste(LINE, (left, top), _rounded(width, height, 12))
+    page.paste(CARD, (left + 1, top + 1), _rounded(width - 2, height - 2, 11))
+    for place, data in enumerate(card.images):
         at = (left + PADDING + place * (side + BETWEEN), top + PADDING)
-        sheet.paste(_square(data, side), at, _rounded(side, side, 6))
+        page.paste(_square(data, side), at, _rounded(side, side, 6))
     edge, inner = left + PADDING + 2, width - 2 * PADDING - 4
     below = top + PADDING + side
-    draw.text((edge, below + 24), _fit(tile.name, _font(18, bold=True), inner), font=_font(18, bold=True), fill=INK,
+    draw.text((edge, below + 24), _fit(card.name, _font(18, bold=True), inner), font=_font(18, bold=True), fill=INK,
               anchor="ls")  # fmt: skip
-    context = one_line(tile.context) or "the dataset's own look"
+    context = one_line(card.context) or "the dataset's own look"
     draw.text((edge, below + 47), _fit(context, _font(15), inner), font=_font(15), fill=MUTED, anchor="ls")
-    number = "–" if tile.similarity is None else f"{tile.similarity:.2f}"
-    draw.text((edge + inner, below + 73), number, font=_font(16, bold=True), fill=colour, anchor="rm")
-    room = inner - _font(16, bold=True).getlength(number) - 10
-    words = _fit(words, _font(14), room - 20)
+    draw.text((edge + inner, below + 73), card.number, font=_font(16, bold=True), fill=card.colour, anchor="rm")
+    room = inner - _font(16, bold=True).getlength(card.number) - 10
+    words = _fit(card.words, _font(14), room - 20)
     pill = round(_font(14).getlength(words)) + 20
-    sheet.paste(_TINTS[colour], (edge - 2, below + 60), _rounded(pill, 26, 13))
-    draw.text((edge + 8, below + 73), words, font=_font(14), fill=colour, anchor="lm")
+    page.paste(card.tint, (edge - 2, below + 60), _rounded(pill, 26, 13))
+    draw.text((edge + 8, below + 73), words, font=_font(14), fill=card.colour, anchor="lm")
 
 
 def _square(data: bytes | None, side: int) -> Image.Image:

@@ -157,6 +157,7 @@ def save(
     mean: Sequence[float],
     std: Sequence[float],
     size: int,
+    crop_pct: float = 1.0,
     model_args: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes config.json and model.safetensors, for `load` and timm's `local-dir:FOLDER`; each whole or not at all.
@@ -168,6 +169,7 @@ def save(
         mean: of the pixels it was trained with, on [0, 1].
         std: likewise.
         size: side of its images.
+        crop_pct: of the shorter side that the central crop of an evaluation keeps.
         model_args: arguments of the network beyond its name (stem_stride, ...); None: those it was built with.
 
     Raises:
@@ -181,7 +183,7 @@ def save(
         "input_size": [3, size, size],
         "fixed_input_size": bool(known.get("fixed_input_size", False)),
         "interpolation": "bilinear",  # as framing.py resizes
-        "crop_pct": 1.0,
+        "crop_pct": crop_pct,
         "crop_mode": "center",
         "mean": list(mean),
         "std": list(std),

@@ -227,12 +227,15 @@ class Training:
         return {max(1, round(every * number)) for number in range(1, count + 1)} | {self.length.steps}
 
     def _choose(self) -> None:
-        """Score on validation and keep the model where it is the best so far; the first of equals stays."""
+        """Score on validation and keep the model where none before was better.
+
+        Of equals the later one: a small validation split is soon full, and then only tells that nothing got worse.
+        """
         if self.data.validation is None:
             return
         scores = self.score(self.data.validation)
         self._say(validation_top1=scores.top1, validation_top5=scores.top5)
-        if scores.top1 > self.best.get("top1", -1.0):
+        if scores.top1 >= self.best.get("top1", 0.0):
             self.best = {"top1": scores.top1, "step": self.step}
             self._save("best")
 
@@ -268,8 +271,15 @@ class Training:
         if not self.accelerator.is_main_process:
             return
         mean, std = self.normalisation
+        size, side = self.protocol.size, self.protocol.evaluation or self.protocol.resize or self.protocol.size
         backbones.save(
-            self.folder / name, self.scored_model, self.data.classes, mean=mean, std=std, size=self.protocol.size
+            self.folder / name,
+            self.scored_model,
+            self.data.classes,
+            mean=mean,
+            std=std,
+            size=size,
+            crop_pct=size / side,
         )
 
     def _checkpoint(self) -> None:

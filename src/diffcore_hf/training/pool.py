@@ -108,15 +108,19 @@ def mixing_rows(
     *,
     partner: str = "own",
     pool: Dataset | None = None,
+    image: str | None = None,
     generated: str | None = None,
     label: str | None = None,
 ) -> Dataset:
     """The view of mode `append`: all rows clean, then once more those that are served mixed, told by column `mixed`.
 
+    Its images are left undecoded, as MixTransform likes them best.
+
     Args:
         rows: an augmented split; with N rows of which K have a counterpart the view has N + K (nothing is copied).
         partner: `own`: rows with a counterpart. `class`, `real_same_class`: rows for whose class the pool has an image.
         pool: for the last two, as for MixTransform.
+        image: column of the real images; default `image`.
         generated: column of the counterparts; default `generated`.
         label: column of the labels, here and in the pool; default `label`.
 
@@ -128,7 +132,9 @@ def mixing_rows(
     if not hasattr(rows, "select"):
         raise ValueError("mode append cannot lengthen a stream. Use MixTransform(probability=0.5) with map, or load it "
                          "without streaming")  # fmt: skip
-    served = served_rows(rows, partner, pool, name_columns(rows.column_names, generated=generated, label=label))
+    names = name_columns(rows.column_names, image=image, generated=generated, label=label)
+    served = served_rows(rows, partner, pool, names)
+    rows = undecoded(rows, names.image, names.generated)
     clean = rows.add_column(MIXED, [False] * len(rows))
     mixed = rows.add_column(MIXED, [True] * len(rows))
     return concatenate_datasets([clean, mixed.select(np.flatnonzero(served))])

@@ -176,8 +176,8 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     if effective < asked / 3:
         remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
         log.warning(
-            "%s: %.0f %% of the rows were to be mixed, but only %d of %d (%.0f %%) have a generated image%s",
-            name, 100 * asked, served.sum(), len(served), 100 * effective, remedy,
+            "%s: %.0f %% of the rows were to be mixed, but %.0f %% will be: only %d of %d have a generated image%s",
+            name, 100 * asked, 100 * effective, served.sum(), len(served), remedy,
         )  # fmt: skip
 
 

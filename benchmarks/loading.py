@@ -1,0 +1,204 @@
+"""How many training images a second are read, against loaders as the documentation of datasets and torchvision has them.
+
+Print a table:       python benchmarks/loading.py
+On images of yours:  python benchmarks/loading.py --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
+Keep it in the docs: python benchmarks/loading.py --write docs/performance.md
+Briefly:             python benchmarks/loading.py --workers 0 --rounds 3 --steps 2
+
+Two tasks. `pairs`: a real and a generated image, resized to 256, cropped to 224, flipped, all of them mixed (preset
+fgvc_scratch_224). `images`: random resized crop and flip, as in the image-classification example of transformers (preset
+imagenet_fast100). Every loader ends in normalised float32 batches of 224 pixels in the main process. By turns in one
+run: the median of the rounds, lowest and highest in brackets; a ratio is of two measurements of one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from photos import write_pairs
+from report import numbers, settings, spread, table, write_section
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torchvision import transforms
+
+from diffcore_hf.core import images
+from diffcore_hf.core.jpeg import fast_decoder
+from diffcore_hf.core.loading import load_splits
+from diffcore_hf.training import framing, loader, loop, recipe
+from diffcore_hf.training.data import TrainingData, load_data
+
+TITLE = "What loading costs"
+PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")
+SIZE = 224
+ARMS = ("ours", "plain", "decoding", "decoding by Pillow")
+TASKS = {"pairs": ("image", "generated"), "images": ("image",)}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
+    parser.add_argument("--pairs", type=int, default=128, help="pairs of images to load")
+    parser.add_argument("--batch", type=int, default=64, help="batch size")
+    parser.add_argument("--workers", type=numbers, default=(0, 2), help="loader processes; each number is measured")
+    parser.add_argument("--steps", type=int, default=6, help="timed batches of a measurement (for each worker)")
+    parser.add_argument("--rounds", type=int, default=7, help="measurements of each loader")
+    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
+    return parser
+
+
+class PlainImages:
+    """The transform of the image-classification example: PIL in, a list of float32 tensors out."""
+
+    def __init__(self):
+        crop = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
+        self._transform = transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(*framing.IMAGENET)])
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        pixel_values = [self._transform(image.convert("RGB")) for image in rows["image"]]
+        return {"pixel_values": pixel_values, "label": rows["label"]}
+
+
+class PlainPairs:
+    """The same way with two columns: each image to a float32 tensor, then Eq. 6 or 7 by a coin."""
+
+    def __init__(self):
+        crop = [transforms.Resize(256), transforms.RandomCrop(SIZE), transforms.RandomHorizontalFlip()]
+        self._transform = transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(*framing.IMAGENET)])
+
+    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
+        pairs = zip(rows["image"], rows["generated"], strict=True)
+        return {"pixel_values": [self._mixed(*pair) for pair in pairs], "label": rows["label"]}
+
+    def _mixed(self, real: Any, generated: Any) -> Tensor:
+        real, generated = self._transform(real.convert("RGB")), self._transform(generated.convert("RGB"))
+        lam = float(torch.rand(()))  # Beta(1, 1)
+        if torch.rand(()) < 0.5:
+            return lam * real + (1 - lam) * generated
+        base, patch = (real, generated) if torch.rand(()) < 0.5 else (generated, real)
+        side = int(SIZE * (1 - lam) ** 0.5)
+        row, column = (int(torch.randint(SIZE, ())) for _ in range(2))
+        top, left = max(row - side // 2, 0), max(column - side // 2, 0)
+        inside = (..., slice(top, row + side // 2), slice(left, column + side // 2))
+        base[inside] = patch[inside]
+        return base
+
+
+class Decoding(Dataset):
+    """No more than decoding: what no loader of whole images can pass."""
+
+    def __init__(self, data: TrainingData, columns: Sequence[str], fast: Any):
+        self._rows, self._columns, self._fast = data.train.rows, columns, fast
+
+    def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        rows = self._rows[[sample for _, sample in wanted]]
+        for name in self._columns:
+            for cell in rows[name].to_pylist():
+                images.decode_pixels(cell, self._fast)
+        return {"images": torch.zeros(len(wanted))}
+
+
+def plain_batches(rows: Any, task: str, batch: int, workers: int) -> DataLoader:
+    """A loader by the book over an undecorated dataset."""
+    shown = rows.select_columns([*TASKS[task], "label"])
+    return DataLoader(
+        shown.with_transform(PlainPairs() if task == "pairs" else PlainImages()),
+        batch_size=batch,
+        sampler=RandomSampler(shown, replacement=True, num_samples=10**6),
+        collate_fn=_stacked,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def our_batches(data: TrainingData, rows: Dataset, batch: int, workers: int) -> DataLoader:
+    """The loader of the program that trains, over its samples or over `Decoding`."""
+    sampler = loader.StepBatches(len(data.train), batch, 0, 0, 10**6 // batch, accumulate=1, rank=0, world=1)
+    return loader.batches(rows, sampler, workers=workers, pin=False)
+
+
+def _stacked(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    return {
+        "images": torch.stack([row["pixel_values"] for row in rows]),
+        "labels": torch.tensor([row["label"] for row in rows]),
+    }
+
+
+def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int) -> float:
+    """Images a second, from the arrival of each worker's first batch to that of the last timed one."""
+    each = max(1, workers)
+    source, count = iter(batches), 0
+    for _ in range(each):
+        next(source)
+    began = time.perf_counter()
+    for _ in range(steps * each):
+        found = next(source)["images"]
+        if found.dtype == torch.uint8:
+            found = framing.normalised(found, framing.IMAGENET)
+        count += len(found)
+    return count / (time.perf_counter() - began)
+
+
+def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], DataLoader]]:
+    """Each arm's loader, made for a number of workers."""
+    paired = task == "pairs"
+    config = recipe.TrainRecipe(
+        recipe.Data(str(folder)),
+        mix=recipe.Mix(mode="replace") if paired else recipe.Mix(mode="off"),
+        transform=recipe.Transform("fgvc_scratch_224" if paired else "imagenet_fast100"),
+    )
+    data = load_data(config.data, config.mix)
+    rows = load_splits(str(folder), None, None, None, section="data")[0]["train"]
+    samples = loop.train_samples(config, data, 0)
+    fast, slow = Decoding(data, TASKS[task], fast_decoder()), Decoding(data, TASKS[task], None)
+    return {
+        "ours": lambda workers: our_batches(data, samples, batch, workers),
+        "plain": lambda workers: plain_batches(rows, task, batch, workers),
+        "decoding": lambda workers: our_batches(data, fast, batch, workers),
+        "decoding by Pillow": lambda workers: our_batches(data, slow, batch, workers),
+    }
+
+
+def measure(arms: dict[str, Callable[[int], DataLoader]], workers: int, steps: int, rounds: int) -> list[str]:
+    """The cells of one task with one number of workers."""
+    found: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds):
+        turn = number % len(ARMS)
+        for name in ARMS[turn:] + ARMS[:turn]:  # nobody is always the first
+            found[name].append(rate(arms[name](workers), steps, workers))
+    ratios = [ours / plain for ours, plain in zip(found["ours"], found["plain"], strict=True)]
+    return [spread(ratios, "{:.2f}"), *(spread(found[name], "{:,.0f}") for name in ARMS)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure both tasks with every number of workers."""
+    args = make_parser().parse_args(argv)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        what = write_pairs(Path(name) / "data", args.pairs, args.data)
+        for task in TASKS:
+            arms = loaders(Path(name) / "data", task, args.batch)
+            for workers in args.workers:
+                rows.append([task, str(workers), *measure(arms, workers, args.steps, args.rounds)])
+                print("  ".join(rows[-1]), flush=True)
+    text = f"""\
+{table(("a second", "workers", "ours / plain", *ARMS), rows)}
+
+Batches of {args.batch}, one thread a process, {what}; {args.rounds} rounds of {args.steps} batches a worker, by turns,
+median (lowest to highest). {settings("loading.py", PACKAGES)}"""
+    print(text)
+    if args.write:
+        write_section(args.write, TITLE, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What mixing costs a training: overhead A_O = (T_aug - T_van) / T_van (Eq. 9) against the same training without it.
+
+Print a table:       python benchmarks/mixing.py
+On images of yours:  python benchmarks/mixing.py --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
+Keep it in the docs: python benchmarks/mixing.py --write docs/performance.md
+Briefly:             python benchmarks/mixing.py --batches 16 --rounds 3
+
+Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
+over equally many samples: plain (no mixing), mix (every sample mixed with its counterpart: the worst case) and mixup
+(timm's, over the batch). A ratio is of two steps of one round; the table has the median of the rounds, lowest and
+highest in brackets. Loader processes share the cores with the network, as they do in a training here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import mock
+
+# As the program that trains has it, before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from photos import write_pairs
+from report import numbers, settings, spread, table, write_section
+
+from diffcore_hf.core.layers import build
+from diffcore_hf.training import loader, loop, transform, trials
+from diffcore_hf.training.data import TrainingData, load_data
+from diffcore_hf.training.recipe import TrainRecipe
+from diffcore_hf.training.rules import TRAIN_GRAMMAR
+
+ARMS = ("plain", "mix", "mixup")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "simplejpeg", "pillow")
+TITLE = "What mixing costs a training"
+PAPER = "The paper's own figures at batch 16, 32 and 64 are 68.2, 59.3 and 58.9 %, and 0.9, 0.6 and 0.4 % for Mixup."
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
+    parser.add_argument("--pairs", type=int, default=64, help="pairs of images to load")
+    parser.add_argument("--batches", type=numbers, default=(16, 32, 64), help="batch sizes")
+    parser.add_argument("--workers", type=numbers, default=(0, 2), help="loader processes; each number is measured")
+    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each arm")
+    parser.add_argument("--model", default="resnet18", help="any of timm")
+    parser.add_argument("--size", type=int, default=224, help="pixels")
+    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
+    return parser
+
+
+class Arm:
+    """One training that takes a step when it is told to."""
+
+    def __init__(self, recipe: TrainRecipe, data: TrainingData, folder: Path):
+        accelerator = trials.make_accelerator(recipe, folder)
+        self._training = loop.Training(recipe, data, 0, folder, accelerator, steps=10**6)
+        self._window = loop._Window(accelerator.device)
+        self._batches = iter(self._training._batches())
+
+    def step(self) -> float:
+        """Seconds of one step, waiting for its batch included."""
+        began = time.perf_counter()
+        self._training._train_step(self._batches, self._window)
+        self._training.step += 1
+        return time.perf_counter() - began
+
+    @property
+    def samples(self) -> loader.TrainSamples:
+        """What its loader reads."""
+        return self._training.samples
+
+
+def mixing_seconds(samples: loader.TrainSamples, epochs: int = 4) -> float:
+    """Seconds an image inside apply_mix, while one thread makes the samples, as in a loader process: median epoch."""
+    spent: list[float] = []
+
+    def timed(*args, apply_mix=transform.apply_mix):
+        began = time.perf_counter()
+        mixed = apply_mix(*args)
+        spent.append(time.perf_counter() - began)
+        return mixed
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with mock.patch.object(transform, "apply_mix", timed):
+        for epoch in range(1 + epochs):
+            samples.__getitems__([(epoch, place) for place in range(len(samples))])
+    torch.set_num_threads(threads)
+    each = len(spent) // (1 + epochs)
+    return statistics.median(statistics.mean(spent[each * epoch :][:each]) for epoch in range(1, 1 + epochs))
+
+
+def measure(recipe: TrainRecipe, data: dict[str, TrainingData], folder: Path, rounds: int) -> list[str]:
+    """The row of one batch size and number of workers."""
+    arms = {name: Arm(arm, data[name], folder / name) for name, arm in trials.arms_of(recipe).items()}
+    for arm in arms.values():  # the first step prepares kernels, and fills the loader's queue
+        arm.step()
+    seconds: dict[str, list[float]] = {name: [] for name in ARMS}
+    for number in range(rounds):
+        for name in ARMS[number % 3 :] + ARMS[: number % 3]:  # nobody is always the first
+            seconds[name].append(arms[name].step())
+    plain = statistics.median(seconds["plain"])
+    overhead = {name: [100 * (a / b - 1) for a, b in zip(seconds[name], seconds["plain"], strict=True)]
+                for name in ("mix", "mixup")}  # fmt: skip
+    operation = mixing_seconds(arms["mix"].samples)
+    return [
+        str(recipe.batch_size), str(recipe.workers), f"{plain:.2f} s",
+        *(spread(overhead[name], "{:.1f}") + " %" for name in overhead),
+        f"{1e6 * operation:.0f} µs, {100 * operation * recipe.batch_size / plain:.2f} %",
+    ]  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure every batch size with every number of workers."""
+    args = make_parser().parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        what = write_pairs(folder / "data", args.pairs, args.data)
+        rows = []
+        for workers, batch in itertools.product(args.workers, args.batches):
+            recipe = build(TRAIN_GRAMMAR, {
+                "data": str(folder / "data"), "preset": "paper", "model": args.model, "batch_size": batch,
+                "transform": {"size": args.size}, "workers": workers, "device": "cpu", "compare": ARMS,
+                "arms": {"mix": {"mix": {"mode": "replace", "probability": 1.0}}},
+            })  # fmt: skip
+            data = {arm: load_data(each.data, each.mix) for arm, each in trials.arms_of(recipe).items()}
+            rows.append(measure(recipe, data, folder / f"{workers}-{batch}", args.rounds))
+            print("  ".join(rows[-1]), flush=True)
+    head = (
+        "batch",
+        "workers",
+        "plain, a step",
+        "A_O of mixing",
+        "A_O of Mixup",
+        "the mix itself, an image; of the step",
+    )
+    text = f"""\
+{table(head, rows)}
+
+A_O = (T_aug - T_van) / T_van (Eq. 9), every sample mixed. {PAPER}
+
+{args.model} from scratch at {args.size} pixels, float32, preset `paper`, {what}; {args.rounds} steps of each arm by
+turns, median of the ratios within a round (lowest to highest). {settings("mixing.py", PACKAGES)}"""
+    print(text)
+    if args.write:
+        write_section(args.write, TITLE, text)
+
+
+if __name__ == "__main__":
+    main()

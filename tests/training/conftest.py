@@ -1,0 +1,42 @@
+"""A small augmented folder, and the recipe of a training on it that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from augmented_photos import augmented, write_augmented
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """train (15 rows, 12 with a counterpart), validation (6) and test (9)."""
+    return write_augmented(
+        tmp_path_factory.mktemp("augmented") / "photos",
+        train=augmented(),
+        validation=augmented((2, 2, 2), start=20),
+        test=augmented((3, 3, 3), start=40),
+    )
+
+
+@pytest.fixture
+def train_recipe(folder, tmp_path):
+    """A function: keys -> a TrainRecipe of a few steps on `folder`."""
+    from diffcore_hf.core.layers import build
+    from diffcore_hf.training.rules import TRAIN_GRAMMAR
+
+    def make(**keys):
+        base = {
+            "data": {"path": str(folder)},
+            "model": {"name": "test_resnet", "pretrained": False},
+            "transform": {"preset": "tiny_preact_1200", "size": 32},
+            "optimizer": {"lr": 0.05, "head_lr": None},
+            "max_steps": 6,
+            "batch_size": 4,
+            "workers": 0,
+            "output": str(tmp_path / "trained"),
+            "device": "cpu",
+        }
+        return build(TRAIN_GRAMMAR, base, keys)
+
+    return make

@@ -1,0 +1,86 @@
+"""The data of a training: which rows, which split is scored, and one line for what is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from augmented_photos import augmented, write_augmented
+from datasets import Value
+
+from diffcore_hf.training.data import holdout, load_data
+from diffcore_hf.training.recipe import Data, Mix
+
+OFF = Mix(mode="off")
+
+
+def test_splits_classes_and_counterparts(folder):
+    data = load_data(Data(str(folder)), Mix())
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [15, 6, 9]
+    assert data.classes == ("red_fox", "green_frog", "blue_jay")
+    assert data.has_counterpart.sum() == 12
+    assert data.asked == 1.0 and data.notes == ()
+
+
+def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path):
+    folder = write_augmented(tmp_path / "a", train=augmented(), validation=augmented((2, 2, 2), start=20))
+    data = load_data(Data(str(folder)), OFF)
+    assert (data.test.name, data.validation) == ("validation", None)
+
+
+def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
+    folder = write_augmented(tmp_path / "a", train=augmented((10, 5, 2)))
+    data = load_data(Data(str(folder), holdout=0.2), Mix())
+    assert np.bincount(data.test.labels).tolist() == [2, 1, 1]
+    assert not set(data.test.row_ids) & set(data.train.row_ids)
+    assert len(data.train) == 13 == len(data.has_counterpart)
+    assert "held out" in data.notes[0]
+    again = load_data(Data(str(folder), holdout=0.2), Mix())
+    assert again.test.row_ids == data.test.row_ids
+
+
+@pytest.mark.parametrize(("counts", "share", "out"), [((1,), 0.5, 0), ((2,), 0.01, 1), ((3,), 0.9, 2), ((10,), 0.0, 0)])
+def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
+    folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1,)))
+    assert len(holdout(load_data(Data(str(folder)), OFF).train, share)[1]) == out
+
+
+def test_labels_may_be_texts_or_numbers(tmp_path):
+    rows = augmented()
+    names = rows.features["label"].names
+    texts = rows.remove_columns("label").add_column("label", [names[label] for label in rows["label"]])
+    data = load_data(Data(str(write_augmented(tmp_path / "t", train=texts, test=texts))), OFF)
+    assert data.classes == tuple(sorted(names))
+    assert [data.classes[label] for label in data.train.labels] == texts["label"][:]
+
+
+def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
+    rows = augmented()
+    marked = rows.map(lambda s, i: {"status": "failed" if i == 1 else s}, input_columns="status", with_indices=True,
+                      features=rows.features)  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "a", train=marked, test=rows))), Mix())
+    assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
+
+
+def errors(tmp_path):
+    rows = augmented()
+    empty = rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features)
+    plain = rows.remove_columns(["generated", "status", "row_id"])
+    return {
+        "no folder here": (Data(str(tmp_path / "none")), Mix()),
+        "data.train is 'training', which": (Data(str(write_augmented(tmp_path / "a", train=rows)), train="training"), Mix()),
+        "has no column 'generated' (generated)": (Data(str(write_augmented(tmp_path / "b", train=plain))), Mix()),
+        "has no column 'species' (label)": (Data(str(write_augmented(tmp_path / "c", train=rows)), label="species"), OFF),
+        "was published without its original images. Put them back with join_originals": (
+            Data(str(write_augmented(tmp_path / "d", train=empty, test=rows))), Mix()),
+        "data.validation is 'dev', which": (Data(str(write_augmented(tmp_path / "e", train=rows)), validation="dev"), OFF),
+        "no split to score on": (Data(str(write_augmented(tmp_path / "f", train=rows)), holdout=0.0), OFF),
+        "holds Value('float32'), not one class": (
+            Data(str(write_augmented(tmp_path / "g", train=rows.cast_column("label", Value("float32"))))), OFF),
+    }  # fmt: skip
+
+
+def test_what_is_not_there_is_one_line(tmp_path):
+    for line, (config, mix) in errors(tmp_path).items():
+        with pytest.raises(ValueError) as caught:
+            load_data(config, mix)
+        assert line in str(caught.value) and "\n" not in str(caught.value)
