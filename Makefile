@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench
+.PHONY: help install demo gain test test-slow lint bench
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,10 @@ install: .venv/installed  ## make .venv and install the package into it (about 6
 demo: install  ## render the miniature birds, augment them, look at out/miniature (under 3 minutes on a laptop)
 	test -d out/birds || $(RUN)/diffcore-hf miniature out/birds
 	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature
+
+gain: install  ## did it help? plain and mixed training, three seeds each, on out/miniature (after make demo)
+	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		recipes/train.py --config miniature-train --compare plain,mix --seeds 0,1,2 --output out/train/gain
 
 test: install  ## the default tests (under 10 minutes on two cores)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q

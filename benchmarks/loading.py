@@ -14,7 +14,6 @@ run: the median of the rounds, lowest and highest in brackets; a ratio is of two
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence

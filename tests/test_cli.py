@@ -123,6 +123,9 @@ def test_preview_export_and_clean_say_what_they_made(world, capsys):
         assert Image.open(path).format == "PNG"
     [sheet] = said(capsys, "preview", "out", "--samples", "3").split()
     assert Image.open(sheet).format == "PNG"
+    [sheet] = said(capsys, "preview", "out", "--mixed").split()
+    assert sheet.endswith("mixed.png")
+    assert Image.open(sheet).format == "PNG"
     told = said(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", told, re.MULTILINE)
     assert "all is written" in told
@@ -151,3 +154,10 @@ def test_stderr_of_a_good_run_is_the_bar_alone(world):
     told = subprocess.run([*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=loud)
     rest = [line for line in re.split(r"[\r\n]", told.stderr) if line.strip() and not line.startswith("augment: ")]
     assert rest == []
+
+
+def test_a_mixed_batch_has_no_samples(capsys):
+    assert main(["preview", "out", "--mixed", "--samples", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "diffcore-hf: samples is 3, but a mixed batch has no samples. Give --samples or --mixed\n"
+    )

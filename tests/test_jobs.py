@@ -816,6 +816,46 @@ def test_preview_before_the_first_attempt_says_what_to_do(make, tmp_path, monkey
         jobs.preview(tmp_path / "out")
 
 
+def test_a_mixed_preview_is_drawn_of_a_run_and_of_an_export(copy, tmp_path):
+    jobs.export(copy, tmp_path / "all", {"filter": {"policy": {"name": "all"}}})
+    for folder in (copy, tmp_path / "all"):
+        before = published(folder)
+        [sheet] = jobs.preview(folder, mixed=True)
+        assert sheet == folder / ".diffcore/preview/mixed.png"
+        assert min(Pillow.open(sheet).size) > 100
+        drawn = sheet.read_bytes()
+        assert jobs.preview(folder, mixed=True)[0].read_bytes() == drawn
+        assert published(folder) == before
+
+
+@pytest.mark.parametrize(
+    "layer, layout, said",
+    [
+        ({"filter": {"policy": {"name": "fixed", "t": 1.0}}}, "columns", "no counterpart to mix with, none was kept"),
+        ({}, "rows", "its layout is 'rows'. Name the run"),
+        ({"include_originals": False}, "columns", "without its original images"),
+    ],
+    ids=["nothing kept", "plain rows", "no originals"],
+)
+def test_a_dataset_without_pairs_has_no_mixed_preview(done, tmp_path, layer, layout, said):
+    jobs.export(done.folder.path, tmp_path / "out", layer, layout)
+    with pytest.raises(ValueError, match=said) as error:
+        jobs.preview(tmp_path / "out", mixed=True)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out/.diffcore/preview").exists()
+
+
+def test_a_mixed_preview_of_something_else_is_one_line(copy, folder_of_photos, tmp_path):
+    for folder in (folder_of_photos, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="is no finished dataset of diffcore-hf"):
+            jobs.preview(folder, mixed=True)
+    [shard] = (copy / "data").iterdir()
+    shard.write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"cannot be read: data/.* is not the file that was exported\.") as error:
+        jobs.preview(copy, mixed=True)
+    assert "\n" not in str(error.value)
+
+
 # In Python
 
 

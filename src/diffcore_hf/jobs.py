@@ -30,6 +30,7 @@ from diffcore_hf.core.folder import Folder, canonical_json, seal, write_whole
 from diffcore_hf.core.recipe import Recipe
 from diffcore_hf.publishing import worth
 from diffcore_hf.publishing.card import render_card
+from diffcore_hf.publishing.model_card import ModelFacts, render_model_card
 from diffcore_hf.publishing.text import merge_free_sections
 
 if TYPE_CHECKING:
@@ -362,3 +363,32 @@ def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path
         text = worth.with_sentence(card.read_text(encoding="utf-8"), worth.sentence(comparison))
         write_whole(card, text.encode())
     return card
+
+
+def model_cards(output: str | Path, comparison: Mapping[str, Any], table: str, legend: str) -> list[Path]:
+    """Write the card of every model of a finished training folder; what a person wrote in its free sections stays.
+
+    Args:
+        output: the folder of the trainings.
+        comparison: its compare.json.
+        table: the comparison as Markdown; empty where nothing was compared.
+        legend: what stands under it.
+    """
+    cards = []
+    for config in sorted(Path(output).glob("*/*/*/config.json")):
+        run = config.parent.parent
+        recipe = layers.read_recipe_file(run.parent / "recipe.yaml")
+        data = recipe["data"] | {"path": comparison["data"]["path"]}
+        facts = ModelFacts(
+            recipe={**recipe, "data": data},
+            result=json.loads((run / "result.json").read_text(encoding="utf-8")),
+            comparison=comparison,
+            classes=json.loads(config.read_text(encoding="utf-8"))["label_names"],
+            table=table,
+            legend=legend,
+        )
+        card = config.with_name("README.md")
+        old = card.read_text(encoding="utf-8") if card.is_file() else None
+        write_whole(card, merge_free_sections(render_model_card(facts), old).encode())
+        cards.append(card)
+    return cards

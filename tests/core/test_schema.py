@@ -44,8 +44,13 @@ def plain(**columns: str) -> dict:
             plain(row_id="string", copy="int32", context="string", prompt="string", negative_prompt="string",
                   seed="int64"),
         ),
+        (schema.plain_features, plain(row_id="string", is_generated="bool")),
+        (
+            schema.mixed_features,
+            plain(row_id="string", is_mixed="bool", kind="string", **{"lambda": "float32"}, real_share="float32"),
+        ),
     ],
-    ids=["default", "attempts", "references", "classes", "plan"],
+    ids=["default", "attempts", "references", "classes", "plan", "rows", "mixed"],
 )  # fmt: skip
 def test_columns_and_their_features(features, columns):
     assert features() == Features(columns)

@@ -307,6 +307,35 @@ def test_a_hostile_label_changes_words_only(label):
     assert str(escape_md(label)) in text
 
 
+@pytest.mark.parametrize(
+    ("layout", "there", "not_there"),
+    [
+        (
+            "columns",
+            ['dataset[0]["generated"]', "counterparts beside them", "each to its part"],
+            ["--layout", "is_mixed"],
+        ),
+        (
+            "rows",
+            ["`is_generated` tells them apart", "as plain rows", "--layout rows", "each to its part"],
+            ["is_mixed", 'dataset[0]["generated"]', "order of its rows"],
+        ),
+        (
+            "mixed",
+            ["`is_mixed` tells them apart", 'input_columns="is_mixed"', "then those with a counterpart once more",
+             *(f"| `{name}` |" for name in ("row_id", "is_mixed", "kind", "lambda", "real_share")),
+             "--output out/again-mixed --layout mixed", "a mixed image is under both", "nor on mixed images"],
+            ["is_generated", 'dataset[0]["generated"]', "order of its rows", "each to its part"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_card_tells_the_truth_about_its_layout(layout, there, not_there):
+    manifest = with_resolved(source={"licence": "mit"}, model={"licence": "openrail"}) | {"layout": layout}
+    text = render_card(example_facts(manifest=manifest))
+    assert [words for words in there if words not in text] == []
+    assert [words for words in not_there if words in text] == []
+
+
 def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")

@@ -233,7 +233,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
         table = table.take(made).set_column(0, config.image, cells)
         yield _mixing(table, [(True, *found[place][1:]) for place in made])
     if lost:
-        log.warning("%d real images cannot be decoded and have no mixed image", lost)
+        log.warning("real images that cannot be decoded, and so have no mixed image: %d", lost)
 
 
 def _mixed(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from diffcore_hf import flags
 from diffcore_hf.core.layers import build, read_recipe_file
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _train(config: str | None, layer) -> int:
+def _train(config: str | None, layer: Mapping[str, Any]) -> int:
     recipe = build(TRAIN_GRAMMAR, config_layer(config) if config else {}, layer)
     from diffcore_hf.training import compare, trials
     from diffcore_hf.training.loop import Interrupted
@@ -49,16 +51,25 @@ def _train(config: str | None, layer) -> int:
         return 130
     if os.environ.get("RANK", "0") != "0":
         return 0
-    print(f"\n{compare.table(comparison)}\n\n{compare.legend(comparison)}\n")
-    print(f"{output}/compare.json holds these figures; each <arm>/seed-<n>/best and last is a model that timm loads")
+    table, legend = compare.table(comparison), compare.legend(comparison)
+    print(f"\n{table}\n\n{legend}\n")
     from diffcore_hf import jobs
 
+    cards = jobs.model_cards(output, comparison, table if recipe.compare else "", legend)
+    print(f"{output}/compare.json holds these figures. Models that timm loads, each with its card:")
+    for card in cards:
+        print(f"  {card.parent}")
+    if recipe.push:
+        from diffcore_hf.publishing.model_card import push_model
+
+        run = Path(output) / (recipe.compare[-1] if recipe.compare else trials.SINGLE) / f"seed-{recipe.seeds[0]}"
+        print(push_model(run / ("best" if (run / "best").is_dir() else "last"), recipe.push))
     if card := jobs.after_training(recipe.data.path, comparison):
         print(f"{card} says so now, and {card.with_name('compare.json')} holds the figures")
     return 0
 
 
-def _evaluate(folder: str, config: str | None, layer) -> int:
+def _evaluate(folder: str, config: str | None, layer: Mapping[str, Any]) -> int:
     from diffcore_hf.training import evaluation
 
     below = (

@@ -201,7 +201,7 @@ class TrainRecipe:
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = words()
     """Where to log besides log.jsonl."""
     push: str | None = None
-    """Hub id to which the trained model of the first seed goes."""
+    """Hub id to which the model of the first seed goes (of the last arm, where some are compared)."""
     output: str | None = None
     """The output folder. Default: out/train/<last part of data.path>."""
     device: Literal["auto", "cpu"] = "auto"

@@ -112,7 +112,10 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
             trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
             results.setdefault(name, []).append(train(trial, loaded[name], steps, accelerator, progress=progress))
     comparison = _comparison(recipe, loaded[first], results)
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        for name, arm in arms.items():
+            write_whole(output / name / "recipe.yaml", to_yaml(_told(arm)).encode())
         write_whole(output / "compare.json", canonical_json(comparison))
         text = f"{compare.table(comparison)}\n\n{compare.legend(comparison)}\n"
         write_whole(output / "compare.md", text.encode())
@@ -212,6 +215,11 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
     if recipe.trackers:
         accelerator.init_trackers("diffcore-hf", config={"recipe": to_yaml(recipe)})
     return accelerator
+
+
+def _told(arm: TrainRecipe) -> TrainRecipe:
+    """The recipe of one arm, as it may be shown: without its sisters."""
+    return replace(arm, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
 
 
 def default_output(recipe: TrainRecipe) -> str:

@@ -1,0 +1,83 @@
+"""Forty photos in class folders -> augment -> train --compare -> one table and a card that says so; no file is edited."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from small_photos import write_photos
+
+from diffcore_hf import jobs
+from diffcore_hf.cli import main as diffcore
+from diffcore_hf.publishing import worth
+from diffcore_hf.training.__main__ import main as train
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, tiny):
+    """A folder in which the two commands were run."""
+    folder = tmp_path_factory.mktemp("photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_photos(folder / "photos", [14, 13, 13])
+        models = ["--model.path", tiny["sd"], "--filter.path", tiny["clip"], "--model.steps", "2", "--filter.policy", "all"]
+        assert diffcore(["augment", "./photos", "--kind", "general", "--output", "out/photos", *models]) == 0
+        yield folder
+
+
+def compared(*more):
+    return train([
+        "--data.path", "out/photos", "--compare", "plain,mix", "--model.name", "test_resnet", "--model.pretrained",
+        "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32", "--max_steps", "4", "--batch_size",
+        "8", "--device", "cpu", "--workers", "0", *more,
+    ])  # fmt: skip
+
+
+def test_one_table_and_a_card_that_says_so(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    assert compared("--seeds", "0,1") == 0
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(table) == 4 and table[2].split("|")[1].strip() == "plain" and table[3].split("|")[1].strip() == "mix"
+    assert "held out of training" in out
+    card = (home / "out/photos/README.md").read_text()
+    assert "not measured" not in card.split(worth.START)[1].split(worth.END)[0]
+    assert "plain " in card and "paired by seed" in card
+    assert (home / "out/photos/compare.json").read_bytes() == (home / "out/train/photos/compare.json").read_bytes()
+    assert jobs.Folder(home / "out/photos").faults() == []
+
+
+def test_the_sentence_stays_when_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):
+    monkeypatch.chdir(home)
+    assert compared("--seeds", "0,1") == 0
+    again = ["augment", "./photos", "--kind", "general", "--output", "out/photos", "--model.path", tiny["sd"],
+             "--filter.path", tiny["clip"], "--model.steps", "2"]  # fmt: skip
+    assert diffcore([*again, "--filter.policy", "all"]) == 0
+    assert "paired by seed" in (home / "out/photos/README.md").read_text()
+    assert diffcore([*again, "--filter.policy", "all", "--fraction", "0.5"]) == 0
+    card = (home / "out/photos/README.md").read_text()
+    assert "paired by seed" not in card and "not measured" in card
+    assert diffcore([*again, "--filter.policy", "all"]) == 0
+    capsys.readouterr()
+
+
+def test_a_comparison_on_another_state_changes_no_card(home):
+    before = (home / "out/photos/README.md").read_text()
+    other = json.loads((home / "out/train/photos/compare.json").read_text())
+    other["data"]["hash"] = "0" * 64
+    assert jobs.after_training(home / "out/photos", other) is None
+    assert (home / "out/photos/README.md").read_text() == before
+
+
+def test_every_model_has_a_card(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    assert compared("--seeds", "0,1") == 0
+    cards = sorted((home / "out/train/photos").glob("*/*/*/README.md"))
+    assert len(cards) == 4  # no validation split: the last model of two arms and seeds
+    text = cards[0].read_text()
+    assert text.startswith("---\nlibrary_name: timm") and "# test\\_resnet trained on a local dataset" in text
+    assert str(home) not in text and "| plain" in text and "no validation split" in text
+    cards[0].write_text(text.replace("<!-- Yours: intended use, known limits, contact. -->", "For foxes alone."))
+    assert compared("--seeds", "0,1") == 0
+    assert "For foxes alone." in cards[0].read_text()
+    capsys.readouterr()

@@ -1,0 +1,251 @@
+"""The shipped training recipes: each builds, says on top how to run it, and trains on stand-ins for its data.
+
+A stand-in has noise for images, a handful of rows, and of the real dataset the number of classes, the splits (a test
+split without labels too) and the size of the images; it lies where the recipe looks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from augmented_photos import write_augmented
+from PIL import Image as Picture
+
+from diffcore_hf import flags
+from diffcore_hf.core.layers import build, shipped_recipes
+from diffcore_hf.training import trials
+from diffcore_hf.training.recipe import Optimizer, Schedule, TrainRecipe
+from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.training.verb import TRAIN, config_layer, shipped_training_recipes
+
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
+"""The experiments of the paper; the miniature trains on what `make demo` makes."""
+NO_LABELS = "no labels"
+
+
+@dataclass(frozen=True)
+class Real:
+    """What a stand-in has of a real dataset."""
+
+    classes: int
+    splits: tuple[str, ...]
+    size: tuple[int, int]
+    scored: str
+
+
+PHOTOGRAPH = (320, 280)
+REAL = {
+    "out/cifar100": Real(100, ("train", "test"), (32, 32), "test"),
+    "out/tiny-imagenet": Real(200, ("train", "valid"), (64, 64), "valid"),
+    "out/imagenet": Real(1000, ("train", "validation", f"test, {NO_LABELS}"), PHOTOGRAPH, "validation"),
+    "out/cub": Real(200, ("train", "test"), PHOTOGRAPH, "test"),
+    "out/cars": Real(196, ("train", "test"), PHOTOGRAPH, "test"),
+    "out/cars-50": Real(196, ("train", "test"), PHOTOGRAPH, "test"),
+    "out/caltech101": Real(101, ("train", "validation"), PHOTOGRAPH, "validation"),
+    "out/flowers": Real(102, ("train", "validation", "test"), PHOTOGRAPH, "test"),
+}
+STAND_IN = {"batch_size": 4, "max_steps": 2, "model": {"pretrained": False}, "workers": 0, "device": "cpu"}
+
+
+def head(name: str) -> str:
+    """The comment with which a recipe opens."""
+    lines = shipped_training_recipes()[name].read_text().splitlines()
+    return "\n".join(lines[: next(place for place, line in enumerate(lines) if not line.startswith("#"))])
+
+
+def commands(name: str) -> list[list[str]]:
+    """The arguments of the commands in a recipe's head, behind recipes/train.py."""
+    text = re.sub(r" \\\n#\s+", " ", head(name))
+    return [shlex.split(found) for found in re.findall(r"^# +accelerate launch .*recipes/train\.py (.*)$", text, re.M)]
+
+
+def recipe_of(argv: list[str], **keys) -> TrainRecipe:
+    """What a command line trains."""
+    command = flags.parse(argv, TRAIN)
+    return build(TRAIN_GRAMMAR, config_layer(command.options["config"]), command.layer, keys)
+
+
+def own_backbone(argv: list[str]) -> bool:
+    """Whether a command is worth a training of its own: comparisons train the same networks, only longer."""
+    return "--compare" not in argv and "--seeds" not in argv
+
+
+def noise(random: np.random.Generator, size: tuple[int, int]) -> dict:
+    buffer = BytesIO()
+    Picture.fromarray(random.integers(0, 256, (*size[::-1], 3), np.uint8)).save(buffer, "JPEG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def write_stand_in(path: str) -> None:
+    """Eight rows to train on, two each of four classes, half of them with a counterpart; two rows in other splits."""
+    from datasets import ClassLabel, Dataset, Features, Image, Value
+
+    real, random = REAL[path], np.random.default_rng(0)
+    label = ClassLabel(names=[f"class {number}" for number in range(real.classes)])
+    features = Features({"image": Image(), "label": label, "generated": Image(), "row_id": Value("string")})
+
+    def rows(split: str) -> Dataset:
+        last = real.classes - 1
+        labels = [0, 0, 1, 1, last - 1, last - 1, last, last] if split == "train" else [0, last]
+        made = [noise(random, (96, 96)) if split == "train" and row % 2 == 0 else None for row in range(len(labels))]
+        columns = {
+            "image": [noise(random, real.size) for _ in labels],
+            "label": [-1 if NO_LABELS in split else place for place in labels],
+            "generated": made,
+            "row_id": [f"{split}/{row}" for row in range(len(labels))],
+        }
+        return Dataset.from_dict(columns, features=features)
+
+    write_augmented(Path(path), **{split.partition(",")[0]: rows(split) for split in real.splits})
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty current folder, which goes at once: best and last models of large networks take hundreds of MB."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+
+
+def test_the_paper_has_its_recipes():
+    assert {
+        "cifar100-train", "tiny-imagenet-train", "imagenet-train", "cub-train", "cars-train", "caltech101-train",
+        "flowers-train", "cub-finetune-train", "vits-train", "cars-ablation-train",
+    } == set(PAPERS)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_recipe_opens_with_what_it_is_its_command_what_it_needs_and_the_papers_number(name):
+    text = head(name)
+    assert ["--config", name] in commands(name)
+    for word in ("Needs", "The paper's", "GPU", "not measured"):
+        assert word in text, word
+    assert max(map(len, shipped_training_recipes()[name].read_text().splitlines())) <= 120
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_command_of_the_head_builds_with_its_arms(name):
+    folders = set()
+    for argv in commands(name):
+        recipe = recipe_of(argv)
+        assert recipe.output.startswith("out/train/")
+        assert REAL.keys() >= {arm.data.path for arm in trials.arms_of(recipe).values()}
+        folders.add((recipe.output, recipe.data.path, recipe.model, recipe.transform))
+    assert len({folder for folder, *_ in folders}) == len(folders), "two trainings in one folder"
+    known = list(ARMS | (recipe.arms or {}))
+    assert list(trials.arms_of(recipe_of(["--config", name], compare=known))) == known
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_its_data_is_made_by_a_shipped_recipe_that_the_head_names(name):
+    source = recipe_of(["--config", name]).data.path.removeprefix("out/")
+    assert source in shipped_recipes()
+    assert f"diffcore-hf augment {source}" in head(name)
+
+
+def test_no_two_recipes_share_a_folder():
+    folders = [recipe_of(["--config", name]).output for name in shipped_training_recipes()]
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_without_its_data_a_recipe_is_one_line(name, elsewhere, capsys):
+    from diffcore_hf.training.__main__ import main
+
+    assert main(["--config", name, "--device", "cpu"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("train: data.path is 'out/") and line.count("\n") == 1
+    assert not (elsewhere / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "batch", "optimizer", "schedule", "loss"),
+    [
+        ("cifar100-train", 1200, 100, Optimizer("sgd", 0.1, None, 0.9, 1e-4),
+         Schedule("multistep", (400.0, 800.0), 0.1), "softmax_bce"),
+        ("tiny-imagenet-train", 1200, 100, Optimizer("sgd", 0.2, None, 0.9, 1e-4),
+         Schedule("multistep", (600.0, 900.0), 0.1), "softmax_bce"),
+        ("imagenet-train", 300, 256, Optimizer("sgd", 0.1, None, 0.9, 1e-4),
+         Schedule("multistep", (75.0, 150.0, 225.0), 0.1), "cross_entropy"),
+        *[(name, 300, 16, Optimizer("sgd", 0.01, None, 0.9, 5e-4), Schedule("multistep", (150.0, 225.0), 0.1),
+           "cross_entropy") for name in ("cub-train", "cars-train", "caltech101-train", "flowers-train")],
+        ("cub-finetune-train", 30, 32, Optimizer("sgd", 0.001, 0.01, 0.9, 5e-4), Schedule("cosine"), "cross_entropy"),
+        ("cars-ablation-train", 128, 64, Optimizer("sgd", 0.025, None, 0.9, 5e-4), Schedule("cosine"),
+         "cross_entropy"),
+    ],
+)  # fmt: skip
+def test_the_protocols_are_those_of_the_literature(name, epochs, batch, optimizer, schedule, loss):
+    recipe = recipe_of(["--config", name])
+    assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.loss) == (epochs, batch, optimizer, loss)
+    assert recipe.schedule == schedule
+    assert (recipe.mix.mode, recipe.mix.partner, recipe.mix.kind, recipe.mix.pi) == ("append", "own", "both", 0.5)
+
+
+def test_the_ablation_is_table_7():
+    recipe = recipe_of(["--config", "cars-ablation-train"])
+    found = {
+        name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path)
+        for name, arm in trials.arms_of(recipe).items()
+    }
+    assert found.pop("plain")[0] == "off"
+    assert found == {
+        "genaug": ("append", "none", "own", "out/cars"),
+        "pixel_real": ("append", "pixel", "real_same_class", "out/cars"),
+        "patch_real": ("append", "patch", "real_same_class", "out/cars"),
+        "genaug_pixel": ("append", "pixel", "own", "out/cars"),
+        "genaug_patch": ("append", "patch", "own", "out/cars"),
+        "mix-50": ("append", "both", "own", "out/cars-50"),
+        "mix-100": ("append", "both", "own", "out/cars"),
+    }
+    text = shipped_training_recipes()["cars-ablation-train"].read_text()
+    arms = dict(re.findall(r"^  ([\w-]+): \{.*: (\d\d\.\d\d)$", text, re.M))
+    assert list(arms.values()) == ["85.86", "87.68", "88.08", "88.92", "89.50", "90.62", "91.85", "92.74"]
+    assert list(arms) == list(recipe.compare)
+
+
+QUICK = ("cifar100-train", "tiny-imagenet-train")
+TRAININGS = [
+    pytest.param(argv, marks=[] if argv[1] in QUICK else pytest.mark.slow, id=" ".join(argv[1:]))
+    for name in PAPERS
+    for argv in commands(name)
+    if own_backbone(argv)
+]
+
+
+@pytest.mark.parametrize("argv", TRAININGS)
+def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
+    recipe = recipe_of(argv, **STAND_IN)
+    for path in {arm.data.path for arm in trials.arms_of(recipe).values()}:
+        write_stand_in(path)
+    comparison = trials.run(recipe, progress=False)
+    real = REAL[recipe.data.path]
+    assert (comparison["split"], comparison["images"]) == (real.scored, 2)
+    assert [arm["name"] for arm in comparison["arms"]] == list(trials.arms_of(recipe))
+    for arm in comparison["arms"]:
+        assert (arm["steps"], arm["samples_seen"]) == (2, 8)
+        folder = elsewhere / recipe.output / arm["name"] / "seed-0"
+        told = json.loads((folder / "last" / "config.json").read_text())
+        assert (told["num_classes"], told["pretrained_cfg"]["input_size"][-1]) == (real.classes, size_of(recipe))
+        losses = [json.loads(line).get("loss") for line in (folder / "log.jsonl").read_text().splitlines()]
+        assert all(np.isfinite(loss) for loss in losses if loss is not None) and any(losses)
+
+
+def size_of(recipe: TrainRecipe) -> int:
+    from diffcore_hf.training.framing import protocol_of
+
+    return protocol_of(recipe.transform).size
+
+
+def test_the_docs_name_every_recipe():
+    text = DOCS.read_text()
+    for name in shipped_training_recipes():
+        assert f"`{name}`" in text, name
