@@ -29,7 +29,7 @@ TILES = 12
 PRESET = "fgvc_scratch_224"
 MOST_ROWS = 4096
 """Rows among which is chosen; of more, every so many-th."""
-TITLE = "Real and generated images, and the mix that training sees"
+TITLE = "Real, generated, and the mix that training sees"
 LEGEND = (
     "Under each: the class, the context of the generated image, the mix. Mixed at {size} pixels, cropped and flipped "
     "at random, as {preset} does"

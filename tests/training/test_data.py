@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from augmented_photos import augmented, write_augmented
@@ -61,26 +63,32 @@ def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
     assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
 
 
-def errors(tmp_path):
+LINES = {
+    "data.train is 'training', which": ({"train": "training"}, Mix(), "rows"),
+    "has no column 'generated' (generated)": ({}, Mix(), "plain"),
+    "has no column 'species' (label)": ({"label": "species"}, OFF, "rows"),
+    "was published without its original images. Put them back with join_originals": ({}, Mix(), "empty"),
+    "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
+    "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
+    "holds Value('float32'), not one class": ({}, OFF, "floats"),
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_not_there_is_one_line(tmp_path, line):
+    keys, mix, kind = LINES[line]
     rows = augmented()
-    empty = rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features)
-    plain = rows.remove_columns(["generated", "status", "row_id"])
-    return {
-        "no folder here": (Data(str(tmp_path / "none")), Mix()),
-        "data.train is 'training', which": (Data(str(write_augmented(tmp_path / "a", train=rows)), train="training"), Mix()),
-        "has no column 'generated' (generated)": (Data(str(write_augmented(tmp_path / "b", train=plain))), Mix()),
-        "has no column 'species' (label)": (Data(str(write_augmented(tmp_path / "c", train=rows)), label="species"), OFF),
-        "was published without its original images. Put them back with join_originals": (
-            Data(str(write_augmented(tmp_path / "d", train=empty, test=rows))), Mix()),
-        "data.validation is 'dev', which": (Data(str(write_augmented(tmp_path / "e", train=rows)), validation="dev"), OFF),
-        "no split to score on": (Data(str(write_augmented(tmp_path / "f", train=rows)), holdout=0.0), OFF),
-        "holds Value('float32'), not one class": (
-            Data(str(write_augmented(tmp_path / "g", train=rows.cast_column("label", Value("float32"))))), OFF),
-    }  # fmt: skip
+    made = {
+        "rows": lambda: rows,
+        "plain": lambda: rows.remove_columns(["generated", "status", "row_id"]),
+        "empty": lambda: rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features),
+        "floats": lambda: rows.cast_column("label", Value("float32")),
+    }[kind]()
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        load_data(Data(str(write_augmented(tmp_path / "a", train=made)), **keys), mix)
+    assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_there_is_one_line(tmp_path):
-    for line, (config, mix) in errors(tmp_path).items():
-        with pytest.raises(ValueError) as caught:
-            load_data(config, mix)
-        assert line in str(caught.value) and "\n" not in str(caught.value)
+def test_no_folder_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="data.path is .* which is no folder here"):
+        load_data(Data(str(tmp_path / "none")), OFF)

@@ -98,7 +98,8 @@ def test_plain_rows_are_the_same_in_every_arm(train_recipe):
     data = load_data(train_recipe().data, train_recipe().mix)
     wanted = [(0, place) for place in range(15)]
     plain, mixed = (
-        loop.train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"] for mix in ({"mode": "off"}, {})
+        loop.train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"]
+        for mix in ({"mode": "off"}, {})
     )
     assert torch.equal(plain, mixed)
 

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from diffcore_hf.training import checkpoints, loop, trials
+from diffcore_hf.training import checkpoints, loop
 from diffcore_hf.training.data import load_data
+from diffcore_hf.training.devices import make_accelerator
+from diffcore_hf.training.losses import classification_loss
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def training(train_recipe, tmp_path):
     def make(name="one", report=lambda line: None, seed=0, **keys):
         recipe = train_recipe(**keys)
         data = load_data(recipe.data, recipe.mix)
-        accelerator = trials.make_accelerator(recipe, tmp_path)
+        accelerator = make_accelerator(recipe, tmp_path)
         return loop.Training(recipe, data, seed, tmp_path / name, accelerator, digest="d", report=report)
 
     return make
@@ -188,7 +190,7 @@ def test_the_loss_takes_classes_and_probabilities(kind):
     classes = torch.tensor([0, 3, 1, 2, 2])
     probabilities = functional.one_hot(classes, 4).float()
     for smoothing in (0.0, 0.1):
-        losses = [loop.classification_loss(logits, t, kind, smoothing) for t in (classes, probabilities)]
+        losses = [classification_loss(logits, t, kind, smoothing) for t in (classes, probabilities)]
         assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-6)
 
 
@@ -196,11 +198,11 @@ def test_softmax_bce_is_the_sum_over_classes_by_hand():
     logits = torch.tensor([[2.0, 0.0]])
     p = torch.sigmoid(torch.tensor(2.0)).item()
     expected = -(torch.tensor(p).log() + torch.tensor(1 - (1 - p)).log()) / 2
-    found = loop.classification_loss(logits, torch.tensor([0]), "softmax_bce", 0.0)
+    found = classification_loss(logits, torch.tensor([0]), "softmax_bce", 0.0)
     assert found.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_ignored_samples_are_in_no_loss():
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    some = loop.classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
-    assert some == loop.classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)
+    some = classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
+    assert some == classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)

@@ -18,7 +18,15 @@ def launch(processes, arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(processes),
+        "--master_port",
+        str(port),
+    ]
     done = subprocess.run(
         [*command, "-m", "diffcore_hf.training", *arguments], capture_output=True, text=True, timeout=200,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,

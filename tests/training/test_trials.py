@@ -8,7 +8,7 @@ import logging
 import pytest
 from augmented_photos import augmented, write_augmented
 
-from diffcore_hf.training import loop, trials
+from diffcore_hf.training import devices, loop, trials
 from diffcore_hf.training.__main__ import main
 from diffcore_hf.training.data import load_data
 
@@ -29,7 +29,9 @@ def test_arms_and_seeds_make_one_table(train_recipe, tmp_path):
     comparison = trials.run(recipe, progress=False)
     out = tmp_path / "trained"
     assert [arm["name"] for arm in comparison["arms"]] == ["plain", "mix", "half"]
-    assert {arm["steps"] for arm in comparison["arms"]} == {3} and {a["samples_seen"] for a in comparison["arms"]} == {12}
+    assert {arm["steps"] for arm in comparison["arms"]} == {3} and {a["samples_seen"] for a in comparison["arms"]} == {
+        12
+    }
     assert json.loads((out / "compare.json").read_text()) == json.loads(json.dumps(comparison))
     assert (out / "compare.md").read_text().startswith("| arm")
     assert all((out / arm / f"seed-{s}" / "result.json").is_file() for arm in ("plain", "mix", "half") for s in (0, 1))
@@ -63,7 +65,9 @@ def test_a_single_training_needs_no_arms(train_recipe, tmp_path):
 
 def test_another_recipe_does_not_overwrite_a_finished_training(train_recipe):
     trials.run(train_recipe(max_steps=2), progress=False)
-    with pytest.raises(ValueError, match="is finished, but by another recipe or on other data. Choose another --output"):
+    with pytest.raises(
+        ValueError, match="is finished, but by another recipe or on other data. Choose another --output"
+    ):
         trials.run(train_recipe(max_steps=2, optimizer={"lr": 0.01}), progress=False)
 
 
@@ -81,7 +85,9 @@ def test_a_foreign_folder_is_not_touched(train_recipe, tmp_path):
      (1, {"mode": "replace", "probability": 0.5}, True)],
 )  # fmt: skip
 def test_far_fewer_generated_images_than_asked_are_warned_of(tmp_path, train_recipe, caplog, kept, mix, warned):
-    folder = write_augmented(tmp_path / "few", train=augmented((10, 10), without=range(kept, 10)), test=augmented((2, 2)))
+    folder = write_augmented(
+        tmp_path / "few", train=augmented((10, 10), without=range(kept, 10)), test=augmented((2, 2))
+    )
     recipe = train_recipe(data={"path": str(folder)}, mix=mix)
     with caplog.at_level(logging.WARNING):
         trials.warn_of_few("mix", recipe, load_data(recipe.data, recipe.mix))
@@ -92,7 +98,10 @@ def test_far_fewer_generated_images_than_asked_are_warned_of(tmp_path, train_rec
     ("more", "line"),
     [
         (["--compare", "plain,blend"], "compare has 'blend', which is no arm; there are plain, genaug"),
-        (["--compare", "plain,x", "--arms", "{x: {mix: {knd: patch}}}"], "arms.x: mix.knd is no key of a recipe; did you"),
+        (
+            ["--compare", "plain,x", "--arms", "{x: {mix: {knd: patch}}}"],
+            "arms.x: mix.knd is no key of a recipe; did you",
+        ),
         (["--model.name", "resnet19"], "resnet19"),
         (["--data.path", "nowhere"], "data.path is 'nowhere', which is no folder here"),
         (["--precision", "float16"], "precision is 'float16', which training on a CPU cannot use"),
@@ -103,7 +112,7 @@ def test_far_fewer_generated_images_than_asked_are_warned_of(tmp_path, train_rec
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(train_recipe, tmp_path, capsys, monkeypatch, more, line):
-    monkeypatch.setattr(trials, "find_spec", lambda name: None)
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
     recipe = train_recipe()
     assert main(flags(recipe, *more)) == 2
     said = capsys.readouterr().err.splitlines()

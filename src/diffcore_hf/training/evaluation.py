@@ -1,16 +1,48 @@
-"""Evaluation of a trained model on the test split of a dataset, without training.
+"""Evaluation: the scores of a model on a split, and of a trained one from its folder without training.
 
-Owns how the folder of a model leads to its recipe, and the report. The scoring itself is metrics.py.
+Owns how a split is read for scoring, and how the folder of a model leads to its recipe. Ranks and accuracies are
+metrics.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diffcore_hf.training import backbones, framing, loop, trials
-from diffcore_hf.training.data import load_data
+from torch import nn
+
+from diffcore_hf.training import backbones, framing, loader
+from diffcore_hf.training.data import Split, TrainingData, load_data
+from diffcore_hf.training.devices import make_accelerator, workers
+from diffcore_hf.training.metrics import Scores, evaluate_model
 from diffcore_hf.training.recipe import Mix, TrainRecipe
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def score_split(
+    model: nn.Module,
+    split: Split,
+    data: TrainingData,
+    recipe: TrainRecipe,
+    protocol: framing.Protocol,
+    normalisation: tuple,
+    accelerator: Accelerator,
+) -> Scores:
+    """The scores of a model on a split, the same on every process and for any number of them."""
+    rows = loader.ScoredRows(split, data.columns.image, protocol)
+    sampler = loader.scored_batches(
+        len(split), max(1, 4 * recipe.batch_size // accelerator.num_processes), accelerator.process_index,
+        accelerator.num_processes,
+    )  # fmt: skip
+    # Starting processes costs more than decoding a few hundred images.
+    count = workers(recipe) if len(split) > 1000 else 0
+    batches = loader.batches(rows, sampler, workers=count, pin=accelerator.device.type == "cuda")
+    return evaluate_model(
+        model, batches, accelerator, normalisation, len(data.classes), channels_last=recipe.model.channels_last
+    )
 
 
 def recipe_of(folder: str) -> Path | None:
@@ -31,8 +63,8 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     model = backbones.load(folder, len(data.classes))
     picture = model.pretrained_cfg
     transform = dataclasses.replace(recipe.transform, size=picture["input_size"][-1])
-    accelerator = trials.make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
-    scores = loop.score_split(
+    accelerator = make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
+    scores = score_split(
         model.to(accelerator.device), data.test, data, recipe, framing.protocol_of(transform),
         (tuple(picture["mean"]), tuple(picture["std"])), accelerator,
     )  # fmt: skip

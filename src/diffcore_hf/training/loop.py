@@ -12,26 +12,27 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from diffcore_hf.core import seeding
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training import backbones, checkpoints, framing, loader, mixers, optimisers
 from diffcore_hf.training.cache import FrameCache
 from diffcore_hf.training.data import Split, TrainingData
-from diffcore_hf.training.metrics import Scores, evaluate_model
+from diffcore_hf.training.devices import workers
+from diffcore_hf.training.evaluation import score_split
+from diffcore_hf.training.figures import Window
+from diffcore_hf.training.interruption import stop_flag
+from diffcore_hf.training.losses import classification_loss
+from diffcore_hf.training.metrics import Scores
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.transform import MixTransform
 
@@ -142,9 +143,9 @@ class Training:
         """
         due = self._evaluations()
         batches = iter(self._batches())
-        window = _Window(self.accelerator.device)
+        window = Window(self.accelerator.device)
         written = time.monotonic()
-        with _stop_flag(self.accelerator.num_processes == 1) as stopped:
+        with stop_flag(self.accelerator.num_processes == 1) as stopped:
             while self.step < self.length.steps:
                 self._train_step(batches, window)
                 self.step += 1
@@ -168,7 +169,7 @@ class Training:
     def _log_every(self) -> int:
         return max(1, min(50, round(self.length.per_epoch)))
 
-    def _train_step(self, batches: Iterator[loader.Batch], window: _Window) -> None:
+    def _train_step(self, batches: Iterator[loader.Batch], window: Window) -> None:
         """Read, mix, forward, backward, step."""
         recipe, accelerator = self.recipe, self.accelerator
         self.model.train()
@@ -305,7 +306,7 @@ class Training:
         self.step, self.best = found.step, dict(found.values["best"])
         log.info("%s: going on after step %d of %d", self.folder, self.step, self.length.steps)
 
-    def _check_finite(self, window: _Window) -> None:
+    def _check_finite(self, window: Window) -> None:
         bad = window.first_bad
         if bad < 0:
             return
@@ -317,7 +318,7 @@ class Training:
             "--output"
         )
 
-    def _log(self, window: _Window) -> None:
+    def _log(self, window: Window) -> None:
         self._say(
             epoch=round(self.step / self.length.per_epoch, 3),
             lr=max(group["lr"] for group in _bare(self.optimizer).param_groups),
@@ -350,131 +351,6 @@ def length(recipe: TrainRecipe, samples: int, steps: int | None = None) -> Lengt
     """Steps of a training of so many samples an epoch: as given, else max_steps, else the recipe's epochs."""
     per_epoch = samples / recipe.batch_size
     return Length(steps or recipe.max_steps or max(1, round(recipe.epochs * per_epoch)), per_epoch)
-
-
-def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: float) -> Tensor:
-    """Mean loss of (B, K) logits against class indices (B,) or probabilities (B, K).
-
-    Args:
-        logits: float32.
-        targets: int64 or float.
-        kind: `cross_entropy`, or `softmax_bce`: binary cross-entropy of the softmax against each class's target, mean
-            over all of them, whose first gradient is about 1/K of cross-entropy's.
-        smoothing: label smoothing in [0, 1), for both.
-    """
-    if kind == "cross_entropy":
-        return functional.cross_entropy(logits, targets, label_smoothing=smoothing, ignore_index=-100)
-    classes = logits.shape[1]
-    if targets.ndim == 1:
-        logits, targets = logits[targets >= 0], targets[targets >= 0]
-        targets = functional.one_hot(targets, classes).to(logits.dtype)
-    targets = targets * (1 - smoothing) + smoothing / classes
-    return functional.binary_cross_entropy(logits.softmax(1), targets)
-
-
-def score_split(
-    model: nn.Module,
-    split: Split,
-    data: TrainingData,
-    recipe: TrainRecipe,
-    protocol: framing.Protocol,
-    normalisation: tuple,
-    accelerator: Accelerator,
-) -> Scores:
-    """The scores of a model on a split, the same on every process and for any number of them."""
-    rows = loader.ScoredRows(split, data.columns.image, protocol)
-    sampler = loader.scored_batches(
-        len(split), max(1, 4 * recipe.batch_size // accelerator.num_processes), accelerator.process_index,
-        accelerator.num_processes,
-    )  # fmt: skip
-    # Starting processes costs more than decoding a few hundred images.
-    count = workers(recipe) if len(split) > 1000 else 0
-    batches = loader.batches(rows, sampler, workers=count, pin=accelerator.device.type == "cuda")
-    return evaluate_model(
-        model, batches, accelerator, normalisation, len(data.classes), channels_last=recipe.model.channels_last
-    )
-
-
-def workers(recipe: TrainRecipe) -> int:
-    """Loader processes: as the recipe says; by itself none where images are in memory, else one a core, at most 8."""
-    if recipe.workers is not None:
-        return recipe.workers
-    return 0 if recipe.cache == "memory" else min(8, os.cpu_count() or 1)
-
-
-class _Window:
-    """Figures since the last line of the log. Losses stay on the device until they are looked at."""
-
-    def __init__(self, device: torch.device):
-        self._bad = torch.full((), -1, dtype=torch.int64, device=device)
-        self._device = device
-        self._reset()
-
-    def _reset(self) -> None:
-        self._loss = torch.zeros((), device=self._device)
-        self._batches = self._images = self._mixed = 0
-        self._waited = self._mixing = 0.0
-        self._began = time.monotonic()
-
-    def read(self, batch: loader.Batch, waited: float) -> None:
-        """A batch arrived after so many seconds."""
-        self._waited += waited
-        self._images += len(batch["labels"])
-        self._mixed += batch["mixed"]
-        self._mixing += batch["seconds"]
-
-    def lost(self, loss: Tensor, step: int) -> None:
-        """The loss of a batch."""
-        self._loss += loss
-        self._batches += 1
-        self._bad = torch.where((self._bad < 0) & ~torch.isfinite(loss), step, self._bad)
-
-    @property
-    def first_bad(self) -> int:
-        """The first step whose loss was not finite, counted from 0; -1: none."""
-        return int(self._bad)
-
-    def figures(self, world: int) -> dict[str, float]:
-        """Loss, throughput over all processes, and shares of time; a new window begins.
-
-        data_wait: share of the time that the loop waited for a batch. mixing: seconds of second images and mixes, by
-        whichever process did them, as a share of the time.
-        """
-        seconds = time.monotonic() - self._began
-        found = {
-            "loss": float(self._loss) / max(1, self._batches),
-            "images_per_second": round(world * self._images / seconds, 1),
-            "data_wait": round(self._waited / seconds, 4),
-            "mixing": round(self._mixing / seconds, 4),
-            "mixed": round(self._mixed / max(1, self._images), 4),
-        }
-        self._reset()
-        return found
-
-
-@contextmanager
-def _stop_flag(wanted: bool) -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C or SIGTERM, so that a step is finished; a second Ctrl-C stops at once.
-
-    Where processes must agree on each step, a signal stops them at once: their last checkpoint stays.
-    """
-    flag = threading.Event()
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number: int, frame: Any) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        for number in old:
-            signal.signal(number, stop)
-        yield flag
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def _averaged(model: nn.Module, decay: float | None, device: torch.device) -> nn.Module | None:

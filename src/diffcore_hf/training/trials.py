@@ -16,7 +16,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,9 @@ from tqdm.auto import tqdm
 from diffcore_hf.core.digests import canonical
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.core.layers import build, last_part, to_mapping, to_yaml
-from diffcore_hf.models.runtime import pick_device, resolve_dtype
 from diffcore_hf.training import compare, loop
 from diffcore_hf.training.data import TrainingData, load_data
+from diffcore_hf.training.devices import make_accelerator
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
 
@@ -182,39 +181,6 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
             "%s: %.0f %% of the rows were to be mixed, but %.0f %% will be: only %d of %d have a generated image%s",
             name, 100 * asked, 100 * effective, served.sum(), len(served), remedy,
         )  # fmt: skip
-
-
-def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
-    """Devices, precision and trackers.
-
-    Raises:
-        ValueError: a precision that this machine lacks, or a tracker that is not installed.
-    """
-    import torch
-    from accelerate import Accelerator
-    from accelerate.utils import ProjectConfiguration
-
-    for tracker in recipe.trackers:
-        if find_spec(tracker) is None:
-            raise ValueError(f"trackers has {tracker!r}, which is not installed. Run: pip install {tracker}")
-    device = pick_device(recipe.device)
-    if device.type == "cpu" and recipe.precision == "float16":
-        raise ValueError("precision is 'float16', which training on a CPU cannot use. Use --precision float32")
-    precision = resolve_dtype("auto", device) if recipe.precision == "auto" else recipe.precision
-    if recipe.deterministic:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    else:
-        torch.backends.cudnn.benchmark = True
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision={"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision],
-        log_with=list(recipe.trackers) or None,
-        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "trackers")),
-        step_scheduler_with_optimizer=False,
-    )
-    if recipe.trackers:
-        accelerator.init_trackers("diffcore-hf", config={"recipe": to_yaml(recipe)})
-    return accelerator
 
 
 def _told(arm: TrainRecipe) -> TrainRecipe:
