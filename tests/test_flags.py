@@ -80,8 +80,9 @@ def test_every_key_is_a_flag_and_its_default_can_be_said(key):
     [
         ("plan cub --fetch", Command("plan", "cub", {}, {"fetch": True, "probe": False})),
         ("plan cub --probe --limit 5", Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True})),
-        ("preview out/x", Command("preview", "out/x", {}, {"samples": None})),
-        ("preview out/x --samples 20", Command("preview", "out/x", {}, {"samples": 20})),
+        ("preview out/x", Command("preview", "out/x", {}, {"samples": None, "mixed": False})),
+        ("preview out/x --samples 20", Command("preview", "out/x", {}, {"samples": 20, "mixed": False})),
+        ("preview out/x --mixed", Command("preview", "out/x", {}, {"samples": None, "mixed": True})),
         ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns"})),
         (
             "export o --output p --layout rows --filter.policy.name all --fraction 0.5",
@@ -117,9 +118,10 @@ def test_verbs_and_their_options(line, command):
         ("export o --output p --model.gamma 3", "--model.gamma is no flag of export: it changes what was generated"),
         ("clean o --fraction 1", "--fraction is no flag of clean: it belongs to a recipe"),
         ("export o", "output is missing. Use e.g. --output out/dataset"),
-        ("export o --output p --layout row", "layout is 'row', not columns or rows; did you mean rows?"),
+        ("export o --output p --layout row", "layout is 'row', not columns, rows or mixed; did you mean rows?"),
         ("preview o --samples 0", "samples is 0, not an integer of at least 1. Use e.g. 20"),
         ("preview o --samples many", "samples is 'many', not an integer or null"),
+        ("preview o --mixed --samples 3", "samples is 3, but a mixed batch has no samples. Give --samples or --mixed"),
         ("miniature d --seed x", "seed is 'x', not an integer. Use e.g. 0"),
         ("plan x --fetch maybe", "Unrecognized options: maybe"),
     ],

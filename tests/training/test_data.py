@@ -92,3 +92,16 @@ def test_what_is_not_there_is_one_line(tmp_path, line):
 def test_no_folder_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="data.path is .* which is no folder here"):
         load_data(Data(str(tmp_path / "none")), OFF)
+
+
+def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored(tmp_path):
+    """Layouts rows and mixed: real rows, then what was made of them, under the same row ids."""
+    from datasets import concatenate_datasets
+
+    real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])
+    rows = concatenate_datasets([
+        real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)
+    ])  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
+    assert len(data.test) == 4 and not data.test.derived.any()
+    assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)

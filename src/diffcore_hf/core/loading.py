@@ -73,7 +73,9 @@ def cache_of(folder: Path) -> Path:
     """
     from datasets import config
 
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # What is never published (.diffcore) is nothing that datasets reads.
+    inside = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     seen = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     key = hashlib.sha256(repr((str(folder), seen)).encode()).hexdigest()[:16]
     return Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / key

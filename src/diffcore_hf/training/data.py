@@ -38,6 +38,8 @@ class Split:
     labels: np.ndarray
     """(N,) int64, places in the classes."""
     row_ids: Sequence[str]
+    derived: np.ndarray
+    """(N,) bool: not a real image but made of one (layouts rows and mixed); never held out to be scored."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,7 +47,7 @@ class Split:
     def select(self, places: np.ndarray, name: str | None = None) -> Split:
         """Some of the rows."""
         ids = [self.row_ids[place] for place in places]
-        return Split(name or self.name, self.rows.select(places), self.labels[places], ids)
+        return Split(name or self.name, self.rows.select(places), self.labels[places], ids, self.derived[places])
 
 
 @dataclass(frozen=True)
@@ -129,16 +131,18 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
 def holdout(split: Split, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Places that stay and places held out: of each class the first `share` in the order of their seeded hashes.
 
-    At least one of a class with two rows or more, never all; the same whatever the seed of a training.
+    At least one of a class with two rows or more, never all; the same whatever the seed of a training. Images that
+    were made of a row that is held out are neither trained on nor scored.
     """
-    out = []
+    out: list[int] = []
     for label in np.unique(split.labels):
-        places = np.flatnonzero(split.labels == label)
+        places = np.flatnonzero((split.labels == label) & ~split.derived)
         count = min(max(1, round(share * len(places))), len(places) - 1) if share > 0 else 0
         out += sorted(places, key=lambda place: seeding.uniform("holdout", split.row_ids[place]))[:count]
-    held = np.zeros(len(split), bool)
-    held[out] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    held = {split.row_ids[place] for place in out}
+    return np.array([p for p in range(len(split)) if split.row_ids[p] not in held], np.int64), np.array(
+        sorted(out), np.int64
+    )
 
 
 def _named(said: str | None, usual: Sequence[str], splits: DatasetDict, key: str) -> str | None:
@@ -182,9 +186,13 @@ def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], 
         notes.append(f"{lost} of {len(rows)} rows of split {name} have no image, or no known label, and are left out")
     has_ids = names.row_id in rows.column_names
     ids = column(rows, names.row_id) if has_ids else [f"{name}/{place}" for place in range(len(rows))]
+    derived = np.zeros(len(rows), bool)
+    for name_of_flag in ("is_generated", "is_mixed"):
+        if name_of_flag in rows.column_names:
+            derived |= np.array(column(rows, name_of_flag), bool)
     images = [n for n in (names.image, names.generated) if n in rows.column_names]
     stored = undecoded(rows, *images).select_columns(images).with_format("arrow")
-    return Split(name, stored, labels, ids).select(np.flatnonzero(good))
+    return Split(name, stored, labels, ids, derived).select(np.flatnonzero(good))
 
 
 def _pool(config: recipe.Data, commit: str | None, names: Columns, encode: Mapping[Any, int]) -> Pool:
