@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from safetensors.torch import load_file
+
+from diffcore_hf.training import checkpoints
 
 
 def launch(processes, arguments):
@@ -64,3 +68,23 @@ def test_evaluating_one_model_on_two_processes_gives_the_metrics_of_one(trained)
     best = str(trained / "1" / "run" / "seed-0" / "best")
     said = [re.findall(r"top-1 .*", launch(n, ["--evaluate", best]).stdout) for n in (1, 2)]
     assert said[0] == said[1] and len(said[0]) == 1
+
+
+def test_ctrl_c_in_a_terminal_is_answered_by_a_checkpoint_and_the_same_command_goes_on(folder, tmp_path):
+    """The signal goes to the whole group, loader processes included, as a terminal sends it."""
+    command = [
+        sys.executable, "-m", "diffcore_hf.training", "--data.path", str(folder), "--output", str(tmp_path / "out"),
+        "--model", "test_resnet", "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200",
+        "--transform.size", "32", "--batch_size", "4", "--max_steps", "3000", "--workers", "2", "--device", "cpu",
+    ]  # fmt: skip
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    log = tmp_path / "out" / "run" / "seed-0" / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while not log.is_file() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(started.pid, signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130 and "the same command goes on from there" in said
+    step = int(re.findall(r"interrupted after step (\d+) of 3000", said)[0])
+    kept = checkpoints.read(log.with_name("resume.safetensors"))
+    assert kept.step == step

@@ -223,7 +223,11 @@ TRAININGS = [
 
 @pytest.mark.parametrize("argv", TRAININGS)
 def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
-    recipe = recipe_of(argv, **STAND_IN)
+    keys = STAND_IN
+    if "fastvit_t8" in argv:
+        # On CPUs torch 2.14 corrupts memory in the backward pass of Conv2d(3, 48, 1, stride=2) in channels_last.
+        keys = STAND_IN | {"model": {"pretrained": False, "channels_last": False}}
+    recipe = recipe_of(argv, **keys)
     for path in {arm.data.path for arm in trials.arms_of(recipe).values()}:
         write_stand_in(path)
     comparison = trials.run(recipe, progress=False)
@@ -233,10 +237,17 @@ def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
     for arm in comparison["arms"]:
         assert (arm["steps"], arm["samples_seen"]) == (2, 8)
         folder = elsewhere / recipe.output / arm["name"] / "seed-0"
+        result = json.loads((folder / "result.json").read_text())
+        assert result["samples_per_epoch"] == 8 + mixed_rows(trials.arms_of(recipe)[arm["name"]])
         told = json.loads((folder / "last" / "config.json").read_text())
         assert (told["num_classes"], told["pretrained_cfg"]["input_size"][-1]) == (real.classes, size_of(recipe))
         losses = [json.loads(line).get("loss") for line in (folder / "log.jsonl").read_text().splitlines()]
         assert all(np.isfinite(loss) for loss in losses if loss is not None) and any(losses)
+
+
+def mixed_rows(arm: TrainRecipe) -> int:
+    """Of the eight rows, half have a counterpart and all have another row of their class."""
+    return 0 if arm.mix.mode == "off" else 8 if arm.mix.partner == "real_same_class" else 4
 
 
 def size_of(recipe: TrainRecipe) -> int:

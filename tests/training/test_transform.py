@@ -12,7 +12,9 @@ from datasets import Image
 from torch.utils.data import DataLoader
 
 from diffcore_hf import MixTransform, mixing_rows
+from diffcore_hf.core import seeding
 from diffcore_hf.core.images import decode
+from diffcore_hf.method.mixing import apply_mix, cover, draw_mix
 from diffcore_hf.training import framing, transform
 from diffcore_hf.training.recipe import Transform
 
@@ -80,14 +82,24 @@ def test_another_seed_gives_other_draws(rows):
 
 def test_a_sample_is_what_its_record_says(rows):
     """Frame, mix, crop and flip by hand from the draw of the sample."""
-    mix = MixTransform(normalise=False, **TINY)
-    mix.set_epoch(5)
+    mix = MixTransform(seed=7, normalise=False, **TINY)
     batch = mixing_rows(rows)[:]
     samples = mix.samples(batch, [5] * len(batch["label"]))
     assert {sample.mix is None for sample in samples[:15]} == {True}
-    assert all(sample.mix for sample in samples[15:])
     assert {sample.mix.pixel for sample in samples[15:]} == {True, False}
-    assert all(sample.pixels.shape == (3, 32, 32) and sample.pixels.dtype == torch.uint8 for sample in samples)
+    for place, sample in enumerate(samples):
+        mixed = place >= 15
+        stream = seeding.generator("sample", 7, 5, batch["row_id"][place], 0, mixed)
+        stream.random()  # whether it is mixed, where no column says so
+        draw = draw_mix(stream)
+        frame = framing.framed(transform.pixels(batch["image"][place]), mix.protocol)
+        crop = framing.draw_crop(stream, mix.protocol, *frame.shape[-2:])
+        if mixed:
+            assert sample.mix == draw
+            generated = transform.pixels(batch["generated"][place])
+            frame = apply_mix(frame, cover(generated, *frame.shape[-2:]), draw)
+        expected = framing.flipped(framing.cropped(frame, crop, mix.protocol), crop)
+        assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][place]
 
 
 def test_lambda_one_and_zero_are_the_two_images():

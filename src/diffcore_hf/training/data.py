@@ -140,9 +140,8 @@ def holdout(split: Split, share: float) -> tuple[np.ndarray, np.ndarray]:
         count = min(max(1, round(share * len(places))), len(places) - 1) if share > 0 else 0
         out += sorted(places, key=lambda place: seeding.uniform("holdout", split.row_ids[place]))[:count]
     held = {split.row_ids[place] for place in out}
-    return np.array([p for p in range(len(split)) if split.row_ids[p] not in held], np.int64), np.array(
-        sorted(out), np.int64
-    )
+    kept = [place for place, row_id in enumerate(split.row_ids) if row_id not in held]
+    return np.array(kept, np.int64), np.array(sorted(out), np.int64)
 
 
 def _named(said: str | None, usual: Sequence[str], splits: DatasetDict, key: str) -> str | None:

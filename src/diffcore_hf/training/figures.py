@@ -19,9 +19,10 @@ class Window:
     def __init__(self, device: torch.device):
         self._bad = torch.full((), -1, dtype=torch.int64, device=device)
         self._device = device
-        self._reset()
+        self.restart()
 
-    def _reset(self) -> None:
+    def restart(self) -> None:
+        """Begin anew: what happened since the last line of the log was no training."""
         self._loss = torch.zeros((), device=self._device)
         self._batches = self._images = self._mixed = 0
         self._waited = self._mixing = 0.0
@@ -59,5 +60,5 @@ class Window:
             "mixing": round(self._mixing / seconds, 4),
             "mixed": round(self._mixed / max(1, self._images), 4),
         }
-        self._reset()
+        self.restart()
         return found

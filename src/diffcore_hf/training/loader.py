@@ -8,6 +8,7 @@ and what a step reads depends on its number alone: on no worker, process or inte
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -160,7 +161,7 @@ def batches(rows: Dataset, sampler: Any, *, workers: int, pin: bool) -> DataLoad
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
     )
 
 
@@ -179,5 +180,7 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _begin(worker: int) -> None:
+    """One thread each; Ctrl-C is the main process's to answer, which finishes its step first."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

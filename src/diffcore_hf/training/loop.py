@@ -156,6 +156,7 @@ class Training:
                     if time.monotonic() - written > CHECKPOINT_SECONDS:
                         self._checkpoint()
                         written = time.monotonic()
+                    window.restart()  # throughput is that of training
                 elif self.step % self._log_every == 0:
                     self._check_finite(window)
                     self._log(window)
@@ -217,6 +218,10 @@ class Training:
 
     def score(self, split: Split) -> Scores:
         """The scores of the present weights on a split."""
+        if self.accelerator.num_processes > 1:
+            # Running statistics of norms are each process's own until the next forward pass; the first one's count.
+            for buffer in self.scored_model.buffers():
+                torch.distributed.broadcast(buffer, 0)
         return score_split(
             self.scored_model, split, self.data, self.recipe, self.protocol, self.normalisation, self.accelerator
         )
