@@ -22,7 +22,7 @@ demo: install  ## render the miniature birds, augment them, look at out/miniatur
 	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature
 
 gain: install  ## did it help? plain and mixed training, three seeds each, on out/miniature (after make demo)
-	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		recipes/train.py --config miniature-train --compare plain,mix --seeds 0,1,2 --output out/train/gain
 
 test: install  ## the default tests (under 10 minutes on two cores)

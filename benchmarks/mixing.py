@@ -33,6 +33,8 @@ from report import numbers, settings, spread, table, write_section
 from diffcore_hf.core.layers import build
 from diffcore_hf.training import loader, loop, transform, trials
 from diffcore_hf.training.data import TrainingData, load_data
+from diffcore_hf.training.devices import make_accelerator
+from diffcore_hf.training.figures import Window
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.rules import TRAIN_GRAMMAR
 
@@ -60,9 +62,9 @@ class Arm:
     """One training that takes a step when it is told to."""
 
     def __init__(self, recipe: TrainRecipe, data: TrainingData, folder: Path):
-        accelerator = trials.make_accelerator(recipe, folder)
+        accelerator = make_accelerator(recipe, folder)
         self._training = loop.Training(recipe, data, 0, folder, accelerator, steps=10**6)
-        self._window = loop._Window(accelerator.device)
+        self._window = Window(accelerator.device)
         self._batches = iter(self._training._batches())
 
     def step(self) -> float:

@@ -6,6 +6,7 @@ No GPU, 2 minutes:  accelerate launch recipes/train.py --config miniature-train
 Did it help?        accelerate launch recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2
 
 --config is a recipe file or the name of a shipped one; every key of it is a flag, which wins; --help shows them all.
+`accelerate launch --quiet` leaves out what accelerate itself has to say, also behind an error.
 Without this file, where the package is installed: accelerate launch -m diffcore_hf.training ...
 """
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from diffcore_hf.cli import main
+from diffcore_hf.training.__main__ import main as train
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.strip()]
 # What `make demo` itself runs is checked by running it (docs/architecture.md, "Checks").
 BY_HAND = ("git clone", "make demo")
+TRAINING = ["accelerate", "launch", "recipes/train.py"]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,10 @@ def at_home(home, monkeypatch):
 def runnable(line: str) -> list[str]:
     """A command with the miniature's models in the place of the large ones, and few of everything."""
     words = shlex.split(line)
+    if words[:3] == TRAINING:
+        words += ["--data.path", "out/miniature", "--output", "out/trained", "--model.name", "test_resnet"]
+        words += ["--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32"]
+        return [*words[3:], "--max_steps", "2", "--workers", "0", "--device", "cpu"]
     assert words[0] == "diffcore-hf", line
     verb, what = words[1:3]
     if verb in ("plan", "augment"):
@@ -63,7 +69,9 @@ def runnable(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if not line.startswith(BY_HAND)])
 def test_every_command_runs(line, capsys):
-    assert main(runnable(line)) == 0, capsys.readouterr().err
+    program = train if shlex.split(line)[:3] == TRAINING else main
+    shutil.rmtree("out/trained", ignore_errors=True)
+    assert program(runnable(line)) == 0, capsys.readouterr().err
 
 
 def test_the_commands_that_are_run_by_hand_are_the_two_at_the_top():

@@ -11,29 +11,22 @@ import sys
 from collections.abc import Sequence
 
 from diffcore_hf.flags import Command, parse_command
+from diffcore_hf.program import answer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
     # Threads that wait by spinning take the cores from whatever else runs beside them; it costs nothing on idle cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    command = None
-    try:
+    verbs: list[str] = []
+
+    def action() -> int:
         command = parse_command(sys.argv[1:] if argv is None else argv)
+        verbs.append(command.verb)
         return VERBS[command.verb](command)
-    except ValueError as error:
-        print("diffcore-hf: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("diffcore-hf: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `diffcore-hf plan ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # a full disk, a folder that may not be written
-        more = ". What was finished is kept; the same command goes on" if command and command.verb == "augment" else ""
-        print(f"diffcore-hf: {error}{more}", file=sys.stderr)
-        return 1
+
+    kept = ". What was finished is kept; the same command goes on"
+    return answer("diffcore-hf", action, more=lambda: kept if verbs == ["augment"] else "")
 
 
 def _recipe(command: Command):

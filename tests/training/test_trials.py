@@ -144,3 +144,15 @@ def test_figures_go_to_tensorboard(train_recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="no tensorboard here")
     trials.run(train_recipe(trackers=["tensorboard"], max_steps=2), progress=False)
     assert list((tmp_path / "trained" / "trackers").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("key", ["batch_size", "epochs", "max_steps", "seeds"])
+def test_what_makes_arms_comparable_is_the_same_for_all(train_recipe, key):
+    recipe = train_recipe(compare=["plain", "big"], arms={"big": {key: [8] if key == "seeds" else 8}})
+    with pytest.raises(ValueError, match=f"arms.big has {key}, which is the same for all arms"):
+        trials.run(recipe, progress=False)
+
+
+def test_arms_may_be_networks_and_the_legend_says_so(train_recipe):
+    recipe = train_recipe(compare=["plain", "other"], arms={"other": {"model": {"name": "test_vit"}}}, max_steps=2)
+    assert trials.run(recipe, progress=False)["model"] == "test_resnet, from scratch or test_vit, from scratch"

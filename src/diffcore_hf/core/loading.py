@@ -36,7 +36,9 @@ def load_splits(
     from datasets import DatasetDict, load_dataset_builder
 
     local = Path(path).is_dir()
-    if not local and (path.count("/") != 1 or path.startswith((".", "/", "~"))):
+    # What would have been written here is not looked for on the Hub, where anybody may have the name.
+    ours = path.startswith("out/") and Path("out").is_dir()
+    if not local and (path.count("/") != 1 or path.startswith((".", "/", "~")) or ours):
         raise ValueError(
             f"{section}.path is {path!r}, which is no folder here (is it relative to another?) and no Hub id. "
             f"Use --{section}.path"

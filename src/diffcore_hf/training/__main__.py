@@ -15,6 +15,7 @@ from typing import Any
 
 from diffcore_hf import flags
 from diffcore_hf.core.layers import build, read_recipe_file
+from diffcore_hf.program import answer
 from diffcore_hf.training.rules import TRAIN_GRAMMAR
 from diffcore_hf.training.verb import TRAIN, config_layer
 
@@ -26,16 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("diffcore_hf").setLevel(logging.INFO if speaks else logging.ERROR)
-    try:
+
+    def action() -> int:
         command = flags.parse(sys.argv[1:] if argv is None else argv, TRAIN)
         config, model = command.options["config"], command.options["evaluate"]
         return _evaluate(model, config, command.layer) if model else _train(config, command.layer)
-    except ValueError as error:
-        if speaks:
-            print("train: " + " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+
+    return answer("train", action, speaks=speaks, more=lambda: ". What was finished is kept; the same command goes on")
 
 
 def _train(config: str | None, layer: Mapping[str, Any]) -> int:

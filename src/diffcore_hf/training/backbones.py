@@ -97,6 +97,18 @@ def normalisation(config: Backbone, model: nn.Module) -> tuple[tuple[float, ...]
     return tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
 
 
+def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """Whether the memory format is safe for a network.
+
+    torch 2.14 on a CPU corrupts memory in the backward pass of a channels-last 1x1 convolution with a stride over few
+    channels; the stem of FastViT has one.
+    """
+    return device.type != "cpu" or not any(
+        isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels < 8
+        for layer in model.modules()
+    )
+
+
 def load(folder: str | Path, classes: int) -> nn.Module:
     """A trained model with its head, in evaluation mode: (B, 3, H, W) float -> (B, classes) logits.
 

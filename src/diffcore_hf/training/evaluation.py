@@ -41,7 +41,12 @@ def score_split(
     count = workers(recipe) if len(split) > 1000 else 0
     batches = loader.batches(rows, sampler, workers=count, pin=accelerator.device.type == "cuda")
     return evaluate_model(
-        model, batches, accelerator, normalisation, len(data.classes), channels_last=recipe.model.channels_last
+        model,
+        batches,
+        accelerator,
+        normalisation,
+        len(data.classes),
+        channels_last=recipe.model.channels_last and backbones.takes_channels_last(model, accelerator.device),
     )
 
 

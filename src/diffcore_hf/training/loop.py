@@ -115,7 +115,8 @@ class Training:
         self.normalisation = backbones.normalisation(recipe.model, model) or self.protocol.normalisation
         self.samples = train_samples(recipe, data, seed)
         self.length = length(recipe, len(self.samples), steps)
-        if recipe.model.channels_last:
+        self.channels_last = recipe.model.channels_last and backbones.takes_channels_last(model, accelerator.device)
+        if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         optimizer = optimisers.optimiser(model, recipe.optimizer)
         self.schedule = optimisers.scheduler(optimizer, recipe.schedule, recipe.epochs, self.length.steps)
@@ -199,7 +200,7 @@ class Training:
             images, labels = images[readable], labels[readable]
         device = self.accelerator.device
         images = framing.normalised(images.to(device, non_blocking=True), self.normalisation)
-        if self.recipe.model.channels_last:
+        if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         images, targets = self.mixer(images, labels.to(device, non_blocking=True), self.model)
         with self.accelerator.autocast():

@@ -39,6 +39,8 @@ SINGLE = "run"
 """Name of the arm where nothing is compared."""
 # What changes no result, so that a finished training stays valid under another value of it.
 _FREE = ("output", "workers", "cache", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
+# What all arms share: equal steps of equally many samples, and one place for the results.
+_SHARED = ("batch_size", "epochs", "max_steps", "seeds", "compare", "arms", "output", "trackers", "push", "device")
 _VERSIONS = ("torch", "timm", "accelerate", "datasets")
 
 
@@ -68,6 +70,11 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise ValueError(f"arms has {name!r}, which cannot be a folder. Use letters, digits, and any of ._+-")
         changes = known[name]
+        if fixed := [key for key in _SHARED if key in changes]:
+            raise ValueError(
+                f"arms.{name} has {fixed[0]}, which is the same for all arms, or they could not be compared. Set it in "
+                "the recipe itself"
+            )
         mixes = "kind" in changes.get("mix", {}) and "mode" not in changes["mix"]
         # An arm that mixes, over a recipe that does not.
         mode = {"mix": {"mode": "append"}} if mixes and recipe.mix.mode == "off" else {}
@@ -110,7 +117,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
         for seed in recipe.seeds:
             trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
             results.setdefault(name, []).append(train(trial, loaded[name], steps, accelerator, progress=progress))
-    comparison = _comparison(recipe, loaded[first], results)
+    comparison = _comparison(recipe, arms, loaded[first], results)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         for name, arm in arms.items():
@@ -213,12 +220,19 @@ def _check_alike(loaded: Mapping[str, TrainingData]) -> None:
             )
 
 
-def _comparison(recipe: TrainRecipe, data: TrainingData, results: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    weights = recipe.model.pretrained
+def _comparison(
+    recipe: TrainRecipe,
+    arms: Mapping[str, TrainRecipe],
+    data: TrainingData,
+    results: Mapping[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    models = {
+        f"{arm.model.name}, {'pretrained' if arm.model.pretrained else 'from scratch'}": None for arm in arms.values()
+    }
     return {
         "format": 1,
         "data": dict(data.identity),
-        "model": f"{recipe.model.name}, {'pretrained' if weights else 'from scratch'}",
+        "model": " or ".join(models),
         "parameters": next(iter(results.values()))[0]["parameters"],
         "batch_size": recipe.batch_size,
         "transform": recipe.transform.preset,
