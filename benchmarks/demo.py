@@ -11,22 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-VERSIONS = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
+from report import paragraphs, settings, table, write_section
+
+TITLE = "What the demo costs"
+PACKAGES = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, help="a Markdown file to write the table into")
+    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
     return parser
 
 
@@ -63,20 +63,15 @@ def main() -> None:
         rows.append(("`diffcore-hf export`, another policy", *measure(export, folder)))
         manifest = json.loads((folder / "out/miniature/diffcore.json").read_text())
     counts, model = manifest["counts"], manifest["recipe"]["model"]
-    lines = [
-        "| command | seconds | peak memory |",
-        "|---|---|---|",
-        *(f"| {what} | {seconds:.2f} | {megabytes:,.0f} MB |" for what, seconds, megabytes in rows),
-        "",
-        f"Rows {counts['rows']}, kept {counts['kept']}, attempts {counts['attempts']}, {model['steps']} steps, "
-        f"{model['size']} pixels. "
-        f"Measured on {date.today()} by `python benchmarks/demo.py`: {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS) + ".",
-    ]
-    table = "\n".join(lines)
-    print(table)
+    cells = [(what, f"{seconds:.2f}", f"{megabytes:,.0f} MB") for what, seconds, megabytes in rows]
+    text = paragraphs(
+        table(("command", "seconds", "peak memory"), cells),
+        f"Whole processes with their imports. Rows {counts['rows']}, kept {counts['kept']}, attempts "
+        f"{counts['attempts']}, {model['steps']} steps, {model['size']} pixels. {settings('demo.py', PACKAGES)}",
+    )
+    print(text)
     if args.write:
-        args.write.write_text(f"# Performance\n\nWhat the demo costs, whole processes with their imports.\n\n{table}\n")
+        write_section(args.write, TITLE, text)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""How many training images a second are read, against loaders as the documentation of datasets and torchvision has them.
+"""How many training images are read a second, against loaders as the documentation of datasets has them.
 
 Print a table:       python benchmarks/loading.py
 On images of yours:  python benchmarks/loading.py --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
 Keep it in the docs: python benchmarks/loading.py --write docs/performance.md
 Briefly:             python benchmarks/loading.py --workers 0 --rounds 3 --steps 2
 
-Two tasks. `pairs`: a real and a generated image, resized to 256, cropped to 224, flipped, all of them mixed (preset
-fgvc_scratch_224). `images`: random resized crop and flip, as in the image-classification example of transformers (preset
-imagenet_fast100). Every loader ends in normalised float32 batches of 224 pixels in the main process. By turns in one
-run: the median of the rounds, lowest and highest in brackets; a ratio is of two measurements of one round.
+Two tasks at 224 pixels. `pairs`: a real and a generated image, each resized to 256, cropped and flipped, all of them
+mixed (preset fgvc_scratch_224). `images`: random resized crop and flip, as in the image-classification example of
+transformers (preset imagenet_fast100). Every loader ends in batches in the main process: float32 and normalised, but
+for `ours, uint8`, which stops where a batch would go to a GPU and be normalised there. By turns in one run: the median
+of the rounds, the lowest and the highest in brackets; a ratio is of two measurements of one round.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from photos import write_pairs
-from report import numbers, settings, spread, table, write_section
+from photos import stored_pairs
+from report import numbers, paragraphs, settings, spread, table, write_section
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
@@ -36,7 +36,7 @@ from diffcore_hf.training.data import TrainingData, load_data
 TITLE = "What loading costs"
 PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")
 SIZE = 224
-ARMS = ("ours", "plain", "decoding", "decoding by Pillow")
+ARMS = ("ours", "ours, uint8", "plain", "decoding alone", "by Pillow")
 TASKS = {"pairs": ("image", "generated"), "images": ("image",)}
 
 
@@ -130,7 +130,7 @@ def _stacked(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
     }
 
 
-def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int) -> float:
+def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normalise: bool) -> float:
     """Images a second, from the arrival of each worker's first batch to that of the last timed one."""
     each = max(1, workers)
     source, count = iter(batches), 0
@@ -139,7 +139,7 @@ def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int) -> floa
     began = time.perf_counter()
     for _ in range(steps * each):
         found = next(source)["images"]
-        if found.dtype == torch.uint8:
+        if normalise:
             found = framing.normalised(found, framing.IMAGENET)
         count += len(found)
     return count / (time.perf_counter() - began)
@@ -159,9 +159,10 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
     fast, slow = Decoding(data, TASKS[task], fast_decoder()), Decoding(data, TASKS[task], None)
     return {
         "ours": lambda workers: our_batches(data, samples, batch, workers),
+        "ours, uint8": lambda workers: our_batches(data, samples, batch, workers),
         "plain": lambda workers: plain_batches(rows, task, batch, workers),
-        "decoding": lambda workers: our_batches(data, fast, batch, workers),
-        "decoding by Pillow": lambda workers: our_batches(data, slow, batch, workers),
+        "decoding alone": lambda workers: our_batches(data, fast, batch, workers),
+        "by Pillow": lambda workers: our_batches(data, slow, batch, workers),
     }
 
 
@@ -171,9 +172,9 @@ def measure(arms: dict[str, Callable[[int], DataLoader]], workers: int, steps: i
     for number in range(rounds):
         turn = number % len(ARMS)
         for name in ARMS[turn:] + ARMS[:turn]:  # nobody is always the first
-            found[name].append(rate(arms[name](workers), steps, workers))
-    ratios = [ours / plain for ours, plain in zip(found["ours"], found["plain"], strict=True)]
-    return [spread(ratios, "{:.2f}"), *(spread(found[name], "{:,.0f}") for name in ARMS)]
+            found[name].append(rate(arms[name](workers), steps, workers, name == "ours"))
+    ratios = [[a / b for a, b in zip(found[name], found["plain"], strict=True)] for name in ARMS[:2]]
+    return [*(spread(each, "{:.2f}") for each in ratios), *(spread(found[name], "{:,.0f}") for name in ARMS)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -182,18 +183,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        what = write_pairs(Path(name) / "data", args.pairs, args.data)
+    with stored_pairs(args.pairs, args.data) as (folder, what):
         for task in TASKS:
-            arms = loaders(Path(name) / "data", task, args.batch)
+            arms = loaders(folder, task, args.batch)
             for workers in args.workers:
                 rows.append([task, str(workers), *measure(arms, workers, args.steps, args.rounds)])
                 print("  ".join(rows[-1]), flush=True)
-    text = f"""\
-{table(("a second", "workers", "ours / plain", *ARMS), rows)}
-
-Batches of {args.batch}, one thread a process, {what}; {args.rounds} rounds of {args.steps} batches a worker, by turns,
-median (lowest to highest). {settings("loading.py", PACKAGES)}"""
+    text = paragraphs(
+        table(("a second", "workers", "ours / plain", "uint8 / plain", *ARMS), rows),
+        "`plain` is `with_transform`, Pillow and float32, as the documentation has it. `ours, uint8` stops before "
+        "normalisation, which a GPU would do. `decoding alone` makes no image of the size: no loader that decodes "
+        "whole images passes it.",
+        f"Batches of {args.batch}, one thread a process; {what}. {args.rounds} rounds of {args.steps} batches a "
+        f"worker, by turns: the median (lowest to highest). {settings('loading.py', PACKAGES)}",
+    )
     print(text)
     if args.write:
         write_section(args.write, TITLE, text)

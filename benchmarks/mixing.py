@@ -17,7 +17,6 @@ import argparse
 import itertools
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,8 +26,8 @@ from unittest import mock
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from photos import write_pairs
-from report import numbers, settings, spread, table, write_section
+from photos import stored_pairs
+from report import numbers, paragraphs, settings, spread, table, write_section
 
 from diffcore_hf.core.layers import build
 from diffcore_hf.training import loader, loop, transform, trials
@@ -51,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=64, help="pairs of images to load")
     parser.add_argument("--batches", type=numbers, default=(16, 32, 64), help="batch sizes")
     parser.add_argument("--workers", type=numbers, default=(0, 2), help="loader processes; each number is measured")
-    parser.add_argument("--rounds", type=int, default=7, help="timed steps of each arm")
+    parser.add_argument("--rounds", type=int, default=5, help="steps of the largest batch; of smaller ones more")
     parser.add_argument("--model", default="resnet18", help="any of timm")
     parser.add_argument("--size", type=int, default=224, help="pixels")
     parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
@@ -61,7 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
 class Arm:
     """One training that takes a step when it is told to."""
 
-    def __init__(self, recipe: TrainRecipe, data: TrainingData, folder: Path):
+    def __init__(self, recipe: TrainRecipe, data: TrainingData):
+        folder = Path(recipe.data.path).with_name("training")  # nothing is written to before the first evaluation
         accelerator = make_accelerator(recipe, folder)
         self._training = loop.Training(recipe, data, 0, folder, accelerator, steps=10**6)
         self._window = Window(accelerator.device)
@@ -100,9 +100,9 @@ def mixing_seconds(samples: loader.TrainSamples, epochs: int = 4) -> float:
     return statistics.median(statistics.mean(spent[each * epoch :][:each]) for epoch in range(1, 1 + epochs))
 
 
-def measure(recipe: TrainRecipe, data: dict[str, TrainingData], folder: Path, rounds: int) -> list[str]:
+def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> list[str]:
     """The row of one batch size and number of workers."""
-    arms = {name: Arm(arm, data[name], folder / name) for name, arm in trials.arms_of(recipe).items()}
+    arms = {name: Arm(arm, data[name]) for name, arm in trials.arms_of(recipe).items()}
     for arm in arms.values():  # the first step prepares kernels, and fills the loader's queue
         arm.step()
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
@@ -114,43 +114,36 @@ def measure(recipe: TrainRecipe, data: dict[str, TrainingData], folder: Path, ro
                 for name in ("mix", "mixup")}  # fmt: skip
     operation = mixing_seconds(arms["mix"].samples)
     return [
-        str(recipe.batch_size), str(recipe.workers), f"{plain:.2f} s",
+        str(recipe.batch_size), str(recipe.workers), str(rounds), f"{plain:.2f} s",
         *(spread(overhead[name], "{:.1f}") + " %" for name in overhead),
-        f"{1e6 * operation:.0f} µs, {100 * operation * recipe.batch_size / plain:.2f} %",
+        f"{100 * operation * recipe.batch_size / plain:.2f} % ({1e6 * operation:.0f} µs an image)",
     ]  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure every batch size with every number of workers."""
     args = make_parser().parse_args(argv)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        what = write_pairs(folder / "data", args.pairs, args.data)
+    with stored_pairs(args.pairs, args.data) as (folder, what):
         rows = []
         for workers, batch in itertools.product(args.workers, args.batches):
             recipe = build(TRAIN_GRAMMAR, {
-                "data": str(folder / "data"), "preset": "paper", "model": args.model, "batch_size": batch,
+                "data": str(folder), "preset": "paper", "model": args.model, "batch_size": batch,
                 "transform": {"size": args.size}, "workers": workers, "device": "cpu", "compare": ARMS,
                 "arms": {"mix": {"mix": {"mode": "replace", "probability": 1.0}}},
             })  # fmt: skip
             data = {arm: load_data(each.data, each.mix) for arm, each in trials.arms_of(recipe).items()}
-            rows.append(measure(recipe, data, folder / f"{workers}-{batch}", args.rounds))
+            rounds = args.rounds * max(args.batches) // batch
+            rows.append(measure(recipe, data, rounds))
             print("  ".join(rows[-1]), flush=True)
-    head = (
-        "batch",
-        "workers",
-        "plain, a step",
-        "A_O of mixing",
-        "A_O of Mixup",
-        "the mix itself, an image; of the step",
+    head = ("batch", "workers", "steps", "plain step", "A_O of mixing", "A_O of Mixup", "the mix alone, of the step")
+    text = paragraphs(
+        table(head, rows),
+        "A_O = (T_aug - T_van) / T_van (Eq. 9) with every sample mixed, loading included. Workers are loader "
+        f"processes, which share the cores with the network. {PAPER}",
+        f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
+        f"`paper`; {what}. So many steps of each arm, by turns: the median of the ratios within a round (lowest to "
+        f"highest). {settings('mixing.py', PACKAGES)}",
     )
-    text = f"""\
-{table(head, rows)}
-
-A_O = (T_aug - T_van) / T_van (Eq. 9), every sample mixed. {PAPER}
-
-{args.model} from scratch at {args.size} pixels, float32, preset `paper`, {what}; {args.rounds} steps of each arm by
-turns, median of the ratios within a round (lowest to highest). {settings("mixing.py", PACKAGES)}"""
     print(text)
     if args.write:
         write_section(args.write, TITLE, text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import textwrap
 from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,11 @@ from pathlib import Path
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows as a Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def paragraphs(*parts: str) -> str:
+    """Tables as they are and lines of text, wrapped, with empty lines between."""
+    return "\n\n".join(part if part.startswith("|") else textwrap.fill(part, 120) for part in parts)
 
 
 def settings(script: str, packages: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Forty photos in class folders -> augment -> train --compare -> one table, and a card that says so; nothing is edited."""
+"""Forty photos in class folders -> augment -> train --compare -> one table and a card that says so, no file edited."""
 
 from __future__ import annotations
 
