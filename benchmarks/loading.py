@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 from photos import stored_pairs
+from plain import NORMALISATION, SIZE, PlainImages, PlainPairs, plain_batches
 from report import numbers, paragraphs, settings, spread, table, write_section
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler
-from torchvision import transforms
+from torch.utils.data import DataLoader, Dataset
 
 from diffcore_hf.core import images
 from diffcore_hf.core.jpeg import fast_decoder
@@ -35,9 +35,9 @@ from diffcore_hf.training.data import TrainingData, load_data
 
 TITLE = "What loading costs"
 PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")
-SIZE = 224
 ARMS = ("ours", "ours, uint8", "plain", "decoding alone", "by Pillow")
 TASKS = {"pairs": ("image", "generated"), "images": ("image",)}
+PRESETS = {"pairs": "fgvc_scratch_224", "images": "imagenet_fast100"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,43 +51,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each loader")
     parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
     return parser
-
-
-class PlainImages:
-    """The transform of the image-classification example: PIL in, a list of float32 tensors out."""
-
-    def __init__(self):
-        crop = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
-        self._transform = transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(*framing.IMAGENET)])
-
-    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
-        pixel_values = [self._transform(image.convert("RGB")) for image in rows["image"]]
-        return {"pixel_values": pixel_values, "label": rows["label"]}
-
-
-class PlainPairs:
-    """The same way with two columns: each image to a float32 tensor, then Eq. 6 or 7 by a coin."""
-
-    def __init__(self):
-        crop = [transforms.Resize(256), transforms.RandomCrop(SIZE), transforms.RandomHorizontalFlip()]
-        self._transform = transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(*framing.IMAGENET)])
-
-    def __call__(self, rows: dict[str, list]) -> dict[str, list]:
-        pairs = zip(rows["image"], rows["generated"], strict=True)
-        return {"pixel_values": [self._mixed(*pair) for pair in pairs], "label": rows["label"]}
-
-    def _mixed(self, real: Any, generated: Any) -> Tensor:
-        real, generated = self._transform(real.convert("RGB")), self._transform(generated.convert("RGB"))
-        lam = float(torch.rand(()))  # Beta(1, 1)
-        if torch.rand(()) < 0.5:
-            return lam * real + (1 - lam) * generated
-        base, patch = (real, generated) if torch.rand(()) < 0.5 else (generated, real)
-        side = int(SIZE * (1 - lam) ** 0.5)
-        row, column = (int(torch.randint(SIZE, ())) for _ in range(2))
-        top, left = max(row - side // 2, 0), max(column - side // 2, 0)
-        inside = (..., slice(top, row + side // 2), slice(left, column + side // 2))
-        base[inside] = patch[inside]
-        return base
 
 
 class Decoding(Dataset):
@@ -104,30 +67,10 @@ class Decoding(Dataset):
         return {"images": torch.zeros(len(wanted))}
 
 
-def plain_batches(rows: Any, task: str, batch: int, workers: int) -> DataLoader:
-    """A loader by the book over an undecorated dataset."""
-    shown = rows.select_columns([*TASKS[task], "label"])
-    return DataLoader(
-        shown.with_transform(PlainPairs() if task == "pairs" else PlainImages()),
-        batch_size=batch,
-        sampler=RandomSampler(shown, replacement=True, num_samples=10**6),
-        collate_fn=_stacked,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-    )
-
-
 def our_batches(data: TrainingData, rows: Dataset, batch: int, workers: int) -> DataLoader:
     """The loader of the program that trains, over its samples or over `Decoding`."""
     sampler = loader.StepBatches(len(data.train), batch, 0, 0, 10**6 // batch, accumulate=1, rank=0, world=1)
     return loader.batches(rows, sampler, workers=workers, pin=False)
-
-
-def _stacked(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-    return {
-        "images": torch.stack([row["pixel_values"] for row in rows]),
-        "labels": torch.tensor([row["label"] for row in rows]),
-    }
 
 
 def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normalise: bool) -> float:
@@ -140,7 +83,7 @@ def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normali
     for _ in range(steps * each):
         found = next(source)["images"]
         if normalise:
-            found = framing.normalised(found, framing.IMAGENET)
+            found = framing.normalised(found, NORMALISATION)
         count += len(found)
     return count / (time.perf_counter() - began)
 
@@ -150,17 +93,19 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
     paired = task == "pairs"
     config = recipe.TrainRecipe(
         recipe.Data(str(folder)),
-        mix=recipe.Mix(mode="replace") if paired else recipe.Mix(mode="off"),
-        transform=recipe.Transform("fgvc_scratch_224" if paired else "imagenet_fast100"),
+        mix=recipe.Mix(mode="replace" if paired else "off"),
+        transform=recipe.Transform(PRESETS[task], SIZE),
     )
     data = load_data(config.data, config.mix)
-    rows = load_splits(str(folder), None, None, None, section="data")[0]["train"]
+    rows = load_splits(str(folder), None, None, None, section="data")[0]["train"].select_columns(
+        [*TASKS[task], "label"]
+    )
     samples = loop.train_samples(config, data, 0)
     fast, slow = Decoding(data, TASKS[task], fast_decoder()), Decoding(data, TASKS[task], None)
     return {
         "ours": lambda workers: our_batches(data, samples, batch, workers),
         "ours, uint8": lambda workers: our_batches(data, samples, batch, workers),
-        "plain": lambda workers: plain_batches(rows, task, batch, workers),
+        "plain": lambda workers: plain_batches(rows, PlainPairs() if paired else PlainImages(), batch, workers),
         "decoding alone": lambda workers: our_batches(data, fast, batch, workers),
         "by Pillow": lambda workers: our_batches(data, slow, batch, workers),
     }

@@ -8,7 +8,7 @@ Briefly:             python benchmarks/mixing.py --batches 16 --rounds 3
 Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
 over equally many samples: plain (no mixing), mix (every sample mixed with its counterpart: the worst case) and mixup
 (timm's, over the batch). A ratio is of two steps of one round; the table has the median of the rounds, lowest and
-highest in brackets. Loader processes share the cores with the network, as they do in a training here.
+highest in brackets. Loader processes share the cores with the network, as they do in a training.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from photos import stored_pairs
-from report import numbers, paragraphs, settings, spread, table, write_section
+from report import numbers, paragraphs, settings, spread, table, words, write_section
 
 from diffcore_hf.core.layers import build
 from diffcore_hf.training import loader, loop, transform, trials
@@ -49,8 +49,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
     parser.add_argument("--pairs", type=int, default=64, help="pairs of images to load")
     parser.add_argument("--batches", type=numbers, default=(16, 32, 64), help="batch sizes")
-    parser.add_argument("--workers", type=numbers, default=(0, 2), help="loader processes; each number is measured")
-    parser.add_argument("--rounds", type=int, default=5, help="steps of the largest batch; of smaller ones more")
+    ways = "numbers of loader processes, or `memory`: all images decoded beforehand"
+    parser.add_argument("--loading", type=words, default=("0", "2", "memory"), help=ways)
+    parser.add_argument("--rounds", type=int, default=4, help="steps of the largest batch; of smaller ones more")
     parser.add_argument("--model", default="resnet18", help="any of timm")
     parser.add_argument("--size", type=int, default=224, help="pixels")
     parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
@@ -61,7 +62,7 @@ class Arm:
     """One training that takes a step when it is told to."""
 
     def __init__(self, recipe: TrainRecipe, data: TrainingData):
-        folder = Path(recipe.data.path).with_name("training")  # nothing is written to before the first evaluation
+        folder = Path(recipe.data.path).with_name("training")  # nothing is written there before the first evaluation
         accelerator = make_accelerator(recipe, folder)
         self._training = loop.Training(recipe, data, 0, folder, accelerator, steps=10**6)
         self._window = Window(accelerator.device)
@@ -101,7 +102,7 @@ def mixing_seconds(samples: loader.TrainSamples, epochs: int = 4) -> float:
 
 
 def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> list[str]:
-    """The row of one batch size and number of workers."""
+    """The figures of one batch size and way of loading."""
     arms = {name: Arm(arm, data[name]) for name, arm in trials.arms_of(recipe).items()}
     for arm in arms.values():  # the first step prepares kernels, and fills the loader's queue
         arm.step()
@@ -114,32 +115,34 @@ def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> 
                 for name in ("mix", "mixup")}  # fmt: skip
     operation = mixing_seconds(arms["mix"].samples)
     return [
-        str(recipe.batch_size), str(recipe.workers), str(rounds), f"{plain:.2f} s",
+        f"{plain:.2f} s",
         *(spread(overhead[name], "{:.1f}") + " %" for name in overhead),
         f"{100 * operation * recipe.batch_size / plain:.2f} % ({1e6 * operation:.0f} µs an image)",
     ]  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every batch size with every number of workers."""
+    """Measure every batch size with every way of loading."""
     args = make_parser().parse_args(argv)
     with stored_pairs(args.pairs, args.data) as (folder, what):
         rows = []
-        for workers, batch in itertools.product(args.workers, args.batches):
+        for loading, batch in itertools.product(args.loading, args.batches):
             recipe = build(TRAIN_GRAMMAR, {
                 "data": str(folder), "preset": "paper", "model": args.model, "batch_size": batch,
-                "transform": {"size": args.size}, "workers": workers, "device": "cpu", "compare": ARMS,
+                "transform": {"size": args.size}, "device": "cpu", "compare": ARMS,
+                **({"cache": "memory"} if loading == "memory" else {"workers": int(loading)}),
                 "arms": {"mix": {"mix": {"mode": "replace", "probability": 1.0}}},
             })  # fmt: skip
             data = {arm: load_data(each.data, each.mix) for arm, each in trials.arms_of(recipe).items()}
             rounds = args.rounds * max(args.batches) // batch
-            rows.append(measure(recipe, data, rounds))
+            rows.append([str(batch), loading, str(rounds), *measure(recipe, data, rounds)])
             print("  ".join(rows[-1]), flush=True)
-    head = ("batch", "workers", "steps", "plain step", "A_O of mixing", "A_O of Mixup", "the mix alone, of the step")
+    head = ("batch", "loading", "steps", "plain step", "A_O of mixing", "A_O of Mixup", "the mix alone, of the step")
     text = paragraphs(
         table(head, rows),
-        "A_O = (T_aug - T_van) / T_van (Eq. 9) with every sample mixed, loading included. Workers are loader "
-        f"processes, which share the cores with the network. {PAPER}",
+        "A_O = (T_aug - T_van) / T_van (Eq. 9) with every sample mixed. Loading: by so many processes, which share the "
+        "cores with the network (0: by the training itself, between two steps), or from memory, where all images were "
+        f"decoded beforehand (`cache: memory`). {PAPER}",
         f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
         f"`paper`; {what}. So many steps of each arm, by turns: the median of the ratios within a round (lowest to "
         f"highest). {settings('mixing.py', PACKAGES)}",

@@ -35,6 +35,11 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def words(text: str) -> tuple[str, ...]:
+    """An option of several words: `0,memory`."""
+    return tuple(text.split(","))
+
+
 def spread(values: Sequence[float], form: str) -> str:
     """The median, with the lowest and the highest in brackets."""
     low, middle, high = (form.format(value) for value in (min(values), statistics.median(values), max(values)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
-TINY = ("--pairs", "20", "--rounds", "1", "--workers", "0")
+TINY = ("--pairs", "20", "--rounds", "1")
 
 
 @pytest.fixture
@@ -23,8 +23,12 @@ def load(monkeypatch):
 @pytest.mark.parametrize(
     "script, settings, rows",
     [
-        ("mixing", ("--batches", "4,8", "--model", "test_resnet", "--size", "32"), ["| 4 | 0 | 2 |", "| 8 | 0 | 1 |"]),
-        ("loading", ("--batch", "4", "--steps", "1"), ["| pairs | 0 |", "| images | 0 |"]),
+        (
+            "mixing",
+            ("--batches", "4,8", "--loading", "0,memory", "--model", "test_resnet", "--size", "32"),
+            ["| 4 | 0 | 2 |", "| 8 | 0 | 1 |", "| 4 | memory | 2 |", "| 8 | memory | 1 |"],
+        ),
+        ("loading", ("--batch", "4", "--steps", "1", "--workers", "0"), ["| pairs | 0 |", "| images | 0 |"]),
     ],
 )
 def test_a_benchmark_prints_its_table_and_writes_its_section(load, tmp_path, capsys, script, settings, rows):

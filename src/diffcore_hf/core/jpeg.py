@@ -57,12 +57,22 @@ def _decode(simplejpeg, content: bytes) -> np.ndarray | None:
 
 def _is_turned(content: bytes) -> bool:
     """Whether the EXIF block asks for another orientation."""
-    if b"Exif\0\0" not in content[: 1 << 16]:
+    if not _has_exif(content):
         return False
     try:
         return Image.open(io.BytesIO(content), formats=("JPEG",)).getexif().get(0x0112, 1) != 1
     except Exception:  # a broken block: Pillow's business
         return True
+
+
+def _has_exif(content: bytes) -> bool:
+    """Whether a segment before the pixels is an EXIF block, from length to length: a search would read every byte."""
+    place = 2
+    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (b"", b"\xda"):
+        if content[place + 1] == 0xE1 and content[place + 4 : place + 10] == b"Exif\0\0":
+            return True
+        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return False
 
 
 def _samples() -> list[bytes]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Box = tuple[int, int, int, int]
 """top, left, height, width in pixels."""
@@ -87,7 +88,8 @@ def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
         return generated + lam * (real - generated)
     mixed = generated.float()
     mixed = mixed.lerp_(real.float(), lam)
-    return mixed.round_().to(torch.uint8)
+    # By way of int16: from float to uint8 torch goes number by number, five times as long.
+    return mixed.round_().to(torch.int16).to(torch.uint8)
 
 
 def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into_real: bool | Tensor = True) -> Tensor:
@@ -117,11 +119,40 @@ def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into
     return torch.where(shows_real, real, generated)
 
 
-def apply_mix(real: Tensor, generated: Tensor, draw: MixDraw) -> Tensor:
-    """Eq. 8: the pixel- or patch-wise mix of a draw, (C, H, W) twice, in the real image's frame."""
+def apply_mix(
+    real: Tensor,
+    generated: Tensor,
+    draw: MixDraw,
+    frame: tuple[int, int] | None = None,
+    corner: tuple[int, int] = (0, 0),
+) -> Tensor:
+    """Eq. 8: the pixel- or patch-wise mix of a draw, in the real image's frame.
+
+    Args:
+        real: (C, H, W), the frame or what was cut from it: mixing what is cut away would be for nothing.
+        generated: the same part of the generated image's frame.
+        draw: lambda and box are those of the whole frame.
+        frame: its height and width; None: the images are the frame.
+        corner: top and left of the part in it.
+    """
     if draw.pixel:
         return pixel_mix(real, generated, draw.lam)
-    return patch_mix(real, generated, patch_box(draw, *real.shape[-2:]), draw.generated_into_real)
+    box = patch_box(draw, *(frame or real.shape[-2:]))
+    return patch_mix(real, generated, _within(box, *corner), draw.generated_into_real)
+
+
+def _within(box: Box, top: int, left: int) -> Box:
+    """A box in the coordinates of a part that begins at (top, left); what lies before it is cut off."""
+    first_row, first_column = max(box[0] - top, 0), max(box[1] - left, 0)
+    last_row, last_column = max(box[0] + box[2] - top, 0), max(box[1] + box[3] - left, 0)
+    return first_row, first_column, last_row - first_row, last_column - first_column
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """(C, h, w) uint8 -> (C, height, width), bilinear and antialiased; channels last in memory stays so."""
+    # Only by these strides does torch see one image as channels last; otherwise it copies, and takes a slower kernel.
+    batch = image.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
+    return functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
 
 def cover(image: Tensor, height: int, width: int) -> Tensor:
@@ -135,14 +166,20 @@ def cover(image: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (C, height, width) uint8; the input itself where it fits already. Bilinear, antialiased.
     """
-    from torchvision.transforms.v2 import functional
-
     old_height, old_width = image.shape[-2:]
     scale = max(height / old_height, width / old_width)
-    tall, wide = max(height, round(old_height * scale)), max(width, round(old_width * scale))
-    if (tall, wide) != (old_height, old_width):
-        image = functional.resize(image, [tall, wide], antialias=True)
-    if (tall, wide) == (height, width):
-        return image
-    top, left = (tall - height) // 2, (wide - width) // 2
-    return image[..., top : top + height, left : left + width]
+    # What would be cut away need not be scaled: a first cut by whole pixels, the second one to the frame.
+    image = _centre(image, *(math.ceil(side / scale) for side in (height, width)), even=True)
+    tall, wide = (max(side, round(old * scale)) for side, old in zip((height, width), image.shape[-2:], strict=True))
+    if (tall, wide) != tuple(image.shape[-2:]):
+        image = resized(image, tall, wide)
+    return _centre(image, height, width)
+
+
+def _centre(image: Tensor, height: int, width: int, even: bool = False) -> Tensor:
+    """The middle of an image; `even`: by as much on both sides, so that a row or column more may stay."""
+    old_height, old_width = image.shape[-2:]
+    top, left = max(old_height - height, 0) // 2, max(old_width - width, 0) // 2
+    if even:
+        height, width = old_height - 2 * top, old_width - 2 * left
+    return image if (height, width) == (old_height, old_width) else image[..., top : top + height, left : left + width]

@@ -8,6 +8,7 @@ protocol resizes first, in the crop where it crops first. Does not own the mixin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from diffcore_hf.method.mixing import resized
 from diffcore_hf.training.recipe import Transform
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -117,7 +119,7 @@ def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
     """The crop of a frame, (C, size, size) uint8, not flipped yet; outside the frame it is black."""
     image = functional.crop(image, crop.top, crop.left, crop.height, crop.width)
     size = protocol.size
-    return image if image.shape[-2:] == (size, size) else functional.resize(image, [size, size], antialias=True)
+    return image if image.shape[-2:] == (size, size) else resized(image, size, size)
 
 
 def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
@@ -161,15 +163,25 @@ def classical(config: Transform, protocol: Protocol) -> Any | None:
 
 def normalised(images: Tensor, normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
     """uint8 (..., C, H, W) -> float32, on whatever device it is: (x / 255 - mean) / std."""
-    mean, std = (torch.tensor(values, device=images.device).reshape(-1, 1, 1) for values in normalisation)
-    return (images.float() - 255 * mean) / (255 * std)
+    # A whole row of each, channels last: three numbers broadcast over channels last would be slow.
+    mean, std = (
+        torch.tensor(values, device=images.device).repeat(images.shape[-1], 1).T.unsqueeze(1)
+        for values in normalisation
+    )
+    # In place: fresh memory for a batch costs more than the arithmetic.
+    return images.float().sub_(255 * mean).div_(255 * std)
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """(C, H, W) each -> (B, C, H, W), channels last in memory, as decoders give them and convolutions want them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _resized(image: Tensor, side: int, square: bool) -> Tensor:
     height, width = image.shape[-2:]
     short = min(height, width)
     wanted = (side, side) if square else (round(height * side / short), round(width * side / short))
-    return image if wanted == (height, width) else functional.resize(image, list(wanted), antialias=True)
+    return image if wanted == (height, width) else resized(image, *wanted)
 
 
 def _odd(value: float) -> int:

@@ -123,7 +123,7 @@ class TrainSamples(Dataset):
             pairs = [Stored(cell, partner, protocol) for cell, partner in zip(cells, partners, strict=True)]
         made = [self._transform.sample(*each) for each in zip(pairs, draws, has, labels, strict=True)]
         return {
-            "images": torch.stack([sample.pixels for sample in made]),
+            "images": framing.stacked([sample.pixels for sample in made]),
             "labels": torch.tensor([sample.label for sample in made]),
             "mixed": sum(sample.share < 1 for sample in made),
             "seconds": sum(sample.seconds for sample in made),
@@ -149,7 +149,11 @@ class ScoredRows(Dataset):
             except UnreadableImage:
                 made.append(torch.zeros(3, self._protocol.size, self._protocol.size, dtype=torch.uint8))
                 labels[number] = IGNORED
-        return {"images": torch.stack(made), "labels": torch.from_numpy(labels), "places": torch.tensor(list(places))}
+        return {
+            "images": framing.stacked(made),
+            "labels": torch.from_numpy(labels),
+            "places": torch.tensor(list(places)),
+        }
 
 
 def batches(rows: Dataset, sampler: Any, *, workers: int, pin: bool) -> DataLoader:

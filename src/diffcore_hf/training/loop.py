@@ -200,8 +200,7 @@ class Training:
             images, labels = images[readable], labels[readable]
         device = self.accelerator.device
         images = framing.normalised(images.to(device, non_blocking=True), self.normalisation)
-        if self.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         images, targets = self.mixer(images, labels.to(device, non_blocking=True), self.model)
         with self.accelerator.autocast():
             logits = self.model(images)

@@ -113,8 +113,7 @@ def evaluate_model(
     ranked, labels, places = [], [], []
     for batch in loader:
         images = framing.normalised(batch["images"].to(accelerator.device, non_blocking=True), normalisation)
-        if channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         with accelerator.autocast():
             logits = model(images)
         ranked.append(logits.float().topk(min(K, classes), dim=1).indices)

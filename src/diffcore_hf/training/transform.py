@@ -204,7 +204,7 @@ class MixTransform:
         if epoch < 0:
             _say_once("MixTransform: draws are fresh and not reproducible until set_epoch(epoch) is called")
         made = self.samples(batch, None if epoch < 0 else [epoch] * len(next(iter(batch.values()))))
-        pixel_values = torch.stack([sample.pixels for sample in made])
+        pixel_values = framing.stacked([sample.pixels for sample in made])
         if self.normalisation is not None:
             pixel_values = framing.normalised(pixel_values, self.normalisation)
         return {"pixel_values": pixel_values, "label": [sample.label for sample in made]}
@@ -298,9 +298,11 @@ class MixTransform:
                 image = apply_mix(framing.cropped(frame, crop, protocol), through, draw)
                 share = real_share(draw, *image.shape[-2:])
             else:
-                frame = apply_mix(frame, pair.covering(height, width), draw)
+                # Both are cut before they are mixed; the box stays where it is in the frame.
+                other = framing.cropped(pair.covering(height, width), crop, protocol)
+                frame = framing.cropped(frame, crop, protocol)
+                image = apply_mix(frame, other, draw, (height, width), (crop.top, crop.left))
                 share = real_share(draw, height, width)
-                image = framing.cropped(frame, crop, protocol)
             seconds = time.perf_counter() - began
         image = framing.flipped(image, crop)
         if self._classical is not None:
@@ -308,7 +310,7 @@ class MixTransform:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(stream.integers(2**62)))
                 image = self._classical(image)
-        return Sample(image.contiguous(), label, draw, share, seconds)
+        return Sample(image, label, draw, share, seconds)
 
 
 def _content_id(cell: Any) -> str:
