@@ -64,7 +64,7 @@ class Arm:
     def __init__(self, recipe: TrainRecipe, data: TrainingData):
         folder = Path(recipe.data.path).with_name("training")  # nothing is written there before the first evaluation
         accelerator = make_accelerator(recipe, folder)
-        self._training = loop.Training(recipe, data, 0, folder, accelerator, steps=10**6)
+        self._training = loop.Training(recipe, data, 0, folder, accelerator)
         self._window = Window(accelerator.device)
         self._batches = iter(self._training._batches())
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for loading, batch in itertools.product(args.loading, args.batches):
             recipe = build(TRAIN_GRAMMAR, {
                 "data": str(folder), "preset": "paper", "model": args.model, "batch_size": batch,
-                "transform": {"size": args.size}, "device": "cpu", "compare": ARMS,
+                "transform": {"size": args.size}, "max_steps": 10**6, "device": "cpu", "compare": ARMS,
                 **({"cache": "memory"} if loading == "memory" else {"workers": int(loading)}),
                 "arms": {"mix": {"mix": {"mode": "replace", "probability": 1.0}}},
             })  # fmt: skip

@@ -2,7 +2,7 @@
 
 One GPU:            accelerate launch recipes/train.py --config cub-train
 Eight GPUs:         accelerate launch --num_processes 8 recipes/train.py --config cub-train
-No GPU, 2 minutes:  accelerate launch recipes/train.py --config miniature-train
+No GPU, 4 minutes:  accelerate launch recipes/train.py --config miniature-train
 Did it help?        accelerate launch recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2
 
 --config is a recipe file or the name of a shipped one; every key of it is a flag, which wins; --help shows them all.

@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"),
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.strip()]
 # What `make demo` itself runs is checked by running it (docs/architecture.md, "Checks").
 BY_HAND = ("git clone", "make demo")
-TRAINING = ["accelerate", "launch", "recipes/train.py"]
+TRAINING = ["accelerate", "launch", "--quiet", "recipes/train.py"]
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def at_home(home, monkeypatch):
 def runnable(line: str) -> list[str]:
     """A command with the miniature's models in the place of the large ones, and few of everything."""
     words = shlex.split(line)
-    if words[:3] == TRAINING:
+    if words[:4] == TRAINING:
         words += ["--data.path", "out/miniature", "--output", "out/trained", "--model.name", "test_resnet"]
         words += ["--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32"]
-        return [*words[3:], "--max_steps", "2", "--workers", "0", "--device", "cpu"]
+        return [*words[4:], "--max_steps", "2", "--workers", "0", "--device", "cpu"]
     assert words[0] == "diffcore-hf", line
     verb, what = words[1:3]
     if verb in ("plan", "augment"):
@@ -69,7 +69,7 @@ def runnable(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if not line.startswith(BY_HAND)])
 def test_every_command_runs(line, capsys):
-    program = train if shlex.split(line)[:3] == TRAINING else main
+    program = train if shlex.split(line)[:4] == TRAINING else main
     shutil.rmtree("out/trained", ignore_errors=True)
     assert program(runnable(line)) == 0, capsys.readouterr().err
 

@@ -351,7 +351,8 @@ def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path
         comparison: compare.json of the trainings.
 
     Returns:
-        The card; None where the data is no folder of ours, changed since, or nothing was compared.
+        The card; None where the data is no folder of ours, changed since, or has no place for it, or where nothing was
+        compared.
     """
     folder = Folder(data_path)
     manifest = folder.manifest()
@@ -359,9 +360,10 @@ def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path
         return None
     write_whole(folder.path / "compare.json", canonical_json(comparison))
     card = folder.path / "README.md"
-    if card.is_file():
-        text = worth.with_sentence(card.read_text(encoding="utf-8"), worth.sentence(comparison))
-        write_whole(card, text.encode())
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    if worth.START not in text:
+        return None
+    write_whole(card, worth.with_sentence(text, worth.sentence(comparison)).encode())
     return card
 
 
@@ -375,8 +377,11 @@ def model_cards(output: str | Path, comparison: Mapping[str, Any], table: str, l
         legend: what stands under it.
     """
     cards = []
-    for config in sorted(Path(output).glob("*/*/*/config.json")):
+    runs = [Path(output) / arm["name"] / f"seed-{seed}" for arm in comparison["arms"] for seed in comparison["seeds"]]
+    for config in [run / kind / "config.json" for run in runs for kind in ("best", "last")]:
         run = config.parent.parent
+        if not config.is_file():  # without validation there is no best one
+            continue
         recipe = layers.read_recipe_file(run.parent / "recipe.yaml")
         data = recipe["data"] | {"path": comparison["data"]["path"]}
         facts = ModelFacts(

@@ -28,7 +28,15 @@ def turned():
     return encoded(exif=exif)
 
 
+def filled():
+    """A turned image whose EXIF block has a fill byte before it, which the format allows."""
+    content = turned()
+    place = content.index(b"\xff\xe1")
+    return content[:place] + b"\xff" + content[place:]
+
+
 CASES = {
+    "turned, with a fill byte": filled(),
     "4:4:4": encoded(subsampling=0), "4:2:2": encoded(subsampling=1), "4:2:0": encoded(subsampling=2),
     "progressive": encoded(progressive=True), "grey": encoded("L"), "cmyk": encoded("CMYK"), "turned": turned(),
     "png": encoded(image_format="PNG"), "png with alpha": encoded("RGBA", "PNG"), "webp": encoded(image_format="WEBP"),

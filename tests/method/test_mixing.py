@@ -130,7 +130,6 @@ def test_cover_fills_the_frame_from_the_centre(size):
     image[:, size[0] // 2, size[1] // 2] = 255
     covering = cover(image, 24, 36)
     assert covering.shape == (3, 24, 36)
-    assert covering.float().argmax() is not None
     y, x = divmod(int(covering[0].float().argmax()), 36)
     assert abs(y - 12) <= 2 and abs(x - 18) <= 2
 

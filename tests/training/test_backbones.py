@@ -58,6 +58,12 @@ def cached(repo_id, **files):
     return snapshot
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A hub cache of each test's own: what one leaves there is nothing to the next."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
 def backbone_of(model):
     """Weights but for the head's."""
     head = model.pretrained_cfg["classifier"]

@@ -40,10 +40,13 @@ def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
     assert again.test.row_ids == data.test.row_ids
 
 
-@pytest.mark.parametrize(("counts", "share", "out"), [((1,), 0.5, 0), ((2,), 0.01, 1), ((3,), 0.9, 2), ((10,), 0.0, 0)])
+@pytest.mark.parametrize(
+    ("counts", "share", "out"), [((1, 9), 0.5, 0), ((2, 9), 0.01, 1), ((3, 9), 0.9, 2), ((10, 9), 0.0, 0)]
+)
 def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
-    folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1,)))
-    assert len(holdout(load_data(Data(str(folder)), OFF).train, share)[1]) == out
+    folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1, 1)))
+    train = load_data(Data(str(folder)), OFF).train
+    assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
 
 
 def test_labels_may_be_texts_or_numbers(tmp_path):
@@ -71,6 +74,9 @@ LINES = {
     "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
     "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
     "holds Value('float32'), not one class": ({}, OFF, "floats"),
+    "data.validation is 'train', which is trained on": ({"validation": "train"}, OFF, "rows"),
+    "data.test is 'train', which is trained on": ({"test": "train"}, OFF, "rows"),
+    "has 1 class in 'label': there is nothing to tell apart": ({}, OFF, "one"),
 }
 
 
@@ -82,6 +88,7 @@ def test_what_is_not_there_is_one_line(tmp_path, line):
         "rows": lambda: rows,
         "plain": lambda: rows.remove_columns(["generated", "status", "row_id"]),
         "empty": lambda: rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features),
+        "one": lambda: augmented((5,)),
         "floats": lambda: rows.cast_column("label", Value("float32")),
     }[kind]()
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
@@ -105,3 +112,16 @@ def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored
     data = load_data(Data(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
     assert len(data.test) == 4 and not data.test.derived.any()
     assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)
+
+
+def test_one_split_does_not_choose_and_score(folder):
+    with pytest.raises(ValueError, match="what chooses a model may not score it"):
+        load_data(Data(str(folder), validation="test"), OFF)
+    assert load_data(Data(str(folder), train="validation"), OFF).validation is None
+
+
+def test_a_hub_that_fails_is_not_taken_for_a_dataset_of_somebody_elses(monkeypatch):
+    from diffcore_hf.training.columns import read_manifest
+
+    with pytest.raises(ValueError, match="diffcore.json of org/birds is not in the cache"):
+        read_manifest("org/birds", "0" * 40)

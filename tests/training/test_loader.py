@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -123,6 +124,9 @@ def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     data = load_data(recipe.data, recipe.mix)
     samples = loop.train_samples(recipe, data, seed=0)
     assert len(samples) == 30 and len(data.pool) == 12
+    held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
+    trained = set(held.train.row_ids)
+    assert len(held.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
     assert samples.__getitems__([(0, place) for place in range(15, 30)])["mixed"] == 15
 
 
@@ -152,8 +156,6 @@ def test_an_unreadable_image_is_scored_as_nothing(train_recipe):
                     return cells
 
             return {"image": Column()}
-
-    from dataclasses import replace
 
     scored = loader.ScoredRows(replace(rows, rows=Half()), "image", framing.protocol_of(recipe.transform))
     batch = scored.__getitems__([0, 1])

@@ -12,21 +12,22 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from diffcore_hf.training import checkpoints, loop
+from diffcore_hf.training import checkpoints, loop, optimisers
 from diffcore_hf.training.data import load_data
 from diffcore_hf.training.devices import make_accelerator
 from diffcore_hf.training.losses import classification_loss
+from diffcore_hf.training.recipe import Optimizer
 
 
 @pytest.fixture
 def training(train_recipe, tmp_path):
     """A function: name of a folder and keys -> a Training."""
 
-    def make(name="one", report=lambda line: None, seed=0, **keys):
+    def make(name="one", report=lambda line: None, seed=0, like=None, **keys):
         recipe = train_recipe(**keys)
         data = load_data(recipe.data, recipe.mix)
         accelerator = make_accelerator(recipe, tmp_path)
-        return loop.Training(recipe, data, seed, tmp_path / name, accelerator, digest="d", report=report)
+        return loop.Training(recipe, data, seed, tmp_path / name, accelerator, like=like, digest="d", report=report)
 
     return make
 
@@ -126,7 +127,7 @@ def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_pa
         return real(*args) * (float("nan") if len(calls) == 5 else 1.0)
 
     monkeypatch.setattr(loop, "classification_loss", poisoned)
-    with pytest.raises(loop.NotFinite, match=r"not finite at step 4; the last good checkpoint is .*resume.safetensors "
+    with pytest.raises(loop.NotFinite, match=r"not finite at step 5; the last good checkpoint is .*resume.safetensors "
                                              r"\(step 3\)"):  # fmt: skip
         training(evaluate_every=0.5).run()
 
@@ -206,3 +207,44 @@ def test_ignored_samples_are_in_no_loss():
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
     some = classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
     assert some == classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "adafactorbv", "lion", "rmsprop", "lookahead_adamw"])
+def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
+    """Some keep tensors or dtypes in their groups."""
+
+    def made():
+        torch.manual_seed(0)
+        model = timm.create_model("test_resnet", num_classes=3)
+        return model, optimisers.optimiser(model, Optimizer(name, lr=0.01))
+
+    def step(model, optimizer, number):
+        torch.manual_seed(number)
+        model(torch.randn(4, 3, 32, 32)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    (whole, optimizer), (other, again) = made(), made()
+    step(whole, optimizer, 1)
+    checkpoints.write(tmp_path / "c.safetensors", 1, "d", {}, whole, optimizer, None)
+    checkpoints.read(tmp_path / "c.safetensors").restore(other, again, None)
+    for model, its in ((whole, optimizer), (other, again)):
+        step(model, its, 2)
+    assert equal(whole.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("readable", [0, 1, 3])
+def test_unreadable_images_are_no_reason_to_stop(training, readable):
+    made = training(batch_mix={"mixup": 1.0}, mix={"mode": "off"})
+    labels = torch.tensor([0, 1, 2, 0])
+    labels[readable:] = -100
+    loss = made._loss({"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels})
+    assert torch.isfinite(loss)
+    assert loss.requires_grad and (readable > 1 or loss.item() == 0)
+
+
+def test_every_arm_is_looked_at_equally_often(training):
+    plain = training("plain", mix={"mode": "off"}, max_steps=30)
+    mix = training("mix", max_steps=30, like=plain.length)
+    assert plain._evaluations() == mix._evaluations()
+    assert plain.length.per_epoch != mix.length.per_epoch

@@ -287,3 +287,21 @@ def test_the_frame_of_an_evaluation_has_nothing_random(rows):
     image = torch.from_numpy(np.array(decode(rows.cast_column("image", Image(decode=False))[0]["image"])))
     frames = [framing.evaluation_frame(image.permute(2, 0, 1), protocol) for _ in range(2)]
     assert torch.equal(*frames) and frames[0].shape == (3, 32, 32)
+
+
+def test_size_is_the_presets_unless_it_is_given():
+    assert MixTransform(transform="cifar_preact_1200").protocol.size == 32
+    assert MixTransform(48, transform=Transform("cars448_author")).protocol.size == 48
+    assert MixTransform().protocol.size == 224
+
+
+@pytest.mark.parametrize("label", [None, -1])
+def test_a_missing_label_is_ignored(rows, label):
+    batch = rows[:2] | {"label": [label, 1]}
+    assert [sample.label for sample in MixTransform(**TINY).samples(batch, [0, 0])] == [-100, 1]
+
+
+def test_pixel_values_may_be_viewed_as_rows(rows):
+    mix = MixTransform(**TINY)
+    mix.set_epoch(0)
+    assert rows.with_transform(mix)[:3]["pixel_values"].view(3, -1).shape == (3, 3 * 32 * 32)

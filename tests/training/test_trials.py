@@ -156,3 +156,38 @@ def test_what_makes_arms_comparable_is_the_same_for_all(train_recipe, key):
 def test_arms_may_be_networks_and_the_legend_says_so(train_recipe):
     recipe = train_recipe(compare=["plain", "other"], arms={"other": {"model": {"name": "test_vit"}}}, max_steps=2)
     assert trials.run(recipe, progress=False)["model"] == "test_resnet, from scratch or test_vit, from scratch"
+
+
+def test_a_mistake_in_a_later_arm_is_told_before_the_first_is_trained(train_recipe, tmp_path):
+    for arm, line in (({"model": {"name": "nope"}}, "timm does not know"), ({"optimizer": {"name": "sgdd"}}, "sgdd")):
+        with pytest.raises(ValueError, match=line):
+            trials.run(train_recipe(compare=["plain", "b"], arms={"b": arm}), progress=False)
+    assert not (tmp_path / "trained").exists()
+
+
+def test_arms_are_scored_on_the_same_rows(train_recipe, tmp_path):
+    other = write_augmented(tmp_path / "other", train=augmented(), test=augmented((3, 3, 3), start=60))
+    recipe = train_recipe(compare=["plain", "b"], arms={"b": {"data": {"path": str(other)}}})
+    with pytest.raises(ValueError, match="arms plain and b would be scored on other images"):
+        trials.run(recipe, progress=False)
+
+
+def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys):
+    assert main(flags(train_recipe())) == 0
+    rows = augmented()
+    names = rows.features["label"].names
+    turned = rows.cast_column("label", rows.features["label"].__class__(names=names[::-1]))
+    other = write_augmented(tmp_path / "other", train=turned, test=turned)
+    best = str(tmp_path / "trained" / "run" / "seed-0" / "best")
+    assert main(["--evaluate", best, "--data.path", str(other)]) == 2
+    assert "its classes are not those of the dataset, or in another order" in capsys.readouterr().err
+
+
+def test_a_second_comparison_beside_an_interrupted_one_has_its_cards(train_recipe, tmp_path, capsys):
+    recipe = train_recipe()
+    (tmp_path / "trained" / "plain" / "seed-0" / "best").mkdir(parents=True)
+    (tmp_path / "trained" / "plain" / "seed-0" / "best" / "config.json").write_text("{}")
+    (tmp_path / "trained" / "recipe.yaml").write_text("data: x")
+    assert main(flags(recipe, "--compare", "mix,patch")) == 0
+    assert len(list((tmp_path / "trained").glob("*/*/*/README.md"))) == 4
+    capsys.readouterr()

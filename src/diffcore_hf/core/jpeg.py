@@ -57,7 +57,7 @@ def _decode(simplejpeg, content: bytes) -> np.ndarray | None:
 
 def _is_turned(content: bytes) -> bool:
     """Whether the EXIF block asks for another orientation."""
-    if not _has_exif(content):
+    if not _may_have_exif(content):
         return False
     try:
         return Image.open(io.BytesIO(content), formats=("JPEG",)).getexif().get(0x0112, 1) != 1
@@ -65,13 +65,19 @@ def _is_turned(content: bytes) -> bool:
         return True
 
 
-def _has_exif(content: bytes) -> bool:
-    """Whether a segment before the pixels is an EXIF block, from length to length: a search would read every byte."""
+def _may_have_exif(content: bytes) -> bool:
+    """Whether an EXIF block stands before the pixels, or the segments cannot be followed up to them.
+
+    From length to length: a search through the file would read every byte of it.
+    """
     place = 2
-    while content[place : place + 1] == b"\xff" and content[place + 1 : place + 2] not in (b"", b"\xda"):
-        if content[place + 1] == 0xE1 and content[place + 4 : place + 10] == b"Exif\0\0":
+    while content[place : place + 2] not in (b"\xff\xda", b""):
+        marker, length = content[place : place + 2], int.from_bytes(content[place + 2 : place + 4], "big")
+        if marker[:1] != b"\xff" or marker[1:] == b"\xff" or length < 2:
+            return True  # fill bytes, or damage
+        if marker == b"\xff\xe1" and content[place + 4 : place + 10] == b"Exif\0\0":
             return True
-        place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+        place += 2 + length
     return False
 
 

@@ -7,6 +7,8 @@ Does not look at columns or rows (augmentation/source.py, training/data.py).
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,16 +73,31 @@ def cache_of(folder: Path) -> Path:
     """Where `datasets` keeps a local folder as it is now.
 
     Its own cache knows a folder with a card by the folder's name and those of its files alone: another folder of that
-    name, or other content, would come back as the old rows.
+    name, or other content, would come back as the old rows. Of each folder the last state alone is kept.
     """
     from datasets import config
 
-    # What is never published (.diffcore) is nothing that datasets reads.
-    inside = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = [path for path in inside if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    seen = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    key = hashlib.sha256(repr((str(folder), seen)).encode()).hexdigest()[:16]
-    return Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / key
+    inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    seen = [_state(folder, name) for name in inside if not _NO_DATA.match(name.as_posix())]
+    state = hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
+    place = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    kept = Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / place
+    for older in kept.glob("*"):
+        if older.name != state:
+            shutil.rmtree(older, ignore_errors=True)
+    return kept / state
+
+
+# What datasets does not read: our private folder, pictures of the card, what a training left.
+_NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
+
+
+def _state(folder: Path, name: Path) -> tuple[str, object, int]:
+    """What tells whether a file is still the one that was read; of a card its header alone matters."""
+    path = folder / name
+    if name.as_posix() == "README.md":
+        return name.as_posix(), path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")[0], 0
+    return name.as_posix(), path.stat().st_size, path.stat().st_mtime_ns
 
 
 def commit_of(path: str, revision: str | None, *, section: str) -> str:

@@ -112,10 +112,10 @@ def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into
         mixed[inside] = patch[inside]
         return mixed
     top, left, height, width = (side.reshape(-1, 1, 1, 1) for side in box.unbind(-1))
-    rows = torch.arange(real.shape[-2]).reshape(-1, 1)
-    columns = torch.arange(real.shape[-1])
+    rows = torch.arange(real.shape[-2], device=real.device).reshape(-1, 1)
+    columns = torch.arange(real.shape[-1], device=real.device)
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
-    shows_real = inside ^ torch.as_tensor(generated_into_real).reshape(-1, 1, 1, 1)
+    shows_real = inside ^ torch.as_tensor(generated_into_real, device=real.device).reshape(-1, 1, 1, 1)
     return torch.where(shows_real, real, generated)
 
 

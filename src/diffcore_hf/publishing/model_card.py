@@ -17,10 +17,10 @@ import yaml
 from diffcore_hf.publishing.card import number, percent, title
 from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, listed
 
-_HOW = {
+_MODES = {
     "off": "trained on alone",
-    "append": "trained on as they are, and once more mixed with generated counterparts (Eq. 6 to 8)",
-    "replace": "mixed with generated counterparts (Eq. 6 to 8)",
+    "append": "trained on as they are, and once more {}",
+    "replace": "{} by chance",
 }
 _WORST = 10
 
@@ -81,12 +81,22 @@ def _view(facts: ModelFacts) -> dict[str, Any]:
         "result": result,
         "arms": Markdown(facts.table),
         "legend": facts.legend,
-        "how": _HOW[recipe["mix"]["mode"]],
+        "how": _how(recipe),
         "batch_size": recipe["batch_size"],
         "weights": bool(recipe["model"]["pretrained"]),
         "worst": [(name, share) for share, name in ranked[:_WORST]],
         "recipe_yaml": fenced(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100), "yaml"),
     }
+
+
+def _how(recipe: Mapping[str, Any]) -> str:
+    """What happened to the real images, in the words of the recipe."""
+    mix, batch = recipe["mix"], recipe["batch_mix"]
+    partner = "another real image of the class" if mix["partner"] == "real_same_class" else "generated counterparts"
+    meeting = f"replaced by {partner}" if mix["kind"] == "none" else f"mixed with {partner} (Eq. 6 to 8)"
+    across = [name for name in ("mixup", "cutmix") if batch[name]]
+    how = _MODES[mix["mode"]].format(meeting)
+    return f"{how}, with {' or '.join(across)} across each batch" if across else how
 
 
 def push_model(folder: Path, repo_id: str) -> str:

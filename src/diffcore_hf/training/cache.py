@@ -23,6 +23,11 @@ from diffcore_hf.training.transform import pixels
 
 log = logging.getLogger(__name__)
 
+NO_FRAMES = (
+    "cache is 'memory', but the transform's preset crops before it resizes, so there is no frame to keep. Leave cache "
+    "out, or use e.g. --transform.preset fgvc_scratch_224"
+)
+
 
 class Frames:
     """Images of any sizes in one block of shared memory, which loader workers see without a copy."""
@@ -79,10 +84,7 @@ class FrameCache:
             ValueError: the protocol crops first.
         """
         if protocol.resize is None:
-            raise ValueError(
-                "cache is 'memory', but the transform's preset crops before it resizes, so there is no frame to keep. "
-                "Leave cache out, or use e.g. --transform.preset fgvc_scratch_224"
-            )
+            raise ValueError(NO_FRAMES)
         train, names, pool, own = data.train, data.columns, data.pool, data.has_counterpart
 
         def framed(split: Split, name: str, place: int) -> Tensor:

@@ -41,7 +41,14 @@ class Checkpoint:
         for name, tensor in _below(self.tensors, "optimizer.").items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
-        optimizer.load_state_dict({"state": state, "param_groups": self.optimizer["param_groups"]})
+        groups = [dict(group) for group in self.optimizer["param_groups"]]
+        for name, tensor in _below(self.tensors, "group.").items():
+            number, _, key = name.partition(".")
+            groups[int(number)][key] = tensor
+        # What is no plain value (a dtype) was not kept: the optimiser has it anew.
+        now = optimizer.state_dict()["param_groups"]
+        groups = [fresh | kept for fresh, kept in zip(now, groups, strict=True)]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def write(
@@ -56,15 +63,18 @@ def write(
     """Write a checkpoint in place of the one before it; an interrupted write leaves that one as it is."""
     from safetensors.torch import save_file
 
-    plain: dict[str, Any] = {"state": {}, "param_groups": optimizer.state_dict()["param_groups"]}
+    plain: dict[str, Any] = {"state": {}, "param_groups": []}
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for number, group in enumerate(optimizer.state_dict()["param_groups"]):
+        tensors |= {f"group.{number}.{key}": value for key, value in group.items() if isinstance(value, Tensor)}
+        plain["param_groups"].append({key: value for key, value in group.items() if _is_plain(value)})
     if averaged is not None:
         tensors |= {f"ema.{name}": tensor for name, tensor in averaged.state_dict().items()}
     for number, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{number}.{key}"] = value
-            else:
+            elif _is_plain(value):
                 plain["state"].setdefault(number, {})[key] = value
     header = {"step": step, "digest": digest, "values": dict(values), "optimizer": plain}
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -86,6 +96,12 @@ def read(path: Path) -> Checkpoint | None:
     except Exception as error:  # safetensors raises its own types, and KeyError on a file that is not ours
         raise ValueError(f"{path} is damaged ({error}). Delete it to train from the start") from error
     return Checkpoint(header["step"], header["digest"], header["values"], tensors, header["optimizer"])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

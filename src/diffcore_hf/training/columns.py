@@ -37,11 +37,15 @@ def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] |
     if Path(path).exists():
         return json.loads(local.read_text(encoding="utf-8")) if local.is_file() else None
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
         found = hf_hub_download(path, "diffcore.json", repo_type="dataset", revision=revision)
-    except (HfHubHTTPError, LocalEntryNotFoundError, ValueError, OSError):  # another dataset than ours, or offline
+    except LocalEntryNotFoundError as error:
+        raise ValueError(
+            f"diffcore.json of {path} is not in the cache, and the Hub cannot be reached. Run once with the network"
+        ) from error
+    except EntryNotFoundError:  # another dataset than ours
         return None
     return json.loads(Path(found).read_text(encoding="utf-8"))
 

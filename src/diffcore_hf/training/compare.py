@@ -106,8 +106,7 @@ def difference_words(arm: Mapping[str, Any]) -> str:
 def table(comparison: Mapping[str, Any]) -> str:
     """The table of a comparison, as Markdown that reads well in a terminal too."""
     arms = comparison["arms"]
-    first = arms[0]["name"]
-    head = ["arm", "top-1", f"to {first}, 95 %", "top-5", "last", "epochs", "steps", "worst classes"]
+    head = ["arm", "top-1", f"to {arms[0]['name']}, 95 %", "top-5", "last", "epochs", "steps", "worst classes"]
     rows = [head]
     for arm in arms:
         sd = "" if arm["sd"] is None else f" ± {100 * arm['sd']:.1f}"
@@ -123,7 +122,9 @@ def table(comparison: Mapping[str, Any]) -> str:
                 ", ".join(f"{_cell(name)} {100 * share:.0f}" for name, share in arm["worst_classes"]),
             ]
         )
-    widths = [max(len(row[place]) for row in rows) for place in range(len(head) - 1)]
+    if len(arms) == 1:  # nothing to differ from
+        rows = [[*row[:2], *row[3:]] for row in rows]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     lines = [
         "| " + " | ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) + " |" for row in rows
     ]
@@ -140,12 +141,11 @@ def legend(comparison: Mapping[str, Any]) -> str:
         else "the last model (no validation split to choose another by)"
     )
     spread = f"mean ± standard deviation of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    paired = "; differences are paired by seed" if len(comparison["arms"]) > 1 else ""
     notes = "".join(f" {note}." for note in comparison["notes"])
-    return (
-        f"Top-1 in percent on split {comparison['split']} ({comparison['images']:,} images): {chosen}; {spread}; "
-        f"differences are paired by seed. Every arm: {comparison['model']}, {comparison['arms'][0]['steps']:,} steps "
-        f"of {comparison['batch_size']} samples.{notes}"
-    )
+    scored = f"split {comparison['split']} ({comparison['images']:,} images)"
+    work = f"{comparison['arms'][0]['steps']:,} steps of {comparison['batch_size']} samples"
+    return f"Top-1 in percent on {scored}: {chosen}; {spread}{paired}. Every arm: {comparison['model']}, {work}.{notes}"
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,7 @@ where a dataset has nothing to score on. Does not decode (transform.py) nor batc
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,17 +95,26 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
     needs_own = mixes and mix.partner == "own"
     require(there, names, ("image", "label", "generated") if needs_own else ("image", "label"), config.path)
     classes, encode = _classes(splits[config.train], names, config.path)
+    if len(classes) < 2:
+        raise ValueError(f"{config.path} has {len(classes)} class in {names.label!r}: there is nothing to tell apart. "
+                         "Use --data.label")  # fmt: skip
     notes: list[str] = []
+    whole: Split | None = None
 
     def take(name: str) -> Split:
         return _split(splits[name], name, names, encode, config.path, notes)
 
     train = take(config.train)
-    wanted = {"validation": _named(config.validation, VALIDATION_NAMES, splits, "validation"),
-              "test": _named(config.test, ("test",), splits, "test")}  # fmt: skip
+    others = [name for name in splits if name != config.train]
+    wanted = {
+        "validation": _named(config.validation, VALIDATION_NAMES, others, splits, "validation"),
+        "test": _named(config.test, ("test",), others, splits, "test"),
+    }
+    _check_apart(config.train, wanted)
     validation = take(wanted["validation"]) if wanted["validation"] else None
     test = take(wanted["test"]) if wanted["test"] else None
     if validation is None and test is None:
+        whole = train
         kept, out = holdout(train, config.holdout)
         if not len(out):
             raise ValueError(f"{config.path} has no split to score on, and data.holdout {config.holdout:g} leaves "
@@ -119,7 +128,10 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
         # What chose a checkpoint may not score it.
         validation, test = None, validation
     has = has_image(train.rows, names.generated) if needs_own else np.zeros(len(train), bool)
-    pool = _pool(config, commit, names, encode) if mixes and mix.partner == "class" else None
+    pool = None
+    if mixes and mix.partner == "class":
+        left_out = set(whole.row_ids) - set(train.row_ids) if whole is not None else set()
+        pool = _pool(config, commit, names, encode, left_out)
     if mixes and mix.partner == "real_same_class":
         pool = Pool(train.rows, names, without_self=True, labels=train.labels, row_ids=train.row_ids)
     return TrainingData(
@@ -144,9 +156,21 @@ def holdout(split: Split, share: float) -> tuple[np.ndarray, np.ndarray]:
     return np.array(kept, np.int64), np.array(sorted(out), np.int64)
 
 
-def _named(said: str | None, usual: Sequence[str], splits: DatasetDict, key: str) -> str | None:
+def _check_apart(train: str, wanted: Mapping[str, str | None]) -> None:
+    """Raise ValueError where a model would be scored on what it was trained on, or chosen on what scores it."""
+    for key, name in wanted.items():
+        if name == train:
+            raise ValueError(f"data.{key} is {name!r}, which is trained on. Name another split, or null")
+    if wanted["validation"] and wanted["validation"] == wanted["test"]:
+        raise ValueError(
+            f"data.validation and data.test are both {wanted['test']!r}: what chooses a model may not score it. "
+            "Use --data.validation null"
+        )
+
+
+def _named(said: str | None, usual: Sequence[str], others: Sequence[str], splits: DatasetDict, key: str) -> str | None:
     if said == "auto":
-        return next((name for name in usual if name in splits), None)
+        return next((name for name in usual if name in others), None)
     if said is not None and said not in splits:
         raise ValueError(f"data.{key} is {said!r}, which the data does not have; its splits: {', '.join(splits)}. "
                          f"Use --data.{key}, or null")  # fmt: skip
@@ -177,10 +201,12 @@ def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], 
             "then train on the result"
         )
     good = (labels >= 0) & has_real
-    if names.prefix + "status" in rows.column_names:
+    if names.row_id in rows.column_names and names.prefix + "status" in rows.column_names:
         good &= np.array([status != "failed" for status in column(rows, names.prefix + "status")], bool)
     if not good.any():
-        raise ValueError(f"split {name!r} of {path} has no row with an image and a known label. Use --data.label")
+        raise ValueError(
+            f"split {name!r} of {path} has no row with an image and a known label. Name another split, or --data.label"
+        )
     if lost := int((~good).sum()):
         notes.append(f"{lost} of {len(rows)} rows of split {name} have no image, or no known label, and are left out")
     has_ids = names.row_id in rows.column_names
@@ -194,8 +220,10 @@ def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], 
     return Split(name, stored, labels, ids, derived).select(np.flatnonzero(good))
 
 
-def _pool(config: recipe.Data, commit: str | None, names: Columns, encode: Mapping[Any, int]) -> Pool:
-    """Config `generated`: every kept image of any copy, by class."""
+def _pool(
+    config: recipe.Data, commit: str | None, names: Columns, encode: Mapping[Any, int], left_out: Set[str]
+) -> Pool:
+    """Config `generated`: every kept image of any copy, by class; without those made for rows that are held out."""
     try:
         rows = load_splits(config.path, "generated", None, commit or config.revision, section="data")[0]["train"]
     except ValueError as error:
@@ -203,6 +231,8 @@ def _pool(config: recipe.Data, commit: str | None, names: Columns, encode: Mappi
             f"mix.partner is 'class', which reads config 'generated', and {config.path} has none that loads. Use "
             "--mix.partner own"
         ) from error
+    if left_out:
+        rows = rows.select([place for place, row_id in enumerate(column(rows, "row_id")) if row_id not in left_out])
     labels = np.array([encode.get(value, -1) for value in column(rows, names.label)], np.int64)
     return Pool(rows, replace(names, row_id="row_id"), without_self=False, labels=labels)
 

@@ -52,4 +52,6 @@ def workers(recipe: TrainRecipe) -> int:
     """Loader processes: as the recipe says; by itself none where images are in memory, else one a core, at most 8."""
     if recipe.workers is not None:
         return recipe.workers
-    return 0 if recipe.cache == "memory" else min(8, os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if recipe.cache == "memory" else max(1, min(8, cores // here))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from diffcore_hf.core.layers import read_recipe_file
 from diffcore_hf.training import backbones, framing, loader
 from diffcore_hf.training.data import Split, TrainingData, load_data
 from diffcore_hf.training.devices import make_accelerator, workers
@@ -52,7 +53,8 @@ def score_split(
 
 def recipe_of(folder: str) -> Path | None:
     """recipe.yaml of the training that a model's folder belongs to; None where it lies somewhere else."""
-    return next((up / "recipe.yaml" for up in Path(folder).resolve().parents if (up / "recipe.yaml").is_file()), None)
+    above = [up / "recipe.yaml" for up in Path(folder).resolve().parents]
+    return next((path for path in above if path.is_file() and "data" in read_recipe_file(path)), None)
 
 
 def evaluate(folder: str, recipe: TrainRecipe) -> str:
@@ -67,6 +69,13 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     data = load_data(recipe.data, Mix(mode="off"))
     model = backbones.load(folder, len(data.classes))
     picture = model.pretrained_cfg
+    known = picture.get("label_names")
+    if known and tuple(known) != data.classes:
+        one = next((a, b) for a, b in zip(known, data.classes, strict=True) if a != b)
+        raise ValueError(
+            f"{folder}: its classes are not those of the dataset, or in another order ({one[0]!r} stands where the "
+            f"dataset has {one[1]!r}). Give the dataset that it was trained on"
+        )
     transform = dataclasses.replace(recipe.transform, size=picture["input_size"][-1])
     accelerator = make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
     scores = score_split(

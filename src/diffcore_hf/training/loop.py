@@ -55,6 +55,8 @@ class Length:
     steps: int
     per_epoch: float
     """Steps an epoch of this arm's samples."""
+    evaluate_every: float
+    """Steps between validations, the same for every arm: whoever is looked at more often has the better best."""
 
     @property
     def epochs(self) -> float:
@@ -81,7 +83,7 @@ class Training:
         folder: Path,
         accelerator: Accelerator,
         *,
-        steps: int | None = None,
+        like: Length | None = None,
         digest: str = "",
         report: Report = lambda line: None,
     ):
@@ -93,7 +95,7 @@ class Training:
             seed: of weights, order, draws and layers.
             folder: of the training; made where it is not there.
             accelerator: devices and precision.
-            steps: how many; None: as the recipe says.
+            like: the length of the arm that it is compared with; None: as the recipe says.
             digest: of all that decides this training; a checkpoint of another one is refused.
             report: hears every line of the log.
 
@@ -109,12 +111,18 @@ class Training:
                 "cannot share equally. Use a multiple, e.g. "
                 f"--batch_size {-(-recipe.batch_size // (world * recipe.accumulate)) * world * recipe.accumulate}"
             )
+        each = recipe.batch_size // (world * recipe.accumulate)
+        if (recipe.batch_mix.mixup or recipe.batch_mix.cutmix) and each % 2:
+            raise ValueError(
+                f"batch_size is {recipe.batch_size}, of which each of {world} processes takes {each} at a time, but "
+                f"Mixup and CutMix pair up the images of a batch. Use e.g. --batch_size {2 * recipe.batch_size}"
+            )
         self.protocol = framing.protocol_of(recipe.transform)
         torch.manual_seed(int(seeding.generator("weights", seed).integers(2**62)))
         model = backbones.create(recipe.model, len(data.classes), self.protocol.size)
         self.normalisation = backbones.normalisation(recipe.model, model) or self.protocol.normalisation
         self.samples = train_samples(recipe, data, seed)
-        self.length = length(recipe, len(self.samples), steps)
+        self.length = length(recipe, len(self.samples), like)
         self.channels_last = recipe.model.channels_last and backbones.takes_channels_last(model, accelerator.device)
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -161,6 +169,9 @@ class Training:
                 elif self.step % self._log_every == 0:
                     self._check_finite(window)
                     self._log(window)
+                    if time.monotonic() - written > CHECKPOINT_SECONDS:
+                        self._checkpoint()
+                        written = time.monotonic()
                 if stopped.is_set():
                     self._check_finite(window)
                     self._checkpoint()
@@ -178,7 +189,7 @@ class Training:
         self.schedule.step_update(self.step)
         for part in range(recipe.accumulate):
             began = time.monotonic()
-            batch = next(batches)
+            batch = _next(batches)
             window.read(batch, time.monotonic() - began)
             mixers.seed_step(self.seed, self.step, part, accelerator.process_index)
             last = part == recipe.accumulate - 1
@@ -196,8 +207,18 @@ class Training:
     def _loss(self, batch: loader.Batch) -> Tensor:
         images, labels = batch["images"], batch["labels"]
         readable = labels >= 0
-        if not readable.all() and readable.any():
-            images, labels = images[readable], labels[readable]
+        if not readable.all():
+            return self._loss_of_some(images, labels, readable)
+        return self._loss_of(images, labels)
+
+    def _loss_of_some(self, images: Tensor, labels: Tensor, readable: Tensor) -> Tensor:
+        """The loss where some images cannot be read; nothing to learn where too few are left to pair or normalise."""
+        if readable.sum() < 2:
+            everything = framing.normalised(images.to(self.accelerator.device), self.normalisation)
+            return 0.0 * self.model(everything).float().sum()  # every process goes through the network and back
+        return self._loss_of(images[readable], labels[readable])
+
+    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
         device = self.accelerator.device
         images = framing.normalised(images.to(device, non_blocking=True), self.normalisation)
         images = images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
@@ -228,7 +249,7 @@ class Training:
 
     def _evaluations(self) -> set[int]:
         """Steps after which the best model may change, the last one among them."""
-        every = self.recipe.evaluate_every * self.length.per_epoch
+        every = max(1.0, self.length.evaluate_every)
         count = int(self.length.steps / every)
         return {max(1, round(every * number)) for number in range(1, count + 1)} | {self.length.steps}
 
@@ -259,7 +280,9 @@ class Training:
             "split": self.data.test.name,
             "last": last.plain(),
         }
-        if self.best:
+        if self.best.get("step") == self.step:
+            result |= {"best": last.plain(), "best_step": self.step, "validation_top1": self.best["top1"]}
+        elif self.best:
             # Loaded anew, so that what was kept is what is scored.
             self.accelerator.wait_for_everyone()
             best = backbones.load(self.folder / "best", len(self.data.classes)).to(self.accelerator.device)
@@ -319,8 +342,8 @@ class Training:
         good = checkpoints.read(kept) if kept.is_file() else None
         where = f"the last good checkpoint is {kept} (step {good.step})" if good else "there is no checkpoint yet"
         raise NotFinite(
-            f"the loss is not finite at step {bad}; {where}. Use a smaller --optimizer.lr, or --clip 1.0, with another "
-            "--output"
+            f"the loss is not finite at step {bad + 1}; {where}. Use a smaller --optimizer.lr, or --clip 1.0, with "
+            "another --output"
         )
 
     def _log(self, window: Window) -> None:
@@ -352,10 +375,30 @@ def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> loader.
     return loader.TrainSamples(data, mix.mode, transform, cache)
 
 
-def length(recipe: TrainRecipe, samples: int, steps: int | None = None) -> Length:
-    """Steps of a training of so many samples an epoch: as given, else max_steps, else the recipe's epochs."""
+def length(recipe: TrainRecipe, samples: int, like: Length | None = None) -> Length:
+    """Steps of a training of so many samples an epoch: as of another arm, else max_steps, else the recipe's epochs."""
     per_epoch = samples / recipe.batch_size
-    return Length(steps or recipe.max_steps or max(1, round(recipe.epochs * per_epoch)), per_epoch)
+    if like is not None:
+        return Length(like.steps, per_epoch, like.evaluate_every)
+    steps = recipe.max_steps or max(1, round(recipe.epochs * per_epoch))
+    return Length(steps, per_epoch, recipe.evaluate_every * per_epoch)
+
+
+def _next(batches: Iterator[loader.Batch]) -> loader.Batch:
+    """The next batch; a loader process that was killed is told in one line.
+
+    Raises:
+        ValueError: a worker died, for want of memory as a rule.
+    """
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ValueError(
+            "a loader process was killed, for want of memory as a rule. Use fewer, e.g. --workers 1; the same command "
+            "goes on from the last checkpoint"
+        ) from error
 
 
 def _averaged(model: nn.Module, decay: float | None, device: torch.device) -> nn.Module | None:

@@ -41,7 +41,7 @@ def optimiser(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
         ValueError: timm does not know it, it cannot be used here, or it needs what is not installed.
     """
     name = config.name.lower()
-    _check_known(name)
+    check_known(name)
     try:
         made = create_optimizer_v2(
             model,
@@ -118,7 +118,7 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for head in (heads if isinstance(heads, tuple) else (heads,)) for parameter in head.parameters()]
 
 
-def _check_known(name: str) -> None:
+def check_known(name: str) -> None:
     bare = name.removeprefix(_LOOKAHEAD)
     if bare not in (known := list_optimizers()):
         near = difflib.get_close_matches(bare, known, n=3)

@@ -185,11 +185,11 @@ class TrainRecipe:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a card that has it, else float16 on a card, float32 on a CPU."""
     deterministic: bool = False
-    """On a GPU: deterministic kernels, so that a resumed run gives the same bits. A CPU does anyway."""
+    """On a GPU: deterministic kernels of cuDNN, without which a resumed run differs in the last bits."""
     workers: int | None = None
     """Loader processes for each training process; null: as many as help here, none with a cache in memory."""
     cache: Literal["memory"] | None = None
-    """memory: both images of every row decoded once, at training size."""
+    """memory: both images of every row decoded once, at training size; partners of a class are resized twice then."""
     evaluate_every: float = 1.0
     """Epochs between validations; checkpoints are written as often."""
     seeds: tuple[int, ...] = words((0,))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -121,7 +121,7 @@ class MixTransform:
 
     def __init__(
         self,
-        size: int | None = 224,
+        size: int | None = None,
         *,
         probability: float = 1.0,
         partner: Literal["own", "class", "real_same_class"] = "own",
@@ -140,7 +140,7 @@ class MixTransform:
         """Configure; nothing is read but diffcore.json of `data`.
 
         Args:
-            size: side of the training image in pixels; None: the preset's.
+            size: side of the training image in pixels; None: that of `transform`.
             probability: how often a row is mixed, where no column `mixed` decides.
             partner: `own`: the row's counterpart. `class`: any image of its class in the pool. `real_same_class`:
                 another row of its class; the pool holds the real rows.
@@ -170,7 +170,9 @@ class MixTransform:
                 raise ValueError(f"{name} is {value!r}, not a number in [0, 1]")
         if not alpha > 0:
             raise ValueError(f"alpha is {alpha!r}, not a number above 0. Use e.g. 1.0")
-        config = Transform(preset=transform, size=size) if isinstance(transform, str) else transform
+        config = Transform(preset=transform) if isinstance(transform, str) else transform
+        if size is not None:
+            config = replace(config, size=size)
         self.protocol = framing.protocol_of(config)
         self.normalisation = (
             None if normalise is False else self.protocol.normalisation if normalise is True else normalise
@@ -207,7 +209,7 @@ class MixTransform:
         pixel_values = framing.stacked([sample.pixels for sample in made])
         if self.normalisation is not None:
             pixel_values = framing.normalised(pixel_values, self.normalisation)
-        return {"pixel_values": pixel_values, "label": [sample.label for sample in made]}
+        return {"pixel_values": pixel_values.contiguous(), "label": [sample.label for sample in made]}
 
     def samples(self, batch: Mapping[str, Sequence[Any]], epochs: Sequence[int] | None) -> list[Sample]:
         """The samples of some rows, before normalisation.
@@ -222,7 +224,8 @@ class MixTransform:
         require(batch, names, ["image", "label", "generated"] if has_own else ["image", "label"], "the batch")
         real, labels = batch[names.image], batch[names.label]
         ids = batch[names.row_id] if names.row_id in batch else [_content_id(cell) for cell in real]
-        copies = batch["copy"] if "copy" in batch else [0] * len(labels)
+        # Config `generated` tells copies apart; a column of that name of somebody else's means something else.
+        copies = batch["copy"] if "copy" in batch and names.row_id in batch else [0] * len(labels)
         told = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
         draws = [
             self.draw(row_id, copy, flag, label, None if epochs is None else epochs[row])
@@ -265,6 +268,7 @@ class MixTransform:
             ValueError: the row has no real image at all.
         """
         try:
+            label = IGNORED if label is None or label == -1 else label
             return self._made(pair, draw.mixed and has_partner, label, draw.stream)
         except images.UnreadableImage as error:
             if str(error) == "no image":
@@ -272,7 +276,7 @@ class MixTransform:
                     f"row {draw.row_id} has no real image. If the originals were left out, put them back with "
                     "join_originals; else leave such rows out: filter by status"
                 ) from None
-            log.warning("row %s cannot be read and is ignored: %s", draw.row_id, error)
+            _say_once(f"row {draw.row_id} cannot be read and is ignored: {error}")
             size = self.protocol.size
             return Sample(torch.zeros(3, size, size, dtype=torch.uint8), IGNORED)
 
@@ -308,7 +312,7 @@ class MixTransform:
         if self._classical is not None:
             # torchvision draws from torch's global generator: lend it this sample's stream, then give it back.
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(stream.integers(2**62)))
+                torch.default_generator.manual_seed(int(stream.integers(2**62)))
                 image = self._classical(image)
         return Sample(image, label, draw, share, seconds)
 

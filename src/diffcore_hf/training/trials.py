@@ -24,11 +24,14 @@ from tqdm.auto import tqdm
 from diffcore_hf.core.digests import canonical
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.core.layers import build, last_part, to_mapping, to_yaml
-from diffcore_hf.training import compare, loop
+from diffcore_hf.training import compare, framing, loop
+from diffcore_hf.training.cache import NO_FRAMES
 from diffcore_hf.training.data import TrainingData, load_data
 from diffcore_hf.training.devices import make_accelerator
+from diffcore_hf.training.optimisers import check_known
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.training.weights import architecture_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,9 +41,12 @@ log = logging.getLogger(__name__)
 SINGLE = "run"
 """Name of the arm where nothing is compared."""
 # What changes no result, so that a finished training stays valid under another value of it.
-_FREE = ("output", "workers", "cache", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
+_FREE = ("output", "workers", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
 # What all arms share: equal steps of equally many samples, and one place for the results.
-_SHARED = ("batch_size", "epochs", "max_steps", "seeds", "compare", "arms", "output", "trackers", "push", "device")
+_SHARED = (
+    *("batch_size", "epochs", "max_steps", "evaluate_every", "precision", "deterministic", "device"),
+    *("seeds", "compare", "arms", "output", "trackers", "push", "preset"),
+)
 _VERSIONS = ("torch", "timm", "accelerate", "datasets")
 
 
@@ -102,13 +108,18 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
     arms = arms_of(recipe)
     output = Path(recipe.output or default_output(recipe))
     _refuse_foreign(output)
+    for arm in arms.values():
+        _check_early(arm)
     loaded = {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}
     _check_alike(loaded)
     accelerator = make_accelerator(recipe, output)
     first = next(iter(arms))
-    steps = loop.length(arms[first], len(loop.train_samples(replace(arms[first], cache=None), loaded[first], 0))).steps
+    samples = loop.train_samples(replace(arms[first], cache=None), loaded[first], 0)
+    like = loop.length(arms[first], len(samples))
     if accelerator.is_main_process:
         write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
+        for name, arm in arms.items():
+            write_whole(output / name / "recipe.yaml", to_yaml(_told(arm)).encode())
     for note in dict.fromkeys(note for data in loaded.values() for note in data.notes):
         log.warning(note)
     results: dict[str, list[dict[str, Any]]] = {}
@@ -116,12 +127,12 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
         warn_of_few(name, arm, loaded[name])
         for seed in recipe.seeds:
             trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
-            results.setdefault(name, []).append(train(trial, loaded[name], steps, accelerator, progress=progress))
+            done = sum(map(len, results.values()))
+            result = train(trial, loaded[name], like, accelerator, before=done * like.steps, progress=progress)
+            results.setdefault(name, []).append(result)
     comparison = _comparison(recipe, arms, loaded[first], results)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        for name, arm in arms.items():
-            write_whole(output / name / "recipe.yaml", to_yaml(_told(arm)).encode())
         write_whole(output / "compare.json", canonical_json(comparison))
         text = f"{compare.table(comparison)}\n\n{compare.legend(comparison)}\n"
         write_whole(output / "compare.md", text.encode())
@@ -130,10 +141,25 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
 
 
 def train(
-    trial: Trial, data: TrainingData, steps: int, accelerator: Accelerator, *, progress: bool = True
+    trial: Trial,
+    data: TrainingData,
+    like: loop.Length,
+    accelerator: Accelerator,
+    *,
+    before: int = 0,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """One training, or its result where it is finished."""
-    digest = digest_of(trial.recipe, data, trial.seed, steps)
+    """One training, or its result where it is finished.
+
+    Args:
+        trial: what to train.
+        data: loaded for it.
+        like: the length of the first arm, which all take.
+        accelerator: shared by all trainings.
+        before: steps of the trainings before it: trackers want steps that rise.
+        progress: show a bar.
+    """
+    digest = digest_of(trial.recipe, data, trial.seed, like)
     done = trial.folder / "result.json"
     if done.is_file():
         result = json.loads(done.read_text(encoding="utf-8"))
@@ -144,7 +170,7 @@ def train(
             )
         return result
     bar = tqdm(
-        total=steps, desc=f"{trial.arm}, seed {trial.seed}", unit="step",
+        total=like.steps, desc=f"{trial.arm}, seed {trial.seed}", unit="step",
         disable=not (progress and accelerator.is_main_process), mininterval=1,
     )  # fmt: skip
 
@@ -155,11 +181,11 @@ def train(
         bar.refresh()
         if trial.recipe.trackers:
             figures = {f"{trial.arm}/seed-{trial.seed}/{key}": value for key, value in line.items() if key != "step"}
-            accelerator.log(figures, step=line["step"])
+            accelerator.log(figures, step=before + line["step"])
 
     with bar:
         training = loop.Training(
-            trial.recipe, data, trial.seed, trial.folder, accelerator, steps=steps, digest=digest, report=report
+            trial.recipe, data, trial.seed, trial.folder, accelerator, like=like, digest=digest, report=report
         )
         bar.n = training.step
         result = training.run()
@@ -167,11 +193,12 @@ def train(
     return result
 
 
-def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, steps: int) -> str:
+def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: loop.Length) -> str:
     """32 hex over all that decides a training."""
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _FREE}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
-    whole = {"recipe": keys, "data": dict(data.identity), "seed": seed, "steps": steps}
+    whole = {"recipe": keys, "data": dict(data.identity), "seed": seed}
+    whole |= {"steps": like.steps, "evaluate_every": round(like.evaluate_every, 6)}
     return hashlib.sha256(canonical(whole)).hexdigest()[:32]
 
 
@@ -191,8 +218,20 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
 
 
 def _told(arm: TrainRecipe) -> TrainRecipe:
-    """The recipe of one arm, as it may be shown: without its sisters."""
-    return replace(arm, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
+    """The recipe of one arm, as it may be shown: without its sisters, and without a path of this machine."""
+    weights = arm.model.pretrained
+    if isinstance(weights, str) and Path(weights).expanduser().exists():
+        weights = "local"
+    model = replace(arm.model, pretrained=weights)
+    return replace(arm, model=model, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
+
+
+def _check_early(arm: TrainRecipe) -> None:
+    """Raise ValueError for what would else be told only when the arm's turn has come, perhaps hours later."""
+    architecture_of(arm.model.name)
+    check_known(arm.optimizer.name)
+    if framing.protocol_of(arm.transform).resize is None and arm.cache == "memory":
+        raise ValueError(NO_FRAMES)
 
 
 def default_output(recipe: TrainRecipe) -> str:
@@ -214,7 +253,7 @@ def _check_alike(loaded: Mapping[str, TrainingData]) -> None:
     """Arms are scored on the same images."""
     (first, base), *others = loaded.items()
     for name, data in others:
-        if (data.classes, len(data.test), data.test.name) != (base.classes, len(base.test), base.test.name):
+        if (data.classes, list(data.test.row_ids)) != (base.classes, list(base.test.row_ids)):
             raise ValueError(
                 f"arms {first} and {name} would be scored on other images or classes. Compare on one test split"
             )
@@ -237,7 +276,7 @@ def _comparison(
         "batch_size": recipe.batch_size,
         "transform": recipe.transform.preset,
         "split": data.test.name,
-        "images": len(data.test),
+        "images": next(iter(results.values()))[0]["last"]["count"],
         "validation": data.validation is not None,
         "seeds": list(recipe.seeds),
         "arms": compare.summarise(results, data.classes),
