@@ -67,12 +67,12 @@ class Arm:
         accelerator = make_accelerator(recipe, folder)
         self._training = loop.Training(recipe, data, 0, folder, accelerator)
         self._window = Window(accelerator.device)
-        self._batches = iter(self._training._batches())
+        self._batches = iter(self._training.batches())
 
     def step(self) -> float:
         """Seconds of one step, waiting for its batch included."""
         began = time.perf_counter()
-        self._training._train_step(self._batches, self._window)
+        self._training.train_step(self._batches, self._window)
         self._training.step += 1
         return time.perf_counter() - began
 

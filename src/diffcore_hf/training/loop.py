@@ -151,12 +151,12 @@ class Training:
             NotFinite: the loss is no number; the step and the last good checkpoint are named.
         """
         due = self._evaluations()
-        batches = iter(self._batches())
+        batches = iter(self.batches())
         window = Window(self.accelerator.device)
         written = time.monotonic()
         with stop_flag(self.accelerator.num_processes == 1) as stopped:
             while self.step < self.length.steps:
-                self._train_step(batches, window)
+                self.train_step(batches, window)
                 self.step += 1
                 if self.step in due:
                     self._check_finite(window)
@@ -182,7 +182,7 @@ class Training:
     def _log_every(self) -> int:
         return max(1, min(50, round(self.length.per_epoch)))
 
-    def _train_step(self, batches: Iterator[loader.Batch], window: Window) -> None:
+    def train_step(self, batches: Iterator[loader.Batch], window: Window) -> None:
         """Read, mix, forward, backward, step."""
         recipe, accelerator = self.recipe, self.accelerator
         self.model.train()
@@ -227,7 +227,8 @@ class Training:
             logits = self.model(images)
         return classification_loss(logits.float(), targets, self.recipe.loss, self.recipe.smoothing)
 
-    def _batches(self) -> Any:
+    def batches(self) -> Any:
+        """What this process reads from the next step on to the last."""
         recipe, accelerator = self.recipe, self.accelerator
         sampler = loader.StepBatches(
             len(self.samples), recipe.batch_size, self.seed, self.step, self.length.steps,
