@@ -30,8 +30,9 @@ from torch.utils.data import DataLoader, Dataset
 from diffcore_hf.core import images
 from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.core.loading import load_splits
-from diffcore_hf.training import framing, loader, loop, recipe
+from diffcore_hf.training import framing, loader, recipe
 from diffcore_hf.training.data import TrainingData, load_data
+from diffcore_hf.training.samples import train_samples
 
 TITLE = "What loading costs"
 PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")
@@ -100,7 +101,7 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
     rows = load_splits(str(folder), None, None, None, section="data")[0]["train"].select_columns(
         [*TASKS[task], "label"]
     )
-    samples = loop.train_samples(config, data, 0)
+    samples = train_samples(config, data, 0)
     fast, slow = Decoding(data, TASKS[task], fast_decoder()), Decoding(data, TASKS[task], None)
     return {
         "ours": lambda workers: our_batches(data, samples, batch, workers),

@@ -31,12 +31,13 @@ from photos import stored_pairs
 from report import numbers, paragraphs, settings, spread, table, words, write_section
 
 from diffcore_hf.core.layers import build
-from diffcore_hf.training import loader, loop, transform, trials
+from diffcore_hf.training import loop, transform, trials
 from diffcore_hf.training.data import TrainingData, load_data
 from diffcore_hf.training.devices import make_accelerator
 from diffcore_hf.training.figures import Window
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.rules import TRAIN_GRAMMAR
+from diffcore_hf.training.samples import TrainSamples
 
 ARMS = ("plain", "mix", "mixup")
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "simplejpeg", "pillow")
@@ -77,12 +78,12 @@ class Arm:
         return time.perf_counter() - began
 
     @property
-    def samples(self) -> loader.TrainSamples:
+    def samples(self) -> TrainSamples:
         """What its loader reads."""
         return self._training.samples
 
 
-def mixing_seconds(samples: loader.TrainSamples, epochs: int = 4) -> tuple[float, float]:
+def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float]:
     """Seconds an image inside apply_mix, while one thread makes the samples as a loader process does: median epoch.
 
     Returns:

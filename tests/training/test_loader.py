@@ -11,8 +11,9 @@ import torch
 from augmented_photos import augmented, write_augmented
 
 from diffcore_hf import mixing_rows
-from diffcore_hf.training import loader, loop
+from diffcore_hf.training import loader
 from diffcore_hf.training.data import load_data
+from diffcore_hf.training.samples import train_samples
 
 
 def stream(count, batch_size, start, stop, *, accumulate=1, world=1, rank=0):
@@ -45,7 +46,7 @@ def test_processes_and_accumulated_batches_share_a_step(world, accumulate):
 
 def batches_of(recipe, *, workers=0, steps=8):
     data = load_data(recipe.data, recipe.mix)
-    samples = loop.train_samples(recipe, data, seed=3)
+    samples = train_samples(recipe, data, seed=3)
     sampler = loader.StepBatches(len(samples), 4, 3, 0, steps, accumulate=1, rank=0, world=1)
     batches = list(loader.batches(samples, sampler, workers=workers, pin=False))
     return torch.cat([b["images"] for b in batches]), torch.cat([b["labels"] for b in batches]), batches
@@ -82,7 +83,7 @@ def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
     """TrainSamples of mode append and mixing_rows with MixTransform lay out and make the same epoch."""
     recipe = train_recipe()
     data = load_data(recipe.data, recipe.mix)
-    samples = loop.train_samples(recipe, data, seed=0)
+    samples = train_samples(recipe, data, seed=0)
     made = samples.__getitems__([(1, place) for place in range(len(samples))])
     from diffcore_hf import MixTransform
 
@@ -99,8 +100,7 @@ def test_plain_rows_are_the_same_in_every_arm(train_recipe):
     data = load_data(train_recipe().data, train_recipe().mix)
     wanted = [(0, place) for place in range(15)]
     plain, mixed = (
-        loop.train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"]
-        for mix in ({"mode": "off"}, {})
+        train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"] for mix in ({"mode": "off"}, {})
     )
     assert torch.equal(plain, mixed)
 
@@ -122,7 +122,7 @@ def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     )
     recipe = train_recipe(data={"path": str(folder)}, mix={"partner": "class"})
     data = load_data(recipe.data, recipe.mix)
-    samples = loop.train_samples(recipe, data, seed=0)
+    samples = train_samples(recipe, data, seed=0)
     assert len(samples) == 30 and len(data.pool) == 12
     held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
     trained = set(held.train.row_ids)

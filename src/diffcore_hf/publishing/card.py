@@ -47,15 +47,21 @@ class CardFacts:
 def render_card(facts: CardFacts) -> str:
     """The card: YAML metadata, then Markdown. The same facts give the same text; no network is asked."""
     from huggingface_hub import DatasetCardData
+
+    header = DatasetCardData(**metadata(facts)).to_yaml()
+    return f"---\n{header}\n---\n\n{filled('dataset_card.md.jinja', view(facts))}"
+
+
+def filled(name: str, values: Mapping[str, Any]) -> str:
+    """A template of hub_cards/ with its values, each escaped where it is shown."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         finalize=escape_md, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
-    template = (resources.files("diffcore_hf.hub_cards") / "dataset_card.md.jinja").read_text(encoding="utf-8")
-    header = DatasetCardData(**metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{environment.from_string(template).render(view(facts))}"
+    template = (resources.files("diffcore_hf.hub_cards") / name).read_text(encoding="utf-8")
+    return environment.from_string(template).render(values)
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:

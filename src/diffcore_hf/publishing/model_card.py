@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from diffcore_hf.publishing.card import number, percent, title
-from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, listed
+from diffcore_hf.publishing.card import filled, title
+from diffcore_hf.publishing.text import Markdown, fenced
 
 _MODES = {
     "off": "trained on alone",
@@ -44,15 +43,9 @@ class ModelFacts:
 def render_model_card(facts: ModelFacts) -> str:
     """The card: YAML metadata, then Markdown. The same facts give the same text."""
     from huggingface_hub import ModelCardData
-    from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(
-        finalize=escape_md, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
-    template = (resources.files("diffcore_hf.hub_cards") / "model_card.md.jinja").read_text(encoding="utf-8")
     header = ModelCardData(**_metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{environment.from_string(template).render(_view(facts))}"
+    return f"---\n{header}\n---\n\n{filled('model_card.md.jinja', _view(facts))}"
 
 
 def _metadata(facts: ModelFacts) -> dict[str, Any]:

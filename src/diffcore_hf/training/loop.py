@@ -15,7 +15,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +24,16 @@ from torch import Tensor, nn
 from diffcore_hf.core import seeding
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training import backbones, checkpoints, framing, loader, mixers, optimisers
-from diffcore_hf.training.cache import FrameCache
 from diffcore_hf.training.data import Split, TrainingData
 from diffcore_hf.training.devices import workers
 from diffcore_hf.training.evaluation import score_split
 from diffcore_hf.training.figures import Window
 from diffcore_hf.training.interruption import stop_flag
+from diffcore_hf.training.length import Length, length
 from diffcore_hf.training.losses import classification_loss
 from diffcore_hf.training.metrics import Scores
 from diffcore_hf.training.recipe import TrainRecipe
-from diffcore_hf.training.transform import MixTransform
+from diffcore_hf.training.samples import train_samples
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -46,22 +45,6 @@ CHECKPOINT_SECONDS = 60.0
 
 Report = Callable[[Mapping[str, Any]], None]
 """Hears every line of the log: the bar, the trackers."""
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a training is; the same steps for every arm of a comparison."""
-
-    steps: int
-    per_epoch: float
-    """Steps an epoch of this arm's samples."""
-    evaluate_every: float
-    """Steps between validations, the same for every arm: whoever is looked at more often has the better best."""
-
-    @property
-    def epochs(self) -> float:
-        """Passes over this arm's samples."""
-        return self.steps / self.per_epoch
 
 
 class Interrupted(Exception):
@@ -362,27 +345,6 @@ class Training:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.report(line)
-
-
-def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> loader.TrainSamples:
-    """The training samples of a recipe."""
-    mix, protocol = recipe.mix, framing.protocol_of(recipe.transform)
-    transform = MixTransform(
-        probability=mix.probability if mix.mode == "replace" else 0.0, partner=mix.partner if data.pool else "own",
-        kind=mix.kind, pi=mix.pi, alpha=mix.alpha, pool=data.pool, seed=seed, transform=recipe.transform,
-    )  # fmt: skip
-    alone = mix.kind == "none"
-    cache = FrameCache(data, protocol, alone=alone) if recipe.cache == "memory" else None
-    return loader.TrainSamples(data, mix.mode, transform, cache)
-
-
-def length(recipe: TrainRecipe, samples: int, like: Length | None = None) -> Length:
-    """Steps of a training of so many samples an epoch: as of another arm, else max_steps, else the recipe's epochs."""
-    per_epoch = samples / recipe.batch_size
-    if like is not None:
-        return Length(like.steps, per_epoch, like.evaluate_every)
-    steps = recipe.max_steps or max(1, round(recipe.epochs * per_epoch))
-    return Length(steps, per_epoch, recipe.evaluate_every * per_epoch)
 
 
 def _next(batches: Iterator[loader.Batch]) -> loader.Batch:

@@ -28,9 +28,11 @@ from diffcore_hf.training import compare, framing, loop
 from diffcore_hf.training.cache import NO_FRAMES
 from diffcore_hf.training.data import TrainingData, load_data
 from diffcore_hf.training.devices import make_accelerator
+from diffcore_hf.training.length import Length, length
 from diffcore_hf.training.optimisers import check_known
 from diffcore_hf.training.recipe import TrainRecipe
 from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.training.samples import train_samples
 from diffcore_hf.training.weights import architecture_of
 
 if TYPE_CHECKING:
@@ -114,8 +116,8 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
     _check_alike(loaded)
     accelerator = make_accelerator(recipe, output)
     first = next(iter(arms))
-    samples = loop.train_samples(replace(arms[first], cache=None), loaded[first], 0)
-    like = loop.length(arms[first], len(samples))
+    samples = train_samples(replace(arms[first], cache=None), loaded[first], 0)
+    like = length(arms[first], len(samples))
     if accelerator.is_main_process:
         write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():
@@ -143,7 +145,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
 def train(
     trial: Trial,
     data: TrainingData,
-    like: loop.Length,
+    like: Length,
     accelerator: Accelerator,
     *,
     before: int = 0,
@@ -193,7 +195,7 @@ def train(
     return result
 
 
-def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: loop.Length) -> str:
+def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:
     """32 hex over all that decides a training."""
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _FREE}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
@@ -207,7 +209,7 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
-    served = loop.train_samples(replace(recipe, cache=None), data, 0).served()
+    served = train_samples(replace(recipe, cache=None), data, 0).served()
     asked, effective = data.asked * share, float(served.mean()) * share
     if effective < asked / 3:
         remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
