@@ -107,9 +107,10 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
     if constants.HF_HUB_OFFLINE or (revision and COMMIT.fullmatch(revision)):
         if commit := cached_commit(path, revision, "dataset"):
             return commit
+        once = "Run once with the network" + (" (diffcore-hf plan --fetch)" if section == "source" else "")
         raise ValueError(
-            f"{section}.path is {path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is "
-            "set. Run once with the network, or name a folder"
+            f"{section}.path is {path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
+            f"{once}, or name a folder"
         )
     try:
         commit = HfApi().dataset_info(path, revision=revision).sha
