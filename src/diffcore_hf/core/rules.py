@@ -106,7 +106,7 @@ def _check_policy(policy: Policy) -> None:
 def _check_prompts(recipe: Recipe) -> None:
     prompts = recipe.prompts
     names = _placeholders("prompts.template", TEMPLATES.get(prompts.template, prompts.template))
-    if "label" not in names:
+    if names <= {"kind", "context"}:  # a column of the source may say what is drawn: a caption, a finer class
         raise ValueError(f"prompts.template is {prompts.template!r}, without {{label}}. "
                          "Use caption, paper or e.g. 'a photo of a {label}, {context}'")  # fmt: skip
     for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):

@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,19 +78,23 @@ class World:
         ]
 
     def split(self, split: str) -> Dataset:
-        """The split's columns: `image` (PNG bytes), `label` (names as in CUB), `scene` (the context drawn)."""
-        from datasets import ClassLabel, Dataset, Features, Image, Value
+        """The split as rendered_rows."""
+        return rendered_rows(self.pictures(split))
 
-        pictures = self.pictures(split)
-        places = {species: place for place, species in enumerate(DATASET_SPECIES)}
-        names = [f"{place + 1:03d}.{s.name.replace(' ', '_')}" for s, place in places.items()]
-        columns = {
-            "image": [{"bytes": _png(picture), "path": None} for picture in pictures],
-            "label": [places[picture.species] for picture in pictures],
-            "scene": [picture.context for picture in pictures],
-        }
-        features = Features({"image": Image(), "label": ClassLabel(names=names), "scene": Value("string")})
-        return Dataset.from_dict(columns, features=features)
+
+def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
+    """Pictures as rows: `image` (PNG bytes), `label` (names as in CUB), `scene` (the context drawn)."""
+    from datasets import ClassLabel, Dataset, Features, Image, Value
+
+    places = {species: place for place, species in enumerate(DATASET_SPECIES)}
+    names = [f"{place + 1:03d}.{s.name.replace(' ', '_')}" for s, place in places.items()]
+    columns = {
+        "image": [{"bytes": _png(picture), "path": None} for picture in pictures],
+        "label": [places[picture.species] for picture in pictures],
+        "scene": [picture.context for picture in pictures],
+    }
+    features = Features({"image": Image(), "label": ClassLabel(names=names), "scene": Value("string")})
+    return Dataset.from_dict(columns, features=features)
 
 
 def write_dataset(directory: str | Path, world: World) -> Path:

@@ -71,6 +71,7 @@ def summarise(results: Mapping[str, Sequence[Mapping[str, Any]]], classes: Seque
                 "half_interval": gap.half,
                 "seen": gap.seen,
                 "worst_classes": _worst(runs, classes),
+                "by_group": _by_group(runs),
                 "steps": runs[0]["steps"],
                 "epochs": runs[0]["epochs"],
                 "samples_seen": runs[0]["samples_seen"],
@@ -92,6 +93,12 @@ def _worst(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[tu
         if all(value is not None for value in found):
             means.append((name, mean(found)))
     return sorted(means, key=lambda pair: pair[1])[:_WORST]
+
+
+def _by_group(runs: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """Mean accuracy of each group of images; None where they were not told apart."""
+    found = [scored(run).get("by_group") for run in runs]
+    return {name: mean(one[name] for one in found) for name in found[0]} if all(found) else None
 
 
 def difference_words(arm: Mapping[str, Any]) -> str:
@@ -124,6 +131,9 @@ def table(comparison: Mapping[str, Any]) -> str:
         )
     if len(arms) == 1:  # nothing to differ from
         rows = [[*row[:2], *row[3:]] for row in rows]
+    if groups := arms[0].get("by_group"):
+        shares = [[f"{100 * arm['by_group'][name]:.1f}" for name in groups] for arm in arms]
+        rows = [[*row[:2], *more, *row[2:]] for row, more in zip(rows, [list(map(_cell, groups)), *shares], strict=True)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     lines = [
         "| " + " | ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) + " |" for row in rows

@@ -40,6 +40,8 @@ class Split:
     row_ids: Sequence[str]
     derived: np.ndarray
     """(N,) bool: not a real image but made of one (layouts rows and mixed); never held out to be scored."""
+    groups: Sequence[str] | None = None
+    """(N,) values of the column `data.group`; None where it was not asked for."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +49,9 @@ class Split:
     def select(self, places: np.ndarray, name: str | None = None) -> Split:
         """Some of the rows."""
         ids = [self.row_ids[place] for place in places]
-        return Split(name or self.name, self.rows.select(places), self.labels[places], ids, self.derived[places])
+        groups = None if self.groups is None else [self.groups[place] for place in places]
+        rows = self.rows.select(places)
+        return Split(name or self.name, rows, self.labels[places], ids, self.derived[places], groups)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
     whole: Split | None = None
 
     def take(name: str) -> Split:
-        return _split(splits[name], name, names, encode, config.path, notes)
+        return _split(splits[name], name, names, encode, config, notes)
 
     train = take(config.train)
     others = [name for name in splits if name != config.train]
@@ -127,6 +131,9 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
     elif test is None:
         # What chose a checkpoint may not score it.
         validation, test = None, validation
+    if config.group and test.groups is None:
+        raise ValueError(f"data.group is {config.group!r}, which split {test.name!r} of {config.path} does not have; its "
+                         f"columns: {', '.join(splits[wanted['test'] or config.train].column_names)}. Use --data.group")  # fmt: skip
     has = has_image(train.rows, names.generated) if needs_own else np.zeros(len(train), bool)
     pool = None
     if mixes and mix.partner == "class":
@@ -190,8 +197,11 @@ def _classes(rows: Dataset, names: Columns, path: str) -> tuple[tuple[str, ...],
     return tuple(map(str, values)), {value: place for place, value in enumerate(values)}
 
 
-def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], path: str, notes: list[str]) -> Split:
+def _split(
+    rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], config: recipe.Data, notes: list[str]
+) -> Split:
     """A split without the rows that have no image or no label; how many is noted."""
+    path = config.path
     raw = column(rows, names.label)
     labels = np.array([encode.get(value, -1) for value in raw], np.int64).reshape(-1)
     has_real = has_image(rows, names.image)
@@ -217,7 +227,9 @@ def _split(rows: Dataset, name: str, names: Columns, encode: Mapping[Any, int], 
             derived |= np.array(column(rows, name_of_flag), bool)
     images = [n for n in (names.image, names.generated) if n in rows.column_names]
     stored = undecoded(rows, *images).select_columns(images).with_format("arrow")
-    return Split(name, stored, labels, ids, derived).select(np.flatnonzero(good))
+    known = config.group in rows.column_names
+    groups = [str(value) for value in column(rows, config.group)] if known else None
+    return Split(name, stored, labels, ids, derived, groups).select(np.flatnonzero(good))
 
 
 def _pool(

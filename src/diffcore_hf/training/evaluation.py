@@ -47,6 +47,7 @@ def score_split(
         accelerator,
         normalisation,
         len(data.classes),
+        groups=split.groups,
         channels_last=recipe.model.channels_last and backbones.takes_channels_last(model, accelerator.device),
     )
 

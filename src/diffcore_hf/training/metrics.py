@@ -5,7 +5,7 @@ Owns the metric and the evaluation of a model on a split. `evaluate` is imported
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ class Scores:
     """Images that were scored."""
     unreadable: int = 0
     """Images that could not be read; they are in no score."""
+    by_group: dict[str, float] | None = None
+    """top-1 of each group of images (`data.group`), by name; None where they are not told apart."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,8 +77,14 @@ def top_k_metric() -> type:
     return TopK
 
 
-def score(ranked: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
+def score(ranked: np.ndarray, labels: np.ndarray, classes: int, groups: Sequence[str] | None = None) -> Scores:
     """The scores of (N, k) ranked classes against (N,) labels; a negative label marks an unreadable image.
+
+    Args:
+        ranked: best class first.
+        labels: of the images.
+        classes: how many there are.
+        groups: (N,) names of the images' groups, scored one by one as well.
 
     Raises:
         ValueError: no image could be read.
@@ -86,7 +94,11 @@ def score(ranked: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
         raise ValueError("none of the images of the scored split can be read; look at the files of the dataset")
     metric = top_k_metric()(keep_in_memory=True)
     found = metric.compute(predictions=ranked[good].tolist(), references=labels[good].tolist(), classes=classes)
-    return Scores(found["top1"], found["top5"], found["by_class"], int(good.sum()), int((~good).sum()))
+    by_group = None
+    if groups is not None:
+        hits, named = ranked[good, 0] == labels[good], np.array(groups)[good]
+        by_group = {name: float(hits[named == name].mean()) for name in sorted(set(named.tolist()))}
+    return Scores(found["top1"], found["top5"], found["by_class"], int(good.sum()), int((~good).sum()), by_group)
 
 
 @torch.inference_mode()
@@ -97,6 +109,7 @@ def evaluate_model(
     normalisation: tuple,
     classes: int,
     *,
+    groups: Sequence[str] | None = None,
     channels_last: bool = False,
 ) -> Scores:
     """Score a model on the batches of a split (loader.scored_batches), the same on every process.
@@ -107,6 +120,7 @@ def evaluate_model(
         accelerator: for devices and gathering.
         normalisation: mean and standard deviation.
         classes: how many there are.
+        groups: names of the images' groups, in the order of the split.
         channels_last: memory format of the images.
     """
     model.eval()
@@ -121,4 +135,4 @@ def evaluate_model(
         places.append(batch["places"].to(accelerator.device))
     whole = [accelerator.gather(torch.cat(parts)).cpu().numpy() for parts in (ranked, labels, places)]
     _, first = np.unique(whole[2], return_index=True)
-    return score(whole[0][first], whole[1][first], classes)
+    return score(whole[0][first], whole[1][first], classes, groups)

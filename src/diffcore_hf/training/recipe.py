@@ -39,6 +39,8 @@ class Data:
     """Column of the generated images; null: as diffcore.json says, else generated."""
     label: str | None = None
     """Column of the labels; null: as diffcore.json says, else label."""
+    group: str | None = None
+    """Column by whose values the scored images are told apart (a context, a camera): accuracy is given for each too."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,79 @@
+"""Measure the evidence, cell by cell, and write docs/results.md.
+
+All of it, hours:        python -m benchmarks.evidence
+What it would measure:   python -m benchmarks.evidence --list
+The page alone:          python -m benchmarks.evidence --page
+Again, beside the old:   python -m benchmarks.evidence --facts out/evidence/again --write out/evidence/results.md
+
+A cell is one measurement; its result is a small file in docs/evidence, and what has one is not measured again. Delete
+the file to have it measured anew. Stop it at any time; the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from benchmarks.evidence import folders, judging, towers, trainings
+from benchmarks.evidence.cells import FACTS, Cell, listing, run
+from benchmarks.report import numbers
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
+    """Every cell, seed by seed, so that whatever is finished can be compared."""
+    made = [Cell("clip-seen", towers.SECONDS, towers.measure)]
+    for seed in seeds:
+        made += [
+            Cell(f"trainings/plain-{net}-{seed}", seconds, partial(trainings.measure, name="plain", net=net, seed=seed))
+            for net, seconds in trainings.SECONDS.items()
+        ]
+        made += [
+            Cell(f"folders/{name}-{seed}", folders.SECONDS, partial(folders.measure, name=name, seed=seed))
+            for name in folders.GENERATORS
+        ]
+        made += [
+            Cell(f"trainings/{name}-{net}-{seed}", seconds, partial(trainings.measure, name=name, net=net, seed=seed))
+            for net, seconds in trainings.SECONDS.items()
+            for name in (trainings.ARMS if net == "scratch" else trainings.TUNED)
+            if name != "plain"
+        ]
+        made += [
+            Cell(f"judge/{clip}-{kind}-{seed}", judging.SECONDS,
+                 partial(judging.measure, clip=clip, contexts=kind, seed=seed))
+            for clip in judging.TOWERS
+            for kind in ("own", "shared")
+        ]  # fmt: skip
+    return made
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", action="store_true", help="print every cell with its time, and measure nothing")
+    parser.add_argument("--only", default="", help="cells whose name begins so: judge, folders, trainings/gamma-2, ...")
+    parser.add_argument("--seeds", type=numbers, default=SEEDS, help="of contexts, pictures, generation and training")
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: one a core")
+    parser.add_argument("--facts", type=Path, default=FACTS, help="folder of the results of cells")
+    parser.add_argument("--work", type=Path, default=Path("out/evidence"), help="folder for what is made on the way")
+    return parser
+
+
+def main() -> int:
+    """Measure what is not there yet."""
+    args = make_parser().parse_args()
+    chosen = [cell for cell in cells(args.seeds) if cell.name.startswith(args.only)]
+    if not chosen:
+        sys.exit(f"--only {args.only} fits no cell. See --list")
+    if args.list:
+        print(listing(chosen, args.facts, args.workers))
+        return 0
+    failed = run(chosen, args.facts, args.work.resolve(), args.workers, partial(print, flush=True))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

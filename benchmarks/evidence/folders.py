@@ -1,0 +1,184 @@
+"""Folders: the augmented datasets, one for each seed and way of generating; every policy is an export of one.
+
+Owns the ways of generating, what a policy keeps of a folder, and what the oracle says about its images. All of it goes
+through the verbs of the package: augment once with `policy: all`, then export.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.evidence.worlds import EACH, locked, world_folder
+from diffcore_hf import jobs
+from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.layers import build_recipe, read_recipe_file, shipped_recipe
+from diffcore_hf.miniature.oracle import Oracle
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
+
+STANDARD = "gamma-2"
+# Name -> keys that differ from the shipped recipe of the miniature.
+GENERATORS: dict[str, dict[str, Any]] = {
+    "gamma-0.5": {"model": {"gamma": 0.5}},
+    "gamma-1": {"model": {"gamma": 1.0}},
+    STANDARD: {"model": {"gamma": 2.0}},
+    "gamma-4": {"model": {"gamma": 4.0}},
+    "gamma-6.5": {"model": {"gamma": 6.5}},
+    "no-negatives": {"prompts": {"negatives": []}},
+    "random-species": {"prompts": {"template": "a photo of a {drawn_random}, a {kind}, {context}"}},
+    "look-alike": {"prompts": {"template": "a photo of a {drawn_alike}, a {kind}, {context}"}},
+    "no-context": {"prompts": {"contexts": [""]}},
+    "one-context": {"prompts": {"contexts": ["in heavy snow"]}},
+    "own-contexts": {"prompts": {"template": "a photo of a {label}, a {kind}, {scene}", "contexts": [""]}},
+    "real-3": {"copies": 12},
+    "real-6": {"copies": 6},
+}
+_REAL = {"real-3": 3, "real-6": 6}
+# bfloat16 halves the time on processors that compute with it.
+_COMMON = {"copies": 3, "max_attempts": 1, "filter": {"policy": {"name": "all"}}, "model": {"dtype": "bfloat16"}}
+SECONDS = 140
+"""About how long a folder of 720 attempts takes on one core."""
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "all": {"name": "all"},
+    "mean": {"name": "mean"},
+    "quantile": {"name": "quantile"},
+    "class_mean": {"name": "rank", "by": "class_mean"},
+    "classifier": {"name": "rank", "by": "classifier"},
+    "text": {"name": "rank", "by": "text"},
+}
+KINDS = ("right", "other species", "look-alike", "outside")
+
+Key = tuple[str, int]
+"""Row id and copy: a unit; its one attempt is attempt 0."""
+
+
+def real(name: str) -> int:
+    """Real training pictures of a species that a way of generating begins with."""
+    return _REAL.get(name, EACH)
+
+
+def made(work: Path, name: str, seed: int) -> Path:
+    """The folder, augmented where it is not there; a run that was killed goes on."""
+    folder = work / "made" / f"{name}-{seed}"
+    source = world_folder(work, seed, real(name))
+    with locked(folder):
+        if not (folder / "diffcore.json").is_file():
+            recipe = build_recipe(
+                read_recipe_file(shipped_recipe("miniature")),
+                {"source": {"path": str(source)}, "output": str(folder), "seed": seed, "batch_size": 16},
+                _COMMON,
+                GENERATORS[name],
+            )
+            outcome = jobs.run(recipe, progress=False)
+            if outcome.interrupted:
+                raise KeyboardInterrupt
+    return folder
+
+
+class Shown(NamedTuple):
+    """What the oracle sees in one generated image."""
+
+    label: int
+    """The class that was asked for, a place in DATASET_SPECIES."""
+    species: int
+    """What is there, a place in SPECIES."""
+    asked: str
+    """The context that was asked for; empty for none."""
+    context: str
+    """What is there."""
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS."""
+        wanted, there = DATASET_SPECIES[self.label], SPECIES[self.species]
+        if there == wanted:
+            return "right"
+        if there == look_alike(wanted):
+            return "look-alike"
+        return "other species" if there in DATASET_SPECIES else "outside"
+
+
+def truth(folder: Path) -> dict[Key, Shown]:
+    """Unit -> what its image shows. Asked once, and kept beside the facts of the run."""
+    from datasets import load_dataset
+
+    path = folder / ".diffcore" / "truth.json"
+    if not path.is_file():
+        rows = load_dataset(str(folder), "generated", split="train")
+        species, contexts = Oracle.load().judge(rows["generated"][:])
+        seen = zip(species.tolist(), [CONTEXTS[place] for place in contexts.tolist()], strict=True)
+        units = zip(rows["row_id"][:], rows["copy"][:], rows["label"][:], rows["context"][:], seen, strict=True)
+        lines = [[row_id, copy, label, shown, asked, scene] for row_id, copy, label, asked, (shown, scene) in units]
+        write_whole(path, canonical_json(lines))
+    lines = json.loads(path.read_text(encoding="utf-8"))
+    return {(row_id, copy): Shown(*rest) for row_id, copy, *rest in lines}
+
+
+def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
+    """The units that a policy gives a counterpart, in drawing order."""
+    layer = {"filter": {"policy": dict(policy)}}
+    material = jobs.gather(jobs.reopened(folder, layer))
+    return [
+        (material.plan.row_ids[unit], int(material.plan.copies[unit]))
+        for unit in np.flatnonzero(material.assessment.decisions.counterpart >= 0).tolist()
+    ]
+
+
+def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
+    """What is kept of a folder: by a policy; by the `oracle`; or by chance, as many as the classifier keeps: `random`."""
+    folder = made(work, name, seed)
+    if keep == "oracle":
+        shown = truth(folder)
+        return [key for key in kept(folder, POLICIES["all"]) if shown[key].kind == "right"]
+    if keep == "random":
+        share = len(kept(folder, POLICIES["classifier"])) / len(kept(folder, POLICIES["all"]))
+        return kept(folder, {"name": "random", "p": round(share, 3)})
+    return kept(folder, POLICIES[keep])
+
+
+def measure(work: Path, name: str, seed: int) -> dict[str, Any]:
+    """What a way of generating shows, and what each policy accepts of it."""
+    folder = made(work, name, seed)
+    shown = truth(folder)
+    contexts = list(dict.fromkeys(one.asked for one in shown.values()))
+    return {
+        "attempts": len(shown),
+        "shows": {kind: sum(one.kind == kind for one in shown.values()) for kind in KINDS},
+        "right_context": float(np.mean([one.context == one.asked for one in shown.values()])),
+        "right_by_context": {
+            context: float(np.mean([one.kind == "right" for one in shown.values() if one.asked == context]))
+            for context in contexts
+        },
+        "accepted": {
+            policy: {
+                kind: sum(shown[key].kind == kind for key in keys)
+                for keys in [kept_by(work, name, seed, policy)]
+                for kind in KINDS
+            }
+            for policy in POLICIES
+        },
+    }
+
+
+def exported(folder: Path, output: Path, keep: Sequence[Key], layer: Mapping[str, Any] | None = None) -> Path:
+    """A dataset of the folder's images that are in `keep` and no others, by way of a review."""
+    everything = kept(folder, {"name": "all"})
+    chosen = set(keep)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])
+    writer.writerows([*key, 0, "reject", ""] for key in everything if key not in chosen)
+    shutil.rmtree(output, ignore_errors=True)
+    review = output.with_name(f"{output.name}-review.csv")
+    write_whole(review, text.getvalue().encode())
+    jobs.export(folder, output, {"review": str(review), **(layer or {})})
+    return output

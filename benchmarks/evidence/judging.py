@@ -1,0 +1,145 @@
+"""The filter as a judge: what each policy accepts of right and of wrong images, where the truth is known.
+
+Owns the rendered images that are judged and the shares that are counted. The judges are the package's, fitted as a run
+fits them, on the 240 training pictures of a world. Right images show the class that was asked for, in each of the ten
+contexts; wrong ones another species of the dataset, a look-alike, or a species outside it. What the policies accept of
+generated images is folders.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.evidence.folders import KINDS, POLICIES
+from benchmarks.evidence.towers import seen_clip
+from diffcore_hf.core.images import to_array
+from diffcore_hf.core.kinds import TEMPLATES
+from diffcore_hf.core.recipe import Filter, Policy
+from diffcore_hf.core.seeding import generator
+from diffcore_hf.method.policies import Judge, Rank, fit
+from diffcore_hf.method.prompts import render_prompt
+from diffcore_hf.method.references import References
+from diffcore_hf.miniature.renderer import render
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, Species, look_alike
+from diffcore_hf.miniature.world import World
+from diffcore_hf.models.clip import ImageTower
+
+JUDGED = {name: Policy(**policy) for name, policy in POLICIES.items() if name != "all"} | {
+    "fixed": Policy("fixed", t=0.7)
+}
+TOWERS = ("unseen", "seen")
+"""The CLIP that ships, which never saw the species of the dataset, and one that was trained on all forty."""
+EACH = 3
+"""Pictures of a species, context and kind."""
+SECONDS = 40
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One picture: the class that it stands for, what it shows, and where."""
+
+    label: int
+    shows: Species
+    context: str
+    kind: str
+
+
+def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
+    """All policies in one of the four cells {the CLIP saw, did not see the species} x {own, shared contexts}."""
+    tower = tower_of(work, clip)
+    held = references(World(seed, contexts), tower)
+    items = asked(seed)
+    labels = np.array([item.label for item in items])
+    embeddings = embed(pictures(items, seed), tower)
+    random = generator("evidence", "parents", seed)
+    parents = held.embeddings[[random.choice(np.flatnonzero(held.labels == label)) for label in labels.tolist()]]
+    return {
+        "images": len(items),
+        "policies": {
+            name: judged(fit(policy, held, seed), items, labels, embeddings, parents) for name, policy in JUDGED.items()
+        },
+    }
+
+
+def asked(seed: int) -> list[Asked]:
+    """EACH right and three times EACH wrong pictures of every class in every context."""
+    random = generator("evidence", "asked", seed)
+    items = []
+    for label, species in enumerate(DATASET_SPECIES):
+        others = [other for other in DATASET_SPECIES if other not in (species, look_alike(species))]
+        for context in CONTEXTS:
+            for _ in range(EACH):
+                items += [
+                    Asked(label, species, context, "right"),
+                    Asked(label, others[random.integers(len(others))], context, "other species"),
+                    Asked(label, look_alike(species), context, "look-alike"),
+                    Asked(label, OTHER_SPECIES[random.integers(len(OTHER_SPECIES))], context, "outside"),
+                ]
+    return items
+
+
+def pictures(items: Sequence[Asked], seed: int) -> list[Image.Image]:
+    """The pictures, rendered: perfect ones."""
+    random = generator("evidence", "render", seed)
+    return [render(item.shows, item.context, np.random.default_rng(random.integers(2**62, size=2))) for item in items]
+
+
+@cache
+def tower_of(work: Path, clip: str) -> ImageTower:
+    """A CLIP by its name in TOWERS."""
+    path = "package:diffcore_hf.miniature/models/clip" if clip == "unseen" else str(seen_clip(work))
+    return ImageTower(Filter(path=path), device="cpu", batch_size=128)
+
+
+def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:
+    """(N, d) float16, as a run stores them."""
+    made = [
+        tower.embed([torch.from_numpy(to_array(image)).permute(2, 0, 1) for image in images[first : first + 128]])
+        for first in range(0, len(images), 128)
+    ]
+    return torch.cat(made).numpy().astype(np.float16)
+
+
+def references(world: World, tower: ImageTower) -> References:
+    """The training pictures of a world, embedded."""
+    shown = world.pictures("train")
+    labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
+    images = [render(picture.species, picture.context, np.random.default_rng(picture.seed)) for picture in shown]
+    text = tower.embed_text([render_prompt(TEMPLATES["caption"], one.name, "bird", "") for one in DATASET_SPECIES])
+    ids = [f"train/{place}" for place in range(len(shown))]
+    return References(
+        ids, labels, embed(images, tower), len(DATASET_SPECIES), None if text is None else text.numpy().astype("float16")
+    )
+
+
+def judged(
+    judge: Judge, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
+) -> dict[str, Any]:
+    """Shares accepted by kind and context, AUC and balanced accuracy (wrong images counted alike, whatever their kind)."""
+    verdicts = judge.judge(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
+    passed, score = verdicts.passed, -verdicts.score if isinstance(judge, Rank) else verdicts.score
+    kinds, contexts = np.array([item.kind for item in items]), np.array([item.context for item in items])
+    right = kinds == "right"
+    return {
+        "accepted": {kind: float(passed[kinds == kind].mean()) for kind in KINDS},
+        "right_by_context": {context: float(passed[right & (contexts == context)].mean()) for context in CONTEXTS},
+        "auc": area(score[right], score[~right]),
+        "balanced_accuracy": float((passed[right].mean() + (~passed[~right]).mean()) / 2),
+        "rejected_real": float(np.nanmean(judge.rejected_real())),
+    }
+
+
+def area(right: np.ndarray, wrong: np.ndarray) -> float:
+    """AUC: the chance that a right image scores above a wrong one, ties counting half."""
+    _, inverse, counts = np.unique(np.concatenate([right, wrong]), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((ranks[: len(right)].sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(wrong)))

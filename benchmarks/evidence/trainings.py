@@ -1,0 +1,168 @@
+"""Trainings: one arm, one network, one seed; a dataset in, accuracy in three groups of images out.
+
+Owns the arms by name: which images are trained on, and how. The package trains them, with equal steps of equally many
+samples. Arms of several pieces are trained once.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.folders import GENERATORS, STANDARD, exported, kept_by, made, real, truth
+from benchmarks.evidence.worlds import EACH, world_folder
+from diffcore_hf.core.layers import build, read_recipe_file, shipped_files
+
+NETS: dict[str, dict[str, Any]] = {
+    "scratch": {"max_steps": 450},
+    "tuned": {
+        "max_steps": 150,
+        "model": {"pretrained": "package:diffcore_hf.miniature/models/backbone"},
+        "optimizer": {"lr": 0.0003, "head_lr": 0.003},
+    },
+}
+SECONDS = {"scratch": 80, "tuned": 40}
+EVALUATIONS = 9
+# bfloat16, as for the generator: half the time on processors that compute with it. No loader processes.
+_COMMON = {"precision": "bfloat16", "workers": 0, "batch_size": 32}
+
+PLAIN = {"mix": {"mode": "off"}}
+GENERATED = {"mix": {"mode": "append", "kind": "none", "partner": "class"}}
+"""Every real image as it is and, for each, any kept image of its class: half of the samples are generated."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is trained on, and how."""
+
+    train: Mapping[str, Any] = field(default_factory=lambda: GENERATED)
+    """Keys of the training recipe."""
+    generator: str | None = STANDARD
+    """The way of generating; None: real images alone."""
+    keep: str = "all"
+    """A policy, or `oracle` or `random` (folders.kept_by)."""
+    cut: tuple[str, ...] = ()
+    """Keep only the first n of the drawing order, n the smallest number that one of these policies keeps."""
+    export: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the augmentation's recipe for the export."""
+    extra: str = "none"
+    """More real pictures (worlds.world_folder)."""
+    each: int = EACH
+    """Real training pictures of a species, where nothing is generated."""
+
+
+def _mix(kind: str, partner: str, mode: str = "append", probability: float = 1.0) -> dict[str, Any]:
+    return {"mix": {"mode": mode, "kind": kind, "partner": partner, "probability": probability}}
+
+
+JUDGED = ("mean", "class_mean", "classifier", "text", "oracle")
+ARMS: dict[str, Arm] = {
+    "plain": Arm(PLAIN, None),
+    # 2. The filter as an investment: at equal generated images, and at equal kept ones.
+    **{f"{STANDARD}.{keep}": Arm(keep=keep) for keep in ("all", "random", *JUDGED)},
+    **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", *JUDGED)},
+    **{
+        f"{generator}.{keep}": Arm(generator=generator, keep=keep)
+        for generator in ("random-species", "look-alike")
+        for keep in ("all", "random", "mean", "classifier", "oracle")
+    },
+    # 3. Guidance and filter.
+    **{
+        f"{generator}.{keep}": Arm(generator=generator, keep=keep)
+        for generator in GENERATORS
+        if generator.startswith("gamma-") and generator != STANDARD
+        for keep in ("all", "classifier", "oracle")
+    },
+    **{f"no-negatives.{keep}": Arm(generator="no-negatives", keep=keep) for keep in ("all", "classifier")},
+    # 4. Context.
+    **{f"{generator}.all": Arm(generator=generator) for generator in ("no-context", "one-context", "own-contexts")},
+    "no-context.third": Arm(_mix("none", "own"), "no-context"),
+    # 5. Mixing: the rows of the paper's Table 7 with each image's own counterpart, then other ways to draw.
+    "genaug-own": Arm(_mix("none", "own")),
+    "pixel-real": Arm(_mix("pixel", "real_same_class"), None),
+    "patch-real": Arm(_mix("patch", "real_same_class"), None),
+    "pixel-own": Arm(_mix("pixel", "own")),
+    "patch-own": Arm(_mix("patch", "own")),
+    "mix-own-50": Arm(_mix("both", "own"), export={"fraction": 0.5}),
+    "mix-own-100": Arm(_mix("both", "own")),
+    "mix-class": Arm(_mix("both", "class")),
+    "mix-class-replace-0.5": Arm(_mix("both", "class", "replace", 0.5)),
+    "mix-class-replace-1": Arm(_mix("both", "class", "replace")),
+    "generated-alone": Arm(_mix("none", "class", "replace")),
+    **{
+        f"{generator}.{name}": Arm(train, generator if name != "plain" else None, each=real(generator))
+        for generator in ("real-3", "real-6")
+        for name, train in (("plain", PLAIN), ("generated", GENERATED), ("mix", _mix("both", "class")))
+    },
+    # 6. What people use today, and what money could buy.
+    "heavy": Arm(PLAIN | {"transform": {"randaugment": 9, "jitter": 0.4, "blur": 0.2, "erasing": 0.25}}, None),
+    "mixup": Arm(PLAIN | {"batch_mix": {"mixup": 1.0}}, None),
+    "cutmix": Arm(PLAIN | {"batch_mix": {"cutmix": 1.0}}, None),
+    "extra-seen": Arm(PLAIN, None, extra="seen"),
+    "extra-all": Arm(PLAIN, None, extra="all"),
+}
+
+TUNED = (
+    "plain",
+    *(f"{STANDARD}.{keep}" for keep in ("all", "mean", "classifier", "oracle")),
+    *(f"gamma-{gamma}.{keep}" for gamma in ("0.5", "1", "4", "6.5") for keep in ("all", "classifier")),
+    *("no-context.all", "one-context.all", "own-contexts.all"),
+    *("mix-own-100", "mix-class"),
+)
+"""Arms that the pretrained network is fine-tuned on as well."""
+
+
+def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
+    """Train one arm and score it once."""
+    arm = ARMS[name]
+    place = work / "trainings" / f"{name}-{net}-{seed}"
+    keep = () if arm.generator is None else _keep(work, arm, seed)
+    if arm.generator and arm.keep != "all" and not arm.cut and len(keep) == len(kept_by(work, arm.generator, seed, "all")):
+        return {"kept": len(keep), "same_as": f"{arm.generator}.all"}
+    if arm.generator is None:
+        data = world_folder(work, seed, arm.each, arm.extra)
+    else:
+        data = exported(made(work, arm.generator, seed), place / "data", keep, arm.export)
+    result = trained(data, NETS[net], arm.train, seed, place / "training")
+    fact = {"real": 20 * arm.each, "kept": len(keep), **result}
+    if arm.generator:
+        shown = truth(made(work, arm.generator, seed))
+        fact["right"] = sum(shown[key].kind == "right" for key in keep)
+    shutil.rmtree(place)
+    return fact
+
+
+def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
+    """The scores of one training: of the model that validation chose, and of the last one."""
+    from diffcore_hf.training import trials
+    from diffcore_hf.training.data import load_data
+    from diffcore_hf.training.devices import make_accelerator
+    from diffcore_hf.training.length import Length
+    from diffcore_hf.training.rules import TRAIN_GRAMMAR
+
+    recipe = build(
+        TRAIN_GRAMMAR,
+        read_recipe_file(shipped_files()["miniature-train"]),
+        {"data": {"path": str(data), "group": "group"}, "output": str(output)},
+        _COMMON, net, train,
+    )  # fmt: skip
+    loaded = load_data(recipe.data, recipe.mix)
+    steps = recipe.max_steps
+    like = Length(steps, 0, steps / EVALUATIONS)
+    trial = trials.Trial("run", seed, recipe, output / f"seed-{seed}")
+    result = trials.train(trial, loaded, like, make_accelerator(recipe, output), progress=False)
+    return {
+        **{key: result[key] for key in ("steps", "epochs", "samples_seen", "best_step", "validation_top1")},
+        **{kind: {key: result[kind][key] for key in ("top1", "by_group")} for kind in ("best", "last")},
+    }
+
+
+def _keep(work: Path, arm: Arm, seed: int) -> list[tuple[str, int]]:
+    keep = kept_by(work, arm.generator, seed, arm.keep)
+    if not arm.cut:
+        return keep
+    smallest = min(len(kept_by(work, arm.generator, seed, policy)) for policy in arm.cut)
+    return keep[:smallest]
