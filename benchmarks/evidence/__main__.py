@@ -16,7 +16,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks.evidence import folders, judging, towers, trainings
+from benchmarks.evidence import folders, judging, probing, towers, trainings
 from benchmarks.evidence.cells import FACTS, Cell, listing, run
 from benchmarks.report import numbers
 
@@ -47,6 +47,7 @@ def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
             for clip in judging.TOWERS
             for kind in ("own", "shared")
         ]  # fmt: skip
+        made.append(Cell(f"probes/probe-{seed}", probing.SECONDS, partial(probing.measure, seed=seed)))
     return made
 
 

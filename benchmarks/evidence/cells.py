@@ -82,7 +82,9 @@ def read(facts: Path, below: str) -> dict[str, dict[str, Any]]:
 
 def listing(cells: Sequence[Cell], facts: Path, workers: int) -> str:
     """Every cell with its time and whether it is there; the sum of what is not."""
-    lines = [f"{'done' if cell.path(facts).is_file() else '    '}  {cell.seconds:6.0f} s  {cell.name}" for cell in cells]
+    lines = [
+        f"{'done' if cell.path(facts).is_file() else '    '}  {cell.seconds:6.0f} s  {cell.name}" for cell in cells
+    ]
     todo = pending(cells, facts)
     minutes = sum(cell.seconds for cell in todo) / 60 / workers
     return "\n".join([*lines, f"{len(todo)} of {len(cells)} cells to do, about {minutes:.0f} minutes"])

@@ -117,7 +117,11 @@ def references(world: World, tower: ImageTower) -> References:
     text = tower.embed_text([render_prompt(TEMPLATES["caption"], one.name, "bird", "") for one in DATASET_SPECIES])
     ids = [f"train/{place}" for place in range(len(shown))]
     return References(
-        ids, labels, embed(images, tower), len(DATASET_SPECIES), None if text is None else text.numpy().astype("float16")
+        ids,
+        labels,
+        embed(images, tower),
+        len(DATASET_SPECIES),
+        None if text is None else text.numpy().astype("float16"),
     )
 
 

@@ -63,7 +63,7 @@ ARMS: dict[str, Arm] = {
     "plain": Arm(PLAIN, None),
     # 2. The filter as an investment: at equal generated images, and at equal kept ones.
     **{f"{STANDARD}.{keep}": Arm(keep=keep) for keep in ("all", "random", *JUDGED)},
-    **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", *JUDGED)},
+    **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", "mean", "classifier", "oracle")},
     **{
         f"{generator}.{keep}": Arm(generator=generator, keep=keep)
         for generator in ("random-species", "look-alike")
@@ -120,7 +120,12 @@ def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
     arm = ARMS[name]
     place = work / "trainings" / f"{name}-{net}-{seed}"
     keep = () if arm.generator is None else _keep(work, arm, seed)
-    if arm.generator and arm.keep != "all" and not arm.cut and len(keep) == len(kept_by(work, arm.generator, seed, "all")):
+    if (
+        arm.generator
+        and arm.keep != "all"
+        and not arm.cut
+        and len(keep) == len(kept_by(work, arm.generator, seed, "all"))
+    ):
         return {"kept": len(keep), "same_as": f"{arm.generator}.all"}
     if arm.generator is None:
         data = world_folder(work, seed, arm.each, arm.extra)

@@ -1,0 +1,89 @@
+"""The linear probe: what the filter's own embeddings are worth as a classifier, without training any network.
+
+Owns the probe, multinomial logistic regression on unit embeddings. Anybody who pays for a filter has these embeddings
+already, so it is the cheapest thing that a generated image has to beat.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.evidence.folders import STANDARD, kept_by, made
+from benchmarks.evidence.judging import embed, tower_of
+from benchmarks.evidence.worlds import world_folder
+from diffcore_hf import jobs
+from diffcore_hf.method.thresholds import unit_rows
+
+SECONDS = 60
+DECAYS = (1e-4, 1e-3, 1e-2)
+"""Weight decays to choose from, on the validation split."""
+
+
+def measure(work: Path, seed: int) -> dict[str, Any]:
+    """Accuracy by group of probes on the 240 real images, and on them with the generated ones that are kept."""
+    from datasets import load_dataset
+
+    splits = load_dataset(str(world_folder(work, seed)))
+    tower = tower_of(work, "unseen")
+    scored = {name: embed(splits[name]["image"][:], tower) for name in ("validation", "test")}
+    labels = {name: np.array(splits[name]["label"][:]) for name in scored}
+    groups = np.array(splits["test"]["group"][:])
+    material = jobs.gather(jobs.reopened(made(work, STANDARD, seed), {}))
+    held, attempts = material.assessment.references, material.assessment.attempts
+    units = [(material.plan.row_ids[unit], int(material.plan.copies[unit])) for unit in attempts.units.tolist()]
+    found: dict[str, Any] = {}
+    for name in ("real", "all", "classifier", "oracle"):
+        keep = set() if name == "real" else set(kept_by(work, STANDARD, seed, name))
+        places = [place for place, unit in enumerate(units) if unit in keep]
+        train = np.concatenate([held.embeddings, attempts.embeddings[places]])
+        known = np.concatenate([held.labels, material.plan.labels[attempts.units[places]]])
+        weight = probe(train, known, scored["validation"], labels["validation"])
+        hits = predicted(weight, scored["test"]) == labels["test"]
+        found[name] = {
+            "images": len(known),
+            "top1": float(hits.mean()),
+            "by_group": {group: float(hits[groups == group].mean()) for group in sorted(set(groups.tolist()))},
+        }
+    return found
+
+
+def probe(train: np.ndarray, labels: np.ndarray, validation: np.ndarray, known: np.ndarray) -> torch.Tensor:
+    """(d + 1, K) weights of the logistic regression whose weight decay validation chose; of equals the larger decay."""
+    best = (-1.0, torch.empty(0))
+    for decay in DECAYS:
+        weight = fitted(train, labels, decay)
+        score = float((predicted(weight, validation) == known).mean())
+        best = max(best, (score, weight), key=lambda pair: pair[0]) if score != best[0] else (score, weight)
+    return best[1]
+
+
+def fitted(train: np.ndarray, labels: np.ndarray, decay: float) -> torch.Tensor:
+    """Minimum of the mean cross-entropy plus decay times the squared weights, by L-BFGS from zero."""
+    inputs, targets = _with_one(train), torch.from_numpy(labels)
+    weight = torch.zeros(inputs.shape[1], int(labels.max()) + 1, dtype=inputs.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=300, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(inputs @ weight, targets) + decay * weight[:-1].square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weight.detach()
+
+
+def predicted(weight: torch.Tensor, embeddings: np.ndarray) -> np.ndarray:
+    """(N,) classes."""
+    return (_with_one(embeddings) @ weight).argmax(1).numpy()
+
+
+def _with_one(embeddings: np.ndarray) -> torch.Tensor:
+    """Unit rows, times the root of the width so that features are of order one, and a column of ones."""
+    unit = torch.from_numpy(unit_rows(embeddings))
+    return torch.cat([unit * unit.shape[1] ** 0.5, torch.ones(len(unit), 1, dtype=unit.dtype)], dim=1)

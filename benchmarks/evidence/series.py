@@ -1,0 +1,111 @@
+"""Series: facts as numbers by seed, and what may be said about two of them.
+
+Owns the way from files to means, paired differences and their words. Does not own how a page looks (page.py, tables.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.evidence.cells import read
+from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED
+from diffcore_hf.training.compare import Difference, paired_difference
+
+GROUPS = (UNMENTIONED, PROMPTED, OWN)
+"""In the order in which they are told: contexts that nobody ever mentioned come first."""
+BySeed = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was measured."""
+
+    trainings: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[str, Mapping[str, Any]]
+    judge: Mapping[str, Mapping[str, Any]]
+    probes: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, folder: Path) -> Facts:
+        """Those of a folder; whatever is not there yet is left out."""
+        return cls(*(read(folder, name) for name in ("trainings", "folders", "judge", "probes")))
+
+    def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
+        """What came of one training; of an equal one where the arm keeps the same images."""
+        fact = self.trainings.get(f"{arm}-{net}-{seed}")
+        while fact and "same_as" in fact:
+            fact = self.trainings.get(f"{fact['same_as']}-{net}-{seed}")
+        return fact
+
+    def accuracy(self, arm: str, net: str, group: str) -> BySeed:
+        """Seed -> top-1 of the model that validation chose, on a group of the test images."""
+        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.training(arm, net, seed),
+                             lambda fact: fact["best"]["by_group"][group])  # fmt: skip
+
+    def kept(self, arm: str, net: str) -> BySeed:
+        """Seed -> how many generated images an arm trains on."""
+        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.trainings.get(f"{name}-{seed}"),
+                             lambda fact: fact["kept"])  # fmt: skip
+
+    def right(self, arm: str, net: str) -> BySeed:
+        """Seed -> share of them that show the right species."""
+        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.training(arm, net, seed),
+                             lambda fact: fact["right"] / fact["kept"] if fact.get("kept") else float("nan"))  # fmt: skip
+
+    def folder(self, generator: str, of: Callable[[Mapping[str, Any]], float]) -> BySeed:
+        """Seed -> a figure of a way of generating."""
+        return self._by_seed(self.folders, generator, lambda name, seed: self.folders.get(f"{name}-{seed}"), of)
+
+    def judged(self, cell: str, of: Callable[[Mapping[str, Any]], float]) -> BySeed:
+        """Seed -> a figure of a cell of the judge."""
+        return self._by_seed(self.judge, cell, lambda name, seed: self.judge.get(f"{name}-{seed}"), of)
+
+    @staticmethod
+    def _by_seed(
+        facts: Mapping[str, Any],
+        name: str,
+        get: Callable[[str, int], Mapping[str, Any] | None],
+        of: Callable[[Mapping[str, Any]], float],
+    ) -> BySeed:
+        seeds = sorted(int(key.rpartition("-")[2]) for key in facts if key.rpartition("-")[0] == name)
+        found = {seed: get(name, seed) for seed in seeds}
+        return {seed: of(fact) for seed, fact in found.items() if fact is not None}
+
+
+def difference(values: BySeed, base: BySeed) -> Difference | None:
+    """Paired over the seeds that both have; None where there is none."""
+    seeds = sorted(set(values) & set(base))
+    return paired_difference([values[s] for s in seeds], [base[s] for s in seeds]) if seeds else None
+
+
+def percent(values: BySeed) -> str:
+    """Mean and standard deviation in percent; a dash where nothing was measured."""
+    if not values:
+        return "not measured yet"
+    spread = f" ± {100 * stdev(values.values()):.1f}" if len(values) > 1 else ""
+    return f"{100 * mean(values.values()):.1f}{spread}"
+
+
+def count(values: BySeed) -> str:
+    """Mean of whole numbers."""
+    return f"{mean(values.values()):,.0f}" if values else ""
+
+
+def points(gap: Difference | None) -> str:
+    """A difference in points, with its 95 % interval; one that holds zero says so."""
+    if gap is None:
+        return ""
+    told = f"{100 * gap.mean:+.1f}"
+    if gap.half is None:
+        return f"{told} (one seed)"
+    told = f"{told} ± {100 * gap.half:.1f}"
+    return told if gap.seen else f"no difference seen ({told})"
+
+
+def seeds_of(many: Sequence[BySeed]) -> tuple[int, ...]:
+    """The seeds that any of several series has."""
+    return tuple(sorted({seed for values in many for seed in values}))

@@ -1,0 +1,143 @@
+"""Tables: facts as Markdown, every one with the seeds it is of.
+
+Owns their rows and columns. Does not own what they mean for a user (meaning.py) nor their order (page.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from benchmarks.evidence.folders import KINDS
+from benchmarks.evidence.series import GROUPS, BySeed, Facts, count, difference, percent, points
+from benchmarks.evidence.worlds import UNMENTIONED
+from benchmarks.report import table
+from diffcore_hf.miniature.scenery import CONTEXTS
+
+POLICY_WORDS = {
+    "all": "`all`",
+    "random": "`random(p)`, as many as the classifier keeps",
+    "mean": "`mean` (Eq. 5)",
+    "fixed": "`fixed(0.7)`",
+    "quantile": "`quantile`",
+    "class_mean": "`rank` by class mean",
+    "classifier": "`rank` by classifier",
+    "text": "`rank` by text",
+    "oracle": "the oracle: right species alone",
+}
+CELLS = {"unseen-own": "did not see, own", "unseen-shared": "did not see, shared", "seen-own": "saw, own",
+         "seen-shared": "saw, shared"}  # fmt: skip
+
+
+def of_arms(facts: Facts, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
+    """One row an arm: images, accuracy by group, and the difference to a base where contexts were never mentioned.
+
+    Args:
+        facts: measured.
+        arms: name of an arm -> what stands in its row.
+        base: the arm that the others are held against, mostly one of them.
+        net: the network.
+        images: whether to tell how many generated images were trained on, and which share of them is right.
+    """
+    head = ["", *(["generated images", "right species"] if images else []), *GROUPS, "to the base, never mentioned"]
+    ground = facts.accuracy(base, net, UNMENTIONED)
+    rows = []
+    for arm, words in arms.items():
+        told = [count(facts.kept(arm, net)), percent(_finite(facts.right(arm, net)))] if images else []
+        gap = "base" if arm == base else points(difference(facts.accuracy(arm, net, UNMENTIONED), ground))
+        rows.append([words, *told, *(percent(facts.accuracy(arm, net, group)) for group in GROUPS), gap])
+    return table(head, rows)
+
+
+def seeds(facts: Facts, arms: Sequence[str], net: str = "scratch") -> str:
+    """How many seeds a table is of, as words."""
+    counts = {len(facts.accuracy(arm, net, UNMENTIONED)) for arm in arms}
+    least, most = min(counts), max(counts)
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds (being measured)"
+
+
+def judge_cells(facts: Facts, policies: Sequence[str]) -> str:
+    """Balanced accuracy and AUC of each policy in the four cells, on rendered images."""
+    head = ["balanced accuracy / AUC, %", *CELLS.values()]
+
+    def cell(policy: str, name: str) -> str:
+        pair = [facts.judged(name, lambda fact, key=key: fact["policies"][policy][key]) for key in _BOTH]
+        return " / ".join(percent(values) for values in pair)
+
+    return table(head, [[POLICY_WORDS[policy], *(cell(policy, name) for name in CELLS)] for policy in policies])
+
+
+_BOTH = ("balanced_accuracy", "auc")
+
+
+def judge_shares(facts: Facts, cell: str, policies: Sequence[str]) -> str:
+    """What each policy accepts in one cell, by kind of image, and its worst context."""
+    head = ["accepted, %", *KINDS, "right, in the worst context"]
+    rows = []
+    for policy in policies:
+        shares = [facts.judged(cell, lambda f, k=kind: f["policies"][policy]["accepted"][k]) for kind in KINDS]
+        by_context = {
+            c: facts.judged(cell, lambda f, c=c: f["policies"][policy]["right_by_context"][c]) for c in CONTEXTS
+        }
+        means = {context: mean(values.values()) for context, values in by_context.items() if values}
+        worst = min(means, key=means.__getitem__) if means else None
+        rows.append(
+            [POLICY_WORDS[policy], *map(percent, shares), f"{100 * means[worst]:.0f} ({worst})" if worst else ""]
+        )
+    return table(head, rows)
+
+
+def judge_generated(facts: Facts, generator: str, policies: Sequence[str]) -> str:
+    """What each policy accepts of the images of a text-to-image model."""
+    shown = {kind: facts.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
+    head = ["accepted, %", *(f"{kind} ({count(shown[kind])})" for kind in KINDS), "right among the kept"]
+    rows = []
+    for policy in policies:
+        shares = [facts.folder(generator, lambda f, k=kind: _share(f, policy, k)) for kind in KINDS]
+        pure = facts.folder(generator, lambda f: _pure(f["accepted"][policy]))
+        rows.append([POLICY_WORDS[policy], *(percent(_finite(values)) for values in shares), percent(_finite(pure))])
+    return table(head, rows)
+
+
+def guidance(facts: Facts, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
+    """gamma by policy: what the images show, and accuracy in contexts never mentioned."""
+    head = ["gamma", "right species", "right context", *(POLICY_WORDS[keep] for keep in keeps),
+            f"{POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
+    rows = []
+    for gamma in gammas:
+        name = f"gamma-{gamma}"
+        scores = [facts.accuracy(f"{name}.{keep}", net, UNMENTIONED) for keep in keeps]
+        right = facts.folder(name, lambda f: f["shows"]["right"] / f["attempts"])
+        context = facts.folder(name, lambda f: f["right_context"])
+        rows.append(
+            [gamma, percent(right), percent(context), *map(percent, scores), points(difference(scores[1], scores[0]))]
+        )
+    return table(head, rows)
+
+
+def probes(facts: Facts) -> str:
+    """The linear probe on the filter's embeddings, real images alone and with generated ones."""
+    words = {"real": "240 real images", "all": "and every generated one", "classifier": "and those kept by classifier",
+             "oracle": "and those of the right species"}  # fmt: skip
+    rows = []
+    for name, said in words.items():
+        scores = [
+            Facts._by_seed(facts.probes, "probe", lambda stem, seed: facts.probes.get(f"{stem}-{seed}"),
+                           lambda fact, g=group: fact[name]["by_group"][g])
+            for group in GROUPS
+        ]  # fmt: skip
+        rows.append([said, *map(percent, scores)])
+    return table(["linear probe", *GROUPS], rows)
+
+
+def _share(fact: Mapping[str, Any], policy: str, kind: str) -> float:
+    return fact["accepted"][policy][kind] / fact["shows"][kind] if fact["shows"][kind] else float("nan")
+
+
+def _pure(accepted: Mapping[str, int]) -> float:
+    return accepted["right"] / sum(accepted.values()) if sum(accepted.values()) else float("nan")
+
+
+def _finite(values: BySeed) -> BySeed:
+    return {seed: value for seed, value in values.items() if value == value}
