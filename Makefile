@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo gain test test-slow lint bench
+.PHONY: help install demo gain test test-slow lint bench evidence
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-slow: install  ## the tests that take minutes
 lint: install  ## style and common errors
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+evidence: install  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists)
+	$(RUN)/python -m benchmarks.evidence $(if $(LIST),--list)
 
 bench: install  ## measure the demo, mixing and loading here, into docs/performance.md (about 15 minutes, idle machine)
 	for part in demo mixing loading; do $(RUN)/python benchmarks/$$part.py --write docs/performance.md || exit 1; done

@@ -16,8 +16,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from benchmarks.evidence import folders, judging, probing, towers, trainings
+from benchmarks.evidence import folders, judging, page, probing, towers, trainings
 from benchmarks.evidence.cells import FACTS, Cell, listing, run
+from benchmarks.evidence.series import Facts
 from benchmarks.report import numbers
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -55,10 +56,14 @@ def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print every cell with its time, and measure nothing")
+    parser.add_argument(
+        "--page", action="store_true", help="write the page from what was measured, and measure nothing"
+    )
     parser.add_argument("--only", default="", help="cells whose name begins so: judge, folders, trainings/gamma-2, ...")
     parser.add_argument("--seeds", type=numbers, default=SEEDS, help="of contexts, pictures, generation and training")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: one a core")
     parser.add_argument("--facts", type=Path, default=FACTS, help="folder of the results of cells")
+    parser.add_argument("--write", type=Path, default=FACTS.parent / "results.md", help="the page")
     parser.add_argument("--work", type=Path, default=Path("out/evidence"), help="folder for what is made on the way")
     return parser
 
@@ -72,7 +77,10 @@ def main() -> int:
     if args.list:
         print(listing(chosen, args.facts, args.workers))
         return 0
-    failed = run(chosen, args.facts, args.work.resolve(), args.workers, partial(print, flush=True))
+    failed = 0
+    if not args.page:
+        failed = run(chosen, args.facts, args.work.resolve(), args.workers, partial(print, flush=True))
+    page.write(Facts.read(args.facts), args.write, args.write.parent / "assets")
     return 1 if failed else 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -52,6 +53,7 @@ def run(cells: Sequence[Cell], facts: Path, work: Path, workers: int, say: Calla
     kill costs the cells at work; the same call goes on.
     """
     todo, failed = pending(cells, facts), 0
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # read on import, so before the processes start
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_settle, initargs=(work,)) as pool:
         jobs = {pool.submit(measure, cell, facts, work): cell for cell in todo}
         for number, job in enumerate(as_completed(jobs), 1):
@@ -90,13 +92,19 @@ def listing(cells: Sequence[Cell], facts: Path, workers: int) -> str:
     return "\n".join([*lines, f"{len(todo)} of {len(cells)} cells to do, about {minutes:.0f} minutes"])
 
 
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone, however it went: a pool's workers would live on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _settle(work: Path) -> None:
-    """One thread, no network, and a cache of datasets that goes with the work folder."""
+    """One thread, and a cache of datasets that goes with the work folder."""
     import datasets
     import torch
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
-    os.environ["HF_HUB_OFFLINE"] = "1"
     datasets.disable_progress_bars()
     datasets.config.HF_DATASETS_CACHE = work / f"cache-{os.getpid()}"

@@ -134,7 +134,7 @@ def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
 
 
 def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
-    """What is kept of a folder: by a policy; by the `oracle`; or by chance, as many as the classifier keeps: `random`."""
+    """What is kept of a folder: by a policy, by the `oracle`, or at `random` as many as the classifier keeps."""
     folder = made(work, name, seed)
     if keep == "oracle":
         shown = truth(folder)

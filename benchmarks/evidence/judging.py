@@ -128,7 +128,7 @@ def references(world: World, tower: ImageTower) -> References:
 def judged(
     judge: Judge, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
 ) -> dict[str, Any]:
-    """Shares accepted by kind and context, AUC and balanced accuracy (wrong images counted alike, whatever their kind)."""
+    """Shares accepted by kind and context, AUC, and balanced accuracy (wrong images of all kinds together)."""
     verdicts = judge.judge(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
     passed, score = verdicts.passed, -verdicts.score if isinstance(judge, Rank) else verdicts.score
     kinds, contexts = np.array([item.kind for item in items]), np.array([item.context for item in items])

@@ -1,6 +1,6 @@
 """Series: facts as numbers by seed, and what may be said about two of them.
 
-Owns the way from files to means, paired differences and their words. Does not own how a page looks (page.py, tables.py).
+Owns the way from files to means, paired differences and their words. Does not own how a page looks (page.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from diffcore_hf.training.compare import Difference, paired_difference
 GROUPS = (UNMENTIONED, PROMPTED, OWN)
 """In the order in which they are told: contexts that nobody ever mentioned come first."""
 BySeed = Mapping[int, float]
+Of = Callable[[Mapping[str, Any]], float]
+"""A figure of one fact."""
 
 
 @dataclass(frozen=True)
@@ -43,37 +45,46 @@ class Facts:
 
     def accuracy(self, arm: str, net: str, group: str) -> BySeed:
         """Seed -> top-1 of the model that validation chose, on a group of the test images."""
-        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.training(arm, net, seed),
-                             lambda fact: fact["best"]["by_group"][group])  # fmt: skip
+        return self._trained(arm, net, lambda fact: fact["best"]["by_group"][group])
 
     def kept(self, arm: str, net: str) -> BySeed:
         """Seed -> how many generated images an arm trains on."""
-        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.trainings.get(f"{name}-{seed}"),
-                             lambda fact: fact["kept"])  # fmt: skip
+        return self._trained(arm, net, lambda fact: fact["kept"])
 
     def right(self, arm: str, net: str) -> BySeed:
-        """Seed -> share of them that show the right species."""
-        return self._by_seed(self.trainings, f"{arm}-{net}", lambda name, seed: self.training(arm, net, seed),
-                             lambda fact: fact["right"] / fact["kept"] if fact.get("kept") else float("nan"))  # fmt: skip
+        """Seed -> share of them that show the right species; left out where there are none."""
+        return _finite(self._trained(arm, net, lambda fact: ratio(fact.get("right", 0), fact["kept"])))
 
-    def folder(self, generator: str, of: Callable[[Mapping[str, Any]], float]) -> BySeed:
-        """Seed -> a figure of a way of generating."""
-        return self._by_seed(self.folders, generator, lambda name, seed: self.folders.get(f"{name}-{seed}"), of)
+    def folder(self, generator: str, of: Of) -> BySeed:
+        """Seed -> a figure of a way of generating; left out where it is no number."""
+        return _finite(_by_seed(self.folders, generator, of))
 
-    def judged(self, cell: str, of: Callable[[Mapping[str, Any]], float]) -> BySeed:
+    def judged(self, cell: str, of: Of) -> BySeed:
         """Seed -> a figure of a cell of the judge."""
-        return self._by_seed(self.judge, cell, lambda name, seed: self.judge.get(f"{name}-{seed}"), of)
+        return _by_seed(self.judge, cell, of)
 
-    @staticmethod
-    def _by_seed(
-        facts: Mapping[str, Any],
-        name: str,
-        get: Callable[[str, int], Mapping[str, Any] | None],
-        of: Callable[[Mapping[str, Any]], float],
-    ) -> BySeed:
-        seeds = sorted(int(key.rpartition("-")[2]) for key in facts if key.rpartition("-")[0] == name)
-        found = {seed: get(name, seed) for seed in seeds}
+    def probed(self, name: str, group: str) -> BySeed:
+        """Seed -> accuracy of a linear probe on a group of the test images."""
+        return _by_seed(self.probes, "probe", lambda fact: fact[name]["by_group"][group])
+
+    def _trained(self, arm: str, net: str, of: Of) -> BySeed:
+        seeds = _by_seed(self.trainings, f"{arm}-{net}", lambda fact: 0.0)
+        found = {seed: self.training(arm, net, seed) for seed in seeds}
         return {seed: of(fact) for seed, fact in found.items() if fact is not None}
+
+
+def _by_seed(facts: Mapping[str, Mapping[str, Any]], name: str, of: Of) -> BySeed:
+    found = {int(key.rpartition("-")[2]): fact for key, fact in facts.items() if key.rpartition("-")[0] == name}
+    return {seed: of(found[seed]) for seed in sorted(found)}
+
+
+def _finite(values: BySeed) -> BySeed:
+    return {seed: value for seed, value in values.items() if value == value}
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole, NaN where there is nothing."""
+    return part / whole if whole else float("nan")
 
 
 def difference(values: BySeed, base: BySeed) -> Difference | None:
@@ -83,9 +94,9 @@ def difference(values: BySeed, base: BySeed) -> Difference | None:
 
 
 def percent(values: BySeed) -> str:
-    """Mean and standard deviation in percent; a dash where nothing was measured."""
+    """Mean and standard deviation in percent; a dash where there is nothing to tell."""
     if not values:
-        return "not measured yet"
+        return "–"
     spread = f" ± {100 * stdev(values.values()):.1f}" if len(values) > 1 else ""
     return f"{100 * mean(values.values()):.1f}{spread}"
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import Any
 
 from benchmarks.evidence.folders import KINDS
-from benchmarks.evidence.series import GROUPS, BySeed, Facts, count, difference, percent, points
+from benchmarks.evidence.series import GROUPS, Facts, count, difference, percent, points, ratio
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import table
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -44,7 +43,7 @@ def of_arms(facts: Facts, arms: Mapping[str, str], base: str, net: str = "scratc
     ground = facts.accuracy(base, net, UNMENTIONED)
     rows = []
     for arm, words in arms.items():
-        told = [count(facts.kept(arm, net)), percent(_finite(facts.right(arm, net)))] if images else []
+        told = [count(facts.kept(arm, net)), percent(facts.right(arm, net))] if images else []
         gap = "base" if arm == base else points(difference(facts.accuracy(arm, net, UNMENTIONED), ground))
         rows.append([words, *told, *(percent(facts.accuracy(arm, net, group)) for group in GROUPS), gap])
     return table(head, rows)
@@ -74,30 +73,29 @@ _BOTH = ("balanced_accuracy", "auc")
 def judge_shares(facts: Facts, cell: str, policies: Sequence[str]) -> str:
     """What each policy accepts in one cell, by kind of image, and its worst context."""
     head = ["accepted, %", *KINDS, "right, in the worst context"]
-    rows = []
-    for policy in policies:
-        shares = [facts.judged(cell, lambda f, k=kind: f["policies"][policy]["accepted"][k]) for kind in KINDS]
-        by_context = {
-            c: facts.judged(cell, lambda f, c=c: f["policies"][policy]["right_by_context"][c]) for c in CONTEXTS
-        }
-        means = {context: mean(values.values()) for context, values in by_context.items() if values}
-        worst = min(means, key=means.__getitem__) if means else None
-        rows.append(
-            [POLICY_WORDS[policy], *map(percent, shares), f"{100 * means[worst]:.0f} ({worst})" if worst else ""]
-        )
-    return table(head, rows)
+    return table(head, [[POLICY_WORDS[policy], *_judged(facts, cell, policy)] for policy in policies])
+
+
+def _judged(facts: Facts, cell: str, policy: str) -> list[str]:
+    shares = [facts.judged(cell, lambda f, k=kind: f["policies"][policy]["accepted"][k]) for kind in KINDS]
+    by_context = [facts.judged(cell, lambda f, c=c: f["policies"][policy]["right_by_context"][c]) for c in CONTEXTS]
+    means = [(mean(values.values()), context) for values, context in zip(by_context, CONTEXTS, strict=True) if values]
+    return [*map(percent, shares), f"{100 * min(means)[0]:.0f} ({min(means)[1]})" if means else ""]
 
 
 def judge_generated(facts: Facts, generator: str, policies: Sequence[str]) -> str:
     """What each policy accepts of the images of a text-to-image model."""
     shown = {kind: facts.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
     head = ["accepted, %", *(f"{kind} ({count(shown[kind])})" for kind in KINDS), "right among the kept"]
-    rows = []
-    for policy in policies:
-        shares = [facts.folder(generator, lambda f, k=kind: _share(f, policy, k)) for kind in KINDS]
-        pure = facts.folder(generator, lambda f: _pure(f["accepted"][policy]))
-        rows.append([POLICY_WORDS[policy], *(percent(_finite(values)) for values in shares), percent(_finite(pure))])
-    return table(head, rows)
+    return table(head, [[POLICY_WORDS[policy], *_accepted(facts, generator, policy)] for policy in policies])
+
+
+def _accepted(facts: Facts, generator: str, policy: str) -> list[str]:
+    shares = [
+        facts.folder(generator, lambda f, k=kind: ratio(f["accepted"][policy][k], f["shows"][k])) for kind in KINDS
+    ]
+    pure = facts.folder(generator, lambda f: ratio(f["accepted"][policy]["right"], sum(f["accepted"][policy].values())))
+    return [*map(percent, [*shares, pure])]
 
 
 def guidance(facts: Facts, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
@@ -120,24 +118,5 @@ def probes(facts: Facts) -> str:
     """The linear probe on the filter's embeddings, real images alone and with generated ones."""
     words = {"real": "240 real images", "all": "and every generated one", "classifier": "and those kept by classifier",
              "oracle": "and those of the right species"}  # fmt: skip
-    rows = []
-    for name, said in words.items():
-        scores = [
-            Facts._by_seed(facts.probes, "probe", lambda stem, seed: facts.probes.get(f"{stem}-{seed}"),
-                           lambda fact, g=group: fact[name]["by_group"][g])
-            for group in GROUPS
-        ]  # fmt: skip
-        rows.append([said, *map(percent, scores)])
+    rows = [[said, *(percent(facts.probed(name, group)) for group in GROUPS)] for name, said in words.items()]
     return table(["linear probe", *GROUPS], rows)
-
-
-def _share(fact: Mapping[str, Any], policy: str, kind: str) -> float:
-    return fact["accepted"][policy][kind] / fact["shows"][kind] if fact["shows"][kind] else float("nan")
-
-
-def _pure(accepted: Mapping[str, int]) -> float:
-    return accepted["right"] / sum(accepted.values()) if sum(accepted.values()) else float("nan")
-
-
-def _finite(values: BySeed) -> BySeed:
-    return {seed: value for seed, value in values.items() if value == value}

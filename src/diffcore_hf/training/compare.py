@@ -133,7 +133,9 @@ def table(comparison: Mapping[str, Any]) -> str:
         rows = [[*row[:2], *row[3:]] for row in rows]
     if groups := arms[0].get("by_group"):
         shares = [[f"{100 * arm['by_group'][name]:.1f}" for name in groups] for arm in arms]
-        rows = [[*row[:2], *more, *row[2:]] for row, more in zip(rows, [list(map(_cell, groups)), *shares], strict=True)]
+        rows = [
+            [*row[:2], *more, *row[2:]] for row, more in zip(rows, [list(map(_cell, groups)), *shares], strict=True)
+        ]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
     lines = [
         "| " + " | ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) + " |" for row in rows

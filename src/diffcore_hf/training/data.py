@@ -132,8 +132,11 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
         # What chose a checkpoint may not score it.
         validation, test = None, validation
     if config.group and test.groups is None:
-        raise ValueError(f"data.group is {config.group!r}, which split {test.name!r} of {config.path} does not have; its "
-                         f"columns: {', '.join(splits[wanted['test'] or config.train].column_names)}. Use --data.group")  # fmt: skip
+        scored = splits[wanted["test"] or wanted["validation"] or config.train].column_names
+        raise ValueError(
+            f"data.group is {config.group!r}, which split {test.name!r} of {config.path} does not have; its columns: "
+            f"{', '.join(scored)}. Use --data.group"
+        )
     has = has_image(train.rows, names.generated) if needs_own else np.zeros(len(train), bool)
     pool = None
     if mixes and mix.partner == "class":

@@ -1,0 +1,137 @@
+"""Figures: where a picture says more than a table. PNG, error bars are 95 % intervals over the seeds.
+
+Owns how they look. matplotlib's object interface only: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.evidence.series import BySeed, Facts, difference
+from benchmarks.evidence.worlds import UNMENTIONED
+from diffcore_hf.miniature.scenery import CONTEXTS
+from diffcore_hf.training.compare import paired_difference
+
+INK, MUTED, LINE = "#23272f", "#6b7280", "#d9d6cf"
+COLOURS = {"all": "#70757d", "mean": "#b3423a", "quantile": "#c98a2b", "class_mean": "#3b6ea5", "classifier": "#2f7d5b",
+           "oracle": "#23272f", "plain": "#70757d", "generated": "#2f7d5b", "mix": "#3b6ea5"}  # fmt: skip
+MARKERS = {"all": "o", "mean": "v", "quantile": "s", "class_mean": "D", "classifier": "^", "oracle": "*", "plain": "o",
+           "generated": "^", "mix": "s"}  # fmt: skip
+
+
+def guidance(facts: Facts, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:
+    """Accuracy over gamma, one line a policy; below it what the images show."""
+    figure = _figure(6.4, 5.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    places = [float(gamma) for gamma in gammas]
+    for keep, words in keeps.items():
+        _line(above, places, [facts.accuracy(f"gamma-{g}.{keep}", "scratch", UNMENTIONED) for g in gammas], keep, words)
+    right = [facts.folder(f"gamma-{g}", lambda f: f["shows"]["right"] / f["attempts"]) for g in gammas]
+    _line(below, places, right, "oracle", "generated images of the right species")
+    below.set_xscale("log")
+    below.set_xticks(places, gammas)
+    below.minorticks_off()
+    below.set_xlabel("gamma (guidance_scale = 1 + gamma)", color=MUTED)
+    above.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
+    below.set_ylabel("right species, %", color=MUTED)
+    above.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def contexts(facts: Facts, cell: str, policies: Mapping[str, str]) -> bytes:
+    """Right images accepted, by context, one mark a policy."""
+    figure = _figure(6.4, 4.2)
+    axes = figure.add_subplot()
+    for place, (policy, words) in enumerate(policies.items()):
+        values = [
+            facts.judged(cell, lambda f, p=policy, c=c: f["policies"][p]["right_by_context"][c]) for c in CONTEXTS
+        ]
+        heights = [row + 0.15 * (place - (len(policies) - 1) / 2) for row in range(len(CONTEXTS))]
+        for one, height in zip(values, heights, strict=True):
+            if one:
+                middle, half = _interval(one)
+                axes.errorbar(100 * middle, height, xerr=100 * half, fmt=MARKERS[policy], color=COLOURS[policy],
+                              markersize=5, elinewidth=1, label=words if height == heights[0] else None)  # fmt: skip
+    axes.set_yticks(range(len(CONTEXTS)), CONTEXTS)
+    axes.invert_yaxis()
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel("right images accepted, %", color=MUTED)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(policies))
+    return _png(figure)
+
+
+def investment(facts: Facts, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
+    """What keeping less gains over keeping everything, at equal generated images."""
+    figure = _figure(6.4, 0.8 + 0.28 * len(generators) * (len(keeps) + 1))
+    axes = figure.add_subplot()
+    ticks, names, row = [], [], 0.0
+    for generator, said in generators.items():
+        axes.text(0.0, row - 0.55, said, transform=axes.get_yaxis_transform(), fontsize=9, color=INK, va="bottom")
+        base = facts.accuracy(f"{generator}.all", "scratch", UNMENTIONED)
+        for keep, words in keeps.items():
+            gap = difference(facts.accuracy(f"{generator}.{keep}", "scratch", UNMENTIONED), base)
+            if gap is not None:
+                colour = COLOURS.get(keep, MUTED)
+                axes.errorbar(100 * gap.mean, row, xerr=100 * (gap.half or 0), fmt="o", color=colour, elinewidth=1.4)
+            ticks.append(row)
+            names.append(words)
+            row += 1
+        row += 1
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(ticks, names)
+    axes.set_ylim(row - 1, -1.2)
+    axes.set_xlabel("points of top-1 against keeping everything, contexts never mentioned", color=MUTED)
+    return _png(figure)
+
+
+def numbers_of_real(facts: Facts, arms: Mapping[str, Mapping[int, str]], words: Mapping[str, str]) -> bytes:
+    """Accuracy over the number of real images a species, one line a way of training."""
+    figure = _figure(6.4, 3.6)
+    axes = figure.add_subplot()
+    for name, by_number in arms.items():
+        values = [facts.accuracy(arm, "scratch", UNMENTIONED) for arm in by_number.values()]
+        _line(axes, list(by_number), values, name, words[name])
+    axes.set_xticks(sorted({number for by_number in arms.values() for number in by_number}))
+    axes.set_xlabel("real images a species", color=MUTED)
+    axes.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
+    axes.legend(frameon=False, fontsize=8)
+    return _png(figure)
+
+
+def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: str, words: str) -> None:
+    there = [(place, *_interval(one)) for place, one in zip(places, values, strict=True) if one]
+    if there:
+        x, middle, half = zip(*there, strict=True)
+        style = {"color": COLOURS[key], "marker": MARKERS[key], "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
+        percents = [[100 * value for value in values] for values in (middle, half)]
+        axes.errorbar(x, percents[0], yerr=percents[1], capsize=2, label=words, **style)
+
+
+def _interval(values: BySeed) -> tuple[float, float]:
+    """Mean and half of the 95 % interval over the seeds; 0 with one seed."""
+    gap = paired_difference(list(values.values()), [0.0] * len(values))
+    return mean(values.values()), gap.half or 0.0
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=140, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(LINE)
+        axes.grid(color=LINE, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=MUTED, labelsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

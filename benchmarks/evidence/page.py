@@ -1,0 +1,269 @@
+"""The page docs/results.md: a pure function of the facts.
+
+Owns the order of the pieces and how each is introduced. What each means for a user is meaning.py, the tables are
+tables.py, the pictures figures.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.evidence import figures, meaning, tables
+from benchmarks.evidence.folders import STANDARD
+from benchmarks.evidence.series import Facts
+from benchmarks.evidence.tables import POLICY_WORDS
+from benchmarks.report import paragraphs
+from diffcore_hf.core.folder import write_whole
+
+GAMMAS = ("0.5", "1", "2", "4", "6.5")
+JUDGES = ("mean", "fixed", "quantile", "class_mean", "classifier", "text")
+_GENERATORS = {
+    STANDARD: "the generator as it is",
+    "random-species": "30 % of the rows ask for a random other species",
+    "look-alike": "30 % of the rows ask for a look-alike",
+}
+
+
+def write(facts: Facts, page: Path, pictures: Path) -> None:
+    """The page, and its pictures beside the others of the documentation."""
+    for name, draw in _FIGURES.items():
+        write_whole(pictures / f"{name}.png", draw(facts))
+    write_whole(page, text(facts, pictures.name).encode())
+
+
+def text(facts: Facts, pictures: str) -> str:
+    """The page as Markdown."""
+    sections = [f"## {title}\n\n{paragraphs(*body(facts))}" for title, body in _SECTIONS.items()]
+    whole = "\n\n".join([f"# Results\n\n{paragraphs(*_opening(facts))}", *sections]) + "\n"
+    return whole.replace("ASSETS", pictures)
+
+
+def _opening(facts: Facts) -> list[str]:
+    made = [
+        fact["made"] for kind in (facts.trainings, facts.folders, facts.judge, facts.probes) for fact in kind.values()
+    ]
+    days = sorted({one["date"] for one in made}) or ["never"]
+    versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
+    when = f"Measured from {days[0]} to {days[-1]} in bfloat16 on two CPU cores, {'; '.join(sorted(versions))}."
+    return [*_HOW, when]
+
+
+_HOW = (
+    """What the filter, the context, the guidance and the mixing are worth, measured where the truth is known: in the
+miniature world, whose birds are rendered and whose generated images an oracle can name. `make evidence` measures all of
+it, cell by cell, and writes this page from the facts in `docs/evidence`; `make evidence LIST=1` lists the cells.""",
+    """**How.** A seed draws the species' contexts, the training images, the generation and the training anew. Twenty
+species, twelve training images each, in two contexts of the species' own; 2,000 test images in all ten contexts.
+Accuracy is top-1 in percent in three groups of test images: contexts that *nobody ever mentioned* (neither the species'
+training images nor any prompt), contexts that are *prompted* though the species' training images lack them, and the
+species' *own*. A ResNet-10-T: from scratch, 450 steps of 32; or pretrained on the other twenty species and fine-tuned,
+150 steps of 32. Every arm takes the same steps of equally many samples. The model is chosen on the validation split,
+which shows the training contexts alone, and tested once. Where images are generated, half of the samples are: every
+real image as it is, and for each any kept image of its class (`mix.kind none`, `mix.partner class`), unless a table
+says otherwise. 720 attempts a folder (240 rows, three copies), one attempt a unit, 16 steps, gamma 2.""",
+    """Mean ± standard deviation over the seeds; differences are paired by seed, with Student's 95 % interval; one that
+holds zero is written *no difference seen*.""",
+)
+_RENDERED = """Rendered images, hence perfect ones: of every class in every context three that show it, three of another
+species of the dataset, three of its look-alike and three of a species outside the dataset: 2,400. Two CLIPs, one that
+never saw the dataset's species (the one that ships) and one that did; the dataset shows each species in two contexts of
+its own, or all in the same two."""
+_OUTSTANDING = """**Outstanding.** This piece wants a small text-to-image pipeline and a small CLIP trained on
+photographs, which takes a CUDA machine; none was at hand. Everything above is of rendered birds of 64 pixels, with
+models trained on renderings: that a sentence here holds for photographs is not shown."""
+
+
+def _judge(facts: Facts) -> list[str]:
+    return [
+        _RENDERED,
+        tables.judge_cells(facts, JUDGES),
+        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(facts)}):",
+        tables.judge_shares(facts, "unseen-own", JUDGES),
+        "Where it saw them, shared contexts, the kindest cell:",
+        tables.judge_shares(facts, "seen-shared", JUDGES),
+        "![Right images accepted, by context, where the CLIP did not see the species](ASSETS/results-contexts.png)",
+        "Images of the text-to-image model, the CLIP that ships; in brackets how many of 720 show what:",
+        tables.judge_generated(facts, STANDARD, ("mean", "quantile", "class_mean", "classifier", "text")),
+        *meaning.judge(facts),
+    ]
+
+
+def _judge_seeds(facts: Facts) -> str:
+    count = len(facts.judged("unseen-own", lambda fact: fact["images"]))
+    return f"{count} seeds"
+
+
+def _investment(facts: Facts) -> list[str]:
+    keeps = ("all", "random", "mean", "class_mean", "classifier", "text", "oracle")
+    arms = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in keeps}
+    equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", "classifier", "oracle")}
+    tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", "classifier", "oracle")}
+    parts = [
+        f"**Equal generated images**: all arms pay for the same 720, each trains on what it keeps. From scratch, "
+        f"{tables.seeds(facts, list(arms))}:",
+        tables.of_arms(facts, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
+        tables.of_arms(facts, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
+        f"**Equal kept images**: each arm trains on the first n that it keeps, n the smallest number that any policy "
+        f"keeps. From scratch, {tables.seeds(facts, list(equal))}:",
+        tables.of_arms(facts, equal, f"{STANDARD}.all.equal-kept"),
+    ]
+    for generator in ("random-species", "look-alike"):
+        worse = {
+            f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", "classifier", "oracle")
+        }
+        parts += [
+            f"**A generator that does not obey**: {_GENERATORS[generator]} (equal generated images, from scratch, "
+            f"{tables.seeds(facts, list(worse))}):",
+            tables.of_arms(facts, worse, f"{generator}.all"),
+        ]
+    parts.append("![Gain of each policy over keeping everything](ASSETS/results-investment.png)")
+    return [*parts, *meaning.investment(facts)]
+
+
+def _guidance(facts: Facts) -> list[str]:
+    arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", "classifier", "oracle")]
+    without = {
+        f"{STANDARD}.all": "`all`, with negative prompts",
+        "no-negatives.all": "`all`, without",
+        f"{STANDARD}.classifier": "`rank` by classifier, with",
+        "no-negatives.classifier": "`rank` by classifier, without",
+    }
+    return [
+        f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(facts, arms)}:",
+        tables.guidance(facts, GAMMAS, ("all", "classifier", "oracle")),
+        "The same, pretrained and fine-tuned:",
+        tables.guidance(facts, GAMMAS, ("all", "classifier"), "tuned"),
+        "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
+        "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
+        f"{tables.seeds(facts, list(without))}:",
+        tables.of_arms(facts, without, f"{STANDARD}.all"),
+        *meaning.guidance(facts),
+    ]  # fmt: skip
+
+
+def _context(facts: Facts) -> list[str]:
+    arms = {
+        "plain": "real images alone",
+        "no-context.third": "240 images, no context in the prompt",
+        "genaug-own": "240 images, six contexts",
+        "no-context.all": "720 images, no context in the prompt",
+        "one-context.all": "720 images, one context (in heavy snow)",
+        "own-contexts.all": "720 images, the real image's own context",
+        f"{STANDARD}.all": "720 images, six contexts",
+    }
+    tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
+    return [
+        f"Everything is kept. The prompted group means the six contexts in every row. From scratch, "
+        f"{tables.seeds(facts, list(arms))}:",
+        tables.of_arms(facts, arms, "no-context.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
+        tables.of_arms(facts, tuned, "no-context.all", "tuned"),
+        *meaning.context(facts),
+    ]
+
+
+def _mixing(facts: Facts) -> list[str]:
+    seven = {
+        "plain": "plain",
+        "genaug-own": "GenAug",
+        "pixel-real": "pixel-wise, another real image of the class",
+        "patch-real": "patch-wise, another real image of the class",
+        "pixel-own": "GenAug + pixel-wise",
+        "patch-own": "GenAug + patch-wise",
+        "mix-own-50": "DiffCoRe-Mix-50",
+        "mix-own-100": "DiffCoRe-Mix-100",
+    }
+    draws = {
+        f"{STANDARD}.all": "generated images as they are, beside the real ones",
+        "mix-own-100": "mixed, `append`, partner own (240 images)",
+        "mix-class": "mixed, `append`, partner class (720 images)",
+        "mix-class-replace-0.5": "mixed, `replace`, probability 0.5, partner class",
+        "mix-class-replace-1": "mixed, `replace`, probability 1, partner class",
+        "generated-alone": "generated images alone, no real one",
+    }
+    few = {
+        f"{generator}.{name}": f"{number} real images a species, {words}"
+        for generator, number in (("real-3", 3), ("real-6", 6))
+        for name, words in (("plain", "alone"), ("generated", "and generated ones as they are"), ("mix", "mixed"))
+    }
+    tuned = {"plain": "plain", f"{STANDARD}.all": draws[f"{STANDARD}.all"], "mix-own-100": draws["mix-own-100"],
+             "mix-class": draws["mix-class"]}  # fmt: skip
+    return [
+        "**The rows of the paper's Table 7**, with each row's own counterpart (240 images), everything kept, from "
+        f"scratch, {tables.seeds(facts, list(seven))}:",
+        tables.of_arms(facts, seven, "genaug-own"),
+        f"**How images are drawn**, from scratch, {tables.seeds(facts, list(draws))}:",
+        tables.of_arms(facts, draws, f"{STANDARD}.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
+        tables.of_arms(facts, tuned, f"{STANDARD}.all", "tuned"),
+        f"**With fewer real images**, 720 generated ones in each case, from scratch, {tables.seeds(facts, list(few))}:",
+        tables.of_arms(facts, few, "real-3.generated"),
+        "![Accuracy over the number of real images](ASSETS/results-mixing.png)",
+        *meaning.mixing(facts),
+    ]
+
+
+def _alternatives(facts: Facts) -> list[str]:
+    arms = {
+        "plain": "real images alone",
+        "heavy": "heavy classical augmentation (RandAugment 9, colour 0.4, blur 0.2, erasing 0.25)",
+        "mixup": "Mixup",
+        "cutmix": "CutMix",
+        f"{STANDARD}.all": "720 generated images",
+        "extra-seen": "720 more real images of the training contexts",
+        "extra-all": "720 more real images of all contexts",
+    }
+    return [
+        f"From scratch, {tables.seeds(facts, list(arms))}:",
+        tables.of_arms(facts, arms, f"{STANDARD}.all", images=False),
+        "A linear probe (logistic regression) on the filter's own embeddings, without training a network:",
+        tables.probes(facts),
+        *meaning.alternatives(facts),
+    ]
+
+
+def _photos(facts: Facts) -> list[str]:
+    return [_OUTSTANDING]
+
+
+_SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
+    "1. The filter as a judge": _judge,
+    "2. The filter as an investment": _investment,
+    "3. Guidance and filter": _guidance,
+    "4. Context": _context,
+    "5. Mixing": _mixing,
+    "6. What people use today, and what money could buy": _alternatives,
+    "7. On real photos": _photos,
+}
+
+_FIGURES: dict[str, Callable[[Facts], bytes]] = {
+    "results-guidance": lambda facts: figures.guidance(
+        facts, GAMMAS, {"all": "keep everything", "classifier": "rank by classifier", "oracle": "the oracle"}
+    ),
+    "results-contexts": lambda facts: figures.contexts(
+        facts,
+        "unseen-own",
+        {
+            "mean": "mean (Eq. 5)",
+            "quantile": "quantile",
+            "class_mean": "rank, class mean",
+            "classifier": "rank, classifier",
+        },
+    ),
+    "results-investment": lambda facts: figures.investment(
+        facts,
+        _GENERATORS,
+        {"random": "random", "mean": "mean (Eq. 5)", "classifier": "rank by classifier", "oracle": "the oracle"},
+    ),
+    "results-mixing": lambda facts: figures.numbers_of_real(
+        facts,
+        {
+            "plain": {3: "real-3.plain", 6: "real-6.plain", 12: "plain"},
+            "generated": {3: "real-3.generated", 6: "real-6.generated", 12: f"{STANDARD}.all"},
+            "mix": {3: "real-3.mix", 6: "real-6.mix", 12: "mix-class"},
+        },
+        {"plain": "real images alone", "generated": "and generated ones as they are", "mix": "mixed"},
+    ),
+}

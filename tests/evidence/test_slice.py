@@ -1,0 +1,90 @@
+"""A slice of the evidence, measured as all of it is: small folders and short trainings through the same functions."""
+
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+
+from benchmarks.evidence import folders, judging, page, probing, trainings
+from benchmarks.evidence.__main__ import SEEDS, cells
+from benchmarks.evidence.cells import Cell, measure
+from benchmarks.evidence.series import Facts, difference, points
+from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED, world_folder
+
+SMALL = {"copies": 1, "fraction": 0.2, "model": {"steps": 4}}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Forty-eight attempts of four steps in every folder, trainings of two steps."""
+    monkeypatch.setattr(folders, "GENERATORS", {name: keys | SMALL for name, keys in folders.GENERATORS.items()})
+    monkeypatch.setattr(trainings, "NETS", {name: keys | {"max_steps": 2} for name, keys in trainings.NETS.items()})
+    monkeypatch.setattr(judging, "EACH", 1)
+
+
+def test_a_slice_from_folders_to_the_page(work):
+    made = [
+        ("folders/gamma-2-0", lambda place: folders.measure(place, "gamma-2", 0)),
+        ("trainings/plain-scratch-0", lambda place: trainings.measure(place, "plain", "scratch", 0)),
+        *(
+            (f"trainings/{arm}-scratch-0", lambda place, arm=arm: trainings.measure(place, arm, "scratch", 0))
+            for arm in ("gamma-2.all", "gamma-2.oracle", "gamma-2.classifier.equal-kept", "mix-own-50")
+        ),
+        ("judge/unseen-own-0", lambda place: judging.measure(place, "unseen", "own", 0)),
+        ("probes/probe-0", lambda place: probing.measure(place, 0)),
+    ]
+    for name, function in made:
+        measure(Cell(name, 1, function), work / "facts", work)
+    facts = Facts.read(work / "facts")
+
+    shown = facts.folders["gamma-2-0"]
+    assert shown["attempts"] == 48 == sum(shown["shows"].values()) == sum(shown["accepted"]["all"].values())
+    assert facts.kept("gamma-2.all", "scratch") == {0: 48}
+    assert facts.kept("gamma-2.oracle", "scratch") == {0: shown["shows"]["right"]}
+    assert facts.right("gamma-2.oracle", "scratch") in ({0: 1.0}, {})
+    smallest = min(sum(shown["accepted"][policy].values()) for policy in ("mean", "class_mean", "classifier", "text"))
+    kept = facts.kept("gamma-2.classifier.equal-kept", "scratch")[0]
+    assert kept == min(smallest, shown["shows"]["right"])
+    assert set(facts.trainings["plain-scratch-0"]["best"]["by_group"]) == {OWN, PROMPTED, UNMENTIONED}
+    assert not (work / "trainings" / "plain-scratch-0").exists()
+
+    page.write(facts, work / "results.md", work / "assets")
+    text = (work / "results.md").read_text()
+    assert text.startswith("# Results") and "| GenAug |" in text and "](assets/results-guidance.png)" in text
+    assert all((work / "assets" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in page._FIGURES)
+
+
+def test_groups_and_names_of_a_world(work):
+    rows = load_dataset(str(world_folder(work, 0)))
+    own = {(label, scene) for label, scene in zip(rows["train"]["label"][:], rows["train"]["scene"][:], strict=True)}
+    test = zip(rows["test"]["label"][:], rows["test"]["scene"][:], rows["test"]["group"][:], strict=True)
+    assert all(((label, scene) in own) == (group == OWN) for label, scene, group in test)
+    assert set(rows["test"]["group"][:]) == {OWN, PROMPTED, UNMENTIONED}
+    named = [
+        label.split(".")[1].replace("_", " ")
+        for label in map(rows["train"].features["label"].int2str, rows["train"]["label"][:])
+    ]
+    for column in ("drawn_random", "drawn_alike"):
+        wrong = sum(a != b for a, b in zip(named, rows["train"][column][:], strict=True))
+        assert 0.2 < wrong / len(named) < 0.4
+
+
+def test_every_cell_is_named_once_and_stays_in_the_budget():
+    names = [cell.name for cell in cells()]
+    assert len(set(names)) == len(names)
+    assert sum(name.startswith("trainings/") for name in names) <= 400
+    assert sum(cell.seconds for cell in cells()) / 2 <= 8 * 3600
+    assert {name.rpartition("-")[2] for name in names if "/" in name} == set(map(str, SEEDS))
+
+
+def test_a_difference_is_paired_and_says_when_it_holds_zero():
+    base = {0: 0.5, 1: 0.6, 2: 0.4}
+    assert points(difference({0: 0.6, 1: 0.7, 2: 0.5}, base)) == "+10.0 ± 0.0"
+    assert points(difference({0: 0.6, 1: 0.5, 2: 0.4}, base)).startswith("no difference seen (+0.0 ±")
+    assert points(difference({7: 0.6}, base)) == ""
+    assert points(difference({1: 0.7}, base)) == "+10.0 (one seed)"
