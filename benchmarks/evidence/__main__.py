@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -25,23 +26,15 @@ SEEDS = (0, 1, 2, 3, 4)
 
 
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
-    """Every cell, seed by seed, so that whatever is finished can be compared."""
+    """Every cell: those behind the first claims with every seed, then the others seed by seed."""
     made = [Cell("clip-seen", towers.SECONDS, towers.measure)]
+    made += [cell for seed in seeds for cell in _trainings(seed, trainings.FIRST)]
     for seed in seeds:
-        made += [
-            Cell(f"trainings/plain-{net}-{seed}", seconds, partial(trainings.measure, name="plain", net=net, seed=seed))
-            for net, seconds in trainings.SECONDS.items()
-        ]
         made += [
             Cell(f"folders/{name}-{seed}", folders.SECONDS, partial(folders.measure, name=name, seed=seed))
             for name in folders.GENERATORS
         ]
-        made += [
-            Cell(f"trainings/{name}-{net}-{seed}", seconds, partial(trainings.measure, name=name, net=net, seed=seed))
-            for net, seconds in trainings.SECONDS.items()
-            for name in (trainings.ARMS if net == "scratch" else trainings.TUNED)
-            if name != "plain"
-        ]
+        made += _trainings(seed, [name for name in trainings.ARMS if name not in trainings.FIRST])
         made += [
             Cell(f"judge/{clip}-{kind}-{seed}", judging.SECONDS,
                  partial(judging.measure, clip=clip, contexts=kind, seed=seed))
@@ -50,6 +43,15 @@ def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
         ]  # fmt: skip
         made.append(Cell(f"probes/probe-{seed}", probing.SECONDS, partial(probing.measure, seed=seed)))
     return made
+
+
+def _trainings(seed: int, arms: Iterable[str]) -> list[Cell]:
+    return [
+        Cell(f"trainings/{arm}-{net}-{seed}", seconds, partial(trainings.measure, name=arm, net=net, seed=seed))
+        for arm in arms
+        for net, seconds in trainings.SECONDS.items()
+        if net == "scratch" or arm in trainings.TUNED
+    ]
 
 
 def make_parser() -> argparse.ArgumentParser:

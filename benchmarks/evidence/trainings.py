@@ -105,6 +105,13 @@ ARMS: dict[str, Arm] = {
     "extra-all": Arm(PLAIN, None, extra="all"),
 }
 
+FIRST = (
+    "plain",
+    *(f"{STANDARD}.{keep}" for keep in ("all", "random", "mean", "classifier", "oracle")),
+    *("no-context.all", "genaug-own", "mix-own-100", "mix-class", "heavy", "extra-all"),
+)
+"""Arms behind the first claims; measured with every seed before the others."""
+
 TUNED = (
     "plain",
     *(f"{STANDARD}.{keep}" for keep in ("all", "mean", "classifier", "oracle")),

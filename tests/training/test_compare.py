@@ -67,6 +67,17 @@ def test_the_table_has_a_row_an_arm_and_survives_hostile_names():
     assert "the model that validation chose" in compare.legend(found)
 
 
+def test_groups_of_images_stand_beside_the_whole():
+    seeds = [run(0.5), run(0.7)]
+    for one, (night, snow) in zip(seeds, [(0.2, 0.8), (0.4, 1.0)], strict=True):
+        one["last"]["by_group"] = {"at|night": night, "snow": snow}
+    found = comparison(plain=[0.5, 0.7], mix=[0.5, 0.7]) | {"arms": compare.summarise({"plain": seeds}, ("a", "b"))}
+    assert found["arms"][0]["by_group"] == {"at|night": pytest.approx(0.3), "snow": pytest.approx(0.9)}
+    head, _, row = compare.table(found).splitlines()
+    assert [cell.strip() for cell in head.split("|")[2:5]] == ["top-1", "at/night", "snow"]
+    assert [cell.strip() for cell in row.split("|")[3:5]] == ["30.0", "90.0"]
+
+
 def test_the_best_model_counts_where_there_is_one_and_the_last_is_told():
     (arm,) = compare.summarise({"plain": [run(0.6, last=0.5), run(0.8, last=0.7)]}, ("a", "b"))
     assert (arm["top1"], arm["last_top1"]) == (pytest.approx(0.7), pytest.approx(0.6))

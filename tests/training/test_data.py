@@ -49,6 +49,16 @@ def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
     assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
 
 
+def test_groups_follow_their_rows(tmp_path):
+    rows = augmented((4, 4, 4)).add_column("camera", [f"camera {place % 3}" for place in range(12)])
+    rows = rows.map(lambda s, i: {"status": "failed" if i == 2 else s}, input_columns="status", with_indices=True,
+                    features=rows.features)  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
+    assert list(data.test.groups) == [f"camera {place % 3}" for place in range(12) if place != 2]
+    assert list(data.test.select(np.array([3, 0])).groups) == [data.test.groups[3], "camera 0"]
+    assert load_data(Data(str(tmp_path / "g")), OFF).test.groups is None
+
+
 def test_labels_may_be_texts_or_numbers(tmp_path):
     rows = augmented()
     names = rows.features["label"].names
@@ -76,6 +86,7 @@ LINES = {
     "holds Value('float32'), not one class": ({}, OFF, "floats"),
     "data.validation is 'train', which is trained on": ({"validation": "train"}, OFF, "rows"),
     "data.test is 'train', which is trained on": ({"test": "train"}, OFF, "rows"),
+    "data.group is 'weather', which split 'holdout' of": ({"group": "weather"}, OFF, "rows"),
     "has 1 class in 'label': there is nothing to tell apart": ({}, OFF, "one"),
 }
 

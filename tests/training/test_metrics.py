@@ -15,6 +15,13 @@ def test_scores_by_hand():
     assert found.by_class == [pytest.approx(1 / 3), None, 1.0, None, None, None]
 
 
+def test_groups_are_scored_one_by_one_without_what_cannot_be_read():
+    ranked = np.array([[0, 1], [1, 0], [1, 0], [0, 1]])
+    found = score(ranked, np.array([0, 0, 1, -100]), classes=2, groups=["snow", "night", "snow", "fog"])
+    assert found.by_group == {"night": 0.0, "snow": 1.0}
+    assert score(ranked, np.array([0, 0, 1, 0]), classes=2).by_group is None
+
+
 def test_unreadable_images_are_counted_apart():
     found = score(np.array([[0, 1], [1, 0]]), np.array([0, -100]), classes=2)
     assert (found.top1, found.count, found.unreadable) == (1.0, 1, 1)

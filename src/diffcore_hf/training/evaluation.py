@@ -62,7 +62,7 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     """Score a model on the test split of `data`, at its own size and normalisation.
 
     Returns:
-        A line of figures, and the worst five classes.
+        A line of figures, the worst five classes, and the groups of `data.group`.
 
     Raises:
         ValueError: no model there, or one of another number of classes.
@@ -85,7 +85,8 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     )  # fmt: skip
     worst = sorted((share, data.classes[k]) for k, share in enumerate(scores.by_class) if share is not None)[:5]
     named = ", ".join(f"{name} {100 * share:.0f}" for share, name in worst)
+    groups = ", ".join(f"{name} {100 * share:.1f}" for name, share in (scores.by_group or {}).items())
     return (
         f"top-1 {100 * scores.top1:.2f}, top-5 {100 * scores.top5:.2f} on split {data.test.name} ({scores.count:,} "
-        f"images); worst classes: {named}"
+        f"images); worst classes: {named}" + (f"; by {recipe.data.group}: {groups}" if groups else "")
     )
