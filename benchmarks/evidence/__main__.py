@@ -28,12 +28,11 @@ SEEDS = (0, 1, 2, 3, 4)
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
     """Every cell: those behind the first claims with every seed, then the others seed by seed."""
     made = [Cell("clip-seen", towers.SECONDS, towers.measure)]
-    made += [cell for seed in seeds for cell in _trainings(seed, trainings.FIRST)]
+    first = {arm.generator for arm in map(trainings.ARMS.get, trainings.FIRST) if arm.generator}
     for seed in seeds:
-        made += [
-            Cell(f"folders/{name}-{seed}", folders.SECONDS, partial(folders.measure, name=name, seed=seed))
-            for name in folders.GENERATORS
-        ]
+        made += [*_folders(seed, sorted(first)), *_trainings(seed, trainings.FIRST)]
+    for seed in seeds:
+        made += _folders(seed, [name for name in folders.GENERATORS if name not in first])
         made += _trainings(seed, [name for name in trainings.ARMS if name not in trainings.FIRST])
         made += [
             Cell(f"judge/{clip}-{kind}-{seed}", judging.SECONDS,
@@ -43,6 +42,13 @@ def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
         ]  # fmt: skip
         made.append(Cell(f"probes/probe-{seed}", probing.SECONDS, partial(probing.measure, seed=seed)))
     return made
+
+
+def _folders(seed: int, names: Iterable[str]) -> list[Cell]:
+    return [
+        Cell(f"folders/{name}-{seed}", folders.SECONDS, partial(folders.measure, name=name, seed=seed))
+        for name in names
+    ]
 
 
 def _trainings(seed: int, arms: Iterable[str]) -> list[Cell]:
