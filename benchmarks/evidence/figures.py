@@ -19,10 +19,15 @@ from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.training.compare import paired_difference
 
 INK, MUTED, LINE = "#23272f", "#6b7280", "#d9d6cf"
-COLOURS = {"all": "#70757d", "mean": "#b3423a", "quantile": "#c98a2b", "class_mean": "#3b6ea5", "classifier": "#2f7d5b",
-           "oracle": "#23272f", "plain": "#70757d", "generated": "#2f7d5b", "mix": "#3b6ea5"}  # fmt: skip
-MARKERS = {"all": "o", "mean": "v", "quantile": "s", "class_mean": "D", "classifier": "^", "oracle": "*", "plain": "o",
-           "generated": "^", "mix": "s"}  # fmt: skip
+# Of policies, and of ways of training.
+COLOURS = {
+    **{"all": "#70757d", "mean": "#b3423a", "quantile": "#c98a2b", "classifier": "#3b6ea5", "context_free": "#2f7d5b"},
+    **{"oracle": "#23272f", "plain": "#70757d", "generated": "#2f7d5b", "mix": "#3b6ea5"},
+}
+MARKERS = {
+    **{"all": "o", "mean": "v", "quantile": "s", "classifier": "D", "context_free": "^"},
+    **{"oracle": "*", "plain": "o", "generated": "^", "mix": "s"},
+}
 
 
 def guidance(facts: Facts, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:

@@ -53,8 +53,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "quantile": {"name": "quantile"},
     "class_mean": {"name": "rank", "by": "class_mean"},
     "classifier": {"name": "rank", "by": "classifier"},
+    "context_free": {"name": "rank", "by": "context_free"},
     "text": {"name": "rank", "by": "text"},
 }
+BEST = "context_free"
+"""The judge that is held against keeping everything wherever one has to stand for all."""
 KINDS = ("right", "other species", "look-alike", "outside")
 
 Key = tuple[str, int]
@@ -134,13 +137,13 @@ def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
 
 
 def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
-    """What is kept of a folder: by a policy, by the `oracle`, or at `random` as many as the classifier keeps."""
+    """What is kept of a folder: by a policy, by the `oracle`, or at `random` as many as BEST does."""
     folder = made(work, name, seed)
     if keep == "oracle":
         shown = truth(folder)
         return [key for key in kept(folder, POLICIES["all"]) if shown[key].kind == "right"]
     if keep == "random":
-        share = len(kept(folder, POLICIES["classifier"])) / len(kept(folder, POLICIES["all"]))
+        share = len(kept(folder, POLICIES[BEST])) / len(kept(folder, POLICIES["all"]))
         return kept(folder, {"name": "random", "p": round(share, 3)})
     return kept(folder, POLICIES[keep])
 

@@ -21,12 +21,11 @@ from PIL import Image
 from benchmarks.evidence.folders import KINDS, POLICIES
 from benchmarks.evidence.towers import seen_clip
 from diffcore_hf.core.images import to_array
-from diffcore_hf.core.kinds import TEMPLATES
-from diffcore_hf.core.recipe import Filter, Policy
+from diffcore_hf.core.recipe import Filter, Policy, Recipe
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import Judge, Rank, fit
-from diffcore_hf.method.prompts import render_prompt
 from diffcore_hf.method.references import References
+from diffcore_hf.method.wording import wording
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, Species, look_alike
@@ -114,15 +113,12 @@ def references(world: World, tower: ImageTower) -> References:
     shown = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
     images = [render(picture.species, picture.context, np.random.default_rng(picture.seed)) for picture in shown]
-    text = tower.embed_text([render_prompt(TEMPLATES["caption"], one.name, "bird", "") for one in DATASET_SPECIES])
+    said = wording(Recipe.load("miniature"), [species.name for species in DATASET_SPECIES])
     ids = [f"train/{place}" for place in range(len(shown))]
-    return References(
-        ids,
-        labels,
-        embed(images, tower),
-        len(DATASET_SPECIES),
-        None if text is None else text.numpy().astype("float16"),
+    text, contexts = (
+        tower.embed_text(captions).numpy().astype(np.float16) for captions in (said.captions(), said.context_captions())
     )
+    return References(ids, labels, embed(images, tower), len(DATASET_SPECIES), text, contexts)
 
 
 def judged(

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.evidence import figures, meaning, tables
-from benchmarks.evidence.folders import STANDARD
+from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Facts
 from benchmarks.evidence.tables import POLICY_WORDS
 from benchmarks.report import paragraphs
 from diffcore_hf.core.folder import write_whole
 
 GAMMAS = ("0.5", "1", "2", "4", "6.5")
-JUDGES = ("mean", "fixed", "quantile", "class_mean", "classifier", "text")
+JUDGES = ("mean", "fixed", "quantile", "class_mean", "classifier", "context_free", "text")
 _GENERATORS = {
     STANDARD: "the generator as it is",
     "random-species": "30 % of the rows ask for a random other species",
@@ -84,7 +84,9 @@ def _judge(facts: Facts) -> list[str]:
         tables.judge_shares(facts, "seen-shared", JUDGES),
         "![Right images accepted, by context, where the CLIP did not see the species](ASSETS/results-contexts.png)",
         "Images of the text-to-image model, the CLIP that ships; in brackets how many of 720 show what:",
-        tables.judge_generated(facts, STANDARD, ("mean", "quantile", "class_mean", "classifier", "text")),
+        tables.judge_generated(
+            facts, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
+        ),
         *meaning.judge(facts),
     ]
 
@@ -95,10 +97,10 @@ def _judge_seeds(facts: Facts) -> str:
 
 
 def _investment(facts: Facts) -> list[str]:
-    keeps = ("all", "random", "mean", "class_mean", "classifier", "text", "oracle")
+    keeps = ("all", "random", "mean", "class_mean", "classifier", BEST, "text", "oracle")
     arms = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in keeps}
-    equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", "classifier", "oracle")}
-    tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", "classifier", "oracle")}
+    equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
+    tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     parts = [
         f"**Equal generated images**: all arms pay for the same 720, each trains on what it keeps. From scratch, "
         f"{tables.seeds(facts, list(arms))}:",
@@ -110,9 +112,7 @@ def _investment(facts: Facts) -> list[str]:
         tables.of_arms(facts, equal, f"{STANDARD}.all.equal-kept"),
     ]
     for generator in ("random-species", "look-alike"):
-        worse = {
-            f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", "classifier", "oracle")
-        }
+        worse = {f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", BEST, "oracle")}
         parts += [
             f"**A generator that does not obey**: {_GENERATORS[generator]} (equal generated images, from scratch, "
             f"{tables.seeds(facts, list(worse))}):",
@@ -123,18 +123,18 @@ def _investment(facts: Facts) -> list[str]:
 
 
 def _guidance(facts: Facts) -> list[str]:
-    arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", "classifier", "oracle")]
+    arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", BEST, "oracle")]
     without = {
         f"{STANDARD}.all": "`all`, with negative prompts",
         "no-negatives.all": "`all`, without",
-        f"{STANDARD}.classifier": "`rank` by classifier, with",
-        "no-negatives.classifier": "`rank` by classifier, without",
+        f"{STANDARD}.{BEST}": "`rank`, context-free, with",
+        f"no-negatives.{BEST}": "`rank`, context-free, without",
     }
     return [
         f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(facts, arms)}:",
-        tables.guidance(facts, GAMMAS, ("all", "classifier", "oracle")),
+        tables.guidance(facts, GAMMAS, ("all", BEST, "oracle")),
         "The same, pretrained and fine-tuned:",
-        tables.guidance(facts, GAMMAS, ("all", "classifier"), "tuned"),
+        tables.guidance(facts, GAMMAS, ("all", BEST), "tuned"),
         "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
         f"{tables.seeds(facts, list(without))}:",
@@ -240,7 +240,7 @@ _SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
 
 _FIGURES: dict[str, Callable[[Facts], bytes]] = {
     "results-guidance": lambda facts: figures.guidance(
-        facts, GAMMAS, {"all": "keep everything", "classifier": "rank by classifier", "oracle": "the oracle"}
+        facts, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
     ),
     "results-contexts": lambda facts: figures.contexts(
         facts,
@@ -255,7 +255,7 @@ _FIGURES: dict[str, Callable[[Facts], bytes]] = {
     "results-investment": lambda facts: figures.investment(
         facts,
         _GENERATORS,
-        {"random": "random", "mean": "mean (Eq. 5)", "classifier": "rank by classifier", "oracle": "the oracle"},
+        {"random": "random", "mean": "mean (Eq. 5)", BEST: "rank, context-free", "oracle": "the oracle"},
     ),
     "results-mixing": lambda facts: figures.numbers_of_real(
         facts,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.evidence.folders import STANDARD, kept_by, made
+from benchmarks.evidence.folders import BEST, STANDARD, kept_by, made
 from benchmarks.evidence.judging import embed, tower_of
 from benchmarks.evidence.worlds import world_folder
 from diffcore_hf import jobs
@@ -37,7 +37,7 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     held, attempts = material.assessment.references, material.assessment.attempts
     units = [(material.plan.row_ids[unit], int(material.plan.copies[unit])) for unit in attempts.units.tolist()]
     found: dict[str, Any] = {}
-    for name in ("real", "all", "classifier", "oracle"):
+    for name in ("real", "all", BEST, "oracle"):
         keep = set() if name == "real" else set(kept_by(work, STANDARD, seed, name))
         places = [place for place, unit in enumerate(units) if unit in keep]
         train = np.concatenate([held.embeddings, attempts.embeddings[places]])

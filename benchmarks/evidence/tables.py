@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean
 
-from benchmarks.evidence.folders import KINDS
+from benchmarks.evidence.folders import BEST, KINDS
 from benchmarks.evidence.series import GROUPS, Facts, count, difference, percent, points, ratio
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import table
@@ -16,12 +16,13 @@ from diffcore_hf.miniature.scenery import CONTEXTS
 
 POLICY_WORDS = {
     "all": "`all`",
-    "random": "`random(p)`, as many as the classifier keeps",
+    "random": "`random(p)`, as many as context-free keeps",
     "mean": "`mean` (Eq. 5)",
     "fixed": "`fixed(0.7)`",
     "quantile": "`quantile`",
     "class_mean": "`rank` by class mean",
     "classifier": "`rank` by classifier",
+    "context_free": "`rank`, context-free",
     "text": "`rank` by text",
     "oracle": "the oracle: right species alone",
 }
@@ -116,7 +117,7 @@ def guidance(facts: Facts, gammas: Sequence[str], keeps: Sequence[str], net: str
 
 def probes(facts: Facts) -> str:
     """The linear probe on the filter's embeddings, real images alone and with generated ones."""
-    words = {"real": "240 real images", "all": "and every generated one", "classifier": "and those kept by classifier",
+    words = {"real": "240 real images", "all": "and every generated one", BEST: "and those that context-free keeps",
              "oracle": "and those of the right species"}  # fmt: skip
     rows = [[said, *(percent(facts.probed(name, group)) for group in GROUPS)] for name, said in words.items()]
     return table(["linear probe", *GROUPS], rows)

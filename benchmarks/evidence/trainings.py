@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence.folders import GENERATORS, STANDARD, exported, kept_by, made, real, truth
+from benchmarks.evidence.folders import BEST, GENERATORS, STANDARD, exported, kept_by, made, real, truth
 from benchmarks.evidence.worlds import EACH, world_folder
 from diffcore_hf.core.layers import build, read_recipe_file, shipped_files
 
@@ -58,25 +58,25 @@ def _mix(kind: str, partner: str, mode: str = "append", probability: float = 1.0
     return {"mix": {"mode": mode, "kind": kind, "partner": partner, "probability": probability}}
 
 
-JUDGED = ("mean", "class_mean", "classifier", "text", "oracle")
+JUDGED = ("mean", "class_mean", "classifier", BEST, "text", "oracle")
 ARMS: dict[str, Arm] = {
     "plain": Arm(PLAIN, None),
     # 2. The filter as an investment: at equal generated images, and at equal kept ones.
     **{f"{STANDARD}.{keep}": Arm(keep=keep) for keep in ("all", "random", *JUDGED)},
-    **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", "mean", "classifier", "oracle")},
+    **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", "mean", BEST, "oracle")},
     **{
         f"{generator}.{keep}": Arm(generator=generator, keep=keep)
         for generator in ("random-species", "look-alike")
-        for keep in ("all", "random", "mean", "classifier", "oracle")
+        for keep in ("all", "random", "mean", BEST, "oracle")
     },
     # 3. Guidance and filter.
     **{
         f"{generator}.{keep}": Arm(generator=generator, keep=keep)
         for generator in GENERATORS
         if generator.startswith("gamma-") and generator != STANDARD
-        for keep in ("all", "classifier", "oracle")
+        for keep in ("all", BEST, "oracle")
     },
-    **{f"no-negatives.{keep}": Arm(generator="no-negatives", keep=keep) for keep in ("all", "classifier")},
+    **{f"no-negatives.{keep}": Arm(generator="no-negatives", keep=keep) for keep in ("all", BEST)},
     # 4. Context.
     **{f"{generator}.all": Arm(generator=generator) for generator in ("no-context", "one-context", "own-contexts")},
     "no-context.third": Arm(_mix("none", "own"), "no-context"),
@@ -107,15 +107,15 @@ ARMS: dict[str, Arm] = {
 
 FIRST = (
     "plain",
-    *(f"{STANDARD}.{keep}" for keep in ("all", "random", "mean", "classifier", "oracle")),
+    *(f"{STANDARD}.{keep}" for keep in ("all", "random", "mean", BEST, "oracle")),
     *("no-context.all", "genaug-own", "mix-own-100", "mix-class", "heavy", "extra-all"),
 )
 """Arms behind the first claims; measured with every seed before the others."""
 
 TUNED = (
     "plain",
-    *(f"{STANDARD}.{keep}" for keep in ("all", "mean", "classifier", "oracle")),
-    *(f"gamma-{gamma}.{keep}" for gamma in ("0.5", "1", "4", "6.5") for keep in ("all", "classifier")),
+    *(f"{STANDARD}.{keep}" for keep in ("all", "mean", BEST, "oracle")),
+    *(f"gamma-{gamma}.{keep}" for gamma in ("1", "4", "6.5") for keep in ("all", BEST)),
     *("no-context.all", "one-context.all", "own-contexts.all"),
     *("mix-own-100", "mix-class"),
 )

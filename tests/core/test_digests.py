@@ -89,7 +89,7 @@ def test_a_review_counts_by_its_content():
 
 
 def test_a_default_that_is_said_is_no_change():
-    said = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "classifier"}}, "model": {"gamma": 2}})
+    said = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "context_free"}}, "model": {"gamma": 2}})
     assert digests(said) == digests(build_recipe(BASE))
 
 

@@ -277,7 +277,7 @@ def test_a_recipe_goes_out_and_comes_in():
         {"preset": "paper", "model": {"scheduler": "X", "adapters": ["a"]}, "filter": {"policy": {"name": "rank"}}},
     )
     values = to_mapping(recipe)
-    assert values["filter"]["policy"] == {"name": "rank", "by": "classifier", "alpha": 0.1, "floor": "auto"}
+    assert values["filter"]["policy"] == {"name": "rank", "by": "context_free", "alpha": 0.1, "floor": "auto"}
     assert values["model"]["adapters"] == [{"path": "a", "weight_name": None, "revision": None, "scale": 1.0}]
     assert to_mapping(build_recipe(values)) == values
     assert to_mapping(build_recipe(read_yaml(to_yaml(recipe)))) == values
@@ -291,7 +291,7 @@ def test_a_mapping_of_some_scopes():
         "batch_size", "part_size",
     }  # fmt: skip
     assert to_mapping(recipe, ("decision",))["filter"] == {
-        "policy": {"name": "rank", "by": "classifier", "alpha": 0.1, "floor": "auto"},
+        "policy": {"name": "rank", "by": "context_free", "alpha": 0.1, "floor": "auto"},
         "references": 200,
     }
     assert "policy" not in to_mapping(recipe, ("attempt",))["filter"]

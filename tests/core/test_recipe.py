@@ -190,7 +190,7 @@ def test_right_values_pass(layer):
         (Policy("mean"), {"pairs": None}),
         (Policy("fixed", t=0.0), {"t": 0.0}),
         (Policy("quantile"), {"alpha": 0.1}),
-        (Policy("rank"), {"by": "classifier", "alpha": 0.1, "floor": "auto"}),
+        (Policy("rank"), {"by": "context_free", "alpha": 0.1, "floor": "auto"}),
         (Policy("rank", by="text", floor="off"), {"by": "text", "alpha": 0.1, "floor": "off"}),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_slice_from_folders_to_the_page(work):
         ("trainings/plain-scratch-0", lambda place: trainings.measure(place, "plain", "scratch", 0)),
         *(
             (f"trainings/{arm}-scratch-0", lambda place, arm=arm: trainings.measure(place, arm, "scratch", 0))
-            for arm in ("gamma-2.all", "gamma-2.oracle", "gamma-2.classifier.equal-kept", "mix-own-50")
+            for arm in ("gamma-2.all", "gamma-2.oracle", "gamma-2.context_free.equal-kept", "mix-own-50")
         ),
         ("judge/unseen-own-0", lambda place: judging.measure(place, "unseen", "own", 0)),
         ("probes/probe-0", lambda place: probing.measure(place, 0)),
@@ -47,8 +47,11 @@ def test_a_slice_from_folders_to_the_page(work):
     assert facts.kept("gamma-2.all", "scratch") == {0: 48}
     assert facts.kept("gamma-2.oracle", "scratch") == {0: shown["shows"]["right"]}
     assert facts.right("gamma-2.oracle", "scratch") in ({0: 1.0}, {})
-    smallest = min(sum(shown["accepted"][policy].values()) for policy in ("mean", "class_mean", "classifier", "text"))
-    kept = facts.kept("gamma-2.classifier.equal-kept", "scratch")[0]
+    smallest = min(
+        sum(shown["accepted"][policy].values())
+        for policy in ("mean", "class_mean", "classifier", "context_free", "text")
+    )
+    kept = facts.kept("gamma-2.context_free.equal-kept", "scratch")[0]
     assert kept == min(smallest, shown["shows"]["right"])
     assert set(facts.trainings["plain-scratch-0"]["best"]["by_group"]) == {OWN, PROMPTED, UNMENTIONED}
     assert not (work / "trainings" / "plain-scratch-0").exists()

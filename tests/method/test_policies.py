@@ -100,7 +100,7 @@ def test_quantile_against_the_class_mean():
 def test_rank_keeps_what_stands_where_real_images_do():
     rng = np.random.default_rng(0)
     crowd = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
-    for by in ("class_mean", "classifier", "text"):
+    for by in ("class_mean", "classifier", "context_free", "text"):
         text = np.array([angle(0), angle(60), angle(120)], np.float16)
         crowd = References(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
         judge = fit(Policy("rank", by=by, floor="off"), crowd, 0)

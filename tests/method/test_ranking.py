@@ -1,10 +1,12 @@
 """Ranks by the three judges: ties, left-out ranks against a refit, classes that vanish."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from diffcore_hf.core.seeding import digest
-from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, worst_ranks
+from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, ContextFree, context_directions, worst_ranks
 from diffcore_hf.method.references import References
 from diffcore_hf.method.thresholds import PairSums, unit_rows
 
@@ -108,3 +110,43 @@ def test_an_image_without_embedding_has_no_rank():
     references, sums = made((3, 3))
     for ranking in (ByClassMean(references, sums), ByClassifier(references, sums)):
         assert ranking.ranks(np.full((1, 6), np.nan), np.array([0])).tolist() == [0]
+
+
+def with_contexts(counts, contexts, seed=0, width=8):
+    references, sums = made(counts, width=width, seed=seed)
+    captions = np.random.default_rng(seed + 1).normal(size=(contexts, width)).astype(np.float16)
+    return replace(references, contexts=captions), sums
+
+
+@pytest.mark.parametrize(("counts", "contexts"), [((5, 5, 5), 2), ((12, 1, 3, 7), 5), ((30, 0, 20), 3)])
+def test_without_contexts_is_the_classifier_of_projected_embeddings(counts, contexts):
+    references, sums = with_contexts(counts, contexts)
+    out = context_directions(references.contexts, 8)
+    assert out.shape == (contexts - 1, 8)
+    np.testing.assert_allclose(out @ out.T, np.eye(contexts - 1), atol=1e-12)
+    judge, images = ContextFree(references, sums), unit_rows(np.random.default_rng(9).normal(size=(40, 8)))
+    unit = unit_rows(references.embeddings)
+    expected = slow_discriminant(
+        unit - unit @ out.T @ out, references.labels, len(counts), images - images @ out.T @ out
+    )
+    np.testing.assert_allclose(judge.scores(images), expected, atol=1e-9)
+    assert judge.notes == ()
+
+
+def test_moving_an_image_from_one_context_to_another_changes_no_rank():
+    references, sums = with_contexts((9, 9, 9), 4)
+    judge, images = ContextFree(references, sums), np.random.default_rng(2).normal(size=(30, 8))
+    captions = unit_rows(references.contexts)
+    moved = images + 0.7 * (captions[0] - captions[3])
+    np.testing.assert_allclose(judge.scores(images), judge.scores(moved), atol=1e-9)
+    plain = ByClassifier(references, sums)
+    assert not np.allclose(plain.scores(images), plain.scores(moved), atol=1e-3)
+
+
+@pytest.mark.parametrize("contexts", [None, 1])
+def test_with_nothing_to_take_out_it_is_the_classifier_and_says_so(contexts):
+    references, sums = made((6, 6, 6))
+    captions = None if contexts is None else np.ones((contexts, 6), np.float16)
+    judge, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)
+    assert judge.left_out_ranks().tolist() == plain.left_out_ranks().tolist()
+    assert "the plain classifier judges" in judge.notes[0]

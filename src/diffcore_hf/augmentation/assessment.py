@@ -7,7 +7,7 @@ no state that could not be recomputed from plan, facts and recipe.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +79,10 @@ class Assessor:
     ) -> None:
         self.plan, self.recipe, self.review = plan, recipe, review
         self.real = references
-        captions = class_captions(plan, ledger)
+        known = known_captions(ledger)
+        captions, contexts = (
+            captions_of(texts, known) for texts in (plan.words.captions(), plan.words.context_captions())
+        )
         self.width = references.width() or (1 if captions is None else captions.shape[1])
         unreadable = {row_id for (row_id, _, _), place in references.keys.items() if references.reasons[place]}
         self.units = filtration.Units(
@@ -88,7 +91,7 @@ class Assessor:
             labels=plan.labels,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
-        self.references = _references(source, plan, references, self.width, captions)
+        self.references = _references(source, plan, references, self.width, captions, contexts)
         self.judge = policies.fit(recipe.filter.policy, self.references, recipe.seed)
         self._index = {
             (row_id, copy): unit
@@ -175,7 +178,9 @@ def _chosen(attempts: filtration.Attempts, mask: np.ndarray) -> filtration.Attem
     )
 
 
-def _references(source: Source, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None) -> References:
+def _references(
+    source: Source, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
+) -> References:
     """The drawn real images that could be read."""
     places = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
     rows = [row for row, place in places.items() if place is not None and facts.embeddings[place].size]
@@ -185,15 +190,20 @@ def _references(source: Source, plan: Plan, facts: Facts, width: int, captions: 
         embeddings=facts.matrix([places[row] for row in rows], width),
         classes=len(source.names),
         text=captions,
+        contexts=contexts,
     )
 
 
-def class_captions(plan: Plan, ledger: Ledger) -> np.ndarray | None:
-    """(K, d) float16: the embedding of each class's caption, or None where there are none."""
+def known_captions(ledger: Ledger) -> dict[str, np.ndarray]:
+    """Caption -> (d,) float16, of classes and of contexts."""
     known: dict[str, np.ndarray] = {}
     for path in ledger.parts(CLASSES):
         table = ledger.table(path)
         for text, row in zip(table["prompt"].to_pylist(), embedding_rows(table["text_embedding"]), strict=True):
             known.setdefault(text, row)
-    texts = plan.words.captions()
+    return known
+
+
+def captions_of(texts: Sequence[str], known: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """(N, d) float16: the embeddings of some captions, or None where one is not there."""
     return np.stack([known[text] for text in texts]) if texts and all(text in known for text in texts) else None

@@ -152,12 +152,12 @@ def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
 
 
 def captions(plan: Plan, ledger: Ledger, stage: Reference) -> None:
-    """The embedding of each class's caption (context empty), where the scorer has a text tower; once."""
+    """The embeddings of each class's caption (context empty) and each context's, where there is a text tower; once."""
     from datasets import Dataset
 
-    texts = plan.words.captions()
+    wanted = [*enumerate(plan.words.captions()), *((None, text) for text in plan.words.context_captions())]
     known = {text for path in ledger.parts(CLASSES) for text in ledger.table(path, ["prompt"])["prompt"].to_pylist()}
-    missing = [(label, text) for label, text in enumerate(texts) if text not in known]
+    missing = [(label, text) for label, text in wanted if text not in known]
     if not missing or (embeddings := stage.embed_text([text for _, text in missing])) is None:
         return
     rows = {

@@ -34,6 +34,8 @@ class Kind:
     """Phrases for {context}; "" first."""
     negatives: tuple[str, ...]
     """Terms of the negative prompt."""
+    is_context: bool = False
+    """Whether classes of this kind are contexts themselves, so that an image is known by its context."""
 
 
 KINDS: dict[str, Kind] = {
@@ -99,12 +101,14 @@ KINDS: dict[str, Kind] = {
         ("", "on a sunny day", "on an overcast day", "in the rain", "at dusk", "in winter", "in autumn", "in early fog",
          "without people"),
         (*FAULTS, *NOT_A_PHOTO, "tilted horizon", "warped buildings", "floor plan", "scale model", "fish-eye lens"),
+        is_context=True,
     ),
     "texture": Kind(
         "texture",
         ("", "in close-up", "in raking light", "in soft daylight", "seen at an angle", "under a warm lamp",
          "on a wet surface"),
         (*FAULTS, "cartoon", "3d render", "visible tiling seams", "people", "empty background"),
+        is_context=True,
     ),
     "general": Kind(
         "",

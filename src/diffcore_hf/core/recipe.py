@@ -138,8 +138,8 @@ class Policy:
 
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision("rank")
     """all and random(p): controls. mean: Eq. 5. fixed(t). quantile(alpha) and rank(by, alpha): conformal."""
-    by: Literal["class_mean", "classifier", "text"] | None = decision(None)
-    """rank: who orders the classes. Default: classifier."""
+    by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(None)
+    """rank: who orders the classes; context_free is the classifier without what contexts look like. Default: that."""
     alpha: float | None = decision(None)
     """quantile, rank: the share of real images that may be rejected, in (0, 1). Default: 0.1."""
     t: float | None = decision(None)
@@ -159,7 +159,7 @@ POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
     "mean": {"pairs": None},
     "fixed": {"t": None},
     "quantile": {"alpha": 0.1},
-    "rank": {"by": "classifier", "alpha": 0.1, "floor": "auto"},
+    "rank": {"by": "context_free", "alpha": 0.1, "floor": "auto"},
 }
 
 

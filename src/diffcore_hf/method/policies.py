@@ -191,6 +191,7 @@ class Rank(Judge):
 
     def __init__(self, references: References, sums: PairSums, ranking: Ranking, alpha: float, floor: bool):
         super().__init__(references, sums, ranking)
+        self.notes += ranking.notes
         ranks = ranking.left_out_ranks()
         self.bound, self._rejected = rank_bounds(ranks, references.labels, references.classes, alpha)
         unknown = np.count_nonzero(~ranking.ranked)

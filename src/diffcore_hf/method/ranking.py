@@ -1,4 +1,4 @@
-"""Rankings: at which place an image's own class stands among all classes, by one of three judges.
+"""Rankings: at which place an image's own class stands among all classes, by one of four judges.
 
 Owns the scores of classes by class mean, by linear discriminant and by caption, the ranks that follow, and the ranks of
 real images when they are left out. Does not own which rank is good enough (conformal.py).
@@ -39,6 +39,8 @@ class Ranking:
 
     ranked: np.ndarray
     """(K,) bool: the classes that can be judged."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about the judge, a sentence each."""
 
     def scores(self, unit: np.ndarray) -> np.ndarray:
         """(M, d) unit rows -> (M, K) float64, NaN for classes that cannot be judged."""
@@ -93,7 +95,10 @@ class ByClassifier(Ranking):
         self._folds = np.array([int.from_bytes(digest(row_id), "big") % FOLDS for row_id in references.row_ids], int)
         self._scatters = [self._scatter(means, self._folds == fold) for fold in range(FOLDS)]
         total = sum(self._scatters)
-        self._weights, self._offsets = discriminant(means, total, float(np.trace(total)))
+        self._weights, self._offsets = self._discriminant(means, total, float(np.trace(total)))
+
+    def _discriminant(self, means: np.ndarray, scatter: np.ndarray, magnitude: float) -> tuple[np.ndarray, np.ndarray]:
+        return discriminant(means, scatter, magnitude)
 
     def _scatter(self, means: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """(d, d): sum of (u - mean of all of its class)(...)^T over the wanted references."""
@@ -118,11 +123,37 @@ class ByClassifier(Ranking):
             # Scatter about the means of all references -> about the means of the other four folds.
             around = sum(scatter for other, scatter in enumerate(self._scatters) if other != fold)
             moved = np.where(counts[:, None] > 0, rest.means() - means, 0) * np.sqrt(counts)[:, None]
-            weights, offsets = discriminant(rest.means(), around - moved.T @ moved, float(np.trace(around)))
+            weights, offsets = self._discriminant(rest.means(), around - moved.T @ moved, float(np.trace(around)))
             for rows in chunks(len(where), len(self.ranked)):
                 scores = unit_rows(embeddings[where[rows]]) @ weights + offsets
                 ranks[where[rows]] = worst_ranks(scores, labels[where[rows]])
         return ranks
+
+
+class ContextFree(ByClassifier):
+    """The classifier in what is left of embeddings when the directions of contexts are taken out.
+
+    Class and context are confounded in most datasets: the means of classes that were photographed in different places
+    differ by these places too, and the within-class covariance has not seen the places that prompts add. Where contexts
+    lie in the shared space of images and texts is known without an image: captions such as `a photo of a bird, in heavy
+    snow`, no class named, span their directions. Means and covariance are projected onto the complement (as prompts of
+    a bias are by Chuang et al. 2023, *Debiasing Vision-Language Models via Biased Prompts*). Without a text tower, or
+    with fewer than two contexts, it is the classifier.
+    """
+
+    def __init__(self, references: References, sums: PairSums):
+        self._contexts = context_directions(references.contexts, references.embeddings.shape[1])
+        if not len(self._contexts):
+            self.notes = (
+                "contexts could not be taken out (a tower without text, a kind whose classes are contexts, or captions "
+                "that an older run did not embed: augment again): the plain classifier judges",
+            )
+        super().__init__(references, sums)
+
+    def _discriminant(self, means: np.ndarray, scatter: np.ndarray, magnitude: float) -> tuple[np.ndarray, np.ndarray]:
+        # Weights then lie in the complement themselves, so images need no projection.
+        keep = np.eye(means.shape[1]) - self._contexts.T @ self._contexts
+        return discriminant(means @ keep, keep @ scatter @ keep, magnitude)
 
 
 class ByText(Ranking):
@@ -171,4 +202,18 @@ def discriminant(means: np.ndarray, scatter: np.ndarray, magnitude: float) -> tu
     return weights, -0.5 * np.einsum("kd,dk->k", means, weights)
 
 
-RANKINGS = {"class_mean": ByClassMean, "classifier": ByClassifier, "text": ByText}
+def context_directions(captions: np.ndarray | None, width: int) -> np.ndarray:
+    """(r, d) orthonormal rows that span the differences between captions of contexts; r <= C - 1, 0 without two.
+
+    Args:
+        captions: (C, d) embeddings of captions that differ by their context alone; None: there are none.
+        width: d.
+    """
+    if captions is None or len(captions) < 2:
+        return np.zeros((0, width))
+    unit = unit_rows(captions)
+    _, sizes, directions = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    return directions[sizes > 1e-6 * max(float(sizes[0]), 1e-20)]
+
+
+RANKINGS = {"class_mean": ByClassMean, "classifier": ByClassifier, "context_free": ContextFree, "text": ByText}

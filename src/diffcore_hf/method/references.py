@@ -25,6 +25,8 @@ class References:
     """K: all classes of the source, with references or without."""
     text: np.ndarray | None = None
     """(K, d) float16: embedding of each class's caption, where the scorer has a text tower."""
+    contexts: np.ndarray | None = None
+    """(C, d) float16: embedding of the caption of each context, no class named; None without a text tower."""
 
     def __post_init__(self):
         n = len(self.row_ids)

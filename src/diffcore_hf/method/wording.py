@@ -39,6 +39,8 @@ class Wording:
     """The negative prompt by class and context."""
     notes: tuple[str, ...]
     """What a reader should know of these words, in one line each."""
+    backgrounds: tuple[str, ...] = ()
+    """Contexts that tell nothing about a class: the recipe's and the usual ones. Empty where a class is a context."""
 
     def pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """P_c and P_n of one class in one context; `fields` holds the row's values of `self.fields`."""
@@ -48,6 +50,11 @@ class Wording:
     def captions(self) -> list[str]:
         """The plain caption of each class, without a context: what a text tower compares images with."""
         return [render_prompt(TEMPLATES["caption"], name, self.noun, "") for name in self.names]
+
+    def context_captions(self) -> list[str]:
+        """A caption of each background, no class named: where contexts lie in the space of a text tower."""
+        subject = "a photo of a {kind}, {context}" if self.noun else "a photo, {context}"
+        return [render_prompt(subject, "", self.noun, context) for context in self.backgrounds]
 
 
 def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
@@ -73,7 +80,19 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
         fields=tuple(sorted(template_fields(template))),
         negatives=tuple(negatives),
         notes=tuple(notes),
+        backgrounds=backgrounds(contexts, recipe.kind),
     )
+
+
+def backgrounds(contexts: Sequence[str], kind: str) -> tuple[str, ...]:
+    """The contexts of a recipe, of its kind and of things in general, each once; those that name a class are left out.
+
+    The usual ones too, because real images stand in contexts that no prompt names.
+    """
+    if KINDS[kind].is_context:
+        return ()
+    usual = (*contexts, *KINDS[kind].contexts, *KINDS["general"].contexts)
+    return tuple(dict.fromkeys(context for context in usual if context.strip() and "{" not in context))
 
 
 def our_reading(recipe: Recipe) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 _JUDGES = {
     "class_mean": "similarity to the mean embedding of each class",
     "classifier": "a linear discriminant on the embeddings of the real images",
+    "context_free": "a linear discriminant on the embeddings of the real images, without the directions of contexts",
     "text": "similarity to a caption of each class",
 }
 _PROMISE = (
@@ -54,7 +55,7 @@ def describe(policy: Mapping[str, Any] | str) -> tuple[str, str]:
     if name == "quantile":
         return "An image is kept if it is as similar to the mean of its class as real images are.", promise
     if name == "rank":
-        judge = _JUDGES.get(value("by", "classifier"), str(given.get("by")))
+        judge = _JUDGES.get(value("by", "context_free"), str(given.get("by")))
         rule = (
             f"All classes are ordered by {judge}; an image is kept if its own class stands at least as high as it does "
             "for real images that were left out."

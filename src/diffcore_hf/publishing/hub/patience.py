@@ -1,0 +1,101 @@
+"""Patience: which faults of the Hub pass by themselves, how long they are waited out, and how the others are told.
+
+Owns the waits and the words. The client repeats some requests by itself, but never a commit; every step that is
+repeated here may be: what it does is the same the second time (push.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before the second, third, ... try."""
+_LONGEST = 60.0
+_PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504)
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
+_REMEDIES = {
+    401: "Log in with `hf auth login`, or set HF_TOKEN to a token that may write",
+    403: "Use a token that may write to it, or another name",
+    404: "Check the name, and that your token may see it",
+}
+
+
+def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
+    """Call until it succeeds, a fault does not pass, or the waits are used up.
+
+    Args:
+        step: what is done, for the log.
+        call: may be repeated.
+        waits: seconds before each repetition; a longer Retry-After of the Hub counts, up to a minute.
+
+    Raises:
+        Exception: the last one, as the client raised it.
+    """
+    for wait in waits:
+        try:
+            return call()
+        except Exception as error:
+            if not passes(error):
+                raise
+            pause = min(max(wait, _retry_after(error)), _LONGEST)
+            log.warning("%s: %s; again in %g s", step, told(error), pause)
+            time.sleep(pause)
+    return call()
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a fault may be gone when the same is tried again: a busy or broken server, a lost connection."""
+    from huggingface_hub.utils import httpx
+
+    for cause in causes(error):
+        if (status := status_of(cause)) is not None:
+            return status in _PASSING
+        if isinstance(cause, (ConnectionError, TimeoutError, httpx.TransportError)):
+            # Xet tells the status in words alone.
+            return not re.search(r"\b(400|401|403|404|413|422)\b", str(cause))
+    return False
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error, and what it came from: an upload's own error hides the one of the request."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error carries."""
+    response = getattr(error, "response", None)
+    return getattr(response, "status_code", None)
+
+
+def told(error: BaseException) -> str:
+    """An error in one line, without a token."""
+    text = (str(error).strip().splitlines() or [""])[0][:200]
+    status = next((f"HTTP {code}: " for one in causes(error) if (code := status_of(one))), "")
+    return _TOKEN.sub("hf_***", f"{status}{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def remedy(error: BaseException) -> str:
+    """What a user can do about it."""
+    statuses = [code for one in causes(error) if (code := status_of(one))]
+    known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
+    return known or "Nothing was made visible; run the same command again"
+
+
+def _retry_after(error: BaseException) -> float:
+    for cause in causes(error):
+        headers = getattr(getattr(cause, "response", None), "headers", None) or {}
+        text = headers.get("Retry-After", "")
+        if text.isdigit():
+            return float(text)
+    return 0.0

@@ -1,0 +1,206 @@
+"""Push: a finished folder becomes a version of a repository, visible whole or not at all.
+
+Owns the order: check, upload, one commit, read it back, and only then the tag by which the version is known. A version
+never changes once its tag is there. Every step may be repeated: files that are stored are not sent again, a commit that
+is there is recognised by the hash that its manifest carries, and so is a tag. So after any fault the same call ends in
+the same version.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcore_hf.publishing.hub import checks, patience, verification
+from diffcore_hf.publishing.hub.changes import Changes, changes
+from diffcore_hf.publishing.hub.patience import WAITS, patiently
+from diffcore_hf.publishing.hub.remote import Remote, State
+from diffcore_hf.publishing.hub.versions import Version, next_version, parse_version, versions_among
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+log = logging.getLogger(__name__)
+
+Beside = Callable[[str | None], Mapping[str, bytes]]
+"""From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to."""
+
+    url: str
+    version: str
+    commit: str | None
+    """None where nothing was sent (dry run)."""
+    private: bool
+    changes: Changes
+    """What the commit added and deleted; empty where it was there already."""
+    pull_request: str | None = None
+    created: bool = False
+    """Whether the repository is new."""
+
+
+def push(
+    out: str | Path,
+    repo_id: str,
+    version: str,
+    beside: Beside,
+    *,
+    public: bool = False,
+    originals: bool = True,
+    originals_are_mine: bool = False,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    waits: Sequence[float] = WAITS,
+) -> Pushed:
+    """Publish a folder as one version.
+
+    Args:
+        out: the folder; checked against its own hashes before anything is sent.
+        repo_id: `owner/name` of a dataset repository; made where it is not there.
+        version: a semantic version.
+        beside: makes the card (and what else is outside the list) for what is there already.
+        public: a new repository can be seen by everybody; one that is there stays as it is.
+        originals: whether the folder holds images of the source.
+        originals_are_mine: the publisher's word that everybody may see them.
+        create_pr: propose the version in a pull request; it gets its tag when it is pushed again after the merge.
+        dry_run: send nothing.
+        waits: seconds before each repetition of a step that failed.
+
+    Raises:
+        ValueError: in one line, with what is to be done; no version was made visible or changed.
+    """
+    from huggingface_hub import HfApi
+
+    number = parse_version(version)
+    checks.check_name(repo_id)
+    folder, manifest = checks.finished(out)
+    remote = Remote(repo_id, HfApi())
+    try:
+        return _push(
+            folder.path, manifest, remote, number, beside, public=public, originals=originals,
+            originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
+        )  # fmt: skip
+    except ValueError:
+        raise
+    except Exception as error:  # the client raises a dozen types, and those of the network
+        raise ValueError(f"push {repo_id} {number.tag}: {patience.told(error)}. {patience.remedy(error)}") from error
+
+
+def _push(
+    folder: Path, manifest: Mapping[str, Any], remote: Remote, number: Version, beside: Beside, *,
+    public: bool, originals: bool, originals_are_mine: bool, create_pr: bool, dry_run: bool, waits: Sequence[float],
+) -> Pushed:  # fmt: skip
+    repo_id, api = remote.repo_id, remote.api
+    info = patiently("repository", remote.head, waits)
+    private = info.private if info else not public
+    if not private:
+        checks.check_may_be_shown(manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder)
+    url = f"{api.endpoint}/datasets/{repo_id}"
+    tags = patiently("tags", remote.tags, waits) if info else {}
+    if number.tag in tags:
+        _same_version(remote, number, tags, manifest, waits)
+        return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()))
+    if create_pr and info is None:
+        raise ValueError(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
+    if dry_run:
+        planned = _planned(remote, folder, manifest, beside, waits) if info else _first(folder, manifest, beside)
+        return Pushed(url, number.tag, None, private, planned, created=info is None)
+    if info is None:
+        patiently("create", lambda: _create(api, repo_id, private), waits)
+    commit, made, request = _commit(remote, folder, manifest, number, beside, waits, create_pr=create_pr)
+    patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
+    if request is None:
+        patiently("tag", lambda: _tag(remote, number, commit, manifest), waits)
+    return Pushed(url, number.tag, commit, private, made, request, created=info is None)
+
+
+def _create(api: HfApi, repo_id: str, private: bool) -> None:
+    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+
+
+def _planned(
+    remote: Remote, folder: Path, manifest: Mapping[str, Any], beside: Beside, waits: Sequence[float]
+) -> Changes:
+    state = patiently("state", lambda: remote.state(remote.commit_of("main")), waits)
+    checks.check_same_dataset(remote.repo_id, state, manifest)
+    return changes(folder, manifest, beside(_card(remote, state)), state)
+
+
+def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes:
+    return changes(folder, manifest, beside(None), None)
+
+
+def _card(remote: Remote, state: State) -> str | None:
+    return remote.text("README.md", state.commit) if "README.md" in state.files else None
+
+
+def _commit(
+    remote: Remote, folder: Path, manifest: Mapping[str, Any], number: Version, beside: Beside,
+    waits: Sequence[float], *, create_pr: bool,
+) -> tuple[str, Changes, str | None]:  # fmt: skip
+    """The commit that holds the version, what it changed, and the address of its pull request.
+
+    Repeated as a whole: a reply that was lost shows as a head that holds the version already, and a head that somebody
+    else has moved means other changes.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    stored: dict[str, CommitOperationAdd] = {}
+
+    def once() -> tuple[str, Changes, str | None]:
+        state = remote.state(remote.commit_of("main"))
+        checks.check_same_dataset(remote.repo_id, state, manifest)
+        wanted = changes(folder, manifest, beside(_card(remote, state)), state)
+        if not wanted:
+            return state.commit, wanted, None
+        for path, content in wanted.add.items():
+            if path not in stored or isinstance(content, bytes):
+                stored[path] = CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+        additions = [stored[path] for path in wanted.add]
+        # Before the commit, so that it carries pointers alone and is over in a moment.
+        remote.api.preupload_lfs_files(
+            remote.repo_id, additions, repo_type="dataset", revision="main", create_pr=create_pr, free_memory=False
+        )
+        made = remote.api.create_commit(
+            remote.repo_id,
+            [*additions, *(CommitOperationDelete(path) for path in wanted.delete)],
+            commit_message=f"Version {number.tag} ({manifest['hash'][:16]})",
+            repo_type="dataset",
+            revision="main",
+            parent_commit=state.commit,
+            create_pr=create_pr,
+        )
+        return made.oid, wanted, made.pr_url
+
+    return patiently("commit", once, waits)
+
+
+def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any]) -> None:
+    """Set the tag; where it is there already, it has to mean the same content."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        remote.api.create_tag(remote.repo_id, tag=number.tag, revision=commit, repo_type="dataset")
+    except HfHubHTTPError as error:
+        if patience.status_of(error) != 409:
+            raise
+        _same_version(remote, number, remote.tags(), manifest, ())
+
+
+def _same_version(
+    remote: Remote, number: Version, tags: Mapping[str, str], manifest: Mapping[str, Any], waits: Sequence[float]
+) -> None:
+    """Raise ValueError where a tag that is there holds something else."""
+    there = patiently("version", lambda: remote.manifest(tags[number.tag]), waits)
+    if (there or {}).get("hash") != manifest["hash"]:
+        proposed = next_version(versions_among(tags))
+        raise ValueError(
+            f"{remote.repo_id} has a version {number.tag} with other content, and a version never changes. "
+            f"Use --version {proposed.tag}"
+        )
