@@ -139,12 +139,22 @@ def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
     else:
         data = exported(made(work, arm.generator, seed), place / "data", keep, arm.export)
     result = trained(data, NETS[net], arm.train, seed, place / "training")
-    fact = {"real": 20 * arm.each, "kept": len(keep), **result}
+    fact = {"real": 20 * arm.each, "kept": 0, **result}
     if arm.generator:
         shown = truth(made(work, arm.generator, seed))
-        fact["right"] = sum(shown[key].kind == "right" for key in keep)
+        units = _served(data, arm)
+        fact |= {"kept": len(units), "right": sum(shown[unit].kind == "right" for unit in units)}
     shutil.rmtree(place)
     return fact
+
+
+def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
+    """The generated images that a training can meet: those of every copy, or each row's own counterpart."""
+    from datasets import load_dataset
+
+    rows = load_dataset(str(data), "generated", split="train").select_columns(["row_id", "copy"])
+    units = list(zip(rows["row_id"][:], rows["copy"][:], strict=True))
+    return [unit for unit in units if unit[1] == 0] if arm.train["mix"]["partner"] == "own" else units
 
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
