@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     from diffcore_hf.augmentation.stages.score import Score
     from diffcore_hf.core.recipe import Recipe
     from diffcore_hf.jobs import augment
+    from diffcore_hf.publications import join_originals, push
+    from diffcore_hf.publishing.hub.loading import load_augmented
     from diffcore_hf.training.pool import mixing_rows
     from diffcore_hf.training.transform import MixTransform
 
 __version__ = "0.1.0"
-__all__ = ["Generate", "MixTransform", "Recipe", "Score", "__version__", "augment", "mixing_rows", "plan"]
+__all__ = [
+    "Generate",
+    "MixTransform",
+    "Recipe",
+    "Score",
+    "__version__",
+    "augment",
+    "join_originals",
+    "load_augmented",
+    "mixing_rows",
+    "plan",
+    "push",
+]
 
 _HOMES = {
     "Generate": ".augmentation.stages.generate",
@@ -26,8 +40,11 @@ _HOMES = {
     "Recipe": ".core.recipe",
     "Score": ".augmentation.stages.score",
     "augment": ".jobs",
+    "join_originals": ".publications",
+    "load_augmented": ".publishing.hub.loading",
     "mixing_rows": ".training.pool",
     "plan": ".augmentation.plan",
+    "push": ".publications",
 }
 
 

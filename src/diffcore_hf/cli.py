@@ -91,6 +91,57 @@ def export(command: Command) -> int:
     return 0
 
 
+def push(command: Command) -> int:
+    from diffcore_hf import publications
+
+    done = publications.push(command.target, *command.others, **command.options)
+    for path in done.changes.delete:
+        print(f"delete  {path}")
+    for path in done.changes.add:
+        print(f"add     {path}")
+    total = f"{len(done.changes.add)} files, {done.changes.bytes() / 1e6:,.1f} MB"
+    if command.options["dry_run"]:
+        print(
+            f"\nnothing was sent: {done.version} would add {total}" + (", in a new repository" if done.created else "")
+        )
+        return 0
+    repo = command.others[0]
+    if done.pull_request:
+        print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
+        return 0
+    what = total if done.changes else "there already, nothing was sent"
+    print(f"\n{done.url} {done.version}: {what}")
+    if done.private:
+        print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` opens it")
+    print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
+    return 0
+
+
+def versions(command: Command) -> int:
+    from diffcore_hf import publications
+
+    found = publications.versions(command.target)
+    print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
+    for one in found:
+        print(f"{one.tag:<14}{one.rows:>10,}{one.kept:>10,}  {one.recipe_digest[:16]}")
+    return 0
+
+
+def diff(command: Command) -> int:
+    from diffcore_hf import publications
+
+    print(publications.diff(command.target, *command.others).text())
+    return 0
+
+
+def verify(command: Command) -> int:
+    from diffcore_hf import publications
+
+    faults = publications.verify(command.target)
+    print("\n".join(faults) if faults else f"{command.target}: every file, hash and count is as listed")
+    return 1 if faults else 0
+
+
 def clean(command: Command) -> int:
     from diffcore_hf.core.folder import Folder
 
@@ -120,7 +171,10 @@ def quiet_libraries() -> None:
         library.utils.logging.set_verbosity_error()
 
 
-VERBS = {"plan": plan, "augment": augment, "preview": preview, "export": export, "clean": clean, "miniature": miniature}
+VERBS = {
+    **{"plan": plan, "augment": augment, "preview": preview, "export": export, "clean": clean, "miniature": miniature},
+    **{"push": push, "versions": versions, "diff": diff, "verify": verify},
+}
 
 if __name__ == "__main__":
     sys.exit(main())

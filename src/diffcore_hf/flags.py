@@ -36,6 +36,8 @@ class Command:
     """The recipe's keys that were given as flags: the last layer."""
     options: Mapping[str, Any]
     """The verb's own options, complete."""
+    others: tuple[str, ...] = ()
+    """What stands behind the target, where the verb takes more than one."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
     flags = own_flags | {key: flag for key, (flag, scope) in _all_flags(verb.grammar.recipe).items()
                          if verb.takes(key, scope) and key not in own_flags}  # fmt: skip
     tokens, layer = _normalised(argv, verb, flags)
-    target, given = _parse(verb, flags, tokens)
+    target, others, given = _parse(verb, flags, tokens)
     options = {}
     for key, texts in given.items():
         value = flags[key].value(texts)
@@ -140,7 +142,7 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
             options[key] = value
         else:
             layer = _put(layer, key.split("."), value)
-    return Command(verb.name, target, layer, dataclasses.asdict(record(verb.grammar, verb.options, options)))
+    return Command(verb.name, target, layer, dataclasses.asdict(record(verb.grammar, verb.options, options)), others)
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -217,15 +219,18 @@ def _unknown(key: str, typed: str, verb: Verb, flags: Mapping[str, _Flag]) -> st
     return f"{typed} is no flag of {verb.name}; {hint}"
 
 
-def _parse(verb: Verb, flags: Mapping[str, _Flag], tokens: list[str]) -> tuple[str | None, dict[str, list[str]]]:
-    """The target and the tokens of each flag that was given."""
+def _parse(
+    verb: Verb, flags: Mapping[str, _Flag], tokens: list[str]
+) -> tuple[str | None, tuple[str, ...], dict[str, list[str]]]:
+    """The target, what stands behind it, and the tokens of each flag that was given."""
     import tyro
 
     fields = _form(flags, sections(verb.grammar.recipe), "")
-    if verb.target:
-        place = tyro.conf.arg(help=verb.says, metavar=verb.target, help_behavior_hint="")
+    places = [(verb.target, verb.says), *verb.more] if verb.target else []
+    for number, (name, says) in reversed(list(enumerate(places))):
+        place = tyro.conf.arg(help=says, metavar=name, help_behavior_hint="")
         target = Annotated[str, tyro.conf.Positional, place]
-        fields = [("target_", target, dataclasses.field(default="")), *fields]
+        fields = [(f"target_{number}", target, dataclasses.field(default="")), *fields]
     form = dataclasses.make_dataclass("Form", fields, frozen=True)
     examples = "\n".join(f"  {verb.program} {example}" for example in verb.examples)
     text = f"{inspect.getdoc(verb.options)}\n\nexamples:\n{examples}"
@@ -239,10 +244,12 @@ def _parse(verb: Verb, flags: Mapping[str, _Flag], tokens: list[str]) -> tuple[s
         raise ValueError(_one_line(said.getvalue(), verb.prog)) from None
     given: dict[str, list[str]] = {}
     _collect(parsed, "", given)
-    if verb.target and not parsed.target_:
-        what = verb.says[0].lower() + verb.says[1:-1]
-        raise ValueError(f"{verb.target} is missing, {what}. Use e.g. {verb.program} {verb.examples[0]}")
-    return parsed.target_ if verb.target else None, given
+    targets = [getattr(parsed, f"target_{number}") for number in range(len(places))]
+    for (name, says), text in zip(places, targets, strict=True):
+        if not text:
+            what = says[0].lower() + says[1:-1]
+            raise ValueError(f"{name} is missing, {what}. Use e.g. {verb.program} {verb.examples[0]}")
+    return targets[0] if targets else None, tuple(targets[1:]), given
 
 
 def _form(flags: Mapping[str, _Flag], titles: Mapping[str, type], path: str) -> list[tuple[str, Any, Any]]:

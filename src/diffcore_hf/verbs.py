@@ -22,6 +22,10 @@ Gives an image-classification dataset generated, checked counterparts for its im
   augment    WHAT   generate, check and write the dataset; run it again to go on where it stopped
   preview    OUT    contact sheet and histograms of a run, or a mixed training batch
   export     OUT    another dataset from the same attempts, without a model
+  push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
+  versions   REPO                 which versions there are
+  diff       REPO OLD NEW         what changed between two versions, or a version and a folder
+  verify     OUT | REPO@VERSION   check every file, hash and count
   clean      OUT    drop what only continuing needs
   miniature  DIR    render the small dataset that comes with the package
 
@@ -32,6 +36,7 @@ examples:
   diffcore-hf augment ./photos --kind general --output out/photos --limit 100
   diffcore-hf augment org/dataset --kind bird --model.gamma 3 --fraction 0.5
   diffcore-hf export out/photos --output out/photos-all --filter.policy.name all
+  diffcore-hf push out/photos org/photos-diffcore --version v1.0.0
 
 diffcore-hf VERB --help shows every flag of a verb.
 """
@@ -80,6 +85,39 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class PushOptions:
+    """Publish a finished folder as one version: everything in one commit, read back, then tagged. Safe to run again."""
+
+    version: str
+    """Semantic version, which becomes the tag; it never changes afterwards."""
+    public: bool = False
+    """Let everybody see a new repository. Without it a new one is private."""
+    originals_are_mine: bool = False
+    """Your word that everybody may see the original images, where their source does not say so. The card names it."""
+    compare: str | None = None
+    """compare.json of a training on this dataset, for the card; null: the folder's own, where there is one."""
+    create_pr: bool = False
+    """Propose the version in a pull request; push again after the merge, and it gets its tag."""
+    dry_run: bool = False
+    """Tell what would change, and send nothing."""
+
+
+@dataclass(frozen=True)
+class VersionsOptions:
+    """List the versions of a dataset with their rows, counterparts and recipe digests."""
+
+
+@dataclass(frozen=True)
+class DiffOptions:
+    """Tell what changed from one version to another: rows, counterparts, keys of the recipe."""
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Check every file of a folder or a version against the list that it carries: sizes, hashes, rows."""
+
+
+@dataclass(frozen=True)
 class CleanOptions:
     """Drop the parts of a finished run, and with them the images of rejected attempts. It cannot go on afterwards."""
 
@@ -112,6 +150,8 @@ class Verb:
     """Of the recipe whose keys are meant."""
     program: str = "diffcore-hf"
     """What stands before the name."""
+    more: tuple[tuple[str, str], ...] = ()
+    """What stands behind the target: (what it is called, what it is)."""
 
     @property
     def prog(self) -> str:
@@ -143,6 +183,19 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          "export out/cub --output out/cub-mixed --layout mixed"),
         takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
     ),
+    Verb(
+        "push", PushOptions, "OUT", "The folder of a run or an export.",
+        ("push out/cub org/cub-diffcore --version v1.0.0", "push out/cub org/cub-diffcore --version v1.1.0 --dry-run",
+         "push out/cub org/cub-diffcore --version v1.0.0 --public"),
+        more=(("REPO", "Owner and name of the dataset on the Hub."),),
+    ),
+    Verb("versions", VersionsOptions, "REPO", "Owner and name of a dataset on the Hub.",
+         ("versions org/cub-diffcore",)),
+    Verb("diff", DiffOptions, "REPO", "Owner and name of a dataset on the Hub.",
+         ("diff org/cub-diffcore v1.0.0 v1.1.0", "diff org/cub-diffcore v1.0.0 out/cub"),
+         more=(("OLD", "A version of it."), ("NEW", "Another version, or a folder here."))),
+    Verb("verify", VerifyOptions, "OUT", "A folder, or REPO@VERSION.",
+         ("verify out/cub", "verify org/cub-diffcore@v1.0.0")),
     Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
     Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
 )}  # fmt: skip

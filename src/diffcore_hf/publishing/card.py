@@ -140,11 +140,21 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "reasons": REASONS,
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
+        "claim": Markdown(_CLAIM),
         "recipe_yaml": fenced(recipe_yaml, "yaml"),
         "places": places,
         "attempt_digest": manifest["attempt_digest"],
         "recipe_digest": manifest["recipe_digest"],
     }
+
+
+_CLAIM = "<!-- originals -->"
+
+
+def with_claim(card: str) -> str:
+    """The card with the publisher's word that the original images are theirs to show."""
+    said = "The publisher states that the original images are theirs to show."
+    return card.replace(_CLAIM, f"{said}", 1)
 
 
 def licence_of_result(facts: CardFacts) -> list[str]:

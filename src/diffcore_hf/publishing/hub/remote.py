@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.core.hub_cache import COMMIT
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from huggingface_hub import HfApi
 
 MANIFEST = "diffcore.json"
@@ -110,11 +111,22 @@ class Remote:
     def rows(self, path: str, commit: str) -> int:
         """Rows of a Parquet file, from its footer alone."""
         import pyarrow.parquet as pq
+
+        with self._open(path, commit) as file:
+            return pq.ParquetFile(file).metadata.num_rows
+
+    def columns(self, path: str, commit: str, names: Sequence[str]) -> pa.Table:
+        """Some columns of a Parquet file; the others are not fetched."""
+        import pyarrow.parquet as pq
+
+        with self._open(path, commit) as file:
+            return pq.read_table(file, columns=list(names))
+
+    def _open(self, path: str, commit: str) -> Any:
         from huggingface_hub import HfFileSystem
 
         system = HfFileSystem(endpoint=self.api.endpoint, token=self.api.token)
-        with system.open(f"datasets/{self.repo_id}@{commit}/{path}", block_size=1 << 16) as file:
-            return pq.ParquetFile(file).metadata.num_rows
+        return system.open(f"datasets/{self.repo_id}@{commit}/{path}", block_size=1 << 16)
 
 
 def blob_of(content: bytes) -> str:

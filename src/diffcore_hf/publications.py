@@ -1,0 +1,264 @@
+"""Publications: the verbs that speak with the Hub, one function each. Here publishing meets a folder of a run.
+
+Owns what a version is made of beside the files of its list: the card that keeps what a person wrote, and the result of
+trainings. Prints nothing (cli.py does).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffcore_hf.core.folder import Folder, canonical_json
+from diffcore_hf.publishing import worth
+from diffcore_hf.publishing.card import with_claim
+from diffcore_hf.publishing.hub import difference, originals, patience, verification
+from diffcore_hf.publishing.hub.push import Pushed
+from diffcore_hf.publishing.hub.push import push as push_version
+from diffcore_hf.publishing.hub.remote import Remote
+from diffcore_hf.publishing.hub.versions import parse_version, versions_among
+from diffcore_hf.publishing.reproduction import is_hub
+from diffcore_hf.publishing.text import merge_free_sections
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict
+
+
+def push(
+    out: str | Path,
+    repo_id: str,
+    version: str,
+    *,
+    public: bool = False,
+    originals_are_mine: bool = False,
+    compare: str | Path | None = None,
+    create_pr: bool = False,
+    dry_run: bool = False,
+    **patience: Any,
+) -> Pushed:
+    """Publish a finished folder as one version of a dataset on the Hub.
+
+    Args:
+        out: the folder of a run or an export.
+        repo_id: `owner/name`; made, and private, where it is not there.
+        version: a semantic version, which becomes the tag.
+        public: a new repository can be seen by everybody.
+        originals_are_mine: everybody may see the original images, whatever their source says; the card names it.
+        compare: compare.json of a training on this dataset; None: the folder's own, where there is one.
+        create_pr: propose it in a pull request instead.
+        dry_run: send nothing.
+
+    Raises:
+        ValueError: in one line; no version was made visible or changed.
+    """
+    folder = Folder(out)
+    run = folder.run() or {}
+    recipe = run.get("resolved") or {}
+
+    def beside(there: str | None) -> Mapping[str, bytes]:
+        return _beside(folder, there, compare, originals_are_mine)
+
+    return push_version(
+        out, repo_id, version, beside, public=public, originals=recipe.get("include_originals", True),
+        originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, **patience,
+    )  # fmt: skip
+
+
+def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine: bool) -> dict[str, bytes]:
+    """The card and the result of trainings: what the folder has, with what people wrote on either side."""
+    manifest = folder.manifest() or {}
+    card = folder.path / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    measured = _comparison(Path(compare)) if compare else worth.read_comparison(folder.path, manifest.get("hash"))
+    text = worth.with_sentence(text, worth.sentence(measured))
+    if mine:
+        text = with_claim(text)
+    beside = {"README.md": merge_free_sections(text, there).encode()}
+    return beside | ({"compare.json": canonical_json(measured)} if measured else {})
+
+
+def _comparison(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        worth.sentence(found)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"compare is {path}, which is no compare.json of a training ({type(error).__name__}). Give the one in the "
+            "--output of a --compare"
+        ) from error
+    return found
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One version of a dataset."""
+
+    tag: str
+    commit: str
+    rows: int
+    kept: int
+    recipe_digest: str
+
+
+def versions(repo_id: str) -> list[Listed]:
+    """The versions of a dataset, oldest number first; tags of other content are left out.
+
+    Raises:
+        ValueError: no such dataset.
+    """
+    remote = _remote(repo_id)
+    with _Told(repo_id):
+        tags = remote.tags()
+        found = []
+        for number in versions_among(tags):
+            if manifest := remote.manifest(tags[number.tag]):
+                counts = manifest["counts"]
+                listed = Listed(number.tag, tags[number.tag], counts["rows"], counts["kept"], manifest["recipe_digest"])
+                found.append(listed)
+    return found
+
+
+def diff(repo_id: str, old: str, new: str) -> difference.Difference:
+    """What changed from a version to another, or to a folder here.
+
+    Raises:
+        ValueError: no such dataset or version; a folder that is torn.
+    """
+    remote = _remote(repo_id)
+    with _Told(f"{repo_id} {old}"):
+        before = _contents(remote, old)
+        after = _folder_contents(Folder(new)) if Path(new).is_dir() else _contents(remote, new)
+    manifests, rows, kept = zip(before, after, strict=True)
+    return difference.compare(*manifests, rows, kept)
+
+
+def verify(what: str) -> list[str]:
+    """What does not fit in a folder or in `owner/name@version`, a line each; [] where all fits.
+
+    Raises:
+        ValueError: no such folder, dataset or version.
+    """
+    if Path(what).is_dir():
+        return verification.faults_here(what)
+    repo_id, at, version = what.partition("@")
+    if not at:
+        raise ValueError(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
+    remote = _remote(repo_id)
+    with _Told(what):
+        return verification.faults_of(remote.state(_commit(remote, version)), remote)
+
+
+def join_originals(
+    path: str | Path, source: str | Path | DatasetDict | Dataset | None = None, version: str | None = None
+) -> DatasetDict:
+    """A dataset that was published without its original images, with the source's images put back.
+
+    Args:
+        path: `owner/name` on the Hub, or a folder.
+        source: where the images are: a Hub id, a folder, or a dataset in memory; None: what the dataset says that it
+            was made of, at that commit.
+        version: of `path`, where it lies on the Hub.
+
+    Raises:
+        ValueError: nothing there, or an image that the source does not have byte for byte as it was.
+    """
+    from diffcore_hf.core.loading import load_splits
+    from diffcore_hf.publishing.hub.loading import load_augmented
+
+    manifest = _manifest(path, version)
+    whole = load_augmented(path, version)
+    references = load_augmented(path, version, name="references", split="train")
+    made_of = manifest["resolved"]["source"]
+    if source is None and not is_hub(made_of):
+        raise ValueError(f"source is missing: {path} was made of {made_of['path']}. Give the folder or the dataset")
+    place = made_of["path"] if source is None else source
+    if isinstance(place, (str, Path)):
+        commit = made_of["identity"] if str(place) == made_of["path"] and is_hub(made_of) else None
+        place = load_splits(str(place), manifest["recipe"]["source"].get("name"), None, commit, section="source")[0]
+    image = manifest["recipe"]["source"].get("image", "image")
+    names = next(iter(whole.values())).column_names
+    prefix = next((name.removesuffix("row_id") for name in names if name.endswith("row_id")), "")
+    return originals.join_originals(whole, references, place, image=image, prefix=prefix)
+
+
+def _manifest(path: str | Path, version: str | None) -> Mapping[str, Any]:
+    if Path(path).is_dir():
+        found = Folder(path).manifest()
+    else:
+        remote = _remote(str(path))
+        with _Told(f"{path} {version}"):
+            found = remote.manifest(_commit(remote, version or ""))
+    if found is None:
+        raise ValueError(f"{path} was not made by diffcore-hf: it has no diffcore.json")
+    return found
+
+
+def _remote(repo_id: str) -> Remote:
+    from huggingface_hub import HfApi
+
+    from diffcore_hf.publishing.hub.checks import check_name
+
+    check_name(repo_id)
+    return Remote(repo_id, HfApi())
+
+
+def _commit(remote: Remote, version: str) -> str:
+    return remote.commit_of(parse_version(version).tag)
+
+
+Contents = tuple[Mapping[str, Any], set[str], difference.Kept]
+
+
+def _contents(remote: Remote, version: str) -> Contents:
+    commit = _commit(remote, version)
+    manifest = remote.manifest(commit)
+    if manifest is None:
+        raise ValueError(f"{remote.repo_id} {version} was not made by diffcore-hf")
+
+    def read(path: str, columns: list[str]) -> pa.Table:
+        return remote.columns(path, commit, columns)
+
+    return manifest, *_rows_and_kept(manifest, read)
+
+
+def _folder_contents(folder: Folder) -> Contents:
+    import pyarrow.parquet as pq
+
+    if faults := folder.faults():
+        raise ValueError(f"{folder.path} is torn or was changed ({faults[0]}). Run augment or export again to mend it")
+    manifest = folder.manifest()
+    return manifest, *_rows_and_kept(manifest, lambda path, columns: pq.read_table(folder.path / path, columns=columns))
+
+
+def _rows_and_kept(manifest: Mapping[str, Any], read: Any) -> tuple[set[str], difference.Kept]:
+    configs = manifest["configs"]
+    rows: set[str] = set()
+    kept: dict[tuple[str, int], str] = {}
+    for path in _files(configs, "references"):
+        rows |= set(read(path, ["row_id"])["row_id"].to_pylist())
+    for path in _files(configs, "attempts"):
+        kept |= difference.kept_of(read(path, ["row_id", "copy", "reason", "image_sha256"]))
+    return rows, kept
+
+
+def _files(configs: Mapping[str, Mapping[str, list[str]]], name: str) -> list[str]:
+    return [path for files in configs.get(name, {}).values() for path in files]
+
+
+class _Told:
+    """Whatever the client raises becomes one line with a remedy."""
+
+    def __init__(self, what: str):
+        self.what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or isinstance(error, ValueError) or not isinstance(error, Exception):
+            return
+        raise ValueError(f"{self.what}: {patience.told(error)}. {patience.remedy(error)}") from error

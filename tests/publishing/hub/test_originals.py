@@ -1,0 +1,59 @@
+"""Originals: put back by their hashes, or not at all."""
+
+import hashlib
+import io
+
+import pytest
+from datasets import Dataset, DatasetDict, Features, Image, Value
+from PIL import Image as Pillow
+
+from diffcore_hf.publishing.hub.originals import join_originals
+
+
+def png(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (4, 4), (shade, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def rows(shades, empty=False):
+    cells = [None if empty or shade is None else {"bytes": png(shade), "path": None} for shade in shades]
+    features = Features({"image": Image(), "row_id": Value("string")})
+    return Dataset.from_dict({"image": cells, "row_id": [f"r{shade}" for shade in shades]}, features=features)
+
+
+def references(shades):
+    hashes = [None if shade is None else hashlib.sha256(png(shade)).hexdigest() for shade in shades]
+    return Dataset.from_dict({"row_id": [f"r{shade}" for shade in shades], "source_sha256": hashes})
+
+
+def stored(dataset):
+    return [cell and cell["bytes"] for cell in dataset.cast_column("image", Image(decode=False))["image"][:]]
+
+
+def test_every_image_is_the_sources_whatever_its_order():
+    published = DatasetDict({"train": rows([1, 2, 3], empty=True), "test": rows([7], empty=True)})
+    source = DatasetDict({"train": rows([3, 1, 2, 9]), "test": rows([7])})
+    joined = join_originals(published, references([1, 2, 3, 7]), source)
+    assert stored(joined["train"]) == [png(1), png(2), png(3)] and stored(joined["test"]) == [png(7)]
+    assert joined["train"].column_names == ["image", "row_id"] and joined["train"][0]["image"].size == (4, 4)
+
+
+def test_a_row_that_never_had_an_image_has_none_and_a_missing_split_is_left_out():
+    published = DatasetDict({"train": rows([1, None], empty=True), "test": rows([7], empty=True)})
+    joined = join_originals(published, references([1, None, 7]), rows([1]))
+    assert list(joined) == ["train"] and stored(joined["train"]) == [png(1), None]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (rows([1, 5]), r"1 of 2 images of split 'train' are not in the source as they were \(the first is r2\)"),
+        (rows([8]), "the source has none of this dataset's images"),
+        (rows([1]).rename_column("image", "picture"), "the source has no column 'image'; its columns: picture, row_id"),
+    ],
+)
+def test_another_image_is_never_put_in(source, line):
+    published = DatasetDict({"train": rows([1, 2], empty=True)})
+    with pytest.raises(ValueError, match=line):
+        join_originals(published, references([1, 2]), source)

@@ -1,0 +1,71 @@
+"""Patience: which faults pass, how long is waited, and that no token is told."""
+
+import logging
+
+import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
+
+from diffcore_hf.publishing.hub import patience
+
+REQUEST = httpx.Request("POST", "http://127.0.0.1/api")
+
+
+def answer(status: int, **headers: str) -> HfHubHTTPError:
+    response = httpx.Response(status, headers=headers, request=REQUEST)
+    return HfHubHTTPError(f"{status} for hf_abcdefGHIJKL", response=response)
+
+
+def from_cause(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (answer(500), True), (answer(503), True), (answer(429), True), (answer(412), True), (answer(409), True),
+        (answer(403), False), (answer(401), False), (answer(404), False), (answer(400), False),
+        (httpx.ReadError("reset"), True), (httpx.ConnectError("refused"), True), (TimeoutError("slow"), True),
+        (from_cause(RuntimeError("Error while uploading 'a'"), answer(500)), True),
+        (from_cause(RuntimeError("Error while uploading 'a'"), answer(403)), False),
+        (ConnectionError("CAS: 503 Service Unavailable"), True), (ConnectionError("CAS: 403 Forbidden"), False),
+        (KeyError("x"), False),
+    ],
+)  # fmt: skip
+def test_which_faults_pass(error, passing):
+    assert patience.passes(error) is passing
+
+
+def test_it_is_tried_again_until_it_works_and_longer_where_the_hub_asks(monkeypatch, caplog):
+    slept, errors = [], [answer(500), answer(429, **{"Retry-After": "7"}), httpx.ReadError("x")]
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
+
+    def call():
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    with caplog.at_level(logging.WARNING):
+        assert patience.patiently("commit", call, (1, 2, 3)) == "done"
+    assert slept == [1, 7, 3]
+    assert "hf_abc" not in caplog.text and "hf_***" in caplog.text
+
+
+@pytest.mark.parametrize(("error", "tries"), [(answer(500), 3), (answer(403), 1)])
+def test_it_ends(monkeypatch, error, tries):
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    calls = []
+
+    def call():
+        calls.append(1)
+        raise error
+
+    with pytest.raises(HfHubHTTPError):
+        patience.patiently("tag", call, (0, 0))
+    assert len(calls) == tries
+
+
+def test_what_is_told_is_one_line_with_a_remedy_and_no_token():
+    assert patience.told(answer(401)) == "HTTP 401: HfHubHTTPError: 401 for hf_***"
+    assert "Log in" in patience.remedy(answer(401)) and "run the same command again" in patience.remedy(answer(503))

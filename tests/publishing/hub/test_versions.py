@@ -1,0 +1,30 @@
+"""Versions: the order of semver, and what is none."""
+
+import pytest
+
+from diffcore_hf.publishing.hub.versions import next_version, parse_version, versions_among
+
+
+@pytest.mark.parametrize(("text", "tag"), [("1.0.0", "v1.0.0"), ("v2.10.3", "v2.10.3"), ("v1.0.0-rc.1", "v1.0.0-rc.1")])
+def test_a_version_is_its_tag(text, tag):
+    assert parse_version(text).tag == tag
+
+
+@pytest.mark.parametrize("text", ["1.0", "v1", "01.0.0", "1.0.0-", "v1.0.0+build", "latest", "", "1.0.0-01", "vv1.0.0"])
+def test_what_is_none_is_one_line(text):
+    with pytest.raises(ValueError, match=r"version is .* which is no semantic version. Use e.g. v1.0.0"):
+        parse_version(text)
+
+
+def test_the_order_is_semvers():
+    ordered = ["v0.9.0", "v1.0.0-alpha", "v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2", "v1.0.0-beta.11",
+               "v1.0.0-rc.1", "v1.0.0", "v1.2.0", "v1.10.0"]  # fmt: skip
+    mixed = [*ordered[5:], "main", "1.5.0", "v1", *ordered[:5]]
+    assert [version.tag for version in versions_among(mixed)] == ordered
+
+
+@pytest.mark.parametrize(
+    ("there", "proposed"), [([], "v1.0.0"), (["v1.0.0"], "v1.1.0"), (["v1.9.0", "v1.10.0-rc.1"], "v1.11.0")]
+)
+def test_the_next_one_is_proposed(there, proposed):
+    assert next_version(versions_among(there)).tag == proposed
