@@ -211,7 +211,7 @@ def projection(outcome: Outcome) -> list[str]:
     if outcome.made:
         seconds = outcome.seconds / outcome.made * max(attempts - counts["attempts"], 0)
         lines.insert(2, f"  time      about {_duration(seconds)} more (loading included, so rather less)")
-    worst = [f"{name} ({100 * rate:.0f} %)" for name, _, rate, _ in outcome.summary.by_class[:5] if rate]
+    worst = [f"{name} ({100 * rate:.0f} %)" for name, _, rate, *_ in outcome.summary.by_class[:5] if rate]
     if worst:
         lines.append(f"  most rejected: {', '.join(worst)}")
     lines.append(f"  the same command without --limit goes on in {outcome.folder.path}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,20 @@ from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.method import filtration
 
 WORST = 5
+
+
+class ByClass(NamedTuple):
+    """What a class came to."""
+
+    name: str
+    attempts: int
+    rejected_generated: float | None
+    rejected_real: float | None
+    kept: int
+    generated: float
+    """Share of generated ones among all images of the class."""
+    similarity: float | None
+    """Mean S(I, G) over its counterparts."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +44,8 @@ class Summary:
     """Share of real images that the same policy would reject, each judged as if left out of its class."""
     by_context: list[tuple[str, int, float | None]]
     """(context, attempts, share rejected), worst first."""
-    by_class: list[tuple[str, int, float | None, float | None]]
-    """(class, attempts, share of generated rejected, share of real rejected), worst first."""
+    by_class: list[ByClass]
+    """Worst first: the most rejected of the generated images."""
     given_up: list[str]
     mean_similarity: float | None
     """Mean S(I, G) over the counterparts."""
@@ -61,6 +75,11 @@ def summarise(material: Material) -> Summary:
     similarity = decisions.similarity[decisions.reason == "kept"]
     words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
     real = assessment.judge.rejected_real()
+    by_label = [decisions.similarity[(decisions.reason == "kept") & (plan.labels[attempts.units] == label)]
+                for label in range(len(names))]  # fmt: skip
+    images = np.bincount(material.source.labels[material.source.config.split].clip(-1) + 1, minlength=len(names) + 1)[
+        1:
+    ]
     weight = np.bincount(assessment.references.labels, minlength=len(names)) * ~np.isnan(real)
     failed = {}
     split = material.source.config.split
@@ -79,17 +98,29 @@ def summarise(material: Material) -> Summary:
         ),
         by_class=_worst(
             [
-                (names[i], int(tried_class[i]), _number(decisions.rejected_generated[i]), _number(real[i]))
+                ByClass(
+                    names[i],
+                    int(tried_class[i]),
+                    _number(decisions.rejected_generated[i]),
+                    _number(real[i]),
+                    len(by_label[i]),
+                    len(by_label[i]) / max(1, len(by_label[i]) + int(images[i])),
+                    _mean(by_label[i]),
+                )
                 for i in range(len(names))
                 if tried_class[i]
             ]
         ),
         given_up=[names[label] for label in np.flatnonzero(decisions.given_up)],
-        mean_similarity=_number(np.nanmean(similarity)) if np.isfinite(similarity).any() else None,
+        mean_similarity=_mean(similarity),
         reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
         failed_rows=failed,
         notes=[*assessment.notes, *plan.words.notes],
     )
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return _number(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
 def _number(value: float) -> float | None:
@@ -151,7 +182,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     if summary.by_context:
         lines += ["", *_table("context", [(name, n, percent(rate)) for name, n, rate in summary.by_context])]
     if summary.by_class:
-        worst = [(name, n, percent(rate), percent(real)) for name, n, rate, real in summary.by_class[:WORST]]
+        worst = [(name, n, percent(rate), percent(real)) for name, n, rate, real, *_ in summary.by_class[:WORST]]
         more = len(summary.by_class) - len(worst)
         lines += ["", *_table("class, worst first", worst, real=True)]
         if more > 0:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from statistics import median
 from typing import Any
 
 from diffcore_hf.core.schema import CONFIGS, REASONS, STATUSES
@@ -19,6 +20,7 @@ from diffcore_hf.publishing.text import Markdown, code, escape_md, fenced, liste
 
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
 _MOST_CLASSES, _MOST_NAMES = 15, 40
+_UNBALANCED = 3
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _UNKNOWN = ("", "unknown", "other", "none")
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
@@ -100,6 +102,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
     configs = _in_order(manifest["configs"])
     shown = {entry["path"] for entry in manifest["files"]}
     by_class = list(summary["by_class"])
+    unbalanced = _unbalanced(by_class)
     return {
         "title": title(source),
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
@@ -137,6 +140,8 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "by_context": [(_context(name), attempts, share) for name, attempts, share in summary["by_context"]],
         "by_class": by_class[:_MOST_CLASSES],
         "more_classes": max(0, len(by_class) - _MOST_CLASSES),
+        "unbalanced": unbalanced[:_MOST_NAMES],
+        "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
         "reasons": REASONS,
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
@@ -146,6 +151,15 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "attempt_digest": manifest["attempt_digest"],
         "recipe_digest": manifest["recipe_digest"],
     }
+
+
+def _unbalanced(by_class: Sequence[Sequence[Any]]) -> list[str]:
+    """Classes whose share of generated images is above three times the median: being generated is a cue for them."""
+    shares = {name: generated for name, *_, generated, _ in by_class}
+    if not shares:
+        return []
+    usual = median(shares.values())
+    return [name for name, share in shares.items() if share > _UNBALANCED * usual]
 
 
 _CLAIM = "<!-- originals -->"
