@@ -109,6 +109,7 @@ FIRST = (
     "plain",
     *(f"{STANDARD}.{keep}" for keep in ("all", "random", "mean", BEST, "oracle")),
     *("no-context.all", "genaug-own", "mix-own-100", "mix-class", "heavy", "extra-all"),
+    *(f"{generator}.{keep}" for generator in ("random-species", "look-alike") for keep in ("all", BEST)),
 )
 """Arms behind the first claims; measured with every seed before the others."""
 
