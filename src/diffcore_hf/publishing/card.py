@@ -107,6 +107,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "title": title(source),
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
         "histogram": HISTOGRAM if HISTOGRAM in shown else None,
+        "training": _training(split, manifest, facts.originals),
         "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
         "worth": worth.placed(worth.sentence(facts.comparison)),
         "prefix": facts.columns_prefix,
@@ -223,7 +224,7 @@ def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -
         "from datasets import load_dataset",
         "",
         'here = "path/to/this/folder"  # or this dataset\'s name on the Hub',
-        f"dataset = load_dataset(here, split={quoted})",
+        f'dataset = load_dataset(here, split={quoted})  # on the Hub with revision=VERSION, e.g. "v1.0.0"',
         *first.get(layout, []),
     ]
     if configs.get("generated"):
@@ -233,6 +234,46 @@ def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -
         lines += ["", "# Every attempt, kept or not, with the reason."]
         lines.append('attempts = load_dataset(here, "attempts", split="train")')
     return fenced("\n".join(lines), "python")
+
+
+def _training(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
+    """The code that trains on the dataset: with our trainer, with that of transformers, and with timm's reader."""
+    if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
+        return None
+    if not originals:
+        join = [
+            "from diffcore_hf import join_originals",
+            "",
+            'dataset = join_originals(here, source="path/or/name/of/the/source", version="v1.0.0")',
+            'dataset.save_to_disk("with-originals")',
+        ]
+        said = "The original images are put back first, each checked against the hash that was recorded:"
+        return Markdown(f"{said}\n\n{fenced(chr(10).join(join), 'python')}")
+    ours = "accelerate launch -m diffcore_hf.training --data.path HERE --compare plain,genaug,mix --seeds 0,1,2"
+    hugging_face = [
+        "from datasets import load_dataset",
+        "from diffcore_hf import MixTransform, mixing_rows",
+        "",
+        f"rows = load_dataset(here, split={json.dumps(split)})",
+        "rows = mixing_rows(rows).with_transform(MixTransform(size=224))  # pixel_values, label",
+        "# Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows)",
+    ]
+    timm = [
+        "from huggingface_hub import snapshot_download",
+        "from timm.data import create_dataset",
+        "",
+        'folder = snapshot_download(here, repo_type="dataset", revision="v1.0.0")  # or the folder that it is in',
+        'kept = create_dataset(f"hfds/{folder}/generated", root=None, split="train")  # the kept images alone',
+    ]
+    blocks = [
+        "With the trainer that comes with the method, any network of timm, several arms compared by seeds:",
+        fenced(ours, "bash"),
+        "With the `Trainer` of transformers, or any loop over a `DataLoader`:",
+        fenced("\n".join(hugging_face), "python"),
+        "With timm's own reader:",
+        fenced("\n".join(timm), "python"),
+    ]
+    return Markdown("\n\n".join(blocks))
 
 
 def _context(name: str) -> str:
