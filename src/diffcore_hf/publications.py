@@ -7,7 +7,7 @@ trainings. Prints nothing (cli.py does).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ def push(
     compare: str | Path | None = None,
     create_pr: bool = False,
     dry_run: bool = False,
-    **patience: Any,
+    waits: Sequence[float] = patience.WAITS,
 ) -> Pushed:
     """Publish a finished folder as one version of a dataset on the Hub.
 
@@ -51,6 +51,7 @@ def push(
         compare: compare.json of a training on this dataset; None: the folder's own, where there is one.
         create_pr: propose it in a pull request instead.
         dry_run: send nothing.
+        waits: seconds before each repetition of a step that failed.
 
     Raises:
         ValueError: in one line; no version was made visible or changed.
@@ -64,7 +65,7 @@ def push(
 
     return push_version(
         out, repo_id, version, beside, public=public, originals=recipe.get("include_originals", True),
-        originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, **patience,
+        originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
     )  # fmt: skip
 
 

@@ -1,0 +1,122 @@
+"""Running code with the real clients, in a process whose environment is set before they are imported.
+
+The clients read HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET once, at import, and the tests themselves run offline. So
+client code runs in a long-lived worker (worker.py), to which a test sends functions; a program under test that is a
+process of its own gets `environment()`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hub_double.double import Double
+
+TESTS = Path(__file__).parents[1]
+OTHERS = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")  # whatever a person or the suite has set for the clients
+
+
+def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None) -> dict[str, str]:
+    """The environment of a process whose clients speak to the double, and to nothing else.
+
+    Args:
+        home: its HF_HOME; a fresh folder knows and caches nothing.
+        xet: whether large files are uploaded over Xet, as they are by default, or over LFS.
+        token: its HF_TOKEN, the writer's by default.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        kept.pop(name, None)
+        kept.pop(name.upper(), None)
+    proxies = {"http_proxy": hub.tripwire.url, "https_proxy": hub.tripwire.url, "no_proxy": "127.0.0.1,localhost"}
+    return {
+        **kept,
+        **proxies,
+        **{name.upper(): value for name, value in proxies.items()},
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": token or hub.token,
+        "HF_HOME": str(home),
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # it would ask s3.amazonaws.com at every load_dataset
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+        # Without these a shard that is refused for ever is tried again for minutes.
+        "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
+        "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
+        **({} if xet else {"HF_HUB_DISABLE_XET": "1"}),
+    }
+
+
+class Client:
+    """A worker process; calling it runs a function there: `client(function, *args, **kwargs)`.
+
+    The function must be importable (pickled by name), its arguments and what it returns picklable; what it raises is
+    raised here, with the worker's traceback as a note. The worker is started by the first call.
+    """
+
+    def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):
+        self.home, self.xet = home, xet
+        self._environment = environment(hub, home, xet=xet, token=token) | {"PYTHONPATH": str(TESTS)}
+        self._timeout = timeout
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self, function: Callable, *args, **kwargs) -> Any:
+        if self._process is None:
+            self._start()
+        try:
+            # The path first: the function may be of a module that only this process can find.
+            self._pipe.send(sys.path)
+            self._pipe.send_bytes(pickle.dumps((function, args, kwargs)))
+            if not self._pipe.poll(self._timeout):
+                raise TimeoutError(f"{function.__qualname__} took more than {self._timeout} s")
+            raised, outcome = pickle.loads(self._pipe.recv_bytes())
+        except EOFError:
+            self.close()
+            raise RuntimeError(f"the worker died:\n{self.output()[-4000:]}") from None
+        except BaseException:
+            self.close()  # its answer would be taken for the next call's
+            raise
+        if raised:
+            raise outcome
+        return outcome
+
+    def output(self) -> str:
+        """Everything that the worker has printed, logs and warnings included."""
+        return self._output.read_text(errors="replace")
+
+    @property
+    def _output(self) -> Path:
+        return self.home / "output.txt"
+
+    def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._pipe, theirs = Pipe()
+        with theirs, open(self._output, "ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "hub_double.worker", str(theirs.fileno())],
+                env=self._environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._pipe.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()

@@ -1,0 +1,64 @@
+"""Fixtures: `hub`, `client`, `xet_client`, `either_client`. A folder of tests imports them in its conftest.py:
+
+    from hub_double.fixtures import client, either_client, hub, xet_client
+
+There is one double and one worker of each kind in a test run, whatever folders use them: a worker's endpoint cannot be
+changed, and its imports take seconds. `hub` is emptied before each test.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hub_double.client import Client
+from hub_double.double import Double
+
+__all__ = ["client", "either_client", "hub", "xet_client"]
+
+
+@functools.cache
+def _double() -> Double:
+    return Double()
+
+
+@functools.cache
+def _client(xet: bool) -> Client:
+    home = Path(tempfile.mkdtemp(prefix="hub-double-home-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    started = Client(_double(), home, xet=xet)
+    atexit.register(started.close)
+    return started
+
+
+@pytest.fixture
+def hub() -> Iterator[Double]:
+    """The Hub of this test, empty; the test fails if something unknown was asked of it, or traffic went elsewhere."""
+    double = _double()
+    double.reset()
+    yield double
+    double.verify()
+
+
+@pytest.fixture
+def client(hub) -> Client:
+    """Runs functions with clients that upload large files over LFS."""
+    return _client(False)
+
+
+@pytest.fixture
+def xet_client(hub) -> Client:
+    """Runs functions with clients as users have them: large files go over Xet."""
+    return _client(True)
+
+
+@pytest.fixture(params=["client", "xet_client"])
+def either_client(request) -> Client:
+    """The test runs twice, with each of the two."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,56 @@
+"""The log of requests, for assertions such as "nothing was uploaded" or "no token went there"."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One request and what became of it. It is in the log before its reply is sent."""
+
+    origin: str  # "hub", or "storage" for everything that lies on other hosts in reality
+    method: str
+    target: str  # the raw path with the query
+    headers: dict[str, str]  # names in lower case
+    received: int  # bytes of the body
+    status: int | None  # None where no reply was sent
+    sent: int  # bytes of the reply's body
+    fault: str | None  # the fault that was applied
+
+    def __str__(self) -> str:
+        fault = f" ({self.fault})" if self.fault else ""
+        return f"{self.method} {self.target} -> {self.status or 'no reply'}{fault}"
+
+
+class Log:
+    def __init__(self):
+        self._entries: list[Entry] = []
+        self._lock = threading.Lock()
+
+    def append(self, entry: Entry) -> None:
+        with self._lock:
+            self._entries.append(entry)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+
+    def select(self, method: str = ".*", path: str = "") -> list[Entry]:
+        """The entries whose method is `method` and in whose raw path and query `path` is found: regular expressions."""
+        with self._lock:
+            return [
+                entry for entry in self._entries if re.fullmatch(method, entry.method) and re.search(path, entry.target)
+            ]
+
+    def count(self, method: str = ".*", path: str = "") -> int:
+        return len(self.select(method, path))
+
+    def uploaded(self) -> int:
+        """Bytes of large files that were received: LFS objects and their parts, and xorbs."""
+        return sum(entry.received for entry in self.select("PUT|POST", "^/(upload|part)/|^/v1/xorbs/"))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.select()))

@@ -1,0 +1,73 @@
+"""Large files: which are stored, their bytes, and the tickets (signed links) under which they come and go.
+
+Two ways in: LFS (one PUT, or parts) belongs to the repository that it was uploaded for; Xet is one store for all, and
+knows a file when a shard has registered it. Both are asked by sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+
+from hub_double.repos import Repository
+from hub_double.wire import Refusal
+from hub_double.xet import XetStore
+
+
+@dataclass
+class Upload:
+    """A promise to take an object; as the Hub's links do, it stays valid when it is used twice."""
+
+    repository: Repository
+    sha256: str
+    size: int
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+class Objects:
+    def __init__(self):
+        self.xet = XetStore()
+        self._lfs: dict[str, bytes] = {}
+        self._uploads: dict[str, Upload] = {}
+        self._downloads: dict[str, str] = {}  # ticket -> sha256
+
+    def holds(self, repository: Repository, sha256: str) -> bool:
+        """Whether a commit to the repository may point to the object."""
+        return sha256 in repository.objects or sha256 in self.xet.names
+
+    def read(self, sha256: str) -> bytes:
+        return self._lfs[sha256] if sha256 in self._lfs else self.xet.read(sha256)
+
+    def size(self, sha256: str) -> int:
+        if sha256 in self._lfs:
+            return len(self._lfs[sha256])
+        return self.xet.files[self.xet.names[sha256]].size
+
+    def expect(self, repository: Repository, sha256: str, size: int) -> str:
+        """The ticket for uploading an object."""
+        ticket = secrets.token_hex(16)
+        self._uploads[ticket] = Upload(repository, sha256, size)
+        return ticket
+
+    def upload(self, ticket: str) -> Upload:
+        if ticket not in self._uploads:
+            raise Refusal(403, "the link is not signed by this Hub")
+        return self._uploads[ticket]
+
+    def store(self, upload: Upload, content: bytes) -> None:
+        if len(content) != upload.size or hashlib.sha256(content).hexdigest() != upload.sha256:
+            raise Refusal(400, f"the content is not that of {upload.sha256}, {upload.size} bytes")
+        self._lfs[upload.sha256] = content
+        upload.repository.objects.add(upload.sha256)
+
+    def offer(self, sha256: str) -> str:
+        """The ticket for downloading an object."""
+        ticket = secrets.token_hex(16)
+        self._downloads[ticket] = sha256
+        return ticket
+
+    def download(self, ticket: str) -> str:
+        if ticket not in self._downloads:
+            raise Refusal(403, "the link is not signed by this Hub")
+        return self._downloads[ticket]

@@ -1,0 +1,197 @@
+"""Repositories: commits, branches, tags, pull requests. State as data, changed by a handful of methods, no HTTP.
+
+A commit holds its whole tree as {path: Blob}; a large file is a pointer (sha256, size) whose bytes are elsewhere
+(objects.py). Who may change what is decided before (accounts.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from hub_double.wire import Refusal
+
+MAIN = "main"
+ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file of a commit: `content` of a regular one, or the `sha256` of one in large file storage."""
+
+    size: int
+    content: bytes | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def regular(cls, content: bytes) -> Blob:
+        return cls(len(content), content=content)
+
+    @property
+    def pointer(self) -> bytes:
+        """What git holds: the content itself, or the text that stands for a large file."""
+        if self.content is not None:
+            return self.content
+        return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
+
+    @property
+    def oid(self) -> str:
+        """git's name of the blob."""
+        return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
+
+
+@dataclass(frozen=True)
+class Commit:
+    files: dict[str, Blob]
+    parent: Commit | None
+    title: str
+    message: str
+    author: str
+    sha: str = field(default_factory=lambda: secrets.token_hex(20))
+    date: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def history(self) -> Iterator[Commit]:
+        """This commit and its ancestors, the latest first."""
+        commit: Commit | None = self
+        while commit is not None:
+            yield commit
+            commit = commit.parent
+
+    def folders(self) -> dict[str, str]:
+        """{path: oid} of the folders that the files lie in."""
+        inside: dict[str, list[str]] = {}
+        for path, blob in sorted(self.files.items()):
+            parts = path.split("/")
+            for depth in range(1, len(parts)):
+                inside.setdefault("/".join(parts[:depth]), []).append(f"{path} {blob.oid}")
+        return {path: hashlib.sha1("\n".join(lines).encode()).hexdigest() for path, lines in inside.items()}
+
+
+@dataclass
+class Pull:
+    """A pull request: its commits are a branch of their own, `refs/pr/<number>`, from `base` of the branch `onto`."""
+
+    number: int
+    title: str
+    description: str
+    author: str
+    onto: str
+    base: Commit
+    head: Commit
+    status: str = "draft"
+    created: datetime = field(default_factory=lambda: datetime.now(UTC))
+    merged: str | None = None
+
+    @property
+    def ref(self) -> str:
+        return f"refs/pr/{self.number}"
+
+
+class Repository:
+    def __init__(self, kind: str, repo_id: str, author: str, *, private: bool = False):
+        self.kind, self.id, self.private = kind, repo_id, private
+        self.gated: str | bool = False
+        self.created = datetime.now(UTC)
+        first = Commit({".gitattributes": Blob.regular(ATTRIBUTES)}, None, "initial commit", "", author)
+        self.branches: dict[str, Commit] = {MAIN: first}
+        self.tags: dict[str, Commit] = {}
+        self.pulls: dict[int, Pull] = {}
+        self.commits: dict[str, Commit] = {first.sha: first}
+        self.objects: set[str] = set()  # sha256 of what was uploaded to this repository, committed or not
+
+    @property
+    def namespace(self) -> str:
+        return self.id.split("/")[0]
+
+    def find(self, revision: str) -> Commit:
+        """The commit of a branch, a tag, a pull request or (the beginning of) a sha."""
+        for names in (self.branches, self.tags, {pull.ref: pull.head for pull in self.pulls.values()}):
+            if revision in names:
+                return names[revision]
+        if re.fullmatch(r"[0-9a-f]{7,40}", revision):
+            for sha, commit in self.commits.items():
+                if sha.startswith(revision):
+                    return commit
+        raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def head(self, ref: str) -> Commit:
+        """The commit that the next one on `ref` comes after: of a branch or a pull request, nothing else moves."""
+        if ref not in self.branches and ref not in (pull.ref for pull in self.pulls.values()):
+            raise Refusal(404, f"{ref} is no branch", "RevisionNotFound")
+        return self.find(ref)
+
+    def commit(
+        self,
+        changes: dict[str, Blob | None],
+        *,
+        ref: str = MAIN,
+        parent: str | None = None,
+        title: str = "a commit",
+        message: str = "",
+        author: str = "ada",
+    ) -> Commit:
+        """Move `ref` to a new commit: its files with `changes`, None for a deletion.
+
+        Raises:
+            Refusal: 412 where `ref` is not at `parent` (7 hex digits or more).
+        """
+        head = self.head(ref)
+        if parent is not None and not head.sha.startswith(parent):
+            raise Refusal(412, f"A commit has happened since. Please refresh and try again: {ref} is at {head.sha}")
+        commit = self._grow(head, changes, title, message, author)
+        self._move(ref, commit)
+        return commit
+
+    def open_pull(
+        self, changes: dict[str, Blob | None], *, onto: str, parent: str | None, title: str, message: str, author: str
+    ) -> Pull:
+        """A pull request from `parent` (by default the head of `onto`), without a commit if nothing changes."""
+        if onto not in self.branches:
+            raise Refusal(404, f"{onto} is no branch", "RevisionNotFound")
+        base = self.find(parent or onto)
+        head = self._grow(base, changes, title, message, author) if changes else base
+        pull = Pull(len(self.pulls) + 1, title, message, author, onto, base, head, "open" if changes else "draft")
+        self.pulls[pull.number] = pull
+        return pull
+
+    def merge(self, number: int, author: str) -> Commit:
+        """Put what a pull request changes on the branch that it is for."""
+        pull = self.pulls[number]
+        changes: dict[str, Blob | None] = {path: None for path in pull.base.files if path not in pull.head.files}
+        changes |= {path: blob for path, blob in pull.head.files.items() if pull.base.files.get(path) != blob}
+        commit = self.commit(changes, ref=pull.onto, title=f"{pull.title} (#{number})", author=author)
+        pull.status, pull.merged = "merged", commit.sha
+        return commit
+
+    def files(self, revision: str = MAIN) -> dict[str, Blob]:
+        return dict(self.find(revision).files)
+
+    def refs(self) -> dict[str, str]:
+        """{ref: sha} of every branch, tag and pull request: equal before and after means that nothing moved."""
+        return {
+            **{f"refs/heads/{name}": commit.sha for name, commit in self.branches.items()},
+            **{f"refs/tags/{name}": commit.sha for name, commit in self.tags.items()},
+            **{pull.ref: pull.head.sha for pull in self.pulls.values()},
+        }
+
+    def _grow(self, head: Commit, changes: dict[str, Blob | None], title: str, message: str, author: str) -> Commit:
+        files = dict(head.files)
+        for path, blob in changes.items():
+            if blob is not None:
+                files[path] = blob
+            elif files.pop(path, None) is None:
+                raise Refusal(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
+        commit = Commit(files, head, title, message, author)
+        self.commits[commit.sha] = commit
+        return commit
+
+    def _move(self, ref: str, commit: Commit) -> None:
+        if ref in self.branches:
+            self.branches[ref] = commit
+        for pull in self.pulls.values():
+            if pull.ref == ref:
+                pull.head = commit

@@ -1,0 +1,262 @@
+"""Routes about repositories: who one is, creating and deleting, settings, what is in them, branches and tags, cards."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from hub_double.repos import MAIN, Blob, Commit, Repository
+from hub_double.routing import API, REVISION, route
+from hub_double.wire import Refusal, Reply, Request, answer
+
+if TYPE_CHECKING:
+    from hub_double.double import Double
+
+NAME = re.compile(r"(?!.*(--|\.\.))(?![-.])[\w.-]{1,96}(?<![-.])(?<!\.git)", re.ASCII)
+FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
+YAML_LINE = re.compile(r"#.*|---|\s+\S.*|- .*|-|[^\s\-'\"][^:]*:(\s.*)?|(\"[^\"]*\"|'[^']*'):(\s.*)?|[\]}],?|")
+
+
+@route("GET", "/api/agent-harnesses", need=None)
+def agent_harnesses(hub: Double, request: Request) -> Reply:
+    # Asked by every first process; any failure is ignored by it.
+    raise Refusal(404, "not kept here")
+
+
+@route("GET", "/api/whoami-v2", need=None)
+def whoami(hub: Double, request: Request) -> Reply:
+    account = hub.accounts.of(request.bearer)
+    if account is None:
+        raise Refusal(401, "Invalid username or password.")
+    organisations = [{"type": "org", "name": name, "roleInOrg": role} for name, role in account.organisations.items()]
+    token = {"accessToken": {"displayName": "tests", "role": account.role}}
+    return answer({"type": "user", "name": account.name, "orgs": organisations, "auth": token})
+
+
+def _named(request: Request, account) -> tuple[str, str, dict]:
+    """(kind, id, payload) of a request that names a repository in its body."""
+    payload = request.json()
+    kind = {"model": "models", "dataset": "datasets"}.get(payload.get("type") or "model")
+    if kind is None:
+        raise Refusal(400, f"the double has no {payload['type']}s")
+    return kind, f"{payload.get('organization') or account.name}/{payload['name']}", payload
+
+
+@route("POST", "/api/repos/create", need=None)
+def create(hub: Double, request: Request) -> Reply:
+    account = hub.accounts.of(request.bearer)
+    if account is None:
+        raise Refusal(401, "Invalid username or password.")
+    kind, repo_id, payload = _named(request, account)
+    namespace, name = repo_id.split("/", 1)
+    if not NAME.fullmatch(name):
+        raise Refusal(400, f"Invalid repo name: {name}")
+    if not account.writes(namespace):
+        raise Refusal(403, f"You don't have the rights to create a {kind[:-1]} under the namespace {namespace!r}")
+    url = {"url": hub.page(kind, repo_id), "name": repo_id}
+    if (kind, repo_id) in hub.repositories:
+        raise Refusal(409, f"You already created this {kind[:-1]} repo: {repo_id}", **url)
+    private = payload.get("visibility") == "private" or bool(payload.get("private"))
+    hub.repositories[kind, repo_id] = Repository(kind, repo_id, account.name, private=private)
+    return answer(url)
+
+
+@route("DELETE", "/api/repos/delete", need=None)
+def delete(hub: Double, request: Request) -> Reply:
+    account = hub.accounts.of(request.bearer)
+    if account is None:
+        raise Refusal(401, "Invalid username or password.")
+    kind, repo_id, _ = _named(request, account)
+    hub.permitted(request, "write", kind, repo_id)
+    del hub.repositories[kind, repo_id]
+    return answer({})
+
+
+@route("PUT", f"{API}/settings", need="write")
+def settings(hub: Double, request: Request, repository: Repository) -> Reply:
+    wanted = request.json()
+    if "visibility" in wanted:
+        repository.private = wanted["visibility"] == "private"
+    if "gated" in wanted:
+        repository.gated = wanted["gated"]
+    return answer({"private": repository.private, "gated": repository.gated})
+
+
+@route("GET", f"{API}(?:/revision{REVISION})?")
+def info(hub: Double, request: Request, repository: Repository, revision: str | None) -> Reply:
+    commit = repository.find(revision or MAIN)
+    blobs = request.flag("blobs")
+    license_line = re.search(r"^license: *(\S+)", front_matter(commit) or "", re.MULTILINE)
+    card = {"license": license_line[1]} if license_line else {}
+    return answer(
+        {
+            "id": repository.id,
+            "author": repository.namespace,
+            "sha": commit.sha,
+            "private": repository.private,
+            "gated": repository.gated,
+            "disabled": False,
+            "createdAt": stamp(repository.created),
+            "lastModified": stamp(commit.date),
+            "tags": [f"license:{value}" for value in card.values()],
+            "cardData": card,
+            "siblings": [
+                {"rfilename": path, **(blob_facts(hub, blob, oid="blobId") if blobs else {})}
+                for path, blob in sorted(commit.files.items())
+            ],
+        }
+    )
+
+
+@route("GET", f"{API}/tree{REVISION}(?:/(?P<folder>.+))?")
+def tree(hub: Double, request: Request, repository: Repository, revision: str, folder: str | None) -> Reply:
+    commit = repository.find(revision)
+    within = f"{folder}/" if folder else ""
+    if folder and folder not in commit.folders():
+        raise Refusal(404, f"{folder} does not exist on {revision}", "EntryNotFound")
+    deep = request.flag("recursive")
+    paths = [path for path in (*commit.folders(), *commit.files) if path.startswith(within)]
+    paths = sorted(path for path in paths if deep or "/" not in path[len(within) :])
+    start = int(request.option("cursor", "0"))
+    page = paths[start : start + hub.page_size]
+    entries = [entry(hub, commit, path, expand=request.flag("expand")) for path in page]
+    if start + hub.page_size >= len(paths):
+        return answer(entries)
+    query = "&".join(f"{name}={request.option(name)}" for name in ("recursive", "expand") if request.option(name))
+    more = f"{hub.url}{request.path}?{query}&cursor={start + hub.page_size}"
+    return answer(entries, Link=f'<{more}>; rel="next"')
+
+
+@route("POST", f"{API}/paths-info{REVISION}")
+def paths_info(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
+    # The one request whose body is a form.
+    commit, form = repository.find(revision), parse_qs(request.body.decode())
+    known = commit.files.keys() | commit.folders()
+    expand = form.get("expand", ["false"])[0].lower() == "true"
+    return answer([entry(hub, commit, path, expand=expand) for path in form.get("paths", []) if path in known])
+
+
+@route("GET", f"{API}/refs")
+def refs(hub: Double, request: Request, repository: Repository) -> Reply:
+    def listed(prefix: str, commits: dict[str, Commit]) -> list[dict]:
+        return [{"name": n, "ref": f"{prefix}{n}", "targetCommit": c.sha} for n, c in commits.items()]
+
+    found = {
+        "branches": listed("refs/heads/", repository.branches),
+        "converts": [],
+        "tags": listed("refs/tags/", repository.tags),
+    }
+    if request.flag("include_prs"):
+        found["pullRequests"] = listed("refs/pr/", {str(n): pull.head for n, pull in repository.pulls.items()})
+    return answer(found)
+
+
+@route("GET", f"{API}/commits{REVISION}")
+def commits(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
+    history = list(repository.find(revision).history())
+    page = int(request.option("p", "0"))
+    shown = history[page * hub.page_size : (page + 1) * hub.page_size]
+    entries = [
+        {
+            "id": commit.sha,
+            "title": commit.title,
+            "message": commit.message,
+            "date": stamp(commit.date),
+            "authors": [{"user": commit.author}],
+        }
+        for commit in shown
+    ]
+    if (page + 1) * hub.page_size >= len(history):
+        return answer(entries)
+    return answer(entries, Link=f'<{hub.url}{request.path}?p={page + 1}>; rel="next"')
+
+
+@route("POST", f"{API}/branch/(?P<branch>[^/]+)", need="write")
+def create_branch(hub: Double, request: Request, repository: Repository, branch: str) -> Reply:
+    if branch.startswith("refs/"):
+        raise Refusal(400, f"Invalid reference for a branch: {branch}")
+    if branch in repository.branches:
+        raise Refusal(409, f"Reference already exists: {branch}")
+    repository.branches[branch] = repository.find(request.json().get("startingPoint") or MAIN)
+    return answer({})
+
+
+@route("DELETE", f"{API}/branch/(?P<branch>[^/]+)", need="write")
+def delete_branch(hub: Double, request: Request, repository: Repository, branch: str) -> Reply:
+    if branch == MAIN:
+        raise Refusal(403, "Cannot delete the default branch")
+    if repository.branches.pop(branch, None) is None:
+        raise Refusal(404, f"{branch} is no branch", "RevisionNotFound")
+    return answer({})
+
+
+@route("POST", f"{API}/tag{REVISION}", need="write")
+def create_tag(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
+    tag = request.json()["tag"]
+    if tag in repository.tags:
+        raise Refusal(409, f"Tag reference exists already: {tag}")
+    repository.tags[tag] = repository.find(revision)
+    return answer({})
+
+
+@route("DELETE", f"{API}/tag/(?P<tag>[^/]+)", need="write")
+def delete_tag(hub: Double, request: Request, repository: Repository, tag: str) -> Reply:
+    if repository.tags.pop(tag, None) is None:
+        raise Refusal(404, f"{tag} is no tag", "RevisionNotFound")
+    return answer({})
+
+
+@route("POST", "/api/validate-yaml", need=None)
+def validate_yaml(hub: Double, request: Request) -> Reply:
+    """Asked without a token too. The client reads the body as JSON whatever the status is."""
+    content = request.json()["content"]
+    if FRONT.match(content) is None:
+        return answer({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+    errors = [{"message": message} for message in faults_of_card(content)]
+    return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+
+def faults_of_card(content: str) -> list[str]:
+    """What is wrong with a card's metadata: lines that are no YAML. The standard library has no parser of it."""
+    front = FRONT.match(content)
+    lines = (front[1] or "").splitlines() if front else []
+    return [f"line {n} is no YAML: {line}" for n, line in enumerate(lines, 1) if not YAML_LINE.fullmatch(line)]
+
+
+def front_matter(commit: Commit) -> str | None:
+    card = commit.files.get("README.md")
+    front = card and card.content is not None and FRONT.match(card.content.decode())
+    return front[1] if front else None
+
+
+def entry(hub: Double, commit: Commit, path: str, *, expand: bool) -> dict:
+    """A file or a folder as the tree and paths-info list it; with `expand` also the commit that last changed it."""
+    last = {}
+    if expand:
+        then = commit
+        while then.parent and _at(then.parent, path) == _at(commit, path):
+            then = then.parent
+        last = {"lastCommit": {"id": then.sha, "title": then.title, "date": stamp(then.date)}}
+    if path not in commit.files:
+        return {"type": "directory", "path": path, "size": 0, "oid": commit.folders()[path], **last}
+    return {"type": "file", "path": path, **blob_facts(hub, commit.files[path], oid="oid"), **last}
+
+
+def _at(commit: Commit, path: str) -> str | None:
+    return commit.files[path].oid if path in commit.files else commit.folders().get(path)
+
+
+def blob_facts(hub: Double, blob: Blob, *, oid: str) -> dict:
+    """Size and names of a file's content; info and tree call git's name of it differently, and that of LFS as well."""
+    facts = {"size": blob.size, oid: blob.oid}
+    if blob.sha256:
+        large = "sha256" if oid == "blobId" else "oid"
+        facts["lfs"] = {large: blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
+        if blob.sha256 in hub.objects.xet.names:
+            facts["xetHash"] = hub.objects.xet.names[blob.sha256]
+    return facts
+
+
+def stamp(date) -> str:
+    return date.strftime("%Y-%m-%dT%H:%M:%S.") + f"{date.microsecond // 1000:03d}Z"

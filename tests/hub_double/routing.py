@@ -1,0 +1,71 @@
+"""Which function answers which request, and what it needs of who asks.
+
+A route is a regular expression over the raw path, so that a quoted slash in a name (`refs%2Fpr%2F1`) stays in its
+segment; its groups are unquoted and handed over by name. A route of a repository names `kind` and `id`; the repository
+is looked up and the rights are checked here, in one place, before the function is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from hub_double.accounts import require
+from hub_double.wire import Refusal, Reply, Request
+
+if TYPE_CHECKING:
+    from hub_double.double import Double
+
+API = "/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
+WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # a model's pages have no prefix
+REVISION = "/(?P<revision>[^/]+)"
+HUB, STORAGE = "hub", "storage"
+
+
+@dataclass(frozen=True)
+class Route:
+    origin: str
+    method: str
+    path: re.Pattern
+    need: str | None
+    function: Callable[..., Reply]
+
+
+ROUTES: list[Route] = []
+
+
+def route(method: str, path: str, need: str | None = "read", origin: str = HUB):
+    """Register a function `(hub, request, [repository,] **groups) -> Reply`.
+
+    Args:
+        need: what one must be allowed on the repository: "read", "contribute" or "write"; None for a route of none.
+    """
+
+    def register(function: Callable[..., Reply]) -> Callable[..., Reply]:
+        ROUTES.append(Route(origin, method, re.compile(path), need, function))
+        return function
+
+    return register
+
+
+def dispatch(hub: Double, origin: str, request: Request) -> Reply:
+    """The answer to a request; refusals become replies, and a request that no route is for is noted."""
+    method = "GET" if request.method == "HEAD" else request.method
+    for entry in ROUTES:
+        if (entry.origin, entry.method) != (origin, method) or not (match := entry.path.fullmatch(request.path)):
+            continue
+        groups = {name: value and unquote(value) for name, value in match.groupdict().items()}
+        try:
+            if entry.need is None:
+                return entry.function(hub, request, **groups)
+            account = hub.accounts.of(request.bearer)
+            repository = hub.repositories.get((groups.pop("kind") or "models", groups.pop("id")))
+            require(account, entry.need, repository)
+            return entry.function(hub, request, repository, **groups)
+        except Refusal as refusal:
+            return refusal.reply()
+    hub.unknown.append(f"{request.method} {request.path} ({origin})")
+    return Refusal(404, f"the double has no route for {request.method} {request.path}").reply()

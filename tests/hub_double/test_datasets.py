@@ -1,0 +1,194 @@
+"""What people do with a dataset, done by the real clients, over LFS and over Xet."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from small_photos import photos
+
+from hub_double.faults import Delay
+
+
+def rows_of(counts: list[int]):
+    """Images of as many classes as there are counts, in two splits."""
+    from datasets import DatasetDict
+
+    return DatasetDict(train=photos(counts), test=photos([1] * len(counts)))
+
+
+def cells(dataset) -> list[tuple[bytes, int]]:
+    from datasets import Image
+
+    return [(row["image"]["bytes"], row["label"]) for row in dataset.cast_column("image", Image(decode=False))]
+
+
+def push(repo: str, counts: list[int], **options) -> str:
+    return rows_of(counts).push_to_hub(repo, **options).oid
+
+
+def push_and_tag(repo: str, counts: list[int], tag: str) -> str:
+    from huggingface_hub import HfApi
+
+    sha = push(repo, counts)
+    HfApi().create_tag(repo, tag=tag, revision=sha, repo_type="dataset")
+    return sha
+
+
+def differences(repo: str, counts: list[int], revision: str, config: str = "default") -> list[str]:
+    """The splits in which what is loaded, whole and streaming, is not what was pushed."""
+    from datasets import load_dataset
+
+    pushed = rows_of(counts)
+    loaded = load_dataset(repo, config, revision=revision)
+    streamed = load_dataset(repo, config, revision=revision, streaming=True)
+    assert set(loaded) == set(streamed) == set(pushed)
+    return [
+        name
+        for name, split in pushed.items()
+        if not cells(split) == cells(loaded[name]) == cells(streamed[name]) or split.features != loaded[name].features
+    ]
+
+
+def test_what_is_pushed_is_what_is_loaded_by_tag(hub, either_client):
+    repo = hub.repo_id()
+    sha = either_client(push_and_tag, repo, [3, 2], "v1.0.0")
+    assert either_client(differences, repo, [3, 2], "v1.0.0") == []
+    assert hub.dataset(repo).refs() == {"refs/heads/main": sha, "refs/tags/v1.0.0": sha}
+    assert {path for path in hub.content(hub.dataset(repo)) if "parquet" in path} == {
+        "data/train-00000-of-00001.parquet",
+        "data/test-00000-of-00001.parquet",
+    }
+
+
+def test_files_take_the_way_that_the_client_is_set_to(hub, client, xet_client):
+    def ways():
+        return hub.log.count("PUT", "^/upload/"), hub.log.count("POST", "^/v1/shards")
+
+    client(push, hub.repo_id(), [2, 1, 1])
+    assert ways() == (2, 0)
+    xet_client(push, hub.repo_id(), [2, 1, 1])
+    assert ways()[0] == 2 and ways()[1] > 0
+
+
+def test_the_same_again_is_no_commit_and_no_upload(hub, either_client):
+    repo = hub.repo_id()
+    sha = either_client(push, repo, [2, 2])
+    hub.log.clear()
+    assert either_client(push, repo, [2, 2]) == sha
+    assert hub.log.uploaded() == 0
+    assert hub.log.count("POST", "/commit/") == 0
+
+
+def test_a_second_configuration_leaves_the_first_one_as_it_is(hub, either_client):
+    repo = hub.repo_id()
+    either_client(push, repo, [2, 1])
+    either_client(push, repo, [1, 3], config_name="more")
+    assert either_client(differences, repo, [2, 1], hub.dataset(repo).find("main").sha) == []
+    assert either_client(differences, repo, [1, 3], hub.dataset(repo).find("main").sha, "more") == []
+
+
+def test_a_pull_request_leaves_main_where_it_is_until_it_is_merged(hub, either_client):
+    repo = hub.repo_id()
+    before = either_client(push, repo, [1, 1])
+    either_client(push, repo, [2, 2], create_pr=True)
+    assert hub.dataset(repo).refs()["refs/heads/main"] == before
+    assert either_client(differences, repo, [2, 2], "refs/pr/1") == []
+    assert either_client(merge, repo, 1) == "merged"
+    assert either_client(differences, repo, [2, 2], hub.dataset(repo).find("main").sha) == []
+
+
+def merge(repo: str, number: int) -> str:
+    from huggingface_hub import HfApi
+
+    HfApi().merge_pull_request(repo, number, repo_type="dataset")
+    return HfApi().get_discussion_details(repo, number, repo_type="dataset").status
+
+
+def test_a_push_to_a_branch(hub, either_client):
+    repo = hub.repo_id()
+    either_client(push, repo, [1, 2], revision="staging")
+    assert either_client(differences, repo, [1, 2], "staging") == []
+    assert list(hub.dataset(repo).files()) == [".gitattributes"]
+
+
+def card(repo: str, text: str) -> str:
+    from huggingface_hub import DatasetCard
+
+    DatasetCard(text).push_to_hub(repo)
+    return DatasetCard.load(repo).data.license
+
+
+def test_a_card_is_pushed_and_loaded(hub, client):
+    repo = hub.repo_id()
+    hub.create(repo)
+    assert client(card, repo, "---\nlicense: mit\ntags:\n- a\n---\n\n# Title\n") == "mit"
+    hub.log.clear()
+    with pytest.raises(ValueError, match="line 2 is no YAML"):
+        client(readme, repo, b"---\nlicense: mit\nunfinished\n---\n\n# Title\n")
+    assert hub.log.count("POST", "/(preupload|commit)/") == 0
+
+
+def readme(repo: str, content: bytes) -> None:
+    from huggingface_hub import HfApi
+
+    HfApi().upload_file(path_or_fileobj=content, path_in_repo="README.md", repo_id=repo, repo_type="dataset")
+
+
+def folder(repo: str, sizes: dict[str, int]) -> list:
+    """Upload files of these sizes with upload_folder and fetch them again in both ways that there are."""
+    import tempfile
+    from pathlib import Path
+
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+
+    api = HfApi()
+    with tempfile.TemporaryDirectory() as root:
+        for name, size in sizes.items():
+            path = Path(root, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(uuid.uuid5(uuid.NAMESPACE_URL, repo + name).bytes * (size // 16))
+        api.upload_folder(repo_id=repo, folder_path=root)
+        fetched = Path(snapshot_download(repo))
+        same = [(fetched / name).read_bytes() == Path(root, name).read_bytes() for name in sizes]
+        one = Path(hf_hub_download(repo, next(iter(sizes)), force_download=True)).read_bytes()
+        return [*same, one == Path(root, next(iter(sizes))).read_bytes()]
+
+
+def test_a_model_is_uploaded_as_a_folder_and_downloaded(hub, either_client):
+    repo = hub.repo_id()
+    either_client(create, repo, "model")
+    sizes = {"weights/model.safetensors": 3_000_000, "config.json": 160, "weights/part.bin": 160_000}
+    assert either_client(folder, repo, sizes) == [True] * 4
+    content = hub.content(hub.model(repo))
+    assert {path: len(content[path]) for path in sizes} == sizes
+
+
+def create(repo: str, kind: str, **options) -> str:
+    from huggingface_hub import HfApi
+
+    return HfApi().create_repo(repo, repo_type=kind, **options).repo_id
+
+
+def test_large_lfs_files_may_go_in_parts(hub, client):
+    repo = hub.repo_id()
+    client(create, repo, "model")
+    hub.part_size = 1_000_000
+    assert client(folder, repo, {"model.safetensors": 2_500_000}) == [True, True]
+    assert hub.log.count("PUT", "^/part/") == 3
+
+
+def test_downloads_may_be_redirected_to_another_origin_and_the_token_stays(hub, either_client):
+    repo = hub.repo_id()
+    sha = either_client(push, repo, [1, 4])
+    hub.redirects = True
+    assert either_client(differences, repo, [1, 4], sha) == []
+    fetched = hub.log.select("GET", "^/cdn/")
+    assert fetched and all("authorization" not in entry.headers for entry in fetched)
+    assert all("authorization" in entry.headers for entry in hub.log.select("GET|HEAD", "/resolve/"))
+
+
+def test_a_request_that_waits_is_answered(hub, client):
+    hub.faults.add("POST", "/api/repos/create", Delay(0.2))
+    repo = hub.repo_id()
+    assert client(create, repo, "dataset") == repo

@@ -1,0 +1,155 @@
+"""Each fault does happen, and what the clients make of it: what publishing code has to live with."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+import pytest
+
+from hub_double.faults import Cut, Delay, LostReply, Reset, ResetMidBody, Status
+from hub_double.test_commits import commit, status
+
+
+@pytest.fixture
+def repo(hub) -> str:
+    repo_id = hub.repo_id()
+    hub.create(repo_id)
+    return repo_id
+
+
+def some() -> dict[str, bytes]:
+    return {"a.parquet": secrets.token_bytes(50_000)}
+
+
+def shas(hub, repo: str) -> list[str]:
+    return [commit.sha for commit in hub.dataset(repo).find("main").history()]
+
+
+def download(repo: str, name: str) -> bytes:
+    from huggingface_hub import hf_hub_download
+
+    with open(hf_hub_download(repo, name, repo_type="dataset"), "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize(
+    "fault", [Status(500), Status(429, {"Retry-After": "0"}), Reset(), ResetMidBody(1000), LostReply()], ids=repr
+)
+def test_an_upload_that_fails_once_is_tried_again(hub, client, repo, fault):
+    rule = hub.faults.add("PUT", "^/upload/", fault)
+    content = some()
+    client(commit, repo, content)
+    assert rule.hits == 1
+    assert [entry.fault for entry in hub.log.select("PUT")] == [type(fault).__name__, None]
+    assert hub.content(hub.dataset(repo))["a.parquet"] == content["a.parquet"]
+
+
+@pytest.mark.parametrize("step", ["/xet-write-token/", "^/v1/xorbs/", "^/v1/shards"])
+@pytest.mark.parametrize("fault", [Status(503), Reset(), LostReply()], ids=repr)
+def test_each_step_of_xet_that_fails_once_is_tried_again(hub, xet_client, repo, step, fault):
+    rule = hub.faults.add(".*", step, fault)
+    content = some()
+    xet_client(commit, repo, content)
+    assert rule.hits == 1
+    assert hub.content(hub.dataset(repo))["a.parquet"] == content["a.parquet"]
+
+
+def test_an_upload_that_is_forbidden_fails_at_once(hub, client, xet_client, repo):
+    hub.faults.add("PUT|POST", "^/upload/|^/v1/xorbs/", Status(403), times=None)
+    before = hub.dataset(repo).refs()
+    with pytest.raises(RuntimeError, match="Error while uploading 'a.parquet'"):
+        client(commit, repo, some())
+    with pytest.raises(Exception, match="403") as caught:
+        xet_client(commit, repo, some())
+    assert isinstance(caught.value, OSError | RuntimeError)
+    assert hub.dataset(repo).refs() == before
+
+
+@pytest.mark.parametrize("code, headers", [(500, {}), (503, {}), (429, {"Retry-After": "0"}), (409, {}), (412, {})])
+def test_a_commit_that_is_refused_is_not_tried_again(hub, either_client, repo, code, headers):
+    before = hub.dataset(repo).refs()
+    content = some()
+    hub.faults.add("POST", "/commit/", Status(code, headers))
+    with pytest.raises(Exception, match="a fault was injected") as caught:
+        either_client(commit, repo, content)
+    assert status(caught.value) == code
+    assert hub.log.count("POST", "/commit/") == 1
+    assert hub.dataset(repo).refs() == before
+    hub.log.clear()
+    either_client(commit, repo, content)  # what was uploaded is still there
+    assert hub.log.uploaded() == 0
+
+
+@pytest.mark.parametrize("fault", [Reset(), ResetMidBody()], ids=repr)
+def test_a_commit_that_is_reset_has_not_happened(hub, either_client, repo, fault):
+    hub.faults.add("POST", "/commit/", fault)
+    with pytest.raises(Exception) as caught:
+        either_client(commit, repo, some())
+    # Neither an HfHubHTTPError nor any other OSError.
+    assert not isinstance(caught.value, OSError)
+    assert len(shas(hub, repo)) == 1
+
+
+def test_a_commit_whose_reply_is_lost_has_happened(hub, either_client, repo):
+    rule = hub.faults.add("POST", "/commit/", LostReply())
+    content = some()
+    with pytest.raises(Exception) as caught:
+        either_client(commit, repo, content)
+    assert not isinstance(caught.value, OSError)
+    assert rule.hits == 1 and len(shas(hub, repo)) == 2
+    hub.log.clear()
+    assert either_client(commit, repo, content).oid == shas(hub, repo)[0]
+    assert hub.log.count("POST", "/commit/") == 0
+
+
+def test_a_commit_whose_reply_is_cut_has_happened(hub, client, repo):
+    hub.faults.add("POST", "/commit/", Cut(10))
+    with pytest.raises(Exception, match="(?i)incomplete|closed"):
+        client(commit, repo, some())
+    assert len(shas(hub, repo)) == 2
+
+
+def test_a_delay_is_waited_for(hub, client, repo):
+    hub.faults.add("POST", "/commit/", Delay(0.5))
+    started = time.monotonic()
+    client(commit, repo, some())
+    assert time.monotonic() - started > 0.5
+
+
+def test_a_download_that_is_cut_goes_on_where_it_ended(hub, client, repo):
+    content = some()
+    client(commit, repo, content)
+    hub.faults.add("GET", "/resolve/", Cut(20_000))
+    assert client(download, repo, "a.parquet") == content["a.parquet"]
+    [first, second] = hub.log.select("GET", "/resolve/")
+    assert first.sent == 20_000 and second.headers["range"] == "bytes=20000-"
+
+
+def test_a_download_that_is_reset_is_given_up(hub, client, repo):
+    client(commit, repo, some())
+    hub.faults.add("GET", "/resolve/", ResetMidBody(20_000))
+    with pytest.raises(Exception, match="(?i)reset"):
+        client(download, repo, "a.parquet")
+
+
+def test_faults_skip_end_and_are_forgotten(hub, client, repo):
+    rule = hub.faults.add("POST", "/tag/", Status(500), skip=1, times=1)
+    outcomes = []
+    for tag in ("v1", "v2", "v3"):
+        try:
+            client(create_tag, repo, tag)
+            outcomes.append("done")
+        except Exception as error:
+            outcomes.append(status(error))
+    assert outcomes == ["done", 500, "done"] and rule.hits == 1
+    hub.faults.add("POST", "/tag/", Status(500), times=None)
+    hub.reset()
+    hub.create(repo)
+    client(create_tag, repo, "v1")
+
+
+def create_tag(repo: str, tag: str) -> None:
+    from huggingface_hub import HfApi
+
+    HfApi().create_tag(repo, tag=tag, repo_type="dataset")

@@ -1,0 +1,190 @@
+"""A minimal Xet store: xorbs and shards as hf_xet uploads them, and the plain bytes of a file rebuilt from both.
+
+Formats after the public specification (huggingface.co/docs/xet). A xorb is a row of chunks, each with a header of 8
+bytes. A shard is records of 48 bytes: a header, then for each file its name, its terms (runs of chunks of xorbs), a
+verification record for each term, and a record with its sha256. What comes in is checked as far as the standard
+library goes: blake3 names are taken on trust, but a file is registered only if its xorbs are here and its sha256 is
+right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+import pyarrow
+
+from hub_double.wire import Refusal, span
+
+RECORD = 48
+BOOKEND = b"\xff" * 32
+VERIFIED, WITH_METADATA = 1 << 31, 1 << 30
+STORED, LZ4, GROUPED_LZ4 = 0, 1, 2
+FOOTER = b"XETBLOB"  # some clients send the table of chunks behind the chunks
+
+
+@dataclass(frozen=True)
+class Chunk:
+    start: int  # in the xorb, where its header begins
+    end: int
+    scheme: int
+    size: int  # unpacked
+
+
+@dataclass(frozen=True)
+class Term:
+    """The chunks [first, last) of a xorb: a run of a file's bytes."""
+
+    xorb: str
+    first: int
+    last: int
+    size: int
+
+
+@dataclass(frozen=True)
+class File:
+    terms: tuple[Term, ...]
+    sha256: str
+    size: int
+
+
+class XetStore:
+    def __init__(self):
+        self.xorbs: dict[str, bytes] = {}
+        self.files: dict[str, File] = {}  # by Xet hash
+        self.names: dict[str, str] = {}  # sha256 -> Xet hash
+        self._chunks: dict[str, list[Chunk]] = {}
+
+    def add_xorb(self, name: str, content: bytes) -> bool:
+        """Store a xorb; false if it was there."""
+        if name in self.xorbs:
+            return False
+        self._chunks[name] = chunks_of(content)
+        self.xorbs[name] = content
+        return True
+
+    def add_shard(self, content: bytes) -> None:
+        """Register the files that a shard lists, all or none."""
+        files = files_of(content)
+        for file in files.values():
+            if hashlib.sha256(self._rebuild(file.terms)).hexdigest() != file.sha256:
+                raise Refusal(400, f"the chunks of {file.sha256} are another file's")
+        self.files |= files
+        self.names |= {file.sha256: name for name, file in files.items()}
+
+    def read(self, sha256: str) -> bytes:
+        return self._rebuild(self.files[self.names[sha256]].terms)
+
+    def reconstruction(self, name: str, asked: str | None, url: str) -> dict:
+        """How to build the file `name`, or the range `asked` for of it, from the xorbs at `url`."""
+        if name not in self.files:
+            raise Refusal(404, f"no file {name}")
+        file = self.files[name]
+        first, last = span(asked, file.size) if asked else (0, file.size - 1)
+        terms, offset, position = [], 0, 0
+        for term in file.terms:
+            start, position = position, position + term.size
+            if start <= last and position > first:
+                offset = offset if terms else first - start
+                terms.append(term)
+        return {
+            "offset_into_first_range": offset,
+            "terms": [
+                {"hash": term.xorb, "unpacked_length": term.size, "range": {"start": term.first, "end": term.last}}
+                for term in terms
+            ],
+            "fetch_info": {name: self._fetches(name, terms, url) for name in {term.xorb for term in terms}},
+        }
+
+    def _fetches(self, xorb: str, terms: list[Term], url: str) -> list[dict]:
+        """The parts of a xorb that terms need. A file that repeats itself has terms that overlap; parts must not."""
+        runs: list[list[int]] = []
+        for first, last in sorted((term.first, term.last) for term in terms if term.xorb == xorb):
+            if runs and first <= runs[-1][1]:
+                runs[-1][1] = max(last, runs[-1][1])
+            else:
+                runs.append([first, last])
+        chunks = self._chunks[xorb]
+        return [
+            {
+                "range": {"start": first, "end": last},
+                "url": f"{url}/{xorb}",
+                "url_range": {"start": chunks[first].start, "end": chunks[last - 1].end - 1},
+            }
+            for first, last in runs
+        ]
+
+    def _rebuild(self, terms: tuple[Term, ...]) -> bytes:
+        parts = []
+        for term in terms:
+            if term.xorb not in self.xorbs:
+                raise Refusal(400, f"xorb {term.xorb} was never uploaded")
+            content = self.xorbs[term.xorb]
+            chunks = self._chunks[term.xorb][term.first : term.last]
+            if len(chunks) != term.last - term.first or sum(chunk.size for chunk in chunks) != term.size:
+                raise Refusal(400, f"xorb {term.xorb} has no such chunks: {term}")
+            parts += [unpacked(content, chunk) for chunk in chunks]
+        return b"".join(parts)
+
+
+def chunks_of(xorb: bytes) -> list[Chunk]:
+    """The chunks of a serialized xorb, from their headers: version, packed size (3 bytes), scheme, size (3 bytes)."""
+    chunks, position = [], 0
+    while position < len(xorb) and not xorb.startswith(FOOTER, position):
+        header = xorb[position : position + 8]
+        packed, size = int.from_bytes(header[1:4], "little"), int.from_bytes(header[5:8], "little")
+        end = position + 8 + packed
+        if header[0] != 0 or len(header) < 8 or header[4] > GROUPED_LZ4 or end > len(xorb):
+            raise Refusal(400, f"no chunk at byte {position} of a xorb")
+        chunks.append(Chunk(position, end, header[4], size))
+        position = end
+    return chunks
+
+
+def unpacked(xorb: bytes, chunk: Chunk) -> bytes:
+    packed = xorb[chunk.start + 8 : chunk.end]
+    if chunk.scheme == STORED:
+        return packed
+    plain = pyarrow.decompress(packed, chunk.size, codec="lz4", asbytes=True)
+    if chunk.scheme == LZ4:
+        return plain
+    # The bytes of every four were grouped: all first ones, all second ones, and so on.
+    whole, start = bytearray(chunk.size), 0
+    for group in range(4):
+        size = len(range(group, chunk.size, 4))
+        whole[group::4] = plain[start : start + size]
+        start += size
+    return bytes(whole)
+
+
+def files_of(shard: bytes) -> dict[str, File]:
+    """{Xet hash: File} of the files that a shard registers."""
+    files, position = {}, RECORD
+
+    def record() -> bytes:
+        nonlocal position
+        position += RECORD
+        if position > len(shard):
+            raise Refusal(400, "the shard ends too early")
+        return shard[position - RECORD : position]
+
+    while (header := record())[:32] != BOOKEND:
+        flags, count = struct.unpack_from("<II", header, 32)
+        if not flags & VERIFIED or not flags & WITH_METADATA:
+            raise Refusal(400, "a file of the shard has no verification or no sha256")
+        terms = []
+        for _ in range(count):
+            entry = record()
+            _, size, first, last = struct.unpack_from("<IIII", entry, 32)
+            terms.append(Term(name_of(entry[:32]), first, last, size))
+        for _ in range(count):
+            record()  # blake3 over the chunks' hashes: not checked
+        sha256 = name_of(record()[:32])
+        files[name_of(header[:32])] = File(tuple(terms), sha256, sum(term.size for term in terms))
+    return files
+
+
+def name_of(raw: bytes) -> str:
+    """A hash as Xet prints it: four little-endian numbers of 64 bits, each in hex."""
+    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", raw))

@@ -1,0 +1,38 @@
+"""Finished folders of two versions, and the Hub double with the real clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
+
+from diffcore_hf import jobs
+from diffcore_hf.core.layers import build_recipe
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
+    """The folder of a run that kept everything."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    recipe = build_recipe(
+        {"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys, {"filter": {"policy": {"name": "all"}}}
+    )
+    jobs.run(recipe, progress=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory, finished) -> Path:
+    """Another version of the same dataset: half of the counterparts."""
+    out = tmp_path_factory.mktemp("second") / "out"
+    jobs.export(finished, out, {"fraction": 0.5})
+    return out
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory, finished) -> Path:
+    """The dataset without its original images."""
+    out = tmp_path_factory.mktemp("bare") / "out"
+    jobs.export(finished, out, {"include_originals": False})
+    return out

@@ -1,0 +1,146 @@
+"""Pushing against the double with the real clients: a version is there whole, or not at all, and stays as it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import hub_steps as steps
+import pytest
+
+from diffcore_hf.core.folder import Folder
+
+
+@pytest.fixture(params=["lfs", "xet"])
+def either(request):
+    """The client over LFS, and over Xet as users have it."""
+    return request.getfixturevalue("client" if request.param == "lfs" else "xet_client")
+
+
+def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
+    repo = hub.repo_id()
+    done = either(steps.push, finished, repo, "v1.0.0")
+    assert done["created"] and done["private"] and done["deleted"] == []
+    for name in ("default", "generated", "attempts", "references", "classes"):
+        assert either(steps.rows, repo, "v1.0.0", name) == either(steps.rows, str(finished), None, name)
+    assert either(steps.streamed, repo, "v1.0.0") == either(steps.rows, str(finished))["train"]
+    assert {tag: commit.sha for tag, commit in hub.dataset(repo).tags.items()} == {"v1.0.0": done["commit"]}
+    assert either(steps.call, "verify", f"{repo}@v1.0.0") == []
+
+
+def test_pushing_again_sends_nothing_and_changes_nothing(hub, either, finished):
+    repo = hub.repo_id()
+    first = either(steps.push, finished, repo, "v1.0.0")
+    hub.log.clear()
+    again = either(steps.push, finished, repo, "1.0.0")
+    assert (again["commit"], again["added"], again["deleted"]) == (first["commit"], [], [])
+    assert not hub.log.count("POST|PUT|DELETE")
+
+
+def test_a_second_version_leaves_the_first_as_it_was(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    before = client(steps.rows, repo, "v1.0.0")
+    done = client(steps.push, second, repo, "v1.1.0")
+    kept = {entry["path"] for entry in Folder(second).manifest()["files"]}
+    assert not kept & set(done["deleted"]) and done["deleted"]
+    assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+    assert client(steps.rows, repo, "v1.0.0") == before
+    listed = client(steps.call, "versions", repo)
+    assert [(one["tag"], one["kept"]) for one in listed] == [("v1.0.0", 10), ("v1.1.0", 5)]
+    changed = client(steps.call, "diff", repo, "v1.0.0", "v1.1.0")
+    assert (len(changed["gone"]), len(changed["added"]), changed["rows_gone"]) == (5, 0, ())
+    assert changed["recipe"] == (("fraction", 1.0, 0.5),)
+    assert client(steps.call, "diff", repo, "v1.1.0", str(second))["recipe"] == ()
+
+
+def test_a_version_never_changes(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    with pytest.raises(ValueError, match=r"has a version v1.0.0 with other content.*Use --version v1.1.0"):
+        client(steps.push, second, repo, "v1.0.0")
+    assert list(hub.dataset(repo).tags) == ["v1.0.0"]
+
+
+def test_a_dry_run_tells_and_sends_nothing(hub, client, finished):
+    repo = hub.repo_id()
+    told = client(steps.push, finished, repo, "v1.0.0", dry_run=True)
+    assert told["created"] and "diffcore.json" in told["added"] and told["commit"] is None
+    assert not hub.log.count("POST|PUT|DELETE")
+
+
+def test_what_a_person_wrote_into_the_card_stays(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    mine = (
+        (finished / "README.md")
+        .read_text()
+        .replace("<!-- free:start about -->\n", "<!-- free:start about -->\nMine, from the web.\n")
+    )
+    client(steps.hub, "upload_file", path_or_fileobj=mine.encode(), path_in_repo="README.md", repo_id=repo,
+           repo_type="dataset")  # fmt: skip
+    client(steps.push, second, repo, "v1.1.0")
+    text = client(steps.text, repo, "README.md", "v1.1.0")
+    assert "Mine, from the web." in text
+
+
+def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, bare, finished, folder_of_photos):
+    repo = hub.repo_id()
+    with pytest.raises(ValueError, match=r"would show the original images, and their source is not on the Hub"):
+        client(steps.push, finished, repo, "v1.0.0", public=True)
+    assert not hub.repositories
+    assert client(steps.push, bare, repo, "v1.0.0", public=True)["private"] is False
+    back = client(steps.joined, repo, str(folder_of_photos), "v1.0.0")
+    assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]
+
+
+def test_the_publishers_word_opens_it_and_the_card_names_it(hub, client, finished):
+    repo = hub.repo_id()
+    assert client(steps.push, finished, repo, "v1.0.0", public=True, originals_are_mine=True)["private"] is False
+    said = "The publisher states that the original images are theirs to show."
+    assert said in client(steps.text, repo, "README.md", "v1.0.0")
+    assert said not in (finished / "README.md").read_text()
+
+
+def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, finished, second):
+    repo = hub.repo_id()
+    with pytest.raises(ValueError, match="does not exist, so nothing can be proposed"):
+        client(steps.push, finished, repo, "v1.0.0", create_pr=True)
+    client(steps.push, finished, repo, "v1.0.0")
+    asked = client(steps.push, second, repo, "v1.1.0", create_pr=True)
+    assert asked["request"] and list(hub.dataset(repo).tags) == ["v1.0.0"]
+
+
+BAD = {
+    "no token of ours": ("stranger", r"HTTP 40[13]"),
+    "another dataset": ("foreign", r"holds files that diffcore-hf did not make \(data.csv\); nothing was sent"),
+    "changed since it was made": ("changed", r"is torn or was changed \(data/.* is not the file that was exported\)"),
+    "no folder of ours": ("plain", "is no folder of diffcore-hf"),
+    "a name that the Hub refuses": ("name", "a name that the Hub refuses"),
+    "no owner": ("owner", "not `owner/name`. Use e.g. org/photos"),
+    "no version": ("version", "which is no semantic version"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_pushed_is_one_line_and_changes_nothing(hub, client, finished, tmp_path, case):
+    kind, line = BAD[case]
+    repo, out, version = hub.repo_id(), finished, "v1.0.0"
+    if kind == "stranger":
+        repo = hub.repo_id("somebody-else")
+    if kind == "foreign":
+        client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+        client(steps.hub, "upload_file", path_or_fileobj=b"a,b", path_in_repo="data.csv", repo_id=repo,
+               repo_type="dataset")  # fmt: skip
+    if kind == "changed":
+        out = shutil.copytree(finished, tmp_path / "out")
+        victim = out / json.loads((out / "diffcore.json").read_text())["files"][2]["path"]
+        victim.write_bytes(victim.read_bytes()[:-1] + b"x")
+    if kind == "plain":
+        out = tmp_path
+    repo = {"name": "org/a--b", "owner": "photos"}.get(kind, repo)
+    version = "one" if kind == "version" else version
+    with pytest.raises(ValueError, match=line) as caught:
+        client(steps.push, out, repo, version)
+    assert "\n" not in str(caught.value) and hub.token not in str(caught.value)
+    assert not any(repository.tags for repository in hub.repositories.values())
