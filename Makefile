@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo gain test test-slow lint bench evidence
+.PHONY: help install demo gain test test-slow lint bench evidence faults
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-slow: install  ## the tests that take minutes
 lint: install  ## style and common errors
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+
+faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (half an hour)
+	$(RUN)/python benchmarks/faults.py --write docs/reliability.md
 
 evidence: install  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists)
 	$(RUN)/python -m benchmarks.evidence $(if $(LIST),--list)

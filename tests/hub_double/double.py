@@ -27,6 +27,7 @@ class Double:
         log, faults: see log.py and faults.py.
         redirects: whether large files are downloaded from the storage origin, as from a CDN.
         page_size: entries on a page of a tree, of commits and of discussions.
+        grants: whether xorbs are uploaded under grants, as clients prefer: what is stored is not sent again then.
         part_size: LFS objects larger than this are uploaded in parts; None: never.
     """
 
@@ -49,7 +50,7 @@ class Double:
             self.objects = Objects()
             self.objects.xet = xet
             self.repositories.clear()
-            self.redirects, self.page_size, self.part_size = False, 1000, None
+            self.redirects, self.page_size, self.part_size, self.grants = False, 1000, None, True
             self.unknown: list[str] = []  # requests that no route is for
             self.strayed: list[str] = []  # requests that took a token of the Hub to the storage origin
             self.crashes: list[str] = []  # errors of the double itself

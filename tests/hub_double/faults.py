@@ -1,8 +1,8 @@
 """Faults on demand: which requests, how many of them, what goes wrong.
 
-    hub.faults.add("POST", "/commit/", Status(500), times=2)           # the first two
-    hub.faults.add("PUT", "/upload/", LostReply(), skip=1)             # the second one
-    rule = hub.faults.add(".*", "/tag/", Reset(), times=None)          # for ever
+    hub.faults.add("POST", "/commit/", Status(500), times=2)          # the first two
+    hub.faults.add(*STEPS["upload"], LostReply(), skip=1)             # the second one
+    rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # for ever
     rule.hits
 
 The first rule that matches, has skipped what it shall and is not used up is applied.
@@ -54,6 +54,23 @@ class Cut:
 
     after: int = 100
 
+
+# Method and path of each step of publishing. A xorb that cannot be sent in the first way is sent in the other.
+STEPS = {
+    "create": ("POST", "^/api/repos/create"),
+    "info": ("GET", r"^/api/(models|datasets)/[^/]+/[^/?]+(/revision/[^/?]+)?(\?|$)"),
+    "preupload": ("POST", "/preupload/"),
+    "batch": ("POST", "/objects/batch$"),
+    "upload": ("PUT", "^/upload/"),
+    "verify": ("POST", "/objects/verify$"),
+    "write-token": ("GET", "/xet-write-token/"),
+    "xorb": ("PUT|POST", "^/(xorb-upload|v1/xorb-grants|v1/xorb-commits|v1/xorbs)/"),
+    "shard": ("POST", "^/v1/shards$"),
+    "commit": ("POST", "/commit/"),
+    "tree": ("GET", "/tree/"),
+    "tag": ("POST", "/tag/"),
+    "resolve": ("GET|HEAD", "/resolve/"),
+}
 
 Fault = Status | Reset | ResetMidBody | LostReply | Delay | Cut
 

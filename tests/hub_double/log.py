@@ -50,7 +50,7 @@ class Log:
 
     def uploaded(self) -> int:
         """Bytes of large files that were received: LFS objects and their parts, and xorbs."""
-        return sum(entry.received for entry in self.select("PUT|POST", "^/(upload|part)/|^/v1/xorbs/"))
+        return sum(entry.received for entry in self.select("PUT|POST", "^/(upload|part|xorb-upload|v1/xorbs)/"))
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.select()))

@@ -30,6 +30,7 @@ class Objects:
         self.xet = XetStore()
         self._lfs: dict[str, bytes] = {}
         self._uploads: dict[str, Upload] = {}
+        self._xorbs: dict[str, tuple[str, int, bytes | None]] = {}  # ticket -> name, length, what has come
         self._downloads: dict[str, str] = {}  # ticket -> sha256
 
     def holds(self, repository: Repository, sha256: str) -> bool:
@@ -60,6 +61,26 @@ class Objects:
             raise Refusal(400, f"the content is not that of {upload.sha256}, {upload.size} bytes")
         self._lfs[upload.sha256] = content
         upload.repository.objects.add(upload.sha256)
+
+    def expect_xorb(self, name: str, length: int) -> str:
+        """The ticket for uploading a xorb, which counts as stored when it is committed."""
+        ticket = secrets.token_hex(16)
+        self._xorbs[ticket] = (name, length, None)
+        return ticket
+
+    def take_xorb(self, ticket: str, content: bytes) -> None:
+        if ticket not in self._xorbs:
+            raise Refusal(403, "the link is not signed by this Hub")
+        name, length, _ = self._xorbs[ticket]
+        if len(content) != length:
+            raise Refusal(400, f"{len(content)} bytes came, {length} were granted")
+        self._xorbs[ticket] = (name, length, content)
+
+    def commit_xorb(self, name: str, ticket: str) -> bool:
+        granted, _, content = self._xorbs.get(ticket, (None, 0, None))
+        if granted != name or content is None:
+            raise Refusal(404, f"nothing was uploaded under the grant {ticket}")
+        return self.xet.add_xorb(name, content)
 
     def offer(self, sha256: str) -> str:
         """The ticket for downloading an object."""

@@ -25,9 +25,10 @@ LFS_JSON = "application/vnd.git-lfs+json"
 
 
 def may_change(hub: Double, request: Request, repository: Repository, revision: str | None) -> Account:
-    """The account, if it may commit to `revision`; pull requests (None: a new one) are open to all who see them."""
+    """The account, if it may commit to `revision`: all may open a pull request (None), its author may go on with it."""
     account = hub.accounts.of(request.bearer)
-    if revision is not None and not revision.startswith("refs/pr/"):
+    own = [pull.ref for pull in repository.pulls.values() if pull.author == account.name]
+    if revision is not None and revision not in own:
         hub.permitted(request, "write", repository.kind, repository.id)
     return account
 

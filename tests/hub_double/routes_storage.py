@@ -47,17 +47,41 @@ def download(hub: Double, request: Request, ticket: str) -> Reply:
 
 
 @route("GET", "/v1/chunks/.+", need=None, origin=STORAGE)
-@route("POST", "/v1/xorb-grants/.+", need=None, origin=STORAGE)
 @route("POST", "/v2/shards", need=None, origin=STORAGE)
 @route("GET", "/v2/reconstructions/.+", need=None, origin=STORAGE)
 def not_offered(hub: Double, request: Request) -> Reply:
-    # Deduplication between users, and newer ways of doing what is below: on 404 the client goes on without them.
+    # Deduplication between users, and other ways of doing what is below: on 404 the client goes on without them.
     raise Refusal(404, "not offered")
 
 
 @route("POST", "/v1/telemetry", need=None, origin=STORAGE)
 def telemetry(hub: Double, request: Request) -> Reply:
     return Reply(200)
+
+
+@route("POST", f"/v1/xorb-grants/default/{HASH}", need=None, origin=STORAGE)
+def grant_xorb(hub: Double, request: Request, name: str) -> Reply:
+    """The first of three steps: a signed link for a xorb that is not stored yet."""
+    if not hub.grants:
+        return not_offered(hub, request)
+    hub.granted(request, "write")
+    if name in hub.objects.xet.xorbs:
+        return answer({})
+    ticket = hub.objects.expect_xorb(name, request.json()["length"])
+    link = {"method": "PUT", "url": f"{hub.storage_url}/xorb-upload/{ticket}", "headers": {}}
+    return answer({"id": ticket, **link}, 201)
+
+
+@route("PUT", "/xorb-upload/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
+def upload_xorb(hub: Double, request: Request, ticket: str) -> Reply:
+    hub.objects.take_xorb(ticket, request.body)
+    return Reply(200)
+
+
+@route("POST", f"/v1/xorb-commits/default/{HASH}/grant/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
+def commit_xorb(hub: Double, request: Request, name: str, ticket: str) -> Reply:
+    hub.granted(request, "write")
+    return answer({"was_inserted": hub.objects.commit_xorb(name, ticket)})
 
 
 @route("POST", f"/v1/xorbs/default/{HASH}", need=None, origin=STORAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub_double.double import Double
+from hub_double.repos import Blob
 
 
 def of(token: str | bool, method: str, *args, **kwargs):
@@ -47,6 +48,23 @@ def test_rights(hub, client, who, private, reading, writing):
     token = getattr(hub.accounts, who, who) if who else who
     assert client(outcome, token, "dataset_info", repo) == reading
     assert client(outcome, token, "create_tag", repo, tag="v1", **DATASET) == writing
+
+
+def load(repo: str, token: str, cache: str) -> int:
+    from datasets import load_dataset
+
+    return load_dataset(repo, revision="v1", split="train", token=token, cache_dir=cache).num_rows
+
+
+def test_a_private_dataset_is_loaded_by_who_may_see_it(hub, client, tmp_path):
+    """Each with a cache of its own: `datasets` serves a private dataset from a shared one to whoever asks."""
+    repo = hub.repo_id()
+    hub.create(repo, private=True)
+    hub.dataset(repo).commit({"data.csv": Blob.regular(b"a,b\n1,2\n3,4\n")})
+    client(of, hub.token, "create_tag", repo, tag="v1", **DATASET)
+    assert client(load, repo, hub.accounts.member, str(tmp_path / "member")) == 2
+    with pytest.raises(Exception, match="doesn't exist on the Hub"):
+        client(load, repo, hub.accounts.stranger, str(tmp_path / "stranger"))
 
 
 def test_a_stranger_may_open_a_pull_request_of_a_public_dataset(hub, either_client):

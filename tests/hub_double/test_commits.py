@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -65,6 +66,20 @@ def test_a_commit_after_somebody_elses_is_refused(hub, either_client, repo):
         either_client(commit, repo, {"a.parquet": secrets.token_bytes(3000)}, parent_commit=stale)
     assert status(caught.value) == 412
     assert hub.dataset(repo).refs() == before
+
+
+def test_of_two_commits_at_once_one_is_made(hub, client, xet_client, repo):
+    parent = hub.dataset(repo).find("main").sha
+
+    def one(run) -> object:
+        try:
+            return run(commit, repo, {"a.parquet": secrets.token_bytes(3000)}, parent_commit=parent).oid
+        except Exception as error:
+            return status(error)
+
+    with ThreadPoolExecutor() as pool:
+        outcomes = set(pool.map(one, [client, xet_client]))
+    assert outcomes == {412, hub.dataset(repo).find("main").sha}
 
 
 def test_what_is_stored_is_not_sent_again(hub, either_client, repo):

@@ -182,15 +182,13 @@ def _commit(
 
 
 def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any]) -> None:
-    """Set the tag; where it is there already, it has to mean the same content."""
-    from huggingface_hub.errors import HfHubHTTPError
-
+    """Set the tag; where it is there already (the reply was lost, or somebody else's), it has to mean the same."""
     try:
         remote.api.create_tag(remote.repo_id, tag=number.tag, revision=commit, repo_type="dataset")
-    except HfHubHTTPError as error:
-        if patience.status_of(error) != 409:
+    except Exception as error:
+        if not patience.passes(error) or number.tag not in (tags := remote.tags()):
             raise
-        _same_version(remote, number, remote.tags(), manifest, ())
+        _same_version(remote, number, tags, manifest, ())
 
 
 def _same_version(

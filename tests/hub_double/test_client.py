@@ -1,0 +1,102 @@
+"""The processes in which clients run: values, exceptions, output; and one that is killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hub_double.client import Client, environment
+from hub_double.faults import Delay
+
+SCRIPT = """
+import sys
+from huggingface_hub import HfApi
+HfApi().upload_file(path_or_fileobj=bytes(100_000), path_in_repo="a.bin", repo_id=sys.argv[1], repo_type="dataset")
+"""
+
+
+class Odd(Exception):
+    """Pickles, but does not come back: it cannot be made of its arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def settings() -> dict:
+    import datasets
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.utils._runtime import is_xet_available
+
+    return {
+        "endpoints": {constants.ENDPOINT, datasets.config.HF_ENDPOINT},
+        "offline": constants.HF_HUB_OFFLINE,
+        "home": constants.HF_HOME,
+        "token": get_token(),
+        "xet": is_xet_available(),
+    }
+
+
+def odd() -> None:
+    raise Odd("this", "that")
+
+
+def say(word: str) -> str:
+    print(word)
+    return word
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def wait() -> None:
+    time.sleep(60)
+
+
+def test_the_clients_of_a_worker_are_set_to_the_double(hub, client, xet_client):
+    about = {"endpoints": {hub.url}, "offline": False, "token": hub.token}
+    assert client(settings) == {**about, "home": str(client.home), "xet": False}
+    assert xet_client(settings) == {**about, "home": str(xet_client.home), "xet": True}
+
+
+def test_values_exceptions_and_output(client):
+    assert client(say, "a word said") == "a word said"
+    assert "a word said" in client.output()
+    with pytest.raises(RuntimeError, match="this and that") as caught:
+        client(odd)
+    assert "in the worker" in str(caught.value)
+    with pytest.raises(KeyError) as caught:
+        client(eval, "{}['no key']")
+    assert "in the worker" in caught.value.__notes__[0]
+
+
+def test_a_worker_that_dies_or_hangs_is_replaced(hub, tmp_path):
+    with Client(hub, tmp_path, xet=False, timeout=1) as short:
+        with pytest.raises(RuntimeError, match="the worker died"):
+            short(leave)
+        with pytest.raises(TimeoutError, match="wait took more than 1 s"):
+            short(wait)
+        assert short(say, "here again") == "here again"
+
+
+@pytest.mark.parametrize("xet", [False, True])
+def test_a_program_that_is_killed_while_it_uploads_leaves_no_commit(hub, tmp_path, xet):
+    repo = hub.repo_id()
+    hub.create(repo)
+    before = hub.dataset(repo).refs()
+    rule = hub.faults.add("PUT|POST", "^/upload/|^/v1/shards", Delay(0.3))
+    command = [sys.executable, "-c", SCRIPT, repo]
+    with subprocess.Popen(command, env=environment(hub, tmp_path, xet=xet)) as program:
+        while not rule.hits:
+            time.sleep(0.01)
+        program.kill()
+    time.sleep(0.4)
+    assert hub.dataset(repo).refs() == before
+    hub.log.clear()
+    subprocess.run(command, env=environment(hub, tmp_path, xet=xet), check=True)
+    assert hub.content(hub.dataset(repo))["a.bin"] == bytes(100_000)
+    assert hub.log.uploaded() == 0  # the server had all of it

@@ -1,0 +1,13 @@
+"""A push as a process of its own, to be killed: says `ready` when everything is imported, `done` when it is over.
+
+usage: python pushing.py OUT REPO VERSION
+"""
+
+import sys
+
+import datasets  # noqa: F401 (so that the push itself is all that is left)
+import hub_steps
+
+print("ready", flush=True)
+hub_steps.push(*sys.argv[1:4])
+print("done", flush=True)

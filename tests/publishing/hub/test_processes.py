@@ -1,0 +1,79 @@
+"""Pushes as processes: killed at any moment, two at once, and what they let out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import hub_steps as steps
+import kills
+import pytest
+from hub_double.client import environment
+
+
+@pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
+def test_killed_at_any_moment_one_more_push_completes_and_no_other_version_changes(
+    hub, client, xet_client, finished, second, tmp_path, xet
+):
+    ready = xet_client if xet else client
+    repo = hub.repo_id()
+    ready(steps.push, finished, repo, "v1.0.0")
+    before = hub.dataset(repo).tags["v1.0.0"].sha
+    seconds = kills.seconds_of(hub, tmp_path / "home", second, hub.repo_id(), "v1.1.0", xet=xet)
+    for number, share in enumerate((0.1, 0.35, 0.5, 0.7, 0.9)[xet::2]):
+        version = f"v1.{number + 1}.0"
+        kills.push_and_kill(hub, tmp_path / f"home-{number}", second, repo, version, share * seconds, xet=xet)
+        ready(steps.push, second, repo, version)
+        assert ready(steps.rows, repo, version) == ready(steps.rows, str(second))
+        assert hub.dataset(repo).tags["v1.0.0"].sha == before
+    assert ready(steps.rows, repo, "v1.0.0") == ready(steps.rows, str(finished))
+
+
+def test_two_at_once_both_succeed(hub, client, finished, second, tmp_path):
+    repo = hub.repo_id()
+    client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+    pair = [
+        kills.start(hub, tmp_path / version, out, repo, version, xet=False)
+        for out, version in ((finished, "v1.0.0"), (second, "v1.1.0"))
+    ]
+    assert [process.communicate()[0] for process in pair] == ["done\n", "done\n"]
+    assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(finished))
+    assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+
+
+def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
+    repo = hub.repo_id()
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "diffcore_hf", *words]
+        done = subprocess.run(
+            command, env=environment(hub, tmp_path / "home", xet=True), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    told = [
+        run("push", str(finished), repo, "--version", "v1.0.0", "--dry-run"),
+        run("push", str(finished), repo, "--version", "v1.0.0"),
+        run("push", str(finished), repo, "--version", "v1.0.0"),
+        run("versions", repo),
+        run("diff", repo, "v1.0.0", str(finished)),
+        run("verify", f"{repo}@v1.0.0"),
+        run("verify", str(finished)),
+    ]
+    assert "nothing was sent: v1.0.0 would add" in told[0] and "in a new repository" in told[0]
+    assert f'load_dataset("{repo}", revision="v1.0.0")' in told[1] and "it is private" in told[1]
+    assert "there already, nothing was sent" in told[2] and "v1.0.0" in told[3] and "no difference" in told[4]
+    files = [path.read_bytes() for path in finished.rglob("*") if path.is_file()]
+    files += [blob.content or b"" for commit in hub.dataset(repo).commits.values() for blob in commit.files.values()]
+    assert not any(hub.token.encode() in content for content in [*files, *map(str.encode, told)])
+
+
+@pytest.mark.parametrize("token", ["hf_plantedTOKENplanted", None])
+def test_an_error_tells_no_token(hub, finished, tmp_path, token):
+    command = [sys.executable, "-m", "diffcore_hf", "push", str(finished), "org/not-yours", "--version", "v1.0.0"]
+    env = environment(hub, tmp_path / "home", xet=False, token=token or "hf_anotherPLANTED")
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("diffcore-hf: push org/not-yours v1.0.0: HTTP 401: ")
+    assert "Log in with `hf auth login`" in done.stderr and "PLANTED" not in done.stderr.upper().replace("HF_***", "")
+    assert done.stderr.count("\n") == 1
