@@ -58,13 +58,14 @@ class Client:
     """A worker process; calling it runs a function there: `client(function, *args, **kwargs)`.
 
     The function must be importable (pickled by name), its arguments and what it returns picklable; what it raises is
-    raised here, with the worker's traceback as a note. The worker is started by the first call.
+    raised here, with the worker's traceback as a note. The worker is started by the first call, and anew after one that
+    killed it or took more than `timeout` seconds.
     """
 
     def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):
         self.home, self.xet = home, xet
         self._environment = environment(hub, home, xet=xet, token=token) | {"PYTHONPATH": str(TESTS)}
-        self._timeout = timeout
+        self.timeout = timeout
         self._process: subprocess.Popen | None = None
 
     def __call__(self, function: Callable, *args, **kwargs) -> Any:
@@ -74,8 +75,8 @@ class Client:
             # The path first: the function may be of a module that only this process can find.
             self._pipe.send(sys.path)
             self._pipe.send_bytes(pickle.dumps((function, args, kwargs)))
-            if not self._pipe.poll(self._timeout):
-                raise TimeoutError(f"{function.__qualname__} took more than {self._timeout} s")
+            if not self._pipe.poll(self.timeout):
+                raise TimeoutError(f"{function.__qualname__} took more than {self.timeout} s")
             raised, outcome = pickle.loads(self._pipe.recv_bytes())
         except EOFError:
             self.close()

@@ -1,3 +1,13 @@
+import pytest
+
 from hub_double.fixtures import client, either_client, hub, xet_client
 
 __all__ = ["client", "either_client", "hub", "xet_client"]
+
+
+@pytest.fixture
+def repo(hub) -> str:
+    """The id of a public dataset that holds nothing yet."""
+    repo_id = hub.repo_id()
+    hub.create(repo_id)
+    return repo_id

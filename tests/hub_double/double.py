@@ -7,7 +7,7 @@ import threading
 import time
 
 from hub_double import routes_commits, routes_files, routes_repos, routes_storage  # noqa: F401 (they register routes)
-from hub_double.accounts import Accounts, require
+from hub_double.accounts import Account, Accounts, require
 from hub_double.faults import Faults
 from hub_double.log import Log
 from hub_double.objects import Objects
@@ -99,6 +99,13 @@ class Double:
     def page(self, kind: str, repo_id: str) -> str:
         """The address of a repository's page; the clients read the id out of it."""
         return f"{self.url}/{repo_id}" if kind == "models" else f"{self.url}/{kind}/{repo_id}"
+
+    def account(self, request: Request) -> Account:
+        """The account of a request that needs one."""
+        account = self.accounts.of(request.bearer)
+        if account is None:
+            raise Refusal(401, "Invalid username or password.")
+        return account
 
     def permitted(self, request: Request, need: str, kind: str, repo_id: str) -> None:
         require(self.accounts.of(request.bearer), need, self.repositories.get((kind, repo_id)))

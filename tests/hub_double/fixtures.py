@@ -43,6 +43,7 @@ def hub() -> Iterator[Double]:
     double = _double()
     double.reset()
     yield double
+    print(double.log)  # shown where the test fails
     double.verify()
 
 

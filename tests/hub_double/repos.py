@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 from hub_double.wire import Refusal
 
@@ -61,6 +62,7 @@ class Commit:
             yield commit
             commit = commit.parent
 
+    @cached_property
     def folders(self) -> dict[str, str]:
         """{path: oid} of the folders that the files lie in."""
         inside: dict[str, list[str]] = {}

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from hub_double.accounts import Account
 from hub_double.repos import MAIN, Blob, Commit, Repository
 from hub_double.routing import API, REVISION, route
 from hub_double.wire import Refusal, Reply, Request, answer
@@ -26,15 +27,13 @@ def agent_harnesses(hub: Double, request: Request) -> Reply:
 
 @route("GET", "/api/whoami-v2", need=None)
 def whoami(hub: Double, request: Request) -> Reply:
-    account = hub.accounts.of(request.bearer)
-    if account is None:
-        raise Refusal(401, "Invalid username or password.")
+    account = hub.account(request)
     organisations = [{"type": "org", "name": name, "roleInOrg": role} for name, role in account.organisations.items()]
     token = {"accessToken": {"displayName": "tests", "role": account.role}}
     return answer({"type": "user", "name": account.name, "orgs": organisations, "auth": token})
 
 
-def _named(request: Request, account) -> tuple[str, str, dict]:
+def _named(request: Request, account: Account) -> tuple[str, str, dict]:
     """(kind, id, payload) of a request that names a repository in its body."""
     payload = request.json()
     kind = {"model": "models", "dataset": "datasets"}.get(payload.get("type") or "model")
@@ -45,9 +44,7 @@ def _named(request: Request, account) -> tuple[str, str, dict]:
 
 @route("POST", "/api/repos/create", need=None)
 def create(hub: Double, request: Request) -> Reply:
-    account = hub.accounts.of(request.bearer)
-    if account is None:
-        raise Refusal(401, "Invalid username or password.")
+    account = hub.account(request)
     kind, repo_id, payload = _named(request, account)
     namespace, name = repo_id.split("/", 1)
     if not NAME.fullmatch(name):
@@ -64,9 +61,7 @@ def create(hub: Double, request: Request) -> Reply:
 
 @route("DELETE", "/api/repos/delete", need=None)
 def delete(hub: Double, request: Request) -> Reply:
-    account = hub.accounts.of(request.bearer)
-    if account is None:
-        raise Refusal(401, "Invalid username or password.")
+    account = hub.account(request)
     kind, repo_id, _ = _named(request, account)
     hub.permitted(request, "write", kind, repo_id)
     del hub.repositories[kind, repo_id]
@@ -87,6 +82,7 @@ def settings(hub: Double, request: Request, repository: Repository) -> Reply:
 def info(hub: Double, request: Request, repository: Repository, revision: str | None) -> Reply:
     commit = repository.find(revision or MAIN)
     blobs = request.flag("blobs")
+    # Of the card only the license: the standard library has no parser of YAML.
     license_line = re.search(r"^license: *(\S+)", front_matter(commit) or "", re.MULTILINE)
     card = {"license": license_line[1]} if license_line else {}
     return answer(
@@ -113,10 +109,10 @@ def info(hub: Double, request: Request, repository: Repository, revision: str | 
 def tree(hub: Double, request: Request, repository: Repository, revision: str, folder: str | None) -> Reply:
     commit = repository.find(revision)
     within = f"{folder}/" if folder else ""
-    if folder and folder not in commit.folders():
+    if folder and folder not in commit.folders:
         raise Refusal(404, f"{folder} does not exist on {revision}", "EntryNotFound")
     deep = request.flag("recursive")
-    paths = [path for path in (*commit.folders(), *commit.files) if path.startswith(within)]
+    paths = [path for path in (*commit.folders, *commit.files) if path.startswith(within)]
     paths = sorted(path for path in paths if deep or "/" not in path[len(within) :])
     start = int(request.option("cursor", "0"))
     page = paths[start : start + hub.page_size]
@@ -132,7 +128,7 @@ def tree(hub: Double, request: Request, repository: Repository, revision: str, f
 def paths_info(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
     # The one request whose body is a form.
     commit, form = repository.find(revision), parse_qs(request.body.decode())
-    known = commit.files.keys() | commit.folders()
+    known = commit.files.keys() | commit.folders
     expand = form.get("expand", ["false"])[0].lower() == "true"
     return answer([entry(hub, commit, path, expand=expand) for path in form.get("paths", []) if path in known])
 
@@ -239,12 +235,12 @@ def entry(hub: Double, commit: Commit, path: str, *, expand: bool) -> dict:
             then = then.parent
         last = {"lastCommit": {"id": then.sha, "title": then.title, "date": stamp(then.date)}}
     if path not in commit.files:
-        return {"type": "directory", "path": path, "size": 0, "oid": commit.folders()[path], **last}
+        return {"type": "directory", "path": path, "size": 0, "oid": commit.folders[path], **last}
     return {"type": "file", "path": path, **blob_facts(hub, commit.files[path], oid="oid"), **last}
 
 
 def _at(commit: Commit, path: str) -> str | None:
-    return commit.files[path].oid if path in commit.files else commit.folders().get(path)
+    return commit.files[path].oid if path in commit.files else commit.folders.get(path)
 
 
 def blob_facts(hub: Double, blob: Blob, *, oid: str) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hub_double.calls import DATASET
 from hub_double.double import Double
 from hub_double.repos import Blob
 
@@ -25,7 +26,6 @@ def outcome(token: str | bool, method: str, *args, **kwargs) -> str:
         return f"{type(error).__name__} {error.response.status_code}"
 
 
-DATASET = {"repo_type": "dataset"}
 HIDDEN, FORBIDDEN = "RepositoryNotFoundError 404", "HfHubHTTPError 403"
 
 
@@ -67,9 +67,7 @@ def test_a_private_dataset_is_loaded_by_who_may_see_it(hub, client, tmp_path):
         client(load, repo, hub.accounts.stranger, str(tmp_path / "stranger"))
 
 
-def test_a_stranger_may_open_a_pull_request_of_a_public_dataset(hub, either_client):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_stranger_may_open_a_pull_request_of_a_public_dataset(hub, either_client, repo):
     content = {"path_or_fileobj": b"\0" * 4000, "path_in_repo": "a.bin", "repo_id": repo, **DATASET}
     assert either_client(outcome, hub.accounts.stranger, "upload_file", **content) == FORBIDDEN
     assert either_client(outcome, hub.accounts.stranger, "upload_file", create_pr=True, **content) == "ok"
@@ -94,9 +92,7 @@ def test_creating(hub, client):
     assert client(outcome, hub.token, "dataset_info", repo) == HIDDEN
 
 
-def test_a_gated_dataset_says_so_and_keeps_its_files(hub, client):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_gated_dataset_says_so_and_keeps_its_files(hub, client, repo):
     client(of, hub.token, "update_repo_settings", repo, gated="manual", **DATASET)
     assert client(of, hub.accounts.stranger, "dataset_info", repo).gated == "manual"
     wanted = {"repo_id": repo, "filename": ".gitattributes", **DATASET}
@@ -114,10 +110,8 @@ def load_main(repo: str):
     return load_dataset(repo)
 
 
-def test_traffic_to_another_host_is_caught(hub, client):
+def test_traffic_to_another_host_is_caught(hub, client, repo):
     """Without a revision `datasets` asks a host of its own, which it names after the endpoint."""
-    repo = hub.repo_id()
-    hub.create(repo)
     with pytest.raises(Exception, match="(?i)data files|empty"):
         client(load_main, repo)
     assert any("datasets-server." in line for line in hub.tripwire.caught)

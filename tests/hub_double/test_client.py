@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from hub_double.client import Client, environment
+from hub_double.client import TESTS, Client, environment
 from hub_double.faults import Delay
 
 SCRIPT = """
@@ -57,6 +57,13 @@ def wait() -> None:
     time.sleep(60)
 
 
+def test_the_double_loads_no_client():
+    code = (
+        "import sys, hub_double.double; sys.exit(any(name in sys.modules for name in ('huggingface_hub', 'datasets')))"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(TESTS)}, check=True)
+
+
 def test_the_clients_of_a_worker_are_set_to_the_double(hub, client, xet_client):
     about = {"endpoints": {hub.url}, "offline": False, "token": hub.token}
     assert client(settings) == {**about, "home": str(client.home), "xet": False}
@@ -75,23 +82,28 @@ def test_values_exceptions_and_output(client):
 
 
 def test_a_worker_that_dies_or_hangs_is_replaced(hub, tmp_path):
-    with Client(hub, tmp_path, xet=False, timeout=1) as short:
+    with Client(hub, tmp_path, xet=False) as worker:
         with pytest.raises(RuntimeError, match="the worker died"):
-            short(leave)
-        with pytest.raises(TimeoutError, match="wait took more than 1 s"):
-            short(wait)
-        assert short(say, "here again") == "here again"
+            worker(leave)
+        worker.timeout = 0.5
+        with pytest.raises(TimeoutError, match="wait took more than 0.5 s"):
+            worker(wait)
+        worker.timeout = 60
+        assert worker(say, "here again") == "here again"
+
+
+def test_a_program_that_exits_does_so_here(client):
+    with pytest.raises(SystemExit, match="2"):
+        client(sys.exit, 2)
 
 
 @pytest.mark.parametrize("xet", [False, True])
-def test_a_program_that_is_killed_while_it_uploads_leaves_no_commit(hub, tmp_path, xet):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_program_that_is_killed_while_it_uploads_leaves_no_commit(hub, repo, tmp_path, xet):
     before = hub.dataset(repo).refs()
     rule = hub.faults.add("PUT|POST", "^/upload/|^/v1/shards", Delay(0.3))
     command = [sys.executable, "-c", SCRIPT, repo]
     with subprocess.Popen(command, env=environment(hub, tmp_path, xet=xet)) as program:
-        while not rule.hits:
+        while not rule.hits and program.poll() is None:
             time.sleep(0.01)
         program.kill()
     time.sleep(0.4)

@@ -7,41 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-
-def api(method: str, *args, **kwargs):
-    """A method of HfApi, its answer as a list where it is an iterator."""
-    from huggingface_hub import HfApi
-
-    answer = getattr(HfApi(), method)(*args, repo_type="dataset", **kwargs)
-    return list(answer) if hasattr(answer, "__next__") else answer
-
-
-def commit(repo: str, added: dict[str, bytes], deleted: tuple[str, ...] = (), *, beforehand=False, **options):
-    """create_commit with explicit operations; `beforehand` uploads the large files first, as publishing does."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
-    additions = [CommitOperationAdd(path, content) for path, content in added.items()]
-    if beforehand:
-        HfApi().preupload_lfs_files(repo, additions, repo_type="dataset")
-    return HfApi().create_commit(
-        repo,
-        [*additions, *map(CommitOperationDelete, deleted)],
-        commit_message="a version",
-        repo_type="dataset",
-        **options,
-    )
-
-
-def status(error: Exception) -> int:
-    return error.response.status_code
-
-
-@pytest.fixture
-def repo(hub) -> str:
-    """A dataset with one large and two small files at `data/`, `docs/` and the top."""
-    repo_id = hub.repo_id()
-    hub.create(repo_id)
-    return repo_id
+from hub_double.calls import DATASET, api, commit, status
 
 
 @pytest.mark.parametrize("beforehand", [False, True])
@@ -98,42 +64,42 @@ def test_a_pull_request_by_commit(hub, either_client, repo):
     assert done.pr_url == f"{hub.url}/datasets/{repo}/discussions/1"
     assert hub.dataset(repo).refs() == before | {"refs/pr/1": done.oid}
     more = either_client(commit, repo, {"b.parquet": secrets.token_bytes(3000)}, revision="refs/pr/1")
-    refs = either_client(api, "list_repo_refs", repo, include_pull_requests=True)
+    refs = either_client(api, "list_repo_refs", repo, include_pull_requests=True, **DATASET)
     assert [(ref.ref, ref.target_commit) for ref in refs.pull_requests] == [("refs/pr/1", more.oid)]
 
 
 def test_a_tag_stays_where_it_is(hub, client, repo):
     first = hub.dataset(repo).find("main").sha
-    client(api, "create_tag", repo, tag="v1.0.0", revision=first)
+    client(api, "create_tag", repo, tag="v1.0.0", revision=first, **DATASET)
     second = client(commit, repo, {"x": b"x"}).oid
     with pytest.raises(Exception, match="exists already") as caught:
-        client(api, "create_tag", repo, tag="v1.0.0", revision=second)
+        client(api, "create_tag", repo, tag="v1.0.0", revision=second, **DATASET)
     assert status(caught.value) == 409
     # With exist_ok the client says nothing, and the tag is still the first commit's.
-    client(api, "create_tag", repo, tag="v1.0.0", revision=second, exist_ok=True)
+    client(api, "create_tag", repo, tag="v1.0.0", revision=second, exist_ok=True, **DATASET)
     assert hub.dataset(repo).find("v1.0.0").sha == first
-    client(api, "delete_tag", repo, tag="v1.0.0")
+    client(api, "delete_tag", repo, tag="v1.0.0", **DATASET)
     assert hub.dataset(repo).tags == {}
 
 
 def test_refs_trees_and_history(hub, client, repo):
     hub.page_size = 2
-    client(api, "create_branch", repo, branch="staging/1")
+    client(api, "create_branch", repo, branch="staging/1", **DATASET)
     done = client(commit, repo, {f"data/{n}.txt": b"%d" % n for n in range(5)}, revision="staging/1")
-    client(api, "create_tag", repo, tag="v1", revision="staging/1")
-    refs = client(api, "list_repo_refs", repo)
+    client(api, "create_tag", repo, tag="v1", revision="staging/1", **DATASET)
+    refs = client(api, "list_repo_refs", repo, **DATASET)
     assert {branch.name for branch in refs.branches} == {"main", "staging/1"}
     assert [(tag.name, tag.target_commit) for tag in refs.tags] == [("v1", done.oid)]
-    top = client(api, "list_repo_tree", repo, revision="v1", expand=True)
+    top = client(api, "list_repo_tree", repo, revision="v1", expand=True, **DATASET)
     assert [(entry.path, entry.last_commit.title) for entry in top] == [
         (".gitattributes", "initial commit"),
         ("data", "a version"),
     ]
-    deep = client(api, "list_repo_tree", repo, revision="v1", recursive=True)
+    deep = client(api, "list_repo_tree", repo, revision="v1", recursive=True, **DATASET)
     assert [entry.path for entry in deep] == [".gitattributes", "data", *(f"data/{n}.txt" for n in range(5))]
-    history = client(api, "list_repo_commits", repo, revision="staging/1")
+    history = client(api, "list_repo_commits", repo, revision="staging/1", **DATASET)
     assert [commit.title for commit in history] == ["a version", "initial commit"]
-    found = client(api, "get_paths_info", repo, ["data/3.txt", "data", "nowhere"], revision="v1")
+    found = client(api, "get_paths_info", repo, ["data/3.txt", "data", "nowhere"], revision="v1", **DATASET)
     assert [entry.path for entry in found] == ["data/3.txt", "data"]
     assert found[0].blob_id == hub.dataset(repo).files("v1")["data/3.txt"].oid
 
@@ -141,28 +107,16 @@ def test_refs_trees_and_history(hub, client, repo):
 def test_large_files_are_listed_with_their_hashes(hub, either_client, repo):
     either_client(commit, repo, {"a.parquet": secrets.token_bytes(70_000)})
     blob = hub.dataset(repo).files()["a.parquet"]
-    [listed] = [entry for entry in either_client(api, "list_repo_tree", repo) if entry.path == "a.parquet"]
-    [named] = [file for file in either_client(files_of, repo) if file.rfilename == "a.parquet"]
+    _, listed = either_client(api, "list_repo_tree", repo, **DATASET)
+    _, named = either_client(api, "dataset_info", repo, files_metadata=True).siblings
     assert listed.lfs.sha256 == named.lfs.sha256 == blob.sha256
     assert listed.size == named.size == 70_000
     assert listed.blob_id == named.blob_id == blob.oid
 
 
-def files_of(repo: str) -> list:
-    from huggingface_hub import HfApi
-
-    return HfApi().dataset_info(repo, files_metadata=True).siblings
-
-
 def test_a_file_is_deleted_and_a_missing_one_is_an_error(hub, client, repo):
     client(commit, repo, {"x": b"x"})
-    client(delete, repo, "x")
+    client(api, "delete_file", "x", repo, **DATASET)
     assert list(hub.dataset(repo).files()) == [".gitattributes"]
     with pytest.raises(Exception, match="Entry Not Found"):
-        client(delete, repo, "x")
-
-
-def delete(repo: str, path: str) -> None:
-    from huggingface_hub import HfApi
-
-    HfApi().delete_file(path, repo, repo_type="dataset")
+        client(api, "delete_file", "x", repo, **DATASET)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 from small_photos import photos
 
-from hub_double.faults import Delay
+from hub_double.calls import DATASET, api, commit
 
 
 def rows_of(counts: list[int]):
@@ -94,15 +92,9 @@ def test_a_pull_request_leaves_main_where_it_is_until_it_is_merged(hub, either_c
     either_client(push, repo, [2, 2], create_pr=True)
     assert hub.dataset(repo).refs()["refs/heads/main"] == before
     assert either_client(differences, repo, [2, 2], "refs/pr/1") == []
-    assert either_client(merge, repo, 1) == "merged"
+    either_client(api, "merge_pull_request", repo, 1, **DATASET)
+    assert either_client(api, "get_discussion_details", repo, 1, **DATASET).status == "merged"
     assert either_client(differences, repo, [2, 2], hub.dataset(repo).find("main").sha) == []
-
-
-def merge(repo: str, number: int) -> str:
-    from huggingface_hub import HfApi
-
-    HfApi().merge_pull_request(repo, number, repo_type="dataset")
-    return HfApi().get_discussion_details(repo, number, repo_type="dataset").status
 
 
 def test_a_push_to_a_branch(hub, either_client):
@@ -119,63 +111,12 @@ def card(repo: str, text: str) -> str:
     return DatasetCard.load(repo).data.license
 
 
-def test_a_card_is_pushed_and_loaded(hub, client):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_card_is_pushed_and_loaded(hub, client, repo):
     assert client(card, repo, "---\nlicense: mit\ntags:\n- a\n---\n\n# Title\n") == "mit"
     hub.log.clear()
     with pytest.raises(ValueError, match="line 2 is no YAML"):
-        client(readme, repo, b"---\nlicense: mit\nunfinished\n---\n\n# Title\n")
+        client(commit, repo, {"README.md": b"---\nlicense: mit\nunfinished\n---\n\n# Title\n"})
     assert hub.log.count("POST", "/(preupload|commit)/") == 0
-
-
-def readme(repo: str, content: bytes) -> None:
-    from huggingface_hub import HfApi
-
-    HfApi().upload_file(path_or_fileobj=content, path_in_repo="README.md", repo_id=repo, repo_type="dataset")
-
-
-def folder(repo: str, sizes: dict[str, int]) -> list:
-    """Upload files of these sizes with upload_folder and fetch them again in both ways that there are."""
-    import tempfile
-    from pathlib import Path
-
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-
-    api = HfApi()
-    with tempfile.TemporaryDirectory() as root:
-        for name, size in sizes.items():
-            path = Path(root, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(uuid.uuid5(uuid.NAMESPACE_URL, repo + name).bytes * (size // 16))
-        api.upload_folder(repo_id=repo, folder_path=root)
-        fetched = Path(snapshot_download(repo))
-        same = [(fetched / name).read_bytes() == Path(root, name).read_bytes() for name in sizes]
-        one = Path(hf_hub_download(repo, next(iter(sizes)), force_download=True)).read_bytes()
-        return [*same, one == Path(root, next(iter(sizes))).read_bytes()]
-
-
-def test_a_model_is_uploaded_as_a_folder_and_downloaded(hub, either_client):
-    repo = hub.repo_id()
-    either_client(create, repo, "model")
-    sizes = {"weights/model.safetensors": 3_000_000, "config.json": 160, "weights/part.bin": 160_000}
-    assert either_client(folder, repo, sizes) == [True] * 4
-    content = hub.content(hub.model(repo))
-    assert {path: len(content[path]) for path in sizes} == sizes
-
-
-def create(repo: str, kind: str, **options) -> str:
-    from huggingface_hub import HfApi
-
-    return HfApi().create_repo(repo, repo_type=kind, **options).repo_id
-
-
-def test_large_lfs_files_may_go_in_parts(hub, client):
-    repo = hub.repo_id()
-    client(create, repo, "model")
-    hub.part_size = 1_000_000
-    assert client(folder, repo, {"model.safetensors": 2_500_000}) == [True, True]
-    assert hub.log.count("PUT", "^/part/") == 3
 
 
 def test_downloads_may_be_redirected_to_another_origin_and_the_token_stays(hub, either_client):
@@ -186,9 +127,3 @@ def test_downloads_may_be_redirected_to_another_origin_and_the_token_stays(hub, 
     fetched = hub.log.select("GET", "^/cdn/")
     assert fetched and all("authorization" not in entry.headers for entry in fetched)
     assert all("authorization" in entry.headers for entry in hub.log.select("GET|HEAD", "/resolve/"))
-
-
-def test_a_request_that_waits_is_answered(hub, client):
-    hub.faults.add("POST", "/api/repos/create", Delay(0.2))
-    repo = hub.repo_id()
-    assert client(create, repo, "dataset") == repo

@@ -7,15 +7,8 @@ import time
 
 import pytest
 
+from hub_double.calls import DATASET, api, commit, download, status
 from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, ResetMidBody, Status
-from hub_double.test_commits import commit, status
-
-
-@pytest.fixture
-def repo(hub) -> str:
-    repo_id = hub.repo_id()
-    hub.create(repo_id)
-    return repo_id
 
 
 def some() -> dict[str, bytes]:
@@ -24,13 +17,6 @@ def some() -> dict[str, bytes]:
 
 def shas(hub, repo: str) -> list[str]:
     return [commit.sha for commit in hub.dataset(repo).find("main").history()]
-
-
-def download(repo: str, name: str) -> bytes:
-    from huggingface_hub import hf_hub_download
-
-    with open(hf_hub_download(repo, name, repo_type="dataset"), "rb") as file:
-        return file.read()
 
 
 @pytest.mark.parametrize(
@@ -147,12 +133,12 @@ def test_every_step_is_found_by_its_name(hub, client, xet_client, step):
 def publish(repo: str, content: dict[str, bytes]) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
-    api, about = HfApi(), {"repo_type": "dataset"}
-    api.create_repo(repo, **about)
-    sha = commit(repo, content, parent_commit=api.dataset_info(repo).sha).oid
-    list(api.list_repo_tree(repo, revision=sha, **about))
-    api.create_tag(repo, tag="v1.0.0", revision=sha, **about)
-    hf_hub_download(repo, "a.parquet", revision="v1.0.0", **about)
+    hf = HfApi()
+    hf.create_repo(repo, **DATASET)
+    sha = commit(repo, content, parent_commit=hf.dataset_info(repo).sha).oid
+    list(hf.list_repo_tree(repo, revision=sha, **DATASET))
+    hf.create_tag(repo, tag="v1.0.0", revision=sha, **DATASET)
+    hf_hub_download(repo, "a.parquet", revision="v1.0.0", **DATASET)
 
 
 def test_faults_skip_end_and_are_forgotten(hub, client, repo):
@@ -160,7 +146,7 @@ def test_faults_skip_end_and_are_forgotten(hub, client, repo):
     outcomes = []
     for tag in ("v1", "v2", "v3"):
         try:
-            client(create_tag, repo, tag)
+            client(api, "create_tag", repo, tag=tag, **DATASET)
             outcomes.append("done")
         except Exception as error:
             outcomes.append(status(error))
@@ -168,10 +154,4 @@ def test_faults_skip_end_and_are_forgotten(hub, client, repo):
     hub.faults.add("POST", "/tag/", Status(500), times=None)
     hub.reset()
     hub.create(repo)
-    client(create_tag, repo, "v1")
-
-
-def create_tag(repo: str, tag: str) -> None:
-    from huggingface_hub import HfApi
-
-    HfApi().create_tag(repo, tag=tag, repo_type="dataset")
+    client(api, "create_tag", repo, tag="v1", **DATASET)

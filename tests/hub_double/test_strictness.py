@@ -29,13 +29,6 @@ def ask(url: str, method: str = "GET", body: bytes | dict | None = None, token: 
 
 
 @pytest.fixture
-def repo(hub) -> str:
-    repo_id = hub.repo_id()
-    hub.create(repo_id)
-    return repo_id
-
-
-@pytest.fixture
 def api(hub, repo):
     """ask() about the repository, as the writer."""
     return lambda path, *args, **more: ask(f"{hub.url}/api/datasets/{repo}{path}", *args, token=hub.token, **more)

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow
 import pytest
 
-from hub_double.test_commits import commit
-from hub_double.test_faults import download
+from hub_double.calls import commit, download
 from hub_double.xet import GROUPED_LZ4, LZ4, STORED, chunks_of, unpacked
 
 CONTENTS = {
@@ -23,9 +22,7 @@ SCHEMES = {"noise.bin": STORED, "text.bin": LZ4, "floats.bin": GROUPED_LZ4}
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_a_file_comes_back_as_it_was(hub, xet_client, name):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_file_comes_back_as_it_was(hub, xet_client, repo, name):
     before = set(hub.objects.xet.xorbs)
     content = CONTENTS[name]()
     xet_client(commit, repo, {name: content})
@@ -47,9 +44,7 @@ def test_grouped_bytes_of_any_length_are_put_back(size):
     assert unpacked(header + packed, chunk) == plain
 
 
-def test_a_range_of_a_file_needs_only_some_of_its_chunks(hub, xet_client):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_a_range_of_a_file_needs_only_some_of_its_chunks(hub, xet_client, repo):
     content = secrets.token_bytes(1_000_000)
     xet_client(commit, repo, {"a.bin": content})
     store = hub.objects.xet
@@ -58,9 +53,7 @@ def test_a_range_of_a_file_needs_only_some_of_its_chunks(hub, xet_client):
     assert sum(term["unpacked_length"] for term in plan["terms"]) > plan["offset_into_first_range"]
 
 
-def test_little_that_is_new_is_little_to_send(hub, xet_client):
-    repo = hub.repo_id()
-    hub.create(repo)
+def test_little_that_is_new_is_little_to_send(hub, xet_client, repo):
     content = secrets.token_bytes(2_000_000)
     xet_client(commit, repo, {"a.bin": content})
     hub.log.clear()

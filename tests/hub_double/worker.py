@@ -13,7 +13,7 @@ def run(message: bytes) -> tuple[bool, object]:
     try:
         function, args, kwargs = pickle.loads(message)
         return False, function(*args, **kwargs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a command line exits; the worker stays
         error.add_note(f"in the worker:\n{traceback.format_exc()}")
         return True, error
 

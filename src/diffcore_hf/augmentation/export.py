@@ -23,8 +23,10 @@ from diffcore_hf.core.recipe import Recipe
 if TYPE_CHECKING:
     from datasets import Features
 
-# Uncompressed bytes a shard: small enough for a laptop's memory and for the dataset viewer.
-SHARD_BYTES = 200_000_000
+# Uncompressed bytes a shard: small enough for a laptop's memory and for the dataset viewer. Of very large datasets they
+# grow, so that a version stays one commit of few files.
+SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
+SHARDS = 40
 # Configs beside default have one split, under the name that everybody expects.
 ONLY_SPLIT = "train"
 
@@ -72,9 +74,10 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     }
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[dict[str, Any]] = []
+    size = shard_bytes(sum(map(sum, source.sizes.values())))
 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
-        written = _shards(staging, folder, split, rows, kind(features))
+        written = _shards(staging, folder, split, rows, kind(features), size)
         files.extend(written)
         # A config without a row cannot be loaded by datasets, so the card does not name it.
         if any(entry["rows"] for entry in written):
@@ -92,8 +95,13 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     return shards, files
 
 
+def shard_bytes(total: int) -> int:
+    """Bytes of a shard for a dataset whose images have so many bytes in all: about SHARDS of them, within bounds."""
+    return min(max(SHARD_BYTES, total // SHARDS), LARGEST_SHARD)
+
+
 def _shards(
-    staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features
+    staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features, shard_size: int
 ) -> list[dict[str, Any]]:
     """Write windows of rows into shards; a shard is closed when it has reached its size. At least one, maybe empty."""
     waiting: list[pa.Table] = []
@@ -101,7 +109,7 @@ def _shards(
     for table in rows:
         waiting.append(table)
         size += table.nbytes
-        if size >= SHARD_BYTES:
+        if size >= shard_size:
             written.append(_shard(staging / folder, split, len(written), waiting, features))
             waiting, size = [], 0
     if waiting or not written:

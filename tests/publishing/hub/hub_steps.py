@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import Any
 
 WAITS = (0.01, 0.01, 0.01)
@@ -90,3 +91,25 @@ def text(repo: str, path: str, revision: str) -> str:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision)).read_text(encoding="utf-8")
+
+
+def seconds(function: Any, *args: Any) -> float:
+    """How long one of these takes."""
+    began = time.perf_counter()
+    function(*args)
+    return time.perf_counter() - began
+
+
+def load(repo: str, version: str) -> None:
+    """All splits of config default."""
+    from diffcore_hf import load_augmented
+
+    load_augmented(repo, version)
+
+
+def upload_folder(out: str, repo: str) -> None:
+    """The same files by the client's own means, to a repository that is made for it."""
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo(repo, repo_type="dataset", private=True)
+    HfApi().upload_folder(repo_id=repo, folder_path=out, repo_type="dataset", ignore_patterns=[".diffcore/**"])

@@ -1,0 +1,38 @@
+"""What tests have the clients do: functions for `client(...)`, which import the clients in the worker only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DATASET = {"repo_type": "dataset"}
+
+
+def api(method: str, *args, **kwargs) -> Any:
+    """A method of HfApi; its answer as a list where it is an iterator."""
+    from huggingface_hub import HfApi
+
+    answer = getattr(HfApi(), method)(*args, **kwargs)
+    return list(answer) if hasattr(answer, "__next__") else answer
+
+
+def commit(repo: str, added: dict[str, bytes], deleted: tuple[str, ...] = (), *, beforehand=False, **options):
+    """create_commit with explicit operations; `beforehand` uploads the large files first, as publishing does."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    additions = [CommitOperationAdd(path, content) for path, content in added.items()]
+    if beforehand:
+        HfApi().preupload_lfs_files(repo, additions, **DATASET)
+    operations = [*additions, *map(CommitOperationDelete, deleted)]
+    return HfApi().create_commit(repo, operations, commit_message="a version", **DATASET, **options)
+
+
+def download(repo: str, name: str) -> bytes:
+    from huggingface_hub import hf_hub_download
+
+    with open(hf_hub_download(repo, name, **DATASET), "rb") as file:
+        return file.read()
+
+
+def status(error: Exception) -> int:
+    """Of what HfApi raised."""
+    return error.response.status_code
