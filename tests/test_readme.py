@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hub_double.client import environment
+from hub_double.fixtures import hub  # noqa: F401 (a fixture)
 
 from diffcore_hf.cli import main
 from diffcore_hf.training.__main__ import main as train
@@ -17,6 +21,8 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"),
 COMMANDS = [line for kind, text in BLOCKS if kind == "bash" for line in text.splitlines() if line.strip()]
 # What `make demo` itself runs is checked by running it (docs/architecture.md, "Checks").
 BY_HAND = ("git clone", "make demo")
+# What speaks with the Hub runs against our double of it, in order.
+ON_THE_HUB = [line for line in COMMANDS if "org/birds-diffcore" in line]
 TRAINING = ["accelerate", "launch", "--quiet", "recipes/train.py"]
 
 
@@ -67,7 +73,7 @@ def runnable(line: str) -> list[str]:
     return words[1:]
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if not line.startswith(BY_HAND)])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if not line.startswith(BY_HAND) and line not in ON_THE_HUB])
 def test_every_command_runs(line, capsys):
     program = train if shlex.split(line)[:4] == TRAINING else main
     shutil.rmtree("out/trained", ignore_errors=True)
@@ -78,7 +84,22 @@ def test_the_commands_that_are_run_by_hand_are_the_two_at_the_top():
     assert [line for line in COMMANDS if line.startswith(BY_HAND)] == COMMANDS[:2]
 
 
-@pytest.mark.parametrize("text", [text for kind, text in BLOCKS if kind == "python"])
+def test_what_speaks_with_the_hub_runs(hub, home, tmp_path):  # noqa: F811
+    env = environment(hub, tmp_path / "home", xet=True)
+    snippets = [text for kind, text in BLOCKS if kind == "python" and "org/birds-diffcore" in text]
+    assert ON_THE_HUB and snippets
+    for line in ON_THE_HUB:
+        command = [sys.executable, "-m", "diffcore_hf", *shlex.split(line)[1:]]
+        done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    for text in snippets:
+        done = subprocess.run([sys.executable, "-c", text], env=env, cwd=home, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", [text for kind, text in BLOCKS if kind == "python" and "org/birds-diffcore" not in text]
+)
 def test_every_snippet_runs(text):
     if 'output="out/look"' in text:
         shutil.rmtree("out/look", ignore_errors=True)

@@ -78,7 +78,7 @@ class Client:
             if not self._pipe.poll(self.timeout):
                 raise TimeoutError(f"{function.__qualname__} took more than {self.timeout} s")
             raised, outcome = pickle.loads(self._pipe.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionError):
             self.close()
             raise RuntimeError(f"the worker died:\n{self.output()[-4000:]}") from None
         except BaseException:

@@ -94,7 +94,7 @@ class XetStore:
                 {"hash": term.xorb, "unpacked_length": term.size, "range": {"start": term.first, "end": term.last}}
                 for term in terms
             ],
-            "fetch_info": {name: self._fetches(name, terms, url) for name in {term.xorb for term in terms}},
+            "fetch_info": {xorb: self._fetches(xorb, terms, url) for xorb in {term.xorb for term in terms}},
         }
 
     def _fetches(self, xorb: str, terms: list[Term], url: str) -> list[dict]:
