@@ -166,7 +166,11 @@ def class_histograms(material: Material) -> bytes:
 
 
 def card_facts(
-    material: Material, manifest: Mapping[str, Any], summary: Summary, comparison: Mapping[str, Any] | None = None
+    material: Material,
+    manifest: Mapping[str, Any],
+    summary: Summary,
+    comparison: Mapping[str, Any] | None,
+    dataset_info: Sequence[Mapping[str, Any]],
 ) -> CardFacts:
     """All that the card is made of."""
     plan = material.plan
@@ -185,4 +189,5 @@ def card_facts(
         columns_prefix=material.recipe.columns.prefix,
         originals=material.recipe.include_originals,
         comparison=comparison,
+        dataset_info=dataset_info,
     )

@@ -222,7 +222,9 @@ def publish(material: Material, resolution: Resolution, folder: Folder, layout: 
     )
     old = folder.path / "README.md"
     measured = worth.read_comparison(folder.path, json.loads(seal(manifest))["hash"])
-    text = render_card(exhibits.card_facts(material, manifest, summary, measured))
+    text = render_card(
+        exhibits.card_facts(material, manifest, summary, measured, exporting.dataset_info(staging, shards, files))
+    )
     text = merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)
     (staging / "README.md").write_text(text, encoding="utf-8")
     folder.swap_in(staging, manifest)

@@ -7,7 +7,7 @@ hold (tables.py), nor the swap into place (core/folder.py).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +142,43 @@ def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], feature
     with quiet_datasets():
         Dataset(whole).to_parquet(path)
     return path, len(whole)
+
+
+def dataset_info(staging: Path, shards: Shards, files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`dataset_info` of a card: features, and the rows of each split, which `load_dataset` holds against the files.
+
+    Args:
+        staging: where the shards were written.
+        shards: by config and split.
+        files: path, size and rows of each.
+    """
+    import pyarrow.parquet as pq
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    known = {entry["path"]: entry for entry in files}
+    infos = DatasetInfosDict()
+    for name, splits in shards.items():
+        sizes = {split: [known[path] for path in paths] for split, paths in splits.items()}
+        if not sizes:
+            continue
+        first = next(path for paths in splits.values() for path in paths)
+        total = sum(entry["size"] for entries in sizes.values() for entry in entries)
+        infos[name] = DatasetInfo(
+            config_name=name,
+            features=Features.from_arrow_schema(pq.read_schema(staging / first)),
+            splits=SplitDict({
+                split: SplitInfo(split, sum(e["size"] for e in entries), sum(e["rows"] for e in entries))
+                for split, entries in sizes.items()
+            }),
+            download_size=total,
+            dataset_size=total,
+        )  # fmt: skip
+    card = DatasetCardData()
+    infos.to_dataset_card_data(card)
+    found = card.to_dict().get("dataset_info", [])
+    return found if isinstance(found, list) else [found]
 
 
 def counts(material: Material) -> dict[str, int]:

@@ -44,6 +44,8 @@ class CardFacts:
     """Whether the source's images are published along."""
     comparison: Mapping[str, Any] | None = None
     """compare.json of trainings on this very state of the dataset, where there were any."""
+    dataset_info: Sequence[Mapping[str, Any]] = ()
+    """Features, rows and bytes of each config, as the Hub's viewer and load_dataset read them."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -81,6 +83,8 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
     if reproduction.is_hub(source):
         data["source_datasets"] = [f"extended|{source['path']}"]
     data["tags"] = ["synthetic", "image", "diffcore"]
+    if facts.dataset_info:
+        data["dataset_info"] = [dict(one) for one in facts.dataset_info]
     data["configs"] = [
         {"config_name": name, "data_files": [{"split": split, "path": files} for split, files in splits.items()]}
         for name, splits in _in_order(manifest["configs"])
