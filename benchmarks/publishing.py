@@ -14,30 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from faults import folders, steps
+from faults import enlarged, folders, steps
 from hub_double.client import Client
 from hub_double.double import Double
 from report import paragraphs, settings, spread, table, write_section
-
-from diffcore_hf.core.folder import Folder, file_sha256, seal
-
-
-def enlarged(folder: Path, target: Path, megabytes: int, seed: int) -> Path:
-    """The folder with one more file of random bytes, in its list as an export would have it."""
-    shutil.copytree(folder, target)
-    block, count = 1_000_000, megabytes
-    random = np.random.default_rng(seed)
-    path = target / "data" / f"extra-{seed}.parquet"
-    rows = pa.table({"bytes": pa.array([random.bytes(block) for _ in range(count)], pa.binary())})
-    pq.write_table(rows, path, row_group_size=16, compression="none")
-    entry = {"path": f"data/{path.name}", "rows": count, "sha256": file_sha256(path), "size": path.stat().st_size}
-    manifest = Folder(target).manifest()
-    manifest["files"] = sorted([*manifest["files"], entry], key=lambda one: one["path"])
-    (target / "diffcore.json").write_bytes(seal(manifest))
-    return target
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,7 +45,7 @@ def main() -> int:
             loads.append(client(steps.seconds, steps.load, repo, "v1.0.0"))
         for number in range(args.pairs):
             hub.reset()
-            large = enlarged(small, place / "large", args.megabytes, number)
+            large = enlarged(small, place / "large", number, rows=args.megabytes, row_bytes=1_000_000)
             ours = client(steps.seconds, steps.push, str(large), hub.repo_id(), "v1.0.0")
             hub.reset()  # what is stored would not be sent again
             theirs = client(steps.seconds, steps.upload_folder, str(large), hub.repo_id())

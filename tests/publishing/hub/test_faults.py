@@ -7,29 +7,13 @@ from __future__ import annotations
 
 import hub_steps as steps
 import pytest
-from hub_double.faults import Cut, LostReply, Reset, Status
+from enlarged import enlarged
+from hub_double.faults import STEPS, Cut, LostReply, Reset, Status
 
-R = "^/api/datasets/[^/]+/[^/]+"
-STEPS = {
-    "info": ("GET", f"{R}$"),
-    "refs": ("GET", f"{R}/refs"),
-    "tree": ("GET", f"{R}/tree/"),
-    "preupload": ("POST", f"{R}/preupload/"),
-    "batch": ("POST", "info/lfs/objects/batch"),
-    "put": ("PUT", "^/upload/"),
-    "commit": ("POST", f"{R}/commit/"),
-    "tag": ("POST", f"{R}/tag/"),
-}
-XET_STEPS = {
-    "token": ("GET", f"{R}/xet-write-token/"),
-    "xorb": ("POST", "^/v1/xorbs/"),
-    "shard": ("POST", "/shards"),
-    "commit": ("POST", f"{R}/commit/"),
-    "tag": ("POST", f"{R}/tag/"),
-}
+REFS = ("GET", "^/api/datasets/[^/]+/[^/]+/refs")
 PASSING = {
     "info": Status(500), "refs": Status(503), "tree": Reset(), "preupload": Status(429, {"Retry-After": "0"}),
-    "batch": Reset(), "put": LostReply(), "commit": LostReply(), "tag": LostReply(),
+    "batch": Reset(), "upload": LostReply(), "commit": LostReply(), "tag": LostReply(),
 }  # fmt: skip
 
 
@@ -39,9 +23,9 @@ def whole(hub, client, repo, finished) -> bool:
     return same and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", PASSING)
 def test_a_fault_that_passes_is_waited_out(hub, client, finished, step):
-    repo, (method, path) = hub.repo_id(), STEPS[step]
+    repo, (method, path) = hub.repo_id(), STEPS.get(step, REFS)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(method, path, PASSING[step])
     client(steps.push, finished, repo, "v1.0.0")
@@ -50,7 +34,7 @@ def test_a_fault_that_passes_is_waited_out(hub, client, finished, step):
 
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
 def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub, client, finished, step):
-    repo, (method, path) = hub.repo_id(), STEPS[step]
+    repo, (method, path) = hub.repo_id(), STEPS.get(step, REFS)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     hub.faults.add(method, path, Status(500), times=None)
     with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: HTTP 500: .*run the same command again") as caught:
@@ -63,18 +47,18 @@ def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub,
     assert whole(hub, client, repo, finished)
 
 
-@pytest.mark.parametrize("step", ["token", "xorb", "shard", "commit", "tag"])
-def test_over_xet_it_is_the_same(hub, xet_client, finished, step):
-    repo, (method, path) = hub.repo_id(), XET_STEPS[step]
-    hub.faults.add(method, path, Status(500))
-    xet_client(steps.push, finished, repo, "v1.0.0")
-    assert whole(hub, xet_client, repo, finished)
+@pytest.mark.parametrize("number, step", enumerate(["write-token", "xorb", "shard", "commit", "tag"]))
+def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, step):
+    repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
+    rule = hub.faults.add(*STEPS[step], Status(500))
+    xet_client(steps.push, out, repo, "v1.0.0")
+    assert rule.hits == 1 and xet_client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
 def test_no_right_to_write_is_told_at_once(hub, client, finished):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
-    hub.faults.add("POST", f"{R}/commit/", Status(403), times=None)
+    hub.faults.add(*STEPS["commit"], Status(403), times=None)
     with pytest.raises(ValueError, match=r"HTTP 403: .*Use a token that may write to it"):
         client(steps.push, finished, repo, "v1.0.0")
     assert hub.log.count("POST", "/commit/") == 1
@@ -83,7 +67,7 @@ def test_no_right_to_write_is_told_at_once(hub, client, finished):
 def test_a_commit_of_somebody_elses_in_between_is_built_upon(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    rule = hub.faults.add("POST", f"{R}/commit/", Status(412))
+    rule = hub.faults.add(*STEPS["commit"], Status(412))
     client(steps.push, second, repo, "v1.1.0")
     assert rule.hits == 1
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
@@ -91,6 +75,6 @@ def test_a_commit_of_somebody_elses_in_between_is_built_upon(hub, client, finish
 
 def test_a_file_that_arrives_cut_is_noticed_when_it_is_read_back(hub, client, finished):
     repo = hub.repo_id()
-    hub.faults.add("GET", f"{R}/tree/", Cut(50), skip=1)
+    hub.faults.add(*STEPS["tree"], Cut(50), skip=1)
     client(steps.push, finished, repo, "v1.0.0")
     assert whole(hub, client, repo, finished)

@@ -1,0 +1,70 @@
+"""What a new version sends: only what is new; and how one with fewer shards replaces one with more."""
+
+from __future__ import annotations
+
+import csv
+
+import hub_steps as steps
+import numpy as np
+import pytest
+from PIL import Image
+from small_photos import CLASSES
+
+from diffcore_hf import jobs
+from diffcore_hf.augmentation import export as exporting
+from diffcore_hf.augmentation import tables
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.layers import build_recipe
+
+ROWS = 150
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, keys):
+    """A run over seven megabytes of noise, everything kept."""
+    root, random = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
+    for number in range(ROWS):
+        folder = root / "photos" / f"{CLASSES[number % 3]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (128, 128, 3), np.uint8)).save(folder / f"{number}.png")
+    recipe = build_recipe(
+        {"source": {"path": str(root / "photos")}, "output": str(root / "out"), "max_attempts": 1},
+        keys | {"max_attempts": 1, "model": keys["model"] | {"steps": 1}}, {"filter": {"policy": {"name": "all"}}},
+    )  # fmt: skip
+    jobs.run(recipe, progress=False)
+    return root / "out"
+
+
+def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_client, large, tmp_path):
+    repo = hub.repo_id()
+    xet_client(steps.push, large, repo, "v1.0.0")
+    first = hub.log.uploaded()
+    rows = xet_client(steps.rows, str(large))["train"]
+    with open(tmp_path / "review.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])
+        writer.writerow([rows[ROWS // 2]["row_id"], 0, 0, "reject", ""])
+    jobs.export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
+    hub.log.clear()
+    xet_client(steps.push, tmp_path / "out", repo, "v1.1.0")
+    # The contact sheet is a new picture, which matters in so small a dataset alone.
+    pictures = sum(path.stat().st_size for path in (tmp_path / "out" / "assets").iterdir())
+    assert first > 7_000_000 and hub.log.uploaded() - pictures < first / 10
+    assert xet_client(steps.rows, repo, "v1.1.0") == xet_client(steps.rows, str(tmp_path / "out"))
+
+
+def test_a_version_with_fewer_shards_leaves_none_of_the_others_behind(hub, client, large, tmp_path, monkeypatch):
+    repo = hub.repo_id()
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "SHARD_BYTES", 1_000_000)
+        patch.setattr(tables, "WINDOW", 16)
+        jobs.export(large, tmp_path / "many", {})
+    many = [path for path in (tmp_path / "many" / "data").iterdir()]
+    assert len(many) > 3
+    client(steps.push, tmp_path / "many", repo, "v1.0.0")
+    client(steps.push, large, repo, "v1.1.0")
+    listed = {entry["path"] for entry in Folder(large).manifest()["files"]}
+    there = set(hub.dataset(repo).tags["v1.1.0"].files)
+    assert there - listed == {".gitattributes", "README.md", "diffcore.json"}
+    for version, folder in (("v1.0.0", tmp_path / "many"), ("v1.1.0", large)):
+        assert client(steps.rows, repo, version) == client(steps.rows, str(folder))
