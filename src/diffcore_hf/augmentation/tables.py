@@ -382,7 +382,7 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _windows(rows: Sequence[int] | np.ndarray, size: int = WINDOW) -> Iterator[list[int]]:
-    listed = [int(row) for row in rows]
+def _windows(rows: Sequence[int] | np.ndarray, size: int | None = None) -> Iterator[list[int]]:
+    listed, size = [int(row) for row in rows], size or WINDOW
     for start in range(0, len(listed), size):
         yield listed[start : start + size]
