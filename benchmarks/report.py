@@ -48,7 +48,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def write_section(path: Path, title: str, text: str) -> None:
     """Put `text` under `## title` of a Markdown file, in place of what stands there; a new section goes to the end."""
-    old = path.read_text(encoding="utf-8") if path.is_file() else "# Performance\n"
+    old = path.read_text(encoding="utf-8") if path.is_file() else f"# {path.stem.capitalize()}\n"
     opening, *sections = old.split("\n## ")
     found = {section.partition("\n")[0].strip(): section.rstrip() for section in sections}
     found[title] = f"{title}\n\n{text.strip()}"

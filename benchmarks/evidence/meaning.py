@@ -14,48 +14,49 @@ from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
     """**For a user.** The paper's rule (Eq. 5) rejects nearly everything where a class was photographed in few
-places: it accepts {accepted} % of right images in its worst cell, and what it accepts is what looks like the
-training images, not what shows the class. Comparing classes with each other is far better, and taking the
-directions of contexts out of the embeddings better still: {gain} points of balanced accuracy over the plain
-discriminant in the worst cell. There the default reaches {worst} %, about the 90 that were aimed at. What is left
-is the image tower's: most of the variance within a class lies between contexts there, references show two
-contexts of each class, and about one in twenty images of no class at all is nearest to the class that was asked
-for, whatever the rule.""",
+places: with the CLIP that ships it accepts {accepted} % of right images, and what it accepts is what looks like
+the training images, not what shows the class. Comparing classes with each other is far better, and taking the
+directions of contexts out of the embeddings better still: {gain} in balanced accuracy over the plain discriminant
+in the worst cell. There the default reaches {worst} %, a little below the 90 that were aimed at. What is left is
+the image tower's: most of the variance within a class lies between contexts there, references show two contexts
+of each class, and about one in twenty images of no class at all is nearest to the class that was asked for,
+whatever the rule.""",
     """**Against the filter.** Wrong images that a text-to-image model makes are not those that a renderer makes:
 mostly near misses, which no judge here tells from right ones much better than chance. A filter catches a
 generator that does not obey; it does not make a good one better.""",
 )
 _INVESTMENT = (
-    """**For a user.** Where the generator draws what it is asked for, keep everything: the filter costs as many right
-images as it removes wrong ones ({obeying} points in contexts never mentioned), and even the oracle gains
-{oracle}. Where it does not, the default filter is worth its price: {random} points with a random other species in
-30 % of the rows, {alike} with look-alikes. Nobody knows beforehand which case is theirs, so it stays the default;
-look at twenty samples (`preview --samples 20`), and if they show what was asked for, use `--filter.policy.name
-all`.""",
+    """**For a user.** Where the generator draws what it is asked for, keep everything: in contexts never mentioned
+neither the default filter ({obeying}) nor even the oracle ({oracle}) gains over `all`, and the filter costs
+accuracy in the prompted ones ({prompted}). Where it does not, the default filter is worth its price: {random}
+with a random other species in 30 % of the rows, {alike} with look-alikes. Nobody knows beforehand which case is
+theirs, and a filter that is not needed costs less than one that is missing, so it stays the default; look at
+twenty samples (`preview --samples 20`), and if they show what was asked for, use `--filter.policy.name all`.""",
     """**Against the method.** The paper's own rule (Eq. 5) keeps so little that most of what was generated is lost:
-{paper} points against keeping everything.""",
+{paper} against keeping everything.""",
 )
 _CONTEXT = (
     """**For a user.** Naming contexts moves accuracy to those that are named: against prompts without any context,
-six named ones give {prompted} points in these six, and {unmentioned} in contexts that nobody mentioned. A
+six named ones come to {prompted} in these six, and to {unmentioned} in contexts that nobody mentioned. A
 generator that is not told the context draws many of its own accord, and that variety generalises. So name the
 contexts that you will meet, keep the empty one among them, as the built-in lists do, and do not expect named
 contexts to carry over to others better than variety does.""",
 )
 _MIXING = (
     """**Against the method.** In this world mixing real and generated images costs more than it gives. Against the
-same counterparts shown as they are: mixed with the row's own counterpart, from scratch, {own} points in contexts
-never mentioned; with any of the class {of_class}; fine-tuned {own_tuned} and {of_class_tuned}. It is still much
+same counterparts shown as they are, in contexts never mentioned: mixed with the row's own counterpart, from
+scratch, {own}; with any of the class {of_class}; fine-tuned {own_tuned} and {of_class_tuned}. It is still much
 better than real images alone ({over_plain}).""",
     """**For a user.** Train on generated images as they are, beside the real ones (`--mix.kind none`, arm `genaug`),
-and compare with `mix` on your own data. Whether a counterpart is the row's own or any of its class (three times
-as many images) makes {partner} points.""",
+and compare with `mix` on your own data. A row's own counterpart or any of its class, from three times as many
+images: {partner}.""",
 )
 _ALTERNATIVES = (
     """**For a user.** In contexts never mentioned heavy classical augmentation comes to {heavy}, real images alone to
 {plain}, generated ones beside them to {generated}: what crops, colours and erasing cannot do is put an object
 elsewhere. As many real images of all contexts reach {real}: where more real pictures of other places can be had,
-get them; synthetic ones are for where they cannot.""",
+get them; synthetic ones are for where they cannot. Whoever pays for the filter has its embeddings: a linear probe
+on them, with every generated image, comes to {probe}.""",
 )
 
 
@@ -79,6 +80,7 @@ def investment(facts: Facts) -> list[str]:
     return _said(
         _INVESTMENT,
         obeying=_gap(facts, f"{STANDARD}.{BEST}", f"{STANDARD}.all"),
+        prompted=_gap(facts, f"{STANDARD}.{BEST}", f"{STANDARD}.all", group=PROMPTED),
         oracle=_gap(facts, f"{STANDARD}.oracle", f"{STANDARD}.all"),
         random=_gap(facts, f"random-species.{BEST}", "random-species.all"),
         alike=_gap(facts, f"look-alike.{BEST}", "look-alike.all"),
@@ -115,6 +117,7 @@ def alternatives(facts: Facts) -> list[str]:
     """Of piece 6."""
     arms = {"heavy": "heavy", "plain": "plain", "generated": f"{STANDARD}.all", "real": "extra-all"}
     scores = {name: _percent(facts.accuracy(arm, "scratch", UNMENTIONED)) for name, arm in arms.items()}
+    scores["probe"] = _percent(facts.probed("all", UNMENTIONED))
     return _said(_ALTERNATIVES, **{name: f"{score} %" for name, score in scores.items()})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.evidence import figures, meaning, tables
+from benchmarks.evidence import figures, meaning, tables, trainings
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Facts
 from benchmarks.evidence.tables import POLICY_WORDS
@@ -46,7 +46,12 @@ def _opening(facts: Facts) -> list[str]:
     days = sorted({one["date"] for one in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
     when = f"Measured from {days[0]} to {days[-1]} in bfloat16 on two CPU cores, {'; '.join(sorted(versions))}."
-    return [*_HOW, when]
+    there, wanted = len(facts.trainings), 5 * (len(trainings.ARMS) + len(trainings.TUNED))
+    part = (
+        f"**{there} of {wanted} trainings are measured so far**; a dash stands for what is not, and a difference of "
+        "one seed has no interval."
+    )
+    return [*_HOW, when, *([part] if there < wanted else [])]
 
 
 _HOW = (
@@ -248,8 +253,8 @@ _FIGURES: dict[str, Callable[[Facts], bytes]] = {
         {
             "mean": "mean (Eq. 5)",
             "quantile": "quantile",
-            "class_mean": "rank, class mean",
             "classifier": "rank, classifier",
+            BEST: "rank, context-free",
         },
     ),
     "results-investment": lambda facts: figures.investment(
