@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder, canonical_json
+from diffcore_hf.core.hub_cache import COMMIT
+from diffcore_hf.core.schema import ADDED_COLUMNS
 from diffcore_hf.publishing import worth
 from diffcore_hf.publishing.card import with_claim
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
 from diffcore_hf.publishing.hub.push import Pushed
 from diffcore_hf.publishing.hub.push import push as push_version
+from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote
 from diffcore_hf.publishing.hub.versions import parse_version, versions_among
 from diffcore_hf.publishing.reproduction import is_hub
-from diffcore_hf.publishing.text import merge_free_sections
+from diffcore_hf.publishing.text import merge_free_sections, written_there
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,8 +63,8 @@ def push(
     run = folder.run() or {}
     recipe = run.get("resolved") or {}
 
-    def beside(there: str | None) -> Mapping[str, bytes]:
-        return _beside(folder, there, compare, originals_are_mine)
+    def beside(there: str | None, last: str | None) -> Mapping[str, bytes]:
+        return _beside(folder, there, last, compare, originals_are_mine)
 
     return push_version(
         out, repo_id, version, beside, public=public, originals=recipe.get("include_originals", True),
@@ -69,28 +72,38 @@ def push(
     )  # fmt: skip
 
 
-def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine: bool) -> dict[str, bytes]:
-    """The card and the result of trainings: what the folder has, with what people wrote on either side."""
+def _beside(
+    folder: Folder, there: str | None, last: str | None, compare: str | Path | None, mine: bool
+) -> dict[str, bytes]:
+    """The card and the result of trainings: what the folder has, with what people wrote here or on the Hub."""
     manifest = folder.manifest() or {}
     card = folder.path / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    measured = _comparison(Path(compare)) if compare else worth.read_comparison(folder.path, manifest.get("hash"))
+    given = _comparison(Path(compare), manifest.get("hash")) if compare else None
+    measured = given or worth.read_comparison(folder.path, manifest.get("hash"))
     text = worth.with_sentence(text, worth.sentence(measured))
     if mine:
         text = with_claim(text)
-    beside = {"README.md": merge_free_sections(text, there).encode()}
-    return beside | ({"compare.json": canonical_json(measured)} if measured else {})
+    try:
+        text = merge_free_sections(text, written_there(text, there, last))
+    except ValueError as error:
+        raise Refused(f"the card, here or on the Hub: {error}") from error
+    return {"README.md": text.encode()} | ({"compare.json": canonical_json(measured)} if measured else {})
 
 
-def _comparison(path: Path) -> Mapping[str, Any]:
+def _comparison(path: Path, manifest_hash: str | None) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         worth.sentence(found)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise Refused(
             f"compare is {path}, which is no compare.json of a training ({type(error).__name__}). Give the one in the "
             "--output of a --compare"
         ) from error
+    if found["data"].get("hash") != manifest_hash:
+        raise Refused(
+            f"compare is {path}, which was measured on another dataset than this folder holds. Train on this one"
+        )
     return found
 
 
@@ -147,7 +160,7 @@ def verify(what: str) -> list[str]:
         return verification.faults_here(what)
     repo_id, at, version = what.partition("@")
     if not at:
-        raise ValueError(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
+        raise Refused(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
     remote = _remote(repo_id)
     with _Told(what):
         return verification.faults_of(remote.state(_commit(remote, version)), remote)
@@ -170,19 +183,23 @@ def join_originals(
     from diffcore_hf.core.loading import load_splits
     from diffcore_hf.publishing.hub.loading import load_augmented
 
+    if version is None and not Path(path).is_dir():
+        raise Refused(f"version of {path} is missing. See diffcore-hf versions {path}")
     manifest = _manifest(path, version)
     whole = load_augmented(path, version)
     references = load_augmented(path, version, name="references", split="train")
     made_of = manifest["resolved"]["source"]
     if source is None and not is_hub(made_of):
-        raise ValueError(f"source is missing: {path} was made of {made_of['path']}. Give the folder or the dataset")
+        raise Refused(f"source is missing: {path} was made of {made_of['path']}. Give the folder or the dataset")
     place = made_of["path"] if source is None else source
     if isinstance(place, (str, Path)):
         commit = made_of["identity"] if str(place) == made_of["path"] and is_hub(made_of) else None
         place = load_splits(str(place), manifest["recipe"]["source"].get("name"), None, commit, section="source")[0]
     image = manifest["recipe"]["source"].get("image", "image")
     names = next(iter(whole.values())).column_names
-    prefix = next((name.removesuffix("row_id") for name in names if name.endswith("row_id")), "")
+    # The source may have a row_id of its own.
+    prefixes = [name.removesuffix("row_id") for name in names if name.endswith("row_id")]
+    prefix = next((p for p in prefixes if all(p + name in names for name in ADDED_COLUMNS)), "")
     return originals.join_originals(whole, references, place, image=image, prefix=prefix)
 
 
@@ -194,7 +211,7 @@ def _manifest(path: str | Path, version: str | None) -> Mapping[str, Any]:
         with _Told(f"{path} {version}"):
             found = remote.manifest(_commit(remote, version or ""))
     if found is None:
-        raise ValueError(f"{path} was not made by diffcore-hf: it has no diffcore.json")
+        raise Refused(f"{path} was not made by diffcore-hf: it has no diffcore.json")
     return found
 
 
@@ -208,7 +225,7 @@ def _remote(repo_id: str) -> Remote:
 
 
 def _commit(remote: Remote, version: str) -> str:
-    return remote.commit_of(parse_version(version).tag)
+    return remote.commit_of(version if COMMIT.fullmatch(version) else parse_version(version).tag)
 
 
 Contents = tuple[Mapping[str, Any], set[str], difference.Kept]
@@ -218,7 +235,7 @@ def _contents(remote: Remote, version: str) -> Contents:
     commit = _commit(remote, version)
     manifest = remote.manifest(commit)
     if manifest is None:
-        raise ValueError(f"{remote.repo_id} {version} was not made by diffcore-hf")
+        raise Refused(f"{remote.repo_id} {version} was not made by diffcore-hf")
 
     def read(path: str, columns: list[str]) -> pa.Table:
         return remote.columns(path, commit, columns)
@@ -230,7 +247,7 @@ def _folder_contents(folder: Folder) -> Contents:
     import pyarrow.parquet as pq
 
     if faults := folder.faults():
-        raise ValueError(f"{folder.path} is torn or was changed ({faults[0]}). Run augment or export again to mend it")
+        raise Refused(f"{folder.path} is torn or was changed ({faults[0]}). Run augment or export again to mend it")
     manifest = folder.manifest()
     return manifest, *_rows_and_kept(manifest, lambda path, columns: pq.read_table(folder.path / path, columns=columns))
 
@@ -260,6 +277,6 @@ class _Told:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, ValueError) or not isinstance(error, Exception):
+        if error is None or isinstance(error, Refused) or not isinstance(error, Exception):
             return
-        raise ValueError(f"{self.what}: {patience.told(error)}. {patience.remedy(error)}") from error
+        raise Refused(f"{self.what}: {patience.told(error)}. {patience.remedy(error)}") from error

@@ -74,7 +74,9 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     }
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[dict[str, Any]] = []
-    size = shard_bytes(sum(map(sum, source.sizes.values())))
+    # Counterparts stand in two configs; what one takes is a guess from its side, the same on every machine.
+    side = material.recipe.store_size or material.recipe.model.size or 512
+    size = shard_bytes(sum(map(sum, source.sizes.values())) + 2 * len(material.plan) * side * side // 2)
 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
         written = _shards(staging, folder, split, rows, kind(features), size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hub_steps as steps
 import pytest
 from enlarged import enlarged
+from hub_double.client import Client
 from hub_double.faults import STEPS, Cut, LostReply, Reset, Status
 
 REFS = ("GET", "^/api/datasets/[^/]+/[^/]+/refs")
@@ -78,3 +79,31 @@ def test_a_file_that_arrives_cut_is_noticed_when_it_is_read_back(hub, client, fi
     hub.faults.add(*STEPS["tree"], Cut(50), skip=1)
     client(steps.push, finished, repo, "v1.0.0")
     assert whole(hub, client, repo, finished)
+
+
+def test_a_hub_that_fails_is_not_taken_for_another_content(hub, finished, client, tmp_path):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    fresh = Client(hub, tmp_path / "home", xet=False)  # with nothing in its cache
+    hub.faults.add("GET|HEAD", "/resolve/", Status(403), times=None)
+    with pytest.raises(ValueError, match=r"^push .* v1.0.0: (?!.*other content)") as caught:
+        fresh(steps.push, finished, repo, "v1.0.0")
+    assert "v1.1.0" not in str(caught.value).partition("in the worker")[0]
+    hub.faults.clear()
+    fresh(steps.push, finished, repo, "v1.0.0")
+    fresh.close()
+
+
+def test_a_final_refusal_is_not_tried_again(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    hub.faults.add(*REFS, Status(500), times=1)
+    hub.log.clear()
+    with pytest.raises(ValueError, match="with other content"):
+        client(steps.push, second, repo, "v1.0.0")
+    assert hub.log.count("GET", "/refs") == 2 and not hub.log.count("POST")
+
+
+def test_offline_is_told_at_once(hub, client, finished):
+    with pytest.raises(ValueError, match="Unset HF_HUB_OFFLINE"):
+        client(steps.offline_push, finished, hub.repo_id())

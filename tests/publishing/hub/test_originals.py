@@ -4,7 +4,7 @@ import hashlib
 import io
 
 import pytest
-from datasets import Dataset, DatasetDict, Features, Image, Value
+from datasets import Dataset, DatasetDict, Features, Image, Value, concatenate_datasets
 from PIL import Image as Pillow
 
 from diffcore_hf.publishing.hub.originals import join_originals
@@ -57,3 +57,19 @@ def test_another_image_is_never_put_in(source, line):
     published = DatasetDict({"train": rows([1, 2], empty=True)})
     with pytest.raises(ValueError, match=line):
         join_originals(published, references([1, 2]), source)
+
+
+def test_what_has_an_image_keeps_it():
+    """In layout `rows` a generated image carries the id of its original."""
+    empty, generated = rows([1], empty=True), rows([9]).remove_columns("row_id").add_column("row_id", ["r1"])
+    published = DatasetDict({"train": concatenate_datasets([empty, generated.cast(empty.features)])})
+    joined = join_originals(published, references([1]), rows([1]))
+    assert stored(joined["train"]) == [png(1), png(9)]
+
+
+def test_a_row_that_was_never_recorded_is_an_error():
+    published = DatasetDict({"train": rows([1, 2], empty=True)})
+    with pytest.raises(
+        ValueError, match=r"1 of 2 rows of split 'train' are not in config references \(the first is 'r2'\)"
+    ):
+        join_originals(published, references([1]), rows([1, 2]))

@@ -7,6 +7,7 @@ import shutil
 
 import hub_steps as steps
 import pytest
+from hub_double.faults import STEPS, LostReply
 
 from diffcore_hf.core.folder import Folder
 
@@ -69,19 +70,45 @@ def test_a_dry_run_tells_and_sends_nothing(hub, client, finished):
     assert not hub.log.count("POST|PUT|DELETE")
 
 
+def about(card: str, words: str) -> bytes:
+    """A card with something written into its free section."""
+    start = "<!-- free:start about -->\n"
+    return card.replace(start, f"{start}{words}\n", 1).encode()
+
+
+def put_card(client, repo: str, content: bytes) -> None:
+    client(steps.hub, "upload_file", path_or_fileobj=content, path_in_repo="README.md", repo_id=repo,
+           repo_type="dataset")  # fmt: skip
+
+
 def test_what_a_person_wrote_into_the_card_stays(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    mine = (
-        (finished / "README.md")
-        .read_text()
-        .replace("<!-- free:start about -->\n", "<!-- free:start about -->\nMine, from the web.\n")
-    )
-    client(steps.hub, "upload_file", path_or_fileobj=mine.encode(), path_in_repo="README.md", repo_id=repo,
-           repo_type="dataset")  # fmt: skip
+    put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.0.0"), "Mine, from the web."))
     client(steps.push, second, repo, "v1.1.0")
-    text = client(steps.text, repo, "README.md", "v1.1.0")
-    assert "Mine, from the web." in text
+    assert "Mine, from the web." in client(steps.text, repo, "README.md", "v1.1.0")
+
+
+def test_what_is_written_here_arrives_and_two_hands_are_not_mixed(hub, client, finished, second, tmp_path):
+    repo, out = hub.repo_id(), shutil.copytree(second, tmp_path / "out")
+    client(steps.push, finished, repo, "v1.0.0")
+    card = (out / "README.md").read_text()
+    (out / "README.md").write_bytes(about(card, "Mine, from here."))
+    client(steps.push, out, repo, "v1.1.0")
+    assert "Mine, from here." in client(steps.text, repo, "README.md", "v1.1.0")
+    put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.1.0"), "From the web."))
+    (out / "README.md").write_bytes(about(card, "Changed here."))
+    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
+        client(steps.push, out, repo, "v1.2.0")
+
+
+def test_a_card_that_was_there_before_us_is_kept_as_a_section(hub, client, finished):
+    repo = hub.repo_id()
+    client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+    put_card(client, repo, b"---\nlicense: mit\n---\n# My birds\n\nTaken in the garden.\n")
+    client(steps.push, finished, repo, "v1.0.0")
+    text = client(steps.text, repo, "README.md", "v1.0.0")
+    assert "Taken in the garden." in text and text.count("# My birds") == 1 and "with generated counterparts" in text
 
 
 def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, bare, finished, folder_of_photos):
@@ -107,8 +134,31 @@ def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, fini
     with pytest.raises(ValueError, match="does not exist, so nothing can be proposed"):
         client(steps.push, finished, repo, "v1.0.0", create_pr=True)
     client(steps.push, finished, repo, "v1.0.0")
+    with pytest.raises(ValueError, match="holds this content already; nothing to propose"):
+        client(steps.push, finished, repo, "v1.0.1", create_pr=True)
+    hub.faults.add(*STEPS["commit"], LostReply())
     asked = client(steps.push, second, repo, "v1.1.0", create_pr=True)
-    assert asked["request"] and list(hub.dataset(repo).tags) == ["v1.0.0"]
+    again = client(steps.push, second, repo, "v1.1.0", create_pr=True)
+    assert asked["request"] == again["request"] and len(hub.dataset(repo).pulls) == 1
+    assert list(hub.dataset(repo).tags) == ["v1.0.0"]
+    client(steps.hub, "merge_pull_request", repo, 1, repo_type="dataset")
+    client(steps.push, second, repo, "v1.1.0")
+    assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+
+
+def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):
+    repo, manifest = hub.repo_id(), json.loads((finished / "diffcore.json").read_text())
+    arms = [{"name": name, "top1": top1, "difference": 0.1, "half_interval": None, "seen": None, "steps": 9}
+            for name, top1 in (("plain", 0.5), ("mix", 0.6))]  # fmt: skip
+    measured = {"data": {"hash": manifest["hash"]}, "arms": arms, "seeds": [0], "split": "test", "images": 9,
+                "model": "resnet18", "batch_size": 8}  # fmt: skip
+    (tmp_path / "compare.json").write_text(json.dumps(measured))
+    client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))
+    assert "plain 50.0 %, mix 60.0 %" in client(steps.text, repo, "README.md", "v1.0.0")
+    with pytest.raises(ValueError, match="which was measured on another dataset than this folder holds"):
+        client(steps.push, second, repo, "v1.1.0", compare=str(tmp_path / "compare.json"))
+    client(steps.push, second, repo, "v1.1.0")
+    assert "compare.json" not in hub.dataset(repo).tags["v1.1.0"].files
 
 
 BAD = {

@@ -13,6 +13,8 @@ from typing import Any
 
 from diffcore_hf.publishing.hub.remote import MANIFEST, RemoteFile, State, blob_of
 
+COMPARISON = "compare.json"
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -51,7 +53,10 @@ def changes(folder: Path, manifest: Mapping[str, Any], beside: Mapping[str, byte
         if path not in files or not _holds(files[path], content):
             add[path] = content
     older = [entry["path"] for entry in (there.manifest or {}).get("files", ())] if there else []
-    return Changes(add, tuple(sorted(path for path in older if path in files and path not in listed)))
+    gone = [path for path in older if path in files and path not in listed]
+    if there and there.manifest and COMPARISON in files and COMPARISON not in beside:
+        gone.append(COMPARISON)  # of an older version, and not of this one
+    return Changes(add, tuple(sorted(gone)))
 
 
 def _same(remote: RemoteFile, entry: Mapping[str, Any], local: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.publishing.hub.patience import told
+from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import State
 from diffcore_hf.publishing.reproduction import is_hub
 
@@ -30,15 +31,15 @@ def finished(out: str | Path) -> tuple[Folder, dict[str, Any]]:
     """
     folder = Folder(out)
     if not folder.path.is_dir():
-        raise ValueError(f"{out} is no folder. Name the --output of an augment or export")
+        raise Refused(f"{out} is no folder. Name the --output of an augment or export")
     if folder.run() is None and folder.manifest() is None:
-        raise ValueError(f"{out} is no folder of diffcore-hf. Name the --output of an augment or export")
+        raise Refused(f"{out} is no folder of diffcore-hf. Name the --output of an augment or export")
     if faults := folder.faults():
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise ValueError(f"{out} is torn or was changed ({faults[0]}{more}). Run augment or export again to mend it")
+        raise Refused(f"{out} is torn or was changed ({faults[0]}{more}). Run augment or export again to mend it")
     manifest = folder.manifest()
     if (count := len(manifest["files"])) > MOST_FILES - 3:
-        raise ValueError(
+        raise Refused(
             f"{out} has {count} files, but a version is one commit of at most {MOST_FILES}. Export it again: shards "
             "grow with the dataset"
         )
@@ -51,11 +52,11 @@ def check_name(repo_id: str) -> None:
     from huggingface_hub.utils import validate_repo_id
 
     if repo_id.count("/") != 1:
-        raise ValueError(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")
+        raise Refused(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"repository is {repo_id!r}, a name that the Hub refuses: {told(error)}") from None
+        raise Refused(f"repository is {repo_id!r}, a name that the Hub refuses: {told(error)}") from None
 
 
 def check_same_dataset(repo_id: str, state: State, manifest: Mapping[str, Any]) -> None:
@@ -63,13 +64,13 @@ def check_same_dataset(repo_id: str, state: State, manifest: Mapping[str, Any]) 
     if state.manifest is None:
         others = [path for path in state.files if path not in (".gitattributes", "README.md")]
         if others:
-            raise ValueError(
+            raise Refused(
                 f"{repo_id} holds files that diffcore-hf did not make ({others[0]}); nothing was sent. Use another name"
             )
         return
     ours, theirs = (content["resolved"]["source"].get("path") for content in (manifest, state.manifest))
     if ours != theirs:
-        raise ValueError(
+        raise Refused(
             f"{repo_id} holds an augmentation of {theirs}, this folder one of {ours}; nothing was sent. "
             "Use another name"
         )
@@ -91,7 +92,7 @@ def check_may_be_shown(
         return
     source = manifest["resolved"]["source"]
     if reason := _not_for_everybody(source, api):
-        raise ValueError(
+        raise Refused(
             f"a public push would show the original images, and {reason}; nothing was sent. Leave them out "
             f"(diffcore-hf export {out} --output OUT2 --include_originals false), or say that they are yours to show "
             "(--originals-are-mine)"

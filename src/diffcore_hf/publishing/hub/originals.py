@@ -48,15 +48,22 @@ def join_originals(
     wanted = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
     joined = {}
     for name, rows in augmented.items():
-        hashes = [wanted.get(row_id) for row_id in rows[prefix + "row_id"][:]]
+        ids = rows[prefix + "row_id"][:]
+        if unknown := [row_id for row_id in ids if row_id not in wanted]:
+            raise ValueError(
+                f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in config references (the first is "
+                f"{unknown[0]!r}). Give the dataset as it was published"
+            )
+        # What has an image keeps it: a generated one of layout `rows` carries the id of its original.
+        empty = rows.with_format("arrow")[:][image].is_null().to_pylist()
+        hashes = [wanted[row_id] if is_empty else None for row_id, is_empty in zip(ids, empty, strict=True)]
         missing = [row for row, sha in enumerate(hashes) if sha is not None and sha not in place]
-        if len(missing) == len([sha for sha in hashes if sha is not None]) and missing:
+        if missing and len(missing) == len(hashes) - hashes.count(None):
             continue  # a split that this source does not have
         if missing:
-            row_id = rows[prefix + "row_id"][missing[0]]
             raise ValueError(
                 f"{len(missing)} of {len(rows)} images of split {name!r} are not in the source as they were (the first "
-                f"is {row_id}). Give the source at the revision that the card names"
+                f"is {ids[missing[0]]}). Give the source at the revision that the card names"
             )
         joined[name] = _filled(rows, whole, image, [None if sha is None else place[sha] for sha in hashes])
     if not joined:
@@ -83,16 +90,11 @@ def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
 
 
 def _filled(rows: Dataset, whole: Dataset, image: str, places: list[int | None]) -> Dataset:
-    """The rows with the images at those places, in the order of their columns."""
+    """The rows with the images at those places in `whole`; where there is none, with what they have."""
     from datasets import Image, concatenate_datasets
 
-    empty = [place for place, found in enumerate(places) if found is None]
-    images = whole.select([found or 0 for found in places])
-    if empty:
-        images = images.map(
-            lambda cell, place: {image: None if places[place] is None else cell},
-            input_columns=image, with_indices=True, features=images.features,
-        )  # fmt: skip
-    names = rows.column_names
-    joined = concatenate_datasets([rows.remove_columns(image), images], axis=1).select_columns(names)
+    own = rows.select_columns([image]).cast_column(image, Image(decode=False))
+    both = concatenate_datasets([whole, own])
+    images = both.select([len(whole) + row if place is None else place for row, place in enumerate(places)])
+    joined = concatenate_datasets([rows.remove_columns(image), images], axis=1).select_columns(rows.column_names)
     return joined.cast_column(image, Image())

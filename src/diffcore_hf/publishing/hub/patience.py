@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from diffcore_hf.publishing.hub.refusal import Refused
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -52,8 +54,13 @@ def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) 
 
 def passes(error: BaseException) -> bool:
     """Whether a fault may be gone when the same is tried again: a busy or broken server, a lost connection."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.utils import httpx
 
+    if isinstance(error, (Refused, OfflineModeIsEnabled)):
+        return False
+    if getattr(error, "may_pass", False):
+        return True
     for cause in causes(error):
         if (status := status_of(cause)) is not None:
             return status in _PASSING
@@ -82,11 +89,18 @@ def told(error: BaseException) -> str:
     """An error in one line, without a token."""
     text = (str(error).strip().splitlines() or [""])[0][:200]
     status = next((f"HTTP {code}: " for one in causes(error) if (code := status_of(one))), "")
-    return _TOKEN.sub("hf_***", f"{status}{type(error).__name__}: {text}" if text else type(error).__name__)
+    from huggingface_hub import get_token
+
+    line = f"{status}{type(error).__name__}: {text}" if text else type(error).__name__
+    if token := get_token():
+        line = line.replace(token, "hf_***")
+    return _TOKEN.sub("hf_***", line)
 
 
 def remedy(error: BaseException) -> str:
     """What a user can do about it."""
+    if type(error).__name__ == "OfflineModeIsEnabled":
+        return "Unset HF_HUB_OFFLINE"
     statuses = [code for one in causes(error) if (code := status_of(one))]
     known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
     return known or "Nothing was made visible; run the same command again"

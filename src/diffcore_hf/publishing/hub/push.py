@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.publishing.hub import checks, patience, verification
 from diffcore_hf.publishing.hub.changes import Changes, changes
 from diffcore_hf.publishing.hub.patience import WAITS, patiently
+from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote, State
 from diffcore_hf.publishing.hub.versions import Version, next_version, parse_version, versions_among
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Beside = Callable[[str | None], Mapping[str, bytes]]
-"""From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
+Beside = Callable[[str | None, str | None], Mapping[str, bytes]]
+"""From the card that is there and that of the last version (None: there is none) to the files outside the manifest's
+list, card included."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def push(
             folder.path, manifest, remote, number, beside, public=public, originals=originals,
             originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
         )  # fmt: skip
-    except ValueError:
+    except Refused:
         raise
     except Exception as error:  # the client raises a dozen types, and those of the network
-        raise ValueError(f"push {repo_id} {number.tag}: {patience.told(error)}. {patience.remedy(error)}") from error
+        raise Refused(f"push {repo_id} {number.tag}: {patience.told(error)}. {patience.remedy(error)}") from error
 
 
 def _push(
@@ -107,7 +109,7 @@ def _push(
         _same_version(remote, number, tags, manifest, waits)
         return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()))
     if create_pr and info is None:
-        raise ValueError(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
+        raise Refused(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
     if dry_run:
         planned = _planned(remote, folder, manifest, beside, waits) if info else _first(folder, manifest, beside)
         return Pushed(url, number.tag, None, private, planned, created=info is None)
@@ -129,15 +131,19 @@ def _planned(
 ) -> Changes:
     state = patiently("state", lambda: remote.state(remote.commit_of("main")), waits)
     checks.check_same_dataset(remote.repo_id, state, manifest)
-    return changes(folder, manifest, beside(_card(remote, state)), state)
+    return changes(folder, manifest, beside(*_cards(remote, state)), state)
 
 
 def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes:
-    return changes(folder, manifest, beside(None), None)
+    return changes(folder, manifest, beside(None, None), None)
 
 
-def _card(remote: Remote, state: State) -> str | None:
-    return remote.text("README.md", state.commit) if "README.md" in state.files else None
+def _cards(remote: Remote, state: State) -> tuple[str | None, str | None]:
+    """The card on main, and as the newest version has it: where they differ, a person wrote on the Hub."""
+    here = remote.text("README.md", state.commit) if "README.md" in state.files else None
+    tags = remote.tags()
+    newest = versions_among(tags)
+    return here, remote.text("README.md", tags[newest[-1].tag]) if here and newest else None
 
 
 def _commit(
@@ -152,13 +158,18 @@ def _commit(
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     stored: dict[str, CommitOperationAdd] = {}
+    title = f"Version {number.tag} ({manifest['hash'][:16]})"
 
     def once() -> tuple[str, Changes, str | None]:
         state = remote.state(remote.commit_of("main"))
         checks.check_same_dataset(remote.repo_id, state, manifest)
-        wanted = changes(folder, manifest, beside(_card(remote, state)), state)
+        wanted = changes(folder, manifest, beside(*_cards(remote, state)), state)
+        if not wanted and create_pr:
+            raise Refused(f"{remote.repo_id} holds this content already; nothing to propose. Push without --create-pr")
         if not wanted:
             return state.commit, wanted, None
+        if create_pr and (request := _proposed(remote, title)):
+            return request[0], wanted, request[1]
         for path, content in wanted.add.items():
             if path not in stored or isinstance(content, bytes):
                 stored[path] = CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
@@ -170,7 +181,7 @@ def _commit(
         made = remote.api.create_commit(
             remote.repo_id,
             [*additions, *(CommitOperationDelete(path) for path in wanted.delete)],
-            commit_message=f"Version {number.tag} ({manifest['hash'][:16]})",
+            commit_message=title,
             repo_type="dataset",
             revision="main",
             parent_commit=state.commit,
@@ -179,6 +190,17 @@ def _commit(
         return made.oid, wanted, made.pr_url
 
     return patiently("commit", once, waits)
+
+
+def _proposed(remote: Remote, title: str) -> tuple[str, str] | None:
+    """Commit and address of the open pull request of that title: its reply was lost, or it was asked for before."""
+    asked = remote.api.get_repo_discussions(
+        remote.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
+    )
+    for one in asked:
+        if one.title == title:
+            return remote.commit_of(one.git_reference), one.url
+    return None
 
 
 def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any]) -> None:
@@ -198,7 +220,7 @@ def _same_version(
     there = patiently("version", lambda: remote.manifest(tags[number.tag]), waits)
     if (there or {}).get("hash") != manifest["hash"]:
         proposed = next_version(versions_among(tags))
-        raise ValueError(
+        raise Refused(
             f"{remote.repo_id} has a version {number.tag} with other content, and a version never changes. "
             f"Use --version {proposed.tag}"
         )

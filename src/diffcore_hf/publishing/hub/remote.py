@@ -95,10 +95,12 @@ class Remote:
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:
         """diffcore.json of a commit; None where there is none."""
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             return json.loads(self.text(MANIFEST, commit))
+        except LocalEntryNotFoundError:  # the Hub failed, which says nothing about the file
+            raise
         except EntryNotFoundError:
             return None
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from diffcore_hf.publishing.hub.refusal import Refused
+
 # https://semver.org without build metadata, which a tag cannot carry (`+`).
 _FORM = re.compile(
     r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -49,7 +51,7 @@ def parse_version(text: str) -> Version:
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"version is {text!r}, which is no semantic version. Use e.g. v1.0.0")
+        raise Refused(f"version is {text!r}, which is no semantic version. Use e.g. v1.0.0")
     return Version(*map(int, found.groups()[:3]), found.group(4))
 
 

@@ -1,0 +1,7 @@
+"""Refusal: what we say no to, in one line with what is to be done. Everything else that is raised is the Hub's."""
+
+from __future__ import annotations
+
+
+class Refused(ValueError):
+    """Final: trying again cannot help."""
