@@ -111,7 +111,11 @@ def push(command: Command) -> int:
         return 0
     what = total if done.changes else "there already, nothing was sent"
     print(f"\n{done.url} {done.version}: {what}")
-    if done.private:
+    if not done.changes and (command.options["compare"] or command.options["originals_are_mine"]):
+        print("a version never changes, its card neither: push with the next --version to say more")
+    if done.private and done.kept_back:
+        print(f"it is private, and should stay so: it shows the original images, and {done.kept_back}")
+    elif done.private:
         print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` opens it")
     print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
     return 0

@@ -62,14 +62,35 @@ def push(
     folder = Folder(out)
     run = folder.run() or {}
     recipe = run.get("resolved") or {}
+    originals = recipe.get("include_originals", True) or _shows_originals(folder)
 
     def beside(there: str | None, last: str | None) -> Mapping[str, bytes]:
         return _beside(folder, there, last, compare, originals_are_mine)
 
     return push_version(
-        out, repo_id, version, beside, public=public, originals=recipe.get("include_originals", True),
+        out, repo_id, version, beside, public=public, originals=originals,
         originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
     )  # fmt: skip
+
+
+def _shows_originals(folder: Folder) -> bool:
+    """Whether the published rows themselves hold images of the source, whatever the recipe says by now."""
+    import pyarrow.parquet as pq
+
+    manifest = folder.manifest() or {}
+    if manifest.get("layout", "columns") != "columns":
+        return False  # the column of images holds generated ones too
+    column = f"{manifest.get('recipe', {}).get('source', {}).get('image', 'image')}.bytes"
+    for path in _files(manifest.get("configs", {}), "default"):
+        if (folder.path / path).is_file():
+            parts = pq.read_metadata(folder.path / path)
+            for group in range(parts.num_row_groups):
+                for place in range(parts.num_columns):
+                    chunk = parts.row_group(group).column(place)
+                    known = chunk.statistics
+                    if chunk.path_in_schema == column and (known is None or known.null_count < chunk.num_values):
+                        return True
+    return False
 
 
 def _beside(
@@ -146,7 +167,7 @@ def diff(repo_id: str, old: str, new: str) -> difference.Difference:
     with _Told(f"{repo_id} {old}"):
         before = _contents(remote, old)
         after = _folder_contents(Folder(new)) if Path(new).is_dir() else _contents(remote, new)
-    manifests, rows, kept = zip(before, after, strict=True)
+    manifests, rows, kept = zip(before, after, strict=True)  # rows: id -> hash of the original
     return difference.compare(*manifests, rows, kept)
 
 
@@ -228,7 +249,7 @@ def _commit(remote: Remote, version: str) -> str:
     return remote.commit_of(version if COMMIT.fullmatch(version) else parse_version(version).tag)
 
 
-Contents = tuple[Mapping[str, Any], set[str], difference.Kept]
+Contents = tuple[Mapping[str, Any], Mapping[str, str | None], difference.Kept]
 
 
 def _contents(remote: Remote, version: str) -> Contents:
@@ -252,12 +273,13 @@ def _folder_contents(folder: Folder) -> Contents:
     return manifest, *_rows_and_kept(manifest, lambda path, columns: pq.read_table(folder.path / path, columns=columns))
 
 
-def _rows_and_kept(manifest: Mapping[str, Any], read: Any) -> tuple[set[str], difference.Kept]:
+def _rows_and_kept(manifest: Mapping[str, Any], read: Any) -> tuple[Mapping[str, str | None], difference.Kept]:
     configs = manifest["configs"]
-    rows: set[str] = set()
+    rows: dict[str, str | None] = {}
     kept: dict[tuple[str, int], str] = {}
     for path in _files(configs, "references"):
-        rows |= set(read(path, ["row_id"])["row_id"].to_pylist())
+        table = read(path, ["row_id", "source_sha256"])
+        rows |= dict(zip(table["row_id"].to_pylist(), table["source_sha256"].to_pylist(), strict=True))
     for path in _files(configs, "attempts"):
         kept |= difference.kept_of(read(path, ["row_id", "copy", "reason", "image_sha256"]))
     return rows, kept

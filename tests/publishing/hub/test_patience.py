@@ -38,7 +38,9 @@ def test_which_faults_pass(error, passing):
 
 
 def test_it_is_tried_again_until_it_works_and_longer_where_the_hub_asks(monkeypatch, caplog):
-    slept, errors = [], [answer(500), answer(429, **{"Retry-After": "7"}), httpx.ReadError("x")]
+    limit = {"RateLimit": '"api";r=0;t=9'}
+    slept = []
+    errors = [answer(500), answer(429, **{"Retry-After": "7"}), answer(429, **limit), httpx.ReadError("x")]
     monkeypatch.setattr(patience.time, "sleep", slept.append)
 
     def call():
@@ -47,8 +49,8 @@ def test_it_is_tried_again_until_it_works_and_longer_where_the_hub_asks(monkeypa
         return "done"
 
     with caplog.at_level(logging.WARNING):
-        assert patience.patiently("commit", call, (1, 2, 3)) == "done"
-    assert slept == [1, 7, 3]
+        assert patience.patiently("commit", call, (1, 2, 3, 4)) == "done"
+    assert slept == [1, 7, 9, 4]
     assert "hf_abc" not in caplog.text and "hf_***" in caplog.text
 
 

@@ -68,7 +68,7 @@ def check_same_dataset(repo_id: str, state: State, manifest: Mapping[str, Any]) 
                 f"{repo_id} holds files that diffcore-hf did not make ({others[0]}); nothing was sent. Use another name"
             )
         return
-    ours, theirs = (content["resolved"]["source"].get("path") for content in (manifest, state.manifest))
+    ours, theirs = (content.get("resolved", {}).get("source", {}).get("path") for content in (manifest, state.manifest))
     if ours != theirs:
         raise Refused(
             f"{repo_id} holds an augmentation of {theirs}, this folder one of {ours}; nothing was sent. "
@@ -90,8 +90,7 @@ def check_may_be_shown(
     """
     if not originals or originals_are_mine:
         return
-    source = manifest["resolved"]["source"]
-    if reason := _not_for_everybody(source, api):
+    if reason := not_for_everybody(manifest["resolved"]["source"], api):
         raise Refused(
             f"a public push would show the original images, and {reason}; nothing was sent. Leave them out "
             f"(diffcore-hf export {out} --output OUT2 --include_originals false), or say that they are yours to show "
@@ -99,7 +98,8 @@ def check_may_be_shown(
         )
 
 
-def _not_for_everybody(source: Mapping[str, Any], api: HfApi) -> str | None:
+def not_for_everybody(source: Mapping[str, Any], api: HfApi) -> str | None:
+    """Why the images of a source are perhaps not for everybody; None where nothing speaks against it."""
     if not is_hub(source):
         return "their source is not on the Hub"
     if str(source.get("licence") or "").strip().lower() in _UNKNOWN:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Kept = Mapping[tuple[str, int], str]
 """Unit (row id, copy) -> hash of its counterpart."""
+Originals = Mapping[str, str | None]
+"""Row id -> hash of its real image."""
 _SHOWN = 5
 
 
@@ -30,34 +32,49 @@ class Difference:
     """Units whose counterpart is another image."""
     recipe: tuple[tuple[str, Any, Any], ...]
     """Keys whose value differs: key, old, new."""
+    originals: tuple[str, ...] = ()
+    """Rows whose real image is another one."""
+    same_files: bool = True
+    """Whether the lists of files are the same."""
 
     def __bool__(self) -> bool:
-        return any((self.rows_added, self.rows_gone, self.added, self.gone, self.changed, self.recipe))
+        found = (self.rows_added, self.rows_gone, self.added, self.gone, self.changed, self.recipe, self.originals)
+        return any(found)
 
     def text(self) -> str:
         """For people, a line each."""
         counted = [
             ("rows added", self.rows_added),
             ("rows gone", self.rows_gone),
+            ("real images changed", self.originals),
             ("counterparts added", [f"{row_id} copy {copy}" for row_id, copy in self.added]),
             ("counterparts gone", [f"{row_id} copy {copy}" for row_id, copy in self.gone]),
             ("counterparts changed", [f"{row_id} copy {copy}" for row_id, copy in self.changed]),
         ]
         lines = [f"{what:<21}{len(of):>8,}{_some(of)}" for what, of in counted]
         lines += [f"{key}: {old!r} -> {new!r}" for key, old, new in self.recipe]
-        return "\n".join(lines) if self else "no difference"
+        if self:
+            return "\n".join(lines)
+        return (
+            "no difference"
+            if self.same_files
+            else "the same rows, counterparts and recipe, in other files (layout, columns)"
+        )
 
 
 def compare(
-    old: Mapping[str, Any], new: Mapping[str, Any], rows: tuple[set[str], set[str]], kept: tuple[Kept, Kept]
+    old: Mapping[str, Any], new: Mapping[str, Any], rows: tuple[Originals, Originals], kept: tuple[Kept, Kept]
 ) -> Difference:
-    """Two versions by their manifests, the ids of their rows, and their counterparts."""
+    """Two versions by their manifests, the hashes of their real images by row id, and their counterparts."""
     before, after = kept
+    here, there = rows
     recipes = [_flat(manifest["recipe"]) for manifest in (old, new)]
     keys = sorted(set(recipes[0]) | set(recipes[1]))
     return Difference(
-        rows_added=tuple(sorted(rows[1] - rows[0])),
-        rows_gone=tuple(sorted(rows[0] - rows[1])),
+        rows_added=tuple(sorted(there.keys() - here.keys())),
+        rows_gone=tuple(sorted(here.keys() - there.keys())),
+        originals=tuple(sorted(row for row in here.keys() & there.keys() if here[row] != there[row])),
+        same_files=old.get("hash") == new.get("hash"),
         added=tuple(sorted(after.keys() - before.keys())),
         gone=tuple(sorted(before.keys() - after.keys())),
         changed=tuple(sorted(unit for unit in before.keys() & after.keys() if before[unit] != after[unit])),

@@ -37,7 +37,12 @@ def load_augmented(
     if version is not None and local:
         raise ValueError(f"version is {version!r}, but {path} is a folder here. Leave it out")
     revision = None if local else _revision(version)
-    splits, _ = load_splits(str(path), name, None, revision, section="path")
+    try:
+        splits, _ = load_splits(str(path), name, None, revision, section="path")
+    except ValueError as error:
+        remedy = "Run augment or export again" if local else f"See diffcore-hf versions {path}"
+        said = str(error).replace("path.path", "path").split(". Use --")[0].split(". Check --")[0]
+        raise ValueError(f"{path} {version or ''}: {said}. {remedy}") from error
     if split is None:
         return splits
     if split not in splits:

@@ -109,7 +109,10 @@ def remedy(error: BaseException) -> str:
 def _retry_after(error: BaseException) -> float:
     for cause in causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", None) or {}
-        text = headers.get("Retry-After", "")
-        if text.isdigit():
-            return float(text)
+        # Seconds, or the Hub's own way to say when its quota is full again: `"api";r=0;t=30`.
+        found = re.fullmatch(r"\d+", headers.get("Retry-After", "")) or re.search(
+            r"(?<=;t=)\d+", headers.get("RateLimit", "")
+        )
+        if found:
+            return float(found.group())
     return 0.0

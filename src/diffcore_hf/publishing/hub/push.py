@@ -45,6 +45,8 @@ class Pushed:
     pull_request: str | None = None
     created: bool = False
     """Whether the repository is new."""
+    kept_back: str | None = None
+    """Why a private repository should not be opened; None: nothing speaks against it."""
 
 
 def push(
@@ -103,11 +105,13 @@ def _push(
     private = info.private if info else not public
     if not private:
         checks.check_may_be_shown(manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder)
+    asks = private and originals and not originals_are_mine
+    kept_back = checks.not_for_everybody(manifest["resolved"]["source"], api) if asks else None
     url = f"{api.endpoint}/datasets/{repo_id}"
     tags = patiently("tags", remote.tags, waits) if info else {}
     if number.tag in tags:
         _same_version(remote, number, tags, manifest, waits)
-        return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()))
+        return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()), kept_back=kept_back)
     if create_pr and info is None:
         raise Refused(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
     if dry_run:
@@ -119,7 +123,7 @@ def _push(
     patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
     if request is None:
         patiently("tag", lambda: _tag(remote, number, commit, manifest), waits)
-    return Pushed(url, number.tag, commit, private, made, request, created=info is None)
+    return Pushed(url, number.tag, commit, private, made, request, created=info is None, kept_back=kept_back)
 
 
 def _create(api: HfApi, repo_id: str, private: bool) -> None:

@@ -62,7 +62,7 @@ def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
         run("verify", str(finished)),
     ]
     assert "nothing was sent: v1.0.0 would add" in told[0] and "in a new repository" in told[0]
-    assert f'load_dataset("{repo}", revision="v1.0.0")' in told[1] and "it is private" in told[1]
+    assert f'load_dataset("{repo}", revision="v1.0.0")' in told[1] and "it is private, and should stay so" in told[1]
     assert "there already, nothing was sent" in told[2] and "v1.0.0" in told[3] and "no difference" in told[4]
     files = [path.read_bytes() for path in finished.rglob("*") if path.is_file()]
     files += [blob.content or b"" for commit in hub.dataset(repo).commits.values() for blob in commit.files.values()]
