@@ -49,7 +49,7 @@ def test_a_section_is_replaced_and_the_others_stay(load, tmp_path):
     report, page = load("report"), tmp_path / "page.md"
     for title, text in (("One", "1"), ("Two", "2"), ("One", "1 again")):
         report.write_section(page, title, text)
-    assert page.read_text(encoding="utf-8") == "# Performance\n\n## One\n\n1 again\n\n## Two\n\n2\n"
+    assert page.read_text(encoding="utf-8") == "# Page\n\n## One\n\n1 again\n\n## Two\n\n2\n"
 
 
 def test_a_dataset_of_the_user_is_measured_as_it_is_stored(load, tmp_path):

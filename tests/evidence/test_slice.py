@@ -25,6 +25,8 @@ def small(monkeypatch):
     monkeypatch.setattr(folders, "GENERATORS", {name: keys | SMALL for name, keys in folders.GENERATORS.items()})
     monkeypatch.setattr(trainings, "NETS", {name: keys | {"max_steps": 2} for name, keys in trainings.NETS.items()})
     monkeypatch.setattr(judging, "EACH", 1)
+    # accelerate knows one precision a process, and the other tests train in float32.
+    monkeypatch.setattr(trainings, "_COMMON", trainings._COMMON | {"precision": "float32"})
 
 
 def test_a_slice_from_folders_to_the_page(work):
