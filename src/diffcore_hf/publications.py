@@ -7,7 +7,8 @@ trainings. Prints nothing (cli.py does).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,7 @@ def versions(repo_id: str) -> list[Listed]:
         ValueError: no such dataset.
     """
     remote = _remote(repo_id)
-    with _Told(repo_id):
+    with _told(repo_id):
         tags = remote.tags()
         found = []
         for number in versions_among(tags):
@@ -164,7 +165,7 @@ def diff(repo_id: str, old: str, new: str) -> difference.Difference:
         ValueError: no such dataset or version; a folder that is torn.
     """
     remote = _remote(repo_id)
-    with _Told(f"{repo_id} {old}"):
+    with _told(f"{repo_id} {old}"):
         before = _contents(remote, old)
         after = _folder_contents(Folder(new)) if Path(new).is_dir() else _contents(remote, new)
     manifests, rows, kept = zip(before, after, strict=True)  # rows: id -> hash of the original
@@ -183,7 +184,7 @@ def verify(what: str) -> list[str]:
     if not at:
         raise Refused(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
     remote = _remote(repo_id)
-    with _Told(what):
+    with _told(what):
         return verification.faults_of(remote.state(_commit(remote, version)), remote)
 
 
@@ -229,7 +230,7 @@ def _manifest(path: str | Path, version: str | None) -> Mapping[str, Any]:
         found = Folder(path).manifest()
     else:
         remote = _remote(str(path))
-        with _Told(f"{path} {version}"):
+        with _told(f"{path} {version}"):
             found = remote.manifest(_commit(remote, version or ""))
     if found is None:
         raise Refused(f"{path} was not made by diffcore-hf: it has no diffcore.json")
@@ -289,16 +290,12 @@ def _files(configs: Mapping[str, Mapping[str, list[str]]], name: str) -> list[st
     return [path for files in configs.get(name, {}).values() for path in files]
 
 
-class _Told:
+@contextmanager
+def _told(what: str) -> Iterator[None]:
     """Whatever the client raises becomes one line with a remedy."""
-
-    def __init__(self, what: str):
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or isinstance(error, Refused) or not isinstance(error, Exception):
-            return
-        raise Refused(f"{self.what}: {patience.told(error)}. {patience.remedy(error)}") from error
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"{what}: {patience.told(error)}. {patience.remedy(error)}") from error

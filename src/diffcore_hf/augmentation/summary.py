@@ -77,9 +77,8 @@ def summarise(material: Material) -> Summary:
     real = assessment.judge.rejected_real()
     by_label = [decisions.similarity[(decisions.reason == "kept") & (plan.labels[attempts.units] == label)]
                 for label in range(len(names))]  # fmt: skip
-    images = np.bincount(material.source.labels[material.source.config.split].clip(-1) + 1, minlength=len(names) + 1)[
-        1:
-    ]
+    labelled = material.source.labels[material.source.config.split]
+    images = np.bincount(labelled[labelled >= 0], minlength=len(names))
     weight = np.bincount(assessment.references.labels, minlength=len(names)) * ~np.isnan(real)
     failed = {}
     split = material.source.config.split

@@ -55,11 +55,9 @@ class Difference:
         lines += [f"{key}: {old!r} -> {new!r}" for key, old, new in self.recipe]
         if self:
             return "\n".join(lines)
-        return (
-            "no difference"
-            if self.same_files
-            else "the same rows, counterparts and recipe, in other files (layout, columns)"
-        )
+        if self.same_files:
+            return "no difference"
+        return "the same rows, counterparts and recipe, in other files (layout, columns)"
 
 
 def compare(

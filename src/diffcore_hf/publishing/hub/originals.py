@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffcore_hf.core.images import UnreadableImage, read_bytes
 
@@ -41,9 +41,12 @@ def join_originals(
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 
-    parts = source.values() if hasattr(source, "values") else [source]
-    parts = [part.cast_column(image, Image(decode=False)) for part in map(_with(image), parts)]
-    whole = concatenate_datasets([part.select_columns([image]) for part in parts])
+    parts = list(source.values()) if isinstance(source, DatasetDict) else [source]
+    for part in parts:
+        if image not in part.column_names:
+            raise ValueError(f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}")
+    undecoded = [part.select_columns([image]).cast_column(image, Image(decode=False)) for part in parts]
+    whole = concatenate_datasets(undecoded)
     place = {sha: number for number, sha in enumerate(_hashes(whole, image))}
     wanted = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
     joined = {}
@@ -69,15 +72,6 @@ def join_originals(
     if not joined:
         raise ValueError("the source has none of this dataset's images. Give the dataset that its card names")
     return DatasetDict(joined)
-
-
-def _with(image: str) -> Any:
-    def checked(part: Dataset) -> Dataset:
-        if image not in part.column_names:
-            raise ValueError(f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}")
-        return part
-
-    return checked
 
 
 def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
