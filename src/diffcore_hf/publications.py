@@ -63,19 +63,20 @@ def push(
     folder = Folder(out)
     run = folder.run() or {}
     recipe = run.get("resolved") or {}
-    originals = recipe.get("include_originals", True) or _shows_originals(folder)
+    shown = recipe.get("include_originals", True) or _shows_originals(folder)
 
     def beside(there: str | None, last: str | None) -> Mapping[str, bytes]:
         return _beside(folder, there, last, compare, originals_are_mine)
 
     return push_version(
-        out, repo_id, version, beside, public=public, originals=originals,
+        out, repo_id, version, beside, public=public, originals=shown,
         originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
     )  # fmt: skip
 
 
 def _shows_originals(folder: Folder) -> bool:
     """Whether the published rows themselves hold images of the source, whatever the recipe says by now."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     manifest = folder.manifest() or {}
@@ -83,14 +84,15 @@ def _shows_originals(folder: Folder) -> bool:
         return False  # the column of images holds generated ones too
     column = f"{manifest.get('recipe', {}).get('source', {}).get('image', 'image')}.bytes"
     for path in _files(manifest.get("configs", {}), "default"):
-        if (folder.path / path).is_file():
+        try:
             parts = pq.read_metadata(folder.path / path)
-            for group in range(parts.num_row_groups):
-                for place in range(parts.num_columns):
-                    chunk = parts.row_group(group).column(place)
-                    known = chunk.statistics
-                    if chunk.path_in_schema == column and (known is None or known.null_count < chunk.num_values):
-                        return True
+        except (OSError, pa.ArrowException):  # a folder that is torn, which the push will say
+            return True
+        groups = [parts.row_group(number) for number in range(parts.num_row_groups)]
+        for chunk in (group.column(place) for group in groups for place in range(parts.num_columns)):
+            known = chunk.statistics
+            if chunk.path_in_schema == column and (known is None or known.null_count < chunk.num_values):
+                return True
     return False
 
 

@@ -2,6 +2,7 @@
 
 versions      names of versions, and which there are
 checks        what is refused before anything is sent
+refusal       what we say no to, as an error
 remote        what a repository holds at a commit
 changes       what one commit adds and deletes
 patience      which faults are waited out, and how long
