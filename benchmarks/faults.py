@@ -31,11 +31,23 @@ import tiny_models  # noqa: E402
 from enlarged import enlarged  # noqa: E402
 from hub_double.client import Client  # noqa: E402
 from hub_double.double import Double  # noqa: E402
-from hub_double.faults import STEPS, Cut, LostReply, Reset, Status  # noqa: E402
+from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, Status  # noqa: E402
 from small_photos import write_photos  # noqa: E402
 
 WAYS = {
-    "lfs": ("info", "tree", "preupload", "batch", "upload", "verify", "commit", "tag"),
+    "lfs": (
+        "create",
+        "info",
+        "refs",
+        "tree",
+        "resolve",
+        "preupload",
+        "batch",
+        "upload",
+        "verify",
+        "commit",
+        "tag",
+    ),
     "xet": ("info", "write-token", "xorb", "shard", "commit", "tag"),
 }
 FAULTS = {
@@ -47,8 +59,11 @@ FAULTS = {
     "reset": Reset(),
     "reply lost": LostReply(),
     "cut": Cut(20),
+    "silence": Delay(3),  # longer than the clients wait, see `environment` and SILENCE
 }
 ONCE, FOR_EVER = (0.05, 0.05, 0.05), (0.05,)
+SILENCE = 0.5
+AGAIN = "one more push"
 
 
 class Bench:
@@ -67,33 +82,46 @@ class Bench:
         self.count += 1
         self.new = enlarged(self.plain, self.place / f"new-{self.count}", self.count)
 
-    def complete(self, way: str, repo: str, before: str) -> bool:
-        """Whether v1.1.0 is the folder, and v1.0.0 the commit that it was."""
-        client, tags = self.clients[way], self.hub.dataset(repo).tags
+    def first(self, way: str, repo: str) -> str:
+        """Push v1.0.0; its commit."""
+        self.clients[way](steps.push, self.old, repo, "v1.0.0")
+        return self.hub.dataset(repo).tags["v1.0.0"].sha
+
+    def complete(self, way: str, repo: str, before: str | None) -> bool:
+        """Whether v1.1.0 is the folder, and v1.0.0 the commit that it was, where there was one."""
+        client = self.clients[way]
         same = client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(self.new))
-        return same and client(steps.call, "verify", f"{repo}@v1.1.0") == [] and tags["v1.0.0"].sha == before
+        last = self.hub.dataset(repo).tags.get("v1.0.0")
+        return same and client(steps.call, "verify", f"{repo}@v1.1.0") == [] and (last and last.sha) == before
 
     def fault(self, way: str, step: str, name: str, times: int | None) -> str:
         """What becomes of a second version while a fault strikes; `–` where nothing of the kind is asked."""
         self.hub.reset()
         self.renew()
         repo, client = self.hub.repo_id(), self.clients[way]
-        client(steps.push, self.old, repo, "v1.0.0")
-        before = self.hub.dataset(repo).tags["v1.0.0"].sha
+        before = None if step == "create" else self.first(way, repo)
         rule = self.hub.faults.add(*STEPS[step], FAULTS[name], times=times)
         try:
-            client(steps.push, self.new, repo, "v1.1.0", waits=ONCE if times else FOR_EVER)
+            client(
+                steps.push, self.new, repo, "v1.1.0", waits=ONCE if times else FOR_EVER,
+                silence=SILENCE if isinstance(FAULTS[name], Delay) else 60,
+            )  # fmt: skip
             found = "complete"
         except ValueError as error:
             line = str(error).partition("\nin the worker")[0]
-            found = "one line" if "\n" not in line and "v1.1.0" not in self.hub.dataset(repo).tags else "BROKEN"
+            found = "one line" if "\n" not in line and not self.visible(repo) else "BROKEN"
         self.hub.faults.clear()
         if not rule.hits:
             return "–"
         if found == "one line":
             client(steps.push, self.new, repo, "v1.1.0")
-            found = "completed by one more push"
+            found = AGAIN
         return found if self.complete(way, repo, before) else "BROKEN"
+
+    def visible(self, repo: str) -> bool:
+        """Whether the second version can be seen."""
+        there = self.hub.repositories.get(("datasets", repo))
+        return there is not None and "v1.1.0" in there.tags
 
     def killed(self, way: str, count: int, draw: random.Random) -> str:
         """What becomes of pushes that are killed at moments drawn from the time that one takes."""
@@ -102,22 +130,28 @@ class Bench:
                              xet=way == "xet")
             for number in range(3)
         )  # fmt: skip
+        self.there = self.again = 0
         ends = Counter(self.kill(way, draw.random(), seconds) for _ in range(count))
         told = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
-        return f"Of {count} pushes killed (SIGKILL) at moments drawn from the {seconds:.2f} s that one takes: {told}."
+        return (
+            f"Of {count} pushes killed (SIGKILL) at moments drawn from the {seconds:.2f} s that one takes: {told}. Of "
+            f"{self.there} objects that had been stored when the push was killed, {self.again} were sent again."
+        )
 
     def kill(self, way: str, share: float, seconds: float) -> str:
         """What becomes of a second version whose push is killed."""
         self.hub.reset()
         self.renew()
-        repo, client = self.hub.repo_id(), self.clients[way]
-        client(steps.push, self.old, repo, "v1.0.0")
-        before = self.hub.dataset(repo).tags["v1.0.0"].sha
-        home = Path(tempfile.mkdtemp(dir=self.place))
-        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", share * seconds, xet=way == "xet")
-        client(steps.push, self.new, repo, "v1.1.0")
-        end = "over before" if over else "completed by one more push"
-        return end if self.complete(way, repo, before) else "BROKEN"
+        repo, xet = self.hub.repo_id(), way == "xet"
+        before = self.first(way, repo)
+        known, home = kills.stored(self.hub, repo), Path(tempfile.mkdtemp(dir=self.place))
+        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", share * seconds, xet=xet)
+        there = kills.stored(self.hub, repo) - known
+        self.hub.log.clear()
+        kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=xet)
+        self.there += len(there)
+        self.again += len(there & kills.sent(self.hub))
+        return (AGAIN if not over else "over before") if self.complete(way, repo, before) else "BROKEN"
 
 
 def folders(place: Path) -> tuple[Path, Path]:
@@ -176,9 +210,10 @@ def main() -> int:
     minutes = (time.monotonic() - began) / 60
     intro = (
         "A second version is pushed while one step of the protocol fails. `complete`: the client or we waited it out. "
-        "`completed by one more push`: the push ended in one line of error with nothing made visible, and the same "
-        "command completed it afterwards. `–`: the step is not asked for. Each time every row and byte of the version "
-        "was compared with the folder, and the version before had to be what it was."
+        "`one more push`: the push ended in one line of error with nothing made visible, and the same command "
+        "completed it afterwards. `–`: the step is not asked for. Each time every row and byte of the version "
+        "was compared with the folder, and the version before had to be what it was. `create` strikes the first push "
+        "of a new repository. `silence`: the connection stands, and nothing comes."
     )
     text = paragraphs(intro, *parts, f"{minutes:.0f} minutes. "
                       + settings("faults.py", ("huggingface_hub", "datasets", "hf-xet")))  # fmt: skip

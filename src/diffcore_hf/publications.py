@@ -296,7 +296,8 @@ def _files(configs: Mapping[str, Mapping[str, list[str]]], name: str) -> list[st
 def _told(what: str) -> Iterator[None]:
     """Whatever the client raises becomes one line with a remedy."""
     try:
-        yield
+        with patience.listening():
+            yield
     except Refused:
         raise
     except Exception as error:

@@ -47,9 +47,12 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        # Without these a shard that is refused for ever is tried again for minutes.
+        # Without these a shard that is refused for ever is tried again for minutes, and silence lasts as long.
         "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
         "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
+        "HF_XET_CLIENT_READ_TIMEOUT": "2s",
+        "HF_HUB_ETAG_TIMEOUT": "2",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
         **({} if xet else {"HF_HUB_DISABLE_XET": "1"}),
     }
 

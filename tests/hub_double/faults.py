@@ -67,6 +67,7 @@ STEPS = {
     "xorb": ("PUT|POST", "^/(xorb-upload|v1/xorb-grants|v1/xorb-commits|v1/xorbs)/"),
     "shard": ("POST", "^/v1/shards$"),
     "commit": ("POST", "/commit/"),
+    "refs": ("GET", "^/api/datasets/[^/]+/[^/]+/refs"),
     "tree": ("GET", "/tree/"),
     "tag": ("POST", "/tag/"),
     "resolve": ("GET|HEAD", "/resolve/"),

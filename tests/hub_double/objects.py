@@ -82,6 +82,10 @@ class Objects:
             raise Refusal(404, f"nothing was uploaded under the grant {ticket}")
         return self.xet.add_xorb(name, content)
 
+    def goal(self, ticket: str) -> str:
+        """What a ticket lets upload: the sha256 of an object, or the name of a xorb."""
+        return self._xorbs[ticket][0] if ticket in self._xorbs else self.upload(ticket).sha256
+
     def offer(self, sha256: str) -> str:
         """The ticket for downloading an object."""
         ticket = secrets.token_hex(16)

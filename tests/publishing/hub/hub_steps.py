@@ -9,9 +9,12 @@ from typing import Any
 WAITS = (0.01, 0.01, 0.01)
 
 
-def push(out: Any, repo: str, version: str, **keys: Any) -> dict[str, Any]:
+def push(out: Any, repo: str, version: str, silence: float = 60, **keys: Any) -> dict[str, Any]:
+    """A push that waits as long for a server that says nothing, in seconds."""
     from diffcore_hf.publications import push
+    from diffcore_hf.publishing.hub import patience
 
+    patience.SILENCE = silence
     done = push(out, repo, version, **{"waits": WAITS, **keys})
     return {
         "commit": done.commit, "private": done.private, "created": done.created, "request": done.pull_request,

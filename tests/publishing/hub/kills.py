@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from hub_double.client import environment
+from hub_double.double import Double
 
 HERE = Path(__file__).parent
 
@@ -27,6 +28,17 @@ def push_and_kill(hub, home: Path, out: Path, repo: str, version: str, after: fl
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     return process.communicate()[0] == "done\n"
+
+
+def stored(hub: Double, repo: str) -> frozenset[str]:
+    """The large objects, and the xorbs, that are there for a repository, whether committed or not."""
+    return frozenset(hub.dataset(repo).objects) | frozenset(hub.objects.xet.xorbs)
+
+
+def sent(hub: Double) -> set[str]:
+    """The objects and xorbs whose bytes the log has."""
+    tickets = [entry.target.split("/")[2] for entry in hub.log.select("PUT", "^/(upload|part|xorb-upload)/")]
+    return {hub.objects.goal(ticket) for ticket in tickets}
 
 
 def seconds_of(hub, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> float:

@@ -1,10 +1,11 @@
 """Patience: which faults pass, how long is waited, and that no token is told."""
 
+import errno
 import logging
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import get_session, httpx
 
 from diffcore_hf.publishing.hub import patience
 
@@ -70,4 +71,20 @@ def test_it_ends(monkeypatch, error, tries):
 
 def test_what_is_told_is_one_line_with_a_remedy_and_no_token():
     assert patience.told(answer(401)) == "HTTP 401: HfHubHTTPError: 401 for hf_***"
-    assert "Log in" in patience.remedy(answer(401)) and "run the same command again" in patience.remedy(answer(503))
+    assert "Log in" in patience.remedy(answer(401)) and patience.remedy(answer(503)) == "Run the same command again"
+    full = from_cause(RuntimeError("Error while downloading"), OSError(errno.ENOSPC, "No space left on device"))
+    assert patience.remedy(full) == "Make room on the disk, or set HF_HOME to a folder on another one"
+
+
+def test_a_limit_that_the_client_has_is_kept_and_one_of_ours_is_taken_back():
+    client = get_session()
+    with patience.listening():
+        assert client.timeout == httpx.Timeout(patience.SILENCE)
+        with patience.listening():
+            pass
+        assert client.timeout == httpx.Timeout(patience.SILENCE)
+    assert client.timeout == httpx.Timeout(None)
+    client.timeout = 5
+    with patience.listening():
+        assert client.timeout == httpx.Timeout(5)
+    client.timeout = None

@@ -9,9 +9,8 @@ import hub_steps as steps
 import pytest
 from enlarged import enlarged
 from hub_double.client import Client
-from hub_double.faults import STEPS, Cut, LostReply, Reset, Status
+from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, Status
 
-REFS = ("GET", "^/api/datasets/[^/]+/[^/]+/refs")
 PASSING = {
     "info": Status(500), "refs": Status(503), "tree": Reset(), "preupload": Status(429, {"Retry-After": "0"}),
     "batch": Reset(), "upload": LostReply(), "commit": LostReply(), "tag": LostReply(),
@@ -28,16 +27,16 @@ def whole(hub, client, repo, finished) -> bool:
 def test_a_fault_that_passes_is_waited_out(hub, client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)  # bytes that were never sent
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
-    rule = hub.faults.add(*STEPS.get(step, REFS), PASSING[step])
+    rule = hub.faults.add(*STEPS[step], PASSING[step])
     client(steps.push, out, repo, "v1.0.0")
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
 def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub, client, finished, step):
-    repo, (method, path) = hub.repo_id(), STEPS.get(step, REFS)
+    repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
-    hub.faults.add(method, path, Status(500), times=None)
+    hub.faults.add(*STEPS[step], Status(500), times=None)
     with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: HTTP 500: .*run the same command again") as caught:
         client(steps.push, finished, repo, "v1.0.0")
     assert "\n" not in str(caught.value) and not hub.dataset(repo).tags
@@ -54,6 +53,21 @@ def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, st
     rule = hub.faults.add(*STEPS[step], Status(500))
     xet_client(steps.push, out, repo, "v1.0.0")
     assert rule.hits == 1 and xet_client(steps.call, "verify", f"{repo}@v1.0.0") == []
+
+
+@pytest.mark.parametrize("number, step", enumerate(["info", "tree", "batch", "commit", "tag"], 200))
+def test_a_server_that_says_nothing_is_given_up_and_asked_again(hub, client, finished, tmp_path, number, step):
+    repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
+    client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+    rule = hub.faults.add(*STEPS[step], Delay(1.5))
+    client(steps.push, out, repo, "v1.0.0", silence=0.3)
+    assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
+
+
+def test_a_server_that_never_says_anything_is_one_line(hub, client, finished):
+    hub.faults.add(*STEPS["info"], Delay(1.0), times=None)
+    with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: ReadTimeout: .*run the same command again"):
+        client(steps.push, finished, hub.repo_id(), "v1.0.0", silence=0.1)
 
 
 def test_no_right_to_write_is_told_at_once(hub, client, finished):
@@ -97,7 +111,7 @@ def test_a_hub_that_fails_is_not_taken_for_another_content(hub, finished, client
 def test_a_final_refusal_is_not_tried_again(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    hub.faults.add(*REFS, Status(500), times=1)
+    hub.faults.add(*STEPS["refs"], Status(500), times=1)
     hub.log.clear()
     with pytest.raises(ValueError, match="with other content"):
         client(steps.push, second, repo, "v1.0.0")

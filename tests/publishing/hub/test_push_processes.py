@@ -8,6 +8,7 @@ import sys
 import hub_steps as steps
 import kills
 import pytest
+from enlarged import enlarged
 from hub_double.client import environment
 
 
@@ -19,12 +20,19 @@ def test_killed_at_any_moment_one_more_push_completes_and_no_other_version_chang
     repo = hub.repo_id()
     ready(steps.push, finished, repo, "v1.0.0")
     before = hub.dataset(repo).tags["v1.0.0"].sha
-    seconds = kills.seconds_of(hub, tmp_path / "home", second, hub.repo_id(), "v1.1.0", xet=xet)
+    probe = enlarged(second, tmp_path / "probe", 300 + xet, row_bytes=500_000)
+    seconds = kills.seconds_of(hub, tmp_path / "home", probe, hub.repo_id(), "v1.1.0", xet=xet)
     for number, share in enumerate((0.1, 0.35, 0.5, 0.7, 0.9)[xet::2]):
         version = f"v1.{number + 1}.0"
-        kills.push_and_kill(hub, tmp_path / f"home-{number}", second, repo, version, share * seconds, xet=xet)
-        ready(steps.push, second, repo, version)
-        assert ready(steps.rows, repo, version) == ready(steps.rows, str(second))
+        out = enlarged(second, tmp_path / version, 310 + 10 * number + xet, row_bytes=500_000)  # never sent before
+        home = tmp_path / f"home-{number}"
+        kills.push_and_kill(hub, home, out, repo, version, share * seconds, xet=xet)
+        before_again = kills.stored(hub, repo)
+        hub.log.clear()
+        kills.seconds_of(hub, home, out, repo, version, xet=xet)
+        assert not kills.sent(hub) & before_again  # what is stored is not sent again
+        assert ready(steps.rows, repo, version) == ready(steps.rows, str(out))
+        assert ready(steps.call, "verify", f"{repo}@{version}") == []
         assert hub.dataset(repo).tags["v1.0.0"].sha == before
     assert ready(steps.rows, repo, "v1.0.0") == ready(steps.rows, str(finished))
 

@@ -1,15 +1,18 @@
 """Patience: which faults of the Hub pass by themselves, how long they are waited out, and how the others are told.
 
-Owns the waits and the words. The client repeats some requests by itself, but never a commit; every step that is
-repeated here may be: what it does is the same the second time (push.py).
+Owns the waits and the words. The client repeats some requests by itself, but never a commit, and it would wait for
+ever for a server that says nothing. Every step that is repeated here may be: what it does is the same the second time
+(push.py).
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from diffcore_hf.publishing.hub.refusal import Refused
@@ -19,8 +22,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the second, third, ... try."""
+SILENCE = 120.0
+"""Seconds without a byte after which a connection is given up, as Xet has it; the client itself has no limit."""
 _LONGEST = 60.0
 _PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
 _REMEDIES = {
     401: "Log in with `hf auth login`, or set HF_TOKEN to a token that may write",
@@ -42,14 +48,31 @@ def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) 
     """
     for wait in waits:
         try:
-            return call()
+            with listening():
+                return call()
         except Exception as error:
             if not passes(error):
                 raise
             pause = min(max(wait, _retry_after(error)), _LONGEST)
             log.warning("%s: %s; again in %g s", step, told(error), pause)
             time.sleep(pause)
-    return call()
+    with listening():
+        return call()
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Give up a connection after SILENCE seconds, in every request that has no limit of its own."""
+    from huggingface_hub.utils import get_session, httpx
+
+    client = get_session()
+    before = client.timeout
+    if before == httpx.Timeout(None):
+        client.timeout = SILENCE
+    try:
+        yield
+    finally:
+        client.timeout = before
 
 
 def passes(error: BaseException) -> bool:
@@ -97,13 +120,15 @@ def told(error: BaseException) -> str:
     return _TOKEN.sub("hf_***", line)
 
 
-def remedy(error: BaseException) -> str:
+def remedy(error: BaseException, otherwise: str = "Run the same command again") -> str:
     """What a user can do about it."""
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "Unset HF_HUB_OFFLINE"
+    if any(isinstance(one, OSError) and one.errno in _FULL for one in causes(error)):
+        return "Make room on the disk, or set HF_HOME to a folder on another one"
     statuses = [code for one in causes(error) if (code := status_of(one))]
     known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
-    return known or "Nothing was made visible; run the same command again"
+    return known or otherwise
 
 
 def _retry_after(error: BaseException) -> float:

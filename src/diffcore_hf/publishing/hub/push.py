@@ -93,7 +93,8 @@ def push(
     except Refused:
         raise
     except Exception as error:  # the client raises a dozen types, and those of the network
-        raise Refused(f"push {repo_id} {number.tag}: {patience.told(error)}. {patience.remedy(error)}") from error
+        remedy = patience.remedy(error, "Nothing was made visible; run the same command again")
+        raise Refused(f"push {repo_id} {number.tag}: {patience.told(error)}. {remedy}") from error
 
 
 def _push(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.hub_cache import COMMIT
+from diffcore_hf.publishing.hub import patience
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,7 +69,7 @@ class Remote:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            return self.api.dataset_info(self.repo_id)
+            return self.api.dataset_info(self.repo_id, timeout=patience.SILENCE)
         except RepositoryNotFoundError:
             return None
 
@@ -78,7 +79,9 @@ class Remote:
 
     def commit_of(self, revision: str) -> str:
         """The commit of a tag or branch; never from a cache."""
-        return revision if COMMIT.fullmatch(revision) else self.api.dataset_info(self.repo_id, revision=revision).sha
+        if COMMIT.fullmatch(revision):
+            return revision
+        return self.api.dataset_info(self.repo_id, revision=revision, timeout=patience.SILENCE).sha
 
     def state(self, commit: str) -> State:
         """Everything that a commit holds."""
