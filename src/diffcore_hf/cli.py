@@ -100,12 +100,11 @@ def push(command: Command) -> int:
     for path in done.changes.add:
         print(f"add     {path}")
     total = f"{len(done.changes.add)} files, {done.changes.bytes() / 1e6:,.1f} MB"
-    if command.options["dry_run"]:
-        print(
-            f"\nnothing was sent: {done.version} would add {total}" + (", in a new repository" if done.created else "")
-        )
-        return 0
     repo = command.others[0]
+    if command.options["dry_run"]:
+        where = f", in a new repository ({repo} is not there, or your token may not see it)" if done.created else ""
+        print(f"\nnothing was sent: {done.version} would add {total}{where}")
+        return 0
     if done.pull_request:
         print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
         return 0
@@ -113,6 +112,8 @@ def push(command: Command) -> int:
     print(f"\n{done.url} {done.version}: {what}")
     if not done.changes and (command.options["compare"] or command.options["originals_are_mine"]):
         print("a version never changes, its card neither: push with the next --version to say more")
+    if done.private and command.options["public"]:
+        print("--public is for a new repository; this one was private, and stays as it is")
     if done.private and done.kept_back:
         print(f"it is private, and should stay so: it shows the original images, and {done.kept_back}")
     elif done.private:
@@ -125,6 +126,9 @@ def versions(command: Command) -> int:
     from diffcore_hf import publications
 
     found = publications.versions(command.target)
+    if not found:
+        print(f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 makes one")
+        return 0
     print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
     for one in found:
         print(f"{one.tag:<14}{one.rows:>10,}{one.kept:>10,}  {one.recipe_digest[:16]}")

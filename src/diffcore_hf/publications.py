@@ -18,6 +18,7 @@ from diffcore_hf.core.hub_cache import COMMIT
 from diffcore_hf.core.schema import ADDED_COLUMNS
 from diffcore_hf.publishing import worth
 from diffcore_hf.publishing.card import with_claim
+from diffcore_hf.publishing.card_edits import with_edits
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
 from diffcore_hf.publishing.hub.push import Pushed
 from diffcore_hf.publishing.hub.push import push as push_version
@@ -25,7 +26,6 @@ from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote
 from diffcore_hf.publishing.hub.versions import parse_version, versions_among
 from diffcore_hf.publishing.reproduction import is_hub
-from diffcore_hf.publishing.text import merge_free_sections, written_there
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,8 +65,8 @@ def push(
     recipe = run.get("resolved") or {}
     shown = recipe.get("include_originals", True) or _shows_originals(folder)
 
-    def beside(there: str | None, last: str | None) -> Mapping[str, bytes]:
-        return _beside(folder, there, last, compare, originals_are_mine)
+    def beside(there: str | None, earlier: Sequence[str]) -> Mapping[str, bytes]:
+        return _beside(folder, there, earlier, compare, originals_are_mine)
 
     return push_version(
         out, repo_id, version, beside, public=public, originals=shown,
@@ -97,7 +97,7 @@ def _shows_originals(folder: Folder) -> bool:
 
 
 def _beside(
-    folder: Folder, there: str | None, last: str | None, compare: str | Path | None, mine: bool
+    folder: Folder, there: str | None, earlier: Sequence[str], compare: str | Path | None, mine: bool
 ) -> dict[str, bytes]:
     """The card and the result of trainings: what the folder has, with what people wrote here or on the Hub."""
     manifest = folder.manifest() or {}
@@ -109,7 +109,7 @@ def _beside(
     if mine:
         text = with_claim(text)
     try:
-        text = merge_free_sections(text, written_there(text, there, last))
+        text = with_edits(text, there, earlier)
     except ValueError as error:
         raise Refused(f"the card, here or on the Hub: {error}") from error
     return {"README.md": text.encode()} | ({"compare.json": canonical_json(measured)} if measured else {})

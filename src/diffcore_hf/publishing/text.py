@@ -105,35 +105,3 @@ def merge_free_sections(new: str, old: str | None) -> str:
     for name in sorted(written.keys() - known.keys()):
         merged = f"{merged.rstrip()}\n\n{section(name, written[name])}\n"
     return merged
-
-
-def written_there(here: str, there: str | None, last: str | None) -> str | None:
-    """Of the card on the Hub what a person wrote there, to be merged into the one here.
-
-    A section that is still as the last version left it was not touched there, so what is here counts. A card that was
-    not ours becomes a section of its own, so nothing of it is lost.
-
-    Args:
-        here: the card that is to be pushed.
-        there: the card on the Hub now; None: there is none.
-        last: the card of the last version; None: there is none.
-
-    Raises:
-        ValueError: a section that was changed on both sides, or has no end.
-    """
-    if there is None:
-        return None
-    if not _FREE_START.search(there):
-        body = there.partition("\n---\n")[2] if there.startswith("---\n") else there
-        return (
-            f"<!-- free:start earlier -->\n{body.strip()}\n<!-- free:end -->" if body.strip() and last is None else None
-        )
-    mine, theirs, before = free_sections(here), free_sections(there), free_sections(last or "")
-    kept = {}
-    for name, text in theirs.items():
-        if text == before.get(name) and name in mine:
-            continue
-        if name in mine and name in before and mine[name] not in (before[name], text):
-            raise ValueError(f"section {name!r} was changed here and on the Hub. Copy one over the other, then push")
-        kept[name] = text
-    return "\n".join(f"<!-- free:start {name} -->\n{text}<!-- free:end -->" for name, text in kept.items())

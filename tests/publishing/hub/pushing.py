@@ -1,4 +1,5 @@
-"""A push as a process of its own, to be killed: says `ready` when everything is imported, `done` when it is over.
+"""A push as a process of its own, to be killed: says `ready` when everything is imported, `done` when it is over, or
+what was refused.
 
 usage: python pushing.py OUT REPO VERSION
 """
@@ -9,5 +10,8 @@ import datasets  # noqa: F401 (so that the push itself is all that is left)
 import hub_steps
 
 print("ready", flush=True)
-hub_steps.push(*sys.argv[1:4])
-print("done", flush=True)
+try:
+    hub_steps.push(*sys.argv[1:4])
+    print("done", flush=True)
+except ValueError as error:
+    print(error, flush=True)

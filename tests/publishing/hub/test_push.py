@@ -9,7 +9,9 @@ import hub_steps as steps
 import pytest
 from hub_double.faults import STEPS, LostReply
 
+from diffcore_hf import jobs
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.layers import build_recipe
 
 
 @pytest.fixture(params=["lfs", "xet"])
@@ -27,6 +29,15 @@ def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
     assert either(steps.streamed, repo, "v1.0.0") == either(steps.rows, str(finished))["train"]
     assert {tag: commit.sha for tag, commit in hub.dataset(repo).tags.items()} == {"v1.0.0": done["commit"]}
     assert either(steps.call, "verify", f"{repo}@v1.0.0") == []
+
+
+def test_a_folder_with_pending_rows_goes_through_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
+    out, repo = tmp_path / "out", hub.repo_id()
+    source = {"path": Folder(finished).run()["resolved"]["source"]["path"]}
+    jobs.run(build_recipe({"source": source, "output": str(out), "limit": 2}, keys), progress=False)
+    client(steps.push, out, repo, "v1.0.0")
+    assert "**Not finished: 8 planned rows have no decision yet.**" in client(steps.text, repo, "README.md", "v1.0.0")
+    assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(out))
 
 
 def test_pushing_again_sends_nothing_and_changes_nothing(hub, either, finished):
@@ -85,8 +96,9 @@ def test_what_a_person_wrote_into_the_card_stays(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.0.0"), "Mine, from the web."))
-    client(steps.push, second, repo, "v1.1.0")
-    assert "Mine, from the web." in client(steps.text, repo, "README.md", "v1.1.0")
+    for version, out in (("v1.1.0", second), ("v1.2.0", finished)):
+        client(steps.push, out, repo, version)
+        assert "Mine, from the web." in client(steps.text, repo, "README.md", version)
 
 
 def test_what_is_written_here_arrives_and_two_hands_are_not_mixed(hub, client, finished, second, tmp_path):

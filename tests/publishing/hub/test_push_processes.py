@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -47,6 +48,32 @@ def test_two_at_once_both_succeed(hub, client, finished, second, tmp_path):
     assert [process.communicate()[0] for process in pair] == ["done\n", "done\n"]
     assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(finished))
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+
+
+def test_of_two_at_once_under_one_version_one_says_why(hub, client, finished, second, tmp_path):
+    repo = hub.repo_id()
+    client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+    outs = (finished, second)
+    pair = [kills.start(hub, tmp_path / out.parent.name, out, repo, "v1.0.0", xet=False) for out in outs]
+    told = [process.communicate()[0] for process in pair]
+    won = outs[told.index("done\n")]
+    assert sorted(told)[0] == "done\n" and "has a version v1.0.0 with other content" in sorted(told)[1]
+    assert "Use --version v1.1.0" in sorted(told)[1]
+    assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(won))
+
+
+@pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
+def test_a_full_disk_is_one_line_and_nothing_is_there(hub, client, finished, tmp_path, xet):
+    repo = hub.repo_id()
+    client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
+    done = subprocess.run(
+        [sys.executable, "-B", "-m", "diffcore_hf", "push", str(finished), repo, "--version", "v1.0.0"],
+        env=environment(hub, tmp_path / "home", xet=xet), capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Make room on the disk, or set HF_HOME" in done.stderr and not hub.dataset(repo).tags
+    client(steps.push, finished, repo, "v1.0.0")
 
 
 def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):

@@ -124,11 +124,17 @@ def remedy(error: BaseException, otherwise: str = "Run the same command again") 
     """What a user can do about it."""
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "Unset HF_HUB_OFFLINE"
-    if any(isinstance(one, OSError) and one.errno in _FULL for one in causes(error)):
+    if any(_errno(one) in _FULL for one in causes(error)):
         return "Make room on the disk, or set HF_HOME to a folder on another one"
     statuses = [code for one in causes(error) if (code := status_of(one))]
     known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
     return known or otherwise
+
+
+def _errno(error: BaseException) -> int | None:
+    """Of an error of the operating system; Xet tells it in words alone."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told.group(1)) if told else getattr(error, "errno", None)
 
 
 def _retry_after(error: BaseException) -> float:

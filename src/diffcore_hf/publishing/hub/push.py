@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Beside = Callable[[str | None, str | None], Mapping[str, bytes]]
-"""From the card that is there and that of the last version (None: there is none) to the files outside the manifest's
-list, card included."""
+Beside = Callable[[str | None, Sequence[str]], Mapping[str, bytes]]
+"""From the card that is there (None: there is none) and those of all versions, oldest first, to the files outside the
+manifest's list, card included."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,16 @@ def _planned(
 
 
 def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes:
-    return changes(folder, manifest, beside(None, None), None)
+    return changes(folder, manifest, beside(None, ()), None)
 
 
-def _cards(remote: Remote, state: State) -> tuple[str | None, str | None]:
-    """The card on main, and as the newest version has it: where they differ, a person wrote on the Hub."""
-    here = remote.text("README.md", state.commit) if "README.md" in state.files else None
+def _cards(remote: Remote, state: State) -> tuple[str | None, Sequence[str]]:
+    """The card on main, and those of the versions: where it is none of these, a person wrote on the Hub."""
+    if "README.md" not in state.files:
+        return None, ()
     tags = remote.tags()
-    newest = versions_among(tags)
-    return here, remote.text("README.md", tags[newest[-1].tag]) if here and newest else None
+    earlier = [remote.text_or_none("README.md", tags[number.tag]) for number in versions_among(tags)]
+    return remote.text("README.md", state.commit), [card for card in earlier if card is not None]
 
 
 def _commit(

@@ -1,0 +1,52 @@
+"""What may be shown to whom: originals of sources on the Hub that are gated, private, unlicensed, gone or open."""
+
+from __future__ import annotations
+
+import shutil
+
+import hub_steps as steps
+import pytest
+
+from diffcore_hf.core.folder import Folder, seal
+
+SOURCES = {
+    "open": (dict(), "mit", None),
+    "gated": ({"gated": "manual"}, "mit", "is gated"),
+    "private": ({"private": True}, "mit", "is private"),
+    "without a licence": (dict(), None, "the licence of .* is not known"),
+    "gone": (None, "mit", "cannot be looked at"),
+}
+
+
+@pytest.fixture
+def made_of(hub, client, finished, tmp_path):
+    """The finished folder as one whose source lies on the Hub."""
+
+    def make(settings: dict | None, licence: str | None):
+        source = hub.repo_id()
+        if settings is not None:
+            client(steps.hub, "create_repo", source, repo_type="dataset", private=False)
+        if settings:
+            client(steps.hub, "update_repo_settings", source, repo_type="dataset", **settings)
+        out = shutil.copytree(finished, tmp_path / "out")
+        manifest = Folder(out).manifest()
+        manifest["resolved"]["source"] |= {"path": source, "identity": "0" * 40, "licence": licence}
+        (out / "diffcore.json").write_bytes(seal(manifest))
+        return out
+
+    return make
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_a_public_push_shows_originals_only_of_what_everybody_may_see(hub, client, made_of, case):
+    settings, licence, reason = SOURCES[case]
+    out, repo = made_of(settings, licence), hub.repo_id()
+    if reason is None:
+        assert client(steps.push, out, repo, "v1.0.0", public=True)["private"] is False
+        return
+    with pytest.raises(ValueError, match=f"would show the original images, and .*{reason}.*; nothing was sent") as told:
+        client(steps.push, out, repo, "v1.0.0", public=True)
+    assert "--include_originals false" in str(told.value) and "--originals-are-mine" in str(told.value)
+    assert ("datasets", repo) not in hub.repositories
+    assert client(steps.push, out, repo, "v1.0.0")["private"] is True
+    assert client(steps.push, out, hub.repo_id(), "v1.0.0", public=True, originals_are_mine=True)["private"] is False
