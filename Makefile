@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo gain test test-slow lint bench evidence faults
+.PHONY: help install demo showcase gain test test-slow lint bench evidence faults
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,11 @@ install: .venv/installed  ## make .venv and install the package into it (about 6
 demo: install  ## render the miniature birds, augment them, look at out/miniature (under 3 minutes on a laptop)
 	test -d out/birds || $(RUN)/diffcore-hf miniature out/birds
 	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature
+
+showcase: demo  ## the README's pictures and hub_cards/example_card.md, from the demo
+	$(RUN)/diffcore-hf preview out/miniature --mixed
+	cp out/miniature/assets/*.png out/miniature/.diffcore/preview/mixed.png docs/assets/
+	sed 's#](assets/#](../docs/assets/#' out/miniature/README.md > hub_cards/example_card.md
 
 gain: install  ## did it help? plain and mixed training, three seeds each, on out/miniature (after make demo)
 	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \

@@ -20,6 +20,7 @@ from diffcore_hf.publishing.policy_words import describe
 from diffcore_hf.publishing.reproduction import is_hub
 from diffcore_hf.publishing.text import escape_md, free_sections, one_line
 
+RENDERED = Path(__file__).with_name("rendered_card.md")
 EXAMPLE = Path(__file__).parents[2] / "hub_cards" / "example_card.md"
 
 
@@ -50,10 +51,20 @@ def printed_recipe(text: str, **places: str) -> dict:
     return read_yaml(block)
 
 
-def test_the_example_card_is_what_the_renderer_gives():
-    assert EXAMPLE.read_text(encoding="utf-8") == render_card(example_facts()), (
-        "hub_cards/example_card.md is render_card(example_facts())"
+def test_a_card_looks_as_it_did():
+    assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
+        f"{RENDERED} is render_card(example_facts()): look at the difference, then write it anew"
     )
+
+
+def test_the_example_is_the_demos_card_in_todays_words():
+    """A changed template wants `make showcase`."""
+    example = EXAMPLE.read_text(encoding="utf-8")
+    headings = re.findall(r"^## .*", render_card(example_facts()), re.MULTILINE)
+    assert headings == re.findall(r"^## .*", example, re.MULTILINE)
+    assert "package:diffcore_hf.miniature/models/sd" in example
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", example)
+    assert len(pictures) == 2 and all((EXAMPLE.parent / path).is_file() for path in pictures)
 
 
 def test_the_metadata_is_what_the_hub_reads():
