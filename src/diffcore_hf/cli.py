@@ -146,7 +146,7 @@ def verify(command: Command) -> int:
     from diffcore_hf import publications
 
     faults = publications.verify(command.target)
-    print("\n".join(faults) if faults else f"{command.target}: every file, hash and count is as listed")
+    print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score fits")
     return 1 if faults else 0
 
 

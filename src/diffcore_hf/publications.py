@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder, canonical_json
 from diffcore_hf.core.hub_cache import COMMIT
-from diffcore_hf.core.schema import ADDED_COLUMNS
-from diffcore_hf.publishing import worth
+from diffcore_hf.core.schema import prefix_of
+from diffcore_hf.publishing import audit, worth
 from diffcore_hf.publishing.card import with_claim
 from diffcore_hf.publishing.card_edits import with_edits
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
@@ -177,17 +177,33 @@ def diff(repo_id: str, old: str, new: str) -> difference.Difference:
 def verify(what: str) -> list[str]:
     """What does not fit in a folder or in `owner/name@version`, a line each; [] where all fits.
 
+    Files against the list that they came with, then rows against each other and the rules of the recipe. Images are
+    hashed one by one in a folder alone: on the Hub the hashes of the files stand for them.
+
     Raises:
         ValueError: no such folder, dataset or version.
     """
+    import pyarrow.parquet as pq
+
     if Path(what).is_dir():
-        return verification.faults_here(what)
+        folder = Folder(what)
+        faults = verification.faults_here(what)
+        if faults:
+            return faults
+        return audit.audit(
+            folder.manifest(), lambda path, columns: pq.read_table(folder.path / path, columns=list(columns)),
+            lambda path: pq.read_schema(folder.path / path).names, images=True,
+        )  # fmt: skip
     repo_id, at, version = what.partition("@")
     if not at:
         raise Refused(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
     remote = _remote(repo_id)
     with _told(what):
-        return verification.faults_of(remote.state(_commit(remote, version)), remote)
+        state = remote.state(_commit(remote, version))
+        return verification.faults_of(state, remote) or audit.audit(
+            state.manifest, lambda path, columns: remote.columns(path, state.commit, columns),
+            lambda path: remote.names(path, state.commit), images=False,
+        )  # fmt: skip
 
 
 def join_originals(
@@ -220,10 +236,7 @@ def join_originals(
         commit = made_of["identity"] if str(place) == made_of["path"] and is_hub(made_of) else None
         place = load_splits(str(place), manifest["recipe"]["source"].get("name"), None, commit, section="source")[0]
     image = manifest["recipe"]["source"].get("image", "image")
-    names = next(iter(whole.values())).column_names
-    # The source may have a row_id of its own.
-    prefixes = [name.removesuffix("row_id") for name in names if name.endswith("row_id")]
-    prefix = next((p for p in prefixes if all(p + name in names for name in ADDED_COLUMNS)), "")
+    prefix = prefix_of(next(iter(whole.values())).column_names)
     return originals.join_originals(whole, references, place, image=image, prefix=prefix)
 
 

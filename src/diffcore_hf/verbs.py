@@ -25,7 +25,7 @@ Gives an image-classification dataset generated, checked counterparts for its im
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
   versions   REPO                 which versions there are
   diff       REPO OLD NEW         what changed between two versions, or a version and a folder
-  verify     OUT | REPO@VERSION   check every file, hash and count
+  verify     OUT | REPO@VERSION   check every file, hash, count and score
   clean      OUT    drop what only continuing needs
   miniature  DIR    render the small dataset that comes with the package
 
@@ -114,7 +114,11 @@ class DiffOptions:
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check every file of a folder or a version against the list that it carries: sizes, hashes, rows."""
+    """Check a folder or a version: every file against the list that it carries, every row against the others.
+
+    Sizes, hashes, rows; similarities against the embeddings, reasons against score and bound, counts and statuses
+    against the reasons. In a folder each image is hashed as well.
+    """
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Owns names and types. Does not own how a value comes about, nor where it is stor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ def added_features(prefix: str = "") -> Features:
         row_id="string",
     )  # fmt: skip
     return type(features)({prefix + name: feature for name, feature in features.items()})
+
+
+def prefix_of(names: Iterable[str]) -> str:
+    """What stands before each added column of a published table; the source may have a row_id of its own."""
+    names = list(names)
+    prefixes = [name.removesuffix("row_id") for name in names if name.endswith("row_id")]
+    return next((p for p in prefixes if all(p + name in names for name in ADDED_COLUMNS)), "")
 
 
 def plain_features() -> Features:

@@ -132,6 +132,13 @@ class Remote:
         with self._open(path, commit) as file:
             return pq.read_table(file, columns=list(names))
 
+    def names(self, path: str, commit: str) -> list[str]:
+        """The columns of a Parquet file."""
+        import pyarrow.parquet as pq
+
+        with self._open(path, commit) as file:
+            return pq.read_schema(file).names
+
     def _open(self, path: str, commit: str) -> Any:
         from huggingface_hub import HfFileSystem
 

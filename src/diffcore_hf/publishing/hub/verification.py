@@ -1,6 +1,6 @@
 """Verification: a folder or a version against the list that it carries: every file, size, hash and count.
 
-Owns what is compared. What the numbers of a run should have been (scores, decisions) is for those who can compute them.
+Owns what is compared. Whether the rows fit each other is audit.py's.
 """
 
 from __future__ import annotations

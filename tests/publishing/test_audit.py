@@ -1,0 +1,90 @@
+"""The audit: a run as it came fits, under every policy, and each kind of change is told."""
+
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from diffcore_hf import jobs
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.layers import build_recipe
+from diffcore_hf.publishing.audit import audit
+
+POLICIES = ("mean", "quantile", "rank", "random", "all")
+PARAMETERS = {"random": {"p": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, keys, folder_of_photos):
+    out = tmp_path_factory.mktemp("audit") / "out"
+    source = {"path": str(folder_of_photos)}
+    jobs.run(build_recipe({"source": source, "output": str(out), "copies": 2, "max_attempts": 2}, keys), progress=False)
+    return out
+
+
+@pytest.fixture(scope="module", params=POLICIES)
+def exported(request, run):
+    """The run as each policy decides about it."""
+    out = run.parent / request.param
+    policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
+    jobs.export(run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2})
+    return out
+
+
+def audited(folder, change=None, **of_manifest):
+    """The audit of a folder whose tables are changed as they are read: (config, column, row, value)."""
+    manifest = Folder(folder).manifest() | of_manifest
+
+    def read(path, columns):
+        table = pq.read_table(folder / path, columns=list(columns))
+        if change and path.startswith(change[0]) and change[1] in table.column_names:
+            values = table[change[1]].to_pylist()
+            values[change[2]] = change[3](values[change[2]]) if callable(change[3]) else change[3]
+            place = table.column_names.index(change[1])
+            table = table.set_column(place, change[1], pa.array(values, table.schema.field(change[1]).type))
+        return table
+
+    return audit(manifest, read, lambda path: pq.read_schema(folder / path).names, images=True)
+
+
+def test_a_run_fits_under_every_policy(exported):
+    assert audited(exported) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("attempts", "seed", 0, 7), "attempts: the seed is not that of row, copy and attempt: .* copy 0 attempt 0"),
+        (("attempts", "similarity", 1, 0.5), "attempts: the similarity is not that of the embeddings"),
+        (("attempts", "similarity", 1, None), "attempts: the similarity is not that of the embeddings"),
+        (("attempts", "reason", 0, "low_similarity"), "attempts: the reason does not follow from score and bound"),
+        (("attempts", "image_sha256", 0, "0" * 64), "attempts: the image is not the one whose hash is recorded"),
+        (("attempts", "copy", 2, 0), "attempts: the seed"),
+        (("data", "status", 0, "exhausted"), "default: the status is not that of the attempts"),
+        (("data", "generated", 0, lambda cell: {"bytes": b"x", "path": None}), "default: the counterpart is not"),
+        (("data", "image", 0, lambda cell: {"bytes": b"x", "path": None}), "default: the original is not the image"),
+        (("generated", "copy", 0, 9), "generated: a row that no attempt was kept for: .* copy 9"),
+        (("generated", "image", 0, lambda cell: {"bytes": b"x", "path": None}), "generated: the image is not"),
+        (("classes", "kept", 0, 99), "classes: the counts are not those of config attempts"),
+        (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images is not"),
+    ],
+)
+def test_a_change_is_told(run, change, line):
+    out = run.parent / "kept"
+    if not out.exists():
+        jobs.export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
+    assert audited(out) == []
+    told = audited(out, change)
+    assert any(re.match(line, one) for one in told), told
+
+
+def test_counts_are_those_of_the_attempts(run):
+    counts = Folder(run).manifest()["counts"]
+    [line] = audited(run, counts=counts | {"kept": 99})
+    assert line.startswith("diffcore.json: counts 99 kept, config attempts has ")
+
+
+def test_faults_of_a_kind_are_one_line(run):
+    told = audited(run, recipe=Folder(run).manifest()["recipe"] | {"seed": 5})
+    assert len(told) == 1 and told[0].endswith(" more")
