@@ -18,11 +18,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.evidence import folders, judging, page, probing, towers, trainings
-from benchmarks.evidence.cells import FACTS, Cell, listing, run
+from benchmarks.evidence.cells import FACTS, SEEDS, Cell, listing, run
 from benchmarks.evidence.series import Facts
 from benchmarks.report import numbers
-
-SEEDS = (0, 1, 2, 3, 4)
 
 
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
@@ -53,11 +51,11 @@ def _folders(seed: int, names: Iterable[str]) -> list[Cell]:
 
 def _trainings(seed: int, arms: Iterable[str]) -> list[Cell]:
     return [
-        Cell(f"trainings/{arm}-{net}-{seed}", seconds, partial(trainings.measure, name=arm, net=net, seed=seed))
+        Cell(f"trainings/{arm}-{net}-{seed}", trainings.SECONDS[net],
+             partial(trainings.measure, name=arm, net=net, seed=seed))
         for arm in arms
-        for net, seconds in trainings.SECONDS.items()
-        if net == "scratch" or arm in trainings.TUNED
-    ]
+        for net in trainings.nets(arm, seed)
+    ]  # fmt: skip
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -22,6 +22,7 @@ from typing import Any
 from diffcore_hf.core.folder import canonical_json, write_whole
 
 FACTS = Path(__file__).parents[2] / "docs" / "evidence"
+SEEDS = (0, 1, 2, 3, 4)
 _VERSIONS = ("torch", "timm", "diffusers", "transformers", "datasets")
 
 

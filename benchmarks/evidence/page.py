@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.evidence import figures, meaning, tables, trainings
+from benchmarks.evidence.cells import SEEDS
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Facts
 from benchmarks.evidence.tables import POLICY_WORDS
@@ -46,7 +47,8 @@ def _opening(facts: Facts) -> list[str]:
     days = sorted({one["date"] for one in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
     when = f"Measured from {days[0]} to {days[-1]} in bfloat16 on two CPU cores, {'; '.join(sorted(versions))}."
-    there, wanted = len(facts.trainings), 5 * (len(trainings.ARMS) + len(trainings.TUNED))
+    there = len(facts.trainings)
+    wanted = sum(len(trainings.nets(arm, seed)) for arm in trainings.ARMS for seed in SEEDS)
     part = (
         f"**{there} of {wanted} trainings are measured so far**; a dash stands for what is not, and a difference of "
         "one seed has no interval."
@@ -193,6 +195,7 @@ def _mixing(facts: Facts) -> list[str]:
         for generator, number in (("real-3", 3), ("real-6", 6))
         for name, words in (("plain", "alone"), ("generated", "and generated ones as they are"), ("mix", "mixed"))
     }
+    longer = {arm: seven[arm] for arm in trainings.LONGER}
     tuned = {"plain": "plain", f"{STANDARD}.all": draws[f"{STANDARD}.all"], "mix-own-100": draws["mix-own-100"],
              "mix-class": draws["mix-class"]}  # fmt: skip
     return [
@@ -203,6 +206,8 @@ def _mixing(facts: Facts) -> list[str]:
         tables.of_arms(facts, draws, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
         tables.of_arms(facts, tuned, f"{STANDARD}.all", "tuned"),
+        f"**Three times the steps** (1,350 of 32), from scratch, {tables.seeds(facts, list(longer), 'longer')}:",
+        tables.of_arms(facts, longer, "genaug-own", "longer"),
         f"**With fewer real images**, 720 generated ones in each case, from scratch, {tables.seeds(facts, list(few))}:",
         tables.of_arms(facts, few, "real-3.generated"),
         "![Accuracy over the number of real images](ASSETS/results-mixing.png)",

@@ -23,8 +23,9 @@ NETS: dict[str, dict[str, Any]] = {
         "model": {"pretrained": "package:diffcore_hf.miniature/models/backbone"},
         "optimizer": {"lr": 0.0003, "head_lr": 0.003},
     },
+    "longer": {"max_steps": 1350},
 }
-SECONDS = {"scratch": 80, "tuned": 40}
+SECONDS = {"scratch": 80, "tuned": 40, "longer": 220}
 EVALUATIONS = 9
 # bfloat16, as for the generator: half the time on processors that compute with it. No loader processes.
 _COMMON = {"precision": "bfloat16", "workers": 0, "batch_size": 32}
@@ -121,6 +122,15 @@ TUNED = (
     *("mix-own-100", "mix-class"),
 )
 """Arms that the pretrained network is fine-tuned on as well."""
+
+LONGER, LONGER_SEEDS = ("genaug-own", "mix-own-100"), (0, 1)
+"""Arms that are trained three times as long as well: whether what is harder to learn catches up."""
+
+
+def nets(arm: str, seed: int) -> list[str]:
+    """The ways in which an arm is trained with a seed."""
+    also = {"tuned": arm in TUNED, "longer": arm in LONGER and seed in LONGER_SEEDS}
+    return ["scratch", *(net for net, wanted in also.items() if wanted)]
 
 
 def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
