@@ -26,9 +26,9 @@ showcase: demo  ## the README's pictures and hub_cards/example_card.md, from the
 	cp out/miniature/assets/*.png out/miniature/.diffcore/preview/mixed.png docs/assets/
 	sed 's#](assets/#](../docs/assets/#' out/miniature/README.md > hub_cards/example_card.md
 
-gain: install  ## did it help? plain and mixed training, three seeds each, on out/miniature (after make demo)
+gain: install  ## did it help? plain, with generated images, and mixed, three seeds each, on out/miniature (after make demo)
 	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
-		recipes/train.py --config miniature-train --compare plain,mix --seeds 0,1,2 --output out/train/gain
+		recipes/train.py --config miniature-train --compare plain,genaug,mix --seeds 0,1,2 --output out/train/gain
 
 test: install  ## the default tests (under 10 minutes on two cores)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q

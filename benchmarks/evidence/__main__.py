@@ -54,7 +54,7 @@ def _trainings(seed: int, arms: Iterable[str]) -> list[Cell]:
         Cell(f"trainings/{arm}-{net}-{seed}", trainings.SECONDS[net],
              partial(trainings.measure, name=arm, net=net, seed=seed))
         for arm in arms
-        for net in trainings.nets(arm, seed)
+        for net in trainings.nets(arm)
     ]  # fmt: skip
 
 

@@ -45,7 +45,8 @@ contexts to carry over to others better than variety does.""",
 _MIXING = (
     """**Against the method.** In this world mixing real and generated images costs more than it gives. Against the
 same counterparts shown as they are, in contexts never mentioned: mixed with the row's own counterpart, from
-scratch, {own}; with any of the class {of_class}; fine-tuned {own_tuned} and {of_class_tuned}. It is still much
+scratch, {own}; with any of the class {of_class}; fine-tuned {own_tuned} and {of_class_tuned}. Part of it is time:
+mixed images are harder to learn from, and after three times the steps the difference is {longer}. It is still much
 better than real images alone ({over_plain}).""",
     """**For a user.** Train on generated images as they are, beside the real ones (`--mix.kind none`, arm `genaug`),
 and compare with `mix` on your own data. A row's own counterpart or any of its class, from three times as many
@@ -106,6 +107,7 @@ def mixing(facts: Facts) -> list[str]:
         _MIXING,
         own=_gap(facts, "mix-own-100", "genaug-own"),
         of_class=_gap(facts, "mix-class", as_they_are),
+        longer=_gap(facts, "mix-own-100", "genaug-own", "longer"),
         own_tuned=_gap(facts, "mix-own-100", as_they_are, "tuned"),
         of_class_tuned=_gap(facts, "mix-class", as_they_are, "tuned"),
         over_plain=_gap(facts, "mix-own-100", "plain"),

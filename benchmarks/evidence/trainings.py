@@ -92,7 +92,6 @@ ARMS: dict[str, Arm] = {
     "mix-class": Arm(_mix("both", "class")),
     "mix-class-replace-0.5": Arm(_mix("both", "class", "replace", 0.5)),
     "mix-class-replace-1": Arm(_mix("both", "class", "replace")),
-    "generated-alone": Arm(_mix("none", "class", "replace")),
     **{
         f"{generator}.{name}": Arm(train, generator if name != "plain" else None, each=real(generator))
         for generator in ("real-3", "real-6")
@@ -123,13 +122,13 @@ TUNED = (
 )
 """Arms that the pretrained network is fine-tuned on as well."""
 
-LONGER, LONGER_SEEDS = ("genaug-own", "mix-own-100"), (0, 1)
+LONGER = ("genaug-own", "mix-own-100")
 """Arms that are trained three times as long as well: whether what is harder to learn catches up."""
 
 
-def nets(arm: str, seed: int) -> list[str]:
-    """The ways in which an arm is trained with a seed."""
-    also = {"tuned": arm in TUNED, "longer": arm in LONGER and seed in LONGER_SEEDS}
+def nets(arm: str) -> list[str]:
+    """The ways in which an arm is trained."""
+    also = {"tuned": arm in TUNED, "longer": arm in LONGER}
     return ["scratch", *(net for net, wanted in also.items() if wanted)]
 
 

@@ -30,6 +30,7 @@ def train_recipe(folder, tmp_path):
             "data": {"path": str(folder)},
             "model": {"name": "test_resnet", "pretrained": False},
             "transform": {"preset": "tiny_preact_1200", "size": 32},
+            "mix": {"kind": "both"},
             "optimizer": {"lr": 0.05, "head_lr": None},
             "max_steps": 6,
             "batch_size": 4,

@@ -66,13 +66,14 @@ class Mix:
     """How real and generated images meet (Eq. 6 to 8)."""
 
     mode: Literal["append", "replace", "off"] = "append"
-    """append: originals clean, and a mixed sample more per counterpart. replace: in its place. off: real only."""
-    kind: Literal["both", "pixel", "patch", "none"] = "both"
-    """both: pixel- or patch-wise by eta ~ Bernoulli(pi). none: the generated image alone (GenAug)."""
+    """append: originals clean, and a sample more per counterpart. replace: in its place. off: real only."""
+    kind: Literal["both", "pixel", "patch", "none"] = "none"
+    """none: the generated image as it is (GenAug). both: mixed, pixel- or patch-wise by eta ~ Bernoulli(pi); the
+    paper's, and what arm mix takes."""
     partner: Literal["own", "class", "real_same_class"] = "own"
     """own: the row's counterpart. class: any kept image of its class. real_same_class: another real one of it."""
     probability: float = 1.0
-    """replace: how often a row is mixed."""
+    """replace: how often a row is replaced."""
     pi: float = 0.5
     """Probability of pixel-wise mixing under kind both."""
     alpha: float = 1.0

@@ -62,7 +62,7 @@ RULES: dict[str, Rule] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "model": {"pretrained": False},
-        "mix": {"mode": "append", "partner": "own", "pi": 0.5},
+        "mix": {"mode": "append", "kind": "both", "partner": "own", "pi": 0.5},
         "transform": {"preset": "fgvc_scratch_224"},
         "optimizer": {"name": "sgd", "lr": 0.01, "head_lr": None, "weight_decay": 5e-4},
         "schedule": {"name": "multistep", "milestones": [150, 225], "decay": 0.1},
@@ -105,7 +105,7 @@ def check(recipe: TrainRecipe) -> None:
     if recipe.mix.kind == "none" and recipe.mix.partner == "real_same_class":
         raise ValueError(
             "mix.kind is 'none' with mix.partner 'real_same_class': an image of another row alone is no mix. "
-            "Use --mix.mode off"
+            "Use --mix.kind both, or --mix.mode off"
         )
 
 
