@@ -59,6 +59,10 @@ class Facts:
         """Seed -> a figure of a way of generating; left out where it is no number."""
         return _finite(_by_seed(self.folders, generator, of))
 
+    def right_species(self, generator: str) -> BySeed:
+        """Seed -> share of all attempts that show the species that was asked for."""
+        return self.folder(generator, lambda fact: fact["shows"]["right"] / fact["attempts"])
+
     def judged(self, cell: str, of: Of) -> BySeed:
         """Seed -> a figure of a cell of the judge."""
         return _by_seed(self.judge, cell, of)

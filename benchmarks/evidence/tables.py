@@ -107,7 +107,7 @@ def guidance(facts: Facts, gammas: Sequence[str], keeps: Sequence[str], net: str
     for gamma in gammas:
         name = f"gamma-{gamma}"
         scores = [facts.accuracy(f"{name}.{keep}", net, UNMENTIONED) for keep in keeps]
-        right = facts.folder(name, lambda f: f["shows"]["right"] / f["attempts"])
+        right = facts.right_species(name)
         context = facts.folder(name, lambda f: f["right_context"])
         rows.append(
             [gamma, percent(right), percent(context), *map(percent, scores), points(difference(scores[1], scores[0]))]
