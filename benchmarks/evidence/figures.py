@@ -37,7 +37,7 @@ def guidance(facts: Facts, gammas: Sequence[str], keeps: Mapping[str, str]) -> b
     places = [float(gamma) for gamma in gammas]
     for keep, words in keeps.items():
         _line(above, places, [facts.accuracy(f"gamma-{g}.{keep}", "scratch", UNMENTIONED) for g in gammas], keep, words)
-    right = [facts.folder(f"gamma-{g}", lambda f: f["shows"]["right"] / f["attempts"]) for g in gammas]
+    right = [facts.right_species(f"gamma-{g}") for g in gammas]
     _line(below, places, right, "oracle", "generated images of the right species")
     below.set_xscale("log")
     below.set_xticks(places, gammas)

@@ -54,6 +54,8 @@ def seeds(facts: Facts, arms: Sequence[str], net: str = "scratch") -> str:
     """How many seeds a table is of, as words."""
     counts = {len(facts.accuracy(arm, net, UNMENTIONED)) for arm in arms}
     least, most = min(counts), max(counts)
+    if least == most == 1:
+        return "one seed"
     return f"{most} seeds" if least == most else f"{least} to {most} seeds (being measured)"
 
 
