@@ -1,6 +1,6 @@
 """What a push survives: every step x every fault, once and for ever, and kills at random moments.
 
-The whole table, half an hour:  python benchmarks/faults.py --write docs/reliability.md
+The whole table, 20 minutes:    python benchmarks/faults.py --write docs/reliability.md
 A few rows:                     python benchmarks/faults.py --steps commit,tag --kills 2
 
 Against the double of the Hub in tests/hub_double, with the real clients, over LFS and over Xet. A fault `once` has to
@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from report import paragraphs, settings, table, words, write_section
@@ -67,13 +69,15 @@ AGAIN = "one more push"
 
 
 class Bench:
-    """Two folders, and the clients."""
+    """One way of sending large files: its own double, client and folders."""
 
-    def __init__(self, hub: Double, place: Path):
-        self.hub, self.place = hub, place
-        self.clients = {way: Client(hub, place / f"home-{way}", xet=way == "xet", timeout=600) for way in WAYS}
-        self.old, self.plain = folders(place)
+    def __init__(self, way: str, place: Path, old: Path, plain: Path):
+        self.way, self.xet, self.place = way, way == "xet", place / way
+        self.hub = Double()
+        self.client = Client(self.hub, self.place / "home", xet=self.xet, timeout=600)
+        self.old, self.plain = old, plain
         self.new, self.count = self.plain, 0
+        self.there = self.again = 0  # objects stored when a push was killed, and those of them that were sent again
 
     def renew(self) -> None:
         """Another second version, of bytes that were never sent."""
@@ -82,24 +86,24 @@ class Bench:
         self.count += 1
         self.new = enlarged(self.plain, self.place / f"new-{self.count}", self.count)
 
-    def first(self, way: str, repo: str) -> str:
+    def first(self, repo: str) -> str:
         """Push v1.0.0; its commit."""
-        self.clients[way](steps.push, self.old, repo, "v1.0.0")
+        self.client(steps.push, self.old, repo, "v1.0.0")
         return self.hub.dataset(repo).tags["v1.0.0"].sha
 
-    def complete(self, way: str, repo: str, before: str | None) -> bool:
+    def complete(self, repo: str, before: str | None) -> bool:
         """Whether v1.1.0 is the folder, and v1.0.0 the commit that it was, where there was one."""
-        client = self.clients[way]
+        client = self.client
         same = client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(self.new))
         last = self.hub.dataset(repo).tags.get("v1.0.0")
         return same and client(steps.call, "verify", f"{repo}@v1.1.0") == [] and (last and last.sha) == before
 
-    def fault(self, way: str, step: str, name: str, times: int | None) -> str:
+    def fault(self, step: str, name: str, times: int | None) -> str:
         """What becomes of a second version while a fault strikes; `–` where nothing of the kind is asked."""
         self.hub.reset()
         self.renew()
-        repo, client = self.hub.repo_id(), self.clients[way]
-        before = None if step == "create" else self.first(way, repo)
+        repo, client = self.hub.repo_id(), self.client
+        before = None if step == "create" else self.first(repo)
         rule = self.hub.faults.add(*STEPS[step], FAULTS[name], times=times)
         try:
             client(
@@ -116,42 +120,58 @@ class Bench:
         if found == "one line":
             client(steps.push, self.new, repo, "v1.1.0")
             found = AGAIN
-        return found if self.complete(way, repo, before) else "BROKEN"
+        return found if self.complete(repo, before) else "BROKEN"
 
     def visible(self, repo: str) -> bool:
         """Whether the second version can be seen."""
         there = self.hub.repositories.get(("datasets", repo))
         return there is not None and "v1.1.0" in there.tags
 
-    def killed(self, way: str, count: int, draw: random.Random) -> str:
+    def killed(self, moments: Sequence[float]) -> str:
         """What becomes of pushes that are killed at moments drawn from the time that one takes."""
         seconds = min(
-            kills.seconds_of(self.hub, self.place / f"{way}-{number}", self.new, self.hub.repo_id(), "v1.0.0",
-                             xet=way == "xet")
+            kills.seconds_of(self.hub, self.place / str(number), self.new, self.hub.repo_id(), "v1.0.0", xet=self.xet)
             for number in range(3)
-        )  # fmt: skip
-        self.there = self.again = 0
-        ends = Counter(self.kill(way, draw.random(), seconds) for _ in range(count))
+        )
+        ends = Counter(self.kill(share, seconds) for share in moments)
         told = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
         return (
-            f"Of {count} pushes killed (SIGKILL) at moments drawn from the {seconds:.2f} s that one takes: {told}. Of "
-            f"{self.there} objects that had been stored when the push was killed, {self.again} were sent again."
+            f"Of {len(moments)} pushes killed (SIGKILL) at moments drawn from the {seconds:.2f} s that one takes: "
+            f"{told}. Of {self.there} objects that had been stored when it was killed, {self.again} were sent again."
         )
 
-    def kill(self, way: str, share: float, seconds: float) -> str:
+    def kill(self, share: float, seconds: float) -> str:
         """What becomes of a second version whose push is killed."""
         self.hub.reset()
         self.renew()
-        repo, xet = self.hub.repo_id(), way == "xet"
-        before = self.first(way, repo)
+        repo = self.hub.repo_id()
+        before = self.first(repo)
         known, home = kills.stored(self.hub, repo), Path(tempfile.mkdtemp(dir=self.place))
-        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", share * seconds, xet=xet)
+        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", share * seconds, xet=self.xet)
         there = kills.stored(self.hub, repo) - known
         self.hub.log.clear()
-        kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=xet)
+        kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=self.xet)
         self.there += len(there)
         self.again += len(there & kills.sent(self.hub))
-        return (AGAIN if not over else "over before") if self.complete(way, repo, before) else "BROKEN"
+        return (AGAIN if not over else "over before") if self.complete(repo, before) else "BROKEN"
+
+    def close(self) -> None:
+        self.client.close()
+        self.hub.close()
+
+
+def struck(bench: Bench, steps_of: Sequence[str], faults: Sequence[str], moments: Sequence[float]) -> list[str]:
+    """Every fault and kill of one way; the paragraphs about it."""
+    rows = []
+    for step in steps_of:
+        for times, often in ((1, "once"), (None, "for ever")):
+            rows.append([f"{step}, {often}", *(bench.fault(step, name, times) for name in faults)])
+            print(f"{bench.way}: " + " | ".join(rows[-1]), flush=True)
+    parts = [f"Over {'Xet' if bench.xet else 'LFS'}:", table(["step", *faults], rows)]
+    if moments:
+        parts.append(bench.killed(moments))
+        print(f"{bench.way}: {parts[-1]}", flush=True)
+    return parts
 
 
 def folders(place: Path) -> tuple[Path, Path]:
@@ -189,24 +209,21 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Strike, and write the table."""
     args = make_parser().parse_args()
-    broken, parts, began = 0, [], time.monotonic()
-    with tempfile.TemporaryDirectory() as place, Double() as hub:
-        bench = Bench(hub, Path(place))
-        for way, known in WAYS.items():
-            rows = []
-            for step in [name for name in known if not args.steps or name in args.steps]:
-                for times, often in ((1, "once"), (None, "for ever")):
-                    found = [bench.fault(way, step, name, times) for name in args.faults]
-                    rows.append([f"{step}, {often}", *found])
-                    broken += found.count("BROKEN")
-                    print(" | ".join(rows[-1]), flush=True)
-            parts += [f"Over {'LFS' if way == 'lfs' else 'Xet'}:", table(["step", *args.faults], rows)]
-            if args.kills:
-                parts.append(bench.killed(way, args.kills, random.Random(args.seed)))
-                broken += "BROKEN" in parts[-1]
-                print(parts[-1], flush=True)
-        for client in bench.clients.values():
-            client.close()
+    began, draw = time.monotonic(), random.Random(args.seed)
+    moments = [draw.random() for _ in range(args.kills)]
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(len(WAYS)) as pool:
+        pair = folders(Path(place))
+        benches = [Bench(way, Path(place), *pair) for way in WAYS]
+        chosen = [[step for step in WAYS[bench.way] if not args.steps or step in args.steps] for bench in benches]
+        # Side by side: most of the time is the clients' own waiting.
+        jobs = [
+            pool.submit(struck, bench, known, args.faults, moments)
+            for bench, known in zip(benches, chosen, strict=True)
+        ]
+        parts = [part for job in jobs for part in job.result()]
+        for bench in benches:
+            bench.close()
+    broken = "\n".join(parts).count("BROKEN")
     minutes = (time.monotonic() - began) / 60
     intro = (
         "A second version is pushed while one step of the protocol fails. `complete`: the client or we waited it out. "
