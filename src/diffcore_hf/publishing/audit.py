@@ -112,7 +112,7 @@ def _agrees(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
         if recipe.get("review") or score is None or bound is None:
             return True
         if policy == "random":
-            return score < bound
+            return score < bound + _NEAR
         # With one class there is no rank, and the quantile stands in: its scores are similarities.
         ranked = policy == "rank" and score == row["class_rank"]
         return score <= bound if ranked else score >= bound - _NEAR
@@ -120,7 +120,7 @@ def _agrees(row: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
         return score is None or bound is None or score > bound
     if reason == "low_similarity":
         return score is None or bound is None or score <= bound + _NEAR
-    return reason != "not_drawn" or (score is not None and bound is not None and score >= bound)
+    return reason != "not_drawn" or (score is not None and bound is not None and score >= bound - _NEAR)
 
 
 def _count(tally: Mapping[str, Counter[int]], row: Mapping[str, Any]) -> None:
