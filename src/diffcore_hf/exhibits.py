@@ -68,9 +68,11 @@ def contact_sheet(material: Material) -> bytes:
         for attempt in order
     ]
     chosen = [order[place] for place in preview.choose_tiles(described, SHEET_TILES)]
-    return preview.png_bytes(
-        preview.contact_sheet(tiles(material, chosen), title="Real images and their generated counterparts")
-    )
+    if not material.recipe.include_originals:
+        sheet = preview.contact_sheet(tiles(material, chosen), title="Generated images", real=False)
+    else:
+        sheet = preview.contact_sheet(tiles(material, chosen), title="Real images and their generated counterparts")
+    return preview.png_bytes(sheet)
 
 
 def samples(material: Material, count: int) -> bytes:

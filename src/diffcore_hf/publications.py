@@ -65,8 +65,8 @@ def push(
     recipe = run.get("resolved") or {}
     shown = recipe.get("include_originals", True) or _shows_originals(folder)
 
-    def beside(there: str | None, earlier: Sequence[str]) -> Mapping[str, bytes]:
-        return _beside(folder, there, earlier, compare, originals_are_mine)
+    def beside(there: str | None) -> Mapping[str, bytes]:
+        return _beside(folder, there, compare, originals_are_mine)
 
     return push_version(
         out, repo_id, version, beside, public=public, originals=shown,
@@ -96,9 +96,7 @@ def _shows_originals(folder: Folder) -> bool:
     return False
 
 
-def _beside(
-    folder: Folder, there: str | None, earlier: Sequence[str], compare: str | Path | None, mine: bool
-) -> dict[str, bytes]:
+def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine: bool) -> dict[str, bytes]:
     """The card and the result of trainings: what the folder has, with what people wrote here or on the Hub."""
     manifest = folder.manifest() or {}
     card = folder.path / "README.md"
@@ -109,7 +107,7 @@ def _beside(
     if mine:
         text = with_claim(text)
     try:
-        text = with_edits(text, there, earlier)
+        text = with_edits(text, there)
     except ValueError as error:
         raise Refused(f"the card, here or on the Hub: {error}") from error
     return {"README.md": text.encode()} | ({"compare.json": canonical_json(measured)} if measured else {})

@@ -21,66 +21,92 @@ def header(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
-WORDS, MINE = "From the web.\n", "From here.\n"
+WORDS, MINE, OLD = "From the web.\n", "From here.\n", "Old.\n"
+
+
+def pushed(*hands):
+    """The card on the Hub after pushes: each a card from here, or a function that a person applies there."""
+    there = None
+    for hand in hands:
+        there = hand(there) if callable(hand) else with_edits(hand, there)
+    return there
+
+
+def writes(words):
+    return lambda text: text.replace(f"<!-- free:start about -->\n{said(text)}", f"<!-- free:start about -->\n{words}")
+
+
+def sets(key, value):
+    def change(text):
+        head = header(text) | {key: value}
+        return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n{text.partition(chr(10) + '---' + chr(10))[2]}"
+
+    return change
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "earlier", "comes"),
+    ("hands", "comes"),
     [
-        (BLANK, WORDS, [], WORDS),
-        (BLANK, WORDS, [BLANK], WORDS),
-        (BLANK, WORDS, [BLANK, WORDS], WORDS),  # still there two versions later
-        ("<!-- Another placeholder. -->\n", WORDS, [BLANK, WORDS], WORDS),
-        (MINE, BLANK, [BLANK], MINE),
-        (MINE, WORDS, [BLANK, WORDS], MINE),
-        (MINE, WORDS, [MINE], WORDS),
-        (MINE, WORDS, [MINE, WORDS], WORDS),
-        (WORDS, WORDS, [MINE], WORDS),
-        (BLANK, BLANK, [WORDS, BLANK], BLANK),
+        ((card(), writes(WORDS), card()), WORDS),
+        ((card(), writes(WORDS), card(), card()), WORDS),  # still there two versions later
+        ((card(), writes(WORDS), card("<!-- Another placeholder. -->\n")), WORDS),
+        ((card(), card(MINE)), MINE),
+        ((card(MINE), card(OLD), card(MINE)), MINE),
+        ((card(MINE), writes(WORDS), card(MINE), card(MINE)), WORDS),
+        ((card(MINE), writes(WORDS), card(WORDS)), WORDS),
+        ((card(MINE), card()), BLANK),
+        ((card(), writes(WORDS), card(), writes(BLANK), card()), BLANK),
     ],
 )
-def test_of_a_section_the_hand_that_changed_it_counts(here, there, earlier, comes):
-    merged = with_edits(card(here), card(there), [card(text) for text in earlier])
-    assert said(merged) == comes
-    assert with_edits(card(here), merged, [card(text) for text in earlier]) == merged
+def test_of_a_section_the_hand_that_changed_it_counts(hands, comes):
+    there = pushed(*hands)
+    assert said(there) == comes
+    assert pushed(lambda _: there, hands[-1]) == there  # the same again changes nothing
 
 
-@pytest.mark.parametrize("earlier", [[BLANK], [BLANK, "Old.\n"]])
-def test_a_section_of_two_hands_is_refused(earlier):
+def test_a_section_of_two_hands_is_refused():
     with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
-        with_edits(card(MINE), card(WORDS), [card(text) for text in earlier])
+        pushed(card(OLD), writes(WORDS), card(MINE))
 
 
 @pytest.mark.parametrize(
-    ("here", "there", "earlier", "comes"),
+    ("hands", "comes"),
     [
-        ({}, {"license": "mit"}, [{}], {"license": "mit"}),
-        ({}, {"license": "mit"}, [], {"license": "mit"}),
-        ({}, {"license": "mit"}, [{}, {"license": "mit"}], {"license": "mit"}),
-        ({"license": "other"}, {}, [{}], {"license": "other"}),
-        ({}, {"pretty_name": "Birds", "language": ["en"]}, [{}], {"pretty_name": "Birds", "language": ["en"]}),
-        ({}, {"tags": ["birds"]}, [{}], {"tags": ["synthetic", "birds"]}),
-        ({"configs": ["b"]}, {"configs": ["c"]}, [{}], {"configs": ["b"]}),
-        ({}, {"pretty_name": None}, [{"pretty_name": "Birds"}], {}),
+        ((card(), sets("license", "mit"), card(), card()), {"license": "mit"}),
+        ((card(), card(license="mit"), card()), {}),  # what we said once is no person's word
+        ((card(), card(license="other")), {"license": "other"}),
+        ((card(), sets("pretty_name", "Birds"), card()), {"pretty_name": "Birds"}),
+        ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),
+        ((card(), sets("tags", ["birds"]), card()), {"tags": ["synthetic", "birds"]}),
+        ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
+        ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),
     ],
 )
-def test_metadata_that_were_changed_on_the_hub_stay(here, there, earlier, comes):
-    merged = with_edits(card(**here), card(**there), [card(**one) for one in earlier])
-    assert header(merged) == {"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | comes
-    assert merged.partition("\n---\n")[2] == card().partition("\n---\n")[2]
+def test_metadata_that_were_changed_on_the_hub_stay(hands, comes):
+    there = pushed(*hands)
+    assert header(there) == {"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | comes
+    assert pushed(lambda _: there, hands[-1]) == there
 
 
-def test_metadata_of_two_hands_are_refused_and_without_a_change_every_byte_stays():
+def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
     with pytest.raises(ValueError, match="license was changed here and on the Hub"):
-        with_edits(card(license="mit"), card(license="apache-2.0"), [card()])
-    assert with_edits(card(), card(), [card()]) == with_edits(card(), None) == card()
-    with pytest.raises(ValueError, match="are no YAML. Mend them"):
-        with_edits(card(), "---\na: [\n---\n", [card()])
+        pushed(card(), sets("license", "apache-2.0"), card(license="mit"))
+    for broken in ("---\na: [\n---\n", "---\n1: a\n---\n", "---\n- a\n---\n"):
+        with pytest.raises(ValueError, match="are no YAML of names and values. Mend them"):
+            with_edits(card(), broken)
+
+
+def test_a_card_from_here_is_as_it_was_and_a_record():
+    text = with_edits(card(), None)
+    assert text.startswith(card().rstrip()) and text.count("<!-- from here: ") == 1
+    assert with_edits(text, None) == text  # a card that was fetched from the Hub
 
 
 @pytest.mark.parametrize("theirs", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
-def test_a_card_that_was_there_before_us_becomes_a_section(theirs):
-    merged = with_edits(card(), theirs)
+@pytest.mark.parametrize("before", [(), (card(), card(license="mit"))])
+def test_a_page_that_is_not_ours_becomes_a_section(theirs, before):
+    merged = pushed(*before, lambda _: theirs, card())
     assert "<!-- free:start earlier -->\n# Mine\n\nWords.\n<!-- free:end -->" in merged
     assert header(merged)["license"] == ("mit" if "mit" in theirs else "unknown")
+    assert "Words." in pushed(lambda _: merged, card())
     assert with_edits(card(), "---\nlicense: mit\n---\n").count("free:start") == 1

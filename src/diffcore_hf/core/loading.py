@@ -89,6 +89,7 @@ def cache_of(folder: Path) -> Path:
 
 
 # What datasets does not read: our private folder, pictures of the card, what a training left.
+_SILENCE = 120.0  # seconds after which a Hub that says nothing is given up
 _NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
 
@@ -113,7 +114,7 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
             f"{once}, or name a folder"
         )
     try:
-        commit = HfApi().dataset_info(path, revision=revision).sha
+        commit = HfApi().dataset_info(path, revision=revision, timeout=_SILENCE).sha
     except Exception as error:
         raise ValueError(
             f"{section}.path is {path!r}, which the Hub does not give: {_first_line(error)}. "

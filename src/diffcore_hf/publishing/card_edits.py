@@ -1,13 +1,16 @@
 """Card edits: what people changed in a card on the Hub, taken over into the one that is about to replace it.
 
 Owns the choice between two hands, for free sections and for the metadata: what was changed there stays, what was
-changed here arrives, and where both were changed nobody is overruled. Does not own what a card says (card.py).
+changed here arrives, and where both were changed nobody is overruled. A card on the Hub ends in a record of what came
+from here, so that a person's change is told from ours. Does not own what a card says (card.py).
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from diffcore_hf.publishing.text import free_sections, merge_free_sections
@@ -18,46 +21,56 @@ _UNITED = ("tags", "task_categories")
 _UNSAID = (None, "unknown")
 _HEADER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_RECORD = re.compile(r"\n*^<!-- from here: (.*) -->\n?", re.MULTILINE)
 
 
-def with_edits(here: str, there: str | None, earlier: Sequence[str] = ()) -> str:
-    """The card that is to be pushed, with what people changed on the Hub.
+def with_edits(here: str, there: str | None) -> str:
+    """The card that is to be pushed, with what people changed on the Hub, and the record of what came from here.
 
     A card that was not ours becomes a section of its own, so nothing of it is lost.
 
     Args:
         here: the card that is to be pushed.
         there: the card on the Hub now; None: there is none.
-        earlier: the cards of all versions, oldest first.
 
     Raises:
         ValueError: something that was changed on both sides, a section without an end, or metadata that are no YAML.
     """
-    if there is None:
-        return here
-    there = there.replace("\r\n", "\n")
-    return _with_metadata(merge_free_sections(here, _sections(here, there, earlier)), there, earlier)
+    here = _RECORD.sub("\n", here)
+    record = {
+        "metadata": {key: value for key, value in _metadata(here).items() if key not in _FACTS},
+        "sections": {name: _hash(text) for name, text in free_sections(here).items()},
+    }
+    merged = here
+    if there is not None:
+        there = there.replace("\r\n", "\n")
+        last = _recorded(there)
+        merged = _with_metadata(merge_free_sections(here, _sections(here, there, last)), there, last)
+    # A comment that nothing in it can end.
+    told = json.dumps(record, sort_keys=True).replace(">", "\\u003e")
+    return f"{merged.rstrip()}\n\n<!-- from here: {told} -->\n"
 
 
-def _sections(here: str, there: str, earlier: Sequence[str]) -> str:
+def _sections(here: str, there: str, last: Mapping[str, Any]) -> str:
     mine, theirs = free_sections(here), free_sections(there)
-    before = [free_sections(card) for card in earlier]
-    if not theirs and not earlier:
-        body = _HEADER.sub("", there).strip()
-        theirs = {"earlier": f"{body}\n"} if body else {}
+    body = _RECORD.sub("", _HEADER.sub("", there)).strip()
+    if not theirs and body:
+        theirs = {"earlier": f"{body}\n"}
+    known = last.get("sections", {})
     kept = {}
     for name, text in theirs.items():
-        versions = [sections[name] for sections in before if name in sections]
-        nothing = not _COMMENT.sub("", mine.get(name, "")).strip()
-        kept[name] = text if nothing else _chosen(f"section {name!r}", mine[name], text, versions)
+        own, changed_there = mine.get(name, ""), _hash(text) != known.get(name)
+        something = bool(_COMMENT.sub("", own).strip())
+        if name in mine or changed_there:
+            changed_here = something and _hash(own) != known.get(name)
+            kept[name] = _chosen(f"section {name!r}", own, text, changed_here, changed_there)
     return "\n".join(f"<!-- free:start {name} -->\n{text}<!-- free:end -->" for name, text in kept.items())
 
 
-def _with_metadata(card: str, there: str, earlier: Sequence[str]) -> str:
+def _with_metadata(card: str, there: str, last: Mapping[str, Any]) -> str:
     from huggingface_hub import DatasetCardData
 
-    mine, theirs = _metadata(card), _metadata(there)
-    before = [_metadata(one) for one in earlier]
+    mine, theirs, known = _metadata(card), _metadata(there), last.get("metadata")
     merged = dict(mine)
     for key in [*mine, *(key for key in theirs if key not in mine)]:
         ours, others = mine.get(key), theirs.get(key)
@@ -65,15 +78,39 @@ def _with_metadata(card: str, there: str, earlier: Sequence[str]) -> str:
             continue
         if key in _UNITED and isinstance(ours, list) and isinstance(others, list):
             merged[key] = ours + [one for one in others if one not in ours]
-        elif not before and others is None:
             continue
+        if known is None:  # a card that did not come from here
+            changed = (ours not in _UNSAID, others is not None)
         else:
-            versions = [metadata.get(key) for metadata in before]
-            merged[key] = others if not before and ours in _UNSAID else _chosen(key, ours, others, versions)
+            changed = (ours != known.get(key), others != known.get(key))
+        merged[key] = _chosen(key, ours, others, *changed)
     if merged == mine:
         return card
     header = DatasetCardData(**{key: value for key, value in merged.items() if value is not None}).to_yaml()
     return f"---\n{header}\n---\n{_HEADER.sub('', card)}"
+
+
+def _chosen(what: str, mine: Any, theirs: Any, changed_here: bool, changed_there: bool) -> Any:
+    """Of a text or value that differs the one that somebody changed."""
+    if mine == theirs or not changed_there:
+        return mine
+    if not changed_here:
+        return theirs
+    raise ValueError(f"{what} was changed here and on the Hub. Copy one over the other, then push")
+
+
+def _recorded(card: str) -> Mapping[str, Any]:
+    """What the last push from here had; {} where the card does not say it."""
+    found = _RECORD.search(card)
+    try:
+        parsed = json.loads(found.group(1)) if found else {}
+    except ValueError:
+        parsed = {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _hash(text: str) -> str:
+    return sha256(text.strip().encode()).hexdigest()[:16]
 
 
 def _metadata(card: str) -> Mapping[str, Any]:
@@ -84,22 +121,8 @@ def _metadata(card: str) -> Mapping[str, Any]:
         parsed = yaml.safe_load(found.group(1)) if found else None
     except yaml.YAMLError:
         parsed = False
-    if parsed is not None and not isinstance(parsed, dict):
-        raise ValueError("the metadata between its `---` lines are no YAML. Mend them")
+    if parsed is not None and not (isinstance(parsed, dict) and all(isinstance(key, str) for key in parsed)):
+        raise ValueError("the metadata between its `---` lines are no YAML of names and values. Mend them")
+    if isinstance(language := (parsed or {}).get("language"), list):  # YAML takes Norwegian for a refusal
+        parsed["language"] = ["no" if one is False else one for one in language]
     return parsed or {}
-
-
-def _chosen(what: str, mine: Any, theirs: Any, versions: Sequence[Any]) -> Any:
-    """Of a text or value that differs the one that somebody changed.
-
-    Args:
-        what: its name, for the error.
-        mine: here.
-        theirs: on the Hub.
-        versions: what the versions have, oldest first: one of these was not touched since.
-    """
-    if mine in versions or mine == theirs:
-        return theirs
-    if versions and theirs == versions[-1]:
-        return mine
-    raise ValueError(f"{what} was changed here and on the Hub. Copy one over the other, then push")

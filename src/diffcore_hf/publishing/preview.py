@@ -71,8 +71,14 @@ class Tile:
     reason: str  # of the decision: 'kept', 'low_rank', ...; "" before any filter
 
 
-def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3) -> Image.Image:
+def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: bool = True) -> Image.Image:
     """Draw the sheet: a card per tile, `columns` a row, 1200 pixels wide (less for fewer tiles than columns).
+
+    Args:
+        tiles: in the order in which they are read.
+        title: in one line.
+        columns: of cards; without real images twice as many.
+        real: whether the real images are shown as well.
 
     Returns:
         An RGB image; equal arguments give equal pixels.
@@ -84,14 +90,15 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3) -> Ima
     for tile in tiles:
         words, colour = decision_words(tile.reason)
         number = "–" if tile.similarity is None else f"{tile.similarity:.2f}"
-        cards.append(Card((tile.real, tile.generated), tile.name, tile.context, words, number, colour, _TINTS[colour]))
+        images = (tile.real, tile.generated) if real else (tile.generated,)
+        cards.append(Card(images, tile.name, tile.context, words, number, colour, _TINTS[colour]))
     return sheet(
         cards,
         title=title,
         legend=_LEGEND,
-        captions=("real", "generated"),
+        captions=("real", "generated") if real else ("generated",),
         kinds={KEPT: "kept", REJECTED: "rejected", UNDECIDED: "other"},
-        columns=columns,
+        columns=columns if real else 2 * columns,
         empty="no attempts yet",
     )
 

@@ -76,15 +76,18 @@ def test_what_is_told_is_one_line_with_a_remedy_and_no_token():
     assert patience.remedy(full) == "Make room on the disk, or set HF_HOME to a folder on another one"
 
 
-def test_a_limit_that_the_client_has_is_kept_and_one_of_ours_is_taken_back():
+@pytest.mark.parametrize(("asked", "limit"), [(None, patience.SILENCE), (5, 5)])
+def test_every_request_has_a_limit_and_its_own_is_kept(asked, limit):
     client = get_session()
-    with patience.listening():
-        assert client.timeout == httpx.Timeout(patience.SILENCE)
-        with patience.listening():
-            pass
-        assert client.timeout == httpx.Timeout(patience.SILENCE)
-    assert client.timeout == httpx.Timeout(None)
-    client.timeout = 5
-    with patience.listening():
-        assert client.timeout == httpx.Timeout(5)
-    client.timeout = None
+    before = list(client.event_hooks["request"])
+    with patience.listening(), patience.listening():
+        request = client.build_request("GET", "http://127.0.0.1/", timeout=asked)
+        for hook in client.event_hooks["request"][len(before) :]:
+            hook(request)
+    assert request.extensions["timeout"]["read"] == limit
+    assert client.event_hooks["request"] == before
+
+
+def test_no_part_of_a_token_is_told(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-another-form")
+    assert "a-tok" not in patience.told(ValueError("x" * 190 + "a-token-of-another-form"))

@@ -8,6 +8,7 @@ import shutil
 import hub_steps as steps
 import pytest
 from hub_double.faults import STEPS, LostReply
+from PIL import Image
 
 from diffcore_hf import jobs
 from diffcore_hf.core.folder import Folder
@@ -129,6 +130,8 @@ def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, 
         client(steps.push, finished, repo, "v1.0.0", public=True)
     assert not hub.repositories
     assert client(steps.push, bare, repo, "v1.0.0", public=True)["private"] is False
+    sheets = [(folder / "assets" / "contact_sheet.png").read_bytes() for folder in (bare, finished)]
+    assert sheets[0] != sheets[1]  # no real image on it
     back = client(steps.joined, repo, str(folder_of_photos), "v1.0.0")
     assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]
 
@@ -171,6 +174,30 @@ def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client,
         client(steps.push, second, repo, "v1.1.0", compare=str(tmp_path / "compare.json"))
     client(steps.push, second, repo, "v1.1.0")
     assert "compare.json" not in hub.dataset(repo).tags["v1.1.0"].files
+
+
+def test_a_tag_on_a_damaged_commit_is_told(hub, client, finished):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    victim = next(path for path in hub.dataset(repo).tags["v1.0.0"].files if path.startswith("attempts/"))
+    client(steps.hub, "delete_file", path_in_repo=victim, repo_id=repo, repo_type="dataset")
+    client(steps.hub, "create_tag", repo, tag="v1.1.0", repo_type="dataset")
+    with pytest.raises(ValueError, match=r"v1.1.0 that is damaged \(attempts/.* is missing\).*Use --version v1.2.0"):
+        client(steps.push, finished, repo, "v1.1.0")
+
+
+def test_a_repository_of_other_images_is_refused(hub, client, finished, keys, tmp_path):
+    repo, out = hub.repo_id(), tmp_path / "out"
+    client(steps.push, finished, repo, "v1.0.0")
+    for number in range(6):
+        path = tmp_path / "others" / f"class{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(path)
+    source = {"path": str(tmp_path / "others")}
+    jobs.run(build_recipe({"source": source, "output": str(out), "max_attempts": 1}, keys), progress=False)
+    with pytest.raises(ValueError, match="holds an augmentation of other images: .* nothing was sent. Use another"):
+        client(steps.push, out, repo, "v1.1.0")
+    assert list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
 BAD = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.publishing.hub.patience import SILENCE, told
+from diffcore_hf.publishing.hub.patience import told
 from diffcore_hf.publishing.hub.refusal import Refused
-from diffcore_hf.publishing.hub.remote import State
+from diffcore_hf.publishing.hub.remote import Remote, State
 from diffcore_hf.publishing.reproduction import is_hub
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ def check_name(repo_id: str) -> None:
         raise Refused(f"repository is {repo_id!r}, a name that the Hub refuses: {told(error)}") from None
 
 
-def check_same_dataset(repo_id: str, state: State, manifest: Mapping[str, Any]) -> None:
-    """Raise ValueError where the repository holds something else than earlier versions of this dataset."""
+def check_same_dataset(remote: Remote, state: State, manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raise ValueError where the repository holds something else than earlier versions of this dataset.
+
+    A source without a name, a folder or a dataset in memory, is known by its images: one of them has to be in both.
+    """
+    repo_id = remote.repo_id
     if state.manifest is None:
         others = [path for path in state.files if path not in (".gitattributes", "README.md")]
         if others:
@@ -68,12 +72,29 @@ def check_same_dataset(repo_id: str, state: State, manifest: Mapping[str, Any]) 
                 f"{repo_id} holds files that diffcore-hf did not make ({others[0]}); nothing was sent. Use another name"
             )
         return
+    import pyarrow.parquet as pq
+
     ours, theirs = (content.get("resolved", {}).get("source", {}).get("path") for content in (manifest, state.manifest))
     if ours != theirs:
         raise Refused(
             f"{repo_id} holds an augmentation of {theirs}, this folder one of {ours}; nothing was sent. "
             "Use another name"
         )
+    if "/" in str(ours) or manifest["hash"] == state.manifest.get("hash"):
+        return
+    here = _row_ids(manifest, lambda path, columns: pq.read_table(folder / path, columns=list(columns)))
+    there = _row_ids(state.manifest, lambda path, columns: remote.columns(path, state.commit, columns))
+    if here and there and not here & there:
+        raise Refused(
+            f"{repo_id} holds an augmentation of other images: this folder has none of them; nothing was sent. "
+            "Use another name"
+        )
+
+
+def _row_ids(manifest: Mapping[str, Any], read: Any) -> set[str]:
+    """The ids of all images of the source: by content, where it is no dataset of the Hub."""
+    shards = manifest.get("configs", {}).get("references", {}).values()
+    return {one for shard in shards for path in shard for one in read(path, ["row_id"])["row_id"].to_pylist()}
 
 
 def check_may_be_shown(
@@ -105,7 +126,7 @@ def not_for_everybody(source: Mapping[str, Any], api: HfApi) -> str | None:
     if str(source.get("licence") or "").strip().lower() in _UNKNOWN:
         return f"the licence of {source['path']} is not known"
     try:
-        info = api.dataset_info(source["path"], timeout=SILENCE)
+        info = api.dataset_info(source["path"])
     except Exception as error:  # whatever it is, we cannot see that everybody may
         return f"{source['path']} cannot be looked at ({told(error)})"
     if info.private:

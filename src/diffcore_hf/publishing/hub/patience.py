@@ -25,7 +25,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 SILENCE = 120.0
 """Seconds without a byte after which a connection is given up, as Xet has it; the client itself has no limit."""
 _LONGEST = 60.0
-_PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504)
+_PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
 _REMEDIES = {
@@ -65,14 +65,17 @@ def listening() -> Iterator[None]:
     """Give up a connection after SILENCE seconds, in every request that has no limit of its own."""
     from huggingface_hub.utils import get_session, httpx
 
-    client = get_session()
-    before = client.timeout
-    if before == httpx.Timeout(None):
-        client.timeout = SILENCE
+    def limit(request: httpx.Request) -> None:
+        # Where the caller asks for no limit, as some of the client's do, a default of its session would not count.
+        if not any((request.extensions.get("timeout") or {}).values()):
+            request.extensions = {**request.extensions, "timeout": httpx.Timeout(SILENCE).as_dict()}
+
+    hooks = get_session().event_hooks["request"]
+    hooks.append(limit)
     try:
         yield
     finally:
-        client.timeout = before
+        hooks.remove(limit)
 
 
 def passes(error: BaseException) -> bool:
@@ -110,14 +113,18 @@ def status_of(error: BaseException) -> int | None:
 
 def told(error: BaseException) -> str:
     """An error in one line, without a token."""
-    text = (str(error).strip().splitlines() or [""])[0][:200]
+    text = _masked((str(error).strip().splitlines() or [""])[0])[:200]
     status = next((f"HTTP {code}: " for one in causes(error) if (code := status_of(one))), "")
+    return f"{status}{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _masked(text: str) -> str:
+    """Without any token, whole or in part."""
     from huggingface_hub import get_token
 
-    line = f"{status}{type(error).__name__}: {text}" if text else type(error).__name__
     if token := get_token():
-        line = line.replace(token, "hf_***")
-    return _TOKEN.sub("hf_***", line)
+        text = text.replace(token, "hf_***")
+    return _TOKEN.sub("hf_***", text)
 
 
 def remedy(error: BaseException, otherwise: str = "Run the same command again") -> str:

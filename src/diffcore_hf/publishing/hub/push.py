@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Beside = Callable[[str | None, Sequence[str]], Mapping[str, bytes]]
-"""From the card that is there (None: there is none) and those of all versions, oldest first, to the files outside the
-manifest's list, card included."""
+Beside = Callable[[str | None], Mapping[str, bytes]]
+"""From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,11 @@ def push(
     folder, manifest = checks.finished(out)
     remote = Remote(repo_id, HfApi())
     try:
-        return _push(
-            folder.path, manifest, remote, number, beside, public=public, originals=originals,
-            originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
-        )  # fmt: skip
+        with patience.listening():
+            return _push(
+                folder.path, manifest, remote, number, beside, public=public, originals=originals,
+                originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
+            )  # fmt: skip
     except Refused:
         raise
     except Exception as error:  # the client raises a dozen types, and those of the network
@@ -112,6 +112,7 @@ def _push(
     tags = patiently("tags", remote.tags, waits) if info else {}
     if number.tag in tags:
         _same_version(remote, number, tags, manifest, waits)
+        _whole(remote, number, tags, folder, waits)
         return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()), kept_back=kept_back)
     if create_pr and info is None:
         raise Refused(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
@@ -120,6 +121,12 @@ def _push(
         return Pushed(url, number.tag, None, private, planned, created=info is None)
     if info is None:
         patiently("create", lambda: _create(api, repo_id, private), waits)
+        made = patiently("repository", remote.head, waits)
+        if private and made and not made.private:  # somebody else's, made in between
+            checks.check_may_be_shown(
+                manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder
+            )
+            private = False
     commit, made, request = _commit(remote, folder, manifest, number, beside, waits, create_pr=create_pr)
     patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
     if request is None:
@@ -135,21 +142,16 @@ def _planned(
     remote: Remote, folder: Path, manifest: Mapping[str, Any], beside: Beside, waits: Sequence[float]
 ) -> Changes:
     state = patiently("state", lambda: remote.state(remote.commit_of("main")), waits)
-    checks.check_same_dataset(remote.repo_id, state, manifest)
-    return changes(folder, manifest, beside(*_cards(remote, state)), state)
+    checks.check_same_dataset(remote, state, manifest, folder)
+    return changes(folder, manifest, beside(_card(remote, state)), state)
 
 
 def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes:
-    return changes(folder, manifest, beside(None, ()), None)
+    return changes(folder, manifest, beside(None), None)
 
 
-def _cards(remote: Remote, state: State) -> tuple[str | None, Sequence[str]]:
-    """The card on main, and those of the versions: where it is none of these, a person wrote on the Hub."""
-    if "README.md" not in state.files:
-        return None, ()
-    tags = remote.tags()
-    earlier = [remote.text_or_none("README.md", tags[number.tag]) for number in versions_among(tags)]
-    return remote.text("README.md", state.commit), [card for card in earlier if card is not None]
+def _card(remote: Remote, state: State) -> str | None:
+    return remote.text("README.md", state.commit) if "README.md" in state.files else None
 
 
 def _commit(
@@ -163,23 +165,22 @@ def _commit(
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    stored: dict[str, CommitOperationAdd] = {}
     title = f"Version {number.tag} ({manifest['hash'][:16]})"
 
     def once() -> tuple[str, Changes, str | None]:
         state = remote.state(remote.commit_of("main"))
-        checks.check_same_dataset(remote.repo_id, state, manifest)
-        wanted = changes(folder, manifest, beside(*_cards(remote, state)), state)
+        checks.check_same_dataset(remote, state, manifest, folder)
+        wanted = changes(folder, manifest, beside(_card(remote, state)), state)
         if not wanted and create_pr:
             raise Refused(f"{remote.repo_id} holds this content already; nothing to propose. Push without --create-pr")
         if not wanted:
             return state.commit, wanted, None
         if create_pr and (request := _proposed(remote, title)):
             return request[0], wanted, request[1]
-        for path, content in wanted.add.items():
-            if path not in stored or isinstance(content, bytes):
-                stored[path] = CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
-        additions = [stored[path] for path in wanted.add]
+        additions = [
+            CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+            for path, content in wanted.add.items()
+        ]
         # Before the commit, so that it carries pointers alone and is over in a moment.
         remote.api.preupload_lfs_files(
             remote.repo_id, additions, repo_type="dataset", revision="main", create_pr=create_pr, free_memory=False
@@ -228,5 +229,16 @@ def _same_version(
         proposed = next_version(versions_among(tags))
         raise Refused(
             f"{remote.repo_id} has a version {number.tag} with other content, and a version never changes. "
+            f"Use --version {proposed.tag}"
+        )
+
+
+def _whole(remote: Remote, number: Version, tags: Mapping[str, str], folder: Path, waits: Sequence[float]) -> None:
+    """Raise ValueError where a tag of the same content is not all of it: set by hand, or on a damaged commit."""
+    state = patiently("state", lambda: remote.state(tags[number.tag]), waits)
+    if faults := patiently("read back", lambda: verification.faults_of(state, remote, folder), waits):
+        proposed = next_version(versions_among(tags))
+        raise Refused(
+            f"{remote.repo_id} has a version {number.tag} that is damaged ({faults[0]}), and a version never changes. "
             f"Use --version {proposed.tag}"
         )

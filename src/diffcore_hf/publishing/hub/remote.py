@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.hub_cache import COMMIT
-from diffcore_hf.publishing.hub import patience
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,7 +68,7 @@ class Remote:
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
-            return self.api.dataset_info(self.repo_id, timeout=patience.SILENCE)
+            return self.api.dataset_info(self.repo_id)
         except RepositoryNotFoundError:
             return None
 
@@ -79,9 +78,7 @@ class Remote:
 
     def commit_of(self, revision: str) -> str:
         """The commit of a tag or branch; never from a cache."""
-        if COMMIT.fullmatch(revision):
-            return revision
-        return self.api.dataset_info(self.repo_id, revision=revision, timeout=patience.SILENCE).sha
+        return revision if COMMIT.fullmatch(revision) else self.api.dataset_info(self.repo_id, revision=revision).sha
 
     def state(self, commit: str) -> State:
         """Everything that a commit holds."""
