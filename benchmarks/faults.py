@@ -33,7 +33,7 @@ import tiny_models  # noqa: E402
 from enlarged import enlarged  # noqa: E402
 from hub_double.client import Client  # noqa: E402
 from hub_double.double import Double  # noqa: E402
-from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, Status  # noqa: E402
+from hub_double.faults import STEPS, Cut, LostReply, Reset, Silence, Status  # noqa: E402
 from small_photos import write_photos  # noqa: E402
 
 WAYS = {
@@ -61,7 +61,7 @@ FAULTS = {
     "reset": Reset(),
     "reply lost": LostReply(),
     "cut": Cut(20),
-    "silence": Delay(3),  # longer than the clients wait, see `environment` and SILENCE
+    "silence": Silence(60),  # longer than any client waits, see `environment` and SILENCE
 }
 ONCE, FOR_EVER = (0.05, 0.05, 0.05), (0.05,)
 SILENCE = 0.5
@@ -108,7 +108,7 @@ class Bench:
         try:
             client(
                 steps.push, self.new, repo, "v1.1.0", waits=ONCE if times else FOR_EVER,
-                silence=SILENCE if isinstance(FAULTS[name], Delay) else 60,
+                silence=SILENCE if isinstance(FAULTS[name], Silence) else 60,
             )  # fmt: skip
             found = "complete"
         except ValueError as error:

@@ -49,6 +49,13 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """Nothing comes for so long; the request is dropped, unapplied, when the client goes away before."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Cut:
     """The reply declares its full length and ends (FIN) after this many bytes."""
 
@@ -73,7 +80,7 @@ STEPS = {
     "resolve": ("GET|HEAD", "/resolve/"),
 }
 
-Fault = Status | Reset | ResetMidBody | LostReply | Delay | Cut
+Fault = Status | Reset | ResetMidBody | LostReply | Delay | Silence | Cut
 
 
 @dataclass

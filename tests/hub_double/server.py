@@ -7,6 +7,7 @@ without Nagle's delay, which would cost 40 ms each.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -15,7 +16,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from hub_double.faults import Cut, Delay, LostReply, Reset, ResetMidBody, Status
+from hub_double.faults import Cut, Delay, LostReply, Reset, ResetMidBody, Silence, Status
 from hub_double.log import Entry
 from hub_double.wire import Refusal, Reply, Request
 
@@ -65,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.drop(None, received=len(request.body))
         if isinstance(fault, Delay):
             time.sleep(fault.seconds)
+        if isinstance(fault, Silence) and select.select([self.connection], [], [], fault.seconds)[0]:
+            return self.drop(fault, received=length)  # the client has gone away meanwhile
         if isinstance(fault, Status):
             reply = Refusal(fault.status, "a fault was injected", headers=fault.headers).reply()
         else:

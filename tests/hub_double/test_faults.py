@@ -137,6 +137,7 @@ def publish(repo: str, content: dict[str, bytes]) -> None:
     hf.create_repo(repo, **DATASET)
     sha = commit(repo, content, parent_commit=hf.dataset_info(repo).sha).oid
     list(hf.list_repo_tree(repo, revision=sha, **DATASET))
+    hf.list_repo_refs(repo, **DATASET)
     hf.create_tag(repo, tag="v1.0.0", revision=sha, **DATASET)
     hf_hub_download(repo, "a.parquet", revision="v1.0.0", **DATASET)
 

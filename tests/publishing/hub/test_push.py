@@ -190,7 +190,7 @@ def test_a_repository_of_other_images_is_refused(hub, client, finished, keys, tm
     repo, out = hub.repo_id(), tmp_path / "out"
     client(steps.push, finished, repo, "v1.0.0")
     for number in range(6):
-        path = tmp_path / "others" / f"class{number % 2}" / f"{number}.png"
+        path = tmp_path / "others" / ("red car", "blue car")[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(path)
     source = {"path": str(tmp_path / "others")}

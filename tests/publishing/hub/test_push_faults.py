@@ -9,7 +9,7 @@ import hub_steps as steps
 import pytest
 from enlarged import enlarged
 from hub_double.client import Client
-from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, Status
+from hub_double.faults import STEPS, Cut, LostReply, Reset, Silence, Status
 
 PASSING = {
     "info": Status(500), "refs": Status(503), "tree": Reset(), "preupload": Status(429, {"Retry-After": "0"}),
@@ -59,13 +59,13 @@ def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, st
 def test_a_server_that_says_nothing_is_given_up_and_asked_again(hub, client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
-    rule = hub.faults.add(*STEPS[step], Delay(10))
+    rule = hub.faults.add(*STEPS[step], Silence(10))
     assert client(steps.seconds, steps.push, out, repo, "v1.0.0", 0.3) < 10
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
 def test_a_server_that_never_says_anything_is_one_line(hub, client, finished):
-    hub.faults.add(*STEPS["info"], Delay(30), times=None)
+    hub.faults.add(*STEPS["info"], Silence(30), times=None)
     with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: ReadTimeout: .*run the same command again"):
         client(steps.push, finished, hub.repo_id(), "v1.0.0", silence=0.1)
 
