@@ -52,6 +52,13 @@ def test_rows_follow_the_count(count, rows):
     assert contact_sheet([tile()] * count, title="").height == one + (rows - 1) * (two - one)
 
 
+def test_without_real_images_a_sheet_shows_none():
+    blue, green = (tile(real=encoded(colour)) for colour in ("#0000ff", "#00ff00"))
+    assert png_bytes(contact_sheet([blue], title="")) != png_bytes(contact_sheet([green], title=""))
+    bare = [png_bytes(contact_sheet([one], title="", real=False)) for one in (blue, green)]
+    assert bare[0] == bare[1] and "#ffff00" in colours(contact_sheet([blue], title="", real=False))
+
+
 def test_real_stands_left_of_generated():
     sheet = contact_sheet([tile()], title="one")
     blue = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (0, 0, 255)]

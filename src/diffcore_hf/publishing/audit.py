@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 Read = Callable[[str, Sequence[str]], "pa.Table"]
 """Path of a shard, names of columns -> the columns."""
 
+Kept = Mapping[tuple[str, int], Mapping[str, Any]]
+"""Row id and copy -> the attempt that was kept."""
+
 _NEAR = 1e-5
 """Published numbers are float32."""
 _UNDECIDED = ("superseded", "crashed")
-_ATTEMPTS = ("row_id", "copy", "attempt", "label", "seed", "similarity", "score", "bound", "class_rank", "embedding",
+_ATTEMPTS = ("row_id", "copy", "attempt", "label", "context", "prompt", "seed", "similarity", "score", "bound",
+             "class_rank", "embedding",
              "image_sha256", "reason")  # fmt: skip
 
 
@@ -61,7 +65,7 @@ def audit(manifest: Mapping[str, Any], read: Read, names: Callable[[str], Sequen
     """
     faults, configs = _Faults(), manifest["configs"]
     embeddings, hashes = _references(configs, read)
-    kept: dict[tuple[str, int], str | None] = {}
+    kept: dict[tuple[str, int], Mapping[str, Any]] = {}
     tally: dict[str, Counter[int]] = {name: Counter() for name in ("attempts", "kept", "counted", "rejected")}
     for path in _files(configs, "attempts"):
         table = read(path, [*_ATTEMPTS, *(["image"] if images else [])])
@@ -77,7 +81,7 @@ def audit(manifest: Mapping[str, Any], read: Read, names: Callable[[str], Sequen
             if row["reason"] == "kept" and key in kept:
                 faults.add("attempts: two are kept of one unit", where)
             elif row["reason"] == "kept":
-                kept[key] = row["image_sha256"]
+                kept[key] = row
             _count(tally, row)
     _classes(faults, configs, read, tally)
     if manifest.get("layout", "columns") == "columns":
@@ -145,38 +149,57 @@ def _classes(faults: _Faults, configs: Mapping[str, Any], read: Read, tally: Map
 
 
 def _default(
-    faults: _Faults, manifest: Mapping[str, Any], read: Read, names: Callable[[str], Sequence[str]],
-    kept: Mapping[tuple[str, int], str | None], hashes: Mapping[str, str | None], *, images: bool,
+    faults: _Faults, manifest: Mapping[str, Any], read: Read, names: Callable[[str], Sequence[str]], kept: Kept,
+    hashes: Mapping[str, str | None], *, images: bool,
 ) -> None:  # fmt: skip
     """Statuses, counterparts and originals of layout columns."""
+    told = ("status", "context", "prompt", "seed", "similarity")
+    beside = {key for key in kept if key[1] == 0}
     for path in _files(manifest["configs"], "default"):
         prefix, image = prefix_of(names(path)), _image(manifest)
-        table = read(path, [f"{prefix}row_id", f"{prefix}status", *([image, f"{prefix}generated"] if images else [])])
-        ids, statuses = table[f"{prefix}row_id"].to_pylist(), table[f"{prefix}status"].to_pylist()
-        for row_id, status in zip(ids, statuses, strict=True):
-            if (status == "kept") != ((row_id, 0) in kept):
-                faults.add("default: the status is not that of the attempts", row_id)
+        columns = [prefix + name for name in ("row_id", *told)]
+        table = read(path, [*columns, *([image, f"{prefix}generated"] if images else [])])
+        rows = table.select(columns).rename_columns(["row_id", *told]).to_pylist()
+        ids = [row["row_id"] for row in rows]
+        for row in rows:
+            attempt = kept.get((row["row_id"], 0))
+            beside.discard((row["row_id"], 0))
+            if (row["status"] == "kept") != (attempt is not None):
+                faults.add("default: the status is not that of the attempts", row["row_id"])
+            elif attempt and any(row[name] != attempt[name] for name in told[1:]):
+                faults.add("default: a row does not say what its counterpart's attempt says", row["row_id"])
         if images:
-            recorded = [kept.get((row_id, 0)) for row_id in ids]
-            _hashed(faults, "default: the counterpart", ids, _bytes(table, f"{prefix}generated"), recorded)
-            _hashed(faults, "default: the original", ids, _bytes(table, image), [hashes.get(one) for one in ids])
+            recorded = [kept[row_id, 0]["image_sha256"] if (row_id, 0) in kept else None for row_id in ids]
+            _hashed(faults, "default: the counterpart", ids, _bytes(table, f"{prefix}generated"), recorded, must=True)
+            originals = [hashes.get(row_id) for row_id in ids]
+            _hashed(faults, "default: the original", ids, _bytes(table, image), originals, must=False)
+    for row_id, _ in sorted(beside):
+        faults.add("default: a row that an attempt was kept for is missing", row_id)
 
 
-def _generated(
-    faults: _Faults, manifest: Mapping[str, Any], read: Read, kept: Mapping[tuple[str, int], str | None], *,
-    images: bool,
-) -> None:  # fmt: skip
+def _generated(faults: _Faults, manifest: Mapping[str, Any], read: Read, kept: Kept, *, images: bool) -> None:
     """The kept images as plain rows."""
-    image = _image(manifest)
+    image, label = _image(manifest), manifest["recipe"].get("source", {}).get("label", "label")
+    missing = set(kept)
     for path in _files(manifest["configs"], "generated"):
-        table = read(path, ["row_id", "copy", *([image] if images else [])])
-        keys = list(zip(table["row_id"].to_pylist(), table["copy"].to_pylist(), strict=True))
+        columns = ["row_id", "copy", "context", "similarity", label]
+        table = read(path, [*columns, *([image] if images else [])])
+        rows = table.select(columns).rename_columns(["row_id", "copy", "context", "similarity", "label"]).to_pylist()
+        keys = [(row["row_id"], row["copy"]) for row in rows]
         ids = [f"{row_id} copy {copy}" for row_id, copy in keys]
-        for key, name in zip(keys, ids, strict=True):
+        missing -= set(keys)
+        for key, row, name in zip(keys, rows, ids, strict=True):
             if key not in kept:
                 faults.add("generated: a row that no attempt was kept for", name)
+            elif any(row[field] != kept[key][field] for field in ("context", "similarity")) or (
+                isinstance(row["label"], int) and row["label"] != kept[key]["label"]
+            ):
+                faults.add("generated: a row does not say what its attempt says", name)
         if images:
-            _hashed(faults, "generated: the image", ids, _bytes(table, image), [kept.get(key) for key in keys])
+            recorded = [kept[key]["image_sha256"] if key in kept else None for key in keys]
+            _hashed(faults, "generated: the image", ids, _bytes(table, image), recorded, must=True)
+    for row_id, copy in sorted(missing):
+        faults.add("generated: a row that an attempt was kept for is missing", f"{row_id} copy {copy}")
 
 
 def _image(manifest: Mapping[str, Any]) -> str:
@@ -185,10 +208,13 @@ def _image(manifest: Mapping[str, Any]) -> str:
 
 
 def _hashed(
-    faults: _Faults, what: str, names: Iterable[str], contents: Iterable[bytes | None], recorded: Iterable[str | None]
-) -> None:
+    faults: _Faults, what: str, names: Iterable[str], contents: Iterable[bytes | None],
+    recorded: Iterable[str | None], *, must: bool,
+) -> None:  # fmt: skip
     for name, content, known in zip(names, contents, recorded, strict=True):
-        if content is not None and known is not None and sha256(content).hexdigest() != known:
+        if known is not None and content is None and must:
+            faults.add(f"{what} is missing", name)
+        elif known is not None and content is not None and sha256(content).hexdigest() != known:
             faults.add(f"{what} is not the image whose hash is recorded", name)
 
 
