@@ -18,7 +18,7 @@ from diffcore_hf.core.hub_cache import COMMIT
 from diffcore_hf.core.schema import prefix_of
 from diffcore_hf.publishing import audit, worth
 from diffcore_hf.publishing.card import with_claim
-from diffcore_hf.publishing.card_edits import with_edits
+from diffcore_hf.publishing.card_edits import card_configs, with_edits
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
 from diffcore_hf.publishing.hub.push import Pushed
 from diffcore_hf.publishing.hub.push import push as push_version
@@ -99,8 +99,17 @@ def _shows_originals(folder: Folder) -> bool:
 def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine: bool) -> dict[str, bytes]:
     """The card and the result of trainings: what the folder has, with what people wrote here or on the Hub."""
     manifest = folder.manifest() or {}
-    card = folder.path / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    try:
+        text = (folder.path / "README.md").read_text(encoding="utf-8")
+        named = card_configs(text)
+    except (OSError, ValueError):
+        text, named = "", set()
+    shards = {path for splits in manifest.get("configs", {}).values() for paths in splits.values() for path in paths}
+    if named != shards:
+        raise Refused(
+            f"{folder.path / 'README.md'} is missing or does not name the shards that are there, so nobody could load "
+            "the version. Run augment or export again to have it written"
+        )
     given = _comparison(Path(compare), manifest.get("hash")) if compare else None
     measured = given or worth.read_comparison(folder.path, manifest.get("hash"))
     text = worth.with_sentence(text, worth.sentence(measured))
@@ -151,7 +160,8 @@ def versions(repo_id: str) -> list[Listed]:
         tags = remote.tags()
         found = []
         for number in versions_among(tags):
-            if manifest := remote.manifest(tags[number.tag]):
+            manifest = remote.manifest(tags[number.tag])
+            if manifest and {"counts", "recipe_digest"} <= manifest.keys():
                 counts = manifest["counts"]
                 listed = Listed(number.tag, tags[number.tag], counts["rows"], counts["kept"], manifest["recipe_digest"])
                 found.append(listed)

@@ -96,6 +96,13 @@ def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
             with_edits(card(), broken)
 
 
+def test_a_date_is_no_change_and_a_record_that_is_none_is_no_record():
+    assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
+    dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
+    assert pushed(dated, dated, dated).count("2024-01-01") == 2  # in the header, and in the record
+    assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
+
+
 def test_a_card_from_here_is_as_it_was_and_a_record():
     text = with_edits(card(), None)
     assert text.startswith(card().rstrip()) and text.count("<!-- from here: ") == 1

@@ -32,8 +32,7 @@ _NEAR = 1e-5
 """Published numbers are float32."""
 _UNDECIDED = ("superseded", "crashed")
 _ATTEMPTS = ("row_id", "copy", "attempt", "label", "context", "prompt", "seed", "similarity", "score", "bound",
-             "class_rank", "embedding",
-             "image_sha256", "reason")  # fmt: skip
+             "class_rank", "embedding", "image_sha256", "reason")  # fmt: skip
 
 
 class _Faults:
@@ -180,7 +179,7 @@ def _default(
 def _generated(faults: _Faults, manifest: Mapping[str, Any], read: Read, kept: Kept, *, images: bool) -> None:
     """The kept images as plain rows."""
     image, label = _image(manifest), manifest["recipe"].get("source", {}).get("label", "label")
-    missing = set(kept)
+    missing, labels = set(kept), {}
     for path in _files(manifest["configs"], "generated"):
         columns = ["row_id", "copy", "context", "similarity", label]
         table = read(path, [*columns, *([image] if images else [])])
@@ -191,8 +190,9 @@ def _generated(faults: _Faults, manifest: Mapping[str, Any], read: Read, kept: K
         for key, row, name in zip(keys, rows, ids, strict=True):
             if key not in kept:
                 faults.add("generated: a row that no attempt was kept for", name)
-            elif any(row[field] != kept[key][field] for field in ("context", "similarity")) or (
-                isinstance(row["label"], int) and row["label"] != kept[key]["label"]
+            elif (
+                any(row[field] != kept[key][field] for field in ("context", "similarity"))
+                or labels.setdefault(row["label"], kept[key]["label"]) != kept[key]["label"]
             ):
                 faults.add("generated: a row does not say what its attempt says", name)
         if images:

@@ -38,7 +38,7 @@ def with_edits(here: str, there: str | None) -> str:
     """
     here = _RECORD.sub("\n", here)
     record = {
-        "metadata": {key: value for key, value in _metadata(here).items() if key not in _FACTS},
+        "metadata": _plain({key: value for key, value in _metadata(here).items() if key not in _FACTS}),
         "sections": {name: _hash(text) for name, text in free_sections(here).items()},
     }
     merged = here
@@ -82,7 +82,7 @@ def _with_metadata(card: str, there: str, last: Mapping[str, Any]) -> str:
         if known is None:  # a card that did not come from here
             changed = (ours not in _UNSAID, others is not None)
         else:
-            changed = (ours != known.get(key), others != known.get(key))
+            changed = (_plain(ours) != known.get(key), _plain(others) != known.get(key))
         merged[key] = _chosen(key, ours, others, *changed)
     if merged == mine:
         return card
@@ -106,11 +106,24 @@ def _recorded(card: str) -> Mapping[str, Any]:
         parsed = json.loads(found.group(1)) if found else {}
     except ValueError:
         parsed = {}
-    return parsed if isinstance(parsed, dict) else {}
+    fits = isinstance(parsed, dict) and all(isinstance(value, dict) for value in parsed.values())
+    return parsed if fits else {}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: a date is its text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _hash(text: str) -> str:
     return sha256(text.strip().encode()).hexdigest()[:16]
+
+
+def card_configs(card: str) -> set[str]:
+    """The shards that a card's metadata name; without them nobody can load the dataset as it was meant."""
+    configs = _metadata(card).get("configs")
+    splits = [split for config in configs or () if isinstance(config, dict) for split in config.get("data_files", ())]
+    return {path for split in splits for path in ([split["path"]] if isinstance(split["path"], str) else split["path"])}
 
 
 def _metadata(card: str) -> Mapping[str, Any]:

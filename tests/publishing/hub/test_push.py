@@ -200,6 +200,25 @@ def test_a_repository_of_other_images_is_refused(hub, client, finished, keys, tm
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
+@pytest.mark.parametrize("card", [None, b"# Mine\n", b"\xff"])
+def test_a_card_that_names_no_shards_is_refused(hub, client, finished, tmp_path, card):
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "README.md").unlink()
+    if card is not None:
+        (out / "README.md").write_bytes(card)
+    with pytest.raises(ValueError, match="README.md is missing or does not name the shards that are there"):
+        client(steps.push, out, hub.repo_id(), "v1.0.0")
+
+
+def test_a_repository_that_lost_a_file_is_mended_by_the_next_version(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    victim = next(path for path in hub.dataset(repo).tags["v1.0.0"].files if path.startswith("references/"))
+    client(steps.hub, "delete_file", path_in_repo=victim, repo_id=repo, repo_type="dataset")
+    client(steps.push, second, repo, "v1.1.0")
+    assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+
+
 BAD = {
     "no token of ours": ("stranger", r"HTTP 40[13]"),
     "another dataset": ("foreign", r"holds files that diffcore-hf did not make \(data.csv\); nothing was sent"),

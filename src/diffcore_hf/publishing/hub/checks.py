@@ -5,7 +5,7 @@ Owns the reasons that lie in the folder, in the name, or in whose images would b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +83,7 @@ def check_same_dataset(remote: Remote, state: State, manifest: Mapping[str, Any]
     if "/" in str(ours) or manifest["hash"] == state.manifest.get("hash"):
         return
     here = _row_ids(manifest, lambda path, columns: pq.read_table(folder / path, columns=list(columns)))
-    there = _row_ids(state.manifest, lambda path, columns: remote.columns(path, state.commit, columns))
+    there = _row_ids(state.manifest, lambda path, columns: remote.columns(path, state.commit, columns), state.files)
     if here and there and not here & there:
         raise Refused(
             f"{repo_id} holds an augmentation of other images: this folder has none of them; nothing was sent. "
@@ -91,10 +91,14 @@ def check_same_dataset(remote: Remote, state: State, manifest: Mapping[str, Any]
         )
 
 
-def _row_ids(manifest: Mapping[str, Any], read: Any) -> set[str]:
-    """The ids of all images of the source: by content, where it is no dataset of the Hub."""
+def _row_ids(manifest: Mapping[str, Any], read: Any, there: Container[str] | None = None) -> set[str]:
+    """The ids of all images of the source: by content, where it is no dataset of the Hub.
+
+    Of a commit that lost a file by hand what is left: such a repository can be pushed to again.
+    """
     shards = manifest.get("configs", {}).get("references", {}).values()
-    return {one for shard in shards for path in shard for one in read(path, ["row_id"])["row_id"].to_pylist()}
+    paths = [path for shard in shards for path in shard if there is None or path in there]
+    return {one for path in paths for one in read(path, ["row_id"])["row_id"].to_pylist()}
 
 
 def check_may_be_shown(
