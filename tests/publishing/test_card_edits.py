@@ -77,6 +77,8 @@ def test_a_section_of_two_hands_is_refused():
         ((card(), card(license="other")), {"license": "other"}),
         ((card(), sets("pretty_name", "Birds"), card()), {"pretty_name": "Birds"}),
         ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),
+        ((card(), lambda text: text.replace("---\n", "---\nlanguage: no\n", 1), card()), {"language": "no"}),
+        ((card(), lambda text: "\ufeff" + text, card()), {}),
         ((card(), sets("tags", ["birds"]), card()), {"tags": ["synthetic", "birds"]}),
         ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
         ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),

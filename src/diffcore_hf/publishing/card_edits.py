@@ -43,7 +43,7 @@ def with_edits(here: str, there: str | None) -> str:
     }
     merged = here
     if there is not None:
-        there = there.replace("\r\n", "\n")
+        there = there.lstrip("\ufeff").replace("\r\n", "\n")
         last = _recorded(there)
         merged = _with_metadata(merge_free_sections(here, _sections(here, there, last)), there, last)
     # A comment that nothing in it can end.
@@ -136,6 +136,7 @@ def _metadata(card: str) -> Mapping[str, Any]:
         parsed = False
     if parsed is not None and not (isinstance(parsed, dict) and all(isinstance(key, str) for key in parsed)):
         raise ValueError("the metadata between its `---` lines are no YAML of names and values. Mend them")
-    if isinstance(language := (parsed or {}).get("language"), list):  # YAML takes Norwegian for a refusal
-        parsed["language"] = ["no" if one is False else one for one in language]
+    language = (parsed or {}).get("language")
+    if language is False or (isinstance(language, list) and False in language):  # YAML takes Norwegian for a refusal
+        parsed["language"] = "no" if language is False else ["no" if one is False else one for one in language]
     return parsed or {}
