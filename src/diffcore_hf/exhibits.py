@@ -68,11 +68,9 @@ def contact_sheet(material: Material) -> bytes:
         for attempt in order
     ]
     chosen = [order[place] for place in preview.choose_tiles(described, SHEET_TILES)]
-    if not material.recipe.include_originals:
-        sheet = preview.contact_sheet(tiles(material, chosen), title="Generated images", real=False)
-    else:
-        sheet = preview.contact_sheet(tiles(material, chosen), title="Real images and their generated counterparts")
-    return preview.png_bytes(sheet)
+    real = material.recipe.include_originals
+    title = "Real images and their generated counterparts" if real else "Generated images"
+    return preview.png_bytes(preview.contact_sheet(tiles(material, chosen), title=title, real=real))
 
 
 def samples(material: Material, count: int) -> bytes:

@@ -88,8 +88,8 @@ def cache_of(folder: Path) -> Path:
     return kept / state
 
 
-# What datasets does not read: our private folder, pictures of the card, what a training left.
 _SILENCE = 120.0  # seconds after which a Hub that says nothing is given up
+# What datasets does not read: our private folder, pictures of the card, what a training left.
 _NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
 

@@ -59,11 +59,16 @@ def added_features(prefix: str = "") -> Features:
     return type(features)({prefix + name: feature for name, feature in features.items()})
 
 
-def prefix_of(names: Iterable[str]) -> str:
-    """What stands before each added column of a published table; the source may have a row_id of its own."""
-    names = list(names)
+def prefix_of(names: Iterable[str], added: Iterable[str] = ADDED_COLUMNS) -> str:
+    """What stands before each added column of a published table; the source may have a row_id of its own.
+
+    Args:
+        names: the columns of the table.
+        added: those of ours that it has to have.
+    """
+    names, added = list(names), list(added)
     prefixes = [name.removesuffix("row_id") for name in names if name.endswith("row_id")]
-    return next((p for p in prefixes if all(p + name in names for name in ADDED_COLUMNS)), "")
+    return next((p for p in prefixes if all(p + name in names for name in added)), "")
 
 
 def plain_features() -> Features:

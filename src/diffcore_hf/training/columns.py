@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffcore_hf.core.schema import prefix_of
+
 MIXED = "mixed"
 """Bool column of the view that mixing_rows makes: whether the row is served mixed."""
 
@@ -60,8 +62,7 @@ def name_columns(
 ) -> Columns:
     """The names: as given, else as diffcore.json says, else the usual ones, with the prefix that is found."""
     source = (manifest or {}).get("recipe", {}).get("source", {})
-    prefixes = [name.removesuffix("generated") for name in there if name.endswith("generated")]
-    prefix = next((prefix for prefix in prefixes if f"{prefix}row_id" in there), "")
+    prefix = prefix_of(there, ("generated", "row_id"))
     return Columns(
         image or source.get("image", "image"),
         generated or f"{prefix}generated",

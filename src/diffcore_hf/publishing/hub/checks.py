@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.publishing.hub.patience import told
+from diffcore_hf.publishing.hub.patience import listening, told
 from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote, State
 from diffcore_hf.publishing.reproduction import is_hub
@@ -130,7 +130,8 @@ def not_for_everybody(source: Mapping[str, Any], api: HfApi) -> str | None:
     if str(source.get("licence") or "").strip().lower() in _UNKNOWN:
         return f"the licence of {source['path']} is not known"
     try:
-        info = api.dataset_info(source["path"])
+        with listening():
+            info = api.dataset_info(source["path"])
     except Exception as error:  # whatever it is, we cannot see that everybody may
         return f"{source['path']} cannot be looked at ({told(error)})"
     if info.private:

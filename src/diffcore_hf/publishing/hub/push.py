@@ -85,11 +85,10 @@ def push(
     folder, manifest = checks.finished(out)
     remote = Remote(repo_id, HfApi())
     try:
-        with patience.listening():
-            return _push(
-                folder.path, manifest, remote, number, beside, public=public, originals=originals,
-                originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
-            )  # fmt: skip
+        return _push(
+            folder.path, manifest, remote, number, beside, public=public, originals=originals,
+            originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
+        )  # fmt: skip
     except Refused:
         raise
     except Exception as error:  # the client raises a dozen types, and those of the network
@@ -111,8 +110,7 @@ def _push(
     url = f"{api.endpoint}/datasets/{repo_id}"
     tags = patiently("tags", remote.tags, waits) if info else {}
     if number.tag in tags:
-        _same_version(remote, number, tags, manifest, waits)
-        _whole(remote, number, tags, folder, waits)
+        patiently("version", lambda: _same_version(remote, number, tags, manifest, folder), waits)
         return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()), kept_back=kept_back)
     if create_pr and info is None:
         raise Refused(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
@@ -121,8 +119,8 @@ def _push(
         return Pushed(url, number.tag, None, private, planned, created=info is None)
     if info is None:
         patiently("create", lambda: _create(api, repo_id, private), waits)
-        made = patiently("repository", remote.head, waits)
-        if private and made and not made.private:  # somebody else's, made in between
+        there = patiently("repository", remote.head, waits)
+        if private and there and not there.private:  # somebody else's, made in between
             checks.check_may_be_shown(
                 manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder
             )
@@ -130,7 +128,7 @@ def _push(
     commit, made, request = _commit(remote, folder, manifest, number, beside, waits, create_pr=create_pr)
     patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
     if request is None:
-        patiently("tag", lambda: _tag(remote, number, commit, manifest), waits)
+        patiently("tag", lambda: _tag(remote, number, commit, manifest, folder), waits)
     return Pushed(url, number.tag, commit, private, made, request, created=info is None, kept_back=kept_back)
 
 
@@ -210,35 +208,28 @@ def _proposed(remote: Remote, title: str) -> tuple[str, str] | None:
     return None
 
 
-def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any]) -> None:
+def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any], folder: Path) -> None:
     """Set the tag; where it is there already (the reply was lost, or somebody else's), it has to mean the same."""
     try:
         remote.api.create_tag(remote.repo_id, tag=number.tag, revision=commit, repo_type="dataset")
     except Exception as error:
         if not patience.passes(error) or number.tag not in (tags := remote.tags()):
             raise
-        _same_version(remote, number, tags, manifest, ())
+        _same_version(remote, number, tags, manifest, folder)
 
 
 def _same_version(
-    remote: Remote, number: Version, tags: Mapping[str, str], manifest: Mapping[str, Any], waits: Sequence[float]
+    remote: Remote, number: Version, tags: Mapping[str, str], manifest: Mapping[str, Any], folder: Path
 ) -> None:
-    """Raise ValueError where a tag that is there holds something else."""
-    there = patiently("version", lambda: remote.manifest(tags[number.tag]), waits)
-    if (there or {}).get("hash") != manifest["hash"]:
-        proposed = next_version(versions_among(tags))
-        raise Refused(
-            f"{remote.repo_id} has a version {number.tag} with other content, and a version never changes. "
-            f"Use --version {proposed.tag}"
-        )
-
-
-def _whole(remote: Remote, number: Version, tags: Mapping[str, str], folder: Path, waits: Sequence[float]) -> None:
-    """Raise ValueError where a tag of the same content is not all of it: set by hand, or on a damaged commit."""
-    state = patiently("state", lambda: remote.state(tags[number.tag]), waits)
-    if faults := patiently("read back", lambda: verification.faults_of(state, remote, folder), waits):
-        proposed = next_version(versions_among(tags))
-        raise Refused(
-            f"{remote.repo_id} has a version {number.tag} that is damaged ({faults[0]}), and a version never changes. "
-            f"Use --version {proposed.tag}"
-        )
+    """Raise ValueError where a tag that is there holds something else, or not all of it: set by hand, or damaged."""
+    state = remote.state(tags[number.tag])
+    if state.hash != manifest["hash"]:
+        fault = "with other content"
+    elif faults := verification.faults_of(state, remote, folder):
+        fault = f"that is damaged ({faults[0]})"
+    else:
+        return
+    raise Refused(
+        f"{remote.repo_id} has a version {number.tag} {fault}, and a version never changes. "
+        f"Use --version {next_version(versions_among(tags)).tag}"
+    )

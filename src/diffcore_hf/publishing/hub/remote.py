@@ -95,15 +95,10 @@ class Remote:
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:
         """diffcore.json of a commit; None where there is none."""
-        found = self.text_or_none(MANIFEST, commit)
-        return None if found is None else json.loads(found)
-
-    def text_or_none(self, path: str, commit: str) -> str | None:
-        """The content of a small file; None where there is none."""
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            return self.text(path, commit)
+            return json.loads(self.text(MANIFEST, commit))
         except LocalEntryNotFoundError:  # the Hub failed, which says nothing about the file
             raise
         except EntryNotFoundError:
