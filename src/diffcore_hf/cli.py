@@ -101,6 +101,9 @@ def push(command: Command) -> int:
         print(f"add     {path}")
     total = f"{len(done.changes.add)} files, {done.changes.bytes() / 1e6:,.1f} MB"
     repo = command.others[0]
+    if command.options["dry_run"] and done.commit:
+        print(f"\nnothing to send: {done.url} {done.version} is this folder already")
+        return 0
     if command.options["dry_run"]:
         where = f", in a new repository ({repo} is not there, or your token may not see it)" if done.created else ""
         print(f"\nnothing was sent: {done.version} would add {total}{where}")
@@ -108,9 +111,10 @@ def push(command: Command) -> int:
     if done.pull_request:
         print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
         return 0
-    what = total if done.changes else "there already, nothing was sent"
+    there = "there already, its tag was set" if done.tagged else "there already, nothing was sent"
+    what = total if done.changes else there
     print(f"\n{done.url} {done.version}: {what}")
-    if not done.changes and (command.options["compare"] or command.options["originals_are_mine"]):
+    if not done.changes and not done.tagged and (command.options["compare"] or command.options["originals_are_mine"]):
         print("a version never changes, its card neither: push with the next --version to say more")
     if done.private and command.options["public"]:
         print("--public is for a new repository; this one was private, and stays as it is")

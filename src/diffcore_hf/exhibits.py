@@ -187,7 +187,6 @@ def card_facts(
         example_prompts=list(examples.items()),
         negative_prompts=list(negatives),
         columns_prefix=material.recipe.columns.prefix,
-        originals=material.recipe.include_originals,
         comparison=comparison,
         dataset_info=dataset_info,
     )

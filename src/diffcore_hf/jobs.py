@@ -211,6 +211,7 @@ def publish(material: Material, resolution: Resolution, folder: Folder, layout: 
         assets,
         resolution.known_by("attempt", "decision"),
         layout=layout,
+        originals=material.recipe.include_originals,
         attempt_digest=resolution.attempt_digest,
         recipe_digest=resolution.recipe_digest,
         resolved={

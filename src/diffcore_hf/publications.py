@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.core.folder import Folder, canonical_json
 from diffcore_hf.core.hub_cache import COMMIT
 from diffcore_hf.core.schema import prefix_of
-from diffcore_hf.publishing import audit, worth
-from diffcore_hf.publishing.card import with_claim
+from diffcore_hf.publishing import worth
+from diffcore_hf.publishing.audit.dataset import audit
+from diffcore_hf.publishing.audit.shards import Shards
+from diffcore_hf.publishing.card import with_claim, with_place
 from diffcore_hf.publishing.card_edits import card_configs, with_edits
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
 from diffcore_hf.publishing.hub.push import Pushed
@@ -60,40 +62,16 @@ def push(
     Raises:
         ValueError: in one line; no version was made visible or changed.
     """
-    folder = Folder(out)
-    run = folder.run() or {}
-    recipe = run.get("resolved") or {}
-    shown = recipe.get("include_originals", True) or _shows_originals(folder)
+    tag = parse_version(version).tag
 
     def beside(there: str | None) -> Mapping[str, bytes]:
-        return _beside(folder, there, compare, originals_are_mine)
+        content = _beside(Folder(out), there, compare, originals_are_mine)
+        return content | {"README.md": with_place(content["README.md"].decode(), repo_id, tag).encode()}
 
     return push_version(
-        out, repo_id, version, beside, public=public, originals=shown,
-        originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
+        out, repo_id, version, beside, public=public, originals_are_mine=originals_are_mine,
+        create_pr=create_pr, dry_run=dry_run, waits=waits,
     )  # fmt: skip
-
-
-def _shows_originals(folder: Folder) -> bool:
-    """Whether the published rows themselves hold images of the source, whatever the recipe says by now."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    manifest = folder.manifest() or {}
-    if manifest.get("layout", "columns") != "columns":
-        return False  # the column of images holds generated ones too
-    column = f"{manifest.get('recipe', {}).get('source', {}).get('image', 'image')}.bytes"
-    for path in _files(manifest.get("configs", {}), "default"):
-        try:
-            parts = pq.read_metadata(folder.path / path)
-        except (OSError, pa.ArrowException):  # a folder that is torn, which the push will say
-            return True
-        groups = [parts.row_group(number) for number in range(parts.num_row_groups)]
-        for chunk in (group.column(place) for group in groups for place in range(parts.num_columns)):
-            known = chunk.statistics
-            if chunk.path_in_schema == column and (known is None or known.null_count < chunk.num_values):
-                return True
-    return False
 
 
 def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine: bool) -> dict[str, bytes]:
@@ -136,6 +114,10 @@ def _comparison(path: Path, manifest_hash: str | None) -> Mapping[str, Any]:
             f"compare is {path}, which was measured on another dataset than this folder holds. Train on this one"
         )
     return found
+
+
+_BATCH = 256
+"""Rows with their images that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +173,7 @@ def verify(what: str) -> list[str]:
     Raises:
         ValueError: no such folder, dataset or version.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if Path(what).is_dir():
@@ -198,20 +181,26 @@ def verify(what: str) -> list[str]:
         faults = verification.faults_here(what)
         if faults:
             return faults
-        return audit.audit(
-            folder.manifest(), lambda path, columns: pq.read_table(folder.path / path, columns=list(columns)),
-            lambda path: pq.read_schema(folder.path / path).names, images=True,
-        )  # fmt: skip
+
+        def read(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+            with pq.ParquetFile(folder.path / path) as file:
+                for batch in file.iter_batches(_BATCH, columns=list(columns)):
+                    yield pa.Table.from_batches([batch])
+
+        return audit(Shards(folder.manifest(), read, lambda path: pq.read_schema(folder.path / path).names, True))
     repo_id, at, version = what.partition("@")
     if not at:
         raise Refused(f"{what} is no folder here. Use a folder, or e.g. {what}@v1.0.0 for a version on the Hub")
     remote = _remote(repo_id)
     with _told(what):
         state = remote.state(_commit(remote, version))
-        return verification.faults_of(state, remote) or audit.audit(
-            state.manifest, lambda path, columns: remote.columns(path, state.commit, columns),
-            lambda path: remote.names(path, state.commit), images=False,
-        )  # fmt: skip
+        if faults := verification.faults_of(state, remote):
+            return faults
+
+        def fetched(path: str, columns: Sequence[str]) -> list[pa.Table]:
+            return [remote.columns(path, state.commit, columns)]
+
+        return audit(Shards(state.manifest, fetched, lambda path: remote.names(path, state.commit), False))
 
 
 def join_originals(

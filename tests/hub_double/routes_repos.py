@@ -222,7 +222,7 @@ def faults_of_card(content: str) -> list[str]:
 
 def front_matter(commit: Commit) -> str | None:
     card = commit.files.get("README.md")
-    front = card and card.content is not None and FRONT.match(card.content.decode())
+    front = card and card.content is not None and FRONT.match(card.content.decode(errors="replace"))
     return front[1] if front else None
 
 

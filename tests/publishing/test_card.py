@@ -177,17 +177,17 @@ def test_given_up_and_unfinished_stand_first_with_their_remedy():
 
 
 def test_what_is_not_there_is_not_claimed():
-    bare = example_manifest(files=[])
+    bare = example_manifest(files=[], originals=False)
     summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
                "given_up": [], "mean_similarity": None, "notes": []}  # fmt: skip
-    text = render_card(
-        example_facts(manifest=bare, summary=summary, originals=False, negative_prompts=(), example_prompts=())
-    )
+    text = render_card(example_facts(manifest=bare, summary=summary, negative_prompts=(), example_prompts=()))
     assert "assets/" not in text
     assert "bytes" not in text.split("## How it was made")[0]
     assert "the original images are not published" in text
     assert "**Negative prompt:** none." in text
-    assert "None" not in text.replace("None of the", "").replace("or None", "").replace("None:", "")
+    assert "None" not in text.replace("None of the", "").replace("or None", "").replace("None:", "").replace(
+        'folder", None', ""
+    )
 
 
 def test_guidance_is_said_in_the_terms_of_diffusers():
@@ -255,7 +255,8 @@ def test_local_models_and_adapters_are_left_to_be_filled_in():
 def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
     manifest = with_resolved(source={"path": "in memory"})
     manifest["recipe"]["review"] = {"identity": "e" * 64}
-    text = render_card(example_facts(manifest=manifest, columns_prefix="dc_", originals=False))
+    manifest["originals"] = False
+    text = render_card(example_facts(manifest=manifest, columns_prefix="dc_"))
     assert f"\n# review: a person's verdicts (sha256 {'e' * 64}) decided too" in text
     assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
     recipe = build_recipe(printed_recipe(text, source="./birds"))

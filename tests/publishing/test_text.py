@@ -106,6 +106,12 @@ def test_sections_that_are_no_more_are_kept_at_the_end():
     assert free_sections(merge_free_sections(CARD, old))["old"] == "keep me\n"
 
 
+def test_two_sections_of_one_name_are_refused():
+    one = "<!-- free:start a -->\nmine\n<!-- free:end -->\n"
+    with pytest.raises(ValueError, match="two free sections are named 'a'. Give one another name"):
+        merge_free_sections(CARD, f"{one}\n{one}")
+
+
 @pytest.mark.parametrize(
     "old",
     [

@@ -71,6 +71,15 @@ def seal(manifest: Mapping[str, Any]) -> bytes:
     return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
 
 
+def parse_manifest(content: bytes) -> dict[str, Any] | None:
+    """diffcore.json as a mapping that lists files; None for anything else."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("files"), list) else None
+
+
 class Folder:
     """OUT, ours or not (yet)."""
 
@@ -99,7 +108,7 @@ class Folder:
             return None
         try:
             return json.loads(self.run_file.read_text())
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise ValueError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
 
     def hashes(self) -> dict[str, Any]:
@@ -118,13 +127,8 @@ class Folder:
         write_whole(self.run_file, canonical_json(content))
 
     def manifest(self) -> dict[str, Any] | None:
-        """diffcore.json, or None where no export finished."""
-        if not self.manifest_file.is_file():
-            return None
-        try:
-            return json.loads(self.manifest_file.read_text())
-        except json.JSONDecodeError:
-            return None
+        """diffcore.json, or None where no export finished, or where it cannot be read."""
+        return parse_manifest(self.manifest_file.read_bytes()) if self.manifest_file.is_file() else None
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to run.log.jsonl (a diary for people; nothing is read back from it)."""

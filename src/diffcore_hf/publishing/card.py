@@ -40,8 +40,6 @@ class CardFacts:
     """The distinct negative prompts; more than a few are counted, not shown."""
     columns_prefix: str = ""
     """What stands before each added column."""
-    originals: bool = True
-    """Whether the source's images are published along."""
     comparison: Mapping[str, Any] | None = None
     """compare.json of trainings on this very state of the dataset, where there were any."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
@@ -101,7 +99,8 @@ def view(facts: CardFacts) -> dict[str, Any]:
         _filled(manifest["recipe"], reproduction.DEFAULTS),
     )
     source = _PART | resolved["source"]
-    recipe_yaml, places = reproduction.recipe_file(manifest, facts.columns_prefix, facts.originals)
+    originals = manifest.get("originals", True)
+    recipe_yaml, places = reproduction.recipe_file(manifest, facts.columns_prefix, originals)
     split = recipe["source"]["split"]
     configs = _in_order(manifest["configs"])
     shown = {entry["path"] for entry in manifest["files"]}
@@ -111,11 +110,11 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "title": title(source),
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
         "histogram": HISTOGRAM if HISTOGRAM in shown else None,
-        "training": _training(split, manifest, facts.originals),
+        "training": _training(split, manifest, originals),
         "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
         "worth": worth.placed(worth.sentence(facts.comparison)),
         "prefix": facts.columns_prefix,
-        "originals": facts.originals,
+        "originals": originals,
         "layout": manifest.get("layout", "columns"),
         "split": split,
         "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
@@ -168,12 +167,20 @@ def _unbalanced(by_class: Sequence[Sequence[Any]]) -> list[str]:
 
 
 _CLAIM = "<!-- originals -->"
+_HERE = 'here, version = "path/to/this/folder", None  # on the Hub e.g. "org/name", "v1.0.0"'
+_DATA = "--data.path path/to/this/folder"
 
 
 def with_claim(card: str) -> str:
     """The card with the publisher's word that the original images are theirs to show."""
     said = "The publisher states that the original images are theirs to show."
     return card.replace(_CLAIM, f"{said}", 1)
+
+
+def with_place(card: str, repo_id: str, tag: str) -> str:
+    """The card with code that loads this very version from the Hub, not the folder that it was made in."""
+    place = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
+    return card.replace(_HERE, place).replace(_DATA, f"--data.path {repo_id} --data.revision {tag}")
 
 
 def licence_of_result(facts: CardFacts) -> list[str]:
@@ -227,16 +234,16 @@ def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -
     lines = [
         "from datasets import load_dataset",
         "",
-        'here = "path/to/this/folder"  # or this dataset\'s name on the Hub',
-        f'dataset = load_dataset(here, split={quoted})  # on the Hub with revision=VERSION, e.g. "v1.0.0"',
+        _HERE,
+        f"dataset = load_dataset(here, split={quoted}, revision=version)",
         *first.get(layout, []),
     ]
     if configs.get("generated"):
         lines += ["", "# The kept images alone, as plain rows for any trainer."]
-        lines.append('generated = load_dataset(here, "generated", split="train")')
+        lines.append('generated = load_dataset(here, "generated", split="train", revision=version)')
     if configs.get("attempts"):
         lines += ["", "# Every attempt, kept or not, with the reason."]
-        lines.append('attempts = load_dataset(here, "attempts", split="train")')
+        lines.append('attempts = load_dataset(here, "attempts", split="train", revision=version)')
     return fenced("\n".join(lines), "python")
 
 
@@ -248,17 +255,17 @@ def _training(split: str, manifest: Mapping[str, Any], originals: bool) -> Markd
         join = [
             "from diffcore_hf import join_originals",
             "",
-            'dataset = join_originals(here, source="path/or/name/of/the/source", version="v1.0.0")',
+            'dataset = join_originals(here, source="path/or/name/of/the/source", version=version)',
             'dataset.save_to_disk("with-originals")',
         ]
         said = "The original images are put back first, each checked against the hash that was recorded:"
         return Markdown(f"{said}\n\n{fenced(chr(10).join(join), 'python')}")
-    ours = "accelerate launch -m diffcore_hf.training --data.path HERE --compare plain,genaug,mix --seeds 0,1,2"
+    ours = f"accelerate launch -m diffcore_hf.training {_DATA} --compare plain,genaug,mix --seeds 0,1,2"
     hugging_face = [
         "from datasets import load_dataset",
         "from diffcore_hf import MixTransform, mixing_rows",
         "",
-        f"rows = load_dataset(here, split={json.dumps(split)})",
+        f"rows = load_dataset(here, split={json.dumps(split)}, revision=version)",
         "rows = mixing_rows(rows).with_transform(MixTransform(size=224))  # pixel_values, label",
         "# Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows)",
     ]
@@ -266,7 +273,7 @@ def _training(split: str, manifest: Mapping[str, Any], originals: bool) -> Markd
         "from huggingface_hub import snapshot_download",
         "from timm.data import create_dataset",
         "",
-        'folder = snapshot_download(here, repo_type="dataset", revision="v1.0.0")  # or the folder that it is in',
+        'folder = snapshot_download(here, repo_type="dataset", revision=version)  # or the folder that it is in',
         'kept = create_dataset(f"hfds/{folder}/generated", root=None, split="train")  # the kept images alone',
     ]
     blocks = [

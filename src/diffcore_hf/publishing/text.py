@@ -76,10 +76,14 @@ def free_sections(card: str) -> dict[str, str]:
     """The sections between `<!-- free:start NAME -->` and `<!-- free:end -->`, each marker alone in its line.
 
     Raises:
-        ValueError: a section that begins but does not end; what is in it could be lost.
+        ValueError: a section that begins but does not end, or two of one name; what is in them could be lost.
     """
     card = card.replace("\r\n", "\n").replace("\r", "\n")
-    sections = {match.group(1): match.group(2) for match in _FREE.finditer(card)}
+    sections: dict[str, str] = {}
+    for match in _FREE.finditer(card):
+        if match.group(1) in sections:
+            raise ValueError(f"README.md: two free sections are named {match.group(1)!r}. Give one another name")
+        sections[match.group(1)] = match.group(2)
     for start in _FREE_START.findall(_FREE.sub("", card)):
         raise ValueError(f"README.md: the section {start!r} has no end: put <!-- free:end --> alone in a line after it")
     for name, text in sections.items():

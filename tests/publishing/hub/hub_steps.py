@@ -19,6 +19,7 @@ def push(out: Any, repo: str, version: str, silence: float = 60, **keys: Any) ->
     return {
         "commit": done.commit, "private": done.private, "created": done.created, "request": done.pull_request,
         "added": sorted(done.changes.add), "deleted": list(done.changes.delete), "version": done.version,
+        "tagged": done.tagged,
     }  # fmt: skip
 
 
@@ -94,6 +95,13 @@ def text(repo: str, path: str, revision: str) -> str:
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(repo, path, repo_type="dataset", revision=revision)).read_text(encoding="utf-8")
+
+
+def snippet(card: str) -> int:
+    """Run the first block of code of a card; the rows of its `dataset`."""
+    scope: dict[str, Any] = {}
+    exec(card.split("```python\n")[1].split("\n```")[0], scope)
+    return len(scope["dataset"])
 
 
 def seconds(function: Any, *args: Any) -> float:

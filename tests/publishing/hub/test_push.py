@@ -8,6 +8,7 @@ import shutil
 import hub_steps as steps
 import pytest
 from hub_double.faults import STEPS, LostReply
+from hub_double.repos import Blob
 from PIL import Image
 
 from diffcore_hf import jobs
@@ -149,16 +150,49 @@ def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, fini
     with pytest.raises(ValueError, match="does not exist, so nothing can be proposed"):
         client(steps.push, finished, repo, "v1.0.0", create_pr=True)
     client(steps.push, finished, repo, "v1.0.0")
-    with pytest.raises(ValueError, match="holds this content already; nothing to propose"):
-        client(steps.push, finished, repo, "v1.0.1", create_pr=True)
     hub.faults.add(*STEPS["commit"], LostReply())
     asked = client(steps.push, second, repo, "v1.1.0", create_pr=True)
     again = client(steps.push, second, repo, "v1.1.0", create_pr=True)
     assert asked["request"] == again["request"] and len(hub.dataset(repo).pulls) == 1
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]
+    with pytest.raises(ValueError, match=r"/1 proposes v1.1.0 already, with another card .* Close it there"):
+        client(steps.push, second, repo, "v1.1.0", create_pr=True, originals_are_mine=True)
     client(steps.hub, "merge_pull_request", repo, 1, repo_type="dataset")
-    client(steps.push, second, repo, "v1.1.0")
+    with pytest.raises(ValueError, match="holds this content already; nothing to propose. Push without --create-pr"):
+        client(steps.push, second, repo, "v1.1.0", create_pr=True)
+    done = client(steps.push, second, repo, "v1.1.0")
+    assert (done["added"], done["tagged"]) == ([], True)
+    assert client(steps.push, second, repo, "v1.1.0")["tagged"] is False
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
+
+
+def test_the_code_of_the_card_loads_the_version_that_it_is_of(hub, client, finished, second):
+    repo = hub.repo_id()
+    for folder, tag in ((finished, "v1.0.0"), (second, "v1.1.0")):
+        client(steps.push, folder, repo, tag)
+        card = client(steps.text, repo, "README.md", tag)
+        assert f'here, version = "{repo}", "{tag}"\n' in card and f"--data.path {repo} --data.revision {tag} " in card
+        assert "path/to/this/folder" not in card and "path/to/this/folder" in (folder / "README.md").read_text()
+        loaded = client(steps.snippet, card)
+        assert loaded == {split: len(rows) for split, rows in client(steps.rows, str(folder)).items()}["train"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "line"),
+    [
+        ("README.md", b"\xff\xfe", "is no UTF-8 text .*Mend it there, then push"),
+        ("diffcore.json", b"\xff", r"holds files that diffcore-hf did not make \("),
+        ("diffcore.json", b"[]", r"holds files that diffcore-hf did not make \("),
+    ],
+)
+def test_what_cannot_be_read_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    # By git: the client itself sends no such card.
+    hub.dataset(repo).commit({path: Blob.regular(content)})
+    with pytest.raises(ValueError, match=line) as caught:
+        client(steps.push, second, repo, "v1.1.0")
+    assert "\n" not in str(caught.value) and list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
 def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):

@@ -101,19 +101,21 @@ def _row_ids(manifest: Mapping[str, Any], read: Any, there: Container[str] | Non
     return {one for path in paths for one in read(path, ["row_id"])["row_id"].to_pylist()}
 
 
-def check_may_be_shown(
-    manifest: Mapping[str, Any], api: HfApi, *, originals: bool, originals_are_mine: bool, out: str | Path
-) -> None:
+def shows_originals(manifest: Mapping[str, Any]) -> bool:
+    """Whether a folder holds images of the source, in its rows or on its contact sheet."""
+    return manifest.get("originals", True)
+
+
+def check_may_be_shown(manifest: Mapping[str, Any], api: HfApi, *, originals_are_mine: bool, out: str | Path) -> None:
     """Raise ValueError where everybody would see original images that are perhaps not for everybody.
 
     Args:
         manifest: of the folder.
         api: asks whether a source on the Hub is gated or private.
-        originals: whether the folder holds images of the source.
         originals_are_mine: the publisher's word that they may be shown.
         out: the folder, for the remedy.
     """
-    if not originals or originals_are_mine:
+    if originals_are_mine or not shows_originals(manifest):
         return
     if reason := not_for_everybody(manifest["resolved"]["source"], api):
         raise Refused(

@@ -42,6 +42,8 @@ class Pushed:
     changes: Changes
     """What the commit added and deleted; empty where it was there already."""
     pull_request: str | None = None
+    tagged: bool = False
+    """Whether the version can be seen since this push, and not since an earlier one."""
     created: bool = False
     """Whether the repository is new."""
     kept_back: str | None = None
@@ -55,7 +57,6 @@ def push(
     beside: Beside,
     *,
     public: bool = False,
-    originals: bool = True,
     originals_are_mine: bool = False,
     create_pr: bool = False,
     dry_run: bool = False,
@@ -69,7 +70,6 @@ def push(
         version: a semantic version.
         beside: makes the card (and what else is outside the list) for what is there already.
         public: a new repository can be seen by everybody; one that is there stays as it is.
-        originals: whether the folder holds images of the source.
         originals_are_mine: the publisher's word that everybody may see them.
         create_pr: propose the version in a pull request; it gets its tag when it is pushed again after the merge.
         dry_run: send nothing.
@@ -86,8 +86,8 @@ def push(
     remote = Remote(repo_id, HfApi())
     try:
         return _push(
-            folder.path, manifest, remote, number, beside, public=public, originals=originals,
-            originals_are_mine=originals_are_mine, create_pr=create_pr, dry_run=dry_run, waits=waits,
+            folder.path, manifest, remote, number, beside, public=public, originals_are_mine=originals_are_mine,
+            create_pr=create_pr, dry_run=dry_run, waits=waits,
         )  # fmt: skip
     except Refused:
         raise
@@ -98,14 +98,14 @@ def push(
 
 def _push(
     folder: Path, manifest: Mapping[str, Any], remote: Remote, number: Version, beside: Beside, *,
-    public: bool, originals: bool, originals_are_mine: bool, create_pr: bool, dry_run: bool, waits: Sequence[float],
+    public: bool, originals_are_mine: bool, create_pr: bool, dry_run: bool, waits: Sequence[float],
 ) -> Pushed:  # fmt: skip
     repo_id, api = remote.repo_id, remote.api
     info = patiently("repository", remote.head, waits)
     private = info.private if info else not public
     if not private:
-        checks.check_may_be_shown(manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder)
-    asks = private and originals and not originals_are_mine
+        checks.check_may_be_shown(manifest, api, originals_are_mine=originals_are_mine, out=folder)
+    asks = private and checks.shows_originals(manifest) and not originals_are_mine
     kept_back = checks.not_for_everybody(manifest["resolved"]["source"], api) if asks else None
     url = f"{api.endpoint}/datasets/{repo_id}"
     tags = patiently("tags", remote.tags, waits) if info else {}
@@ -121,15 +121,15 @@ def _push(
         patiently("create", lambda: _create(api, repo_id, private), waits)
         there = patiently("repository", remote.head, waits)
         if private and there and not there.private:  # somebody else's, made in between
-            checks.check_may_be_shown(
-                manifest, api, originals=originals, originals_are_mine=originals_are_mine, out=folder
-            )
+            checks.check_may_be_shown(manifest, api, originals_are_mine=originals_are_mine, out=folder)
             private = False
     commit, made, request = _commit(remote, folder, manifest, number, beside, waits, create_pr=create_pr)
     patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
     if request is None:
         patiently("tag", lambda: _tag(remote, number, commit, manifest, folder), waits)
-    return Pushed(url, number.tag, commit, private, made, request, created=info is None, kept_back=kept_back)
+    return Pushed(
+        url, number.tag, commit, private, made, request, request is None, created=info is None, kept_back=kept_back
+    )
 
 
 def _create(api: HfApi, repo_id: str, private: bool) -> None:
@@ -149,7 +149,12 @@ def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes
 
 
 def _card(remote: Remote, state: State) -> str | None:
-    return remote.text("README.md", state.commit) if "README.md" in state.files else None
+    if "README.md" not in state.files:
+        return None
+    try:
+        return remote.text("README.md", state.commit)
+    except UnicodeDecodeError as error:
+        raise Refused(f"README.md of {remote.repo_id} is no UTF-8 text ({error}). Mend it there, then push") from error
 
 
 def _commit(
@@ -174,7 +179,14 @@ def _commit(
         if not wanted:
             return state.commit, wanted, None
         if create_pr and (request := _proposed(remote, title)):
-            return request[0], wanted, request[1]
+            commit, address = request
+            proposed = remote.state(commit)
+            if changes(folder, manifest, beside(_card(remote, proposed)), proposed):
+                raise Refused(
+                    f"{address} proposes {number.tag} already, with another card or other files than this folder has "
+                    "now. Close it there, then push again"
+                )
+            return commit, wanted, address
         additions = [
             CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
             for path, content in wanted.add.items()

@@ -7,12 +7,12 @@ asked by commit, so that an answer is of one state, and no cache can give anothe
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffcore_hf.core.folder import parse_manifest
 from diffcore_hf.core.hub_cache import COMMIT
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class State:
     commit: str
     files: Mapping[str, RemoteFile]
     manifest: Mapping[str, Any] | None
-    """diffcore.json; None where there is none."""
+    """diffcore.json; None where there is none that can be read."""
 
     @property
     def hash(self) -> str | None:
@@ -90,15 +90,15 @@ class Remote:
             for entry in entries
             if isinstance(entry, RepoFile)
         }
-        manifest = json.loads(self.text(MANIFEST, commit)) if MANIFEST in files else None
+        manifest = self.manifest(commit) if MANIFEST in files else None
         return State(commit, files, manifest)
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:
-        """diffcore.json of a commit; None where there is none."""
+        """diffcore.json of a commit; None where there is none, or none that can be read."""
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            return json.loads(self.text(MANIFEST, commit))
+            return parse_manifest(self._fetched(MANIFEST, commit).read_bytes())
         except LocalEntryNotFoundError:  # the Hub failed, which says nothing about the file
             raise
         except EntryNotFoundError:
@@ -106,9 +106,10 @@ class Remote:
 
     def text(self, path: str, commit: str) -> str:
         """The content of a small file."""
-        return Path(self.api.hf_hub_download(self.repo_id, path, repo_type="dataset", revision=commit)).read_text(
-            encoding="utf-8"
-        )
+        return self._fetched(path, commit).read_text(encoding="utf-8")
+
+    def _fetched(self, path: str, commit: str) -> Path:
+        return Path(self.api.hf_hub_download(self.repo_id, path, repo_type="dataset", revision=commit))
 
     def rows(self, path: str, commit: str) -> int:
         """Rows of a Parquet file, from its footer alone."""

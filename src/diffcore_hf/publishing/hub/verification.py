@@ -41,7 +41,7 @@ def faults_of(state: State, remote: Remote, folder: Path | None = None) -> list[
         folder: the same files here, for those that git holds itself; None: they are fetched.
     """
     if state.manifest is None:
-        return [f"there is no {MANIFEST}"]
+        return [f"there is no readable {MANIFEST}"]
     body = seal(state.manifest)
     faults = []
     if not _is(state, MANIFEST, body):

@@ -5,13 +5,19 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small_photos import photos
 
 from diffcore_hf import jobs
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.layers import build_recipe
-from diffcore_hf.publishing.audit import audit
+from diffcore_hf.publishing.audit.dataset import audit
+from diffcore_hf.publishing.audit.shards import Shards
 
 POLICIES = ("mean", "quantile", "rank", "random", "all")
+OTHER = {"bytes": b"x", "path": None}
+"""Another image."""
+ABOVE = object()
+"""The value of the next row."""
 PARAMETERS = {"random": {"p": 0.5}}
 
 
@@ -40,12 +46,13 @@ def audited(folder, change=None, **of_manifest):
         table = pq.read_table(folder / path, columns=list(columns))
         if change and path.startswith(change[0]) and change[1] in table.column_names:
             values = table[change[1]].to_pylist()
-            values[change[2]] = change[3](values[change[2]]) if callable(change[3]) else change[3]
+            place, new = change[2:]
+            values[place] = values[place + 1] if new is ABOVE else new(values[place]) if callable(new) else new
             place = table.column_names.index(change[1])
             table = table.set_column(place, change[1], pa.array(values, table.schema.field(change[1]).type))
-        return table
+        return [table]
 
-    return audit(manifest, read, lambda path: pq.read_schema(folder / path).names, images=True)
+    return audit(Shards(manifest, read, lambda path: pq.read_schema(folder / path).names, True))
 
 
 def test_a_run_fits_under_every_policy(exported):
@@ -62,17 +69,23 @@ def test_a_run_fits_under_every_policy(exported):
         (("attempts", "image_sha256", 0, "0" * 64), "attempts: the image is not the one whose hash is recorded"),
         (("attempts", "copy", 2, 0), "attempts: the seed"),
         (("data", "status", 0, "exhausted"), "default: the status is not that of the attempts"),
-        (("data", "generated", 0, lambda cell: {"bytes": b"x", "path": None}), "default: the counterpart is not"),
-        (("data", "image", 0, lambda cell: {"bytes": b"x", "path": None}), "default: the original is not the image"),
+        (("data", "generated", 0, OTHER), "default: the counterpart is not"),
+        (("data", "image", 0, OTHER), "default: the original is not the image"),
         (("data", "seed", 0, 7), "default: a row does not say what its counterpart's attempt says"),
         (("data", "prompt", 0, "x"), "default: a row does not say what its counterpart's attempt says"),
-        (("data", "row_id", 0, "x"), "default: a row that an attempt was kept for is missing"),
+        (("data", "row_id", 0, "x"), "default: a row of config references is missing"),
+        (("data", "row_id", 0, "x"), "default: a row that is not in config references: x"),
+        (("data", "row_id", 0, ABOVE), "default: a row that is there more than once"),
+        (("data", "status", 0, "finished"), "default: the status is not that of the attempts"),
+        (("attempts", "image", 0, None), "attempts: the image of one that was kept is missing"),
+        (("generated", "copy", 0, ABOVE), "generated: a row that is there more than once"),
+        (("classes", "planned", 0, 99), "diffcore.json: counts .* planned, config classes has"),
         (("data", "generated", 0, None), "default: the counterpart is missing"),
         (("generated", "image", 0, None), "generated: the image is missing"),
         (("generated", "similarity", 0, 0.0), "generated: a row does not say what its attempt says"),
         (("generated", "row_id", 0, "x"), "generated: a row that an attempt was kept for is missing"),
         (("generated", "copy", 0, 9), "generated: a row that no attempt was kept for: .* copy 9"),
-        (("generated", "image", 0, lambda cell: {"bytes": b"x", "path": None}), "generated: the image is not"),
+        (("generated", "image", 0, OTHER), "generated: the image is not"),
         (("classes", "kept", 0, 99), "classes: the counts are not those of config attempts"),
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images is not"),
     ],
@@ -84,6 +97,64 @@ def test_a_change_is_told(run, change, line):
     assert audited(out) == []
     told = audited(out, change)
     assert any(re.match(line, one) for one in told), told
+
+
+@pytest.mark.parametrize(
+    ("layout", "change", "line"),
+    [
+        ("rows", None, None),
+        ("rows", ("data", "image", 0, None), "default: the original is missing"),
+        (
+            "rows",
+            ("data", "image", -1, OTHER),
+            "default: a generated image is not",
+        ),
+        ("rows", ("data", "is_generated", -1, False), "default: not as many generated images"),
+        ("rows", ("data", "row_id", -1, "x"), "default: not as many generated images"),
+        ("mixed", None, None),
+        ("mixed", ("data", "image", 0, OTHER), "default: the original is not"),
+        ("mixed", ("data", "is_mixed", -1, False), "default: kind, lambda and real_share"),
+        ("mixed", ("data", "lambda", -1, 1.5), "default: kind, lambda and real_share"),
+        ("mixed", ("data", "row_id", -1, "x"), "default: not as many mixed images"),
+    ],
+)
+def test_the_other_layouts_fit_and_a_change_is_told(run, layout, change, line):
+    out = run.parent / layout
+    if not out.exists():
+        jobs.export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
+    told = audited(out, change)
+    assert any(re.match(line, one) for one in told) if line else told == [], told
+
+
+@pytest.mark.parametrize("layout", ["columns", "rows"])
+def test_a_dataset_without_its_originals_shows_none(run, layout):
+    out = run.parent / f"bare-{layout}"
+    jobs.export(run, out, {"include_originals": False}, layout)
+    assert audited(out) == []
+    told = audited(out, ("data", "image", 0, OTHER))
+    assert told[0].startswith("default: an original image in a dataset that says it has none")
+
+
+def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
+    rows = photos([3, 3])
+    odd = [(5, 9)[label] for label in rows["label"]]
+    rows = rows.remove_columns("label").add_column("label", odd)
+    recipe = build_recipe(
+        {
+            "source": {"path": "in-memory", "label_names": {"5": "wren", "9": "robin"}},
+            "output": str(tmp_path / "out"),
+            "columns": {"prefix": "dc_"},
+        },
+        keys,
+    )
+    jobs.run(recipe, rows, progress=False)
+    assert audited(tmp_path / "out") == []
+    [shard] = (tmp_path / "out" / "attempts").iterdir()
+    first = pq.read_table(shard, columns=["row_id", "copy", "attempt"]).slice(0, 1).to_pylist()[0]
+    review = tmp_path / "review.csv"
+    review.write_text(f"row_id,copy,attempt,verdict,note\n{','.join(map(str, first.values()))},reject,\n")
+    jobs.export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
+    assert audited(tmp_path / "reviewed") == []
 
 
 def test_counts_are_those_of_the_attempts(run):
