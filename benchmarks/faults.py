@@ -1,6 +1,6 @@
 """What a push survives: every step x every fault, once and for ever, and kills at random moments.
 
-The whole table, 20 minutes:    python benchmarks/faults.py --write docs/reliability.md
+The whole table, 25 minutes:    python benchmarks/faults.py --write docs/reliability.md
 A few rows:                     python benchmarks/faults.py --steps commit,tag --kills 2
 
 Against the double of the Hub in tests/hub_double, with the real clients, over LFS and over Xet. A fault `once` has to
@@ -77,14 +77,14 @@ class Bench:
         self.client = Client(self.hub, self.place / "home", xet=self.xet, timeout=600)
         self.old, self.plain = old, plain
         self.new, self.count = self.plain, 0
-        self.there = self.again = 0  # objects stored when a push was killed, and those of them that were sent again
+        self.there = self.again = 0  # bytes stored when a push was killed, and those that were sent again
 
-    def renew(self) -> None:
-        """Another second version, of bytes that were never sent."""
+    def renew(self, row_bytes: int = 20_000) -> None:
+        """Another second version, with bytes that were never sent."""
         if self.new != self.plain:
             shutil.rmtree(self.new)
         self.count += 1
-        self.new = enlarged(self.plain, self.place / f"new-{self.count}", self.count)
+        self.new = enlarged(self.plain, self.place / f"new-{self.count}", self.count, row_bytes=row_bytes)
 
     def first(self, repo: str) -> str:
         """Push v1.0.0; its commit."""
@@ -127,40 +127,60 @@ class Bench:
         there = self.hub.repositories.get(("datasets", repo))
         return there is not None and "v1.1.0" in there.tags
 
-    def killed(self, moments: Sequence[float]) -> str:
-        """What becomes of pushes that are killed at moments drawn from the time that one takes."""
-        seconds = min(
-            kills.seconds_of(self.hub, self.place / str(number), self.new, self.hub.repo_id(), "v1.0.0", xet=self.xet)
-            for number in range(3)
-        )
-        ends = Counter(self.kill(share, seconds) for share in moments)
+    def killed(self, count: int, draw: random.Random) -> str:
+        """What becomes of so many pushes that are killed while they run, at moments drawn from the time one takes."""
+        self.hub.reset()
+        probes = []
+        for number in range(3):
+            self.renew(kills.ROW_BYTES)
+            home, repo = self.place / f"probe-{number}", self.hub.repo_id()
+            self.first(repo)
+            self.hub.log.clear()
+            seconds = kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=self.xet)
+            probes.append((seconds, self.hub.log.uploaded()))
+        # Over Xet the last of them sends what is new alone: it has seen what all of them share.
+        seconds, whole = sorted(probes)[1][0], probes[-1][1]
+        ends: Counter[str] = Counter()
+        while ends.total() - ends["over before"] < count and ends["over before"] < 2 * count:
+            ends[self.kill(1.25 * draw.random() * seconds, whole)] += 1
+        late = ends.pop("over before", 0)
         told = ", ".join(f"{number} {end}" for end, number in sorted(ends.items()))
         return (
-            f"Of {len(moments)} pushes killed (SIGKILL) at moments drawn from the {seconds:.2f} s that one takes: "
-            f"{told}. Of {self.there} objects that had been stored when it was killed, {self.again} were sent again."
+            f"Of {ends.total()} pushes killed (SIGKILL) while they ran, at moments drawn from the time that one takes "
+            f"({seconds:.2f} s alone): {told} ({late} more were over before). "
+            f"Of the {self.there / 1e6:.1f} MB that had been stored when they were killed, {self.again / 1e6:.1f} MB were sent again."
         )
 
-    def kill(self, share: float, seconds: float) -> str:
-        """What becomes of a second version whose push is killed."""
+    def kill(self, after: float, whole: int) -> str:
+        """What becomes of a second version whose push is killed so many seconds after it began.
+
+        Args:
+            whole: bytes that such a push sends if it is left alone.
+        """
         self.hub.reset()
-        self.renew()
+        self.renew(kills.ROW_BYTES)
         repo = self.hub.repo_id()
         before = self.first(repo)
         known, home = kills.stored(self.hub, repo), Path(tempfile.mkdtemp(dir=self.place))
-        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", share * seconds, xet=self.xet)
+        over = kills.push_and_kill(self.hub, home, self.new, repo, "v1.1.0", after, xet=self.xet)
         there = kills.stored(self.hub, repo) - known
         self.hub.log.clear()
         kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=self.xet)
-        self.there += len(there)
-        self.again += len(there & kills.sent(self.hub))
-        return (AGAIN if not over else "over before") if self.complete(repo, before) else "BROKEN"
+        if not self.complete(repo, before):
+            return "BROKEN"
+        if over:
+            return "over before"
+        self.there += there
+        again = self.hub.log.uploaded() + there - whole
+        self.again += again if again > (kills.ROUNDING - 1) * whole else 0
+        return AGAIN
 
     def close(self) -> None:
         self.client.close()
         self.hub.close()
 
 
-def struck(bench: Bench, steps_of: Sequence[str], faults: Sequence[str], moments: Sequence[float]) -> list[str]:
+def struck(bench: Bench, steps_of: Sequence[str], faults: Sequence[str], count: int, seed: int) -> list[str]:
     """Every fault and kill of one way; the paragraphs about it."""
     rows = []
     for step in steps_of:
@@ -168,8 +188,8 @@ def struck(bench: Bench, steps_of: Sequence[str], faults: Sequence[str], moments
             rows.append([f"{step}, {often}", *(bench.fault(step, name, times) for name in faults)])
             print(f"{bench.way}: " + " | ".join(rows[-1]), flush=True)
     parts = [f"Over {'Xet' if bench.xet else 'LFS'}:", table(["step", *faults], rows)]
-    if moments:
-        parts.append(bench.killed(moments))
+    if count:
+        parts.append(bench.killed(count, random.Random(seed)))
         print(f"{bench.way}: {parts[-1]}", flush=True)
     return parts
 
@@ -200,7 +220,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=words, default=(), help="some of the steps alone")
     parser.add_argument("--faults", type=words, default=tuple(FAULTS), help="some of the faults alone")
-    parser.add_argument("--kills", type=int, default=30, help="kills, over LFS and over Xet each")
+    parser.add_argument("--kills", type=int, default=30, help="pushes to kill while they run, LFS and Xet each")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--write", type=Path, help="Markdown file whose section is to be replaced")
     return parser
@@ -209,15 +229,14 @@ def make_parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Strike, and write the table."""
     args = make_parser().parse_args()
-    began, draw = time.monotonic(), random.Random(args.seed)
-    moments = [draw.random() for _ in range(args.kills)]
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(len(WAYS)) as pool:
         pair = folders(Path(place))
         benches = [Bench(way, Path(place), *pair) for way in WAYS]
         chosen = [[step for step in WAYS[bench.way] if not args.steps or step in args.steps] for bench in benches]
         # Side by side: most of the time is the clients' own waiting.
         jobs = [
-            pool.submit(struck, bench, known, args.faults, moments)
+            pool.submit(struck, bench, known, args.faults, args.kills, args.seed)
             for bench, known in zip(benches, chosen, strict=True)
         ]
         parts = [part for job in jobs for part in job.result()]

@@ -69,6 +69,21 @@ def test_it_ends(monkeypatch, error, tries):
     assert len(calls) == tries
 
 
+def test_what_took_minutes_by_itself_is_not_tried_again(monkeypatch):
+    clock = iter(range(0, 10_000, 200))
+    monkeypatch.setattr(patience.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    calls = []
+
+    def call():
+        calls.append(1)
+        raise ConnectionError("CAS: 503 Service Unavailable")
+
+    with pytest.raises(ConnectionError):
+        patience.patiently("commit", call)
+    assert len(calls) == 2  # after 200 seconds once more, after 400 not
+
+
 def test_what_is_told_is_one_line_with_a_remedy_and_no_token():
     assert patience.told(answer(401)) == "HTTP 401: HfHubHTTPError: 401 for hf_***"
     assert "Log in" in patience.remedy(answer(401)) and patience.remedy(answer(503)) == "Run the same command again"

@@ -13,7 +13,8 @@ from hub_double.faults import STEPS, Cut, LostReply, Reset, Silence, Status
 
 PASSING = {
     "info": Status(500), "refs": Status(503), "tree": Reset(), "preupload": Status(429, {"Retry-After": "0"}),
-    "batch": Reset(), "upload": LostReply(), "commit": LostReply(), "tag": LostReply(),
+    "batch": Reset(), "upload": LostReply(), "verify": Status(500), "commit": LostReply(), "tag": LostReply(),
+    "resolve": Reset(),
 }  # fmt: skip
 
 
@@ -32,6 +33,14 @@ def test_a_fault_that_passes_is_waited_out(hub, client, finished, tmp_path, numb
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
+@pytest.mark.parametrize("fault", [Status(500), LostReply()], ids=["500", "reply lost"])
+def test_a_fault_of_making_the_repository_is_waited_out(hub, client, finished, fault):
+    repo = hub.repo_id()
+    rule = hub.faults.add(*STEPS["create"], fault)
+    assert client(steps.push, finished, repo, "v1.0.0")["private"] is True
+    assert rule.hits == 1 and whole(hub, client, repo, finished)
+
+
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
 def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub, client, finished, step):
     repo = hub.repo_id()
@@ -47,7 +56,7 @@ def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub,
     assert whole(hub, client, repo, finished)
 
 
-@pytest.mark.parametrize("number, step", enumerate(["write-token", "xorb", "shard", "commit", "tag"]))
+@pytest.mark.parametrize("number, step", enumerate(["info", "write-token", "xorb", "shard", "commit", "tag"]))
 def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     rule = hub.faults.add(*STEPS[step], Status(500))

@@ -24,6 +24,8 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the second, third, ... try."""
 SILENCE = 120.0
 """Seconds without a byte after which a connection is given up, as Xet has it; the client itself has no limit."""
+ENOUGH = 300.0
+"""Seconds after which nothing is tried again: the clients repeat some requests by themselves, for minutes."""
 _LONGEST = 60.0
 _PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,19 +43,21 @@ def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) 
     Args:
         step: what is done, for the log.
         call: may be repeated.
-        waits: seconds before each repetition; a longer Retry-After of the Hub counts, up to a minute.
+        waits: seconds before each repetition; a longer Retry-After of the Hub counts, up to a minute. None begins
+            after ENOUGH seconds.
 
     Raises:
         Exception: the last one, as the client raised it.
     """
+    began = time.monotonic()
     for wait in waits:
         try:
             with listening():
                 return call()
         except Exception as error:
-            if not passes(error):
-                raise
             pause = min(max(wait, _retry_after(error)), _LONGEST)
+            if not passes(error) or time.monotonic() - began + pause > ENOUGH:
+                raise
             log.warning("%s: %s; again in %g s", step, told(error), pause)
             time.sleep(pause)
     with listening():

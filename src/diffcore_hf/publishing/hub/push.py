@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GROUP = 64_000_000
+"""Bytes of small files that are uploaded at once. Over Xet the files of one call are packed together as they come, and
+packed otherwise the next time, so what an upload that was cut off has stored of such a group may be sent again."""
+
 Beside = Callable[[str | None], Mapping[str, bytes]]
 """From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
 
@@ -187,17 +191,19 @@ def _commit(
                     "now. Close it there, then push again"
                 )
             return commit, wanted, address
-        additions = [
-            CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+        additions = {
+            path: CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
             for path, content in wanted.add.items()
-        ]
+        }
         # Before the commit, so that it carries pointers alone and is over in a moment.
-        remote.api.preupload_lfs_files(
-            remote.repo_id, additions, repo_type="dataset", revision="main", create_pr=create_pr, free_memory=False
-        )
+        for group in wanted.groups(GROUP):
+            remote.api.preupload_lfs_files(
+                remote.repo_id, [additions[path] for path in group], repo_type="dataset", revision="main",
+                create_pr=create_pr, free_memory=False,
+            )  # fmt: skip
         made = remote.api.create_commit(
             remote.repo_id,
-            [*additions, *(CommitOperationDelete(path) for path in wanted.delete)],
+            [*additions.values(), *(CommitOperationDelete(path) for path in wanted.delete)],
             commit_message=title,
             repo_type="dataset",
             revision="main",
