@@ -148,7 +148,8 @@ class Bench:
         return (
             f"Of {ends.total()} pushes killed (SIGKILL) while they ran, at moments drawn from the time that one takes "
             f"({seconds:.2f} s alone): {told} ({late} more were over before). "
-            f"Of the {self.there / 1e6:.1f} MB that had been stored when they were killed, {self.again / 1e6:.1f} MB were sent again."
+            f"Of the {self.there / 1e6:.1f} MB that had been stored when they were killed, {self.again / 1e6:.1f} MB "
+            "were sent again."
         )
 
     def kill(self, after: float, whole: int) -> str:
