@@ -81,7 +81,7 @@ def test_what_took_minutes_by_itself_is_not_tried_again(monkeypatch):
 
     with pytest.raises(ConnectionError):
         patience.patiently("commit", call)
-    assert len(calls) == 2  # after 200 seconds once more, after 400 not
+    assert len(calls) == 3  # 200 seconds after the first fault once more, after 400 not
 
 
 def test_what_is_told_is_one_line_with_a_remedy_and_no_token():

@@ -25,7 +25,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 SILENCE = 120.0
 """Seconds without a byte after which a connection is given up, as Xet has it; the client itself has no limit."""
 ENOUGH = 300.0
-"""Seconds after which nothing is tried again: the clients repeat some requests by themselves, for minutes."""
+"""Seconds after a first fault in which it is tried again: the clients repeat requests by themselves, for minutes."""
 _LONGEST = 60.0
 _PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -44,19 +44,21 @@ def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) 
         step: what is done, for the log.
         call: may be repeated.
         waits: seconds before each repetition; a longer Retry-After of the Hub counts, up to a minute. None begins
-            after ENOUGH seconds.
+            later than ENOUGH seconds after the first fault.
 
     Raises:
         Exception: the last one, as the client raised it.
     """
-    began = time.monotonic()
+    first = None
     for wait in waits:
         try:
             with listening():
                 return call()
         except Exception as error:
             pause = min(max(wait, _retry_after(error)), _LONGEST)
-            if not passes(error) or time.monotonic() - began + pause > ENOUGH:
+            now = time.monotonic()
+            first = now if first is None else first
+            if not passes(error) or now - first + pause > ENOUGH:
                 raise
             log.warning("%s: %s; again in %g s", step, told(error), pause)
             time.sleep(pause)
