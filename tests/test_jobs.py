@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import (
     ClassLabel,
@@ -602,6 +603,30 @@ def test_originals_may_be_left_out(make, tmp_path):
     for split in ("train", "test"):
         assert rows(tmp_path / "out", split=split)["image"][:] == [None] * len(ds[split])
     assert rows(tmp_path / "out", "references")["source_sha256"][0] == sha256(picture(0, 0))
+
+
+@pytest.mark.parametrize("include_originals", [False, True])
+def test_other_columns_of_images_go_with_the_originals(make, tmp_path, include_originals):
+    from datasets import Features, Image, List, Value
+
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, file in enumerate(files):
+        file.write_bytes(picture(0, number + 10))
+    more = {
+        "whole": [str(file) for file in files],
+        "views": [[str(file), None] for file in files],
+        "part": [{"mask": str(file), "area": 3} for file in files],
+    }
+    kinds = Features({"whole": Image(), "views": List(Image()), "part": {"mask": Image(), "area": Value("int32")}})
+    ds = concatenate_datasets([photos([2, 2]), Dataset.from_dict(more, features=kinds)], axis=1)
+    recipe = make(tmp_path / "out", source="in-memory", max_attempts=1, include_originals=include_originals)
+    go(recipe, DatasetDict({"train": ds}))
+    [shard] = (tmp_path / "out" / "data").iterdir()
+    for row, file in zip(pq.read_table(shard).to_pylist(), files, strict=True):
+        cell = {"bytes": file.read_bytes(), "path": file.name}
+        found = (row["whole"], row["views"], row["part"])
+        assert found == ((cell, [cell, None], {"mask": cell, "area": 3}) if include_originals else (None, None, None))
+    assert str(tmp_path).encode() not in shard.read_bytes()
 
 
 @pytest.mark.parametrize("include_rejected", [False, True])

@@ -6,6 +6,7 @@ hold (tables.py), nor the swap into place (core/folder.py).
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # grow, so that a version stays one commit of few files.
 SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
 SHARDS = 40
+MOST_FILES = 90
+"""Of all configs: a version on the Hub is one commit of fewer than 100 files, pictures and card among them."""
 # Configs beside default have one split, under the name that everybody expects.
 ONLY_SPLIT = "train"
 
@@ -61,6 +64,21 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     Returns:
         The shards by config and split, and for each file its path, size, sha256 and rows.
     """
+    # Counterparts stand in three configs; what one takes is a guess from its side, the same on every machine.
+    side = material.recipe.store_size or material.recipe.model.size or 512
+    size = shard_bytes(sum(map(sum, material.source.sizes.values())) + 3 * len(material.plan) * side * side // 2)
+    while True:
+        shards, files = _tables(material, staging, layout, size)
+        fewest = sum(len(splits) for splits in shards.values())
+        if len(files) <= max(MOST_FILES, fewest) or size >= LARGEST_SHARD:
+            return shards, files
+        for path in staging.iterdir():  # the guess was too low: images without loss, or rejected ones beside the kept
+            shutil.rmtree(path)
+        size = min(size * (len(files) // MOST_FILES + 1), LARGEST_SHARD)
+
+
+def _tables(material: Material, staging: Path, layout: str, size: int) -> tuple[Shards, list[dict[str, Any]]]:
+    """`write_tables` with shards of so many bytes."""
     source = material.source
     config = source.config
     plain = dict(source.features.items())
@@ -74,9 +92,6 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     }
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[dict[str, Any]] = []
-    # Counterparts stand in two configs; what one takes is a guess from its side, the same on every machine.
-    side = material.recipe.store_size or material.recipe.model.size or 512
-    size = shard_bytes(sum(map(sum, source.sizes.values())) + 2 * len(material.plan) * side * side // 2)
 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
         written = _shards(staging, folder, split, rows, kind(features), size)

@@ -97,12 +97,40 @@ def splits(material: Material) -> dict[str, tuple[str, np.ndarray]]:
 
 
 def original_rows(material: Material, split: str, rows: Sequence[int]) -> pa.Table:
-    """Rows of the source as they came: every column untouched, the bytes of files that lay beside it read in."""
-    source, column = material.source, material.source.config.image
-    table = source.splits[split].with_format("arrow")[list(rows)]
-    cells = table[column].to_pylist()
-    stored = [_stored(cell) if material.recipe.include_originals else None for cell in cells]
-    return table.set_column(table.column_names.index(column), column, pa.array(stored, _CELL))
+    """Rows of the source as they came: every column untouched, the bytes of files that lay beside it read in.
+
+    Every column of images, not only the one that is augmented: without originals there is none of the source's left.
+    """
+    table = material.source.splits[split].with_format("arrow")[list(rows)]
+    for place, (name, feature) in enumerate(material.source.splits[split].features.items()):
+        if _has_images(feature):
+            cells = table[name].to_pylist() if material.recipe.include_originals else [None] * len(table)
+            stored = pa.array([_whole(cell, feature) for cell in cells], table.schema.field(name).type)
+            table = table.set_column(place, name, stored)
+    return table
+
+
+def _has_images(feature: Any) -> bool:
+    """Whether a feature is an image, or holds some."""
+    from datasets import Image
+
+    if isinstance(feature, Image):
+        return True
+    parts = feature.values() if isinstance(feature, dict) else [getattr(feature, "feature", None)]
+    return any(_has_images(part) for part in parts if part is not None)
+
+
+def _whole(value: Any, feature: Any) -> Any:
+    """A value with the bytes of every image in it."""
+    from datasets import Image
+
+    if value is None or not _has_images(feature):
+        return value
+    if isinstance(feature, Image):
+        return _stored(value)
+    if isinstance(feature, dict):
+        return {name: _whole(value[name], part) for name, part in feature.items()}
+    return [_whole(one, feature.feature) for one in value]
 
 
 def _stored(cell: dict[str, Any] | None) -> dict[str, Any] | None:

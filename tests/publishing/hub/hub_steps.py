@@ -9,15 +9,12 @@ from typing import Any
 WAITS = (0.01, 0.01, 0.01)
 
 
-def push(
-    out: Any, repo: str, version: str, silence: float = 60, group: int = 64_000_000, **keys: Any
-) -> dict[str, Any]:
-    """A push that waits as long for a server that says nothing, in seconds, and uploads so many bytes at once."""
+def push(out: Any, repo: str, version: str, silence: float = 60, **keys: Any) -> dict[str, Any]:
+    """A push that waits as long for a server that says nothing, in seconds."""
     from diffcore_hf.publications import push
     from diffcore_hf.publishing.hub import patience
-    from diffcore_hf.publishing.hub import push as pushing
 
-    patience.SILENCE, pushing.GROUP = silence, group
+    patience.SILENCE = silence
     done = push(out, repo, version, **{"waits": WAITS, **keys})
     return {
         "commit": done.commit, "private": done.private, "created": done.created, "request": done.pull_request,

@@ -15,7 +15,7 @@ for name in ("datasets", "pyarrow.parquet", "hf_xet", "huggingface_hub.hf_api", 
 
 print("ready", flush=True)
 try:
-    hub_steps.push(*sys.argv[1:4], group=1)  # each file by itself: what is stored is never sent again
+    hub_steps.push(*sys.argv[1:4])
     print("done", flush=True)
 except ValueError as error:
     print(error, flush=True)

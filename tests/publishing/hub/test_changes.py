@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from diffcore_hf.publishing.hub.changes import Changes, changes
+from diffcore_hf.publishing.hub.changes import changes
 from diffcore_hf.publishing.hub.remote import RemoteFile, State, blob_of
 
 CONTENT = {"data/a.parquet": b"aaaa", "assets/x.png": b"png"}
@@ -17,16 +17,6 @@ def folder(tmp_path):
         (tmp_path / path).write_bytes(content)
     (tmp_path / "diffcore.json").write_bytes(b"{}")
     return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("sizes", "groups"),
-    [({}, []), ({"a": 3, "b": 5, "c": 3}, ["ab", "c"]), ({"a": 9, "b": 8, "c": 0}, ["a", "bc"]),
-     ({"a": 1, "b": 99, "c": 1, "d": 7}, ["a", "b", "cd"])],
-)  # fmt: skip
-def test_small_files_are_sent_together_and_a_large_one_alone(sizes, groups):
-    found = Changes({path: b"x" * size for path, size in sizes.items()}, ()).groups(8)
-    assert ["".join(group) for group in found] == groups
 
 
 def listed(files):

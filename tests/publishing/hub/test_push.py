@@ -174,7 +174,11 @@ def test_the_code_of_the_card_loads_the_version_that_it_is_of(hub, client, finis
         assert f'here, version = "{repo}", "{tag}"\n' in card and f"--data.path {repo} --data.revision {tag} " in card
         assert "path/to/this/folder" not in card and "path/to/this/folder" in (folder / "README.md").read_text()
         local = (folder / "README.md").read_text().replace("path/to/this/folder", str(folder))
-        assert client(steps.snippet, card) == client(steps.snippet, local) == {split: len(rows) for split, rows in client(steps.rows, str(folder)).items()}["train"]
+        assert (
+            client(steps.snippet, card)
+            == client(steps.snippet, local)
+            == {split: len(rows) for split, rows in client(steps.rows, str(folder)).items()}["train"]
+        )
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,19 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
     assert xet_client(steps.rows, repo, "v1.1.0") == xet_client(steps.rows, str(tmp_path / "out"))
 
 
+def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "SHARD_BYTES", 1_000_000)
+    monkeypatch.setattr(tables, "WINDOW", 16)
+    counts = []
+    for most in (90, 7):
+        monkeypatch.setattr(exporting, "MOST_FILES", most)
+        out = tmp_path / str(most)
+        jobs.export(large, out, {})
+        counts.append(len(list(out.rglob("*.parquet"))))
+        assert client(steps.rows, str(out)) == client(steps.rows, str(large))
+    assert counts[1] <= 7 < counts[0]
+
+
 def test_a_version_with_fewer_shards_leaves_none_of_the_others_behind(hub, client, large, tmp_path, monkeypatch):
     repo = hub.repo_id()
     with monkeypatch.context() as patch:

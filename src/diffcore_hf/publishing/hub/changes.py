@@ -29,23 +29,7 @@ class Changes:
 
     def bytes(self) -> int:
         """Size of what is added, if nothing of it is stored yet."""
-        return sum(self.sizes().values())
-
-    def sizes(self) -> dict[str, int]:
-        """Size of each file that is added."""
-        return {path: len(c) if isinstance(c, bytes) else c.stat().st_size for path, c in self.add.items()}
-
-    def groups(self, most: int) -> list[list[str]]:
-        """The files to add, in groups of at most so many bytes; a larger file is a group of its own."""
-        groups: list[list[str]] = []
-        room = 0
-        for path, size in self.sizes().items():
-            if not groups or size > room:
-                groups.append([])
-                room = most
-            groups[-1].append(path)
-            room -= size
-        return groups
+        return sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in self.add.values())
 
 
 def changes(folder: Path, manifest: Mapping[str, Any], beside: Mapping[str, bytes], there: State | None) -> Changes:

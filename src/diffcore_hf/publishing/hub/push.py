@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROUP = 64_000_000
-"""Bytes of small files that are uploaded at once. Over Xet the files of one call are packed together as they come, and
-packed otherwise the next time, so what an upload that was cut off has stored of such a group may be sent again."""
-
 Beside = Callable[[str | None], Mapping[str, bytes]]
 """From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
 
@@ -107,12 +103,12 @@ def _push(
     repo_id, api = remote.repo_id, remote.api
     info = patiently("repository", remote.head, waits)
     private = info.private if info else not public
-    if not private:
+    tags = patiently("tags", remote.tags, waits) if info else {}
+    if not private and number.tag not in tags:
         checks.check_may_be_shown(manifest, api, originals_are_mine=originals_are_mine, out=folder)
     asks = private and checks.shows_originals(manifest) and not originals_are_mine
     kept_back = checks.not_for_everybody(manifest["resolved"]["source"], api) if asks else None
     url = f"{api.endpoint}/datasets/{repo_id}"
-    tags = patiently("tags", remote.tags, waits) if info else {}
     if number.tag in tags:
         patiently("version", lambda: _same_version(remote, number, tags, manifest, folder), waits)
         return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()), kept_back=kept_back)
@@ -191,19 +187,20 @@ def _commit(
                     "now. Close it there, then push again"
                 )
             return commit, wanted, address
-        additions = {
-            path: CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
+        additions = [
+            CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
             for path, content in wanted.add.items()
-        }
-        # Before the commit, so that it carries pointers alone and is over in a moment.
-        for group in wanted.groups(GROUP):
+        ]
+        # Before the commit, so that it carries pointers alone and is over in a moment. One by one: over Xet the files
+        # of a call are packed together as they come to be read, and the next time otherwise, so that what is stored of
+        # a call that was cut off would be sent again.
+        for addition in additions:
             remote.api.preupload_lfs_files(
-                remote.repo_id, [additions[path] for path in group], repo_type="dataset", revision="main",
-                create_pr=create_pr, free_memory=False,
-            )  # fmt: skip
+                remote.repo_id, [addition], repo_type="dataset", revision="main", create_pr=create_pr, free_memory=False
+            )
         made = remote.api.create_commit(
             remote.repo_id,
-            [*additions.values(), *(CommitOperationDelete(path) for path in wanted.delete)],
+            [*additions, *(CommitOperationDelete(path) for path in wanted.delete)],
             commit_message=title,
             repo_type="dataset",
             revision="main",
