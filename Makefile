@@ -40,7 +40,7 @@ lint: install  ## style and common errors
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 
-faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (20 minutes)
+faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (half an hour)
 	$(RUN)/python benchmarks/faults.py --write docs/reliability.md
 
 evidence: install  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists)

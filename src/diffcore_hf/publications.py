@@ -19,7 +19,7 @@ from diffcore_hf.core.schema import prefix_of
 from diffcore_hf.publishing import worth
 from diffcore_hf.publishing.audit.dataset import audit
 from diffcore_hf.publishing.audit.shards import Shards
-from diffcore_hf.publishing.card import with_claim, with_place
+from diffcore_hf.publishing.card import CLAIM, with_claim, with_place
 from diffcore_hf.publishing.card_edits import card_configs, with_edits
 from diffcore_hf.publishing.hub import difference, originals, patience, verification
 from diffcore_hf.publishing.hub.push import Pushed
@@ -80,7 +80,7 @@ def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine:
     try:
         text = (folder.path / "README.md").read_text(encoding="utf-8")
         named = card_configs(text)
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         text, named = "", set()
     shards = {path for splits in manifest.get("configs", {}).values() for paths in splits.values() for path in paths}
     if named != shards:
@@ -90,6 +90,12 @@ def _beside(folder: Folder, there: str | None, compare: str | Path | None, mine:
         )
     given = _comparison(Path(compare), manifest.get("hash")) if compare else None
     measured = given or worth.read_comparison(folder.path, manifest.get("hash"))
+    for said, place in ((measured, worth.START), (mine, CLAIM)):
+        if said and place not in text:
+            raise Refused(
+                f"{folder.path / 'README.md'} has no line {place} any more, where it would say what is to be said. "
+                "Run augment or export again to have it written"
+            )
     text = worth.with_sentence(text, worth.sentence(measured))
     if mine:
         text = with_claim(text)

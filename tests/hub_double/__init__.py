@@ -8,7 +8,7 @@
         hub.verify()                                          # nothing unknown, nothing leaked
 
 `double` holds everything together; `server` are the sockets, `routing` and `routes_*` what is answered where, `repos`,
-`accounts`, `objects` and `xet` what there is. `faults`, `log` and `tripwire` are for tests, `client` and `worker` run
-the clients, and `fixtures` are `hub`, `client`, `xet_client` and `either_client`. The double is the standard library
-and pyarrow's LZ4: it imports no client, so that it cannot agree with one by construction.
+`accounts`, `objects`, `xet` and `lz4` what there is. `faults`, `log` and `tripwire` are for tests, `client` and
+`worker` run the clients, and `fixtures` are `hub`, `client`, `xet_client` and `either_client`. The double is the
+standard library alone: it imports no client, so that it cannot agree with one by construction.
 """

@@ -57,7 +57,7 @@ class Accounts:
         if token is None:
             return None
         if token not in self._by_token:
-            raise Refusal(401, "Invalid credentials in Authorization header")
+            raise Refusal(401, f"Invalid credentials in Authorization header: {token}")  # a Hub may be careless
         return self._by_token[token]
 
 

@@ -199,7 +199,9 @@ def _facts(repository: Repository, pull: Pull) -> dict:
 
 @route("GET", f"{API}/discussions")
 def discussions(hub: Double, request: Request, repository: Repository) -> Reply:
-    pulls = [_facts(repository, pull) for pull in repository.pulls.values()]
+    status = request.option("status", "all")
+    found = [_facts(repository, pull) for pull in repository.pulls.values()]
+    pulls = [one for one in found if status in ("all", one["status"])]
     page = int(request.option("p", "0"))
     start = page * hub.page_size
     return answer({"discussions": pulls[start : start + hub.page_size], "count": len(pulls), "start": start})

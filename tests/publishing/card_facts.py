@@ -93,9 +93,9 @@ def example_summary(**changed: Any) -> dict[str, Any]:
         "rejected_real": 0.096,
         "by_context": [("in heavy snow", 104, 0.24), ("at sunset", 99, 0.19), ("", 98, 0.15)],
         "by_class": [
-            ("Azure Needlebill", 36, 1.0, 0.083, 0, 0.0, None),
-            ("Rosy Veiltail", 19, 0.4, 0.167, 11, 0.478, 0.731),
-            ("Moss Finch", 12, 0.0, None, 12, 0.5, 0.752),
+            ("Azure Needlebill", 36, 1.0, 0.083, 0, 0.0, None, 1.0),
+            ("Rosy Veiltail", 19, 0.4, 0.167, 11, 0.478, 0.731, 1.0),
+            ("Moss Finch", 12, 0.0, None, 12, 0.5, 0.752, 2.0),
         ],
         "given_up": ["Azure Needlebill"],
         "mean_similarity": 0.7421,

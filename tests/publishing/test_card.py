@@ -289,7 +289,7 @@ def hostile_facts(label: str):
     recipe["prompts"] = {"template": label, "contexts": [label], "negatives": [label]}
     recipe["source"]["label_names"] = {label: label}
     summary = example_summary(
-        by_context=[(label, 3, 0.5)], by_class=[(label, 3, 0.5, 0.1, 1, 0.1, 0.7)], given_up=[label], notes=[label]
+        by_context=[(label, 3, 0.5)], by_class=[(label, 3, 0.5, 0.1, 1, 0.1, 0.7, 2.0)], given_up=[label], notes=[label]
     )
     return example_facts(
         manifest=manifest,
@@ -376,6 +376,6 @@ def test_importing_the_wing_imports_nothing_heavy():
     ("shares", "named"), [([0.1, 0.1, 0.31], ["c2"]), ([0.1, 0.1, 0.29], []), ([0.0, 0.0, 0.2], ["c2"]), ([], [])]
 )
 def test_classes_that_are_known_by_being_generated_are_named(shares, named):
-    by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7) for place, share in enumerate(shares)]
+    by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7, 1.0) for place, share in enumerate(shares)]
     card = render_card(example_facts(summary=example_summary(by_class=by_class)))
     assert ("**Unbalanced: " + ", ".join(named) in card) if named else ("Unbalanced" not in card)

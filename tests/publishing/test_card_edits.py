@@ -79,7 +79,12 @@ def test_a_section_of_two_hands_is_refused():
         ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),
         ((card(), lambda text: text.replace("---\n", "---\nlanguage: no\n", 1), card()), {"language": "no"}),
         ((card(), lambda text: "\ufeff" + text, card()), {}),
-        ((card(), sets("tags", ["birds"]), card()), {"tags": ["synthetic", "birds"]}),
+        ((card(), sets("tags", ["synthetic", "birds"]), card()), {"tags": ["synthetic", "birds"]}),
+        ((card(tags=["synthetic", "image"]), sets("tags", ["synthetic"]), card(tags=["synthetic", "image"])), {}),
+        (
+            (lambda _: card(tags=["birds"]), card()),
+            {"tags": ["synthetic", "birds"]},
+        ),  # not ours before
         ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
         ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),
     ],

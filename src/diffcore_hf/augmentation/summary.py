@@ -31,6 +31,8 @@ class ByClass(NamedTuple):
     """Share of generated ones among all images of the class."""
     similarity: float | None
     """Mean S(I, G) over its counterparts."""
+    bound: float | None = None
+    """Of the policy, for this class: a rank, a similarity or a share; None: it has none."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def summarise(material: Material) -> Summary:
     labelled = material.source.labels[material.source.config.split]
     images = np.bincount(labelled[labelled >= 0], minlength=len(names))
     weight = np.bincount(assessment.references.labels, minlength=len(names)) * ~np.isnan(real)
+    bounds = np.asarray(decisions.class_bound, np.float64)
     failed = {}
     split = material.source.config.split
     if unlabelled := int((material.source.labels[split] < 0).sum()):
@@ -105,6 +108,7 @@ def summarise(material: Material) -> Summary:
                     len(by_label[i]),
                     len(by_label[i]) / max(1, len(by_label[i]) + int(images[i])),
                     _mean(by_label[i]),
+                    round(float(bounds[i]), 3) if np.isfinite(bounds[i]) else None,
                 )
                 for i in range(len(names))
                 if tried_class[i]

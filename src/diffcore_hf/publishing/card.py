@@ -143,13 +143,14 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "more_given_up": max(0, len(summary["given_up"]) - _MOST_NAMES),
         "by_context": [(_context(name), attempts, share) for name, attempts, share in summary["by_context"]],
         "by_class": by_class[:_MOST_CLASSES],
+        "bound": _BOUNDS.get(recipe["filter"]["policy"]["name"], "bound on the similarity"),
         "more_classes": max(0, len(by_class) - _MOST_CLASSES),
         "unbalanced": unbalanced[:_MOST_NAMES],
         "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
         "reasons": REASONS,
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
-        "claim": Markdown(_CLAIM),
+        "claim": Markdown(CLAIM),
         "recipe_yaml": fenced(recipe_yaml, "yaml"),
         "places": places,
         "attempt_digest": manifest["attempt_digest"],
@@ -157,16 +158,19 @@ def view(facts: CardFacts) -> dict[str, Any]:
     }
 
 
+_BOUNDS = {"rank": "highest rank that passes", "random": "share that is drawn"}
+
+
 def _unbalanced(by_class: Sequence[Sequence[Any]]) -> list[str]:
     """Classes whose share of generated images is above three times the median: being generated is a cue for them."""
-    shares = {name: generated for name, *_, generated, _ in by_class}
+    shares = {name: generated for name, _, _, _, _, generated, *_ in by_class}
     if not shares:
         return []
     usual = median(shares.values())
     return [name for name, share in shares.items() if share > _UNBALANCED * usual]
 
 
-_CLAIM = "<!-- originals -->"
+CLAIM = "<!-- originals -->"
 _HERE = 'here, version = "path/to/this/folder", None  # on the Hub e.g. "org/name", "v1.0.0"'
 _DATA = "--data.path path/to/this/folder"
 
@@ -174,7 +178,7 @@ _DATA = "--data.path path/to/this/folder"
 def with_claim(card: str) -> str:
     """The card with the publisher's word that the original images are theirs to show."""
     said = "The publisher states that the original images are theirs to show."
-    return card.replace(_CLAIM, f"{said}", 1)
+    return card.replace(CLAIM, f"{said}", 1)
 
 
 def with_place(card: str, repo_id: str, tag: str) -> str:

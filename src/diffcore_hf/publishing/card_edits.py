@@ -77,7 +77,10 @@ def _with_metadata(card: str, there: str, last: Mapping[str, Any]) -> str:
         if key in _FACTS or ours == others:
             continue
         if key in _UNITED and isinstance(ours, list) and isinstance(others, list):
-            merged[key] = ours + [one for one in others if one not in ours]
+            # What came from here and is there no more, somebody has taken out.
+            out = [one for one in (known or {}).get(key) or () if one not in others]
+            kept = [one for one in ours if one not in out]
+            merged[key] = kept + [one for one in others if one not in kept]
             continue
         if known is None:  # a card that did not come from here
             changed = (ours not in _UNSAID, others is not None)

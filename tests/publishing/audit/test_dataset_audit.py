@@ -79,7 +79,7 @@ def test_a_run_fits_under_every_policy(exported):
         (("data", "status", 0, "finished"), "default: the status is not that of the attempts"),
         (("attempts", "image", 0, None), "attempts: the image of one that was kept is missing"),
         (("generated", "copy", 0, ABOVE), "generated: a row that is there more than once"),
-        (("classes", "planned", 0, 99), "diffcore.json: counts .* planned, config classes has"),
+        (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: config classes has"),
         (("data", "generated", 0, None), "default: the counterpart is missing"),
         (("generated", "image", 0, None), "generated: the image is missing"),
         (("generated", "similarity", 0, 0.0), "generated: a row does not say what its attempt says"),
@@ -159,8 +159,9 @@ def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
 
 def test_counts_are_those_of_the_attempts(run):
     counts = Folder(run).manifest()["counts"]
-    [line] = audited(run, counts=counts | {"kept": 99})
-    assert line.startswith("diffcore.json: counts 99 kept, config attempts has ")
+    line, other = audited(run, counts=counts | {"kept": 99})
+    assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: its statuses are ")
+    assert line.startswith("diffcore.json counts 99 kept: config attempts has ")
 
 
 def test_faults_of_a_kind_are_one_line(run):

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import get_session, httpx
+from huggingface_hub.utils import close_session, get_session, httpx, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from diffcore_hf.publishing.hub import patience
 
@@ -87,20 +88,44 @@ def test_what_took_minutes_by_itself_is_not_tried_again(monkeypatch):
 def test_what_is_told_is_one_line_with_a_remedy_and_no_token():
     assert patience.told(answer(401)) == "HTTP 401: HfHubHTTPError: 401 for hf_***"
     assert "Log in" in patience.remedy(answer(401)) and patience.remedy(answer(503)) == "Run the same command again"
+    told = patience.told(ValueError("Bad request for commit endpoint:\n\nInvalid metadata: licence"))
+    assert told == "ValueError: Bad request for commit endpoint: Invalid metadata: licence"
+    assert patience.remedy(answer(400)) == "Mend what it names; the same again would be refused again"
     full = from_cause(RuntimeError("Error while downloading"), OSError(errno.ENOSPC, "No space left on device"))
     assert patience.remedy(full) == "Make room on the disk, or set HF_HOME to a folder on another one"
 
 
 @pytest.mark.parametrize(("asked", "limit"), [(None, patience.SILENCE), (5, 5)])
 def test_every_request_has_a_limit_and_its_own_is_kept(asked, limit):
-    client = get_session()
-    before = list(client.event_hooks["request"])
-    with patience.listening(), patience.listening():
+    def read_limit() -> float | None:
+        client = get_session()
         request = client.build_request("GET", "http://127.0.0.1/", timeout=asked)
-        for hook in client.event_hooks["request"][len(before) :]:
-            hook(request)
-    assert request.extensions["timeout"]["read"] == limit
-    assert client.event_hooks["request"] == before
+        for hook in client.event_hooks["request"]:
+            if hook is patience._limit:  # another refuses what is asked offline
+                hook(request)
+        return request.extensions["timeout"]["read"]
+
+    with patience.listening(), patience.listening():
+        assert read_limit() == limit
+        close_session()  # as the client does after a connection that was refused
+        assert read_limit() == limit
+        assert get_session().event_hooks["request"].count(patience._limit) == 1
+    assert read_limit() == asked
+
+
+def test_a_persons_own_session_is_kept():
+    made = []
+
+    def own():
+        made.append(default_client_factory())
+        return made[-1]
+
+    set_client_factory(own)
+    try:
+        with patience.listening():
+            assert get_session() is made[-1] and patience._limit in made[-1].event_hooks["request"]
+    finally:
+        set_client_factory(default_client_factory)
 
 
 def test_no_part_of_a_token_is_told(monkeypatch):

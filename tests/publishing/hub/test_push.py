@@ -7,7 +7,8 @@ import shutil
 
 import hub_steps as steps
 import pytest
-from hub_double.faults import STEPS, LostReply
+from hub_double.client import Client
+from hub_double.faults import STEPS, LostReply, Status
 from hub_double.repos import Blob
 from PIL import Image
 
@@ -197,6 +198,19 @@ def test_what_cannot_be_read_on_the_hub_is_one_line(hub, client, finished, secon
     with pytest.raises(ValueError, match=line) as caught:
         client(steps.push, second, repo, "v1.1.0")
     assert "\n" not in str(caught.value) and list(hub.dataset(repo).tags) == ["v1.0.0"]
+
+
+def test_another_version_out_of_the_cache_is_never_taken(hub, finished, second, tmp_path):
+    """`load_dataset` gives it without a word where the Hub fails (huggingface/datasets#7928)."""
+    repo = hub.repo_id()
+    with Client(hub, tmp_path / "home", xet=False) as fresh:
+        fresh(steps.push, finished, repo, "v1.0.0")
+        fresh(steps.push, second, repo, "v1.1.0")
+        fresh(steps.rows, repo, "v1.0.0")
+        hub.faults.add("GET|HEAD", "/resolve/", Status(403), times=None)
+        with pytest.raises(ValueError, match=rf"^{repo} v1.1.0: .*See diffcore-hf versions") as caught:
+            fresh(steps.rows, repo, "v1.1.0")
+        assert hub.dataset(repo).tags["v1.1.0"].sha[:12] in str(caught.value)
 
 
 def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):

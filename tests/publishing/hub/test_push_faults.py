@@ -9,13 +9,21 @@ import hub_steps as steps
 import pytest
 from enlarged import enlarged
 from hub_double.client import Client
-from hub_double.faults import STEPS, Cut, LostReply, Reset, Silence, Status
+from hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody, Silence, Status
 
 PASSING = {
-    "info": Status(500), "refs": Status(503), "tree": Reset(), "preupload": Status(429, {"Retry-After": "0"}),
-    "batch": Reset(), "upload": LostReply(), "verify": Status(500), "commit": LostReply(), "tag": LostReply(),
+    "info": Status(500),
+    "refs": Status(503),
+    "tree": Reset(),
+    "preupload": Status(429, {"Retry-After": "0"}),
+    "batch": Reset(),
+    "upload": LostReply(),
+    "verify": Status(500),
+    "commit": LostReply(),
+    "tag": LostReply(),
     "resolve": Reset(),
-}  # fmt: skip
+}
+CUT = ("upload", "commit", "preupload")  # fmt: skip
 
 
 def whole(hub, client, repo, finished) -> bool:
@@ -29,6 +37,14 @@ def test_a_fault_that_passes_is_waited_out(hub, client, finished, tmp_path, numb
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)  # bytes that were never sent
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(*STEPS[step], PASSING[step])
+    client(steps.push, out, repo, "v1.0.0")
+    assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
+
+
+@pytest.mark.parametrize("number, step", enumerate(CUT, 500))
+def test_a_request_that_is_cut_is_sent_again(hub, client, finished, tmp_path, number, step):
+    repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
+    rule = hub.faults.add(*STEPS[step], ResetMidBody(100))
     client(steps.push, out, repo, "v1.0.0")
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 

@@ -136,10 +136,12 @@ def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
     assert not any(hub.token.encode() in content for content in [*files, *map(str.encode, told)])
 
 
-@pytest.mark.parametrize("token", ["hf_plantedTOKENplanted", None])
+@pytest.mark.parametrize("token", ["hf_plantedTOKENplanted", "another-form-PLANTED", ""])
 def test_an_error_tells_no_token(hub, finished, tmp_path, token):
     command = [sys.executable, "-m", "diffcore_hf", "push", str(finished), "org/not-yours", "--version", "v1.0.0"]
-    env = environment(hub, tmp_path / "home", xet=False, token=token or "hf_anotherPLANTED")
+    env = environment(hub, tmp_path / "home", xet=False, token=token or "unused")
+    if not token:
+        del env["HF_TOKEN"]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("diffcore-hf: push org/not-yours v1.0.0: HTTP 401: ")
     assert "Log in with `hf auth login`" in done.stderr and "PLANTED" not in done.stderr.upper().replace("HF_***", "")

@@ -48,13 +48,14 @@ def _classes(shards: Shards, attempts: Attempts, findings: Findings) -> Mapping[
 
 def _counts(counts: Mapping[str, Any], totals: Mapping[str, int], findings: Findings) -> None:
     """The counts of diffcore.json against those of the rows."""
-    where = {"attempts": "config attempts", "kept": "config attempts", "planned": "config classes"}
-    for name, place in where.items():
-        if counts[name] != totals[name]:
-            findings.add("diffcore.json", f"counts {counts[name]} {name}, {place} has {totals[name]}")
-    # The images of the classes are those of the augmented split that have a label.
-    if counts["rows"] - counts["unlabelled"] != totals["rows"]:
-        labelled = counts["rows"] - counts["unlabelled"]
-        findings.add("diffcore.json", f"counts {labelled} labelled rows, config classes has {totals['rows']}")
-    if (decided := sum(counts[name] for name in ("kept", "exhausted", "failed", "pending"))) != counts["planned"]:
-        findings.add("diffcore.json", f"counts {counts['planned']} planned units, but {decided} statuses")
+    decided = sum(counts[name] for name in ("kept", "exhausted", "failed", "pending"))
+    pairs = (
+        ("attempts", counts["attempts"], totals["attempts"], "config attempts has"),
+        ("kept", counts["kept"], totals["kept"], "config attempts has"),
+        ("planned units", counts["planned"], totals["planned"], "config classes has"),
+        ("labelled rows", counts["rows"] - counts["unlabelled"], totals["rows"], "config classes has"),
+        ("planned units", counts["planned"], decided, "its statuses are"),
+    )
+    for what, counted, found, place in pairs:
+        if counted != found:
+            findings.add(f"diffcore.json counts {counted} {what}", f"{place} {found}")

@@ -149,7 +149,7 @@ def _mixed(shards: Shards, attempts: Attempts, hashes: Hashes, findings: Finding
 
 
 def _mix_fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row can be a mix: what pixels share is lambda (Eq. 6), what a patch leaves at least that (Eq. 7)."""
+    """Whether a row can be a mix: pixels share exactly lambda (Eq. 6); a box may be clipped (Eq. 7)."""
     if not row["is_mixed"]:
         return row["kind"] is None and row["lambda"] is None and row["real_share"] == 1
     kind, lam, share = row["kind"], row["lambda"], row["real_share"]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diffcore_hf.publishing.hub.refusal import Refused
 
@@ -27,7 +28,10 @@ SILENCE = 120.0
 ENOUGH = 300.0
 """Seconds after a first fault in which it is tried again: the clients repeat requests by themselves, for minutes."""
 _LONGEST = 60.0
+_LOCK = threading.Lock()
+_listeners = 0  # how many are in `listening` now; uploads ask from threads of their own
 _PASSING = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+_LINES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
 _REMEDIES = {
@@ -68,20 +72,40 @@ def patiently(step: str, call: Callable[[], T], waits: Sequence[float] = WAITS) 
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Give up a connection after SILENCE seconds, in every request that has no limit of its own."""
-    from huggingface_hub.utils import get_session, httpx
-
-    def limit(request: httpx.Request) -> None:
-        # Where the caller asks for no limit, as some of the client's do, a default of its session would not count.
-        if not any((request.extensions.get("timeout") or {}).values()):
-            request.extensions = {**request.extensions, "timeout": httpx.Timeout(SILENCE).as_dict()}
-
-    hooks = get_session().event_hooks["request"]
-    hooks.append(limit)
+    """Give up a connection after SILENCE seconds, in every request of the client that has no limit of its own."""
+    global _listeners
+    _install()
+    with _LOCK:
+        _listeners += 1
     try:
         yield
     finally:
-        hooks.remove(limit)
+        with _LOCK:
+            _listeners -= 1
+
+
+def _install() -> None:
+    """See to it that the client's session asks `_limit`, and any that follows it after a lost connection."""
+    from huggingface_hub.utils import _http, get_session, set_client_factory
+
+    if _limit in get_session().event_hooks["request"]:
+        return
+    made_before = _http._GLOBAL_CLIENT_FACTORY  # a person's own, with a proxy or certificates; nothing public tells it
+
+    def made() -> Any:
+        session = made_before()
+        session.event_hooks["request"].append(_limit)
+        return session
+
+    set_client_factory(made)
+
+
+def _limit(request: Any) -> None:
+    """Before a request: where its caller asks for no limit, as some of the client's do, a session's would not count."""
+    from huggingface_hub.utils import httpx
+
+    if _listeners and not any((request.extensions.get("timeout") or {}).values()):
+        request.extensions = {**request.extensions, "timeout": httpx.Timeout(SILENCE).as_dict()}
 
 
 def passes(error: BaseException) -> bool:
@@ -118,8 +142,9 @@ def status_of(error: BaseException) -> int | None:
 
 
 def told(error: BaseException) -> str:
-    """An error in one line, without a token."""
-    text = _masked((str(error).strip().splitlines() or [""])[0])[:200]
+    """An error in one line, without a token: what the client says, and the reason that the Hub gave."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = _masked(" ".join(lines[:_LINES]))[:300]
     status = next((f"HTTP {code}: " for one in causes(error) if (code := status_of(one))), "")
     return f"{status}{type(error).__name__}: {text}" if text else type(error).__name__
 
@@ -141,6 +166,8 @@ def remedy(error: BaseException, otherwise: str = "Run the same command again") 
         return "Make room on the disk, or set HF_HOME to a folder on another one"
     statuses = [code for one in causes(error) if (code := status_of(one))]
     known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
+    if known is None and statuses and statuses[0] not in _PASSING:
+        return "Mend what it names; the same again would be refused again"
     return known or otherwise
 
 

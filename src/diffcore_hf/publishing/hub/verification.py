@@ -1,6 +1,6 @@
 """Verification: a folder or a version against the list that it carries: every file, size, hash and count.
 
-Owns what is compared. Whether the rows fit each other is audit.py's.
+Owns what is compared. Whether the rows fit each other is told by publishing/audit.
 """
 
 from __future__ import annotations
