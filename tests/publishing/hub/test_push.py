@@ -138,6 +138,35 @@ def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, 
     assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]
 
 
+def test_what_is_there_already_is_success_also_where_the_repository_was_opened_since(hub, client, finished, second):
+    repo = hub.repo_id()
+    client(steps.push, finished, repo, "v1.0.0")
+    hub.dataset(repo).private = False
+    assert client(steps.push, finished, repo, "v1.0.0")["added"] == []
+    with pytest.raises(ValueError, match="would show the original images"):
+        client(steps.push, second, repo, "v1.1.0")
+
+
+@pytest.mark.parametrize(("line", "said"), [("<!-- originals -->", {"originals_are_mine": True}),
+                                            ("<!-- worth:start -->", {"compare": "compare.json"})])  # fmt: skip
+def test_a_card_without_the_place_for_what_is_said_is_refused(hub, client, finished, tmp_path, line, said):
+    out = shutil.copytree(finished, tmp_path / "out")
+    (out / "README.md").write_text((out / "README.md").read_text().replace(line, ""))
+    if "compare" in said:
+        (tmp_path / "compare.json").write_text(json.dumps(comparison(Folder(out).manifest()["hash"])))
+        said = {"compare": str(tmp_path / "compare.json")}
+    with pytest.raises(ValueError, match=f"README.md has no line {line} any more"):
+        client(steps.push, out, hub.repo_id(), "v1.0.0", **said)
+
+
+def comparison(manifest_hash):
+    """compare.json of trainings on a dataset."""
+    arms = [{"name": name, "top1": top1, "difference": 0.1, "half_interval": None, "seen": None, "steps": 9}
+            for name, top1 in (("plain", 0.5), ("mix", 0.6))]  # fmt: skip
+    return {"data": {"hash": manifest_hash}, "arms": arms, "seeds": [0], "split": "test", "images": 9,
+            "model": "resnet18", "batch_size": 8}  # fmt: skip
+
+
 def test_the_publishers_word_opens_it_and_the_card_names_it(hub, client, finished):
     repo = hub.repo_id()
     assert client(steps.push, finished, repo, "v1.0.0", public=True, originals_are_mine=True)["private"] is False
@@ -215,11 +244,7 @@ def test_another_version_out_of_the_cache_is_never_taken(hub, finished, second, 
 
 def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):
     repo, manifest = hub.repo_id(), json.loads((finished / "diffcore.json").read_text())
-    arms = [{"name": name, "top1": top1, "difference": 0.1, "half_interval": None, "seen": None, "steps": 9}
-            for name, top1 in (("plain", 0.5), ("mix", 0.6))]  # fmt: skip
-    measured = {"data": {"hash": manifest["hash"]}, "arms": arms, "seeds": [0], "split": "test", "images": 9,
-                "model": "resnet18", "batch_size": 8}  # fmt: skip
-    (tmp_path / "compare.json").write_text(json.dumps(measured))
+    (tmp_path / "compare.json").write_text(json.dumps(comparison(manifest["hash"])))
     client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))
     assert "plain 50.0 %, mix 60.0 %" in client(steps.text, repo, "README.md", "v1.0.0")
     with pytest.raises(ValueError, match="which was measured on another dataset than this folder holds"):
