@@ -225,7 +225,7 @@ class Recipe:
     strict: bool = attempt(False)
     """Pads every device batch to 16 and fixes threads: equal bits whatever the parts and workers."""
     include_originals: bool = free(True)
-    """Publish the source's images; false leaves their column empty and keeps the ids."""
+    """Publish the source's images; false leaves every column of images empty and keeps the ids."""
     include_rejected: bool = free(False)
     """Publish the images of rejected attempts too."""
     columns: Columns = free(Columns())
