@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from report import paragraphs, settings, table, words, write_section
@@ -65,6 +66,7 @@ FAULTS = {
     "request cut": ResetMidBody(1),
     "silence": Silence(60),  # longer than any client waits, see `environment` and SILENCE
 }
+AT_ONCE = 4
 ONCE, FOR_EVER = (0.05, 0.05, 0.05), (0.05,)
 SILENCE = 0.5
 AGAIN = "one more push"
@@ -72,10 +74,10 @@ _FINAL = {"403", "create 409"}  # what the Hub refuses is not asked again; 409: 
 
 
 class Bench:
-    """One way of sending large files: its own double, client and folders."""
+    """A double, a client and folders, for one way of sending large files."""
 
     def __init__(self, way: str, place: Path, old: Path, plain: Path):
-        self.way, self.xet, self.place = way, way == "xet", place / way
+        self.xet, self.place = way == "xet", place
         self.hub = Double()
         self.client = Client(self.hub, self.place / "home", xet=self.xet, timeout=600)
         self.old, self.plain = old, plain
@@ -194,18 +196,23 @@ class Bench:
         self.hub.close()
 
 
-def struck(bench: Bench, steps_of: Sequence[str], faults: Sequence[str], count: int, seed: int) -> list[str]:
-    """Every fault and kill of one way; the paragraphs about it."""
-    rows = []
-    for step in steps_of:
+def struck(bench: Bench, step: str, faults: Sequence[str]) -> list[list[str]]:
+    """Every fault of one step, once and for ever: two rows of the table."""
+    with closing(bench):
+        rows = []
         for times, often in ((1, "once"), (None, "for ever")):
             rows.append([f"{step}, {often}", *(bench.fault(step, name, times) for name in faults)])
-            print(f"{bench.way}: " + " | ".join(rows[-1]), flush=True)
-    parts = [f"Over {'Xet' if bench.xet else 'LFS'}:", table(["step", *faults], rows)]
-    if count:
-        parts.append(bench.killed(count, random.Random(seed)))
-        print(f"{bench.way}: {parts[-1]}", flush=True)
-    return parts
+            print(f"{bench.place.name}: " + " | ".join(rows[-1]), flush=True)
+        bench.hub.verify()
+        return rows
+
+
+def killed(bench: Bench, count: int, seed: int) -> str:
+    """The paragraph about pushes that are killed."""
+    with closing(bench):
+        told = bench.killed(count, random.Random(seed))
+        print(f"{bench.place.name}: {told}", flush=True)
+        return told
 
 
 def folders(place: Path) -> tuple[Path, Path]:
@@ -244,18 +251,26 @@ def main() -> int:
     """Strike, and write the table."""
     args = make_parser().parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(len(WAYS)) as pool:
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(AT_ONCE) as pool:
         pair = folders(Path(place))
-        benches = [Bench(way, Path(place), *pair) for way in WAYS]
-        chosen = [[step for step in WAYS[bench.way] if not args.steps or step in args.steps] for bench in benches]
-        # Side by side: most of the time is the clients' own waiting.
-        jobs = [
-            pool.submit(struck, bench, known, args.faults, args.kills, args.seed)
-            for bench, known in zip(benches, chosen, strict=True)
+
+        def bench(way: str, what: str) -> Bench:
+            return Bench(way, Path(place) / f"{way}-{what}", *pair)
+
+        # Side by side: most of the time is the clients' own waiting. Kills come after it, for they are timed.
+        rows = {
+            way: [pool.submit(struck, bench(way, step), step, args.faults) for step in steps_of
+                  if not args.steps or step in args.steps]
+            for way, steps_of in WAYS.items()
+        }  # fmt: skip
+        tables = {way: table(["step", *args.faults], [row for job in jobs for row in job.result()])
+                  for way, jobs in rows.items()}  # fmt: skip
+        told = {way: pool.submit(killed, bench(way, "kills"), args.kills, args.seed) for way in WAYS if args.kills}
+        parts = [
+            part
+            for way, words_for in (("lfs", "Over LFS:"), ("xet", "Over Xet:"))
+            for part in (words_for, tables[way], *([told[way].result()] if args.kills else []))
         ]
-        parts = [part for job in jobs for part in job.result()]
-        for bench in benches:
-            bench.close()
     broken = "\n".join(parts).count("BROKEN")
     minutes = (time.monotonic() - began) / 60
     intro = (
