@@ -14,6 +14,7 @@ from benchmarks.evidence.cells import SEEDS
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Facts
 from benchmarks.evidence.tables import POLICY_WORDS
+from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import paragraphs
 from diffcore_hf.core.folder import write_whole
 
@@ -83,14 +84,15 @@ models trained on renderings: that a sentence here holds for photographs is not 
 
 def _judge(facts: Facts) -> list[str]:
     return [
-        _RENDERED,
+        f"{_RENDERED} {_judge_seeds(facts, 'unseen-own').capitalize()} a cell:",
         tables.judge_cells(facts, JUDGES),
-        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(facts)}):",
+        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(facts, 'unseen-own')}):",
         tables.judge_shares(facts, "unseen-own", JUDGES),
-        "Where it saw them, shared contexts, the kindest cell:",
+        f"Where it saw them, shared contexts, the kindest cell ({_judge_seeds(facts, 'seen-shared')}):",
         tables.judge_shares(facts, "seen-shared", JUDGES),
         "![Right images accepted, by context, where the CLIP did not see the species](ASSETS/results-contexts.png)",
-        "Images of the text-to-image model, the CLIP that ships; in brackets how many of 720 show what:",
+        f"Images of the text-to-image model, the CLIP that ships ({len(facts.right_species(STANDARD))} seeds); in "
+        "brackets how many of 720 show what:",
         tables.judge_generated(
             facts, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
         ),
@@ -98,8 +100,8 @@ def _judge(facts: Facts) -> list[str]:
     ]
 
 
-def _judge_seeds(facts: Facts) -> str:
-    count = len(facts.judged("unseen-own", lambda fact: fact["images"]))
+def _judge_seeds(facts: Facts, cell: str) -> str:
+    count = len(facts.judged(cell, lambda fact: fact["images"]))
     return f"{count} seeds"
 
 
@@ -131,6 +133,7 @@ def _investment(facts: Facts) -> list[str]:
 
 def _guidance(facts: Facts) -> list[str]:
     arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", BEST, "oracle")]
+    tuned = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS[1:] for keep in ("all", BEST)]
     without = {
         f"{STANDARD}.all": "`all`, with negative prompts",
         "no-negatives.all": "`all`, without",
@@ -140,7 +143,8 @@ def _guidance(facts: Facts) -> list[str]:
     return [
         f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(facts, arms)}:",
         tables.guidance(facts, GAMMAS, ("all", BEST, "oracle")),
-        "The same, pretrained and fine-tuned, without the lowest gamma (400 trainings are the budget):",
+        f"The same, pretrained and fine-tuned, {tables.seeds(facts, tuned, 'tuned')}, without the lowest gamma (400 "
+        "trainings are the budget):",
         tables.guidance(facts, GAMMAS[1:], ("all", BEST), "tuned"),
         "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
@@ -227,7 +231,8 @@ def _alternatives(facts: Facts) -> list[str]:
     return [
         f"From scratch, {tables.seeds(facts, list(arms))}:",
         tables.of_arms(facts, arms, f"{STANDARD}.all", images=False),
-        "A linear probe (logistic regression) on the filter's own embeddings, without training a network:",
+        "A linear probe (logistic regression) on the filter's own embeddings, without training a network "
+        f"({len(facts.probed('all', UNMENTIONED))} seeds):",
         tables.probes(facts),
         *meaning.alternatives(facts),
     ]
