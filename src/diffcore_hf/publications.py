@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict
 
+_BATCH = 256
+"""Rows with their images that `verify` looks at at once."""
+
 
 def push(
     out: str | Path,
@@ -120,10 +123,6 @@ def _comparison(path: Path, manifest_hash: str | None) -> Mapping[str, Any]:
             f"compare is {path}, which was measured on another dataset than this folder holds. Train on this one"
         )
     return found
-
-
-_BATCH = 256
-"""Rows with their images that are looked at at once."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
 from small_photos import photos, picture, write_photos
 
+from diffcore_hf.augmentation.originals import stored_image
 from diffcore_hf.augmentation.source import keep_hashes, load_source
-from diffcore_hf.augmentation.tables import _stored
 from diffcore_hf.core import recipe
 from diffcore_hf.core.folder import Folder
 
@@ -132,7 +132,7 @@ def test_a_class_folder_is_a_source(tmp_path):
     assert source.name == "local"
     cell = source.rows[0]["image"]
     assert cell["bytes"] is None
-    assert _stored(cell) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
+    assert stored_image(cell) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
 
 
 def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path):

@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from diffcore_hf.augmentation.assessment import Assessment
+from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.parts import Facts, Ledger, read_images
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.source import UNLABELLED, Source
 from diffcore_hf.core import schema, seeding
-from diffcore_hf.core.images import UnreadableImage, decode, encode, read_bytes, to_array
+from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
 from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -96,60 +97,12 @@ def splits(material: Material) -> dict[str, tuple[str, np.ndarray]]:
     return kept | published
 
 
-def original_rows(material: Material, split: str, rows: Sequence[int]) -> pa.Table:
-    """Rows of the source as they came: every column untouched, the bytes of files that lay beside it read in.
-
-    Every column of images, not only the one that is augmented: without originals there is none of the source's left.
-    """
-    table = material.source.splits[split].with_format("arrow")[list(rows)]
-    for place, (name, feature) in enumerate(material.source.splits[split].features.items()):
-        if _has_images(feature):
-            cells = table[name].to_pylist() if material.recipe.include_originals else [None] * len(table)
-            stored = pa.array([_whole(cell, feature) for cell in cells], table.schema.field(name).type)
-            table = table.set_column(place, name, stored)
-    return table
-
-
-def _has_images(feature: Any) -> bool:
-    """Whether a feature is an image, or holds some."""
-    from datasets import Image
-
-    if isinstance(feature, Image):
-        return True
-    parts = feature.values() if isinstance(feature, dict) else [getattr(feature, "feature", None)]
-    return any(_has_images(part) for part in parts if part is not None)
-
-
-def _whole(value: Any, feature: Any) -> Any:
-    """A value with the bytes of every image in it."""
-    from datasets import Image
-
-    if value is None or not _has_images(feature):
-        return value
-    if isinstance(feature, Image):
-        return _stored(value)
-    if isinstance(feature, dict):
-        return {name: _whole(value[name], part) for name, part in feature.items()}
-    return [_whole(one, feature.feature) for one in value]
-
-
-def _stored(cell: dict[str, Any] | None) -> dict[str, Any] | None:
-    """An image cell with its bytes; of a path only the file's name stays."""
-    if cell is None:
-        return None
-    try:
-        content = read_bytes(cell)
-    except UnreadableImage:  # the file is gone: the row stays, its reason stands in config references
-        return None
-    return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
-
-
 def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """Config default: one row per source row, all its columns, plus seven."""
     split, rows = splits(material)[published]
     features = schema.added_features()
     for window in _windows(rows):
-        table = original_rows(material, split, window)
+        table = original_rows(material.source.splits[split], window, images=material.recipe.include_originals)
         added = _added(material, window) if published == material.source.config.split else {}
         row_ids = [material.source.row_ids[split][row] for row in window]
         columns = {key: added.get(key, [None] * len(window)) for key in features} | {"row_id": row_ids}
@@ -223,7 +176,8 @@ def _real_rows(material: Material, split: str, rows: Sequence[int], window: int 
     """Image, label and row id of rows of the source."""
     config = material.source.config
     for some in _windows(rows, window):
-        table = original_rows(material, split, some).select([config.image, config.label])
+        whole = original_rows(material.source.splits[split], some, images=material.recipe.include_originals)
+        table = whole.select([config.image, config.label])
         ids = [material.source.row_ids[split][row] for row in some]
         yield table.append_column("row_id", pa.array(ids, pa.string()))
 

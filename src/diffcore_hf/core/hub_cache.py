@@ -1,6 +1,7 @@
 """The cache of huggingface_hub: which commit a branch or tag stood for when it was last downloaded.
 
-Owns these notes, for models and datasets alike. Does not ask the Hub, nor load anything.
+Owns these notes, for models and datasets alike, and what else every room that asks the Hub has to know. Does not ask
+the Hub, nor load anything.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ RepoType = Literal["model", "dataset"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A full commit of a Hub repository."""
+
+SILENCE = 120.0
+"""Seconds without a byte after which a Hub is given up, as Xet has it; its client has no limit of its own."""
 
 
 def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:

@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffcore_hf.core.hub_cache import COMMIT, cached_commit, record_commit
+from diffcore_hf.core.hub_cache import COMMIT, SILENCE, cached_commit, record_commit
 from diffcore_hf.core.quiet import quiet_datasets
 
 if TYPE_CHECKING:
@@ -88,7 +88,6 @@ def cache_of(folder: Path) -> Path:
     return kept / state
 
 
-_SILENCE = 120.0  # seconds after which a Hub that says nothing is given up
 # What datasets does not read: our private folder, pictures of the card, what a training left.
 _NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
@@ -114,7 +113,7 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
             f"{once}, or name a folder"
         )
     try:
-        commit = HfApi().dataset_info(path, revision=revision, timeout=_SILENCE).sha
+        commit = HfApi().dataset_info(path, revision=revision, timeout=SILENCE).sha
     except Exception as error:
         raise ValueError(
             f"{section}.path is {path!r}, which the Hub does not give: {_first_line(error)}. "

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from diffcore_hf.core.hub_cache import SILENCE
 from diffcore_hf.publishing.hub.refusal import Refused
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the second, third, ... try."""
-SILENCE = 120.0
-"""Seconds without a byte after which a connection is given up, as Xet has it; the client itself has no limit."""
 ENOUGH = 300.0
 """Seconds after a first fault in which it is tried again: the clients repeat requests by themselves, for minutes."""
 _LONGEST = 60.0
