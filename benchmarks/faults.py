@@ -217,8 +217,9 @@ def killed(bench: Bench, count: int, seed: int) -> str:
 
 def folders(place: Path) -> tuple[Path, Path]:
     """Two versions of a small dataset."""
-    from diffcore_hf import jobs
-    from diffcore_hf.core.layers import build_recipe
+    from diffcore_hf.config.merging import build_recipe
+    from diffcore_hf.workflows import augment as jobs
+    from diffcore_hf.workflows import export as export_workflow
 
     tiny_models.seeded(tiny_models.sd).save_pretrained(place / "sd")
     tiny_models.seeded(tiny_models.save_clip, place / "clip")
@@ -232,7 +233,7 @@ def folders(place: Path) -> tuple[Path, Path]:
         }
     )
     jobs.run(recipe, progress=False)
-    jobs.export(place / "old", place / "new", {"fraction": 0.5})
+    export_workflow.export(place / "old", place / "new", {"fraction": 0.5})
     return place / "old", place / "new"
 
 

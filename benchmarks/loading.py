@@ -27,12 +27,13 @@ from report import numbers, paragraphs, settings, spread, table, write_section
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from diffcore_hf.config import train as recipe
 from diffcore_hf.core import images
 from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.core.loading import load_splits
-from diffcore_hf.training import framing, loader, recipe
-from diffcore_hf.training.data import TrainingData, load_data
-from diffcore_hf.training.samples import train_samples
+from diffcore_hf.training.data import framing, loader
+from diffcore_hf.training.data.samples import train_samples
+from diffcore_hf.training.data.splits import TrainingData, load_data
 
 TITLE = "What loading costs"
 PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")

@@ -30,14 +30,16 @@ import torch
 from photos import stored_pairs
 from report import numbers, paragraphs, settings, spread, table, words, write_section
 
-from diffcore_hf.core.layers import build
-from diffcore_hf.training import loop, transform, trials
-from diffcore_hf.training.data import TrainingData, load_data
-from diffcore_hf.training.devices import make_accelerator
-from diffcore_hf.training.figures import Window
-from diffcore_hf.training.recipe import TrainRecipe
-from diffcore_hf.training.rules import TRAIN_GRAMMAR
-from diffcore_hf.training.samples import TrainSamples
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+from diffcore_hf.training.comparison import trials
+from diffcore_hf.training.data import transform
+from diffcore_hf.training.data.samples import TrainSamples
+from diffcore_hf.training.data.splits import TrainingData, load_data
+from diffcore_hf.training.engine import loop
+from diffcore_hf.training.engine.devices import make_accelerator
+from diffcore_hf.training.engine.training_log import Window
 
 ARMS = ("plain", "mix", "mixup")
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "simplejpeg", "pillow")

@@ -12,7 +12,7 @@ Without this file, where the package is installed: accelerate launch -m diffcore
 
 import sys
 
-from diffcore_hf.training.__main__ import main
+from diffcore_hf.commands.train import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -26,7 +25,6 @@ os.environ |= {
     "TRANSFORMERS_VERBOSITY": "error",
     "TQDM_DISABLE": "1",
 }
-sys.path.insert(0, str(Path(__file__).parent / "models"))  # tiny_models
 
 import pytest  # noqa: E402
 from small_photos import write_photos  # noqa: E402
@@ -57,7 +55,7 @@ def keys(tiny) -> dict:
 @pytest.fixture(scope="session")
 def recipe(keys):
     """A function: keywords of a recipe -> the Recipe, over `keys`; the source is in memory where no path is given."""
-    from diffcore_hf.core.layers import build_recipe, keywords_layer
+    from diffcore_hf.config.merging import build_recipe, keywords_layer
 
     return lambda **more: build_recipe({"source": {"path": "in-memory"}}, keys, keywords_layer(**more))
 

@@ -56,7 +56,7 @@ def test_a_dataset_of_the_user_is_measured_as_it_is_stored(load, tmp_path):
     from datasets import load_dataset
     from small_photos import write_photos
 
-    from diffcore_hf.training.pool import undecoded
+    from diffcore_hf.training.data.pool import undecoded
 
     source = write_photos(tmp_path / "photos", [20, 20])
     with load("photos").stored_pairs(30, str(source)) as (folder, what):

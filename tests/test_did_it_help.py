@@ -7,10 +7,11 @@ import json
 import pytest
 from small_photos import write_photos
 
-from diffcore_hf import jobs
-from diffcore_hf.cli import main as diffcore
-from diffcore_hf.publishing import worth
-from diffcore_hf.training.__main__ import main as train
+from diffcore_hf.commands.main import main as diffcore
+from diffcore_hf.commands.train import main as train
+from diffcore_hf.publishing.card import worth
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import train as train_workflow
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_a_comparison_on_another_state_changes_no_card(home):
     before = (home / "out/photos/README.md").read_text()
     other = json.loads((home / "out/train/photos/compare.json").read_text())
     other["data"]["hash"] = "0" * 64
-    assert jobs.after_training(home / "out/photos", other) is None
+    assert train_workflow.after_training(home / "out/photos", other) is None
     assert (home / "out/photos/README.md").read_text() == before
 
 

@@ -13,8 +13,8 @@ import pytest
 from hub_double.client import environment
 from hub_double.fixtures import hub  # noqa: F401 (a fixture)
 
-from diffcore_hf.cli import main
-from diffcore_hf.training.__main__ import main as train
+from diffcore_hf.commands.main import main
+from diffcore_hf.commands.train import main as train
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

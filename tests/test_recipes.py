@@ -2,9 +2,9 @@
 
 import pytest
 
-from diffcore_hf.core.kinds import PAPER_CONTEXTS
-from diffcore_hf.core.layers import build_recipe, read_recipe_file, shipped_recipe, shipped_recipes, what_layer
-from diffcore_hf.core.recipe import Policy
+from diffcore_hf.config.augment import Policy
+from diffcore_hf.config.kinds import PAPER_CONTEXTS
+from diffcore_hf.config.merging import build_recipe, read_recipe_file, shipped_recipe, shipped_recipes, what_layer
 
 
 def test_the_recipes_that_ship():

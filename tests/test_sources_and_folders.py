@@ -6,11 +6,12 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Value
 from small_photos import photos
 
-from diffcore_hf import jobs
-from diffcore_hf.augmentation import source as sources
+from diffcore_hf.augmentation.source import dataset as sources
+from diffcore_hf.config.augment import Source
 from diffcore_hf.core import loading
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.recipe import Source
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,7 +40,7 @@ def test_a_cleaned_folder_is_not_overwritten(run, tmp_path):
 def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
     run(**{"filter.references": 2, "fraction": 0.25})
     with pytest.raises(ValueError, match="draws 4 real images that .* never looked at"):
-        jobs.export(tmp_path / "out", tmp_path / "more", {"filter": {"references": 4}})
+        export_workflow.export(tmp_path / "out", tmp_path / "more", {"filter": {"references": 4}})
     assert not (tmp_path / "more").exists()
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.series import BySeed, Facts, difference
 from benchmarks.evidence.worlds import UNMENTIONED
 from diffcore_hf.miniature.scenery import CONTEXTS
-from diffcore_hf.training.compare import paired_difference
+from diffcore_hf.training.comparison.statistics import paired_difference
 
 INK, MUTED, LINE = "#23272f", "#6b7280", "#d9d6cf"
 # Of policies, and of ways of training.

@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.evidence.worlds import EACH, locked, world_folder
-from diffcore_hf import jobs
+from diffcore_hf.config.merging import build_recipe, read_recipe_file, shipped_recipe
 from diffcore_hf.core.folder import canonical_json, write_whole
-from diffcore_hf.core.layers import build_recipe, read_recipe_file, shipped_recipe
 from diffcore_hf.miniature.oracle import Oracle
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 STANDARD = "gamma-2"
 # Name -> keys that differ from the shipped recipe of the miniature.
@@ -129,7 +130,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
 def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
     """The units that a policy gives a counterpart, in drawing order."""
     layer = {"filter": {"policy": dict(policy)}}
-    material = jobs.gather(jobs.reopened(folder, layer))
+    material = jobs.gather(export_workflow.reopened(folder, layer))
     return [
         (material.plan.row_ids[unit], int(material.plan.copies[unit]))
         for unit in np.flatnonzero(material.assessment.decisions.counterpart >= 0).tolist()
@@ -183,5 +184,5 @@ def exported(folder: Path, output: Path, keep: Sequence[Key], layer: Mapping[str
     shutil.rmtree(output, ignore_errors=True)
     review = output.with_name(f"{output.name}-review.csv")
     write_whole(review, text.getvalue().encode())
-    jobs.export(folder, output, {"review": str(review), **(layer or {})})
+    export_workflow.export(folder, output, {"review": str(review), **(layer or {})})
     return output

@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.evidence.folders import KINDS, POLICIES
 from benchmarks.evidence.towers import seen_clip
+from diffcore_hf.config.augment import Filter, Policy, Recipe
 from diffcore_hf.core.images import to_array
-from diffcore_hf.core.recipe import Filter, Policy, Recipe
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import Judge, Rank, fit
 from diffcore_hf.method.references import References
@@ -30,7 +30,7 @@ from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, Species, look_alike
 from diffcore_hf.miniature.world import World
-from diffcore_hf.models.clip import ImageTower
+from diffcore_hf.models.towers import ImageTower
 
 JUDGED = {name: Policy(**policy) for name, policy in POLICIES.items() if name != "all"} | {
     "fixed": Policy("fixed", t=0.7)

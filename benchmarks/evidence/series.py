@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.evidence.cells import read
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED
-from diffcore_hf.training.compare import Difference, paired_difference
+from diffcore_hf.training.comparison.statistics import Difference, paired_difference
 
 GROUPS = (UNMENTIONED, PROMPTED, OWN)
 """In the order in which they are told: contexts that nobody ever mentioned come first."""

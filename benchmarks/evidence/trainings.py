@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.evidence.folders import BEST, GENERATORS, STANDARD, exported, kept_by, made, real, truth
 from benchmarks.evidence.worlds import EACH, world_folder
-from diffcore_hf.core.layers import build, read_recipe_file, shipped_files
+from diffcore_hf.config.merging import build, read_recipe_file, shipped_files
 
 NETS: dict[str, dict[str, Any]] = {
     "scratch": {"max_steps": 450},
@@ -169,11 +169,11 @@ def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
     """The scores of one training: of the model that validation chose, and of the last one."""
-    from diffcore_hf.training import trials
-    from diffcore_hf.training.data import load_data
-    from diffcore_hf.training.devices import make_accelerator
-    from diffcore_hf.training.length import Length
-    from diffcore_hf.training.rules import TRAIN_GRAMMAR
+    from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+    from diffcore_hf.training.comparison import trials
+    from diffcore_hf.training.data.splits import load_data
+    from diffcore_hf.training.engine.devices import make_accelerator
+    from diffcore_hf.training.engine.length import Length
 
     recipe = build(
         TRAIN_GRAMMAR,

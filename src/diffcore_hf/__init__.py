@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from diffcore_hf.augmentation.plan import plan
     from diffcore_hf.augmentation.stages.generate import Generate
     from diffcore_hf.augmentation.stages.score import Score
-    from diffcore_hf.core.recipe import Recipe
-    from diffcore_hf.jobs import augment
-    from diffcore_hf.publications import join_originals, push
+    from diffcore_hf.config.augment import Recipe
     from diffcore_hf.publishing.hub.loading import load_augmented
-    from diffcore_hf.training.pool import mixing_rows
-    from diffcore_hf.training.transform import MixTransform
+    from diffcore_hf.training.data.pool import mixing_rows
+    from diffcore_hf.training.data.transform import MixTransform
+    from diffcore_hf.workflows.augment import augment
+    from diffcore_hf.workflows.push import join_originals, push
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,15 +36,15 @@ __all__ = [
 
 _HOMES = {
     "Generate": ".augmentation.stages.generate",
-    "MixTransform": ".training.transform",
-    "Recipe": ".core.recipe",
+    "MixTransform": ".training.data.transform",
+    "Recipe": ".config.augment",
     "Score": ".augmentation.stages.score",
-    "augment": ".jobs",
-    "join_originals": ".publications",
+    "augment": ".workflows.augment",
+    "join_originals": ".workflows.push",
     "load_augmented": ".publishing.hub.loading",
-    "mixing_rows": ".training.pool",
+    "mixing_rows": ".training.data.pool",
     "plan": ".augmentation.plan",
-    "push": ".publications",
+    "push": ".workflows.push",
 }
 
 

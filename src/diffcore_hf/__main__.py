@@ -2,6 +2,6 @@
 
 import sys
 
-from diffcore_hf.cli import main
+from diffcore_hf.commands.main import main
 
 sys.exit(main())

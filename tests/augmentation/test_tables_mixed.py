@@ -11,11 +11,12 @@ import torch
 from datasets import ClassLabel, Dataset, Image
 from small_photos import CLASSES, photos, picture
 
-from diffcore_hf import jobs
 from diffcore_hf.augmentation import tables
 from diffcore_hf.core import seeding
 from diffcore_hf.core.images import UnreadableImage, decode_bytes, to_array
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 
 def rows(folder: Path, config: str = "default", split: str = "train") -> Dataset:
@@ -40,7 +41,7 @@ def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def mixed(run) -> Path:
     """Its export."""
-    jobs.export(run, run.parent / "mixed", {}, "mixed")
+    export_workflow.export(run, run.parent / "mixed", {}, "mixed")
     return run.parent / "mixed"
 
 
@@ -77,7 +78,7 @@ def test_every_counterpart_of_copy_0_is_mixed_once_as_the_method_says(run, mixed
 def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "WINDOW", 4)
     monkeypatch.setattr(tables, "MIXED_WINDOW", 3)
-    jobs.export(run, tmp_path / "again", {}, "mixed")
+    export_workflow.export(run, tmp_path / "again", {}, "mixed")
     for name in ("diffcore.json", "README.md"):
         assert (tmp_path / "again" / name).read_bytes() == (mixed / name).read_bytes()
 
@@ -85,7 +86,7 @@ def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp
 def test_other_splits_have_no_mixed_rows(recipe, tmp_path):
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "holdout": 0.25}}
     jobs.run(recipe(output=str(tmp_path / "run"), **keys), photos([4, 4]), progress=False)
-    jobs.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
+    export_workflow.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
     assert sum(rows(tmp_path / "out")["is_mixed"]) == 6
     held = rows(tmp_path / "out", split="validation")
     assert (held["is_mixed"][:], held["real_share"][:]) == ([False] * 2, [1.0] * 2)
@@ -101,7 +102,7 @@ def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_pa
 
     monkeypatch.setattr(tables, "decode", decode)
     monkeypatch.setattr(tables, "MIXED_WINDOW", 3)
-    jobs.export(run, tmp_path / "out", {}, "mixed")
+    export_workflow.export(run, tmp_path / "out", {}, "mixed")
     lost = {row["row_id"] for row in rows(run) if row["image"]["bytes"] in broken and row["generated"]}
     before, after = rows(mixed), rows(tmp_path / "out")
     assert lost
@@ -115,10 +116,10 @@ def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_pa
 def test_a_mixed_image_shows_the_original_so_it_must_be_published(run, tmp_path, layout):
     without = {"include_originals": False}
     with pytest.raises(ValueError, match="include_originals is false, but layout mixed shows the originals") as error:
-        jobs.export(run, tmp_path / "out", without, "mixed")
+        export_workflow.export(run, tmp_path / "out", without, "mixed")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
-    jobs.export(run, tmp_path / "out", without, layout)
+    export_workflow.export(run, tmp_path / "out", without, layout)
 
 
 def test_a_source_with_a_column_of_that_name_is_refused_before_anything_is_written(recipe, tmp_path):
@@ -126,5 +127,5 @@ def test_a_source_with_a_column_of_that_name_is_refused_before_anything_is_writt
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "label": "kind"}}
     jobs.run(recipe(output=str(tmp_path / "run"), **keys), ds, progress=False)
     with pytest.raises(ValueError, match="source.label is 'kind', which is a column of layout mixed too"):
-        jobs.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
+        export_workflow.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
     assert not (tmp_path / "out").exists()

@@ -42,7 +42,7 @@ try:
     head = api.dataset_info(repo).sha
     again = [CommitOperationAdd("a.txt", b"1")]
     assert api.create_commit(repo, again, commit_message="same", repo_type="dataset").oid == head
-    from diffcore_hf.publications import push, verify
+    from diffcore_hf.workflows.push import push, verify
     push(sys.argv[1], repo + "-v", "v1.0.0")
     assert verify(f"{repo}-v@v1.0.0") == []
 finally:
@@ -52,8 +52,8 @@ finally:
 
 
 def test_the_hub_is_as_the_double_assumes(tmp_path, keys, folder_of_photos):
-    from diffcore_hf import jobs
-    from diffcore_hf.core.layers import build_recipe
+    from diffcore_hf.config.merging import build_recipe
+    from diffcore_hf.workflows import augment as jobs
 
     out = tmp_path / "out"
     jobs.run(build_recipe({"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys), progress=False)

@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.core.recipe import Policy
-from diffcore_hf.method.conformal import (
-    conformal_bound,
-    conformal_rejected,
-    rank_bounds,
-    similarity_bounds,
-)
+from diffcore_hf.config.augment import Policy
+from diffcore_hf.method.conformal import conformal_bound, conformal_rejected, rank_bounds, similarity_bounds
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import References
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcore_hf.core.recipe import Policy
+from diffcore_hf.config.augment import Policy
 from diffcore_hf.core.schema import REASONS
 from diffcore_hf.method.filtration import Attempts, Units, decide, due, rejected_share
 from diffcore_hf.method.policies import fit

@@ -11,16 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcore_hf.core import seeding
-from diffcore_hf.method.mixing import (
-    MixDraw,
-    apply_mix,
-    cover,
-    draw_mix,
-    patch_box,
-    patch_mix,
-    pixel_mix,
-    real_share,
-)
+from diffcore_hf.method.mixing import MixDraw, apply_mix, cover, draw_mix, patch_box, patch_mix, pixel_mix, real_share
 
 DRAWS = st.builds(
     MixDraw,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.core.recipe import Policy
+from diffcore_hf.config.augment import Policy
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import References

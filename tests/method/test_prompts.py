@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffcore_hf.core.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES
-from diffcore_hf.core.recipe import Prompts
+from diffcore_hf.config.augment import Prompts
+from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES
 from diffcore_hf.method.prompts import (
     clashes,
     clean_label,

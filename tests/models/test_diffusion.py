@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from diffcore_hf.core.recipe import Adapter, Model, Scheduler
+from diffcore_hf.config.augment import Adapter, Model, Scheduler
 from diffcore_hf.models import cosxl
 from diffcore_hf.models import pipelines as loading
 from diffcore_hf.models.diffusion import TextToImage, resolve_model

@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 import torch
 
-from diffcore_hf.core.recipe import Model
+from diffcore_hf.config.augment import Model
 from diffcore_hf.models import guidance
 from diffcore_hf.models.diffusion import TextToImage, resolve_model
 

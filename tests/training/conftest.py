@@ -22,8 +22,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def train_recipe(folder, tmp_path):
     """A function: keys -> a TrainRecipe of a few steps on `folder`."""
-    from diffcore_hf.core.layers import build
-    from diffcore_hf.training.rules import TRAIN_GRAMMAR
+    from diffcore_hf.config.merging import build
+    from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
 
     def make(**keys):
         base = {

@@ -19,12 +19,12 @@ import pytest
 from augmented_photos import write_augmented
 from PIL import Image as Picture
 
-from diffcore_hf import flags
-from diffcore_hf.core.layers import build, shipped_recipes
-from diffcore_hf.training import trials
-from diffcore_hf.training.recipe import Optimizer, Schedule, TrainRecipe
-from diffcore_hf.training.rules import ARMS, TRAIN_GRAMMAR
-from diffcore_hf.training.verb import TRAIN, config_layer, shipped_training_recipes
+from diffcore_hf.commands import parser as flags
+from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
+from diffcore_hf.config.merging import build, shipped_recipes
+from diffcore_hf.config.train import Optimizer, Schedule, TrainRecipe
+from diffcore_hf.config.train_rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.training.comparison import trials
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
@@ -159,7 +159,7 @@ def test_no_two_recipes_share_a_folder():
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_without_its_data_a_recipe_is_one_line(name, elsewhere, capsys):
-    from diffcore_hf.training.__main__ import main
+    from diffcore_hf.commands.train import main
 
     assert main(["--config", name, "--device", "cpu"]) == 2
     line = capsys.readouterr().err
@@ -247,7 +247,7 @@ def mixed_rows(arm: TrainRecipe) -> int:
 
 
 def size_of(recipe: TrainRecipe) -> int:
-    from diffcore_hf.training.framing import protocol_of
+    from diffcore_hf.training.data.framing import protocol_of
 
     return protocol_of(recipe.transform).size
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from diffcore_hf.augmentation import tables
 from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import file_sha256
 from diffcore_hf.core.quiet import quiet_datasets
-from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -37,17 +38,17 @@ Shards = dict[str, dict[str, list[str]]]
 
 
 def check_layout(recipe: Recipe, layout: str) -> None:
-    """Raise ValueError where the layout cannot be had of the recipe's dataset. Writes nothing."""
+    """Raise UserError where the layout cannot be had of the recipe's dataset. Writes nothing."""
     if layout != "mixed":
         return
     if not recipe.include_originals:
-        raise ValueError(
+        raise UserError(
             "include_originals is false, but layout mixed shows the originals in its images. Use --layout columns or "
             "rows, or --include_originals true"
         )
     for key, column in (("image", recipe.source.image), ("label", recipe.source.label)):
         if column in schema.mixed_features():
-            raise ValueError(
+            raise UserError(
                 f"source.{key} is {column!r}, which is a column of layout mixed too. Use --layout columns or rows"
             )
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from diffcore_hf.augmentation.source import Source, load_source
+from diffcore_hf.augmentation.source.dataset import Source, load_source
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
-from diffcore_hf.core.recipe import Recipe
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.wording import Wording, wording
 
 if TYPE_CHECKING:
@@ -133,12 +134,12 @@ def make_plan(source: Source, recipe: Recipe) -> Plan:
     """The plan of a recipe over a loaded source.
 
     Raises:
-        ValueError: a holdout where the source has a validation split, an opaque label, a template that names a column
+        UserError: a holdout where the source has a validation split, an opaque label, a template that names a column
             which is not there, a negative prompt that holds the label or the context.
     """
     config = recipe.source
     if config.holdout and "validation" in source.splits:
-        raise ValueError(
+        raise UserError(
             f"source.holdout is {config.holdout}, but {config.path} has a validation split already. "
             "Use --source.holdout 0"
         )
@@ -146,7 +147,7 @@ def make_plan(source: Source, recipe: Recipe) -> Plan:
     fields = {}
     for name in words.fields:
         if name not in source.text_columns():
-            raise ValueError(
+            raise UserError(
                 f"prompts.template names {{{name}}}, which is no text column of {config.path}; its text columns: "
                 f"{', '.join(source.text_columns()) or 'none'}"
             )
@@ -195,13 +196,13 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
         All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0).
 
     Raises:
-        ValueError: see load_source and make_plan.
+        UserError: see load_source and make_plan.
     """
     from datasets import Dataset, Image, concatenate_datasets
 
     features = schema.plan_features()
     if clash := [name for name in features if name in ds.column_names]:
-        raise ValueError(
+        raise UserError(
             f"the dataset has a column {clash[0]!r}, which a plan adds. Give it another name: rename_column"
         )
     source = load_source(recipe.source, data=ds, prefix=recipe.columns.prefix)

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.augmentation.source import Source
-from diffcore_hf.core import digests, layers
+from diffcore_hf.augmentation.source.dataset import Source
+from diffcore_hf.config import digests
+from diffcore_hf.config import merging as layers
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.kinds import TEMPLATES
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.kinds import TEMPLATES
-from diffcore_hf.core.recipe import Recipe
 from diffcore_hf.method.prompts import contexts_of, negatives_of
 
 # Fields whose auto or null the first run decides; a restart takes them from run.json.
@@ -52,17 +54,17 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     """Resolve a settled recipe: models and identities.
 
     Raises:
-        ValueError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
+        UserError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
     """
-    from diffcore_hf.models.clip import resolve_filter
     from diffcore_hf.models.diffusion import resolve_model
+    from diffcore_hf.models.towers import resolve_filter
 
     previous = folder.run()
     hashes = folder.hashes()
     model, about_model = resolve_model(recipe.model, hash_cache=hashes)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
     if not about_model["takes_negatives"] and recipe.prompts.negatives:
-        raise ValueError(
+        raise UserError(
             f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) takes no negative prompt. "
             "Use --prompts.negatives []"
         )
@@ -85,7 +87,7 @@ def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
         changed = digests.differences(previous["attempt"], resolution.known_by("attempt"))
         changed = changed or ["the stages of this version of diffcore-hf make other attempts"]
-        raise ValueError(
+        raise UserError(
             f"output {folder.path} was begun with other attempts ({'; '.join(changed[:3])}). "
             "Choose another --output, or go back to that value"
         )
@@ -153,7 +155,7 @@ def _content(path: str) -> str:
 
 def type_of_scheduler(values: Mapping[str, Any]) -> Any:
     """A stored scheduler as the recipe's record."""
-    from diffcore_hf.core.recipe import Scheduler
+    from diffcore_hf.config.augment import Scheduler
 
     return Scheduler(values["name"], values.get("options"))
 

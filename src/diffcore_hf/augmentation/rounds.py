@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from diffcore_hf.augmentation.assessment import Assessor, Review
-from diffcore_hf.augmentation.parts import CLASSES, REFERENCES, Facts, Ledger, round_name
+from diffcore_hf.augmentation.decisions import Assessor, Review
+from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Facts, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source import Source
+from diffcore_hf.augmentation.source.dataset import Source
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.quiet import quiet_datasets
-from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,7 +59,7 @@ def collect(
         All facts about references, and about attempts.
 
     Raises:
-        ValueError: a model that cannot work at all; facts committed until then stay.
+        UserError: a model that cannot work at all; facts committed until then stay.
     """
     from tqdm.auto import tqdm
 

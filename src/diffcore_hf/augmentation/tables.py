@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from diffcore_hf.augmentation.assessment import Assessment
+from diffcore_hf.augmentation.decisions import Assessment
+from diffcore_hf.augmentation.ledger import Facts, Ledger, read_images
 from diffcore_hf.augmentation.originals import original_rows
-from diffcore_hf.augmentation.parts import Facts, Ledger, read_images
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source import UNLABELLED, Source
+from diffcore_hf.augmentation.source.dataset import UNLABELLED, Source
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
-from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from diffcore_hf.core.errors import UserError
+
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 OUTSIDE_THE_LIST = ("README.md", "compare.json")
 
@@ -93,11 +95,11 @@ class Folder:
         self.manifest_file = self.path / "diffcore.json"
 
     def refuse_foreign(self) -> None:
-        """Raise ValueError where the path holds something that no run of ours made. Writes nothing."""
+        """Raise UserError where the path holds something that no run of ours made. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"output {self.path} is a file, not a folder. Choose another with --output")
+            raise UserError(f"output {self.path} is a file, not a folder. Choose another with --output")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.run_file.is_file():
-            raise ValueError(
+            raise UserError(
                 f"output {self.path} holds files that no run of diffcore-hf made; nothing was touched. "
                 "Choose another folder with --output"
             )
@@ -109,7 +111,7 @@ class Folder:
         try:
             return json.loads(self.run_file.read_text())
         except ValueError as error:
-            raise ValueError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
+            raise UserError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
 
     def hashes(self) -> dict[str, Any]:
         """Hashes of local weights that an earlier run kept; {} where there are none, or none that can be read."""
@@ -193,12 +195,12 @@ class Folder:
         """Drop the parts and row hashes of a finished folder; returns the bytes that were freed.
 
         Raises:
-            ValueError: the folder is not ours, or torn (then the parts are the only copy of its facts).
+            UserError: the folder is not ours, or torn (then the parts are the only copy of its facts).
         """
         if not self.run_file.is_file():
-            raise ValueError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
+            raise UserError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
         if faults := self.faults():
-            raise ValueError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
+            raise UserError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
         dropped = (self.parts, self.rows, self.private / "hints")
         freed = sum(file.stat().st_size for path in dropped for file in path.rglob("*") if file.is_file())
         self.begin(self.run() | {"cleaned": True})

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import COMMIT, SILENCE, cached_commit, record_commit
 from diffcore_hf.core.quiet import quiet_datasets
 
@@ -33,7 +34,7 @@ def load_splits(
         section: of the recipe, `source` or `data`, for the errors.
 
     Raises:
-        ValueError: no such dataset, or none that can be loaded.
+        UserError: no such dataset, or none that can be loaded.
     """
     from datasets import DatasetDict, load_dataset_builder
 
@@ -41,7 +42,7 @@ def load_splits(
     # What would have been written here is not looked for on the Hub, where anybody may have the name.
     ours = path.startswith("out/") and Path("out").is_dir()
     if not local and (path.count("/") != 1 or path.startswith((".", "/", "~")) or ours):
-        raise ValueError(
+        raise UserError(
             f"{section}.path is {path!r}, which is no folder here (is it relative to another?) and no Hub id. "
             f"Use --{section}.path"
         )
@@ -55,17 +56,17 @@ def load_splits(
         )
         # When the Hub fails, datasets takes whatever version its cache holds, without a word.
         if commit and COMMIT.fullmatch(str(builder.hash)) and builder.hash != commit:
-            raise ValueError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
+            raise UserError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
         # What comes over the network has bars of its own; what lies here takes seconds.
         with quiet_datasets() if local else nullcontext():
             builder.download_and_prepare()
         splits = builder.as_dataset()
     except Exception as error:  # datasets raises a dozen types here, all of them about the source
-        raise ValueError(
+        raise UserError(
             f"{section}.path {path} cannot be loaded: {_first_line(error)}. Check --{section}.path and --{section}.name"
         ) from error
     if not isinstance(splits, DatasetDict):
-        raise ValueError(f"{section}.path {path} is no dataset with splits. Name its files or another folder")
+        raise UserError(f"{section}.path {path} is no dataset with splits. Name its files or another folder")
     return splits, commit
 
 
@@ -108,14 +109,14 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
         if commit := cached_commit(path, revision, "dataset"):
             return commit
         once = "Run once with the network" + (" (diffcore-hf plan --fetch)" if section == "source" else "")
-        raise ValueError(
+        raise UserError(
             f"{section}.path is {path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
             f"{once}, or name a folder"
         )
     try:
         commit = HfApi().dataset_info(path, revision=revision, timeout=SILENCE).sha
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{section}.path is {path!r}, which the Hub does not give: {_first_line(error)}. "
             "Check the id, your token and the network, or name a folder"
         ) from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffcore_hf.core.recipe import Policy, policy_parameters
+from diffcore_hf.config.augment import Policy, policy_parameters
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.conformal import rank_bounds, similarity_bounds
 from diffcore_hf.method.ranking import RANKINGS, ByClassMean, Ranking
@@ -232,7 +232,7 @@ def fit(policy: Policy, references: References, seed: int) -> Judge:
         seed: the recipe's; `random` and `mean` with `pairs` draw by it.
 
     Raises:
-        ValueError: policy rank by text without text embeddings.
+        UserError: policy rank by text without text embeddings.
     """
     parameters = policy_parameters(policy)
     references = references.ordered()

@@ -11,8 +11,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
-from diffcore_hf.core.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, Kind, template_pieces
-from diffcore_hf.core.recipe import Prompts
+from diffcore_hf.config.augment import Prompts
+from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, Kind, template_pieces
+from diffcore_hf.core.errors import UserError
 
 __all__ = [
     "KINDS",
@@ -83,26 +84,26 @@ def prompt_names(
         descriptions: a map from a class (its name in the dataset or in prompts) to the words that replace it.
 
     Raises:
-        ValueError: a key that fits no class or several; a class whose name is an opaque id.
+        UserError: a key that fits no class or several; a class whose name is an opaque id.
     """
     mapped = {} if isinstance(label_names, str) else dict(label_names)
     for key in mapped:
         if key not in names:
-            raise ValueError(_no_such_class("source.label_names", key, names))
+            raise UserError(_no_such_class("source.label_names", key, names))
     plain = [mapped.get(name) or (name if label_names == "raw" else clean_label(name)) for name in names]
     result = list(plain)
     for key, words in (descriptions or {}).items():
         found = [i for i, name in enumerate(names) if name == key] or [i for i, n in enumerate(plain) if n == key]
         if not found:
-            raise ValueError(_no_such_class("prompts.label_descriptions", key, [*names, *plain]))
+            raise UserError(_no_such_class("prompts.label_descriptions", key, [*names, *plain]))
         if len(found) > 1:
             same = ", ".join(repr(names[i]) for i in found[:3])
-            raise ValueError(f"prompts.label_descriptions names {key!r}, which fits {same}. Name them in full")
+            raise UserError(f"prompts.label_descriptions names {key!r}, which fits {same}. Name them in full")
         result[found[0]] = words
     for i, (name, text) in enumerate(zip(names, result, strict=True)):
         said = name in mapped or text != plain[i]
         if not said and (not any(c.isalnum() for c in text) or any(p.fullmatch(text.strip()) for p in _OPAQUE)):
-            raise ValueError(
+            raise UserError(
                 f"class {name!r} is an opaque id, which no text-to-image model knows. "
                 f"Say what it shows with --source.label_names '{{{name}: ...}}' or prompts.label_descriptions"
             )
@@ -118,7 +119,7 @@ def template_fields(template: str) -> set[str]:
     """The placeholders of a template beyond {label}, {kind} and {context}: columns of the source.
 
     Raises:
-        ValueError: braces that do not pair, or a placeholder that is not a plain name.
+        UserError: braces that do not pair, or a placeholder that is not a plain name.
     """
     names = {field for _, field in template_pieces(TEMPLATES.get(template, template)) if field is not None}
     return names - {"label", "kind", "context"}
@@ -155,7 +156,7 @@ def _fill(template: str, values: Mapping[str, str | None]) -> str:
             segments[-1] += rest
             continue
         if field not in values:
-            raise ValueError(f"{template!r} has the placeholder {{{field}}}, which has no value here")
+            raise UserError(f"{template!r} has the placeholder {{{field}}}, which has no value here")
         value = " ".join(str(values[field] or "").translate({0: " ", 1: " "}).split())
         article = re.search(r"(?:^|(?<=\s))(an?|the)\s+$", rest, re.IGNORECASE)
         if article:
@@ -222,7 +223,7 @@ def negative_prompts(
         K tuples of C texts, None where no term is left; and the number of terms dropped.
 
     Raises:
-        ValueError: a term of the user's (`builtin` false) that clashes with a label or a context.
+        UserError: a term of the user's (`builtin` false) that clashes with a label or a context.
     """
     words = [_words(term) for term in terms]
     every = {word for one in words for word in one}
@@ -240,14 +241,14 @@ def negative_prompts(
         # Nearly every label shares no word with any term, and then all of them have the same prompts.
         bad = set() if every.isdisjoint(said) else {place for place, one in enumerate(words) if _inside(one, said)}
         if bad and not builtin:
-            raise ValueError(_speaks_against(terms[min(bad)], "label", label))
+            raise UserError(_speaks_against(terms[min(bad)], "label", label))
         texts, count = without(bad) if bad else usual
         prompts.append(texts)
         dropped += count
     if not builtin:
         for context, bad in zip(contexts, unfit, strict=True):
             if bad:
-                raise ValueError(_speaks_against(terms[min(bad)], "context", context))
+                raise UserError(_speaks_against(terms[min(bad)], "context", context))
     return prompts, dropped
 
 

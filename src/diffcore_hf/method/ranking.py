@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.seeding import digest
 from diffcore_hf.method.references import References
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
@@ -161,7 +162,7 @@ class ByText(Ranking):
 
     def __init__(self, references: References, sums: PairSums):
         if references.text is None:
-            raise ValueError(
+            raise UserError(
                 "filter.policy.by is 'text', but the scorer has no text tower: use --filter.policy.by classifier, "
                 "or a filter.path that has one (CLIP, SigLIP)"
             )

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from diffcore_hf.core.kinds import KINDS, TEMPLATES
-from diffcore_hf.core.recipe import Recipe
-from diffcore_hf.core.rules import PRESETS
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.augment_rules import PRESETS
+from diffcore_hf.config.kinds import KINDS, TEMPLATES
 from diffcore_hf.method.prompts import (
     contexts_of,
     negative_prompts,
@@ -61,7 +61,7 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
     """The words of a recipe for the classes called `names` in the source.
 
     Raises:
-        ValueError: an opaque id as a class name, a map that names no class, a negative term of the user's that holds
+        UserError: an opaque id as a class name, a map that names no class, a negative term of the user's that holds
             the label or the context it is used with.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.miniature.bird import FEET, bird
 from diffcore_hf.miniature.scenery import CONTEXTS, LIGHT, Details, background, perch, weather
 from diffcore_hf.miniature.species import Species
@@ -54,7 +55,7 @@ def draw_picture(rng: np.random.Generator) -> PictureDraw:
 def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -> Image.Image:
     """Render a drawn picture: (size, size) RGB; equal arguments give equal pixels."""
     if context not in LIGHT:
-        raise ValueError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
+        raise UserError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
     side = size * SUPERSAMPLING
     details = Details(draw.details)
     image = background(context, side, details)

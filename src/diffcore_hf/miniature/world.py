@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, Species
@@ -55,9 +56,9 @@ class World:
 
     def __post_init__(self) -> None:
         if self.contexts not in ("own", "shared"):
-            raise ValueError(f"contexts is {self.contexts!r}: use 'own' or 'shared'")
+            raise UserError(f"contexts is {self.contexts!r}: use 'own' or 'shared'")
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: use 0 or more")
+            raise UserError(f"seed is {self.seed}: use 0 or more")
 
     def training_contexts(self) -> dict[Species, tuple[str, str]]:
         """The two contexts in which training and validation pictures show each species."""
@@ -106,11 +107,11 @@ def write_dataset(directory: str | Path, world: World) -> Path:
         The directory.
 
     Raises:
-        ValueError: the directory exists and is not empty, or is a file.
+        UserError: the directory exists and is not empty, or is a file.
     """
     directory = Path(directory)
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
-        raise ValueError(f"{directory} exists and is not empty: name another folder or remove it")
+        raise UserError(f"{directory} exists and is not empty: name another folder or remove it")
     directory.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:

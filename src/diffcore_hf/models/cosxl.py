@@ -12,7 +12,8 @@ from typing import Any
 import diffusers
 from huggingface_hub import hf_hub_download, snapshot_download
 
-from diffcore_hf.core.recipe import Model, Scheduler
+from diffcore_hf.config.augment import Model, Scheduler
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import door
 from diffcore_hf.models.door import HashCache, Resolved
 
@@ -62,7 +63,7 @@ def configuration() -> Path:
     """The folder of SDXL's configuration and tokenizers, which the file lacks (no weights, some megabytes).
 
     Raises:
-        ValueError: neither in the cache nor to be had.
+        UserError: neither in the cache nor to be had.
     """
     patterns = ["*.json", "*.txt"]
     try:
@@ -71,7 +72,7 @@ def configuration() -> Path:
         try:
             return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns))
         except Exception as error:
-            raise ValueError(
+            raise UserError(
                 f"CosXL's file holds no configuration, and that of {CONFIGURATION} (json and txt files, no weights) is "
                 "neither cached nor reachable. Run `diffcore-hf plan --fetch` once with a network"
             ) from error

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from diffcore_hf.core.recipe import Model
+from diffcore_hf.config.augment import Model
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
 from diffcore_hf.models.guidance import Encoded, Family
 from diffcore_hf.models.pipelines import load_pipeline, resolve_model
@@ -81,7 +82,7 @@ class TextToImage:
             pipeline = load_pipeline(self.config)
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
-                raise ValueError(f"strict: {self._family.name} pads prompts by their companions. Use --strict false")
+                raise UserError(f"strict: {self._family.name} pads prompts by their companions. Use --strict false")
             if self.info["guidance"]["argument"] is None:
                 logger.warning("%s has no guidance_scale: model.gamma changes nothing", type(pipeline).__name__)
             self._pipeline = pipeline
@@ -102,11 +103,11 @@ class TextToImage:
             negatives: None or "" for no negative prompt: the family's own unconditional branch.
 
         Raises:
-            ValueError: gamma does not fit the negatives, or the pipeline takes none.
+            UserError: gamma does not fit the negatives, or the pipeline takes none.
             OutOfMemory: one image alone (with strict, a batch) does not fit into memory.
         """
         if not len(prompts) == len(negatives) == len(seeds):
-            raise ValueError(
+            raise UserError(
                 f"{len(prompts)} prompts, {len(negatives)} negatives, {len(seeds)} seeds: one each an image"
             )
         self.load()

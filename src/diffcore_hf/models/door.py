@@ -21,6 +21,7 @@ from typing import Literal
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
 
 Kind = Literal["pipeline", "tower", "backbone", "adapter", "file"]
@@ -68,7 +69,7 @@ def resolve(
         identify: False leaves the identity of what lies here empty, and reads no file for it.
 
     Raises:
-        ValueError: nothing there, or pickled weights only.
+        UserError: nothing there, or pickled weights only.
     """
     if path.startswith("package:"):
         return _resolve_local(package_path(path), kind, hash_cache, identify)
@@ -76,7 +77,7 @@ def resolve(
     if local.exists():
         return _resolve_local(local, kind, hash_cache, identify)
     if not REPO_ID.fullmatch(path) or path.endswith(PICKLED):
-        raise ValueError(f"{path}: no such {kind} here, and no Hub id. Give an existing folder or owner/name")
+        raise UserError(f"{path}: no such {kind} here, and no Hub id. Give an existing folder or owner/name")
     return _resolve_hub(path, revision, kind)
 
 
@@ -86,9 +87,9 @@ def package_path(path: str) -> Path:
     try:
         folder = Path(str(files(module).joinpath(inside)))
     except (ModuleNotFoundError, TypeError, ValueError):
-        raise ValueError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>") from None
+        raise UserError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>") from None
     if not folder.exists():
-        raise ValueError(f"{path}: package {module} has no {inside!r}. Reinstall it, or give another path")
+        raise UserError(f"{path}: package {module} has no {inside!r}. Reinstall it, or give another path")
     return folder
 
 
@@ -141,13 +142,13 @@ def _resolve_hub(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
     try:
         info = HfApi().model_info(repo_id, revision=revision)
     except GatedRepoError:
-        raise ValueError(f"{repo_id}: gated. Accept its licence on the Hub, then log in with: hf auth login") from None
+        raise UserError(f"{repo_id}: gated. Accept its licence on the Hub, then log in with: hf auth login") from None
     except RevisionNotFoundError:
-        raise ValueError(f"{repo_id}: no revision {revision!r} on the Hub. Leave it out, or give a commit") from None
+        raise UserError(f"{repo_id}: no revision {revision!r} on the Hub. Leave it out, or give a commit") from None
     except RepositoryNotFoundError:
-        raise ValueError(f"{repo_id}: neither a folder here nor a {kind} on the Hub that you can see") from None
+        raise UserError(f"{repo_id}: neither a folder here nor a {kind} on the Hub that you can see") from None
     except HfHubHTTPError as error:
-        raise ValueError(
+        raise UserError(
             f"{repo_id}: the Hub answered {error.response.status_code}. Try again, or give a commit"
         ) from None
     except Exception:  # offline by choice or by accident: the cache's own record of the last answer
@@ -160,7 +161,7 @@ def _resolve_hub(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
 def _resolve_cached(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
     commit = cached_commit(repo_id, revision)
     if commit is None:
-        raise ValueError(
+        raise UserError(
             f"{repo_id}: no such folder, the Hub cannot be reached, and the {kind} is not in the cache. "
             "Run `diffcore-hf plan --fetch` once with a network"
         )
@@ -173,14 +174,14 @@ def _resolve_cached(repo_id: str, revision: str | None, kind: Kind) -> Resolved:
 def _resolve_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) -> Resolved:
     if path.is_file():
         if path.suffix != ".safetensors":
-            raise ValueError(f"{path}: not a .safetensors file. {_REMEDY}")
+            raise UserError(f"{path}: not a .safetensors file. {_REMEDY}")
         digest = _hashes(path.parent, [path], hash_cache)[0][1] if identify else ""
         return Resolved(str(path), None, f"sha256:{digest}" if digest else "")
     names = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
     _refuse_pickles(str(path), [p.relative_to(path).as_posix() for p in names])
     identifying = [p for p in names if p.suffix in IDENTIFYING]
     if not any(p.suffix == ".safetensors" for p in identifying):
-        raise ValueError(
+        raise UserError(
             f"{path}: holds no safetensors weights, so no {kind}. Give the folder that save_pretrained wrote"
         )
     if not identify:
@@ -203,7 +204,7 @@ def _refuse_pickles(where: str, names: Iterable[str]) -> None:
         weights = [name for name in inside if name.suffix in PICKLED and name.name != "training_args.bin"]
         has_safetensors = any(name.suffix == ".safetensors" for name in (names if folder == Path() else inside))
         if weights and not has_safetensors:
-            raise ValueError(f"{where}: {weights[0]} is pickled and has no safetensors beside it. {_REMEDY}")
+            raise UserError(f"{where}: {weights[0]} is pickled and has no safetensors beside it. {_REMEDY}")
 
 
 def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:

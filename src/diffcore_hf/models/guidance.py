@@ -14,6 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
+from diffcore_hf.core.errors import UserError
+
 Encoded = tuple[Tensor, ...]
 """What the text encoders make of texts: one tensor per keyword of a family, batch first."""
 
@@ -96,7 +98,7 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
     """The row of the table for a pipeline; None with `guidance: native`, where gamma is the pipeline's guidance_scale.
 
     Raises:
-        ValueError: eq4 is asked of a family outside the table.
+        UserError: eq4 is asked of a family outside the table.
     """
     if guidance == "native":
         return None
@@ -104,7 +106,7 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
         if pipeline_class in family.pipelines:
             return family
     known = ", ".join(family.name for family in FAMILIES)
-    raise ValueError(
+    raise UserError(
         f"model.guidance is eq4, but {pipeline_class} is not in the guidance table ({known}). "
         "Use --model.guidance native, which passes gamma as its guidance_scale"
     )
@@ -114,16 +116,16 @@ def check(gamma: float, negatives: Sequence[str | None], takes_negatives: bool =
     """A negative prompt that would be ignored is an error rather than a silent no-op, as at gamma <= 0.
 
     Raises:
-        ValueError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that takes none.
+        UserError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that takes none.
     """
     if any(negatives) and not takes_negatives:
-        raise ValueError(
+        raise UserError(
             "this pipeline takes no negative prompt under model.guidance native. Use --prompts.negatives '[]'"
         )
     if gamma < 0:
-        raise ValueError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
+        raise UserError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
     if gamma == 0 and any(negatives):
-        raise ValueError(
+        raise UserError(
             f"model.gamma is {gamma} with a negative prompt, which would be ignored. "
             "Use --model.gamma 2.0, or --prompts.negatives '[]'"
         )

@@ -21,7 +21,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from packaging.version import Version
 
-from diffcore_hf.core.recipe import Model, Scheduler
+from diffcore_hf.config.augment import Model, Scheduler
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import cosxl, door
 from diffcore_hf.models.door import HashCache, Resolved
 from diffcore_hf.models.guidance import guidance_for, native_parameters
@@ -45,7 +46,7 @@ def resolve_model(
         takes_negatives (whether a negative prompt does anything), identities and public paths of adapters.
 
     Raises:
-        ValueError: nothing there, pickled weights, a family outside the guidance table, a precision this machine lacks.
+        UserError: nothing there, pickled weights, a family outside the guidance table, a precision this machine lacks.
     """
     dtype = resolve_dtype(config.dtype, pick_device(config.device))
     if config.family_preset == "cosxl":
@@ -55,7 +56,7 @@ def resolve_model(
     else:
         resolved = door.resolve(config.path, config.revision, "pipeline", hash_cache=hash_cache, identify=identify)
         if resolved.local is not None and resolved.local.is_file():
-            raise ValueError(
+            raise UserError(
                 f"{config.path}: a single file does not say what it is. Use --model.family_preset cosxl for CosXL, "
                 "or a folder that save_pretrained wrote"
             )
@@ -69,7 +70,7 @@ def resolve_model(
     distilled = config.family_preset is None and _is_distilled(resolved, index)
     if family is not None:
         if distilled:
-            raise ValueError(
+            raise UserError(
                 f"{config.path}: guidance is distilled into its UNet, so Eq. 4 cannot be. Use --model.guidance native"
             )
         argument, value, takes_negatives = family.argument, family.scale(config.gamma), True
@@ -116,7 +117,7 @@ def load_pipeline(model: Model) -> Any:
             if is_out_of_memory(error):
                 raise
             reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ValueError(f"{model.path}: not loaded as a text-to-image pipeline: {reason}") from error
+            raise UserError(f"{model.path}: not loaded as a text-to-image pipeline: {reason}") from error
         _set_scheduler(pipeline, model.scheduler)
         _add_adapters(pipeline, model)
     pipeline.set_progress_bar_config(disable=True)
@@ -171,7 +172,7 @@ def _text_to_image_class(index: dict, path: str) -> str:
     """The class that AutoPipelineForText2Image takes; a repository may name the family's image-to-image class."""
     name = index.get("_class_name")
     if not isinstance(name, str):
-        raise ValueError(
+        raise UserError(
             f"{path}: its pipeline is code of its own ({name}), which is never run. Use a diffusers pipeline"
         )
     return re.sub("Img2Img|Inpaint", "", name)
@@ -181,7 +182,7 @@ def _pipeline_class(name: str, path: str) -> type:
     """The class of diffusers by its name."""
     cls = getattr(diffusers, name, None)
     if not inspect.isclass(cls):
-        raise ValueError(f"{path}: diffusers {diffusers.__version__} has no {name}. Use another model")
+        raise UserError(f"{path}: diffusers {diffusers.__version__} has no {name}. Use another model")
     return cls
 
 
@@ -195,7 +196,7 @@ def _read_config(resolved: Resolved, name: str) -> dict:
         )
         return json.loads(path.read_text())
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{resolved.location}: no readable {name}, so no diffusers pipeline. Give a folder or repository that "
             "save_pretrained wrote"
         ) from error
@@ -214,7 +215,7 @@ def _own_size(resolved: Resolved, index: dict, pipeline: str) -> int:
         ]
         return int(side[0] if isinstance(side, list) else side) * factor
     except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{resolved.location}: its own size is not in its files. Give --model.size 1024") from None
+        raise UserError(f"{resolved.location}: its own size is not in its files. Give --model.size 1024") from None
 
 
 def _is_distilled(resolved: Resolved, index: dict) -> bool:
@@ -241,18 +242,18 @@ def _scheduler_class(scheduler: Scheduler) -> Any:
     """The class of diffusers that a recipe names, its options checked.
 
     Raises:
-        ValueError: no such scheduler, or no such option of it.
+        UserError: no such scheduler, or no such option of it.
     """
     cls = getattr(diffusers, scheduler.name, None)
     if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
-        raise ValueError(
+        raise UserError(
             f"model.scheduler is {scheduler.name!r}, which diffusers {diffusers.__version__} does not have. "
             "Use a class name such as DPMSolverMultistepScheduler"
         )
     known = set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
     unknown = sorted(set(scheduler.options or {}) - known)
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"model.scheduler.options: {scheduler.name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
         )
     return cls
@@ -274,7 +275,7 @@ def _add_adapters(pipeline: Any, model: Model) -> None:
             pipeline.load_lora_weights(where, adapter_name=f"adapter_{number}", use_safetensors=True, **options)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"{adapter.path}: not loaded as a LoRA adapter of {model.path}: {reason}") from error
+            raise UserError(f"{adapter.path}: not loaded as a LoRA adapter of {model.path}: {reason}") from error
         names.append(f"adapter_{number}")
     if names:
         pipeline.set_adapters(names, [adapter.scale for adapter in model.adapters])

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import torch
 
+from diffcore_hf.core.errors import UserError
+
 STRICT_BATCH = 16
 STRICT_THREADS = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -23,9 +25,9 @@ def pick_device(device: str = "auto") -> torch.device:
         try:
             chosen = torch.device(device)
         except RuntimeError:
-            raise ValueError(f"model.device is {device!r}; use auto, cpu, mps, cuda or cuda:<number>") from None
+            raise UserError(f"model.device is {device!r}; use auto, cpu, mps, cuda or cuda:<number>") from None
         if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"model.device is {device!r}, but PyTorch sees no GPU here. Use --model.device auto")
+            raise UserError(f"model.device is {device!r}, but PyTorch sees no GPU here. Use --model.device auto")
         return chosen
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -36,17 +38,15 @@ def resolve_dtype(dtype: str, device: torch.device) -> str:
     """The precision by name; auto: bfloat16 on a card that has it, else float16, float32 on a CPU.
 
     Raises:
-        ValueError: this machine cannot compute in it.
+        UserError: this machine cannot compute in it.
     """
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if dtype == "auto":
         return "float32" if device.type == "cpu" else "bfloat16" if has_bfloat16 else "float16"
     if dtype == "bfloat16" and device.type == "cuda" and not has_bfloat16:
-        raise ValueError("model.dtype is bfloat16, which this GPU lacks. Use --model.dtype float16")
+        raise UserError("model.dtype is bfloat16, which this GPU lacks. Use --model.dtype float16")
     if dtype == "float16" and device.type == "cpu":
-        raise ValueError(
-            "model.dtype is float16, which diffusion models cannot use on a CPU. Use --model.dtype float32"
-        )
+        raise UserError("model.dtype is float16, which diffusion models cannot use on a CPU. Use --model.dtype float32")
     return dtype
 
 
@@ -102,7 +102,7 @@ def quiet_warnings() -> Iterator[None]:
             library.set_verbosity(level)
 
 
-class OutOfMemory(ValueError):
+class OutOfMemory(UserError):
     """The smallest batch does not fit into memory: nothing about an image, so the run stops."""
 
 

@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import tiny_models
 from datasets import Dataset, Features, Image, Value
 
-sys.path.append(str(Path(__file__).parents[2] / "models"))
-
-import tiny_models
-
+from diffcore_hf.config.augment import Filter, Model, Recipe, Source
 from diffcore_hf.core import images
-from diffcore_hf.core.recipe import Filter, Model, Recipe, Source
 
 SIZES = [(40, 30), (24, 24), (60, 33), (31, 64)]
 

@@ -219,7 +219,7 @@ def test_what_cannot_be_loaded_is_raised_once(where, error, said, recipe, monkey
         calls.append(1)
         raise error
 
-    name = "diffusion.TextToImage" if where == "drawing" else "clip.ImageTower"
+    name = "diffusion.TextToImage" if where == "drawing" else "towers.ImageTower"
     monkeypatch.setattr(f"diffcore_hf.models.{name}.load", load)
     with pytest.raises(ValueError, match=said):
         part(Attempt(recipe))

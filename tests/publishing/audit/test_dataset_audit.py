@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from small_photos import photos
 
-from diffcore_hf import jobs
+from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.layers import build_recipe
 from diffcore_hf.publishing.audit.dataset import audit
 from diffcore_hf.publishing.audit.shards import Shards
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 POLICIES = ("mean", "quantile", "rank", "random", "all")
 OTHER = {"bytes": b"x", "path": None}
@@ -34,7 +35,9 @@ def exported(request, run):
     """The run as each policy decides about it."""
     out = run.parent / request.param
     policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
-    jobs.export(run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2})
+    export_workflow.export(
+        run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2}
+    )
     return out
 
 
@@ -93,7 +96,7 @@ def test_a_run_fits_under_every_policy(exported):
 def test_a_change_is_told(run, change, line):
     out = run.parent / "kept"
     if not out.exists():
-        jobs.export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
+        export_workflow.export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
     assert audited(out) == []
     told = audited(out, change)
     assert any(re.match(line, one) for one in told), told
@@ -121,7 +124,7 @@ def test_a_change_is_told(run, change, line):
 def test_the_other_layouts_fit_and_a_change_is_told(run, layout, change, line):
     out = run.parent / layout
     if not out.exists():
-        jobs.export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
+        export_workflow.export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
     told = audited(out, change)
     assert any(re.match(line, one) for one in told) if line else told == [], told
 
@@ -129,7 +132,7 @@ def test_the_other_layouts_fit_and_a_change_is_told(run, layout, change, line):
 @pytest.mark.parametrize("layout", ["columns", "rows"])
 def test_a_dataset_without_its_originals_shows_none(run, layout):
     out = run.parent / f"bare-{layout}"
-    jobs.export(run, out, {"include_originals": False}, layout)
+    export_workflow.export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
     told = audited(out, ("data", "image", 0, OTHER))
     assert told[0].startswith("default: an original image in a dataset that says it has none")
@@ -153,7 +156,7 @@ def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
     first = pq.read_table(shard, columns=["row_id", "copy", "attempt"]).slice(0, 1).to_pylist()[0]
     review = tmp_path / "review.csv"
     review.write_text(f"row_id,copy,attempt,verdict,note\n{','.join(map(str, first.values()))},reject,\n")
-    jobs.export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
+    export_workflow.export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
     assert audited(tmp_path / "reviewed") == []
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
 
-from diffcore_hf import jobs
-from diffcore_hf.core.layers import build_recipe
+from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
 def second(tmp_path_factory, finished) -> Path:
     """Another version of the same dataset: half of the counterparts."""
     out = tmp_path_factory.mktemp("second") / "out"
-    jobs.export(finished, out, {"fraction": 0.5})
+    export_workflow.export(finished, out, {"fraction": 0.5})
     return out
 
 
@@ -34,5 +35,5 @@ def second(tmp_path_factory, finished) -> Path:
 def bare(tmp_path_factory, finished) -> Path:
     """The dataset without its original images."""
     out = tmp_path_factory.mktemp("bare") / "out"
-    jobs.export(finished, out, {"include_originals": False})
+    export_workflow.export(finished, out, {"include_originals": False})
     return out

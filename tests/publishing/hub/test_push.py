@@ -12,9 +12,9 @@ from hub_double.faults import STEPS, LostReply, Status
 from hub_double.repos import Blob
 from PIL import Image
 
-from diffcore_hf import jobs
+from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.layers import build_recipe
+from diffcore_hf.workflows import augment as jobs
 
 
 @pytest.fixture(params=["lfs", "xet"])

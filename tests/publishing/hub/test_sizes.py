@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 from small_photos import CLASSES
 
-from diffcore_hf import jobs
 from diffcore_hf.augmentation import export as exporting
 from diffcore_hf.augmentation import tables
+from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.layers import build_recipe
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import export as export_workflow
 
 ROWS = 150
 
@@ -44,7 +45,7 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
         writer = csv.writer(file)
         writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])
         writer.writerow([rows[ROWS // 2]["row_id"], 0, 0, "reject", ""])
-    jobs.export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
+    export_workflow.export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
     hub.log.clear()
     xet_client(steps.push, tmp_path / "out", repo, "v1.1.0")
     # The contact sheet is a new picture, which matters in so small a dataset alone.
@@ -60,7 +61,7 @@ def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_pat
     for most in (90, 7):
         monkeypatch.setattr(exporting, "MOST_FILES", most)
         out = tmp_path / str(most)
-        jobs.export(large, out, {})
+        export_workflow.export(large, out, {})
         counts.append(len(list(out.rglob("*.parquet"))))
         assert client(steps.rows, str(out)) == client(steps.rows, str(large))
     assert counts[1] <= 7 < counts[0]
@@ -71,7 +72,7 @@ def test_a_version_with_fewer_shards_leaves_none_of_the_others_behind(hub, clien
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "SHARD_BYTES", 1_000_000)
         patch.setattr(tables, "WINDOW", 16)
-        jobs.export(large, tmp_path / "many", {})
+        export_workflow.export(large, tmp_path / "many", {})
     many = [path for path in (tmp_path / "many" / "data").iterdir()]
     assert len(many) > 3
     client(steps.push, tmp_path / "many", repo, "v1.0.0")

@@ -14,13 +14,13 @@ from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, wo
 from diffcore_hf.augmentation.stages.generate import Generate, encode_pixels
 from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema
-from diffcore_hf.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Features
 
-    from diffcore_hf.models.clip import ImageTower
+    from diffcore_hf.models.towers import ImageTower
 
 ADDED = ("image", "image_sha256", "embedding", "reason")
 

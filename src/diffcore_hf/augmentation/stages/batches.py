@@ -11,9 +11,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from diffcore_hf.core.errors import UserError
+
 if TYPE_CHECKING:
-    from diffcore_hf.models.clip import ImageTower
     from diffcore_hf.models.diffusion import TextToImage
+    from diffcore_hf.models.towers import ImageTower
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def in_batches(
     A batch that raises is tried image by image; those that raise again come out as `crashed: <type>: <message>`.
 
     Raises:
-        ValueError: this model has never drawn an image and fails on every one, the device is lost, or memory is too
+        UserError: this model has never drawn an image and fails on every one, the device is lost, or memory is too
             small for one image.
     """
     failures = 0
@@ -60,7 +62,7 @@ def in_batches(
         failures += failed
         done = rows.stop == count
         if model.images_drawn == 0 and failed == len(rows) and (failures >= GIVE_UP_AFTER or done):
-            raise ValueError(f"{model.config.path}: every image fails: {describe(last)}") from last
+            raise UserError(f"{model.config.path}: every image fails: {describe(last)}") from last
         if on_progress is not None:
             on_progress(len(rows))
         start = rows.stop
@@ -104,4 +106,4 @@ def _stop_if_hopeless(error: Exception, alone: bool, what: str = "one image") ->
     if alone and is_out_of_memory(error):
         raise OutOfMemory(f"out of memory for {what}: {describe(error)}. Use --model.offload model") from error
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):
-        raise ValueError(f"the GPU failed, which this process cannot survive: {describe(error)}. Run again") from error
+        raise UserError(f"the GPU failed, which this process cannot survive: {describe(error)}. Run again") from error

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
+from diffcore_hf.config.augment import Model
 from diffcore_hf.core import images
-from diffcore_hf.core.recipe import Model
 
 if TYPE_CHECKING:
     from datasets import Features

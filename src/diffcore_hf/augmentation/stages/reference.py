@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.config.augment import Filter
 from diffcore_hf.core import images, schema
-from diffcore_hf.core.recipe import Filter
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from diffcore_hf.models.clip import ImageTower
+    from diffcore_hf.models.towers import ImageTower
 
 ADDED = ("source_sha256", "embedding", "reason")
 

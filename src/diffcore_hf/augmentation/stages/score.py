@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.config.augment import Filter
 from diffcore_hf.core import images
-from diffcore_hf.core.recipe import Filter
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from diffcore_hf.models.clip import ImageTower
+    from diffcore_hf.models.towers import ImageTower
 
 
 class Score(Stage):
@@ -52,7 +52,7 @@ class Score(Stage):
     def tower(self) -> ImageTower:
         """The image tower; its weights load when it is used."""
         if self._tower is None:
-            from diffcore_hf.models.clip import ImageTower
+            from diffcore_hf.models.towers import ImageTower
 
             self._tower = ImageTower(self.config, strict=self.strict, device=self.device)
         return self._tower
@@ -60,7 +60,7 @@ class Score(Stage):
     @cached_property
     def resolved(self) -> tuple[Filter, dict[str, Any]]:
         """The filter with its commit, and the tower's identity."""
-        from diffcore_hf.models.clip import resolve_filter
+        from diffcore_hf.models.towers import resolve_filter
 
         return resolve_filter(self.config)
 

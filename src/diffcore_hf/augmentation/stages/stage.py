@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from diffcore_hf.core.errors import UserError
+
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
@@ -66,7 +68,7 @@ class Stage:
             columns: {what the stage reads: what the dataset calls it}.
 
         Raises:
-            ValueError: a column is missing, or one that would be added exists.
+            UserError: a column is missing, or one that would be added exists.
         """
         from datasets import Features, Image
 
@@ -104,14 +106,14 @@ class Stage:
         there = ", ".join(ds.column_names)
         for wanted, name in zip(self.reads, names, strict=True):
             if name not in ds.column_names:
-                raise ValueError(
+                raise UserError(
                     f"{type(self).__name__} reads {name!r}, which the dataset lacks; it has {there}. "
                     f"Use columns={{{wanted!r}: <its name>}}"
                 )
         for name in self.adds:
             if name in ds.column_names and name not in removed:
                 remedy = f"Use remove_columns or rename_column({name!r}, ...) first"
-                raise ValueError(f"{type(self).__name__} adds {name!r}, which the dataset has already. {remedy}")
+                raise UserError(f"{type(self).__name__} adds {name!r}, which the dataset has already. {remedy}")
 
 
 def attempt_fields(config: Any) -> dict[str, Any]:

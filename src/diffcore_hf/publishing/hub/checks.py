@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.publishing.hub.patience import listening, told
+from diffcore_hf.publishing.card.reproduction import is_hub
 from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote, State
-from diffcore_hf.publishing.reproduction import is_hub
+from diffcore_hf.publishing.hub.retry import listening, told
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -27,7 +27,7 @@ def finished(out: str | Path) -> tuple[Folder, dict[str, Any]]:
     """A folder that can be published, every byte of it checked, and its manifest.
 
     Raises:
-        ValueError: no folder of ours, one that is torn or was changed, or one of too many files.
+        UserError: no folder of ours, one that is torn or was changed, or one of too many files.
     """
     folder = Folder(out)
     if not folder.path.is_dir():
@@ -47,7 +47,7 @@ def finished(out: str | Path) -> tuple[Folder, dict[str, Any]]:
 
 
 def check_name(repo_id: str) -> None:
-    """Raise ValueError for a name that the Hub would refuse."""
+    """Raise UserError for a name that the Hub would refuse."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -60,7 +60,7 @@ def check_name(repo_id: str) -> None:
 
 
 def check_same_dataset(remote: Remote, state: State, manifest: Mapping[str, Any], folder: Path) -> None:
-    """Raise ValueError where the repository holds something else than earlier versions of this dataset.
+    """Raise UserError where the repository holds something else than earlier versions of this dataset.
 
     A source without a name, a folder or a dataset in memory, is known by its images: one of them has to be in both.
     """
@@ -107,7 +107,7 @@ def shows_originals(manifest: Mapping[str, Any]) -> bool:
 
 
 def check_may_be_shown(manifest: Mapping[str, Any], api: HfApi, *, originals_are_mine: bool, out: str | Path) -> None:
-    """Raise ValueError where everybody would see original images that are perhaps not for everybody.
+    """Raise UserError where everybody would see original images that are perhaps not for everybody.
 
     Args:
         manifest: of the folder.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.publishing.hub.versions import parse_version
 
@@ -29,24 +30,24 @@ def load_augmented(
         split: one of its splits; None: all of them.
 
     Raises:
-        ValueError: no such dataset, version, config or split; or what was loaded is not that version.
+        UserError: no such dataset, version, config or split; or what was loaded is not that version.
     """
     local = Path(path).is_dir()
     if version is None and not local:
-        raise ValueError(f"version of {path} is missing. See diffcore-hf versions {path}")
+        raise UserError(f"version of {path} is missing. See diffcore-hf versions {path}")
     if version is not None and local:
-        raise ValueError(f"version is {version!r}, but {path} is a folder here. Leave it out")
+        raise UserError(f"version is {version!r}, but {path} is a folder here. Leave it out")
     revision = None if local else _revision(version)
     try:
         splits, _ = load_splits(str(path), name, None, revision, section="path")
     except ValueError as error:
         remedy = "Run augment or export again" if local else f"See diffcore-hf versions {path}"
         said = str(error).replace("path.path", "path").split(". Use --")[0].split(". Check --")[0]
-        raise ValueError(f"{path} {version or ''}: {said}. {remedy}") from error
+        raise UserError(f"{path} {version or ''}: {said}. {remedy}") from error
     if split is None:
         return splits
     if split not in splits:
-        raise ValueError(f"split is {split!r}, which {path} does not have; its splits: {', '.join(splits)}")
+        raise UserError(f"split is {split!r}, which {path} does not have; its splits: {', '.join(splits)}")
     return splits[split]
 
 

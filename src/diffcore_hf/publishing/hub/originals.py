@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.images import UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ def join_originals(
         The splits of `augmented` for which the source has images, every image byte for byte the source's.
 
     Raises:
-        ValueError: no such column, or an image that the source does not have as it was.
+        UserError: no such column, or an image that the source does not have as it was.
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 
     parts = list(source.values()) if isinstance(source, DatasetDict) else [source]
     for part in parts:
         if image not in part.column_names:
-            raise ValueError(f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}")
+            raise UserError(f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}")
     undecoded = [part.select_columns([image]).cast_column(image, Image(decode=False)) for part in parts]
     whole = concatenate_datasets(undecoded)
     place = {sha: number for number, sha in enumerate(_hashes(whole, image))}
@@ -53,7 +54,7 @@ def join_originals(
     for name, rows in augmented.items():
         ids = rows[prefix + "row_id"][:]
         if unknown := [row_id for row_id in ids if row_id not in wanted]:
-            raise ValueError(
+            raise UserError(
                 f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in config references (the first is "
                 f"{unknown[0]!r}). Give the dataset as it was published"
             )
@@ -64,13 +65,13 @@ def join_originals(
         if missing and len(missing) == len(hashes) - hashes.count(None):
             continue  # a split that this source does not have
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"{len(missing)} of {len(rows)} images of split {name!r} are not in the source as they were (the first "
                 f"is {ids[missing[0]]}). Give the source at the revision that the card names"
             )
         joined[name] = _filled(rows, whole, image, [None if sha is None else place[sha] for sha in hashes])
     if not joined:
-        raise ValueError("the source has none of this dataset's images. Give the dataset that its card names")
+        raise UserError("the source has none of this dataset's images. Give the dataset that its card names")
     return DatasetDict(joined)
 
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.publishing.hub import checks, patience, verification
+from diffcore_hf.publishing.hub import checks, verification
+from diffcore_hf.publishing.hub import retry as patience
 from diffcore_hf.publishing.hub.changes import Changes, changes
-from diffcore_hf.publishing.hub.patience import WAITS, patiently
 from diffcore_hf.publishing.hub.refusal import Refused
 from diffcore_hf.publishing.hub.remote import Remote, State
+from diffcore_hf.publishing.hub.retry import WAITS, patiently
 from diffcore_hf.publishing.hub.versions import Version, next_version, parse_version, versions_among
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def push(
         waits: seconds before each repetition of a step that failed.
 
     Raises:
-        ValueError: in one line, with what is to be done; no version was made visible or changed.
+        UserError: in one line, with what is to be done; no version was made visible or changed.
     """
     from huggingface_hub import HfApi
 
@@ -236,7 +237,7 @@ def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, An
 def _same_version(
     remote: Remote, number: Version, tags: Mapping[str, str], manifest: Mapping[str, Any], folder: Path
 ) -> None:
-    """Raise ValueError where a tag that is there holds something else, or not all of it: set by hand, or damaged."""
+    """Raise UserError where a tag that is there holds something else, or not all of it: set by hand, or damaged."""
     state = remote.state(tags[number.tag])
     if state.hash != manifest["hash"]:
         fault = "with other content"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from diffcore_hf.core.errors import UserError
 
-class Refused(ValueError):
+
+class Refused(UserError):
     """Final: trying again cannot help."""

@@ -47,7 +47,7 @@ def parse_version(text: str) -> Version:
     """`1.2.3` or `v1.2.3`, either with a prerelease.
 
     Raises:
-        ValueError: anything else.
+        UserError: anything else.
     """
     found = _FORM.fullmatch(text.strip())
     if found is None:

@@ -1,0 +1,206 @@
+"""The verbs of the command line: what each is for, what it is given, and its own options.
+
+Owns these words, the text of `diffcore-hf --help`, and what a verb is. How argv is read is flags.py; what a verb does
+is jobs.py. The program that trains has a line of its own, training/verb.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from diffcore_hf.config.augment_rules import RECIPE_GRAMMAR
+from diffcore_hf.config.grammar import Grammar
+from diffcore_hf.core.errors import UserError
+
+OVERVIEW = """\
+usage: diffcore-hf VERB WHAT [--key value ...]
+
+Gives an image-classification dataset generated, checked counterparts for its images.
+
+  plan       WHAT   show what would run: units, prompts, disk; loads no model
+  augment    WHAT   generate, check and write the dataset; run it again to go on where it stopped
+  preview    OUT    contact sheet and histograms of a run, or a mixed training batch
+  export     OUT    another dataset from the same attempts, without a model
+  push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
+  versions   REPO                 which versions there are
+  diff       REPO OLD NEW         what changed between two versions, or a version and a folder
+  verify     OUT | REPO@VERSION   check every file, hash, count and score
+  clean      OUT    drop what only continuing needs
+  miniature  DIR    render the small dataset that comes with the package
+
+WHAT is a recipe file, a folder of images (one sub-folder a class), a shipped recipe's name or a Hub id.
+
+examples:
+  diffcore-hf plan cub
+  diffcore-hf augment ./photos --kind general --output out/photos --limit 100
+  diffcore-hf augment org/dataset --kind bird --model.gamma 3 --fraction 0.5
+  diffcore-hf export out/photos --output out/photos-all --filter.policy.name all
+  diffcore-hf push out/photos org/photos-diffcore --version v1.0.0
+
+diffcore-hf VERB --help shows every flag of a verb.
+"""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Show what would run: units, prompts, disk. Loads no model."""
+
+    fetch: bool = False
+    """Download and pin the models once, so that a run can be offline."""
+    probe: bool = False
+    """Generate two images to time them."""
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Generate, check and write the dataset. The same command again goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """Draw a contact sheet and a histogram of the similarities of a run, or a training batch."""
+
+    samples: int | None = None
+    """Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."""
+    mixed: bool = False
+    """Show a training batch instead: real image, counterpart and the mix of the two. OUT may be an export too."""
+
+    def __post_init__(self) -> None:
+        if self.samples is not None and self.samples < 1:
+            raise UserError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
+        if self.samples is not None and self.mixed:
+            raise UserError(f"samples is {self.samples}, but a mixed batch has no samples. Give --samples or --mixed")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write another finished dataset from the attempts of OUT, without a model: another policy, fraction or layout."""
+
+    output: str
+    """The folder to write; not OUT itself."""
+    layout: Literal["columns", "rows", "mixed"] = "columns"
+    """columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: the real rows,
+    then those with a counterpart once more, mixed with it for good."""
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """Publish a finished folder as one version: everything in one commit, read back, then tagged. Safe to run again."""
+
+    version: str
+    """Semantic version, which becomes the tag; it never changes afterwards."""
+    public: bool = False
+    """Let everybody see a new repository. Without it a new one is private."""
+    originals_are_mine: bool = False
+    """Your word that everybody may see the original images, where their source does not say so. The card names it."""
+    compare: str | None = None
+    """compare.json of a training on this dataset, for the card; null: the folder's own, where there is one."""
+    create_pr: bool = False
+    """Propose the version in a pull request; push again after the merge, and it gets its tag."""
+    dry_run: bool = False
+    """Tell what would change, and send nothing."""
+
+
+@dataclass(frozen=True)
+class VersionsOptions:
+    """List the versions of a dataset with their rows, counterparts and recipe digests."""
+
+
+@dataclass(frozen=True)
+class DiffOptions:
+    """Tell what changed from one version to another: rows, counterparts, keys of the recipe."""
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Check a folder or a version: every file against the list that it carries, every row against the others.
+
+    Sizes, hashes, rows; similarities against the embeddings, reasons against score and bound, counts and statuses
+    against the reasons. In a folder each image is hashed as well.
+    """
+
+
+@dataclass(frozen=True)
+class CleanOptions:
+    """Drop the parts of a finished run, and with them the images of rejected attempts. It cannot go on afterwards."""
+
+
+@dataclass(frozen=True)
+class MiniatureOptions:
+    """Render the miniature world's dataset (train, validation, test) as Parquet files into DIR."""
+
+    seed: int = 0
+    """Another world of the same kind."""
+    contexts: Literal["own", "shared"] = "own"
+    """own: each species is seen in two contexts of its own. shared: all in the same two."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What one verb takes."""
+
+    name: str
+    options: type
+    target: str | None
+    """What the positional argument is called; None: there is none."""
+    says: str
+    """What the target is."""
+    examples: tuple[str, ...]
+    """Command lines, without `program`."""
+    takes: Callable[[str, str], bool] = lambda key, scope: False
+    """Whether a key of the recipe, of that scope, is a flag of this verb."""
+    grammar: Grammar = RECIPE_GRAMMAR
+    """Of the recipe whose keys are meant."""
+    program: str = "diffcore-hf"
+    """What stands before the name."""
+    more: tuple[tuple[str, str], ...] = ()
+    """What stands behind the target: (what it is called, what it is)."""
+
+    @property
+    def prog(self) -> str:
+        """How its command lines begin."""
+        return f"{self.program} {self.name}"
+
+
+_WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."
+_EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (
+    Verb(
+        "plan", PlanOptions, "WHAT", _WHAT,
+        ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
+        takes=lambda key, scope: True,
+    ),
+    Verb(
+        "augment", AugmentOptions, "WHAT", _WHAT,
+        ("augment miniature", "augment ./photos --kind general --output out/photos --limit 100",
+         "augment org/dataset --kind bird --source.split train --fraction 0.5",
+         'augment cub --prompts.contexts "in heavy snow" "at sunset" --model.gamma 3'),
+        takes=lambda key, scope: True,
+    ),
+    Verb("preview", PreviewOptions, "OUT", "The folder of a run.",
+         ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed")),
+    Verb(
+        "export", ExportOptions, "OUT", "The folder of a run.",
+        ("export out/cub --output out/cub-all --filter.policy.name all",
+         "export out/cub --output out/cub-rows --layout rows --fraction 0.5",
+         "export out/cub --output out/cub-mixed --layout mixed"),
+        takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
+    ),
+    Verb(
+        "push", PushOptions, "OUT", "The folder of a run or an export.",
+        ("push out/cub org/cub-diffcore --version v1.0.0", "push out/cub org/cub-diffcore --version v1.1.0 --dry-run",
+         "push out/cub org/cub-diffcore --version v1.0.0 --public"),
+        more=(("REPO", "Owner and name of the dataset on the Hub."),),
+    ),
+    Verb("versions", VersionsOptions, "REPO", "Owner and name of a dataset on the Hub.",
+         ("versions org/cub-diffcore",)),
+    Verb("diff", DiffOptions, "REPO", "Owner and name of a dataset on the Hub.",
+         ("diff org/cub-diffcore v1.0.0 v1.1.0", "diff org/cub-diffcore v1.0.0 out/cub"),
+         more=(("OLD", "A version of it."), ("NEW", "Another version, or a folder here."))),
+    Verb("verify", VerifyOptions, "OUT", "A folder, or REPO@VERSION.",
+         ("verify out/cub", "verify org/cub-diffcore@v1.0.0")),
+    Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
+    Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
+)}  # fmt: skip

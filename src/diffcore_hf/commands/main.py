@@ -1,0 +1,192 @@
+"""The command line: thin verbs over jobs. The only module that prints.
+
+`diffcore-hf --help` shows the verbs. Errors for a user are one line that names the value and the remedy, exit status 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from diffcore_hf.commands.errors import answer
+from diffcore_hf.commands.parser import Command, parse_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    # Threads that wait by spinning take the cores from whatever else runs beside them; it costs nothing on idle cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    verbs: list[str] = []
+
+    def action() -> int:
+        command = parse_command(sys.argv[1:] if argv is None else argv)
+        verbs.append(command.verb)
+        return VERBS[command.verb](command)
+
+    kept = ". What was finished is kept; the same command goes on"
+    return answer("diffcore-hf", action, more=lambda: kept if verbs == ["augment"] else "")
+
+
+def _recipe(command: Command):
+    from diffcore_hf.config import merging as layers
+
+    return layers.build_recipe(layers.what_layer(command.target), command.layer)
+
+
+def plan(command: Command) -> int:
+    from diffcore_hf.workflows import plan as outlook
+    from diffcore_hf.workflows.augment import prepare
+
+    recipe = _recipe(command)
+    if command.options["fetch"]:
+        for line in outlook.fetch(recipe):
+            print(line)
+    prepared = prepare(recipe)
+    print(outlook.text(prepared))
+    if command.options["probe"]:
+        quiet_libraries()
+        print(outlook.probe(prepared))
+    return 0
+
+
+def augment(command: Command) -> int:
+    from diffcore_hf.augmentation import summary
+    from diffcore_hf.workflows import plan as outlook
+    from diffcore_hf.workflows.augment import run
+
+    quiet_libraries()
+    outcome = run(_recipe(command))
+    projection = outlook.projection(outcome) if outcome.recipe.limit else ()
+    print()
+    print(summary.text(outcome.summary, seconds=outcome.seconds, images=outcome.made, projection=projection))
+    path = outcome.folder.path
+    print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
+    print(f"{path}/assets/similarity.png shows their similarities")
+    print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
+    if outcome.interrupted:
+        print("\ninterrupted: what was finished is exported, the rest is pending. The same command goes on from here")
+        return 130
+    return 0
+
+
+def preview(command: Command) -> int:
+    from diffcore_hf.workflows.preview import preview
+
+    for path in preview(command.target, command.options["samples"], mixed=command.options["mixed"]):
+        print(path)
+    return 0
+
+
+def export(command: Command) -> int:
+    from diffcore_hf.augmentation import summary
+    from diffcore_hf.workflows.export import export
+
+    outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
+    print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
+    if pending := outcome.summary.counts["pending"]:
+        print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} makes them")
+    print(f"\n{outcome.folder.path} is written")
+    return 0
+
+
+def push(command: Command) -> int:
+    from diffcore_hf.workflows import push as publications
+
+    done = publications.push(command.target, *command.others, **command.options)
+    for path in done.changes.delete:
+        print(f"delete  {path}")
+    for path in done.changes.add:
+        print(f"add     {path}")
+    total = f"{len(done.changes.add)} files, {done.changes.bytes() / 1e6:,.1f} MB"
+    repo = command.others[0]
+    if command.options["dry_run"] and done.commit:
+        print(f"\nnothing to send: {done.url} {done.version} is this folder already")
+        return 0
+    if command.options["dry_run"]:
+        where = f", in a new repository ({repo} is not there, or your token may not see it)" if done.created else ""
+        print(f"\nnothing was sent: {done.version} would add {total}{where}")
+        return 0
+    if done.pull_request:
+        print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
+        return 0
+    there = "there already, its tag was set" if done.tagged else "there already, nothing was sent"
+    what = total if done.changes else there
+    print(f"\n{done.url} {done.version}: {what}")
+    if not done.changes and not done.tagged and (command.options["compare"] or command.options["originals_are_mine"]):
+        print("a version never changes, its card neither: push with the next --version to say more")
+    if done.private and command.options["public"]:
+        print("--public is for a new repository; this one was private, and stays as it is")
+    if done.private and done.kept_back:
+        print(f"it is private, and should stay so: it shows the original images, and {done.kept_back}")
+    elif done.private:
+        print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` opens it")
+    print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
+    return 0
+
+
+def versions(command: Command) -> int:
+    from diffcore_hf.workflows import push as publications
+
+    found = publications.versions(command.target)
+    if not found:
+        print(f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 makes one")
+        return 0
+    print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
+    for one in found:
+        print(f"{one.tag:<14}{one.rows:>10,}{one.kept:>10,}  {one.recipe_digest[:16]}")
+    return 0
+
+
+def diff(command: Command) -> int:
+    from diffcore_hf.workflows import push as publications
+
+    print(publications.diff(command.target, *command.others).text())
+    return 0
+
+
+def verify(command: Command) -> int:
+    from diffcore_hf.workflows import push as publications
+
+    faults = publications.verify(command.target)
+    print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score fits")
+    return 1 if faults else 0
+
+
+def clean(command: Command) -> int:
+    from diffcore_hf.core.folder import Folder
+
+    freed = Folder(command.target).clean()
+    print(f"{command.target}: parts dropped, {freed / 1e6:,.1f} MB freed. It cannot be continued or exported from now")
+    return 0
+
+
+def miniature(command: Command) -> int:
+    from diffcore_hf.core.quiet import quiet_datasets
+    from diffcore_hf.miniature.world import World, write_dataset
+
+    world = World(seed=command.options["seed"], contexts=command.options["contexts"])
+    with quiet_datasets():
+        write_dataset(command.target, world)
+    print(f"{command.target}: train, validation and test of the miniature world. Next: diffcore-hf augment miniature")
+    return 0
+
+
+def quiet_libraries() -> None:
+    """The bar and the table are what a user reads; warnings of the libraries underneath go to logging alone."""
+    import diffusers
+    import transformers
+
+    logging.captureWarnings(True)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+
+
+VERBS = {
+    **{"plan": plan, "augment": augment, "preview": preview, "export": export, "clean": clean, "miniature": miniature},
+    **{"push": push, "versions": versions, "diff": diff, "verify": verify},
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

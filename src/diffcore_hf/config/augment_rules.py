@@ -1,0 +1,148 @@
+"""The rules of the recipe of an augmentation: ranges, what may not be said together, short forms and presets.
+
+Owns its grammar. Keys and types are validation.py; what needs the dataset or a model (columns, classes, commits) is
+checked where those are known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+from diffcore_hf.config.augment import POLICY_PARAMETERS, Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
+from diffcore_hf.config.grammar import Grammar, Rule, shown
+from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
+from diffcore_hf.core.errors import UserError
+
+_SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
+_COUNT = Rule("an integer of at least 1", lambda v: v >= 1, "1")
+_COUNT_OR_NULL = Rule("an integer of at least 1, or null", lambda v: v >= 1, "64")
+_PIXELS = Rule("a positive multiple of 8, or null", lambda v: v >= 8 and v % 8 == 0, "512")
+_WORDS = Rule("a text", lambda v: bool(v.strip()), "")
+
+RULES: dict[str, Rule] = {
+    "source.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "./photos"),
+    "source.split": _WORDS._replace(example="train"),
+    "source.image": _WORDS._replace(example="image"),
+    "source.label": _WORDS._replace(example="label"),
+    "source.label_names": Rule("clean, raw or a map of names old: new",
+                               lambda v: isinstance(v, str) or all(t.strip() for t in v.values()), "clean"),
+    "source.holdout": Rule("a number in [0, 1)", lambda v: 0 <= v < 1, "0.1"),
+    "prompts.label_descriptions": Rule("a map of names to texts, or null", lambda v: all(t.strip() for t in v.values()),
+                                       "'{crane: crane bird}'"),
+    "model.path": Rule("a Hub id, a folder or a safetensors file", lambda v: bool(v.strip()),
+                       "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+    "model.scheduler.name": _WORDS._replace(example="DPMSolverMultistepScheduler"),
+    "model.steps": _COUNT._replace(example="30"),
+    "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
+    "model.size": _PIXELS,
+    "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),
+    "filter.policy.alpha": Rule("a number in (0, 1)", lambda v: 0 < v < 1, "0.1"),
+    "filter.policy.t": Rule("a number in [-1, 1]", lambda v: -1 <= v <= 1, "0.7"),
+    "filter.policy.p": Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5"),
+    "filter.policy.pairs": _COUNT._replace(expects="an integer of at least 1, or null for all pairs", example="1000"),
+    "fraction": _SHARE,
+    "copies": _COUNT,
+    "max_attempts": _COUNT._replace(example="3"),
+    "store_size": Rule("an integer of at least 1, or null", lambda v: v >= 1, "512"),
+    "output": _WORDS._replace(expects="a folder", example="out/dataset"),
+    "limit": _COUNT_OR_NULL,
+    "batch_size": _COUNT_OR_NULL._replace(example="16"),
+    "part_size": _COUNT_OR_NULL,
+}  # fmt: skip
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "filter": {"policy": {"name": "mean"}},
+        "prompts": {"template": "paper", "contexts": list(PAPER_CONTEXTS)},
+        "model": {"gamma": 6.5, "size": 512, "steps": 50},
+    }
+}
+
+
+def check(recipe: Recipe) -> None:
+    """The rules between fields.
+
+    Raises:
+        UserError: the first that is broken.
+    """
+    if recipe.kind not in KINDS:
+        near = difflib.get_close_matches(recipe.kind, KINDS, 1)
+        hint = f"did you mean {near[0]}?" if near else "general fits everything"
+        raise UserError(f"kind is {recipe.kind!r}, not one of {', '.join(KINDS)}; {hint}")
+    _check_prompts(recipe)
+    _check_policy(recipe.filter.policy)
+    if recipe.model.gamma <= 0:
+        negatives = recipe.prompts.negatives
+        whose = f"those of kind {recipe.kind}" if negatives is None else f"{len(negatives)} given"
+        if negatives is None or negatives:
+            raise UserError(
+                f"model.gamma is {recipe.model.gamma:g}, at which the negative prompts ({whose}) are ignored. "
+                "Set prompts.negatives [] or a gamma above 0, e.g. 2.0"
+            )
+    if recipe.strict and recipe.batch_size not in (None, 16):
+        raise UserError(f"batch_size is {recipe.batch_size}, but strict pads every batch to 16. "
+                         "Leave batch_size out, or set strict false")  # fmt: skip
+    if any(not adapter.path.strip() for adapter in recipe.model.adapters):
+        raise UserError("model.adapters has an empty path. Give a repo id, a folder or a safetensors file")
+
+
+def _check_policy(policy: Policy) -> None:
+    reads = POLICY_PARAMETERS[policy.name]
+    for field in dataclasses.fields(Policy):
+        given = getattr(policy, field.name)
+        if field.name != "name" and given is not None and field.name not in reads:
+            readers = " or ".join(name for name, names in POLICY_PARAMETERS.items() if field.name in names)
+            raise UserError(
+                f"filter.policy.{field.name} is {shown(given)}, which policy {policy.name} does not read (it reads "
+                f"{', '.join(reads) or 'nothing'}). Leave it out, or set filter.policy.name {readers}"
+            )
+    if policy.name == "fixed" and policy.t is None:
+        raise UserError("filter.policy.t is missing, the bound of policy fixed. Use e.g. --filter.policy.t 0.7")
+
+
+def _check_prompts(recipe: Recipe) -> None:
+    prompts = recipe.prompts
+    names = _placeholders("prompts.template", TEMPLATES.get(prompts.template, prompts.template))
+    if names <= {"kind", "context"}:  # a column of the source may say what is drawn: a caption, a finer class
+        raise UserError(f"prompts.template is {prompts.template!r}, without {{label}}. "
+                         "Use caption, paper or e.g. 'a photo of a {label}, {context}'")  # fmt: skip
+    for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):
+        for term in terms or ():
+            if terms.count(term) > 1:
+                raise UserError(f"prompts.{field} has {term!r} twice. Leave one out")
+    if prompts.contexts == ():
+        raise UserError('prompts.contexts is an empty list. Use [""] for no context, or null for those of the kind')
+    for context in prompts.contexts or ():
+        for name in _placeholders("prompts.contexts", context) - {"label", "kind"}:
+            raise UserError(f"prompts.contexts has {context!r} with the unknown placeholder {{{name}}}; "
+                             "there are {label} and {kind}. Write {{ for a brace")  # fmt: skip
+    for term in prompts.negatives or ():
+        if not term.strip():
+            raise UserError("prompts.negatives has an empty term. Leave it out, or set prompts.negatives []")
+
+
+def _placeholders(key: str, text: str) -> set[str]:
+    try:
+        return {name for _, name in template_pieces(text) if name is not None}
+    except ValueError as error:
+        raise UserError(f"{key}: {error}") from None
+
+
+RECIPE_GRAMMAR = Grammar(
+    recipe=Recipe,
+    rules=RULES,
+    check=check,
+    shorthand={Source: "path", Model: "path", Filter: "path", Adapter: "path", Scheduler: "name", Policy: "name"},
+    presets=PRESETS,
+    bound={
+        ("source",): ("path", ("name", "data_files", "revision")),
+        ("model",): ("path", ("revision", "variant", "family_preset")),
+        ("model", "scheduler"): ("name", ("options",)),
+        ("filter",): ("path", ("revision",)),
+        ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
+    },
+)

@@ -1,0 +1,108 @@
+"""The two digests of a recipe, and what differs between two.
+
+Owns which fields each digest covers and the canonical bytes that are hashed. Does not resolve anything: `auto`, null
+and identities (commits, hashes of local folders) are handed in resolved.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.merging import to_mapping
+from diffcore_hf.config.validation import leaves
+from diffcore_hf.core.errors import UserError
+
+
+def scopes(cls: type = Recipe) -> dict[str, str | None]:
+    """Dotted key -> scope of every field below `cls`, None where it was not marked; optional sections are one key."""
+    return {key: field.metadata.get("scope") for key, (field, _) in leaves(cls).items()}
+
+
+def canonical(values: Any) -> bytes:
+    """The one JSON text of plain values: sorted keys, no blanks, ASCII."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
+    """32 hex over everything that changes what an attempt is.
+
+    Args:
+        resolved: a recipe without `auto` and null where the run decides.
+        identities: what `source`, `model`, `filter` (and `adapters`, where there are any) are, in place of their paths
+            and revisions.
+        stage_versions: VERSION of each stage.
+    """
+    return _digest(resolved, identities, stage_versions, ("attempt",))
+
+
+def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
+    """32 hex over what the attempt digest covers and everything that changes what is wanted or kept.
+
+    Of the policy only what it reads; `review` by its content, the identity `review`.
+    """
+    return _digest(resolved, identities, stage_versions, ("attempt", "decision"))
+
+
+def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
+    """The recipe's fields of the wanted scopes, with identities in place of paths and revisions.
+
+    Raises:
+        UserError: an identity is not there.
+    """
+    values = copy.deepcopy(to_mapping(recipe, wanted))
+    for section in ("source", "model", "filter"):
+        place = values.get(section, {})
+        if "path" in place:
+            del place["path"], place["revision"]
+            if identities.get(section, "").startswith("local:"):
+                # Which files were read is in the identity, and their names are nobody's business.
+                place.pop("data_files", None)
+            place["identity"] = _identity(identities, section)
+    if adapters := values.get("model", {}).get("adapters"):
+        for adapter in adapters:
+            del adapter["path"], adapter["revision"]
+        values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
+    if values.get("review") is not None:
+        values["review"] = {"identity": _identity(identities, "review")}
+    return values
+
+
+def _identity(identities: Mapping[str, str], name: str) -> str:
+    if not identities.get(name):
+        raise UserError(f"no identity of {name!r} among {sorted(identities)}; resolve it before the digest")
+    return identities[name]
+
+
+def _digest(recipe: Recipe, identities: Mapping[str, str], versions: Mapping[str, str], wanted: Collection[str]) -> str:
+    values = {"recipe": identified(recipe, identities, wanted), "stages": dict(versions)}
+    return hashlib.sha256(canonical(values)).hexdigest()[:32]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """`model.gamma: 2.0 -> 3.0` for every dotted key whose value differs, in the order of the keys' names."""
+    before, after = _flat(old), _flat(new)
+    missing = object()
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        a, b = before.get(key, missing), after.get(key, missing)
+        if a is missing or b is missing or canonical(a) != canonical(b):
+            lines.append(f"{key}: {' -> '.join('(absent)' if v is missing else _shown(v) for v in (a, b))}")
+    return lines
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        where = f"{path}.{key}" if path else key
+        flat |= _flat(value, where) if isinstance(value, Mapping) and value else {where: value}
+    return flat
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,147 @@
+"""Kinds of object and templates: what each is called, the contexts it may stand in, and what spoils its pictures.
+
+Owns these words and how a template is taken apart; prompts.py makes prompts of them. They live in core because a recipe
+is checked against them before anything else is loaded. A change of words here changes what an attempt is.
+
+Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty: the dataset's own look.
+Negatives are terms that a model is steered away from: faults of any picture, then what goes wrong with this kind.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+
+from diffcore_hf.core.errors import UserError
+
+FAULTS = (
+    "blurry",
+    "low quality",
+    "jpeg artifacts",
+    "watermark",
+    "caption text",
+    "picture frame",
+    "collage",
+)
+NOT_A_PHOTO = ("cartoon", "sketch", "painting", "3d render")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of object."""
+
+    noun: str
+    """What the caption says after the label: `a {noun}`; empty for none."""
+    contexts: tuple[str, ...]
+    """Phrases for {context}; "" first."""
+    negatives: tuple[str, ...]
+    """Terms of the negative prompt."""
+    is_context: bool = False
+    """Whether classes of this kind are contexts themselves, so that an image is known by its context."""
+
+
+KINDS: dict[str, Kind] = {
+    "bird": Kind(
+        "bird",
+        ("", "in heavy snow", "in the rain", "at sunset", "on a branch in a forest", "on a rock by the sea",
+         "in tall dry grass", "in morning fog", "flying in a clear sky"),
+        (*FAULTS, *NOT_A_PHOTO, "multiple heads", "extra wings", "extra legs", "missing beak", "fused bodies", "toy",
+         "taxidermy", "bird cage"),
+    ),
+    "pet": Kind(
+        "pet",
+        ("", "on a sofa in a living room", "on green grass in a park", "in fresh snow", "on a beach",
+         "by a sunny window", "among autumn leaves", "on a city pavement in the rain"),
+        (*FAULTS, *NOT_A_PHOTO, "multiple heads", "extra legs", "extra tail", "deformed eyes", "fused bodies",
+         "plush toy", "human face"),
+    ),
+    "insect": Kind(
+        "insect",
+        ("", "on a green leaf", "on a yellow flower", "on tree bark", "on dry soil", "on a twig after rain",
+         "in low evening light", "on a stone wall"),
+        (*FAULTS, *NOT_A_PHOTO, "extra legs", "extra wings", "missing antennae", "fused bodies", "pinned specimen",
+         "jewellery", "plastic toy"),
+    ),
+    "car": Kind(
+        "car",
+        ("", "on a snowy road", "on a city street in the rain", "on a mountain road at sunset", "in a parking garage",
+         "on a desert highway", "on a street at night", "on a gravel road in a forest", "on a foggy morning"),
+        (*FAULTS, *NOT_A_PHOTO, "deformed body", "melted wheels", "extra wheels", "missing wheels", "two fused cars",
+         "wreck", "scale model", "car interior"),
+    ),
+    "aircraft": Kind(
+        "aircraft",
+        ("", "flying in a clear blue sky", "parked on an airport apron", "taking off from a wet runway", "at sunset",
+         "on a snowy airfield", "flying above the clouds", "landing in haze", "in front of a hangar"),
+        (*FAULTS, *NOT_A_PHOTO, "extra wings", "missing wing", "bent fuselage", "extra engines", "two fused aircraft",
+         "crash", "scale model", "cockpit interior"),
+    ),
+    "flower": Kind(
+        "flower",
+        ("", "in a garden bed", "in a wild meadow", "covered with dew", "in the rain", "at the edge of a forest",
+         "in a clay pot", "in low evening sun", "under an overcast sky"),
+        (*FAULTS, *NOT_A_PHOTO, "plastic flowers", "embroidery", "wallpaper pattern", "deformed petals",
+         "wilted petals", "oversaturated colours", "human hand"),
+    ),
+    "clothing": Kind(
+        "piece of clothing",
+        ("", "laid flat on a wooden table", "on a hanger against a white wall", "folded on a bed",
+         "on a carpet in soft window light", "worn by a person on a street", "in a shop", "outdoors on a washing line"),
+        (*FAULTS, *NOT_A_PHOTO, "extra sleeves", "asymmetric collar", "deformed hands", "deformed face",
+         "garbled lettering", "brand logo", "sewing pattern"),
+    ),
+    "food": Kind(
+        "dish",
+        ("", "on a white plate", "on a rustic wooden table", "in a restaurant in warm light", "seen from above",
+         "in a bowl on a kitchen counter", "as street food in a paper tray", "at an outdoor picnic",
+         "in daylight by a window"),
+        (*FAULTS, *NOT_A_PHOTO, "plastic food", "mould", "unappetising colours", "melted cutlery", "deformed hands",
+         "empty plate", "menu card"),
+    ),
+    "scene": Kind(
+        "place",
+        ("", "on a sunny day", "on an overcast day", "in the rain", "at dusk", "in winter", "in autumn", "in early fog",
+         "without people"),
+        (*FAULTS, *NOT_A_PHOTO, "tilted horizon", "warped buildings", "floor plan", "scale model", "fish-eye lens"),
+        is_context=True,
+    ),
+    "texture": Kind(
+        "texture",
+        ("", "in close-up", "in raking light", "in soft daylight", "seen at an angle", "under a warm lamp",
+         "on a wet surface"),
+        (*FAULTS, "cartoon", "3d render", "visible tiling seams", "people", "empty background"),
+        is_context=True,
+    ),
+    "general": Kind(
+        "",
+        ("", "in heavy snow", "in the rain", "at sunset", "in a forest", "on a city street", "in bright daylight",
+         "in a room", "in fog"),
+        (*FAULTS, *NOT_A_PHOTO, "deformed", "duplicated object", "cropped object"),
+    ),
+}  # fmt: skip
+
+TEMPLATES = {
+    "caption": "a photo of a {label}, a {kind}, {context}",
+    "paper": "Generate {context} to the {label}, a {kind} object",
+}
+"""Named templates; `paper` is an editing instruction, made for models that were trained on such."""
+
+PAPER_CONTEXTS = ("heavy snow", "rain", "fog", "a sunset sky", "autumn leaves", "night light", "a sandstorm", "spray")
+"""What the paper's template inserts: nouns, not phrases. The first is the paper's example; the others are our own."""
+
+
+def template_pieces(template: str) -> list[tuple[str, str | None]]:
+    """A template (or context) taken apart: (text, placeholder that follows it or None), in order.
+
+    Raises:
+        UserError: braces that do not pair, or a placeholder that is not a plain name.
+    """
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"{template!r} has braces that do not pair ({error}). Write {{{{ for a brace") from None
+    for _, field, spec, conversion in parsed:
+        if field is not None and (not field.strip() or spec or conversion or set("{}") & set(field)):
+            shown = field + ("!" + conversion if conversion else "") + (":" + spec if spec else "")
+            raise UserError(f"{template!r} has the placeholder {{{shown}}}, no plain name. Use e.g. {{label}}")
+    return [(text, field) for text, field, _, _ in parsed]

@@ -1,0 +1,123 @@
+"""The rules of a training recipe: the range of each value, what may not be said together, presets and arms.
+
+Owns the grammar that validation, layers and flags read, as core/rules.py does for an augmentation.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from diffcore_hf.config.grammar import Grammar, Rule
+from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
+from diffcore_hf.core.errors import UserError
+
+_SHARE = Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5")
+_BELOW_ONE = Rule("a number in [0, 1)", lambda v: 0 <= v < 1, "0.1")
+_POSITIVE = Rule("a number above 0", lambda v: v > 0, "1.0")
+_AT_LEAST_0 = Rule("a number of at least 0", lambda v: v >= 0, "0")
+_COUNT = Rule("an integer of at least 1", lambda v: v >= 1, "1")
+
+RULES: dict[str, Rule] = {
+    "data.path": Rule("a folder or a Hub id", lambda v: bool(v.strip()), "out/miniature"),
+    "data.train": Rule("a text", lambda v: bool(v.strip()), "train"),
+    "data.holdout": _BELOW_ONE,
+    "model.name": Rule("a name of timm", lambda v: bool(v.strip()), "resnet50"),
+    "model.pretrained": Rule("true, false or a place", lambda v: isinstance(v, bool) or bool(v.strip()), "true"),
+    "model.drop_path": _BELOW_ONE,
+    "mix.probability": _SHARE,
+    "mix.pi": _SHARE,
+    "mix.alpha": _POSITIVE,
+    "transform.size": Rule("an integer of at least 8, or null", lambda v: v >= 8, "224"),
+    "transform.randaugment": Rule("an integer from 0 to 30, or null", lambda v: 0 <= v <= 30, "9"),
+    "transform.jitter": _AT_LEAST_0,
+    "transform.blur": _SHARE,
+    "transform.erasing": _SHARE,
+    "batch_mix.mixup": _AT_LEAST_0,
+    "batch_mix.cutmix": _AT_LEAST_0,
+    "optimizer.lr": _POSITIVE._replace(example="0.01"),
+    "optimizer.head_lr": _POSITIVE._replace(example="0.01"),
+    "optimizer.momentum": _BELOW_ONE._replace(example="0.9"),
+    "optimizer.weight_decay": _AT_LEAST_0,
+    "optimizer.layer_decay": _POSITIVE._replace(example="0.75"),
+    "schedule.milestones": Rule("rising epochs above 0", lambda v: all(a < b for a, b in pairwise((0, *v))), "150,225"),
+    "schedule.decay": _POSITIVE._replace(example="0.1"),
+    "schedule.warmup": _AT_LEAST_0,
+    "schedule.min_lr": _AT_LEAST_0,
+    "epochs": _POSITIVE._replace(example="30"),
+    "max_steps": _COUNT._replace(example="450"),
+    "batch_size": _COUNT._replace(example="32"),
+    "accumulate": _COUNT,
+    "clip": _POSITIVE,
+    "smoothing": _BELOW_ONE,
+    "ema": Rule("a number in (0, 1), or null", lambda v: 0 < v < 1, "0.999"),
+    "workers": Rule("an integer of at least 0, or null", lambda v: v >= 0, "4"),
+    "evaluate_every": _POSITIVE,
+    "seeds": Rule("one or more integers, each once", lambda v: len(v) > 0 and len(set(v)) == len(v), "0,1,2"),
+    "compare": Rule("names of arms, each once", lambda v: len(set(v)) == len(v), "plain,mix"),
+    "arms": Rule("a map of names, each without commas, to keys of this recipe",
+                 lambda v: all(name.strip() and "," not in name for name in v), "'{big: {model: resnet50}}'"),
+    "output": Rule("a folder", lambda v: bool(v.strip()), "out/train"),
+}  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "model": {"pretrained": False},
+        "mix": {"mode": "append", "kind": "both", "partner": "own", "pi": 0.5},
+        "transform": {"preset": "fgvc_scratch_224"},
+        "optimizer": {"name": "sgd", "lr": 0.01, "head_lr": None, "weight_decay": 5e-4},
+        "schedule": {"name": "multistep", "milestones": [150, 225], "decay": 0.1},
+        "epochs": 300,
+        "batch_size": 16,
+    }
+}
+
+# The arms that every recipe has; `arms` adds to them or replaces them.
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"mix": {"mode": "off"}},
+    "genaug": {"mix": {"kind": "none"}},
+    "pixel": {"mix": {"kind": "pixel"}},
+    "patch": {"mix": {"kind": "patch"}},
+    "mix": {"mix": {"kind": "both"}},
+    "randaugment": {"mix": {"mode": "off"}, "transform": {"randaugment": 9}},
+    "mixup": {"mix": {"mode": "off"}, "batch_mix": {"mixup": 1.0}},
+    "cutmix": {"mix": {"mode": "off"}, "batch_mix": {"cutmix": 1.0}},
+}
+
+
+def check(recipe: TrainRecipe) -> None:
+    """The rules between fields.
+
+    Raises:
+        UserError: the first that is broken.
+    """
+    if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
+        raise UserError("schedule.milestones is empty, which multistep needs. Use e.g. --schedule.milestones 150,225")
+    if (recipe.batch_mix.mixup or recipe.batch_mix.cutmix) and recipe.batch_size % (2 * recipe.accumulate):
+        raise UserError(
+            f"batch_size is {recipe.batch_size} in {recipe.accumulate} batches, but Mixup and CutMix pair up the "
+            "images of a batch and need an even number. Use e.g. --batch_size 32"
+        )
+    if recipe.batch_size % recipe.accumulate:
+        raise UserError(
+            f"batch_size is {recipe.batch_size}, which cannot be cut into accumulate {recipe.accumulate} equal "
+            "batches. Use a multiple"
+        )
+    if recipe.mix.kind == "none" and recipe.mix.partner == "real_same_class":
+        raise UserError(
+            "mix.kind is 'none' with mix.partner 'real_same_class': an image of another row alone is no mix. "
+            "Use --mix.kind both, or --mix.mode off"
+        )
+
+
+TRAIN_GRAMMAR = Grammar(
+    recipe=TrainRecipe,
+    rules=RULES,
+    check=check,
+    shorthand={Data: "path", Backbone: "name", Transform: "preset", Optimizer: "name", Schedule: "name"},
+    presets=PRESETS,
+    bound={
+        ("data",): ("path", ("name", "revision")),
+        ("schedule",): ("name", ("milestones", "decay")),
+    },
+)

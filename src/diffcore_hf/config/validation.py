@@ -1,0 +1,230 @@
+"""From a plain mapping to a recipe, strictly: every key known, every value of its type and in its range.
+
+Owns the way from values to dataclasses and the wording of its errors: one line that names the key, the value and the
+way out. Ranges, short forms and the rules between fields come with the grammar (grammar.py); merging the layers is
+layers.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from diffcore_hf.config.grammar import Grammar, Rule, shown
+from diffcore_hf.core.errors import UserError
+
+
+def construct(grammar: Grammar, values: Mapping[str, Any]) -> Any:
+    """A valid recipe of merged values.
+
+    Raises:
+        UserError: one line with the dotted key, its value and the way out.
+    """
+    recipe = record(grammar, grammar.recipe, values)
+    grammar.check(recipe)
+    return recipe
+
+
+def record(grammar: Grammar, cls: type, values: Any, path: str = "") -> Any:
+    """One frozen dataclass of plain values, its keys and types checked; `path` stands before its names in errors."""
+    if isinstance(values, str) and cls in grammar.shorthand:
+        values = {grammar.shorthand[cls]: values}
+    if not isinstance(values, Mapping):
+        raise UserError(f"{path} is {shown(values)}, not a section of keys. Leave it out, or give keys below it")
+    hints = typing.get_type_hints(cls)
+    for key in values:
+        if key not in hints:
+            raise UserError(unknown_key(grammar, _join(path, str(key)), [_join(path, name) for name in hints]))
+    built = {}
+    for field in dataclasses.fields(cls):
+        where, hint = _join(path, field.name), hints[field.name]
+        if field.name in values:
+            value = _listed(values[field.name], hint) if "commas" in field.metadata else values[field.name]
+            built[field.name] = _value(grammar, hint, value, where, field.default)
+        elif field.default is dataclasses.MISSING:
+            name = _join(where, grammar.shorthand.get(hint, ""))
+            example = _rule(grammar, where, name).example or "VALUE"
+            use = f"path: {example}" if "[" in name else f"--{name} {example}"
+            raise UserError(f"{name} is missing. Use e.g. {use}")
+    return cls(**built)
+
+
+def _listed(value: Any, hint: Any) -> Any:
+    """The list that a text with commas or a single value stands for, its numbers read; anything else as it is."""
+    if isinstance(value, str):
+        items = [item.strip() for item in value.split(",")] if value.strip() else []
+        kind = typing.get_args(hint)[0]
+        return [_number(item, kind) if kind in (int, float) else item for item in items]
+    return [value] if isinstance(value, (bool, int, float)) else value
+
+
+def _number(text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def unknown_key(grammar: Grammar, key: str, known: list[str]) -> str:
+    """The line for a key that there is not, with the nearest ones."""
+    near = nearest_keys(key, [*known, *(k for k in leaves(grammar.recipe) if k not in known)])
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    return f"{key} is no key of a recipe; {hint}"
+
+
+def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
+    """The dotted keys whose last name is most like that of `key`, those of its own section first; at most three."""
+
+    def likeness(other: str) -> float:
+        (section, _, name), (other_section, _, other_name) = key.rpartition("."), other.rpartition(".")
+        return difflib.SequenceMatcher(None, name, other_name).ratio() + 0.1 * (section == other_section)
+
+    scored = sorted(((likeness(other), other) for other in known), key=lambda pair: -pair[0])
+    return [other for score, other in scored[:3] if score >= 0.7 and score >= scored[0][0] - 0.05]
+
+
+def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
+    """Dotted key -> (field, type) of every field that is not itself a section; optional sections count as one leaf."""
+    found: dict[str, tuple[dataclasses.Field, Any]] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        where = _join(path, field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            found |= leaves(hints[field.name], where)
+        else:
+            found[where] = (field, hints[field.name])
+    return found
+
+
+def section(hint: Any) -> type | None:
+    """The dataclass that a field of that type is, or may be; None for plain values and lists."""
+    if typing.get_origin(hint) is tuple:
+        return None
+    return next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
+
+
+def sections(cls: type, path: str = "") -> dict[str, type]:
+    """Dotted key -> dataclass of every section, optional ones too."""
+    found: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        if below := section(hint):
+            where = _join(path, name)
+            found |= {where: below} | sections(below, where)
+    return found
+
+
+def _value(grammar: Grammar, hint: Any, value: Any, path: str, default: Any) -> Any:
+    """The value as its declared type, or one line that says what it should be."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    if value is None:
+        if type(None) in options:
+            return None
+        raise _wrong(grammar, path, value, _describe(options), default)
+    for option in options:
+        if dataclasses.is_dataclass(option):
+            return record(grammar, option, value, path)
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            inner = typing.get_args(option)[0]
+            items = tuple(_value(grammar, inner, v, f"{path}[{i}]", None) for i, v in enumerate(value))
+            return _within(grammar, path, items, default)
+        if (plain := _plain(option, value, path)) is not _NO:
+            return _within(grammar, path, plain, default)
+    choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o) if isinstance(c, str)]
+    if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
+        raise UserError(f"{path} is {value!r}, not {_describe(options)}; did you mean {near[0]}?")
+    raise _wrong(grammar, path, value, _describe(options), default)
+
+
+_NO = object()
+
+
+def _plain(option: Any, value: Any, path: str) -> Any:
+    """The value as a scalar, choice or map; _NO where it is none."""
+    if typing.get_origin(option) is Literal:
+        is_choice = isinstance(value, (str, int)) and not isinstance(value, bool)
+        return value if is_choice and value in typing.get_args(option) else _NO
+    if typing.get_origin(option) is dict:
+        return _mapping(value, path, typing.get_args(option)[1]) if isinstance(value, Mapping) else _NO
+    if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value) if abs(value) < 1e300 else _NO  # nan is no less than anything
+    if option is int and isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else _NO
+    if option in (str, bool) and type(value) is option:
+        return value
+    return _NO
+
+
+def _mapping(value: Mapping[Any, Any], path: str, kind: Any) -> dict[str, Any]:
+    """A map with text keys; whole numbers are taken as texts, so that `{0: cat}` names integer labels.
+
+    Its items are texts, plain data, or layers of a recipe (a map of maps), which are checked where they are merged.
+    """
+    result = {}
+    for key, item in value.items():
+        if isinstance(key, bool) or not isinstance(key, (str, int)):
+            raise UserError(f"{path} has the key {key!r}, which is no text. Quote it: '{key}'")
+        if kind is str and not isinstance(item, str):
+            raise UserError(f"{path}.{key} is {shown(item)}, not a text. Quote it: '{item}'")
+        if kind is Any and not _is_data(item):
+            raise UserError(f"{path}.{key} is {shown(item)}, not a number, a text, true, false, null or a list")
+        if typing.get_origin(kind) is dict and not isinstance(item, Mapping):
+            raise UserError(f"{path}.{key} is {shown(item)}, not a section of keys. Give keys below it")
+        if str(key) in result:
+            raise UserError(f"{path} has the key {key!r} twice. Leave one out")
+        result[str(key)] = item
+    return result
+
+
+def _is_data(item: Any) -> bool:
+    if isinstance(item, (list, tuple)):
+        return all(_is_data(i) and not isinstance(i, (list, tuple)) for i in item)
+    return item is None or isinstance(item, (str, bool, int)) or (isinstance(item, float) and math.isfinite(item))
+
+
+def _within(grammar: Grammar, path: str, value: Any, default: Any) -> Any:
+    rule = grammar.rules.get(path)
+    if rule and not rule.holds(value):
+        raise _wrong(grammar, path, value, rule.expects, default)
+    return value
+
+
+def _rule(grammar: Grammar, *paths: str) -> Rule:
+    return next((grammar.rules[p] for p in paths if p in grammar.rules), Rule("", bool, ""))
+
+
+def _wrong(grammar: Grammar, path: str, value: Any, expects: str, default: Any = None) -> UserError:
+    example = _rule(grammar, path, path.partition("[")[0]).example
+    if not example and isinstance(default, (str, bool, int, float)):
+        example = _as_flag(default)
+    said = f"{path} is {shown(value)}, not {_rule(grammar, path).expects or expects}"
+    if expects.startswith("a text") and value != "" and not isinstance(value, (list, Mapping, type(None))):
+        return UserError(f"{said}. Quote it: '{value}'")
+    return UserError(f"{said}. Use e.g. {example}" if example else said)
+
+
+def _as_flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _describe(options: tuple[Any, ...]) -> str:
+    names = {str: "a text", int: "an integer", float: "a number", bool: "true or false", type(None): "null"}
+    words: list[str] = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            words += map(str, typing.get_args(option))
+        elif typing.get_origin(option) is dict:
+            words.append("a map of names to values")
+        elif typing.get_origin(option) is tuple:
+            words.append("a list")
+        else:
+            words.append(names.get(option) or "a section of keys")
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _join(path: str, name: str) -> str:
+    return ".".join(part for part in (path, name) if part)

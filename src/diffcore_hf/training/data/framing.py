@@ -1,0 +1,189 @@
+"""Framing: from decoded images to the training image, by the protocols of the literature.
+
+Owns the presets, the crop of a sample as a record that is drawn first, its application, and the classical augmentation
+that follows. Both images of a pair go through the same crop, so they meet here: in the real image's frame where the
+protocol resizes first, in the crop where it crops first. Does not own the mixing itself (method/mixing.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
+
+from diffcore_hf.config.train import Transform
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.method.mixing import resized
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+NOTHING = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a training and an evaluation image are made. All resizing is bilinear and antialiased."""
+
+    size: int
+    """Side of the square that the network sees."""
+    resize: int | None
+    """Shorter side before a random crop; null: no resize, the crop is a random resized one."""
+    square: bool = False
+    """Resize both sides to `resize`, without regard to proportions."""
+    padding: int = 0
+    """Black pixels around the frame before the crop."""
+    evaluation: int | None = None
+    """Shorter side (both sides where square) before the central crop of an evaluation; null: as `resize`."""
+    jitter: float = 0.0
+    """Colour jitter of brightness, contrast and saturation."""
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    """Mean and standard deviation on the scale [0, 1]; of the pretrained weights where there are any."""
+
+
+# After docs of the protocols that the paper's tables follow (docs/training.md names each source).
+PROTOCOLS: dict[str, Protocol] = {
+    "fgvc_scratch_224": Protocol(224, 256),
+    "finetune_224": Protocol(224, 256),
+    "cifar_preact_1200": Protocol(32, 32, padding=2, normalisation=CIFAR),
+    "tiny_preact_1200": Protocol(64, 64, padding=4, normalisation=HALF),
+    "imagenet_fast100": Protocol(224, None, evaluation=256),
+    "imagenet_300": Protocol(224, None, evaluation=256, jitter=0.4),
+    "cars448_author": Protocol(448, 512, square=True, padding=8, evaluation=448, normalisation=NOTHING),
+}
+
+
+def protocol_of(config: Transform) -> Protocol:
+    """The preset, at the wanted size: its resizes change in proportion.
+
+    Raises:
+        UserError: no such preset.
+    """
+    if config.preset not in PROTOCOLS:
+        raise UserError(f"transform.preset is {config.preset!r}, not one of {', '.join(PROTOCOLS)}")
+    protocol = PROTOCOLS[config.preset]
+    if config.size and config.size != protocol.size:
+        scaled = {
+            name: value and round(value * config.size / protocol.size)
+            for name, value in (("resize", protocol.resize), ("evaluation", protocol.evaluation))
+        }
+        protocol = replace(protocol, size=config.size, **scaled)
+    return protocol if config.jitter is None else replace(protocol, jitter=config.jitter)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a sample is cut, drawn before pixels are touched."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip: bool
+
+
+def framed(image: Tensor, protocol: Protocol) -> Tensor:
+    """The image in its frame: resized as the protocol says; as it is where the crop comes first. (C, h, w) uint8."""
+    return image if protocol.resize is None else _resized(image, protocol.resize, protocol.square)
+
+
+def draw_crop(random: np.random.Generator, protocol: Protocol, height: int, width: int) -> Crop:
+    """A crop of a frame: uniform place, or of 8 to 100 % of the area with sides 3:4 to 4:3 (Inception crop); flip 1/2.
+
+    Args:
+        random: the sample's own stream; five numbers are drawn whatever comes of them.
+        protocol: the preset.
+        height: of the frame.
+        width: of the frame.
+    """
+    down, right, area, shape, turn = random.random(5)
+    if protocol.resize is not None:
+        padding, size = protocol.padding, protocol.size
+        top = int(down * (height + 2 * padding - size + 1)) - padding
+        left = int(right * (width + 2 * padding - size + 1)) - padding
+        return Crop(top, left, size, size, bool(turn < 0.5))
+    target = (0.08 + 0.92 * area) * height * width
+    ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
+    wide, tall = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+    wide, tall = min(max(wide, 1), width), min(max(tall, 1), height)
+    return Crop(int(down * (height - tall + 1)), int(right * (width - wide + 1)), tall, wide, bool(turn < 0.5))
+
+
+def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
+    """The crop of a frame, (C, size, size) uint8, not flipped yet; outside the frame it is black."""
+    image = functional.crop(image, crop.top, crop.left, crop.height, crop.width)
+    size = protocol.size
+    return image if image.shape[-2:] == (size, size) else resized(image, size, size)
+
+
+def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
+    """`cropped` for a generated image, as if it covered a frame of height x width, without making that frame."""
+    old_height, old_width = image.shape[-2:]
+    scale = max(height / old_height, width / old_width)
+    top = (crop.top + (old_height * scale - height) / 2) / scale
+    left = (crop.left + (old_width * scale - width) / 2) / scale
+    tall, wide = max(1, round(crop.height / scale)), max(1, round(crop.width / scale))
+    top, left = min(round(top), old_height - tall), min(round(left), old_width - wide)
+    return cropped(image, Crop(max(top, 0), max(left, 0), tall, wide, crop.flip), protocol)
+
+
+def flipped(image: Tensor, crop: Crop) -> Tensor:
+    """The flip of a crop, the last of the geometry."""
+    return image.flip(-1) if crop.flip else image
+
+
+def evaluation_frame(image: Tensor, protocol: Protocol) -> Tensor:
+    """(C, h, w) uint8 -> (C, size, size) uint8: resize, central crop, nothing random."""
+    side = protocol.evaluation or protocol.resize or protocol.size
+    return functional.center_crop(_resized(image, side, protocol.square), [protocol.size, protocol.size])
+
+
+def classical(config: Transform, protocol: Protocol) -> Any | None:
+    """Classical augmentation of a uint8 image after its crop, drawing from torch's global generator; None for none."""
+    grey = [255 * mean for mean in protocol.normalisation[0]]
+    steps: list[Any] = []
+    if protocol.jitter:
+        steps.append(v2.ColorJitter(protocol.jitter, protocol.jitter, protocol.jitter))
+    if config.randaugment is not None:
+        steps.append(v2.RandAugment(num_ops=2, magnitude=config.randaugment, fill=[round(value) for value in grey]))
+    if config.augmix:
+        steps.append(v2.AugMix())
+    if config.blur:
+        steps.append(v2.RandomApply([v2.GaussianBlur(_odd(protocol.size / 16), (0.1, 2.0))], p=config.blur))
+    if config.erasing:
+        steps.append(v2.RandomErasing(p=config.erasing, value=grey))
+    return v2.Compose(steps) if steps else None
+
+
+def normalised(images: Tensor, normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
+    """uint8 (..., C, H, W) -> float32, on whatever device it is: (x / 255 - mean) / std."""
+    # A whole row of each, channels last: three numbers broadcast over channels last would be slow.
+    mean, std = (
+        torch.tensor(values, device=images.device).repeat(images.shape[-1], 1).T.unsqueeze(1)
+        for values in normalisation
+    )
+    # In place: fresh memory for a batch costs more than the arithmetic.
+    return images.float().sub_(255 * mean).div_(255 * std)
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """(C, H, W) each -> (B, C, H, W), channels last in memory, as decoders give them and convolutions want them."""
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
+
+def _resized(image: Tensor, side: int, square: bool) -> Tensor:
+    height, width = image.shape[-2:]
+    short = min(height, width)
+    wanted = (side, side) if square else (round(height * side / short), round(width * side / short))
+    return image if wanted == (height, width) else resized(image, *wanted)
+
+
+def _odd(value: float) -> int:
+    return max(3, 2 * int(value / 2) + 1)

@@ -1,0 +1,172 @@
+"""Parts: files of facts, named by what they list and what they hold; together they are the ledger."""
+
+import hashlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Facts, Ledger, embedding_rows, read_images
+from diffcore_hf.core import schema
+
+
+def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None):
+    """The table of a part: one attempt for each (row id, copy, attempt)."""
+    rows = [
+        {
+            "row_id": row_id, "copy": copy, "attempt": attempt, "label": 0, "context": "", "prompt": "p",
+            "negative_prompt": None, "seed": attempt,
+            "image": image and {"bytes": image + row_id.encode(), "path": None},
+            "image_sha256": hashlib.sha256(image).hexdigest() if image else None,
+            "embedding": None if embedding is None else np.array(embedding, np.float16), "reason": reason,
+        }
+        for row_id, copy, attempt in keys
+    ]  # fmt: skip
+    return Dataset.from_list(rows, features=schema.attempt_facts()).data.table.combine_chunks()
+
+
+def references(*row_ids, reason=None):
+    rows = [{"row_id": name, "label": 0, "source_sha256": "s", "embedding": None, "reason": reason} for name in row_ids]
+    return Dataset.from_list(rows, features=schema.reference_facts()).data.table.combine_chunks()
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "parts")
+
+
+def test_a_part_is_named_by_what_it_lists_and_what_it_holds(ledger):
+    path = ledger.write("r0", attempts(("b", 0, 0), ("a", 1, 0)))
+    listed, content = path.stem.split("-")
+    assert listed == hashlib.sha256(b"a 1 0\nb 0 0").hexdigest()[:16]
+    assert content == hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    assert path.parent == ledger.directory / "r0" / listed[:2]
+
+
+def test_the_same_facts_are_the_same_file(ledger):
+    paths = {ledger.write("r0", attempts(("a", 0, 0))) for _ in range(2)}
+    assert ledger.parts("r0") == list(paths)
+    assert len(paths) == 1
+
+
+def test_equal_lists_with_other_facts_share_the_first_half_of_the_name(ledger):
+    one, other = (ledger.write("r0", attempts(("a", 0, 0), image=image)) for image in (b"one", b"other"))
+    assert one != other
+    assert one.stem.split("-")[0] == other.stem.split("-")[0]
+
+
+def test_references_are_listed_by_their_row_ids(ledger):
+    path = ledger.write(REFERENCES, references("b", "a"))
+    assert path.stem.split("-")[0] == hashlib.sha256(b"a 0 0\nb 0 0").hexdigest()[:16]
+
+
+def test_the_name_that_sorts_first_counts(ledger):
+    written = {ledger.write("r0", attempts(("a", 0, 0), image=image)): image for image in (b"1", b"2", b"3", b"4")}
+    facts = Facts.read(ledger, ["r0"])
+    first = min(written)
+    assert len(facts) == 1
+    assert facts.places == [(first, 0)]
+    assert facts.sha256 == [hashlib.sha256(written[first]).hexdigest()]
+
+
+def test_facts_are_the_same_however_they_were_cut(tmp_path):
+    keys = [(f"row{n}", 0, 0) for n in range(10)]
+    cuts = ([10], [3, 3, 4], [1] * 10)
+    seen = []
+    for number, sizes in enumerate(cuts):
+        ledger, start = Ledger(tmp_path / str(number)), 0
+        for size in sizes:
+            ledger.write("r0", attempts(*keys[start : start + size]))
+            start += size
+        facts = Facts.read(ledger, ["r0"])
+        images = read_images(ledger, [facts.places[facts.keys[key]] for key in keys])
+        seen.append((set(facts.keys), images))
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][1][3] == b"jpegrow3"
+
+
+def test_images_come_in_the_order_asked_for(ledger):
+    path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(9))))
+    assert read_images(ledger, [(path, 8), (path, 0), (path, 5)]) == [b"jpeg8", b"jpeg0", b"jpeg5"]
+    crashed = ledger.write("r1", attempts(("a", 0, 1), image=None, embedding=None, reason="crashed: E: x"))
+    assert read_images(ledger, [(crashed, 0), (path, 1)]) == [None, b"jpeg1"]
+    assert read_images(ledger, []) == []
+
+
+def test_rounds_are_the_folders_with_numbers(ledger):
+    for kind in ("r10", "r2", "ref", "r0"):
+        ledger.write(kind, references("a") if kind == "ref" else attempts(("a", 0, 0)))
+    assert ledger.rounds() == ["r0", "r2", "r10"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(path.read_bytes()[:-40]), lambda path: path.write_bytes(b""),
+     lambda path: path.write_bytes(b"PAR1 and nonsense PAR1")],
+    ids=["cut short", "empty", "nonsense"],
+)  # fmt: skip
+def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
+    path = ledger.write("r0", attempts(("a", 0, 0)))
+    damage(path)
+    with pytest.raises(ValueError, match="cannot be read") as error:
+        Facts.read(ledger, ["r0"])
+    assert str(path) in str(error.value)
+    assert "Delete it and run again" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
+    path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
+    with pq.ParquetFile(path) as file:
+        columns = [file.metadata.row_group(0).column(place) for place in range(file.metadata.num_columns)]
+    [images] = [column for column in columns if column.path_in_schema == "image.bytes"]
+    content = bytearray(path.read_bytes())
+    start = images.dictionary_page_offset or images.data_page_offset
+    content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)
+    path.write_bytes(content)
+    facts = Facts.read(ledger, ["r0"])  # the other columns can be read
+    with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
+        read_images(ledger, facts.places)
+    assert str(path) in str(error.value)
+
+
+def test_what_a_killed_writer_left_is_not_seen(ledger):
+    path = ledger.write("r0", attempts(("a", 0, 0)))
+    (path.parent / f".{path.name}.123.tmp").write_bytes(b"half")
+    assert ledger.parts("r0") == [path]
+
+
+EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
+
+
+def test_embeddings_come_back_bit_by_bit(ledger):
+    finite = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)]
+    path = ledger.write("r0", attempts(("a", 0, 0), embedding=finite))
+    facts = Facts.read(ledger, ["r0"])
+    assert facts.embeddings[0].dtype == np.float16
+    assert facts.embeddings[0].tobytes() == finite.tobytes()
+    assert ledger.table(path)["embedding"].type == pa.list_(pa.float16())
+
+
+def test_rows_of_embeddings_keep_their_places():
+    values = [[1.0, 2.0], None, [3.0, 4.0]]
+    column = pa.chunked_array([pa.array([None if v is None else np.array(v, np.float16) for v in part],
+                                        pa.list_(pa.float16())) for part in (values, values[1:])])  # fmt: skip
+    assert [row.tolist() for row in embedding_rows(column)] == [[1, 2], [], [3, 4], [], [3, 4]]
+    assert [row.tolist() for row in embedding_rows(column.slice(2))] == [[3, 4], [], [3, 4]]
+
+
+def test_a_matrix_has_nan_where_there_is_no_embedding(ledger):
+    ledger.write("r0", attempts(("a", 0, 0)))
+    ledger.write("r1", attempts(("a", 0, 1), embedding=None, reason="unsafe"))
+    facts = Facts.read(ledger, ["r0", "r1"])
+    matrix = facts.matrix([None, facts.keys["a", 0, 1], facts.keys["a", 0, 0]], facts.width())
+    np.testing.assert_array_equal(matrix, np.array([[np.nan] * 2, [np.nan] * 2, [0.5, 0.25]], np.float16))
+
+
+def test_captions_are_parts_of_their_own(ledger):
+    rows = {"label": [0], "prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
+    path = ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
+    assert path.stem.split("-")[0] == hashlib.sha256(b"a photo of a crow").hexdigest()[:16]

@@ -1,0 +1,163 @@
+"""The command line: what a person reads. Bad input is test_errors.py."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from datasets import load_dataset
+from PIL import Image
+from small_photos import write_photos
+
+from diffcore_hf.commands.main import VERBS, main
+
+COMMAND = [sys.executable, "-m", "diffcore_hf"]
+
+
+@pytest.fixture
+def world(tmp_path, keys, monkeypatch):
+    """The current directory: photos/ of numbered classes and recipe.yaml over them, with the tiny models."""
+    photos = write_photos(tmp_path / "photos", [3, 3])
+    for number, name in ((1, "red_fox"), (2, "green_frog")):
+        (photos / name).rename(photos / f"{number:03d}.{name.title()}")
+    policy = {"name": "rank", "by": "class_mean", "floor": "off"}
+    recipe = {"source": "photos", **keys, "filter": keys["filter"] | {"policy": policy}, "output": "out"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def said(capsys, *argv, status=0):
+    """What a command prints."""
+    capsys.readouterr()
+    assert main(argv) == status
+    return capsys.readouterr().out
+
+
+def test_help_is_there_at_once():
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        told = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+        seconds.append(time.monotonic() - began)
+    assert [verb for verb in VERBS if f"  {verb} " not in told.stdout] == []
+    assert told.stderr == ""
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([verb, "--help"])
+    assert not leaving.value.code
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_the_flags_of_augment_are_the_keys_of_a_recipe(capsys):
+    with pytest.raises(SystemExit):
+        main(["augment", "--help"])
+    told = capsys.readouterr().out
+    assert [flag for flag in ("--source.path", "--model.gamma", "--filter.policy.name", "--max_attempts", "--limit")
+            if flag not in told] == []  # fmt: skip
+
+
+def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys):
+    told = said(capsys, "plan", "recipe.yaml", "--model.gamma", "2")
+    lines = [line.strip() for line in told.splitlines()]
+    for line in (
+        "001.Red_Fox -> Red Fox",
+        "002.Green_Frog -> Green Frog",
+        "one prompt a class",
+        "guidance    gamma 2.0 = guidance_scale 3.0",
+        "contexts    'in snow', 'at night'",
+    ):
+        assert line in lines
+    assert sum(re.fullmatch(r"a photo of a (Red Fox|Green Frog), (in snow|at night)", line) is not None
+               for line in lines) == 2  # fmt: skip
+    assert "plan        6 units (fraction 1, copies 1), 3 a class; up to 2 attempts each" in lines
+    assert re.search(r"peak disk about [\d.]+ [kMG]?B", told)
+    assert sorted(path.name for path in world.iterdir()) == ["photos", "recipe.yaml"]
+
+
+def test_augment_ends_with_the_table(world, capsys):
+    told = said(capsys, "augment", "recipe.yaml")
+    table = dict(re.findall(r"^(\S.*?)  +(.+)$", told, re.MULTILINE))
+    assert table["rows"] == table["planned"] == "6"
+    assert {"kept", "attempts", "generated images rejected", "real images the policy would reject",
+            "mean similarity to the row's image", "seconds", "images per second", "in snow", "at night",
+            "Red Fox", "Green Frog"} <= set(table)  # fmt: skip
+    assert re.fullmatch(r"\d+ \([\d.]+ % of 6 decided\)", table["kept"])
+    assert "out/assets/contact_sheet.png" in told
+    assert len(load_dataset("out", split="train", cache_dir=world / "cache")) == 6
+    again = said(capsys, "augment", "recipe.yaml")
+    assert "- (none made now)" in again
+
+
+def test_a_first_look_says_what_the_full_run_would_take(world, capsys):
+    told = said(capsys, "augment", "recipe.yaml", "--limit", "2")
+    assert "first look: 2 of 6 units" in told
+    for words in ("kept      about", "time      about", "disk      about", "the same command without --limit"):
+        assert words in told
+    assert re.search(r"^pending +4$", told, re.MULTILINE)
+
+
+def test_a_folder_of_photos_needs_no_recipe(world, capsys, tiny):
+    flags = ("--model.path", tiny["sd"], "--filter.path", tiny["clip"], "--model.steps", "2", "--max-attempts", "1")
+    told = said(capsys, "augment", "photos", "--kind", "general", *flags)
+    assert "rows" in told
+    assert (world / "out/photos/diffcore.json").is_file()
+
+
+def test_a_flag_wins_over_the_file(world, capsys):
+    told = said(capsys, "plan", "recipe.yaml", "--fraction", "0.5", "--prompts.contexts", "on the moon", "in a zoo")
+    assert "3 units (fraction 0.5" in told
+    assert "contexts    'on the moon', 'in a zoo'" in told
+
+
+def test_preview_export_and_clean_say_what_they_made(world, capsys):
+    said(capsys, "augment", "recipe.yaml")
+    for path in said(capsys, "preview", "out").split():
+        assert Image.open(path).format == "PNG"
+    [sheet] = said(capsys, "preview", "out", "--samples", "3").split()
+    assert Image.open(sheet).format == "PNG"
+    [sheet] = said(capsys, "preview", "out", "--mixed").split()
+    assert sheet.endswith("mixed.png")
+    assert Image.open(sheet).format == "PNG"
+    told = said(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
+    assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", told, re.MULTILINE)
+    assert "all is written" in told
+    assert "parts dropped" in said(capsys, "clean", "out")
+    assert main(["export", "out", "--output", "other"]) == 2
+    assert "was cleaned" in capsys.readouterr().err
+    assert not (world / "other").exists()
+
+
+def test_an_interruption_exports_and_says_how_to_go_on(world, capsys, monkeypatch):
+    from diffcore_hf.models.diffusion import TextToImage
+
+    def interrupted(self, *arguments, **keywords):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextToImage, "sample", interrupted)
+        told = said(capsys, "augment", "recipe.yaml", status=130)
+    assert "The same command goes on from here" in told
+    assert re.search(r"^pending +6$", told, re.MULTILINE)
+    assert "kept" in said(capsys, "augment", "recipe.yaml")
+
+
+def test_stderr_of_a_good_run_is_the_bar_alone(world):
+    loud = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
+    told = subprocess.run([*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=loud)
+    rest = [line for line in re.split(r"[\r\n]", told.stderr) if line.strip() and not line.startswith("augment: ")]
+    assert rest == []
+
+
+def test_a_mixed_batch_has_no_samples(capsys):
+    assert main(["preview", "out", "--mixed", "--samples", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "diffcore-hf: samples is 3, but a mixed batch has no samples. Give --samples or --mixed\n"
+    )

@@ -1,0 +1,272 @@
+"""The command line: what was typed becomes a layer; errors are one line; --help is quick and teaches."""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+
+from diffcore_hf.commands.definitions import VERBS
+from diffcore_hf.commands.parser import Command, field_docs, parse, parse_command
+from diffcore_hf.commands.train_definition import TRAIN
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.merging import build_recipe, to_mapping
+from diffcore_hf.config.validation import leaves, sections
+
+
+@pytest.mark.parametrize(
+    ("line", "layer"),
+    [
+        ("org/name", {}),
+        ("org/name --batch_size 4", {"batch_size": 4}),
+        ("org/name --batch-size=4", {"batch_size": 4}),
+        ("--fraction 0.5 org/name", {"fraction": 0.5}),
+        ("org/name --seed -3 --filter.policy.t -0.5", {"seed": -3, "filter": {"policy": {"t": -0.5}}}),
+        ("org/name --source.label_names raw", {"source": {"label_names": "raw"}}),
+        ("org/name --strict", {"strict": True}),
+        ("--strict org/name", {"strict": True}),
+        ("org/name --no-strict --include_originals false", {"strict": False, "include_originals": False}),
+        ("org/name --no-include-originals", {"include_originals": False}),
+        ("org/name --model.size null --limit none", {"model": {"size": None}, "limit": None}),
+        ("org/name --source.revision 1234567", {"source": {"revision": "1234567"}}),
+        ("org/name --source.name on", {"source": {"name": "on"}}),
+        ("org/name --model.gamma 1e-1", {"model": {"gamma": 0.1}}),
+        ("org/name --prompts.negatives", {"prompts": {"negatives": []}}),
+        ("org/name --prompts.negatives --kind bird", {"prompts": {"negatives": []}, "kind": "bird"}),
+        ("org/name --prompts.contexts rain fog", {"prompts": {"contexts": ["rain", "fog"]}}),
+        ("org/name --prompts.contexts [rain,fog]", {"prompts": {"contexts": ["rain", "fog"]}}),
+        ("org/name --prompts.contexts null", {"prompts": {"contexts": None}}),
+        ("org/name --model.adapters [{path:x}]", {"model": {"adapters": [{"path:x": None}]}}),
+        ("org/name --model.scheduler X", {"model": {"scheduler": {"name": "X"}}}),
+        ("org/name --model.scheduler null", {"model": {"scheduler": None}}),
+        ("org/name --model.scheduler.name X", {"model": {"scheduler": {"name": "X"}}}),
+        ("org/name --filter.policy mean --filter.policy.pairs 9", {"filter": {"policy": {"name": "mean", "pairs": 9}}}),
+        ("org/name --model org/m --model.steps 5", {"model": {"path": "org/m", "steps": 5}}),
+        ("org/name --preset paper", {"preset": "paper"}),
+    ],
+)
+def test_only_what_was_given_is_in_the_layer(line, layer):
+    command = parse_command(["augment", *line.split(" ")])
+    assert command == Command("augment", "org/name", layer, {})
+
+
+def test_values_may_hold_blanks_and_maps():
+    argv = ["plan", "a/b", "--prompts.contexts", "in the rain", "", "--source.label_names", "{0: cat, 1: dog}"]
+    layer = parse_command(argv).layer
+    assert layer == {"prompts": {"contexts": ["in the rain", ""]}, "source": {"label_names": {0: "cat", 1: "dog"}}}
+    assert build_recipe({"source": "a/b"}, layer).source.label_names == {"0": "cat", "1": "dog"}
+
+
+def shown(value):
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+@pytest.mark.parametrize("key", [k for k in leaves(Recipe) if k not in ("source.path", "model.scheduler")])
+def test_every_key_is_a_flag_and_its_default_can_be_said(key):
+    plain = build_recipe({"source": "a/b"})
+    value = to_mapping(plain)
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    tokens = [f"--{key}", shown(value)]
+    assert build_recipe({"source": "a/b"}, parse_command(["augment", "a/b", *tokens]).layer) == plain or "policy" in key
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("plan cub --fetch", Command("plan", "cub", {}, {"fetch": True, "probe": False})),
+        ("plan cub --probe --limit 5", Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True})),
+        ("preview out/x", Command("preview", "out/x", {}, {"samples": None, "mixed": False})),
+        ("preview out/x --samples 20", Command("preview", "out/x", {}, {"samples": 20, "mixed": False})),
+        ("preview out/x --mixed", Command("preview", "out/x", {}, {"samples": None, "mixed": True})),
+        ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns"})),
+        (
+            "export o --output p --layout rows --filter.policy.name all --fraction 0.5",
+            Command("export", "o", {"filter": {"policy": {"name": "all"}}, "fraction": 0.5},
+                    {"output": "p", "layout": "rows"}),
+        ),
+        ("clean out/x", Command("clean", "out/x", {}, {})),
+        ("miniature out/birds", Command("miniature", "out/birds", {}, {"seed": 0, "contexts": "own"})),
+        ("miniature d --seed 3 --contexts shared", Command("miniature", "d", {}, {"seed": 3, "contexts": "shared"})),
+    ],
+)  # fmt: skip
+def test_verbs_and_their_options(line, command):
+    assert parse_command(line.split()) == command
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("agment x", "'agment' is no verb; did you mean augment?"),
+        ("frobnicate", "'frobnicate' is no verb; there are plan, augment"),
+        ("augment", "WHAT is missing, a recipe file, a folder of images"),
+        ("clean", "OUT is missing"),
+        ("augment a b", "Unrecognized options: b. See diffcore-hf augment --help"),
+        ("augment a --batch_size", "Missing value for argument '--batch_size'"),
+        ("augment a --fractoin 1", "--fractoin is no flag of augment; did you mean --fraction?"),
+        ("augment a --gamma 1", "--gamma is no flag of augment; did you mean --model.gamma?"),
+        ("augment a --source.batch-size 1", "did you mean --batch_size?"),
+        ("augment a --xyzzy", "--xyzzy is no flag of augment; see diffcore-hf augment --help"),
+        ("augment a --model", "--model has no value. Use e.g. --model.path VALUE"),
+        ("augment a -k 3", "Unrecognized options: -k"),
+        ("augment a --samples 3", "--samples is no flag of augment"),
+        ("augment a --model.adapters [", "model.adapters is '[', which is line 1"),
+        ("export o --output p --model.gamma 3", "--model.gamma is no flag of export: it changes what was generated"),
+        ("clean o --fraction 1", "--fraction is no flag of clean: it belongs to a recipe"),
+        ("export o", "output is missing. Use e.g. --output out/dataset"),
+        ("export o --output p --layout row", "layout is 'row', not columns, rows or mixed; did you mean rows?"),
+        ("preview o --samples 0", "samples is 0, not an integer of at least 1. Use e.g. 20"),
+        ("preview o --samples many", "samples is 'many', not an integer or null"),
+        ("preview o --mixed --samples 3", "samples is 3, but a mixed batch has no samples. Give --samples or --mixed"),
+        ("miniature d --seed x", "seed is 'x', not an integer. Use e.g. 0"),
+        ("plan x --fetch maybe", "Unrecognized options: maybe"),
+    ],
+)
+def test_wrong_lines_are_one_line_with_the_remedy(line, message, capsys):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse_command(line.split())
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_of_a_verb_teaches(verb, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse_command([verb, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert left.value.code == 0
+    assert text.index("examples:") < text.index("positional arguments")
+    assert f"diffcore-hf {verb} " in text
+    assert "_Given" not in text
+    assert "target_" not in text
+    if verb == "augment":
+        for expected in ("--source.path", "--model.gamma NUMBER", "(default: 2.0)", "--copies INT", "(default: 1)"):
+            assert expected in text
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
+def test_the_help_of_the_whole(argv, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse_command(argv)
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_a_verb_can_be_typed(verb):
+    for example in VERBS[verb].examples:
+        assert parse_command(shlex.split(example)).verb == verb
+
+
+@pytest.mark.parametrize(
+    ("line", "layer", "options"),
+    [
+        ("", {}, {}),
+        ("--config miniature-train", {}, {"config": "miniature-train"}),
+        ("--data.path out/photos --epochs 3", {"data": {"path": "out/photos"}, "epochs": 3}, {}),
+        ("--evaluate out/x/best --evaluate_every 2", {"evaluate_every": 2}, {"evaluate": "out/x/best"}),
+        (
+            "--data out/photos --model resnet50 --schedule linear",
+            {"data": {"path": "out/photos"}, "model": {"name": "resnet50"}, "schedule": {"name": "linear"}},
+            {},
+        ),
+        (
+            "--transform fgvc_scratch_224 --optimizer adamw",
+            {"transform": {"preset": "fgvc_scratch_224"}, "optimizer": {"name": "adamw"}},
+            {},
+        ),
+        ("--model.pretrained timm/x --model.drop-path 0.1", {"model": {"pretrained": "timm/x", "drop_path": 0.1}}, {}),
+        ("--model.pretrained=timm/x", {"model": {"pretrained": "timm/x"}}, {}),
+        ("--model.pretrained 2024", {"model": {"pretrained": "2024"}}, {}),
+        ("--model.pretrained", {"model": {"pretrained": True}}, {}),
+        ("--model.pretrained --epochs 3", {"model": {"pretrained": True}, "epochs": 3}, {}),
+        ("--model.pretrained False", {"model": {"pretrained": False}}, {}),
+        ("--no-model.pretrained --epochs 3", {"model": {"pretrained": False}, "epochs": 3}, {}),
+        ("--deterministic --epochs 3", {"deterministic": True, "epochs": 3}, {}),
+        ("--no-deterministic", {"deterministic": False}, {}),
+        ("--model.stem_stride 2", {"model": {"stem_stride": 2}}, {}),
+        ("--model.stem_stride null", {"model": {"stem_stride": None}}, {}),
+        ("--mix.kind none --mix.mode off", {"mix": {"kind": "none", "mode": "off"}}, {}),
+        ("--seeds 0,1,2 --compare plain,mix", {"seeds": "0,1,2", "compare": "plain,mix"}, {}),
+        ("--seeds 0 1 2 --compare plain, mix", {"seeds": "0,1,2", "compare": "plain,mix"}, {}),
+        ("--seeds [0,1] --compare []", {"seeds": [0, 1], "compare": []}, {}),
+        ("--compare --seeds 5", {"compare": "", "seeds": "5"}, {}),
+        ("--arms '{big: {model: resnet50}}'", {"arms": {"big": {"model": "resnet50"}}}, {}),
+    ],
+)
+def test_a_line_without_target(line, layer, options):
+    command = parse(shlex.split(line), TRAIN)
+    assert command == Command(TRAIN.name, None, layer, {"config": None, "evaluate": None} | options)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("out/photos", "Unrecognized options: out/photos. See accelerate launch recipes/train.py --help"),
+        ("--epocs 3", "--epocs is no flag of recipes/train.py; did you mean --epochs?"),
+        ("--source.path x", "--source.path is no flag of recipes/train.py; did you mean --data.path?"),
+        ("--xyzzy", "--xyzzy is no flag of recipes/train.py; see accelerate launch recipes/train.py --help"),
+        ("--config", "Missing value for argument '--config'"),
+        ("--model --epochs 3", "--model has no value. Use e.g. --model.name VALUE"),
+        ("--mix", "--mix has no value. Use e.g. --mix.KEY VALUE"),
+        ("--arms {", "arms is '{', which is line 1"),
+    ],
+)
+def test_a_wrong_line_without_target(line, message, capsys):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse(line.split(), TRAIN)
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_help_without_target_has_every_key_with_its_default(capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(["--data.path", "x", "--help"], TRAIN)
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert left.value.code == 0
+    assert text.startswith("usage: accelerate launch recipes/train.py [-h] [OPTIONS] Train a network")
+    assert "target_" not in text
+    assert "positional" not in text
+    assert text.index("--config TEXT") < text.index("--epochs NUMBER")
+    assert [key for key in leaves(TRAIN.grammar.recipe) if f" --{key} " not in text] == []
+    for expected in ("--model.pretrained true|false|TEXT", "--seeds INT,...", "(default: 0)", "--model.stem_stride 1|2",
+                     "--schedule.milestones NUMBER,...", "(default: [])", "(default: 0.0005)"):  # fmt: skip
+        assert expected in text
+
+
+def test_the_examples_without_target_can_be_typed():
+    for example in TRAIN.examples:
+        tokens = shlex.split(example)
+        program = TRAIN.name if TRAIN.name in tokens else "diffcore_hf.training"
+        assert parse(tokens[tokens.index(program) + 1 :], TRAIN).layer is not None
+
+
+def test_every_field_is_documented():
+    recipes = {cls for verb in (*VERBS.values(), TRAIN) for cls in (verb.options, verb.grammar.recipe)}
+    for cls in recipes | {section for recipe in recipes for section in sections(recipe).values()}:
+        assert set(field_docs(cls)) == set(cls.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from diffcore_hf.commands.parser import parse_command; parse_command(['augment', 'a/b', '--fraction', '1'])",
+        "from diffcore_hf.commands.parser import parse; "
+        "from diffcore_hf.commands.train_definition import TRAIN; parse(['--seeds=1'], TRAIN)",
+    ],
+)
+def test_reading_the_command_line_loads_nothing_heavy(line):
+    code = (
+        f"import sys; {line};"
+        "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - start < 5  # generous: other work may hold the cores

@@ -1,0 +1,125 @@
+"""Digests: an attempt field changes both, a decision field only the recipe's, a free field none."""
+
+import dataclasses
+
+import pytest
+
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.digests import attempt_digest, canonical, differences, recipe_digest, scopes
+from diffcore_hf.config.merging import build_recipe, to_mapping
+
+IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
+VERSIONS = {"generate": "1", "score": "1"}
+BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
+# A valid value of each field that is not its default; for a policy's parameter with the policy that reads it.
+CHANGED = {
+    "source.path": "b", "source.name": "x", "source.data_files": "*.parquet", "source.revision": "v1",
+    "source.split": "test", "source.image": "img", "source.label": "species", "source.label_names": "raw",
+    "source.holdout": 0.1, "preset": "paper", "kind": "bird",
+    "prompts.template": "{label}", "prompts.contexts": ["in fog"],
+    "prompts.negatives": ["blurry"], "prompts.label_descriptions": {"a": "b"}, "model.path": "org/m",
+    "model.revision": "v1", "model.variant": "fp16", "model.family_preset": "cosxl", "model.dtype": "float16",
+    "model.scheduler": "DDIMScheduler", "model.adapters": ["org/lora"], "model.steps": 31, "model.gamma": 3.0,
+    "model.guidance": "native", "model.size": 512, "model.attention": "slicing", "model.offload": "model",
+    "model.vae_slicing": "on", "model.device": "cpu", "filter.path": "org/clip", "filter.revision": "v1",
+    "filter.policy.name": "all", "filter.policy.by": "text", "filter.policy.alpha": 0.2, "filter.policy.t": 0.6,
+    "filter.policy.p": 0.6, "filter.policy.pairs": 10, "filter.policy.floor": "off", "filter.references": 100,
+    "fraction": 0.5, "copies": 2, "max_attempts": 4, "review": "review.csv", "seed": 1, "image_format": "png",
+    "store_size": 256, "strict": True, "include_originals": False, "include_rejected": True, "columns.prefix": "dc_",
+    "output": "out/x", "limit": 5, "batch_size": 4, "part_size": 64,
+}  # fmt: skip
+POLICIES = {
+    "filter.policy.t": {"name": "fixed", "t": 0.5},
+    "filter.policy.p": {"name": "random"},
+    "filter.policy.pairs": {"name": "mean"},
+}
+# Replaced by identities.
+PLACES = {"source.path", "source.revision", "model.path", "model.revision", "filter.path", "filter.revision"}
+
+
+def nested(key, value):
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+def digests(recipe, identities=IDENTITIES, versions=VERSIONS):
+    return attempt_digest(recipe, identities, versions), recipe_digest(recipe, identities, versions)
+
+
+def test_every_field_is_in_the_table():
+    assert set(CHANGED) == set(scopes(Recipe))
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_a_field_changes_the_digests_of_its_scope(key):
+    base = {**BASE, "filter": {"policy": POLICIES.get(key, {"name": "rank"})}}
+    before = build_recipe(base)
+    if key == "preset":  # what it stands for is in other fields
+        after = dataclasses.replace(before, preset="paper")
+    else:
+        after = build_recipe(base, nested(key, CHANGED[key]))
+    assert after != before
+    (attempt_before, recipe_before), (attempt_after, recipe_after) = digests(before), digests(after)
+    scope = scopes(Recipe)[key]
+    assert (attempt_before != attempt_after) == (scope == "attempt" and key not in PLACES)
+    assert (recipe_before != recipe_after) == (scope in ("attempt", "decision") and key not in PLACES)
+
+
+@pytest.mark.parametrize("name", ["source", "model", "filter"])
+def test_another_identity_changes_both(name):
+    recipe = build_recipe(BASE)
+    changed = digests(recipe, {**IDENTITIES, name: "other"})
+    assert all(a != b for a, b in zip(digests(recipe), changed, strict=True))
+
+
+def test_adapters_count_by_identity_and_scale():
+    with_path = build_recipe(BASE, {"model": {"adapters": ["a"]}})
+    assert digests(with_path) == digests(build_recipe(BASE, {"model": {"adapters": ["b"]}}))
+    assert digests(with_path) != digests(build_recipe(BASE, {"model": {"adapters": [{"path": "a", "scale": 0.5}]}}))
+    assert digests(with_path)[0] != digests(with_path, {**IDENTITIES, "adapters": "a2"})[0]
+
+
+def test_a_review_counts_by_its_content():
+    recipe = build_recipe(BASE, {"review": "review.csv"})
+    assert digests(recipe) == digests(build_recipe(BASE, {"review": "elsewhere.csv"}))
+    attempt, whole = digests(recipe, {**IDENTITIES, "review": "r2"})
+    assert attempt == digests(recipe)[0]
+    assert whole != digests(recipe)[1]
+
+
+def test_a_default_that_is_said_is_no_change():
+    said = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "context_free"}}, "model": {"gamma": 2}})
+    assert digests(said) == digests(build_recipe(BASE))
+
+
+def test_a_stage_version_changes_both():
+    recipe = build_recipe(BASE)
+    changed = digests(recipe, versions={**VERSIONS, "score": "2"})
+    assert all(a != b for a, b in zip(digests(recipe), changed, strict=True))
+    assert digests(recipe) == digests(recipe, versions=dict(reversed(VERSIONS.items())))
+
+
+def test_digests_are_hex():
+    for digest in digests(build_recipe(BASE)):
+        assert len(digest) == 32
+        assert set(digest) <= set("0123456789abcdef")
+
+
+def test_a_missing_identity_is_an_error():
+    with pytest.raises(ValueError, match="no identity of 'model'"):
+        attempt_digest(build_recipe(BASE), {"source": "s"}, VERSIONS)
+
+
+def test_canonical_bytes():
+    assert canonical({"b": [1, 2.0, None], "a": {"ü": True}}) == b'{"a":{"\\u00fc":true},"b":[1,2.0,null]}'
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"a": float("nan")})
+
+
+def test_differences_name_the_keys():
+    old = to_mapping(build_recipe(BASE))
+    new = to_mapping(build_recipe(BASE, {"model": {"gamma": 3}, "prompts": {"contexts": ["in fog"]}}))
+    assert differences(old, old) == []
+    assert differences(old, new) == ["model.gamma: 2.0 -> 3.0", 'prompts.contexts: null -> ["in fog"]']
+    assert differences({"a": {"b": 1}}, {"c": 2}) == ["a.b: 1 -> (absent)", "c: (absent) -> 2"]

@@ -1,0 +1,195 @@
+"""The training recipe: every key said as a flag or in a file, in layers; errors are one line with the remedy."""
+
+import re
+
+import pytest
+
+from diffcore_hf.commands.parser import parse
+from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
+from diffcore_hf.config import merging as layers
+from diffcore_hf.config.merging import build, read_yaml, to_mapping, to_yaml
+from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
+from diffcore_hf.config.train_rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.config.validation import leaves
+
+
+def made(**sections):
+    return build(TRAIN_GRAMMAR, {"data": "out/photos"}, sections)
+
+
+def shown(value):
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+@pytest.mark.parametrize("key", [key for key in leaves(TrainRecipe) if key != "data.path"])
+def test_every_key_is_a_flag_and_its_default_can_be_said(key):
+    plain = made()
+    value = to_mapping(plain)
+    for name in key.split("."):
+        value = value[name]
+    layer = parse([f"--{key}", shown(value)], TRAIN).layer
+    assert layer != {}
+    assert made(**layer) == plain
+
+
+def test_only_the_data_is_required():
+    assert made() == TrainRecipe(Data("out/photos"))
+    assert made() == build(TRAIN_GRAMMAR, parse(["--data.path", "out/photos"], TRAIN).layer)
+
+
+def test_defaults_preset_file_flags_in_this_order(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {path: org/birds, train: all}\npreset: paper\nbatch_size: 64\noptimizer: {lr: 1}\n")
+    command = parse(["--config", str(file), "--optimizer.lr", "2", "--data.train", "train"], TRAIN)
+    recipe = build(TRAIN_GRAMMAR, config_layer(command.options["config"]), command.layer)
+    assert (recipe.clip, recipe.epochs, recipe.batch_size, recipe.optimizer.lr) == (None, 300.0, 64, 2.0)
+    assert recipe.schedule == Schedule("multistep", milestones=(150.0, 225.0))
+    assert recipe.optimizer == Optimizer("sgd", lr=2.0, head_lr=None)
+    assert recipe.data == Data("org/birds")
+
+
+def test_plain_texts_stand_for_paths_and_names():
+    recipe = made(data="org/d", model="resnet50", transform="imagenet_300", optimizer="adamw", schedule="linear")
+    assert (recipe.data, recipe.model) == (Data("org/d"), Backbone("resnet50"))
+    assert (recipe.transform, recipe.optimizer) == (Transform("imagenet_300"), Optimizer("adamw"))
+    assert recipe.schedule == Schedule("linear")
+
+
+def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
+    below = {
+        "data": {"path": "org/a", "name": "x", "revision": "v1", "train": "all", "label": "species"},
+        "model": {"name": "resnet50", "pretrained": "org/weights"},
+        "optimizer": {"name": "adamw", "momentum": 0.8},
+        "schedule": {"name": "multistep", "milestones": [3, 5], "decay": 0.5, "warmup": 1},
+    }
+    recipe = build(TRAIN_GRAMMAR, below, {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine"})
+    assert recipe.data == Data("b", train="all", label="species")
+    assert recipe.model == Backbone("vit", pretrained="org/weights")
+    assert recipe.optimizer == Optimizer("sgd", momentum=0.8)
+    assert recipe.schedule == Schedule("cosine", warmup=1.0)
+
+
+@pytest.mark.parametrize(
+    ("layer", "key", "value"),
+    [
+        ({"seeds": "0,1,2"}, "seeds", (0, 1, 2)),
+        ({"seeds": 5}, "seeds", (5,)),
+        ({"seeds": [3, 4]}, "seeds", (3, 4)),
+        ({"compare": "plain, mix"}, "compare", ("plain", "mix")),
+        ({"compare": ""}, "compare", ()),
+        ({"trackers": "wandb"}, "trackers", ("wandb",)),
+        ({"epochs": 2}, "epochs", 2.0),
+        ({"arms": {1: {"mix": {"pi": 1}}}}, "arms", {"1": {"mix": {"pi": 1}}}),
+    ],
+)
+def test_values_take_their_declared_types(layer, key, value):
+    recipe = made(**layer)
+    assert getattr(recipe, key) == value
+    assert type(getattr(recipe, key)) is type(value)
+
+
+@pytest.mark.parametrize("given", [True, False, "timm/resnet50.a1_in1k"])
+def test_weights_are_named_or_switched(given):
+    assert made(model={"pretrained": given}).model.pretrained == given
+
+
+def test_arms_are_replaced_name_by_name():
+    below = {"arms": {"big": {"model": {"name": "resnet50"}, "epochs": 3}, "small": {"model": "resnet10t"}}}
+    recipe = build(TRAIN_GRAMMAR, {"data": "d"}, below, {"arms": {"big": {"model": {"compile": True}}}})
+    assert recipe.arms == {"big": {"model": {"compile": True}}, "small": {"model": "resnet10t"}}
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_an_arm_is_a_layer(name):
+    assert build(TRAIN_GRAMMAR, to_mapping(made(epochs=3)), ARMS[name]).epochs == 3.0
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"data": {}}, "data.path is missing. Use e.g. --data.path out/miniature"),
+        ({"data": ""}, "data.path is '', not a folder or a Hub id. Use e.g. out/miniature"),
+        ({"data": {"path": "a", "holdout": 1}}, "data.holdout is 1.0, not a number in [0, 1). Use e.g. 0.1"),
+        ({"epocs": 3}, "epocs is no key of a recipe; did you mean epochs?"),
+        ({"lr": 3}, "lr is no key of a recipe; did you mean optimizer.lr"),
+        ({"model": {"nmae": "x"}}, "model.nmae is no key of a recipe; did you mean model.name"),
+        ({"preset": "papr"}, "preset is 'papr', not paper or null"),
+        ({"model": {"pretrained": 3}}, "model.pretrained is 3, not true, false or a place. Use e.g. true"),
+        ({"model": {"pretrained": " "}}, "model.pretrained is ' ', not true, false or a place"),
+        ({"model": {"stem_stride": 3}}, "model.stem_stride is 3, not 1, 2 or null"),
+        ({"mix": {"kind": "pixl"}}, "mix.kind is 'pixl', not both, pixel, patch or none; did you mean pixel?"),
+        ({"mix": {"alpha": 0}}, "mix.alpha is 0.0, not a number above 0. Use e.g. 1.0"),
+        ({"seeds": "0,one"}, "seeds[1] is 'one', not an integer. Use e.g. 0,1,2"),
+        ({"seeds": "0,0"}, "seeds is [0, 0], not one or more integers, each once. Use e.g. 0,1,2"),
+        ({"seeds": ""}, "seeds is [], not one or more integers, each once. Use e.g. 0,1,2"),
+        ({"seeds": "0,1.5"}, "seeds[1] is '1.5', not an integer"),
+        ({"compare": "mix,mix"}, "compare is ['mix', 'mix'], not names of arms, each once. Use e.g. plain,mix"),
+        ({"compare": [1]}, "compare[0] is 1, not a text. Quote it: '1'"),
+        ({"trackers": "wand"}, "trackers[0] is 'wand', not tensorboard, trackio or wandb; did you mean wandb?"),
+        ({"arms": {"big": 3}}, "arms.big is 3, not a section of keys. Give keys below it"),
+        ({"arms": {"a,b": {}}}, "arms is {'a,b': {}}, not a map of names, each without commas"),
+        ({"schedule": {"milestones": "5,3"}}, "schedule.milestones is [5.0, 3.0], not rising epochs above 0"),
+        ({"schedule": "multistep"}, "schedule.milestones is empty, which multistep needs. Use e.g. --schedule.mil"),
+        ({"batch_size": 6, "accumulate": 4}, "batch_size is 6, which cannot be cut into accumulate 4 equal batches"),
+        ({"batch_mix": {"mixup": 1}, "batch_size": 3}, "batch_size is 3 in 1 batches, but Mixup and CutMix pair up"),
+        ({"mix": {"kind": "none", "partner": "real_same_class"}}, "mix.kind is 'none' with mix.partner"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_the_remedy(layer, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        build(TRAIN_GRAMMAR, layer if "data" in layer else {"data": "out/photos", **layer})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_goes_out_and_comes_in():
+    recipe = made(preset="paper", seeds="1,2", arms={"big": {"model": "resnet50"}}, model={"pretrained": "org/w"})
+    assert build(TRAIN_GRAMMAR, to_mapping(recipe)) == recipe
+    assert build(TRAIN_GRAMMAR, read_yaml(to_yaml(recipe))) == recipe
+
+
+@pytest.fixture
+def shipped(tmp_path, monkeypatch):
+    """Recipes as if they came with the package; the current directory is another one."""
+    (tmp_path / "package").mkdir()
+    for name in ("cub", "cub-train", "miniature-train", "cars-ablation-train"):
+        (tmp_path / "package" / f"{name}.yaml").write_text(f"data: out/{name}\n")
+    monkeypatch.setattr(layers.resources, "files", lambda package: tmp_path / "package")
+    (tmp_path / "here" / "photos").mkdir(parents=True)
+    (tmp_path / "here" / "mine.yaml").write_text("data: mine\n")
+    (tmp_path / "here" / "empty.yaml").write_text("")
+    (tmp_path / "here" / "data.csv").touch()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def test_a_training_recipe_is_a_file_or_a_name(shipped):
+    assert list(shipped_training_recipes()) == ["cars-ablation-train", "cub-train", "miniature-train"]
+    assert layers.shipped_recipes() == ["cub"]
+    assert config_layer("mine.yaml") == {"data": "mine"}
+    assert config_layer("cub-train") == {"data": "out/cub-train"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("cub", "config is 'cub', no file and no shipped training recipe; did you mean cub-train?"),
+        ("minature", "did you mean miniature-train?"),
+        ("recipes/cub-train.yaml", "did you mean cub-train?"),
+        ("xyzzy", "the shipped ones are cars-ablation-train, cub-train, miniature-train"),
+        ("", "the shipped ones are"),
+        ("x" * 5000, "the shipped ones are"),
+        ("photos", "config is 'photos', a folder, but no recipe (.yaml). For data use --data.path photos"),
+        ("data.csv", "config is 'data.csv', a file, but no recipe (.yaml)"),
+        ("empty.yaml", "empty.yaml: holds no keys of a recipe. Begin with e.g. data: {path: out/photos}"),
+    ],
+)
+def test_a_config_that_is_no_recipe(shipped, config, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        config_layer(config)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", shipped_training_recipes())
+def test_a_shipped_training_recipe_builds(name):
+    build(TRAIN_GRAMMAR, config_layer(name))

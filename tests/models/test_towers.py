@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+import tiny_models
+import torch
+
+from diffcore_hf.config.augment import Filter
+from diffcore_hf.models.towers import ImageTower, resolve_filter
+
+SIZES = [(30, 40), (64, 64), (25, 24), (200, 31), (24, 24)]
+
+
+def images():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in SIZES]
+
+
+@pytest.mark.parametrize(("name", "width"), [("clip", 20), ("clip_vision", 20), ("siglip", 32), ("dinov2", 32)])
+def test_unit_rows_that_do_not_depend_on_companions(name, width, towers):
+    tower = ImageTower(Filter(path=str(towers[name])))
+    rows = tower.embed(images())
+    assert rows.shape == (5, width)
+    assert rows.dtype == torch.float32
+    assert torch.allclose(rows.norm(dim=1), torch.ones(5), atol=1e-6)
+    alone = torch.cat([tower.embed([image]) for image in images()])
+    assert torch.allclose(rows, alone, atol=1e-6)
+    assert not torch.allclose(rows[0], rows[1], atol=1e-3)
+
+
+def test_rows_are_the_models_own_features(towers):
+    tower = ImageTower(Filter(path=str(towers["clip"])))
+    model = tower.load()
+    pixels = torch.cat([tower.prepare(image)["pixel_values"] for image in images()])
+    with torch.no_grad():
+        by_hand = model.visual_projection(model.vision_model(pixels).pooler_output)
+    assert torch.allclose(tower.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
+    dino = ImageTower(Filter(path=str(towers["dinov2"])))
+    with torch.no_grad():
+        by_hand = dino.load()(torch.cat([dino.prepare(image)["pixel_values"] for image in images()])).pooler_output
+    assert torch.allclose(dino.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
+
+
+def test_strict_is_equal_to_the_bit(towers):
+    tower = ImageTower(Filter(path=str(towers["clip"])), strict=True)
+    whole = tower.embed(images() * 8)
+    parts = torch.cat([tower.embed(images() * 3), tower.embed(images()), tower.embed(images() * 4)])
+    assert torch.equal(whole, parts)
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_texts(name, towers):
+    tower = ImageTower(Filter(path=str(towers[name])))
+    texts = ["a red bird", "a car", "a photo of a very long caption that does not fit at all into the text tower"]
+    rows = tower.embed_text(texts)
+    assert rows.shape == (3, tower.embed(images()).shape[1])
+    assert torch.allclose(rows.norm(dim=1), torch.ones(3), atol=1e-6)
+    assert torch.allclose(rows[1:2], tower.embed_text(texts[1:2]), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "clip_vision"])
+def test_no_text_tower(name, towers):
+    assert ImageTower(Filter(path=str(towers[name]))).embed_text(["a bird"]) is None
+
+
+def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
+    path = tiny_models.seeded(tiny_models.save_siglip, tmp_path)
+    for file in path.glob("*token*"):
+        file.unlink()
+    tower = ImageTower(Filter(path=str(path)))
+    assert tower.embed_text(["a bird"]) is None
+    assert tower.embed_text(["a bird"]) is None
+    assert caplog.text.count("captions cannot be embedded") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "has_text"),
+    [("clip", "CLIPModel", True), ("siglip", "SiglipModel", True), ("dinov2", "Dinov2Model", False),
+     ("clip_vision", "CLIPVisionModelWithProjection", False)],
+)  # fmt: skip
+def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
+    monkeypatch.setattr(ImageTower, "load", None)
+    config = Filter(path=str(towers[name]))
+    resolved, info = resolve_filter(config)
+    assert resolved == config
+    assert (info["model"], info["has_text"]) == (model, has_text)
+    assert info["processor"].endswith("ImageProcessor")
+    assert info["identity"].startswith("sha256:")
+    assert info["path"] == f"local:{info['identity'][7:23]}"
+
+
+def test_processor_is_the_recorded_one(towers):
+    for path in towers.values():
+        config = Filter(path=str(path))
+        assert ImageTower(config).processor == resolve_filter(config)[1]["processor"]
+
+
+def test_what_is_no_image_tower_says_so(pipelines, tmp_path):
+    with pytest.raises(ValueError, match="no image tower of transformers"):
+        resolve_filter(Filter(path=str(pipelines["SD"])))
+    path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path / "model.safetensors")
+    weights.pop("layernorm.weight")
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"its weights lack layernorm.weight"):
+        ImageTower(Filter(path=str(path))).load()

@@ -1,0 +1,381 @@
+"""The card: valid metadata that names each shard, nothing guessed, nothing escaped from its place."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from card_facts import example_facts, example_manifest, example_summary, hostile
+from huggingface_hub import DatasetCard
+from hypothesis import given, settings
+
+from diffcore_hf.config.merging import build_recipe, read_yaml
+from diffcore_hf.core.schema import REASONS, STATUSES
+from diffcore_hf.publishing.card.dataset_card import licence_of_result, metadata, render_card, size_category
+from diffcore_hf.publishing.card.policy_words import describe
+from diffcore_hf.publishing.card.reproduction import is_hub
+from diffcore_hf.publishing.card.text import escape_md, free_sections, one_line
+
+RENDERED = Path(__file__).with_name("rendered_card.md")
+EXAMPLE = Path(__file__).parents[3] / "hub_cards" / "example_card.md"
+
+
+def with_resolved(**parts) -> dict:
+    manifest = example_manifest()
+    resolved = {name: one | parts.get(name, {}) for name, one in manifest["resolved"].items()}
+    return manifest | {"resolved": resolved}
+
+
+def with_adapters() -> dict:
+    """The manifest of a run with an adapter of the Hub and one of a folder."""
+    manifest = with_resolved(
+        model={"adapters": ["a" * 40, "sha256:" + "b" * 64], "adapter_paths": ["org/lora", "local:" + "b" * 16]}
+    )
+    each = [{"weight_name": "x.safetensors", "scale": 0.5}, {"weight_name": None, "scale": 1.0}]
+    manifest["recipe"]["model"]["adapters"] = {"identity": ["a" * 40, "sha256:" + "b" * 64], "each": each}
+    return manifest
+
+
+def printed_recipe(text: str, **places: str) -> dict:
+    """The keys of the recipe in a card, `YOUR/<PLACE>` replaced."""
+    block = text.split("```yaml\n")[1].split("\n```")[0]
+    for name, path in places.items():
+        marker = f"path: YOUR/{name.upper().replace('_', '-')}  # "
+        assert marker in block
+        block = block.replace(marker, f"path: {path}  # ")
+    assert "YOUR/" not in block
+    return read_yaml(block)
+
+
+def test_a_card_looks_as_it_did():
+    assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
+        f"{RENDERED} is render_card(example_facts()): look at the difference, then write it anew"
+    )
+
+
+def test_the_example_is_the_demos_card_in_todays_words():
+    """A changed template wants `make showcase`."""
+    example = EXAMPLE.read_text(encoding="utf-8")
+    headings = re.findall(r"^## .*", render_card(example_facts()), re.MULTILINE)
+    assert headings == re.findall(r"^## .*", example, re.MULTILINE)
+    assert "package:diffcore_hf.miniature/models/sd" in example
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", example)
+    assert len(pictures) == 2 and all((EXAMPLE.parent / path).is_file() for path in pictures)
+
+
+def test_the_metadata_is_what_the_hub_reads():
+    data = DatasetCard(render_card(example_facts())).data.to_dict()
+    assert data["license"] == "apache-2.0"
+    assert data["task_categories"] == ["image-classification"]
+    assert data["size_categories"] == ["1K<n<10K"]
+    assert {"synthetic", "image", "diffcore"} <= set(data["tags"])
+    assert "source_datasets" not in data
+
+
+def test_configs_name_every_shard_and_no_pattern():
+    manifest = example_manifest()
+    configs = {
+        one["config_name"]: one["data_files"] for one in DatasetCard(render_card(example_facts())).data["configs"]
+    }
+    assert configs == {
+        name: [{"split": split, "path": files} for split, files in splits.items()]
+        for name, splits in manifest["configs"].items()
+    }
+    assert next(iter(configs)) == "default"
+    assert not re.search(r"[*?]", json.dumps(configs))
+
+
+def test_a_config_without_shards_is_left_out():
+    manifest = example_manifest(configs=example_manifest()["configs"] | {"default": {}})
+    assert "default" not in [one["config_name"] for one in metadata(example_facts(manifest=manifest))["configs"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "identity", "hub"),
+    [
+        ("org/cub-200", "f" * 40, True), ("org/cub-200", None, True), ("cifar10", "f" * 40, True),
+        ("cifar10", None, False),
+        ("local", "local:0123456789abcdef", False), ("local:0123456789abcdef", "sha256:00", False),
+        ("in memory", None, False), (None, None, False),
+        ("/home/photos", None, False), ("a/b/c", None, False), ("package:a.b/c", None, False),
+    ],
+)  # fmt: skip
+def test_only_hub_sources_are_named_as_such(path, identity, hub):
+    assert is_hub({"path": path, "identity": identity}) is hub
+    data = metadata(example_facts(manifest=with_resolved(source={"path": path, "identity": identity})))
+    assert data.get("source_datasets") == ([f"extended|{path}"] if hub else None)
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "in_yaml", "words"),
+    [
+        ("mit", "mit", "mit", "mit, as both have it"),
+        ("cc-by-4.0", "creativeml-openrail-m", ["cc-by-4.0", "creativeml-openrail-m"], "both apply"),
+        ("My own terms", "mit", "other", "both apply"),
+        (None, "mit", "unknown", "to be decided by the publisher"),
+        ("mit", "unknown", "unknown", "to be decided by the publisher"),
+        ("other", "mit", "unknown", "to be decided by the publisher"),
+    ],
+)
+def test_a_licence_is_derived_or_left_open_never_guessed(source, model, in_yaml, words):
+    facts = example_facts(manifest=with_resolved(source={"licence": source}, model={"licence": model}))
+    assert metadata(facts)["license"] == in_yaml
+    assert f"**Licence of the result:** {words}" in render_card(facts)
+
+
+def test_adapters_leave_the_licence_open():
+    facts = example_facts(manifest=with_adapters())
+    assert licence_of_result(facts) == []
+    text = render_card(facts)
+    assert f"| adapter | `org/lora` | `{'a' * 40}` | not recorded |" in text
+    assert f"| adapter | `local:{'b' * 16}` | `sha256:{'b' * 64}` | not recorded |" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "word"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (60_000, "10K<n<100K"), (1_281_167, "1M<n<10M")]
+)
+def test_sizes(rows, word):
+    assert size_category(rows) == word
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "all", {"name": "random", "p": 0.25}, {"name": "mean", "pairs": 50}, {"name": "fixed", "t": 0.7},
+        {"name": "quantile", "alpha": 0.05}, {"name": "rank"},
+        {"name": "rank", "by": "text", "floor": "off", "alpha": None},
+    ],
+)  # fmt: skip
+def test_every_policy_has_words(policy):
+    rule, promise = describe(policy)
+    assert rule.endswith(".")
+    assert promise.endswith(".")
+    assert ("At most about" in promise) == (not isinstance(policy, str) and policy["name"] in ("quantile", "rank"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "share"), [({"name": "quantile", "alpha": 0.05}, "5 %"), ({"name": "rank"}, "10 %")]
+)
+def test_the_promise_names_its_share(policy, share):
+    assert f"At most about {share} of fresh real images" in describe(policy)[1]
+
+
+def test_given_up_and_unfinished_stand_first_with_their_remedy():
+    counts = example_manifest()["counts"] | {"pending": 1234}
+    text = render_card(example_facts(manifest=example_manifest(counts=counts)))
+    counts_section = text.split("## Counts")[1]
+    assert counts_section.strip().startswith("**Given up: Azure Needlebill.**")
+    assert "label_descriptions" in counts_section.split("|---")[0]
+    assert "**Not finished: 1,234 planned rows have no decision yet.**" in counts_section.split("|---")[0]
+    clean = render_card(example_facts(summary=example_summary(given_up=[])))
+    assert "Given up" not in clean
+    assert "Not finished" not in clean
+
+
+def test_what_is_not_there_is_not_claimed():
+    bare = example_manifest(files=[], originals=False)
+    summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
+               "given_up": [], "mean_similarity": None, "notes": []}  # fmt: skip
+    text = render_card(example_facts(manifest=bare, summary=summary, negative_prompts=(), example_prompts=()))
+    assert "assets/" not in text
+    assert "bytes" not in text.split("## How it was made")[0]
+    assert "the original images are not published" in text
+    assert "**Negative prompt:** none." in text
+    assert "None" not in text.replace("None of the", "").replace("or None", "").replace("None:", "").replace(
+        'folder", None', ""
+    )
+
+
+def test_guidance_is_said_in_the_terms_of_diffusers():
+    assert "gamma = 2 in Eq. 4 of the paper, which is `guidance_scale = 3.0`" in render_card(example_facts())
+    manifest = with_resolved(model={"guidance": {"argument": "guidance_scale", "value": 2.0}})
+    manifest["recipe"]["model"]["guidance"] = "native"
+    assert "this family's own guidance, not Eq. 4" in render_card(example_facts(manifest=manifest))
+    manifest["resolved"]["model"]["guidance"] = {"argument": None, "value": None}
+    text = render_card(example_facts(manifest=manifest))
+    assert "**Guidance:** the pipeline's own, which takes no scale" in text
+    assert "None =" not in text
+
+
+def test_columns_statuses_and_reasons_are_documented_under_their_names():
+    text = render_card(example_facts(columns_prefix="dc_"))
+    for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
+        assert f"`dc_{column}`" in text
+    assert all(f"`{word}`" in text for word in (*REASONS, *STATUSES))
+    assert 'dataset[0]["dc_generated"]' in text
+
+
+def test_the_recipe_can_be_copied_out_of_the_card():
+    text = render_card(example_facts())
+    assert "put the place of source where it says `YOUR/`" in text
+    assert "path: YOUR/SOURCE  # local:0123456789abcdef\n" in text
+    values = printed_recipe(text, source="./birds")
+    assert values["model"]["path"] == "package:diffcore_hf.miniature/models/sd"
+    assert values["filter"]["path"] == "package:diffcore_hf.miniature/models/clip"
+    assert "identity" not in str(values)
+    recipe = build_recipe(values)
+    assert (recipe.source.path, recipe.model.steps, recipe.model.size) == ("./birds", 20, 64)
+    assert recipe.filter.policy.by == "classifier"
+    assert recipe.prompts.contexts == ("in heavy snow", "at sunset", "")
+
+
+def test_what_the_hub_has_is_pinned_in_the_recipe():
+    commits = {"source": "1" * 40, "model": "2" * 40, "filter": "3" * 40}
+    manifest = with_resolved(
+        **{name: {"path": f"org/{name}-1.5", "identity": commit} for name, commit in commits.items()}
+    )
+    text = render_card(example_facts(manifest=manifest))
+    assert "it says `YOUR/`" not in text
+    assert f"| text-to-image model | `org/model-1.5` (SD) | `{'2' * 40}` |" in text
+    recipe = build_recipe(printed_recipe(text))
+    for name, commit in commits.items():
+        part = getattr(recipe, name)
+        assert (part.path, part.revision) == (f"org/{name}-1.5", commit)
+
+
+def test_local_models_and_adapters_are_left_to_be_filled_in():
+    manifest = with_adapters()
+    manifest["resolved"]["model"]["path"] = "local:0011223344556677"
+    manifest["resolved"]["filter"] = {"identity": "sha256:" + "d" * 64}
+    text = render_card(example_facts(manifest=manifest))
+    assert "put the places of source, model, filter, adapter-2 where it says `YOUR/`" in text
+    assert "path: YOUR/MODEL  # local:0011223344556677\n" in text
+    assert "- path: YOUR/ADAPTER-2  # local:bbbbbbbbbbbbbbbb\n" in text
+    recipe = build_recipe(printed_recipe(text, source="s", model="m", filter="f", adapter_2="a"))
+    assert [(one.path, one.revision, one.weight_name, one.scale) for one in recipe.model.adapters] == [
+        ("org/lora", "a" * 40, "x.safetensors", 0.5),
+        ("a", None, None, 1.0),
+    ]
+
+
+def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
+    manifest = with_resolved(source={"path": "in memory"})
+    manifest["recipe"]["review"] = {"identity": "e" * 64}
+    manifest["originals"] = False
+    text = render_card(example_facts(manifest=manifest, columns_prefix="dc_"))
+    assert f"\n# review: a person's verdicts (sha256 {'e' * 64}) decided too" in text
+    assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
+    recipe = build_recipe(printed_recipe(text, source="./birds"))
+    assert (recipe.review, recipe.columns.prefix, recipe.include_originals) == (None, "dc_", False)
+
+
+@pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
+def test_names_that_look_like_numbers_come_back_as_texts(name):
+    manifest = example_manifest()
+    manifest["recipe"]["source"]["label_names"] = {name: name}
+    recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))
+    assert recipe.source.label_names == {name: name}
+
+
+def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
+    stored = json.loads(json.dumps(example_manifest(), sort_keys=True))
+    assert render_card(example_facts(manifest=stored)) == render_card(example_facts())
+
+
+def hostile_facts(label: str):
+    """Facts with the label everywhere where a user's or a dataset's text comes in."""
+    manifest = with_resolved(
+        source={"path": label, "licence": label}, model={"path": label, "licence": label, "family": label},
+        filter={"processor": label, "identity": label},
+    )  # fmt: skip
+    manifest["resolved"]["model"] |= {"adapters": [label], "adapter_paths": [label]}
+    recipe = manifest["recipe"]
+    recipe["model"]["adapters"] = {"identity": [label], "each": [{"weight_name": label, "scale": 1.0}]}
+    recipe["review"] = {"identity": label}
+    recipe["prompts"] = {"template": label, "contexts": [label], "negatives": [label]}
+    recipe["source"]["label_names"] = {label: label}
+    summary = example_summary(
+        by_context=[(label, 3, 0.5)], by_class=[(label, 3, 0.5, 0.1, 1, 0.1, 0.7, 2.0)], given_up=[label], notes=[label]
+    )
+    return example_facts(
+        manifest=manifest,
+        summary=summary,
+        example_prompts=[(label, label)],
+        negative_prompts=[label],
+        columns_prefix=label,
+    )
+
+
+@given(hostile.filter(lambda text: one_line(text) and not re.search("[\ud800-\udfff]", text)))
+@settings(max_examples=25, deadline=None)
+def test_a_hostile_label_changes_words_only(label):
+    parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
+
+    def shape(text: str) -> list[str]:
+        body = DatasetCard(text).text
+        blocks = parser.parse(body)
+        inner = [child for block in blocks for child in block.children or ()]
+        tags = [one.content for one in (*blocks, *inner) if one.type in ("html_inline", "html_block")]
+        links = [one.type for one in inner if one.type in ("link_open", "image")]
+        return [block.type for block in blocks] + tags + links
+
+    text = render_card(hostile_facts(label))
+    assert shape(text) == shape(render_card(hostile_facts("a plain label")))
+    assert set(free_sections(text)) == {"about", "use"}
+    assert str(escape_md(label)) in text
+
+
+@pytest.mark.parametrize(
+    ("layout", "there", "not_there"),
+    [
+        (
+            "columns",
+            ['dataset[0]["generated"]', "counterparts beside them", "each to its part"],
+            ["--layout", "is_mixed"],
+        ),
+        (
+            "rows",
+            ["`is_generated` tells them apart", "as plain rows", "--layout rows", "each to its part"],
+            ["is_mixed", 'dataset[0]["generated"]', "order of its rows"],
+        ),
+        (
+            "mixed",
+            ["`is_mixed` tells them apart", 'input_columns="is_mixed"', "then those with a counterpart once more",
+             *(f"| `{name}` |" for name in ("row_id", "is_mixed", "kind", "lambda", "real_share")),
+             "--output out/again-mixed --layout mixed", "a mixed image is under both", "nor on mixed images"],
+            ["is_generated", 'dataset[0]["generated"]', "order of its rows", "each to its part"],
+        ),
+    ],
+)  # fmt: skip
+def test_the_card_tells_the_truth_about_its_layout(layout, there, not_there):
+    manifest = with_resolved(source={"licence": "mit"}, model={"licence": "openrail"}) | {"layout": layout}
+    text = render_card(example_facts(manifest=manifest))
+    assert [words for words in there if words not in text] == []
+    assert [words for words in not_there if words in text] == []
+
+
+def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    shards = {
+        "default": {"train": ["data/train-0.parquet", "data/train-1.parquet"]},
+        "classes": {"train": ["classes/train-0.parquet"]},
+    }
+    for number, path in enumerate(path for splits in shards.values() for paths in splits.values() for path in paths):
+        datasets.Dataset.from_dict({"row": [number]}).to_parquet(tmp_path / path)
+    datasets.Dataset.from_dict({"row": [99]}).to_parquet(tmp_path / "data/train-2.parquet")  # left over: must not load
+    (tmp_path / "README.md").write_text(render_card(example_facts(manifest=example_manifest(configs=shards))), "utf-8")
+    cache = str(tmp_path / "cache")
+    assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)["row"][:] == [0, 1]
+    assert datasets.load_dataset(str(tmp_path), "classes", split="train", cache_dir=cache)["row"][:] == [2]
+
+
+def test_importing_the_wing_imports_nothing_heavy():
+    code = (
+        "import sys; import diffcore_hf.publishing.card.dataset_card, diffcore_hf.publishing.pictures.histograms;"
+        "sys.exit(bool({'torch', 'matplotlib', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("shares", "named"), [([0.1, 0.1, 0.31], ["c2"]), ([0.1, 0.1, 0.29], []), ([0.0, 0.0, 0.2], ["c2"]), ([], [])]
+)
+def test_classes_that_are_known_by_being_generated_are_named(shares, named):
+    by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7, 1.0) for place, share in enumerate(shares)]
+    card = render_card(example_facts(summary=example_summary(by_class=by_class)))
+    assert ("**Unbalanced: " + ", ".join(named) in card) if named else ("Unbalanced" not in card)

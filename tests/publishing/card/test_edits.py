@@ -1,0 +1,126 @@
+"""Edits of a card: what was changed on the Hub stays, what was changed here arrives, nobody is overruled."""
+
+import pytest
+import yaml
+
+from diffcore_hf.publishing.card.edits import with_edits
+
+BLANK = "<!-- Yours. -->\n"
+
+
+def card(about=BLANK, **metadata):
+    header = yaml.safe_dump({"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | metadata, sort_keys=False)
+    return f"---\n{header}---\n\n# Birds\n\n<!-- free:start about -->\n{about}<!-- free:end -->\n\nCounts.\n"
+
+
+def said(text):
+    return text.partition("<!-- free:start about -->\n")[2].partition("<!-- free:end -->")[0]
+
+
+def header(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+WORDS, MINE, OLD = "From the web.\n", "From here.\n", "Old.\n"
+
+
+def pushed(*hands):
+    """The card on the Hub after pushes: each a card from here, or a function that a person applies there."""
+    there = None
+    for hand in hands:
+        there = hand(there) if callable(hand) else with_edits(hand, there)
+    return there
+
+
+def writes(words):
+    return lambda text: text.replace(f"<!-- free:start about -->\n{said(text)}", f"<!-- free:start about -->\n{words}")
+
+
+def sets(key, value):
+    def change(text):
+        head = header(text) | {key: value}
+        return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n{text.partition(chr(10) + '---' + chr(10))[2]}"
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("hands", "comes"),
+    [
+        ((card(), writes(WORDS), card()), WORDS),
+        ((card(), writes(WORDS), card(), card()), WORDS),  # still there two versions later
+        ((card(), writes(WORDS), card("<!-- Another placeholder. -->\n")), WORDS),
+        ((card(), card(MINE)), MINE),
+        ((card(MINE), card(OLD), card(MINE)), MINE),
+        ((card(MINE), writes(WORDS), card(MINE), card(MINE)), WORDS),
+        ((card(MINE), writes(WORDS), card(WORDS)), WORDS),
+        ((card(MINE), card()), BLANK),
+        ((card(), writes(WORDS), card(), writes(BLANK), card()), BLANK),
+    ],
+)
+def test_of_a_section_the_hand_that_changed_it_counts(hands, comes):
+    there = pushed(*hands)
+    assert said(there) == comes
+    assert pushed(lambda _: there, hands[-1]) == there  # the same again changes nothing
+
+
+def test_a_section_of_two_hands_is_refused():
+    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
+        pushed(card(OLD), writes(WORDS), card(MINE))
+
+
+@pytest.mark.parametrize(
+    ("hands", "comes"),
+    [
+        ((card(), sets("license", "mit"), card(), card()), {"license": "mit"}),
+        ((card(), card(license="mit"), card()), {}),  # what we said once is no person's word
+        ((card(), card(license="other")), {"license": "other"}),
+        ((card(), sets("pretty_name", "Birds"), card()), {"pretty_name": "Birds"}),
+        ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),
+        ((card(), lambda text: text.replace("---\n", "---\nlanguage: no\n", 1), card()), {"language": "no"}),
+        ((card(), lambda text: "\ufeff" + text, card()), {}),
+        ((card(), sets("tags", ["synthetic", "birds"]), card()), {"tags": ["synthetic", "birds"]}),
+        ((card(tags=["synthetic", "image"]), sets("tags", ["synthetic"]), card(tags=["synthetic", "image"])), {}),
+        (
+            (lambda _: card(tags=["birds"]), card()),
+            {"tags": ["synthetic", "birds"]},
+        ),  # not ours before
+        ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
+        ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),
+    ],
+)
+def test_metadata_that_were_changed_on_the_hub_stay(hands, comes):
+    there = pushed(*hands)
+    assert header(there) == {"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | comes
+    assert pushed(lambda _: there, hands[-1]) == there
+
+
+def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
+    with pytest.raises(ValueError, match="license was changed here and on the Hub"):
+        pushed(card(), sets("license", "apache-2.0"), card(license="mit"))
+    for broken in ("---\na: [\n---\n", "---\n1: a\n---\n", "---\n- a\n---\n"):
+        with pytest.raises(ValueError, match="are no YAML of names and values. Mend them"):
+            with_edits(card(), broken)
+
+
+def test_a_date_is_no_change_and_a_record_that_is_none_is_no_record():
+    assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
+    dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
+    assert pushed(dated, dated, dated).count("2024-01-01") == 2  # in the header, and in the record
+    assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
+
+
+def test_a_card_from_here_is_as_it_was_and_a_record():
+    text = with_edits(card(), None)
+    assert text.startswith(card().rstrip()) and text.count("<!-- from here: ") == 1
+    assert with_edits(text, None) == text  # a card that was fetched from the Hub
+
+
+@pytest.mark.parametrize("theirs", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
+@pytest.mark.parametrize("before", [(), (card(), card(license="mit"))])
+def test_a_page_that_is_not_ours_becomes_a_section(theirs, before):
+    merged = pushed(*before, lambda _: theirs, card())
+    assert "<!-- free:start earlier -->\n# Mine\n\nWords.\n<!-- free:end -->" in merged
+    assert header(merged)["license"] == ("mit" if "mit" in theirs else "unknown")
+    assert "Words." in pushed(lambda _: merged, card())
+    assert with_edits(card(), "---\nlicense: mit\n---\n").count("free:start") == 1

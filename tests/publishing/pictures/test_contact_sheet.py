@@ -1,0 +1,153 @@
+"""The contact sheet shows what it is given, whatever that is, and always the same."""
+
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+from PIL import Image
+
+from diffcore_hf.publishing.pictures.contact_sheet import (  # fmt: skip
+    KEPT,
+    REJECTED,
+    UNDECIDED,
+    WIDTH,
+    Tile,
+    choose_tiles,
+    contact_sheet,
+    decision_words,
+    png_bytes,
+)
+
+
+def encoded(colour: str, size: tuple[int, int] = (64, 64), mode: str = "RGB", kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def tile(reason: str = "kept", **changed) -> Tile:
+    facts = {"real": encoded("#0000ff"), "generated": encoded("#ffff00"), "name": "Crane", "context": "at sunset",
+             "similarity": 0.61, "reason": reason}  # fmt: skip
+    return Tile(**(facts | changed))
+
+
+def colours(sheet: Image.Image) -> set[str]:
+    return {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in sheet.getcolors(1 << 24)}
+
+
+def test_a_sheet_is_as_wide_as_a_readme_and_shows_kept_and_rejected():
+    sheet = contact_sheet([tile(), tile("low_rank"), tile(), tile("below_floor")], title="Birds")
+    assert WIDTH - 3 <= sheet.width <= WIDTH
+    assert {"#0000ff", "#ffff00", KEPT, REJECTED} <= colours(sheet)
+    assert REJECTED not in colours(contact_sheet([tile()] * 3, title="Birds"))
+    assert KEPT not in colours(contact_sheet([tile("unsafe")] * 3, title="Birds"))
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (4, 2), (12, 4)])
+def test_rows_follow_the_count(count, rows):
+    one = contact_sheet([tile()], title="").height
+    two = contact_sheet([tile()] * 4, title="").height
+    assert contact_sheet([tile()] * count, title="").height == one + (rows - 1) * (two - one)
+
+
+def test_without_real_images_a_sheet_shows_none():
+    blue, green = (tile(real=encoded(colour)) for colour in ("#0000ff", "#00ff00"))
+    assert png_bytes(contact_sheet([blue], title="")) != png_bytes(contact_sheet([green], title=""))
+    bare = [png_bytes(contact_sheet([one], title="", real=False)) for one in (blue, green)]
+    assert bare[0] == bare[1] and "#ffff00" in colours(contact_sheet([blue], title="", real=False))
+
+
+def test_real_stands_left_of_generated():
+    sheet = contact_sheet([tile()], title="one")
+    blue = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (0, 0, 255)]
+    yellow = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (255, 255, 0)]
+    assert blue
+    assert yellow
+    assert max(blue) < min(yellow)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (1, 1), (640, 480), (30, 900), (2000, 2)])
+def test_every_image_fits_whole(size):
+    sheet = contact_sheet([tile(generated=encoded("#ffff00", size))], title="one")
+    assert "#ffff00" in colours(sheet)
+    assert sheet.size == contact_sheet([tile()], title="one").size
+
+
+@pytest.mark.parametrize("data", [None, b"", b"rubbish", encoded("#ffff00")[:40]])
+def test_what_cannot_be_read_has_a_hatched_place(data):
+    sheet = contact_sheet([tile(generated=data)], title="one")
+    assert "#dcd9d2" in colours(sheet)
+    assert "#ffff00" not in colours(sheet)
+
+
+def test_no_attempts_is_a_sheet_too():
+    assert contact_sheet([], title="nothing").width > 400
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a | b `c`\n# d\r\n---", "東京 عربى 🐦", "x" * 5000, "\x00\u202e\ud800\u2028", "{{ 7 }} $x$ \\frac{", "\n"],
+)
+def test_any_label_is_drawn_inside_its_cell(name):
+    plain = contact_sheet([tile(name="", context="-", similarity=None, reason="")], title="")
+    sheet = contact_sheet([tile(name=name, context=name or "-", similarity=None, reason=name)], title="")
+    assert sheet.size == plain.size
+    right = (36 + 362 - 12, 0, sheet.width, sheet.height)  # nothing is written over the cell's padding, nor beside it
+    inside = sheet.crop((right[0], 120, right[2], right[3]))
+    assert inside.tobytes() == plain.crop((right[0], 120, right[2], right[3])).tobytes()
+
+
+def test_equal_arguments_give_equal_bytes_without_metadata():
+    tiles = [tile(), tile("low_rank", similarity=None)]
+    data = png_bytes(contact_sheet(tiles, title="Birds"))
+    assert data == png_bytes(contact_sheet(tiles, title="Birds"))
+    assert Image.open(io.BytesIO(data)).info == {}
+
+
+def test_no_columns_is_an_error():
+    with pytest.raises(ValueError, match="columns is 0"):
+        contact_sheet([tile()], title="x", columns=0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words", "colour"),
+    [
+        ("kept", "✓ kept", KEPT),
+        ("low_rank", "✗ rejected: looks like another class", REJECTED),
+        ("crashed: out of memory", "✗ rejected: the model crashed", REJECTED),
+        ("superseded", "an earlier one is kept", UNDECIDED),
+        ("", "not judged", UNDECIDED),
+    ],
+)
+def test_decisions_in_plain_words(reason, words, colour):
+    assert decision_words(reason) == (words, colour)
+
+
+ATTEMPTS = [
+    (f"class {k}", f"context {c}", reason)
+    for k in range(8) for c in range(4) for reason in ("superseded", "kept", "kept", "low_rank")
+]  # fmt: skip
+
+
+def test_the_choice_is_balanced_and_deterministic():
+    chosen = choose_tiles(ATTEMPTS, 12)
+    picked = [ATTEMPTS[place] for place in chosen]
+    assert chosen == choose_tiles(list(ATTEMPTS), 12)
+    assert len(set(chosen)) == 12
+    assert [reason for _, _, reason in picked] == ["kept", "kept", "low_rank"] * 4
+    assert {name for name, _, _ in picked} == {f"class {k}" for k in range(8)}
+    assert {sum(context == c for _, context, _ in picked) for c in {f"context {n}" for n in range(4)}} <= {2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("reasons", "count", "shown"),
+    [
+        (["kept"] * 3, 12, 3), (["low_rank"] * 20, 12, 12), ([], 12, 0), (["superseded"] * 5, 12, 0), (["kept"], 0, 0),
+        (["kept"] * 20 + ["unsafe"], 12, 12), ([""] * 6, 4, 4),
+    ],
+)  # fmt: skip
+def test_the_choice_takes_what_there_is(reasons, count, shown):
+    chosen = choose_tiles([("a", "", reason) for reason in reasons], count)
+    assert len(chosen) == len(set(chosen)) == shown

@@ -1,0 +1,168 @@
+"""The loader: an endless stream of samples in which what a step reads depends on its number alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from augmented_photos import augmented, write_augmented
+
+from diffcore_hf import mixing_rows
+from diffcore_hf.training.data import loader
+from diffcore_hf.training.data.samples import train_samples
+from diffcore_hf.training.data.splits import load_data
+
+
+def stream(count, batch_size, start, stop, *, accumulate=1, world=1, rank=0):
+    sampler = loader.StepBatches(count, batch_size, 0, start, stop, accumulate=accumulate, rank=rank, world=world)
+    return list(sampler)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (7, 16), (12, 3), (1, 2)])
+def test_every_sample_is_read_once_an_epoch_and_every_batch_is_full(count, batch_size):
+    read = list(chain.from_iterable(stream(count, batch_size, 0, 3 * count)))
+    assert len(read) == 3 * count * batch_size
+    for epoch in range(3):
+        assert sorted(place for e, place in read if e == epoch) == list(range(count))
+    orders = [tuple(place for e, place in read if e == epoch) for epoch in range(3)]
+    assert count < 3 or len(set(orders)) == 3
+
+
+def test_a_later_start_is_the_rest_of_the_stream():
+    assert stream(10, 4, 5, 9) == stream(10, 4, 0, 9)[5:]
+
+
+@pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (1, 2), (2, 2), (4, 1)])
+def test_processes_and_accumulated_batches_share_a_step(world, accumulate):
+    whole = stream(10, 8, 0, 5)
+    parts = [stream(10, 8, 0, 5, world=world, rank=rank, accumulate=accumulate) for rank in range(world)]
+    for step in range(5):
+        read = [parts[rank][step * accumulate + part] for part in range(accumulate) for rank in range(world)]
+        assert list(chain.from_iterable(read)) == whole[step]
+
+
+def batches_of(recipe, *, workers=0, steps=8):
+    data = load_data(recipe.data, recipe.mix)
+    samples = train_samples(recipe, data, seed=3)
+    sampler = loader.StepBatches(len(samples), 4, 3, 0, steps, accumulate=1, rank=0, world=1)
+    batches = list(loader.batches(samples, sampler, workers=workers, pin=False))
+    return torch.cat([b["images"] for b in batches]), torch.cat([b["labels"] for b in batches]), batches
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_are_the_same_for_any_number_of_workers(train_recipe, workers):
+    recipe = train_recipe(transform={"randaugment": 9, "erasing": 0.3})
+    base, found = batches_of(recipe), batches_of(recipe, workers=workers)
+    assert torch.equal(base[0], found[0]) and torch.equal(base[1], found[1])
+
+
+@pytest.mark.parametrize(
+    "mix", [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"},
+            {"partner": "real_same_class"}],
+    ids=str,
+)  # fmt: skip
+def test_the_cache_changes_no_pixel(train_recipe, mix):
+    recipe = train_recipe(mix=mix)
+    base, found = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
+    if mix.get("partner"):  # a partner out of a pool is kept at its own frame, not at each row's
+        assert (base[0].float() - found[0].float()).abs().mean() < 6
+    else:
+        assert torch.equal(base[0], found[0])
+    assert torch.equal(base[1], found[1])
+
+
+def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
+    with pytest.raises(ValueError, match="cache is 'memory', but the transform's preset crops before"):
+        batches_of(train_recipe(cache="memory", transform={"preset": "imagenet_300"}))
+
+
+def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
+    """TrainSamples of mode append and mixing_rows with MixTransform lay out and make the same epoch."""
+    recipe = train_recipe()
+    data = load_data(recipe.data, recipe.mix)
+    samples = train_samples(recipe, data, seed=0)
+    made = samples.__getitems__([(1, place) for place in range(len(samples))])
+    from diffcore_hf import MixTransform
+
+    mix = MixTransform(32, transform="tiny_preact_1200", normalise=False)
+    mix.set_epoch(1)
+    view = mixing_rows(augmented()).with_transform(mix)[:]
+    assert torch.equal(made["images"], view["pixel_values"])
+    assert made["labels"].tolist() == view["label"]
+    assert made["mixed"] == 12
+
+
+def test_plain_rows_are_the_same_in_every_arm(train_recipe):
+    """The clean samples of append are those of a training without mixing, so arms differ by the mixed ones alone."""
+    data = load_data(train_recipe().data, train_recipe().mix)
+    wanted = [(0, place) for place in range(15)]
+    plain, mixed = (
+        train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"] for mix in ({"mode": "off"}, {})
+    )
+    assert torch.equal(plain, mixed)
+
+
+def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
+    rows = augmented()
+    folder = write_augmented(tmp_path / "photos", train=rows, test=augmented((2, 2, 2), start=30))
+    with pytest.raises(ValueError, match="reads config 'generated', and .* has none"):
+        load_data(train_recipe(data={"path": str(folder)}).data, train_recipe(mix={"partner": "class"}).mix)
+    kept = rows.filter(lambda status: status == "kept", input_columns="status")
+    (folder / "generated").mkdir()
+    kept.select_columns(["generated", "label", "row_id"]).rename_column("generated", "image").to_parquet(
+        folder / "generated" / "train.parquet"
+    )
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: data/train-*}\n"
+        "  - {split: test, path: data/test-*}\n- config_name: generated\n  data_files:\n"
+        "  - {split: train, path: generated/train.parquet}\n---\n"
+    )
+    recipe = train_recipe(data={"path": str(folder)}, mix={"partner": "class"})
+    data = load_data(recipe.data, recipe.mix)
+    samples = train_samples(recipe, data, seed=0)
+    assert len(samples) == 30 and len(data.pool) == 12
+    held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
+    trained = set(held.train.row_ids)
+    assert len(held.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
+    assert samples.__getitems__([(0, place) for place in range(15, 30)])["mixed"] == 15
+
+
+@pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (8, 2), (1, 3), (10, 4)])
+def test_scored_rows_are_shared_in_equal_parts_and_none_is_left_out(count, world):
+    parts = [loader.scored_batches(count, 3, rank, world) for rank in range(world)]
+    assert len({len(part) for part in parts}) == 1 and len({sum(map(len, part)) for part in parts}) == 1
+    assert set(chain.from_iterable(chain.from_iterable(parts))) == set(range(count))
+
+
+def test_an_unreadable_image_is_scored_as_nothing(train_recipe):
+    recipe = train_recipe()
+    data = load_data(recipe.data, recipe.mix)
+    from diffcore_hf.training.data import framing
+
+    rows = data.test
+    broken = {"bytes": b"garbage", "path": None}
+
+    class Half:
+        def __getitem__(self, places):
+            table = rows.rows[places]
+            cells = table["image"].to_pylist()
+            cells[0] = broken
+
+            class Column:
+                def to_pylist(self):
+                    return cells
+
+            return {"image": Column()}
+
+    scored = loader.ScoredRows(replace(rows, rows=Half()), "image", framing.protocol_of(recipe.transform))
+    batch = scored.__getitems__([0, 1])
+    assert batch["labels"].tolist()[0] == -100 and batch["labels"].tolist()[1] >= 0
+
+
+def test_orders_differ_by_seed_and_epoch():
+    orders = {tuple(loader.epoch_order(seed, epoch, 20)) for seed in (0, 1) for epoch in (0, 1)}
+    assert len(orders) == 4 and all(sorted(order) == list(range(20)) for order in orders)
+    assert np.array_equal(loader.epoch_order(0, 0, 20), loader.epoch_order(0, 0, 20))

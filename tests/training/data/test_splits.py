@@ -1,0 +1,138 @@
+"""The data of a training: which rows, which split is scored, and one line for what is not there."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from augmented_photos import augmented, write_augmented
+from datasets import Value
+
+from diffcore_hf.config.train import Data, Mix
+from diffcore_hf.training.data.splits import holdout, load_data
+
+OFF = Mix(mode="off")
+
+
+def test_splits_classes_and_counterparts(folder):
+    data = load_data(Data(str(folder)), Mix())
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [15, 6, 9]
+    assert data.classes == ("red_fox", "green_frog", "blue_jay")
+    assert data.has_counterpart.sum() == 12
+    assert data.asked == 1.0 and data.notes == ()
+
+
+def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path):
+    folder = write_augmented(tmp_path / "a", train=augmented(), validation=augmented((2, 2, 2), start=20))
+    data = load_data(Data(str(folder)), OFF)
+    assert (data.test.name, data.validation) == ("validation", None)
+
+
+def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
+    folder = write_augmented(tmp_path / "a", train=augmented((10, 5, 2)))
+    data = load_data(Data(str(folder), holdout=0.2), Mix())
+    assert np.bincount(data.test.labels).tolist() == [2, 1, 1]
+    assert not set(data.test.row_ids) & set(data.train.row_ids)
+    assert len(data.train) == 13 == len(data.has_counterpart)
+    assert "held out" in data.notes[0]
+    again = load_data(Data(str(folder), holdout=0.2), Mix())
+    assert again.test.row_ids == data.test.row_ids
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "out"), [((1, 9), 0.5, 0), ((2, 9), 0.01, 1), ((3, 9), 0.9, 2), ((10, 9), 0.0, 0)]
+)
+def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
+    folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1, 1)))
+    train = load_data(Data(str(folder)), OFF).train
+    assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
+
+
+def test_groups_follow_their_rows(tmp_path):
+    rows = augmented((4, 4, 4)).add_column("camera", [f"camera {place % 3}" for place in range(12)])
+    rows = rows.map(lambda s, i: {"status": "failed" if i == 2 else s}, input_columns="status", with_indices=True,
+                    features=rows.features)  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
+    assert list(data.test.groups) == [f"camera {place % 3}" for place in range(12) if place != 2]
+    assert list(data.test.select(np.array([3, 0])).groups) == [data.test.groups[3], "camera 0"]
+    assert load_data(Data(str(tmp_path / "g")), OFF).test.groups is None
+
+
+def test_labels_may_be_texts_or_numbers(tmp_path):
+    rows = augmented()
+    names = rows.features["label"].names
+    texts = rows.remove_columns("label").add_column("label", [names[label] for label in rows["label"]])
+    data = load_data(Data(str(write_augmented(tmp_path / "t", train=texts, test=texts))), OFF)
+    assert data.classes == tuple(sorted(names))
+    assert [data.classes[label] for label in data.train.labels] == texts["label"][:]
+
+
+def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
+    rows = augmented()
+    marked = rows.map(lambda s, i: {"status": "failed" if i == 1 else s}, input_columns="status", with_indices=True,
+                      features=rows.features)  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "a", train=marked, test=rows))), Mix())
+    assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
+
+
+LINES = {
+    "data.train is 'training', which": ({"train": "training"}, Mix(), "rows"),
+    "has no column 'generated' (generated)": ({}, Mix(), "plain"),
+    "has no column 'species' (label)": ({"label": "species"}, OFF, "rows"),
+    "was published without its original images. Put them back with join_originals": ({}, Mix(), "empty"),
+    "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
+    "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
+    "holds Value('float32'), not one class": ({}, OFF, "floats"),
+    "data.validation is 'train', which is trained on": ({"validation": "train"}, OFF, "rows"),
+    "data.test is 'train', which is trained on": ({"test": "train"}, OFF, "rows"),
+    "data.group is 'weather', which split 'holdout' of": ({"group": "weather"}, OFF, "rows"),
+    "has 1 class in 'label': there is nothing to tell apart": ({}, OFF, "one"),
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_not_there_is_one_line(tmp_path, line):
+    keys, mix, kind = LINES[line]
+    rows = augmented()
+    made = {
+        "rows": lambda: rows,
+        "plain": lambda: rows.remove_columns(["generated", "status", "row_id"]),
+        "empty": lambda: rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features),
+        "one": lambda: augmented((5,)),
+        "floats": lambda: rows.cast_column("label", Value("float32")),
+    }[kind]()
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        load_data(Data(str(write_augmented(tmp_path / "a", train=made)), **keys), mix)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_folder_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match="data.path is .* which is no folder here"):
+        load_data(Data(str(tmp_path / "none")), OFF)
+
+
+def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored(tmp_path):
+    """Layouts rows and mixed: real rows, then what was made of them, under the same row ids."""
+    from datasets import concatenate_datasets
+
+    real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])
+    rows = concatenate_datasets([
+        real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)
+    ])  # fmt: skip
+    data = load_data(Data(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
+    assert len(data.test) == 4 and not data.test.derived.any()
+    assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)
+
+
+def test_one_split_does_not_choose_and_score(folder):
+    with pytest.raises(ValueError, match="what chooses a model may not score it"):
+        load_data(Data(str(folder), validation="test"), OFF)
+    assert load_data(Data(str(folder), train="validation"), OFF).validation is None
+
+
+def test_a_hub_that_fails_is_not_taken_for_a_dataset_of_somebody_elses(monkeypatch):
+    from diffcore_hf.training.data.columns import read_manifest
+
+    with pytest.raises(ValueError, match="diffcore.json of org/birds is not in the cache"):
+        read_manifest("org/birds", "0" * 40)

@@ -1,0 +1,307 @@
+"""MixTransform: the same samples however they are loaded, in any loop, and one line for what cannot be."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from augmented_photos import augmented
+from datasets import Image
+from torch.utils.data import DataLoader
+
+from diffcore_hf import MixTransform, mixing_rows
+from diffcore_hf.config.train import Transform
+from diffcore_hf.core import seeding
+from diffcore_hf.core.images import decode
+from diffcore_hf.method.mixing import apply_mix, cover, draw_mix
+from diffcore_hf.training.data import framing, transform
+
+TINY = {"size": 32, "transform": "tiny_preact_1200"}
+
+
+def loaded(rows, batch_size=4, workers=0):
+    batches = list(DataLoader(rows, batch_size=batch_size, num_workers=workers))
+    return torch.cat([batch["pixel_values"] for batch in batches]), torch.cat([batch["label"] for batch in batches])
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return augmented()
+
+
+def test_the_view_of_append_has_every_row_and_the_mixed_ones(rows):
+    view = mixing_rows(rows)
+    assert len(view) == 15 + 12
+    assert view["mixed"][:] == [False] * 15 + [True] * 12
+    assert view["row_id"][15:] == [i for i, s in zip(rows["row_id"], rows["status"], strict=True) if s == "kept"]
+
+
+@pytest.mark.parametrize("heavy", [False, True], ids=["plain", "randaugment and erasing"])
+def test_pixels_are_the_same_for_any_batch_size_and_workers(rows, heavy):
+    config = Transform("tiny_preact_1200", 32, randaugment=9, erasing=0.5, jitter=0.3, blur=0.5) if heavy else None
+    mix = MixTransform(**({"transform": config} if heavy else TINY))
+    view = mixing_rows(rows).with_transform(mix)
+    mix.set_epoch(2)
+    base = loaded(view, 1)
+    for batch_size, workers in ((4, 0), (4, 1), (5, 3)):
+        found = loaded(view, batch_size, workers)
+        assert torch.equal(found[0], base[0]) and torch.equal(found[1], base[1])
+
+
+def test_set_epoch_reaches_workers_that_live_on(rows):
+    mix = MixTransform(**TINY)
+    loader = DataLoader(mixing_rows(rows).with_transform(mix), 8, num_workers=2, persistent_workers=True)
+    seen = {}
+    for epoch in (0, 1, 0):
+        mix.set_epoch(epoch)
+        pixels = torch.cat([batch["pixel_values"] for batch in loader])
+        assert epoch not in seen or torch.equal(seen[epoch], pixels)
+        seen[epoch] = pixels
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_until_set_epoch_every_pass_is_fresh_and_that_is_said_once(rows, caplog):
+    transform._said.clear()
+    view = mixing_rows(rows).with_transform(MixTransform(**TINY))
+    with caplog.at_level(logging.WARNING):
+        first, second = loaded(view)[0], loaded(view)[0]
+    assert not torch.equal(first, second)
+    assert caplog.text.count("not reproducible") == 1
+
+
+def test_another_seed_gives_other_draws(rows):
+    made = []
+    for seed in (0, 1):
+        mix = MixTransform(seed=seed, **TINY)
+        mix.set_epoch(0)
+        made.append(loaded(mixing_rows(rows).with_transform(mix))[0])
+    assert not torch.equal(*made)
+
+
+def test_a_sample_is_what_its_record_says(rows):
+    """Frame, mix, crop and flip by hand from the draw of the sample."""
+    mix = MixTransform(seed=7, normalise=False, **TINY)
+    batch = mixing_rows(rows)[:]
+    samples = mix.samples(batch, [5] * len(batch["label"]))
+    assert {sample.mix is None for sample in samples[:15]} == {True}
+    assert {sample.mix.pixel for sample in samples[15:]} == {True, False}
+    for place, sample in enumerate(samples):
+        mixed = place >= 15
+        stream = seeding.generator("sample", 7, 5, batch["row_id"][place], 0, mixed)
+        stream.random()  # whether it is mixed, where no column says so
+        draw = draw_mix(stream)
+        frame = framing.framed(transform.pixels(batch["image"][place]), mix.protocol)
+        crop = framing.draw_crop(stream, mix.protocol, *frame.shape[-2:])
+        if mixed:
+            assert sample.mix == draw
+            generated = transform.pixels(batch["generated"][place])
+            frame = apply_mix(frame, cover(generated, *frame.shape[-2:]), draw)
+        expected = framing.flipped(framing.cropped(frame, crop, mix.protocol), crop)
+        assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][place]
+
+
+def test_lambda_one_and_zero_are_the_two_images():
+    """With no randomness in the frame, a pixel mix of lambda 1 is the real image, and kind none the generated one."""
+    real = torch.full((3, 32, 32), 200, dtype=torch.uint8)
+    generated = torch.full((3, 64, 64), 100, dtype=torch.uint8)
+    cell = [torch_to_pil(image) for image in (real, generated)]
+    batch = {"image": [cell[0]], "generated": [cell[1]], "label": [0], "row_id": ["a"]}
+    values = {}
+    for kind in ("pixel", "patch", "none"):
+        mix = MixTransform(kind=kind, normalise=False, transform="cifar_preact_1200", size=32)
+        (sample,) = mix.samples(batch, [0])
+        inside = sample.pixels[:, 4:-4, 4:-4].float()
+        values[kind] = inside.mean().item()
+        if kind == "pixel":
+            assert inside.unique().item() == round(100 + 100 * sample.mix.lam)
+        if kind == "patch":
+            assert set(inside.unique().tolist()) <= {100.0, 200.0}
+    assert values["none"] == 100
+
+
+def torch_to_pil(image):
+    from PIL import Image as Pillow
+
+    return Pillow.fromarray(image.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("preset", sorted(framing.PROTOCOLS))
+def test_every_preset_makes_images_of_its_size(rows, preset):
+    size = 48
+    mix = MixTransform(size, transform=preset, normalise=False)
+    mix.set_epoch(0)
+    assert mixing_rows(rows).with_transform(mix)[:4]["pixel_values"].shape == (4, 3, size, size)
+
+
+def test_rows_without_a_counterpart_stay_real(rows):
+    mix = MixTransform(normalise=False, **TINY)
+    without = [place for place, status in enumerate(rows["status"]) if status == "exhausted"]
+    batch = rows.select(without)[:]
+    assert all(sample.mix is None and sample.share == 1 for sample in mix.samples(batch, [0] * len(without)))
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_replace_mixes_by_probability(probability):
+    rows = augmented((40, 40), without=())
+    mix = MixTransform(probability=probability, normalise=False, **TINY)
+    samples = mix.samples(rows[:], [0] * 80)
+    assert np.mean([sample.mix is not None for sample in samples]) == pytest.approx(probability, abs=0.15)
+
+
+def test_partner_class_draws_kept_images_of_the_class_and_serves_every_row(rows):
+    pool = rows.filter(lambda status: status == "kept", input_columns="status")
+    pool = pool.remove_columns("image").rename_column("generated", "image")
+    view = mixing_rows(rows, partner="class", pool=pool)
+    assert len(view) == 30
+    mix = MixTransform(partner="class", pool=pool, kind="none", normalise=False, **TINY)
+    mix.set_epoch(0)
+    assert all(sample.share == 0 for sample in mix.samples(view[15:], [0] * 15))
+
+
+def test_partner_real_same_class_is_never_the_row_itself(rows):
+    from diffcore_hf.training.data.columns import Columns
+    from diffcore_hf.training.data.pool import Pool
+
+    pool = Pool(rows, Columns(), without_self=True)
+    ids, labels = rows["row_id"][:], rows["label"][:]
+    for place, (row_id, label) in enumerate(zip(ids, labels, strict=True)):
+        drawn = {pool.draw(np.random.default_rng(number), label, row_id) for number in range(60)}
+        assert drawn == {other for other, same in enumerate(labels) if same == label and other != place}
+    lonely = Pool(rows.select([0]), Columns(), without_self=True)
+    assert lonely.draw(np.random.default_rng(0), 0, ids[0]) is None
+
+
+def test_a_stream_is_mixed_in_place_through_map(rows):
+    stream = rows.to_iterable_dataset(num_shards=3)
+    mix = MixTransform(normalise=False, **TINY)
+    mix.set_epoch(1)
+    served = list(stream.map(mix, batched=True, batch_size=4, remove_columns=rows.column_names))
+    direct = rows.cast_column("image", Image(decode=False)).cast_column("generated", Image(decode=False))
+    direct = direct.with_transform(mix)[:]
+    assert [row["label"] for row in served] == direct["label"]
+    assert torch.equal(torch.stack([torch.as_tensor(row["pixel_values"]) for row in served]), direct["pixel_values"])
+
+
+def test_undecoded_and_pil_columns_give_the_same(rows):
+    mix = MixTransform(**TINY)
+    mix.set_epoch(0)
+    raw = rows.cast_column("image", Image(decode=False)).cast_column("generated", Image(decode=False))
+    assert torch.equal(raw.with_transform(mix)[:]["pixel_values"], rows.with_transform(mix)[:]["pixel_values"])
+
+
+@pytest.mark.parametrize("names", [{"image": "img", "generated": "made", "label": "species"}])
+def test_names_of_columns_are_arguments(rows, names):
+    renamed = rows.rename_columns(names)
+    mixes = [MixTransform(**TINY), MixTransform(**TINY, **names)]
+    for mix in mixes:
+        mix.set_epoch(0)
+    found = renamed.with_transform(mixes[1])[:]["pixel_values"]
+    assert torch.equal(found, rows.with_transform(mixes[0])[:]["pixel_values"])
+
+
+def test_columns_behind_a_prefix_are_found(rows):
+    renamed = rows.rename_columns({name: f"dc_{name}" for name in ("generated", "status", "row_id")})
+    mix = MixTransform(**TINY)
+    mix.set_epoch(0)
+    assert torch.equal(renamed.with_transform(mix)[:]["pixel_values"], rows.with_transform(mix)[:]["pixel_values"])
+
+
+def test_without_a_row_id_the_image_is_hashed(rows):
+    mix = MixTransform(**TINY)
+    mix.set_epoch(0)
+    view = rows.remove_columns("row_id").with_transform(mix)
+    assert torch.equal(view[:]["pixel_values"][3], view[3:6]["pixel_values"][0])
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "I;16"])
+def test_images_of_any_mode_become_rgb(rows, mode):
+    import io
+
+    from PIL import Image as Pillow
+
+    buffer = io.BytesIO()
+    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (30, 26, 3), dtype=np.uint8))
+    odd = Pillow.fromarray(np.zeros((30, 26), np.uint16)) if mode == "I;16" else picture.convert(mode)
+    odd.save(buffer, "JPEG" if mode in ("L", "CMYK") else "PNG")
+    batch = {"image": [{"bytes": buffer.getvalue(), "path": None}], "generated": [None], "label": [1], "row_id": ["a"]}
+    (sample,) = MixTransform(normalise=False, **TINY).samples(batch, [0])
+    assert sample.pixels.shape == (3, 32, 32) and sample.label == 1
+
+
+def test_an_image_that_cannot_be_read_is_ignored_and_named(caplog):
+    batch = {"image": [{"bytes": b"garbage", "path": None}], "generated": [None], "label": [1], "row_id": ["train/7"]}
+    with caplog.at_level(logging.WARNING):
+        made = MixTransform(**TINY)(batch)
+    assert made["label"] == [-100] and "train/7" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"partner": "class"}, "partner is 'class', which draws from a pool. Give pool="),
+        ({"partner": "neighbour"}, "partner is 'neighbour', not one of own, class"),
+        ({"kind": "blend"}, "kind is 'blend', not one of both"),
+        ({"probability": 1.5}, "probability is 1.5, not a number in"),
+        ({"alpha": 0}, "alpha is 0, not a number above 0"),
+        ({"transform": "imagenet"}, "transform.preset is 'imagenet', not one of fgvc_scratch_224"),
+    ],
+)
+def test_bad_arguments_are_one_line(keys, line):
+    with pytest.raises(ValueError, match="^" + line.replace("(", r"\(")):
+        MixTransform(**keys)
+
+
+@pytest.mark.parametrize(("drop", "kind"), [("generated", "generated"), ("image", "image"), ("label", "label")])
+def test_a_missing_column_is_one_line(rows, drop, kind):
+    with pytest.raises(ValueError, match=rf"has no column '{drop}' \({kind}\); its columns: "):
+        MixTransform(**TINY).samples(rows.remove_columns(drop)[:], [0] * 15)
+
+
+def test_left_out_originals_are_one_line(rows):
+    batch = rows[:2] | {"image": [None, None]}
+    with pytest.raises(ValueError, match="has no real image. If the originals were left out, .* join_originals"):
+        MixTransform(**TINY).samples(batch, [0, 0])
+
+
+@pytest.mark.parametrize("call", [lambda s: mixing_rows(s), lambda s: MixTransform(partner="class", pool=s)])
+def test_what_a_stream_cannot_do_is_one_line(rows, call):
+    with pytest.raises(ValueError, match="stream"):
+        call(rows.to_iterable_dataset())
+
+
+def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypatch):
+    seen = []
+    real = transform.pixels
+    monkeypatch.setattr(transform, "pixels", lambda cell: (seen.append(cell), real(cell))[1])
+    batch = mixing_rows(rows)[:]
+    for kind, decoded in (("both", 15 + 2 * 12), ("none", 15 + 12)):
+        seen.clear()
+        MixTransform(kind=kind, **TINY).samples(batch, [0] * 27)
+        assert len(seen) == decoded
+
+
+def test_the_frame_of_an_evaluation_has_nothing_random(rows):
+    protocol = framing.protocol_of(Transform("fgvc_scratch_224", 32))
+    image = torch.from_numpy(np.array(decode(rows.cast_column("image", Image(decode=False))[0]["image"])))
+    frames = [framing.evaluation_frame(image.permute(2, 0, 1), protocol) for _ in range(2)]
+    assert torch.equal(*frames) and frames[0].shape == (3, 32, 32)
+
+
+def test_size_is_the_presets_unless_it_is_given():
+    assert MixTransform(transform="cifar_preact_1200").protocol.size == 32
+    assert MixTransform(48, transform=Transform("cars448_author")).protocol.size == 48
+    assert MixTransform().protocol.size == 224
+
+
+@pytest.mark.parametrize("label", [None, -1])
+def test_a_missing_label_is_ignored(rows, label):
+    batch = rows[:2] | {"label": [label, 1]}
+    assert [sample.label for sample in MixTransform(**TINY).samples(batch, [0, 0])] == [-100, 1]
+
+
+def test_pixel_values_may_be_viewed_as_rows(rows):
+    mix = MixTransform(**TINY)
+    mix.set_epoch(0)
+    assert rows.with_transform(mix)[:3]["pixel_values"].view(3, -1).shape == (3, 3 * 32 * 32)

@@ -1,0 +1,250 @@
+"""A training: resumed is uninterrupted, a NaN stops it, and what it leaves behind is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional
+
+from diffcore_hf.config.train import Optimizer
+from diffcore_hf.training.data.splits import load_data
+from diffcore_hf.training.engine import checkpoints, loop, optimisers
+from diffcore_hf.training.engine.devices import make_accelerator
+from diffcore_hf.training.engine.losses import classification_loss
+
+
+@pytest.fixture
+def training(train_recipe, tmp_path):
+    """A function: name of a folder and keys -> a Training."""
+
+    def make(name="one", report=lambda line: None, seed=0, like=None, **keys):
+        recipe = train_recipe(**keys)
+        data = load_data(recipe.data, recipe.mix)
+        accelerator = make_accelerator(recipe, tmp_path)
+        return loop.Training(recipe, data, seed, tmp_path / name, accelerator, like=like, digest="d", report=report)
+
+    return make
+
+
+def weights(folder, kind="last"):
+    return load_file(folder / kind / "model.safetensors")
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_training_leaves_a_result_two_models_and_a_log(training, tmp_path):
+    result = training().run()
+    folder = tmp_path / "one"
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "last", "log.jsonl", "result.json"]
+    assert result == json.loads((folder / "result.json").read_text())
+    assert result["steps"] == 6 and result["samples_seen"] == 24 and result["samples_per_epoch"] == 27
+    assert result["last"]["count"] == 9 and len(result["last"]["by_class"]) == 3
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    figures = next(line for line in lines if "loss" in line)
+    assert {"step", "epoch", "lr", "loss", "images_per_second", "data_wait", "mixing", "mixed"} <= set(figures)
+    model = timm.create_model(f"local-dir:{folder / 'last'}", pretrained=True)
+    assert model.num_classes == 3 and list(model.pretrained_cfg["input_size"]) == [3, 32, 32]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"optimizer": {"name": "adamw", "lr": 0.01}, "ema": 0.9, "schedule": {"name": "cosine", "warmup": 1}},
+        {"accumulate": 2, "clip": 0.5, "batch_mix": {"mixup": 1.0}, "mix": {"mode": "off"}},
+        {"model": {"name": "test_convnext", "drop_path": 0.3}, "transform": {"randaugment": 5}, "workers": 2},
+    ],
+    ids=["sgd", "adamw and averaged weights", "accumulated mixup", "drop-path and randaugment"],
+)
+def test_a_resumed_training_is_the_uninterrupted_one(training, tmp_path, monkeypatch, keys):
+    keys = {"max_steps": 9, "evaluate_every": 0.5, **keys}
+    whole = training("whole", **keys).run()
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+
+    class Killed(Exception):
+        pass
+
+    def kill(line):
+        if line["step"] >= 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        training("cut", kill, **keys).run()
+    kept = checkpoints.read(tmp_path / "cut" / "resume.safetensors").step
+    assert 0 < kept < 9
+    resumed = training("cut", **keys)
+    assert resumed.step == kept and kept % resumed.length.per_epoch  # in the middle of an epoch
+    assert resumed.run() == whole
+    for kind in ("last", "best"):
+        assert equal(weights(tmp_path / "whole", kind), weights(tmp_path / "cut", kind))
+
+
+def ctrl_c_once():
+    pressed = []
+
+    def report(line):
+        if not pressed:
+            pressed.append(line)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return report
+
+
+def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_can_go_on(training, tmp_path):
+    whole = training("whole").run()
+    with pytest.raises(loop.Interrupted, match="interrupted after step"):
+        training("cut", ctrl_c_once(), evaluate_every=0.3).run()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    training("cut", evaluate_every=0.3).run()
+    assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert whole["last"]["count"] == 9
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
+    with pytest.raises(loop.Interrupted):
+        training("cut", ctrl_c_once(), evaluate_every=0.3).run()
+    other = training("other")
+    other.folder, other.digest = tmp_path / "cut", "e"
+    with pytest.raises(ValueError, match="belongs to another recipe. Go on with that one"):
+        other._pick_up()
+
+
+def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    real = loop.classification_loss
+    calls = []
+
+    def poisoned(*args):
+        calls.append(1)
+        return real(*args) * (float("nan") if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(loop, "classification_loss", poisoned)
+    with pytest.raises(loop.NotFinite, match=r"not finite at step 5; the last good checkpoint is .*resume.safetensors "
+                                             r"\(step 3\)"):  # fmt: skip
+        training(evaluate_every=0.5).run()
+
+
+def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path, monkeypatch):
+    made = training()
+    made._checkpoint()
+    path = tmp_path / "one" / "resume.safetensors"
+    before = path.read_bytes()
+    made.step = 3
+
+    def fails(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="No space"):
+        made._checkpoint()
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ["resume.safetensors"]
+    assert training().step == 0
+
+
+def test_a_damaged_checkpoint_is_one_line(training, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "resume.safetensors").write_bytes(b"12345678garbage")
+    with pytest.raises(ValueError, match=r"resume.safetensors is damaged .*Delete it to train from the start"):
+        training()
+
+
+def test_milestones_come_at_the_right_epochs(training):
+    """lr / 10 after 2 of 4 and 3 of 4 epochs, whatever the number of steps an epoch has."""
+    lines = []
+    keys = {"mix": {"mode": "off"}, "max_steps": None, "epochs": 4, "batch_size": 5, "evaluate_every": 1 / 3,
+            "schedule": {"name": "multistep", "milestones": [2, 3]}}  # fmt: skip
+    made = training(report=lines.append, **keys)
+    assert made.length.steps == 12 and made.length.per_epoch == 3
+    made.run()
+    rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
+    expected = {step: 0.05 * 0.1 ** ((step > 6) + (step > 9)) for step in range(1, 13)}
+    assert rates == pytest.approx(expected)
+
+
+def test_the_best_model_is_the_latest_of_the_best_on_validation(training, tmp_path):
+    lines = []
+    result = training(report=lines.append, evaluate_every=0.15).run()
+    scores = [(line["step"], line["validation_top1"]) for line in lines if "validation_top1" in line]
+    best = max(score for _, score in scores)
+    assert result["validation_top1"] == best
+    assert result["best_step"] == max(step for step, score in scores if score == best)
+
+
+def test_batches_that_processes_cannot_share_are_one_line(training, train_recipe):
+    with pytest.raises(ValueError, match="batch_size is 5, which cannot be cut into accumulate 2 equal"):
+        train_recipe(batch_size=5, accumulate=2)
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "softmax_bce"])
+def test_the_loss_takes_classes_and_probabilities(kind):
+    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([0, 3, 1, 2, 2])
+    probabilities = functional.one_hot(classes, 4).float()
+    for smoothing in (0.0, 0.1):
+        losses = [classification_loss(logits, t, kind, smoothing) for t in (classes, probabilities)]
+        assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-6)
+
+
+def test_softmax_bce_is_the_sum_over_classes_by_hand():
+    logits = torch.tensor([[2.0, 0.0]])
+    p = torch.sigmoid(torch.tensor(2.0)).item()
+    expected = -(torch.tensor(p).log() + torch.tensor(1 - (1 - p)).log()) / 2
+    found = classification_loss(logits, torch.tensor([0]), "softmax_bce", 0.0)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_ignored_samples_are_in_no_loss():
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    some = classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
+    assert some == classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "adafactorbv", "lion", "rmsprop", "lookahead_adamw"])
+def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
+    """Some keep tensors or dtypes in their groups."""
+
+    def made():
+        torch.manual_seed(0)
+        model = timm.create_model("test_resnet", num_classes=3)
+        return model, optimisers.optimiser(model, Optimizer(name, lr=0.01))
+
+    def step(model, optimizer, number):
+        torch.manual_seed(number)
+        model(torch.randn(4, 3, 32, 32)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    (whole, optimizer), (other, again) = made(), made()
+    step(whole, optimizer, 1)
+    checkpoints.write(tmp_path / "c.safetensors", 1, "d", {}, whole, optimizer, None)
+    checkpoints.read(tmp_path / "c.safetensors").restore(other, again, None)
+    for model, its in ((whole, optimizer), (other, again)):
+        step(model, its, 2)
+    assert equal(whole.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize("readable", [0, 1, 3])
+def test_unreadable_images_are_no_reason_to_stop(training, readable):
+    made = training(batch_mix={"mixup": 1.0}, mix={"mode": "off"})
+    labels = torch.tensor([0, 1, 2, 0])
+    labels[readable:] = -100
+    loss = made._loss({"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels})
+    assert torch.isfinite(loss)
+    assert loss.requires_grad and (readable > 1 or loss.item() == 0)
+
+
+def test_every_arm_is_looked_at_equally_often(training):
+    plain = training("plain", mix={"mode": "off"}, max_steps=30)
+    mix = training("mix", max_steps=30, like=plain.length)
+    assert plain._evaluations() == mix._evaluations()
+    assert plain.length.per_epoch != mix.length.per_epoch

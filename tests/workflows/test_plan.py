@@ -1,0 +1,137 @@
+"""What `plan` tells before a run, and what a first look tells about the whole of it."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from small_photos import write_photos
+
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.config.augment import Model
+from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import plan as outlook
+
+
+@pytest.fixture(scope="module")
+def prepare(recipe, folder_of_photos, tmp_path_factory):
+    """A function: keys -> a run over the photos that may begin, its tokenizer taking 16 tokens, a letter each."""
+
+    def prepare(**more):
+        more = {"source": str(folder_of_photos), "output": str(tmp_path_factory.mktemp("out") / "out")} | more
+        return jobs.prepare(recipe(**more))
+
+    return prepare
+
+
+def told(prepared):
+    return [line.strip() for line in outlook.text(prepared).splitlines()]
+
+
+def with_guidance(prepared, **guidance):
+    about = dict(prepared.resolution.model) | {"guidance": guidance}
+    return replace(prepared, resolution=replace(prepared.resolution, model=about))
+
+
+def test_floats_are_printed_as_floats(prepare):
+    assert "guidance    gamma 2.0 = guidance_scale 3.0" in told(prepare(**{"model.gamma": 2}))
+    native = with_guidance(prepare(), argument=None, value=None)
+    assert "guidance    gamma 2.0 is not used: the pipeline takes no scale" in told(native)
+
+
+def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):
+    lines = told(prepare())
+    assert [line for line in lines if "->" in line] == [
+        "blue_jay -> blue jay", "green_frog -> green frog", "red_fox -> red fox"
+    ]  # fmt: skip
+    assert sum(line.startswith("a photo of a ") for line in lines) == 3
+    monkeypatch.setattr(outlook, "MOST_CLASSES", 2)
+    lines = told(prepare())
+    assert sum("->" in line for line in lines) == 2
+    assert sum(line.startswith("a photo of a ") for line in lines) == 2
+    assert lines.count("... and 1 more") == 2
+
+
+def test_forty_classes_are_not_cut(prepare, tmp_path):
+    photos = write_photos(tmp_path / "photos", [1])
+    for number in range(40):
+        (photos / f"bird_{number}x").mkdir()
+        (photos / f"bird_{number}x" / "0.jpg").write_bytes((photos / "red_fox" / "00.jpg").read_bytes())
+    lines = told(prepare(source=str(photos)))
+    assert sum(line.startswith("a photo of a ") for line in lines) == 41
+    assert sum("->" in line for line in lines) == 41
+
+
+def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
+    lines = told(prepare(**{"prompts.contexts": ["", "in fog"], "prompts.negatives": ["blurry"]}))
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    # Start, 21 letters, comma, end; by words there would be 10.
+    assert warnings[0] == (
+        "warning: 24 tokens, the text encoder takes 16 and drops the end: 'a photo of a blue jay, in fog'"
+    )
+    assert len(warnings) == 3
+    assert not any("'blurry'" in line for line in warnings)
+    long = prepare(**{"prompts.template": "{label}", "prompts.negatives": ["very blurry pictures"]})
+    assert any("'very blurry pictures'" in line for line in told(long) if line.startswith("warning: "))
+
+
+def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
+    monkeypatch.setattr(outlook, "text_tokenizer", lambda model: None)
+    assert not any(line.startswith("warning") for line in told(prepare()))
+    (warning,) = [
+        line for line in told(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
+    ]
+    assert warning.startswith("warning: at least 82 tokens, the text encoder takes 77")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Model(path="org/none", revision="0" * 40), Model(path="no/such/folder"), Model(path="x", family_preset="cosxl")],
+)
+def test_a_tokenizer_that_is_not_here_is_none(model):
+    assert outlook.text_tokenizer(model) is None
+
+
+def test_notes_name_the_papers_missing_gamma(prepare):
+    assert any("6.5 is our reading" in line for line in told(prepare(preset="paper")) if line.startswith("note: "))
+    assert not any("our reading" in line for line in told(prepare()))
+
+
+def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):
+    prepared = prepare(include_originals=False)
+    image = 16 * 16 * outlook.BYTES_A_PIXEL["jpeg"]
+    assert outlook.disk(prepared) == pytest.approx(10 * image * (1.5 + 6))
+
+
+@pytest.fixture
+def outcome(tmp_path, monkeypatch):
+    """A function: counts -> the outcome of a run with 4 attempts in parts of 1000 bytes in all."""
+    part = tmp_path / "part"
+    part.write_bytes(b"0" * 1000)
+    monkeypatch.setattr(Ledger, "rounds", lambda self: ["r0"])
+    monkeypatch.setattr(Ledger, "parts", lambda self, kind: [part])
+    monkeypatch.setattr(Ledger, "count", lambda self: 4)
+
+    def outcome(kept, pending, made=4):
+        counts = {"kept": kept, "exhausted": 1, "failed": 0, "pending": pending, "attempts": 4}
+        counts["planned"] = kept + 1 + pending
+        summary = SimpleNamespace(counts=counts, by_class=[("crow", 2, 0.5, 0.1), ("owl", 2, 0.0, None)])
+        folder = SimpleNamespace(parts=tmp_path, path="out/x")
+        return SimpleNamespace(summary=summary, folder=folder, made=made, seconds=8.0)
+
+    return outcome
+
+
+def test_a_first_look_is_projected(outcome):
+    assert outlook.projection(outcome(kept=1, pending=8)) == [
+        "first look: 2 of 10 units. The full run, if it goes on like this:",
+        "  kept      about 50% of the units, 2.00 attempts each",
+        "  time      about 32 s more (loading included, so rather less)",
+        "  disk      about 20 kB at the peak, originals apart",
+        "  most rejected: crow (50 %)",
+        "  the same command without --limit goes on in out/x",
+    ]
+    assert not any("time" in line for line in outlook.projection(outcome(kept=1, pending=8, made=0)))
+
+
+def test_a_look_at_everything_has_nothing_to_go_on_with(outcome):
+    assert outlook.projection(outcome(kept=3, pending=0)) == []
