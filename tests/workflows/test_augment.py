@@ -245,7 +245,7 @@ def test_batches_of_any_size_decide_the_same(make, done, tmp_path, batch_size):
 
 @pytest.mark.parametrize(
     "place, calls",
-    [("clip.ImageTower.embed_prepared", 1), ("diffusion.TextToImage.sample", 1), ("diffusion.TextToImage.sample", 2),
+    [("towers.ImageTower.embed_prepared", 1), ("diffusion.TextToImage.sample", 1), ("diffusion.TextToImage.sample", 2),
      ("diffusion.TextToImage.sample", 5)],
     ids=["at the references", "before any attempt", "in round 0", "in round 1"],
 )  # fmt: skip
