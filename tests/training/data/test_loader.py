@@ -97,12 +97,12 @@ def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
 
 def test_plain_rows_are_the_same_in_every_arm(train_recipe):
     """The clean samples of append are those of a training without mixing, so arms differ by the mixed ones alone."""
-    data = load_data(train_recipe().data, train_recipe().mix)
     wanted = [(0, place) for place in range(15)]
-    plain, mixed = (
-        train_samples(train_recipe(mix=mix), data, 0).__getitems__(wanted)["images"] for mix in ({"mode": "off"}, {})
-    )
-    assert torch.equal(plain, mixed)
+    images = []
+    for mix in ({"mode": "off"}, {}):
+        recipe = train_recipe(mix=mix)
+        images.append(train_samples(recipe, load_data(recipe.data, recipe.mix), 0).__getitems__(wanted)["images"])
+    assert torch.equal(*images)
 
 
 def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):

@@ -30,7 +30,6 @@ from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training.comparison import statistics as compare
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import NO_FRAMES
-from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.splits import TrainingData, load_data
 from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
@@ -119,8 +118,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
     _check_alike(loaded)
     accelerator = make_accelerator(recipe, output)
     first = next(iter(arms))
-    samples = train_samples(replace(arms[first], cache=None), loaded[first], 0)
-    like = length(arms[first], len(samples))
+    like = length(arms[first], len(loaded[first].layout))
     if accelerator.is_main_process:
         write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():
@@ -212,7 +210,7 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
-    served = train_samples(replace(recipe, cache=None), data, 0).served()
+    served = data.layout.has_partner
     asked, effective = data.asked * share, float(served.mean()) * share
     if effective < asked / 3:
         remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"

@@ -62,6 +62,11 @@ class Pool:
         """Whether there is a partner for a row of the class."""
         return self._count(label, row_id) > 0
 
+    def serves_each(self, labels: Sequence[Any], row_ids: Sequence[str | None]) -> np.ndarray:
+        """(N,) bool: `serves` for each row."""
+        pairs = zip(labels, row_ids, strict=True)
+        return np.array([self.serves(label, row_id) for label, row_id in pairs], bool)
+
     def draw(self, random: np.random.Generator, label: Any, row_id: str | None = None) -> int | None:
         """A member of the class, uniform; never the row itself where the pool knows it; None where there is none."""
         chance, count = random.random(), self._count(label, row_id)
@@ -149,7 +154,7 @@ def served_rows(rows: Dataset, partner: str, pool: Dataset | Pool | None, names:
     pool = as_pool(pool, partner, names)
     has_id = names.row_id in rows.column_names
     ids = column(rows, names.row_id) if has_id else [None] * len(rows)
-    return np.array([pool.serves(k, i) for k, i in zip(column(rows, names.label), ids, strict=True)], bool)
+    return pool.serves_each(column(rows, names.label), ids)
 
 
 def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:

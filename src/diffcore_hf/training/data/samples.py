@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -24,42 +23,26 @@ from diffcore_hf.training.data.transform import MixTransform, Stored
 class TrainSamples(Dataset):
     """The samples of an epoch: rows, each clean, mixed, or mixed by chance."""
 
-    def __init__(self, data: TrainingData, mode: str, transform: MixTransform, cache: FrameCache | None = None):
-        """Lay out an epoch.
+    def __init__(self, data: TrainingData, transform: MixTransform, cache: FrameCache | None = None):
+        """Store what makes the samples of `data.layout`; nothing is read.
 
         Args:
-            data: rows and pool.
-            mode: `off` and `replace`: every row once. `append`: every row clean, then those with a partner, mixed.
+            data: rows, layout and pool.
             transform: makes a sample of a row.
             cache: decoded images.
         """
         self._data, self._transform, self._cache = data, transform, cache
-        rows = len(data.train)
-        self._rows = np.arange(rows)
-        self._told: list[bool | None] = [{"off": False, "append": False, "replace": None}[mode]] * rows
-        if mode == "append":
-            served = np.flatnonzero(self.served())
-            self._rows = np.concatenate([self._rows, served])
-            self._told += [True] * len(served)
 
     def __len__(self) -> int:
-        return len(self._rows)
-
-    def served(self) -> np.ndarray:
-        """(N,) bool: the rows that have someone to be mixed with."""
-        data = self._data
-        if data.pool is None:
-            return data.has_counterpart
-        pairs = zip(data.train.labels.tolist(), data.train.row_ids, strict=True)
-        return np.array([data.pool.serves(label, row_id) for label, row_id in pairs], bool)
+        return len(self._data.layout)
 
     def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> Batch:
         """A whole batch: `images` (B, 3, S, S) uint8, `labels` (B,) int64, and what it took."""
         data, names = self._data, self._data.columns
-        rows = [int(self._rows[sample]) for _, sample in wanted]
+        rows = [int(data.layout.rows[sample]) for _, sample in wanted]
         labels = data.train.labels[rows].tolist()
         draws = [
-            self._transform.draw(data.train.row_ids[row], 0, self._told[sample], label, epoch)
+            self._transform.draw(data.train.row_ids[row], 0, data.layout.mixed[sample], label, epoch)
             for (epoch, sample), row, label in zip(wanted, rows, labels, strict=True)
         ]
         has = [data.has_counterpart[row] if data.pool is None else draw.place is not None
@@ -87,7 +70,13 @@ class TrainSamples(Dataset):
 
 
 def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> TrainSamples:
-    """The training samples of a recipe."""
+    """Build the training samples of a recipe.
+
+    Raises:
+        ValueError: `data` was loaded for another mode than the recipe's.
+    """
+    if data.layout.mode != recipe.mix.mode:
+        raise ValueError(f"the data was loaded for mode {data.layout.mode!r}, but the recipe's is {recipe.mix.mode!r}")
     mix, protocol = recipe.mix, framing.protocol_of(recipe.transform)
     transform = MixTransform(
         probability=mix.probability if mix.mode == "replace" else 0.0, partner=mix.partner if data.pool else "own",
@@ -95,4 +84,4 @@ def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> TrainSa
     )  # fmt: skip
     alone = mix.kind == "none"
     cache = FrameCache(data, protocol, alone=alone) if recipe.cache == "memory" else None
-    return TrainSamples(data, mix.mode, transform, cache)
+    return TrainSamples(data, transform, cache)

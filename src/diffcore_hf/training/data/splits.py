@@ -19,6 +19,7 @@ from diffcore_hf.core import seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.training.data.columns import Columns, name_columns, read_manifest, require
+from diffcore_hf.training.data.epoch_layout import EpochLayout, lay_out_epoch
 from diffcore_hf.training.data.pool import Pool, column, has_image, undecoded
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class TrainingData:
     """Config `generated`, by class; None where there is none, or it is not needed."""
     has_counterpart: np.ndarray
     """(N,) bool, of the training rows."""
+    layout: EpochLayout
+    """Samples of an epoch in the recipe's mode, built once."""
     asked: float
     """Share of the training rows that were to get a counterpart."""
     identity: Mapping[str, Any]
@@ -145,8 +148,9 @@ def load_data(config: recipe.Data, mix: recipe.Mix) -> TrainingData:
         pool = _pool(config, commit, names, encode, left_out)
     if mixes and mix.partner == "real_same_class":
         pool = Pool(train.rows, names, without_self=True, labels=train.labels, row_ids=train.row_ids)
+    layout = lay_out_epoch(mix.mode, has if pool is None else pool.serves_each(train.labels.tolist(), train.row_ids))
     return TrainingData(
-        train, validation, test, classes, names, pool, has, _asked(manifest),
+        train, validation, test, classes, names, pool, has, layout, _asked(manifest),
         _identity(config, commit, manifest, splits), tuple(notes),
     )  # fmt: skip
 
