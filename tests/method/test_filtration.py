@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffcore_hf.config.augment import Policy
-from diffcore_hf.core.schema import REASONS
+from diffcore_hf.method import checks
 from diffcore_hf.method.filtration import Attempts, Units, decide, due, rejected_share
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import References
@@ -20,6 +20,9 @@ JUDGE = fit(
     References(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
     0,
 )
+
+
+EMPTY = References([], np.zeros(0, np.int64), np.zeros((0, 2), np.float16), CLASSES)
 
 
 def plan(count, labels=None, copies=None, readable=None):
@@ -81,9 +84,22 @@ def test_one_unit(rows, review, reasons, status):
     decisions = decided(plan(1), facts(*rows), review=review)
     assert decisions.reason.tolist() == reasons
     assert decisions.status.tolist() == [status]
-    assert set(reasons) <= set(REASONS)
+    assert set(reasons) <= set(checks.reasons())
     kept = reasons.index("kept") if "kept" in reasons else -1
     assert decisions.counterpart.tolist() == [kept]
+
+
+def test_an_added_check_decides():
+    # A check against blank images, from a fact that every attempt has: the embedding of a blank image is known.
+    blank = checks.Check(
+        "blank", "looks like an empty page", "a blank image", lambda candidate: tuple(candidate.embedding) == BAD
+    )
+    rows = facts((0, 0, BAD), (0, 1, GOOD), (1, 0, BAD, "unsafe"))
+    decisions = decide(plan(2), rows, JUDGE, max_attempts=3, checks=(blank, *checks.CHECKS))
+    assert decisions.reason.tolist() == ["blank", "kept", "blank"]
+    last = decide(plan(2), rows, fit(Policy("all"), EMPTY, 0), max_attempts=3, checks=(*checks.CHECKS, blank))
+    assert last.reason.tolist() == ["blank", "kept", "unsafe"]
+    assert last.rejected_generated[0] == 2 / 3
 
 
 def test_what_was_compared_is_reported():

@@ -21,24 +21,6 @@ STATUSES = {
     "pending": "planned, not finished: a limit or an interruption",
 }
 
-# What became of an attempt (column `reason` of config attempts).
-REASONS = {
-    "kept": "the counterpart of its unit",
-    "low_similarity": "score not above the bound (policies mean, fixed, quantile)",
-    "low_rank": "its class stands below the rank that real images reach (policy rank)",
-    "below_floor": "further from its class than the floor that nearly all real images clear",
-    "not_drawn": "not drawn by the control policy random(p)",
-    "unsafe": "the pipeline's safety checker flagged it",
-    "invalid": "not an image to speak of: of one colour, or not finite",
-    "duplicate": "byte for byte an earlier attempt",
-    "review": "rejected by a person",
-    "superseded": "an earlier attempt of the unit is kept; in no rate",
-    "crashed": "the model raised; the error stands in the part",
-}
-
-# Reasons that are facts about one image alone, stored in its part (`<reason>` or `<reason>: <detail>`).
-FACT_REASONS = ("unsafe", "invalid", "crashed")
-
 CONFIGS = ("default", "generated", "attempts", "references", "classes")
 ADDED_COLUMNS = ("generated", "context", "prompt", "seed", "similarity", "status", "row_id")
 
@@ -89,7 +71,7 @@ def plan_features() -> Features:
 
 
 def attempt_facts() -> Features:
-    """A part of round 0, 1, ...: one row per attempt; `reason` is null or one of FACT_REASONS."""
+    """A part of round 0, 1, ...: one row per attempt; `reason` is null or a recorded reason of method/checks.py."""
     return _features(
         row_id="string", copy="int32", attempt="int32", label="int64", context="string", prompt="string",
         negative_prompt="string", seed="int64", image="image", image_sha256="string", embedding="embedding",

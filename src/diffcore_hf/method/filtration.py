@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from diffcore_hf.core.schema import FACT_REASONS
+from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, SUPERSEDED, Candidate, Check, first_reason
 from diffcore_hf.method.policies import Judge, Key
 from diffcore_hf.method.thresholds import chunks, row_cosines
 
@@ -66,7 +66,7 @@ class Decisions:
     judged: np.ndarray
     """(M,) bool: attempts 0 .. max_attempts - 1 of units in the plan; the others stay unseen."""
     reason: np.ndarray
-    """(M,) object: a word of schema.REASONS; "" where not judged."""
+    """(M,) object: a key of checks.reasons(); "" where not judged."""
     similarity: np.ndarray
     """(M,) float64: S(I, G) with the row's own image, in [-1, 1]; NaN without embedding or where not judged."""
     score: np.ndarray
@@ -94,12 +94,13 @@ def decide(
     *,
     max_attempts: int,
     review: Mapping[Key, bool] | None = None,
+    checks: Sequence[Check] = CHECKS,
 ) -> Decisions:
     """Walks the attempts round by round in plan order and decides each.
 
-    A fact about the image comes first, then a person's word, then duplicates, then the policy. An accept overrides all
-    but a missing image. Within a unit the first attempt that passes is kept; later ones are superseded, as if they had
-    not been made: they are in no rate and no duplicate of theirs is rejected for it.
+    The first check that rejects an attempt gives its reason (checks.py). Within a unit the first attempt that passes
+    all checks is kept. Later ones are superseded, as if they did not exist: no rate counts them, and an attempt with
+    the same image is no duplicate of theirs.
 
     Args:
         units: the plan.
@@ -107,9 +108,10 @@ def decide(
         judge: the fitted policy (policies.fit).
         max_attempts: attempts with this number or a higher one are not judged.
         review: (row id, copy, attempt) -> accept.
+        checks: the reasons to reject, in the order in which they are tested.
 
     Raises:
-        ValueError: an attempt that occurs twice; an unknown fact reason.
+        ValueError: an attempt that occurs twice; a recorded reason for which there is no check.
     """
     m = len(attempts.units)
     judged = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
@@ -122,8 +124,8 @@ def decide(
         raise ValueError(f"attempt {number[twice[0]]} of {units.row_ids[u]} copy {units.copies[u]} occurs twice")
     keys = [(units.row_ids[u], int(units.copies[u]), int(r)) for u, r in zip(unit_of, number, strict=True)]
     verdicts = judge.judge(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
-    reason, counterpart = np.full(m, "", object), np.full(len(units.labels), -1, np.int64)
-    reason[rows], counterpart = _walk(attempts, rows, keys, verdicts.reasons, review or {}, counterpart)
+    reason = np.full(m, "", object)
+    reason[rows], counterpart = _walk(units, attempts, rows, keys, verdicts.reasons, review or {}, checks)
 
     similarity, score, bound = (np.full(m, np.nan) for _ in range(3))
     for part in chunks(len(rows), attempts.embeddings.shape[1]):
@@ -139,7 +141,7 @@ def decide(
     late = judged & (attempts.attempts > 0) & given_up[units.labels[np.maximum(attempts.units, 0)]] if m else judged
     if late.any():
         seen = replace(attempts, units=np.where(late, -1, attempts.units))
-        return decide(units, seen, judge, max_attempts=max_attempts, review=review)
+        return decide(units, seen, judge, max_attempts=max_attempts, review=review, checks=checks)
     labels = np.full(m, -1)
     labels[rows] = units.labels[unit_of]
     rates = rejected_share(reason, labels)
@@ -193,55 +195,55 @@ def rejected_share(reason: np.ndarray, groups: np.ndarray | Sequence) -> dict:
         group -> rejected / judged. Attempts that were not judged, were superseded or crashed count in neither;
         a group without any other is absent.
     """
-    counted = ~np.isin(reason.astype(str), ("", "superseded", "crashed"))
+    counted = ~np.isin(reason.astype(str), ("", SUPERSEDED, CRASHED))
     values, index = np.unique(np.asarray(groups)[counted], return_inverse=True)
-    rejected = np.bincount(index, weights=reason[counted] != "kept", minlength=len(values))
+    rejected = np.bincount(index, weights=reason[counted] != KEPT, minlength=len(values))
     return dict(zip(values.tolist(), (rejected / np.bincount(index, minlength=len(values))).tolist(), strict=True))
 
 
 def _walk(
+    units: Units,
     attempts: Attempts,
     rows: np.ndarray,
     keys: list[Key],
-    policy: list[str | None],
+    policy_reasons: list[str | None],
     review: Mapping[Key, bool],
-    counterpart: np.ndarray,
+    checks: Sequence[Check],
 ) -> tuple[list[str], np.ndarray]:
-    """Reasons in the order of `rows` (round, then plan order), and the counterpart of each unit filled in."""
-    words, images = [], set()
-    for row, key, objection in zip(rows.tolist(), keys, policy, strict=True):
+    """Reasons in the order of `rows` (round, then plan order), and (U,) the index of each unit's counterpart or -1."""
+    reasons: list[str] = []
+    images: set[str] = set()
+    counterpart = np.full(len(units.labels), -1, np.int64)
+    for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
         unit, sha256 = attempts.units[row], attempts.image_sha256[row]
         if counterpart[unit] >= 0:
-            words.append("superseded")
+            reasons.append(SUPERSEDED)
             continue
-        word = _word(attempts.reasons[row], review.get(key), sha256, sha256 in images, objection)
-        if word == "kept":
+        recorded, _, detail = (attempts.reasons[row] or "").partition(":")
+        candidate = Candidate(
+            *key,
+            label=int(units.labels[unit]),
+            recorded=recorded or None,
+            detail=detail.strip(),
+            image_sha256=sha256,
+            embedding=attempts.embeddings[row],
+            parent=attempts.parents[row],
+            accepted=review.get(key),
+            duplicate=sha256 is not None and sha256 in images,
+            policy_reason=policy_reason,
+        )
+        reasons.append(first_reason(candidate, checks))
+        if reasons[-1] == KEPT:
             counterpart[unit] = row
         if sha256 is not None:
             images.add(sha256)
-        words.append(word)
-    return words, counterpart
-
-
-def _word(fact: str | None, human: bool | None, sha256: str | None, duplicate: bool, objection: str | None) -> str:
-    """One decision: fact, then review, then duplicate, then policy; an accept needs an image, nothing else."""
-    if fact is not None:
-        word = fact.split(":")[0]
-        if word not in FACT_REASONS:
-            raise ValueError(f"the fact reason {fact!r} is none of {', '.join(FACT_REASONS)}")
-        if not human or sha256 is None or word == "crashed":
-            return word
-    if human is not None:
-        return "kept" if human else "review"
-    if duplicate:
-        return "duplicate"
-    return objection or "kept"
+    return reasons, counterpart
 
 
 def _given_up(units: Units, unit_of: np.ndarray, number: np.ndarray, reason: np.ndarray, classes: int) -> np.ndarray:
     """(K,) bool: attempt 0 of each of the class's first 20 possible units of copy 0 is there and none was kept."""
     hopeless = np.zeros(len(units.labels), bool)
-    hopeless[unit_of[(number == 0) & (reason != "kept")]] = True
+    hopeless[unit_of[(number == 0) & (reason != KEPT)]] = True
     first = np.flatnonzero((units.copies == 0) & units.possible())
     first = first[np.argsort(units.labels[first], kind="stable")]
     labels = units.labels[first]
@@ -262,7 +264,7 @@ def _statuses(
     """(U,) object: kept, failed (no image and none to come), exhausted (images, none kept, none to come), pending."""
     count = len(units.labels)
     made = np.bincount(unit_of, minlength=count)
-    crashed = np.bincount(unit_of[reason == "crashed"], minlength=count)
+    crashed = np.bincount(unit_of[reason == CRASHED], minlength=count)
     begun = np.zeros(count, bool)
     begun[unit_of[number == 0]] = True
     over = (made == max_attempts) | (given_up[units.labels] & begun) | ~units.possible()

@@ -41,7 +41,7 @@ class Verdicts:
     passed: np.ndarray
     """(M,) bool."""
     reasons: list[str | None]
-    """The word of schema.REASONS for each that did not pass."""
+    """Why each attempt does not pass (a reason of checks.py); None: it passes."""
 
 
 class Judge:

@@ -14,7 +14,8 @@ from huggingface_hub import DatasetCard
 from hypothesis import given, settings
 
 from diffcore_hf.config.merging import build_recipe, read_yaml
-from diffcore_hf.core.schema import REASONS, STATUSES
+from diffcore_hf.core.schema import STATUSES
+from diffcore_hf.method.checks import reasons
 from diffcore_hf.publishing.card.dataset_card import licence_of_result, metadata, render_card, size_category
 from diffcore_hf.publishing.card.policy_words import describe
 from diffcore_hf.publishing.card.reproduction import is_hub
@@ -205,7 +206,7 @@ def test_columns_statuses_and_reasons_are_documented_under_their_names():
     text = render_card(example_facts(columns_prefix="dc_"))
     for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
         assert f"`dc_{column}`" in text
-    assert all(f"`{word}`" in text for word in (*REASONS, *STATUSES))
+    assert all(f"`{word}`" in text for word in (*reasons(), *STATUSES))
     assert 'dataset[0]["dc_generated"]' in text
 
 

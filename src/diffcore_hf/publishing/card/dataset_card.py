@@ -14,7 +14,8 @@ from importlib import resources
 from statistics import median
 from typing import Any
 
-from diffcore_hf.core.schema import CONFIGS, REASONS, STATUSES
+from diffcore_hf.core.schema import CONFIGS, STATUSES
+from diffcore_hf.method import checks
 from diffcore_hf.publishing.card import policy_words, reproduction, worth
 from diffcore_hf.publishing.card.text import Markdown, code, escape_md, fenced, listed
 
@@ -147,7 +148,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "more_classes": max(0, len(by_class) - _MOST_CLASSES),
         "unbalanced": unbalanced[:_MOST_NAMES],
         "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
-        "reasons": REASONS,
+        "reasons": checks.reasons(),
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
         "claim": Markdown(CLAIM),

@@ -17,24 +17,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.images import UnreadableImage, decode_bytes
+from diffcore_hf.method import checks
 from diffcore_hf.publishing.card.text import one_line
 
 INK, MUTED, PAPER, CARD, LINE, BLANK = "#23272f", "#6b7280", "#f7f6f3", "#ffffff", "#e5e2dc", "#f0eeea"
 KEPT, REJECTED, UNDECIDED = "#2f7d5b", "#b3423a", "#70757d"
 _TINTS = {KEPT: "#e7f3ec", REJECTED: "#faebe9", UNDECIDED: "#eeeeec"}
-
-# A decision's reason (core/schema.py) in the few words that fit under an image.
-REASON_WORDS = {
-    "low_similarity": "not similar enough",
-    "low_rank": "looks like another class",
-    "below_floor": "too far from its class",
-    "not_drawn": "not drawn",
-    "unsafe": "safety checker",
-    "invalid": "not an image",
-    "duplicate": "a duplicate",
-    "review": "a person said no",
-    "crashed": "the model crashed",
-}
 
 WIDTH, MARGIN, GAP, PADDING, BETWEEN = 1200, 36, 20, 12, 8
 _HEADER, _CAPTIONS, _TEXT = 86, 28, 100  # heights: title and legend, column captions, the text under the images
@@ -231,7 +219,7 @@ def decision_words(reason: str) -> tuple[str, str]:
         return "an earlier one is kept", UNDECIDED
     if not cause:
         return "not judged", UNDECIDED
-    return f"✗ rejected: {REASON_WORDS.get(cause, one_line(cause))}", REJECTED
+    return f"✗ rejected: {checks.labels().get(cause, one_line(cause))}", REJECTED
 
 
 def _header(
