@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import diffusers
+import timm
 import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
@@ -184,7 +186,46 @@ def save_dinov2(folder: Path) -> Path:
     return folder
 
 
-TOWERS = {"clip": save_clip, "clip_vision": save_clip_vision, "siglip": save_siglip, "dinov2": save_dinov2}
+def save_siglip2(folder: Path) -> Path:
+    tokenizer = t5_tokenizer()
+    shared = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = shared | {"vocab_size": len(tokenizer), "max_position_embeddings": 16, "projection_size": 32}
+    vision = shared | {"patch_size": 8, "num_patches": 9}
+    config = transformers.Siglip2Config(text_config=text, vision_config=vision)
+    transformers.Siglip2Model(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=9).save_pretrained(folder)
+    return folder
+
+
+def save_swin(folder: Path) -> Path:
+    """A transformer without a class token."""
+    config = transformers.SwinConfig(
+        image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
+    transformers.SwinModel(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def save_timm(architecture: str, folder: Path) -> Path:
+    """The folder that timm pushes to the Hub, which transformers reads as a `timm_wrapper` checkpoint."""
+    options = {"img_size": 32} if "vit" in architecture else {}
+    model = timm.create_model(architecture, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
+    timm.models.save_for_hf(model, folder, model_args=options or None, safe_serialization=True)
+    return folder
+
+
+TOWERS = {
+    "clip": save_clip,
+    "clip_vision": save_clip_vision,
+    "siglip": save_siglip,
+    "siglip2": save_siglip2,
+    "dinov2": save_dinov2,
+    "swin": save_swin,
+    "timm_cnn": partial(save_timm, "test_resnet"),
+    "timm_vit": partial(save_timm, "test_vit"),
+}
 
 
 def seeded(build, *arguments, **options):

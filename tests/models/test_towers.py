@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import tiny_models
 import torch
+from PIL import Image
+from transformers import AutoImageProcessor
 
 from diffcore_hf.config.augment import Filter
 from diffcore_hf.models.towers import ImageTower, resolve_filter
@@ -15,7 +18,19 @@ def images():
     return [torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in SIZES]
 
 
-@pytest.mark.parametrize(("name", "width"), [("clip", 20), ("clip_vision", 20), ("siglip", 32), ("dinov2", 32)])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [
+        ("clip", 20),
+        ("clip_vision", 20),
+        ("siglip", 32),
+        ("siglip2", 32),
+        ("dinov2", 32),
+        ("swin", 32),
+        ("timm_cnn", 96),
+        ("timm_vit", 64),
+    ],
+)
 def test_unit_rows_that_do_not_depend_on_companions(name, width, towers):
     tower = ImageTower(Filter(path=str(towers[name])))
     rows = tower.embed(images())
@@ -40,6 +55,34 @@ def test_rows_are_the_models_own_features(towers):
     assert torch.allclose(dino.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", list(tiny_models.TOWERS))
+def test_a_tensor_and_the_pil_image_of_its_pixels_have_equal_embeddings(name, towers):
+    tower = ImageTower(Filter(path=str(towers[name])))
+    for image in images():
+        pil = Image.fromarray(image.permute(1, 2, 0).numpy())
+        inputs = AutoImageProcessor.from_pretrained(towers[name])(pil, return_tensors="pt")
+        assert torch.equal(tower.embed([image]), tower.embed_prepared([dict(inputs)]))
+
+
+@pytest.mark.parametrize("name", ["timm_cnn", "timm_vit"])
+def test_a_timm_checkpoint_gives_the_features_of_timm(name, towers):
+    tower = ImageTower(Filter(path=str(towers[name])))
+    model = timm.create_model(f"local-dir:{towers[name]}", pretrained=True, num_classes=0).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    pixels = torch.stack([transform(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images()])
+    with torch.no_grad():
+        expected = model(pixels)
+    assert torch.allclose(tower.embed(images()), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
+
+
+def test_a_transformer_without_a_class_token_is_pooled(towers):
+    tower = ImageTower(Filter(path=str(towers["swin"])))
+    with torch.no_grad():
+        output = tower.load()(torch.cat([tower.prepare(image)["pixel_values"] for image in images()]))
+    expected = output.last_hidden_state.mean(dim=1)
+    assert torch.allclose(tower.embed(images()), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
+
+
 def test_strict_is_equal_to_the_bit(towers):
     tower = ImageTower(Filter(path=str(towers["clip"])), strict=True)
     whole = tower.embed(images() * 8)
@@ -47,7 +90,7 @@ def test_strict_is_equal_to_the_bit(towers):
     assert torch.equal(whole, parts)
 
 
-@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("name", ["clip", "siglip", "siglip2"])
 def test_texts(name, towers):
     tower = ImageTower(Filter(path=str(towers[name])))
     texts = ["a red bird", "a car", "a photo of a very long caption that does not fit at all into the text tower"]
@@ -75,6 +118,7 @@ def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("name", "model", "has_text"),
     [("clip", "CLIPModel", True), ("siglip", "SiglipModel", True), ("dinov2", "Dinov2Model", False),
+     ("timm_vit", "TimmWrapperModel", False),
      ("clip_vision", "CLIPVisionModelWithProjection", False)],
 )  # fmt: skip
 def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):

@@ -9,13 +9,16 @@ recorded; with `strict` batches are padded to one shape and threads fixed, so th
 
 from __future__ import annotations
 
+import inspect
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 import transformers
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +30,11 @@ from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick
 
 logger = logging.getLogger(__name__)
 
-# Vision-only checkpoints with a trained head: CLS would pass it by.
-HEADS = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model")
+OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "timm_wrapper")
+"""Model types whose pooled output is trained, or chosen by the architecture, and is better than the class token."""
+
+CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
+"""Names that transformers gives to the parameter of a class token."""
 
 
 def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, dict[str, Any]]:
@@ -82,7 +88,12 @@ class ImageTower:
                 self._processor = _read(transformers.AutoImageProcessor, place, self.config.path)
                 model_config = _read(transformers.AutoConfig, place, self.config.path)
                 model, report = _model_class(model_config).from_pretrained(
-                    place[0], **place[1], dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                    place[0],
+                    **place[1],
+                    config=_without_class_count(model_config),
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    output_loading_info=True,
                 )
             missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
             if missing:
@@ -106,7 +117,11 @@ class ImageTower:
     def prepare(self, image: Tensor) -> dict[str, Tensor]:
         """(3, H, W) uint8 of any size -> the model's input, a batch of one, on the CPU. Threads may call it."""
         self.load()
-        inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
+        if _takes_tensors(self._processor):
+            inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
+        else:
+            pixels = image.permute(1, 2, 0).contiguous().cpu().numpy()
+            inputs = self._processor(images=Image.fromarray(pixels), return_tensors="pt")
         return {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
 
     def embed(self, images: Sequence[Tensor]) -> Tensor:
@@ -189,22 +204,49 @@ def _model_class(config: Any) -> Any:
         raise UserError(f"filter.path: {config.model_type} is no model that transformers.AutoModel loads") from None
 
 
+def _without_class_count(config: Any) -> Any:
+    """The configuration without the class count that timm writes into `model_args`; transformers sets its own."""
+    if getattr(config, "model_args", None):
+        config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
+    return config
+
+
 def _tensor(features: Any) -> Tensor:
     """Projected features: transformers 5 wraps them in an output object."""
     return features if isinstance(features, Tensor) else features.pooler_output
 
 
+def _takes_tensors(processor: Any) -> bool:
+    """Whether an image processor reads channels-first tensors; every processor reads PIL images.
+
+    A processor that cannot be given the order of the channels may guess it wrongly, or expect floats in [0, 1].
+    """
+    parameters = inspect.signature(processor.preprocess).parameters
+    return "input_data_format" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _has_class_token(model: Any) -> bool:
+    return any(CLASS_TOKEN.fullmatch(name.rpartition(".")[2]) for name, _ in model.named_parameters())
+
+
 def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """(B, d): the projection where there is one, a trained head, else the CLS token, else the mean over space."""
+    """Returns (B, d): the projection, else the model's own pooling, else the class token, else the mean over space.
+
+    The pooled output of a transformer with a class token is skipped: many checkpoints leave its layer untrained.
+    """
     if hasattr(model, "get_image_features"):
         return _tensor(model.get_image_features(**batch))
     output = model(**batch)
     if getattr(output, "image_embeds", None) is not None:
         return output.image_embeds
-    if model.config.model_type in HEADS:
-        return output.pooler_output
-    hidden = output.last_hidden_state
-    return hidden[:, 0] if hidden.ndim == 3 else hidden.mean(dim=(2, 3))
+    hidden, pooled = output.last_hidden_state, getattr(output, "pooler_output", None)
+    if pooled is not None and model.config.model_type in OWN_POOLING:
+        return pooled.flatten(1)
+    if hidden.ndim == 4:
+        return hidden.mean(dim=(2, 3))
+    if _has_class_token(model):
+        return hidden[:, 0]
+    return hidden.mean(dim=1) if pooled is None else pooled.flatten(1)
 
 
 def _unit(rows: Tensor) -> Tensor:
