@@ -23,8 +23,8 @@ from benchmarks.evidence.towers import seen_clip
 from diffcore_hf.config.augment import Filter, Policy, Recipe
 from diffcore_hf.core.images import to_array
 from diffcore_hf.core.seeding import generator
-from diffcore_hf.method.policies import Judge, Rank, fit
-from diffcore_hf.method.references import References
+from diffcore_hf.method.policies import FittedPolicy, Rank, fit
+from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.wording import wording
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -108,7 +108,7 @@ def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:
     return torch.cat(made).numpy().astype(np.float16)
 
 
-def references(world: World, tower: ImageTower) -> References:
+def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
     """The training pictures of a world, embedded."""
     shown = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
@@ -118,14 +118,14 @@ def references(world: World, tower: ImageTower) -> References:
     text, contexts = (
         tower.embed_text(captions).numpy().astype(np.float16) for captions in (said.captions(), said.context_captions())
     )
-    return References(ids, labels, embed(images, tower), len(DATASET_SPECIES), text, contexts)
+    return ReferenceEmbeddings(ids, labels, embed(images, tower), len(DATASET_SPECIES), text, contexts)
 
 
 def judged(
-    judge: Judge, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
+    judge: FittedPolicy, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
 ) -> dict[str, Any]:
     """Shares accepted by kind and context, AUC, and balanced accuracy (wrong images of all kinds together)."""
-    verdicts = judge.judge(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
+    verdicts = judge.verdicts(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
     passed, score = verdicts.passed, -verdicts.score if isinstance(judge, Rank) else verdicts.score
     kinds, contexts = np.array([item.kind for item in items]), np.array([item.context for item in items])
     right = kinds == "right"

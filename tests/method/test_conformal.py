@@ -6,7 +6,7 @@ import pytest
 from diffcore_hf.config.augment import Policy
 from diffcore_hf.method.conformal import conformal_bound, conformal_rejected, rank_bounds, similarity_bounds
 from diffcore_hf.method.policies import fit
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,11 @@ def test_at_most_about_alpha_of_fresh_real_images_are_rejected(policy, size):
         spread = rng.uniform(0.5, 1.5, size=width)
         labels = np.repeat(np.arange(classes), size)
         real_ones = images(rng, centres, spread, labels)
-        judge = fit(policy, References([f"train/{i}" for i in range(len(labels))], labels, real_ones, classes), 0)
+        judge = fit(
+            policy, ReferenceEmbeddings([f"train/{i}" for i in range(len(labels))], labels, real_ones, classes), 0
+        )
         asked = np.repeat(np.arange(classes), fresh)
-        verdicts = judge.judge(
+        verdicts = judge.verdicts(
             asked, images(rng, centres, spread, asked), np.zeros((len(asked), width)), [("", 0, 0)] * len(asked)
         )
         rejected.append(1 - verdicts.passed.mean())

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from diffcore_hf.config.augment import Policy
 from diffcore_hf.method import checks
-from diffcore_hf.method.filtration import Attempts, Units, decide, due, rejected_share
+from diffcore_hf.method.filtration import AttemptFacts, Units, decide, due, rejected_share
 from diffcore_hf.method.policies import fit
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 GOOD, BAD, NONE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity 1, 0 and none with the parent (1, 0)
 CLASSES = 2
 JUDGE = fit(
     Policy("fixed", t=0.5),
-    References(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
+    ReferenceEmbeddings(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
     0,
 )
 
 
-EMPTY = References([], np.zeros(0, np.int64), np.zeros((0, 2), np.float16), CLASSES)
+EMPTY = ReferenceEmbeddings([], np.zeros(0, np.int64), np.zeros((0, 2), np.float16), CLASSES)
 
 
 def plan(count, labels=None, copies=None, readable=None):
@@ -35,7 +35,7 @@ def facts(*rows):
     """Each row: unit, attempt, embedding, and perhaps a fact reason and a sha256 (by default its own)."""
     rows = [(*row, None, f"{row[0]}-{row[1]}")[:5] if len(row) == 3 else row for row in rows]
     rows = [row if len(row) == 5 else (*row, f"{row[0]}-{row[1]}") for row in rows]
-    return Attempts(
+    return AttemptFacts(
         units=np.array([row[0] for row in rows], np.int64),
         attempts=np.array([row[1] for row in rows], int),
         embeddings=np.array([row[2] for row in rows], np.float16).reshape(len(rows), 2),
@@ -283,14 +283,14 @@ def test_what_always_holds(world):
 
 def test_decisions_are_for_any_order_and_policy():
     rng = np.random.default_rng(0)
-    references = References([f"r/{i}" for i in range(60)], np.arange(60) % 2, rng.normal(size=(60, 4)), 2)
+    references = ReferenceEmbeddings([f"r/{i}" for i in range(60)], np.arange(60) % 2, rng.normal(size=(60, 4)), 2)
     units = plan(40, labels=np.arange(40) % 2)
-    attempts = Attempts(
+    attempts = AttemptFacts(
         np.tile(np.arange(40), 2), np.repeat([0, 1], 40), rng.normal(size=(80, 4)), rng.normal(size=(80, 4)),
         [None] * 80, [str(i) for i in range(80)],
     )  # fmt: skip
     turn = rng.permutation(80)
-    other = Attempts(**{
+    other = AttemptFacts(**{
         field.name: np.array(getattr(attempts, field.name))[turn] for field in dataclasses.fields(attempts)
     })  # fmt: skip
     for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):

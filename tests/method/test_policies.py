@@ -6,7 +6,7 @@ import pytest
 from diffcore_hf.config.augment import Policy
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.policies import fit
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 NAN = [np.nan, np.nan]
 
@@ -15,7 +15,7 @@ def references(by_class, classes=None, text=None):
     rows = [(f"train/{k}.{i}", k, e) for k, members in enumerate(by_class) for i, e in enumerate(members)]
     embeddings = np.array([e for *_, e in rows], np.float16).reshape(len(rows), 2)
     labels = np.array([k for _, k, _ in rows], np.int64)
-    return References([row_id for row_id, *_ in rows], labels, embeddings, classes or len(by_class), text)
+    return ReferenceEmbeddings([row_id for row_id, *_ in rows], labels, embeddings, classes or len(by_class), text)
 
 
 def angle(degrees):
@@ -25,7 +25,7 @@ def angle(degrees):
 def judged(judge, labels, embeddings, parents=None):
     embeddings = np.array(embeddings, np.float16)
     parents = embeddings if parents is None else np.array(parents, np.float16)
-    return judge.judge(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
+    return judge.verdicts(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
 
 
 # tau of class 0: one pair at 60 degrees, 0.5; class 1: one pair at 90 degrees, 0; class 2 has no pair.
@@ -102,7 +102,7 @@ def test_rank_keeps_what_stands_where_real_images_do():
     crowd = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
     for by in ("class_mean", "classifier", "context_free", "text"):
         text = np.array([angle(0), angle(60), angle(120)], np.float16)
-        crowd = References(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
+        crowd = ReferenceEmbeddings(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
         judge = fit(Policy("rank", by=by, floor="off"), crowd, 0)
         assert judge.bound.tolist() == [1, 1, 1]
         verdicts = judged(judge, [0, 0, 1, 0], [angle(5), angle(100), angle(75), NAN])
@@ -168,8 +168,8 @@ def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
     rng = np.random.default_rng(2)
     embeddings, labels = rng.normal(size=(60, 2)).astype(np.float16), np.arange(60) % 4
     ids, turn = [f"train/{i}" for i in range(60)], rng.permutation(60)
-    forth = fit(policy, References(ids, labels, embeddings, 4), 0)
-    back = fit(policy, References([ids[i] for i in turn], labels[turn], embeddings[turn], 4), 0)
+    forth = fit(policy, ReferenceEmbeddings(ids, labels, embeddings, 4), 0)
+    back = fit(policy, ReferenceEmbeddings([ids[i] for i in turn], labels[turn], embeddings[turn], 4), 0)
     np.testing.assert_array_equal(forth.bound, back.bound)
     images = rng.normal(size=(30, 2))
     company, alone = judged(forth, np.arange(30) % 4, images), judged(back, [3], images[7:8])
@@ -179,5 +179,5 @@ def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
 
 def test_judging_nothing():
     for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):
-        verdicts = fit(policy, PAIRS, 0).judge(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)), [])
+        verdicts = fit(policy, PAIRS, 0).verdicts(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)), [])
         assert verdicts.reasons == []

@@ -7,7 +7,7 @@ import pytest
 
 from diffcore_hf.core.seeding import digest
 from diffcore_hf.method.ranking import ByClassifier, ByClassMean, ByText, ContextFree, context_directions, worst_ranks
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, unit_rows
 
 
@@ -17,7 +17,7 @@ def made(counts, width=6, seed=0, text=False):
     embeddings = (centres[labels] + rng.normal(size=(len(labels), width))).astype(np.float16)
     ids = [f"train/{i}" for i in range(len(labels))]
     captions = centres.astype(np.float16) if text else None
-    references = References(ids, labels, embeddings, len(counts), captions).ordered()
+    references = ReferenceEmbeddings(ids, labels, embeddings, len(counts), captions).ordered()
     return references, PairSums.of(references.embeddings, references.labels, len(counts))
 
 
@@ -93,7 +93,7 @@ def test_left_out_ranks_of_the_class_mean_against_a_refit():
 
 def test_without_any_spread_the_identity_stands_in():
     embeddings = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float16)
-    references = References(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), embeddings, 2)
+    references = ReferenceEmbeddings(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), embeddings, 2)
     ranking = ByClassifier(references, PairSums.of(embeddings, references.labels, 2))
     assert ranking.ranks(np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0, 0])).tolist() == [1, 2]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from diffcore_hf.method.references import References
 )
 def test_what_does_not_fit_is_refused(labels, embeddings, text, message):
     with pytest.raises(ValueError, match=message):
-        References(["a", "b"], np.array(labels), embeddings, 2, text)
+        ReferenceEmbeddings(["a", "b"], np.array(labels), embeddings, 2, text)
 
 
 def test_ordered_by_class_then_row_id():
-    ordered = References(["c", "a", "b"], np.array([0, 1, 0]), np.array([[1.0], [2.0], [3.0]]), 2).ordered()
+    ordered = ReferenceEmbeddings(["c", "a", "b"], np.array([0, 1, 0]), np.array([[1.0], [2.0], [3.0]]), 2).ordered()
     assert list(ordered.row_ids) == ["b", "c", "a"]
     assert ordered.embeddings[:, 0].tolist() == [3, 1, 2]

@@ -15,11 +15,11 @@ import numpy as np
 
 from diffcore_hf.augmentation.ledger import CLASSES, Facts, Key, Ledger, embedding_rows
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source.dataset import Source
+from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import filtration, policies
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 
 Review = Mapping[Key, bool]
 
@@ -61,13 +61,13 @@ def read_review(path: str | None) -> Review:
 class Assessment:
     """The attempts that count, and what was decided about them."""
 
-    attempts: filtration.Attempts
+    attempts: filtration.AttemptFacts
     """Attempts 0 .. max_attempts - 1 of planned units, in the order of their facts."""
     facts: np.ndarray
     """(M,) int64: place of each attempt in the Facts it was taken from."""
     decisions: filtration.Decisions
-    judge: policies.Judge
-    references: References
+    policy: policies.FittedPolicy
+    references: ReferenceEmbeddings
     notes: tuple[str, ...]
     """What a person should know about it, a sentence each."""
 
@@ -76,7 +76,7 @@ class Assessor:
     """Decides about facts as they come in; the judge is fitted once, on the references alone."""
 
     def __init__(
-        self, source: Source, plan: Plan, recipe: Recipe, ledger: Ledger, references: Facts, review: Review
+        self, source: LoadedSource, plan: Plan, recipe: Recipe, ledger: Ledger, references: Facts, review: Review
     ) -> None:
         self.plan, self.recipe, self.review = plan, recipe, review
         self.real = references
@@ -93,7 +93,7 @@ class Assessor:
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
         self.references = _references(source, plan, references, self.width, captions, contexts)
-        self.judge = policies.fit(recipe.filter.policy, self.references, recipe.seed)
+        self.policy = policies.fit(recipe.filter.policy, self.references, recipe.seed)
         self._index = {
             (row_id, copy): unit
             for unit, (row_id, copy) in enumerate(zip(plan.row_ids, plan.copies.tolist(), strict=True))
@@ -102,7 +102,7 @@ class Assessor:
         """Drawn references that were never looked at: with any, decisions are for now only."""
         self._passed = self._counted = self._told = 0
 
-    def attempts(self, facts: Facts, since: int = 0) -> tuple[filtration.Attempts, np.ndarray]:
+    def attempts(self, facts: Facts, since: int = 0) -> tuple[filtration.AttemptFacts, np.ndarray]:
         """The facts from place `since` on about attempts of planned units below max_attempts, and their places."""
         chosen = [
             (self._index[row_id, copy], attempt, place)
@@ -111,7 +111,7 @@ class Assessor:
         ]
         units, numbers, places = np.array(chosen, np.int64).reshape(-1, 3).T
         return (
-            filtration.Attempts(
+            filtration.AttemptFacts(
                 units=units,
                 attempts=numbers,
                 embeddings=facts.matrix(places.tolist(), self.width),
@@ -131,7 +131,7 @@ class Assessor:
         if not decisions.judged.all():
             attempts, places = _chosen(attempts, decisions.judged), places[decisions.judged]
             decisions = self._decide(attempts)
-        notes = list(self.judge.notes)
+        notes = list(self.policy.notes)
         if self.owed:
             notes.append(
                 f"{self.owed} of {len(self.plan.references)} references are still to be read: decisions may change"
@@ -139,11 +139,11 @@ class Assessor:
         known = {(row_id, copy) for row_id, copy, _ in facts.keys} if self.review else set()
         if lost := sum((row_id, copy) not in known for row_id, copy, _ in self.review):
             notes.append(f"{lost} of {len(self.review)} verdicts of the review fit no attempt: check row_id and copy")
-        return Assessment(attempts, places, decisions, self.judge, self.references, tuple(notes))
+        return Assessment(attempts, places, decisions, self.policy, self.references, tuple(notes))
 
-    def _decide(self, attempts: filtration.Attempts) -> filtration.Decisions:
+    def _decide(self, attempts: filtration.AttemptFacts) -> filtration.Decisions:
         return filtration.decide(
-            self.units, attempts, self.judge, max_attempts=self.recipe.max_attempts, review=self.review
+            self.units, attempts, self.policy, max_attempts=self.recipe.max_attempts, review=self.review
         )
 
     def due(self, facts: Facts, wanted: int) -> tuple[int, np.ndarray] | None:
@@ -160,16 +160,16 @@ class Assessor:
             (self.plan.row_ids[unit], int(self.plan.copies[unit]), int(number))
             for unit, number in zip(attempts.units, attempts.attempts, strict=True)
         ]
-        verdicts = self.judge.judge(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
+        verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
         self._passed += int(verdicts.passed.sum())
         self._counted += len(attempts.units)
         self._told = len(facts)
         return self._passed / max(self._counted, 1)
 
 
-def _chosen(attempts: filtration.Attempts, mask: np.ndarray) -> filtration.Attempts:
+def _chosen(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
     """Some of the attempts."""
-    return filtration.Attempts(
+    return filtration.AttemptFacts(
         units=attempts.units[mask],
         attempts=attempts.attempts[mask],
         embeddings=attempts.embeddings[mask],
@@ -180,12 +180,12 @@ def _chosen(attempts: filtration.Attempts, mask: np.ndarray) -> filtration.Attem
 
 
 def _references(
-    source: Source, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
-) -> References:
+    source: LoadedSource, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
+) -> ReferenceEmbeddings:
     """The drawn real images that could be read."""
     places = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
     rows = [row for row, place in places.items() if place is not None and facts.embeddings[place].size]
-    return References(
+    return ReferenceEmbeddings(
         row_ids=[plan.source_ids[row] for row in rows],
         labels=source.labels[source.config.split][rows],
         embeddings=facts.matrix([places[row] for row in rows], width),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from diffcore_hf.augmentation.source.dataset import Source, load_source
+from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
@@ -130,7 +130,7 @@ def held_out(labels: np.ndarray, row_ids: list[str], share: float, seed: int) ->
     return mask
 
 
-def make_plan(source: Source, recipe: Recipe) -> Plan:
+def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     """The plan of a recipe over a loaded source.
 
     Raises:

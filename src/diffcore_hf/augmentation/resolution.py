@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.augmentation.source.dataset import Source
+from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
 from diffcore_hf.config import merging as layers
 from diffcore_hf.config.augment import Recipe
@@ -50,7 +50,7 @@ class Resolution:
         return digests.identified(self.recipe, self.identities, scopes)
 
 
-def resolve(recipe: Recipe, source: Source, folder: Folder) -> Resolution:
+def resolve(recipe: Recipe, source: LoadedSource, folder: Folder) -> Resolution:
     """Resolve a settled recipe: models and identities.
 
     Raises:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from diffcore_hf.augmentation.decisions import Assessor, Review
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Facts, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source.dataset import Source
+from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.quiet import quiet_datasets
@@ -37,7 +37,7 @@ LARGEST_PART = 4096
 
 
 def collect(
-    source: Source,
+    source: LoadedSource,
     plan: Plan,
     recipe: Recipe,
     ledger: Ledger,
@@ -102,7 +102,7 @@ def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
     return [row for row in rows if plan.source_ids[row] not in known]
 
 
-def reference_part(source: Source, rows: Sequence[int], stage: Reference) -> pa.Table:
+def reference_part(source: LoadedSource, rows: Sequence[int], stage: Reference) -> pa.Table:
     """Facts about some real images, as a part."""
     from datasets import Image, Value
 
@@ -117,7 +117,7 @@ def reference_part(source: Source, rows: Sequence[int], stage: Reference) -> pa.
 
 
 def attempt_part(
-    source: Source, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, stage: Attempt
+    source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, stage: Attempt
 ) -> pa.Table:
     """Facts about attempt `number` of some units, as a part. A stage sees what it reads, the plan's or the source's."""
     rows = [plan.unit(index) for index in units]

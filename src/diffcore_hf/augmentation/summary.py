@@ -76,7 +76,7 @@ def summarise(material: Material) -> Summary:
     overall = filtration.rejected_share(decisions.reason, np.zeros(len(attempts.units), np.int64))
     similarity = decisions.similarity[decisions.reason == "kept"]
     words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
-    real = assessment.judge.rejected_real()
+    real = assessment.policy.rejected_real()
     by_label = [decisions.similarity[(decisions.reason == "kept") & (plan.labels[attempts.units] == label)]
                 for label in range(len(names))]  # fmt: skip
     labelled = material.source.labels[material.source.config.split]

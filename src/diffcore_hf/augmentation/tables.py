@@ -20,7 +20,7 @@ from diffcore_hf.augmentation.decisions import Assessment
 from diffcore_hf.augmentation.ledger import Facts, Ledger, read_images
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source.dataset import UNLABELLED, Source
+from diffcore_hf.augmentation.source.dataset import UNLABELLED, LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
@@ -41,7 +41,7 @@ _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 class Material:
     """All that tables are made of."""
 
-    source: Source
+    source: LoadedSource
     plan: Plan
     recipe: Recipe
     ledger: Ledger
@@ -335,7 +335,7 @@ def class_rows(material: Material) -> Iterator[pa.Table]:
         "kept": _counts(plan.labels[assessment.attempts.units[kept]], count),
         "attempts": _counts(plan.labels[assessment.attempts.units], count),
         "rejected_generated": [_number(rate) for rate in decisions.rejected_generated],
-        "rejected_real": [_number(rate) for rate in assessment.judge.rejected_real()],
+        "rejected_real": [_number(rate) for rate in assessment.policy.rejected_real()],
         "bound": [_finite(bound) for bound in decisions.class_bound],
         "given_up": [bool(flag) for flag in decisions.given_up],
         "text_embedding": [None] * count if text is None else list(text),

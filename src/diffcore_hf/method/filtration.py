@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, SUPERSEDED, Candidate, Check, first_reason
-from diffcore_hf.method.policies import Judge, Key
+from diffcore_hf.method.policies import FittedPolicy, Key
 from diffcore_hf.method.thresholds import chunks, row_cosines
 
 GIVEN_UP_AFTER = 20
@@ -42,7 +42,7 @@ class Units:
 
 
 @dataclass(frozen=True)
-class Attempts:
+class AttemptFacts:
     """The facts about attempts, in any order."""
 
     units: np.ndarray
@@ -89,8 +89,8 @@ class Decisions:
 
 def decide(
     units: Units,
-    attempts: Attempts,
-    judge: Judge,
+    attempts: AttemptFacts,
+    judge: FittedPolicy,
     *,
     max_attempts: int,
     review: Mapping[Key, bool] | None = None,
@@ -123,7 +123,7 @@ def decide(
         u = unit_of[twice[0]]
         raise ValueError(f"attempt {number[twice[0]]} of {units.row_ids[u]} copy {units.copies[u]} occurs twice")
     keys = [(units.row_ids[u], int(units.copies[u]), int(r)) for u, r in zip(unit_of, number, strict=True)]
-    verdicts = judge.judge(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
+    verdicts = judge.verdicts(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
     reason = np.full(m, "", object)
     reason[rows], counterpart = _walk(units, attempts, rows, keys, verdicts.reasons, review or {}, checks)
 
@@ -153,7 +153,7 @@ def decide(
     )  # fmt: skip
 
 
-def due(units: Units, attempts: Attempts, decisions: Decisions, max_attempts: int) -> tuple[int, np.ndarray] | None:
+def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts: int) -> tuple[int, np.ndarray] | None:
     """What is missing of the first unfinished round.
 
     Round r wants attempt r of every unit that the decisions of rounds < r left without a counterpart and, from round 1
@@ -203,7 +203,7 @@ def rejected_share(reason: np.ndarray, groups: np.ndarray | Sequence) -> dict:
 
 def _walk(
     units: Units,
-    attempts: Attempts,
+    attempts: AttemptFacts,
     rows: np.ndarray,
     keys: list[Key],
     policy_reasons: list[str | None],

@@ -18,7 +18,7 @@ from diffcore_hf.config.augment import Policy, policy_parameters
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.conformal import rank_bounds, similarity_bounds
 from diffcore_hf.method.ranking import RANKINGS, ByClassMean, Ranking
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, row_cosines, sampled_threshold, settled, unit_rows
 
 Key = tuple[str, int, int]
@@ -44,12 +44,12 @@ class Verdicts:
     """Why each attempt does not pass (a reason of checks.py); None: it passes."""
 
 
-class Judge:
+class FittedPolicy:
     """A policy fitted to references: the same verdict for the same attempt, whatever else there is to judge."""
 
     reason = "low_similarity"
 
-    def __init__(self, references: References, sums: PairSums, ranking: Ranking | None = None):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, ranking: Ranking | None = None):
         self.references, self.sums = references, sums
         self.bound = np.full(references.classes, np.nan)
         """(K,) float64: what a score of each class is held against; NaN where the policy compares nothing."""
@@ -57,7 +57,9 @@ class Judge:
         """What a person should know about the fit, a sentence each."""
         self._ranking = ranking or ByClassMean(references, sums)
 
-    def judge(self, labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray, keys: Sequence[Key]) -> Verdicts:
+    def verdicts(
+        self, labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray, keys: Sequence[Key]
+    ) -> Verdicts:
         """Verdicts on M attempts.
 
         Args:
@@ -92,12 +94,12 @@ class Judge:
         raise NotImplementedError
 
 
-class Control(Judge):
+class Control(FittedPolicy):
     """`all` (share 1) and `random(p)`: keep iff the attempt's own draw in [0, 1) is below p."""
 
     reason = "not_drawn"
 
-    def __init__(self, references: References, sums: PairSums, seed: int, share: float | None):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, seed: int, share: float | None):
         super().__init__(references, sums)
         self._seed, self._share = seed, share
         self.bound = np.full(references.classes, np.nan if share is None else share, np.float64)
@@ -114,10 +116,10 @@ class Control(Judge):
         return np.full(self.references.classes, 0.0 if self._share is None else 1 - self._share)
 
 
-class AgainstParent(Judge):
+class AgainstParent(FittedPolicy):
     """`mean` (Eq. 5) and `fixed(t)`: keep iff S(I, G) > bound, I being the row's own image. No parent, no pass."""
 
-    def __init__(self, references: References, sums: PairSums, bound: np.ndarray, notes: tuple[str, ...] = ()):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, bound: np.ndarray, notes: tuple[str, ...] = ()):
         super().__init__(references, sums)
         self.bound, self.notes = settled(bound), notes
 
@@ -141,13 +143,13 @@ class AgainstParent(Judge):
         return shares
 
 
-class Quantile(Judge):
+class Quantile(FittedPolicy):
     """`quantile(alpha)`: keep iff the similarity to the class mean is one that a share 1 - alpha of real images reach.
 
     Conformal, see conformal.py: at most about alpha of fresh real images like those of the dataset would be rejected.
     """
 
-    def __init__(self, references: References, sums: PairSums, alpha: float):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, alpha: float):
         super().__init__(references, sums)
         left_out = sums.left_out_similarities(references.embeddings, references.labels)
         self.bound, self._rejected = similarity_bounds(left_out, references.labels, references.classes, alpha)
@@ -180,7 +182,7 @@ class Quantile(Judge):
         return _share_by_class(self._rejected, self.references)
 
 
-class Rank(Judge):
+class Rank(FittedPolicy):
     """`rank(by, alpha)`: keep iff the own class stands at rank r_alpha or better, and the floor is cleared.
 
     Conformal, see conformal.py: at most about alpha of fresh real images like those of the dataset would be rejected
@@ -189,7 +191,7 @@ class Rank(Judge):
 
     reason = "low_rank"
 
-    def __init__(self, references: References, sums: PairSums, ranking: Ranking, alpha: float, floor: bool):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, ranking: Ranking, alpha: float, floor: bool):
         super().__init__(references, sums, ranking)
         self.notes += ranking.notes
         ranks = ranking.left_out_ranks()
@@ -223,7 +225,7 @@ class Rank(Judge):
         return _share_by_class(self._rejected, self.references)
 
 
-def fit(policy: Policy, references: References, seed: int) -> Judge:
+def fit(policy: Policy, references: ReferenceEmbeddings, seed: int) -> FittedPolicy:
     """The policy fitted to the references, once; order of the references does not matter.
 
     Args:
@@ -257,7 +259,7 @@ def fit(policy: Policy, references: References, seed: int) -> Judge:
     return Rank(references, sums, ranking, parameters["alpha"], floor)
 
 
-def _fit_mean(references: References, sums: PairSums, seed: int, pairs: int | None) -> AgainstParent:
+def _fit_mean(references: ReferenceEmbeddings, sums: PairSums, seed: int, pairs: int | None) -> AgainstParent:
     """tau_k a class, exact or by `pairs` sampled pairs; without pairs the pooled threshold, without any -1."""
     bound, notes = sums.class_thresholds(), ()
     if pairs is not None:
@@ -275,7 +277,7 @@ def _fit_mean(references: References, sums: PairSums, seed: int, pairs: int | No
     return AgainstParent(references, sums, bound, notes)
 
 
-def _share_by_class(rejected: np.ndarray, references: References) -> np.ndarray:
+def _share_by_class(rejected: np.ndarray, references: ReferenceEmbeddings) -> np.ndarray:
     """(K,) mean of the (N,) judgements that are not NaN; NaN for classes without."""
     counted = ~np.isnan(rejected)
     counts = np.bincount(references.labels[counted], minlength=references.classes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.seeding import digest
-from diffcore_hf.method.references import References
+from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
 
 FOLDS = 5
@@ -62,7 +62,7 @@ class Ranking:
 class ByClassMean(Ranking):
     """Cosine to the class means; a real image is left out of the mean of its own class."""
 
-    def __init__(self, references: References, sums: PairSums):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums):
         self._references, self._sums = references, sums
         self._directions = sums.directions()
         self.ranked = sums.counts > 0
@@ -89,7 +89,7 @@ class ByClassifier(Ranking):
     ranks. Fits of the folds follow from sums over each fold, so the references are read twice, not five times.
     """
 
-    def __init__(self, references: References, sums: PairSums):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums):
         self._references, self._sums = references, sums
         self.ranked = sums.counts > 0
         means = sums.means()
@@ -142,7 +142,7 @@ class ContextFree(ByClassifier):
     with fewer than two contexts, it is the classifier.
     """
 
-    def __init__(self, references: References, sums: PairSums):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums):
         self._contexts = context_directions(references.contexts, references.embeddings.shape[1])
         if not len(self._contexts):
             self.notes = (
@@ -160,7 +160,7 @@ class ContextFree(ByClassifier):
 class ByText(Ranking):
     """Cosine to the embedding of each class's caption: zero-shot, so real images need no leaving out."""
 
-    def __init__(self, references: References, sums: PairSums):
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums):
         if references.text is None:
             raise UserError(
                 "filter.policy.by is 'text', but the scorer has no text tower: use --filter.policy.by classifier, "

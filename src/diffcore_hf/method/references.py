@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class References:
+class ReferenceEmbeddings:
     """Real images that statistics and thresholds are taken from: the seeded draw, unreadable ones left out."""
 
     row_ids: Sequence[str]
@@ -40,7 +40,7 @@ class References:
         if self.text is not None and self.text.shape != (self.classes, self.embeddings.shape[1]):
             raise ValueError(f"text {self.text.shape} for {self.classes} classes of embeddings {self.embeddings.shape}")
 
-    def ordered(self) -> References:
+    def ordered(self) -> ReferenceEmbeddings:
         """By class, then row id: every sum comes out the same, whatever order they were read in."""
         order = np.lexsort((np.array(self.row_ids, dtype=str), self.labels))
         ids = [self.row_ids[i] for i in order]

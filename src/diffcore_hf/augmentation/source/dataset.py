@@ -32,7 +32,7 @@ OURS = ("row_id", "copy", "context", "similarity", "is_generated")
 
 
 @dataclass(frozen=True)
-class Source:
+class LoadedSource:
     """A loaded source. Rows of every split are in source order."""
 
     splits: DatasetDict
@@ -67,7 +67,7 @@ class Source:
 
 def load_source(
     config: recipe.Source, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""
-) -> Source:
+) -> LoadedSource:
     """Load a source, or take one in memory, and check that it can be augmented.
 
     Args:
@@ -122,7 +122,7 @@ def load_source(
         said = "local" if data is None else "in memory" if config.path == IN_MEMORY else config.path
     licence = _licence(config, commit) if data is None else None
     config = replace(config, revision=commit)
-    return Source(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
+    return LoadedSource(splits, features, config, names, labels, sha256, sizes, row_ids, identity, said, licence)
 
 
 def _licence(config: recipe.Source, commit: str | None) -> str | None:
@@ -274,7 +274,7 @@ def _content(cell: dict[str, Any] | None) -> tuple[str | None, int]:
     return hashlib.sha256(content).hexdigest(), len(content)
 
 
-def keep_hashes(source: Source, folder: Folder) -> None:
+def keep_hashes(source: LoadedSource, folder: Folder) -> None:
     """Store the row hashes in the output folder, so that a restart need not read every image again."""
     for name, split in source.splits.items():
         path = folder.rows / f"{split._fingerprint}.txt"
