@@ -1,265 +1,108 @@
-"""Bad input gets one line that names the value and the remedy, exit status 2, and nothing is written."""
+"""The error boundary: which exception becomes one line, which a traceback, and with which exit status."""
 
-import json
-import shutil
+import errno
+import subprocess
+import sys
 
 import pytest
-import yaml
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
-from small_photos import photos, picture, write_photos
 
-from diffcore_hf.commands.main import main
-from diffcore_hf.workflows import augment as jobs
-
-
-@pytest.fixture
-def world(tmp_path, keys, tiny, monkeypatch):
-    """The current directory: photos/ and recipe.yaml over them, with the tiny models."""
-    write_photos(tmp_path / "photos", [2, 2])
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"source": "photos", **keys}))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from diffcore_hf.commands import main as diffcore
+from diffcore_hf.commands import train
+from diffcore_hf.commands.errors import issue_tracker, run_program
+from diffcore_hf.core.errors import UserError
 
 
-def listing(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() if path.is_file() else None
-            for path in root.rglob("*")}  # fmt: skip
+def bug(*arguments, **keywords):
+    """Raise what a length mismatch inside the package raises."""
+    list(zip([1], [1, 2], strict=True))
 
 
-def refused(world, capsys, *argv):
-    """What stands on stderr after a command that must be refused; checks that nothing else happened."""
-    before = listing(world)
-    capsys.readouterr()
-    status = main(argv)
-    told = capsys.readouterr()
-    assert status == 2, told
-    assert told.out == ""
-    assert told.err.startswith("diffcore-hf: ")
-    assert told.err.count("\n") == 1
-    assert "Traceback" not in told.err
-    assert listing(world) == before
-    return told.err
+def raising(error):
+    def action():
+        raise error
+
+    return action
 
 
-def of_recipe(**changes):
-    """A recipe file with dotted keys changed."""
-
-    def prepare(world):
-        recipe = yaml.safe_load((world / "recipe.yaml").read_text())
-        for key, value in changes.items():
-            *sections, last = key.split("__")
-            place = recipe
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = value
-        (world / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-
-    return prepare
-
-
-def of_columns(**columns):
-    """A folder of Parquet with other columns: name -> (values, feature)."""
-
-    def prepare(world):
-        features = Features({name: feature for name, (_, feature) in columns.items()})
-        ds = Dataset.from_dict({name: values for name, (values, _) in columns.items()}, features=features)
-        (world / "table").mkdir()
-        ds.to_parquet(world / "table" / "train.parquet")
-
-    return prepare
-
-
-def cells(count=2):
-    return [{"bytes": picture(0, number), "path": None} for number in range(count)]
-
-
-def of_folder(*names):
-    """Photos in class folders of these names."""
-
-    def prepare(world):
-        shutil.rmtree(world / "photos")
-        for name in names:
-            (world / "photos" / name).mkdir(parents=True)
-            for number in range(2):
-                (world / "photos" / name / f"{number}.jpg").write_bytes(picture(0, number))
-
-    return prepare
-
-
-def pickled_model(world):
-    (world / "model" / "unet").mkdir(parents=True)
-    (world / "model" / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    (world / "model" / "unet" / "config.json").write_text("{}")
-    (world / "model" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
-
-
-def foreign_output(world):
-    (world / "taken").mkdir()
-    (world / "taken" / "thesis.tex").write_text("dear")
-
-
-def validation_split(world):
-    (world / "table").mkdir()
-    photos([2, 2]).to_parquet(world / "table" / "train.parquet")
-    photos([1, 1]).to_parquet(world / "table" / "validation.parquet")
-
-
-IMAGES, LABELS = (cells(), Image()), ([0, 1], ClassLabel(names=["red fox", "blue jay"]))
-TABLE = ("--source.path", "table")
-
-CASES = {
-    # The source
-    "no image column": (of_columns(photo=IMAGES, label=LABELS), TABLE,
-                        ["source.image is 'image'", "its columns: photo, label", "--source.image"]),
-    "no label column": (of_columns(image=IMAGES, species=LABELS), TABLE,
-                        ["source.label is 'label'", "its columns: image, species", "--source.label"]),
-    "several labels": (of_columns(image=IMAGES, label=([[0], [1]], List(Value("int64")))), TABLE,
-                       ["source.label is 'label', several labels a row"]),
-    "several images": (of_columns(image=([[c] for c in cells()], List(Image())), label=LABELS), TABLE,
-                       ["source.image is 'image', a list of images a row"]),
-    "images that are texts": (of_columns(image=(["a", "b"], Value("string")), label=LABELS), TABLE,
-                              ["source.image is 'image', which holds", "columns with images: none"]),
-    "a column of ours": (of_columns(image=IMAGES, label=LABELS, prompt=(["a", "b"], Value("string"))), TABLE,
-                         ["a column 'prompt' already", "--columns.prefix dc_"]),
-    "no such split": (None, ("--source.split", "dev"),
-                      ["source.split is 'dev'", "its splits: train", "--source.split"]),
-    "no such folder": (None, ("--source.path", "./fotos"), ["'./fotos'", "no folder"]),
-    "a Hub id offline": (None, ("--source.path", "org/birds"), ["'org/birds'", "HF_HUB_OFFLINE"]),
-    "a holdout beside validation": (validation_split, (*TABLE, "--source.holdout", "0.1"),
-                                    ["source.holdout is 0.1", "--source.holdout 0"]),
-    "a wnid": (of_folder("n01440764", "red fox"), (), ["'n01440764' is an opaque id", "--source.label_names"]),
-    "a number": (of_folder("12", "13"), (), ["'12' is an opaque id", "--source.label_names"]),
-    "a name of no class": (None, ("--source.label_names", "{red_foxx: fox}"), ["'red_foxx'", "'red_fox'"]),
-    "a description of no class": (None, ("--prompts.label_descriptions", "{crane: bird}"), ["'crane'", "no class"]),
-    # The recipe
-    "an unknown key": (of_recipe(fractoin=0.5), (), ["fractoin is no key", "did you mean fraction"]),
-    "an unknown key below": (of_recipe(model__gama=2), (), ["model.gama is no key", "model.gamma"]),
-    "a wrong type": (of_recipe(fraction="half"), (), ["fraction is 'half'", "a number"]),
-    "a list for a number": (of_recipe(model__steps=[2, 3]), (), ["model.steps is [2, 3]", "an integer"]),
-    "no YAML": (lambda world: (world / "recipe.yaml").write_text("source: {path: photos"), (),
-                ["recipe.yaml", "line "]),
-    "a key given twice": (lambda world: (world / "recipe.yaml").write_text("seed: 1\nseed: 2\n"), (),
-                          ["'seed'", "twice"]),
-    "no source": (lambda world: (world / "recipe.yaml").write_text("seed: 1\n"), (), ["source.path is missing"]),
-    "an unknown preset": (None, ("--preset", "papper"), ["papper", "paper"]),
-    "an unknown kind": (None, ("--kind", "brid"), ["kind is 'brid'", "did you mean bird"]),
-    "gamma without guidance": (None, ("--model.gamma", "0"), ["model.gamma is 0", "prompts.negatives []"]),
-    "a negative gamma": (None, ("--model.gamma", "-1"), ["model.gamma is -1"]),
-    "a placeholder in a context": (None, ("--prompts.contexts", "in {season}"), ["{season}", "{label} and {kind}"]),
-    "a placeholder in the template": (None, ("--prompts.template", "a {label} of {place}"),
-                                      ["{place}", "its text columns: none"]),
-    "a template without label": (None, ("--prompts.template", "a photo"), ["without {label}"]),
-    "braces that do not pair": (None, ("--prompts.template", "a {label"), ["braces"]),
-    "a negative that is a label": (None, ("--prompts.negatives", "Red Fox"), ["'Red Fox'", "label 'red fox'"]),
-    "a negative in a label": (None, ("--prompts.negatives", "frog"), ["'frog'", "label 'green frog'"]),
-    "a negative that is a context": (None, ("--prompts.negatives", "SNOW"), ["'SNOW'", "context 'in snow'"]),
-    **{f"fraction {value}": (None, ("--fraction", value), ["fraction is ", "(0, 1]"])
-       for value in ("0", "1.5", "-0.1", "nan")},
-    "a switch that is neither": (None, ("--strict", "perhaps"), ["perhaps"]),
-    **{f"--{key} {value}": (None, (f"--{key}", value), [key])
-       for key, value in (("copies", "0"), ("max_attempts", "0"), ("limit", "0"), ("limit", "2.5"),
-                          ("model.size", "20"), ("model.steps", "0"), ("filter.references", "1"),
-                          ("source.holdout", "1"), ("store_size", "0"), ("image_format", "gif"))},
-    "a parameter that is not read": (None, ("--filter.policy.name", "all", "--filter.policy.alpha", "0.2"),
-                                     ["filter.policy.alpha is 0.2", "policy all does not read"]),
-    "fixed without a bound": (None, ("--filter.policy.name", "fixed"), ["filter.policy.t is missing"]),
-    "an unknown policy": (None, ("--filter.policy.name", "best"), ["filter.policy.name is 'best'"]),
-    "no such review": (None, ("--review", "review.csv"), ["review is review.csv", "no file"]),
-    # The models
-    "pickled weights": (pickled_model, ("--model.path", "model"), ["pickled", "safetensors"]),
-    "a pickled file": (lambda world: (world / "model.ckpt").write_bytes(b"x"), ("--model.path", "model.ckpt"),
-                       ["model.ckpt", "safetensors"]),
-    "a folder without a model": (None, ("--model.path", "photos"), ["photos", "no safetensors"]),
-    "no such model": (None, ("--model.path", "./nowhere"), ["./nowhere"]),
-    "a model that is not here": (None, ("--model.path", "org/model"), ["org/model", "plan --fetch"]),
-    "a tower that is not here": (None, ("--filter.path", "org/clip"), ["org/clip", "plan --fetch"]),
-    "no such adapter": (None, ("--model.adapters", "[./lora]"), ["./lora"]),
-    "an unknown scheduler": (None, ("--model.scheduler", "DreamScheduler"), ["'DreamScheduler'"]),
-    "a scheduler's unknown option": (None, ("--model.scheduler", "{name: DDIMScheduler, options: {betta: 1}}"),
-                                     ["betta"]),
-    "half precision on a CPU": (None, ("--model.device", "cpu", "--model.dtype", "float16"), ["float16", "float32"]),
-    "no such device": (None, ("--model.device", "toaster"), ["'toaster'"]),
-    # The output
-    "somebody's folder": (foreign_output, ("--output", "taken"), ["taken holds files", "--output"]),
-    "a folder inside the source": (None, ("--output", "photos/out"), ["photos/out", "--output"]),
-    "a file": (None, ("--output", "recipe.yaml"), ["recipe.yaml is a file", "--output"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_one_line_and_nothing_is_written(world, capsys, name):
-    prepare, flags, said = CASES[name]
-    if prepare:
-        prepare(world)
-    flags = flags if "--output" in flags else ("--output", "out", *flags)
-    line = refused(world, capsys, "augment", "recipe.yaml", *flags)
-    assert [words for words in said if words not in line] == []
-
-
-@pytest.mark.parametrize("name", ["no label column", "a wnid", "a wrong type", "pickled weights", "somebody's folder"])
-def test_plan_refuses_what_augment_refuses(world, capsys, name):
-    prepare, flags, said = CASES[name]
-    if prepare:
-        prepare(world)
-    line = refused(world, capsys, "plan", "recipe.yaml", *flags)
-    assert [words for words in said if words not in line] == []
+def caused(outer, inner):
+    outer.__cause__ = inner
+    return outer
 
 
 @pytest.mark.parametrize(
-    "argv, said",
+    "error, status, line",
     [
-        (["agument", "photos"], ["'agument' is no verb", "did you mean augment"]),
-        (["augment"], ["WHAT is missing"]),
-        (["augment", "--limit", "3"], ["WHAT is missing"]),
-        (["augment", "photos", "more"], ["more"]),
-        (["augment", "nowhere"], ["'nowhere' is no file, no folder, no Hub id"]),
-        (["augment", "photos/red_fox/00.jpg"], ["is a file, but no recipe"]),
-        (["augment", "photos", "--frcation", "1"], ["--frcation is no flag of augment", "--fraction"]),
-        (["augment", "photos", "--fraction"], ["fraction"]),
-        (["augment", "photos", "--layout", "rows"], ["--layout"]),
-        (["preview", "photos"], ["photos is no folder of a run"]),
-        (["preview", "photos", "--samples", "0"], ["samples is 0"]),
-        (["export", "photos"], ["output"]),
-        (["export", "photos", "--output", "new"], ["photos is no folder of a run"]),
-        (["export", "nowhere", "--output", "new"], ["nowhere is no folder of a run"]),
-        (["export", "photos", "--output", "new", "--model.steps", "3"], ["--model.steps", "Give it to augment"]),
-        (["export", "photos", "--output", "new", "--layout", "diagonal"], ["layout"]),
-        (["clean", "photos"], ["photos is no output folder"]),
-        (["clean", "nowhere"], ["nowhere is no output folder"]),
+        (UserError("fraction is 2.\n  Use 0.5"), 2, "prog: fraction is 2. Use 0.5\n"),
+        (KeyboardInterrupt(), 130, "prog: interrupted\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "prog: [Errno 28] No space left on device, resume\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "x"),
+            1,
+            "prog: [Errno 13] Permission denied: 'x', resume\n",
+        ),
+        (
+            caused(RuntimeError("failed"), OSError(errno.EDQUOT, "Disk quota exceeded")),
+            1,
+            f"prog: [Errno {errno.EDQUOT}] Disk quota exceeded, resume\n",
+        ),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) and " " not in value[0] else "",
+    ids=["user", "interrupt", "disk full", "permission", "quota as a cause"],
 )
-def test_a_wrong_command_is_one_line(world, capsys, argv, said):
-    line = refused(world, capsys, *argv)
-    assert [words for words in said if words not in line] == []
+def test_an_expected_error_is_one_line(capsys, error, status, line):
+    assert run_program("prog", raising(error), resume_hint=lambda: ", resume") == status
+    assert capsys.readouterr() == ("", line)
+    assert run_program("prog", raising(error), prints=False) == status
+    assert capsys.readouterr() == ("", "")
 
 
-def test_an_output_of_other_attempts_names_the_key(world, capsys):
-    assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
-    line = refused(world, capsys, "augment", "recipe.yaml", "--output", "out", "--model.gamma", "3")
-    assert "model.gamma: 2.0 -> 3.0" in line
-    assert "--output" in line
+@pytest.mark.parametrize("prints", [True, False])
+@pytest.mark.parametrize("error", [ValueError("shapes"), TypeError("x"), FileNotFoundError(errno.ENOENT, "gone")])
+def test_every_other_exception_shows_its_traceback_and_where_to_report_it(capsys, error, prints):
+    assert run_program("prog", raising(error), prints=prints) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-2] == f"{type(error).__name__}: {error}"
+    assert lines[-1] == (
+        f"prog: unexpected {type(error).__name__}. Please report it, with the lines above, to {issue_tracker()}"
+    )
 
 
-def test_an_export_into_the_run_itself_is_refused(world, capsys):
-    assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
-    line = refused(world, capsys, "export", "out", "--output", "./out/")
-    assert "is the folder of a run" in line
+def test_a_closed_pipe_is_no_error():
+    code = (
+        "import sys; from diffcore_hf.commands.errors import run_program\n"
+        "def action():\n    raise BrokenPipeError\n"
+        "sys.exit(run_program('prog', action))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_policy_that_the_tower_cannot_serve_is_refused(world, capsys, tmp_path_factory):
-    import tiny_models
+def test_a_bug_inside_a_verb_shows_its_traceback(capsys, monkeypatch):
+    monkeypatch.setitem(diffcore.VERBS, "plan", bug)
+    assert diffcore.main(["plan", "cub"]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "zip() argument 2 is longer" in printed
+    assert printed.splitlines()[-1].startswith("diffcore-hf: unexpected ValueError. Please report it")
 
-    tower = tiny_models.seeded(tiny_models.save_clip_vision, tmp_path_factory.mktemp("tower") / "clip")
-    policy = ("--filter.path", str(tower), "--filter.policy", "{name: rank, by: text}")
-    line = refused(world, capsys, "augment", "recipe.yaml", "--output", "out", *policy)
-    assert "text" in line
+
+def test_a_bug_inside_a_training_shows_its_traceback(capsys, monkeypatch):
+    from diffcore_hf.training.comparison import trials
+
+    monkeypatch.setattr(trials, "run", bug)
+    assert train.main(["--data.path", "out/photos"]) == 1
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and "zip() argument 2 is longer" in printed
+    assert printed.splitlines()[-1].startswith("train: unexpected ValueError. Please report it")
 
 
-def test_errors_of_python_are_the_same_lines(world, keys):
-    before = listing(world)
-    with pytest.raises(ValueError, match=r"fraction is 2.0, not a number in \(0, 1\]"):
-        jobs.augment("photos", fraction=2.0, output="out", **keys)
-    with pytest.raises(ValueError, match="fractoin is no key of a recipe; did you mean fraction"):
-        jobs.augment("photos", fractoin=0.5, output="out", **keys)
-    assert listing(world) == before
+@pytest.mark.parametrize(
+    "declared, address",
+    [(["Homepage, h://x", "Issues, h://x/issues"], "h://x/issues"), (None, "the issue tracker of the project")],
+)
+def test_the_address_for_reports_is_that_of_the_package(monkeypatch, declared, address):
+    class Metadata:
+        def get_all(self, name):
+            return declared if name == "Project-URL" else None
+
+    monkeypatch.setattr("diffcore_hf.commands.errors.metadata.metadata", lambda name: Metadata())
+    assert issue_tracker() == address

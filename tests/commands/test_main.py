@@ -1,10 +1,13 @@
-"""The command line: what a person reads. Bad input is test_errors.py."""
+"""The command line: what a person reads. Bad input is test_bad_input.py."""
 
 import os
 import re
 import subprocess
 import sys
 import time
+import tomllib
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +15,10 @@ from datasets import load_dataset
 from PIL import Image
 from small_photos import write_photos
 
+import diffcore_hf
 from diffcore_hf.commands.main import VERBS, main
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "diffcore_hf"]
 
 
@@ -46,6 +51,16 @@ def test_help_is_there_at_once():
     assert [verb for verb in VERBS if f"  {verb} " not in told.stdout] == []
     assert told.stderr == ""
     assert min(seconds) < 0.5
+
+
+def test_the_version_stands_in_one_place(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"diffcore-hf {diffcore_hf.__version__}\n"
+    assert metadata.version("diffcore-hf") == diffcore_hf.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "diffcore_hf.__version__"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

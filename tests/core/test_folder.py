@@ -2,11 +2,21 @@
 
 import json
 import os
+import socket
 
 import pytest
 
 from diffcore_hf.core import folder as folders
-from diffcore_hf.core.folder import Folder, file_sha256, seal, write_whole
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import (
+    RUN_FORMAT,
+    Folder,
+    canonical_json,
+    file_sha256,
+    seal,
+    temporary_name,
+    write_whole,
+)
 
 
 def listing(path):
@@ -95,6 +105,30 @@ def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
     write_whole(folder.run_file, b'{"attempt_digest": ')
     with pytest.raises(ValueError, match=r"run\.json is damaged .*--output"):
         folder.run()
+
+
+@pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT + 1])
+def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path, format_number):
+    folder = Folder(tmp_path / "out")
+    content = {"attempt_digest": "d"} if format_number is None else {"attempt_digest": "d", "format": format_number}
+    write_whole(folder.run_file, canonical_json(content))
+    for action in (folder.run, folder.clean):
+        with pytest.raises(
+            UserError, match=f"folder format {format_number or 1}, this version uses 2.*--output"
+        ) as error:
+            action()
+        assert "\n" not in str(error.value)
+
+
+def test_hosts_with_the_same_process_id_write_to_different_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    names = []
+    for host in ("node-1", "node-2", "node-2", "no/de" * 40):
+        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
+        names.append(temporary_name(tmp_path / "part").name)
+    assert len(set(names)) == 4
+    assert names[0].startswith(".part.node-1.7.") and names[1].startswith(".part.node-2.7.")
+    assert all(name.endswith(".tmp") and "/" not in name and len(name) < 100 for name in names)
 
 
 def test_a_manifest_carries_the_hash_of_its_own_body():

@@ -1,35 +1,61 @@
-"""What both programs do about errors: one line for a user, an exit status, no traceback.
+"""The error boundary of both programs: which exception becomes which output and which exit status.
 
-Owns this answer alone. cli.py and training/__main__.py are the programs.
+UserError           one line with the value and the remedy, status 2
+environment fault   one line (full disk, missing permission, ...), status 1
+KeyboardInterrupt   one line, status 130
+everything else     the traceback and where to report it, status 1
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from importlib import metadata
+
+from diffcore_hf.core.errors import UserError, environment_fault
 
 
-def answer(name: str, action: Callable[[], int], *, speaks: bool = True, more: Callable[[], str] = str) -> int:
-    """Run a program's action; returns the exit status: what it returns, 1 disk trouble, 2 bad input, 130 interrupted.
+def run_program(
+    name: str, action: Callable[[], int], *, prints: bool = True, resume_hint: Callable[[], str] = lambda: ""
+) -> int:
+    """Run the action of a program and turn an exception into output on stderr and an exit status.
 
     Args:
-        name: of the program, in front of the line.
-        action: what it does.
-        speaks: whether this process may print; of several that train together only one does.
-        more: what to add where a file could not be written.
+        name: name of the program; it starts each line.
+        action: the work; its return value is the exit status.
+        prints: whether this process prints one-line errors; of several training processes only one does. A traceback
+            is always printed, because the fault may exist in this process alone.
+        resume_hint: text behind an environment fault, such as that the same command continues the run.
     """
     try:
         return action()
-    except ValueError as error:
+    except UserError as error:
         line, status = " ".join(str(error).split()), 2
     except KeyboardInterrupt:
         line, status = "interrupted", 130
-    except BrokenPipeError:  # `diffcore-hf plan ... | head`
+    except BrokenPipeError:  # the reader of a pipe has ended: `diffcore-hf plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a full disk, a folder that may not be written
-        line, status = f"{error}{more()}", 1
-    if speaks:
+    except Exception as error:
+        fault = environment_fault(error)
+        if fault is None:
+            traceback.print_exc()
+            report = f"unexpected {type(error).__name__}. Please report it, with the lines above, to {issue_tracker()}"
+            print(f"{name}: {report}", file=sys.stderr)
+            return 1
+        line, status = f"{' '.join(str(fault).split())}{resume_hint()}", 1
+    if prints:
         print(f"{name}: {line}", file=sys.stderr)
     return status
+
+
+def issue_tracker() -> str:
+    """Return the address for reports that the installed package declares, or words if it declares none."""
+    try:
+        urls = metadata.metadata("diffcore-hf").get_all("Project-URL") or []
+    except metadata.PackageNotFoundError:
+        urls = []
+    addresses = {label.strip().lower(): url.strip() for label, _, url in (entry.partition(",") for entry in urls)}
+    return addresses.get("issues", "the issue tracker of the project")

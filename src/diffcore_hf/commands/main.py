@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from diffcore_hf.commands.errors import answer
+from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.parser import Command, parse_command
 
 
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbs.append(command.verb)
         return VERBS[command.verb](command)
 
-    kept = ". What was finished is kept; the same command goes on"
-    return answer("diffcore-hf", action, more=lambda: kept if verbs == ["augment"] else "")
+    kept = ". What was finished is kept; the same command continues the run"
+    return run_program("diffcore-hf", action, resume_hint=lambda: kept if verbs == ["augment"] else "")
 
 
 def _recipe(command: Command):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcore_hf.commands import parser as flags
-from diffcore_hf.commands.errors import answer
+from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.train_definition import TRAIN, config_layer
 from diffcore_hf.config.merging import build, read_recipe_file
 from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config, model = command.options["config"], command.options["evaluate"]
         return _evaluate(model, config, command.layer) if model else _train(config, command.layer)
 
-    return answer("train", action, speaks=speaks, more=lambda: ". What was finished is kept; the same command goes on")
+    kept = ". What was finished is kept; the same command continues the run"
+    return run_program("train", action, prints=speaks, resume_hint=lambda: kept)
 
 
 def _train(config: str | None, layer: Mapping[str, Any]) -> int:

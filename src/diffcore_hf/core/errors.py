@@ -1,14 +1,58 @@
-"""Errors that a user can mend.
+"""Errors that a user can correct, and the cause of a library's exception in one line.
 
 Every other exception is a fault of this package or of a library and keeps its traceback (commands/errors.py).
 """
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+
+ENVIRONMENT = frozenset(
+    {
+        errno.EACCES,
+        errno.EBUSY,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOLCK,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ESTALE,
+    }
+)
+"""Error numbers for which the machine is responsible: disk, quota, permissions, memory, limits on open files."""
+
 
 class UserError(ValueError):
-    """Raised for what a user can mend; the message is one line with the value and a remedy that works.
+    """Raised for what a user can correct; the message is one line with the value and a remedy that works.
 
     An exception of a library that stems from the user's input is wrapped in this class where the library is called,
     with its innermost cause in the message.
     """
+
+
+def environment_fault(error: BaseException) -> OSError | None:
+    """Return the OSError behind an exception for which the machine is responsible; None if there is none."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
+            return cause
+    return None
+
+
+def innermost_cause(error: BaseException) -> str:
+    """Return type and first line of the exception from which the others were raised: `OSError: No such file`."""
+    *_, cause = _causes(error)
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the exception and, from the outer to the inner one, everything that it was explicitly raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -13,7 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +27,10 @@ from diffcore_hf.core.errors import UserError
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 OUTSIDE_THE_LIST = ("README.md", "compare.json")
 
+RUN_FORMAT = 2
+"""Format number of run.json and the parts. A folder of another format is refused: 2 fixed the names of columns that
+stages read (`source_image`, `generated_image`)."""
+
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` whole or not at all: temporary name beside it, fsync, rename."""
@@ -33,7 +40,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """`write_whole` for what is written by a function that takes the name of the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         write(temporary)
         with open(temporary, "rb") as file:
@@ -42,6 +49,16 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new hidden name beside `path`, for a file that is renamed to `path` when it is complete.
+
+    Several machines can write to one shared disk, and process ids repeat between machines and containers. So the name
+    carries the host, the process id and random bits.
+    """
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 def sync_directory(path: Path) -> None:
@@ -105,13 +122,25 @@ class Folder:
             )
 
     def run(self) -> dict[str, Any] | None:
-        """What the first run resolved (run.json), or None before it."""
+        """Return what the first run resolved (run.json), or None if no run has started here.
+
+        Raises:
+            UserError: run.json is damaged, or a version of diffcore-hf with another folder format wrote it.
+        """
         if not self.run_file.is_file():
             return None
         try:
-            return json.loads(self.run_file.read_text())
+            content = json.loads(self.run_file.read_text())
+            if not isinstance(content, dict):
+                raise ValueError("no JSON object")
         except ValueError as error:
             raise UserError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
+        if (found := content.pop("format", 1)) != RUN_FORMAT:
+            raise UserError(
+                f"{self.path} was written by another version of diffcore-hf (folder format {found}, this version "
+                f"uses {RUN_FORMAT}). Start a new folder with --output, or use that version"
+            )
+        return content
 
     def hashes(self) -> dict[str, Any]:
         """Hashes of local weights that an earlier run kept; {} where there are none, or none that can be read."""
@@ -125,8 +154,8 @@ class Folder:
         write_whole(self.private / "hashes.json", canonical_json(hashes))
 
     def begin(self, content: Mapping[str, Any]) -> None:
-        """Make the folder ours: run.json, before anything else."""
-        write_whole(self.run_file, canonical_json(content))
+        """Mark the folder as an output folder: write run.json, before any other file."""
+        write_whole(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
 
     def manifest(self) -> dict[str, Any] | None:
         """diffcore.json, or None where no export finished, or where it cannot be read."""
@@ -197,13 +226,19 @@ class Folder:
         Raises:
             UserError: the folder is not ours, or torn (then the parts are the only copy of its facts).
         """
-        if not self.run_file.is_file():
+        run = self.run()
+        if run is None:
             raise UserError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
         if faults := self.faults():
             raise UserError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
-        dropped = (self.parts, self.rows, self.private / "hints")
-        freed = sum(file.stat().st_size for path in dropped for file in path.rglob("*") if file.is_file())
-        self.begin(self.run() | {"cleaned": True})
+        dropped = (self.parts, self.rows)
+        freed = sum(_size(path) for path in dropped)
+        self.begin({**run, "cleaned": True})
         for path in dropped:
             shutil.rmtree(path, ignore_errors=True)
         return freed
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files below a folder; 0 if it does not exist."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

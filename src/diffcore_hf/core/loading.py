@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.hub_cache import COMMIT, SILENCE, cached_commit, record_commit
 from diffcore_hf.core.quiet import quiet_datasets
 
@@ -61,9 +61,14 @@ def load_splits(
         with quiet_datasets() if local else nullcontext():
             builder.download_and_prepare()
         splits = builder.as_dataset()
-    except Exception as error:  # datasets raises a dozen types here, all of them about the source
+    except UserError:
+        raise
+    except Exception as error:  # datasets raises a dozen types here; all but those of the machine concern the source
+        if environment_fault(error):
+            raise
         raise UserError(
-            f"{section}.path {path} cannot be loaded: {_first_line(error)}. Check --{section}.path and --{section}.name"
+            f"{section}.path {path} cannot be loaded: {innermost_cause(error)}. Use another --{section}.path "
+            f"or --{section}.name"
         ) from error
     if not isinstance(splits, DatasetDict):
         raise UserError(f"{section}.path {path} is no dataset with splits. Name its files or another folder")
@@ -117,13 +122,8 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
         commit = HfApi().dataset_info(path, revision=revision, timeout=SILENCE).sha
     except Exception as error:
         raise UserError(
-            f"{section}.path is {path!r}, which the Hub does not give: {_first_line(error)}. "
-            "Check the id, your token and the network, or name a folder"
+            f"{section}.path is {path!r}, which the Hub does not give: {innermost_cause(error)}. "
+            "Correct the id, log in with a token that may read it, or name a folder"
         ) from error
     record_commit(path, revision, commit, "dataset")
     return commit
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:200]}" if text else type(error).__name__
