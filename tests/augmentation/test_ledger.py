@@ -18,7 +18,7 @@ def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None):
         {
             "row_id": row_id, "copy": copy, "attempt": attempt, "label": 0, "context": "", "prompt": "p",
             "negative_prompt": None, "seed": attempt,
-            "image": image and {"bytes": image + row_id.encode(), "path": None},
+            "generated_image": image and {"bytes": image + row_id.encode(), "path": None},
             "image_sha256": hashlib.sha256(image).hexdigest() if image else None,
             "embedding": None if embedding is None else np.array(embedding, np.float16), "reason": reason,
         }
@@ -121,7 +121,7 @@ def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
     path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
     with pq.ParquetFile(path) as file:
         columns = [file.metadata.row_group(0).column(place) for place in range(file.metadata.num_columns)]
-    [images] = [column for column in columns if column.path_in_schema == "image.bytes"]
+    [images] = [column for column in columns if column.path_in_schema == "generated_image.bytes"]
     content = bytearray(path.read_bytes())
     start = images.dictionary_page_offset or images.data_page_offset
     content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)

@@ -192,12 +192,12 @@ def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(rec
     ds = photos([3, 2])
     rows = plan(ds, recipe(copies=2))
     added = ["row_id", "copy", "context", "prompt", "negative_prompt", "seed"]
-    assert rows.column_names == ["image", "label", *added]
+    assert rows.column_names == ["source_image", "label", *added]
     assert rows["label"][:] == [0] * 6 + [1] * 4
     assert rows["copy"][:] == [0, 1] * 5
     assert rows[0]["seed"] == seeding.attempt_seed(0, rows[0]["row_id"], 0, 0)
-    assert rows.features["image"] == ds.features["image"]
-    assert rows[0]["image"].size == (24, 20)
+    assert rows.features["source_image"] == ds.features["image"]
+    assert rows[0]["source_image"].size == (24, 20)
 
 
 def test_a_plan_needs_no_model():

@@ -26,6 +26,7 @@ from PIL import Image as Pillow
 from small_photos import CLASSES, photos, picture, write_photos
 
 from diffcore_hf import Generate, Score, augment, plan
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.schema import ADDED_COLUMNS, CONFIGS, attempts_features, classes_features, reference_facts
 from diffcore_hf.workflows import augment as jobs
@@ -57,9 +58,9 @@ def rows(folder, config="default", split="train"):
     return ds.with_format("numpy", columns=["embedding"], output_all_columns=True) if "embedding" in ds.features else ds
 
 
-def contents(ds):
-    """The bytes of the image column as they are stored."""
-    return [cell["bytes"] for cell in ds.cast_column("image", Image(decode=False))["image"]]
+def contents(ds, column="image"):
+    """The bytes of a column of images as they are stored."""
+    return [cell["bytes"] for cell in ds.cast_column(column, Image(decode=False))[column]]
 
 
 def attempts_of(folder):
@@ -403,6 +404,17 @@ def test_another_attempt_digest_is_refused_by_the_key(make, done, change, said):
     assert "--output" in str(error.value)
     assert "\n" not in str(error.value)
     assert tree(done.folder.path) == before
+
+
+@pytest.mark.parametrize("content", [{"attempt_digest": "0" * 32}, {"attempt_digest": "0" * 32, "format": 3}])
+def test_a_folder_of_another_version_is_refused_in_one_line(make, tmp_path, content):
+    run_file = tmp_path / "out" / ".diffcore" / "run.json"
+    run_file.parent.mkdir(parents=True)
+    run_file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"was written by another version of diffcore-hf.*--output") as error:
+        go(make(tmp_path / "out"))
+    assert "\n" not in str(error.value)
+    assert tree(tmp_path / "out") == {".diffcore/run.json": json.dumps(content).encode()}
 
 
 def test_another_source_is_refused(make, done):
@@ -923,10 +935,10 @@ def test_step_by_step_is_datasets_map(recipe):
     made = plan(ds, steps)
     made = Generate(steps.model).map(made)
     made = Score(steps.filter).map(made)
-    assert made.column_names[-2:] == ["generated", "similarity"]
-    assert isinstance(made[0]["generated"], Pillow.Image)
+    assert made.column_names[-2:] == ["generated_image", "similarity"]
+    assert isinstance(made[0]["generated_image"], Pillow.Image)
     assert all(-1 <= value <= 1 for value in made["similarity"])
-    assert contents(made) == contents(ds)
+    assert contents(made, "source_image") == contents(ds)
 
 
 def test_step_by_step_makes_the_attempts_of_the_main_job(recipe, tmp_path):
@@ -934,7 +946,7 @@ def test_step_by_step_makes_the_attempts_of_the_main_job(recipe, tmp_path):
     steps = recipe(output=str(tmp_path / "out"), **strict)
     go(steps, ds)
     made = Score(steps.filter, strict=True).map(Generate(steps.model, strict=True).map(plan(ds, steps)))
-    undecoded = made.cast_column("generated", Image(decode=False))
+    undecoded = made.cast_column("generated_image", Image(decode=False))
     published_rows = rows(tmp_path / "out")
-    assert undecoded["generated"][:] == published_rows["generated"][:]
+    assert undecoded["generated_image"][:] == published_rows["generated"][:]
     assert made["seed"][:] == published_rows["seed"][:]

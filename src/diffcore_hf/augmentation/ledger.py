@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import write_whole
+from diffcore_hf.core.schema import GENERATED_IMAGE
 
 REFERENCES = "ref"
 CLASSES = "text"
@@ -181,7 +182,7 @@ def read_images(ledger: Ledger, places: Sequence[tuple[Path, int]]) -> list[byte
         try:
             with pq.ParquetFile(path) as file:
                 for group, positions in groups.items():
-                    column = file.read_row_group(group, columns=["image"])["image"]
+                    column = file.read_row_group(group, columns=[GENERATED_IMAGE])[GENERATED_IMAGE]
                     for position in positions:
                         cell = column[places[position][1] - group * ROW_GROUP].as_py()
                         images[position] = cell["bytes"] if cell else None

@@ -193,7 +193,8 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
         recipe: its `source` names the columns (the path is not used).
 
     Returns:
-        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0).
+        All columns of the source, its images under the name `source_image` that stages read, then row_id, copy,
+        context, prompt, negative_prompt and seed (of attempt 0).
 
     Raises:
         UserError: see load_source and make_plan.
@@ -201,7 +202,9 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     from datasets import Dataset, Image, concatenate_datasets
 
     features = schema.plan_features()
-    if clash := [name for name in features if name in ds.column_names]:
+    image = recipe.source.image
+    added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
+    if clash := [name for name in added if name in ds.column_names]:
         raise UserError(
             f"the dataset has a column {clash[0]!r}, which a plan adds. Give it another name: rename_column"
         )
@@ -214,4 +217,5 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     side = Dataset.from_dict(columns, features=features)
     rows = source.rows.select([unit.row for unit in units])
     joined = concatenate_datasets([rows, side], axis=1)
-    return joined.cast_column(recipe.source.image, source.features[recipe.source.image] or Image())
+    joined = joined.cast_column(image, source.features[image] or Image())
+    return joined if image == schema.SOURCE_IMAGE else joined.rename_column(image, schema.SOURCE_IMAGE)

@@ -22,6 +22,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.quiet import quiet_datasets
+from diffcore_hf.core.schema import SOURCE_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,18 +109,18 @@ def reference_part(source: LoadedSource, rows: Sequence[int], stage: Reference) 
 
     config = source.config
     columns = {
-        "image": source.rows.with_format("arrow")[list(rows)][config.image],
+        SOURCE_IMAGE: source.rows.with_format("arrow")[list(rows)][config.image],
         "row_id": pa.array([source.row_ids[config.split][row] for row in rows]),
         "label": pa.array([int(source.labels[config.split][row]) for row in rows]),
     }
-    kinds = {"image": Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
+    kinds = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
     return _facts(stage, _in_memory(columns, kinds), schema.reference_facts())
 
 
 def attempt_part(
     source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, stage: Attempt
 ) -> pa.Table:
-    """Facts about attempt `number` of some units, as a part. A stage sees what it reads, the plan's or the source's."""
+    """Facts about attempt `number` of some units, as a part. A stage gets the columns that it reads."""
     rows = [plan.unit(index) for index in units]
     columns: dict[str, Any] = {
         name: [getattr(unit, name) for unit in rows]
@@ -129,10 +130,10 @@ def attempt_part(
     columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows]
     features = schema.attempt_facts()
     kinds = {name: features[name] for name in columns}
-    if others := [name for name in stage.reads if name not in columns]:
-        table = source.rows.with_format("arrow")[[unit.row for unit in rows]]
-        columns |= {name: table[name] for name in others}
-        kinds |= {name: source.rows.features[name] for name in others}
+    if SOURCE_IMAGE in stage.reads:
+        cells = source.rows.select_columns([source.config.image]).with_format("arrow")[[unit.row for unit in rows]]
+        columns[SOURCE_IMAGE] = cells[source.config.image]
+        kinds[SOURCE_IMAGE] = source.rows.features[source.config.image]
     return _facts(stage, _in_memory(columns, kinds), features)
 
 

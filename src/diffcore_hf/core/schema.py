@@ -21,6 +21,9 @@ STATUSES = {
     "pending": "planned, not finished: a limit or an interruption",
 }
 
+# Names of the two images of a unit in units, stages and parts, whatever the source calls its column of images.
+SOURCE_IMAGE, GENERATED_IMAGE = "source_image", "generated_image"
+
 CONFIGS = ("default", "generated", "attempts", "references", "classes")
 ADDED_COLUMNS = ("generated", "context", "prompt", "seed", "similarity", "status", "row_id")
 
@@ -74,8 +77,8 @@ def attempt_facts() -> Features:
     """A part of round 0, 1, ...: one row per attempt; `reason` is null or a recorded reason of method/checks.py."""
     return _features(
         row_id="string", copy="int32", attempt="int32", label="int64", context="string", prompt="string",
-        negative_prompt="string", seed="int64", image="image", image_sha256="string", embedding="embedding",
-        reason="string",
+        negative_prompt="string", seed="int64", generated_image="image", image_sha256="string",
+        embedding="embedding", reason="string",
     )  # fmt: skip
 
 

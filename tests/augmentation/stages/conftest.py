@@ -42,7 +42,7 @@ def photos():
 def planned(photos):
     """What a plan hands to the stages, under other names where a dataset has its own."""
     rows = {
-        "image": photos,
+        "source_image": photos,
         "second": photos[::-1],
         "label": [0, 0, 1, 1],
         "prompt": ["a red bird", "a red bird in snow", "a car", "a red bird"],
@@ -50,7 +50,7 @@ def planned(photos):
         "seed": [1, 2, 3, 2**62],
     }
     kinds = {"label": Value("int64"), "prompt": Value("string"), "negative_prompt": Value("string")}
-    features = Features({"image": Image(), "second": Image(), **kinds, "seed": Value("int64")})
+    features = Features({"source_image": Image(), "second": Image(), **kinds, "seed": Value("int64")})
     return Dataset.from_dict(rows, features=features)
 
 

@@ -42,9 +42,9 @@ def break_on(stage, *texts):
 def test_facts(planned, recipe):
     stage = Attempt(dataclasses.replace(recipe, image_format="png", batch_size=3))
     ds = stage.map(planned, batch_size=len(planned), keep_in_memory=True, remove_columns=planned.column_names)
-    assert list(ds.features) == ["image", "image_sha256", "embedding", "reason"]
+    assert list(ds.features) == ["generated_image", "image_sha256", "embedding", "reason"]
     assert all(ds.features[name] == schema.attempt_facts()[name] for name in ds.features)
-    cells = ds.cast_column("image", type(ds.features["image"])(decode=False))["image"][:]
+    cells = ds.cast_column("generated_image", type(ds.features["generated_image"])(decode=False))["generated_image"][:]
     assert [images.sha256(cell["bytes"]) for cell in cells] == ds["image_sha256"][:]
     embeddings = np.array(ds["embedding"][:], np.float32)
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3)
@@ -96,10 +96,10 @@ def test_one_bad_prompt_costs_one_image(recipe):
             assert facts["reason"][row].startswith("crashed: RuntimeError: cannot draw a bird")
             assert len(facts["reason"][row]) <= 200
             assert "\n" not in facts["reason"][row]
-            assert facts["image"][row] is facts["embedding"][row] is facts["image_sha256"][row] is None
+            assert facts["generated_image"][row] is facts["embedding"][row] is facts["image_sha256"][row] is None
         else:
             assert facts["reason"][row] is None
-            assert facts["image"][row]["bytes"]
+            assert facts["generated_image"][row]["bytes"]
 
 
 def test_a_broken_model_does_not_fill_the_ledger(recipe):
@@ -165,7 +165,7 @@ def test_flagged_images_have_a_reason_and_no_embedding(recipe):
     facts = part(stage, range(4))
     assert facts["reason"] == ["invalid", None, "invalid", None]
     assert [row is None for row in facts["embedding"]] == [True, False, True, False]
-    assert all(cell["bytes"] for cell in facts["image"])
+    assert all(cell["bytes"] for cell in facts["generated_image"])
 
 
 def test_out_of_memory_halves_and_goes_on(recipe):

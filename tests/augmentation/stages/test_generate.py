@@ -15,8 +15,8 @@ from diffcore_hf.core import images
 def test_step_by_step(planned, model, tower, cells):
     ds = Generate(model).map(planned)
     ds = Score(tower).map(ds)
-    assert [image.size for image in ds["generated"]] == [(16, 16)] * 4
-    assert all(PIL.Image.open(io.BytesIO(cell["bytes"])).format == "JPEG" for cell in cells(ds, "generated"))
+    assert [image.size for image in ds["generated_image"]] == [(16, 16)] * 4
+    assert all(PIL.Image.open(io.BytesIO(cell["bytes"])).format == "JPEG" for cell in cells(ds, "generated_image"))
     assert all(-1 <= value <= 1 for value in ds["similarity"])
 
 
@@ -24,14 +24,14 @@ def test_columns_are_the_cores_output(planned, model, cells):
     stage = Generate(model, image_format="png")
     tensor = stage.generate(planned["prompt"][:], planned["negative_prompt"][:], planned["seed"][:])
     assert tensor.dtype == torch.uint8
-    stored = [images.to_array(images.decode(cell)) for cell in cells(stage.map(planned), "generated")]
+    stored = [images.to_array(images.decode(cell)) for cell in cells(stage.map(planned), "generated_image")]
     assert all((a == b.permute(1, 2, 0).numpy()).all() for a, b in zip(stored, tensor, strict=True))
 
 
 @pytest.mark.parametrize(("store_size", "side"), [(8, 8), (16, 16), (512, 16), (None, 16)])
 def test_store_size(store_size, side, planned, model):
     ds = Generate(model, store_size=store_size, image_format="webp").map(planned.select([0]))
-    assert ds[0]["generated"].size == (side, side)
+    assert ds[0]["generated_image"].size == (side, side)
 
 
 def test_a_row_that_fails_is_null(planned, model, tower, caplog):
@@ -45,7 +45,7 @@ def test_a_row_that_fails_is_null(planned, model, tower, caplog):
 
     stage.model.load().vae.decode = black
     ds = Score(tower).map(stage.map(planned, batch_size=2, load_from_cache_file=False))
-    assert [image is None for image in ds["generated"]] == [False, True, False, True]
+    assert [image is None for image in ds["generated_image"]] == [False, True, False, True]
     assert [value is None for value in ds["similarity"]] == [False, True, False, True]
     assert "seed 2: invalid" in caplog.text
 

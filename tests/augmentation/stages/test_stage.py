@@ -27,7 +27,7 @@ def stage(request, recipe):
 @pytest.fixture
 def ready(planned, photos):
     """The planned rows with a generated column, for Score."""
-    return planned.add_column("generated", photos[::-1], feature=Image())
+    return planned.add_column("generated_image", photos[::-1], feature=Image())
 
 
 def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
@@ -39,7 +39,7 @@ def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
     assert list(mapped.features) == [*ready.features, *stage.adds]
     for name, feature in ready.features.items():
         assert mapped.features[name] == feature
-    for column, expected in [("image", photos), ("second", photos[::-1])]:
+    for column, expected in [("source_image", photos), ("second", photos[::-1])]:
         column = f"their_{column}" if column in removed else column
         there = cells(mapped, column)
         assert [images.sha256(cell["bytes"]) for cell in there] == [images.sha256(cell["bytes"]) for cell in expected]
@@ -95,25 +95,25 @@ def test_same_weights_elsewhere_same_fingerprint(planned, tower, tmp_path):
 
 
 def test_columns_that_lack_or_clash(planned, model, tower):
-    with pytest.raises(ValueError, match=r"Score reads 'generated', which the dataset lacks; it has image, .*columns="):
+    with pytest.raises(ValueError, match=r"Score reads 'generated_image', which the dataset lacks; it has .*columns="):
         Score(tower).map(planned)
-    clash = planned.rename_column("second", "generated")
-    with pytest.raises(ValueError, match=r"Generate adds 'generated', which the dataset has already"):
+    clash = planned.rename_column("second", "generated_image")
+    with pytest.raises(ValueError, match=r"Generate adds 'generated_image', which the dataset has already"):
         Generate(model).map(clash)
-    replaced = Generate(model).map(clash, remove_columns="generated")
-    assert replaced.column_names[-1] == "generated"
+    replaced = Generate(model).map(clash, remove_columns="generated_image")
+    assert replaced.column_names[-1] == "generated_image"
 
 
 def test_names_of_the_datasets_own(planned, model):
     renamed = planned.rename_columns({"prompt": "caption"})
     mapped = Generate(model).map(renamed, columns={"prompt": "caption"})
-    assert mapped["generated"][:] == Generate(model).map(planned)["generated"][:]
+    assert mapped["generated_image"][:] == Generate(model).map(planned)["generated_image"][:]
 
 
 def test_two_processes(planned, model):
     one = Generate(model, strict=True).map(planned)
     two = Generate(model, strict=True).map(planned, num_proc=2)
-    assert one["generated"][:] == two["generated"][:]
+    assert one["generated_image"][:] == two["generated_image"][:]
 
 
 def test_importing_stages_loads_no_model_library():

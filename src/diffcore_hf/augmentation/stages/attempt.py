@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from diffcore_hf.models.towers import ImageTower
 
-ADDED = ("image", "image_sha256", "embedding", "reason")
+ADDED = ("generated_image", "image_sha256", "embedding", "reason")
 
 
 class Attempt(Stage):
@@ -90,7 +90,7 @@ class Attempt(Stage):
                     encoded[row] = threads.submit(self._encode, pixels)
         contents = [future and future.result() for future in encoded]
         return {
-            "image": [content and {"bytes": content, "path": None} for content in contents],
+            "generated_image": [content and {"bytes": content, "path": None} for content in contents],
             "image_sha256": [content and images.sha256(content) for content in contents],
             "embedding": embedding,
             "reason": reasons,

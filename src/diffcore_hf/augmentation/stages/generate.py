@@ -61,7 +61,7 @@ class Generate(Stage):
     def adds(self) -> Features:
         from datasets import Features, Image
 
-        return Features({"generated": Image()})
+        return Features({"generated_image": Image()})
 
     @property
     def model(self) -> TextToImage:
@@ -108,7 +108,7 @@ class Generate(Stage):
                     cells[row] = threads.submit(encode_pixels, image, self.image_format, self.store_size)
                 else:
                     logger.warning("no image for seed %d: %s", seed[row], reason)
-        return {"generated": [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
+        return {"generated_image": [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
 
 
 def encode_pixels(image: Tensor, image_format: str, store_size: int | None) -> bytes:

@@ -36,7 +36,7 @@ class Reference(Stage):
     """
 
     VERSION = f"1+{Score.VERSION}"
-    reads = ("image",)
+    reads = ("source_image",)
     _transient = ("on_progress",)
 
     def __init__(
@@ -67,13 +67,13 @@ class Reference(Stage):
     def settings(self) -> dict[str, Any]:
         return self.scoring.settings()
 
-    def run(self, image: list[dict | None]) -> dict[str, list]:
+    def run(self, source_image: list[dict | None]) -> dict[str, list]:
         tower = self.tower
         load(tower)
         step = tower.batch_size
         facts: dict[str, list] = {name: [] for name in ADDED}
         with ThreadPoolExecutor(worker_threads()) as threads:
-            chunks = [image[start : start + step] for start in range(0, len(image), step)]
+            chunks = [source_image[start : start + step] for start in range(0, len(source_image), step)]
             coming: list[Future] = []
             for place, chunk in enumerate(chunks):
                 ready = coming or [threads.submit(self._read, cell) for cell in chunk]

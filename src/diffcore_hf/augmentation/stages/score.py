@@ -33,7 +33,7 @@ class Score(Stage):
     """
 
     VERSION = "1"
-    reads = ("image", "generated")
+    reads = ("source_image", "generated_image")
     _transient = ("_tower",)
 
     def __init__(self, config: Filter, *, strict: bool = False, device: str = "auto", tower: ImageTower | None = None):
@@ -78,14 +78,16 @@ class Score(Stage):
         rows = [self.tower.embed(side).half().double() for side in (real, generated)]
         return cosine_similarity(*rows, dim=-1).clamp(-1, 1).float()
 
-    def run(self, image: list[dict | None], generated: list[dict | None]) -> dict[str, list]:
+    def run(self, source_image: list[dict | None], generated_image: list[dict | None]) -> dict[str, list]:
         load(self.tower)
-        similarity: list[float | None] = [None] * len(image)
+        similarity: list[float | None] = [None] * len(source_image)
         with ThreadPoolExecutor(worker_threads()) as threads:
             step = self.tower.batch_size
-            for start in range(0, len(image), step):
-                rows = range(start, min(start + step, len(image)))
-                pairs = threads.map(lambda row: (decode_pixels(image[row]), decode_pixels(generated[row])), rows)
+            for start in range(0, len(source_image), step):
+                rows = range(start, min(start + step, len(source_image)))
+                pairs = threads.map(
+                    lambda row: (decode_pixels(source_image[row]), decode_pixels(generated_image[row])), rows
+                )
                 there = [(row, *pair) for row, pair in zip(rows, pairs, strict=True) if None not in pair]
                 if not there:
                     continue
