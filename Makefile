@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo showcase gain test test-slow lint style types bench evidence faults
+.PHONY: help install demo showcase gain test test-slow lint style types bench docs evidence faults
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,3 +54,7 @@ evidence: install  ## measure what filter, context, guidance and mixing are wort
 
 bench: install  ## measure demo, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
 	for part in demo mixing loading publishing; do $(RUN)/python benchmarks/$$part.py --write docs/performance.md || exit 1; done
+
+docs: install  ## the documentation site, into out/site; every link is checked
+	$(RUN)/python docs/_build/check_links.py
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet

@@ -1,0 +1,146 @@
+"""Every code block of README.md and docs/*.md runs, with tiny models and the Hub double in place of real ones."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from hub_double.client import environment
+from hub_double.fixtures import hub  # noqa: F401 (a fixture)
+
+from diffcore_hf.commands.main import main
+from diffcore_hf.commands.train import main as train
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Run by hand or by CI: each installs, builds or measures for minutes.
+BY_HAND = ("git clone", "make ", "pip install")
+HUB_REPOSITORY = "org/birds-diffcore"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced code block."""
+
+    page: str
+    language: str
+    text: str
+
+    @property
+    def commands(self) -> list[str]:
+        """The command lines of a bash block, without comments."""
+        lines = [line.split("  #")[0].strip() for line in self.text.splitlines()]
+        return [line for line in lines if line and not line.startswith(BY_HAND)]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The code blocks of a page, in order."""
+    found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [Block(page.name, language, text) for language, text in found]
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+BASH = [block for block in BLOCKS if block.language == "bash"]
+COMMANDS = list(dict.fromkeys(line for block in BASH for line in block.commands if HUB_REPOSITORY not in line))
+PYTHON = {block.text: block.page for block in BLOCKS if block.language == "python"}
+LOCAL_SNIPPETS = [text for text in PYTHON if HUB_REPOSITORY not in text]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder like a clone after `make demo`, but made with few rows and few steps."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["miniature", "out/birds"]) == 0
+        assert main(["augment", "miniature", "--limit", "24", "--model.steps", "2"]) == 0
+        photos = folder / "photos"
+        for name in ("cat", "dog"):
+            (photos / name).mkdir(parents=True)
+        from datasets import load_dataset
+
+        birds = load_dataset("out/birds", split="train")
+        for row in range(12):
+            birds[row]["image"].save(photos / ("cat" if row % 2 else "dog") / f"{row}.png")
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def at_home(home, monkeypatch):
+    """Commands and snippets run in the folder that the pages describe."""
+    monkeypatch.chdir(home)
+
+
+def is_training(words: list[str]) -> bool:
+    return words[:2] == ["accelerate", "launch"]
+
+
+def runnable(line: str) -> list[str]:
+    """A command line with the models of the miniature world in place of the large ones, and few images and steps."""
+    words = shlex.split(line)
+    if is_training(words):
+        own = [word for word in words[2:] if word not in ("--quiet", "recipes/train.py", "-m", "diffcore_hf.training")]
+        own += ["--data.path", "out/miniature", "--data.revision", "null", "--output", "out/trained"]
+        own += ["--model.name", "test_resnet", "--model.pretrained", "false"]
+        own += ["--transform.preset", "tiny_preact_1200", "--transform.size", "32"]
+        return [*own, "--max_steps", "2", "--workers", "0", "--device", "cpu"]
+    assert words[0] == "diffcore-hf", line
+    verb, what = words[1:3]
+    if verb in ("plan", "augment"):
+        words += ["--model.steps", "2"]
+        if what == "miniature":
+            return words[1:]
+        words += ["--model.path", "package:diffcore_hf.miniature/models/sd"]
+        words += ["--filter.path", "package:diffcore_hf.miniature/models/clip", "--model.size", "64"]
+        if what != "./photos":
+            words += ["--source.path", "out/birds", "--source.label", "label", "--source.image", "image"]
+            words += [] if "--limit" in words else ["--limit", "8"]
+            words += [] if "--output" in words else ["--output", "out/cub"]
+    return words[1:]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_runs(line, capsys, tmp_path):
+    program = train if is_training(shlex.split(line)) else main
+    shutil.rmtree("out/trained", ignore_errors=True)
+    words = runnable(line)
+    if words[0] == "clean":  # the other commands still need the folder
+        shutil.copytree(words[1], tmp_path / "copy")
+        words[1] = str(tmp_path / "copy")
+    assert program(words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in BASH if HUB_REPOSITORY in block.text}))
+def test_what_uses_the_hub_runs_against_its_double(hub, home, tmp_path, page):  # noqa: F811
+    env = environment(hub, tmp_path / "home", xet=True)
+    lines = [line for block in BASH if block.page == page for line in block.commands if HUB_REPOSITORY in line]
+    for line in lines:
+        command = [sys.executable, "-m", "diffcore_hf", *shlex.split(line)[1:]]
+        done = subprocess.run(command, env=env, cwd=home, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    for text in [text for text, where in PYTHON.items() if where == page and HUB_REPOSITORY in text]:
+        done = subprocess.run([sys.executable, "-c", text], env=env, cwd=home, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("text", LOCAL_SNIPPETS, ids=[f"{PYTHON[text]}-{i}" for i, text in enumerate(LOCAL_SNIPPETS)])
+def test_every_snippet_runs(text):
+    if 'output="out/look"' in text:
+        shutil.rmtree("out/look", ignore_errors=True)
+    exec(compile(text, PYTHON[text], "exec"), {})
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.page)
+def test_every_recipe_is_valid(block):
+    from diffcore_hf.config.merging import build, build_recipe
+    from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+
+    keys = yaml.safe_load(block.text)
+    assert build(TRAIN_GRAMMAR, keys) if "data" in keys else build_recipe(keys)
