@@ -11,7 +11,8 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, List, Va
 from small_photos import photos, picture, write_photos
 
 from diffcore_hf.augmentation.originals import stored_image
-from diffcore_hf.augmentation.source.dataset import keep_hashes, load_source
+from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.config import augment as recipe
 from diffcore_hf.core.folder import Folder
 
@@ -192,7 +193,7 @@ def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
     folder, config = Folder(tmp_path / "out"), recipe.Source(path=str(write_photos(tmp_path / "photos", [2, 2])))
     first = load_source(config, folder=folder)
     keep_hashes(first, folder)
-    monkeypatch.setattr("diffcore_hf.augmentation.source.dataset.read_bytes", None)
+    monkeypatch.setattr("diffcore_hf.augmentation.source.hashes.read_bytes", None)
     again = load_source(config, folder=folder)
     assert (again.sha256, again.sizes, again.row_ids) == (first.sha256, first.sizes, first.row_ids)
 

@@ -20,7 +20,8 @@ from diffcore_hf.augmentation.decisions import Assessment
 from diffcore_hf.augmentation.ledger import Facts, Ledger, read_images
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.source.dataset import UNLABELLED, LoadedSource
+from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.source.labels import UNLABELLED
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array

@@ -21,7 +21,8 @@ from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.resolution import Resolution
 from diffcore_hf.augmentation.rounds import collect
-from diffcore_hf.augmentation.source.dataset import IN_MEMORY, LoadedSource, keep_hashes, load_source
+from diffcore_hf.augmentation.source.dataset import IN_MEMORY, LoadedSource, load_source
+from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.config import merging as layers

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffcore_hf.augmentation.ledger import read_images
-from diffcore_hf.augmentation.source.dataset import undecoded
+from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core.images import UnreadableImage, read_bytes
@@ -31,7 +31,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     plan, assessment = material.plan, material.assessment
     units = [plan.unit(int(assessment.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
-    cells = next(undecoded(material.source.rows.select([unit.row for unit in units]), image, max(len(units), 1)), [])
+    cells = next(image_cells(material.source.rows.select([unit.row for unit in units]), image, max(len(units), 1)), [])
     generated = read_images(material.ledger, [material.place(attempt) for attempt in attempts])
     made = []
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):

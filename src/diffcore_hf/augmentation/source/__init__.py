@@ -1,0 +1,10 @@
+"""The source: the image-classification dataset that is augmented, as it was read.
+
+    dataset.py   loads it and returns one record (LoadedSource)
+    columns.py   checks that its columns can be augmented
+    labels.py    encodes its labels as class indices
+    hashes.py    reads every image once and hashes it
+    identity.py  gives each row an id, and the whole source an identity
+
+No image is decoded here.
+"""

@@ -1,0 +1,118 @@
+"""Columns: the checks that a source is an image-classification dataset, and that its splits agree.
+
+Owns the messages about columns. Reads features only, no rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from diffcore_hf.config.augment import Source
+from diffcore_hf.core import schema
+from diffcore_hf.core.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+RESERVED = ("row_id", "copy", "context", "similarity", "is_generated")
+"""Columns beside image and label in config `generated` and in layout `rows`."""
+
+
+def check_columns(config: Source, features: Features, prefix: str) -> None:
+    """Checks the image column, the label column and the names that the published dataset adds.
+
+    Args:
+        config: names the two columns.
+        features: of the split that is augmented.
+        prefix: stands before every added column.
+
+    Raises:
+        UserError: a missing column, a column of the wrong kind, or a name that is taken.
+    """
+    for key, column in (("image", config.image), ("label", config.label)):
+        if column not in features:
+            raise UserError(
+                f"source.{key} is {column!r}, which {config.path} does not have; its columns: {', '.join(features)}. "
+                f"Use --source.{key}" + (", or one sub-folder a class" if key == "label" else "")
+            )
+    for column in (config.image, config.label):
+        if column in RESERVED:
+            raise UserError(
+                f"the source's column {column!r} is called like one of config generated ({', '.join(RESERVED)}). "
+                "Give it another name first (rename_column)"
+            )
+    _check_image(config.image, features)
+    _check_label(config.label, features[config.label])
+    taken = [prefix + name for name in schema.ADDED_COLUMNS if prefix + name in features]
+    if taken:
+        raise UserError(
+            f"the source has a column {taken[0]!r} already, which we add; nothing was written. "
+            f"Put something before ours: --columns.prefix {'dc_' if prefix != 'dc_' else 'diffcore_'}"
+        )
+
+
+def _check_image(column: str, features: Features) -> None:
+    from datasets import Image
+
+    feature = features[column]
+    if _is_list(feature):
+        raise UserError(
+            f"source.image is {column!r}, a list of images a row; one image a row is needed. "
+            "Choose another column with --source.image"
+        )
+    if not isinstance(feature, Image):
+        images = [name for name, kind in features.items() if isinstance(kind, Image)]
+        raise UserError(
+            f"source.image is {column!r}, which holds {feature}, not images; columns with images: "
+            f"{', '.join(images) or 'none'}. Use --source.image"
+        )
+
+
+def _check_label(column: str, feature: Any) -> None:
+    from datasets import ClassLabel, Value
+
+    if _is_list(feature):
+        raise UserError(
+            f"source.label is {column!r}, several labels a row; one class a row is needed. "
+            "Choose another column with --source.label"
+        )
+    integer = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint"))
+    text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
+    if not (isinstance(feature, ClassLabel) or integer or text):
+        raise UserError(
+            f"source.label is {column!r}, which holds {feature}, not a ClassLabel, string or integer. "
+            "Choose another column with --source.label"
+        )
+
+
+def _is_list(feature: Any) -> bool:
+    from datasets import List, Sequence
+
+    return isinstance(feature, (List, Sequence, list))
+
+
+def with_columns_of(features: Features, split: Dataset, name: str, config: Source) -> Dataset:
+    """Returns a split with its columns in the order of `features`.
+
+    Args:
+        features: of the split that is augmented.
+        split: any other split of the source.
+        name: of the split, for the message.
+        config: names the source, for the message.
+
+    Raises:
+        UserError: other columns, or columns of another type.
+    """
+    if set(split.features) != set(features):
+        raise UserError(
+            f"split {name!r} of {config.path} has other columns than {config.split!r} "
+            f"({', '.join(sorted(set(split.features) ^ set(features)))}). Name files with --source.data_files"
+        )
+    split = split.select_columns(list(features))
+    for column, feature in features.items():
+        if split.features[column] != feature:
+            raise UserError(
+                f"column {column!r} holds {split.features[column]} in split {name!r} of {config.path}, but {feature} "
+                f"in {config.split!r}. Cast it first (cast_column), or name files with --source.data_files"
+            )
+    return split
