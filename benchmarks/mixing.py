@@ -32,7 +32,7 @@ from report import numbers, paragraphs, settings, spread, table, words, write_se
 
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.data import transform
 from diffcore_hf.training.data.samples import TrainSamples
@@ -138,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stored_pairs(args.pairs, args.data) as (folder, what):
         rows = []
         for loading, batch in itertools.product(args.loading, args.batches):
-            recipe = build(TRAIN_GRAMMAR, {
+            recipe = build(TRAIN_SCHEMA, {
                 "data": str(folder), "preset": "paper", "model": args.model, "batch_size": batch,
                 "transform": {"size": args.size}, "max_steps": 10**6, "device": "cpu", "compare": ARMS,
                 **({"cache": "memory"} if loading == "memory" else {"workers": int(loading)}),

@@ -169,14 +169,14 @@ def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
     """The scores of one training: of the model that validation chose, and of the last one."""
-    from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+    from diffcore_hf.config.train_rules import TRAIN_SCHEMA
     from diffcore_hf.training.comparison import trials
     from diffcore_hf.training.data.splits import load_data
     from diffcore_hf.training.engine.devices import make_accelerator
     from diffcore_hf.training.engine.length import Length
 
     recipe = build(
-        TRAIN_GRAMMAR,
+        TRAIN_SCHEMA,
         read_recipe_file(shipped_files()["miniature-train"]),
         {"data": {"path": str(data), "group": "group"}, "output": str(output)},
         _COMMON, net, train,

@@ -104,5 +104,5 @@ def test_the_address_for_reports_is_that_of_the_package(monkeypatch, declared, a
         def get_all(self, name):
             return declared if name == "Project-URL" else None
 
-    monkeypatch.setattr("diffcore_hf.commands.errors.metadata.metadata", lambda name: Metadata())
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: Metadata())
     assert issue_tracker() == address

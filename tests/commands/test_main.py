@@ -2,9 +2,9 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -42,14 +42,16 @@ def said(capsys, *argv, status=0):
     return capsys.readouterr().out
 
 
-def test_help_is_there_at_once():
+def test_help_costs_less_than_half_a_second():
+    """Processor time, because the time on the clock depends on what else runs on the machine."""
     seconds = []
     for _ in range(3):
-        began = time.monotonic()
-        told = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - began)
-    assert [verb for verb in VERBS if f"  {verb} " not in told.stdout] == []
-    assert told.stderr == ""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert [verb for verb in VERBS if f"  {verb} " not in done.stdout] == []
+    assert done.stderr == ""
     assert min(seconds) < 0.5
 
 

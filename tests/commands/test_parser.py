@@ -4,16 +4,15 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 
 from diffcore_hf.commands.definitions import VERBS
-from diffcore_hf.commands.parser import Command, field_docs, parse, parse_command
+from diffcore_hf.commands.parser import Command, parse, parse_command
 from diffcore_hf.commands.train_definition import TRAIN
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.fields import documented_keys, leaves
 from diffcore_hf.config.merging import build_recipe, to_mapping
-from diffcore_hf.config.validation import leaves, sections
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,14 @@ def test_verbs_and_their_options(line, command):
         ("frobnicate", "'frobnicate' is no verb; there are plan, augment"),
         ("augment", "WHAT is missing, a recipe file, a folder of images"),
         ("clean", "OUT is missing"),
-        ("augment a b", "Unrecognized options: b. See diffcore-hf augment --help"),
-        ("augment a --batch_size", "Missing value for argument '--batch_size'"),
+        ("augment a b", "'b' is one argument too many. See diffcore-hf augment --help"),
+        ("augment a --batch_size", "--batch_size has no value. Use --batch_size INT|null"),
         ("augment a --fractoin 1", "--fractoin is no flag of augment; did you mean --fraction?"),
         ("augment a --gamma 1", "--gamma is no flag of augment; did you mean --model.gamma?"),
         ("augment a --source.batch-size 1", "did you mean --batch_size?"),
         ("augment a --xyzzy", "--xyzzy is no flag of augment; see diffcore-hf augment --help"),
         ("augment a --model", "--model has no value. Use e.g. --model.path VALUE"),
-        ("augment a -k 3", "Unrecognized options: -k"),
+        ("augment a -k 3", "-k is no option; options start with two dashes. See diffcore-hf augment --help"),
         ("augment a --samples 3", "--samples is no flag of augment"),
         ("augment a --model.adapters [", "model.adapters is '[', which is line 1"),
         ("export o --output p --model.gamma 3", "--model.gamma is no flag of export: it changes what was generated"),
@@ -123,7 +122,7 @@ def test_verbs_and_their_options(line, command):
         ("preview o --samples many", "samples is 'many', not an integer or null"),
         ("preview o --mixed --samples 3", "samples is 3, but a mixed batch has no samples. Give --samples or --mixed"),
         ("miniature d --seed x", "seed is 'x', not an integer. Use e.g. 0"),
-        ("plan x --fetch maybe", "Unrecognized options: maybe"),
+        ("plan x --fetch maybe", "'maybe' is one argument too many. See diffcore-hf plan --help"),
     ],
 )
 def test_wrong_lines_are_one_line_with_the_remedy(line, message, capsys):
@@ -207,11 +206,11 @@ def test_a_line_without_target(line, layer, options):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("out/photos", "Unrecognized options: out/photos. See accelerate launch recipes/train.py --help"),
+        ("out/photos", "'out/photos' is one argument too many. See accelerate launch recipes/train.py --help"),
         ("--epocs 3", "--epocs is no flag of recipes/train.py; did you mean --epochs?"),
         ("--source.path x", "--source.path is no flag of recipes/train.py; did you mean --data.path?"),
         ("--xyzzy", "--xyzzy is no flag of recipes/train.py; see accelerate launch recipes/train.py --help"),
-        ("--config", "Missing value for argument '--config'"),
+        ("--config", "--config has no value. Use --config TEXT|null"),
         ("--model --epochs 3", "--model has no value. Use e.g. --model.name VALUE"),
         ("--mix", "--mix has no value. Use e.g. --mix.KEY VALUE"),
         ("--arms {", "arms is '{', which is line 1"),
@@ -233,7 +232,7 @@ def test_the_help_without_target_has_every_key_with_its_default(capsys):
     assert "target_" not in text
     assert "positional" not in text
     assert text.index("--config TEXT") < text.index("--epochs NUMBER")
-    assert [key for key in leaves(TRAIN.grammar.recipe) if f" --{key} " not in text] == []
+    assert [key for key in leaves(TRAIN.schema.recipe) if f" --{key} " not in text] == []
     for expected in ("--model.pretrained true|false|TEXT", "--seeds INT,...", "(default: 0)", "--model.stem_stride 1|2",
                      "--schedule.milestones NUMBER,...", "(default: [])", "(default: 0.0005)"):  # fmt: skip
         assert expected in text
@@ -247,9 +246,9 @@ def test_the_examples_without_target_can_be_typed():
 
 
 def test_every_field_is_documented():
-    recipes = {cls for verb in (*VERBS.values(), TRAIN) for cls in (verb.options, verb.grammar.recipe)}
-    for cls in recipes | {section for recipe in recipes for section in sections(recipe).values()}:
-        assert set(field_docs(cls)) == set(cls.__dataclass_fields__)
+    for cls in {cls for verb in (*VERBS.values(), TRAIN) for cls in (verb.options, verb.schema.recipe)}:
+        assert [key.name for key in documented_keys(cls).values() if not key.help.endswith(".")] == []
+    assert set(documented_keys(Recipe)) >= set(leaves(Recipe)) - {"model.scheduler"}
 
 
 @pytest.mark.parametrize(
@@ -266,7 +265,5 @@ def test_reading_the_command_line_loads_nothing_heavy(line):
         "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 5  # generous: other work may hold the cores

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from diffcore_hf.config.augment import POLICY_PARAMETERS, SCOPES, Adapter, Policy, Recipe, Scheduler, policy_parameters
+from diffcore_hf.config.augment import POLICY_PARAMETERS, Adapter, Policy, Recipe, Scheduler, policy_parameters
 from diffcore_hf.config.digests import scopes
+from diffcore_hf.config.fields import SCOPES, leaves
 from diffcore_hf.config.merging import build_recipe
-from diffcore_hf.config.validation import leaves
 
 
 def build(**sections):

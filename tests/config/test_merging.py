@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from diffcore_hf.config.augment import Model, Policy, Source
-from diffcore_hf.config.grammar import Grammar, Rule
+from diffcore_hf.config.fields import RecipeSchema, Rule
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
 from diffcore_hf.config.merging import (
     build,
@@ -106,7 +106,7 @@ class Cake:
     kinds: dict[str, dict[str, Any]] | None = None
 
 
-CAKE = Grammar(
+CAKE = RecipeSchema(
     recipe=Cake,
     rules={"minutes": Rule("a list of minutes", lambda v: all(m > 0 for m in v), "5,10")},
     check=lambda cake: None,

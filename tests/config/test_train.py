@@ -7,14 +7,14 @@ import pytest
 from diffcore_hf.commands.parser import parse
 from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
 from diffcore_hf.config import merging as layers
+from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.merging import build, read_yaml, to_mapping, to_yaml
 from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
-from diffcore_hf.config.train_rules import ARMS, TRAIN_GRAMMAR
-from diffcore_hf.config.validation import leaves
+from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
 
 
 def made(**sections):
-    return build(TRAIN_GRAMMAR, {"data": "out/photos"}, sections)
+    return build(TRAIN_SCHEMA, {"data": "out/photos"}, sections)
 
 
 def shown(value):
@@ -36,14 +36,14 @@ def test_every_key_is_a_flag_and_its_default_can_be_said(key):
 
 def test_only_the_data_is_required():
     assert made() == TrainRecipe(Data("out/photos"))
-    assert made() == build(TRAIN_GRAMMAR, parse(["--data.path", "out/photos"], TRAIN).layer)
+    assert made() == build(TRAIN_SCHEMA, parse(["--data.path", "out/photos"], TRAIN).layer)
 
 
 def test_defaults_preset_file_flags_in_this_order(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("data: {path: org/birds, train: all}\npreset: paper\nbatch_size: 64\noptimizer: {lr: 1}\n")
     command = parse(["--config", str(file), "--optimizer.lr", "2", "--data.train", "train"], TRAIN)
-    recipe = build(TRAIN_GRAMMAR, config_layer(command.options["config"]), command.layer)
+    recipe = build(TRAIN_SCHEMA, config_layer(command.options["config"]), command.layer)
     assert (recipe.clip, recipe.epochs, recipe.batch_size, recipe.optimizer.lr) == (None, 300.0, 64, 2.0)
     assert recipe.schedule == Schedule("multistep", milestones=(150.0, 225.0))
     assert recipe.optimizer == Optimizer("sgd", lr=2.0, head_lr=None)
@@ -64,7 +64,7 @@ def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
         "optimizer": {"name": "adamw", "momentum": 0.8},
         "schedule": {"name": "multistep", "milestones": [3, 5], "decay": 0.5, "warmup": 1},
     }
-    recipe = build(TRAIN_GRAMMAR, below, {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine"})
+    recipe = build(TRAIN_SCHEMA, below, {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine"})
     assert recipe.data == Data("b", train="all", label="species")
     assert recipe.model == Backbone("vit", pretrained="org/weights")
     assert recipe.optimizer == Optimizer("sgd", momentum=0.8)
@@ -97,13 +97,13 @@ def test_weights_are_named_or_switched(given):
 
 def test_arms_are_replaced_name_by_name():
     below = {"arms": {"big": {"model": {"name": "resnet50"}, "epochs": 3}, "small": {"model": "resnet10t"}}}
-    recipe = build(TRAIN_GRAMMAR, {"data": "d"}, below, {"arms": {"big": {"model": {"compile": True}}}})
+    recipe = build(TRAIN_SCHEMA, {"data": "d"}, below, {"arms": {"big": {"model": {"compile": True}}}})
     assert recipe.arms == {"big": {"model": {"compile": True}}, "small": {"model": "resnet10t"}}
 
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_is_a_layer(name):
-    assert build(TRAIN_GRAMMAR, to_mapping(made(epochs=3)), ARMS[name]).epochs == 3.0
+    assert build(TRAIN_SCHEMA, to_mapping(made(epochs=3)), ARMS[name]).epochs == 3.0
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_an_arm_is_a_layer(name):
 )
 def test_a_wrong_value_is_one_line_with_the_remedy(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        build(TRAIN_GRAMMAR, layer if "data" in layer else {"data": "out/photos", **layer})
+        build(TRAIN_SCHEMA, layer if "data" in layer else {"data": "out/photos", **layer})
     assert "\n" not in str(caught.value)
 
 
 def test_a_recipe_goes_out_and_comes_in():
     recipe = made(preset="paper", seeds="1,2", arms={"big": {"model": "resnet50"}}, model={"pretrained": "org/w"})
-    assert build(TRAIN_GRAMMAR, to_mapping(recipe)) == recipe
-    assert build(TRAIN_GRAMMAR, read_yaml(to_yaml(recipe))) == recipe
+    assert build(TRAIN_SCHEMA, to_mapping(recipe)) == recipe
+    assert build(TRAIN_SCHEMA, read_yaml(to_yaml(recipe))) == recipe
 
 
 @pytest.fixture
@@ -192,4 +192,4 @@ def test_a_config_that_is_no_recipe(shipped, config, message):
 
 @pytest.mark.parametrize("name", shipped_training_recipes())
 def test_a_shipped_training_recipe_builds(name):
-    build(TRAIN_GRAMMAR, config_layer(name))
+    build(TRAIN_SCHEMA, config_layer(name))

@@ -23,7 +23,7 @@ from diffcore_hf.commands import parser as flags
 from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
 from diffcore_hf.config.merging import build, shipped_recipes
 from diffcore_hf.config.train import Optimizer, Schedule, TrainRecipe
-from diffcore_hf.config.train_rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
@@ -71,7 +71,7 @@ def commands(name: str) -> list[list[str]]:
 def recipe_of(argv: list[str], **keys) -> TrainRecipe:
     """What a command line trains."""
     command = flags.parse(argv, TRAIN)
-    return build(TRAIN_GRAMMAR, config_layer(command.options["config"]), command.layer, keys)
+    return build(TRAIN_SCHEMA, config_layer(command.options["config"]), command.layer, keys)
 
 
 def own_backbone(argv: list[str]) -> bool:

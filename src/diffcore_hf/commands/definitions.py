@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from diffcore_hf.config.augment_rules import RECIPE_GRAMMAR
-from diffcore_hf.config.grammar import Grammar
+from diffcore_hf.config.augment_rules import AUGMENT_SCHEMA
+from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
 from diffcore_hf.core.errors import UserError
 
 OVERVIEW = """\
@@ -47,10 +47,8 @@ diffcore-hf VERB --help shows every flag of a verb.
 class PlanOptions:
     """Show what would run: units, prompts, disk. Loads no model."""
 
-    fetch: bool = False
-    """Download and pin the models once, so that a run can be offline."""
-    probe: bool = False
-    """Generate two images to time them."""
+    fetch: bool = option(False, help="Download and pin the models once, so that a run can be offline.")
+    probe: bool = option(False, help="Generate two images to time them.")
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,16 @@ class AugmentOptions:
 class PreviewOptions:
     """Draw a contact sheet and a histogram of the similarities of a run, or a training batch."""
 
-    samples: int | None = None
-    """Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."""
-    mixed: bool = False
-    """Show a training batch instead: real image, counterpart and the mix of the two. OUT may be an export too."""
+    samples: int | None = option(
+        None,
+        help=("Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."),
+    )
+    mixed: bool = option(
+        False,
+        help=(
+            "Show a training batch instead: real image, counterpart and the mix of the two. OUT may be an export too."
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
@@ -78,29 +82,37 @@ class PreviewOptions:
 class ExportOptions:
     """Write another finished dataset from the attempts of OUT, without a model: another policy, fraction or layout."""
 
-    output: str
-    """The folder to write; not OUT itself."""
-    layout: Literal["columns", "rows", "mixed"] = "columns"
-    """columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: the real rows,
-    then those with a counterpart once more, mixed with it for good."""
+    output: str = option(help="The folder to write; not OUT itself.")
+    layout: Literal["columns", "rows", "mixed"] = option(
+        "columns",
+        help=(
+            "columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: "
+            "the real rows, then those with a counterpart once more, mixed with it for good."
+        ),
+    )
 
 
 @dataclass(frozen=True)
 class PushOptions:
     """Publish a finished folder as one version: everything in one commit, read back, then tagged. Safe to run again."""
 
-    version: str
-    """Semantic version, which becomes the tag; it never changes afterwards."""
-    public: bool = False
-    """Let everybody see a new repository. Without it a new one is private."""
-    originals_are_mine: bool = False
-    """Your word that everybody may see the original images, where their source does not say so. The card names it."""
-    compare: str | None = None
-    """compare.json of a training on this dataset, for the card; null: the folder's own, where there is one."""
-    create_pr: bool = False
-    """Propose the version in a pull request; push again after the merge, and it gets its tag."""
-    dry_run: bool = False
-    """Tell what would change, and send nothing."""
+    version: str = option(help="Semantic version, which becomes the tag; it never changes afterwards.")
+    public: bool = option(False, help="Let everybody see a new repository. Without it a new one is private.")
+    originals_are_mine: bool = option(
+        False,
+        help=(
+            "Your word that everybody may see the original images, where their source does not say so. The "
+            "card names it."
+        ),
+    )
+    compare: str | None = option(
+        None,
+        help=("compare.json of a training on this dataset, for the card; null: the folder's own, where there is one."),
+    )
+    create_pr: bool = option(
+        False, help="Propose the version in a pull request; push again after the merge, and it gets its tag."
+    )
+    dry_run: bool = option(False, help="Tell what would change, and send nothing.")
 
 
 @dataclass(frozen=True)
@@ -131,10 +143,10 @@ class CleanOptions:
 class MiniatureOptions:
     """Render the miniature world's dataset (train, validation, test) as Parquet files into DIR."""
 
-    seed: int = 0
-    """Another world of the same kind."""
-    contexts: Literal["own", "shared"] = "own"
-    """own: each species is seen in two contexts of its own. shared: all in the same two."""
+    seed: int = option(0, help="Another world of the same kind.")
+    contexts: Literal["own", "shared"] = option(
+        "own", help="own: each species is seen in two contexts of its own. shared: all in the same two."
+    )
 
 
 @dataclass(frozen=True)
@@ -145,13 +157,13 @@ class Verb:
     options: type
     target: str | None
     """What the positional argument is called; None: there is none."""
-    says: str
-    """What the target is."""
+    target_help: str
+    """Describes the target."""
     examples: tuple[str, ...]
     """Command lines, without `program`."""
     takes: Callable[[str, str], bool] = lambda key, scope: False
     """Whether a key of the recipe, of that scope, is a flag of this verb."""
-    grammar: Grammar = RECIPE_GRAMMAR
+    schema: RecipeSchema = AUGMENT_SCHEMA
     """Of the recipe whose keys are meant."""
     program: str = "diffcore-hf"
     """What stands before the name."""
@@ -162,6 +174,14 @@ class Verb:
     def prog(self) -> str:
         """How its command lines begin."""
         return f"{self.program} {self.name}"
+
+    def flags(self) -> tuple[dict[str, Key], dict[str, Key]]:
+        """Return the verb's own options and the keys of the recipe that it takes; an own option hides such a key."""
+        own = documented_keys(self.options)
+        keys = documented_keys(self.schema.recipe)
+        return own, {
+            name: key for name, key in keys.items() if name not in own and self.takes(name, key.scope or "free")
+        }
 
 
 _WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."

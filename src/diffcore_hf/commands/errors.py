@@ -12,7 +12,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from importlib import metadata
 
 from diffcore_hf.core.errors import UserError, environment_fault
 
@@ -53,6 +52,8 @@ def run_program(
 
 def issue_tracker() -> str:
     """Return the address for reports that the installed package declares, or words if it declares none."""
+    from importlib import metadata
+
     try:
         urls = metadata.metadata("diffcore-hf").get_all("Project-URL") or []
     except metadata.PackageNotFoundError:

@@ -17,7 +17,7 @@ from diffcore_hf.commands import parser as flags
 from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.train_definition import TRAIN, config_layer
 from diffcore_hf.config.merging import build, read_recipe_file
-from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(config: str | None, layer: Mapping[str, Any]) -> int:
-    recipe = build(TRAIN_GRAMMAR, config_layer(config) if config else {}, layer)
+    recipe = build(TRAIN_SCHEMA, config_layer(config) if config else {}, layer)
     from diffcore_hf.training.comparison import statistics as compare
     from diffcore_hf.training.comparison import trials
     from diffcore_hf.training.engine.loop import Interrupted
@@ -75,7 +75,7 @@ def _evaluate(folder: str, config: str | None, layer: Mapping[str, Any]) -> int:
     below = (
         config_layer(config) if config else read_recipe_file(found) if (found := evaluation.recipe_of(folder)) else {}
     )
-    scores = evaluation.evaluate(folder, build(TRAIN_GRAMMAR, below, layer))
+    scores = evaluation.evaluate(folder, build(TRAIN_SCHEMA, below, layer))
     if os.environ.get("RANK", "0") == "0":
         print(scores)
     return 0

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from diffcore_hf.commands.definitions import Verb
+from diffcore_hf.config.fields import option
 from diffcore_hf.config.merging import read_recipe_file, shipped_files
-from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 
 
@@ -21,10 +22,10 @@ from diffcore_hf.core.errors import UserError
 class TrainOptions:
     """Train a network on an augmented dataset, mixing real and generated images, and compare it with others."""
 
-    config: str | None = None
-    """A recipe file or the name of a shipped one (miniature-train, ...)."""
-    evaluate: str | None = None
-    """A folder of a trained model (.../best): score it on the test split, train nothing."""
+    config: str | None = option(None, help="A recipe file or the name of a shipped one (miniature-train, ...).")
+    evaluate: str | None = option(
+        None, help="A folder of a trained model (.../best): score it on the test split, train nothing."
+    )
 
 
 TRAIN = Verb(
@@ -34,7 +35,7 @@ TRAIN = Verb(
      "--num_processes 8 recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2",
      "-m diffcore_hf.training --config recipe.yaml --mix.partner class"),
     takes=lambda key, scope: True,
-    grammar=TRAIN_GRAMMAR,
+    schema=TRAIN_SCHEMA,
     program="accelerate launch",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ import difflib
 from typing import Any
 
 from diffcore_hf.config.augment import POLICY_PARAMETERS, Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
-from diffcore_hf.config.grammar import Grammar, Rule, shown
+from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.core.errors import UserError
 
@@ -132,7 +132,7 @@ def _placeholders(key: str, text: str) -> set[str]:
         raise UserError(f"{key}: {error}") from None
 
 
-RECIPE_GRAMMAR = Grammar(
+AUGMENT_SCHEMA = RecipeSchema(
     recipe=Recipe,
     rules=RULES,
     check=check,

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.merging import to_mapping
-from diffcore_hf.config.validation import leaves
 from diffcore_hf.core.errors import UserError
 
 

@@ -1,7 +1,7 @@
 """Layers of a recipe: defaults < preset < file < flags or keywords, merged as plain mappings and built once.
 
 Owns how layers meet, and where the recipe of an augmentation comes from (a file, WHAT of the command line, keywords).
-Which values are right is validation.py; fields and grammar are recipe.py and rules.py, for a training its own; flags
+Which values are right is validation.py; fields and schema are recipe.py and rules.py, for a training its own; flags
 become a layer in flags.py.
 """
 
@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 
-from diffcore_hf.config.augment import SCOPES, Policy, Recipe, policy_parameters
-from diffcore_hf.config.augment_rules import RECIPE_GRAMMAR
-from diffcore_hf.config.grammar import Grammar
-from diffcore_hf.config.validation import construct, section
+from diffcore_hf.config.augment import Policy, Recipe, policy_parameters
+from diffcore_hf.config.augment_rules import AUGMENT_SCHEMA
+from diffcore_hf.config.fields import SCOPES, RecipeSchema, section
+from diffcore_hf.config.validation import construct
 from diffcore_hf.core.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
@@ -30,10 +30,10 @@ HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{
 
 def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
     """The recipe of an augmentation, of its layers; see `build`."""
-    return build(RECIPE_GRAMMAR, *layers)
+    return build(AUGMENT_SCHEMA, *layers)
 
 
-def build(grammar: Grammar, *layers: Mapping[str, Any]) -> Any:
+def build(schema: RecipeSchema, *layers: Mapping[str, Any]) -> Any:
     """The recipe of the layers, later ones first in rank.
 
     `preset`, wherever it is given (the last one counts), comes before the first layer. A text where a section is
@@ -42,44 +42,44 @@ def build(grammar: Grammar, *layers: Mapping[str, Any]) -> Any:
     Raises:
         UserError: one line with the dotted key, its value and the way out.
     """
-    sections = [_as_sections(grammar, grammar.recipe, layer) for layer in layers]
+    sections = [_as_sections(schema, schema.recipe, layer) for layer in layers]
     preset = next((layer["preset"] for layer in reversed(sections) if "preset" in layer), None)
-    if preset is not None and (not isinstance(preset, str) or preset not in grammar.presets):
-        raise UserError(f"preset is {preset!r}, not {' or '.join(grammar.presets)} or null")
-    merged: Mapping[str, Any] = grammar.presets[preset] if preset else {}
+    if preset is not None and (not isinstance(preset, str) or preset not in schema.presets):
+        raise UserError(f"preset is {preset!r}, not {' or '.join(schema.presets)} or null")
+    merged: Mapping[str, Any] = schema.presets[preset] if preset else {}
     for layer in sections:
-        merged = _merge(grammar, grammar.recipe, merged, layer, ())
-    return construct(grammar, merged)
+        merged = _merge(schema, schema.recipe, merged, layer, ())
+    return construct(schema, merged)
 
 
-def _as_sections(grammar: Grammar, cls: type, layer: Mapping[str, Any]) -> dict[str, Any]:
+def _as_sections(schema: RecipeSchema, cls: type, layer: Mapping[str, Any]) -> dict[str, Any]:
     """The layer with sections spelled out: `model: org/name` as `model: {path: org/name}`."""
     hints = typing.get_type_hints(cls)
     result = {}
     for key, value in layer.items():
         below = section(hints.get(key))
-        if isinstance(value, str) and below in grammar.shorthand:
-            value = {grammar.shorthand[below]: value}
+        if isinstance(value, str) and below in schema.shorthand:
+            value = {schema.shorthand[below]: value}
         elif isinstance(value, Mapping) and below:
-            value = _as_sections(grammar, below, value)
+            value = _as_sections(schema, below, value)
         result[key] = value
     return result
 
 
 def _merge(
-    grammar: Grammar, cls: Any, below: Mapping[str, Any], above: Mapping[str, Any], at: tuple[str, ...]
+    schema: RecipeSchema, cls: Any, below: Mapping[str, Any], above: Mapping[str, Any], at: tuple[str, ...]
 ) -> dict[str, Any]:
     """Key by key inside sections and maps of maps; other maps are values of the user's and replace each other whole."""
     result = dict(below)
-    if at in grammar.bound:
-        name, bound = grammar.bound[at]
-        if name in above and above[name] != below.get(name, _default(grammar.recipe, (*at, name))):
+    if at in schema.bound:
+        name, bound = schema.bound[at]
+        if name in above and above[name] != below.get(name, _default(schema.recipe, (*at, name))):
             result = {key: value for key, value in below.items() if key not in bound}
     hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
     for key, value in above.items():
         under, deeper = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
         both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        result[key] = _merge(grammar, deeper, under, value, (*at, key)) if both and deeper else value
+        result[key] = _merge(schema, deeper, under, value, (*at, key)) if both and deeper else value
     return result
 
 
@@ -223,7 +223,7 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
         nested: Any = {last: value}
         for name in reversed(sections):
             nested = {name: nested}
-        layer = _combine(layer, _as_sections(RECIPE_GRAMMAR, Recipe, nested), "")
+        layer = _combine(layer, _as_sections(AUGMENT_SCHEMA, Recipe, nested), "")
     return layer
 
 

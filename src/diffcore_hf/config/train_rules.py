@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from diffcore_hf.config.grammar import Grammar, Rule
+from diffcore_hf.config.fields import RecipeSchema, Rule
 from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
 from diffcore_hf.core.errors import UserError
 
@@ -110,7 +110,7 @@ def check(recipe: TrainRecipe) -> None:
         )
 
 
-TRAIN_GRAMMAR = Grammar(
+TRAIN_SCHEMA = RecipeSchema(
     recipe=TrainRecipe,
     rules=RULES,
     check=check,

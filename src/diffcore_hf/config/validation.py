@@ -1,7 +1,7 @@
 """From a plain mapping to a recipe, strictly: every key known, every value of its type and in its range.
 
 Owns the way from values to dataclasses and the wording of its errors: one line that names the key, the value and the
-way out. Ranges, short forms and the rules between fields come with the grammar (grammar.py); merging the layers is
+way out. Ranges, short forms and the rules between fields come with the schema (fields.py); merging the layers is
 layers.py.
 """
 
@@ -15,40 +15,40 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from diffcore_hf.config.grammar import Grammar, Rule, shown
+from diffcore_hf.config.fields import RecipeSchema, Rule, join, leaves, shown
 from diffcore_hf.core.errors import UserError
 
 
-def construct(grammar: Grammar, values: Mapping[str, Any]) -> Any:
+def construct(schema: RecipeSchema, values: Mapping[str, Any]) -> Any:
     """A valid recipe of merged values.
 
     Raises:
         UserError: one line with the dotted key, its value and the way out.
     """
-    recipe = record(grammar, grammar.recipe, values)
-    grammar.check(recipe)
+    recipe = record(schema, schema.recipe, values)
+    schema.check(recipe)
     return recipe
 
 
-def record(grammar: Grammar, cls: type, values: Any, path: str = "") -> Any:
+def record(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
     """One frozen dataclass of plain values, its keys and types checked; `path` stands before its names in errors."""
-    if isinstance(values, str) and cls in grammar.shorthand:
-        values = {grammar.shorthand[cls]: values}
+    if isinstance(values, str) and cls in schema.shorthand:
+        values = {schema.shorthand[cls]: values}
     if not isinstance(values, Mapping):
         raise UserError(f"{path} is {shown(values)}, not a section of keys. Leave it out, or give keys below it")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
-            raise UserError(unknown_key(grammar, _join(path, str(key)), [_join(path, name) for name in hints]))
+            raise UserError(unknown_key(schema, join(path, str(key)), [join(path, name) for name in hints]))
     built = {}
     for field in dataclasses.fields(cls):
-        where, hint = _join(path, field.name), hints[field.name]
+        where, hint = join(path, field.name), hints[field.name]
         if field.name in values:
             value = _listed(values[field.name], hint) if "commas" in field.metadata else values[field.name]
-            built[field.name] = _value(grammar, hint, value, where, field.default)
+            built[field.name] = _value(schema, hint, value, where, field.default)
         elif field.default is dataclasses.MISSING:
-            name = _join(where, grammar.shorthand.get(hint, ""))
-            example = _rule(grammar, where, name).example or "VALUE"
+            name = join(where, schema.shorthand.get(hint, ""))
+            example = _rule(schema, where, name).example or "VALUE"
             use = f"path: {example}" if "[" in name else f"--{name} {example}"
             raise UserError(f"{name} is missing. Use e.g. {use}")
     return cls(**built)
@@ -70,9 +70,9 @@ def _number(text: str, kind: type) -> Any:
         return text
 
 
-def unknown_key(grammar: Grammar, key: str, known: list[str]) -> str:
+def unknown_key(schema: RecipeSchema, key: str, known: list[str]) -> str:
     """The line for a key that there is not, with the nearest ones."""
-    near = nearest_keys(key, [*known, *(k for k in leaves(grammar.recipe) if k not in known)])
+    near = nearest_keys(key, [*known, *(k for k in leaves(schema.recipe) if k not in known)])
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"{key} is no key of a recipe; {hint}"
 
@@ -88,56 +88,26 @@ def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
     return [other for score, other in scored[:3] if score >= 0.7 and score >= scored[0][0] - 0.05]
 
 
-def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
-    """Dotted key -> (field, type) of every field that is not itself a section; optional sections count as one leaf."""
-    found: dict[str, tuple[dataclasses.Field, Any]] = {}
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        where = _join(path, field.name)
-        if dataclasses.is_dataclass(hints[field.name]):
-            found |= leaves(hints[field.name], where)
-        else:
-            found[where] = (field, hints[field.name])
-    return found
-
-
-def section(hint: Any) -> type | None:
-    """The dataclass that a field of that type is, or may be; None for plain values and lists."""
-    if typing.get_origin(hint) is tuple:
-        return None
-    return next((t for t in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(t)), None)
-
-
-def sections(cls: type, path: str = "") -> dict[str, type]:
-    """Dotted key -> dataclass of every section, optional ones too."""
-    found: dict[str, type] = {}
-    for name, hint in typing.get_type_hints(cls).items():
-        if below := section(hint):
-            where = _join(path, name)
-            found |= {where: below} | sections(below, where)
-    return found
-
-
-def _value(grammar: Grammar, hint: Any, value: Any, path: str, default: Any) -> Any:
+def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any) -> Any:
     """The value as its declared type, or one line that says what it should be."""
     options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
     if value is None:
         if type(None) in options:
             return None
-        raise _wrong(grammar, path, value, _describe(options), default)
+        raise _wrong(schema, path, value, _describe(options), default)
     for option in options:
         if dataclasses.is_dataclass(option):
-            return record(grammar, option, value, path)
+            return record(schema, option, value, path)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
-            items = tuple(_value(grammar, inner, v, f"{path}[{i}]", None) for i, v in enumerate(value))
-            return _within(grammar, path, items, default)
+            items = tuple(_value(schema, inner, v, f"{path}[{i}]", None) for i, v in enumerate(value))
+            return _within(schema, path, items, default)
         if (plain := _plain(option, value, path)) is not _NO:
-            return _within(grammar, path, plain, default)
+            return _within(schema, path, plain, default)
     choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o) if isinstance(c, str)]
     if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
         raise UserError(f"{path} is {value!r}, not {_describe(options)}; did you mean {near[0]}?")
-    raise _wrong(grammar, path, value, _describe(options), default)
+    raise _wrong(schema, path, value, _describe(options), default)
 
 
 _NO = object()
@@ -186,22 +156,22 @@ def _is_data(item: Any) -> bool:
     return item is None or isinstance(item, (str, bool, int)) or (isinstance(item, float) and math.isfinite(item))
 
 
-def _within(grammar: Grammar, path: str, value: Any, default: Any) -> Any:
-    rule = grammar.rules.get(path)
+def _within(schema: RecipeSchema, path: str, value: Any, default: Any) -> Any:
+    rule = schema.rules.get(path)
     if rule and not rule.holds(value):
-        raise _wrong(grammar, path, value, rule.expects, default)
+        raise _wrong(schema, path, value, rule.expects, default)
     return value
 
 
-def _rule(grammar: Grammar, *paths: str) -> Rule:
-    return next((grammar.rules[p] for p in paths if p in grammar.rules), Rule("", bool, ""))
+def _rule(schema: RecipeSchema, *paths: str) -> Rule:
+    return next((schema.rules[p] for p in paths if p in schema.rules), Rule("", bool, ""))
 
 
-def _wrong(grammar: Grammar, path: str, value: Any, expects: str, default: Any = None) -> UserError:
-    example = _rule(grammar, path, path.partition("[")[0]).example
+def _wrong(schema: RecipeSchema, path: str, value: Any, expects: str, default: Any = None) -> UserError:
+    example = _rule(schema, path, path.partition("[")[0]).example
     if not example and isinstance(default, (str, bool, int, float)):
         example = _as_flag(default)
-    said = f"{path} is {shown(value)}, not {_rule(grammar, path).expects or expects}"
+    said = f"{path} is {shown(value)}, not {_rule(schema, path).expects or expects}"
     if expects.startswith("a text") and value != "" and not isinstance(value, (list, Mapping, type(None))):
         return UserError(f"{said}. Quote it: '{value}'")
     return UserError(f"{said}. Use e.g. {example}" if example else said)
@@ -224,7 +194,3 @@ def _describe(options: tuple[Any, ...]) -> str:
         else:
             words.append(names.get(option) or "a section of keys")
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
-
-
-def _join(path: str, name: str) -> str:
-    return ".".join(part for part in (path, name) if part)

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from diffcore_hf.config.digests import canonical
 from diffcore_hf.config.merging import build, last_part, to_mapping, to_yaml
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import ARMS, TRAIN_GRAMMAR
+from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training.comparison import statistics as compare
@@ -89,7 +89,7 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
         # An arm that mixes, over a recipe that does not.
         mode = {"mix": {"mode": "append"}} if mixes and recipe.mix.mode == "off" else {}
         try:
-            arms[name] = build(TRAIN_GRAMMAR, to_mapping(recipe), mode, changes)
+            arms[name] = build(TRAIN_SCHEMA, to_mapping(recipe), mode, changes)
         except ValueError as error:
             raise UserError(f"arms.{name}: {error}") from error
     return arms

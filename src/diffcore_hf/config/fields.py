@@ -1,0 +1,200 @@
+"""Fields of a recipe class: how they are declared, how to walk them, and the schema of a whole recipe.
+
+A recipe is a frozen dataclass whose sections are frozen dataclasses too. A dotted key such as `model.gamma` names a
+field below it. Each field is declared with one of these functions, which keep its help text and its scope in the
+metadata of the field:
+
+    attempt    changes what an attempt is; an output folder is refused under another value
+    decision   changes what is wanted or kept; an output folder can be continued under another value
+    free       changes neither
+    option     has no scope: fields of a training recipe and options of a command
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+SCOPES = ("attempt", "decision", "free")
+
+
+def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = False) -> Any:
+    """Declare a field without a scope.
+
+    Args:
+        default: default value; left out, the field is required.
+        help: one or two sentences for `--help` and the documentation.
+        commas: whether a list may also be given as one text with commas.
+    """
+    return dataclasses.field(default=default, metadata={"help": help} | ({"commas": True} if commas else {}))
+
+
+def attempt(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+    """Declare a field that changes what an attempt is."""
+    return dataclasses.field(default=default, metadata={"scope": "attempt", "help": help})
+
+
+def decision(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+    """Declare a field that changes what is wanted or kept."""
+    return dataclasses.field(default=default, metadata={"scope": "decision", "help": help})
+
+
+def free(default: Any = dataclasses.MISSING, *, help: str) -> Any:
+    """Declare a field that changes neither attempts nor decisions."""
+    return dataclasses.field(default=default, metadata={"scope": "free", "help": help})
+
+
+class Rule(NamedTuple):
+    """The range of a value."""
+
+    expects: str
+    """What an error says that the value must be: `a number in (0, 1]`."""
+    holds: Callable[[Any], bool]
+    example: str
+    """A valid value, for the remedy in an error."""
+
+
+@dataclass(frozen=True)
+class RecipeSchema:
+    """What validation, merging and the command line need beyond the fields of a recipe class."""
+
+    recipe: type
+    """The frozen dataclass of the whole recipe."""
+    rules: Mapping[str, Rule]
+    """Dotted key -> range of its value."""
+    check: Callable[[Any], None]
+    """Checks the rules between fields; raises a UserError for the first that is broken."""
+    shorthand: Mapping[type, str]
+    """Section class -> its field that a plain text stands for: `model: org/name` is `model: {path: org/name}`."""
+    presets: Mapping[str, Mapping[str, Any]]
+    """Name -> the layer that lies below all others."""
+    bound: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
+    """Section -> (key that names something, keys that describe what it names). When a layer names another thing, the
+    description in the layers below is dropped: a commit, a configuration, the parameters of a policy."""
+
+
+class Key(NamedTuple):
+    """One key of a recipe or one option of a command, as documented."""
+
+    name: str
+    """Dotted name: `model.gamma`."""
+    hint: Any
+    """Type of the value."""
+    default: Any
+    """Default value; dataclasses.MISSING for a required key."""
+    help: str
+    scope: str | None
+    """`attempt`, `decision` or `free`; None for a key without a scope."""
+    commas: bool
+    """Whether a list may also be given as one text with commas."""
+
+    @property
+    def type_text(self) -> str:
+        """The type as users read it: `INT|null`, `rank|mean`, `TEXT ...`."""
+        return "|".join(_kind_text(kind, self.commas) for kind in alternatives(self.hint))
+
+    @property
+    def default_text(self) -> str | None:
+        """The default as it is written in a recipe; None for a required key."""
+        return None if self.default is dataclasses.MISSING else yaml_value(self.default)
+
+
+def documented_keys(cls: type, path: str = "") -> dict[str, Key]:
+    """Return every key of a recipe class by its dotted name, in order of declaration.
+
+    The fields of optional sections (`model.scheduler`) are included; the fields of listed ones (`model.adapters`) are
+    not.
+    """
+    keys: dict[str, Key] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name, below = join(path, field.name), section(hints[field.name])
+        if below is not None:
+            keys |= documented_keys(below, name)
+        else:
+            scope, commas = field.metadata.get("scope"), "commas" in field.metadata
+            keys[name] = Key(name, hints[field.name], field.default, field.metadata.get("help", ""), scope, commas)
+    return keys
+
+
+def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """Return dotted key -> (field, type) of every field that is not a section; an optional section is one leaf."""
+    result: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        name = join(path, field.name)
+        if dataclasses.is_dataclass(hints[field.name]):
+            result |= leaves(hints[field.name], name)
+        else:
+            result[name] = (field, hints[field.name])
+    return result
+
+
+def section(hint: Any) -> type | None:
+    """Return the section class that a field of this type holds or may hold; None for plain values and lists."""
+    if typing.get_origin(hint) is tuple:
+        return None
+    for kind in (hint, *typing.get_args(hint)):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            return kind
+    return None
+
+
+def sections(cls: type, path: str = "") -> dict[str, type]:
+    """Return dotted key -> section class of every section, optional ones included."""
+    result: dict[str, type] = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        if below := section(hint):
+            where = join(path, name)
+            result |= {where: below} | sections(below, where)
+    return result
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a union offers; (hint,) for any other type."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def join(path: str, name: str) -> str:
+    """Return the dotted key of a name below a path; each may be empty."""
+    return ".".join(part for part in (path, name) if part)
+
+
+def yaml_value(value: Any) -> str:
+    """Return a plain value as it is written in a recipe or on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "[]"
+    return str(value) or "''"
+
+
+def shown(value: Any) -> str:
+    """Return a value as one line of an error shows it, shortened to 80 characters."""
+    if value is None or isinstance(value, bool):
+        return yaml_value(value)
+    text = " ".join(repr(list(value) if isinstance(value, tuple) else value).split())
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+_KINDS: Mapping[Any, str] = {
+    str: "TEXT",
+    int: "INT",
+    float: "NUMBER",
+    bool: "true|false",
+    type(None): "null",
+    tuple[str, ...]: "TEXT ...",
+}
+
+
+def _kind_text(kind: Any, commas: bool) -> str:
+    """Return what users read for one type of a union."""
+    if typing.get_origin(kind) is Literal:
+        return "|".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple and commas:
+        return f"{_kind_text(typing.get_args(kind)[0], False)},..."
+    return _KINDS.get(kind, "YAML")
