@@ -167,8 +167,8 @@ def test_variant(files, dtype, variant, tmp_path):
     (tmp_path / "unet").mkdir()
     for name in files:
         (tmp_path / "unet" / f"model.{name}.safetensors").touch()
-    place = loading.door.Resolved(str(tmp_path), None, "")
-    assert loading._pick_variant("auto", dtype, place) == variant
+    weights = loading.weights_access.PinnedWeights(str(tmp_path), None, "")
+    assert loading._pick_variant("auto", dtype, weights) == variant
 
 
 def test_scheduler_by_name_and_options(pipelines):
@@ -250,7 +250,7 @@ def test_fetch_takes_what_will_be_loaded(pipelines, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", lambda repo, **options: asked.append((repo, options)))
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
-    monkeypatch.setattr(loading.door, "file_names", lambda place: [])
+    monkeypatch.setattr(loading.weights_access, "file_names", lambda place: [])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     [place] = loading.fetch_model(Model(path="org/model", revision=commit))
     assert place.identity == commit
@@ -280,12 +280,12 @@ def test_what_cannot_be_a_model_says_so(pipelines, tmp_path):
         resolve_model(Model(path=str(distilled)))
     index = distilled / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": ["pipeline", "Mine"]}))
-    with pytest.raises(ValueError, match="code of its own"):
+    with pytest.raises(ValueError, match="code in its own repository"):
         resolve_model(Model(path=str(distilled)))
     shutil.rmtree(distilled / "vae")
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "StableDiffusionPipeline"}))
     unet.write_text((pipelines["SD"] / "unet" / "config.json").read_text())
-    with pytest.raises(ValueError, match="not loaded as a text-to-image pipeline"):
+    with pytest.raises(ValueError, match="cannot be loaded as a text-to-image pipeline"):
         TextToImage(config(distilled)).load()
 
 
@@ -304,7 +304,7 @@ def test_loading_is_silent_and_changes_nothing_global(pipelines, capfd):
 
 def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
     commits = {"org/model": "0" * 40, "org/lora": "1" * 40}
-    door = loading.door
+    access = loading.weights_access
     online = SimpleNamespace(
         model_info=lambda repo, revision: SimpleNamespace(sha=commits[repo], siblings=[], card_data=None),
         list_repo_files=lambda repo, revision: ["lora.safetensors"],
@@ -317,13 +317,13 @@ def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
         (snapshot / "lora.safetensors").touch()
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(door, "HfApi", lambda: online)
-    monkeypatch.setattr(door, "snapshot_download", download)
+    monkeypatch.setattr(access, "HfApi", lambda: online)
+    monkeypatch.setattr(access, "snapshot_download", download)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
     asked = Model(path="org/model", adapters=(Adapter("org/lora", revision="v2"),))
     loading.fetch_model(asked)
-    monkeypatch.setattr(door, "HfApi", None)  # raises when it is called
+    monkeypatch.setattr(access, "HfApi", None)  # raises when it is called
     model, info = resolve_model(asked)
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
@@ -340,9 +340,9 @@ def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
      (["a.safetensors", "pytorch_lora_weights.safetensors"], "pytorch_lora_weights.safetensors")],
 )  # fmt: skip
 def test_adapter_file(files, picked, monkeypatch):
-    monkeypatch.setattr(loading.door, "file_names", lambda place: [*files, "README.md"])
-    assert loading._adapter_file(loading.door.Resolved("org/lora", "1" * 40, "")) == picked
-    assert loading._adapter_file(loading.door.Resolved("/here", None, "")) is None
+    monkeypatch.setattr(loading.weights_access, "file_names", lambda place: [*files, "README.md"])
+    assert loading._adapter_file(loading.weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
+    assert loading._adapter_file(loading.weights_access.PinnedWeights("/here", None, "")) is None
 
 
 class Lines(logging.Handler):

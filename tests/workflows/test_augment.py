@@ -314,10 +314,12 @@ def test_what_is_loaded_is_what_lies_there_now(make, tmp_path):
 
 
 def test_weights_are_hashed_once_for_a_folder(make, copy, monkeypatch):
-    from diffcore_hf.models import door
+    from diffcore_hf.models import weights_access
 
     real, read = hashlib.file_digest, []
-    monkeypatch.setattr(door.hashlib, "file_digest", lambda file, name: (read.append(file.name), real(file, name))[1])
+    monkeypatch.setattr(
+        weights_access.hashlib, "file_digest", lambda file, name: (read.append(file.name), real(file, name))[1]
+    )
     jobs.prepare(make(copy))
     assert read == []
 

@@ -45,10 +45,15 @@ def environment_fault(error: BaseException) -> OSError | None:
 
 
 def innermost_cause(error: BaseException) -> str:
-    """Return type and first line of the exception from which the others were raised: `OSError: No such file`."""
+    """Return type and first line of the exception from which the others were raised: `OSError: No such file`.
+
+    The line below is taken where the first one is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
+    """
     *_, cause = _causes(error)
     lines = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {lines[0][:200]}" if lines else type(cause).__name__
+    if len(lines) > 1 and lines[0].endswith(":"):
+        lines = lines[1:]
+    return f"{type(cause).__name__}: {lines[0].strip()[:200]}" if lines else type(cause).__name__
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

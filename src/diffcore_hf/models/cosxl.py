@@ -1,7 +1,7 @@
-"""CosXL: SDXL retrained with EDM's v-prediction, one file whose scheduler and configuration are not in it.
+"""CosXL: SDXL retrained with EDM's v-prediction, one file without its scheduler and its configuration.
 
-Owns what the preset adds to loading. Its weights are gated and for non-commercial research only, and the licence
-reaches models trained on its output: never a default.
+Owns what the preset adds to loading. The weights are gated and for non-commercial research only, and the licence
+covers models trained on their output, so CosXL is never a default.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import diffusers
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from diffcore_hf.config.augment import Model, Scheduler
-from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import door
-from diffcore_hf.models.door import HashCache, Resolved
+from diffcore_hf.models import weights_access
+from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.weights_access import HashCache, PinnedWeights
 
 FILE = "cosxl.safetensors"
 CONFIGURATION = "stabilityai/stable-diffusion-xl-base-1.0"
-# Without sigma_schedule diffusers takes Karras sigmas in silence.
+# Without sigma_schedule, diffusers uses Karras sigmas and gives no warning.
 SCHEDULER = Scheduler(
     "EDMEulerScheduler",
     {
@@ -32,51 +32,57 @@ SCHEDULER = Scheduler(
 )
 
 
-def resolve(config: Model, hash_cache: HashCache = None, identify: bool = True) -> Resolved:
-    """A local file, or a folder or repository that holds `cosxl.safetensors`."""
+def resolve_cosxl(config: Model, hash_cache: HashCache = None, identify: bool = True) -> PinnedWeights:
+    """Resolves a local file, or a folder or repository that holds `cosxl.safetensors`."""
     folder = Path(config.path).expanduser()
     path = str(folder / FILE) if folder.is_dir() else config.path
-    return door.resolve(path, config.revision, "file", hash_cache=hash_cache, identify=identify)
+    return weights_access.resolve_weights(path, config.revision, "file", hash_cache=hash_cache, identify=identify)
 
 
-def load(model: Model, dtype: dict[str, Any]) -> Any:
-    """The SDXL pipeline of the file; nothing but the file itself is asked of the network."""
-    return diffusers.StableDiffusionXLPipeline.from_single_file(
-        str(_file(resolve(model, identify=False))),
-        config=str(configuration()),
-        scheduler=diffusers.EDMEulerScheduler(**SCHEDULER.options),
-        local_files_only=True,
-        add_watermarker=False,
-        **dtype,
-    )
+def load_cosxl(model: Model, dtype: dict[str, Any]) -> Any:
+    """Returns the SDXL pipeline of the file; from the network only the file itself is read."""
+    file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
+    scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
+    with library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"):
+        return diffusers.StableDiffusionXLPipeline.from_single_file(
+            str(file),
+            config=str(config),
+            scheduler=scheduler,
+            local_files_only=True,
+            add_watermarker=False,
+            **dtype,
+        )
 
 
-def fetch(model: Model) -> Resolved:
+def fetch_cosxl(model: Model) -> PinnedWeights:
     """Downloads the file and the configuration, so that a run can be offline."""
-    place = resolve(model)
-    _file(place)
+    weights = resolve_cosxl(model)
+    _local_file(weights)
     configuration()
-    return place
+    return weights
 
 
 def configuration() -> Path:
-    """The folder of SDXL's configuration and tokenizers, which the file lacks (no weights, some megabytes).
+    """Returns the folder of SDXL's configuration and tokenizers, which the file lacks (no weights, some megabytes).
 
     Raises:
-        UserError: neither in the cache nor to be had.
+        UserError: the folder is not in the cache and cannot be downloaded.
     """
     patterns = ["*.json", "*.txt"]
     try:
         return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # not cached yet
-        try:
-            return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns))
-        except Exception as error:
-            raise UserError(
-                f"CosXL's file holds no configuration, and that of {CONFIGURATION} (json and txt files, no weights) is "
-                "neither cached nor reachable. Run `diffcore-hf plan --fetch` once with a network"
-            ) from error
+    except Exception:  # Not cached yet.
+        pass
+    problem = (
+        f"CosXL's file holds no configuration, and that of {CONFIGURATION} (json and txt files, no weights) cannot be "
+        "downloaded"
+    )
+    with library_errors(problem, "Run `diffcore-hf plan --fetch` once with a network"):
+        return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns))
 
 
-def _file(place: Resolved) -> Path:
-    return place.local or Path(hf_hub_download(place.location, FILE, revision=place.revision))
+def _local_file(weights: PinnedWeights) -> Path:
+    if weights.local is not None:
+        return weights.local
+    with weights_access.downloading(f"{weights.location}/{FILE}"):
+        return Path(hf_hub_download(weights.location, FILE, revision=weights.revision))

@@ -1,7 +1,7 @@
-"""Where and how a model runs: device, precision, fixed conditions for `strict`, loading without noise.
+"""Where and how a model runs: device, precision, fixed conditions for `strict`, loading without output.
 
-Owns what is asked of the machine. Does not own any model. Nothing global stays changed: what a context manager sets,
-it restores.
+Owns every question about the machine. Does not own a model. No global state stays changed: each context manager
+restores what it sets.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 
@@ -18,9 +19,11 @@ STRICT_BATCH = 16
 STRICT_THREADS = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+Item = TypeVar("Item")
+
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The named device; auto: cuda, else mps, else cpu."""
+    """Returns the named device; `auto` is cuda where there is a GPU, else mps, else cpu."""
     if device != "auto":
         try:
             chosen = torch.device(device)
@@ -35,14 +38,16 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> str:
-    """The precision by name; auto: bfloat16 on a card that has it, else float16, float32 on a CPU.
+    """Returns the precision by name; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16.
 
     Raises:
         UserError: this machine cannot compute in it.
     """
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if dtype == "auto":
-        return "float32" if device.type == "cpu" else "bfloat16" if has_bfloat16 else "float16"
+        if device.type == "cpu":
+            return "float32"
+        return "bfloat16" if has_bfloat16 else "float16"
     if dtype == "bfloat16" and device.type == "cuda" and not has_bfloat16:
         raise UserError("model.dtype is bfloat16, which this GPU lacks. Use --model.dtype float16")
     if dtype == "float16" and device.type == "cpu":
@@ -52,7 +57,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> str:
 
 @contextlib.contextmanager
 def fixed_conditions(strict: bool) -> Iterator[None]:
-    """Inside: STRICT_THREADS threads and deterministic convolutions, where `strict`; nothing otherwise."""
+    """Fixes the number of threads and makes convolutions deterministic if `strict`; otherwise changes nothing."""
     if not strict:
         yield
         return
@@ -67,7 +72,7 @@ def fixed_conditions(strict: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Without the progress bars of diffusers, transformers and huggingface_hub; those that were on come back."""
+    """Turns off the progress bars of diffusers, transformers and huggingface_hub, and restores them afterwards."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
@@ -88,7 +93,7 @@ def quiet_loading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_warnings() -> Iterator[None]:
-    """Without the warnings of diffusers and transformers, such as one for each prompt that is cut; levels come back."""
+    """Turns off the warnings of diffusers and transformers, such as one for each prompt that is cut; restores them."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
 
@@ -103,16 +108,16 @@ def quiet_warnings() -> Iterator[None]:
 
 
 class OutOfMemory(UserError):
-    """The smallest batch does not fit into memory: nothing about an image, so the run stops."""
+    """Raised when the smallest batch does not fit into memory; no fact about an image, so the run stops."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a model raised for want of memory, on a GPU or a CPU."""
-    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is one; a CPU and mps raise plain ones
+    """Whether a model raised because memory ran out, on a GPU or a CPU."""
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is a RuntimeError; a CPU and mps raise plain ones.
         return "out of memory" in str(error) or "not enough memory" in str(error)
     return isinstance(error, (MemoryError, OutOfMemory))
 
 
-def pad(items: list, size: int) -> list:
-    """`items`, the last one repeated up to `size`."""
+def pad(items: list[Item], size: int) -> list[Item]:
+    """Returns `items` with the last one repeated up to `size`."""
     return items + [items[-1]] * (size - len(items))

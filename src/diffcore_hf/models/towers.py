@@ -1,10 +1,12 @@
 """Image towers: pixels (and captions) in, unit embeddings out.
 
-Owns loading any image tower of transformers, its preprocessing and its pooling. Does not own what is compared with
-what. Everything is float32 on every device: a tower is small beside the model that draws, and scores are stored.
+Owns loading any image tower of transformers, its preprocessing and its pooling. Does not own which embeddings are
+compared. A tower runs in float32 on every device: it is small beside the text-to-image model, and its embeddings are
+stored.
 
-An image's embedding does not depend on its companions: each is resized alone, on the CPU, by the processor that is
-recorded; with `strict` batches are padded to one shape and threads fixed, so that the bits agree too.
+The embedding of an image does not depend on the other images of a batch: each image is resized alone, on the CPU, by
+the recorded processor. With `strict`, batches are padded to one shape and the threads are fixed, so that the bits
+agree too.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import transformers
@@ -24,9 +26,9 @@ from torch.nn import functional
 
 from diffcore_hf.config.augment import Filter
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import door
-from diffcore_hf.models.door import HashCache
+from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
+from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_path, resolve_weights
 
 logger = logging.getLogger(__name__)
 
@@ -36,39 +38,53 @@ OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""
 
+_REMEDY = "Give filter.path an image model that transformers can load"
 
-def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, dict[str, Any]]:
-    """The filter with its revision a commit, and what to record: path, identity, licence, classes, text tower.
 
-    Loads no weights.
+class FilterRecord(TypedDict):
+    """What a run records about its image tower, besides the resolved configuration."""
+
+    model: str
+    """Class name of transformers."""
+    processor: str
+    """Class name of the image processor."""
+    path: str
+    """Path as it may be published."""
+    identity: str
+    licence: str | None
+    has_text: bool
+    """Whether captions can be embedded into the same space."""
+
+
+def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, FilterRecord]:
+    """Resolves the filter's revision to a commit and returns what to record about the tower; loads no weights.
 
     Raises:
-        UserError: nothing there, pickled weights only, or no image tower.
+        UserError: no such model, pickled weights only, or no image tower.
     """
-    resolved = door.resolve(config.path, config.revision, "tower", hash_cache=hash_cache)
-    place = _place(resolved)
-    model_config = _read(transformers.AutoConfig, place, config.path)
-    processor = _read(transformers.AutoImageProcessor, place, config.path)
+    weights = resolve_weights(config.path, config.revision, "tower", hash_cache=hash_cache)
+    model_config = _load_part(transformers.AutoConfig, weights, config.path)
+    processor = _load_part(transformers.AutoImageProcessor, weights, config.path)
     cls = _model_class(model_config)
-    info = {
-        "model": cls.__name__,
-        "processor": type(processor).__name__,
-        "path": door.public_path(config.path, resolved),
-        "identity": resolved.identity,
-        "licence": resolved.licence,
-        "has_text": hasattr(cls, "get_text_features"),
-    }
-    return replace(config, revision=resolved.revision), info
+    record = FilterRecord(
+        model=cls.__name__,
+        processor=type(processor).__name__,
+        path=public_path(config.path, weights),
+        identity=weights.identity,
+        licence=weights.licence,
+        has_text=hasattr(cls, "get_text_features"),
+    )
+    return replace(config, revision=weights.revision), record
 
 
 class ImageTower:
     """An image tower (CLIP, SigLIP, DINOv2, ...); its weights load on first use.
 
     Args:
-        config: the filter; its path and revision alone matter here.
-        strict: equal bits however the work is cut.
+        config: the filter; only its path and revision are read.
+        strict: gives equal bits for any division of the work into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        batch_size: images a forward pass.
+        batch_size: images in a forward pass.
     """
 
     def __init__(self, config: Filter, *, strict: bool = False, device: str = "auto", batch_size: int = 32):
@@ -81,31 +97,32 @@ class ImageTower:
         self._tokenizer: Any = None
 
     def load(self) -> Any:
-        """The model, loaded on the first call."""
+        """Returns the model, which is loaded on the first call."""
         if self._model is None:
-            place = _place(door.resolve(self.config.path, self.config.revision, "tower", identify=False))
+            path = self.config.path
+            weights = resolve_weights(path, self.config.revision, "tower", identify=False)
             with quiet_loading():
-                self._processor = _read(transformers.AutoImageProcessor, place, self.config.path)
-                model_config = _read(transformers.AutoConfig, place, self.config.path)
-                model, report = _model_class(model_config).from_pretrained(
-                    place[0],
-                    **place[1],
-                    config=_without_class_count(model_config),
-                    dtype=torch.float32,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                )
+                self._processor = _load_part(transformers.AutoImageProcessor, weights, path)
+                model_config = _without_class_count(_load_part(transformers.AutoConfig, weights, path))
+                cls = _model_class(model_config)
+                with library_errors(f"{path} cannot be loaded as an image tower", _REMEDY):
+                    model, report = cls.from_pretrained(
+                        weights.location,
+                        **_pinned(weights),
+                        config=model_config,
+                        dtype=torch.float32,
+                        use_safetensors=True,
+                        output_loading_info=True,
+                    )
             missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
             if missing:
-                raise UserError(
-                    f"{self.config.path}: its weights lack {missing[0]}. Give a checkpoint of an image tower"
-                )
+                raise UserError(f"{path}: its weights lack {missing[0]}. Give a checkpoint of an image tower")
             self._model = model.eval().requires_grad_(False).to(pick_device(self.device))
         return self._model
 
     @property
     def processor(self) -> str:
-        """Class name of the image processor that prepares the pixels."""
+        """Returns the class name of the image processor that prepares the pixels."""
         self.load()
         return type(self._processor).__name__
 
@@ -115,7 +132,7 @@ class ImageTower:
         return hasattr(self.load(), "get_text_features")
 
     def prepare(self, image: Tensor) -> dict[str, Tensor]:
-        """(3, H, W) uint8 of any size -> the model's input, a batch of one, on the CPU. Threads may call it."""
+        """Turns (3, H, W) uint8 of any size into the model's input, a batch of one on the CPU. Safe in threads."""
         self.load()
         if _takes_tensors(self._processor):
             inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
@@ -125,28 +142,28 @@ class ImageTower:
         return {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
 
     def embed(self, images: Sequence[Tensor]) -> Tensor:
-        """(3, H, W) uint8 each, of any sizes -> (B, d) float32 unit rows, on the CPU."""
+        """Embeds images, (3, H, W) uint8 each, of any sizes: (B, d) float32 unit rows on the CPU."""
         with fixed_conditions(self.strict):
             return self.embed_prepared([self.prepare(image) for image in images])
 
     @torch.no_grad()
     def embed_prepared(self, inputs: Sequence[dict[str, Tensor]]) -> Tensor:
-        """What `prepare` returned, one an image -> (B, d) float32 unit rows, on the CPU."""
+        """Embeds what `prepare` returned for each image: (B, d) float32 unit rows on the CPU."""
         model = self.load()
         rows = []
         with fixed_conditions(self.strict):
             for start in range(0, len(inputs), self.batch_size):
                 chunk = list(inputs[start : start + self.batch_size])
                 padded = pad(chunk, STRICT_BATCH) if self.strict else chunk
-                batch = {name: torch.cat([one[name] for one in padded]).to(model.device) for name in chunk[0]}
+                batch = {name: torch.cat([image[name] for image in padded]).to(model.device) for name in chunk[0]}
                 rows.append(_unit(_pooled(model, batch))[: len(chunk)].cpu())
         return torch.cat(rows) if rows else torch.empty(0, 0)
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Captions -> (K, d) float32 unit rows in the space of `embed`; None where the model has no text tower.
+        """Embeds captions: (K, d) float32 unit rows in the space of `embed`; None where the model has no text tower.
 
-        Texts are padded to the tower's full length, as SigLIP was trained; CLIP does not see the padding.
+        Texts are padded to the full length of the tower, as SigLIP was trained; CLIP ignores the padding.
         """
         model = self.load()
         tokenizer = self._load_tokenizer() if self.has_text else None
@@ -169,50 +186,52 @@ class ImageTower:
         return torch.cat(rows) if rows else torch.empty(0, 0)
 
     def _load_tokenizer(self) -> Any:
-        """The tokenizer, or None (said once in the log) where it cannot be read, such as for want of sentencepiece."""
+        """Returns the tokenizer, or None with one warning where it cannot be loaded, as without sentencepiece."""
         if self._tokenizer is None:
-            place = _place(door.resolve(self.config.path, self.config.revision, "tower", identify=False))
+            weights = resolve_weights(self.config.path, self.config.revision, "tower", identify=False)
             try:
-                self._tokenizer = _read(transformers.AutoTokenizer, place, self.config.path)
-            except (ValueError, ImportError) as error:
-                logger.warning("%s: its captions cannot be embedded: %s", self.config.path, error)
+                self._tokenizer = _load_part(transformers.AutoTokenizer, weights, self.config.path)
+            except UserError as error:
+                logger.warning("captions cannot be embedded: %s", error)
                 self._tokenizer = False
         return self._tokenizer or None
 
 
-def _place(resolved: door.Resolved) -> tuple[str, dict[str, str]]:
-    """First argument and keywords of `from_pretrained`."""
-    return resolved.location, {"revision": resolved.revision} if resolved.revision else {}
+def _pinned(weights: PinnedWeights) -> dict[str, str]:
+    """Returns the keywords of `from_pretrained` that pin a Hub repository to its commit."""
+    return {"revision": weights.revision} if weights.revision else {}
 
 
-def _read(auto: Any, place: tuple[str, dict[str, str]], path: str) -> Any:
-    """A configuration, processor or tokenizer, never with remote code."""
-    try:
-        return auto.from_pretrained(place[0], **place[1], trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UserError(f"{path}: no image tower of transformers ({auto.__name__}): {reason}") from error
+def _load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
+    """Loads a configuration, processor or tokenizer, never with remote code."""
+    with library_errors(f"{path} is no image tower of transformers ({auto.__name__} cannot read it)", _REMEDY):
+        return auto.from_pretrained(weights.location, **_pinned(weights), trust_remote_code=False)
 
 
 def _model_class(config: Any) -> Any:
-    """The class that AutoModel takes, but for CLIP's vision tower saved with its projection."""
+    """Returns the class that AutoModel loads, except for CLIP's vision tower saved with its projection."""
     if (config.architectures or [""])[0] == "CLIPVisionModelWithProjection":
         return transformers.CLIPVisionModelWithProjection
     try:
         return transformers.MODEL_MAPPING[type(config)]
     except KeyError:
-        raise UserError(f"filter.path: {config.model_type} is no model that transformers.AutoModel loads") from None
+        raise UserError(
+            f"filter.path: transformers.AutoModel does not load a model of type {config.model_type}. {_REMEDY}"
+        ) from None
 
 
 def _without_class_count(config: Any) -> Any:
-    """The configuration without the class count that timm writes into `model_args`; transformers sets its own."""
+    """Returns the configuration without the class count that timm writes into `model_args`.
+
+    transformers passes its own, and fails where both are given.
+    """
     if getattr(config, "model_args", None):
         config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
     return config
 
 
 def _tensor(features: Any) -> Tensor:
-    """Projected features: transformers 5 wraps them in an output object."""
+    """Returns projected features as a tensor; transformers 5 wraps them in an output object."""
     return features if isinstance(features, Tensor) else features.pooler_output
 
 

@@ -27,10 +27,10 @@ MOST_WARNINGS = 5
 
 def fetch(recipe: Recipe) -> Iterator[str]:
     """Download and pin the models, just the files that this machine will load; a line for each."""
-    from diffcore_hf.models.door import fetch as download
     from diffcore_hf.models.pipelines import fetch_model
+    from diffcore_hf.models.weights_access import fetch_weights
 
-    for resolved in (*fetch_model(recipe.model), download(recipe.filter.path, recipe.filter.revision, "tower")):
+    for resolved in (*fetch_model(recipe.model), fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
         yield f"{resolved.location}: here, {resolved.identity}"
 
 
@@ -127,13 +127,14 @@ def text_tokenizer(model: Model) -> Any:
     """
     from transformers import AutoTokenizer
 
-    from diffcore_hf.models import cosxl, door
+    from diffcore_hf.models import cosxl
+    from diffcore_hf.models.weights_access import resolve_weights
 
     try:
         if model.family_preset == "cosxl":
             where, revision = cosxl.CONFIGURATION, None
         else:
-            place = door.resolve(model.path, model.revision, identify=False)
+            place = resolve_weights(model.path, model.revision, identify=False)
             where, revision = place.location, place.revision
     except ValueError:
         return None

@@ -52,6 +52,6 @@ def test_a_row_that_fails_is_null(planned, model, tower, caplog):
 
 def test_what_cannot_be_loaded_is_raised_once(planned, model, caplog):
     stage = Generate(dataclasses.replace(model, path="/nowhere/at/all"))
-    with pytest.raises(ValueError, match=r"^/nowhere/at/all: no such pipeline here"):
+    with pytest.raises(ValueError, match=r"^/nowhere/at/all: this pipeline is neither an existing path nor a Hub id"):
         stage(["a bird"] * 2, [None] * 2, [0, 1])
     assert caplog.text == ""

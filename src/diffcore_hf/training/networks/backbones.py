@@ -1,7 +1,7 @@
 """Backbones: any network of timm, from scratch, from pretrained weights, or as a training of ours left it.
 
 Owns which network a recipe's `model` means, where its weights come from and what is refused, and the folder in which a
-trained one is kept. What may be loaded is decided by models/door.py: pinned to a commit, safetensors only; timm is
+trained one is kept. models/weights_access.py decides what may be loaded: pinned to a commit, safetensors only; timm is
 handed the file, as by itself it falls back to pickles. Does not own the memory format, compilation or the device (the
 trainer's), nor the learning rates (optimisers.py).
 
@@ -24,7 +24,7 @@ from torch import nn
 from diffcore_hf.config.train import Backbone
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
-from diffcore_hf.models.door import Resolved
+from diffcore_hf.models.weights_access import PinnedWeights
 from diffcore_hf.training.networks import preact  # its import registers the names
 from diffcore_hf.training.networks.weights import (
     CONFIG,
@@ -78,7 +78,7 @@ def create(config: Backbone, classes: int, size: int) -> nn.Module:
     return _noted(network, classes, arguments)
 
 
-def resolve(config: Backbone) -> Resolved | None:
+def resolve(config: Backbone) -> PinnedWeights | None:
     """Place and identity of the weights with which `create` begins, nothing loaded; None: from scratch.
 
     Raises:

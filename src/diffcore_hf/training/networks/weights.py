@@ -1,7 +1,7 @@
 """Weights: where they come from, what is known of them before they are loaded, and what is refused.
 
 Owns the names of timm's networks, and the way from a recipe's `model.pretrained` to one local file with the facts about
-it. What may be loaded is decided by models/door.py: pinned to a commit, safetensors only. Building a network and
+it. models/weights_access.py decides what may be loaded: pinned to a commit, safetensors only. Building a network and
 putting them in is backbones.py.
 """
 
@@ -20,8 +20,8 @@ from timm.models import PretrainedCfg, get_deprecated_models, get_pretrained_cfg
 
 from diffcore_hf.config.train import Backbone
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import door
-from diffcore_hf.models.door import Resolved
+from diffcore_hf.models import weights_access
+from diffcore_hf.models.weights_access import PinnedWeights
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FROM_SCRATCH = "train from scratch with --model.pretrained false"
@@ -161,7 +161,7 @@ def _described(file: Path, path: str, config: Mapping[str, Any]) -> Weights:
 def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
     """The safetensors file of a place, and the config.json beside it where a folder was named."""
     resolved = through_the_door(path, remedy)
-    place = resolved.local or door.cached_snapshot(resolved.location, resolved.revision)
+    place = resolved.local or weights_access.cached_snapshot(resolved.location, resolved.revision)
     if place and place.is_file():
         return place, None
     found = sorted(place.glob("*.safetensors")) if place else []
@@ -173,15 +173,16 @@ def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
     return chosen[0], place / CONFIG if (place / CONFIG).is_file() else None
 
 
-def through_the_door(path: str, remedy: str, fetch: bool = True) -> Resolved:
+def through_the_door(path: str, remedy: str, fetch: bool = True) -> PinnedWeights:
     """Resolved, and lying here if `fetch`; a Hub id may end in `@revision`."""
     repo_id, _, revision = path.partition("@")
     try:
         if path.startswith("package:") or Path(path).expanduser().exists():
-            return door.resolve(path, kind="backbone", identify=not fetch)
-        return (door.fetch if fetch else door.resolve)(repo_id, revision or None, "backbone")
+            return weights_access.resolve_weights(path, kind="backbone", identify=not fetch)
+        get = weights_access.fetch_weights if fetch else weights_access.resolve_weights
+        return get(repo_id, revision or None, "backbone")
     except ValueError as error:
-        # The door's advice is for the models of an augmentation.
+        # Its advice is for the models of an augmentation.
         message = str(error).replace("Run `diffcore-hf plan --fetch` once with a network", "Start once with a network")
         raise UserError(f"{message}, or {remedy}") from None
     except Exception as error:  # the network went away, or what is cached is not all of it

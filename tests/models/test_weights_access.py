@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from diffcore_hf.models import door
+from diffcore_hf.models import weights_access as access
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -29,47 +28,39 @@ def model_folder(path):
 
 def test_identity_is_names_and_contents(tmp_path):
     first, second = model_folder(tmp_path / "a"), model_folder(tmp_path / "elsewhere" / "b")
-    resolved = door.resolve(str(first))
-    assert resolved.identity == door.resolve(str(second)).identity
+    resolved = access.resolve_weights(str(first))
+    assert resolved.identity == access.resolve_weights(str(second)).identity
     assert resolved.identity.startswith("sha256:")
     assert (resolved.revision, resolved.licence, resolved.location) == (None, "mit", str(first))
     (second / "README.md").write_text("other words")
     (second / ".cache").mkdir()
     (second / ".cache" / "note.json").write_text("{}")
-    assert door.resolve(str(second)).identity == resolved.identity
+    assert access.resolve_weights(str(second)).identity == resolved.identity
     for name, content in [("model.safetensors", b"other"), ("config.json", b"[]"), ("tokenizer.json", b"{}")]:
-        before = door.resolve(str(second)).identity
+        before = access.resolve_weights(str(second)).identity
         (second / name).write_bytes(content)
-        assert door.resolve(str(second)).identity != before
+        assert access.resolve_weights(str(second)).identity != before
 
 
 def test_single_file(tmp_path):
     file = folder(tmp_path, lora_DOT_safetensors=b"weights") / "lora.safetensors"
     sha256 = "9d9595c5d94fb65b824f56e9999527dba9542481580d69feb89056aabaa0aa87"
     assert len(sha256) == 64
-    assert door.resolve(str(file), kind="adapter").identity.startswith("sha256:")
+    assert access.resolve_weights(str(file), kind="adapter").identity.startswith("sha256:")
     pickled = folder(tmp_path, lora_DOT_bin=b"weights") / "lora.bin"
     with pytest.raises(ValueError, match=r"lora.bin: not a .safetensors file"):
-        door.resolve(str(pickled))
+        access.resolve_weights(str(pickled))
 
 
-@pytest.mark.parametrize("kind", [dict, "file"])
-def test_hashes_are_kept_by_size_and_time(kind, tmp_path, monkeypatch):
-    cache = {} if kind is dict else tmp_path / "hints" / "hashes.json"
+def test_hashes_are_kept_by_size_and_time(tmp_path, monkeypatch):
+    cache = {}
     path = model_folder(tmp_path / "model")
-    identity = door.resolve(str(path), hash_cache=cache).identity
-    monkeypatch.setattr(door.hashlib, "file_digest", None)  # a second hashing would raise
-    assert door.resolve(str(path), hash_cache=cache).identity == identity
+    identity = access.resolve_weights(str(path), hash_cache=cache).identity
+    monkeypatch.setattr(access.hashlib, "file_digest", None)  # a second hashing would raise
+    assert access.resolve_weights(str(path), hash_cache=cache).identity == identity
     os.utime(path / "config.json", (1, 1))
     with pytest.raises(TypeError):
-        door.resolve(str(path), hash_cache=cache)
-
-
-def test_unreadable_hash_cache_is_no_error(tmp_path):
-    (tmp_path / "hashes.json").write_text('{"torn')
-    path = model_folder(tmp_path / "model")
-    assert door.resolve(str(path), hash_cache=tmp_path / "hashes.json").identity == door.resolve(str(path)).identity
-    assert len(json.loads((tmp_path / "hashes.json").read_text())) == 2
+        access.resolve_weights(str(path), hash_cache=cache)
 
 
 @pytest.mark.parametrize(
@@ -88,29 +79,29 @@ def test_unreadable_hash_cache_is_no_error(tmp_path):
 def test_pickled_only_is_refused(files, named, tmp_path):
     path = folder(tmp_path / "model", **files)
     with pytest.raises(ValueError, match=rf"{path}: {named} is pickled.*save_pretrained writes safetensors") as error:
-        door.resolve(str(path))
+        access.resolve_weights(str(path))
     assert "\n" not in str(error.value)
 
 
 def test_pickles_beside_safetensors_are_left_alone(tmp_path):
     path = folder(model_folder(tmp_path), pytorch_model_DOT_bin=b"x", training_args_DOT_bin=b"x")
-    assert door.resolve(str(path)).identity
+    assert access.resolve_weights(str(path)).identity
 
 
 @pytest.mark.parametrize(
     ("path", "error"),
-    [("./no/such/folder", "no such pipeline here, and no Hub id"), ("../nothing", "no Hub id"),
+    [("./no/such/folder", "this pipeline is neither an existing path nor a Hub id"), ("../nothing", "nor a Hub id"),
      ("package:no_such_package/x", "no package 'no_such"),
      ("package:diffcore_hf/nothing", "package diffcore_hf has no 'nothing'")],
 )  # fmt: skip
 def test_nothing_there(path, error):
     with pytest.raises(ValueError, match=error):
-        door.resolve(path)
+        access.resolve_weights(path)
 
 
 def test_empty_folder(tmp_path):
     with pytest.raises(ValueError, match=r"holds no safetensors.*save_pretrained"):
-        door.resolve(str(tmp_path))
+        access.resolve_weights(str(tmp_path))
 
 
 def test_package_data(tmp_path, monkeypatch):
@@ -118,7 +109,7 @@ def test_package_data(tmp_path, monkeypatch):
     model_folder(package / "models" / "sd")
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    resolved = door.resolve("package:some_package.inner/models/sd")
+    resolved = access.resolve_weights("package:some_package.inner/models/sd")
     assert resolved.local == package / "models" / "sd"
 
 
@@ -136,13 +127,13 @@ class Hub:
 
 
 def test_hub(monkeypatch, tmp_path):
-    monkeypatch.setattr(door, "HfApi", lambda: Hub("config.json", "model.safetensors", "pytorch_model.bin"))
-    assert door.resolve("org/model", "v1") == door.Resolved("org/model", COMMIT, COMMIT, "openrail")
-    monkeypatch.setattr(door, "HfApi", lambda: Hub("config.json", "pytorch_model.bin"))
+    monkeypatch.setattr(access, "HfApi", lambda: Hub("config.json", "model.safetensors", "pytorch_model.bin"))
+    assert access.resolve_weights("org/model", "v1") == access.PinnedWeights("org/model", COMMIT, COMMIT, "openrail")
+    monkeypatch.setattr(access, "HfApi", lambda: Hub("config.json", "pytorch_model.bin"))
     with pytest.raises(ValueError, match=r"org/model: pytorch_model.bin is pickled"):
-        door.resolve("org/model")
-    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=AssertionError("not asked")))
-    assert door.resolve("org/model", COMMIT).revision == COMMIT
+        access.resolve_weights("org/model")
+    monkeypatch.setattr(access, "HfApi", lambda: Hub(error=AssertionError("not asked")))
+    assert access.resolve_weights("org/model", COMMIT).revision == COMMIT
 
 
 @pytest.fixture
@@ -157,30 +148,30 @@ def download(monkeypatch, tmp_path):
             (root / "refs" / revision).write_text(COMMIT)
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(door, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(access, "snapshot_download", snapshot_download)
     return tmp_path
 
 
 @pytest.mark.parametrize("revision", [None, "v1", "feature/one", COMMIT])
 def test_what_was_fetched_is_found_offline(revision, download, monkeypatch):
-    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=ConnectionError("offline")))
+    monkeypatch.setattr(access, "HfApi", lambda: Hub(error=ConnectionError("offline")))
     if revision != COMMIT:
         with pytest.raises(ValueError, match=r"org/model: .*cannot be reached.*not in the cache.*plan --fetch"):
-            door.resolve("org/model", revision)
-    monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
-    door.fetch("org/model", revision)
-    monkeypatch.setattr(door, "HfApi", lambda: Hub(error=ConnectionError("offline")))
-    assert door.resolve("org/model", revision) == door.Resolved("org/model", COMMIT, COMMIT, "mit")
+            access.resolve_weights("org/model", revision)
+    monkeypatch.setattr(access, "HfApi", lambda: Hub("model.safetensors"))
+    access.fetch_weights("org/model", revision)
+    monkeypatch.setattr(access, "HfApi", lambda: Hub(error=ConnectionError("offline")))
+    assert access.resolve_weights("org/model", revision) == access.PinnedWeights("org/model", COMMIT, COMMIT, "mit")
     other = "v2" if revision is None else None
-    assert door.cached_commit("org/model", other) is None
+    assert access.cached_commit("org/model", other) is None
     assert not list(download.rglob("*.tmp"))
 
 
 def test_fetching_again_follows_the_branch(download, monkeypatch):
     for sha in ("f" * 40, COMMIT):
-        monkeypatch.setattr(door, "HfApi", lambda sha=sha: Hub("model.safetensors", sha=sha))
-        door.fetch("org/model")
-        assert door.cached_commit("org/model") == sha
+        monkeypatch.setattr(access, "HfApi", lambda sha=sha: Hub("model.safetensors", sha=sha))
+        access.fetch_weights("org/model")
+        assert access.cached_commit("org/model") == sha
 
 
 @pytest.mark.parametrize(
@@ -194,7 +185,7 @@ def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
     refs.mkdir(parents=True)
     (refs / "main").write_text("a" * 40 + "\n")
     (refs / "torn").write_text("")
-    assert door.cached_commit("org/photos", revision, repo_type) == commit
+    assert access.cached_commit("org/photos", revision, repo_type) == commit
 
 
 @pytest.mark.parametrize(
@@ -203,15 +194,15 @@ def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
      ("/home/me/model", None, "sha256:" + "ab" * 32, "local:" + "ab" * 8), ("~/model", None, "", "local")],
 )  # fmt: skip
 def test_a_path_of_this_machine_is_not_published(path, revision, identity, public):
-    assert door.public_path(path, door.Resolved("/home/me/model", revision, identity)) == public
+    assert access.public_path(path, access.PinnedWeights("/home/me/model", revision, identity)) == public
 
 
 def test_fetch_leaves_pickles_there(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(door, "HfApi", lambda: Hub("model.safetensors"))
-    monkeypatch.setattr(door, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
-    door.fetch("org/model")
+    monkeypatch.setattr(access, "HfApi", lambda: Hub("model.safetensors"))
+    monkeypatch.setattr(access, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
+    access.fetch_weights("org/model")
     assert (asked["repo"], asked["revision"]) == ("org/model", COMMIT)
     assert asked["allow_patterns"][0] == "*.safetensors"
-    assert not any(pattern.endswith(door.PICKLED) for pattern in asked["allow_patterns"])
+    assert not any(pattern.endswith(access.PICKLED) for pattern in asked["allow_patterns"])

@@ -1,0 +1,28 @@
+"""Exceptions of the model libraries that stem from the user's model, adapter or network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+
+
+@contextlib.contextmanager
+def library_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turns every exception of a library call into a `UserError`: the problem, the innermost cause, the remedy.
+
+    Only the library call belongs inside, so that a bug in this package keeps its traceback. The libraries raise a
+    dozen types for one unreadable file, so no list of types is given. A fault of the machine, such as a full disk or
+    too little memory, is passed on.
+    """
+    from diffcore_hf.models.runtime import is_out_of_memory
+
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error) or environment_fault(error):
+            raise
+        raise UserError(f"{problem}: {innermost_cause(error).rstrip('.')}. {remedy}") from error

@@ -1,0 +1,262 @@
+"""Which weights may be loaded: pinned ones, from safetensors, without code from a repository.
+
+Owns the way from a path in a recipe to a location and an identity, and every refusal. Does not load weights:
+pipelines.py and towers.py do that, always with `use_safetensors=True` and never with remote code or custom pipelines.
+
+An identity says what the weights are, independent of their location: the commit of a Hub repository, `sha256:<hex>`
+over the names and contents of a local folder's weights and configuration, or the sha256 of a single file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, MutableMapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
+from diffcore_hf.models.library_errors import library_errors
+
+Kind = Literal["pipeline", "tower", "backbone", "adapter", "file"]
+
+HashCache = MutableMapping[str, list[Any]] | None
+"""Hashes of local files: absolute path -> [size, modification time in ns, sha256]."""
+
+IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
+PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+_PICKLE_REMEDY = "Pickled weights can run code: convert them where you trust them (save_pretrained writes safetensors)"
+
+
+@dataclass(frozen=True)
+class PinnedWeights:
+    """Weights that may be loaded: their location and their identity."""
+
+    location: str
+    """Local path, or Hub repository id."""
+    revision: str | None
+    """Commit of a Hub repository; None for a local path."""
+    identity: str
+    """Commit or `sha256:<hex>`; empty where a local path was not hashed."""
+    licence: str | None = None
+    """Licence that the model card declares; None without one."""
+
+    @property
+    def local(self) -> Path | None:
+        """The local path; None for a Hub repository."""
+        return Path(self.location) if self.revision is None else None
+
+
+def resolve_weights(
+    path: str,
+    revision: str | None = None,
+    kind: Kind = "pipeline",
+    *,
+    hash_cache: HashCache = None,
+    identify: bool = True,
+) -> PinnedWeights:
+    """Resolves a path of a recipe to pinned weights; local files are read for their hash, and nothing is loaded.
+
+    Args:
+        path: Hub id, local folder, `.safetensors` file, or `package:<module>/<folder>`.
+        revision: branch, tag or commit of a Hub id; a full commit is used without asking the Hub.
+        kind: what the weights are used as, for the message of an error.
+        hash_cache: hashes of earlier calls; a file of the same size and modification time is not read again.
+        identify: False leaves the identity of a local path empty, and reads no file for it.
+
+    Raises:
+        UserError: the path does not exist, or holds only pickled weights.
+    """
+    if path.startswith("package:"):
+        return _pin_local(package_path(path), kind, hash_cache, identify)
+    local = Path(path).expanduser()
+    if local.exists():
+        return _pin_local(local, kind, hash_cache, identify)
+    if not REPO_ID.fullmatch(path) or path.endswith(PICKLED):
+        raise UserError(
+            f"{path}: this {kind} is neither an existing path nor a Hub id. Give an existing folder or owner/name"
+        )
+    return _pin_repository(path, revision, kind)
+
+
+def package_path(path: str) -> Path:
+    """Returns the folder that `package:<module>/<folder>` names."""
+    module, _, inside = path.removeprefix("package:").partition("/")
+    try:
+        folder = Path(str(files(module).joinpath(inside)))
+    except (ModuleNotFoundError, TypeError, ValueError):
+        raise UserError(f"{path}: no package {module!r} is installed. Use package:<module>/<folder>") from None
+    if not folder.exists():
+        raise UserError(f"{path}: package {module} has no {inside!r}. Reinstall it, or give another path")
+    return folder
+
+
+def public_path(path: str, weights: PinnedWeights) -> str:
+    """Returns what may be published of a path: a Hub id or `package:...` as given, else `local:<16 hex>`.
+
+    The hex digits are the first ones of the identity. A local path that was not identified becomes `local`.
+    """
+    if weights.revision is not None or path.startswith("package:"):
+        return path
+    digest = weights.identity.removeprefix("sha256:")[:16]
+    return f"local:{digest}" if digest else "local"
+
+
+def fetch_weights(path: str, revision: str | None = None, kind: Kind = "tower") -> PinnedWeights:
+    """Downloads the pinned snapshot of a tower, backbone or adapter, so that a run can be offline.
+
+    Only safetensors, configuration and text files are downloaded. `pipelines.fetch_model` downloads pipelines, whose
+    repositories hold more files than are loaded.
+    """
+    weights = resolve_weights(path, revision, kind)
+    if weights.revision is not None:
+        patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
+        with downloading(path):
+            snapshot_download(weights.location, revision=weights.revision, allow_patterns=patterns)
+        record_commit(weights.location, revision, weights.revision)
+    return weights
+
+
+def downloading(path: str) -> AbstractContextManager[None]:
+    """Turns every exception of a download into a `UserError` that names the path and the innermost cause."""
+    return library_errors(f"{path} cannot be downloaded", "Run again when the Hub can be reached")
+
+
+def file_names(weights: PinnedWeights) -> list[str]:
+    """Returns the files of a folder or repository, relative to its root; offline, the files that are cached."""
+    if weights.local is not None:
+        return _files_below(weights.local) if weights.local.is_dir() else []
+    try:
+        return sorted(HfApi().list_repo_files(weights.location, revision=weights.revision))
+    except Exception:  # No network: only cached files can be loaded.
+        snapshot = cached_snapshot(weights.location, weights.revision or "main")
+        return _files_below(snapshot) if snapshot else []
+
+
+def cached_snapshot(repo_id: str, commit: str) -> Path | None:
+    """Returns the cached folder of a commit, complete or not; None where nothing of it is cached."""
+    folder = cache_folder(repo_id, "model") / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
+    """Pins a Hub repository to the commit of the revision; without a network, to the commit in the cache."""
+    if revision is not None and COMMIT.fullmatch(revision):
+        return _pin_snapshot(repo_id, revision)
+    try:
+        info = HfApi().model_info(repo_id, revision=revision)
+    except GatedRepoError:
+        raise UserError(f"{repo_id}: gated. Accept its licence on the Hub, then log in with: hf auth login") from None
+    except RevisionNotFoundError:
+        raise UserError(f"{repo_id}: no revision {revision!r} on the Hub. Leave it out, or give a commit") from None
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"{repo_id}: neither a folder here nor a {kind} on the Hub that you can see. "
+            "Correct the id, or log in with: hf auth login"
+        ) from None
+    except HfHubHTTPError as error:
+        raise UserError(
+            f"{repo_id}: the Hub returned HTTP {error.response.status_code}. Run again later, or give a commit"
+        ) from None
+    except Exception:  # No network, or HF_HUB_OFFLINE: the cache notes the commit of the last download.
+        return _pin_cached(repo_id, revision, kind)
+    if info.sha is None:
+        raise UserError(f"{repo_id}: the Hub does not name the commit of {revision or 'main'}. Give a commit")
+    _refuse_pickles(repo_id, [sibling.rfilename for sibling in info.siblings or []])
+    licence = getattr(info.card_data, "license", None) if info.card_data else None
+    return PinnedWeights(repo_id, info.sha, info.sha, licence)
+
+
+def _pin_cached(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
+    commit = cached_commit(repo_id, revision)
+    if commit is None:
+        raise UserError(
+            f"{repo_id}: no such folder, the Hub cannot be reached, and the {kind} is not in the cache. "
+            "Run `diffcore-hf plan --fetch` once with a network"
+        )
+    snapshot = cached_snapshot(repo_id, commit)
+    if snapshot:
+        _refuse_pickles(repo_id, [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*")])
+    return _pin_snapshot(repo_id, commit)
+
+
+def _pin_snapshot(repo_id: str, commit: str) -> PinnedWeights:
+    snapshot = cached_snapshot(repo_id, commit)
+    return PinnedWeights(repo_id, commit, commit, _licence(snapshot) if snapshot else None)
+
+
+def _pin_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) -> PinnedWeights:
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise UserError(f"{path}: not a .safetensors file. {_PICKLE_REMEDY}")
+        digest = _hashes(path.parent, [path], hash_cache)[0][1] if identify else ""
+        return PinnedWeights(str(path), None, f"sha256:{digest}" if digest else "")
+    paths = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
+    _refuse_pickles(str(path), [p.relative_to(path).as_posix() for p in paths])
+    identifying = [p for p in paths if p.suffix in IDENTIFYING]
+    if not any(p.suffix == ".safetensors" for p in identifying):
+        raise UserError(
+            f"{path}: holds no safetensors weights, so no {kind}. Give the folder that save_pretrained wrote"
+        )
+    if not identify:
+        return PinnedWeights(str(path), None, "", _licence(path))
+    total = hashlib.sha256()
+    for name, digest in _hashes(path, identifying, hash_cache):
+        total.update(f"{name}\0{digest}\n".encode())
+    return PinnedWeights(str(path), None, f"sha256:{total.hexdigest()}", _licence(path))
+
+
+def _refuse_pickles(path: str, names: Iterable[str]) -> None:
+    """Raises for a folder, or a component of a pipeline, that has pickled weights and no safetensors."""
+    listed = [Path(name) for name in names]
+    components = {name.parent for name in listed if name.name in ("config.json", "model_index.json")} | {Path()}
+    for folder in sorted(components):
+        inside = [name for name in listed if name.parent == folder]
+        weights = [name for name in inside if name.suffix in PICKLED and name.name != "training_args.bin"]
+        # At the root, safetensors of any component count: a pipeline's weights lie in its sub-folders.
+        has_safetensors = any(name.suffix == ".safetensors" for name in (listed if folder == Path() else inside))
+        if weights and not has_safetensors:
+            raise UserError(f"{path}: {weights[0]} is pickled and has no safetensors beside it. {_PICKLE_REMEDY}")
+
+
+def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:
+    """Returns (relative name, sha256) of each file; a file of known size and modification time is not read again."""
+    known: MutableMapping[str, list[Any]] = {} if hash_cache is None else hash_cache
+    hashes = []
+    for path in paths:
+        stat = path.stat()
+        key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(key)
+        if not entry or list(entry[:2]) != stamp:
+            with path.open("rb") as file:
+                known[key] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
+        hashes.append((path.relative_to(root).as_posix(), entry[2]))
+    return hashes
+
+
+def _files_below(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _licence(folder: Path) -> str | None:
+    """Returns the licence that the folder's README declares."""
+    from huggingface_hub import metadata_load
+
+    try:
+        licence = (metadata_load(folder / "README.md") or {}).get("license")
+    except Exception:  # No card, or a card that cannot be parsed.
+        return None
+    return licence if isinstance(licence, str) else None
