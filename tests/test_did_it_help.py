@@ -67,7 +67,7 @@ def test_a_comparison_on_another_state_changes_no_card(home):
     before = (home / "out/photos/README.md").read_text()
     other = json.loads((home / "out/train/photos/compare.json").read_text())
     other["data"]["hash"] = "0" * 64
-    assert train_workflow.after_training(home / "out/photos", other) is None
+    assert train_workflow.write_worth(home / "out/photos", other) is None
     assert (home / "out/photos/README.md").read_text() == before
 
 

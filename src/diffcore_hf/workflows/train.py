@@ -1,32 +1,144 @@
-"""What follows a training: the cards of its models, and its result in the card of the dataset."""
+"""The verb that trains: trainings, their table, the cards of their models, and the result in the dataset's card.
+
+Owns the order of these steps and the joining of training and publishing. Prints nothing: a caller gets each message
+through `report`.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from diffcore_hf.config import merging as layers
+from diffcore_hf.config.merging import build, read_recipe_file
+from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 from diffcore_hf.core.folder import Folder, canonical_json, write_whole
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.model_card import ModelFacts, render_model_card
+from diffcore_hf.publishing.card.model_card import ModelFacts, push_model, render_model_card
 from diffcore_hf.publishing.card.text import merge_free_sections
+from diffcore_hf.training.comparison import statistics, trials
+from diffcore_hf.training.engine import evaluation
 
-if TYPE_CHECKING:
-    pass
+Report = Callable[[str], None]
+"""Callback that receives each message for the user."""
 
 
-def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | None:
-    """Put the result of a comparison into the dataset folder that it was measured on, and its sentence into the card.
+def train(recipe: TrainRecipe, report: Report, *, progress: bool = True) -> None:
+    """Train every arm with every seed, report the table, and write and push what describes the result.
 
     Args:
-        data_path: what was trained on.
+        recipe: complete.
+        report: called on the main process alone.
+        progress: show a progress bar for each training.
+
+    Raises:
+        UserError: bad input, in one line.
+        Interrupted: stopped by the user; the same call resumes.
+    """
+    comparison = trials.run(recipe, progress=progress)
+    if not is_main_process():
+        return
+    table, legend = statistics.table(comparison), statistics.legend(comparison)
+    report(f"\n{table}\n\n{legend}\n")
+
+    output = Path(recipe.output or trials.default_output(recipe))
+    cards = write_model_cards(output, comparison, table if recipe.compare else "", legend)
+    report(f"{output}/compare.json holds these figures. Models that timm loads, each with its card:")
+    for card in cards:
+        report(f"  {card.parent}")
+
+    if recipe.push:
+        report(push_model(_model_to_push(recipe, output), recipe.push))
+
+    if dataset_card := write_worth(recipe.data.path, comparison):
+        figures = dataset_card.with_name("compare.json")
+        report(f"{dataset_card} now states this result, and {figures} holds the figures")
+
+
+def evaluate(folder: str, flags: Mapping[str, Any], report: Report, recipe_file: Mapping[str, Any] | None) -> None:
+    """Score a trained model on the test split and report the figures.
+
+    Args:
+        folder: of the model.
+        flags: the layer of the command line.
+        report: called on the main process alone.
+        recipe_file: the layer of a recipe; None: the recipe.yaml of the training that wrote the folder, if it exists.
+
+    Raises:
+        UserError: bad input, in one line.
+    """
+    if recipe_file is None:
+        path = evaluation.recipe_of(folder)
+        recipe_file = read_recipe_file(path) if path else {}
+    scores = evaluation.evaluate(folder, build(TRAIN_SCHEMA, recipe_file, flags))
+    if is_main_process():
+        report(scores)
+
+
+def is_main_process() -> bool:
+    """Whether this process writes and reports; of several that train together only the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def write_model_cards(output: Path, comparison: Mapping[str, Any], table: str, legend: str) -> list[Path]:
+    """Write the card of every model of a finished training folder; text in free sections of an old card is kept.
+
+    Args:
+        output: the folder of the trainings.
+        comparison: its compare.json.
+        table: the comparison as Markdown; empty where nothing was compared.
+        legend: the text below the table.
+    """
+    cards = []
+    for arm in comparison["arms"]:
+        for seed in comparison["seeds"]:
+            run = output / arm["name"] / f"seed-{seed}"
+            models = [run / kind for kind in ("best", "last")]
+            # Without a validation split there is no best model.
+            cards += [
+                _write_model_card(model, comparison, table, legend)
+                for model in models
+                if (model / "config.json").is_file()
+            ]
+    return cards
+
+
+def _write_model_card(model: Path, comparison: Mapping[str, Any], table: str, legend: str) -> Path:
+    run = model.parent
+    recipe = read_recipe_file(run.parent / "recipe.yaml")
+    facts = ModelFacts(
+        recipe={**recipe, "data": recipe["data"] | {"path": comparison["data"]["path"]}},
+        result=json.loads((run / "result.json").read_text(encoding="utf-8")),
+        comparison=comparison,
+        classes=json.loads((model / "config.json").read_text(encoding="utf-8"))["label_names"],
+        table=table,
+        legend=legend,
+    )
+    card = model / "README.md"
+    old = card.read_text(encoding="utf-8") if card.is_file() else None
+    write_whole(card, merge_free_sections(render_model_card(facts), old).encode())
+    return card
+
+
+def _model_to_push(recipe: TrainRecipe, output: Path) -> Path:
+    """The model of the last arm and the first seed: the one that validation chose, else the last one."""
+    run = output / (recipe.compare[-1] if recipe.compare else trials.SINGLE) / f"seed-{recipe.seeds[0]}"
+    return run / ("best" if (run / "best").is_dir() else "last")
+
+
+def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | None:
+    """Write the result of a comparison into the dataset folder that it was measured on, and its sentence into the card.
+
+    Args:
+        data_path: the dataset of the trainings.
         comparison: compare.json of the trainings.
 
     Returns:
-        The card; None where the data is no folder of ours, changed since, or has no place for it, or where nothing was
-        compared.
+        The card; None where the data is no folder of this project, has changed since, or has no section for the
+        sentence, or where nothing was compared.
     """
     folder = Folder(data_path)
     manifest = folder.manifest()
@@ -39,35 +151,3 @@ def after_training(data_path: str | Path, comparison: Mapping[str, Any]) -> Path
         return None
     write_whole(card, worth.with_sentence(text, worth.sentence(comparison)).encode())
     return card
-
-
-def model_cards(output: str | Path, comparison: Mapping[str, Any], table: str, legend: str) -> list[Path]:
-    """Write the card of every model of a finished training folder; what a person wrote in its free sections stays.
-
-    Args:
-        output: the folder of the trainings.
-        comparison: its compare.json.
-        table: the comparison as Markdown; empty where nothing was compared.
-        legend: what stands under it.
-    """
-    cards = []
-    runs = [Path(output) / arm["name"] / f"seed-{seed}" for arm in comparison["arms"] for seed in comparison["seeds"]]
-    for config in [run / kind / "config.json" for run in runs for kind in ("best", "last")]:
-        run = config.parent.parent
-        if not config.is_file():  # without validation there is no best one
-            continue
-        recipe = layers.read_recipe_file(run.parent / "recipe.yaml")
-        data = recipe["data"] | {"path": comparison["data"]["path"]}
-        facts = ModelFacts(
-            recipe={**recipe, "data": data},
-            result=json.loads((run / "result.json").read_text(encoding="utf-8")),
-            comparison=comparison,
-            classes=json.loads(config.read_text(encoding="utf-8"))["label_names"],
-            table=table,
-            legend=legend,
-        )
-        card = config.with_name("README.md")
-        old = card.read_text(encoding="utf-8") if card.is_file() else None
-        write_whole(card, merge_free_sections(render_model_card(facts), old).encode())
-        cards.append(card)
-    return cards

@@ -84,7 +84,7 @@ def test_ctrl_c_in_a_terminal_is_answered_by_a_checkpoint_and_the_same_command_g
         time.sleep(0.1)
     os.killpg(started.pid, signal.SIGINT)
     _, said = started.communicate(timeout=60)
-    assert started.returncode == 130 and "the same command goes on from there" in said
+    assert started.returncode == 130 and "run the same command again to resume" in said
     step = int(re.findall(r"interrupted after step (\d+) of 3000", said)[0])
     kept = checkpoints.read(log.with_name("resume.safetensors"))
     assert kept.step == step
