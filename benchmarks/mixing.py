@@ -7,7 +7,7 @@ Briefly:             python benchmarks/mixing.py --batches 16 --rounds 3
 
 Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
 over equally many samples: plain (no mixing), mix (every sample mixed with its counterpart: the worst case) and mixup
-(timm's, over the batch). A ratio is of two steps of one round; the table has the median of the rounds, lowest and
+(over the batch). A ratio is of two steps of one round; the table has the median of the rounds, lowest and
 highest in brackets. Loader processes share the cores with the network, as they do in a training.
 """
 

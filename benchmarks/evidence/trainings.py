@@ -99,8 +99,8 @@ ARMS: dict[str, Arm] = {
     },
     # 6. What people use today, and what money could buy.
     "heavy": Arm(PLAIN | {"transform": {"randaugment": 9, "jitter": 0.4, "blur": 0.2, "erasing": 0.25}}, None),
-    "mixup": Arm(PLAIN | {"batch_mix": {"mixup": 1.0}}, None),
-    "cutmix": Arm(PLAIN | {"batch_mix": {"cutmix": 1.0}}, None),
+    "mixup": Arm(PLAIN | {"mixer": "mixup"}, None),
+    "cutmix": Arm(PLAIN | {"mixer": "cutmix"}, None),
     "extra-seen": Arm(PLAIN, None, extra="seen"),
     "extra-all": Arm(PLAIN, None, extra="all"),
 }

@@ -9,7 +9,7 @@ from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_t
 from diffcore_hf.config import merging as layers
 from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.merging import build, read_yaml, to_mapping, to_yaml
-from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
+from diffcore_hf.config.train import Backbone, Data, MixerConfig, Optimizer, Schedule, TrainRecipe, Transform
 from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
 
 
@@ -63,12 +63,15 @@ def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
         "model": {"name": "resnet50", "pretrained": "org/weights"},
         "optimizer": {"name": "adamw", "momentum": 0.8},
         "schedule": {"name": "multistep", "milestones": [3, 5], "decay": 0.5, "warmup": 1},
+        "mixer": {"name": "mixup", "per": "batch", "probability": 0.5, "options": {"alpha": 0.2}},
     }
-    recipe = build(TRAIN_SCHEMA, below, {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine"})
+    above = {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine", "mixer": "cutmix"}
+    recipe = build(TRAIN_SCHEMA, below, above)
     assert recipe.data == Data("b", train="all", label="species")
     assert recipe.model == Backbone("vit", pretrained="org/weights")
     assert recipe.optimizer == Optimizer("sgd", momentum=0.8)
     assert recipe.schedule == Schedule("cosine", warmup=1.0)
+    assert recipe.mixer == MixerConfig("cutmix", per="batch")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,11 @@ def test_an_arm_is_a_layer(name):
         ({"schedule": {"milestones": "5,3"}}, "schedule.milestones is [5.0, 3.0], not rising epochs above 0"),
         ({"schedule": "multistep"}, "schedule.milestones is empty, which multistep needs. Use e.g. --schedule.mil"),
         ({"batch_size": 6, "accumulate": 4}, "batch_size is 6, which cannot be cut into accumulate 4 equal batches"),
-        ({"batch_mix": {"mixup": 1}, "batch_size": 3}, "batch_size is 3 in 1 batches, but Mixup and CutMix pair up"),
+        (
+            {"mixer": {"options": {"alpha": 1}}},
+            "mixer.options is {'alpha': 1}, but no mixer is named",
+        ),
+        ({"mixer": {"per": "imag"}}, "mixer.per is 'imag', not image or batch; did you mean image?"),
         ({"mix": {"kind": "none", "partner": "real_same_class"}}, "mix.kind is 'none' with mix.partner"),
     ],
 )

@@ -122,12 +122,20 @@ class Transform:
 
 
 @dataclass(frozen=True)
-class BatchMix:
-    """Mixing across a batch, by timm: the baselines Mixup and CutMix. Row-wise mixing is `mix`."""
+class MixerConfig:
+    """Mixing across a batch, such as Mixup and CutMix. Mixing a row with its generated image is `mix`."""
 
-    mixup: float = option(0.0, help="Alpha of Mixup; 0: none.")
-    cutmix: float = option(0.0, help="Alpha of CutMix; 0: none. With both, one of them by chance for each batch.")
-    correct_lam: bool = option(True, help="CutMix: lambda from the clipped box's area.")
+    name: str | None = option(
+        None, help="mixup, cutmix, or module:Class for a mixer of your own that is installed; null: none."
+    )
+    probability: float = option(1.0, help="How often an image (or, with per batch, a whole batch) is mixed.")
+    per: Literal["image", "batch"] = option(
+        "image",
+        help=(
+            "image: each image has draws of its own, by its row id and epoch. batch: one draw a batch, as in the papers."
+        ),
+    )
+    options: dict[str, Any] | None = option(None, help="Parameters of the mixer, e.g. {alpha: 0.2}.")
 
 
 @dataclass(frozen=True)
@@ -175,7 +183,7 @@ class TrainRecipe:
     model: Backbone = option(Backbone(), help="The network; a plain text is its name.")
     mix: Mix = option(Mix(), help="How real and generated images meet.")
     transform: Transform = option(Transform(), help="Geometry and classical augmentation; a plain text is the preset.")
-    batch_mix: BatchMix = option(BatchMix(), help="Mixup and CutMix.")
+    mixer: MixerConfig = option(MixerConfig(), help="Mixing across a batch; a plain text is its name.")
     optimizer: Optimizer = option(Optimizer(), help="The optimiser; a plain text is its name.")
     schedule: Schedule = option(Schedule(), help="The learning rate over time; a plain text is its name.")
     epochs: float = option(30.0, help="Passes over the training samples of the first arm; all arms take as many steps.")

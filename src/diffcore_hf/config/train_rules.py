@@ -8,8 +8,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from diffcore_hf.config.fields import RecipeSchema, Rule
-from diffcore_hf.config.train import Backbone, Data, Optimizer, Schedule, TrainRecipe, Transform
+from diffcore_hf.config.fields import RecipeSchema, Rule, shown
+from diffcore_hf.config.train import Backbone, Data, MixerConfig, Optimizer, Schedule, TrainRecipe, Transform
 from diffcore_hf.core.errors import UserError
 
 _SHARE = Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5")
@@ -33,8 +33,8 @@ RULES: dict[str, Rule] = {
     "transform.jitter": _AT_LEAST_0,
     "transform.blur": _SHARE,
     "transform.erasing": _SHARE,
-    "batch_mix.mixup": _AT_LEAST_0,
-    "batch_mix.cutmix": _AT_LEAST_0,
+    "mixer.name": Rule("mixup, cutmix, module:Class or null", lambda v: bool(v.strip()), "cutmix"),
+    "mixer.probability": _SHARE,
     "optimizer.lr": _POSITIVE._replace(example="0.01"),
     "optimizer.head_lr": _POSITIVE._replace(example="0.01"),
     "optimizer.momentum": _BELOW_ONE._replace(example="0.9"),
@@ -80,8 +80,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "patch": {"mix": {"kind": "patch"}},
     "mix": {"mix": {"kind": "both"}},
     "randaugment": {"mix": {"mode": "off"}, "transform": {"randaugment": 9}},
-    "mixup": {"mix": {"mode": "off"}, "batch_mix": {"mixup": 1.0}},
-    "cutmix": {"mix": {"mode": "off"}, "batch_mix": {"cutmix": 1.0}},
+    "mixup": {"mix": {"mode": "off"}, "mixer": {"name": "mixup"}},
+    "cutmix": {"mix": {"mode": "off"}, "mixer": {"name": "cutmix"}},
 }
 
 
@@ -93,10 +93,9 @@ def check(recipe: TrainRecipe) -> None:
     """
     if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
         raise UserError("schedule.milestones is empty, which multistep needs. Use e.g. --schedule.milestones 150,225")
-    if (recipe.batch_mix.mixup or recipe.batch_mix.cutmix) and recipe.batch_size % (2 * recipe.accumulate):
+    if recipe.mixer.name is None and recipe.mixer.options:
         raise UserError(
-            f"batch_size is {recipe.batch_size} in {recipe.accumulate} batches, but Mixup and CutMix pair up the "
-            "images of a batch and need an even number. Use e.g. --batch_size 32"
+            f"mixer.options is {shown(recipe.mixer.options)}, but no mixer is named. Use e.g. --mixer.name mixup"
         )
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
@@ -114,10 +113,18 @@ TRAIN_SCHEMA = RecipeSchema(
     recipe=TrainRecipe,
     rules=RULES,
     check=check,
-    shorthand={Data: "path", Backbone: "name", Transform: "preset", Optimizer: "name", Schedule: "name"},
+    shorthand={
+        Data: "path",
+        Backbone: "name",
+        Transform: "preset",
+        MixerConfig: "name",
+        Optimizer: "name",
+        Schedule: "name",
+    },
     presets=PRESETS,
     bound={
         ("data",): ("path", ("name", "revision")),
+        ("mixer",): ("name", ("probability", "options")),
         ("schedule",): ("name", ("milestones", "decay")),
     },
 )

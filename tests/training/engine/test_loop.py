@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from diffcore_hf.config.train import Optimizer
+from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.data.splits import load_data
-from diffcore_hf.training.engine import checkpoints, loop, optimisers
+from diffcore_hf.training.engine import checkpoints, forward, loop, optimisers
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.losses import classification_loss
 
@@ -59,7 +60,7 @@ def test_a_training_leaves_a_result_two_models_and_a_log(training, tmp_path):
     [
         {},
         {"optimizer": {"name": "adamw", "lr": 0.01}, "ema": 0.9, "schedule": {"name": "cosine", "warmup": 1}},
-        {"accumulate": 2, "clip": 0.5, "batch_mix": {"mixup": 1.0}, "mix": {"mode": "off"}},
+        {"accumulate": 2, "clip": 0.5, "mixer": "mixup", "mix": {"mode": "off"}},
         {"model": {"name": "test_convnext", "drop_path": 0.3}, "transform": {"randaugment": 5}, "workers": 2},
     ],
     ids=["sgd", "adamw and averaged weights", "accumulated mixup", "drop-path and randaugment"],
@@ -119,14 +120,14 @@ def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
 
 def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    real = loop.classification_loss
+    real = forward.classification_loss
     calls = []
 
-    def poisoned(*args):
+    def poisoned(*args, **kwargs):
         calls.append(1)
-        return real(*args) * (float("nan") if len(calls) == 5 else 1.0)
+        return real(*args, **kwargs) * (float("nan") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(loop, "classification_loss", poisoned)
+    monkeypatch.setattr(forward, "classification_loss", poisoned)
     with pytest.raises(loop.NotFinite, match=r"not finite at step 5; the last good checkpoint is .*resume.safetensors "
                                              r"\(step 3\)"):  # fmt: skip
         training(evaluate_every=0.5).run()
@@ -235,10 +236,12 @@ def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
 
 @pytest.mark.parametrize("readable", [0, 1, 3])
 def test_unreadable_images_are_no_reason_to_stop(training, readable):
-    made = training(batch_mix={"mixup": 1.0}, mix={"mode": "off"})
+    made = training(mixer="mixup", mix={"mode": "off"})
     labels = torch.tensor([0, 1, 2, 0])
     labels[readable:] = -100
-    loss = made._loss({"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels})
+    keys = [SampleKey(f"row-{place}", 0, place) for place in range(4)]
+    batch = {"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels, "keys": keys}
+    loss = made._batch_loss(batch, 0, 0)
     assert torch.isfinite(loss)
     assert loss.requires_grad and (readable > 1 or loss.item() == 0)
 

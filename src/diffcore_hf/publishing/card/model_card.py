@@ -85,12 +85,11 @@ def _view(facts: ModelFacts) -> dict[str, Any]:
 
 def _how(recipe: Mapping[str, Any]) -> str:
     """What happened to the real images, in the words of the recipe."""
-    mix, batch = recipe["mix"], recipe["batch_mix"]
+    mix, mixer = recipe["mix"], recipe["mixer"]["name"]
     partner = "another real image of the class" if mix["partner"] == "real_same_class" else "generated counterparts"
     meeting = f"replaced by {partner}" if mix["kind"] == "none" else f"mixed with {partner} (Eq. 6 to 8)"
-    across = [name for name in ("mixup", "cutmix") if batch[name]]
     how = _MODES[mix["mode"]].format(meeting)
-    return f"{how}, with {' or '.join(across)} across each batch" if across else how
+    return f"{how}, with {mixer} across each batch" if mixer else how
 
 
 def push_model(folder: Path, repo_id: str) -> str:

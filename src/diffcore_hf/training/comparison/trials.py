@@ -35,6 +35,7 @@ from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.length import Length, length
 from diffcore_hf.training.engine.optimisers import check_known
+from diffcore_hf.training.mixers.registry import make_mixer
 from diffcore_hf.training.networks.weights import architecture_of
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def _check_early(arm: TrainRecipe) -> None:
     """Raise UserError for what would else be told only when the arm's turn has come, perhaps hours later."""
     architecture_of(arm.model.name)
     check_known(arm.optimizer.name)
+    make_mixer(arm.mixer, classes=2)
     if framing.protocol_of(arm.transform).resize is None and arm.cache == "memory":
         raise UserError(NO_FRAMES)
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import FrameCache
+from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.data.loader import Batch
 from diffcore_hf.training.data.splits import TrainingData
 from diffcore_hf.training.data.transform import MixTransform, Stored
@@ -37,7 +38,7 @@ class TrainSamples(Dataset):
         return len(self._data.layout)
 
     def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> Batch:
-        """A whole batch: `images` (B, 3, S, S) uint8, `labels` (B,) int64, and what it took."""
+        """A whole batch: `images` (B, 3, S, S) uint8, `labels` (B,) int64, `keys`, and what it took."""
         data, names = self._data, self._data.columns
         rows = [int(data.layout.rows[sample]) for _, sample in wanted]
         labels = data.train.labels[rows].tolist()
@@ -64,6 +65,10 @@ class TrainSamples(Dataset):
         return {
             "images": framing.stacked([sample.pixels for sample in made]),
             "labels": torch.tensor([sample.label for sample in made]),
+            "keys": [
+                SampleKey(data.train.row_ids[row], epoch, sample)
+                for (epoch, sample), row in zip(wanted, rows, strict=True)
+            ],
             "mixed": sum(sample.share < 1 for sample in made),
             "seconds": sum(sample.seconds for sample in made),
         }

@@ -33,9 +33,17 @@ class Checkpoint:
     tensors: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer, averaged: nn.Module | None) -> None:
-        """Put weights, averaged weights and optimiser back as they were."""
+    def restore(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        averaged: nn.Module | None,
+        mixer: nn.Module | None = None,
+    ) -> None:
+        """Put the state of the network, the optimiser, the averaged weights and the mixer back."""
         model.load_state_dict(_below(self.tensors, "model."))
+        if mixer is not None:
+            mixer.load_state_dict(_below(self.tensors, "mixer."))
         if averaged is not None:
             averaged.load_state_dict(_below(self.tensors, "ema."))
         state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in self.optimizer["state"].items()}
@@ -60,6 +68,7 @@ def write(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     averaged: nn.Module | None,
+    mixer: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint in place of the one before it; an interrupted write leaves that one as it is."""
     from safetensors.torch import save_file
@@ -71,6 +80,8 @@ def write(
         plain["param_groups"].append({key: value for key, value in group.items() if _is_plain(value)})
     if averaged is not None:
         tensors |= {f"ema.{name}": tensor for name, tensor in averaged.state_dict().items()}
+    if mixer is not None:
+        tensors |= {f"mixer.{name}": tensor for name, tensor in mixer.state_dict().items()}
     for number, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, Tensor):

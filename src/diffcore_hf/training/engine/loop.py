@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core import seeding
@@ -31,12 +31,14 @@ from diffcore_hf.training.data.splits import Split, TrainingData
 from diffcore_hf.training.engine import checkpoints, optimisers
 from diffcore_hf.training.engine.devices import workers
 from diffcore_hf.training.engine.evaluation import score_split
+from diffcore_hf.training.engine.forward import BatchLoss
 from diffcore_hf.training.engine.interruption import stop_flag
 from diffcore_hf.training.engine.length import Length, length
-from diffcore_hf.training.engine.losses import classification_loss
 from diffcore_hf.training.engine.metrics import Scores
+from diffcore_hf.training.engine.mixer_parameters import add_to_optimiser, average_gradients
+from diffcore_hf.training.engine.randomness import seed_step
 from diffcore_hf.training.engine.training_log import Window
-from diffcore_hf.training.mixers import base as mixers
+from diffcore_hf.training.mixers.registry import make_mixer
 from diffcore_hf.training.networks import backbones
 
 if TYPE_CHECKING:
@@ -98,15 +100,18 @@ class Training:
                 "cannot share equally. Use a multiple, e.g. "
                 f"--batch_size {-(-recipe.batch_size // (world * recipe.accumulate)) * world * recipe.accumulate}"
             )
-        each = recipe.batch_size // (world * recipe.accumulate)
-        if (recipe.batch_mix.mixup or recipe.batch_mix.cutmix) and each % 2:
+        if recipe.mixer.name and recipe.batch_size == world * recipe.accumulate:
             raise UserError(
-                f"batch_size is {recipe.batch_size}, of which each of {world} processes takes {each} at a time, but "
-                f"Mixup and CutMix pair up the images of a batch. Use e.g. --batch_size {2 * recipe.batch_size}"
+                f"batch_size is {recipe.batch_size}, of which each of {world} processes takes 1 image at a time, but "
+                f"{recipe.mixer.name} mixes the images of a batch. Use e.g. --batch_size {8 * recipe.batch_size}"
             )
         self.protocol = framing.protocol_of(recipe.transform)
         torch.manual_seed(int(seeding.generator("weights", seed).integers(2**62)))
         model = backbones.create(recipe.model, len(data.classes), self.protocol.size)
+        self.mixer = make_mixer(recipe.mixer, len(data.classes))
+        if self.mixer is not None:
+            self.mixer.prepare(model, (3, self.protocol.size, self.protocol.size))
+            self.mixer.to(accelerator.device).train()
         self.normalisation = backbones.normalisation(recipe.model, model) or self.protocol.normalisation
         self.samples = train_samples(recipe, data, seed)
         self.length = length(recipe, len(self.samples), like)
@@ -114,13 +119,18 @@ class Training:
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         optimizer = optimisers.optimiser(model, recipe.optimizer)
+        self._network_groups = len(optimizer.param_groups)
+        add_to_optimiser(self.mixer, optimizer)
         self.schedule = optimisers.scheduler(optimizer, recipe.schedule, recipe.epochs, self.length.steps)
         # Averaged weights begin as the network does, and on its device.
         self.averaged = _averaged(model, recipe.ema, accelerator.device)
         self.plain = model
         run = torch.compile(model) if recipe.model.compile else model
         self.model, self.optimizer = accelerator.prepare(run, optimizer)
-        self.mixer = mixers.make_mixer(recipe.batch_mix, len(data.classes))
+        self._batch_loss = BatchLoss(
+            recipe, self.model, self.plain, self.mixer, accelerator, seed=seed, normalisation=self.normalisation,
+            channels_last=self.channels_last,
+        )  # fmt: skip
         self.step = 0
         self.best: dict[str, Any] = {}
         self._pick_up()
@@ -178,41 +188,21 @@ class Training:
             began = time.monotonic()
             batch = _next(batches)
             window.read(batch, time.monotonic() - began)
-            mixers.seed_step(self.seed, self.step, part, accelerator.process_index)
+            seed_step(self.seed, self.step, part, accelerator.process_index)
             last = part == recipe.accumulate - 1
             with nullcontext() if last else accelerator.no_sync(self.model):
-                loss = self._loss(batch)
+                loss = self._batch_loss(batch, self.step, part)
                 accelerator.backward(loss / recipe.accumulate)
             window.lost(loss.detach(), self.step)
         if recipe.clip is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        average_gradients(self.mixer, accelerator.num_processes)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None:
             self.averaged.update(self.plain)
-
-    def _loss(self, batch: loader.Batch) -> Tensor:
-        images, labels = batch["images"], batch["labels"]
-        readable = labels >= 0
-        if not readable.all():
-            return self._loss_of_some(images, labels, readable)
-        return self._loss_of(images, labels)
-
-    def _loss_of_some(self, images: Tensor, labels: Tensor, readable: Tensor) -> Tensor:
-        """The loss where some images cannot be read; nothing to learn where too few are left to pair or normalise."""
-        if readable.sum() < 2:
-            everything = framing.normalised(images.to(self.accelerator.device), self.normalisation)
-            return 0.0 * self.model(everything).float().sum()  # every process goes through the network and back
-        return self._loss_of(images[readable], labels[readable])
-
-    def _loss_of(self, images: Tensor, labels: Tensor) -> Tensor:
-        device = self.accelerator.device
-        images = framing.normalised(images.to(device, non_blocking=True), self.normalisation)
-        images = images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
-        images, targets = self.mixer(images, labels.to(device, non_blocking=True), self.model)
-        with self.accelerator.autocast():
-            logits = self.model(images)
-        return classification_loss(logits.float(), targets, self.recipe.loss, self.recipe.smoothing)
+        if self.mixer is not None:
+            self.mixer.after_step(self.plain, (self.step + 1) / self.length.steps)
 
     def batches(self) -> Any:
         """What this process reads from the next step on to the last."""
@@ -306,7 +296,7 @@ class Training:
         values = {"best": self.best, "scaler": scaler.state_dict() if scaler is not None else None}
         checkpoints.write(
             self.folder / "resume.safetensors", self.step, self.digest, values, self.plain, _bare(self.optimizer),
-            self.averaged,
+            self.averaged, self.mixer,
         )  # fmt: skip
 
     def _pick_up(self) -> None:
@@ -316,7 +306,7 @@ class Training:
             return
         if found.digest != self.digest:
             raise UserError(f"{path} belongs to another recipe. Go on with that one, or choose another --output")
-        found.restore(self.plain, _bare(self.optimizer), self.averaged)
+        found.restore(self.plain, _bare(self.optimizer), self.averaged, self.mixer)
         if self.accelerator.scaler is not None and found.values.get("scaler"):
             self.accelerator.scaler.load_state_dict(found.values["scaler"])
         self.step, self.best = found.step, dict(found.values["best"])
@@ -337,7 +327,7 @@ class Training:
     def _log(self, window: Window) -> None:
         self._say(
             epoch=round(self.step / self.length.per_epoch, 3),
-            lr=max(group["lr"] for group in _bare(self.optimizer).param_groups),
+            lr=max(group["lr"] for group in _bare(self.optimizer).param_groups[: self._network_groups]),
             **window.figures(self.accelerator.num_processes),
         )
 

@@ -1,0 +1,118 @@
+"""The loss of a batch: normalise, mix, forward pass, loss.
+
+Owns how the mixer, the network and the loss are called. Does not choose the mixer (mixers/registry.py) nor take the
+optimiser's step (loop.py).
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.training.data import framing
+from diffcore_hf.training.data.loader import Batch
+from diffcore_hf.training.engine.losses import classification_loss
+from diffcore_hf.training.engine.randomness import mixer_generator
+from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluation_mode
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class BatchLoss:
+    """Computes the loss of one batch of the loader."""
+
+    def __init__(
+        self,
+        recipe: TrainRecipe,
+        model: nn.Module,
+        network: nn.Module,
+        mixer: Mixer | None,
+        accelerator: Accelerator,
+        *,
+        seed: int,
+        normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+        channels_last: bool,
+    ):
+        """Store what every batch needs.
+
+        Args:
+            recipe: of the training.
+            model: the network as it is trained: compiled and distributed, where the recipe and the launcher say so.
+            network: the same network without these wrappers, which is what a mixer gets.
+            mixer: prepared and on the device; None: nothing is mixed.
+            accelerator: device and precision.
+            seed: of the training.
+            normalisation: mean and standard deviation of the images.
+            channels_last: memory format of the images.
+        """
+        self._model, self._network, self._mixer, self._accelerator = model, network, mixer, accelerator
+        self._seed, self._normalisation = seed, normalisation
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self._loss = partial(classification_loss, kind=recipe.loss, smoothing=recipe.smoothing)
+
+    def __call__(self, batch: Batch, step: int, part: int) -> Tensor:
+        """Returns the mean loss of the readable images of a batch, with its graph.
+
+        Where fewer than two images are readable there is nothing to mix or to normalise by: the loss is zero, but goes
+        through the network, because every process must take part in the backward pass.
+
+        Args:
+            batch: of the loader.
+            step: counted from 0.
+            part: index of the accumulated batch within the step.
+        """
+        readable = batch["labels"] >= 0
+        if readable.all():
+            return self._loss_of(batch, step, part)
+        if readable.sum() < 2:
+            return 0.0 * self._model(self._on_device(batch["images"])).float().sum()
+        return self._loss_of(_readable(batch, readable), step, part)
+
+    def _loss_of(self, batch: Batch, step: int, part: int) -> Tensor:
+        mixed = self._mixed(batch, step, part)
+        with self._accelerator.autocast(), mixed.during() as seen:
+            logits = self._model(mixed.images)
+        targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
+        loss = mixed.loss or self._loss
+        return loss(logits.float(), targets)
+
+    def _mixed(self, batch: Batch, step: int, part: int) -> Mixed:
+        device = self._accelerator.device
+        images = self._on_device(batch["images"])
+        labels = batch["labels"].to(device, non_blocking=True)
+        if self._mixer is None:
+            return Mixed(images, labels)
+        pairs = batch.get("pairs")
+        context = BatchContext(
+            images=images,
+            targets=labels,
+            keys=batch["keys"],
+            seed=self._seed,
+            generator=mixer_generator(self._seed, step, part, self._accelerator.process_index),
+            model=self._network,
+            loss=self._loss,
+            autocast=self._accelerator.autocast,
+            pairs=None if pairs is None else self._on_device(pairs),
+            facts={name: fact.to(device, non_blocking=True) for name, fact in batch.get("facts", {}).items()},
+        )
+        with evaluation_mode(self._network) if self._mixer.uses_network else nullcontext():
+            return self._mixer(context)
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        """uint8 images of the loader -> normalised float32 ones on the device, in the network's memory format."""
+        images = framing.normalised(images.to(self._accelerator.device, non_blocking=True), self._normalisation)
+        return images.contiguous(memory_format=self._format)
+
+
+def _readable(batch: Batch, readable: Tensor) -> Batch:
+    """The part of a batch whose images could be read."""
+    places = readable.nonzero().flatten().tolist()
+    part = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
+    facts = {name: fact[readable] for name, fact in batch.get("facts", {}).items()}
+    return part | {"keys": [batch["keys"][place] for place in places], "facts": facts}

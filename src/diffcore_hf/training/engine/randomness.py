@@ -1,0 +1,27 @@
+"""Random numbers of a step follow from (seed, step): a resumed training needs no stored random state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from diffcore_hf.core import seeding
+
+
+def seed_step(seed: int, step: int, part: int, rank: int) -> None:
+    """Seed the global generators of torch and numpy, from which layers draw (dropout, stochastic depth).
+
+    Args:
+        seed: of the training.
+        step: counted from 0.
+        part: index of the accumulated batch within the step.
+        rank: of this process.
+    """
+    stream = seeding.generator("step", seed, step, part, rank)
+    torch.manual_seed(int(stream.integers(2**62)))
+    np.random.seed(int(stream.integers(2**32)))
+
+
+def mixer_generator(seed: int, step: int, part: int, rank: int) -> np.random.Generator:
+    """Returns the generator from which a mixer draws for a whole batch; the arguments are those of `seed_step`."""
+    return seeding.generator("mixer step", seed, step, part, rank)

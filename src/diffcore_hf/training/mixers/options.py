@@ -1,0 +1,29 @@
+"""Checks of a mixer's options: each returns the value, or raises an error that names the option and its range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diffcore_hf.core.errors import UserError
+
+
+def positive(name: str, value: Any) -> float:
+    """A number above 0.
+
+    Raises:
+        UserError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number above 0. Use e.g. 1.0")
+    return float(value)
+
+
+def switch(name: str, value: Any) -> bool:
+    """True or false.
+
+    Raises:
+        UserError: anything else.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"mixer.options.{name} is {value!r}, not true or false")
+    return value

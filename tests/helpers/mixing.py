@@ -1,0 +1,60 @@
+"""Batches for the tests of mixers, and networks that a mixer may be given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+
+from diffcore_hf.config.train import MixerConfig
+from diffcore_hf.core import seeding
+from diffcore_hf.training.data.keys import SampleKey
+from diffcore_hf.training.engine.losses import classification_loss
+from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer
+from diffcore_hf.training.mixers.registry import make_mixer
+
+CLASSES = 5
+SIDE = 32
+
+
+def small_network() -> nn.Module:
+    """A network with BatchNorm and dropout: both behave differently in training."""
+    torch.manual_seed(0)
+    convolution = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
+    return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, CLASSES))
+
+
+def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | None = None) -> BatchContext:
+    """A batch of random images, of rows 0, 1, 2, ... in epoch 0."""
+    random = torch.Generator().manual_seed(count)
+    return BatchContext(
+        images=torch.randn(count, 3, SIDE, SIDE, generator=random),
+        targets=torch.arange(count) % CLASSES,
+        keys=[SampleKey(f"row-{place}", 0, place) for place in range(count)],
+        seed=seed,
+        generator=seeding.generator("test", seed, step),
+        model=model or nn.Identity(),
+        loss=partial(classification_loss, kind="cross_entropy", smoothing=0.0),
+    )
+
+
+def permuted(context: BatchContext, order: list[int]) -> BatchContext:
+    """The same batch in another order."""
+    keys = [context.keys[place] for place in order]
+    return replace(context, images=context.images[order], targets=context.targets[order], keys=keys)
+
+
+def probabilities(mixed: Mixed) -> torch.Tensor:
+    """(B, K) targets, of class indices too."""
+    targets = mixed.targets
+    return targets if targets.ndim == 2 else nn.functional.one_hot(targets, CLASSES).float()
+
+
+def mixer(name: str, classes: int = CLASSES, **keys) -> Mixer:
+    """A mixer of the registry, prepared for the small network."""
+    made = make_mixer(MixerConfig(name, **keys), classes)
+    assert made is not None
+    made.prepare(small_network(), (3, SIDE, SIDE))
+    return made.train()

@@ -1,0 +1,142 @@
+"""What every registered mixer must hold: a new one is tested by its line in the registry."""
+
+from __future__ import annotations
+
+import copy
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network
+
+from diffcore_hf.training.mixers.base import evaluation_mode
+from diffcore_hf.training.mixers.registry import MIXERS
+
+EXEMPT: dict[tuple[str, str], str] = {}
+"""(mixer, name of a test without `test_`) -> why the property does not apply to it."""
+BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
+"""Properties of draws by image: one draw for the batch pairs images by their place."""
+
+
+@pytest.fixture(params=[(name, per) for name in MIXERS for per in ("image", "batch")], ids=lambda p: "-".join(p))
+def make(request):
+    """A function: keys of the recipe's `mixer` -> the mixer."""
+    name, per = request.param
+    test = request.node.originalname.removeprefix("test_")
+    if (name, test) in EXEMPT:
+        pytest.skip(EXEMPT[name, test])
+    if per == "batch" and test in BY_IMAGE_ONLY:
+        pytest.skip("draws by batch pair images by their place")
+    return lambda **keys: mixer(name, per=per, **keys)
+
+
+def equal(a, b):
+    return torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets)
+
+
+def test_equal_images_stay_as_they_are(make):
+    context = batch()
+    context.images[:] = context.images[:1].clone()
+    assert torch.equal(make()(context).images, context.images)
+
+
+def test_labels_sum_to_one(make):
+    assert torch.allclose(probabilities(make()(batch())).sum(1), torch.ones(6))
+
+
+def test_equal_labels_stay_as_they_are(make):
+    context = batch()
+    context.targets[:] = 3
+    assert torch.allclose(probabilities(make()(context))[:, 3], torch.ones(6))
+
+
+def test_the_label_weight_is_the_share_of_the_pixels(make):
+    """Image i is grey i + 1 everywhere and of class i: its mean is the labels' weighted sum of greys."""
+    greys = torch.arange(1.0, CLASSES + 1)
+    for step in range(5):
+        context = batch(CLASSES, seed=step, step=step)
+        context.images[:] = greys.reshape(-1, 1, 1, 1)
+        mixed = make()(context)
+        assert torch.allclose(mixed.images.mean((1, 2, 3)), probabilities(mixed) @ greys, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_a_batch_of_any_size_is_kept_whole(make, count):
+    context = batch(count)
+    mixed = make()(context)
+    assert mixed.images.shape == context.images.shape and len(mixed.targets) == count
+    assert torch.isfinite(mixed.images).all() and torch.isfinite(probabilities(mixed)).all()
+
+
+def test_the_same_seed_gives_the_same_batch_and_another_another_one(make):
+    assert equal(make()(batch(step=3)), make()(batch(step=3)))
+    assert not equal(make()(batch(seed=1, step=3)), make()(batch(seed=2, step=4)))
+
+
+def test_a_permuted_batch_gives_the_permuted_result(make):
+    made, context, order = make(), batch(7), [3, 0, 6, 2, 5, 1, 4]
+    straight, turned = made(context), made(permuted(context, order))
+    assert torch.equal(straight.images[order], turned.images)
+    assert torch.equal(straight.targets[order], turned.targets)
+
+
+def test_probability_zero_is_the_identity(make):
+    context = batch()
+    mixed = make(probability=0.0)(context)
+    assert torch.equal(mixed.images, context.images) and torch.equal(mixed.targets, context.targets)
+
+
+def test_the_network_is_left_as_it_was(make):
+    """Weights, buffers of BatchNorm, gradients and training flags."""
+    network = small_network().train()
+    network[0][1].eval()  # a frozen norm stays frozen
+    network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
+    flags = [module.training for module in network.modules()]
+    state = copy.deepcopy(network.state_dict())
+    gradients = [parameter.grad.clone() for parameter in network.parameters()]
+    made = make()
+    with evaluation_mode(network):
+        made(batch(model=network))
+    assert flags == [module.training for module in network.modules()]
+    assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
+
+
+def test_the_global_generators_are_left_as_they_were(make):
+    made = make()
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    made(batch(model=small_network().eval()))
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    assert before[:2] == after[:2] and torch.equal(before[2], after[2])
+
+
+def test_inputs_are_not_changed(make):
+    context = batch()
+    images, targets = context.images.clone(), context.targets.clone()
+    make()(context)
+    assert torch.equal(images, context.images) and torch.equal(targets, context.targets)
+
+
+def test_bfloat16_stays_finite(make):
+    context = batch()
+    mixed = make()(replace(context, images=context.images.bfloat16()))
+    assert torch.isfinite(mixed.images).all() and torch.isfinite(probabilities(mixed)).all()
+
+
+def test_channels_last_stays_channels_last(make):
+    context = batch()
+    images = context.images.contiguous(memory_format=torch.channels_last)
+    mixed = make(probability=0.5)(replace(context, images=images))
+    assert mixed.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_gradients_reach_the_network_through_the_mixed_batch(make):
+    network, context = small_network().train(), batch()
+    made = make()(context)
+    with made.during() as seen:
+        logits = network(made.images)
+    targets = made.targets if made.targets_after is None else made.targets_after(seen)
+    (made.loss or context.loss)(logits.float(), targets).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
