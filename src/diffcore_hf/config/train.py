@@ -132,7 +132,8 @@ class MixerConfig:
     per: Literal["image", "batch"] = option(
         "image",
         help=(
-            "image: each image has draws of its own, by its row id and epoch. batch: one draw a batch, as in the papers."
+            "image: each image has its own draws, by its row id and epoch. batch: one draw for the batch, as in the "
+            "papers."
         ),
     )
     options: dict[str, Any] | None = option(None, help="Parameters of the mixer, e.g. {alpha: 0.2}.")
