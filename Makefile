@@ -47,13 +47,13 @@ types: install  ## types alone (mypy)
 	$(RUN)/mypy
 
 faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (half an hour)
-	$(RUN)/python benchmarks/faults.py --write docs/reliability.md
+	$(RUN)/python -m benchmarks.faults --write docs/reliability.md
 
 evidence: install  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists)
 	$(RUN)/python -m benchmarks.evidence $(if $(LIST),--list)
 
 bench: install  ## measure demo, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
-	for part in demo mixing loading publishing; do $(RUN)/python benchmarks/$$part.py --write docs/performance.md || exit 1; done
+	for part in demo mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
 
 docs: install  ## the documentation site, into out/site; every link is checked
 	$(RUN)/python docs/_build/check_links.py

@@ -1,7 +1,7 @@
 """Measure what `make demo` costs on this machine, and write it down with the settings beside it.
 
-Print a table:       python benchmarks/demo.py
-Keep it in the docs: python benchmarks/demo.py --write docs/performance.md
+Print a table:       python -m benchmarks.demo
+Keep it in the docs: python -m benchmarks.demo --write docs/performance.md
 
 Whole processes are measured, import and loading included: seconds of wall time and peak resident memory.
 """
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from report import paragraphs, settings, table, write_section
+from benchmarks.report import paragraphs, settings, table, write_section
 
 TITLE = "What the demo costs"
 PACKAGES = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
@@ -67,7 +67,7 @@ def main() -> None:
     text = paragraphs(
         table(("command", "seconds", "peak memory"), cells),
         f"Whole processes with their imports. Rows {counts['rows']}, kept {counts['kept']}, attempts "
-        f"{counts['attempts']}, {model['steps']} steps, {model['size']} pixels. {settings('demo.py', PACKAGES)}",
+        f"{counts['attempts']}, {model['steps']} steps, {model['size']} pixels. {settings('demo', PACKAGES)}",
     )
     print(text)
     if args.write:

@@ -1,9 +1,9 @@
 """What a push survives: every step x every fault, once and for ever, and kills at random moments.
 
-The whole table, half an hour:    python benchmarks/faults.py --write docs/reliability.md
-A few rows:                     python benchmarks/faults.py --steps commit,tag --kills 2
+The whole table, half an hour:    python -m benchmarks.faults --write docs/reliability.md
+A few rows:                     python -m benchmarks.faults --steps commit,tag --kills 2
 
-Against the double of the Hub in tests/hub_double, with the real clients, over LFS and over Xet. A fault `once` has to
+Against the double of the Hub in testing/hub_double, with the real clients, over LFS and over Xet. A fault `once` has to
 be waited out by the client or by us (refusals excepted: 403, and a name that is taken); one that lasts has to end in
 one line with nothing made visible, and one more push after it has to complete. A killed push has to be completed by one
 more, which sends nothing again that was stored. Each time the version is read back and compared with the folder, and no
@@ -24,19 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-from report import paragraphs, settings, table, words, write_section
+from benchmarks.report import paragraphs, settings, table, words, write_section
+from testing import hub_steps as steps
+from testing import kills
+from testing.enlarged import enlarged
+from testing.hub_double.client import Client
+from testing.hub_double.double import Double
+from testing.hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody, Silence, Status
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "models"), str(TESTS / "publishing" / "hub")]
-
-import hub_steps as steps  # noqa: E402
-import kills  # noqa: E402
-import tiny_models  # noqa: E402
-from enlarged import enlarged  # noqa: E402
-from hub_double.client import Client  # noqa: E402
-from hub_double.double import Double  # noqa: E402
-from hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody, Silence, Status  # noqa: E402
-from small_photos import write_photos  # noqa: E402
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
+import tiny_models
+from small_photos import write_photos
 
 WAYS = {
     "lfs": (
@@ -284,7 +282,7 @@ def main() -> int:
         "nothing comes."
     )
     text = paragraphs(intro, *parts, f"{minutes:.0f} minutes. "
-                      + settings("faults.py", ("huggingface_hub", "datasets", "hf-xet")))  # fmt: skip
+                      + settings("faults", ("huggingface_hub", "datasets", "hf-xet")))  # fmt: skip
     if args.write:
         write_section(args.write, "Faults of the Hub", text)
     print(f"\n{broken} broken" if broken else "\nnothing broken")

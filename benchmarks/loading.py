@@ -1,9 +1,9 @@
 """How many training images are read a second, against loaders as the documentation of datasets has them.
 
-Print a table:       python benchmarks/loading.py
-On images of yours:  python benchmarks/loading.py --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Keep it in the docs: python benchmarks/loading.py --write docs/performance.md
-Briefly:             python benchmarks/loading.py --workers 0 --rounds 3 --steps 2
+Print a table:       python -m benchmarks.loading
+On images of yours:  python -m benchmarks.loading --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
+Keep it in the docs: python -m benchmarks.loading --write docs/performance.md
+Briefly:             python -m benchmarks.loading --workers 0 --rounds 3 --steps 2
 
 Two tasks at 224 pixels. `pairs`: a real and a generated image, each resized to 256, cropped and flipped, all of them
 mixed (preset fgvc_scratch_224). `images`: random resized crop and flip, as in the image-classification example of
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from photos import stored_pairs
-from plain import NORMALISATION, SIZE, PlainImages, PlainPairs, plain_batches
-from report import numbers, paragraphs, settings, spread, table, write_section
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.photos import stored_pairs
+from benchmarks.plain import NORMALISATION, SIZE, PlainImages, PlainPairs, plain_batches
+from benchmarks.report import numbers, paragraphs, settings, spread, table, write_section
 from diffcore_hf.config import train as recipe
 from diffcore_hf.core import images
 from diffcore_hf.core.jpeg import fast_decoder
@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "normalisation, which a GPU would do. `decoding alone` makes no image of the size: no loader that decodes "
         "whole images passes it.",
         f"Batches of {args.batch}, one thread a process; {what}. {args.rounds} rounds of {args.steps} batches a "
-        f"worker, by turns: the median (lowest to highest). {settings('loading.py', PACKAGES)}",
+        f"worker, by turns: the median (lowest to highest). {settings('loading', PACKAGES)}",
     )
     print(text)
     if args.write:

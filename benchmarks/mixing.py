@@ -1,9 +1,9 @@
 """What mixing costs a training: overhead A_O = (T_aug - T_van) / T_van (Eq. 9) against the same training without it.
 
-Print a table:       python benchmarks/mixing.py
-On images of yours:  python benchmarks/mixing.py --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Keep it in the docs: python benchmarks/mixing.py --write docs/performance.md
-Briefly:             python benchmarks/mixing.py --batches 16 --rounds 3
+Print a table:       python -m benchmarks.mixing
+On images of yours:  python -m benchmarks.mixing --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
+Keep it in the docs: python -m benchmarks.mixing --write docs/performance.md
+Briefly:             python -m benchmarks.mixing --batches 16 --rounds 3
 
 Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
 over equally many samples: plain (no mixing), mix (every sample mixed with its counterpart: the worst case) and mixup
@@ -27,9 +27,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from photos import stored_pairs
-from report import numbers, paragraphs, settings, spread, table, words, write_section
 
+from benchmarks.photos import stored_pairs
+from benchmarks.report import numbers, paragraphs, settings, spread, table, words, write_section
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_rules import TRAIN_SCHEMA
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "step, after the decoding drove its images from the processor's cache (with them in the cache).",
         f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
         f"`paper`; {what}. So many steps of each arm, by turns: the median of the ratios within a round (lowest to "
-        f"highest). {settings('mixing.py', PACKAGES)}",
+        f"highest). {settings('mixing', PACKAGES)}",
     )
     print(text)
     if args.write:

@@ -1,8 +1,8 @@
 """What publishing costs: a small push, a load by tag, and 500 MB against `upload_folder` of as many bytes.
 
-python benchmarks/publishing.py --write docs/performance.md
+python -m benchmarks.publishing --write docs/performance.md
 
-Against the double of the Hub in tests/hub_double, with the real clients, in pairs that follow one another: over Xet, as
+Against the double of the Hub (testing/hub_double) with the real clients, in pairs that follow one another: over Xet, as
 users have it, and over LFS.
 """
 
@@ -15,10 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from faults import enlarged, folders, steps
-from hub_double.client import Client
-from hub_double.double import Double
-from report import paragraphs, settings, spread, table, write_section
+from benchmarks.faults import enlarged, folders, steps
+from benchmarks.report import paragraphs, settings, spread, table, write_section
+from testing.hub_double.client import Client
+from testing.hub_double.double import Double
 
 WAYS = {"Xet": True, "LFS": False}
 
@@ -86,7 +86,7 @@ def main() -> int:
         "Against the double of the Hub, median (range). A push checks every byte of the folder first, commits once, "
         "reads the commit back (sizes, hashes, and rows from the footers) and tags it. Small: a new repository each, "
         f"nothing cached, five times. Large: {args.pairs} pairs, bytes that were never sent. "
-        + settings("publishing.py", ("huggingface_hub", "datasets", "hf-xet")),
+        + settings("publishing", ("huggingface_hub", "datasets", "hf-xet")),
     )  # fmt: skip
     print(told)
     if args.write:

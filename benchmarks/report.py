@@ -25,8 +25,8 @@ def paragraphs(*parts: str) -> str:
 def settings(script: str, packages: Sequence[str]) -> str:
     """The line below a table: when, by what command, on what machine, with which versions."""
     return (
-        f"Measured on {date.today()} by `python benchmarks/{script}`: {os.cpu_count()} cores ({platform.machine()}), "
-        f"Python {platform.python_version()}, " + ", ".join(map(_version, packages)) + "."
+        f"Measured on {date.today()} by `python -m benchmarks.{script}`: {os.cpu_count()} cores "
+        f"({platform.machine()}), Python {platform.python_version()}, " + ", ".join(map(_version, packages)) + "."
     )
 
 

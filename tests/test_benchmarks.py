@@ -5,19 +5,12 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+from benchmarks import photos, report
+
 TINY = ("--pairs", "20", "--rounds", "1")
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """A script as a module."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
 
 
 @pytest.mark.parametrize(
@@ -31,35 +24,35 @@ def load(monkeypatch):
         ("loading", ("--batch", "4", "--steps", "1", "--workers", "0"), ["| pairs | 0 |", "| images | 0 |"]),
     ],
 )
-def test_a_benchmark_prints_its_table_and_writes_its_section(load, tmp_path, capsys, script, settings, rows):
+def test_a_benchmark_prints_its_table_and_writes_its_section(tmp_path, capsys, script, settings, rows):
     page = tmp_path / "performance.md"
     page.write_text("# Performance\n\nBy make bench.\n\n## Another\n\nstays\n", encoding="utf-8")
-    module = load(script)
+    module = importlib.import_module(f"benchmarks.{script}")
     module.main([*TINY, *settings, "--write", str(page)])
     printed, written = capsys.readouterr().out, page.read_text(encoding="utf-8")
     for row in rows:
         assert row in printed and row in written
     told = " ".join(written.split())
-    assert f"`python benchmarks/{script}.py`" in told and "20 pairs" in told
+    assert f"`python -m benchmarks.{script}`" in told and "20 pairs" in told
     assert written.startswith(f"# Performance\n\nBy make bench.\n\n## Another\n\nstays\n\n## {module.TITLE}\n\n| ")
     assert str(tmp_path) not in written
 
 
-def test_a_section_is_replaced_and_the_others_stay(load, tmp_path):
-    report, page = load("report"), tmp_path / "page.md"
+def test_a_section_is_replaced_and_the_others_stay(tmp_path):
+    page = tmp_path / "page.md"
     for title, text in (("One", "1"), ("Two", "2"), ("One", "1 again")):
         report.write_section(page, title, text)
     assert page.read_text(encoding="utf-8") == "# Page\n\n## One\n\n1 again\n\n## Two\n\n2\n"
 
 
-def test_a_dataset_of_the_user_is_measured_as_it_is_stored(load, tmp_path):
+def test_a_dataset_of_the_user_is_measured_as_it_is_stored(tmp_path):
     from datasets import load_dataset
     from small_photos import write_photos
 
     from diffcore_hf.training.data.pool import undecoded
 
     source = write_photos(tmp_path / "photos", [20, 20])
-    with load("photos").stored_pairs(30, str(source)) as (folder, what):
+    with photos.stored_pairs(30, str(source)) as (folder, what):
         rows = undecoded(load_dataset(str(folder), split="train"), "image", "generated")
         found = {cell["bytes"] for name in ("image", "generated") for cell in rows[name]}
         assert len(rows) == 20 and what.startswith("20 pairs of photos")
@@ -67,5 +60,7 @@ def test_a_dataset_of_the_user_is_measured_as_it_is_stored(load, tmp_path):
 
 
 def test_the_options_of_the_demo_are_explained():
-    shown = subprocess.run([sys.executable, SCRIPTS / "demo.py", "--help"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "benchmarks.demo", "--help"], capture_output=True, text=True, check=True
+    )
     assert "--write" in shown.stdout

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hub_double.client import environment
-from hub_double.fixtures import hub  # noqa: F401 (a fixture)
 
 from diffcore_hf.commands.main import main
 from diffcore_hf.commands.train import main as train
+from testing.hub_double.client import environment
+from testing.hub_double.fixtures import hub  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
 
 from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow
+from testing.hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-import hub_steps as steps
 import pytest
 
 from diffcore_hf.core.folder import Folder, seal
+from testing import hub_steps as steps
 
 SOURCES = {
     "open": (dict(), "mit", None),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 
-import hub_steps as steps
 import pytest
-from hub_double.client import Client
-from hub_double.faults import STEPS, LostReply, Status
-from hub_double.repos import Blob
 from PIL import Image
 
 from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
+from testing import hub_steps as steps
+from testing.hub_double.client import Client
+from testing.hub_double.faults import STEPS, LostReply, Status
+from testing.hub_double.repos import Blob
 
 
 @pytest.fixture(params=["lfs", "xet"])

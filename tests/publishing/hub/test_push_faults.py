@@ -5,11 +5,12 @@ Here one row for each step; `make faults` runs the whole table (benchmarks/fault
 
 from __future__ import annotations
 
-import hub_steps as steps
 import pytest
-from enlarged import enlarged
-from hub_double.client import Client
-from hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody, Silence, Status
+
+from testing import hub_steps as steps
+from testing.enlarged import enlarged
+from testing.hub_double.client import Client
+from testing.hub_double.faults import STEPS, Cut, LostReply, Reset, ResetMidBody, Silence, Status
 
 PASSING = {
     "info": Status(500),

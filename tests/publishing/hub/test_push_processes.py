@@ -6,12 +6,13 @@ import resource
 import subprocess
 import sys
 
-import hub_steps as steps
-import kills
 import pytest
-from enlarged import enlarged
-from hub_double.client import environment
-from hub_double.faults import STEPS, Silence
+
+from testing import hub_steps as steps
+from testing import kills
+from testing.enlarged import enlarged
+from testing.hub_double.client import environment
+from testing.hub_double.faults import STEPS, Silence
 
 
 @pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 
-import hub_steps as steps
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow
+from testing import hub_steps as steps
 
 ROWS = 150
 

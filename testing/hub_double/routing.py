@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from hub_double.accounts import require
-from hub_double.wire import Refusal, Reply, Request
+from testing.hub_double.accounts import require
+from testing.hub_double.wire import Refusal, Reply, Request
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 API = "/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
 WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # a model's pages have no prefix

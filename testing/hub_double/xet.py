@@ -13,8 +13,8 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from hub_double.lz4 import unpack
-from hub_double.wire import Refusal, span
+from testing.hub_double.lz4 import unpack
+from testing.hub_double.wire import Refusal, span
 
 RECORD = 48
 BOOKEND = b"\xff" * 32

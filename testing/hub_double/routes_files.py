@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hub_double.repos import Repository
-from hub_double.routes_commits import may_change, target
-from hub_double.routing import API, REVISION, WEB, route
-from hub_double.wire import Refusal, Reply, Request, answer, ranged
+from testing.hub_double.repos import Repository
+from testing.hub_double.routes_commits import may_change, target
+from testing.hub_double.routing import API, REVISION, WEB, route
+from testing.hub_double.wire import Refusal, Reply, Request, answer, ranged
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 
 @route("GET", f"{WEB}/resolve{REVISION}/(?P<path>.+)")

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from hub_double.accounts import Account
-from hub_double.repos import MAIN, Blob, Commit, Repository
-from hub_double.routing import API, REVISION, route
-from hub_double.wire import Refusal, Reply, Request, answer
+from testing.hub_double.accounts import Account
+from testing.hub_double.repos import MAIN, Blob, Commit, Repository
+from testing.hub_double.routing import API, REVISION, route
+from testing.hub_double.wire import Refusal, Reply, Request, answer
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 NAME = re.compile(r"(?!.*(--|\.\.))(?![-.])[\w.-]{1,96}(?<![-.])(?<!\.git)", re.ASCII)
 FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(.*?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)

@@ -5,8 +5,8 @@ import random
 import pyarrow
 import pytest
 
-from hub_double.lz4 import unpack
-from hub_double.wire import Refusal
+from testing.hub_double.lz4 import unpack
+from testing.hub_double.wire import Refusal
 
 DRAW = random.Random(0)
 CONTENTS = {

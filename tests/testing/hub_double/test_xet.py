@@ -7,9 +7,9 @@ import secrets
 import numpy as np
 import pyarrow
 import pytest
+from hub_calls import commit, download
 
-from hub_double.calls import commit, download
-from hub_double.xet import GROUPED_LZ4, LZ4, STORED, chunks_of, unpacked
+from testing.hub_double.xet import GROUPED_LZ4, LZ4, STORED, chunks_of, unpacked
 
 CONTENTS = {
     "noise.bin": lambda: secrets.token_bytes(1_000_000),

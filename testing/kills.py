@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from hub_double.client import environment
-from hub_double.double import Double
+from testing.hub_double.client import environment
+from testing.hub_double.double import Double
 
-HERE = Path(__file__).parent
 ROW_BYTES = 500_000
 """Of the folders that are pushed, see enlarged.py: large enough that a kill finds some of it stored and some not."""
 ROUNDING = 1.02
@@ -21,7 +20,7 @@ ROUNDING = 1.02
 
 def start(hub, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> subprocess.Popen:
     """A push that is about to begin."""
-    command = [sys.executable, str(HERE / "pushing.py"), str(out), repo, version]
+    command = [sys.executable, "-m", "testing.pushing", str(out), repo, version]
     process = subprocess.Popen(command, env=environment(hub, home, xet=xet), stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process

@@ -6,16 +6,16 @@ import secrets
 import threading
 import time
 
-from hub_double import routes_commits, routes_files, routes_repos, routes_storage  # noqa: F401 (they register routes)
-from hub_double.accounts import Account, Accounts, require
-from hub_double.faults import Faults
-from hub_double.log import Log
-from hub_double.objects import Objects
-from hub_double.repos import Repository
-from hub_double.routing import HUB, STORAGE, dispatch
-from hub_double.server import Server
-from hub_double.tripwire import Tripwire
-from hub_double.wire import Refusal, Reply, Request
+from testing.hub_double import routes_commits, routes_files, routes_repos, routes_storage  # noqa: F401 (they register routes)
+from testing.hub_double.accounts import Account, Accounts, require
+from testing.hub_double.faults import Faults
+from testing.hub_double.log import Log
+from testing.hub_double.objects import Objects
+from testing.hub_double.repos import Repository
+from testing.hub_double.routing import HUB, STORAGE, dispatch
+from testing.hub_double.server import Server
+from testing.hub_double.tripwire import Tripwire
+from testing.hub_double.wire import Refusal, Reply, Request
 
 
 class Double:

@@ -7,14 +7,14 @@ import binascii
 import json
 from typing import TYPE_CHECKING
 
-from hub_double.accounts import Account
-from hub_double.repos import Blob, Pull, Repository
-from hub_double.routes_repos import faults_of_card, stamp
-from hub_double.routing import API, REVISION, WEB, route
-from hub_double.wire import Refusal, Reply, Request, answer
+from testing.hub_double.accounts import Account
+from testing.hub_double.repos import Blob, Pull, Repository
+from testing.hub_double.routes_repos import faults_of_card, stamp
+from testing.hub_double.routing import API, REVISION, WEB, route
+from testing.hub_double.wire import Refusal, Reply, Request, answer
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 LARGE = 10 << 20  # what is larger is never a regular file
 LARGE_SUFFIXES = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hub_calls import DATASET
 
-from hub_double.calls import DATASET
-from hub_double.double import Double
-from hub_double.repos import Blob
+from testing.hub_double.double import Double
+from testing.hub_double.repos import Blob
 
 
 def of(token: str | bool, method: str, *args, **kwargs):

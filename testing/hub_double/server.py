@@ -16,12 +16,12 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from hub_double.faults import Cut, Delay, LostReply, Reset, ResetMidBody, Silence, Status
-from hub_double.log import Entry
-from hub_double.wire import Refusal, Reply, Request
+from testing.hub_double.faults import Cut, Delay, LostReply, Reset, ResetMidBody, Silence, Status
+from testing.hub_double.log import Entry
+from testing.hub_double.wire import Refusal, Reply, Request
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 
 class Server(ThreadingHTTPServer):

@@ -6,8 +6,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
-from hub_double.calls import DATASET, api, commit, status
+from hub_calls import DATASET, api, commit, status
 
 
 @pytest.mark.parametrize("beforehand", [False, True])

@@ -1,13 +1,13 @@
 """A push as a process of its own, to be killed: says `ready` when everything is imported, `done` when it is over, or
 what was refused.
 
-usage: python pushing.py OUT REPO VERSION
+usage: python -m testing.pushing OUT REPO VERSION
 """
 
 import importlib
 import sys
 
-import hub_steps
+from testing import hub_steps
 
 for name in ("datasets", "pyarrow.parquet", "hf_xet", "huggingface_hub.hf_api", "diffcore_hf.workflows.push",
              "diffcore_hf.publishing.hub.push", "diffcore_hf.publishing.hub.retry", "yaml"):  # fmt: skip

@@ -6,9 +6,9 @@ import secrets
 import time
 
 import pytest
+from hub_calls import DATASET, api, commit, download, status
 
-from hub_double.calls import DATASET, api, commit, download, status
-from hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, ResetMidBody, Status
+from testing.hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, ResetMidBody, Status
 
 
 def some() -> dict[str, bytes]:

@@ -6,8 +6,7 @@ import secrets
 from pathlib import Path
 
 import pytest
-
-from hub_double.calls import api
+from hub_calls import api
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hub_calls import DATASET, api, commit
 from small_photos import photos
-
-from hub_double.calls import DATASET, api, commit
 
 
 def rows_of(counts: list[int]):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
-from hub_double.repos import Repository
-from hub_double.wire import Refusal
+from testing.hub_double.repos import Repository
+from testing.hub_double.wire import Refusal
 
 WRITE, READ = "write", "read"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from hub_double.routing import STORAGE, route
-from hub_double.wire import Refusal, Reply, Request, answer, ranged
+from testing.hub_double.routing import STORAGE, route
+from testing.hub_double.wire import Refusal, Reply, Request, answer, ranged
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
 HASH = "(?P<name>[0-9a-f]{64})"
 

@@ -1,6 +1,6 @@
 """Fixtures: `hub`, `client`, `xet_client`, `either_client`. A folder of tests imports them in its conftest.py:
 
-    from hub_double.fixtures import client, either_client, hub, xet_client
+    from testing.hub_double.fixtures import client, either_client, hub, xet_client
 
 There is one double and one worker of each kind in a test run, whatever folders use them: a worker's endpoint cannot be
 changed, and its imports take seconds. `hub` is emptied before each test.
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from hub_double.client import Client
-from hub_double.double import Double
+from testing.hub_double.client import Client
+from testing.hub_double.double import Double
 
 __all__ = ["client", "either_client", "hub", "xet_client"]
 

@@ -10,9 +10,9 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 
-from hub_double.repos import Repository
-from hub_double.wire import Refusal
-from hub_double.xet import XetStore
+from testing.hub_double.repos import Repository
+from testing.hub_double.wire import Refusal
+from testing.hub_double.xet import XetStore
 
 
 @dataclass

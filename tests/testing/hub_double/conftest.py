@@ -1,6 +1,6 @@
 import pytest
 
-from hub_double.fixtures import client, either_client, hub, xet_client
+from testing.hub_double.fixtures import client, either_client, hub, xet_client
 
 __all__ = ["client", "either_client", "hub", "xet_client"]
 

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from hub_double.client import TESTS, Client, environment
-from hub_double.faults import Delay
+from testing.hub_double.client import ROOT, Client, environment
+from testing.hub_double.faults import Delay
 
 SCRIPT = """
 import sys
@@ -59,8 +59,10 @@ def wait() -> None:
 
 
 def test_the_double_loads_no_client():
-    code = "import sys, hub_double.double; sys.exit(not {'huggingface_hub', 'datasets'}.isdisjoint(sys.modules))"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(TESTS)}, check=True)
+    code = (
+        "import sys, testing.hub_double.double; sys.exit(not {'huggingface_hub', 'datasets'}.isdisjoint(sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
 def test_the_clients_of_a_worker_are_set_to_the_double(hub, client, xet_client):

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hub_double.double import Double
+    from testing.hub_double.double import Double
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+"""Folder of the package `testing`, which the worker imports."""
 OTHERS = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")  # whatever a person or the suite has set for the clients
 
 
@@ -40,6 +41,7 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         **kept,
         **proxies,
         **{name.upper(): value for name, value in proxies.items()},
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH")))),
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": token or hub.token,
         "HF_HOME": str(home),
@@ -67,7 +69,7 @@ class Client:
 
     def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):
         self.home, self.xet = home, xet
-        self._environment = environment(hub, home, xet=xet, token=token) | {"PYTHONPATH": str(TESTS)}
+        self._environment = environment(hub, home, xet=xet, token=token)
         self.timeout = timeout
         self._process: subprocess.Popen | None = None
 
@@ -104,7 +106,7 @@ class Client:
         self._pipe, theirs = Pipe()
         with theirs, open(self._output, "ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "hub_double.worker", str(theirs.fileno())],
+                [sys.executable, "-m", "testing.hub_double.worker", str(theirs.fileno())],
                 env=self._environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

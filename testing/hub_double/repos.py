@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
-from hub_double.wire import Refusal
+from testing.hub_double.wire import Refusal
 
 MAIN = "main"
 ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"

@@ -5,7 +5,7 @@ Checksums are skipped: what is unpacked here is held against its sha256 in the e
 
 from __future__ import annotations
 
-from hub_double.wire import Refusal
+from testing.hub_double.wire import Refusal
 
 MAGIC = b"\x04\x22\x4d\x18"
 CONTENT_SIZE, CONTENT_CHECKSUM, BLOCK_CHECKSUM, DICTIONARY = 0x08, 0x04, 0x10, 0x01

@@ -1,0 +1,1 @@
+"""Benchmarks: the measurements behind docs/performance.md, docs/reliability.md and docs/results.md."""
