@@ -62,11 +62,11 @@ FAULTS = {
     "reply lost": LostReply(),
     "reply cut": Cut(1),
     "request cut": ResetMidBody(1),
-    "silence": Silence(60),  # longer than any client waits, see `environment` and SILENCE
+    "silence": Silence(60),  # longer than any client waits, see `environment` and TIMEOUT
 }
 AT_ONCE = 4
 ONCE, FOR_EVER = (0.05, 0.05, 0.05), (0.05,)
-SILENCE = 0.5
+TIMEOUT = 0.5
 AGAIN = "one more push"
 _FINAL = {"403", "create 409"}  # what the Hub refuses is not asked again; 409: the name is somebody else's
 
@@ -115,8 +115,8 @@ class Bench:
         rule = self.hub.faults.add(*STEPS[step], FAULTS[name], times=times)
         try:
             client(
-                steps.push, self.new, repo, "v1.1.0", waits=ONCE if times else FOR_EVER,
-                silence=SILENCE if isinstance(FAULTS[name], Silence) else 60,
+                steps.push, self.new, repo, "v1.1.0", backoff=ONCE if times else FOR_EVER,
+                timeout=TIMEOUT if isinstance(FAULTS[name], Silence) else 60,
             )  # fmt: skip
             found = "complete"
         except ValueError as error:

@@ -6,16 +6,16 @@ import hashlib
 import time
 from typing import Any
 
-WAITS = (0.01, 0.01, 0.01)
+BACKOFF = (0.01, 0.01, 0.01)
 
 
-def push(out: Any, repo: str, version: str, silence: float = 60, **keys: Any) -> dict[str, Any]:
-    """A push that waits as long for a server that says nothing, in seconds."""
-    from diffcore_hf.publishing.hub import retry as patience
+def push(out: Any, repo: str, version: str, timeout: float = 60, **keys: Any) -> dict[str, Any]:
+    """Push with a short backoff and a timeout in seconds; returns the result as plain values."""
+    from diffcore_hf.publishing.hub import timeouts
     from diffcore_hf.workflows.push import push
 
-    patience.SILENCE = silence
-    done = push(out, repo, version, **{"waits": WAITS, **keys})
+    timeouts.HUB_TIMEOUT = timeout
+    done = push(out, repo, version, **{"backoff": BACKOFF, **keys})
     return {
         "commit": done.commit, "private": done.private, "created": done.created, "request": done.pull_request,
         "added": sorted(done.changes.add), "deleted": list(done.changes.delete), "version": done.version,
@@ -69,15 +69,14 @@ def joined(path: str, source: str, version: str) -> dict[str, list[str]]:
 
 
 def call(name: str, *args: Any, **keys: Any) -> Any:
-    """A function of publications by name; its answer as plain values."""
+    """Call the workflow of that name; returns its result as plain values."""
     from dataclasses import asdict, is_dataclass
+    from importlib import import_module
 
-    from diffcore_hf.workflows import push as publications
-
-    answer = getattr(publications, name)(*args, **keys)
-    if isinstance(answer, list):
-        return [asdict(one) if is_dataclass(one) else one for one in answer]
-    return asdict(answer) if is_dataclass(answer) else answer
+    result = getattr(import_module(f"diffcore_hf.workflows.{name}"), name)(*args, **keys)
+    if isinstance(result, list):
+        return [asdict(entry) if is_dataclass(entry) else entry for entry in result]
+    return asdict(result) if is_dataclass(result) else result
 
 
 def hub(name: str, *args: Any, **keys: Any) -> Any:
@@ -132,6 +131,6 @@ def offline_push(out: Any, repo: str) -> None:
 
     constants.HF_HUB_OFFLINE = True
     try:
-        push(out, repo, "v1.0.0", waits=(60, 60))
+        push(out, repo, "v1.0.0", backoff=(60, 60))
     finally:
         constants.HF_HUB_OFFLINE = False

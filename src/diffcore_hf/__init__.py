@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from diffcore_hf.training.data.pool import mixing_rows
     from diffcore_hf.training.data.transform import MixTransform
     from diffcore_hf.workflows.augment import augment
-    from diffcore_hf.workflows.push import join_originals, push
+    from diffcore_hf.workflows.originals import join_originals
+    from diffcore_hf.workflows.push import push
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,7 +41,7 @@ _HOMES = {
     "Recipe": ".config.augment",
     "Score": ".augmentation.stages.score",
     "augment": ".workflows.augment",
-    "join_originals": ".workflows.push",
+    "join_originals": ".workflows.originals",
     "load_augmented": ".publishing.hub.loading",
     "mixing_rows": ".training.data.pool",
     "plan": ".augmentation.plan",

@@ -42,7 +42,8 @@ try:
     head = api.dataset_info(repo).sha
     again = [CommitOperationAdd("a.txt", b"1")]
     assert api.create_commit(repo, again, commit_message="same", repo_type="dataset").oid == head
-    from diffcore_hf.workflows.push import push, verify
+    from diffcore_hf.workflows.push import push
+    from diffcore_hf.workflows.verify import verify
     push(sys.argv[1], repo + "-v", "v1.0.0")
     assert verify(f"{repo}-v@v1.0.0") == []
 finally:

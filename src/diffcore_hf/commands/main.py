@@ -92,14 +92,14 @@ def export(command: Command) -> int:
 
 
 def push(command: Command) -> int:
-    from diffcore_hf.workflows import push as publications
+    from diffcore_hf.workflows.push import push
 
-    done = publications.push(command.target, *command.others, **command.options)
+    done = push(command.target, *command.others, **command.options)
     for path in done.changes.delete:
         print(f"delete  {path}")
     for path in done.changes.add:
         print(f"add     {path}")
-    total = f"{len(done.changes.add)} files, {done.changes.bytes() / 1e6:,.1f} MB"
+    total = f"{len(done.changes.add)} files, {done.changes.size() / 1e6:,.1f} MB"
     repo = command.others[0]
     if command.options["dry_run"] and done.commit:
         print(f"\nnothing to send: {done.url} {done.version} is this folder already")
@@ -118,8 +118,8 @@ def push(command: Command) -> int:
         print("a version never changes, its card neither: push with the next --version to say more")
     if done.private and command.options["public"]:
         print("--public is for a new repository; this one was private, and stays as it is")
-    if done.private and done.kept_back:
-        print(f"it is private, and should stay so: it shows the original images, and {done.kept_back}")
+    if done.private and done.reason_for_private:
+        print(f"it is private, and should stay so: it shows the original images, and {done.reason_for_private}")
     elif done.private:
         print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` opens it")
     print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
@@ -127,29 +127,29 @@ def push(command: Command) -> int:
 
 
 def versions(command: Command) -> int:
-    from diffcore_hf.workflows import push as publications
+    from diffcore_hf.workflows.versions import versions
 
-    found = publications.versions(command.target)
-    if not found:
+    listed = versions(command.target)
+    if not listed:
         print(f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 makes one")
         return 0
     print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
-    for one in found:
-        print(f"{one.tag:<14}{one.rows:>10,}{one.kept:>10,}  {one.recipe_digest[:16]}")
+    for version in listed:
+        print(f"{version.tag:<14}{version.rows:>10,}{version.kept:>10,}  {version.recipe_digest[:16]}")
     return 0
 
 
 def diff(command: Command) -> int:
-    from diffcore_hf.workflows import push as publications
+    from diffcore_hf.workflows.diff import diff
 
-    print(publications.diff(command.target, *command.others).text())
+    print(diff(command.target, *command.others).text())
     return 0
 
 
 def verify(command: Command) -> int:
-    from diffcore_hf.workflows import push as publications
+    from diffcore_hf.workflows.verify import verify
 
-    faults = publications.verify(command.target)
+    faults = verify(command.target)
     print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score fits")
     return 1 if faults else 0
 

@@ -17,8 +17,8 @@ RepoType = Literal["model", "dataset"]
 COMMIT = re.compile(r"[0-9a-f]{40}")
 """A full commit of a Hub repository."""
 
-SILENCE = 120.0
-"""Seconds without a byte after which a Hub is given up, as Xet has it; its client has no limit of its own."""
+HUB_TIMEOUT = 120.0
+"""Seconds without a byte after which a request to the Hub times out, as in Xet; its client has no default."""
 
 
 def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:

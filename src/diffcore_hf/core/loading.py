@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
-from diffcore_hf.core.hub_cache import COMMIT, SILENCE, cached_commit, record_commit
+from diffcore_hf.core.hub_cache import COMMIT, HUB_TIMEOUT, cached_commit, record_commit
 from diffcore_hf.core.quiet import quiet_datasets
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def commit_of(path: str, revision: str | None, *, section: str) -> str:
             f"{once}, or name a folder"
         )
     try:
-        commit = HfApi().dataset_info(path, revision=revision, timeout=SILENCE).sha
+        commit = HfApi().dataset_info(path, revision=revision, timeout=HUB_TIMEOUT).sha
     except Exception as error:
         raise UserError(
             f"{section}.path is {path!r}, which the Hub does not give: {innermost_cause(error)}. "

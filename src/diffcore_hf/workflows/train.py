@@ -149,5 +149,5 @@ def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | 
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     if worth.START not in text:
         return None
-    write_whole(card, worth.with_sentence(text, worth.sentence(comparison)).encode())
+    write_whole(card, worth.with_sentence(text, worth.sentence(worth.parse_comparison(comparison))).encode())
     return card

@@ -99,7 +99,7 @@ def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
     with pytest.raises(ValueError, match="license was changed here and on the Hub"):
         pushed(card(), sets("license", "apache-2.0"), card(license="mit"))
     for broken in ("---\na: [\n---\n", "---\n1: a\n---\n", "---\n- a\n---\n"):
-        with pytest.raises(ValueError, match="are no YAML of names and values. Mend them"):
+        with pytest.raises(ValueError, match="are not YAML with named values. Correct them"):
             with_edits(card(), broken)
 
 

@@ -14,7 +14,7 @@ SOURCES = {
     "gated": ({"gated": "manual"}, "mit", "is gated"),
     "private": ({"private": True}, "mit", "is private"),
     "without a licence": (dict(), None, "the licence of .* is not known"),
-    "gone": (None, "mit", "cannot be looked at"),
+    "gone": (None, "mit", "cannot be read on the Hub"),
 }
 
 

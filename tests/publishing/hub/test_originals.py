@@ -48,7 +48,10 @@ def test_a_row_that_never_had_an_image_has_none_and_a_missing_split_is_left_out(
 @pytest.mark.parametrize(
     ("source", "line"),
     [
-        (rows([1, 5]), r"1 of 2 images of split 'train' are not in the source as they were \(the first is r2\)"),
+        (
+            rows([1, 5]),
+            r"1 of 2 images of split 'train' are not in the source with the recorded hash \(the first is r2\)",
+        ),
         (rows([8]), "the source has none of this dataset's images"),
         (rows([1]).rename_column("image", "picture"), "the source has no column 'image'; its columns: picture, row_id"),
     ],

@@ -177,7 +177,7 @@ def test_the_publishers_word_opens_it_and_the_card_names_it(hub, client, finishe
 
 def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, finished, second):
     repo = hub.repo_id()
-    with pytest.raises(ValueError, match="does not exist, so nothing can be proposed"):
+    with pytest.raises(ValueError, match="does not exist, so a pull request is not possible"):
         client(steps.push, finished, repo, "v1.0.0", create_pr=True)
     client(steps.push, finished, repo, "v1.0.0")
     hub.faults.add(*STEPS["commit"], LostReply())
@@ -188,7 +188,7 @@ def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, fini
     with pytest.raises(ValueError, match=r"/1 proposes v1.1.0 already, with another card .* Close it there"):
         client(steps.push, second, repo, "v1.1.0", create_pr=True, originals_are_mine=True)
     client(steps.hub, "merge_pull_request", repo, 1, repo_type="dataset")
-    with pytest.raises(ValueError, match="holds this content already; nothing to propose. Push without --create-pr"):
+    with pytest.raises(ValueError, match="holds this content already. Push without --create-pr"):
         client(steps.push, second, repo, "v1.1.0", create_pr=True)
     done = client(steps.push, second, repo, "v1.1.0")
     assert (done["added"], done["tagged"]) == ([], True)
@@ -214,9 +214,9 @@ def test_the_code_of_the_card_loads_the_version_that_it_is_of(hub, client, finis
 @pytest.mark.parametrize(
     ("path", "content", "line"),
     [
-        ("README.md", b"\xff\xfe", "is no UTF-8 text .*Mend it there, then push"),
-        ("diffcore.json", b"\xff", r"holds files that diffcore-hf did not make \("),
-        ("diffcore.json", b"[]", r"holds files that diffcore-hf did not make \("),
+        ("README.md", b"\xff\xfe", "is not UTF-8 text .*Correct it there, then push"),
+        ("diffcore.json", b"\xff", r"holds files that diffcore-hf did not write \("),
+        ("diffcore.json", b"[]", r"holds files that diffcore-hf did not write \("),
     ],
 )
 def test_what_cannot_be_read_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
@@ -283,7 +283,7 @@ def test_a_card_that_names_no_shards_is_refused(hub, client, finished, tmp_path,
     (out / "README.md").unlink()
     if card is not None:
         (out / "README.md").write_bytes(card)
-    with pytest.raises(ValueError, match="README.md is missing or does not name the shards that are there"):
+    with pytest.raises(ValueError, match="README.md is missing or does not name the folder's shards"):
         client(steps.push, out, hub.repo_id(), "v1.0.0")
 
 
@@ -298,12 +298,12 @@ def test_a_repository_that_lost_a_file_is_mended_by_the_next_version(hub, client
 
 BAD = {
     "no token of ours": ("stranger", r"HTTP 40[13]"),
-    "another dataset": ("foreign", r"holds files that diffcore-hf did not make \(data.csv\); nothing was sent"),
+    "another dataset": ("foreign", r"holds files that diffcore-hf did not write \(data.csv\); nothing was sent"),
     "changed since it was made": ("changed", r"is torn or was changed \(data/.* is not the file that was exported\)"),
-    "no folder of ours": ("plain", "is no folder of diffcore-hf"),
+    "no folder of ours": ("plain", "was not written by diffcore-hf"),
     "a name that the Hub refuses": ("name", "a name that the Hub refuses"),
     "no owner": ("owner", "not `owner/name`. Use e.g. org/photos"),
-    "no version": ("version", "which is no semantic version"),
+    "no version": ("version", "which is not a semantic version"),
 }
 
 

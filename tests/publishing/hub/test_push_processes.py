@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_there(hub, client, finished, tmp
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "Make room on the disk, or set HF_HOME" in done.stderr and not hub.dataset(repo).tags
+    assert "Free space on the disk, or set HF_HOME" in done.stderr and not hub.dataset(repo).tags
     client(steps.push, finished, repo, "v1.0.0")
 
 

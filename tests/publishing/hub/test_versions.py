@@ -12,7 +12,7 @@ def test_a_version_is_its_tag(text, tag):
 
 @pytest.mark.parametrize("text", ["1.0", "v1", "01.0.0", "1.0.0-", "v1.0.0+build", "latest", "", "1.0.0-01", "vv1.0.0"])
 def test_what_is_none_is_one_line(text):
-    with pytest.raises(ValueError, match=r"version is .* which is no semantic version. Use e.g. v1.0.0"):
+    with pytest.raises(ValueError, match=r"version is .* which is not a semantic version. Use e.g. v1.0.0"):
         parse_version(text)
 
 

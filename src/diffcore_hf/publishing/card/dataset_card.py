@@ -113,7 +113,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "histogram": HISTOGRAM if HISTOGRAM in shown else None,
         "training": _training(split, manifest, originals),
         "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
-        "worth": worth.placed(worth.sentence(facts.comparison)),
+        "worth": worth.marked(worth.sentence(facts.comparison)),
         "prefix": facts.columns_prefix,
         "originals": originals,
         "layout": manifest.get("layout", "columns"),

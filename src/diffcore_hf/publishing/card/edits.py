@@ -1,8 +1,8 @@
-"""Card edits: what people changed in a card on the Hub, taken over into the one that is about to replace it.
+"""Card edits: merges the local card with edits that people made on the Hub.
 
-Owns the choice between two hands, for free sections and for the metadata: what was changed there stays, what was
-changed here arrives, and where both were changed nobody is overruled. A card on the Hub ends in a record of what came
-from here, so that a person's change is told from ours. Does not own what a card says (card.py).
+Owns the merge of free sections and of metadata. An edit on either side is kept; conflicting edits raise. A card on the
+Hub ends in a record of what the last push sent, which tells an edit made there from an older text of ours. Does not
+write the card itself (dataset_card.py).
 """
 
 from __future__ import annotations
@@ -11,111 +11,134 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypedDict
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.publishing.card.text import free_sections, merge_free_sections
 
-_FACTS = ("configs", "dataset_info", "size_categories")
-"""Metadata that only the files themselves can say."""
-_UNITED = ("tags", "task_categories")
-_UNSAID = (None, "unknown")
+_FROM_FILES = ("configs", "dataset_info", "size_categories")
+"""Metadata that follow from the files, so edits on the Hub are not kept."""
+_LISTS = ("tags", "task_categories")
+"""Metadata whose entries are merged one by one."""
+_UNSET = (None, "unknown")
 _HEADER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _RECORD = re.compile(r"\n*^<!-- from here: (.*) -->\n?", re.MULTILINE)
+_EARLIER = "earlier"
+"""Name of the section that holds a card which was on the Hub before the first push."""
 
 
-def with_edits(here: str, there: str | None) -> str:
-    """The card that is to be pushed, with what people changed on the Hub, and the record of what came from here.
+class _Record(TypedDict, total=False):
+    """What the last push sent; a key is absent where the card has no valid record."""
 
-    A card that was not ours becomes a section of its own, so nothing of it is lost.
+    metadata: dict[str, Any]
+    sections: dict[str, str]
+    """Section -> hash of its text."""
+
+
+def with_edits(local: str, on_hub: str | None) -> str:
+    """Return the card to push: the local one with the edits made on the Hub, and the record of what is sent.
+
+    A card on the Hub that another tool or a person wrote becomes a section, so nothing of it is lost.
 
     Args:
-        here: the card that is to be pushed.
-        there: the card on the Hub now; None: there is none.
+        local: the card of the folder.
+        on_hub: the card on the Hub now; None where there is none.
 
     Raises:
-        UserError: something that was changed on both sides, a section without an end, or metadata that are no YAML.
+        UserError: a section or value that was changed on both sides, a section without an end, or invalid metadata.
     """
-    here = _RECORD.sub("\n", here)
-    record = {
-        "metadata": _plain({key: value for key, value in _metadata(here).items() if key not in _FACTS}),
-        "sections": {name: _hash(text) for name, text in free_sections(here).items()},
+    local = _RECORD.sub("\n", local)
+    sent = {
+        "metadata": _plain({key: value for key, value in _metadata(local).items() if key not in _FROM_FILES}),
+        "sections": {name: _hash(text) for name, text in free_sections(local).items()},
     }
-    merged = here
-    if there is not None:
-        there = there.lstrip("\ufeff").replace("\r\n", "\n")
-        last = _recorded(there)
-        merged = _with_metadata(merge_free_sections(here, _sections(here, there, last)), there, last)
-    # A comment that nothing in it can end.
-    told = json.dumps(record, sort_keys=True).replace(">", "\\u003e")
-    return f"{merged.rstrip()}\n\n<!-- from here: {told} -->\n"
+    merged = local
+    if on_hub is not None:
+        on_hub = on_hub.lstrip("\ufeff").replace("\r\n", "\n")
+        last = _last_record(on_hub)
+        merged = _with_metadata(merge_free_sections(local, _merged_sections(local, on_hub, last)), on_hub, last)
+    # Escaped, so that no text in the record can end the comment.
+    record = json.dumps(sent, sort_keys=True).replace(">", "\\u003e")
+    return f"{merged.rstrip()}\n\n<!-- from here: {record} -->\n"
 
 
-def _sections(here: str, there: str, last: Mapping[str, Any]) -> str:
-    mine, theirs = free_sections(here), free_sections(there)
-    body = _RECORD.sub("", _HEADER.sub("", there)).strip()
+def _merged_sections(local: str, on_hub: str, last: _Record) -> str:
+    """Return the free sections to use, as the text of a card."""
+    ours, theirs = free_sections(local), free_sections(on_hub)
+    body = _RECORD.sub("", _HEADER.sub("", on_hub)).strip()
     if not theirs and body:
-        theirs = {"earlier": f"{body}\n"}
-    known = last.get("sections", {})
-    kept = {}
+        theirs = {_EARLIER: f"{body}\n"}
+    sent = last.get("sections", {})
+    merged = {}
     for name, text in theirs.items():
-        own, changed_there = mine.get(name, ""), _hash(text) != known.get(name)
-        something = bool(_COMMENT.sub("", own).strip())
-        if name in mine or changed_there:
-            changed_here = something and _hash(own) != known.get(name)
-            kept[name] = _chosen(f"section {name!r}", own, text, changed_here, changed_there)
-    return "\n".join(f"<!-- free:start {name} -->\n{text}<!-- free:end -->" for name, text in kept.items())
+        own = ours.get(name, "")
+        changed_there = _hash(text) != sent.get(name)
+        if name in ours or changed_there:
+            has_text = bool(_COMMENT.sub("", own).strip())
+            changed_here = has_text and _hash(own) != sent.get(name)
+            merged[name] = _merged(f"section {name!r}", own, text, changed_here, changed_there)
+    return "\n".join(f"<!-- free:start {name} -->\n{text}<!-- free:end -->" for name, text in merged.items())
 
 
-def _with_metadata(card: str, there: str, last: Mapping[str, Any]) -> str:
+def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
+    """Return the card with its metadata merged with those on the Hub."""
     from huggingface_hub import DatasetCardData
 
-    mine, theirs, known = _metadata(card), _metadata(there), last.get("metadata")
-    merged = dict(mine)
-    for key in [*mine, *(key for key in theirs if key not in mine)]:
-        ours, others = mine.get(key), theirs.get(key)
-        if key in _FACTS or ours == others:
+    ours, theirs, sent = _metadata(card), _metadata(on_hub), last.get("metadata")
+    merged = dict(ours)
+    for key in [*ours, *(key for key in theirs if key not in ours)]:
+        own, other = ours.get(key), theirs.get(key)
+        if key in _FROM_FILES or own == other:
             continue
-        if key in _UNITED and isinstance(ours, list) and isinstance(others, list):
-            # What came from here and is there no more, somebody has taken out.
-            out = [one for one in (known or {}).get(key) or () if one not in others]
-            kept = [one for one in ours if one not in out]
-            merged[key] = kept + [one for one in others if one not in kept]
+        if key in _LISTS and isinstance(own, list) and isinstance(other, list):
+            removed = [entry for entry in (sent or {}).get(key) or () if entry not in other]
+            kept = [entry for entry in own if entry not in removed]
+            merged[key] = kept + [entry for entry in other if entry not in kept]
             continue
-        if known is None:  # a card that did not come from here
-            changed = (ours not in _UNSAID, others is not None)
+        if sent is None:  # the card on the Hub was not pushed by this package
+            changed_here, changed_there = own not in _UNSET, other is not None
         else:
-            changed = (_plain(ours) != known.get(key), _plain(others) != known.get(key))
-        merged[key] = _chosen(key, ours, others, *changed)
-    if merged == mine:
+            changed_here, changed_there = _plain(own) != sent.get(key), _plain(other) != sent.get(key)
+        merged[key] = _merged(key, own, other, changed_here, changed_there)
+    if merged == ours:
         return card
     header = DatasetCardData(**{key: value for key, value in merged.items() if value is not None}).to_yaml()
     return f"---\n{header}\n---\n{_HEADER.sub('', card)}"
 
 
-def _chosen(what: str, mine: Any, theirs: Any, changed_here: bool, changed_there: bool) -> Any:
-    """Of a text or value that differs the one that somebody changed."""
-    if mine == theirs or not changed_there:
-        return mine
+def _merged(what: str, own: Any, other: Any, changed_here: bool, changed_there: bool) -> Any:
+    """Return the text or value that was changed since the last push.
+
+    Raises:
+        UserError: both were changed, to different ones.
+    """
+    if own == other or not changed_there:
+        return own
     if not changed_here:
-        return theirs
+        return other
     raise UserError(f"{what} was changed here and on the Hub. Copy one over the other, then push")
 
 
-def _recorded(card: str) -> Mapping[str, Any]:
-    """What the last push from here had; {} where the card does not say it."""
-    found = _RECORD.search(card)
+def _last_record(card: str) -> _Record:
+    """Return the record of the last push; empty where the card has no valid one."""
+    match = _RECORD.search(card)
     try:
-        parsed = json.loads(found.group(1)) if found else {}
+        parsed = json.loads(match.group(1)) if match else {}
     except ValueError:
-        parsed = {}
-    fits = isinstance(parsed, dict) and all(isinstance(value, dict) for value in parsed.values())
-    return parsed if fits else {}
+        return {}
+    if not isinstance(parsed, dict) or not all(isinstance(value, dict) for value in parsed.values()):
+        return {}
+    record: _Record = {}
+    if "metadata" in parsed:
+        record["metadata"] = parsed["metadata"]
+    if "sections" in parsed:
+        record["sections"] = parsed["sections"]
+    return record
 
 
 def _plain(value: Any) -> Any:
-    """As JSON gives it back: a date is its text."""
+    """Return the value as JSON restores it: a date becomes its text."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -123,24 +146,47 @@ def _hash(text: str) -> str:
     return sha256(text.strip().encode()).hexdigest()[:16]
 
 
-def card_configs(card: str) -> set[str]:
-    """The shards that a card's metadata name; without them nobody can load the dataset as it was meant."""
-    configs = _metadata(card).get("configs")
-    splits = [split for config in configs or () if isinstance(config, dict) for split in config.get("data_files", ())]
-    return {path for split in splits for path in ([split["path"]] if isinstance(split["path"], str) else split["path"])}
+def card_shards(card: str) -> set[str]:
+    """Return the shards that a card's metadata name; `load_dataset` loads these and no others.
+
+    Raises:
+        UserError: metadata that are not YAML.
+    """
+    shards: set[str] = set()
+    for config in _entries(_metadata(card).get("configs")):
+        for split in _entries(config.get("data_files")):
+            paths = split.get("path")
+            shards |= {paths} if isinstance(paths, str) else set(map(str, paths or ()))
+    return shards
 
 
-def _metadata(card: str) -> Mapping[str, Any]:
+def _entries(value: Any) -> list[Mapping[str, Any]]:
+    """Return the mappings in a list; [] for any other value."""
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _metadata(card: str) -> dict[str, Any]:
+    """Return the metadata in the card's header; {} where it has no header.
+
+    Raises:
+        UserError: a header that is not YAML with named values.
+    """
     import yaml
 
-    found = _HEADER.match(card)
+    match = _HEADER.match(card)
+    if match is None:
+        return {}
     try:
-        parsed = yaml.safe_load(found.group(1)) if found else None
+        parsed = yaml.safe_load(match.group(1))
     except yaml.YAMLError:
         parsed = False
-    if parsed is not None and not (isinstance(parsed, dict) and all(isinstance(key, str) for key in parsed)):
-        raise UserError("the metadata between its `---` lines are no YAML of names and values. Mend them")
-    language = (parsed or {}).get("language")
-    if language is False or (isinstance(language, list) and False in language):  # YAML takes Norwegian for a refusal
-        parsed["language"] = "no" if language is False else ["no" if one is False else one for one in language]
-    return parsed or {}
+    if parsed is None:
+        return {}
+    if not isinstance(parsed, dict) or not all(isinstance(key, str) for key in parsed):
+        raise UserError("the metadata between the `---` lines are not YAML with named values. Correct them")
+    language = parsed.get("language")
+    if language is False:  # YAML reads `no`, the code of Norwegian, as false
+        parsed["language"] = "no"
+    elif isinstance(language, list):
+        parsed["language"] = ["no" if entry is False else entry for entry in language]
+    return parsed

@@ -1,6 +1,6 @@
-"""The sentence of measured worth: what training on a dataset came to, as its card says it.
+"""The measured worth of a dataset: one sentence on its card about what training on it gained.
 
-Owns the wording and its place in a card. The figures are those of compare.json, which a training writes.
+Owns the wording and its position in a card. The figures are those of compare.json, which a training writes.
 """
 
 from __future__ import annotations
@@ -9,59 +9,91 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.manifest import ComparedArm, Comparison
 from diffcore_hf.publishing.card.text import Markdown, escape_md
 
 START, END = "<!-- worth:start -->", "<!-- worth:end -->"
-_PLACE = re.compile(re.escape(START) + r".*?" + re.escape(END), re.DOTALL)
+_MARKED = re.compile(re.escape(START) + r".*?" + re.escape(END), re.DOTALL)
+_NUMBER = (int, float)
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "data": dict, "arms": list, "seeds": list, "split": str, "images": int, "model": str, "batch_size": int,
+}  # fmt: skip
+_ARM_FIELDS: Mapping[str, type | tuple[type, ...]] = {"name": str, "top1": _NUMBER, "steps": int}
 
 NOT_MEASURED = (
     "**What it is worth for training: not measured.** No model was trained on this dataset when the card was written."
 )
 
 
-def read_comparison(folder: Path, manifest_hash: str | None) -> Mapping[str, Any] | None:
-    """compare.json of a dataset folder, if it was measured on this very state of it."""
+def parse_comparison(content: Any) -> Comparison:
+    """Return the parsed content of compare.json.
+
+    Raises:
+        UserError: content of another form.
+    """
+    if not isinstance(content, Mapping):
+        raise UserError("it is not a JSON object")
+    for key, kind in _FIELDS.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(f"it has no valid {key!r}")
+    first, *others = content["arms"] or [None]
+    for arm in (first, *others):
+        if not isinstance(arm, dict) or not all(isinstance(arm.get(key), kind) for key, kind in _ARM_FIELDS.items()):
+            raise UserError("an entry of 'arms' is not valid")
+    for arm in others:
+        half, difference = arm.get("half_interval"), arm.get("difference")
+        if not isinstance(difference, _NUMBER) or not (half is None or isinstance(half, _NUMBER)):
+            raise UserError("an entry of 'arms' is not valid")
+    return cast(Comparison, content)
+
+
+def read_comparison(folder: Path, manifest_hash: str | None) -> Comparison | None:
+    """Return compare.json of a dataset folder if it was measured on this content of the dataset, else None."""
     try:
-        found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or not ours
+        comparison = parse_comparison(json.loads((folder / "compare.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # there is none, or it has another form
         return None
-    return found if found.get("data", {}).get("hash") == manifest_hash and len(found.get("arms", ())) > 1 else None
+    if comparison["data"].get("hash") != manifest_hash or len(comparison["arms"]) < 2:
+        return None
+    return comparison
 
 
-def sentence(comparison: Mapping[str, Any] | None) -> Markdown:
-    """One sentence for the card, Markdown; every value in it is escaped."""
+def sentence(comparison: Comparison | None) -> Markdown:
+    """Return one Markdown sentence for the card; every value in it is escaped."""
     if comparison is None:
         return Markdown(NOT_MEASURED)
     first, *others = comparison["arms"]
-    found = [f"{escape_md(first['name'])} {_percent(first['top1'])}"]
-    found += [f"{escape_md(arm['name'])} {_percent(arm['top1'])} ({_difference(arm)})" for arm in others]
+    scores = [f"{escape_md(first['name'])} {_percent(first['top1'])}"]
+    scores += [f"{escape_md(arm['name'])} {_percent(arm['top1'])} ({_difference(arm)})" for arm in others]
     seeds = len(comparison["seeds"])
     return Markdown(
         f"**What it is worth for training:** top-1 on split {escape_md(comparison['split'])} "
-        f"({comparison['images']:,} images) " + ", ".join(found) + f": {escape_md(comparison['model'])}, "
+        f"({comparison['images']:,} images) " + ", ".join(scores) + f": {escape_md(comparison['model'])}, "
         f"{first['steps']:,} steps of {comparison['batch_size']} samples for every arm, {seeds} "
         f"{'seed' if seeds == 1 else 'seeds'}, differences to {escape_md(first['name'])} paired by seed with their "
         "95 % interval. Details: `compare.json`."
     )
 
 
-def placed(text: Markdown) -> Markdown:
-    """The sentence between the markers by which it is found again."""
+def marked(text: Markdown) -> Markdown:
+    """Return the sentence between the markers that `with_sentence` looks for."""
     return Markdown(f"{START}\n{text}\n{END}")
 
 
 def with_sentence(card: str, text: Markdown) -> str:
-    """A card with another sentence in the place of the one it has; as it is where it has no such place."""
-    return _PLACE.sub(lambda _: placed(text), card, count=1)
+    """Return the card with its marked sentence replaced; unchanged where the card has no markers."""
+    return _MARKED.sub(lambda _: marked(text), card, count=1)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _difference(arm: Mapping[str, Any]) -> str:
+def _difference(arm: ComparedArm) -> str:
+    """Return the difference to the first arm in percentage points, with its interval."""
     points = f"{100 * arm['difference']:+.1f}"
     if arm["half_interval"] is None:
         return f"{points}, one seed"

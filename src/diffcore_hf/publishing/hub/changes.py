@@ -1,6 +1,6 @@
-"""Changes: what one commit has to add and to delete, so that a repository holds a folder and nothing of an older one.
+"""Changes: what one commit adds and deletes, so that a repository holds a folder and no file of an older version.
 
-Owns this comparison, as a pure function. Does not own what a folder publishes (core/folder.py).
+Owns this comparison, as a pure function. Does not decide what a folder publishes (core/folder.py).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from diffcore_hf.core.manifest import FileEntry, Manifest
 from diffcore_hf.publishing.hub.remote import MANIFEST, RemoteFile, State, blob_of
 
 COMPARISON = "compare.json"
@@ -18,54 +18,57 @@ COMPARISON = "compare.json"
 
 @dataclass(frozen=True)
 class Changes:
-    """Of one commit."""
+    """The additions and deletions of one commit; false where there are none."""
 
     add: Mapping[str, Path | bytes]
-    """Path in the repository -> what is to lie there."""
+    """Path in the repository -> the local file or the content."""
     delete: tuple[str, ...]
 
     def __bool__(self) -> bool:
         return bool(self.add or self.delete)
 
-    def bytes(self) -> int:
-        """Size of what is added, if nothing of it is stored yet."""
+    def size(self) -> int:
+        """Return the bytes to add, if the Hub stores none of them yet."""
         return sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in self.add.values())
 
 
-def changes(folder: Path, manifest: Mapping[str, Any], beside: Mapping[str, bytes], there: State | None) -> Changes:
-    """From what is there to a folder.
+def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], head: State | None) -> Changes:
+    """Compare a folder with the head of a repository.
 
-    Files that a person has put into the repository stay; of what an older version's manifest lists nothing stays.
+    Files that somebody else added to the repository stay. Files that the manifest of an older version lists and this
+    one does not are deleted.
 
     Args:
-        folder: finished.
-        manifest: its diffcore.json, as parsed.
-        beside: files outside the manifest's list, by path: the card, the result of trainings.
-        there: the head of the repository; None: nothing.
+        folder: a finished folder.
+        manifest: its diffcore.json, parsed.
+        extra: published files outside the manifest's list, by path: the card and compare.json.
+        head: the head of the repository; None where there is no repository yet.
     """
-    files = there.files if there else {}
+    remote = head.files if head else {}
     add: dict[str, Path | bytes] = {}
     listed = {entry["path"]: entry for entry in manifest["files"]}
     for path, entry in listed.items():
-        if path not in files or not _same(files[path], entry, folder / path):
+        if path not in remote or not _is_entry(remote[path], entry, folder / path):
             add[path] = folder / path
-    for path, content in {**beside, MANIFEST: (folder / MANIFEST).read_bytes()}.items():
-        if path not in files or not _holds(files[path], content):
+    for path, content in {**extra, MANIFEST: (folder / MANIFEST).read_bytes()}.items():
+        if path not in remote or not _is_content(remote[path], content):
             add[path] = content
-    older = [entry["path"] for entry in (there.manifest or {}).get("files", ())] if there else []
-    gone = [path for path in older if path in files and path not in listed]
-    if there and there.manifest and COMPARISON in files and COMPARISON not in beside:
-        gone.append(COMPARISON)  # of an older version, and not of this one
-    return Changes(add, tuple(sorted(gone)))
+    if head is None or head.manifest is None:
+        return Changes(add, ())
+    older = [entry["path"] for entry in head.manifest.get("files", ())]
+    delete = [path for path in older if path in remote and path not in listed]
+    if COMPARISON in remote and COMPARISON not in extra:
+        delete.append(COMPARISON)  # it was measured on an older version, not on this one
+    return Changes(add, tuple(sorted(delete)))
 
 
-def _same(remote: RemoteFile, entry: Mapping[str, Any], local: Path) -> bool:
+def _is_entry(remote: RemoteFile, entry: FileEntry, local: Path) -> bool:
     if remote.sha256 is not None:
         return (remote.size, remote.sha256) == (entry["size"], entry["sha256"])
-    return remote.holds(local)
+    return remote.equals(local)
 
 
-def _holds(remote: RemoteFile, content: bytes) -> bool:
+def _is_content(remote: RemoteFile, content: bytes) -> bool:
     if remote.sha256 is not None:
         return hashlib.sha256(content).hexdigest() == remote.sha256
     return blob_of(content) == remote.blob

@@ -1,141 +1,154 @@
 """Checks: what is refused before anything is sent.
 
-Owns the reasons that lie in the folder, in the name, or in whose images would be shown to whom. Sends nothing.
+Owns the reasons in the folder, in the repository, and in who may see the original images. Sends nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.manifest import Manifest, checked_manifest
 from diffcore_hf.publishing.card.reproduction import is_hub
-from diffcore_hf.publishing.hub.refusal import Refused
+from diffcore_hf.publishing.hub import parquet
+from diffcore_hf.publishing.hub.client_errors import describe, is_client_error
 from diffcore_hf.publishing.hub.remote import Remote, State
-from diffcore_hf.publishing.hub.retry import listening, told
+from diffcore_hf.publishing.hub.timeouts import request_timeout
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from huggingface_hub import HfApi
 
 MOST_FILES = 100
-"""Of one version: one commit carries them all, and a loader asks for each."""
-_UNKNOWN = ("", "unknown", "other", "none")
+"""Most files of one version: one commit carries them all, and loading requests each of them."""
+_UNKNOWN_LICENCES = ("", "unknown", "other", "none")
+
+ReadColumns = Callable[[str, Sequence[str]], "pa.Table"]
+"""Path of a shard and names of columns -> the columns."""
 
 
-def finished(out: str | Path) -> tuple[Folder, dict[str, Any]]:
-    """A folder that can be published, every byte of it checked, and its manifest.
+def finished(out: str | Path) -> tuple[Folder, Manifest]:
+    """Return a folder that can be published, every byte of it checked, and its manifest.
 
     Raises:
-        UserError: no folder of ours, one that is torn or was changed, or one of too many files.
+        UserError: not a folder of diffcore-hf, one that is torn or was changed, or one with too many files.
     """
     folder = Folder(out)
     if not folder.path.is_dir():
-        raise Refused(f"{out} is no folder. Name the --output of an augment or export")
-    if folder.run() is None and folder.manifest() is None:
-        raise Refused(f"{out} is no folder of diffcore-hf. Name the --output of an augment or export")
+        raise UserError(f"{out} is not a folder. Give the --output of an augment or export")
+    content = folder.manifest()
+    if content is None and not folder.run_file.is_file():
+        raise UserError(f"{out} was not written by diffcore-hf. Give the --output of an augment or export")
+    if content is not None:
+        checked_manifest(content, str(out))
     if faults := folder.faults():
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise Refused(f"{out} is torn or was changed ({faults[0]}{more}). Run augment or export again to mend it")
-    manifest = folder.manifest()
+        raise UserError(f"{out} is torn or was changed ({faults[0]}{more}). Run augment or export again to repair it")
+    manifest = checked_manifest(content, str(out))
     if (count := len(manifest["files"])) > MOST_FILES - 3:
-        raise Refused(
-            f"{out} has {count} files, but a version is one commit of at most {MOST_FILES}. Export it again: shards "
-            "grow with the dataset"
+        raise UserError(
+            f"{out} has {count} files, but a version is one commit of at most {MOST_FILES}. Export it again: the size "
+            "of a shard grows with the dataset"
         )
     return folder, manifest
 
 
-def check_name(repo_id: str) -> None:
-    """Raise UserError for a name that the Hub would refuse."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+def check_same_dataset(remote: Remote, state: State, manifest: Manifest, folder: Path) -> None:
+    """Check that the repository is empty or holds earlier versions of this dataset.
 
-    if repo_id.count("/") != 1:
-        raise Refused(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise Refused(f"repository is {repo_id!r}, a name that the Hub refuses: {told(error)}") from None
+    A source without a name, which is a folder or a dataset in memory, is identified by its images: at least one of
+    them has to be in both.
 
-
-def check_same_dataset(remote: Remote, state: State, manifest: Mapping[str, Any], folder: Path) -> None:
-    """Raise UserError where the repository holds something else than earlier versions of this dataset.
-
-    A source without a name, a folder or a dataset in memory, is known by its images: one of them has to be in both.
+    Raises:
+        UserError: it holds something else.
     """
     repo_id = remote.repo_id
     if state.manifest is None:
         others = [path for path in state.files if path not in (".gitattributes", "README.md")]
         if others:
-            raise Refused(
-                f"{repo_id} holds files that diffcore-hf did not make ({others[0]}); nothing was sent. Use another name"
+            raise UserError(
+                f"{repo_id} holds files that diffcore-hf did not write ({others[0]}); nothing was sent. "
+                "Use another name"
             )
         return
-    import pyarrow.parquet as pq
-
-    ours, theirs = (content.get("resolved", {}).get("source", {}).get("path") for content in (manifest, state.manifest))
-    if ours != theirs:
-        raise Refused(
-            f"{repo_id} holds an augmentation of {theirs}, this folder one of {ours}; nothing was sent. "
+    theirs = checked_manifest(state.manifest, f"{repo_id} at {state.commit[:12]}")
+    own_path, their_path = (content["resolved"].get("source", {}).get("path") for content in (manifest, theirs))
+    if own_path != their_path:
+        raise UserError(
+            f"{repo_id} holds an augmentation of {their_path}, this folder one of {own_path}; nothing was sent. "
             "Use another name"
         )
-    if "/" in str(ours) or manifest["hash"] == state.manifest.get("hash"):
+    if "/" in str(own_path) or manifest["hash"] == theirs.get("hash"):
         return
-    here = _row_ids(manifest, lambda path, columns: pq.read_table(folder / path, columns=list(columns)))
-    there = _row_ids(state.manifest, lambda path, columns: remote.columns(path, state.commit, columns), state.files)
-    if here and there and not here & there:
-        raise Refused(
+    own_ids = _row_ids(manifest, lambda path, columns: parquet.read_columns(folder / path, path, columns))
+    their_ids = _row_ids(theirs, lambda path, columns: remote.columns(path, state.commit, columns), state.files)
+    if own_ids and their_ids and not own_ids & their_ids:
+        raise UserError(
             f"{repo_id} holds an augmentation of other images: this folder has none of them; nothing was sent. "
             "Use another name"
         )
 
 
-def _row_ids(manifest: Mapping[str, Any], read: Any, there: Container[str] | None = None) -> set[str]:
-    """The ids of all images of the source: by content, where it is no dataset of the Hub.
+def _row_ids(manifest: Manifest, read: ReadColumns, existing: Container[str] | None = None) -> set[str]:
+    """Return the row ids of all images of the source; they are content hashes where the source is not on the Hub.
 
-    Of a commit that lost a file by hand what is left: such a repository can be pushed to again.
+    Args:
+        manifest: names the shards of config `references`.
+        read: reads columns of a shard.
+        existing: the files of the commit. A shard that was deleted by hand is skipped, so that a new version can
+            repair the repository; None: all files exist.
     """
-    shards = manifest.get("configs", {}).get("references", {}).values()
-    paths = [path for shard in shards for path in shard if there is None or path in there]
-    return {one for path in paths for one in read(path, ["row_id"])["row_id"].to_pylist()}
+    row_ids: set[str] = set()
+    for paths in manifest["configs"].get("references", {}).values():
+        for path in paths:
+            if existing is None or path in existing:
+                row_ids |= set(read(path, ["row_id"])["row_id"].to_pylist())
+    return row_ids
 
 
-def shows_originals(manifest: Mapping[str, Any]) -> bool:
-    """Whether a folder holds images of the source, in its rows or on its contact sheet."""
+def shows_originals(manifest: Manifest) -> bool:
+    """Return whether a folder has images of the source, in its rows or on its contact sheet."""
     return manifest.get("originals", True)
 
 
-def check_may_be_shown(manifest: Mapping[str, Any], api: HfApi, *, originals_are_mine: bool, out: str | Path) -> None:
-    """Raise UserError where everybody would see original images that are perhaps not for everybody.
+def check_may_be_shown(manifest: Manifest, api: HfApi, *, originals_are_mine: bool, out: str | Path) -> None:
+    """Check that a public push does not show original images which may not be public.
 
     Args:
         manifest: of the folder.
-        api: asks whether a source on the Hub is gated or private.
-        originals_are_mine: the publisher's word that they may be shown.
+        api: requests whether a source on the Hub is gated or private.
+        originals_are_mine: the publisher states that they may be shown.
         out: the folder, for the remedy.
+
+    Raises:
+        UserError: the images may not be public.
     """
     if originals_are_mine or not shows_originals(manifest):
         return
-    if reason := not_for_everybody(manifest["resolved"]["source"], api):
-        raise Refused(
+    if reason := reason_against_public(manifest["resolved"]["source"], api):
+        raise UserError(
             f"a public push would show the original images, and {reason}; nothing was sent. Leave them out "
-            f"(diffcore-hf export {out} --output OUT2 --include_originals false), or say that they are yours to show "
+            f"(diffcore-hf export {out} --output OUT2 --include_originals false), or state that you may publish them "
             "(--originals-are-mine)"
         )
 
 
-def not_for_everybody(source: Mapping[str, Any], api: HfApi) -> str | None:
-    """Why the images of a source are perhaps not for everybody; None where nothing speaks against it."""
+def reason_against_public(source: Mapping[str, Any], api: HfApi) -> str | None:
+    """Return why the images of a source may not be public; None where there is no such reason."""
     if not is_hub(source):
         return "their source is not on the Hub"
-    if str(source.get("licence") or "").strip().lower() in _UNKNOWN:
+    if str(source.get("licence") or "").strip().lower() in _UNKNOWN_LICENCES:
         return f"the licence of {source['path']} is not known"
     try:
-        with listening():
+        with request_timeout():
             info = api.dataset_info(source["path"])
-    except Exception as error:  # whatever it is, we cannot see that everybody may
-        return f"{source['path']} cannot be looked at ({told(error)})"
+    except Exception as error:
+        if not is_client_error(error):
+            raise
+        return f"{source['path']} cannot be read on the Hub ({describe(error)})"
     if info.private:
         return f"{source['path']} is private"
     return f"{source['path']} is gated" if info.gated else None

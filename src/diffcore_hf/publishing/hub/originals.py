@@ -1,7 +1,7 @@
-"""Originals: images of the source put back into a dataset that was published without them.
+"""Originals: joins the source's images to a dataset that was published without them.
 
-Owns the joining. Rows are matched by what config `references` recorded about them, the hash of the image's very bytes:
-whatever order, revision or place the source comes in, an image is right or it is not there.
+Owns the join. Rows match by the hash of the image's bytes, which config `references` records. So the order, revision
+and location of the source do not matter, and an image is either the right one or absent.
 """
 
 from __future__ import annotations
@@ -25,57 +25,62 @@ def join_originals(
     image: str = "image",
     prefix: str = "",
 ) -> DatasetDict:
-    """The dataset with its image column filled.
+    """Fill the image column of a dataset.
 
     Args:
         augmented: config `default` of a dataset that was published without originals.
         references: its config `references`.
-        source: where the images are; its splits may be fewer than the dataset's.
+        source: the images; its splits may be fewer than the dataset's.
         image: the column of the images, in both.
-        prefix: of our columns, where the dataset was made with `columns.prefix`.
+        prefix: the prefix of the added columns, where the dataset was made with `columns.prefix`.
 
     Returns:
         The splits of `augmented` for which the source has images, every image byte for byte the source's.
 
     Raises:
-        UserError: no such column, or an image that the source does not have as it was.
+        UserError: no such column, or an image that the source does not have with the recorded hash.
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 
     parts = list(source.values()) if isinstance(source, DatasetDict) else [source]
     for part in parts:
         if image not in part.column_names:
-            raise UserError(f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}")
+            raise UserError(
+                f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}. "
+                f"Rename its column of images to {image!r}"
+            )
     undecoded = [part.select_columns([image]).cast_column(image, Image(decode=False)) for part in parts]
-    whole = concatenate_datasets(undecoded)
-    place = {sha: number for number, sha in enumerate(_hashes(whole, image))}
-    wanted = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
+    images = concatenate_datasets(undecoded)
+    index_of = {sha: index for index, sha in enumerate(_hashes(images, image))}
+    recorded = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
     joined = {}
     for name, rows in augmented.items():
         ids = rows[prefix + "row_id"][:]
-        if unknown := [row_id for row_id in ids if row_id not in wanted]:
+        if unknown := [row_id for row_id in ids if row_id not in recorded]:
             raise UserError(
                 f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in config references (the first is "
                 f"{unknown[0]!r}). Give the dataset as it was published"
             )
-        # What has an image keeps it: a generated one of layout `rows` carries the id of its original.
+        # A row that has an image keeps it: in layout `rows` a generated image has the row id of its original.
         empty = rows.with_format("arrow")[:][image].is_null().to_pylist()
-        hashes = [wanted[row_id] if is_empty else None for row_id, is_empty in zip(ids, empty, strict=True)]
-        missing = [row for row, sha in enumerate(hashes) if sha is not None and sha not in place]
+        hashes = [recorded[row_id] if is_empty else None for row_id, is_empty in zip(ids, empty, strict=True)]
+        missing = [row for row, sha in enumerate(hashes) if sha is not None and sha not in index_of]
         if missing and len(missing) == len(hashes) - hashes.count(None):
-            continue  # a split that this source does not have
+            continue  # the source does not have this split
         if missing:
             raise UserError(
-                f"{len(missing)} of {len(rows)} images of split {name!r} are not in the source as they were (the first "
-                f"is {ids[missing[0]]}). Give the source at the revision that the card names"
+                f"{len(missing)} of {len(rows)} images of split {name!r} are not in the source with the recorded hash "
+                f"(the first is {ids[missing[0]]}). Give the source at the revision that the card names"
             )
-        joined[name] = _filled(rows, whole, image, [None if sha is None else place[sha] for sha in hashes])
+        indices = [None if sha is None else index_of[sha] for sha in hashes]
+        joined[name] = _with_images(rows, images, image, indices)
     if not joined:
         raise UserError("the source has none of this dataset's images. Give the dataset that its card names")
     return DatasetDict(joined)
 
 
 def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
+    """Yield the sha256 of each image; None where it cannot be read."""
     for batch in rows.with_format("arrow").iter(batch_size=64):
         for cell in batch[image].to_pylist():
             try:
@@ -84,12 +89,12 @@ def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
                 yield None
 
 
-def _filled(rows: Dataset, whole: Dataset, image: str, places: list[int | None]) -> Dataset:
-    """The rows with the images at those places in `whole`; where there is none, with what they have."""
+def _with_images(rows: Dataset, images: Dataset, image: str, indices: list[int | None]) -> Dataset:
+    """Return the rows with the images at those indices; a row without an index keeps what it has."""
     from datasets import Image, concatenate_datasets
 
     own = rows.select_columns([image]).cast_column(image, Image(decode=False))
-    both = concatenate_datasets([whole, own])
-    images = both.select([len(whole) + row if place is None else place for row, place in enumerate(places)])
-    joined = concatenate_datasets([rows.remove_columns(image), images], axis=1).select_columns(rows.column_names)
+    both = concatenate_datasets([images, own])
+    column = both.select([len(images) + row if index is None else index for row, index in enumerate(indices)])
+    joined = concatenate_datasets([rows.remove_columns(image), column], axis=1).select_columns(rows.column_names)
     return joined.cast_column(image, Image())

@@ -1,39 +1,37 @@
-"""Push: a finished folder becomes a version of a repository, visible whole or not at all.
+"""Push: a finished folder becomes a version of a repository, visible as a whole or not at all.
 
-Owns the order: check, upload, one commit, read it back, and only then the tag by which the version is known. A version
-never changes once its tag is there. Every step may be repeated: files that are stored are not sent again, a commit that
-is there is recognised by the hash that its manifest carries, and so is a tag. So after any fault the same call ends in
-the same version.
+Owns the order of the steps: check, upload, one commit, read it back, and only then the tag that names the version. A
+version never changes once its tag exists. Every step is idempotent: stored files are not sent again, and an existing
+commit or tag is recognised by the hash in its manifest. So the same call completes the same version after any failure.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.publishing.hub import checks, verification
-from diffcore_hf.publishing.hub import retry as patience
-from diffcore_hf.publishing.hub.changes import Changes, changes
-from diffcore_hf.publishing.hub.refusal import Refused
-from diffcore_hf.publishing.hub.remote import Remote, State
-from diffcore_hf.publishing.hub.retry import WAITS, patiently
+from diffcore_hf.publishing.hub.changes import Changes, changes_to
+from diffcore_hf.publishing.hub.client_errors import as_user_error
+from diffcore_hf.publishing.hub.remote import Remote, State, open_remote
+from diffcore_hf.publishing.hub.retry import BACKOFF, is_transient, retry
 from diffcore_hf.publishing.hub.versions import Version, next_version, parse_version, versions_among
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
-log = logging.getLogger(__name__)
-
-Beside = Callable[[str | None], Mapping[str, bytes]]
-"""From the card that is there (None: there is none) to the files outside the manifest's list, card included."""
+ExtraFiles = Callable[[str | None], Mapping[str, bytes]]
+"""Makes the published files outside the manifest's list, the card among them, from the card in the repository (or None
+where it has no card)."""
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """What a push came to."""
+class PushResult:
+    """The version that a push published, proposed, or would publish in a dry run."""
 
     url: str
     version: str
@@ -41,211 +39,250 @@ class Pushed:
     """None where nothing was sent (dry run)."""
     private: bool
     changes: Changes
-    """What the commit added and deleted; empty where it was there already."""
+    """Additions and deletions of the commit; empty where the commit existed already."""
     pull_request: str | None = None
     tagged: bool = False
-    """Whether the version can be seen since this push, and not since an earlier one."""
+    """Whether this push set the tag; false where an earlier push had set it."""
     created: bool = False
     """Whether the repository is new."""
-    kept_back: str | None = None
-    """Why a private repository should not be opened; None: nothing speaks against it."""
+    reason_for_private: str | None = None
+    """Why a private repository should stay private; None where there is no such reason."""
 
 
 def push(
     out: str | Path,
     repo_id: str,
     version: str,
-    beside: Beside,
+    extra_files: ExtraFiles,
     *,
     public: bool = False,
     originals_are_mine: bool = False,
     create_pr: bool = False,
     dry_run: bool = False,
-    waits: Sequence[float] = WAITS,
-) -> Pushed:
+    backoff: Sequence[float] = BACKOFF,
+) -> PushResult:
     """Publish a folder as one version.
 
     Args:
-        out: the folder; checked against its own hashes before anything is sent.
-        repo_id: `owner/name` of a dataset repository; made where it is not there.
+        out: the folder; it is checked against its own hashes before anything is sent.
+        repo_id: `owner/name` of a dataset repository, created if it does not exist.
         version: a semantic version.
-        beside: makes the card (and what else is outside the list) for what is there already.
-        public: a new repository can be seen by everybody; one that is there stays as it is.
-        originals_are_mine: the publisher's word that everybody may see them.
-        create_pr: propose the version in a pull request; it gets its tag when it is pushed again after the merge.
+        extra_files: makes the files outside the manifest's list.
+        public: create a new repository as public; the visibility of an existing one does not change.
+        originals_are_mine: the publisher states that the original images may be public.
+        create_pr: propose the version in a pull request; push again after the merge to set the tag.
         dry_run: send nothing.
-        waits: seconds before each repetition of a step that failed.
+        backoff: seconds before each retry of a step that failed.
 
     Raises:
-        UserError: in one line, with what is to be done; no version was made visible or changed.
+        UserError: in one line with a remedy; no version became visible or changed.
     """
-    from huggingface_hub import HfApi
-
     number = parse_version(version)
-    checks.check_name(repo_id)
+    remote = open_remote(repo_id)
     folder, manifest = checks.finished(out)
-    remote = Remote(repo_id, HfApi())
-    try:
-        return _push(
-            folder.path, manifest, remote, number, beside, public=public, originals_are_mine=originals_are_mine,
-            create_pr=create_pr, dry_run=dry_run, waits=waits,
+    attempt = _Push(
+        remote, folder.path, manifest, number, extra_files,
+        originals_are_mine=originals_are_mine, create_pr=create_pr, backoff=backoff,
+    )  # fmt: skip
+    with as_user_error(f"push {repo_id} {number.tag}", "No version became visible; run the same command again"):
+        return attempt.run(public=public, dry_run=dry_run)
+
+
+class _Committed(NamedTuple):
+    """The commit that holds the version."""
+
+    commit: str
+    changes: Changes
+    pull_request: str | None
+
+
+@dataclass(frozen=True)
+class _Push:
+    """One push: what is published where, and the steps."""
+
+    remote: Remote
+    folder: Path
+    manifest: Manifest
+    version: Version
+    extra_files: ExtraFiles
+    originals_are_mine: bool
+    create_pr: bool
+    backoff: Sequence[float]
+
+    @property
+    def title(self) -> str:
+        """Message of the commit and title of the pull request; it names the content, so both can be recognised."""
+        return f"Version {self.version.tag} ({self.manifest['hash'][:16]})"
+
+    @property
+    def api(self) -> HfApi:
+        return self.remote.api
+
+    def run(self, *, public: bool, dry_run: bool) -> PushResult:
+        """Do the steps in order."""
+        remote, tag = self.remote, self.version.tag
+        info = retry("repository", remote.head, self.backoff)
+        private = info.private if info else not public
+        tags = retry("tags", remote.tags, self.backoff) if info else {}
+        if not private and tag not in tags:
+            self.check_may_be_shown()
+        reason = self.reason_for_private() if private else None
+        url = f"{self.api.endpoint}/datasets/{remote.repo_id}"
+        if tag in tags:
+            retry("version", lambda: self.check_same_version(tags), self.backoff)
+            return PushResult(url, tag, tags[tag], private, Changes({}, ()), reason_for_private=reason)
+        if self.create_pr and info is None:
+            raise UserError(
+                f"{remote.repo_id} does not exist, so a pull request is not possible. Push without --create-pr"
+            )
+        if dry_run:
+            planned = retry("state", self.changes_to_head, self.backoff) if info else self.changes_to(None)
+            return PushResult(url, tag, None, private, planned, created=info is None)
+        if info is None:
+            private = self.create(private)
+        commit, changes, request = retry("commit", self.commit, self.backoff)
+        retry(
+            "read back",
+            lambda: verification.check_commit(remote, commit, self.manifest, self.folder),
+            self.backoff,
+        )
+        if request is None:
+            retry("tag", lambda: self.tag(commit), self.backoff)
+        return PushResult(
+            url, tag, commit, private, changes, request,
+            tagged=request is None, created=info is None, reason_for_private=reason,
         )  # fmt: skip
-    except Refused:
-        raise
-    except Exception as error:  # the client raises a dozen types, and those of the network
-        remedy = patience.remedy(error, "Nothing was made visible; run the same command again")
-        raise Refused(f"push {repo_id} {number.tag}: {patience.told(error)}. {remedy}") from error
 
+    def check_may_be_shown(self) -> None:
+        """Raise UserError where the push would make original images public that may not be."""
+        checks.check_may_be_shown(self.manifest, self.api, originals_are_mine=self.originals_are_mine, out=self.folder)
 
-def _push(
-    folder: Path, manifest: Mapping[str, Any], remote: Remote, number: Version, beside: Beside, *,
-    public: bool, originals_are_mine: bool, create_pr: bool, dry_run: bool, waits: Sequence[float],
-) -> Pushed:  # fmt: skip
-    repo_id, api = remote.repo_id, remote.api
-    info = patiently("repository", remote.head, waits)
-    private = info.private if info else not public
-    tags = patiently("tags", remote.tags, waits) if info else {}
-    if not private and number.tag not in tags:
-        checks.check_may_be_shown(manifest, api, originals_are_mine=originals_are_mine, out=folder)
-    asks = private and checks.shows_originals(manifest) and not originals_are_mine
-    kept_back = checks.not_for_everybody(manifest["resolved"]["source"], api) if asks else None
-    url = f"{api.endpoint}/datasets/{repo_id}"
-    if number.tag in tags:
-        patiently("version", lambda: _same_version(remote, number, tags, manifest, folder), waits)
-        return Pushed(url, number.tag, tags[number.tag], private, Changes({}, ()), kept_back=kept_back)
-    if create_pr and info is None:
-        raise Refused(f"{repo_id} does not exist, so nothing can be proposed to it. Push without --create-pr")
-    if dry_run:
-        planned = _planned(remote, folder, manifest, beside, waits) if info else _first(folder, manifest, beside)
-        return Pushed(url, number.tag, None, private, planned, created=info is None)
-    if info is None:
-        patiently("create", lambda: _create(api, repo_id, private), waits)
-        there = patiently("repository", remote.head, waits)
-        if private and there and not there.private:  # somebody else's, made in between
-            checks.check_may_be_shown(manifest, api, originals_are_mine=originals_are_mine, out=folder)
-            private = False
-    commit, made, request = _commit(remote, folder, manifest, number, beside, waits, create_pr=create_pr)
-    patiently("read back", lambda: verification.check_commit(remote, commit, manifest, folder), waits)
-    if request is None:
-        patiently("tag", lambda: _tag(remote, number, commit, manifest, folder), waits)
-    return Pushed(
-        url, number.tag, commit, private, made, request, request is None, created=info is None, kept_back=kept_back
-    )
+    def reason_for_private(self) -> str | None:
+        """Return why the repository should stay private; None where there is no such reason."""
+        if self.originals_are_mine or not checks.shows_originals(self.manifest):
+            return None
+        return checks.reason_against_public(self.manifest["resolved"]["source"], self.api)
 
+    def create(self, private: bool) -> bool:
+        """Create the repository; returns whether it is private."""
+        repo_id = self.remote.repo_id
 
-def _create(api: HfApi, repo_id: str, private: bool) -> None:
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        def create_repo() -> None:
+            self.api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
 
+        retry("create", create_repo, self.backoff)
+        existing = retry("repository", self.remote.head, self.backoff)
+        if private and existing and not existing.private:  # somebody else created it in the meantime
+            self.check_may_be_shown()
+            return False
+        return private
 
-def _planned(
-    remote: Remote, folder: Path, manifest: Mapping[str, Any], beside: Beside, waits: Sequence[float]
-) -> Changes:
-    state = patiently("state", lambda: remote.state(remote.commit_of("main")), waits)
-    checks.check_same_dataset(remote, state, manifest, folder)
-    return changes(folder, manifest, beside(_card(remote, state)), state)
+    def changes_to_head(self) -> Changes:
+        """Return what a commit on the present head would add and delete."""
+        state = self.remote.state(self.remote.commit_of("main"))
+        checks.check_same_dataset(self.remote, state, self.manifest, self.folder)
+        return self.changes_to(state)
 
+    def changes_to(self, state: State | None) -> Changes:
+        """Return what a commit on that state would add and delete."""
+        return changes_to(self.folder, self.manifest, self.extra_files(self.card(state)), state)
 
-def _first(folder: Path, manifest: Mapping[str, Any], beside: Beside) -> Changes:
-    return changes(folder, manifest, beside(None), None)
+    def card(self, state: State | None) -> str | None:
+        """Return the card of a state; None where it has none."""
+        if state is None or "README.md" not in state.files:
+            return None
+        try:
+            return self.remote.text("README.md", state.commit)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"README.md of {self.remote.repo_id} is not UTF-8 text ({error}). Correct it there, then push"
+            ) from error
 
+    def commit(self) -> _Committed:
+        """Commit the version, or find the commit that holds it already.
 
-def _card(remote: Remote, state: State) -> str | None:
-    if "README.md" not in state.files:
-        return None
-    try:
-        return remote.text("README.md", state.commit)
-    except UnicodeDecodeError as error:
-        raise Refused(f"README.md of {remote.repo_id} is no UTF-8 text ({error}). Mend it there, then push") from error
+        Retried as a whole: after a lost response the head holds the version already, and after somebody else's commit
+        the changes are other ones.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-
-def _commit(
-    remote: Remote, folder: Path, manifest: Mapping[str, Any], number: Version, beside: Beside,
-    waits: Sequence[float], *, create_pr: bool,
-) -> tuple[str, Changes, str | None]:  # fmt: skip
-    """The commit that holds the version, what it changed, and the address of its pull request.
-
-    Repeated as a whole: a reply that was lost shows as a head that holds the version already, and a head that somebody
-    else has moved means other changes.
-    """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    title = f"Version {number.tag} ({manifest['hash'][:16]})"
-
-    def once() -> tuple[str, Changes, str | None]:
+        remote = self.remote
         state = remote.state(remote.commit_of("main"))
-        checks.check_same_dataset(remote, state, manifest, folder)
-        wanted = changes(folder, manifest, beside(_card(remote, state)), state)
-        if not wanted and create_pr:
-            raise Refused(f"{remote.repo_id} holds this content already; nothing to propose. Push without --create-pr")
-        if not wanted:
-            return state.commit, wanted, None
-        if create_pr and (request := _proposed(remote, title)):
-            commit, address = request
-            proposed = remote.state(commit)
-            if changes(folder, manifest, beside(_card(remote, proposed)), proposed):
-                raise Refused(
-                    f"{address} proposes {number.tag} already, with another card or other files than this folder has "
-                    "now. Close it there, then push again"
+        checks.check_same_dataset(remote, state, self.manifest, self.folder)
+        changes = self.changes_to(state)
+        if not changes and self.create_pr:
+            raise UserError(f"{remote.repo_id} holds this content already. Push without --create-pr to set the tag")
+        if not changes:
+            return _Committed(state.commit, changes, None)
+        if self.create_pr and (proposed := self.open_pull_request()):
+            commit, address = proposed
+            if self.changes_to(remote.state(commit)):
+                raise UserError(
+                    f"{address} proposes {self.version.tag} already, with another card or other files than this folder "
+                    "has now. Close it there, then push again"
                 )
-            return commit, wanted, address
+            return _Committed(commit, changes, address)
         additions = [
             CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
-            for path, content in wanted.add.items()
+            for path, content in changes.add.items()
         ]
-        # Before the commit, so that it carries pointers alone and is over in a moment. One by one: over Xet the files
-        # of a call are packed together as they come to be read, and the next time otherwise, so that what is stored of
-        # a call that was cut off would be sent again.
-        for addition in additions:
-            remote.api.preupload_lfs_files(
-                remote.repo_id, [addition], repo_type="dataset", revision="main", create_pr=create_pr, free_memory=False
-            )
-        made = remote.api.create_commit(
+        self.upload(additions)
+        info = self.api.create_commit(
             remote.repo_id,
-            [*additions, *(CommitOperationDelete(path) for path in wanted.delete)],
-            commit_message=title,
+            [*additions, *(CommitOperationDelete(path) for path in changes.delete)],
+            commit_message=self.title,
             repo_type="dataset",
             revision="main",
             parent_commit=state.commit,
-            create_pr=create_pr,
+            create_pr=self.create_pr,
         )
-        return made.oid, wanted, made.pr_url
+        return _Committed(info.oid, changes, info.pr_url)
 
-    return patiently("commit", once, waits)
+    def upload(self, additions: Sequence[CommitOperationAdd]) -> None:
+        """Store the large files before the commit, so that the commit itself has pointers only and is fast.
 
+        One file a call: Xet packs the files of a call together in the order in which they are read, which differs from
+        call to call. What an interrupted call had stored would then be sent again.
+        """
+        for addition in additions:
+            self.api.preupload_lfs_files(
+                self.remote.repo_id,
+                [addition],
+                repo_type="dataset",
+                revision="main",
+                create_pr=self.create_pr,
+                free_memory=False,
+            )
 
-def _proposed(remote: Remote, title: str) -> tuple[str, str] | None:
-    """Commit and address of the open pull request of that title: its reply was lost, or it was asked for before."""
-    asked = remote.api.get_repo_discussions(
-        remote.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
-    )
-    for one in asked:
-        if one.title == title:
-            return remote.commit_of(one.git_reference), one.url
-    return None
+    def open_pull_request(self) -> tuple[str, str] | None:
+        """Return commit and address of the open pull request of this version, made by an earlier call or attempt."""
+        discussions = self.api.get_repo_discussions(
+            self.remote.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
+        )
+        for discussion in discussions:
+            if discussion.title == self.title and discussion.git_reference:
+                return self.remote.commit_of(discussion.git_reference), discussion.url
+        return None
 
+    def tag(self, commit: str) -> None:
+        """Set the tag; an existing one, set by a call whose response was lost or by somebody else, has to match."""
+        try:
+            self.api.create_tag(self.remote.repo_id, tag=self.version.tag, revision=commit, repo_type="dataset")
+        except Exception as error:  # re-raised unless it is transient and the tag exists
+            if not is_transient(error) or self.version.tag not in (tags := self.remote.tags()):
+                raise
+            self.check_same_version(tags)
 
-def _tag(remote: Remote, number: Version, commit: str, manifest: Mapping[str, Any], folder: Path) -> None:
-    """Set the tag; where it is there already (the reply was lost, or somebody else's), it has to mean the same."""
-    try:
-        remote.api.create_tag(remote.repo_id, tag=number.tag, revision=commit, repo_type="dataset")
-    except Exception as error:
-        if not patience.passes(error) or number.tag not in (tags := remote.tags()):
-            raise
-        _same_version(remote, number, tags, manifest, folder)
-
-
-def _same_version(
-    remote: Remote, number: Version, tags: Mapping[str, str], manifest: Mapping[str, Any], folder: Path
-) -> None:
-    """Raise UserError where a tag that is there holds something else, or not all of it: set by hand, or damaged."""
-    state = remote.state(tags[number.tag])
-    if state.hash != manifest["hash"]:
-        fault = "with other content"
-    elif faults := verification.faults_of(state, remote, folder):
-        fault = f"that is damaged ({faults[0]})"
-    else:
-        return
-    raise Refused(
-        f"{remote.repo_id} has a version {number.tag} {fault}, and a version never changes. "
-        f"Use --version {next_version(versions_among(tags)).tag}"
-    )
+    def check_same_version(self, tags: Mapping[str, str]) -> None:
+        """Raise UserError where the existing tag holds other content, or where its commit is damaged."""
+        state = self.remote.state(tags[self.version.tag])
+        if state.hash != self.manifest["hash"]:
+            fault = "with other content"
+        elif faults := verification.commit_faults(state, self.remote, self.folder):
+            fault = f"that is damaged ({faults[0]})"
+        else:
+            return
+        raise UserError(
+            f"{self.remote.repo_id} has a version {self.version.tag} {fault}, and a version never changes. "
+            f"Use --version {next_version(versions_among(tags)).tag}"
+        )

@@ -1,7 +1,7 @@
-"""Remote: what a dataset repository on the Hub holds, commit by commit.
+"""Remote: reads a dataset repository on the Hub, one commit at a time.
 
-Owns the questions that are asked and the shape of their answers. Sends nothing that changes anything. Everything is
-asked by commit, so that an answer is of one state, and no cache can give another.
+Owns the requests that only read, and the records that they return. Every request names a commit, so a result never
+mixes two states of the repository, and no cache can return another state.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.folder import parse_manifest
 from diffcore_hf.core.hub_cache import COMMIT
+from diffcore_hf.publishing.hub import parquet
+from diffcore_hf.publishing.hub.versions import check_name, parse_version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,43 +30,43 @@ class RemoteFile:
 
     size: int
     sha256: str | None
-    """Of what lies in large file storage; None of what lies in git itself."""
+    """Hash of a file in large file storage; None for a file that git stores itself."""
     blob: str
-    """Git's own hash: of the content, or of the pointer to it."""
+    """Git's own hash, of the content or of the pointer to it."""
 
-    def holds(self, content: Path) -> bool:
-        """Whether it is that local file, byte for byte."""
-        if self.size != content.stat().st_size:
+    def equals(self, local: Path) -> bool:
+        """Return whether a local file has the same bytes."""
+        if self.size != local.stat().st_size:
             return False
         if self.sha256 is not None:
-            with open(content, "rb") as file:
+            with open(local, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
-        return blob_of(content.read_bytes()) == self.blob
+        return blob_of(local.read_bytes()) == self.blob
 
 
 @dataclass(frozen=True)
 class State:
-    """A repository at a commit."""
+    """The files of a repository at a commit."""
 
     commit: str
     files: Mapping[str, RemoteFile]
     manifest: Mapping[str, Any] | None
-    """diffcore.json; None where there is none that can be read."""
+    """diffcore.json, which may be of a stranger; None where there is none that can be parsed."""
 
     @property
     def hash(self) -> str | None:
-        """What its manifest carries: the identity of a version's content."""
+        """The hash that its manifest carries, which identifies the content of a version."""
         return (self.manifest or {}).get("hash")
 
 
 class Remote:
-    """One dataset repository."""
+    """A dataset repository on the Hub."""
 
     def __init__(self, repo_id: str, api: HfApi):
         self.repo_id, self.api = repo_id, api
 
     def head(self) -> Any | None:
-        """What the Hub says of it (sha, private, ...); None where there is no such repository, or it is not shown."""
+        """Return the Hub's description (sha, private, ...); None where no repository is visible to this token."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -73,15 +75,28 @@ class Remote:
             return None
 
     def tags(self) -> dict[str, str]:
-        """Tag -> commit."""
+        """Return tag -> commit."""
         return {ref.name: ref.target_commit for ref in self.api.list_repo_refs(self.repo_id, repo_type="dataset").tags}
 
     def commit_of(self, revision: str) -> str:
-        """The commit of a tag or branch; never from a cache."""
-        return revision if COMMIT.fullmatch(revision) else self.api.dataset_info(self.repo_id, revision=revision).sha
+        """Return the commit of a tag or branch, which is never read from a cache."""
+        if COMMIT.fullmatch(revision):
+            return revision
+        commit = self.api.dataset_info(self.repo_id, revision=revision).sha
+        if commit is None:
+            raise OSError(f"the Hub returned no commit for {self.repo_id} at {revision}")
+        return commit
+
+    def commit_of_version(self, version: str) -> str:
+        """Return the commit of a version's tag; a full commit is returned as it is.
+
+        Raises:
+            UserError: neither a version nor a commit.
+        """
+        return self.commit_of(version if COMMIT.fullmatch(version) else parse_version(version).tag)
 
     def state(self, commit: str) -> State:
-        """Everything that a commit holds."""
+        """Return all files of a commit and its manifest."""
         from huggingface_hub.hf_api import RepoFile
 
         entries = self.api.list_repo_tree(self.repo_id, recursive=True, revision=commit, repo_type="dataset")
@@ -94,43 +109,38 @@ class Remote:
         return State(commit, files, manifest)
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:
-        """diffcore.json of a commit; None where there is none, or none that can be read."""
+        """Return diffcore.json of a commit; None where there is none that can be parsed."""
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            return parse_manifest(self._fetched(MANIFEST, commit).read_bytes())
-        except LocalEntryNotFoundError:  # the Hub failed, which says nothing about the file
+            return parse_manifest(self.download(MANIFEST, commit).read_bytes())
+        except LocalEntryNotFoundError:  # the request failed, so the file may exist
             raise
         except EntryNotFoundError:
             return None
 
     def text(self, path: str, commit: str) -> str:
-        """The content of a small file."""
-        return self._fetched(path, commit).read_text(encoding="utf-8")
+        """Return the content of a small file."""
+        return self.download(path, commit).read_text(encoding="utf-8")
 
-    def _fetched(self, path: str, commit: str) -> Path:
+    def download(self, path: str, commit: str) -> Path:
+        """Return the local copy of a file, downloaded where the cache has none."""
         return Path(self.api.hf_hub_download(self.repo_id, path, repo_type="dataset", revision=commit))
 
-    def rows(self, path: str, commit: str) -> int:
-        """Rows of a Parquet file, from its footer alone."""
-        import pyarrow.parquet as pq
-
+    def row_count(self, path: str, commit: str) -> int:
+        """Return the number of rows of a shard; only its footer is fetched."""
         with self._open(path, commit) as file:
-            return pq.ParquetFile(file).metadata.num_rows
+            return parquet.row_count(file, path)
 
     def columns(self, path: str, commit: str, names: Sequence[str]) -> pa.Table:
-        """Some columns of a Parquet file; the others are not fetched."""
-        import pyarrow.parquet as pq
-
+        """Return some columns of a shard; the others are not fetched."""
         with self._open(path, commit) as file:
-            return pq.read_table(file, columns=list(names))
+            return parquet.read_columns(file, path, names)
 
-    def names(self, path: str, commit: str) -> list[str]:
-        """The columns of a Parquet file."""
-        import pyarrow.parquet as pq
-
+    def column_names(self, path: str, commit: str) -> list[str]:
+        """Return the names of a shard's columns."""
         with self._open(path, commit) as file:
-            return pq.read_schema(file).names
+            return parquet.column_names(file, path)
 
     def _open(self, path: str, commit: str) -> Any:
         from huggingface_hub import HfFileSystem
@@ -139,6 +149,18 @@ class Remote:
         return system.open(f"datasets/{self.repo_id}@{commit}/{path}", block_size=1 << 16)
 
 
+def open_remote(repo_id: str) -> Remote:
+    """Return the repository of that name, with the user's own token. Sends no request.
+
+    Raises:
+        UserError: a name that the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+
+    check_name(repo_id)
+    return Remote(repo_id, HfApi())
+
+
 def blob_of(content: bytes) -> str:
-    """Git's hash of a file's content."""
+    """Return git's hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

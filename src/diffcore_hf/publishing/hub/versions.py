@@ -1,6 +1,6 @@
-"""Versions: semantic version numbers as tags, and the next one.
+"""Versions: names of repositories and versions, the tags of versions, and their order.
 
-Owns the words alone; which tags a repository has is remote.py's.
+Owns their form. Does not read the tags of a repository (remote.py).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from diffcore_hf.publishing.hub.refusal import Refused
+from diffcore_hf.core.errors import UserError
 
-# https://semver.org without build metadata, which a tag cannot carry (`+`).
-_FORM = re.compile(
+# https://semver.org without build metadata, because a tag cannot contain `+`.
+_SEMANTIC_VERSION = re.compile(
     r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
     r"(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?",
     re.ASCII,
@@ -21,7 +22,7 @@ _FORM = re.compile(
 
 @dataclass(frozen=True)
 class Version:
-    """major.minor.patch[-prerelease]; its tag is `v1.2.3`."""
+    """A semantic version, major.minor.patch[-prerelease]; its tag is `v1.2.3`."""
 
     major: int
     minor: int
@@ -30,38 +31,57 @@ class Version:
 
     @property
     def tag(self) -> str:
-        """The name of the tag."""
+        """The name of the version's tag."""
         numbers = f"v{self.major}.{self.minor}.{self.patch}"
         return f"{numbers}-{self.prerelease}" if self.prerelease else numbers
 
     @property
-    def rank(self) -> tuple:
-        """What versions are ordered by: semver's precedence, a prerelease before its release."""
+    def sort_key(self) -> tuple[Any, ...]:
+        """The precedence of semantic versions: a prerelease sorts before its release."""
         parts = [] if self.prerelease is None else self.prerelease.split(".")
-        # Numbers sort below words, and as numbers.
+        # Numeric parts sort before words, and by value.
         ranked = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
         return (self.major, self.minor, self.patch, self.prerelease is None, ranked)
 
 
 def parse_version(text: str) -> Version:
-    """`1.2.3` or `v1.2.3`, either with a prerelease.
+    """Parse `1.2.3` or `v1.2.3`, either with a prerelease.
 
     Raises:
         UserError: anything else.
     """
-    found = _FORM.fullmatch(text.strip())
-    if found is None:
-        raise Refused(f"version is {text!r}, which is no semantic version. Use e.g. v1.0.0")
-    return Version(*map(int, found.groups()[:3]), found.group(4))
+    match = _SEMANTIC_VERSION.fullmatch(text.strip())
+    if match is None:
+        raise UserError(f"version is {text!r}, which is not a semantic version. Use e.g. v1.0.0")
+    major, minor, patch, prerelease = match.groups()
+    return Version(int(major), int(minor), int(patch), prerelease)
 
 
 def versions_among(tags: Iterable[str]) -> list[Version]:
-    """The versions that there are, in order; tags that are none are left out."""
-    found = [parse_version(tag) for tag in tags if tag.startswith("v") and _FORM.fullmatch(tag)]
-    return sorted(found, key=lambda version: version.rank)
+    """Return the versions among the tags, in order; other tags are left out."""
+    versions = [parse_version(tag) for tag in tags if tag.startswith("v") and _SEMANTIC_VERSION.fullmatch(tag)]
+    return sorted(versions, key=lambda version: version.sort_key)
 
 
-def next_version(there: Iterable[Version]) -> Version:
-    """What to call a version with other content: the highest release with the next minor number."""
-    highest = max(there, key=lambda version: version.rank, default=None)
+def next_version(existing: Iterable[Version]) -> Version:
+    """Return the version to propose for new content: the highest one with the next minor number."""
+    highest = max(existing, key=lambda version: version.sort_key, default=None)
     return Version(1, 0, 0) if highest is None else Version(highest.major, highest.minor + 1, 0)
+
+
+def check_name(repo_id: str) -> None:
+    """Check the name of a repository without asking the Hub.
+
+    Raises:
+        UserError: a name that the Hub would refuse.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if repo_id.count("/") != 1:
+        raise UserError(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"repository is {repo_id!r}, a name that the Hub refuses: {reason}. Use another name") from None

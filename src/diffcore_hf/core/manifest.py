@@ -1,0 +1,131 @@
+"""The fixed schemas of the two files that describe a dataset: diffcore.json and compare.json.
+
+Owns the types, and the check that a manifest from elsewhere has them. Does not read or write a file (folder.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict, cast
+
+from diffcore_hf.core.errors import UserError
+
+
+class FileEntry(TypedDict):
+    """One published file in the manifest's list."""
+
+    path: str
+    size: int
+    sha256: str
+    rows: NotRequired[int]
+    """Of a shard; other files have none."""
+
+
+class Resolved(TypedDict):
+    """The source, model and filter of a run, each with its path, identity and licence."""
+
+    source: dict[str, Any]
+    model: dict[str, Any]
+    filter: dict[str, Any]
+
+
+class Counts(TypedDict):
+    """Counts of a run: rows of the augmented split, units by status, attempts and references."""
+
+    rows: int
+    heldout: int
+    unlabelled: int
+    planned: int
+    kept: int
+    exhausted: int
+    failed: int
+    pending: int
+    attempts: int
+    references: int
+
+
+class Manifest(TypedDict):
+    """The content of diffcore.json."""
+
+    format: int
+    recipe: dict[str, Any]
+    attempt_digest: str
+    recipe_digest: str
+    resolved: Resolved
+    counts: Counts
+    configs: dict[str, dict[str, list[str]]]
+    """Config -> split -> paths of its shards."""
+    files: list[FileEntry]
+    layout: NotRequired[str]
+    originals: NotRequired[bool]
+    """Whether the images of the source are published; true where it is absent."""
+    hash: NotRequired[str]
+    """Hash of the body, added when the file is written."""
+
+
+class ComparedData(TypedDict):
+    """The dataset that a comparison was trained on."""
+
+    path: str
+    hash: str | None
+    commit: str | None
+
+
+class ComparedArm(TypedDict):
+    """One arm of a comparison."""
+
+    name: str
+    top1: float
+    difference: float
+    """To the first arm, paired by seed."""
+    half_interval: float | None
+    """Half of the 95 % interval of the difference; None with one seed."""
+    seen: bool | None
+    """Whether the interval excludes zero."""
+    steps: int
+
+
+class Comparison(TypedDict):
+    """The content of compare.json, as far as a dataset card reads it."""
+
+    data: ComparedData
+    arms: list[ComparedArm]
+    seeds: list[int]
+    split: str
+    images: int
+    model: str
+    batch_size: int
+
+
+_REQUIRED: Mapping[str, type] = {
+    "recipe": dict,
+    "attempt_digest": str,
+    "recipe_digest": str,
+    "resolved": dict,
+    "counts": dict,
+    "configs": dict,
+    "files": list,
+}
+_FILE_REQUIRED: Mapping[str, type] = {"path": str, "size": int, "sha256": str}
+
+
+def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
+    """Return the content as a manifest.
+
+    Args:
+        content: diffcore.json, parsed; None where there is none.
+        where: the folder or version, for the error.
+
+    Raises:
+        UserError: no manifest, or one that lacks a key or has a value of another type.
+    """
+    if content is None:
+        raise UserError(f"{where} has no readable diffcore.json. Give a dataset that diffcore-hf exported")
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")
+    for number, entry in enumerate(content["files"]):
+        fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _FILE_REQUIRED.items())
+        if not fits:
+            raise UserError(f"{where}: entry {number} of 'files' in diffcore.json is not valid. Export it again")
+    return cast(Manifest, content)

@@ -1,0 +1,135 @@
+"""Client errors: failures of the Hub, of its client and of the disk as one line with a remedy.
+
+Owns the wording, and which exceptions are failures of that kind. Every other exception is a bug and keeps its
+traceback. Does not decide what is retried (retry.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.publishing.hub.timeouts import request_timeout
+
+TRANSIENT_STATUSES = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+"""HTTP statuses after which the same request may succeed."""
+_CLIENT_PACKAGES = ("huggingface_hub", "hf_xet", "httpx", "httpx2", "httpcore", "httpcore2", "fsspec", "pyarrow")
+_BUGS = (TypeError, AttributeError, NameError, AssertionError, NotImplementedError)
+_MOST_LINES, _MOST_CHARACTERS = 3, 300
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
+_REMEDIES = {
+    401: "Log in with `hf auth login`, or set HF_TOKEN to a token with write access",
+    403: "Use a token with write access to the repository, or another repository name",
+    404: "Check the name, and that your token has access to it",
+}
+
+
+class StaleResponse(Exception):
+    """Raised when the Hub returns other content than was sent; a new commit may take a moment to be visible."""
+
+
+@contextmanager
+def as_user_error(what: str, otherwise: str = "Run the same command again") -> Iterator[None]:
+    """Turn a failure of the Hub or its client into a UserError of one line; other exceptions pass unchanged.
+
+    Args:
+        what: what was being done or asked for, at the start of the line.
+        otherwise: the remedy where the failure has no particular one.
+    """
+    try:
+        with request_timeout():
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_client_error(error):
+            raise
+        raise UserError(f"{what}: {describe(error)}. {remedy(error, otherwise)}") from error
+
+
+def is_client_error(error: BaseException) -> bool:
+    """Return whether an exception is a failure of the Hub, its client, the network or the disk.
+
+    Most are an OSError or an error of the HTTP library. For a malformed response the client also raises ValueError,
+    KeyError and RuntimeError. They differ from bugs of this package only by the package that raised them.
+    """
+    from huggingface_hub.utils import httpx
+
+    if isinstance(error, (StaleResponse, OSError, httpx.HTTPError)):
+        return True
+    return not isinstance(error, _BUGS) and _raising_package(error) in _CLIENT_PACKAGES
+
+
+def _raising_package(error: BaseException) -> str | None:
+    """Return the package, this one or one of the client's, whose code is innermost in the traceback."""
+    package, traceback = None, error.__traceback__
+    while traceback is not None:
+        name = str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if name == "diffcore_hf" or name in _CLIENT_PACKAGES:
+            package = name
+        traceback = traceback.tb_next
+    return package
+
+
+def chain(error: BaseException) -> list[BaseException]:
+    """Return the error and its causes, outermost first: an upload's own error hides the error of its request."""
+    errors: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in errors:
+        errors.append(following)
+        following = following.__cause__ or following.__context__
+    return errors
+
+
+def http_status(error: BaseException) -> int | None:
+    """Return the HTTP status of the response that an error carries, if any."""
+    response = getattr(error, "response", None)
+    return getattr(response, "status_code", None)
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for an error without any token: HTTP status, message, and the message of its cause."""
+    errors = chain(error)
+    status = next((f"HTTP {code}: " for cause in errors if (code := http_status(cause))), "")
+    text = _message(error)
+    cause = _message(next((cause for cause in errors if http_status(cause)), errors[-1]))
+    if cause and cause not in text:
+        text = f"{text} ({cause})" if text else cause
+    return f"{status}{text or type(error).__name__}".rstrip(".")
+
+
+def _message(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return _masked(" ".join(lines[:_MOST_LINES]))[:_MOST_CHARACTERS]
+
+
+def _masked(text: str) -> str:
+    """Return the text with every token replaced."""
+    from huggingface_hub import get_token
+
+    if token := get_token():
+        text = text.replace(token, "hf_***")
+    return _TOKEN.sub("hf_***", text)
+
+
+def remedy(error: BaseException, otherwise: str = "Run the same command again") -> str:
+    """Return what a user can do about an error; `otherwise` where the same command may succeed later."""
+    if type(error).__name__ == "OfflineModeIsEnabled":
+        return "Unset HF_HUB_OFFLINE"
+    if any(_errno(cause) in _DISK_FULL for cause in chain(error)):
+        return "Free space on the disk, or set HF_HOME to a folder on another disk"
+    statuses = [code for cause in chain(error) if (code := http_status(cause))]
+    known = next((_REMEDIES[code] for code in statuses if code in _REMEDIES), None)
+    if known is None and statuses and statuses[0] not in TRANSIENT_STATUSES:
+        return "The Hub refused this request; fix the problem named above before you try again"
+    return known or otherwise
+
+
+def _errno(error: BaseException) -> int | None:
+    """Return the number of an error of the operating system; Xet has it in its message only."""
+    in_message = re.search(r"\(os error (\d+)\)", str(error))
+    return int(in_message.group(1)) if in_message else getattr(error, "errno", None)

@@ -1,0 +1,93 @@
+"""Parquet: reads shards; a file that is damaged or lacks a column is an error of one line.
+
+Owns the errors. A shard may come from a stranger's repository, so nothing about its content is taken for granted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from diffcore_hf.core.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_REMEDY = "Export the dataset again"
+_Source = Path | IO[bytes]
+
+
+def read_columns(source: _Source, name: str, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of a shard.
+
+    Args:
+        source: the file, by path or open.
+        name: the shard's path in the dataset, for the error.
+        columns: their names.
+
+    Raises:
+        UserError: the file is not Parquet, or lacks a column.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name), pq.ParquetFile(source) as file:
+        _check_columns(file.schema_arrow.names, name, columns)
+        return file.read(columns=list(columns))
+
+
+def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """Read some columns of a shard, at most `rows` rows at a time; raises as `read_columns` does."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name), pq.ParquetFile(source) as file:
+        _check_columns(file.schema_arrow.names, name, columns)
+        for batch in file.iter_batches(rows, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+def row_count(source: _Source, name: str) -> int:
+    """Return the number of rows that a shard's footer states.
+
+    Raises:
+        UserError: the file is not Parquet.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name):
+        return pq.ParquetFile(source).metadata.num_rows
+
+
+def column_names(source: _Source, name: str) -> list[str]:
+    """Return the names of a shard's columns.
+
+    Raises:
+        UserError: the file is not Parquet.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name):
+        return list(pq.read_schema(source).names)
+
+
+def _check_columns(existing: Sequence[str], name: str, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in existing:
+            raise UserError(f"{name} has no column {column!r}; its columns: {', '.join(existing)}. {_REMEDY}")
+
+
+@contextmanager
+def _damage_as_user_error(name: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Parquet reports some kinds of damage as a bare OSError; those of the network and the disk have more to say.
+        if not isinstance(error, pa.ArrowException) and (type(error) is not OSError or error.errno is not None):
+            raise
+        lines = str(error).splitlines()
+        reason = lines[0][:200] if lines else type(error).__name__
+        raise UserError(f"{name} cannot be read as Parquet: {reason}. {_REMEDY}") from error

@@ -1,0 +1,65 @@
+"""Originals: joins the images of the source to a dataset that was published without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.manifest import Manifest, checked_manifest
+from diffcore_hf.core.schema import prefix_of
+from diffcore_hf.publishing.card.reproduction import is_hub
+from diffcore_hf.publishing.hub import originals
+from diffcore_hf.publishing.hub.client_errors import as_user_error
+from diffcore_hf.publishing.hub.remote import open_remote
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+
+def join_originals(
+    path: str | Path, source: str | Path | DatasetDict | Dataset | None = None, version: str | None = None
+) -> DatasetDict:
+    """Load a dataset that was published without its original images, and fill in the source's images.
+
+    Args:
+        path: `owner/name` on the Hub, or a folder.
+        source: the images: a Hub id, a folder, or a dataset in memory; None: the source that the dataset's manifest
+            names, at the recorded commit.
+        version: of `path`, if it is on the Hub.
+
+    Returns:
+        The splits for which the source has images.
+
+    Raises:
+        UserError: no such dataset or source, or an image that the source does not have with the recorded hash.
+    """
+    from diffcore_hf.core.loading import load_splits
+    from diffcore_hf.publishing.hub.loading import load_augmented
+
+    if version is None and not Path(path).is_dir():
+        raise UserError(f"version of {path} is missing. See diffcore-hf versions {path}")
+    manifest = _manifest(path, version)
+    augmented = load_augmented(path, version)
+    references = load_augmented(path, version, name="references", split="train")
+    recorded = manifest["resolved"]["source"]
+    source_recipe = manifest["recipe"]["source"]
+    if source is None and not is_hub(recorded):
+        raise UserError(f"source is missing: {path} was made from {recorded['path']}. Give the folder or the dataset")
+    given = recorded["path"] if source is None else source
+    if isinstance(given, (str, Path)):
+        commit = recorded["identity"] if str(given) == recorded["path"] and is_hub(recorded) else None
+        given = load_splits(str(given), source_recipe.get("name"), None, commit, section="source")[0]
+    prefix = prefix_of(next(iter(augmented.values())).column_names)
+    image = source_recipe.get("image", "image")
+    return originals.join_originals(augmented, references, given, image=image, prefix=prefix)
+
+
+def _manifest(path: str | Path, version: str | None) -> Manifest:
+    where = f"{path} {version}" if version else str(path)
+    if Path(path).is_dir():
+        return checked_manifest(Folder(path).manifest(), where)
+    remote = open_remote(str(path))
+    with as_user_error(where):
+        return checked_manifest(remote.manifest(remote.commit_of_version(version or "")), where)

@@ -1,0 +1,20 @@
+"""Exceptions as the Hub's client raises them."""
+
+from __future__ import annotations
+
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
+
+REQUEST = httpx.Request("POST", "http://127.0.0.1/api")
+
+
+def http_error(status: int, **headers: str) -> HfHubHTTPError:
+    """Return the client's error for a response with that status; its message has a token."""
+    response = httpx.Response(status, headers=headers, request=REQUEST)
+    return HfHubHTTPError(f"{status} for hf_abcdefGHIJKL", response=response)
+
+
+def caused_by(error: Exception, cause: Exception) -> Exception:
+    """Return the error with a cause, as after `raise error from cause`."""
+    error.__cause__ = cause
+    return error
