@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.fields import documented_keys
 from diffcore_hf.config.train import TrainRecipe
 
 MARK = re.compile(r"^<!-- keys: (\w+) -->$", re.MULTILINE)
@@ -22,17 +23,19 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def keys_table(recipe: type) -> str:
-    """Returns a Markdown table: key, type, default, scope and meaning of every field below a recipe class."""
-    from diffcore_hf.commands.parser import _all_flags, _default
-
-    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
-    for key, (flag, _scope) in _all_flags(recipe).items():
-        default = "required" if flag.help and str(flag.default).startswith("<dataclasses._MISSING") else _default(flag.default)
-        lines.append(f"| `{key}` | {cell(flag.metavar)} | {cell(default)} | {cell(flag.help, code=False)} |")
+    """Returns a Markdown table: key, values, default, scope (if the recipe has scopes) and meaning of every key."""
+    keys = documented_keys(recipe).values()
+    scoped = any(key.scope for key in keys)
+    head = ["key", "values", "default", *(["scope"] if scoped else []), "meaning"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for key in keys:
+        default = "required" if key.default_text is None else f"`{escaped(key.default_text)}`"
+        cells = [f"`{key.name}`", f"`{escaped(key.type_text)}`", default]
+        cells += [key.scope or ""] if scoped else []
+        lines.append(f"| {' | '.join([*cells, escaped(key.help)])} |")
     return "\n".join(lines)
 
 
-def cell(text: str, *, code: bool = True) -> str:
-    """Returns a text as one table cell; `|` is escaped."""
-    text = text.replace("|", "\\|")
-    return f"`{text}`" if code else text
+def escaped(text: str) -> str:
+    """Returns a text as the content of one table cell."""
+    return text.replace("|", "\\|")
