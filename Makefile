@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo showcase gain test test-slow lint style types bench docs evidence faults
+.PHONY: help install demo showcase gain test test-slow lint style types wheel bench docs evidence faults
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ style: install
 
 types: install  ## types alone (mypy)
 	$(RUN)/mypy
+
+wheel: install  ## build the wheel, install it into a fresh environment, use it there and against the Hub double
+	$(RUN)/python -m testing.wheel_check
 
 faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (half an hour)
 	$(RUN)/python -m benchmarks.faults --write docs/reliability.md
