@@ -29,13 +29,13 @@ def keys_table(recipe: type) -> str:
     head = ["key", "values", "default", *(["scope"] if scoped else []), "meaning"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for key in keys:
-        default = "required" if key.default_text is None else f"`{escaped(key.default_text)}`"
-        cells = [f"`{key.name}`", f"`{escaped(key.type_text)}`", default]
+        default = "required" if key.default_text is None else f"`{key.default_text}`"
+        cells = [f"`{key.name}`", f"`{key.type_text}`", default]
         cells += [key.scope or ""] if scoped else []
         lines.append(f"| {' | '.join([*cells, escaped(key.help)])} |")
     return "\n".join(lines)
 
 
 def escaped(text: str) -> str:
-    """Returns a text as the content of one table cell."""
+    """Returns a text as the content of one table cell; inside backticks MkDocs needs no escape."""
     return text.replace("|", "\\|")
