@@ -52,7 +52,7 @@ def test_strict_is_equal_to_the_bit(pipelines):
             part = model.sample(*([column[row] for row in rows] for column in (PROMPTS, NEGATIVES, SEEDS))).images
             assert torch.equal(part, whole[rows])
     assert torch.get_num_threads() == threads
-    with pytest.raises(ValueError, match=r"strict: Z-Image pads prompts by their companions"):
+    with pytest.raises(ValueError, match=r"strict: Z-Image pads each prompt to the longest"):
         TextToImage(config(pipelines["Z-Image"]), strict=True).load()
 
 

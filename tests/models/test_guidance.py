@@ -106,7 +106,7 @@ def test_family_outside_the_table_needs_native():
 )
 def test_gamma_and_negatives(gamma, negatives, error, pipelines):
     if error is None:
-        guidance.check(gamma, negatives)
+        guidance.check_negatives(gamma, negatives)
         return
     model = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=gamma))
     with pytest.raises(ValueError, match=error):
@@ -133,7 +133,7 @@ def test_native_passes_gamma_as_guidance_scale(pipelines):
     table = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=4.0)).sample(["a bird"], ["blurry"], [0]).images
     assert (native.int() - table.int()).abs().max() <= 1
     flux = TextToImage(Model(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
-    with pytest.raises(ValueError, match=r"takes no negative prompt under model.guidance native"):
+    with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):
         flux.sample(["a bird"], ["blurry"], [0])
 
 
@@ -176,7 +176,7 @@ def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch,
     model = TextToImage(unguided)
     model.sample(["a bird"] * 2, [None] * 2, [0, 1])
     assert caplog.text.count("StableDiffusionPipeline has no guidance_scale: model.gamma changes nothing") == 1
-    with pytest.raises(ValueError, match=r"takes no negative prompt under model.guidance native"):
+    with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):
         model.sample(["a bird"], ["blurry"], [0])
 
 

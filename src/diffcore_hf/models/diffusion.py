@@ -1,8 +1,8 @@
 """Text to image: prompts and seeds in, uint8 pixels out.
 
-Owns sampling: noise by seed, prompts encoded once each, device batches and their size, checks of a finished image.
-Loading is pipelines.py. What an image is depends on its prompt, negative prompt and seed alone, up to rounding; with
-`strict` the bits are the same too, however the work is cut.
+Owns sampling: noise by seed, encoding each prompt once, device batches and their size, checks of a finished image.
+Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, up to rounding; with
+`strict` the bits are equal too, for any division of the work into batches.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from diffcore_hf.config.augment import Model
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
-from diffcore_hf.models.guidance import Encoded, Family
+from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
 from diffcore_hf.models.pipelines import load_pipeline, resolve_model
 from diffcore_hf.models.runtime import (
     STRICT_BATCH,
@@ -57,9 +58,9 @@ class TextToImage:
 
     Args:
         config: the model; `auto` and null are resolved on loading.
-        strict: pads every device batch to 16 and fixes threads, for equal bits however the work is cut.
-        batch_size: images a device batch. None: on a GPU a guess from its free memory, elsewhere 16 up to 128 pixels,
-            4 up to 256, 1 above. Halved whenever memory runs out, and kept so.
+        strict: pads every device batch to 16 and fixes threads, for equal bits in any division into batches.
+        batch_size: images in a device batch. None: on a GPU a guess from its free memory; elsewhere 16 up to 128
+            pixels, 4 up to 256, 1 above. It is halved whenever memory runs out, and stays at the smaller value.
     """
 
     def __init__(self, config: Model, *, strict: bool = False, batch_size: int | None = None):
@@ -67,67 +68,84 @@ class TextToImage:
         self.strict = strict
         self.texts_encoded = 0
         self.images_drawn = 0
-        self.info: dict[str, Any] = {}
         self._batch_size = STRICT_BATCH if strict else batch_size
         self._pipeline: Any = None
+        self._takes_negatives = True
         self._family: Family | None = None
         self._texts: OrderedDict[str, Encoded] = OrderedDict()
         self._texts_bytes = 0
         self._measured: set[str] = set()
 
     def load(self) -> Any:
-        """The diffusers pipeline, loaded on the first call; `config` is the resolved model from then on."""
+        """Returns the diffusers pipeline; the first call loads it and replaces `config` by the resolved model."""
         if self._pipeline is None:
-            self.config, self.info = resolve_model(self.config, identify=False)
+            self.config, record = resolve_model(self.config, identify=False)
+            self._takes_negatives = record["takes_negatives"]
             pipeline = load_pipeline(self.config)
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
-                raise UserError(f"strict: {self._family.name} pads prompts by their companions. Use --strict false")
-            if self.info["guidance"]["argument"] is None:
+                raise UserError(
+                    f"strict: {self._family.name} pads each prompt to the longest of its batch. Use --strict false"
+                )
+            if record["guidance"]["argument"] is None:
                 logger.warning("%s has no guidance_scale: model.gamma changes nothing", type(pipeline).__name__)
             self._pipeline = pipeline
         return self._pipeline
 
     @property
     def batch_size(self) -> int:
-        """Images that are drawn at once; what is left of it when memory ran out."""
+        """Returns the images in a device batch; smaller than configured where memory ran out."""
         if self._batch_size is None:
             self.load()
-            self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.config)
+            self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.side, self.config.dtype)
         return self._batch_size
 
+    @property
+    def side(self) -> int:
+        """Returns the side of an image in pixels."""
+        self.load()
+        if self.config.size is None:
+            raise TypeError("a resolved model has a size")
+        return self.config.size
+
     def sample(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Samples:
-        """One image for each prompt, negative prompt and seed.
+        """Generates one image for each prompt, negative prompt and seed.
 
         Args:
-            negatives: None or "" for no negative prompt: the family's own unconditional branch.
+            prompts: one for each image.
+            negatives: one for each image; None or "" means the unconditional branch of the family.
+            seeds: one for each image.
 
         Raises:
-            UserError: gamma does not fit the negatives, or the pipeline takes none.
-            OutOfMemory: one image alone (with strict, a batch) does not fit into memory.
+            UserError: gamma does not fit the negatives, or the pipeline has no negative prompt.
+            OutOfMemory: one image (with strict, one batch) does not fit into memory.
+            ValueError: the arguments differ in length.
         """
         if not len(prompts) == len(negatives) == len(seeds):
-            raise UserError(
-                f"{len(prompts)} prompts, {len(negatives)} negatives, {len(seeds)} seeds: one each an image"
+            raise ValueError(
+                f"{len(prompts)} prompts, {len(negatives)} negatives and {len(seeds)} seeds: one of each for an image"
             )
         self.load()
-        guidance.check(self.config.gamma, negatives, self.info["takes_negatives"])
-        done: list[Samples] = []
+        guidance.check_negatives(self.config.gamma, negatives, self._takes_negatives)
+        finished: list[Samples] = []
         start = 0
         while start < len(prompts):
             stop = min(start + self.batch_size, len(prompts))
             samples = self._sample_or_halve(prompts[start:stop], negatives[start:stop], seeds[start:stop])
             if samples is None:
                 continue
-            done.append(samples)
+            finished.append(samples)
             self.images_drawn += stop - start
             start = stop
-        if not done:
-            return Samples(torch.empty(0, 3, self.config.size, self.config.size, dtype=torch.uint8), [])
-        return Samples(torch.cat([s.images for s in done]), [flag for s in done for flag in s.flags])
+        if not finished:
+            return Samples(torch.empty(0, 3, self.side, self.side, dtype=torch.uint8), [])
+        flags = list(chain.from_iterable(samples.flags for samples in finished))
+        return Samples(torch.cat([samples.images for samples in finished]), flags)
 
-    def _sample_or_halve(self, prompts: Sequence[str], negatives: Sequence, seeds: Sequence[int]) -> Samples | None:
-        """One device batch; None when memory ran out and the batch was halved."""
+    def _sample_or_halve(
+        self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]
+    ) -> Samples | None:
+        """Generates one device batch; None when memory ran out and the batch size was halved."""
         try:
             return self._sample_batch(list(prompts), list(negatives), list(seeds))
         except Exception as error:
@@ -140,9 +158,9 @@ class TextToImage:
                     "Use --model.offload sequential, a smaller --model.size"
                     + (", or --strict false" if self.strict else "")
                 ) from error
-        # outside the handler, so that the failed batch's tensors are gone
+        # Outside the handler, so that the tensors of the failed batch are freed.
         self._batch_size = len(prompts) // 2
-        logger.warning("out of memory with %d images at once; going on with %d", len(prompts), self._batch_size)
+        logger.warning("out of memory with %d images at once; continuing with %d", len(prompts), self._batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
@@ -151,7 +169,11 @@ class TextToImage:
     def _sample_batch(self, prompts: list[str], negatives: list[str | None], seeds: list[int]) -> Samples:
         count = len(prompts)
         if self.strict:
-            prompts, negatives, seeds = (pad(items, STRICT_BATCH) for items in (prompts, negatives, seeds))
+            prompts, negatives, seeds = (
+                pad(prompts, STRICT_BATCH),
+                pad(negatives, STRICT_BATCH),
+                pad(seeds, STRICT_BATCH),
+            )
         with fixed_conditions(self.strict), quiet_warnings():
             if self._family is None:
                 self._note_truncated([*prompts, *(negative for negative in negatives if negative)])
@@ -160,8 +182,8 @@ class TextToImage:
                 arguments = self._encoded_arguments(self._family, prompts, negatives)
             output = self._pipeline(
                 **arguments,
-                height=self.config.size,
-                width=self.config.size,
+                height=self.side,
+                width=self.side,
                 num_inference_steps=self.config.steps,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="pt",
@@ -172,55 +194,52 @@ class TextToImage:
     def _encoded_arguments(self, family: Family, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
         guided = self.config.gamma > 0
         zeros = family.zeros_without_negative and self._pipeline.config.get(family.zeros_without_negative)
-        wanted = [*prompts, *(n or "" for n in negatives if guided and (n or not zeros))]
-        texts = self._encode(wanted)
-        positive = [texts[prompt] for prompt in prompts]
-        negative = None
+        negative_texts = [text or "" for text in negatives if guided and (text or not zeros)]
+        encoded = self._encode(family, [*prompts, *negative_texts])
+        device = self._pipeline._execution_device
+        positive = [encoded[prompt] for prompt in prompts]
+        negative_batch = None
         if guided:
             blank = tuple(torch.zeros_like(tensor) for tensor in positive[0])
-            negative = [texts[n or ""] if n or not zeros else blank for n in negatives]
-        device = self._pipeline._execution_device
-        return {
-            family.argument: family.scale(self.config.gamma),
-            **family.arguments(*(_batch(rows, device, family.ragged) for rows in (positive, negative))),
-        }
+            negative = [encoded[text or ""] if text or not zeros else blank for text in negatives]
+            negative_batch = _batch(negative, device, family.ragged)
+        arguments = family.arguments(_batch(positive, device, family.ragged), negative_batch)
+        return {family.argument: family.scale(self.config.gamma), **arguments}
 
-    def _encode(self, wanted: Sequence[str]) -> dict[str, Encoded]:
-        """Each distinct text's embeddings, on the CPU; a text met before is not encoded again."""
-        distinct = list(dict.fromkeys(wanted))
+    def _encode(self, family: Family, texts: Sequence[str]) -> dict[str, Encoded]:
+        """Returns the embeddings of each distinct text, on the CPU; texts in the cache are not encoded again."""
+        distinct = list(dict.fromkeys(texts))
         missing = [text for text in distinct if text not in self._texts]
         self._note_truncated(missing)
         for start in range(0, len(missing), ENCODE_BATCH):
             chunk = missing[start : start + ENCODE_BATCH]
-            tensors = self._family.encode(self._pipeline, pad(chunk, ENCODE_BATCH) if self.strict else list(chunk))
+            tensors = family.encode(self._pipeline, pad(chunk, ENCODE_BATCH) if self.strict else list(chunk))
             self.texts_encoded += len(chunk)
             for row, text in enumerate(chunk):
                 self._texts[text] = tuple(tensor[row].cpu().clone() for tensor in tensors)
                 self._texts_bytes += _size(self._texts[text])
         for text in distinct:
             self._texts.move_to_end(text)
-        found = {text: self._texts[text] for text in distinct}
+        encoded = {text: self._texts[text] for text in distinct}
         while self._texts_bytes > CACHE_BYTES and self._texts:
             _, dropped = self._texts.popitem(last=False)
             self._texts_bytes -= _size(dropped)
-        return found
+        return encoded
 
     def _note_truncated(self, texts: Sequence[str]) -> None:
-        """Tells the log, once for each text, that no text encoder takes it whole."""
+        """Logs, once for each text, that every text encoder truncates it."""
         new = dict.fromkeys(text for text in texts if text not in self._measured)
         self._measured.update(new)
-        parts = self._pipeline.components.values()
-        tokenizers = [part for part in parts if isinstance(part, PreTrainedTokenizerBase)]
+        components = self._pipeline.components.values()
+        tokenizers = [component for component in components if isinstance(component, PreTrainedTokenizerBase)]
         for text in new:
             excess = [len(tokenizer(text).input_ids) - tokenizer.model_max_length for tokenizer in tokenizers]
             if excess and min(excess) > 0:
                 logger.info("the text encoder drops the last %d tokens of %r", min(excess), text)
 
 
-def _batch(rows: list[Encoded] | None, device: torch.device, ragged: bool) -> tuple | None:
-    """One tensor (of texts of different length, one list) for each keyword of the family."""
-    if rows is None:
-        return None
+def _batch(rows: list[Encoded], device: torch.device, ragged: bool) -> EncodedBatch:
+    """Stacks the rows into one tensor for each keyword of the family; ragged rows become one list."""
     columns = zip(*rows, strict=True)
     if ragged:
         return tuple([tensor.to(device) for tensor in tensors] for tensors in columns)
@@ -232,19 +251,28 @@ def _size(encoded: Encoded) -> int:
 
 
 def _check(images: Tensor, unsafe: Sequence[bool]) -> Samples:
-    """[0, 1] to uint8 by rounding, and what is wrong with each."""
+    """Rounds images in [0, 1] to uint8 and flags those that cannot be used."""
     images = images.float()
     finite = torch.isfinite(images).flatten(1).all(1)
     pixels = (images.nan_to_num(0.0) * 255).round().clamp(0, 255).to(torch.uint8)
     flat = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1)
     invalid = (flat | ~finite).tolist()
-    flags = ["unsafe" if u else "invalid" if i else None for u, i in zip(unsafe, invalid, strict=True)]
-    return Samples(pixels, flags)
+    return Samples(pixels, [_flag(*pair) for pair in zip(unsafe, invalid, strict=True)])
 
 
-def _guess_batch_size(device: torch.device, config: Model) -> int:
+def _flag(unsafe: bool, invalid: bool) -> str | None:
+    if unsafe:
+        return "unsafe"
+    return "invalid" if invalid else None
+
+
+def _guess_batch_size(device: torch.device, side: int, dtype: str) -> int:
+    """Guesses how many images of this side fit into memory, without trying."""
     if device.type != "cuda":
-        return 16 if config.size <= 128 else 4 if config.size <= 256 else 1
-    each = BYTES_AT_512 * (config.size / 512) ** 2 * (2 if config.dtype == "float32" else 1)
-    fitting = int(0.8 * torch.cuda.mem_get_info(device)[0] / each)
-    return max(1, min(64 if config.size <= 128 else 16, 1 << max(0, fitting.bit_length() - 1)))
+        if side <= 128:
+            return 16
+        return 4 if side <= 256 else 1
+    image_bytes = BYTES_AT_512 * (side / 512) ** 2 * (2 if dtype == "float32" else 1)
+    fitting = int(0.8 * torch.cuda.mem_get_info(device)[0] / image_bytes)
+    power_of_two = 1 << max(0, fitting.bit_length() - 1)
+    return max(1, min(64 if side <= 128 else 16, power_of_two))

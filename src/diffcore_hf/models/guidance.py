@@ -1,8 +1,8 @@
-"""The guidance table: how each family of text-to-image models says Eq. 4.
+"""The guidance table: which arguments of each family of text-to-image pipelines compute Eq. 4.
 
 Eq. 4 of the paper: eps = (1 + gamma) eps(P_c) - gamma eps(P_n), for a positive prompt P_c and a negative one P_n.
-Families name the scale differently, count it from 1 or from 0, and encode prompts each in their own way; a family is
-in the table when a test compares one step of it with Eq. 4.
+Families name the scale differently, count it from 1 or from 0, and encode prompts differently. For each family in the
+table, a test compares one denoising step with Eq. 4.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from torch import Tensor
 from diffcore_hf.core.errors import UserError
 
 Encoded = tuple[Tensor, ...]
-"""What the text encoders make of texts: one tensor per keyword of a family, batch first."""
+"""Output of the text encoders: one tensor for each keyword of a family, batch first."""
+
+EncodedBatch = tuple[Tensor | list[Tensor], ...]
+"""Encoded prompts of a batch: one tensor for each keyword of a family; for a ragged family one list."""
 
 
 @dataclass(frozen=True)
@@ -26,26 +29,27 @@ class Family:
 
     name: str
     pipelines: tuple[str, ...]
-    """Class names of diffusers."""
+    """Class names in diffusers."""
     argument: str
-    """The argument of the pipeline that carries the scale."""
+    """Argument of the pipeline for the scale."""
     offset: float
-    """What is added to gamma: 1 where the pipeline computes neg + s (pos - neg)."""
+    """Difference between scale and gamma: 1 where the pipeline computes neg + s (pos - neg)."""
     encode: Callable[[Any, list[str]], Encoded]
-    """(pipeline, texts) -> embeddings; negatives are encoded the same way."""
+    """Function of (pipeline, texts) that returns embeddings; negatives are encoded by the same function."""
     embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
-    """The keywords that take `encode`'s tensors; negatives go by the same names behind `negative_`."""
+    """Keywords for the tensors of `encode`; for negatives the same names after `negative_`."""
     ragged: bool = False
-    """Embeddings are as long as their text, so they go as lists; companions pad them, so not with `strict`."""
+    """Whether embeddings are as long as their text. They are passed as lists and padded to the longest text of a
+    batch, so `strict` is impossible."""
     zeros_without_negative: str | None = None
-    """Option of the pipeline's configuration under which no negative prompt means zeros in place of the empty text."""
+    """Option of the pipeline's configuration that replaces a missing negative prompt by zeros, not the empty text."""
 
     def scale(self, gamma: float) -> float:
-        """The value of `argument` that is Eq. 4 at this gamma."""
+        """Returns the value of `argument` that computes Eq. 4 at this gamma."""
         return gamma + self.offset
 
-    def arguments(self, positive: Encoded, negative: Encoded | None) -> dict[str, Tensor]:
-        """Keywords of the pipeline for encoded prompts."""
+    def arguments(self, positive: EncodedBatch, negative: EncodedBatch | None) -> dict[str, Tensor | list[Tensor]]:
+        """Returns the keywords of the pipeline for encoded prompts."""
         named = dict(zip(self.embeddings, positive, strict=True))
         if negative is not None:
             named |= {f"negative_{name}": tensor for name, tensor in zip(self.embeddings, negative, strict=True)}
@@ -67,7 +71,7 @@ def _encode_sd3(pipeline: Any, texts: list[str]) -> Encoded:
 
 
 def _encode_z_image(pipeline: Any, texts: list[str]) -> Encoded:
-    # encode_prompt writes its chat template into the list that it is given
+    # encode_prompt writes its chat template into the list that it gets.
     return (pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)[0],)
 
 
@@ -95,10 +99,10 @@ FAMILIES = (
 
 
 def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
-    """The row of the table for a pipeline; None with `guidance: native`, where gamma is the pipeline's guidance_scale.
+    """Returns the row of the table for a pipeline; None with `guidance: native`, where gamma is its guidance_scale.
 
     Raises:
-        UserError: eq4 is asked of a family outside the table.
+        UserError: guidance is eq4 and the pipeline is not in the table.
     """
     if guidance == "native":
         return None
@@ -112,15 +116,15 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
     )
 
 
-def check(gamma: float, negatives: Sequence[str | None], takes_negatives: bool = True) -> None:
-    """A negative prompt that would be ignored is an error rather than a silent no-op, as at gamma <= 0.
+def check_negatives(gamma: float, negatives: Sequence[str | None], takes_negatives: bool = True) -> None:
+    """Raises where a negative prompt would be ignored without a warning.
 
     Raises:
-        UserError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that takes none.
+        UserError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that has none.
     """
     if any(negatives) and not takes_negatives:
         raise UserError(
-            "this pipeline takes no negative prompt under model.guidance native. Use --prompts.negatives '[]'"
+            "this pipeline has no negative prompt under model.guidance native. Use --prompts.negatives '[]'"
         )
     if gamma < 0:
         raise UserError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
@@ -132,18 +136,18 @@ def check(gamma: float, negatives: Sequence[str | None], takes_negatives: bool =
 
 
 def native_parameters(pipeline: Any) -> tuple[bool, bool]:
-    """(has a guidance_scale, takes a negative prompt) of a pipeline, or its class, under `guidance: native`.
+    """Returns whether a pipeline, or its class, has a guidance_scale and a negative prompt under `guidance: native`.
 
-    A pipeline with another scale beside it, such as Flux, ignores negative prompts until that one is given.
+    A pipeline with a second scale, such as Flux, ignores negative prompts until that scale is given.
     """
     accepted = inspect.signature(pipeline.__call__).parameters
     return "guidance_scale" in accepted, "negative_prompt" in accepted and "true_cfg_scale" not in accepted
 
 
 def native_arguments(pipeline: Any, gamma: float, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
-    """Arguments of a pipeline under `guidance: native`: plain texts, gamma as guidance_scale where it has one.
+    """Returns the arguments of a pipeline under `guidance: native`: plain texts, and gamma as guidance_scale.
 
-    Where it has none, resolve_model records so and loading warns. `check` comes first.
+    For a pipeline without a guidance_scale, `resolve_model` records so and loading warns. Call `check_negatives` first.
     """
     takes_scale, _ = native_parameters(pipeline)
     arguments: dict[str, Any] = {"prompt": prompts}

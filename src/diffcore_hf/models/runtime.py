@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ STRICT_BATCH = 16
 STRICT_THREADS = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+Precision = Literal["float32", "bfloat16", "float16"]
 Item = TypeVar("Item")
 
 
@@ -37,7 +38,7 @@ def pick_device(device: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def resolve_dtype(dtype: str, device: torch.device) -> str:
+def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> Precision:
     """Returns the precision by name; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16.
 
     Raises:
@@ -75,7 +76,11 @@ def quiet_loading() -> Iterator[None]:
     """Turns off the progress bars of diffusers, transformers and huggingface_hub, and restores them afterwards."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but re-exported without __all__
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
 
     hub_was_on = not are_progress_bars_disabled()
     libraries = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
