@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import Policy
+from diffcore_hf.config.augment import POLICY_PARAMETERS, Policy
 from diffcore_hf.core.seeding import uniform
-from diffcore_hf.method.policies import fit
+from diffcore_hf.method.policies import POLICIES, fit
 from diffcore_hf.method.references import ReferenceEmbeddings
 
 NAN = [np.nan, np.nan]
@@ -32,11 +32,15 @@ def judged(judge, labels, embeddings, parents=None):
 PAIRS = references([[angle(0), angle(60)], [angle(0), angle(90)], [angle(10)]])
 
 
+def test_every_policy_of_the_recipe_can_be_fitted():
+    assert set(POLICIES) == set(POLICY_PARAMETERS)
+
+
 def test_mean_is_eq_5_against_the_own_parent():
     judge = fit(Policy("mean"), PAIRS, 0)
     np.testing.assert_allclose(judge.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
     assert judge.notes == (
-        "1 of 3 classes have fewer than two readable real images: the threshold pooled over all classes stands in",
+        "1 of 3 classes have fewer than two readable real images: they use the threshold pooled over all classes",
     )
     parents = [angle(0)] * 4 + [NAN]
     verdicts = judged(judge, [0, 0, 1, 2, 0], [angle(50), angle(70), angle(70), angle(80), angle(0)], parents)

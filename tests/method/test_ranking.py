@@ -150,4 +150,4 @@ def test_with_nothing_to_take_out_it_is_the_classifier_and_says_so(contexts):
     captions = None if contexts is None else np.ones((contexts, 6), np.float16)
     judge, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)
     assert judge.left_out_ranks().tolist() == plain.left_out_ranks().tolist()
-    assert "the plain classifier judges" in judge.notes[0]
+    assert "policy rank uses by classifier" in judge.notes[0]

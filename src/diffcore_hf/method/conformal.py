@@ -1,12 +1,12 @@
 """Conformal bounds: at most about a share alpha of fresh real images would be rejected.
 
-Owns the finite-sample quantile, the pooling of small classes and the judgement of each real image as if it were left
-out. Does not own how a score comes about (thresholds.py, ranking.py).
+Owns the finite-sample quantile, the pooling of small classes, and the test of each real image as if it were left out.
+Does not own how a score is computed (thresholds.py, ranking.py).
 
 The promise rests on exchangeability with the *dataset's* images: a fresh photograph of the same kind as the references
 is rejected at most about once in 1 / alpha times, on average over the classes whose scores are pooled. It says nothing
-about generated images, which are no draw from the dataset; how many of them are rejected is measured, not promised.
-"About", because left-out scores are taken against a class that lacks one image, and a fresh one against all of it.
+about generated images, which are not drawn from the dataset; their rate of rejection is measured, not promised.
+"About", because a left-out score is compared with a class that lacks one image, and a fresh one with the whole class.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from fractions import Fraction
 
 import numpy as np
 
+from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.thresholds import settled
 
 SIMILARITIES_POOLED_BELOW = 30
-"""Images a class from which similarities are bounded class by class."""
+"""A class with at least this many scores has a similarity bound of its own; smaller classes share one."""
 RANKS_POOLED_BELOW = 50
-"""Images a class from which ranks are bounded class by class."""
+"""A class with at least this many ranks has a rank bound of its own; smaller classes share one."""
 
 
-def conformal_bound(scores: np.ndarray, alpha: float) -> float:
-    """The k-th smallest of n scores, k = floor((n + 1) alpha): a fresh one lies below with probability <= alpha.
+def conformal_bound(scores: Floats, alpha: float) -> float:
+    """Returns the k-th smallest of n scores, k = floor((n + 1) alpha).
+
+    A fresh score of the same kind lies below this bound with probability at most alpha.
 
     Args:
-        scores: (n,) of real images, larger is better; n may be 0.
-        alpha: in (0, 1), read as the decimal it is written as (0.29 of 100 is 29).
+        scores: (n,) float64 of real images, larger is better; n may be 0.
+        alpha: in (0, 1). It is read as the decimal number that it prints as, so that 0.29 of 100 is exactly 29.
 
     Returns:
         The bound; -inf (accept everything) where n is too small for a promise, k = 0.
@@ -37,24 +40,22 @@ def conformal_bound(scores: np.ndarray, alpha: float) -> float:
     return float(np.partition(scores, k - 1)[k - 1]) if k else -np.inf
 
 
-def conformal_rejected(scores: np.ndarray, alpha: float) -> np.ndarray:
-    """(n,) bool: whether each score lies below the bound that the *others* set, as a fresh image would."""
+def conformal_rejected(scores: Floats, alpha: float) -> Bools:
+    """Returns (n,) bool: true where a score lies below the bound that the *other* scores set, as a fresh one would."""
     k = int(len(scores) * Fraction(repr(float(alpha))))
     return np.searchsorted(np.sort(scores), scores, side="right") <= k
 
 
-def similarity_bounds(
-    scores: np.ndarray, labels: np.ndarray, classes: int, alpha: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds on the similarity to the class mean; keep iff score >= bound.
+def similarity_bounds(scores: Floats, labels: Ints, classes: int, alpha: float) -> tuple[Floats, Floats]:
+    """Returns the bounds on the similarity to the class mean; an image is kept iff score >= bound.
 
-    A class of at least SIMILARITIES_POOLED_BELOW images sets its own bound. Smaller ones pool the differences
+    A class of at least SIMILARITIES_POOLED_BELOW images has its own bound. Smaller ones pool the differences
     d_i = s_i - (mean of the other left-out scores of the class); their bound is the mean score of the class plus the
-    conformal bound of the pool. A class of one image has no score: the mean over classes of mean scores stands in.
+    conformal bound of the pool. A class of one image has no score; the mean over classes of mean scores replaces it.
 
     Args:
-        scores: (N,) left-out similarities of real images, NaN where there is none.
-        labels: (N,) int64 in [0, classes).
+        scores: (N,) float64, left-out similarities of real images, NaN where there is none.
+        labels: (N,) int64 in [0, K).
         classes: K.
         alpha: in (0, 1).
 
@@ -80,15 +81,15 @@ def similarity_bounds(
     return bounds, rejected
 
 
-def rank_bounds(ranks: np.ndarray, labels: np.ndarray, classes: int, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """r_alpha: the rank that a share 1 - alpha of real images reach when left out; keep iff rank <= r_alpha.
+def rank_bounds(ranks: Ints, labels: Ints, classes: int, alpha: float) -> tuple[Floats, Floats]:
+    """Returns r_alpha, the rank that a share 1 - alpha of real images reach when left out; kept iff rank <= r_alpha.
 
-    The ceil((n + 1)(1 - alpha))-th smallest of n left-out ranks, the number of classes where that is beyond n. A class
-    of at least RANKS_POOLED_BELOW ranks sets its own; the smaller ones set one together.
+    It is the ceil((n + 1)(1 - alpha))-th smallest of n left-out ranks, or the number of classes where that is beyond n.
+    A class of at least RANKS_POOLED_BELOW ranks has its own; the smaller ones share one.
 
     Args:
         ranks: (N,) int64 left-out ranks of real images, 1 = best; 0 where there is none.
-        labels: (N,) int64 in [0, classes).
+        labels: (N,) int64 in [0, K).
         classes: K.
         alpha: in (0, 1).
 
@@ -109,8 +110,9 @@ def rank_bounds(ranks: np.ndarray, labels: np.ndarray, classes: int, alpha: floa
     return np.where(np.isinf(bounds), classes, bounds), rejected
 
 
-def _rows_by_class(labels: np.ndarray, wanted: np.ndarray) -> list[np.ndarray]:
-    """Indices of the wanted rows, one array for each class that has any."""
+def _rows_by_class(labels: Ints, wanted: Bools) -> list[Ints]:
+    """Returns the indices of the wanted rows, one array for each class that has any."""
     rows = np.flatnonzero(wanted)
     rows = rows[np.argsort(labels[rows], kind="stable")]
-    return [group for group in np.split(rows, np.flatnonzero(np.diff(labels[rows])) + 1) if len(group)]
+    groups = np.split(rows, np.flatnonzero(np.diff(labels[rows])) + 1)
+    return [group for group in groups if len(group)]

@@ -1,6 +1,7 @@
-"""References: the real images that every policy learns from.
+"""References: the real images to which a filter policy is fitted.
 
-Owns what they are and the one order they are read in. Does not own how they are drawn or embedded.
+Owns their record and the order in which they are summed. Does not own how they are drawn (augmentation/plan.py) or
+embedded.
 """
 
 from __future__ import annotations
@@ -11,24 +12,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffcore_hf.method.arrays import Embeddings, Ints
+
 
 @dataclass(frozen=True)
 class ReferenceEmbeddings:
-    """Real images that statistics and thresholds are taken from: the seeded draw, unreadable ones left out."""
+    """The embeddings of the drawn real images that could be read.
+
+    Raises:
+        ValueError: arrays of different lengths, a label outside [0, K), or an embedding that is not finite.
+    """
 
     row_ids: Sequence[str]
-    labels: np.ndarray
-    """(N,) int64 in [0, classes); N may be 0."""
-    embeddings: np.ndarray
+    labels: Ints
+    """(N,) int64 in [0, K); N may be 0."""
+    embeddings: Embeddings
     """(N, d) float16, d >= 1, finite."""
     classes: int
     """K: all classes of the source, with references or without."""
-    text: np.ndarray | None = None
-    """(K, d) float16: embedding of each class's caption, where the scorer has a text tower."""
-    contexts: np.ndarray | None = None
-    """(C, d) float16: embedding of the caption of each context, no class named; None without a text tower."""
+    text: Embeddings | None = None
+    """(K, d) float16: embedding of each class's caption; None: the filter's model has no text tower."""
+    contexts: Embeddings | None = None
+    """(C, d) float16: embedding of a caption of each context that names no class; None likewise."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         n = len(self.row_ids)
         if self.labels.shape != (n,) or self.embeddings.ndim != 2 or len(self.embeddings) != n:
             raise ValueError(f"{n} references with labels {self.labels.shape}, embeddings {self.embeddings.shape}")
@@ -41,7 +48,7 @@ class ReferenceEmbeddings:
             raise ValueError(f"text {self.text.shape} for {self.classes} classes of embeddings {self.embeddings.shape}")
 
     def ordered(self) -> ReferenceEmbeddings:
-        """By class, then row id: every sum comes out the same, whatever order they were read in."""
+        """Returns the same references by class, then row id, so that sums do not depend on the order of reading."""
         order = np.lexsort((np.array(self.row_ids, dtype=str), self.labels))
         ids = [self.row_ids[i] for i in order]
         return dataclasses.replace(self, row_ids=ids, labels=self.labels[order], embeddings=self.embeddings[order])

@@ -1,10 +1,10 @@
-"""Class thresholds: the similarity of real images of one class, from sums that merge (Eq. 5).
+"""Class thresholds: the similarity of real images of one class, from sums that can be merged (Eq. 5).
 
-Owns unit rows, the sums over a class and what follows from them in closed form: tau_k, class means, and the similarity
-of an image to the mean of the others of its class. Does not own who is compared with what (policies.py).
+Owns unit rows, the sums over a class, and the values that follow from them in closed form: tau_k, class means, and the
+similarity of an image to the mean of the other images of its class. Does not own what is compared (policies.py).
 
-Cosines that are compared are settled at twelve decimals first, far below what float16 embeddings resolve, so that equal
-ones are equal whatever order a sum was taken in.
+Cosines are rounded to twelve decimals before a comparison (`settled`). This is far below the resolution of float16
+embeddings, and it makes equal cosines equal whatever the order of a sum.
 """
 
 from __future__ import annotations
@@ -15,13 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffcore_hf.core.seeding import uniform
+from diffcore_hf.method.arrays import Embeddings, Floats, Ints
+
+_MOST_ROWS, _MOST_NUMBERS = 8192, 8_000_000
+"""Bounds on one chunk of a computation: rows, and numbers in its largest table (64 MB as float64)."""
 
 
-def unit_rows(embeddings: np.ndarray) -> np.ndarray:
-    """Rows of norm 1 in float64; a row of zeros stays zero, a row with NaN or an infinity becomes NaN.
+def unit_rows(embeddings: Embeddings) -> Floats:
+    """Returns the rows divided by their norms.
 
     Args:
         embeddings: (M, d), any float type and norm.
+
+    Returns:
+        (M, d) float64, rows of norm 1. A row of zeros stays zero; a row with NaN or an infinity becomes NaN.
     """
     rows = np.asarray(embeddings).astype(np.float64)
     norms = np.sqrt(np.einsum("md,md->m", rows, rows))
@@ -30,31 +37,39 @@ def unit_rows(embeddings: np.ndarray) -> np.ndarray:
         return rows / norms[:, None]
 
 
-def settled(cosines: np.ndarray | float) -> np.ndarray | float:
-    """Cosines at twelve decimals, NaN and infinities untouched: what is compared with `>` and `>=`."""
+def settled(cosines: Floats) -> Floats:
+    """Returns cosines rounded to twelve decimals, as they are compared with `>` and `>=`; NaN and infinities stay."""
     return np.round(cosines, 12)
 
 
-def row_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """S row by row: (M, d) twice -> (M,) float64 in [-1, 1], settled; NaN where either row has no direction."""
+def row_cosines(a: Embeddings, b: Embeddings) -> Floats:
+    """Returns the cosine similarity S of each row of `a` with the same row of `b`.
+
+    Args:
+        a: (M, d), any float type and norm.
+        b: (M, d).
+
+    Returns:
+        (M,) float64 in [-1, 1], settled; NaN where a row is not finite.
+    """
     return settled(np.clip(np.einsum("md,md->m", unit_rows(a), unit_rows(b)), -1, 1))
 
 
 def chunks(count: int, width: int) -> Iterator[slice]:
-    """Slices over `count` rows, each a table of at most about eight million numbers at `width` columns."""
-    step = max(1, min(8192, 8_000_000 // max(1, width)))
+    """Yields slices over `count` rows of `width` columns, so that each chunk fits into memory."""
+    step = max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(1, width)))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 
 
-def class_threshold(embeddings: np.ndarray) -> float:
-    """Expected cosine similarity of two different real images of one class (Eq. 5, unordered pairs).
+def class_threshold(embeddings: Embeddings) -> float:
+    """Returns the expected cosine similarity of two different real images of one class (Eq. 5, unordered pairs).
 
-    Exact in O(N d): the squared norm of the sum of unit vectors counts every pair twice and each
-    vector once. The paper's formula divides the ordered sum by C(N, 2), twice too large.
+    Exact in O(N d): the squared norm of the sum of unit vectors counts every pair twice and each vector once. The
+    paper's formula divides the ordered sum by C(N, 2), twice too large.
 
     Args:
-        embeddings: (N, d), any norm; N >= 2.
+        embeddings: (N, d), any float type and norm; N >= 2.
 
     Returns:
         tau in [-1, 1].
@@ -70,11 +85,13 @@ def class_threshold(embeddings: np.ndarray) -> float:
     return float((total @ total - np.square(unit).sum()) / (n * (n - 1)))
 
 
-def pooled_threshold(embeddings: np.ndarray, labels: np.ndarray) -> float:
-    """Eq. 5 over the pairs within all classes, each pair counted once: what a class without pairs is held against.
+def pooled_threshold(embeddings: Embeddings, labels: Ints) -> float:
+    """Returns Eq. 5 over the pairs within all classes, each pair counted once.
+
+    It is the threshold of a class that has no pair of its own.
 
     Args:
-        embeddings: (N, d), any norm.
+        embeddings: (N, d), any float type and norm.
         labels: (N,) int64, >= 0.
 
     Returns:
@@ -83,16 +100,16 @@ def pooled_threshold(embeddings: np.ndarray, labels: np.ndarray) -> float:
     return PairSums.of(embeddings, labels, int(labels.max(initial=-1)) + 1).pooled_threshold()
 
 
-def sampled_threshold(embeddings: np.ndarray, pairs: int, seed: int, label: int) -> float:
-    """Eq. 5 as the paper estimates it: the mean over `pairs` seeded random pairs of two different images.
+def sampled_threshold(embeddings: Embeddings, pairs: int, seed: int, label: int) -> float:
+    """Returns Eq. 5 as the paper estimates it: the mean over `pairs` random pairs of two different images.
 
-    Pairs are drawn with replacement. A class that has no more than `pairs` of them gives all of them.
+    Pairs are drawn with replacement. A class with at most `pairs` different pairs uses all of them.
 
     Args:
-        embeddings: (N, d), in an order that is reproducible (by row id); N >= 2.
+        embeddings: (N, d), in a reproducible order (by row id); N >= 2.
         pairs: z >= 1.
         seed: the recipe's.
-        label: the class, so that each draws its own.
+        label: the class; each class has draws of its own.
 
     Returns:
         tau in [-1, 1].
@@ -103,9 +120,9 @@ def sampled_threshold(embeddings: np.ndarray, pairs: int, seed: int, label: int)
     n = len(embeddings)
     if n * (n - 1) // 2 <= pairs:
         return class_threshold(embeddings)
-    drawn = np.array([[uniform("pairs", seed, label, z, side) for side in (0, 1)] for z in range(pairs)])
-    first = (drawn[:, 0] * n).astype(np.int64)
-    second = (drawn[:, 1] * (n - 1)).astype(np.int64)
+    draws = np.array([(uniform("pairs", seed, label, z, 0), uniform("pairs", seed, label, z, 1)) for z in range(pairs)])
+    first = (draws[:, 0] * n).astype(np.int64)
+    second = (draws[:, 1] * (n - 1)).astype(np.int64)
     second += second >= first
     unit = unit_rows(embeddings)
     return float(np.einsum("zd,zd->z", unit[first], unit[second]).mean())
@@ -113,18 +130,18 @@ def sampled_threshold(embeddings: np.ndarray, pairs: int, seed: int, label: int)
 
 @dataclass(frozen=True)
 class PairSums:
-    """What Eq. 5 needs of each class, over any shard of the references; shards merge with `+`."""
+    """The sums from which Eq. 5 follows, over any subset of the references; the sums of two subsets add up."""
 
-    counts: np.ndarray
-    """(K,) int64: images."""
-    totals: np.ndarray
+    counts: Ints
+    """(K,) int64: images of each class."""
+    totals: Floats
     """(K, d) float64: sum of the unit embeddings."""
-    squares: np.ndarray
-    """(K,) float64: sum of their squared norms (the count, but for rows of zeros)."""
+    squares: Floats
+    """(K,) float64: sum of their squared norms. Equal to the count, except for rows of zeros."""
 
     @classmethod
-    def of(cls, embeddings: np.ndarray, labels: np.ndarray, classes: int) -> PairSums:
-        """The sums over (N, d) embeddings with (N,) labels in [0, classes); memory O(classes d)."""
+    def of(cls, embeddings: Embeddings, labels: Ints, classes: int) -> PairSums:
+        """Returns the sums over (N, d) embeddings with (N,) labels in [0, classes); memory O(classes d)."""
         totals, squares = np.zeros((classes, embeddings.shape[1])), np.zeros(classes)
         for rows in chunks(len(labels), embeddings.shape[1]):
             order = np.argsort(labels[rows], kind="stable")
@@ -137,31 +154,35 @@ class PairSums:
     def __add__(self, other: PairSums) -> PairSums:
         return PairSums(self.counts + other.counts, self.totals + other.totals, self.squares + other.squares)
 
-    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """By class: the sum of similarities over ordered pairs of different images, and how many there are."""
+    def __sub__(self, other: PairSums) -> PairSums:
+        """Returns the sums without those of a subset."""
+        return PairSums(self.counts - other.counts, self.totals - other.totals, self.squares - other.squares)
+
+    def _pairs(self) -> tuple[Floats, Ints]:
+        """Returns by class the sum of similarities over ordered pairs of different images, and their number."""
         return np.einsum("kd,kd->k", self.totals, self.totals) - self.squares, self.counts * (self.counts - 1)
 
-    def class_thresholds(self) -> np.ndarray:
-        """(K,) tau_k of Eq. 5; NaN where a class has no pairs."""
+    def class_thresholds(self) -> Floats:
+        """Returns (K,) tau_k of Eq. 5; NaN where a class has no pairs."""
         ordered, count = self._pairs()
         return np.where(count > 0, ordered / np.maximum(count, 1), np.nan)
 
     def pooled_threshold(self) -> float:
-        """tau over the pairs of all classes together; NaN where there are none."""
+        """Returns tau over the pairs of all classes together; NaN where there are none."""
         ordered, count = self._pairs()
         return float(ordered[count > 0].sum() / count.sum()) if count.sum() else float("nan")
 
-    def means(self) -> np.ndarray:
-        """(K, d) mean unit embedding of each class, of norm <= 1; NaN for a class without images."""
+    def means(self) -> Floats:
+        """Returns the (K, d) mean unit embedding of each class, of norm <= 1; NaN for a class without images."""
         with np.errstate(invalid="ignore"):
             return self.totals / self.counts[:, None]
 
-    def directions(self) -> np.ndarray:
-        """(K, d) unit vector of each class mean; NaN for a class without images."""
+    def directions(self) -> Floats:
+        """Returns the (K, d) unit vector of each class mean; NaN for a class without images."""
         return unit_rows(self.means())
 
-    def left_out_similarities(self, embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Similarity of each image to the mean of the *other* images of its class.
+    def left_out_similarities(self, embeddings: Embeddings, labels: Ints) -> Floats:
+        """Returns the similarity of each image to the mean of the *other* images of its class.
 
         Args:
             embeddings: (N, d), images that the sums contain.

@@ -1,0 +1,55 @@
+"""Filter policies: which generated images pass, given real images of their class.
+
+Each policy is one file here, with its class and the function that fits it; `POLICIES` lists them. Does not own their
+parameters (config/augment.py), the order of checks (checks.py), what becomes of a unit (filtration.py), nor the
+statistics (thresholds.py, conformal.py, ranking.py).
+
+A verdict on an attempt depends on that attempt and on the references alone, never on other attempts.
+
+To add a policy:
+    1. here: a file with a subclass of FittedPolicy and a function that fits it, and one line in `POLICIES`;
+    2. config/augment.py: its name in `Policy.name`, its parameters as fields of `Policy` and in `POLICY_PARAMETERS`;
+    3. publishing/card/policy_words.py: its rule and its promise, in words for the card;
+    4. if it rejects for a reason of its own: one entry in `CHECKS` (checks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from diffcore_hf.config.augment import Policy, policy_parameters
+from diffcore_hf.method.policies.base import FitInput, FittedPolicy, Key, Verdicts
+from diffcore_hf.method.policies.control import fit_all, fit_random
+from diffcore_hf.method.policies.parent import fit_fixed, fit_mean
+from diffcore_hf.method.policies.quantile import fit_quantile
+from diffcore_hf.method.policies.rank import Rank, fit_rank
+from diffcore_hf.method.references import ReferenceEmbeddings
+from diffcore_hf.method.thresholds import PairSums
+
+__all__ = ["POLICIES", "FittedPolicy", "Key", "Rank", "Verdicts", "fit"]
+
+POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
+    "all": fit_all,
+    "random": fit_random,
+    "mean": fit_mean,
+    "fixed": fit_fixed,
+    "quantile": fit_quantile,
+    "rank": fit_rank,
+}
+"""The function that fits each policy, by its name in the recipe (filter.policy.name)."""
+
+
+def fit(policy: Policy, references: ReferenceEmbeddings, seed: int) -> FittedPolicy:
+    """Fits a policy to the references. The order of the references does not matter.
+
+    Args:
+        policy: the recipe's filter.policy.
+        references: the real images.
+        seed: the recipe's; `random` and `mean` with `pairs` draw by it.
+
+    Raises:
+        UserError: policy rank by text without text embeddings.
+    """
+    references = references.ordered()
+    sums = PairSums.of(references.embeddings, references.labels, references.classes)
+    return POLICIES[policy.name](FitInput(references, sums, seed, policy_parameters(policy)))

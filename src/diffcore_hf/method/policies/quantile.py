@@ -1,0 +1,60 @@
+"""The policy `quantile(alpha)`, which compares an attempt with the mean of its class."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffcore_hf.method.arrays import Bools, Floats, Ints
+from diffcore_hf.method.conformal import similarity_bounds
+from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, has_embedding, share_by_class
+from diffcore_hf.method.references import ReferenceEmbeddings
+from diffcore_hf.method.thresholds import PairSums, row_cosines
+
+
+class Quantile(FittedPolicy):
+    """`quantile(alpha)`: keep iff the similarity to the class mean reaches a bound that 1 - alpha of real images reach.
+
+    The bound is conformal (conformal.py): at most about alpha of fresh real images like those of the dataset would be
+    rejected.
+    """
+
+    def __init__(self, references: ReferenceEmbeddings, sums: PairSums, alpha: float) -> None:
+        super().__init__(references, sums)
+        left_out = sums.left_out_similarities(references.embeddings, references.labels)
+        bound, rejected = similarity_bounds(left_out, references.labels, references.classes, alpha)
+        self.bound = np.where(sums.counts == 0, -np.inf, bound)
+        self.rejected = rejected
+        """(N,) float64: 1 where the reference itself would be rejected when left out, else 0; NaN without score."""
+        self._directions = sums.directions()
+        without, alone = np.count_nonzero(sums.counts == 0), np.count_nonzero(sums.counts == 1)
+        if without:
+            self.notes += (
+                f"{without} of {len(sums.counts)} classes have no readable real image: all images pass there",
+            )
+        if alone:
+            self.notes += (
+                f"{alone} of {len(sums.counts)} classes have one readable real image: "
+                "they use the mean score over all classes",
+            )
+
+    def similarities(self, labels: Ints, unit: Floats) -> Floats:
+        """Returns (m,) float64: cosine to the mean of the own class, settled; NaN where it has no references."""
+        return row_cosines(unit, self._directions[labels])
+
+    def clears(self, labels: Ints, unit: Floats, score: Floats) -> Bools:
+        """Returns (m,) bool: score >= bound. In a class without references every image passes."""
+        return (score >= self.bound[labels]) | ((self.sums.counts[labels] == 0) & has_embedding(unit))
+
+    def _scores(self, attempts: ComparedAttempts) -> Floats:
+        return self.similarities(attempts.labels, attempts.unit)
+
+    def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str]:
+        return self.clears(attempts.labels, attempts.unit, score), self.reason
+
+    def rejected_real(self) -> Floats:
+        return share_by_class(self.rejected, self.references)
+
+
+def fit_quantile(fit: FitInput) -> FittedPolicy:
+    """Fits policy quantile."""
+    return Quantile(fit.references, fit.sums, fit.parameters["alpha"])

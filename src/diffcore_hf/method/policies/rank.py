@@ -1,0 +1,91 @@
+"""The policy `rank(by, alpha)`, which ranks the attempt's own class among all classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from diffcore_hf.method.arrays import Bools, Floats, Ints
+from diffcore_hf.method.conformal import rank_bounds
+from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, has_embedding, share_by_class
+from diffcore_hf.method.policies.quantile import Quantile
+from diffcore_hf.method.ranking import RANKINGS, Ranking
+from diffcore_hf.method.references import ReferenceEmbeddings
+from diffcore_hf.method.thresholds import PairSums
+
+FLOOR_ALPHA = 0.01
+"""Policy rank with a floor: share of real images that the floor may reject."""
+FLOOR_BELOW_CLASSES = 20
+"""Policy rank with `floor: auto` has a floor below this number of classes."""
+
+
+class Rank(FittedPolicy):
+    """`rank(by, alpha)`: keep iff the own class has rank r_alpha or better, and the floor is cleared.
+
+    The bound is conformal (conformal.py): at most about alpha of fresh real images like those of the dataset would be
+    rejected for their rank. The floor, where it is on, adds at most about one percent.
+    """
+
+    reason = "low_rank"
+
+    def __init__(
+        self, references: ReferenceEmbeddings, sums: PairSums, ranking: Ranking, alpha: float, floor: bool
+    ) -> None:
+        super().__init__(references, sums, ranking)
+        self.notes += ranking.notes
+        ranks = ranking.left_out_ranks()
+        self.bound, self._rejected = rank_bounds(ranks, references.labels, references.classes, alpha)
+        self.notes += _notes_on_ranks(ranking, ranks, self.bound, alpha)
+        self._floor = Quantile(references, sums, FLOOR_ALPHA) if floor else None
+        if self._floor:
+            below = np.where(np.isnan(self._rejected), np.nan, self._floor.rejected)
+            self._rejected = np.fmax(self._rejected, below)
+
+    def _scores(self, attempts: ComparedAttempts) -> Floats:
+        return np.where(attempts.ranks > 0, attempts.ranks, np.nan)
+
+    def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str | np.ndarray]:
+        labels, unit = attempts.labels, attempts.unit
+        unknown = ~self._ranking.ranked[labels] & has_embedding(unit)
+        high = (score <= self.bound[labels]) | unknown
+        if not self._floor:
+            return high, self.reason
+        cleared = self._floor.clears(labels, unit, self._floor.similarities(labels, unit))
+        return high & cleared, np.where(high, "below_floor", self.reason)
+
+    def rejected_real(self) -> Floats:
+        return share_by_class(self._rejected, self.references)
+
+
+def _notes_on_ranks(ranking: Ranking, ranks: Ints, bound: Floats, alpha: float) -> tuple[str, ...]:
+    """Returns the remarks on a fit of policy rank: classes without a rank, and bounds that reject nothing.
+
+    Args:
+        ranking: the fitted ranking of K classes.
+        ranks: (N,) int64, left-out ranks of the references; 0 where there is none.
+        bound: (K,) float64, r_alpha of each class.
+        alpha: the policy's.
+    """
+    notes = []
+    classes, ranked = len(bound), np.count_nonzero(ranking.ranked)
+    if unknown := classes - ranked:
+        notes.append(f"{unknown} of {classes} classes cannot be ranked: every rank passes there")
+    if not ranks.any():
+        notes.append("no real image can be ranked when left out: policy rank accepts every rank")
+    elif vacuous := np.count_nonzero(ranking.ranked & (bound >= ranked)):
+        notes.append(
+            f"in {vacuous} of {classes} classes every rank passes, because {1 - alpha:.0%} of the real images reach no "
+            "better: the image tower does not tell the classes apart, or there are too few images"
+        )
+    return tuple(notes)
+
+
+def fit_rank(fit: FitInput) -> FittedPolicy:
+    """Fits policy rank. With fewer than two classes that can be ranked, policy quantile replaces it."""
+    references, alpha, floor = fit.references, fit.parameters["alpha"], fit.parameters["floor"]
+    ranking = RANKINGS[fit.parameters["by"]](references, fit.sums)
+    if np.count_nonzero(ranking.ranked) < 2:
+        policy = Quantile(references, fit.sums, alpha)
+        policy.notes += (f"with one class there is no rank: quantile({alpha}) decides in place of rank",)
+        return policy
+    with_floor = floor == "on" or (floor == "auto" and references.classes < FLOOR_BELOW_CLASSES)
+    return Rank(references, fit.sums, ranking, alpha, with_floor)
