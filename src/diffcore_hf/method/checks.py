@@ -1,7 +1,7 @@
 """Checks: the ordered list of reasons for which an attempt is rejected.
 
 Owns the reasons, what each one means, and the order in which they are tested. Does not own the filter policies
-(policies.py), nor which attempts are examined (filtration.py).
+(policies/), nor which attempts are examined (filtration.py).
 
 Each check is one entry of `CHECKS`. The first check that rejects an attempt gives its reason; an attempt that passes
 all checks is kept. The published list of reasons is derived from the same entries (`reasons`).

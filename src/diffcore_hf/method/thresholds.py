@@ -1,7 +1,7 @@
 """Class thresholds: the similarity of real images of one class, from sums that can be merged (Eq. 5).
 
 Owns unit rows, the sums over a class, and the values that follow from them in closed form: tau_k, class means, and the
-similarity of an image to the mean of the other images of its class. Does not own what is compared (policies.py).
+similarity of an image to the mean of the other images of its class. Does not own what is compared (policies/).
 
 Cosines are rounded to twelve decimals before a comparison (`settled`). This is far below the resolution of float16
 embeddings, and it makes equal cosines equal whatever the order of a sum.
