@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import checks
 from diffcore_hf.method.checks import CHECKS, Candidate, Check, first_reason
 
@@ -58,6 +59,27 @@ def test_an_added_check_gives_its_reason_at_its_position():
     assert [first_reason(facts, with_blank) for facts in (blank, noise)] == ["blank", "invalid"]
     assert checks.reasons(with_blank)["blank"] == "the image has a single colour"
     assert checks.labels(with_blank)["blank"] == "a blank image"
+
+
+def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "some_checks.py").write_text(
+        "from diffcore_hf.method.checks import Check\n"
+        "BLANK = Check('blank', 'a single colour', 'blank', lambda candidate: candidate.detail == 'of one colour')\n"
+        "UNSAFE = Check('unsafe', 'unsafe', 'unsafe', lambda candidate: False)\n"
+        "NUMBER = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert checks.checks_of(()) == CHECKS
+    *builtin, blank = checks.checks_of(["some_checks:BLANK"])
+    assert (tuple(builtin), blank.reason) == (CHECKS, "blank")
+    for name, message in (
+        ("some_checks:UNSAFE", "whose reason 'unsafe' is that of another check"),
+        ("some_checks:NUMBER", r"'NUMBER' in that module is not an instance of diffcore_hf\.method\.checks\.Check"),
+        ("some_checks:MISSING", "'MISSING' in that module is missing"),
+        ("no_checks:BLANK", "there is no module 'no_checks' here"),
+    ):
+        with pytest.raises(UserError, match=message):
+            checks.checks_of([name])
 
 
 def test_a_recorded_reason_without_a_check_is_refused():

@@ -478,6 +478,20 @@ def test_an_export_may_be_made_again_under_another_policy(done, tmp_path):
     assert outcome.folder.faults() == []
 
 
+def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monkeypatch):
+    (tmp_path / "own_checks.py").write_text(
+        "from diffcore_hf.method.checks import Check\n"
+        "EMPTY = Check('empty', 'shows an empty page', 'empty', lambda candidate: candidate.copy == 0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = {"filter": {"policy": {"name": "all"}, "checks": ["own_checks:EMPTY"]}}
+    outcome = export_workflow.export(done.folder.path, tmp_path / "out", layer)
+    assert set(outcome.summary.reasons) == {"empty"}
+    assert outcome.folder.faults() == []
+    assert "- `empty`: shows an empty page" in (outcome.folder.path / "README.md").read_text()
+    assert manifest(outcome.folder.path)["recipe"]["filter"]["checks"] == ["own_checks:EMPTY"]
+
+
 @pytest.mark.parametrize(
     "make_target, said",
     [

@@ -19,6 +19,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import filtration, policies
+from diffcore_hf.method.checks import checks_of
 from diffcore_hf.method.references import ReferenceEmbeddings
 
 Review = Mapping[Key, bool]
@@ -93,6 +94,7 @@ class Assessor:
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
         self.references = _references(source, plan, references, self.width, captions, contexts)
+        self.checks = checks_of(recipe.filter.checks)
         self.policy = policies.fit(recipe.filter.policy, self.references, recipe.seed)
         self._index = {
             (row_id, copy): unit
@@ -143,7 +145,12 @@ class Assessor:
 
     def _decide(self, attempts: filtration.AttemptFacts) -> filtration.Decisions:
         return filtration.decide(
-            self.units, attempts, self.policy, max_attempts=self.recipe.max_attempts, review=self.review
+            self.units,
+            attempts,
+            self.policy,
+            max_attempts=self.recipe.max_attempts,
+            review=self.review,
+            checks=self.checks,
         )
 
     def due(self, facts: Facts, wanted: int) -> tuple[int, np.ndarray] | None:

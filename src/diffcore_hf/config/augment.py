@@ -203,6 +203,9 @@ class Filter:
     references: int = decision(
         200, help="Real images a class from which statistics and thresholds are taken (a seeded draw)."
     )
+    checks: tuple[str, ...] = decision(
+        (), help="Checks of your own, which run after the built-in ones; each is named module:NAME."
+    )
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
         for adapter in adapters:
             del adapter["path"], adapter["revision"]
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
+    if not values.get("filter", {}).get("checks", True):
+        del values["filter"]["checks"]  # A recipe without checks of its own has the digest that it had before them.
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
     return values

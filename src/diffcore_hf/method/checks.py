@@ -9,6 +9,9 @@ all checks is kept. The published list of reasons is derived from the same entri
 To add a check to the package:
     1. write its function, `Candidate -> bool`, here or in a file of its own in this folder;
     2. add one entry to `CHECKS`, at the position where the check should run.
+To use a check of your own without a change of the package, define a `Check` in an installed module and name it in the
+recipe: `filter: {checks: ["my_package.checks:BLANK"]}`.
+
 A function reads only the facts in `Candidate`. A check that needs pixels needs a fact first: the stage that has the
 pixels records it as the attempt's reason, and the check is a `recorded` one.
 """
@@ -19,6 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.extensions import load_instance
 
 KEPT = "kept"
 SUPERSEDED = "superseded"
@@ -105,6 +111,30 @@ CHECKS: tuple[Check, ...] = (
     policy_reason("not_drawn", "not drawn by the control policy random(p)", "not drawn"),
 )
 """The checks of every run, in the order in which they are tested."""
+
+
+def checks_of(names: Sequence[str]) -> tuple[Check, ...]:
+    """Returns the checks of a run: the built-in ones, then those that its recipe names.
+
+    The recipe's own checks run last, so they reject images that would be kept and change no other reason. The digest of
+    a recipe holds their names: give a check another name when its rule changes.
+
+    Args:
+        names: `filter.checks` of the recipe, each `module:NAME`.
+
+    Raises:
+        UserError: no such check here, or one whose reason is in use already.
+    """
+    checks = CHECKS
+    for name in names:
+        check = load_instance(name, Check, "filter.checks")
+        if check.reason in reasons(checks):
+            raise UserError(
+                f"filter.checks names {name!r}, whose reason {check.reason!r} is that of another check. "
+                "Give it a reason of its own"
+            )
+        checks = (*checks, check)
+    return checks
 
 
 def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:

@@ -29,6 +29,7 @@ from diffcore_hf.config import merging as layers
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, seal
+from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import render_card
 from diffcore_hf.publishing.card.text import merge_free_sections
@@ -132,6 +133,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
     if before.get("exported"):
         raise UserError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     read_review(recipe.review)
+    checks_of(recipe.filter.checks)
     recipe = resolving.settle(recipe, folder)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)

@@ -148,7 +148,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "more_classes": max(0, len(by_class) - _MOST_CLASSES),
         "unbalanced": unbalanced[:_MOST_NAMES],
         "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
-        "reasons": checks.reasons(),
+        "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
         "statuses": STATUSES,
         "licences": licence_of_result(facts),
         "claim": Markdown(CLAIM),
