@@ -14,7 +14,8 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, canonical_json
 from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.dataset_card import CLAIM, with_claim, with_place
+from diffcore_hf.publishing.card.code_blocks import with_location
+from diffcore_hf.publishing.card.dataset_card import CLAIM, with_claim
 from diffcore_hf.publishing.card.edits import card_shards, with_edits
 from diffcore_hf.publishing.hub.push import PushResult
 from diffcore_hf.publishing.hub.push import push as push_version
@@ -54,7 +55,7 @@ def push(
 
     def extra_files(card_on_hub: str | None) -> Mapping[str, bytes]:
         files = _extra_files(Folder(out), card_on_hub, compare, originals_are_mine)
-        return files | {"README.md": with_place(files["README.md"].decode(), repo_id, tag).encode()}
+        return files | {"README.md": with_location(files["README.md"].decode(), repo_id, tag).encode()}
 
     return push_version(
         out,

@@ -17,8 +17,9 @@ from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 from diffcore_hf.core.folder import Folder, canonical_json, write_whole
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.model_card import ModelFacts, push_model, render_model_card
+from diffcore_hf.publishing.card.model_card import ModelFacts, render_model_card
 from diffcore_hf.publishing.card.text import merge_free_sections
+from diffcore_hf.publishing.hub.model import push_model
 from diffcore_hf.training.comparison import statistics, trials
 from diffcore_hf.training.engine import evaluation
 

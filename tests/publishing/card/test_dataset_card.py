@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from diffcore_hf.config.merging import build_recipe, read_yaml
 from diffcore_hf.core.schema import STATUSES
 from diffcore_hf.method.checks import reasons
-from diffcore_hf.publishing.card.dataset_card import licence_of_result, metadata, render_card, size_category
+from diffcore_hf.publishing.card.dataset_card import metadata, render_card, size_category
+from diffcore_hf.publishing.card.licences import licences_of_result
 from diffcore_hf.publishing.card.policy_words import describe
 from diffcore_hf.publishing.card.reproduction import is_hub
 from diffcore_hf.publishing.card.text import escape_md, free_sections, one_line
@@ -114,7 +115,7 @@ def test_only_hub_sources_are_named_as_such(path, identity, hub):
 @pytest.mark.parametrize(
     ("source", "model", "in_yaml", "words"),
     [
-        ("mit", "mit", "mit", "mit, as both have it"),
+        ("mit", "mit", "mit", "mit, the licence of both"),
         ("cc-by-4.0", "creativeml-openrail-m", ["cc-by-4.0", "creativeml-openrail-m"], "both apply"),
         ("My own terms", "mit", "other", "both apply"),
         (None, "mit", "unknown", "to be decided by the publisher"),
@@ -130,7 +131,7 @@ def test_a_licence_is_derived_or_left_open_never_guessed(source, model, in_yaml,
 
 def test_adapters_leave_the_licence_open():
     facts = example_facts(manifest=with_adapters())
-    assert licence_of_result(facts) == []
+    assert licences_of_result(facts.manifest) == []
     text = render_card(facts)
     assert f"| adapter | `org/lora` | `{'a' * 40}` | not recorded |" in text
     assert f"| adapter | `local:{'b' * 16}` | `sha256:{'b' * 64}` | not recorded |" in text
@@ -162,7 +163,7 @@ def test_every_policy_has_words(policy):
     ("policy", "share"), [({"name": "quantile", "alpha": 0.05}, "5 %"), ({"name": "rank"}, "10 %")]
 )
 def test_the_promise_names_its_share(policy, share):
-    assert f"At most about {share} of fresh real images" in describe(policy)[1]
+    assert f"At most about {share} of new real images" in describe(policy)[1]
 
 
 def test_given_up_and_unfinished_stand_first_with_their_remedy():
@@ -184,7 +185,7 @@ def test_what_is_not_there_is_not_claimed():
     text = render_card(example_facts(manifest=bare, summary=summary, negative_prompts=(), example_prompts=()))
     assert "assets/" not in text
     assert "bytes" not in text.split("## How it was made")[0]
-    assert "the original images are not published" in text
+    assert "The original images are not published" in text
     assert "**Negative prompt:** none." in text
     assert "None" not in text.replace("None of the", "").replace("or None", "").replace("None:", "").replace(
         'folder", None', ""
@@ -192,13 +193,15 @@ def test_what_is_not_there_is_not_claimed():
 
 
 def test_guidance_is_said_in_the_terms_of_diffusers():
-    assert "gamma = 2 in Eq. 4 of the paper, which is `guidance_scale = 3.0`" in render_card(example_facts())
+    assert "gamma = 2 in Eq. 4 of the paper; in diffusers this is `guidance_scale = 3.0`" in render_card(
+        example_facts()
+    )
     manifest = with_resolved(model={"guidance": {"argument": "guidance_scale", "value": 2.0}})
     manifest["recipe"]["model"]["guidance"] = "native"
-    assert "this family's own guidance, not Eq. 4" in render_card(example_facts(manifest=manifest))
+    assert "this is the model family's own guidance, not Eq. 4" in render_card(example_facts(manifest=manifest))
     manifest["resolved"]["model"]["guidance"] = {"argument": None, "value": None}
     text = render_card(example_facts(manifest=manifest))
-    assert "**Guidance:** the pipeline's own, which takes no scale" in text
+    assert "**Guidance:** the pipeline takes no guidance scale" in text
     assert "None =" not in text
 
 
@@ -212,7 +215,7 @@ def test_columns_statuses_and_reasons_are_documented_under_their_names():
 
 def test_the_recipe_can_be_copied_out_of_the_card():
     text = render_card(example_facts())
-    assert "put the place of source where it says `YOUR/`" in text
+    assert "replace `YOUR/SOURCE` by a path of your own" in text
     assert "path: YOUR/SOURCE  # local:0123456789abcdef\n" in text
     values = printed_recipe(text, source="./birds")
     assert values["model"]["path"] == "package:diffcore_hf.miniature/models/sd"
@@ -230,7 +233,7 @@ def test_what_the_hub_has_is_pinned_in_the_recipe():
         **{name: {"path": f"org/{name}-1.5", "identity": commit} for name, commit in commits.items()}
     )
     text = render_card(example_facts(manifest=manifest))
-    assert "it says `YOUR/`" not in text
+    assert "YOUR/" not in text
     assert f"| text-to-image model | `org/model-1.5` (SD) | `{'2' * 40}` |" in text
     recipe = build_recipe(printed_recipe(text))
     for name, commit in commits.items():
@@ -243,7 +246,7 @@ def test_local_models_and_adapters_are_left_to_be_filled_in():
     manifest["resolved"]["model"]["path"] = "local:0011223344556677"
     manifest["resolved"]["filter"] = {"identity": "sha256:" + "d" * 64}
     text = render_card(example_facts(manifest=manifest))
-    assert "put the places of source, model, filter, adapter-2 where it says `YOUR/`" in text
+    assert "replace `YOUR/SOURCE`, `YOUR/MODEL`, `YOUR/FILTER`, `YOUR/ADAPTER-2` by paths of your own" in text
     assert "path: YOUR/MODEL  # local:0011223344556677\n" in text
     assert "- path: YOUR/ADAPTER-2  # local:bbbbbbbbbbbbbbbb\n" in text
     recipe = build_recipe(printed_recipe(text, source="s", model="m", filter="f", adapter_2="a"))
@@ -258,7 +261,7 @@ def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
     manifest["recipe"]["review"] = {"identity": "e" * 64}
     manifest["originals"] = False
     text = render_card(example_facts(manifest=manifest, columns_prefix="dc_"))
-    assert f"\n# review: a person's verdicts (sha256 {'e' * 64}) decided too" in text
+    assert f"\n# review: verdicts of a person were applied too (sha256 {'e' * 64})" in text
     assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
     recipe = build_recipe(printed_recipe(text, source="./birds"))
     assert (recipe.review, recipe.columns.prefix, recipe.include_originals) == (None, "dc_", False)
@@ -325,17 +328,17 @@ def test_a_hostile_label_changes_words_only(label):
     [
         (
             "columns",
-            ['dataset[0]["generated"]', "counterparts beside them", "each to its part"],
+            ['dataset[0]["generated"]', "with their counterparts", "each to its part"],
             ["--layout", "is_mixed"],
         ),
         (
             "rows",
-            ["`is_generated` tells them apart", "as plain rows", "--layout rows", "each to its part"],
+            ["column `is_generated` marks", "as plain rows", "--layout rows", "each to its part"],
             ["is_mixed", 'dataset[0]["generated"]', "order of its rows"],
         ),
         (
             "mixed",
-            ["`is_mixed` tells them apart", 'input_columns="is_mixed"', "then those with a counterpart once more",
+            ["column `is_mixed` marks", 'input_columns="is_mixed"', "then the rows with a counterpart again",
              *(f"| `{name}` |" for name in ("row_id", "is_mixed", "kind", "lambda", "real_share")),
              "--output out/again-mixed --layout mixed", "a mixed image is under both", "nor on mixed images"],
             ["is_generated", 'dataset[0]["generated"]', "order of its rows", "each to its part"],

@@ -108,7 +108,7 @@ def test_sections_that_are_no_more_are_kept_at_the_end():
 
 def test_two_sections_of_one_name_are_refused():
     one = "<!-- free:start a -->\nmine\n<!-- free:end -->\n"
-    with pytest.raises(ValueError, match="two free sections are named 'a'. Give one another name"):
+    with pytest.raises(ValueError, match="two free sections are named 'a'. Rename one of them"):
         merge_free_sections(CARD, f"{one}\n{one}")
 
 

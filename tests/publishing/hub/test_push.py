@@ -170,7 +170,7 @@ def comparison(manifest_hash):
 def test_the_publishers_word_opens_it_and_the_card_names_it(hub, client, finished):
     repo = hub.repo_id()
     assert client(steps.push, finished, repo, "v1.0.0", public=True, originals_are_mine=True)["private"] is False
-    said = "The publisher states that the original images are theirs to show."
+    said = "The publisher states that they have the right to publish the original images."
     assert said in client(steps.text, repo, "README.md", "v1.0.0")
     assert said not in (finished / "README.md").read_text()
 

@@ -1,81 +1,90 @@
-"""The dataset card: README.md of the output folder, made of the facts of a run and nothing else.
+"""The dataset card: README.md of the output folder, a pure function of the facts of a run.
 
-Owns what the card says and its metadata. Every value that the template shows is escaped (text.py) unless it is Markdown
-already. Does not own the facts (diffcore.json, the summary), nor the wording around them (hub_cards/).
+Owns the card's metadata and the values that its template shows. The text is in hub_cards/dataset_card.md.jinja.
+
+To add a section to the card: write it in hub_cards/dataset_card.md.jinja. A value that it needs and that `view` does
+not return yet is one entry there; a fact that is not recorded yet is one field of `CardFacts`.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
+from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
-from diffcore_hf.publishing.card import policy_words, reproduction, worth
-from diffcore_hf.publishing.card.text import Markdown, code, escape_md, fenced, listed
+from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, worth
+from diffcore_hf.publishing.card.licences import hub_licence, licences_of_result
+from diffcore_hf.publishing.card.template import fill_template
+from diffcore_hf.publishing.card.text import Markdown, fenced
 
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
-_MOST_CLASSES, _MOST_NAMES = 15, 40
-_UNBALANCED = 3
-_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
-_UNKNOWN = ("", "unknown", "other", "none")
+CLAIM = "<!-- originals -->"
+"""Marks where `with_claim` puts the publisher's statement."""
+_MOST_CLASSES, _MOST_NAMES, _MOST_EXAMPLES, _MOST_NEGATIVES = 15, 40, 6, 3
+_UNBALANCED_FACTOR = 3
+_NO_CONTEXT = "(none: the dataset's own look)"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+_SPLITS = ("train", "validation", "test")
+_SECTION_KEYS = ("path", "identity", "licence", "family", "guidance", "processor")
+_BOUNDS = {"rank": "highest rank that passes", "random": "share that is drawn"}
+"""Policy -> heading of the column `bound` in the table of classes."""
 
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that a card is made of."""
+    """All facts that a card is made from."""
 
     manifest: Mapping[str, Any]
     """The content of diffcore.json: recipe, attempt_digest, recipe_digest, resolved, counts, configs, files."""
     summary: Mapping[str, Any]
-    """rejected_generated, rejected_real, by_context, by_class (worst first), given_up, mean_similarity, notes."""
+    """rejected_generated, rejected_real, by_context, by_class (most rejected first), given_up, mean_similarity,
+    notes."""
     example_prompts: Sequence[tuple[str, str]] = ()
-    """(class, prompt), a few."""
+    """A few pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
-    """The distinct negative prompts; more than a few are counted, not shown."""
+    """The distinct negative prompts; the card shows a few and counts the others."""
     columns_prefix: str = ""
-    """What stands before each added column."""
-    comparison: Mapping[str, Any] | None = None
-    """compare.json of trainings on this very state of the dataset, where there were any."""
+    """The prefix of each added column."""
+    comparison: Comparison | None = None
+    """compare.json of trainings on this content of the dataset; None where there were none."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
-    """Features, rows and bytes of each config, as the Hub's viewer and load_dataset read them."""
+    """Features, rows and bytes of each config, for the Hub's viewer and load_dataset."""
+
+
+class ClassRow(NamedTuple):
+    """One row of the table of classes; shares are in [0, 1], None where there is nothing to count."""
+
+    name: str
+    attempts: int
+    rejected_generated: float | None
+    rejected_real: float | None
+    kept: int
+    generated: float
+    """Share of generated images among all images of the class."""
+    similarity: float | None
+    """Mean similarity of its counterparts to the real images of their rows."""
+    bound: float | None = None
+    """The policy's bound for this class: a rank, a similarity or a share."""
 
 
 def render_card(facts: CardFacts) -> str:
-    """The card: YAML metadata, then Markdown. The same facts give the same text; no network is asked."""
+    """Return the card: YAML metadata, then Markdown. The same facts give the same text; no request is sent."""
     from huggingface_hub import DatasetCardData
 
     header = DatasetCardData(**metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{filled('dataset_card.md.jinja', view(facts))}"
-
-
-def filled(name: str, values: Mapping[str, Any]) -> str:
-    """A template of hub_cards/ with its values, each escaped where it is shown."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        finalize=escape_md, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
-    template = (resources.files("diffcore_hf.hub_cards") / name).read_text(encoding="utf-8")
-    return environment.from_string(template).render(values)
+    return f"---\n{header}\n---\n\n{fill_template('dataset_card.md.jinja', view(facts))}"
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:
-    """The card's YAML. Every shard is named, so that no file of another version is ever loaded along."""
+    """Return the card's metadata. Every shard is named, so that a file of another version is never loaded."""
     manifest = facts.manifest
-    licences = licence_of_result(facts) or ["unknown"]
-    if not all(map(_LICENCE_ID.fullmatch, licences)):
-        licences = ["other"]  # known, but not by a name of the Hub's
     source = manifest["resolved"]["source"]
     data: dict[str, Any] = {
-        "license": licences[0] if len(licences) == 1 else licences,
+        "license": hub_licence(licences_of_result(manifest)),
         "task_categories": ["image-classification"],
         "size_categories": [size_category(_rows(manifest, "default") or manifest["counts"]["rows"])],
     }
@@ -83,56 +92,68 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         data["source_datasets"] = [f"extended|{source['path']}"]
     data["tags"] = ["synthetic", "image", "diffcore"]
     if facts.dataset_info:
-        data["dataset_info"] = [dict(one) for one in facts.dataset_info]
+        data["dataset_info"] = [dict(info) for info in facts.dataset_info]
     data["configs"] = [
         {"config_name": name, "data_files": [{"split": split, "path": files} for split, files in splits.items()]}
-        for name, splits in _in_order(manifest["configs"])
+        for name, splits in _configs_in_order(manifest["configs"])
     ]
     return data
 
 
 def view(facts: CardFacts) -> dict[str, Any]:
-    """What the template reads: plain values, each escaped where it is shown."""
-    manifest, summary = facts.manifest, facts.summary
-    resolved, counts, recipe = (
-        manifest["resolved"],
-        manifest["counts"],
-        _filled(manifest["recipe"], reproduction.DEFAULTS),
-    )
-    source = _PART | resolved["source"]
+    """Return the values of the template, unescaped; they are escaped when they are inserted."""
+    manifest = facts.manifest
     originals = manifest.get("originals", True)
-    recipe_yaml, places = reproduction.recipe_file(manifest, facts.columns_prefix, originals)
-    split = recipe["source"]["split"]
-    configs = _in_order(manifest["configs"])
-    shown = {entry["path"] for entry in manifest["files"]}
-    by_class = list(summary["by_class"])
-    unbalanced = _unbalanced(by_class)
+    source = dict.fromkeys(_SECTION_KEYS) | manifest["resolved"]["source"]
+    recipe = _with_defaults(manifest["recipe"], reproduction.DEFAULTS)
+    recipe_yaml, placeholders = reproduction.recipe_file(manifest, facts.columns_prefix, originals)
     return {
         "title": title(source),
-        "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in shown else None,
-        "histogram": HISTOGRAM if HISTOGRAM in shown else None,
-        "training": _training(split, manifest, originals),
-        "snippet": _snippet(split, facts.columns_prefix, manifest.get("layout", "columns"), manifest["configs"]),
-        "worth": worth.marked(worth.sentence(facts.comparison)),
         "prefix": facts.columns_prefix,
         "originals": originals,
         "layout": manifest.get("layout", "columns"),
-        "split": split,
-        "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
-        "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
+        "split": recipe["source"]["split"],
+        "worth": worth.marked(worth.sentence(facts.comparison)),
         "source": source,
         "hub_source": reproduction.is_hub(source),
         "recipe": recipe,
-        "model": _PART | resolved["model"],
-        "tower": _PART | resolved["filter"],
-        "adapters": reproduction.adapters(resolved["model"]),
-        "contexts": [
-            _context(one) for one in recipe["prompts"]["contexts"] or [row[0] for row in summary["by_context"]]
-        ],
-        "examples": list(facts.example_prompts)[:6],
-        "negatives": list(facts.negative_prompts)[:3],
-        "more_negatives": max(0, len(facts.negative_prompts) - 3),
         "policy": policy_words.describe(recipe["filter"]["policy"]),
+        "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
+        "statuses": STATUSES,
+        "licences": licences_of_result(manifest),
+        "claim": Markdown(CLAIM),
+        "recipe_yaml": fenced(recipe_yaml, "yaml"),
+        "placeholders": placeholders,
+        "attempt_digest": manifest["attempt_digest"],
+        "recipe_digest": manifest["recipe_digest"],
+        **_files_view(facts, recipe["source"]["split"], originals),
+        **_counts_view(facts, recipe),
+        **_prompts_view(facts, recipe),
+    }
+
+
+def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]:
+    """Return the values about the published files: pictures, configs, and the code that loads them."""
+    manifest = facts.manifest
+    configs = _configs_in_order(manifest["configs"])
+    published = {entry["path"] for entry in manifest["files"]}
+    layout = manifest.get("layout", "columns")
+    return {
+        "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in published else None,
+        "histogram": HISTOGRAM if HISTOGRAM in published else None,
+        "snippet": code_blocks.loading_code(split, facts.columns_prefix, layout, manifest["configs"]),
+        "training": code_blocks.training_code(split, manifest, originals),
+        "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
+        "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
+    }
+
+
+def _counts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the section Counts."""
+    counts, summary = facts.manifest["counts"], facts.summary
+    by_class = [ClassRow(*row) for row in summary["by_class"]]
+    unbalanced = _unbalanced(by_class)
+    return {
         "counts": [(name, counts.get(name, 0), STATUSES[name]) for name in ("kept", "exhausted", "failed", "pending")],
         "rows": counts["rows"],
         "planned": counts["planned"],
@@ -144,186 +165,87 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "more_given_up": max(0, len(summary["given_up"]) - _MOST_NAMES),
         "by_context": [(_context(name), attempts, share) for name, attempts, share in summary["by_context"]],
         "by_class": by_class[:_MOST_CLASSES],
-        "bound": _BOUNDS.get(recipe["filter"]["policy"]["name"], "bound on the similarity"),
         "more_classes": max(0, len(by_class) - _MOST_CLASSES),
+        "bound": _BOUNDS.get(recipe["filter"]["policy"]["name"], "bound on the similarity"),
         "unbalanced": unbalanced[:_MOST_NAMES],
         "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
-        "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
-        "statuses": STATUSES,
-        "licences": licence_of_result(facts),
-        "claim": Markdown(CLAIM),
-        "recipe_yaml": fenced(recipe_yaml, "yaml"),
-        "places": places,
-        "attempt_digest": manifest["attempt_digest"],
-        "recipe_digest": manifest["recipe_digest"],
     }
 
 
-_BOUNDS = {"rank": "highest rank that passes", "random": "share that is drawn"}
+def _prompts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values about models, contexts and prompts."""
+    resolved = facts.manifest["resolved"]
+    contexts = recipe["prompts"]["contexts"] or [name for name, *_ in facts.summary["by_context"]]
+    return {
+        "model": dict.fromkeys(_SECTION_KEYS) | resolved["model"],
+        "tower": dict.fromkeys(_SECTION_KEYS) | resolved["filter"],
+        "adapters": reproduction.adapters(resolved["model"]),
+        "contexts": [_context(name) for name in contexts],
+        "examples": list(facts.example_prompts)[:_MOST_EXAMPLES],
+        "negatives": list(facts.negative_prompts)[:_MOST_NEGATIVES],
+        "more_negatives": max(0, len(facts.negative_prompts) - _MOST_NEGATIVES),
+    }
 
 
-def _unbalanced(by_class: Sequence[Sequence[Any]]) -> list[str]:
-    """Classes whose share of generated images is above three times the median: being generated is a cue for them."""
-    shares = {name: generated for name, _, _, _, _, generated, *_ in by_class}
-    if not shares:
+def _unbalanced(by_class: Sequence[ClassRow]) -> list[str]:
+    """Return the classes whose share of generated images is above three times the median share."""
+    if not by_class:
         return []
-    usual = median(shares.values())
-    return [name for name, share in shares.items() if share > _UNBALANCED * usual]
-
-
-CLAIM = "<!-- originals -->"
-_HERE = 'here, version = "path/to/this/folder", None  # on the Hub e.g. "org/name", "v1.0.0"'
-_DATA = "--data.path path/to/this/folder"
+    usual = median(row.generated for row in by_class)
+    return [row.name for row in by_class if row.generated > _UNBALANCED_FACTOR * usual]
 
 
 def with_claim(card: str) -> str:
-    """The card with the publisher's word that the original images are theirs to show."""
-    said = "The publisher states that the original images are theirs to show."
-    return card.replace(CLAIM, f"{said}", 1)
-
-
-def with_place(card: str, repo_id: str, tag: str) -> str:
-    """The card with code that loads this very version from the Hub, not the folder that it was made in."""
-    place = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
-    return card.replace(_HERE, place).replace(_DATA, f"--data.path {repo_id} --data.revision {tag}")
-
-
-def licence_of_result(facts: CardFacts) -> list[str]:
-    """The licences that the result is under: the source's and the model's, if both are known; else none.
-
-    A licence is never guessed: adapters bring terms that nobody recorded, so with them there is none either.
-    """
-    resolved = facts.manifest["resolved"]
-    if facts.manifest["recipe"].get("model", {}).get("adapters"):
-        return []
-    licences = [str(resolved[part].get("licence") or "").strip() for part in ("source", "model")]
-    if any(licence.lower() in _UNKNOWN for licence in licences):
-        return []
-    return list(dict.fromkeys(licences))
+    """Return the card with the publisher's statement that the original images may be public."""
+    return card.replace(CLAIM, "The publisher states that they have the right to publish the original images.", 1)
 
 
 def size_category(rows: int) -> str:
-    """The Hub's word for so many rows."""
+    """Return the Hub's category for a number of rows."""
     return _SIZES[min(max(0, len(str(rows)) - 3), len(_SIZES) - 1)]
 
 
 def title(source: Mapping[str, Any]) -> str:
-    """How the source is called in the heading."""
+    """Return the name of the source for a heading."""
     path = source.get("path") or "in memory"
     if path == "in memory":
         return "A dataset in memory"
     return "A local dataset" if path == "local" or path.startswith("local:") else path
 
 
-def percent(value: float | None) -> str:
-    """A rate for people."""
-    return "–" if value is None or value != value else f"{100 * value:.1f} %"
-
-
-def number(value: float | None, digits: int | None = None) -> str:
-    """A count with thousands apart, or a number with so many digits; as short as possible without `digits`."""
-    if value is None or value != value:
-        return "–"
-    if digits is not None:
-        return f"{value:.{digits}f}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def _snippet(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
-    """The code that loads the dataset; a config without a row cannot be loaded and is left out."""
-    quoted, column = json.dumps(split), json.dumps(prefix + "generated")
-    first = {
-        "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
-        "mixed": ['clean = dataset.filter(lambda mixed: not mixed, input_columns="is_mixed")  # the real images alone'],
-    }
-    lines = [
-        "from datasets import load_dataset",
-        "",
-        _HERE,
-        f"dataset = load_dataset(here, split={quoted}, revision=version)",
-        *first.get(layout, []),
-    ]
-    if configs.get("generated"):
-        lines += ["", "# The kept images alone, as plain rows for any trainer."]
-        lines.append('generated = load_dataset(here, "generated", split="train", revision=version)')
-    if configs.get("attempts"):
-        lines += ["", "# Every attempt, kept or not, with the reason."]
-        lines.append('attempts = load_dataset(here, "attempts", split="train", revision=version)')
-    return fenced("\n".join(lines), "python")
-
-
-def _training(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
-    """The code that trains on the dataset: with our trainer, with that of transformers, and with timm's reader."""
-    if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
-        return None
-    if not originals:
-        join = [
-            "from diffcore_hf import join_originals",
-            "",
-            'dataset = join_originals(here, source="path/or/name/of/the/source", version=version)',
-            'dataset.save_to_disk("with-originals")',
-        ]
-        said = "The original images are put back first, each checked against the hash that was recorded:"
-        return Markdown(f"{said}\n\n{fenced(chr(10).join(join), 'python')}")
-    ours = f"accelerate launch -m diffcore_hf.training {_DATA} --compare plain,genaug,mix --seeds 0,1,2"
-    hugging_face = [
-        "from datasets import load_dataset",
-        "from diffcore_hf import MixTransform, mixing_rows",
-        "",
-        f"rows = load_dataset(here, split={json.dumps(split)}, revision=version)",
-        "rows = mixing_rows(rows).with_transform(MixTransform(size=224))  # pixel_values, label",
-        "# Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows)",
-    ]
-    timm = [
-        "from huggingface_hub import snapshot_download",
-        "from timm.data import create_dataset",
-        "",
-        'folder = snapshot_download(here, repo_type="dataset", revision=version)  # or the folder that it is in',
-        'kept = create_dataset(f"hfds/{folder}/generated", root=None, split="train")  # the kept images alone',
-    ]
-    blocks = [
-        "With the trainer that comes with the method, any network of timm, several arms compared by seeds:",
-        fenced(ours, "bash"),
-        "With the `Trainer` of transformers, or any loop over a `DataLoader`:",
-        fenced("\n".join(hugging_face), "python"),
-        "With timm's own reader:",
-        fenced("\n".join(timm), "python"),
-    ]
-    return Markdown("\n\n".join(blocks))
-
-
 def _context(name: str) -> str:
-    return name if name and name != "(none)" else "(none: the dataset's own look)"
+    return name if name and name != "(none)" else _NO_CONTEXT
 
 
-def _in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
-    """Configs that have shards as core/schema.py lists them, their splits as people do."""
+def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
+    """Return the configs that have shards in the order of core/schema.py; train, validation, test come first."""
+    ordered = []
+    for name in sorted(configs, key=lambda config: _position(CONFIGS, config)):
+        splits = sorted(configs[name], key=lambda split: _position(_SPLITS, split))
+        if splits:
+            ordered.append((name, {split: list(configs[name][split]) for split in splits}))
+    return ordered
 
-    def by(words: Sequence[str], item: tuple[str, Any]) -> tuple[int, str]:
-        return (words.index(item[0]) if item[0] in words else len(words), item[0])
 
-    ordered = sorted(configs.items(), key=lambda item: by(CONFIGS, item))
-    splits = ("train", "validation", "test")
-    return [
-        (name, {split: list(files) for split, files in sorted(shards.items(), key=lambda item: by(splits, item))})
-        for name, shards in ordered
-        if shards
-    ]
+def _position(known: Sequence[str], name: str) -> tuple[int, str]:
+    """Return a sort key: known names in their order, then all others by name."""
+    return (known.index(name) if name in known else len(known), name)
 
 
 def _rows(manifest: Mapping[str, Any], config: str) -> int:
-    """The rows of a config, of all its splits."""
+    """Return the number of rows of a config, over all its splits."""
     rows = {entry["path"]: entry.get("rows") or 0 for entry in manifest["files"]}
-    return sum(rows.get(path, 0) for files in manifest["configs"].get(config, {}).values() for path in files)
+    total = 0
+    for paths in manifest["configs"].get(config, {}).values():
+        total += sum(rows.get(path, 0) for path in paths)
+    return total
 
 
-_PART = dict.fromkeys(("path", "identity", "licence", "family", "guidance", "processor"))
-
-
-def _filled(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The given mapping over the defaults, key by key."""
-    both = {key: (value, given.get(key, value)) for key, value in defaults.items()}
-    return dict(given) | {
-        key: _filled(value, default) if isinstance(default, Mapping) and isinstance(value, Mapping) else value
-        for key, (default, value) in both.items()
-    }
+def _with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given mapping with absent keys filled in from the defaults, also in nested mappings."""
+    filled = dict(given)
+    for key, default in defaults.items():
+        value = given.get(key, default)
+        nested = isinstance(default, Mapping) and isinstance(value, Mapping)
+        filled[key] = _with_defaults(value, default) if nested else value
+    return filled

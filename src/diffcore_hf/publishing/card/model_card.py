@@ -1,52 +1,47 @@
-"""The card of a trained model: README.md beside its weights, made of the facts of its training; and its way to the Hub.
+"""The card of a trained model: README.md beside its weights, a pure function of the facts of its training.
 
-Owns what the card says, its metadata and the one commit by which a model is pushed. The facts come from a training's
-folder (result.json, compare.json, recipe.yaml); every value is escaped where it is shown.
+Owns the card's metadata and the values of hub_cards/model_card.md.jinja. The facts come from a training's folder
+(result.json, compare.json, recipe.yaml).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from diffcore_hf.core.errors import UserError
-from diffcore_hf.publishing.card.dataset_card import filled, title
+from diffcore_hf.publishing.card.dataset_card import title
+from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
-_MODES = {
-    "off": "trained on alone",
-    "append": "trained on as they are, and once more {}",
-    "replace": "{} by chance",
-}
-_WORST = 10
+_LOWEST = 10
+"""Classes in the table of the lowest accuracies."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """All that the card of a model is made of."""
+    """All facts that the card of a model is made from."""
 
     recipe: Mapping[str, Any]
-    """The training recipe as plain values, arm included."""
+    """The training recipe as plain values, with the changes of the arm."""
     result: Mapping[str, Any]
     """result.json of the training."""
     comparison: Mapping[str, Any]
     """compare.json."""
     classes: list[str]
     table: str
-    """The comparison as Markdown, where there was one; else empty."""
+    """The comparison as Markdown; empty where there was none."""
     legend: str
 
 
 def render_model_card(facts: ModelFacts) -> str:
-    """The card: YAML metadata, then Markdown. The same facts give the same text."""
+    """Return the card: YAML metadata, then Markdown. The same facts give the same text."""
     from huggingface_hub import ModelCardData
 
     header = ModelCardData(**_metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{filled('model_card.md.jinja', _view(facts))}"
+    return f"---\n{header}\n---\n\n{fill_template('model_card.md.jinja', _view(facts))}"
 
 
 def _metadata(facts: ModelFacts) -> dict[str, Any]:
@@ -75,38 +70,23 @@ def _view(facts: ModelFacts) -> dict[str, Any]:
         "result": result,
         "arms": Markdown(facts.table),
         "legend": facts.legend,
-        "how": _how(recipe),
+        "how": _training_sentences(recipe),
         "batch_size": recipe["batch_size"],
         "weights": bool(recipe["model"]["pretrained"]),
-        "worst": [(name, share) for share, name in ranked[:_WORST]],
+        "worst": [(name, share) for share, name in ranked[:_LOWEST]],
         "recipe_yaml": fenced(yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100), "yaml"),
     }
 
 
-def _how(recipe: Mapping[str, Any]) -> str:
-    """What happened to the real images, in the words of the recipe."""
+def _training_sentences(recipe: Mapping[str, Any]) -> str:
+    """Return what the recipe does with the real images."""
     mix, mixer = recipe["mix"], recipe["mixer"]["name"]
-    partner = "another real image of the class" if mix["partner"] == "real_same_class" else "generated counterparts"
-    meeting = f"replaced by {partner}" if mix["kind"] == "none" else f"mixed with {partner} (Eq. 6 to 8)"
-    how = _MODES[mix["mode"]].format(meeting)
-    return f"{how}, with {mixer} across each batch" if mixer else how
-
-
-def push_model(folder: Path, repo_id: str) -> str:
-    """Put a model's folder on the Hub in one commit; returns its address.
-
-    Raises:
-        UserError: in one line, whatever the Hub says; the model stays where it is and may be pushed again.
-    """
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    try:
-        api = HfApi()
-        made = api.create_repo(repo_id, exist_ok=True)
-        operations = [CommitOperationAdd(path.name, path) for path in files]
-        api.create_commit(made.repo_id, operations, commit_message="A model trained with diffcore-hf")
-    except Exception as error:  # a dozen types of the client's, and those of the network
-        first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise UserError(f"push {repo_id}: {type(error).__name__}: {first}. {folder} is whole; push it again") from error
-    return made.url
+    partner = "another real image of the class" if mix["partner"] == "real_same_class" else "a generated counterpart"
+    change = f"replaced by {partner}" if mix["kind"] == "none" else f"mixed with {partner} (Eq. 6 to 8)"
+    sentences = {
+        "off": "The model was trained on the real images only.",
+        "append": f"The model was trained on the real images unchanged, and again on real images {change}.",
+        "replace": f"The model was trained on real images that were {change} with a fixed probability.",
+    }
+    sentence = sentences[mix["mode"]]
+    return f"{sentence} Images of a batch were mixed by {mixer}." if mixer else sentence

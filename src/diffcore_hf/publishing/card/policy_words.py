@@ -1,4 +1,4 @@
-"""What a policy does and promises, in words for people who read a card.
+"""Words for a filter policy: what it does and what it guarantees, for people who read a card.
 
 Owns the wording only; the rules themselves are in method/.
 """
@@ -6,28 +6,36 @@ Owns the wording only; the rules themselves are in method/.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 _JUDGES = {
     "class_mean": "similarity to the mean embedding of each class",
     "classifier": "a linear discriminant on the embeddings of the real images",
-    "context_free": "a linear discriminant on the embeddings of the real images, without the directions of contexts",
+    "context_free": "a linear discriminant on the embeddings of the real images without the directions of contexts",
     "text": "similarity to a caption of each class",
 }
-_PROMISE = (
-    "At most about {alpha:g} % of fresh real images like those of the dataset would be rejected (a conformal bound "
-    "from a finite sample, classes pooled where they are small). It speaks of images like the real ones, not of "
-    "generated ones: for those nothing is promised, the measured rates stand under Counts."
+_GUARANTEE = (
+    "At most about {alpha:g} % of new real images from the same distribution as the dataset would be rejected (a "
+    "conformal bound from a finite sample; small classes are pooled). The guarantee covers real images only. It says "
+    "nothing about generated images, whose measured rates are under Counts."
 )
+_NO_GUARANTEE = "None."
 _FLOORS = {
-    "on": "It must also be as close to its class as 99 % of the real images are.",
+    "on": "The image must also be as close to its class as 99 % of the real images are.",
     "off": "",
-    "auto": "With fewer than 20 classes it must also be as close to its class as 99 % of the real images are.",
+    "auto": "With fewer than 20 classes the image must also be as close to its class as 99 % of the real images are.",
 }
 
 
-def describe(policy: Mapping[str, Any] | str) -> tuple[str, str]:
-    """The rule of a policy and its promise, one paragraph each; parameters not given are the documented defaults."""
+class PolicyWords(NamedTuple):
+    """Two paragraphs about a policy."""
+
+    rule: str
+    guarantee: str
+
+
+def describe(policy: Mapping[str, Any] | str) -> PolicyWords:
+    """Describe a policy; a parameter that is not given has its documented default."""
     given = {"name": policy} if isinstance(policy, str) else dict(policy)
     name = given.get("name") or "rank"
 
@@ -35,30 +43,34 @@ def describe(policy: Mapping[str, Any] | str) -> tuple[str, str]:
         return default if given.get(key) is None else given[key]
 
     if name == "all":
-        return "Everything is kept (a control): nothing was checked against the class.", "None."
+        return PolicyWords("Every image is kept. None was compared with its class (a control).", _NO_GUARANTEE)
     if name == "random":
-        return f"A seeded share of {100 * value('p', 0.5):g} % is kept, whatever it shows (a control).", "None."
+        return PolicyWords(
+            f"A random share of {100 * value('p', 0.5):g} % is kept, drawn by the seed and not by content (a control).",
+            _NO_GUARANTEE,
+        )
     if name == "mean":
         pairs = f" over {given['pairs']} sampled pairs" if given.get("pairs") else ""
-        rule = (
+        return PolicyWords(
             "An image is kept if its similarity to the real image of its row is above the mean similarity of two "
-            f"different real images of the class{pairs} (Eq. 5 of the paper)."
-        )
-        return (
-            rule,
-            "None: the mean of real pairs is a bound that many real images miss too; their rate stands under Counts.",
+            f"different real images of the class{pairs} (Eq. 5 of the paper).",
+            "None. Many real images do not reach the mean of real pairs either; their rate is under Counts.",
         )
     if name == "fixed":
-        rule = f"An image is kept if its similarity to the real image of its row is above {value('t', 0.0):g}."
-        return rule, "None: one number for all classes; the rate at which real images miss it stands under Counts."
-    promise = _PROMISE.format(alpha=100 * value("alpha", 0.1))
+        return PolicyWords(
+            f"An image is kept if its similarity to the real image of its row is above {value('t', 0.0):g}.",
+            "None. The bound is the same for all classes; the rate of real images below it is under Counts.",
+        )
+    guarantee = _GUARANTEE.format(alpha=100 * value("alpha", 0.1))
     if name == "quantile":
-        return "An image is kept if it is as similar to the mean of its class as real images are.", promise
+        return PolicyWords(
+            "An image is kept if it is as similar to the mean of its class as real images are.", guarantee
+        )
     if name == "rank":
         judge = _JUDGES.get(value("by", "context_free"), str(given.get("by")))
         rule = (
-            f"All classes are ordered by {judge}; an image is kept if its own class stands at least as high as it does "
-            "for real images that were left out."
+            f"All classes are ranked by {judge}. An image is kept if its own class ranks at least as high as for real "
+            "images that were left out of the fit."
         )
-        return f"{rule} {_FLOORS.get(value('floor', 'auto'), '')}".strip(), promise
-    return f"The policy {name}.", "Not described."
+        return PolicyWords(f"{rule} {_FLOORS.get(value('floor', 'auto'), '')}".strip(), guarantee)
+    return PolicyWords(f"The policy {name}.", "Not described.")

@@ -1,7 +1,7 @@
-"""The recipe that a card prints: what made the dataset, as a file that loads once a few places are filled in.
+"""Reproduction: the recipe on a card, as a file that runs once its placeholders are replaced.
 
-Owns the way back from what a manifest records (identities) to what a recipe says (paths and revisions). Does not own
-what is recorded (core/digests.py), nor what a recipe may say (core/validation.py).
+Owns the way back from what a manifest records (identities) to a recipe (paths and revisions). Does not own what is
+recorded, nor what a recipe may contain (config/).
 """
 
 from __future__ import annotations
@@ -16,85 +16,88 @@ from diffcore_hf.config.augment import Recipe, Source
 from diffcore_hf.publishing.card.text import one_line
 
 DEFAULTS = dataclasses.asdict(Recipe(source=Source(path="")))
+_PLACEHOLDER = "YOUR/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Plain words that a recipe file reads as numbers and safe_dump does not quote: 08, 1e5.
-_NUMBER_TO_BE = re.compile(r"(?:[-+]?(?:[0-9]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?))\Z")
+# Plain words such as 08 and 1e5, which a recipe file reads as numbers and `safe_dump` does not quote.
+_READ_AS_NUMBER = re.compile(r"(?:[-+]?(?:[0-9]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?))\Z")
 
 
-def is_hub(part: Mapping[str, Any]) -> bool:
-    """Whether a recorded source, model or filter is one of the Hub: `org/name`, or a bare name pinned to a commit."""
-    path, identity = part.get("path") or "", part.get("identity") or ""
+def is_hub(section: Mapping[str, Any]) -> bool:
+    """Return whether a recorded source, model or filter is on the Hub: `org/name`, or a bare name with a commit."""
+    path, identity = section.get("path") or "", section.get("identity") or ""
     return bool(_HUB_ID.fullmatch(path) or (_HUB_NAME.fullmatch(path) and _COMMIT.fullmatch(identity)))
 
 
 def adapters(model: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Path and identity of each adapter that a manifest records below `resolved.model`."""
+    """Return path and identity of each adapter that a manifest records under `resolved.model`."""
     paths, identities = model.get("adapter_paths") or [], model.get("adapters") or []
     count = max(len(paths), len(identities))
     return [
-        {
-            "path": paths[i] if i < len(paths) else None,
-            "identity": identities[i] if i < len(identities) else None,
-        }
+        {"path": paths[i] if i < len(paths) else None, "identity": identities[i] if i < len(identities) else None}
         for i in range(count)
     ]
 
 
 def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool = True) -> tuple[str, list[str]]:
-    """The recipe as YAML, and the places in it that are to be filled in: keys whose `path` begins with `YOUR/`.
+    """Return the recipe as YAML, and the placeholders in it, such as `YOUR/SOURCE`.
 
     Args:
         manifest: the content of diffcore.json.
-        prefix: columns.prefix of the recipe, which no digest covers.
-        originals: include_originals, likewise.
+        prefix: columns.prefix of the recipe, which is in no digest and so not in the manifest.
+        originals: include_originals of the recipe, likewise.
     """
     recipe, resolved = json.loads(json.dumps(manifest["recipe"])), manifest["resolved"]
     comments: dict[str, str] = {}
+    """Placeholder -> what is known about the path that it stands for."""
 
-    def place(key: str, part: Mapping[str, Any]) -> dict[str, str]:
-        path, identity = part.get("path") or "", part.get("identity") or ""
-        if is_hub(part):
+    def location(key: str, section: Mapping[str, Any]) -> dict[str, str]:
+        path, identity = section.get("path") or "", section.get("identity") or ""
+        if is_hub(section):
             return {"path": path} | ({"revision": identity} if _COMMIT.fullmatch(identity) else {})
         if path.startswith("package:"):
             return {"path": path}
         known = [path] if path.startswith("local:") else [path if path != "local" else "", identity]
-        comments[key] = ", ".join(filter(None, known)) or "not recorded"
-        return {"path": f"YOUR/{key.upper()}"}
+        placeholder = _PLACEHOLDER + key.upper()
+        comments[placeholder] = ", ".join(filter(None, known)) or "not recorded"
+        return {"path": placeholder}
 
     for key in ("source", "model", "filter"):
         section = {name: value for name, value in recipe.get(key, {}).items() if name not in ("identity", "revision")}
-        recipe[key] = section | place(key, resolved[key])
-    each = recipe["model"].get("adapters")
-    if isinstance(each, dict):
-        known = adapters(resolved["model"])
+        recipe[key] = section | location(key, resolved[key])
+    recorded = recipe["model"].get("adapters")
+    if isinstance(recorded, dict):
+        known_adapters = adapters(resolved["model"])
         recipe["model"]["adapters"] = [
-            place(f"adapter-{number + 1}", known[number] if number < len(known) else {}) | options
-            for number, options in enumerate(each["each"])
+            location(f"adapter-{number + 1}", known_adapters[number] if number < len(known_adapters) else {}) | options
+            for number, options in enumerate(recorded["each"])
         ]
     review = recipe.pop("review", None)
     if prefix:
         recipe["columns"] = {"prefix": prefix}
     if not originals:
         recipe["include_originals"] = False
-    lines = _yaml(_ordered(recipe, DEFAULTS))
-    for key, what in comments.items():
-        here = re.compile(rf"^([ -]*path: YOUR/{key.upper()})$", re.MULTILINE)
-        lines = here.sub(lambda found, what=what: f"{found[1]}  # {_comment(what)}", lines)
+    text = _yaml(_ordered(recipe, DEFAULTS))
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        key, _, value = line.rstrip("\n").partition("path: ")
+        if not key.strip(" -") and value in comments:
+            lines[number] = f"{key}path: {value}  # {_comment(comments[value])}\n"
+    text = "".join(lines)
     if review:
         digest = review.get("identity") if isinstance(review, dict) else review
-        lines += f"# review: a person's verdicts (sha256 {_comment(digest)}) decided too; their file is not published\n"
-    return lines, list(comments)
+        text += f"# review: verdicts of a person were applied too (sha256 {_comment(digest)}); they are not published\n"
+    return text, list(comments)
 
 
 def _comment(text: Any) -> str:
-    """One line of ASCII, whatever the text is."""
+    """Return any text as one line of ASCII."""
     return re.sub(r"[^ -~]", "?", one_line(text))
 
 
 def _ordered(given: Any, model: Any) -> Any:
-    """The mapping with its keys in the model's order, so that the card does not depend on how it was stored."""
+    """Return the mapping with its keys in the model's order, so that the card does not depend on the stored order."""
     if not isinstance(given, dict) or not isinstance(model, dict):
         return given
     keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
@@ -105,7 +108,7 @@ def _yaml(value: Any) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Quotes what core.layers.read_yaml would read as a number."""
+        """Quotes text that a recipe file would read as a number."""
 
-    Dumper.add_implicit_resolver("tag:diffcore,2026:number", _NUMBER_TO_BE, list("-+.0123456789"))
+    Dumper.add_implicit_resolver("tag:diffcore,2026:number", _READ_AS_NUMBER, list("-+.0123456789"))
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -9,6 +9,7 @@ timeouts       a read timeout for every request of the client
 retry          which failures are transient, and how long they are retried
 client_errors  failures of the Hub and its client as one line with a remedy
 push           the steps of a push, in order
+model          pushes a trained model
 verification   a folder or a commit against the file list in its manifest
 difference     the difference between two versions
 loading        loads exactly the version that is asked for

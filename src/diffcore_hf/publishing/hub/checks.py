@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.manifest import Manifest, checked_manifest
+from diffcore_hf.publishing.card.licences import is_known
 from diffcore_hf.publishing.card.reproduction import is_hub
 from diffcore_hf.publishing.hub import parquet
 from diffcore_hf.publishing.hub.client_errors import describe, is_client_error
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 MOST_FILES = 100
 """Most files of one version: one commit carries them all, and loading requests each of them."""
-_UNKNOWN_LICENCES = ("", "unknown", "other", "none")
 
 ReadColumns = Callable[[str, Sequence[str]], "pa.Table"]
 """Path of a shard and names of columns -> the columns."""
@@ -140,7 +140,7 @@ def reason_against_public(source: Mapping[str, Any], api: HfApi) -> str | None:
     """Return why the images of a source may not be public; None where there is no such reason."""
     if not is_hub(source):
         return "their source is not on the Hub"
-    if str(source.get("licence") or "").strip().lower() in _UNKNOWN_LICENCES:
+    if not is_known(source.get("licence")):
         return f"the licence of {source['path']} is not known"
     try:
         with request_timeout():

@@ -57,7 +57,7 @@ def is_client_error(error: BaseException) -> bool:
     Most are an OSError or an error of the HTTP library. For a malformed response the client also raises ValueError,
     KeyError and RuntimeError. They differ from bugs of this package only by the package that raised them.
     """
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # not in its __all__
 
     if isinstance(error, (StaleResponse, OSError, httpx.HTTPError)):
         return True

@@ -7,6 +7,7 @@ have to be of that commit.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,8 @@ def load_augmented(
         splits, _ = load_splits(str(path), name, None, revision, section="path")
     except UserError as error:
         remedy = "Run augment or export again" if local else f"See diffcore-hf versions {path}"
-        reason = str(error).replace("path.path", "path").split(". Use --")[0].split(". Check --")[0]
+        # The remedy of core/loading.py names options of a recipe, which do not exist here.
+        reason = re.split(r"\. (?=[A-Z][a-z]+ )", str(error).replace("path.path", "path"))[0]
         raise UserError(f"{path} {version or ''}: {reason}. {remedy}") from error
     if split is None:
         return splits

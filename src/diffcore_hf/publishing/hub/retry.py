@@ -58,7 +58,7 @@ def retry(step: str, call: Callable[[], Result], backoff: Sequence[float] = BACK
 def is_transient(error: BaseException) -> bool:
     """Return whether the same request may succeed later: a busy or failing server, or a lost connection."""
     from huggingface_hub.errors import OfflineModeIsEnabled
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # not in its __all__
 
     if isinstance(error, (UserError, OfflineModeIsEnabled)):
         return False

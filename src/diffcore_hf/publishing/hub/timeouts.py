@@ -38,7 +38,8 @@ def _install_hook() -> None:
     the middle of a retried request. A factory is therefore needed. It has to call the factory that is set now, because
     a user may have set one with a proxy or certificates, and the client has no public function that returns it.
     """
-    from huggingface_hub.utils import _http, get_session, set_client_factory
+    from huggingface_hub import get_session, set_client_factory
+    from huggingface_hub.utils import _http
 
     if _set_timeout in get_session().event_hooks["request"]:
         return
@@ -54,7 +55,7 @@ def _install_hook() -> None:
 
 def _set_timeout(request: Any) -> None:
     """Set the timeout of a request that has none; some calls of the client pass `timeout=None` explicitly."""
-    from huggingface_hub.utils import httpx
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # not in its __all__
 
     if _active and not any((request.extensions.get("timeout") or {}).values()):
         request.extensions = {**request.extensions, "timeout": httpx.Timeout(HUB_TIMEOUT).as_dict()}

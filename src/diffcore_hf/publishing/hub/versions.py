@@ -76,7 +76,7 @@ def check_name(repo_id: str) -> None:
         UserError: a name that the Hub would refuse.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
     if repo_id.count("/") != 1:
         raise UserError(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")

@@ -1,0 +1,93 @@
+"""Code blocks: the code on a dataset card that loads the dataset or trains on it.
+
+Owns the code and the text around it. In a folder the code loads the folder; `with_location` makes it load one version
+from the Hub.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from diffcore_hf.publishing.card.text import Markdown, fenced
+
+_LOCATION = 'here, version = "path/to/this/folder", None  # on the Hub e.g. "org/name", "v1.0.0"'
+_DATA_OPTIONS = "--data.path path/to/this/folder"
+
+
+def with_location(card: str, repo_id: str, tag: str) -> str:
+    """Return the card with code that loads this version from the Hub, and not the folder that was pushed."""
+    location = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
+    options = f"--data.path {repo_id} --data.revision {tag}"
+    return card.replace(_LOCATION, location).replace(_DATA_OPTIONS, options)
+
+
+def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
+    """Return the code that loads the dataset. A config without a row cannot be loaded and is left out."""
+    column = json.dumps(prefix + "generated")
+    examples = {
+        "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
+        "mixed": ['clean = dataset.filter(lambda mixed: not mixed, input_columns="is_mixed")  # real images only'],
+    }
+    lines = [
+        "from datasets import load_dataset",
+        "",
+        _LOCATION,
+        f"dataset = load_dataset(here, split={json.dumps(split)}, revision=version)",
+        *examples.get(layout, []),
+    ]
+    if configs.get("generated"):
+        lines += ["", "# The kept images only, as plain rows for any trainer."]
+        lines.append('generated = load_dataset(here, "generated", split="train", revision=version)')
+    if configs.get("attempts"):
+        lines += ["", "# Every attempt, kept or not, with the reason."]
+        lines.append('attempts = load_dataset(here, "attempts", split="train", revision=version)')
+    return fenced("\n".join(lines), "python")
+
+
+def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
+    """Return the code that trains on the dataset; None for a layout or a dataset without counterparts.
+
+    Without originals the code joins them first.
+    """
+    if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
+        return None
+    if not originals:
+        joining = [
+            "from diffcore_hf import join_originals",
+            "",
+            'dataset = join_originals(here, source="path/or/name/of/the/source", version=version)',
+            'dataset.save_to_disk("with-originals")',
+        ]
+        introduction = "Add the original images first. Each one is checked against its recorded hash:"
+        return Markdown(f"{introduction}\n\n{_python(joining)}")
+    own_trainer = f"accelerate launch -m diffcore_hf.training {_DATA_OPTIONS} --compare plain,genaug,mix --seeds 0,1,2"
+    transformers_trainer = [
+        "from datasets import load_dataset",
+        "from diffcore_hf import MixTransform, mixing_rows",
+        "",
+        f"rows = load_dataset(here, split={json.dumps(split)}, revision=version)",
+        "rows = mixing_rows(rows).with_transform(MixTransform(size=224))  # pixel_values, label",
+        "# Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows)",
+    ]
+    timm_reader = [
+        "from huggingface_hub import snapshot_download",
+        "from timm.data import create_dataset",
+        "",
+        'folder = snapshot_download(here, repo_type="dataset", revision=version)  # or the path of a local folder',
+        'kept = create_dataset(f"hfds/{folder}/generated", root=None, split="train")  # the kept images only',
+    ]
+    blocks = [
+        "With the trainer of this package, for any network of timm; it compares several arms over several seeds:",
+        fenced(own_trainer, "bash"),
+        "With the `Trainer` of transformers, or any loop over a `DataLoader`:",
+        _python(transformers_trainer),
+        "With timm's own reader:",
+        _python(timm_reader),
+    ]
+    return Markdown("\n\n".join(blocks))
+
+
+def _python(lines: list[str]) -> Markdown:
+    return fenced("\n".join(lines), "python")

@@ -1,0 +1,42 @@
+"""Templates: fills the Jinja templates in hub_cards/ and formats numbers in them.
+
+Every value is escaped when it is inserted, unless it is Markdown already (text.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from diffcore_hf.publishing.card.text import code, escape_md, listed
+
+MISSING = "–"
+"""Stands for a number that does not exist."""
+
+
+def fill_template(name: str, values: Mapping[str, Any]) -> str:
+    """Return the text of a template of hub_cards/ with the values inserted."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        finalize=escape_md, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"code": code, "listed": listed, "percent": percent, "number": number}
+    template = (resources.files("diffcore_hf.hub_cards") / name).read_text(encoding="utf-8")
+    return environment.from_string(template).render(values)
+
+
+def percent(share: float | None) -> str:
+    """Return a share in [0, 1] as a percentage with one digit."""
+    return MISSING if share is None or math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """Return a number with `digits` decimals; without `digits` as short as possible, a count with separators."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if digits is not None:
+        return f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
