@@ -54,6 +54,7 @@ faults: install  ## push against a double of the Hub while it fails in every way
 
 evidence: install  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists)
 	$(RUN)/python -m benchmarks.evidence $(if $(LIST),--list)
+	$(if $(LIST),,$(RUN)/python -m benchmarks.evidence --pack --page)
 
 bench: install  ## measure demo, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
 	for part in demo mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done

@@ -60,7 +60,8 @@ def _opening(facts: Facts) -> list[str]:
 _HOW = (
     """What the filter, the context, the guidance and the mixing are worth, measured where the truth is known: in the
 miniature world, whose birds are rendered and whose generated images an oracle can name. `make evidence` measures all of
-it, cell by cell, and writes this page from the facts in `docs/evidence`; `make evidence LIST=1` lists the cells.""",
+it, cell by cell, and writes this page from the results in `benchmarks/evidence/results`; `make evidence LIST=1` lists
+the cells.""",
     """**How.** A seed draws the species' contexts, the training images, the generation and the training anew. Twenty
 species, twelve training images each, in two contexts of the species' own; 2,000 test images in all ten contexts.
 Accuracy is top-1 in percent in three groups of test images: contexts that *nobody ever mentioned* (neither the species'

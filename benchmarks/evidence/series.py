@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.evidence.cells import read
+from benchmarks.evidence.store import Store
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED
 from diffcore_hf.training.comparison.statistics import Difference, paired_difference
 
@@ -32,9 +31,9 @@ class Facts:
     probes: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, folder: Path) -> Facts:
-        """Those of a folder; whatever is not there yet is left out."""
-        return cls(*(read(folder, name) for name in ("trainings", "folders", "judge", "probes")))
+    def read(cls, store: Store) -> Facts:
+        """Returns the packed results; a cell that is not measured is left out."""
+        return cls(*(store.series(name) for name in ("trainings", "folders", "judge", "probes")))
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
         """What came of one training; of an equal one where the arm keeps the same images."""

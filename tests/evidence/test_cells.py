@@ -1,4 +1,4 @@
-"""Cells: whole or not at all, measured once, whatever failed or was killed before."""
+"""Cells: results exist whole or not at all, are measured once, and are packed into one file a series."""
 
 import json
 import os
@@ -6,18 +6,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence.cells import Cell, listing, pending, read, run
+from benchmarks.evidence.cells import Cell, listing, pending, run
+from benchmarks.evidence.store import Store
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "packed", tmp_path / "new")
+
+
 def double(work: Path, value: int) -> dict:
-    """A measurement that leaves a trace of every call."""
+    """A measurement that records every call."""
     if value < 0:
         raise ValueError("below zero")
     with open(work / "calls", "a") as file:
@@ -29,27 +36,52 @@ def cell(value: int) -> Cell:
     return Cell(f"numbers/n-{value}", 1, partial(double, value=value))
 
 
-def test_what_is_there_is_not_measured_again(tmp_path):
-    said: list[str] = []
+def test_only_cells_without_a_result_are_due(store, tmp_path):
+    lines: list[str] = []
     cells = [cell(1), cell(2), cell(-1)]
-    assert run(cells, tmp_path / "facts", tmp_path, 2, said.append) == 1
-    assert any("n--1 failed: ValueError: below zero" in line for line in said)
-    assert [one.name for one in pending(cells, tmp_path / "facts")] == ["numbers/n--1"]
-    assert run(cells[:2], tmp_path / "facts", tmp_path, 2, said.append) == 0
+    assert run(cells, store, tmp_path, 2, lines.append) == 1
+    assert any("n--1 failed: ValueError: below zero" in line for line in lines)
+    assert [item.name for item in pending(cells, store)] == ["numbers/n--1"]
+    assert run(pending(cells[:2], store), store, tmp_path, 2, lines.append) == 0
     assert sorted((tmp_path / "calls").read_text().split()) == ["1", "2"]
-    facts = read(tmp_path / "facts", "numbers")
-    assert {name: fact["double"] for name, fact in facts.items()} == {"n-1": 2, "n-2": 4}
-    assert set(facts["n-1"]["made"]) == {"date", "seconds", "versions"}
+    assert store.pack() == 2
+    assert {name: result["double"] for name, result in store.series("numbers").items()} == {"n-1": 2, "n-2": 4}
+    assert set(store.series("numbers")["n-1"]["made"]) == {"date", "seconds", "versions"}
+    assert [item.name for item in pending(cells, store)] == ["numbers/n--1"]
 
 
-def test_the_listing_tells_what_is_left(tmp_path):
-    run([cell(1)], tmp_path, tmp_path, 1, lambda line: None)
-    told = listing([cell(1), cell(2)], tmp_path, 2)
-    assert "done" in told.splitlines()[0] and "1 of 2 cells to do" in told.splitlines()[-1]
+def test_packing_adds_new_results_and_replaces_old_ones(store):
+    for name, value in (("a/x-0", 1), ("a/x-1", 2), ("b/y-0", 3)):
+        store.write(name, {"value": value})
+    assert store.pack() == 3
+    assert (
+        store.packed / "a.json"
+    ).read_text() == '{\n  "x-0": {\n    "value": 1\n  },\n  "x-1": {\n    "value": 2\n  }\n}\n'
+    store.write("a/x-1", {"value": 4})
+    assert store.pack() == 1
+    assert store.series("a") == {"x-0": {"value": 1}, "x-1": {"value": 4}}
+    assert store.series("b") == {"y-0": {"value": 3}}
+    assert store.pack() == 0 and store.series("c") == {}
 
 
-def test_a_killed_run_leaves_no_process_and_goes_on(tmp_path):
-    """The parent killed without a word: its processes end by themselves, the fact is absent, the next run makes it."""
+def test_a_packed_cell_is_measured_anew_when_asked(store):
+    store.write("numbers/n-1", {"double": 0})
+    store.pack()
+    cells = [cell(1), cell(2)]
+    assert pending(cells, store) == cells[1:]
+    assert pending(cells, store, again=True) == cells
+    store.write("numbers/n-1", {"double": 2})
+    assert pending(cells, store, again=True) == cells[1:]
+
+
+def test_the_listing_names_what_is_due():
+    cells = [cell(1), cell(2)]
+    lines = listing(cells, cells[1:], 2).splitlines()
+    assert "done" in lines[0] and "done" not in lines[1] and "1 of 2 cells to do" in lines[-1]
+
+
+def test_a_killed_run_leaves_no_process_and_continues(store, tmp_path):
+    """The parent is killed: its processes end by themselves, no result is left, the next run measures it."""
     script = tmp_path / "slow.py"
     script.write_text(
         "import sys, time, os\n"
@@ -57,37 +89,40 @@ def test_a_killed_run_leaves_no_process_and_goes_on(tmp_path):
         "from pathlib import Path\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from benchmarks.evidence.cells import Cell, run\n"
+        "from benchmarks.evidence.store import Store\n"
         "def slow(work, seconds):\n"
         "    (work / 'pid').write_text(str(os.getpid()))\n"
         "    time.sleep(seconds)\n"
         "    return {'slept': seconds}\n"
         "if __name__ == '__main__':\n"
         "    here = Path(sys.argv[1])\n"
-        "    run([Cell('slow/one', 1, partial(slow, seconds=float(sys.argv[2])))], here, here, 1)\n"
+        "    store = Store(here / 'packed', here / 'new')\n"
+        "    run([Cell('slow/one', 1, partial(slow, seconds=float(sys.argv[2])))], store, here, 1)\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     process = subprocess.Popen([sys.executable, str(script), str(tmp_path), "600"], env=environment)
     try:
-        worker = int(waited(lambda: (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""))
+        worker = int(wait_for(lambda: (tmp_path / "pid").read_text() if (tmp_path / "pid").exists() else ""))
         process.send_signal(signal.SIGKILL)
-        waited(lambda: not Path(f"/proc/{worker}").exists() or state(worker) == "Z")
+        wait_for(lambda: not Path(f"/proc/{worker}").exists() or state(worker) == "Z")
     finally:
         process.kill()
         process.wait()
-    assert not (tmp_path / "slow" / "one.json").exists()
+    assert not store.path("slow/one").exists()
     subprocess.run([sys.executable, str(script), str(tmp_path), "0"], env=environment, check=True)
-    assert json.loads((tmp_path / "slow" / "one.json").read_text())["slept"] == 0
+    assert json.loads(store.path("slow/one").read_text())["slept"] == 0
 
 
 def state(process: int) -> str:
+    """Returns the state of a process, `Z` for one that has ended and is not collected yet."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][:1]
 
 
-def waited(found, seconds: float = 60):
-    """The first true value."""
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> object:
+    """Returns the first true value of `condition`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := found():
+        if value := condition():
             return value
         time.sleep(0.1)
-    pytest.fail(f"nothing within {seconds} s")
+    pytest.fail(f"the condition is not true within {seconds} s")

@@ -6,9 +6,10 @@ import pytest
 from datasets import load_dataset
 
 from benchmarks.evidence import folders, judging, page, probing, trainings
-from benchmarks.evidence.__main__ import SEEDS, cells
+from benchmarks.evidence.__main__ import PAGE, SEEDS, cells
 from benchmarks.evidence.cells import Cell, measure
 from benchmarks.evidence.series import Facts, difference, points
+from benchmarks.evidence.store import Store
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED, world_folder
 
 SMALL = {"copies": 1, "fraction": 0.2, "model": {"steps": 4}}
@@ -30,6 +31,7 @@ def small(monkeypatch):
 
 
 def test_a_slice_from_folders_to_the_page(work):
+    store = Store(work / "packed", work / "new")
     made = [
         ("folders/gamma-2-0", lambda place: folders.measure(place, "gamma-2", 0)),
         ("trainings/plain-scratch-0", lambda place: trainings.measure(place, "plain", "scratch", 0)),
@@ -41,8 +43,9 @@ def test_a_slice_from_folders_to_the_page(work):
         ("probes/probe-0", lambda place: probing.measure(place, 0)),
     ]
     for name, function in made:
-        measure(Cell(name, 1, function), work / "facts", work)
-    facts = Facts.read(work / "facts")
+        measure(Cell(name, 1, function), store, work)
+    assert store.pack() == len(made)
+    facts = Facts.read(store)
 
     shown = facts.folders["gamma-2-0"]
     assert shown["attempts"] == 48 == sum(shown["shows"].values()) == sum(shown["accepted"]["all"].values())
@@ -84,7 +87,12 @@ def test_every_cell_is_named_once_and_stays_in_the_budget():
     assert len(set(names)) == len(names)
     assert sum(name.startswith("trainings/") for name in names) <= 400
     assert sum(cell.seconds for cell in cells()) / 2 <= 8 * 3600
-    assert {name.rpartition("-")[2] for name in names if "/" in name} == set(map(str, SEEDS))
+    assert {name.rpartition("-")[2] for name in names if not name.startswith("towers/")} == set(map(str, SEEDS))
+
+
+def test_the_page_is_written_from_the_packed_results(tmp_path):
+    page.write(Facts.read(Store()), tmp_path / "results.md", tmp_path / "assets")
+    assert (tmp_path / "results.md").read_bytes() == PAGE.read_bytes()
 
 
 def test_a_difference_is_paired_and_says_when_it_holds_zero():

@@ -1,0 +1,63 @@
+"""Storage of the results of cells: new ones in a file each, and packed ones in one file a series.
+
+A cell is named `<series>/<name>`. Processes that measure in parallel write `<new>/<series>/<name>.json`, a folder that
+git ignores. `pack` moves these files into `<packed>/<series>.json`, which is committed and from which the page is
+written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcore_hf.core.folder import canonical_json, write_whole
+
+PACKED = Path(__file__).parent / "results"
+NEW = Path("out") / "evidence" / "cells"
+
+CellResult = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The two folders that hold the results of cells."""
+
+    packed: Path = PACKED
+    """Folder of one JSON file a series: cell name without the series -> result."""
+    new: Path = NEW
+    """Folder of one JSON file a cell, for cells that are not packed yet."""
+
+    def path(self, name: str) -> Path:
+        """Returns the file of a new cell."""
+        return self.new / f"{name}.json"
+
+    def write(self, name: str, result: CellResult) -> None:
+        """Writes the result of a new cell, whole or not at all."""
+        write_whole(self.path(name), canonical_json(result))
+
+    def measured(self, *, again: bool = False) -> set[str]:
+        """Returns the names of the measured cells; `again` ignores the packed ones, so that they are measured anew."""
+        names = {f"{path.parent.name}/{path.stem}" for path in self.new.glob("*/*.json")}
+        if not again:
+            for path in self.packed.glob("*.json"):
+                names.update(f"{path.stem}/{name}" for name in self.series(path.stem))
+        return names
+
+    def series(self, series: str) -> dict[str, CellResult]:
+        """Returns the packed results of a series by name; none where the series has no file."""
+        path = self.packed / f"{series}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def pack(self) -> int:
+        """Moves every new cell into the file of its series and returns how many; a new cell replaces a packed one."""
+        paths = sorted(self.new.glob("*/*.json"))
+        for series in sorted({path.parent.name for path in paths}):
+            new = [path for path in paths if path.parent.name == series]
+            results = self.series(series) | {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in new}
+            write_whole(self.packed / f"{series}.json", canonical_json(results))
+            for path in new:
+                path.unlink()
+        return len(paths)
