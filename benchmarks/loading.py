@@ -33,7 +33,7 @@ from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.training.data import framing, loader
 from diffcore_hf.training.data.samples import train_samples
-from diffcore_hf.training.data.splits import TrainingData, load_data
+from diffcore_hf.training.data.training_data import TrainingData, load_data
 
 TITLE = "What loading costs"
 PACKAGES = ("torch", "torchvision", "datasets", "simplejpeg", "pillow")

@@ -34,9 +34,9 @@ from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_rules import TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
-from diffcore_hf.training.data import transform
+from diffcore_hf.training.data import row_mixer
 from diffcore_hf.training.data.samples import TrainSamples
-from diffcore_hf.training.data.splits import TrainingData, load_data
+from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.training_log import Window
@@ -93,7 +93,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
     """
     spent: list[tuple[float, float]] = []
 
-    def timed(*args, apply_mix=transform.apply_mix):
+    def timed(*args, apply_mix=row_mixer.apply_mix):
         times = [time.perf_counter()]
         for _ in range(2):
             mixed = apply_mix(*args)
@@ -103,7 +103,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    with mock.patch.object(transform, "apply_mix", timed):
+    with mock.patch.object(row_mixer, "apply_mix", timed):
         for epoch in range(1 + epochs):
             samples.__getitems__([(epoch, place) for place in range(len(samples))])
     torch.set_num_threads(threads)

@@ -17,9 +17,9 @@ import numpy as np
 import PIL.Image
 
 from diffcore_hf.core import images, seeding
+from diffcore_hf.core.dataset_columns import undecoded
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.core.quiet import quiet_datasets
-from diffcore_hf.training.data.pool import undecoded
 
 CLASSES = 10
 REAL, GENERATED = (375, 500), (512, 512)

@@ -49,7 +49,7 @@ def test_a_dataset_of_the_user_is_measured_as_it_is_stored(tmp_path):
     from datasets import load_dataset
     from small_photos import write_photos
 
-    from diffcore_hf.training.data.pool import undecoded
+    from diffcore_hf.core.dataset_columns import undecoded
 
     source = write_photos(tmp_path / "photos", [20, 20])
     with photos.stored_pairs(30, str(source)) as (folder, what):

@@ -171,7 +171,7 @@ def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: 
     """The scores of one training: of the model that validation chose, and of the last one."""
     from diffcore_hf.config.train_rules import TRAIN_SCHEMA
     from diffcore_hf.training.comparison import trials
-    from diffcore_hf.training.data.splits import load_data
+    from diffcore_hf.training.data.training_data import load_data
     from diffcore_hf.training.engine.devices import make_accelerator
     from diffcore_hf.training.engine.length import Length
 

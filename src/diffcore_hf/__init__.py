@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from diffcore_hf.augmentation.stages.score import Score
     from diffcore_hf.config.augment import Recipe
     from diffcore_hf.publishing.hub.loading import load_augmented
-    from diffcore_hf.training.data.pool import mixing_rows
+    from diffcore_hf.training.data.mixing_view import mixing_rows
     from diffcore_hf.training.data.transform import MixTransform
     from diffcore_hf.workflows.augment import augment
     from diffcore_hf.workflows.originals import join_originals
@@ -43,7 +43,7 @@ _HOMES = {
     "augment": ".workflows.augment",
     "join_originals": ".workflows.originals",
     "load_augmented": ".publishing.hub.loading",
-    "mixing_rows": ".training.data.pool",
+    "mixing_rows": ".training.data.mixing_view",
     "plan": ".augmentation.plan",
     "push": ".workflows.push",
 }

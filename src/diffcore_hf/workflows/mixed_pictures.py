@@ -14,14 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from diffcore_hf.core import images
+from diffcore_hf.core.dataset_columns import column_values, image_mask, undecoded
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.publishing.pictures.contact_sheet import png_bytes
 from diffcore_hf.publishing.pictures.mixed_sheet import MixedTile, choose_mixed, mixed_sheet
 from diffcore_hf.training.data.columns import MIXED, Columns, name_columns, read_manifest
-from diffcore_hf.training.data.pool import column, has_image, undecoded
-from diffcore_hf.training.data.transform import MixTransform, Sample
+from diffcore_hf.training.data.row_mixer import Sample
+from diffcore_hf.training.data.transform import MixTransform
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,7 +51,7 @@ def mixed_batch(out: str | Path) -> bytes:
 
     rows, names, manifest = _pairs(Path(out))
     words = _prompt_names(Path(out), manifest)
-    labels, contexts = column(rows, names.label), column(rows, names.prefix + "context")
+    labels, contexts = column_values(rows, names.label), column_values(rows, names.prefix + "context")
     feature = rows.features[names.label]
     called = [feature.names[label] if isinstance(feature, ClassLabel) else str(label) for label in labels]
     described = [(words.get(name, name), context or "") for name, context in zip(called, contexts, strict=True)]
@@ -90,7 +91,7 @@ def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
     if names.generated not in rows.column_names:
         raise UserError(f"{out} has no column of counterparts: its layout is {manifest.get('layout')!r}. "
                          "Name the run that it was exported from, or export with --layout columns")  # fmt: skip
-    has_generated, has_real = has_image(rows, names.generated), has_image(rows, names.image)
+    has_generated, has_real = image_mask(rows, names.generated), image_mask(rows, names.image)
     if not has_generated.any():
         raise UserError(f"{out} has no counterpart to mix with, none was kept. Export with --filter.policy.name all, "
                          "or augment with more attempts")  # fmt: skip

@@ -14,7 +14,7 @@ from small_photos import photos, picture
 from diffcore_hf.core.images import decode_bytes
 from diffcore_hf.publishing.pictures.contact_sheet import WIDTH
 from diffcore_hf.publishing.pictures.mixed_sheet import PATCH, PIXEL, MixedTile, choose_mixed, mix_words, mixed_sheet
-from diffcore_hf.training.data.pool import mixing_rows
+from diffcore_hf.training.data.mixing_view import mixing_rows
 from diffcore_hf.training.data.transform import MixTransform
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import mixed_pictures as exhibits_mixed

@@ -10,7 +10,7 @@ from augmented_photos import augmented, write_augmented
 
 from diffcore_hf.commands.train import main
 from diffcore_hf.training.comparison import trials
-from diffcore_hf.training.data.splits import load_data
+from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine import devices, loop
 
 OWN = {"half": {"mix": {"mode": "replace", "probability": 0.5}}}

@@ -9,7 +9,7 @@ from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.data.epoch_layout import lay_out_epoch
 from diffcore_hf.training.data.pool import Pool
 from diffcore_hf.training.data.samples import train_samples
-from diffcore_hf.training.data.splits import load_data
+from diffcore_hf.training.data.training_data import load_data
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from augmented_photos import augmented, write_augmented
 from diffcore_hf import mixing_rows
 from diffcore_hf.training.data import loader
 from diffcore_hf.training.data.samples import train_samples
-from diffcore_hf.training.data.splits import load_data
+from diffcore_hf.training.data.training_data import load_data
 
 
 def stream(count, batch_size, start, stop, *, accumulate=1, world=1, rank=0):

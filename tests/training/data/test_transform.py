@@ -16,7 +16,7 @@ from diffcore_hf.config.train import Transform
 from diffcore_hf.core import seeding
 from diffcore_hf.core.images import decode
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix
-from diffcore_hf.training.data import framing, transform
+from diffcore_hf.training.data import framing, pairs, transform
 
 TINY = {"size": 32, "transform": "tiny_preact_1200"}
 
@@ -62,8 +62,8 @@ def test_set_epoch_reaches_workers_that_live_on(rows):
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_until_set_epoch_every_pass_is_fresh_and_that_is_said_once(rows, caplog):
-    transform._said.clear()
+def test_until_set_epoch_every_pass_is_fresh_and_that_is_logged_once(rows, caplog):
+    transform._logged.clear()
     view = mixing_rows(rows).with_transform(MixTransform(**TINY))
     with caplog.at_level(logging.WARNING):
         first, second = loaded(view)[0], loaded(view)[0]
@@ -92,11 +92,11 @@ def test_a_sample_is_what_its_record_says(rows):
         stream = seeding.generator("sample", 7, 5, batch["row_id"][place], 0, mixed)
         stream.random()  # whether it is mixed, where no column says so
         draw = draw_mix(stream)
-        frame = framing.framed(transform.pixels(batch["image"][place]), mix.protocol)
+        frame = framing.framed(pairs.decoded(batch["image"][place]), mix.protocol)
         crop = framing.draw_crop(stream, mix.protocol, *frame.shape[-2:])
         if mixed:
             assert sample.mix == draw
-            generated = transform.pixels(batch["generated"][place])
+            generated = pairs.decoded(batch["generated"][place])
             frame = apply_mix(frame, cover(generated, *frame.shape[-2:]), draw)
         expected = framing.flipped(framing.cropped(frame, crop, mix.protocol), crop)
         assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][place]
@@ -273,8 +273,8 @@ def test_what_a_stream_cannot_do_is_one_line(rows, call):
 
 def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypatch):
     seen = []
-    real = transform.pixels
-    monkeypatch.setattr(transform, "pixels", lambda cell: (seen.append(cell), real(cell))[1])
+    real = pairs.decoded
+    monkeypatch.setattr(pairs, "decoded", lambda cell: (seen.append(cell), real(cell))[1])
     batch = mixing_rows(rows)[:]
     for kind, decoded in (("both", 15 + 2 * 12), ("none", 15 + 12)):
         seen.clear()

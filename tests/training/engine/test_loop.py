@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from diffcore_hf.config.train import Optimizer
 from diffcore_hf.training.data.keys import SampleKey
-from diffcore_hf.training.data.splits import load_data
+from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine import checkpoints, forward, loop, optimisers
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.losses import classification_loss

@@ -30,7 +30,7 @@ from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training.comparison import statistics as compare
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import NO_FRAMES
-from diffcore_hf.training.data.splits import TrainingData, load_data
+from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.length import Length, length
@@ -212,7 +212,7 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
     served = data.layout.has_partner
-    asked, effective = data.asked * share, float(served.mean()) * share
+    asked, effective = data.planned_share * share, float(served.mean()) * share
     if effective < asked / 3:
         remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
         log.warning(

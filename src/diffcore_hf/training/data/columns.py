@@ -1,7 +1,7 @@
 """Columns: under which names an augmented dataset holds what mixing needs.
 
 Owns the reading of diffcore.json for training, from a folder or the Hub, and the one-line errors for datasets that lack
-something. Does not read rows.
+a column. Does not read rows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.schema import prefix_of
 
 MIXED = "mixed"
-"""Bool column of the view that mixing_rows makes: whether the row is served mixed."""
+"""Bool column of the view that mixing_rows returns: whether the row is served mixed."""
 
 
 @dataclass(frozen=True)
@@ -30,40 +30,54 @@ class Columns:
 
     @property
     def prefix(self) -> str:
-        """What stands before the columns that the augmentation added."""
+        """Return the prefix of the columns that the augmentation added."""
         return self.row_id.removesuffix("row_id")
 
 
 def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] | None:
-    """diffcore.json of a folder or of a dataset on the Hub; None where there is none."""
-    local = Path(path) / "diffcore.json"
+    """Read diffcore.json of a folder or of a dataset on the Hub; None if it has none.
+
+    Raises:
+        UserError: the file is damaged, or the Hub did not give it.
+    """
     if Path(path).exists():
-        return json.loads(local.read_text(encoding="utf-8")) if local.is_file() else None
+        local = Path(path) / "diffcore.json"
+        return _parsed(local, path) if local.is_file() else None
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        found = hf_hub_download(path, "diffcore.json", repo_type="dataset", revision=revision)
+        downloaded = hf_hub_download(path, "diffcore.json", repo_type="dataset", revision=revision)
     except LocalEntryNotFoundError as error:
         raise UserError(
             f"diffcore.json of {path} is not in the cache, and the Hub cannot be reached. Run once with the network"
         ) from error
-    except EntryNotFoundError:  # another dataset than ours
+    except EntryNotFoundError:  # a dataset that this project did not write
         return None
-    return json.loads(Path(found).read_text(encoding="utf-8"))
+    return _parsed(Path(downloaded), path)
+
+
+def _parsed(file: Path, path: str) -> Mapping[str, Any]:
+    try:
+        manifest: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(
+            f"diffcore.json of {path} is damaged ({innermost_cause(error)}). Export or download the dataset again"
+        ) from error
+    return manifest
 
 
 def name_columns(
-    there: Collection[str],
+    existing: Collection[str],
     manifest: Mapping[str, Any] | None = None,
     *,
     image: str | None = None,
     generated: str | None = None,
     label: str | None = None,
 ) -> Columns:
-    """The names: as given, else as diffcore.json says, else the usual ones, with the prefix that is found."""
+    """Return the column names: as given, else as in diffcore.json, else the defaults with the prefix that exists."""
     source = (manifest or {}).get("recipe", {}).get("source", {})
-    prefix = prefix_of(there, ("generated", "row_id"))
+    prefix = prefix_of(existing, ("generated", "row_id"))
     return Columns(
         image or source.get("image", "image"),
         generated or f"{prefix}generated",
@@ -72,14 +86,24 @@ def name_columns(
     )
 
 
-def require(there: Collection[str], names: Columns, wanted: Collection[str], where: str) -> None:
-    """Raise UserError in one line for the first wanted column (`image`, `generated`, `label`) that is not there."""
-    for kind in wanted:
+def require_columns(existing: Collection[str], names: Columns, kinds: Collection[str], owner: str) -> None:
+    """Check that the columns exist.
+
+    Args:
+        existing: names of all columns.
+        names: the names that are looked up.
+        kinds: fields of `names` that are needed: `image`, `generated`, `label`.
+        owner: what the columns belong to, for the error.
+
+    Raises:
+        UserError: for the first column that does not exist.
+    """
+    for kind in kinds:
         name = getattr(names, kind)
-        if name not in there:
+        if name not in existing:
             remedy = (
                 "It is no augmented dataset: run diffcore-hf augment first, or train with --mix.mode off"
                 if kind == "generated"
                 else f"Name it with --data.{kind}"
             )
-            raise UserError(f"{where} has no column {name!r} ({kind}); its columns: {', '.join(there)}. {remedy}")
+            raise UserError(f"{owner} has no column {name!r} ({kind}); its columns: {', '.join(existing)}. {remedy}")

@@ -1,14 +1,14 @@
 """Framing: from decoded images to the training image, by the protocols of the literature.
 
 Owns the presets, the crop of a sample as a record that is drawn first, its application, and the classical augmentation
-that follows. Both images of a pair go through the same crop, so they meet here: in the real image's frame where the
-protocol resizes first, in the crop where it crops first. Does not own the mixing itself (method/mixing.py).
+that follows. Both images of a pair go through the same crop: in the real image's frame if the protocol resizes first,
+directly if it crops first. The mixing itself is method/mixing.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,9 @@ from diffcore_hf.config.train import Transform
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.mixing import resized
 
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel, on the scale [0, 1]."""
+
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 NOTHING = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -30,25 +33,25 @@ CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a training and an evaluation image are made. All resizing is bilinear and antialiased."""
+    """How a training and an evaluation image are cut. All resizing is bilinear and antialiased."""
 
     size: int
-    """Side of the square that the network sees."""
+    """Side of the network's square input in pixels."""
     resize: int | None
-    """Shorter side before a random crop; null: no resize, the crop is a random resized one."""
+    """Shorter side before a random crop; None: no resize, the crop is a random resized one."""
     square: bool = False
-    """Resize both sides to `resize`, without regard to proportions."""
+    """Resize both sides to `resize`, which changes the proportions."""
     padding: int = 0
     """Black pixels around the frame before the crop."""
     evaluation: int | None = None
-    """Shorter side (both sides where square) before the central crop of an evaluation; null: as `resize`."""
+    """Shorter side (both sides if `square`) before the central crop of an evaluation; None: as `resize`."""
     jitter: float = 0.0
     """Colour jitter of brightness, contrast and saturation."""
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
-    """Mean and standard deviation on the scale [0, 1]; of the pretrained weights where there are any."""
+    normalisation: Normalisation = IMAGENET
+    """Used from scratch; pretrained weights bring their own."""
 
 
-# After docs of the protocols that the paper's tables follow (docs/training.md names each source).
+# The protocols of the paper's tables; docs/training.md names the source of each.
 PROTOCOLS: dict[str, Protocol] = {
     "fgvc_scratch_224": Protocol(224, 256),
     "finetune_224": Protocol(224, 256),
@@ -61,7 +64,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol_of(config: Transform) -> Protocol:
-    """The preset, at the wanted size: its resizes change in proportion.
+    """Return the preset at the wanted size; its resizes change in proportion.
 
     Raises:
         UserError: no such preset.
@@ -70,17 +73,23 @@ def protocol_of(config: Transform) -> Protocol:
         raise UserError(f"transform.preset is {config.preset!r}, not one of {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[config.preset]
     if config.size and config.size != protocol.size:
-        scaled = {
-            name: value and round(value * config.size / protocol.size)
-            for name, value in (("resize", protocol.resize), ("evaluation", protocol.evaluation))
-        }
-        protocol = replace(protocol, size=config.size, **scaled)
+        scale = config.size / protocol.size
+        protocol = replace(
+            protocol,
+            size=config.size,
+            resize=_scaled(protocol.resize, scale),
+            evaluation=_scaled(protocol.evaluation, scale),
+        )
     return protocol if config.jitter is None else replace(protocol, jitter=config.jitter)
+
+
+def _scaled(side: int | None, scale: float) -> int | None:
+    return None if side is None else round(side * scale)
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Where a sample is cut, drawn before pixels are touched."""
+    """The part of the frame that a sample shows, drawn before pixels are touched."""
 
     top: int
     left: int
@@ -90,15 +99,18 @@ class Crop:
 
 
 def framed(image: Tensor, protocol: Protocol) -> Tensor:
-    """The image in its frame: resized as the protocol says; as it is where the crop comes first. (C, h, w) uint8."""
+    """Return the image in its frame, (C, h, w) uint8: resized by the protocol, unchanged if the crop comes first."""
     return image if protocol.resize is None else _resized(image, protocol.resize, protocol.square)
 
 
 def draw_crop(random: np.random.Generator, protocol: Protocol, height: int, width: int) -> Crop:
-    """A crop of a frame: uniform place, or of 8 to 100 % of the area with sides 3:4 to 4:3 (Inception crop); flip 1/2.
+    """Draw a crop of a frame, and a flip with probability 1/2.
+
+    If the protocol resizes first, the crop has the training size and a uniform position. Else it is an Inception crop:
+    8 to 100 % of the area with sides 3:4 to 4:3.
 
     Args:
-        random: the sample's own stream; five numbers are drawn whatever comes of them.
+        random: the sample's own stream; five numbers are drawn in every case.
         protocol: the preset.
         height: of the frame.
         width: of the frame.
@@ -117,14 +129,14 @@ def draw_crop(random: np.random.Generator, protocol: Protocol, height: int, widt
 
 
 def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
-    """The crop of a frame, (C, size, size) uint8, not flipped yet; outside the frame it is black."""
+    """Cut the crop out of a frame: (C, size, size) uint8, not flipped yet; outside the frame it is black."""
     image = functional.crop(image, crop.top, crop.left, crop.height, crop.width)
     size = protocol.size
     return image if image.shape[-2:] == (size, size) else resized(image, size, size)
 
 
 def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
-    """`cropped` for a generated image, as if it covered a frame of height x width, without making that frame."""
+    """Cut the crop out of a generated image as if it covered a frame of height x width; that frame is not computed."""
     old_height, old_width = image.shape[-2:]
     scale = max(height / old_height, width / old_width)
     top = (crop.top + (old_height * scale - height) / 2) / scale
@@ -135,18 +147,21 @@ def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, 
 
 
 def flipped(image: Tensor, crop: Crop) -> Tensor:
-    """The flip of a crop, the last of the geometry."""
+    """Flip the image if the crop says so; this is the last step of the geometry."""
     return image.flip(-1) if crop.flip else image
 
 
 def evaluation_frame(image: Tensor, protocol: Protocol) -> Tensor:
-    """(C, h, w) uint8 -> (C, size, size) uint8: resize, central crop, nothing random."""
+    """Resize an image and crop its centre: (C, h, w) uint8 -> (C, size, size) uint8; nothing is random."""
     side = protocol.evaluation or protocol.resize or protocol.size
     return functional.center_crop(_resized(image, side, protocol.square), [protocol.size, protocol.size])
 
 
-def classical(config: Transform, protocol: Protocol) -> Any | None:
-    """Classical augmentation of a uint8 image after its crop, drawing from torch's global generator; None for none."""
+def classical(config: Transform, protocol: Protocol) -> Callable[[Tensor], Tensor] | None:
+    """Build the classical augmentation of a uint8 image after its crop; None if the recipe has none.
+
+    It draws from torch's global generator.
+    """
     grey = [255 * mean for mean in protocol.normalisation[0]]
     steps: list[Any] = []
     if protocol.jitter:
@@ -162,28 +177,29 @@ def classical(config: Transform, protocol: Protocol) -> Any | None:
     return v2.Compose(steps) if steps else None
 
 
-def normalised(images: Tensor, normalisation: tuple[tuple[float, ...], tuple[float, ...]]) -> Tensor:
-    """uint8 (..., C, H, W) -> float32, on whatever device it is: (x / 255 - mean) / std."""
-    # A whole row of each, channels last: three numbers broadcast over channels last would be slow.
+def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Normalise on the images' device: uint8 (..., C, H, W) -> float32, (x / 255 - mean) / std."""
+    # Each value repeated for a whole row: broadcasting three numbers over channels-last memory is slow.
     mean, std = (
         torch.tensor(values, device=images.device).repeat(images.shape[-1], 1).T.unsqueeze(1)
         for values in normalisation
     )
-    # In place: fresh memory for a batch costs more than the arithmetic.
+    # In place, because allocating memory for a batch costs more than the arithmetic.
     return images.float().sub_(255 * mean).div_(255 * std)
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
-    """(C, H, W) each -> (B, C, H, W), channels last in memory, as decoders give them and convolutions want them."""
+    """Stack (C, H, W) images to (B, C, H, W), channels last in memory as decoders write and convolutions read them."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _resized(image: Tensor, side: int, square: bool) -> Tensor:
     height, width = image.shape[-2:]
     short = min(height, width)
-    wanted = (side, side) if square else (round(height * side / short), round(width * side / short))
-    return image if wanted == (height, width) else resized(image, *wanted)
+    size = (side, side) if square else (round(height * side / short), round(width * side / short))
+    return image if size == (height, width) else resized(image, *size)
 
 
 def _odd(value: float) -> int:
+    """Round to an odd number of at least 3."""
     return max(3, 2 * int(value / 2) + 1)

@@ -1,123 +1,57 @@
 """MixTransform: rows of an augmented dataset to training images, mixed on the fly (Eq. 6 to 8).
 
-Owns the order in which a sample is made: draw everything, decode what the draw needs, frame, mix, crop, augment. Works
-in `Dataset.with_transform`, in `map` on a stream, and under our own loader. Does not own the maths (method/mixing.py),
-the crops (framing.py) nor the pool (pool.py).
+Owns its arguments, the draw of each row's random stream and partner, and the calls by `Dataset.with_transform`, by
+`map` on a stream and by our own loader. One sample is computed by row_mixer.py; the index of partners is pool.py.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from diffcore_hf.config.train import Transform
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.jpeg import fast_decoder
-from diffcore_hf.method.mixing import MixDraw, apply_mix, cover, draw_mix, real_share
 from diffcore_hf.training.data import framing
-from diffcore_hf.training.data.columns import MIXED, name_columns, read_manifest, require
+from diffcore_hf.training.data.columns import MIXED, Columns, name_columns, read_manifest, require_columns
+from diffcore_hf.training.data.pairs import Pair, StoredPair
 from diffcore_hf.training.data.pool import Pool, as_pool
+from diffcore_hf.training.data.row_mixer import IGNORED, RowMixer, Sample
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 log = logging.getLogger(__name__)
 
-IGNORED = -100
-"""Label of a sample whose image cannot be read: what cross_entropy ignores."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One training image and how it came about."""
-
-    pixels: Tensor
-    """(3, size, size) uint8."""
-    label: Any
-    mix: MixDraw | None = None
-    """The draw, where two images were mixed."""
-    share: float = 1.0
-    """Share of the frame that is real."""
-    seconds: float = 0.0
-    """Spent on the second image and the mix."""
+Partner = Literal["own", "class", "real_same_class"]
+Kind = Literal["both", "pixel", "patch", "none"]
 
 
 @dataclass(frozen=True)
 class RowDraw:
-    """What was drawn for a row before anything was decoded."""
+    """What is drawn for a row before anything is decoded."""
 
     row_id: str
     stream: np.random.Generator
-    """What is left of the row's own stream: the mix and the crop come from it."""
+    """The rest of the row's own stream: the mix and the crop are drawn from it."""
     mixed: bool
-    place: int | None
-    """Of its partner in the pool; None where there is none, or no pool."""
-
-
-class Pair(Protocol):
-    """The two images of a row, decoded when asked for."""
-
-    def real(self) -> Tensor:
-        """In its frame (framing.framed), (3, H, W) uint8."""
-
-    def alone(self) -> Tensor:
-        """The generated one in a frame of its own."""
-
-    def covering(self, height: int, width: int) -> Tensor:
-        """The generated one in the real one's frame."""
-
-    def generated(self) -> Tensor:
-        """The generated one as it is stored."""
-
-
-class Stored:
-    """A pair as the dataset stores it."""
-
-    def __init__(self, real: Any, generated: Any, protocol: framing.Protocol):
-        self._real, self._generated, self._protocol = real, generated, protocol
-
-    def real(self) -> Tensor:
-        return framing.framed(pixels(self._real), self._protocol)
-
-    def alone(self) -> Tensor:
-        return framing.framed(self.generated(), self._protocol)
-
-    def covering(self, height: int, width: int) -> Tensor:
-        return cover(self.generated(), height, width)
-
-    def generated(self) -> Tensor:
-        return pixels(self._generated)
-
-
-def pixels(cell: Any) -> Tensor:
-    """An undecoded cell, or a PIL image, as (3, H, W) uint8 (channels last in memory, as it is decoded).
-
-    Raises:
-        UnreadableImage: see core/images.py.
-    """
-    if cell is None or isinstance(cell, Mapping):
-        array = images.decode_pixels(cell, fast_decoder())
-    else:
-        array = images.to_array(images.to_rgb(cell))
-    return torch.from_numpy(array).permute(2, 0, 1)
+    pool_index: int | None
+    """Index of the partner in the pool; None if there is no partner, or no pool."""
 
 
 class MixTransform:
-    """Real rows to training images, mixed with their generated counterparts as Eq. 6 to 8 say.
+    """Turns real rows into training images, mixed with their generated counterparts (Eq. 6 to 8).
 
     `mixing_rows(ds).with_transform(MixTransform(224))` is mode `append`: column `mixed` decides. Without that column
     rows are mixed in place with `probability` (mode `replace`). `probability=0` is the plain transform.
 
-    A sample is a function of (seed, epoch, row id, copy, mixed or not) once `set_epoch` was called: the same for any
-    number of workers, batch size and processes. Until then draws come from torch's global generator, fresh each time.
+    After `set_epoch` a sample is a function of (seed, epoch, row id, copy, mixed or not): the same for any number of
+    workers, batch size and processes. Before it, draws come from torch's global generator and are fresh each time.
     """
 
     def __init__(
@@ -125,8 +59,8 @@ class MixTransform:
         size: int | None = None,
         *,
         probability: float = 1.0,
-        partner: Literal["own", "class", "real_same_class"] = "own",
-        kind: Literal["both", "pixel", "patch", "none"] = "both",
+        partner: Partner = "own",
+        kind: Kind = "both",
         pi: float = 0.5,
         alpha: float = 1.0,
         pool: Dataset | Pool | None = None,
@@ -138,11 +72,11 @@ class MixTransform:
         generated: str | None = None,
         label: str | None = None,
     ):
-        """Configure; nothing is read but diffcore.json of `data`.
+        """Check and store the settings; only diffcore.json of `data` and the labels of `pool` are read.
 
         Args:
             size: side of the training image in pixels; None: that of `transform`.
-            probability: how often a row is mixed, where no column `mixed` decides.
+            probability: how often a row is mixed if the batch has no column `mixed`.
             partner: `own`: the row's counterpart. `class`: any image of its class in the pool. `real_same_class`:
                 another row of its class; the pool holds the real rows.
             kind: `both` (pixel- or patch-wise), `pixel`, `patch`, or `none`: the generated image alone (GenAug).
@@ -160,44 +94,38 @@ class MixTransform:
         Raises:
             UserError: a value outside its range, an unknown preset, or no pool where one is needed.
         """
-        for name, value, choices in (
-            ("partner", partner, ("own", "class", "real_same_class")),
-            ("kind", kind, ("both", "pixel", "patch", "none")),
-        ):
-            if value not in choices:
-                raise UserError(f"{name} is {value!r}, not one of {', '.join(choices)}")
-        for name, value in (("probability", probability), ("pi", pi)):
-            if not 0 <= value <= 1:
-                raise UserError(f"{name} is {value!r}, not a number in [0, 1]")
-        if not alpha > 0:
-            raise UserError(f"alpha is {alpha!r}, not a number above 0. Use e.g. 1.0")
+        _check_arguments(partner, kind, probability, pi, alpha)
         config = Transform(preset=transform) if isinstance(transform, str) else transform
         if size is not None:
             config = replace(config, size=size)
-        self.protocol = framing.protocol_of(config)
-        self.normalisation = (
-            None if normalise is False else self.protocol.normalisation if normalise is True else normalise
-        )
-        self.probability, self.partner, self.kind, self.pi, self.alpha = probability, partner, kind, pi, alpha
-        self.seed = seed
-        self._given = {"image": image, "generated": generated, "label": label}
+        self._mixer = RowMixer(config, kind=kind, pi=pi, alpha=alpha)
+        self._normalisation = _normalisation(normalise, self.protocol)
+        self._probability, self._partner, self._seed = probability, partner, seed
+        self._given_names = {"image": image, "generated": generated, "label": label}
         self._manifest = read_manifest(data) if data else None
-        self._classical = framing.classical(config, self.protocol)
-        names = name_columns((), self._manifest, **self._given)
-        self._pool = None if partner == "own" else as_pool(pool, partner, names)
-        # In shared memory, so that it reaches loader workers that live on between epochs.
+        self._pool = None if partner == "own" else as_pool(pool, partner, self._names(()))
+        # In shared memory, so that a later epoch reaches loader workers that already run.
         self._epoch = torch.full((1,), -1, dtype=torch.int64).share_memory_()
 
-    def __deepcopy__(self, memo: dict) -> MixTransform:
-        # datasets copies the transform with the dataset; all copies hear set_epoch.
+    def __deepcopy__(self, memo: dict[int, Any]) -> MixTransform:
+        """Return the object itself.
+
+        `Dataset.with_transform` keeps a deep copy of the transform. `set_epoch` of the caller's object must reach that
+        copy, and nothing but the epoch ever changes, so both are one object.
+        """
         return self
 
+    @property
+    def protocol(self) -> framing.Protocol:
+        """Return the preset at the size of the training image."""
+        return self._mixer.protocol
+
     def set_epoch(self, epoch: int) -> None:
-        """From now on a sample is a function of (seed, epoch, row): call it before each epoch, workers hear it too."""
+        """Make samples a function of (seed, epoch, row); call it before each epoch, running workers follow."""
         self._epoch[0] = epoch
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-        """The face for `with_transform` and `map(batched=True)`.
+        """Transform a batch of columns, for `with_transform` and `map(batched=True)`.
 
         Returns:
             `pixel_values`, (B, 3, size, size) float32, or uint8 without normalisation; `label`, a list of B. A sample
@@ -205,129 +133,124 @@ class MixTransform:
         """
         epoch = int(self._epoch[0])
         if epoch < 0:
-            _say_once("MixTransform: draws are fresh and not reproducible until set_epoch(epoch) is called")
-        made = self.samples(batch, None if epoch < 0 else [epoch] * len(next(iter(batch.values()))))
-        pixel_values = framing.stacked([sample.pixels for sample in made])
-        if self.normalisation is not None:
-            pixel_values = framing.normalised(pixel_values, self.normalisation)
-        return {"pixel_values": pixel_values.contiguous(), "label": [sample.label for sample in made]}
+            _warn_once("MixTransform: draws are fresh and not reproducible until set_epoch(epoch) is called")
+        count = len(next(iter(batch.values())))
+        samples = self.samples(batch, None if epoch < 0 else [epoch] * count)
+        pixel_values = framing.stacked([sample.pixels for sample in samples])
+        if self._normalisation is not None:
+            pixel_values = framing.normalised(pixel_values, self._normalisation)
+        return {"pixel_values": pixel_values.contiguous(), "label": [sample.label for sample in samples]}
 
     def samples(self, batch: Mapping[str, Sequence[Any]], epochs: Sequence[int] | None) -> list[Sample]:
-        """The samples of some rows, before normalisation.
+        """Compute the samples of a batch of columns, before normalisation.
 
         Args:
             batch: columns; images undecoded (or PIL), `mixed` where the view has it.
             epochs: of each row; None: fresh draws from torch's global generator.
         """
-        names = name_columns(batch, self._manifest, **self._given)
-        mixes = MIXED in batch or self.probability > 0
-        has_own = mixes and self.partner == "own"
-        require(batch, names, ["image", "label", "generated"] if has_own else ["image", "label"], "the batch")
+        names = self._names(batch)
+        reads_own = self._partner == "own" and (MIXED in batch or self._probability > 0)
+        require_columns(batch, names, ("image", "label", "generated") if reads_own else ("image", "label"), "the batch")
         real, labels = batch[names.image], batch[names.label]
-        ids = batch[names.row_id] if names.row_id in batch else [_content_id(cell) for cell in real]
-        # Config `generated` tells copies apart; a column of that name of somebody else's means something else.
-        copies = batch["copy"] if "copy" in batch and names.row_id in batch else [0] * len(labels)
-        told = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
+        has_ids = names.row_id in batch
+        row_ids = batch[names.row_id] if has_ids else [_content_id(cell) for cell in real]
+        # Config `generated` numbers copies in `copy`; in a dataset without row ids that column means something else.
+        copies = batch["copy"] if has_ids and "copy" in batch else [0] * len(labels)
+        flags = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
         draws = [
-            self.draw(row_id, copy, flag, label, None if epochs is None else epochs[row])
-            for row, (row_id, copy, flag, label) in enumerate(zip(ids, copies, told, labels, strict=True))
+            self.draw(row_ids[row], copies[row], flags[row], labels[row], None if epochs is None else epochs[row])
+            for row in range(len(labels))
         ]
-        own = batch[names.generated] if has_own else [None] * len(labels)
-        found = iter(self._pool.cells([draw.place for draw in draws if draw.place is not None]) if self._pool else ())
-        partners = [
-            cell if self._pool is None else None if draw.place is None else next(found)
-            for draw, cell in zip(draws, own, strict=True)
-        ]
+        if self._pool is not None:
+            partners = partner_cells(self._pool, draws)
+        else:
+            partners = list(batch[names.generated]) if reads_own else [None] * len(labels)
         return [
-            self.sample(Stored(real[row], partners[row], self.protocol), draw, partners[row] is not None, labels[row])
+            self.sample(
+                StoredPair(real[row], partners[row], self.protocol), draw, partners[row] is not None, labels[row]
+            )
             for row, draw in enumerate(draws)
         ]
 
-    def draw(self, row_id: str, copy: int, told: bool | None, label: Any, epoch: int | None) -> RowDraw:
-        """Whether a row is mixed and with whom, before anything is decoded.
+    def draw(self, row_id: str, copy: int, flag: bool | None, label: Any, epoch: int | None) -> RowDraw:
+        """Draw whether a row is mixed and with which partner, before anything is decoded.
 
         Args:
             row_id: of the row.
             copy: of the row, in config `generated`; else 0.
-            told: column `mixed`; None: by `probability`.
-            label: class of the row, in which the pool looks.
+            flag: column `mixed`; None: drawn with `probability`.
+            label: class of the row, from which the pool draws.
             epoch: None: fresh draws from torch's global generator.
         """
         if epoch is None:
             stream = np.random.default_rng(int(torch.randint(2**62, ())))
         else:
-            stream = seeding.generator("sample", self.seed, int(epoch), row_id, int(copy), told)
+            stream = seeding.generator("sample", self._seed, int(epoch), row_id, int(copy), flag)
         chance = stream.random()
-        mixed = told if told is not None else chance < self.probability
-        place = self._pool.draw(stream, label, row_id) if mixed and self._pool else None
-        return RowDraw(row_id, stream, mixed, place)
+        mixed = chance < self._probability if flag is None else flag
+        pool_index = self._pool.draw(stream, label, row_id) if mixed and self._pool else None
+        return RowDraw(row_id, stream, mixed, pool_index)
 
     def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any) -> Sample:
-        """One training image; black and ignored where an image of it cannot be read.
+        """Compute one training image; it is black and ignored by the loss if an image of it cannot be read.
 
         Raises:
             UserError: the row has no real image at all.
         """
+        if label is None or label == -1:
+            label = IGNORED
         try:
-            label = IGNORED if label is None or label == -1 else label
-            return self._made(pair, draw.mixed and has_partner, label, draw.stream)
+            return self._mixer.sample(pair, draw.mixed and has_partner, label, draw.stream)
         except images.UnreadableImage as error:
             if str(error) == "no image":
                 raise UserError(
                     f"row {draw.row_id} has no real image. If the originals were left out, put them back with "
                     "join_originals; else leave such rows out: filter by status"
                 ) from None
-            _say_once(f"row {draw.row_id} cannot be read and is ignored: {error}")
+            _warn_once(f"row {draw.row_id} cannot be read and is ignored: {error}")
             size = self.protocol.size
             return Sample(torch.zeros(3, size, size, dtype=torch.uint8), IGNORED)
 
-    def _made(self, pair: Pair, mixed: bool, label: Any, stream: np.random.Generator) -> Sample:
-        """Draw, decode what the draw needs, frame, mix, crop, augment."""
-        draw = draw_mix(stream, pi=self.pi, alpha=self.alpha, kind="both" if self.kind == "none" else self.kind)
-        protocol, seconds, share = self.protocol, 0.0, 1.0
-        if not mixed:
-            frame, draw = pair.real(), None
-        elif self.kind == "none":
-            frame, draw, share = pair.alone(), None, 0.0
-        else:
-            frame = pair.real()
-        height, width = frame.shape[-2:]
-        crop = framing.draw_crop(stream, protocol, height, width)
-        if draw is None:
-            image = framing.cropped(frame, crop, protocol)
-        else:
-            began = time.perf_counter()
-            if protocol.resize is None:
-                # The crop comes first and both are read through it: mixing happens at the training size.
-                through = framing.cropped_through(pair.generated(), crop, protocol, height, width)
-                image = apply_mix(framing.cropped(frame, crop, protocol), through, draw)
-                share = real_share(draw, *image.shape[-2:])
-            else:
-                # Both are cut before they are mixed; the box stays where it is in the frame.
-                other = framing.cropped(pair.covering(height, width), crop, protocol)
-                frame = framing.cropped(frame, crop, protocol)
-                image = apply_mix(frame, other, draw, (height, width), (crop.top, crop.left))
-                share = real_share(draw, height, width)
-            seconds = time.perf_counter() - began
-        image = framing.flipped(image, crop)
-        if self._classical is not None:
-            # torchvision draws from torch's global generator: lend it this sample's stream, then give it back.
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(int(stream.integers(2**62)))
-                image = self._classical(image)
-        return Sample(image, label, draw, share, seconds)
+    def _names(self, columns: Mapping[str, Any] | tuple[()]) -> Columns:
+        return name_columns(columns, self._manifest, **self._given_names)
+
+
+def partner_cells(pool: Pool, draws: Sequence[RowDraw]) -> list[dict[str, Any] | None]:
+    """Read the partner of each draw from the pool, in one read; None for a draw without a partner."""
+    cells = iter(pool.cells([draw.pool_index for draw in draws if draw.pool_index is not None]))
+    return [None if draw.pool_index is None else next(cells) for draw in draws]
+
+
+def _check_arguments(partner: str, kind: str, probability: float, pi: float, alpha: float) -> None:
+    for name, choice, choices in (("partner", partner, get_args(Partner)), ("kind", kind, get_args(Kind))):
+        if choice not in choices:
+            raise UserError(f"{name} is {choice!r}, not one of {', '.join(choices)}")
+    for name, share in (("probability", probability), ("pi", pi)):
+        if not 0 <= share <= 1:
+            raise UserError(f"{name} is {share!r}, not a number in [0, 1]")
+    if not alpha > 0:
+        raise UserError(f"alpha is {alpha!r}, not a number above 0. Use e.g. 1.0")
+
+
+def _normalisation(
+    normalise: bool | tuple[Sequence[float], Sequence[float]], protocol: framing.Protocol
+) -> framing.Normalisation | None:
+    if isinstance(normalise, bool):
+        return protocol.normalisation if normalise else None
+    mean, std = normalise
+    return tuple(mean), tuple(std)
 
 
 def _content_id(cell: Any) -> str:
-    """What stands for a row without an id: the hash of its image."""
+    """Return the id of a row without one: the hash of its image."""
     content = images.read_bytes(cell) if cell is None or isinstance(cell, Mapping) else cell.tobytes()
     return images.sha256(content)[:16]
 
 
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
-def _say_once(line: str) -> None:
-    if line not in _said:
-        _said.add(line)
+def _warn_once(line: str) -> None:
+    if line not in _logged:
+        _logged.add(line)
         log.warning(line)

@@ -16,7 +16,8 @@ from diffcore_hf.config.merging import read_recipe_file
 from diffcore_hf.config.train import Mix, TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing, loader
-from diffcore_hf.training.data.splits import Split, TrainingData, load_data
+from diffcore_hf.training.data.split import Split
+from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine.devices import make_accelerator, workers
 from diffcore_hf.training.engine.metrics import Scores, evaluate_model
 from diffcore_hf.training.networks import backbones

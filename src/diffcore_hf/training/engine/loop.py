@@ -27,7 +27,8 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training.data import framing, loader
 from diffcore_hf.training.data.samples import train_samples
-from diffcore_hf.training.data.splits import Split, TrainingData
+from diffcore_hf.training.data.split import Split
+from diffcore_hf.training.data.training_data import TrainingData
 from diffcore_hf.training.engine import checkpoints, optimisers
 from diffcore_hf.training.engine.devices import workers
 from diffcore_hf.training.engine.evaluation import score_split

@@ -10,7 +10,8 @@ from augmented_photos import augmented, write_augmented
 from datasets import Value
 
 from diffcore_hf.config.train import Data, Mix
-from diffcore_hf.training.data.splits import holdout, load_data
+from diffcore_hf.training.data.holdout import holdout
+from diffcore_hf.training.data.training_data import load_data
 
 OFF = Mix(mode="off")
 
@@ -20,7 +21,7 @@ def test_splits_classes_and_counterparts(folder):
     assert [len(split) for split in (data.train, data.validation, data.test)] == [15, 6, 9]
     assert data.classes == ("red_fox", "green_frog", "blue_jay")
     assert data.has_counterpart.sum() == 12
-    assert data.asked == 1.0 and data.notes == ()
+    assert data.planned_share == 1.0 and data.notes == ()
 
 
 def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path):

@@ -1,0 +1,69 @@
+"""Pairs: the real and the generated image of one sample, decoded when they are needed.
+
+Owns what a pair offers and the pair as the dataset stores it. The pair of already decoded images is cache.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from diffcore_hf.core import images
+from diffcore_hf.core.jpeg import fast_decoder
+from diffcore_hf.method.mixing import cover
+from diffcore_hf.training.data import framing
+
+
+class Pair(Protocol):
+    """The two images of a sample. Every method returns (3, H, W) uint8 and may raise UnreadableImage."""
+
+    def real(self) -> Tensor:
+        """Return the real image in its frame (framing.framed)."""
+
+    def generated_alone(self) -> Tensor:
+        """Return the generated image in a frame of its own."""
+
+    def generated_covering(self, height: int, width: int) -> Tensor:
+        """Return the generated image scaled and cut to cover the real image's frame."""
+
+    def generated(self) -> Tensor:
+        """Return the generated image as it is stored."""
+
+
+class StoredPair:
+    """A pair of undecoded cells."""
+
+    def __init__(self, real: Any, generated: Any, protocol: framing.Protocol):
+        self._real, self._generated, self._protocol = real, generated, protocol
+
+    def real(self) -> Tensor:
+        """Decode and frame the real image."""
+        return framing.framed(decoded(self._real), self._protocol)
+
+    def generated_alone(self) -> Tensor:
+        """Decode and frame the generated image."""
+        return framing.framed(self.generated(), self._protocol)
+
+    def generated_covering(self, height: int, width: int) -> Tensor:
+        """Decode the generated image and cover a frame of `height` x `width`."""
+        return cover(self.generated(), height, width)
+
+    def generated(self) -> Tensor:
+        """Decode the generated image."""
+        return decoded(self._generated)
+
+
+def decoded(cell: Any) -> Tensor:
+    """Decode an undecoded cell, or convert a PIL image: (3, H, W) uint8, channels last in memory as decoders write it.
+
+    Raises:
+        UnreadableImage: see core/images.py.
+    """
+    if cell is None or isinstance(cell, Mapping):
+        array = images.decode_pixels(cell, fast_decoder())
+    else:
+        array = images.to_array(images.to_rgb(cell))
+    return torch.from_numpy(array).permute(2, 0, 1)

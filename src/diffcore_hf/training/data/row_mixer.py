@@ -1,0 +1,109 @@
+"""One training image: frame, mix, crop, augment, from draws that come first.
+
+Owns the order in which a sample is computed and the record of how it was computed. The mathematics is
+method/mixing.py, the crops are framing.py, the draw of a partner is transform.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffcore_hf.config.train import Transform
+from diffcore_hf.method.mixing import MixDraw, apply_mix, draw_mix, real_share
+from diffcore_hf.training.data import framing
+from diffcore_hf.training.data.framing import Crop
+from diffcore_hf.training.data.pairs import Pair
+
+IGNORED = -100
+"""Label of a sample whose image cannot be read; cross_entropy ignores it."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training image and how it was computed."""
+
+    pixels: Tensor
+    """(3, size, size) uint8."""
+    label: Any
+    mix: MixDraw | None = None
+    """The draw, if two images were mixed."""
+    share: float = 1.0
+    """Share of the frame that is real."""
+    seconds: float = 0.0
+    """Time spent on the second image and the mix."""
+
+
+class RowMixer:
+    """Computes a sample from a pair of images and the random stream of the sample."""
+
+    def __init__(self, config: Transform, *, kind: str, pi: float, alpha: float):
+        """Store the settings.
+
+        Args:
+            config: the preset and its classical augmentation.
+            kind: `both`, `pixel`, `patch`, or `none`: the generated image alone.
+            pi: probability of pixel-wise mixing, under `both`.
+            alpha: lambda ~ Beta(alpha, alpha).
+
+        Raises:
+            UserError: no such preset.
+        """
+        self.protocol = framing.protocol_of(config)
+        self._classical: Callable[[Tensor], Tensor] | None = framing.classical(config, self.protocol)
+        self._kind, self._pi, self._alpha = kind, pi, alpha
+
+    def sample(self, pair: Pair, mixed: bool, label: Any, stream: np.random.Generator) -> Sample:
+        """Compute one sample; only the images that the draw needs are decoded.
+
+        Args:
+            pair: the two images.
+            mixed: whether the generated image takes part.
+            label: of the row.
+            stream: random numbers of the sample; the same ones are drawn in every arm.
+
+        Raises:
+            UnreadableImage: an image that is needed cannot be decoded.
+        """
+        # Kind `none` draws as `both` does, so that all arms of a comparison have the same crops.
+        draw = draw_mix(stream, pi=self._pi, alpha=self._alpha, kind="both" if self._kind == "none" else self._kind)
+        alone = mixed and self._kind == "none"
+        frame = pair.generated_alone() if alone else pair.real()
+        crop = framing.draw_crop(stream, self.protocol, *frame.shape[-2:])
+        if mixed and not alone:
+            started = time.perf_counter()
+            image, share = self._mix(pair, frame, crop, draw)
+            seconds = time.perf_counter() - started
+            return Sample(self._augmented(image, crop, stream), label, draw, share, seconds)
+        image = framing.cropped(frame, crop, self.protocol)
+        return Sample(self._augmented(image, crop, stream), label, share=0.0 if alone else 1.0)
+
+    def _mix(self, pair: Pair, frame: Tensor, crop: Crop, draw: MixDraw) -> tuple[Tensor, float]:
+        """Return the mix of both images in the crop, and the share of it that is real."""
+        height, width = frame.shape[-2:]
+        real = framing.cropped(frame, crop, self.protocol)
+        if self.protocol.resize is None:
+            # The crop comes first and both images are read through it, so they are mixed at the training size.
+            generated = framing.cropped_through(pair.generated(), crop, self.protocol, height, width)
+            image = apply_mix(real, generated, draw)
+            return image, real_share(draw, *image.shape[-2:])
+        # Both are cropped before they are mixed, which is cheaper; the box keeps its place in the frame.
+        generated = framing.cropped(pair.generated_covering(height, width), crop, self.protocol)
+        image = apply_mix(real, generated, draw, (height, width), (crop.top, crop.left))
+        return image, real_share(draw, height, width)
+
+    def _augmented(self, image: Tensor, crop: Crop, stream: np.random.Generator) -> Tensor:
+        """Flip the image and apply the classical augmentation."""
+        image = framing.flipped(image, crop)
+        if self._classical is None:
+            return image
+        # torchvision draws from torch's global generator: seed it from this sample's stream, then restore it.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(stream.integers(2**62)))
+            return self._classical(image)

@@ -1,0 +1,126 @@
+"""A split: rows that can be trained on or scored, with labels as integers.
+
+Owns the reading of one split and which of its rows are left out. Images stay undecoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from diffcore_hf.core.dataset_columns import column_values, image_mask, undecoded
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.data.columns import Columns
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+UNKNOWN = -1
+"""Label of a row whose class is not known."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows that can be trained on or scored."""
+
+    name: str
+    rows: Dataset
+    """The image columns alone, undecoded, in arrow format."""
+    labels: np.ndarray
+    """(N,) int64, indices of the classes."""
+    row_ids: Sequence[str]
+    derived: np.ndarray
+    """(N,) bool: computed from a real image (layouts rows and mixed); never held out to be scored."""
+    groups: Sequence[str] | None = None
+    """N values of the column `data.group`; None if the recipe names none, or the split does not have it."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: np.ndarray, name: str | None = None) -> Split:
+        """Return the rows at the indices, in their order."""
+        return Split(
+            name or self.name,
+            self.rows.select(indices),
+            self.labels[indices],
+            [self.row_ids[index] for index in indices],
+            self.derived[indices],
+            None if self.groups is None else [self.groups[index] for index in indices],
+        )
+
+
+def read_split(
+    rows: Dataset, name: str, names: Columns, codes: Mapping[Any, int], *, path: str, group: str | None
+) -> tuple[Split, int]:
+    """Read a split without the rows that have no image or no known label.
+
+    Args:
+        rows: of the split.
+        name: of the split.
+        names: its columns.
+        codes: label value -> index of the class.
+        path: of the dataset, for errors.
+        group: column whose values group the images; None: none.
+
+    Returns:
+        The split and the number of rows that were left out.
+
+    Raises:
+        UserError: no row can be used.
+    """
+    labels = np.array([codes.get(value, UNKNOWN) for value in column_values(rows, names.label)], np.int64).reshape(-1)
+    has_real = image_mask(rows, names.image)
+    if len(rows) and not has_real.any():
+        raise UserError(
+            f"split {name!r} of {path} was published without its original images. Put them back with join_originals, "
+            "then train on the result"
+        )
+    columns = rows.column_names
+    has_ids, status = names.row_id in columns, names.prefix + "status"
+    usable = (labels != UNKNOWN) & has_real
+    if has_ids and status in columns:
+        usable &= np.array([value != "failed" for value in column_values(rows, status)], bool)
+    if not usable.any():
+        raise UserError(
+            f"split {name!r} of {path} has no row with an image and a known label. Name another split, or --data.label"
+        )
+    derived = np.zeros(len(rows), bool)
+    for flag in ("is_generated", "is_mixed"):
+        if flag in columns:
+            derived |= np.array(column_values(rows, flag), bool)
+    images = [column for column in (names.image, names.generated) if column in columns]
+    split = Split(
+        name,
+        undecoded(rows, *images).select_columns(images).with_format("arrow"),
+        labels,
+        column_values(rows, names.row_id) if has_ids else [f"{name}/{index}" for index in range(len(rows))],
+        derived,
+        [str(value) for value in column_values(rows, group)] if group is not None and group in columns else None,
+    )
+    return split.select(np.flatnonzero(usable)), int((~usable).sum())
+
+
+def read_classes(rows: Dataset, label: str, path: str) -> tuple[tuple[str, ...], dict[Any, int]]:
+    """Read the class names, and the index of the class for each value of the label column.
+
+    Raises:
+        UserError: the column does not hold one class a row, or there are fewer than two classes.
+    """
+    from datasets import ClassLabel, Value
+
+    feature = rows.features[label]
+    if isinstance(feature, ClassLabel):
+        classes, codes = tuple(feature.names), {index: index for index in range(len(feature.names))}
+    elif isinstance(feature, Value) and feature.dtype.startswith(("int", "uint", "string", "large_string")):
+        values = sorted({value for value in column_values(rows, label) if value not in (None, "", UNKNOWN)})
+        classes, codes = tuple(map(str, values)), {value: index for index, value in enumerate(values)}
+    else:
+        raise UserError(f"column {label!r} of {path} holds {feature}, not one class a row. Use --data.label")
+    if len(classes) < 2:
+        raise UserError(
+            f"{path} has {len(classes)} class in {label!r}: there is nothing to tell apart. Use --data.label"
+        )
+    return classes, codes
