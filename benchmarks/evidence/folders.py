@@ -130,7 +130,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
 def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
     """The units that a policy gives a counterpart, in drawing order."""
     layer = {"filter": {"policy": dict(policy)}}
-    material = jobs.gather(export_workflow.reopened(folder, layer))
+    material = export_workflow.read_decided(folder, layer)
     return [
         (material.plan.row_ids[unit], int(material.plan.copies[unit]))
         for unit in np.flatnonzero(material.assessment.decisions.counterpart >= 0).tolist()

@@ -17,7 +17,6 @@ from benchmarks.evidence.folders import BEST, STANDARD, kept_by, made
 from benchmarks.evidence.judging import embed, tower_of
 from benchmarks.evidence.worlds import world_folder
 from diffcore_hf.method.thresholds import unit_rows
-from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow
 
 SECONDS = 60
@@ -34,7 +33,7 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     scored = {name: embed(splits[name]["image"][:], tower) for name in ("validation", "test")}
     labels = {name: np.array(splits[name]["label"][:]) for name in scored}
     groups = np.array(splits["test"]["group"][:])
-    material = jobs.gather(export_workflow.reopened(made(work, STANDARD, seed), {}))
+    material = export_workflow.read_decided(made(work, STANDARD, seed))
     held, attempts = material.assessment.references, material.assessment.attempts
     units = [(material.plan.row_ids[unit], int(material.plan.copies[unit])) for unit in attempts.units.tolist()]
     found: dict[str, Any] = {}

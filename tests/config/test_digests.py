@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from diffcore_hf.config.augment import Recipe
-from diffcore_hf.config.digests import attempt_digest, canonical, differences, recipe_digest, scopes
+from diffcore_hf.config.digests import attempt_digest, canonical, differences, identified, recipe_digest, scopes
 from diffcore_hf.config.merging import build_recipe, to_mapping
 
 IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
@@ -21,7 +21,8 @@ CHANGED = {
     "model.revision": "v1", "model.variant": "fp16", "model.family_preset": "cosxl", "model.dtype": "float16",
     "model.scheduler": "DDIMScheduler", "model.adapters": ["org/lora"], "model.steps": 31, "model.gamma": 3.0,
     "model.guidance": "native", "model.size": 512, "model.attention": "slicing", "model.offload": "model",
-    "model.vae_slicing": "on", "model.device": "cpu", "filter.path": "org/clip", "filter.revision": "v1",
+    "model.vae_slicing": "on", "model.device": "cpu", "strategy.name": "my_module:Mine",
+    "strategy.options": {"strength": 0.5}, "filter.path": "org/clip", "filter.revision": "v1",
     "filter.policy.name": "all", "filter.policy.by": "text", "filter.policy.alpha": 0.2, "filter.policy.t": 0.6,
     "filter.policy.p": 0.6, "filter.policy.pairs": 10, "filter.policy.floor": "off", "filter.references": 100,
     "filter.checks": ["my_package.checks:BLANK"],
@@ -92,6 +93,12 @@ def test_a_review_counts_by_its_content():
 def test_a_default_that_is_said_is_no_change():
     said = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "context_free"}}, "model": {"gamma": 2}})
     assert digests(said) == digests(build_recipe(BASE))
+
+
+def test_the_default_strategy_is_in_no_digest():
+    assert "strategy" not in identified(build_recipe(BASE), IDENTITIES, ("attempt",))
+    mine = identified(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
+    assert mine["strategy"] == {"name": "my_module:Mine", "options": None}
 
 
 def test_a_stage_version_changes_both():

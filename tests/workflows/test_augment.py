@@ -29,6 +29,7 @@ from diffcore_hf import Generate, Score, augment, plan
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.schema import ADDED_COLUMNS, CONFIGS, attempts_features, classes_features, reference_facts
+from diffcore_hf.method import policies
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow
 from diffcore_hf.workflows import pictures as exhibits
@@ -169,7 +170,7 @@ def test_a_row_says_what_became_of_it(done):
     assert counts | {"rows": 10, "planned": 10, "failed": 0, "pending": 0, "references": 10} == counts
     assert counts["kept"] == default["status"][:].count("kept") > 0
     assert counts["exhausted"] == default["status"][:].count("exhausted") > 0
-    assert done.made == counts["attempts"] == len(attempts_of(done.folder.path))
+    assert done.new_attempts == counts["attempts"] == len(attempts_of(done.folder.path))
 
 
 def test_a_kept_attempt_is_the_counterpart_and_the_row_of_config_generated(done):
@@ -227,7 +228,7 @@ def test_run_again_makes_nothing_and_gives_the_same_bytes(make, copy, monkeypatc
     before = published(copy)
     monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", None)  # no model is loaded
     again = go(make(copy))
-    assert again.made == 0
+    assert again.new_attempts == 0
     assert published(copy) == before
 
 
@@ -260,7 +261,7 @@ def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, place, 
     assert len(rows(tmp_path / "out")) == 10
     second = go(make(tmp_path / "out", part_size=4))
     assert not second.interrupted
-    assert first.made + second.made == done.made
+    assert first.new_attempts + second.new_attempts == done.new_attempts
     assert published(tmp_path / "out") == published(done.folder.path)
 
 
@@ -292,7 +293,7 @@ def test_a_part_that_was_lost_is_made_again(make, done, copy):
     before = published(copy)
     [part] = (copy / ".diffcore/parts/r1").rglob("*.parquet")
     part.unlink()
-    assert 0 < go(make(copy)).made < done.made
+    assert 0 < go(make(copy)).new_attempts < done.new_attempts
     assert published(copy) == before
 
 
@@ -327,13 +328,39 @@ def test_weights_are_hashed_once_for_a_folder(make, copy, monkeypatch):
 # Continued under another recipe
 
 
+def test_everything_is_read_once_and_the_policy_fitted_once(make, copy, tmp_path, monkeypatch):
+    review = write_review(tmp_path / "review.csv", (next(iter(attempts_of(copy))), "accept"))
+    counted = {"run.json": 0, "review.csv": 0, "fit": 0}
+    read_text, read_bytes, fit = Path.read_text, Path.read_bytes, policies.fit
+
+    def counting(read):
+        def wrapped(path, *arguments, **options):
+            if path.name in counted:
+                counted[path.name] += 1
+            return read(path, *arguments, **options)
+
+        return wrapped
+
+    def fit_and_count(*arguments):
+        counted["fit"] += 1
+        return fit(*arguments)
+
+    monkeypatch.setattr(Path, "read_text", counting(read_text))
+    monkeypatch.setattr(Path, "read_bytes", counting(read_bytes))
+    monkeypatch.setattr(policies, "fit", fit_and_count)
+    assert go(make(copy, review=review, max_attempts=3)).new_attempts > 0
+    assert counted == {"run.json": 1, "review.csv": 1, "fit": 1}
+    monkeypatch.undo()
+    assert manifest(copy)["recipe"]["review"]["identity"] == sha256(Path(review).read_bytes())
+
+
 def test_a_larger_fraction_reuses_every_attempt(make, done, tmp_path):
     half = go(make(tmp_path / "out", fraction=0.5))
     assert half.summary.counts | {"planned": 5} == half.summary.counts
     assert rows(tmp_path / "out")["status"][:].count("not_planned") == 5
     early = attempts_of(tmp_path / "out")
     whole = go(make(tmp_path / "out", fraction=1.0))
-    assert half.made + whole.made == done.made
+    assert half.new_attempts + whole.new_attempts == done.new_attempts
     assert early.items() <= attempts_of(tmp_path / "out").items()
     assert published(tmp_path / "out") == published(done.folder.path)
 
@@ -342,10 +369,10 @@ def test_more_attempts_make_only_what_is_newly_due(make, done, copy):
     exhausted = done.summary.counts["exhausted"]
     before = attempts_of(copy)
     more = go(make(copy, max_attempts=3))
-    assert more.made == exhausted
+    assert more.new_attempts == exhausted
     assert before.items() <= attempts_of(copy).items()
     fewer = go(make(copy, max_attempts=1))
-    assert fewer.made == 0
+    assert fewer.new_attempts == 0
     assert {attempt for _, _, attempt in attempts_of(copy)} == {0}
 
 
@@ -354,14 +381,14 @@ def test_places_do_not_matter_only_what_lies_there(make, done, copy, tmp_path, t
         shutil.copytree(place, tmp_path / "moved" / name)
     moved = {"source": "photos", "model.path": "sd", "filter.path": "clip"}
     again = go(make(copy, **{key: str(tmp_path / "moved" / name) for key, name in moved.items()}))
-    assert again.made == 0
+    assert again.new_attempts == 0
     assert published(copy) == published(done.folder.path)
 
 
 def test_more_copies_keep_the_first(make, copy):
     before = attempts_of(copy)
     again = go(make(copy, copies=2))
-    assert again.made >= 10
+    assert again.new_attempts >= 10
     now = attempts_of(copy)
     assert before.items() <= now.items()
     assert {key[1] for key in now} == {0, 1}
@@ -370,14 +397,14 @@ def test_more_copies_keep_the_first(make, copy):
 def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
     exhausted = {key[0] for key, reason in attempts_of(copy).items() if key[2] == 1 and reason != "kept"}
     lenient = go(make(copy, **{"filter.policy": {"name": "all"}}))
-    assert (lenient.made, lenient.summary.counts["kept"]) == (0, 10)
+    assert (lenient.new_attempts, lenient.summary.counts["kept"]) == (0, 10)
     first = sum(1 for key in attempts_of(copy) if key[2] == 0)
-    assert (first, len(attempts_of(copy))) == (10, done.made)
+    assert (first, len(attempts_of(copy))) == (10, done.new_attempts)
     hard = go(make(copy, **{"filter.policy": {"name": "fixed", "t": 1.0}}))
-    assert hard.made == 10 - len(exhausted)  # attempt 1 of those that were kept at once
+    assert hard.new_attempts == 10 - len(exhausted)  # attempt 1 of those that were kept at once
     assert hard.summary.counts["exhausted"] == 10
     back = go(make(copy))
-    assert back.made == 0
+    assert back.new_attempts == 0
     # What the hard policy made beside is there, superseded; the counterparts are the same.
     assert rows(copy)["seed"][:] == rows(done.folder.path)["seed"][:]
 
@@ -400,7 +427,7 @@ def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
 )
 def test_another_attempt_digest_is_refused_by_the_key(make, done, change, said):
     before = tree(done.folder.path)
-    with pytest.raises(ValueError, match="was begun with other attempts") as error:
+    with pytest.raises(ValueError, match="was started with other attempts") as error:
         go(make(done.folder.path, **change))
     assert said in str(error.value)
     assert "--output" in str(error.value)
@@ -603,7 +630,7 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
     status = {row["row_id"]: row["status"] for row in rows(tmp_path / "exported")}
     assert (status[rejected[0]], status[kept[0]]) == ("kept", "pending")
     assert outcome.summary.reasons["review"] == 1
-    assert go(make(copy, review=review)).made == 1  # the attempt that the rejected counterpart makes due
+    assert go(make(copy, review=review)).new_attempts == 1  # the attempt that the rejected counterpart makes due
 
 
 @pytest.mark.parametrize(
@@ -772,7 +799,7 @@ def test_bad_rows_are_rows_with_a_reason_and_the_run_goes_on(make, tmp_path):
     assert outcome.summary.failed_rows == {"unlabelled": 1, "unreadable": 3}
     assert outcome.summary.counts | {"rows": 6, "unlabelled": 1, "kept": 2, "failed": 3} == outcome.summary.counts
     assert rows(tmp_path / "out", "classes")["images"][:] == [4, 1, 0]
-    assert go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds).made == 0
+    assert go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds).new_attempts == 0
 
 
 @pytest.mark.parametrize("policy", ["mean", "quantile", "rank"])
@@ -801,7 +828,7 @@ def test_a_hopeless_class_is_given_up(make, tmp_path):
     nothing = {"filter.policy": {"name": "fixed", "t": 1.0}}
     outcome = go(make(tmp_path / "out", source="in-memory", max_attempts=3, **nothing), photos([21, 3]))
     # 24 first attempts; two more for the three rows of the small class only.
-    assert outcome.made == 24 + 2 * 3
+    assert outcome.new_attempts == 24 + 2 * 3
     assert outcome.summary.given_up == ["red fox"]
     assert outcome.summary.counts["exhausted"] == 24
     assert rows(tmp_path / "out", "classes")["given_up"][:] == [True, False]
@@ -849,7 +876,7 @@ def test_a_torn_folder_is_mended_by_running_again(make, done, copy):
     [shard] = (copy / "data").iterdir()
     shard.unlink()
     (copy / "diffcore.json").unlink()
-    assert go(make(copy)).made == 0
+    assert go(make(copy)).new_attempts == 0
     assert published(copy) == published(done.folder.path)
 
 

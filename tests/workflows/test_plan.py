@@ -9,7 +9,7 @@ from small_photos import write_photos
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.config.augment import Model
 from diffcore_hf.workflows import augment as jobs
-from diffcore_hf.workflows import plan as outlook
+from diffcore_hf.workflows import plan as plan_workflow
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def prepare(recipe, folder_of_photos, tmp_path_factory):
 
 
 def told(prepared):
-    return [line.strip() for line in outlook.text(prepared).splitlines()]
+    return [line.strip() for line in plan_workflow.text(prepared).splitlines()]
 
 
 def with_guidance(prepared, **guidance):
@@ -44,7 +44,7 @@ def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeyp
         "blue_jay -> blue jay", "green_frog -> green frog", "red_fox -> red fox"
     ]  # fmt: skip
     assert sum(line.startswith("a photo of a ") for line in lines) == 3
-    monkeypatch.setattr(outlook, "MOST_CLASSES", 2)
+    monkeypatch.setattr(plan_workflow, "MOST_CLASSES", 2)
     lines = told(prepare())
     assert sum("->" in line for line in lines) == 2
     assert sum(line.startswith("a photo of a ") for line in lines) == 2
@@ -75,7 +75,7 @@ def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
 
 
 def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
-    monkeypatch.setattr(outlook, "text_tokenizer", lambda model: None)
+    monkeypatch.setattr(plan_workflow, "text_tokenizer", lambda model: None)
     assert not any(line.startswith("warning") for line in told(prepare()))
     (warning,) = [
         line for line in told(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
@@ -88,7 +88,7 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
     [Model(path="org/none", revision="0" * 40), Model(path="no/such/folder"), Model(path="x", family_preset="cosxl")],
 )
 def test_a_tokenizer_that_is_not_here_is_none(model):
-    assert outlook.text_tokenizer(model) is None
+    assert plan_workflow.text_tokenizer(model) is None
 
 
 def test_notes_name_the_papers_missing_gamma(prepare):
@@ -98,8 +98,8 @@ def test_notes_name_the_papers_missing_gamma(prepare):
 
 def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):
     prepared = prepare(include_originals=False)
-    image = 16 * 16 * outlook.BYTES_A_PIXEL["jpeg"]
-    assert outlook.disk(prepared) == pytest.approx(10 * image * (1.5 + 6))
+    image = 16 * 16 * plan_workflow.BYTES_A_PIXEL["jpeg"]
+    assert plan_workflow.disk(prepared) == pytest.approx(10 * image * (1.5 + 6))
 
 
 @pytest.fixture
@@ -111,18 +111,18 @@ def outcome(tmp_path, monkeypatch):
     monkeypatch.setattr(Ledger, "parts", lambda self, kind: [part])
     monkeypatch.setattr(Ledger, "count", lambda self: 4)
 
-    def outcome(kept, pending, made=4):
+    def outcome(kept, pending, new_attempts=4):
         counts = {"kept": kept, "exhausted": 1, "failed": 0, "pending": pending, "attempts": 4}
         counts["planned"] = kept + 1 + pending
         summary = SimpleNamespace(counts=counts, by_class=[("crow", 2, 0.5, 0.1), ("owl", 2, 0.0, None)])
         folder = SimpleNamespace(parts=tmp_path, path="out/x")
-        return SimpleNamespace(summary=summary, folder=folder, made=made, seconds=8.0)
+        return SimpleNamespace(summary=summary, folder=folder, new_attempts=new_attempts, seconds=8.0)
 
     return outcome
 
 
 def test_a_first_look_is_projected(outcome):
-    assert outlook.projection(outcome(kept=1, pending=8)) == [
+    assert plan_workflow.projection(outcome(kept=1, pending=8)) == [
         "first look: 2 of 10 units. The full run, if it goes on like this:",
         "  kept      about 50% of the units, 2.00 attempts each",
         "  time      about 32 s more (loading included, so rather less)",
@@ -130,8 +130,8 @@ def test_a_first_look_is_projected(outcome):
         "  most rejected: crow (50 %)",
         "  the same command without --limit goes on in out/x",
     ]
-    assert not any("time" in line for line in outlook.projection(outcome(kept=1, pending=8, made=0)))
+    assert not any("time" in line for line in plan_workflow.projection(outcome(kept=1, pending=8, new_attempts=0)))
 
 
 def test_a_look_at_everything_has_nothing_to_go_on_with(outcome):
-    assert outlook.projection(outcome(kept=3, pending=0)) == []
+    assert plan_workflow.projection(outcome(kept=3, pending=0)) == []

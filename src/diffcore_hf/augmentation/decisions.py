@@ -1,61 +1,24 @@
-"""Assessment: plan and facts put into the shape in which the method decides about them.
+"""Decisions: joins plan, facts and review by key and lets the method decide about them.
 
-Owns the joining of units, attempts, references and review by key. Does not own the rule (method/filtration.py); holds
-no state that could not be recomputed from plan, facts and recipe.
+Owns the joining. The rules are method/filtration.py. Holds nothing that could not be computed again from the plan, the
+facts, the recipe and the review.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from diffcore_hf.augmentation.ledger import CLASSES, Facts, Key, Ledger, embedding_rows
+from diffcore_hf.augmentation.ledger import REFERENCES, Facts, round_name
 from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
-from diffcore_hf.config.augment import Recipe
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.augmentation.worker import CommittedPart
 from diffcore_hf.method import filtration, policies
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.method.references import ReferenceEmbeddings
-
-Review = Mapping[Key, bool]
-
-
-def read_review(path: str | None) -> Review:
-    """A person's verdicts: a CSV with the columns row_id, copy, attempt, verdict (accept or reject), note.
-
-    Raises:
-        UserError: no such file, a missing column, a verdict that is neither word, a number that is none.
-    """
-    if path is None:
-        return {}
-    if not Path(path).is_file():
-        raise UserError(f"review is {path}, which is no file. Use --review FILE.csv, or leave it out")
-    verdicts = {}
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = {"row_id", "copy", "attempt", "verdict"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(
-                f"review {path} has no column {', '.join(sorted(missing))}; it needs row_id,copy,attempt,verdict,note"
-            )
-        for line, row in enumerate(reader, start=2):
-            word = (row["verdict"] or "").strip().lower()
-            try:
-                key = (row["row_id"].strip(), int(row["copy"]), int(row["attempt"]))
-            except (TypeError, ValueError, AttributeError):
-                raise UserError(
-                    f"review {path}, line {line}: copy and attempt must be whole numbers, not "
-                    f"{row['copy']!r} and {row['attempt']!r}"
-                ) from None
-            if word not in ("accept", "reject"):
-                raise UserError(f"review {path}, line {line}: verdict is {word!r}. Write accept or reject")
-            verdicts[key] = word == "accept"
-    return verdicts
 
 
 @dataclass(frozen=True)
@@ -65,153 +28,163 @@ class Assessment:
     attempts: filtration.AttemptFacts
     """Attempts 0 .. max_attempts - 1 of planned units, in the order of their facts."""
     facts: np.ndarray
-    """(M,) int64: place of each attempt in the Facts it was taken from."""
+    """(M,) int64: index of each attempt in the Facts it was taken from."""
     decisions: filtration.Decisions
     policy: policies.FittedPolicy
     references: ReferenceEmbeddings
     notes: tuple[str, ...]
-    """What a person should know about it, a sentence each."""
+    """What a user should know about the decisions, one sentence each."""
+    owed: int
+    """Drawn references without facts; above 0 the decisions may still change."""
 
 
-class Assessor:
-    """Decides about facts as they come in; the judge is fitted once, on the references alone."""
+class Decider:
+    """Decides about the facts of a run as they arrive.
 
-    def __init__(
-        self, source: LoadedSource, plan: Plan, recipe: Recipe, ledger: Ledger, references: Facts, review: Review
-    ) -> None:
-        self.plan, self.recipe, self.review = plan, recipe, review
-        self.real = references
-        known = known_captions(ledger)
-        captions, contexts = (
-            captions_of(texts, known) for texts in (plan.words.captions(), plan.words.context_captions())
-        )
+    The policy is fitted once, on the references alone, so a decision does not change when attempts are added.
+
+    Args:
+        run: the run.
+        references: the facts of round `ref`.
+        attempts: the facts of all other rounds; `add` extends them.
+    """
+
+    def __init__(self, run: Run, references: Facts, attempts: Facts) -> None:
+        self.run, self.references, self.attempts = run, references, attempts
+        plan = run.plan
+        known = run.ledger.captions()
+        captions = captions_of(plan.words.captions(), known)
+        contexts = captions_of(plan.words.context_captions(), known)
         self.width = references.width() or (1 if captions is None else captions.shape[1])
-        unreadable = {row_id for (row_id, _, _), place in references.keys.items() if references.reasons[place]}
+        unreadable = {row_id for (row_id, _, _), index in references.keys.items() if references.reasons[index]}
         self.units = filtration.Units(
             row_ids=plan.row_ids,
             copies=plan.copies,
             labels=plan.labels,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
-        self.references = _references(source, plan, references, self.width, captions, contexts)
-        self.checks = checks_of(recipe.filter.checks)
-        self.policy = policies.fit(recipe.filter.policy, self.references, recipe.seed)
-        self._index = {
-            (row_id, copy): unit
-            for unit, (row_id, copy) in enumerate(zip(plan.row_ids, plan.copies.tolist(), strict=True))
-        }
-        self.owed = sum((plan.source_ids[row], 0, 0) not in references.keys for row in plan.references.tolist())
-        """Drawn references that were never looked at: with any, decisions are for now only."""
-        self._passed = self._counted = self._told = 0
+        self.embeddings = _references(run.source, plan, references, self.width, captions, contexts)
+        self.checks = checks_of(run.recipe.filter.checks)
+        self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
+        self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
+        self._passed = self._counted = self._judged = 0
 
-    def attempts(self, facts: Facts, since: int = 0) -> tuple[filtration.AttemptFacts, np.ndarray]:
-        """The facts from place `since` on about attempts of planned units below max_attempts, and their places."""
-        chosen = [
-            (self._index[row_id, copy], attempt, place)
-            for (row_id, copy, attempt), place in facts.since(since)
-            if (row_id, copy) in self._index and attempt < self.recipe.max_attempts
+    @classmethod
+    def read(cls, run: Run) -> Decider:
+        """Read all facts of a run from its ledger."""
+        return cls(run, Facts.read(run.ledger, [REFERENCES]), Facts.read(run.ledger, run.ledger.rounds()))
+
+    def reread(self) -> Decider:
+        """Read the facts about attempts again; references and policy stay."""
+        self.attempts = Facts.read(self.run.ledger, self.run.ledger.rounds())
+        return self
+
+    def add(self, part: CommittedPart, number: int) -> None:
+        """Add the facts of a committed part of round `number`."""
+        self.attempts.read_part(self.run.ledger, round_name(number), part.path)
+
+    def due(self, wanted: int) -> tuple[int, np.ndarray] | None:
+        """Return the first unfinished round among the first `wanted` units, and the units that it still needs."""
+        assessment = self.assess()
+        first = self.units.possible() & (np.arange(len(self.run.plan)) < wanted)
+        units = replace(self.units, readable=first)
+        return filtration.due(units, assessment.attempts, assessment.decisions, self.run.recipe.max_attempts)
+
+    def passing(self) -> float:
+        """Return the share of the attempts so far that the policy passes, for the progress bar."""
+        attempts, _ = self._attempt_facts(self._judged)
+        keys = [
+            (*self.run.plan.key(unit), int(number))
+            for unit, number in zip(attempts.units, attempts.attempts, strict=True)
         ]
-        units, numbers, places = np.array(chosen, np.int64).reshape(-1, 3).T
-        return (
-            filtration.AttemptFacts(
-                units=units,
-                attempts=numbers,
-                embeddings=facts.matrix(places.tolist(), self.width),
-                parents=self.real.matrix(
-                    [self.real.keys.get((self.plan.row_ids[unit], 0, 0)) for unit in units], self.width
-                ),
-                reasons=[facts.reasons[place] for place in places],
-                image_sha256=[facts.sha256[place] for place in places],
-            ),
-            places,
-        )
+        verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
+        self._passed += int(verdicts.passed.sum())
+        self._counted += len(attempts.units)
+        self._judged = len(self.attempts)
+        return self._passed / max(self._counted, 1)
 
-    def assess(self, facts: Facts) -> Assessment:
-        """Everything that can be decided from the facts that are there."""
-        attempts, places = self.attempts(facts)
+    def assess(self) -> Assessment:
+        """Decide everything that the facts so far allow."""
+        attempts, indices = self._attempt_facts()
         decisions = self._decide(attempts)
         if not decisions.judged.all():
-            attempts, places = _chosen(attempts, decisions.judged), places[decisions.judged]
+            attempts, indices = _chosen(attempts, decisions.judged), indices[decisions.judged]
             decisions = self._decide(attempts)
-        notes = list(self.policy.notes)
-        if self.owed:
+        plan = self.run.plan
+        owed = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
+        notes = [*self.policy.notes, *self._notes(owed)]
+        return Assessment(attempts, indices, decisions, self.policy, self.embeddings, tuple(notes), owed)
+
+    def _notes(self, owed: int) -> list[str]:
+        notes = []
+        if owed:
             notes.append(
-                f"{self.owed} of {len(self.plan.references)} references are still to be read: decisions may change"
+                f"{owed} of {len(self.run.plan.references)} references are still to be read: decisions may change"
             )
-        known = {(row_id, copy) for row_id, copy, _ in facts.keys} if self.review else set()
-        if lost := sum((row_id, copy) not in known for row_id, copy, _ in self.review):
-            notes.append(f"{lost} of {len(self.review)} verdicts of the review fit no attempt: check row_id and copy")
-        return Assessment(attempts, places, decisions, self.policy, self.references, tuple(notes))
+        verdicts = self.run.review.verdicts
+        known = {(row_id, copy) for row_id, copy, _ in self.attempts.keys} if verdicts else set()
+        if unmatched := sum((row_id, copy) not in known for row_id, copy, _ in verdicts):
+            notes.append(f"{unmatched} of {len(verdicts)} verdicts of the review fit no attempt: check row_id and copy")
+        return notes
 
     def _decide(self, attempts: filtration.AttemptFacts) -> filtration.Decisions:
         return filtration.decide(
             self.units,
             attempts,
             self.policy,
-            max_attempts=self.recipe.max_attempts,
-            review=self.review,
+            max_attempts=self.run.recipe.max_attempts,
+            review=self.run.review.verdicts,
             checks=self.checks,
         )
 
-    def due(self, facts: Facts, wanted: int) -> tuple[int, np.ndarray] | None:
-        """The first unfinished round among the first `wanted` units: its number and the units it still owes."""
-        assessment = self.assess(facts)
-        first = self.units.possible() & (np.arange(len(self.plan)) < wanted)
-        units = replace(self.units, readable=first)
-        return filtration.due(units, assessment.attempts, assessment.decisions, self.recipe.max_attempts)
-
-    def passing(self, facts: Facts) -> float:
-        """Share of the attempts so far that the policy passes. Looks at new facts only, for the progress bar."""
-        attempts, _ = self.attempts(facts, self._told)
-        keys = [
-            (self.plan.row_ids[unit], int(self.plan.copies[unit]), int(number))
-            for unit, number in zip(attempts.units, attempts.attempts, strict=True)
+    def _attempt_facts(self, since: int = 0) -> tuple[filtration.AttemptFacts, np.ndarray]:
+        """Return the facts from index `since` on about attempts of planned units that count, and their indices."""
+        chosen = [
+            (self._unit_of[row_id, copy], attempt, index)
+            for (row_id, copy, attempt), index in self.attempts.since(since)
+            if (row_id, copy) in self._unit_of and attempt < self.run.recipe.max_attempts
         ]
-        verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
-        self._passed += int(verdicts.passed.sum())
-        self._counted += len(attempts.units)
-        self._told = len(facts)
-        return self._passed / max(self._counted, 1)
+        units, numbers, indices = np.array(chosen, np.int64).reshape(-1, 3).T
+        parents = [self.references.keys.get((self.run.plan.row_ids[unit], 0, 0)) for unit in units]
+        facts = filtration.AttemptFacts(
+            units=units,
+            attempts=numbers,
+            embeddings=self.attempts.matrix(indices.tolist(), self.width),
+            parents=self.references.matrix(parents, self.width),
+            reasons=[self.attempts.reasons[index] for index in indices],
+            image_sha256=[self.attempts.sha256[index] for index in indices],
+        )
+        return facts, indices
 
 
 def _chosen(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
-    """Some of the attempts."""
+    """Return the attempts that a mask selects."""
     return filtration.AttemptFacts(
         units=attempts.units[mask],
         attempts=attempts.attempts[mask],
         embeddings=attempts.embeddings[mask],
         parents=attempts.parents[mask],
-        reasons=[attempts.reasons[place] for place in np.flatnonzero(mask)],
-        image_sha256=[attempts.image_sha256[place] for place in np.flatnonzero(mask)],
+        reasons=[attempts.reasons[index] for index in np.flatnonzero(mask)],
+        image_sha256=[attempts.image_sha256[index] for index in np.flatnonzero(mask)],
     )
 
 
 def _references(
     source: LoadedSource, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
 ) -> ReferenceEmbeddings:
-    """The drawn real images that could be read."""
-    places = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
-    rows = [row for row, place in places.items() if place is not None and facts.embeddings[place].size]
+    """Return the drawn real images that could be read."""
+    indices = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
+    rows = [row for row, index in indices.items() if index is not None and facts.embeddings[index].size]
     return ReferenceEmbeddings(
         row_ids=[plan.source_ids[row] for row in rows],
         labels=source.labels[source.config.split][rows],
-        embeddings=facts.matrix([places[row] for row in rows], width),
+        embeddings=facts.matrix([indices[row] for row in rows], width),
         classes=len(source.names),
         text=captions,
         contexts=contexts,
     )
 
 
-def known_captions(ledger: Ledger) -> dict[str, np.ndarray]:
-    """Caption -> (d,) float16, of classes and of contexts."""
-    known: dict[str, np.ndarray] = {}
-    for path in ledger.parts(CLASSES):
-        table = ledger.table(path)
-        for text, row in zip(table["prompt"].to_pylist(), embedding_rows(table["text_embedding"]), strict=True):
-            known.setdefault(text, row)
-    return known
-
-
 def captions_of(texts: Sequence[str], known: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """(N, d) float16: the embeddings of some captions, or None where one is not there."""
+    """Return (N, d) float16, the embeddings of some captions; None where one of them is missing."""
     return np.stack([known[text] for text in texts]) if texts and all(text in known for text in texts) else None

@@ -22,11 +22,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import write_whole
+from diffcore_hf.core.folder import canonical_json, file_sha256, write_whole
 from diffcore_hf.core.schema import GENERATED_IMAGE
 
 REFERENCES = "ref"
 CLASSES = "text"
+PREPARED = "prepared"
+FINISHED = "finished.json"
+"""Written last into the folder of a preparation."""
 # Small row groups, so that export reads the images it needs and not a whole part for each.
 ROW_GROUP = 4
 
@@ -79,6 +82,29 @@ class Ledger:
         """Attempts that the parts list, from their footers alone."""
         return sum(_rows(path) for kind in self.rounds() for path in self.parts(kind))
 
+    def captions(self) -> dict[str, np.ndarray]:
+        """Return the (d,) float16 embedding of each caption, of classes and of contexts."""
+        known: dict[str, np.ndarray] = {}
+        for path in self.parts(CLASSES):
+            table = self.table(path, ["prompt", "text_embedding"])
+            for text, row in zip(table["prompt"].to_pylist(), embedding_rows(table["text_embedding"]), strict=True):
+                known.setdefault(text, row)
+        return known
+
+    def preparation(self, digest: str) -> Path:
+        """Return the folder of what a strategy prepares from inputs with this digest."""
+        return self.directory / PREPARED / digest
+
+    def is_prepared(self, folder: Path) -> bool:
+        """Whether a preparation is finished."""
+        return (folder / FINISHED).is_file()
+
+    def finish_preparation(self, folder: Path) -> None:
+        """Record that a preparation is finished, with the hash of each of its files."""
+        files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != FINISHED)
+        hashes = {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
+        write_whole(folder / FINISHED, canonical_json(hashes))
+
     def table(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """A part, or some of its columns.
 
@@ -124,8 +150,13 @@ class Facts:
             return ["row_id", "source_sha256", "embedding", "reason"]
         return ["row_id", "copy", "attempt", "image_sha256", "embedding", "reason"]
 
+    def read_part(self, ledger: Ledger, kind: str, path: Path | None) -> None:
+        """Read one part that was committed after this object was made; None for a task that wrote nothing."""
+        if path is not None:
+            self.add(path, ledger.table(path, self.columns(kind)))
+
     def add(self, path: Path, table: pa.Table) -> None:
-        """Take in a part; keys that are known already keep their first fact."""
+        """Add the facts of a part; keys that are known already keep their first fact."""
         embeddings = embedding_rows(table["embedding"])
         hashes = table["image_sha256" if "image_sha256" in table.column_names else "source_sha256"].to_pylist()
         reasons = table["reason"].to_pylist()

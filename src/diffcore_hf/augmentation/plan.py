@@ -71,6 +71,10 @@ class Plan:
         """How many units of the drawing order are to be worked on now."""
         return len(self) if limit is None else min(limit, len(self))
 
+    def key(self, index: int) -> tuple[str, int]:
+        """Row id and copy of unit `index`, the key of its facts."""
+        return self.row_ids[index], int(self.copies[index])
+
     def unit(self, index: int) -> Unit:
         """Unit `index` of the drawing order with its prompts."""
         row, label = int(self.rows[index]), int(self.labels[index])

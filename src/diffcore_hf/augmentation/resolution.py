@@ -1,7 +1,7 @@
-"""Resolution: what a recipe means on this machine today, fixed for as long as the output folder lives.
+"""Resolution: a recipe without `auto` and null, its identities and its digests.
 
-Owns the filling of every auto and null of an `attempt` field, the identities, the two digests, and the content of
-run.json. Does not load weights (models/ reads configuration files at most).
+Owns the values that the first run in a folder resolves and every later run uses again, and the content of run.json.
+Loads no weights: models/ reads configuration files at most.
 """
 
 from __future__ import annotations
@@ -10,60 +10,72 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
-from diffcore_hf.config import merging as layers
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.kinds import TEMPLATES
+from diffcore_hf.config.merging import to_mapping
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.method.prompts import contexts_of, negatives_of
 
-# Fields whose auto or null the first run decides; a restart takes them from run.json.
 RESOLVED = {
     "model": ("revision", "variant", "dtype", "scheduler", "size", "attention"),
     "filter": ("revision",),
     "source": ("revision",),
     "prompts": ("contexts", "negatives"),
 }
+"""Fields whose `auto` or null the first run resolves; a later run takes the value from run.json."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """A recipe without auto and null, and what it is known by."""
+    """A recipe without `auto` and null, with what identifies its source and its models."""
 
     recipe: Recipe
     identities: Mapping[str, str]
     model: Mapping[str, Any]
-    """What is told about the model: family, licence, the argument and value of the guidance, ..."""
+    """What the card says about the model: family, licence, name and value of the guidance argument, ..."""
     filter: Mapping[str, Any]
     attempt_digest: str
     recipe_digest: str
+    stages: Mapping[str, str]
+    """Versions of the stages and of the strategy whose output the facts are."""
     hashes: Mapping[str, Any]
-    """Hashes of local weights by file, size and time; to be kept in the output folder."""
+    """Hashes of local weights by file, size and modification time, to store in the output folder."""
 
     def known_by(self, *scopes: str) -> dict[str, Any]:
-        """Fields of some scopes with identities in place of paths."""
+        """Return the fields of some scopes, with identities in place of paths."""
         return digests.identified(self.recipe, self.identities, scopes)
 
 
-def resolve(recipe: Recipe, source: LoadedSource, folder: Folder) -> Resolution:
-    """Resolve a settled recipe: models and identities.
+def resolve_run(
+    recipe: Recipe, source: LoadedSource, review: Review, folder: Folder, previous: Mapping[str, Any] | None
+) -> Resolution:
+    """Resolve the models and identities of a recipe that `settle` returned.
+
+    Args:
+        recipe: the recipe.
+        source: its source.
+        review: its review.
+        folder: the output folder, which stores hashes of local weights.
+        previous: content of run.json; None in a new folder.
 
     Raises:
-        UserError: a model that may not be loaded; a folder made with another attempt digest (naming the keys).
+        UserError: a model that may not be loaded, or a folder with another attempt digest; it names the keys.
     """
+    from diffcore_hf.generation.base import strategy_class
     from diffcore_hf.models.diffusion import resolve_model
     from diffcore_hf.models.towers import resolve_filter
 
-    previous = folder.run()
     hashes = folder.hashes()
     model, about_model = resolve_model(recipe.model, hash_cache=hashes)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
-    if not about_model["takes_negatives"] and recipe.prompts.negatives:
+    reads = strategy_class(recipe.strategy.name).reads
+    if "negative_prompt" in reads and not about_model["takes_negatives"] and recipe.prompts.negatives:
         raise UserError(
             f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) takes no negative prompt. "
             "Use --prompts.negatives []"
@@ -72,42 +84,52 @@ def resolve(recipe: Recipe, source: LoadedSource, folder: Folder) -> Resolution:
     identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
     if recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]
-    if recipe.review:
-        identities["review"] = _content(recipe.review)
-    versions = stage_versions()
+    if review.sha256:
+        identities["review"] = review.sha256
+    stages = stage_versions(recipe)
     resolution = Resolution(
         recipe,
         identities,
         about_model,
         about_filter,
-        digests.attempt_digest(recipe, identities, versions),
-        digests.recipe_digest(recipe, identities, versions),
+        digests.attempt_digest(recipe, identities, stages),
+        digests.recipe_digest(recipe, identities, stages),
+        stages,
         hashes,
     )
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
         changed = digests.differences(previous["attempt"], resolution.known_by("attempt"))
-        changed = changed or ["the stages of this version of diffcore-hf make other attempts"]
+        changed = changed or ["this version of diffcore-hf generates other images"]
         raise UserError(
-            f"output {folder.path} was begun with other attempts ({'; '.join(changed[:3])}). "
+            f"output {folder.path} was started with other attempts ({'; '.join(changed[:3])}). "
             "Choose another --output, or go back to that value"
         )
     return resolution
 
 
-def stage_versions() -> dict[str, str]:
-    """VERSION of the stages whose output facts are."""
+def stage_versions(recipe: Recipe) -> dict[str, str]:
+    """Return the versions of the stages and of the strategy whose output the facts are."""
     from diffcore_hf.augmentation.stages.attempt import Attempt
     from diffcore_hf.augmentation.stages.reference import Reference
 
-    return {"attempt": Attempt.VERSION, "reference": Reference.VERSION}
+    attempt = Attempt(recipe)
+    own, score = Attempt.VERSION.split("+")
+    versions = {"attempt": f"{own}+{attempt.strategy.VERSION}+{score}", "reference": Reference.VERSION}
+    if settings := attempt.strategy.settings():
+        versions["strategy"] = hashlib.sha256(digests.canonical(settings)).hexdigest()[:16]
+    return versions
 
 
-def settle(recipe: Recipe, folder: Folder) -> Recipe:
-    """The recipe as an earlier run in this folder resolved it, and its words spelled out. Reads no model.
+def settle(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
+    """Fill in what an earlier run in this folder resolved, and spell out template, contexts and negatives.
 
-    The words of a kind may change with the version of this package; a run keeps those that it began with.
+    Reads no model. The words of a kind may change with the version of this package; a run keeps its first ones.
+
+    Args:
+        recipe: the recipe as the user gave it.
+        previous: content of run.json; None in a new folder.
     """
-    recipe = _as_before(recipe, folder.run())
+    recipe = _as_before(recipe, previous)
     words = recipe.prompts
     words = dataclasses.replace(
         words,
@@ -119,7 +141,7 @@ def settle(recipe: Recipe, folder: Folder) -> Recipe:
 
 
 def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
-    """Every auto and null that an earlier run resolved, as it resolved it, while the same thing is named."""
+    """Replace every `auto` and null by the value of an earlier run, where the recipe still names the same model."""
     if previous is None:
         return recipe
     for section, names in RESOLVED.items():
@@ -138,40 +160,38 @@ def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     return recipe
 
 
-def reopened(recipe: Recipe, run: Mapping[str, Any]) -> Resolution:
-    """The resolution of a folder that a run began, from run.json alone; `recipe` may differ in decisions."""
+def reopened(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:
+    """Return the resolution of a folder from run.json alone, without models; `recipe` may differ in decisions."""
     identities = dict(run["identities"])
     identities.pop("review", None)
-    if recipe.review:
-        identities["review"] = _content(recipe.review)
+    if review.sha256:
+        identities["review"] = review.sha256
     digest = digests.recipe_digest(recipe, identities, run["stages"])
     about = run["about"]
-    return Resolution(recipe, identities, about["model"], about["filter"], run["attempt_digest"], digest, hashes={})
-
-
-def _content(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return Resolution(
+        recipe, identities, about["model"], about["filter"], run["attempt_digest"], digest, run["stages"], {}
+    )
 
 
 def type_of_scheduler(values: Mapping[str, Any]) -> Any:
-    """A stored scheduler as the recipe's record."""
+    """Return a stored scheduler as the section of a recipe."""
     from diffcore_hf.config.augment import Scheduler
 
     return Scheduler(values["name"], values.get("options"))
 
 
 def record(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
-    """The content of run.json: what never changes, and every recipe that the folder was continued under."""
+    """Return the content of run.json: what never changes, and every recipe that the folder was continued under."""
     recipes = list(previous["recipes"]) if previous else []
-    entry = {"digest": resolution.recipe_digest, "decision": layers.to_mapping(resolution.recipe, ("decision",))}
+    entry = {"digest": resolution.recipe_digest, "decision": to_mapping(resolution.recipe, ("decision",))}
     if not recipes or recipes[-1]["digest"] != entry["digest"]:
         recipes.append(entry)
     return {
         "attempt_digest": resolution.attempt_digest,
         "attempt": resolution.known_by("attempt"),
-        "resolved": layers.to_mapping(resolution.recipe),
+        "resolved": to_mapping(resolution.recipe),
         "identities": dict(resolution.identities),
-        "stages": stage_versions(),
+        "stages": dict(resolution.stages),
         "about": {"model": dict(resolution.model), "filter": dict(resolution.filter)},
         "recipes": recipes,
         **extra,

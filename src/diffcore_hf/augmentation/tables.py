@@ -20,6 +20,7 @@ from diffcore_hf.augmentation.decisions import Assessment
 from diffcore_hf.augmentation.ledger import Facts, Ledger, read_images
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.source.labels import UNLABELLED
 from diffcore_hf.config.augment import Recipe
@@ -42,15 +43,26 @@ _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 class Material:
     """All that tables are made of."""
 
-    source: LoadedSource
-    plan: Plan
-    recipe: Recipe
-    ledger: Ledger
+    run: Run
     references: Facts
     attempts: Facts
     assessment: Assessment
-    owed: int = 0
-    """Drawn references that were never looked at."""
+
+    @property
+    def source(self) -> LoadedSource:
+        return self.run.source
+
+    @property
+    def plan(self) -> Plan:
+        return self.run.plan
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.run.recipe
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.run.ledger
 
     @cached_property
     def first_unit(self) -> dict[int, int]:

@@ -60,7 +60,7 @@ def augment(command: Command) -> int:
     outcome = run(_recipe(command))
     projection = outlook.projection(outcome) if outcome.recipe.limit else ()
     print()
-    print(summary.text(outcome.summary, seconds=outcome.seconds, images=outcome.made, projection=projection))
+    print(summary.text(outcome.summary, seconds=outcome.seconds, images=outcome.new_attempts, projection=projection))
     path = outcome.folder.path
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows their similarities")

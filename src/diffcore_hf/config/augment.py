@@ -141,6 +141,20 @@ class Model:
 
 
 @dataclass(frozen=True)
+class StrategyConfig:
+    """How an image is generated from the columns of its unit."""
+
+    name: str = attempt(
+        "text_to_image",
+        help=(
+            "text_to_image, or `module:Class` of an installed module, a subclass of "
+            "diffcore_hf.generation.base.Strategy."
+        ),
+    )
+    options: dict[str, Any] | None = attempt(None, help="Parameters of the strategy.")
+
+
+@dataclass(frozen=True)
 class Policy:
     """Which generated images are kept. A parameter that the named policy does not read is an error when given."""
 
@@ -232,6 +246,9 @@ class Recipe:
     )
     prompts: Prompts = attempt(Prompts(), help="What is asked for.")
     model: Model = attempt(Model(), help="Who draws; a plain text is its path.")
+    strategy: StrategyConfig = attempt(
+        StrategyConfig(), help="How an image is generated; a plain text is the name of the strategy."
+    )
     filter: Filter = attempt(Filter(), help="Who judges; a plain text is its path.")
     fraction: float = decision(1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one a class.")
     copies: int = decision(1, help="Counterparts a row.")

@@ -10,7 +10,17 @@ import dataclasses
 import difflib
 from typing import Any
 
-from diffcore_hf.config.augment import POLICY_PARAMETERS, Adapter, Filter, Model, Policy, Recipe, Scheduler, Source
+from diffcore_hf.config.augment import (
+    POLICY_PARAMETERS,
+    Adapter,
+    Filter,
+    Model,
+    Policy,
+    Recipe,
+    Scheduler,
+    Source,
+    StrategyConfig,
+)
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.core.errors import UserError
@@ -37,6 +47,7 @@ RULES: dict[str, Rule] = {
     "model.steps": _COUNT._replace(example="30"),
     "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
     "model.size": _PIXELS,
+    "strategy.name": _WORDS._replace(expects="a strategy, or module:Class", example="text_to_image"),
     "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),
     "filter.policy.alpha": Rule("a number in (0, 1)", lambda v: 0 < v < 1, "0.1"),
@@ -136,12 +147,21 @@ AUGMENT_SCHEMA = RecipeSchema(
     recipe=Recipe,
     rules=RULES,
     check=check,
-    shorthand={Source: "path", Model: "path", Filter: "path", Adapter: "path", Scheduler: "name", Policy: "name"},
+    shorthand={
+        Source: "path",
+        Model: "path",
+        StrategyConfig: "name",
+        Filter: "path",
+        Adapter: "path",
+        Scheduler: "name",
+        Policy: "name",
+    },
     presets=PRESETS,
     bound={
         ("source",): ("path", ("name", "data_files", "revision")),
         ("model",): ("path", ("revision", "variant", "family_preset")),
         ("model", "scheduler"): ("name", ("options",)),
+        ("strategy",): ("name", ("options",)),
         ("filter",): ("path", ("revision",)),
         ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
     },

@@ -69,6 +69,9 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
     if not values.get("filter", {}).get("checks", True):
         del values["filter"]["checks"]  # A recipe without checks of its own has the digest that it had before them.
+    if values.get("strategy") == {"name": "text_to_image", "options": None}:
+        # Left out: what generates by default needs no name, and digests stay as they were before there was a choice.
+        del values["strategy"]
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
     return values

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -31,6 +30,7 @@ from diffcore_hf.models.runtime import (
     pad,
     quiet_warnings,
 )
+from diffcore_hf.models.samples import Samples
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]
 
@@ -41,16 +41,6 @@ CACHE_BYTES = 2 * 2**30
 """Encoded prompts kept in main memory; the least recently used ones beyond this are encoded again when needed."""
 BYTES_AT_512 = 1.5 * 2**30
 """First guess of what one image of 512 x 512 with guidance needs on a GPU in 16 bits, besides the weights."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Generated images and what is wrong with them."""
-
-    images: Tensor
-    """(B, 3, H, W) uint8, on the model's device."""
-    flags: list[str | None]
-    """`unsafe` (the pipeline's safety checker), `invalid` (not finite, or of one colour), or None."""
 
 
 class TextToImage:

@@ -1,7 +1,7 @@
-"""Jobs: the verbs, each one function. The one file where the wings meet.
+"""Augment: the main job, from a recipe to a finished output folder.
 
-Owns the order in which augmentation, decisions, export, pictures and card follow one another. Holds no logic of
-its own; prints nothing (cli.py does).
+Owns the order of the steps: prepare, collect, decide, export, write the card. The steps themselves are in augmentation
+and publishing, which meet only here. Prints nothing (commands/ does).
 """
 
 from __future__ import annotations
@@ -9,23 +9,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation import export as exporting
-from diffcore_hf.augmentation import resolution as resolving
-from diffcore_hf.augmentation.decisions import Assessor, read_review
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger
-from diffcore_hf.augmentation.plan import Plan, make_plan
+from diffcore_hf.augmentation import resolution as resolutions
+from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.executors.base import Executor
+from diffcore_hf.augmentation.executors.local import LocalExecutor
+from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
+from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.resolution import Resolution
+from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.rounds import collect
-from diffcore_hf.augmentation.source.dataset import IN_MEMORY, LoadedSource, load_source
+from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.augmentation.tables import Material
-from diffcore_hf.config import merging as layers
+from diffcore_hf.config import merging
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, seal
@@ -33,7 +36,7 @@ from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import render_card
 from diffcore_hf.publishing.card.text import merge_free_sections
-from diffcore_hf.workflows import pictures as exhibits
+from diffcore_hf.workflows import pictures
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -42,15 +45,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to."""
+class RunResult:
+    """Result of a run or of an export."""
 
     folder: Folder
     recipe: Recipe
     summary: Summary
     seconds: float
-    made: int
-    """Attempts made in this run."""
+    new_attempts: int
+    """Attempts that this run made."""
     interrupted: bool = False
 
 
@@ -62,64 +65,87 @@ def augment(
     progress: bool = True,
     **keys: Any,
 ) -> Dataset:
-    """The main job: a dataset in, the same dataset with generated, checked counterparts out. Run again = resume.
+    """Augment a dataset: add a generated, checked counterpart to its rows. Calling it again resumes.
 
     Args:
         data: a Hub id, a folder, a recipe (file or shipped name), or a Dataset in memory.
-        recipe: a recipe file or a Recipe, under `keys`.
-        progress: show the bar.
+        recipe: a recipe file or a Recipe; `keys` override it.
+        progress: show the progress bar.
         keys: the recipe's keys; `split` is short for `source.split`, sections are mappings.
 
     Returns:
         The augmented split: all columns of the source plus generated, context, prompt, seed, similarity, status and
-        row_id. The folder that it lies in is the Hub repository.
+        row_id. Its folder is the Hub repository.
 
     Raises:
         UserError: bad input, in one line that names the value and the remedy; nothing was written.
     """
     from datasets import load_dataset
 
-    made, rows = as_recipe(data, recipe, keys)
-    outcome = run(made, rows, progress=progress)
-    if outcome.interrupted:
+    merged, rows = as_recipe(data, recipe, keys)
+    result = run(merged, rows, progress=progress)
+    if result.interrupted:
         raise KeyboardInterrupt
-    return load_dataset(str(outcome.folder.path), split=made.source.split)
+    return load_dataset(str(result.folder.path), split=merged.source.split)
 
 
 def as_recipe(
     data: Any, recipe: str | Path | Recipe | None, keys: Mapping[str, Any]
 ) -> tuple[Recipe, Dataset | DatasetDict | None]:
-    """The recipe of a call in Python, and the dataset in memory where one was given."""
-    below = []
+    """Return the recipe of a call in Python, and the dataset in memory where one was given."""
+    layers: list[Mapping[str, Any]] = []
     rows = None if data is None or isinstance(data, (str, Path)) else data
     if isinstance(recipe, Recipe):
-        below.append(layers.to_mapping(recipe))
+        layers.append(merging.to_mapping(recipe))
     elif recipe is not None:
-        below.append(layers.read_recipe_file(layers.shipped_recipe(str(recipe)) or recipe))
+        layers.append(merging.read_recipe_file(merging.shipped_recipe(str(recipe)) or recipe))
     if rows is not None:
-        below.append({"source": {"path": IN_MEMORY}})
+        layers.append({"source": {"path": IN_MEMORY}})
     elif data is not None:
-        below.append(layers.what_layer(str(data)))
-    return layers.build_recipe(*below, layers.keywords_layer(**keys)), rows
+        layers.append(merging.what_layer(str(data)))
+    return merging.build_recipe(*layers, merging.keywords_layer(**keys)), rows
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A run that may begin: everything was checked, nothing written, no weights loaded."""
+def run(
+    recipe: Recipe,
+    data: Dataset | DatasetDict | None = None,
+    *,
+    progress: bool = True,
+    executor: Callable[[Run], Executor] = LocalExecutor,
+) -> RunResult:
+    """Collect facts until every unit is decided, then export. An interrupted run exports what is finished.
 
-    source: LoadedSource
-    plan: Plan
-    folder: Folder
-    resolution: Resolution
+    Args:
+        recipe: what to do.
+        data: the source, where it is a dataset in memory.
+        progress: show the progress bar.
+        executor: makes the executor of the run, which computes the parts.
+
+    Raises:
+        UserError: bad input, before anything is written; or a model that cannot work at all.
+    """
+    started = time.monotonic()
+    prepared = prepare(recipe, data)
+    workers = executor(prepared)
+    start(prepared)
+    earlier = prepared.ledger.count()
+    decider, interrupted = collect(prepared, workers, progress=progress)
+    material = decide(decider)
+    if prepared.folder.torn():
+        log.warning("%s was torn (an export was stopped half-way); this export repairs it", prepared.folder.path)
+    summary = publish(material, prepared.folder)
+    new, seconds = prepared.ledger.count() - earlier, time.monotonic() - started
+    prepared.folder.log("end", interrupted=interrupted, made=new, seconds=round(seconds, 1), counts=summary.counts)
+    return RunResult(prepared.folder, prepared.recipe, summary, seconds, new, interrupted)
 
 
-def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepared:
+def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
     """Check everything that can be checked without loading weights or writing.
 
     Raises:
-        UserError: see load_source, make_plan and resolve.
+        UserError: see load_source, make_plan and resolve_run.
     """
-    folder = Folder(recipe.output or layers.default_output(recipe))
+    folder = Folder(recipe.output or merging.default_output(recipe))
     folder.refuse_foreign()
     inside = Path(recipe.source.path)
     if data is None and inside.is_dir() and folder.path.resolve().is_relative_to(inside.resolve()):
@@ -127,23 +153,23 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Prepar
             f"output {folder.path} lies inside the source {recipe.source.path}, so it would become part of it. "
             "Choose another folder with --output"
         )
-    before = folder.run() or {}
-    if before.get("cleaned"):
+    previous = folder.run()
+    if previous and previous.get("cleaned"):
         raise UserError(f"{folder.path} was cleaned, it cannot be continued. Choose another folder with --output")
-    if before.get("exported"):
+    if previous and previous.get("exported"):
         raise UserError(f"output {folder.path} is an export. Continue the folder that it was exported from")
-    read_review(recipe.review)
+    review = read_review(recipe.review)
     checks_of(recipe.filter.checks)
-    recipe = resolving.settle(recipe, folder)
+    recipe = resolutions.settle(recipe, previous)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
-    resolution = resolving.resolve(recipe, source, folder)
-    _check_judge(resolution)
-    return Prepared(source, plan, folder, resolution)
+    resolution = resolutions.resolve_run(recipe, source, review, folder, previous)
+    check_text_policy(resolution)
+    return Run(source, plan, folder, resolution, review, previous, in_memory=data is not None)
 
 
-def _check_judge(resolution: Resolution) -> None:
-    """Refuse a judge that the tower cannot serve, before anything is embedded."""
+def check_text_policy(resolution: Resolution) -> None:
+    """Raise UserError where the policy compares with texts and the image tower has no text tower."""
     tower = resolution.recipe.filter
     if tower.policy.by == "text" and not resolution.filter["has_text"]:
         raise UserError(
@@ -152,63 +178,31 @@ def _check_judge(resolution: Resolution) -> None:
         )
 
 
-def run(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, progress: bool = True) -> Outcome:
-    """Collect facts until every unit is decided, then export. An interruption by the user exports too."""
-    from diffcore_hf.augmentation.stages.attempt import Attempt
-    from diffcore_hf.augmentation.stages.reference import Reference
-
-    began = time.monotonic()
-    prepared = prepare(recipe, data)
-    folder, source, plan = prepared.folder, prepared.source, prepared.plan
-    recipe = prepared.resolution.recipe
-    folder.begin(resolving.record(prepared.resolution, folder.run(), in_memory=data is not None))
-    folder.log("begin", attempt=prepared.resolution.attempt_digest, recipe=prepared.resolution.recipe_digest)
-    keep_hashes(source, folder)
-    folder.keep_hashes(prepared.resolution.hashes)
-    ledger = Ledger(folder.parts)
-    before = ledger.count()
-    reference = Reference(recipe.filter, strict=recipe.strict, device=recipe.model.device)
-    attempt = Attempt(recipe, tower=reference.tower)
-    facts = None
-    try:
-        facts = collect(source, plan, recipe, ledger, reference, attempt, read_review(recipe.review), progress=progress)
-    except KeyboardInterrupt:
-        log.info("interrupted: exporting what is finished")
-    interrupted = facts is None
-    material = gather(prepared, facts)
-    if folder.torn():
-        log.warning("%s was torn (an export was stopped half-way); it is mended now", folder.path)
-    summary = publish(material, prepared.resolution, folder)
-    made, seconds = ledger.count() - before, time.monotonic() - began
-    folder.log("end", interrupted=interrupted, made=made, seconds=round(seconds, 1), counts=summary.counts)
-    return Outcome(folder, recipe, summary, seconds, made, interrupted)
+def start(run: Run) -> None:
+    """Write run.json and the hashes that a later run uses again. From here on the folder belongs to this recipe."""
+    resolution = run.resolution
+    run.folder.begin(resolutions.record(resolution, run.previous, in_memory=run.in_memory))
+    run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
+    keep_hashes(run.source, run.folder)
+    run.folder.keep_hashes(resolution.hashes)
 
 
-def gather(prepared: Prepared, facts: tuple[Facts, Facts] | None = None) -> Material:
-    """All facts of a folder, decided.
-
-    Args:
-        facts: about references and attempts, where they are in memory already.
-    """
-    recipe, ledger = prepared.resolution.recipe, Ledger(prepared.folder.parts)
-    references, attempts = facts or (Facts.read(ledger, [REFERENCES]), Facts.read(ledger, ledger.rounds()))
-    assessor = Assessor(prepared.source, prepared.plan, recipe, ledger, references, read_review(recipe.review))
-    return Material(
-        prepared.source, prepared.plan, recipe, ledger, references, attempts, assessor.assess(attempts), assessor.owed
-    )
+def decide(decider: Decider) -> Material:
+    """Decide everything that the facts of a run allow."""
+    return Material(decider.run, decider.references, decider.attempts, decider.assess())
 
 
-def publish(material: Material, resolution: Resolution, folder: Folder, layout: str = "columns") -> Summary:
-    """Write tables, pictures and card beside the folder's files and swap them in, the manifest last."""
+def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
+    """Write tables, pictures and card into a staging folder and swap them in, the manifest last."""
     summary = summarise(material)
     staging = folder.staging()
-    shards, files = exporting.write_tables(material, staging, layout)
+    shards, files = write_tables(material, staging, layout)
     assets = staging / "assets"
     assets.mkdir()
-    (assets / "contact_sheet.png").write_bytes(exhibits.contact_sheet(material))
-    (assets / "similarity.png").write_bytes(exhibits.histogram(material))
-    source = material.source
-    manifest = exporting.manifest(
+    (assets / "contact_sheet.png").write_bytes(pictures.contact_sheet(material))
+    (assets / "similarity.png").write_bytes(pictures.histogram(material))
+    source, resolution = material.source, material.run.resolution
+    content = manifest(
         shards,
         files,
         assets,
@@ -224,12 +218,17 @@ def publish(material: Material, resolution: Resolution, folder: Folder, layout: 
         },
         counts=summary.counts,
     )
-    old = folder.path / "README.md"
-    measured = worth.read_comparison(folder.path, json.loads(seal(manifest))["hash"])
-    text = render_card(
-        exhibits.card_facts(material, manifest, summary, measured, exporting.dataset_info(staging, shards, files))
-    )
-    text = merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)
-    (staging / "README.md").write_text(text, encoding="utf-8")
-    folder.swap_in(staging, manifest)
+    info = dataset_info(staging, shards, files)
+    (staging / "README.md").write_text(_card(material, content, summary, info, folder), encoding="utf-8")
+    folder.swap_in(staging, content)
     return summary
+
+
+def _card(
+    material: Material, content: Mapping[str, Any], summary: Summary, info: list[dict[str, Any]], folder: Folder
+) -> str:
+    """Return the text of the card, with the sections that a person added to the one in the folder."""
+    measured = worth.read_comparison(folder.path, json.loads(seal(content))["hash"])
+    text = render_card(pictures.card_facts(material, content, summary, measured, info))
+    old = folder.path / "README.md"
+    return merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)

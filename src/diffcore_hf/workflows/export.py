@@ -1,4 +1,4 @@
-"""Another dataset from the facts of a run, without a model."""
+"""Export: another dataset from the facts of a run, without a model."""
 
 from __future__ import annotations
 
@@ -7,74 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation import export as exporting
-from diffcore_hf.augmentation import resolution as resolving
-from diffcore_hf.augmentation.decisions import read_review
+from diffcore_hf.augmentation import resolution as resolutions
+from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.export import check_layout
 from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.review import read_review
+from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import load_source
-from diffcore_hf.config import merging as layers
+from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.workflows.augment import RunResult, check_text_policy, decide, publish
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-from diffcore_hf.workflows.augment import Outcome, Prepared, _check_judge, gather, publish
 
-
-def reopened(out: str | Path, layer: Mapping[str, Any]) -> Prepared:
-    """A folder of a run as it stands, under its last recipe with some keys changed; no model is looked at.
-
-    Raises:
-        UserError: no folder of a run, parts that were cleaned away, or a source that is gone or has changed.
-    """
-    folder = Folder(out)
-    before = folder.run()
-    if before is None:
-        raise UserError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
-    if before.get("exported"):
-        raise UserError(f"{out} is an export. Name the folder that it was exported from")
-    if before.get("cleaned"):
-        raise UserError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
-    recipe = layers.build_recipe(before["resolved"], layer)
-    read_review(recipe.review)
-    data = published_rows(folder, layers.build_recipe(before["resolved"])) if before["in_memory"] else None
-    source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
-    identity = before["attempt"]["source"]["identity"]
-    if source.identity != identity:
-        raise UserError(
-            f"source {recipe.source.path} is {source.identity} now, but {out} was made from {identity}. "
-            "Bring the source back as it was"
-        )
-    plan = make_plan(source, recipe)
-    resolution = resolving.reopened(recipe, before)
-    _check_judge(resolution)
-    return Prepared(source, plan, folder, resolution)
-
-
-def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
-    """The source of a run over a dataset in memory, taken back from what the run published."""
-    from datasets import DatasetDict, concatenate_datasets, load_dataset
-
-    if not recipe.include_originals:
-        raise UserError(f"{folder.path} holds no originals and its source was in memory. Call augment with it again")
-    ours = [name for name in schema.added_features(recipe.columns.prefix)]
-    try:
-        splits = load_dataset(str(folder.path), "default").remove_columns(ours)
-    except Exception as error:
-        raise UserError(
-            f"{folder.path} is torn ({error}), and its source was in memory. Call augment with the dataset again"
-        ) from error
-    if recipe.source.holdout and "validation" in splits:
-        name = recipe.source.split
-        splits[name] = concatenate_datasets([splits[name], splits.pop("validation")])
-    return DatasetDict(splits)
-
-
-def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns") -> Outcome:
-    """Another finished dataset from the same facts, without a model.
+def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns") -> RunResult:
+    """Write another finished dataset from the facts of a run, without a model.
 
     Args:
         out: the folder of a run.
@@ -83,21 +36,84 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         layout: `columns`, `rows` or `mixed`.
 
     Raises:
-        UserError: see reopened; an output that is a run's or foreign; a layout that the dataset cannot have.
+        UserError: see reopen; an output that is a run's or foreign; a layout that the dataset cannot have.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     target = Folder(output)
     target.refuse_foreign()
-    if target.path.resolve() == Path(out).resolve() or ((ours := target.run()) and not ours.get("exported")):
+    is_run = target.path.resolve() == Path(out).resolve()
+    if is_run or ((content := target.run()) and not content.get("exported")):
         raise UserError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
-    prepared = reopened(out, layer)
-    exporting.check_layout(prepared.resolution.recipe, layout)
-    material = gather(prepared)
-    if material.owed:
+    run = reopen(out, layer)
+    check_layout(run.recipe, layout)
+    material = decide(Decider.read(run))
+    if owed := material.assessment.owed:
         raise UserError(
-            f"filter.references {material.recipe.filter.references} draws {material.owed} real images that {out} never "
-            "looked at. Run augment with it once, or leave it as it was"
+            f"filter.references {run.recipe.filter.references} draws {owed} real images that {out} has not embedded. "
+            "Run augment with this value once, or leave it as it was"
         )
-    target.begin(resolving.record(prepared.resolution, None, exported=True, in_memory=False))
-    summary = publish(material, prepared.resolution, target, layout)
-    return Outcome(target, prepared.resolution.recipe, summary, time.monotonic() - began, 0)
+    target.begin(resolutions.record(run.resolution, None, exported=True, in_memory=False))
+    summary = publish(material, target, layout)
+    return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
+
+
+def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
+    """Open the folder of a run under its last recipe with some keys changed; no model is read.
+
+    Raises:
+        UserError: no folder of a run, parts that were cleaned away, or a source that is gone or has changed.
+    """
+    folder = Folder(out)
+    content = folder.run()
+    if content is None:
+        raise UserError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
+    if content.get("exported"):
+        raise UserError(f"{out} is an export. Name the folder that it was exported from")
+    if content.get("cleaned"):
+        raise UserError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
+    recipe = build_recipe(content["resolved"], layer)
+    review = read_review(recipe.review)
+    data = published_rows(folder, build_recipe(content["resolved"])) if content["in_memory"] else None
+    source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
+    identity = content["attempt"]["source"]["identity"]
+    if source.identity != identity:
+        raise UserError(
+            f"source {recipe.source.path} is {source.identity} now, but {out} was made from {identity}. "
+            "Bring the source back as it was"
+        )
+    plan = make_plan(source, recipe)
+    resolution = resolutions.reopened(recipe, review, content)
+    check_text_policy(resolution)
+    return Run(source, plan, folder, resolution, review, content, in_memory=data is not None)
+
+
+def read_decided(out: str | Path, layer: Mapping[str, Any] | None = None) -> Material:
+    """Read the facts of a run and decide them under its last recipe with some keys changed.
+
+    Raises:
+        UserError: see reopen.
+    """
+    return decide(Decider.read(reopen(out, layer or {})))
+
+
+def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
+    """Return the source of a run over a dataset in memory, from what the run published.
+
+    Raises:
+        UserError: the run published no originals, or its folder cannot be read.
+    """
+    from datasets import DatasetDict, concatenate_datasets, load_dataset
+
+    if not recipe.include_originals:
+        raise UserError(f"{folder.path} holds no originals and its source was in memory. Call augment with it again")
+    added = list(schema.added_features(recipe.columns.prefix))
+    try:
+        splits = load_dataset(str(folder.path), "default").remove_columns(added)
+    except Exception as error:
+        raise UserError(
+            f"{folder.path} is torn ({error}), and its source was in memory. Call augment with the dataset again"
+        ) from error
+    if recipe.source.holdout and "validation" in splits:
+        name = recipe.source.split
+        splits[name] = concatenate_datasets([splits[name], splits.pop("validation")])
+    return DatasetDict(splits)

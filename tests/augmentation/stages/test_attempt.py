@@ -9,7 +9,6 @@ import torch
 
 from diffcore_hf.augmentation.stages import batches
 from diffcore_hf.augmentation.stages.attempt import Attempt
-from diffcore_hf.augmentation.stages.generate import Generate
 from diffcore_hf.augmentation.stages.reference import Reference
 from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.core import images, schema
@@ -25,7 +24,7 @@ def part(stage, rows=range(10)):
 
 def break_on(stage, *texts):
     """Makes the model raise whenever one of these prompts is in a batch."""
-    family = stage.drawing.model
+    family = stage.strategy.model
     family.load()
     arguments = family._encoded_arguments
 
@@ -59,7 +58,7 @@ def test_device_batches_and_progress(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=told.append)
     facts = part(stage)
     assert told == [4, 4, 2]
-    assert stage.drawing.model.texts_encoded == 7  # six prompts and one negative
+    assert stage.strategy.model.texts_encoded == 7  # six prompts and one negative
     one = part(Attempt(dataclasses.replace(recipe, batch_size=1)))
     assert np.allclose(facts["embedding"], one["embedding"], atol=2e-3)
 
@@ -131,7 +130,7 @@ def test_a_lost_device_stops_the_run(recipe):
     def lost(*arguments):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
-    stage.drawing.model._encoded_arguments = lost
+    stage.strategy.model._encoded_arguments = lost
     with pytest.raises(ValueError, match="the GPU failed"):
         part(stage, range(2))
 
@@ -145,7 +144,7 @@ def test_too_little_memory_for_one_image_stops_the_run(where, recipe):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     if where == "drawing":
-        stage.drawing.model.load().unet.forward = no_card
+        stage.strategy.model.load().unet.forward = no_card
     else:
         stage.scoring.tower.embed_prepared = no_card
     with pytest.raises(ValueError, match="out of memory for one image"):
@@ -154,14 +153,14 @@ def test_too_little_memory_for_one_image_stops_the_run(where, recipe):
 
 def test_flagged_images_have_a_reason_and_no_embedding(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=2))
-    decode = stage.drawing.model.load().vae.decode
+    decode = stage.strategy.model.load().vae.decode
 
     def black(latents, **options):
         image = decode(latents, **options)[0]
         image[0] = 0.0
         return (image,)
 
-    stage.drawing.model.load().vae.decode = black
+    stage.strategy.model.load().vae.decode = black
     facts = part(stage, range(4))
     assert facts["reason"] == ["invalid", None, "invalid", None]
     assert [row is None for row in facts["embedding"]] == [True, False, True, False]
@@ -170,7 +169,7 @@ def test_flagged_images_have_a_reason_and_no_embedding(recipe):
 
 def test_out_of_memory_halves_and_goes_on(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4))
-    unet = stage.drawing.model.load().unet
+    unet = stage.strategy.model.load().unet
     forward = unet.forward
 
     def small_card(sample, *arguments, **options):
@@ -182,7 +181,7 @@ def test_out_of_memory_halves_and_goes_on(recipe):
     told = []
     stage.on_progress = told.append
     assert part(stage)["reason"] == [None] * 10
-    assert stage.drawing.model.batch_size == 2
+    assert stage.strategy.model.batch_size == 2
     assert sum(told) == 10
 
 
@@ -192,8 +191,8 @@ def test_interruption_passes_through(recipe):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    stage.drawing.model.load()
-    stage.drawing.model._encoded_arguments = interrupt
+    stage.strategy.model.load()
+    stage.strategy.model._encoded_arguments = interrupt
     with pytest.raises(KeyboardInterrupt):
         part(stage)
 
@@ -229,5 +228,5 @@ def test_what_cannot_be_loaded_is_raised_once(where, error, said, recipe, monkey
 
 
 def test_versions_are_those_of_what_is_run():
-    assert Attempt.VERSION.split("+")[1:] == [Generate.VERSION, Score.VERSION]
+    assert Attempt.VERSION.split("+")[1:] == [Score.VERSION]
     assert Reference.VERSION.split("+")[1:] == [Score.VERSION]

@@ -36,14 +36,14 @@ def test_store_size(store_size, side, planned, model):
 
 def test_a_row_that_fails_is_null(planned, model, tower, caplog):
     stage = Generate(model)
-    decode = stage.model.load().vae.decode
+    decode = stage.strategy.model.load().vae.decode
 
     def black(latents, **options):
         image = decode(latents, **options)[0]
         image[1] = 0.0
         return (image,)
 
-    stage.model.load().vae.decode = black
+    stage.strategy.model.load().vae.decode = black
     ds = Score(tower).map(stage.map(planned, batch_size=2, load_from_cache_file=False))
     assert [image is None for image in ds["generated_image"]] == [False, True, False, True]
     assert [value is None for value in ds["similarity"]] == [False, True, False, True]

@@ -59,10 +59,10 @@ def test_pickling_carries_no_weights(stage, ready, recipe):
     before = stage.map(ready)
     again = pickle.loads(pickle.dumps(stage))
     assert len(pickle.dumps(stage)) < 10_000
-    assert again.fingerprint(ready) == stage.fingerprint(ready)
-    for holder in (again, getattr(again, "drawing", again), getattr(again, "scoring", again)):
-        assert getattr(holder, "_model", None) is None
+    for holder in (again, getattr(again, "generating", again), getattr(again, "scoring", again)):
+        assert getattr(holder, "_strategy", None) is None
         assert getattr(holder, "_tower", None) is None
+    assert again.fingerprint(ready) == stage.fingerprint(ready)
     assert again.map(ready)._fingerprint == before._fingerprint
 
 

@@ -1,0 +1,1 @@
+"""Executors: which process computes the parts that are due."""

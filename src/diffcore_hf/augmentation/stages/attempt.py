@@ -1,45 +1,49 @@
-"""Attempt: generate, embed and encode in one go, for a part of the ledger.
+"""Attempt: generates, embeds and encodes the images of a part in one pass.
 
-Owns the facts about a generated image. Pixels go from the model to the tower as they are and are encoded in threads
-while the next batch is drawn. Does not own what is attempted (plan, rounds) nor whether it is kept (filtration).
+Owns the facts about a generated image. Pixels go from the strategy to the image tower as they are, and are encoded in
+threads while the next batch is generated. Does not choose what is attempted (plan.py, rounds.py) or what is kept
+(method/filtration.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, worker_threads
+from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.generate import Generate, encode_pixels
 from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema
+from diffcore_hf.core.schema import GENERATED_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Features
 
+    from diffcore_hf.generation.base import Strategy
     from diffcore_hf.models.towers import ImageTower
 
-ADDED = ("generated_image", "image_sha256", "embedding", "reason")
+ADDED = (GENERATED_IMAGE, "image_sha256", "embedding", "reason")
 
 
 class Attempt(Stage):
-    """The facts about one attempt a row: the encoded image, its hash, its embedding, or the reason why there is none.
+    """Adds the facts about one attempt per row: the encoded image, its hash, its embedding, or why there is none.
 
-    Receives a whole part (`batch_size=len(part)`) and cuts device batches itself. A flagged image is stored as it is,
+    Receives a whole part (`batch_size=len(part)`) and divides it into device batches itself. A flagged image is stored
     without an embedding; a crashed attempt has no image.
 
     Args:
-        recipe: its model, filter, image_format, store_size, strict and batch_size.
-        tower: an image tower to share, such as a Reference's; stays in this process.
-        on_progress: told the number of attempts done after each device batch; stays in this process.
+        recipe: its model, strategy, filter, image_format, store_size, strict and batch_size are used.
+        tower: an image tower to share, such as a Reference's; it is not pickled.
+        on_progress: called with the number of attempts after each device batch; it is not pickled.
     """
 
-    VERSION = f"1+{Generate.VERSION}+{Score.VERSION}"
-    reads = ("prompt", "negative_prompt", "seed")
+    VERSION = f"1+{Score.VERSION}"
     _transient = ("on_progress",)
+    _cached = ("batches",)
 
     def __init__(
         self,
@@ -48,8 +52,9 @@ class Attempt(Stage):
         tower: ImageTower | None = None,
         on_progress: Callable[[int], None] | None = None,
     ):
-        self.drawing = Generate(
+        self.generating = Generate(
             recipe.model,
+            strategy=recipe.strategy,
             image_format=recipe.image_format,
             store_size=recipe.store_size,
             strict=recipe.strict,
@@ -57,44 +62,57 @@ class Attempt(Stage):
         )
         self.scoring = Score(recipe.filter, strict=recipe.strict, device=recipe.model.device, tower=tower)
         self.on_progress = on_progress
+        self.reads = self.generating.reads
 
     @property
     def adds(self) -> Features:
         features = schema.attempt_facts()
         return type(features)({name: features[name] for name in ADDED})
 
-    def settings(self) -> dict[str, Any]:
-        return {"generate": self.drawing.settings(), "score": self.scoring.settings()}
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy that generates the images."""
+        return self.generating.strategy
 
-    def run(self, prompt: list[str], negative_prompt: list[str | None], seed: list[int]) -> dict[str, list]:
-        model, tower = self.drawing.model, self.scoring.tower
-        load(model, tower)
+    @cached_property
+    def batches(self) -> DeviceBatches:
+        """The division of a part into device batches."""
+        return DeviceBatches(self.strategy)
+
+    def settings(self) -> dict[str, Any]:
+        return {"generate": self.generating.settings(), "score": self.scoring.settings()}
+
+    def run(self, *columns: list) -> dict[str, list]:
+        tower = self.scoring.tower
+        load(self.strategy, tower)
 
         def work(rows: Sequence[int]) -> list[Result]:
-            samples = model.sample(*([column[row] for row in rows] for column in (prompt, negative_prompt, seed)))
+            samples = self.generating.sample(columns, rows)
             pixels = samples.images.cpu()
-            sound = [place for place, flag in enumerate(samples.flags) if flag is None]
-            embeddings = tower.embed([pixels[place] for place in sound]).half().numpy() if sound else []
-            found = dict(zip(sound, embeddings, strict=True))
-            return [((pixels[place], found.get(place)), flag) for place, flag in enumerate(samples.flags)]
+            usable = [position for position, flag in enumerate(samples.flags) if flag is None]
+            embeddings = tower.embed([pixels[position] for position in usable]).half().numpy() if usable else []
+            by_position = dict(zip(usable, embeddings, strict=True))
+            return [
+                ((pixels[position], by_position.get(position)), flag) for position, flag in enumerate(samples.flags)
+            ]
 
-        count = len(prompt)
-        encoded: list[Any] = [None] * count
+        count = len(columns[0])
+        encoded: list[Future[bytes] | None] = [None] * count
         embedding: list[Any] = [None] * count
         reasons: list[str | None] = [None] * count
         with ThreadPoolExecutor(worker_threads()) as threads:
-            for row, (made, reason) in in_batches(work, count, model, self.on_progress):
+            for row, (result, reason) in self.batches.run(work, count, self.on_progress):
                 reasons[row] = reason
-                if made is not None:
-                    pixels, embedding[row] = made
+                if result is not None:
+                    pixels, embedding[row] = result
                     encoded[row] = threads.submit(self._encode, pixels)
         contents = [future and future.result() for future in encoded]
         return {
-            "generated_image": [content and {"bytes": content, "path": None} for content in contents],
+            GENERATED_IMAGE: [content and {"bytes": content, "path": None} for content in contents],
             "image_sha256": [content and images.sha256(content) for content in contents],
             "embedding": embedding,
             "reason": reasons,
         }
 
     def _encode(self, pixels: Any) -> bytes:
-        return encode_pixels(pixels, self.drawing.image_format, self.drawing.store_size)
+        return encode_pixels(pixels, self.generating.image_format, self.generating.store_size)

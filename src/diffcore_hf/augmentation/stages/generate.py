@@ -1,7 +1,7 @@
-"""Generate: prompts to images, one a row.
+"""Generate: one image per row, from the columns that the strategy reads.
 
-Owns the encoding of what the model draws. Which device batches there are and what becomes of one that fails is
-batches.py; drawing itself is models/diffusion.py.
+Owns the encoding of generated images. How an image is generated is generation/; how rows are divided into device
+batches, and what happens to a batch that fails, is batches.py.
 """
 
 from __future__ import annotations
@@ -12,65 +12,72 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation.stages.batches import Result, in_batches, load, worker_threads
+from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
-from diffcore_hf.config.augment import Model
+from diffcore_hf.config.augment import Model, StrategyConfig
 from diffcore_hf.core import images
+from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from diffcore_hf.models.diffusion import TextToImage
+    from diffcore_hf.generation.base import Samples, Strategy
 
 logger = logging.getLogger(__name__)
 
 
 class Generate(Stage):
-    """One generated image a row, from its prompt, negative prompt and seed; null where none could be made.
+    """Adds one generated image per row; null where none could be generated.
 
     Args:
         config: the model.
+        strategy: how an image is generated; the default needs prompt, negative prompt and seed.
         image_format: jpeg (quality 95, 4:4:4), png or webp (lossless).
         store_size: shorter side of the stored image; None keeps all pixels.
-        strict: equal bits however the work is cut.
-        batch_size: images a device batch; None: found automatically.
+        strict: equal bits, however the work is divided.
+        batch_size: images per device batch; None: found automatically.
     """
 
     VERSION = "1"
-    reads = ("prompt", "negative_prompt", "seed")
-    _transient = ("_model", "_resolved")
+    _transient = ("_strategy",)
+    _cached = ("batches",)
 
     def __init__(
         self,
         config: Model,
         *,
+        strategy: StrategyConfig | None = None,
         image_format: str = "jpeg",
         store_size: int | None = 512,
         strict: bool = False,
         batch_size: int | None = None,
     ):
         self.config = config
+        self.strategy_config = strategy or StrategyConfig()
         self.image_format = image_format
         self.store_size = store_size
         self.strict = strict
         self.batch_size = batch_size
-        self._model: TextToImage | None = None
+        self._strategy: Strategy | None = None
+        self.reads = self.strategy.reads
 
     @property
     def adds(self) -> Features:
         from datasets import Features, Image
 
-        return Features({"generated_image": Image()})
+        return Features({GENERATED_IMAGE: Image()})
 
     @property
-    def model(self) -> TextToImage:
-        """The text-to-image model; its weights load when it draws."""
-        if self._model is None:
-            from diffcore_hf.models.diffusion import TextToImage
+    def strategy(self) -> Strategy:
+        """The strategy; its weights load when it generates."""
+        if self._strategy is None:
+            from diffcore_hf.generation.base import make_strategy
 
-            self._model = TextToImage(self.config, strict=self.strict, batch_size=self.batch_size)
-        return self._model
+            self._strategy = make_strategy(
+                self.strategy_config, self.config, strict=self.strict, batch_size=self.batch_size
+            )
+        return self._strategy
 
     @cached_property
     def resolved(self) -> tuple[Model, dict[str, Any]]:
@@ -84,35 +91,73 @@ class Generate(Stage):
         return {
             "model": attempt_fields(config),
             "identity": [info["identity"], *info["adapters"]],
+            "strategy": [
+                *attempt_fields(self.strategy_config).items(),
+                self.strategy.VERSION,
+                self.strategy.settings(),
+            ],
             "image_format": self.image_format,
             "store_size": self.store_size,
             "strict": self.strict,
         }
 
-    def generate(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Tensor:
-        """One image each -> (B, 3, H, W) uint8, flagged ones included; nothing is encoded."""
-        return self.model.sample(prompts, negatives, seeds).images
+    def sample(self, columns: Sequence[Sequence[Any]], rows: Sequence[int]) -> Samples:
+        """Generate the images of some rows.
 
-    def run(self, prompt: list[str], negative_prompt: list[str | None], seed: list[int]) -> dict[str, list]:
-        load(self.model)
+        Args:
+            columns: the columns in `reads`, images undecoded.
+            rows: the rows to generate.
+
+        Raises:
+            UnreadableImage: the real image of a row cannot be decoded.
+        """
+        batch: dict[str, list[Any]] = {}
+        for name, column in zip(self.reads, columns, strict=True):
+            cells = [column[row] for row in rows]
+            batch[name] = [images.decode(cell) for cell in cells] if name == SOURCE_IMAGE else cells
+        return self.strategy.sample(batch)
+
+    def generate(self, *columns: Sequence[Any]) -> Tensor:
+        """Generate one image per row without encoding it.
+
+        Args:
+            columns: the columns in `reads`, by default prompts, negative prompts and seeds.
+
+        Returns:
+            (B, 3, H, W) uint8, flagged images included.
+        """
+        return self.sample(columns, range(len(columns[0]))).images
+
+    @cached_property
+    def batches(self) -> DeviceBatches:
+        """The division of rows into device batches."""
+        return DeviceBatches(self.strategy)
+
+    def run(self, *columns: list) -> dict[str, list]:
+        load(self.strategy)
 
         def work(rows: Sequence[int]) -> list[Result]:
-            samples = self.model.sample(*([column[row] for row in rows] for column in (prompt, negative_prompt, seed)))
+            samples = self.sample(columns, rows)
             pixels = samples.images.cpu()
             return [(image if flag is None else None, flag) for image, flag in zip(pixels, samples.flags, strict=True)]
 
-        cells: list[Any] = [None] * len(prompt)
+        count = len(columns[0])
+        cells: list[Any] = [None] * count
         with ThreadPoolExecutor(worker_threads()) as threads:
-            for row, (image, reason) in in_batches(work, len(prompt), self.model):
+            for row, (image, reason) in self.batches.run(work, count):
                 if reason is None:
                     cells[row] = threads.submit(encode_pixels, image, self.image_format, self.store_size)
                 else:
-                    logger.warning("no image for seed %d: %s", seed[row], reason)
-        return {"generated_image": [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
+                    logger.warning("no image for %s: %s", self._described(columns, row), reason)
+        return {GENERATED_IMAGE: [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
+
+    def _described(self, columns: Sequence[Sequence[Any]], row: int) -> str:
+        """Return a row as a log line names it: by its seed where the strategy reads one."""
+        return f"seed {columns[self.reads.index('seed')][row]}" if "seed" in self.reads else f"row {row} of the batch"
 
 
 def encode_pixels(image: Tensor, image_format: str, store_size: int | None) -> bytes:
-    """(3, H, W) uint8 on the CPU -> encoded bytes, reduced to `store_size` first."""
+    """Encode (3, H, W) uint8 on the CPU, reduced to `store_size` first."""
     from PIL import Image
 
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

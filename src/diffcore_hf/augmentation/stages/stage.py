@@ -1,7 +1,7 @@
-"""What every stage shares: the face for `datasets.Dataset.map`.
+"""Stage: the base class of the callables for `datasets.Dataset.map`.
 
 Owns what is easy to forget with plain `map`: images pass undecoded (otherwise `map` re-encodes the originals), features
-are declared, the fingerprint is short and knows the model's identity. Does not own any model or computation.
+are declared, and the fingerprint is short and holds the model's identity. Contains no model and no computation.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ WRITER_BATCH = 64
 class Stage:
     """A callable for `Dataset.map(batched=True)`; called with the columns it reads, returns the columns it adds.
 
-    A stage is a frozen configuration. Its model loads on first use and never travels: pickling and fingerprints carry
+    A stage is a frozen configuration. Its model loads on first use and is not pickled: pickles and fingerprints hold
     the configuration alone.
     """
 
     VERSION: ClassVar[str] = "1"
     """Part of the fingerprint: raise it when the output changes. A stage that runs others names theirs too."""
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: tuple[str, ...] = ()
     """The columns that `__call__` takes, in order."""
-    _transient: ClassVar[tuple[str, ...]] = ("_model", "_tower", "on_progress")
-    """Attributes that stay here when the stage is pickled."""
+    _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress")
+    """Attributes that are None in a pickled stage: models and callbacks."""
+    _cached: ClassVar[tuple[str, ...]] = ()
+    """Cached properties that a pickled stage computes again."""
 
     @property
     def adds(self) -> Features:
@@ -41,11 +43,11 @@ class Stage:
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """What decides the output: attempt fields and model identities, for the fingerprint."""
+        """Return what decides the output, for the fingerprint: attempt fields and model identities."""
         raise NotImplementedError
 
     def run(self, *columns: list) -> dict[str, list]:
-        """The columns of a batch in, the added columns out."""
+        """Compute the added columns of a batch from the columns in `reads`."""
         raise NotImplementedError
 
     def __call__(self, *columns: list) -> dict[str, list]:
@@ -60,12 +62,13 @@ class Stage:
         return self.run(*columns)
 
     def map(self, ds: Dataset, columns: Mapping[str, str] | None = None, **kwargs: Any) -> Dataset:
-        """`ds.map(self, batched=True, input_columns=..., features=..., new_fingerprint=..., **kwargs)`.
+        """Map the stage over a dataset: `ds.map` with the right columns, features and fingerprint.
 
-        Image columns are undecoded inside, so the bytes of the originals stay as they are, and decode again after.
+        Image columns pass undecoded, so that the bytes of the originals stay as they are; they decode again afterwards.
 
         Args:
-            columns: {what the stage reads: what the dataset calls it}.
+            columns: name that the stage reads -> name in the dataset.
+            kwargs: further arguments of `ds.map`.
 
         Raises:
             UserError: a column is missing, or one that would be added exists.
@@ -94,20 +97,21 @@ class Stage:
         return result
 
     def fingerprint(self, ds: Dataset, columns: list[str] | None = None, removed: list[str] | None = None) -> str:
-        """32 hex digits of the input's fingerprint, the class, its VERSION, its settings and the columns."""
+        """Return 32 hex digits over the fingerprint of `ds`, the class, its VERSION, its settings and the columns."""
         parts = [ds._fingerprint, type(self).__name__, self.VERSION, self.settings()]
         parts += [columns or list(self.reads), removed or []]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {name: None for name in self._transient if name in self.__dict__}
+        state = self.__dict__ | {name: None for name in self._transient if name in self.__dict__}
+        return {name: value for name, value in state.items() if name not in self._cached}
 
     def _check(self, ds: Dataset, names: list[str], removed: list[str]) -> None:
-        there = ", ".join(ds.column_names)
+        available = ", ".join(ds.column_names)
         for wanted, name in zip(self.reads, names, strict=True):
             if name not in ds.column_names:
                 raise UserError(
-                    f"{type(self).__name__} reads {name!r}, which the dataset lacks; it has {there}. "
+                    f"{type(self).__name__} reads {name!r}, which the dataset lacks; it has {available}. "
                     f"Use columns={{{wanted!r}: <its name>}}"
                 )
         for name in self.adds:
@@ -117,7 +121,7 @@ class Stage:
 
 
 def attempt_fields(config: Any) -> dict[str, Any]:
-    """The fields of a recipe's record that change what an attempt is; identities stand for paths and revisions."""
+    """Return the fields of a recipe section that change what an attempt is, without paths and revisions."""
     fields = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)

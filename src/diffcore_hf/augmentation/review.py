@@ -1,0 +1,70 @@
+"""Review: a person's verdicts on attempts, read from a CSV file.
+
+Owns the format of the file. Which verdict overrides which decision is method/filtration.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffcore_hf.augmentation.ledger import Key
+from diffcore_hf.core.errors import UserError
+
+COLUMNS = ("row_id", "copy", "attempt", "verdict")
+
+
+@dataclass(frozen=True)
+class Review:
+    """The verdicts of a file and the digest of its bytes, from one reading."""
+
+    verdicts: Mapping[Key, bool] = field(default_factory=dict)
+    """(row id, copy, attempt) -> accepted."""
+    sha256: str | None = None
+    """Hex digest of the file; None without a file."""
+
+
+def read_review(path: str | None) -> Review:
+    """Read a CSV file with the columns row_id, copy, attempt, verdict (accept or reject) and note.
+
+    Raises:
+        UserError: no such file, no UTF-8 text, a missing column, a verdict that is neither word, or a number that is
+            none.
+    """
+    if path is None:
+        return Review()
+    if not Path(path).is_file():
+        raise UserError(f"review is {path}, which is no file. Use --review FILE.csv, or leave it out")
+    content = Path(path).read_bytes()
+    return Review(_verdicts(path, content), hashlib.sha256(content).hexdigest())
+
+
+def _verdicts(path: str, content: bytes) -> dict[Key, bool]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"review {path} is not UTF-8 text ({error}). Save it as CSV in UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = set(COLUMNS) - set(reader.fieldnames or ())
+    if missing:
+        raise UserError(
+            f"review {path} has no column {', '.join(sorted(missing))}; it needs row_id,copy,attempt,verdict,note"
+        )
+    verdicts: dict[Key, bool] = {}
+    for line, row in enumerate(reader, start=2):
+        verdict = (row["verdict"] or "").strip().lower()
+        try:
+            key = (row["row_id"].strip(), int(row["copy"]), int(row["attempt"]))
+        except (TypeError, ValueError, AttributeError):
+            raise UserError(
+                f"review {path}, line {line}: copy and attempt must be whole numbers, not "
+                f"{row['copy']!r} and {row['attempt']!r}"
+            ) from None
+        if verdict not in ("accept", "reject"):
+            raise UserError(f"review {path}, line {line}: verdict is {verdict!r}. Write accept or reject")
+        verdicts[key] = verdict == "accept"
+    return verdicts

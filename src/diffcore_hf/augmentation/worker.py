@@ -1,0 +1,348 @@
+"""Worker: computes the facts of one part and commits it to the ledger.
+
+Owns the tasks, the columns that a stage gets, and the stages of one process. A task names units or rows by their keys,
+so images never travel with it: the process that computes a task opens the source itself. Does not choose which parts
+are due (rounds.py) or which process computes them (executors/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
+from diffcore_hf.augmentation.plan import Plan, make_plan
+from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
+from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.config import digests
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.core import images, schema, seeding
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.quiet import quiet_datasets
+from diffcore_hf.core.schema import SOURCE_IMAGE
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+
+    from diffcore_hf.augmentation.stages.attempt import Attempt
+    from diffcore_hf.augmentation.stages.reference import Reference
+
+OnProgress = Callable[[int], None]
+"""Called with a number of images that are done."""
+
+
+@dataclass(frozen=True)
+class CaptionTask:
+    """Embed the captions of all classes and contexts that the ledger lacks."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class ReferenceTask:
+    """Embed some real images: one part of kind `ref`."""
+
+    row_ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+
+@dataclass(frozen=True)
+class PreparationTask:
+    """Make what all attempts of the strategy share."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class AttemptTask:
+    """Make attempt `number` of some units: one part of round `number`."""
+
+    units: tuple[tuple[str, int], ...]
+    """(row id, copy) of each unit."""
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.units)
+
+
+Task = CaptionTask | ReferenceTask | PreparationTask | AttemptTask
+
+
+@dataclass(frozen=True)
+class CommittedPart:
+    """The result of a task: a part that is on disk."""
+
+    task: Task
+    path: Path | None
+    """The part; None where the task had nothing to write."""
+    seconds: float
+    """Time to compute and write it, the loading of weights included."""
+    batch_size: int
+    """Images per device batch of the worker, of which the next parts are multiples."""
+
+
+def compute_part(output: str, recipe: Recipe, task: Task) -> CommittedPart:
+    """Compute one part in this process and commit it. All arguments and the result can be pickled.
+
+    The source is opened on the first call of a process, and the weights are loaded once.
+
+    Args:
+        output: the output folder, whose run.json exists.
+        recipe: the resolved recipe of the run; its source is on disk or on the Hub.
+        task: what to compute.
+    """
+    global _opened
+    if _opened is None or _opened[0] != (output, recipe):
+        _opened = (output, recipe), Worker.open(output, recipe)
+    with quiet_datasets():
+        return _opened[1].compute(task)
+
+
+_opened: tuple[tuple[str, Recipe], Worker] | None = None
+"""The worker of this process for `compute_part`."""
+
+
+class Worker:
+    """Computes parts with the models of this process; they load on first use.
+
+    Args:
+        source: the opened source.
+        plan: its plan.
+        recipe: the resolved recipe.
+        ledger: where parts are committed.
+    """
+
+    def __init__(self, source: LoadedSource, plan: Plan, recipe: Recipe, ledger: Ledger):
+        self.source, self.plan, self.recipe, self.ledger = source, plan, recipe, ledger
+
+    @classmethod
+    def open(cls, output: str, recipe: Recipe) -> Worker:
+        """Open the source of a run and return its worker."""
+        folder = Folder(output)
+        source = load_source(recipe.source, folder=folder, prefix=recipe.columns.prefix)
+        return cls(source, make_plan(source, recipe), recipe, Ledger(folder.parts))
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The stage that embeds real images."""
+        from diffcore_hf.augmentation.stages.reference import Reference
+
+        return Reference(self.recipe.filter, strict=self.recipe.strict, device=self.recipe.model.device)
+
+    @cached_property
+    def attempt(self) -> Attempt:
+        """The stage that makes attempts; it shares the image tower with `reference`."""
+        from diffcore_hf.augmentation.stages.attempt import Attempt
+
+        stage = Attempt(self.recipe, tower=self.reference.tower)
+        if (folder := self._preparation_folder(stage)) is not None:
+            stage.strategy.use_preparation(folder)
+        return stage
+
+    def batch_size(self, task: type[Task]) -> int:
+        """Return the images per device batch for a type of task. On a GPU this loads the model."""
+        return self.attempt.strategy.batch_size if task is AttemptTask else self.reference.tower.batch_size
+
+    def compute(self, task: Task, on_progress: OnProgress | None = None) -> CommittedPart:
+        """Compute one part and commit it.
+
+        Args:
+            task: what to compute.
+            on_progress: called with the number of images after each device batch.
+
+        Raises:
+            UserError: a model that cannot work at all.
+        """
+        started = time.monotonic()
+        path = self._commit(task, on_progress)
+        return CommittedPart(task, path, time.monotonic() - started, self.batch_size(type(task)))
+
+    def _commit(self, task: Task, on_progress: OnProgress | None) -> Path | None:
+        match task:
+            case CaptionTask():
+                return self._captions()
+            case PreparationTask():
+                return self._prepare()
+            case ReferenceTask():
+                self.reference.on_progress = on_progress
+                return self.ledger.write(REFERENCES, self.reference_part(task.row_ids))
+            case AttemptTask():
+                self.attempt.on_progress = on_progress
+                return self.ledger.write(round_name(task.number), self.attempt_part(task.units, task.number))
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {row_id: row for row, row_id in enumerate(self.plan.source_ids)}
+
+    @cached_property
+    def _unit_of(self) -> dict[tuple[str, int], int]:
+        keys = zip(self.plan.row_ids, self.plan.copies.tolist(), strict=True)
+        return {key: unit for unit, key in enumerate(keys)}
+
+    def reference_part(self, row_ids: Sequence[str]) -> pa.Table:
+        """Return the facts about some real images."""
+        from datasets import Image, Value
+
+        rows = [self._row_of[row_id] for row_id in row_ids]
+        labels = self.source.labels[self.source.config.split]
+        columns = {
+            SOURCE_IMAGE: source_images(self.source, rows),
+            "row_id": list(row_ids),
+            "label": [int(labels[row]) for row in rows],
+        }
+        features = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
+        return _facts(self.reference, _in_memory(columns, features), schema.reference_facts())
+
+    def attempt_part(self, keys: Sequence[tuple[str, int]], number: int) -> pa.Table:
+        """Return the facts about attempt `number` of some units."""
+        units = [self._unit_of[key] for key in keys]
+        features = schema.attempt_facts()
+        recorded = [name for name in features if name not in self.attempt.adds]
+        names = list(dict.fromkeys([*recorded, *self.attempt.reads]))
+        columns = unit_columns(self.source, self.plan, self.recipe, units, number, names)
+        kinds = unit_features()
+        table = _in_memory(dict(zip(names, columns, strict=True)), {name: kinds[name] for name in names})
+        return _facts(self.attempt, table, features)
+
+    def _captions(self) -> Path | None:
+        """Embed the caption of each class (context empty) and of each context, where there is a text tower."""
+        from datasets import Dataset
+
+        words = self.plan.words
+        wanted: list[tuple[int | None, str]] = [*enumerate(words.captions())]
+        wanted += [(None, text) for text in words.context_captions()]
+        known = set(self.ledger.captions())
+        missing = [(label, text) for label, text in wanted if text not in known]
+        if not missing or (embeddings := self.reference.embed_text([text for _, text in missing])) is None:
+            return None
+        rows = {
+            "label": [label for label, _ in missing],
+            "prompt": [text for _, text in missing],
+            "text_embedding": list(np.asarray(embeddings, np.float16)),
+        }
+        table = Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks()
+        return self.ledger.write(CLASSES, table)
+
+    def _preparation_folder(self, stage: Attempt) -> Path | None:
+        """Return the folder of the strategy's preparation, named by a digest of its inputs; None where it has none."""
+        inputs = stage.strategy.preparation()
+        if inputs is None:
+            return None
+        ids = sorted(self.plan.source_ids[row] for row in self.plan.references.tolist())
+        values = {
+            "inputs": inputs,
+            "strategy": self.recipe.strategy.name,
+            "version": stage.strategy.VERSION,
+            "rows": ids,
+        }
+        return self.ledger.preparation(hashlib.sha256(digests.canonical(values)).hexdigest()[:16])
+
+    def _prepare(self) -> Path | None:
+        """Let the strategy prepare, unless an earlier process finished that."""
+        from diffcore_hf.augmentation.stages.attempt import Attempt
+
+        stage = Attempt(self.recipe, tower=self.reference.tower)
+        folder = self._preparation_folder(stage)
+        if folder is None:
+            return None
+        if not self.ledger.is_prepared(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stage.strategy.prepare(self._prepared_references(), folder)
+            self.ledger.finish_preparation(folder)
+        return folder
+
+    def _prepared_references(self) -> Iterator[dict[str, Any]]:
+        """Yield the drawn real images that can be decoded, as `Strategy.prepare` gets them."""
+        labels = self.source.labels[self.source.config.split]
+        for row in self.plan.references.tolist():
+            [cell] = source_images(self.source, [row]).to_pylist()
+            try:
+                image = images.decode(cell)
+            except images.UnreadableImage:
+                continue
+            label = int(labels[row])
+            yield {
+                "row_id": self.plan.source_ids[row],
+                "label": label,
+                "class_name": self.plan.words.names[label],
+                SOURCE_IMAGE: image,
+            }
+
+
+def source_images(source: LoadedSource, rows: Sequence[int]) -> pa.ChunkedArray:
+    """Return the undecoded images of some rows of the augmented split."""
+    column = source.config.image
+    return source.rows.select_columns([column]).with_format("arrow")[list(rows)][column]
+
+
+def unit_features() -> Features:
+    """Return the types of all columns of a unit that a stage or a part can hold."""
+    from datasets import Image, Value
+
+    features = schema.attempt_facts()
+    return type(features)({**features, "target_label": Value("int64"), SOURCE_IMAGE: Image(decode=False)})
+
+
+def unit_columns(
+    source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, names: Sequence[str]
+) -> list[Any]:
+    """Return columns of some units for one attempt, images undecoded.
+
+    Args:
+        source: where the real images are read.
+        plan: the plan of the units.
+        recipe: its seed is used.
+        units: places in the plan.
+        number: of the attempt.
+        names: keys of generation.base.UNIT_COLUMNS.
+    """
+    rows = [plan.unit(index) for index in units]
+    columns: list[Any] = []
+    for name in names:
+        match name:
+            case "attempt":
+                columns.append([number] * len(rows))
+            case "seed":
+                columns.append([seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows])
+            case "target_label":
+                columns.append([unit.label for unit in rows])
+            case schema.SOURCE_IMAGE:
+                columns.append(source_images(source, [unit.row for unit in rows]))
+            case _:
+                columns.append([getattr(unit, name) for unit in rows])
+    return columns
+
+
+def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
+    """Return a small dataset that writes no cache file."""
+    from datasets import Dataset, Features
+
+    features = Features(kinds)
+    target = features.arrow_schema
+    arrays = [
+        column if isinstance(column, pa.ChunkedArray) else pa.array(column, target.field(name).type)
+        for name, column in columns.items()
+    ]
+    return Dataset(pa.table(arrays, names=list(columns)).cast(target))
+
+
+def _facts(stage: Stage, ds: Dataset, features: Features) -> pa.Table:
+    """Map a stage over a part in memory, and return the columns of the part in their order."""
+    # A random fingerprint: nothing is cached, and the default one would hash the weights for each part.
+    result = stage.map(
+        ds, batch_size=len(ds), keep_in_memory=True, load_from_cache_file=False, new_fingerprint=secrets.token_hex(8)
+    )
+    return result.select_columns(list(features)).cast(features).with_format("arrow")[:].combine_chunks()

@@ -1,0 +1,55 @@
+"""Text to image: the strategy of the paper, an image from a prompt, a negative prompt and a seed (Eq. 4).
+
+The only caller of models/diffusion.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.generation.base import Batch, Samples, Strategy
+
+if TYPE_CHECKING:
+    from diffcore_hf.config.augment import Model
+    from diffcore_hf.models.diffusion import TextToImage
+
+
+class TextToImageStrategy(Strategy):
+    """Generates an image from its prompt, negative prompt and seed with a diffusers pipeline."""
+
+    VERSION = "1"
+    reads = ("prompt", "negative_prompt", "seed")
+
+    def __init__(
+        self,
+        config: Model,
+        *,
+        strict: bool = False,
+        batch_size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
+        if self.options:
+            raise UserError(
+                f"strategy.options has {next(iter(self.options))!r}, and text_to_image has no options. Leave it out"
+            )
+
+    @cached_property
+    def model(self) -> TextToImage:
+        """The text-to-image model; its weights load when it generates."""
+        from diffcore_hf.models.diffusion import TextToImage
+
+        return TextToImage(self.config, strict=self.strict, batch_size=self._batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        return self.model.batch_size
+
+    def load(self) -> None:
+        self.model.load()
+
+    def sample(self, batch: Batch) -> Samples:
+        return self.model.sample(batch["prompt"], batch["negative_prompt"], batch["seed"])

@@ -1,0 +1,41 @@
+"""How due work is divided into parts."""
+
+import pytest
+
+from diffcore_hf.augmentation import rounds
+from diffcore_hf.augmentation.rounds import PartSizes
+from diffcore_hf.augmentation.worker import CommittedPart, ReferenceTask
+
+
+def sizes(count, batch, seconds_per_item, part_size=None, **options):
+    """The sizes of the parts of `count` items, each measured before the next is taken."""
+    pieces = PartSizes([str(item) for item in range(count)], batch, part_size, **options)
+    found, items = [], []
+    for piece in pieces:
+        found.append(len(piece))
+        items += piece
+        task = ReferenceTask(tuple(piece))
+        pieces.measured(CommittedPart(task, None, seconds_per_item * len(piece), batch))
+    assert items == [str(item) for item in range(count)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "count, batch, seconds_per_item, part_size, expected",
+    [
+        (10, 4, 1.0, None, [4, 6]),
+        (200, 4, 1.0, None, [4, 32, 60, 60, 44]),
+        (10, 4, 100.0, None, [4, 4, 2]),
+        (10, 4, 1.0, 3, [3, 3, 3, 1]),
+        (0, 4, 1.0, None, []),
+        (20000, 64, 0.001, None, [64, 512, 4096, 4096, 4096, 4096, 3040]),
+    ],
+    ids=["rest", "about a minute", "never below a batch", "a fixed size", "nothing", "never above the largest"],
+)
+def test_a_part_is_about_a_minute_of_whole_batches(count, batch, seconds_per_item, part_size, expected):
+    assert sizes(count, batch, seconds_per_item, part_size) == expected
+
+
+def test_large_images_make_small_parts(monkeypatch):
+    monkeypatch.setattr(rounds, "PART_BYTES", 100)
+    assert sizes(6, 4, 1.0, sizes=[30, 30, 30, 30, 500, 1]) == [2, 2, 1, 1]

@@ -1,0 +1,75 @@
+"""A worker computes parts from keys alone: what a stage is given, and what a part holds."""
+
+import pickle
+
+import numpy as np
+import pytest
+from datasets import Features
+from small_photos import photos, picture
+
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.augmentation.worker import AttemptTask, ReferenceTask, Worker, unit_columns
+from diffcore_hf.core import images, schema, seeding
+from diffcore_hf.generation.base import UNIT_COLUMNS
+
+
+class Copying(Stage):
+    """A stage that returns the real image as the generated one."""
+
+    reads = ("source_image", "prompt")
+
+    @property
+    def adds(self):
+        facts = schema.attempt_facts()
+        return Features({name: facts[name] for name in ("generated_image", "image_sha256", "embedding", "reason")})
+
+    def settings(self):
+        return {}
+
+    def run(self, source_image, prompt):
+        contents = [cell["bytes"] for cell in source_image]
+        return {
+            "generated_image": [{"bytes": content, "path": None} for content in contents],
+            "image_sha256": [images.sha256(content) for content in contents],
+            "embedding": [np.zeros(2, np.float16)] * len(contents),
+            "reason": [None] * len(contents),
+        }
+
+
+@pytest.fixture
+def worker(recipe, tmp_path):
+    """A worker over three photos in columns img and fine_label, whose stage copies the real image."""
+    config = recipe(source={"path": "in-memory", "image": "img", "label": "fine_label"})
+    ds = photos([2, 1]).rename_columns({"image": "img", "label": "fine_label"})
+    source = load_source(config.source, data=ds.add_column("text", ["a", "b", "c"]))
+    worker = Worker(source, make_plan(source, config), config, Ledger(tmp_path / "parts"))
+    worker.__dict__["attempt"] = Copying()
+    return worker
+
+
+def test_a_stage_reads_the_source_image_whatever_the_source_calls_it(worker):
+    keys = [worker.plan.key(unit) for unit in range(3)]
+    part = worker.attempt_part(keys, 1)
+    assert part.column_names == list(schema.attempt_facts())
+    content = {0: picture(0, 0), 1: picture(0, 1), 2: picture(1, 0)}
+    units = [worker.plan.unit(unit) for unit in range(3)]
+    assert part["image_sha256"].to_pylist() == [images.sha256(content[unit.row]) for unit in units]
+    assert part["seed"].to_pylist() == [seeding.attempt_seed(0, row_id, copy, 1) for row_id, copy in keys]
+
+
+def test_every_column_that_a_strategy_may_read_is_there(worker):
+    columns = unit_columns(worker.source, worker.plan, worker.recipe, [0, 2], 3, list(UNIT_COLUMNS))
+    values = dict(zip(UNIT_COLUMNS, columns, strict=True))
+    assert all(len(column) == 2 for column in columns)
+    assert values["attempt"] == [3, 3]
+    assert values["target_label"] == values["label"]
+
+
+def test_tasks_are_small_and_can_be_pickled():
+    for task in (AttemptTask((("train/0", 0), ("train/1", 0)), 2), ReferenceTask(("train/0",))):
+        assert pickle.loads(pickle.dumps(task)) == task
+        assert len(pickle.dumps(task)) < 500
+    assert [len(AttemptTask((("a", 0),), 0)), len(ReferenceTask(()))] == [1, 0]

@@ -1,0 +1,39 @@
+"""How a recipe names a strategy, and what is refused."""
+
+import pytest
+
+from diffcore_hf.config.augment import Model, StrategyConfig
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.generation.base import Strategy, make_strategy, strategy_class
+from diffcore_hf.generation.text_to_image import TextToImageStrategy
+
+
+class Unknown(Strategy):
+    reads = ("prompt", "img")
+
+    def sample(self, batch):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [
+        ("image_to_image", "none of text_to_image"),
+        ("no_such_module_anywhere:X", "cannot be imported"),
+        ("json:JSONDecoder", "no class JSONDecoder that is a subclass of"),
+        (f"{__name__}:Missing", "no class Missing"),
+        (f"{__name__}:Unknown", "reads 'img', which no unit has"),
+    ],
+)
+def test_a_strategy_that_cannot_be_used_is_one_line(name, said):
+    with pytest.raises(UserError, match=said) as error:
+        strategy_class(name)
+    assert "\n" not in str(error.value)
+
+
+def test_the_default_is_text_to_image_without_options():
+    strategy = make_strategy(StrategyConfig(), Model(), batch_size=3)
+    assert isinstance(strategy, TextToImageStrategy)
+    assert strategy.batch_size == 3
+    with pytest.raises(UserError, match=r"strategy\.options has 'strength'"):
+        make_strategy(StrategyConfig(options={"strength": 0.5}), Model())

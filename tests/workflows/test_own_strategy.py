@@ -1,0 +1,76 @@
+"""A strategy of a user's own runs through the whole main job, without a change to any file of the package."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from datasets import load_dataset
+from PIL import ImageFilter
+from small_photos import photos
+
+from diffcore_hf import augment
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.generation.base import Samples, Strategy
+
+
+class Blurred(Strategy):
+    """Returns the real image, blurred."""
+
+    VERSION = "7"
+    reads = ("source_image",)
+
+    def sample(self, batch):
+        blurred = [image.resize((16, 16)).filter(ImageFilter.GaussianBlur(1)) for image in batch["source_image"]]
+        pixels = np.stack([np.asarray(image) for image in blurred])
+        return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2), [None] * len(blurred))
+
+
+class Prepared(Blurred):
+    """Blurs after a preparation that counts the references."""
+
+    def preparation(self):
+        return {"kind": "count"}
+
+    def prepare(self, references, folder):
+        (folder / "count.txt").write_text(str(sum(1 for reference in references if reference["source_image"])))
+
+    def use_preparation(self, folder):
+        assert (folder / "count.txt").read_text() == "5"
+
+
+@pytest.fixture
+def run(keys, tmp_path):
+    """A function: keys of the recipe -> the augmented rows of a source whose image column is img."""
+
+    def run(**more):
+        ds = photos([3, 2]).rename_column("image", "img")
+        more = keys | {"source": {"image": "img"}, "output": str(tmp_path / "out"), "max_attempts": 1} | more
+        return augment(ds, progress=False, **more)
+
+    return run
+
+
+def test_a_strategy_of_ones_own_runs_through_the_main_job(run, keys, tmp_path):
+    rows = run(strategy=f"{__name__}:Blurred", filter=keys["filter"] | {"policy": "all"})
+    assert rows.column_names[:2] == ["img", "label"]
+    assert rows["status"][:] == ["kept"] * 5
+    for row in rows:
+        real = np.asarray(row["img"].resize((16, 16)), float).mean((0, 1))
+        assert np.abs(np.asarray(row["generated"], float).mean((0, 1)) - real).max() < 8
+    assert min(rows["similarity"]) > 0.5
+    generated = load_dataset(str(tmp_path / "out"), "generated", split="train", cache_dir=tmp_path / "cache")
+    assert generated.column_names[:2] == ["img", "label"]
+    run_json = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
+    assert run_json["stages"]["attempt"] == "1+7+1"
+    assert run_json["attempt"]["strategy"] == {"name": f"{__name__}:Blurred", "options": None}
+    with pytest.raises(UserError, match=r"was started with other attempts \(.*strategy"):
+        run()
+
+
+def test_a_preparation_is_made_once_and_used(run, tmp_path):
+    for _ in range(2):
+        rows = run(strategy=f"{__name__}:Prepared")
+    assert len(rows) == 5
+    [folder] = (tmp_path / "out" / ".diffcore" / "parts" / "prepared").iterdir()
+    assert {file.name for file in folder.iterdir()} == {"count.txt", "finished.json"}
