@@ -39,7 +39,7 @@ def test_classes_are_drawn_worst_first():
 
 
 def test_many_classes_are_cut(monkeypatch):
-    monkeypatch.setattr(histograms, "_MOST_CLASSES", 2)
+    monkeypatch.setattr(histograms, "MAX_CLASSES", 2)
     classes = [ClassSimilarities(f"class {k}", REAL[:9], KEPT[:5], REJECTED[:k]) for k in range(4)]
     data = class_histograms(classes, title="t")
     assert data == class_histograms(classes[::-1], title="t")

@@ -1,6 +1,6 @@
-"""Histograms of similarities: what the filter saw, for the whole dataset and class by class.
+"""Histograms of the similarities that the filter used, for the whole dataset and for each class.
 
-Owns how they look. Gets numbers handed in. matplotlib's object interface only: no pyplot, no global state.
+Owns how they look. Gets numbers as arguments. Uses only matplotlib's object interface: no pyplot, no global state.
 """
 
 from __future__ import annotations
@@ -9,19 +9,27 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from diffcore_hf.publishing.card.text import one_line
-from diffcore_hf.publishing.pictures.contact_sheet import INK, KEPT, LINE, MUTED, REJECTED
+from diffcore_hf.publishing.pictures.card_sheet import INK, LINE, MUTED
+from diffcore_hf.publishing.pictures.contact_sheet import KEPT, REJECTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_REAL, _REAL_LINE = "#d3d7de", "#8b93a1"
-_MOST_CLASSES = 24
+REAL, REAL_LINE = "#d3d7de", "#8b93a1"
+MAX_CLASSES = 24
+
+Similarities = npt.NDArray[np.floating[Any]]
+"""Cosine similarities, (N,)."""
+
+Counts = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,33 +37,40 @@ class ClassSimilarities:
     """The similarities of one class."""
 
     name: str
-    real_real: np.ndarray  # between two different real images
-    kept: np.ndarray  # between a kept generated image and its row's real one
-    rejected: np.ndarray
-    bound: float | None = None  # of the policy, where it compares these similarities
+    real_real: Similarities
+    """Between two different real images."""
+    kept: Similarities
+    """Between a kept generated image and the real image of its row."""
+    rejected: Similarities
+    """Between a rejected generated image and the real image of its row."""
+    bound: float | None = None
+    """Bound of the policy; None where the policy does not compare these similarities."""
 
     @property
     def rejected_share(self) -> float:
-        """The share of the generated images that was rejected; 0 where there are none."""
+        """Returns the share of the generated images that was rejected; 0 without generated images."""
         return len(self.rejected) / max(1, len(self.kept) + len(self.rejected))
 
 
 def similarity_histogram(
-    real_real: np.ndarray,
-    kept: np.ndarray,
-    rejected: np.ndarray,
+    real_real: Similarities,
+    kept: Similarities,
+    rejected: Similarities,
     *,
     bound: float | None,
     bound_label: str = "bound of the policy",
     title: str,
 ) -> bytes:
-    """Two distributions in one plot: pairs of real images of a class, and real images with their generated ones.
+    """Draws two distributions in one plot: pairs of real images of a class, and real images with generated ones.
 
     Args:
-        real_real, kept, rejected: similarities; what is not finite is left out, empty arrays are shown as such.
-        bound: the threshold of the policy in this space; None where it has none: then the mean of the real pairs
-            (tau of Eq. 5) is drawn dotted, named as such.
-        bound_label: what the bound is, for the legend.
+        real_real: similarities of two different real images of one class; here and below only finite values are used.
+        kept: similarities of kept generated images to the real image of their row.
+        rejected: the same for rejected generated images.
+        bound: threshold of the policy for these similarities. None: the mean of the real pairs (tau of Eq. 5) is drawn
+            dotted, and the legend says that it is no threshold.
+        bound_label: name of the bound in the legend.
+        title: one line.
 
     Returns:
         PNG, 1200 pixels wide; equal arguments give equal bytes.
@@ -79,56 +94,68 @@ def similarity_histogram(
 
 
 def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, columns: int = 4) -> bytes:
-    """One small plot a class with its rejected of all, those with the largest share first; 24 at most, and says so.
+    """Draws one small plot for each class, the largest share of rejected images first.
+
+    Args:
+        classes: at most 24 are shown; the title says how many there are.
+        title: one line.
+        columns: plots in a row.
 
     Returns:
         PNG, 1200 pixels wide; equal arguments give equal bytes.
     """
-    ordered = sorted(classes, key=lambda one: (-one.rejected_share, one.name))[:_MOST_CLASSES]
+    ordered = sorted(classes, key=lambda item: (-item.rejected_share, item.name))[:MAX_CLASSES]
     rows = max(1, -(-len(ordered) // columns))
     if len(ordered) < len(classes):
         title += f" · the {len(ordered)} of {len(classes)} classes with most rejected"
     figure = _figure(7.5, 0.85 + 1.25 * rows, title)
-    series = [_finite(one.real_real, one.kept, one.rejected) for one in ordered]
-    edges = _edges([values for three in series for values in three], 24)
-    for index, (one, three) in enumerate(zip(ordered, series, strict=True)):
+    series = [_finite(item.real_real, item.kept, item.rejected) for item in ordered]
+    edges = _edges(list(chain.from_iterable(series)), 24)
+    for index, (item, values) in enumerate(zip(ordered, series, strict=True)):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _bars(axes, three, edges)
-        if one.bound is not None:
-            axes.axvline(one.bound, color=INK, linewidth=1.2, label="bound of the policy")
-        name = one_line(one.name)
-        name = name if len(name) <= 18 else name[:17].rstrip() + "…"
+        _bars(axes, values, edges)
+        if item.bound is not None:
+            axes.axvline(item.bound, color=INK, linewidth=1.2, label="bound of the policy")
+        name = _shorten(item.name, 18)
         axes.set_title(name, loc="left", fontsize=7.5, color=INK, pad=4, parse_math=False)
-        total = len(one.kept) + len(one.rejected)
-        words = f"{len(one.rejected)} of {total}" if total else "none"
-        axes.set_title(words, loc="right", fontsize=7, color=REJECTED if len(one.rejected) else MUTED, pad=4)
+        total = len(item.kept) + len(item.rejected)
+        words = f"{len(item.rejected)} of {total}" if total else "none"
+        axes.set_title(words, loc="right", fontsize=7, color=REJECTED if len(item.rejected) else MUTED, pad=4)
         axes.tick_params(labelsize=6)
         axes.set_yticks([])
     _legend(figure, columns=4)
     return _png(figure)
 
 
-def _finite(*arrays: np.ndarray) -> list[np.ndarray]:
-    """Each as float64, flat, without what is not finite."""
+def _shorten(text: str, length: int) -> str:
+    line = one_line(text)
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _finite(*arrays: Similarities) -> list[Counts]:
+    """Returns each array flat, as float64, with its finite values only."""
     flat = [np.asarray(values, dtype=np.float64).ravel() for values in arrays]
     return [values[np.isfinite(values)] for values in flat]
 
 
-def _edges(series: Sequence[np.ndarray], bins: int) -> np.ndarray:
-    """Bin edges over everything that is shown; (bins + 1,)."""
+def _edges(series: Sequence[Counts], bins: int) -> Counts:
+    """Returns bin edges over all values, (bins + 1,)."""
     values = np.concatenate([*series, np.zeros(0)])
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     margin = max(0.01, (high - low) * 0.02)
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
-def _bars(axes: Axes, series: Sequence[np.ndarray], edges: np.ndarray) -> None:
-    """Real pairs as an area behind; kept and rejected stacked before it; each of the two distributions sums to 1."""
+def _bars(axes: Axes, series: Sequence[Counts], edges: Counts) -> None:
+    """Draws real pairs as an area, and in front of it kept and rejected images as stacked bars.
+
+    Each of the two distributions sums to 1.
+    """
     real, kept, rejected = series
     if len(real):
         share = np.histogram(real, edges)[0] / len(real)
-        axes.stairs(share, edges, fill=True, color=_REAL, label="two real images of a class")
-        axes.stairs(share, edges, color=_REAL_LINE, linewidth=0.9, zorder=3)  # still seen where bars stand before it
+        axes.stairs(share, edges, fill=True, color=REAL, label="two real images of a class")
+        axes.stairs(share, edges, color=REAL_LINE, linewidth=0.9, zorder=3)  # visible in front of the bars
     total = len(kept) + len(rejected)
     below: Any = np.zeros(len(edges) - 1)
     if total:
@@ -136,8 +163,17 @@ def _bars(axes: Axes, series: Sequence[np.ndarray], edges: np.ndarray) -> None:
             share = np.histogram(values, edges)[0] / total
             some = share > 0
             style = {"color": colour, "alpha": 0.85} if hatch is None else {"facecolor": "#f3d9d6", "edgecolor": colour}
-            axes.bar(edges[:-1][some], share[some], np.diff(edges)[some], below[some], align="edge", hatch=hatch,
-                     linewidth=0.6, label=f"real and generated, {word}", **style)  # fmt: skip
+            axes.bar(
+                edges[:-1][some],
+                share[some],
+                np.diff(edges)[some],
+                below[some],
+                align="edge",
+                hatch=hatch,
+                linewidth=0.6,
+                label=f"real and generated, {word}",
+                **style,
+            )
             below = below + share
     axes.set_xlim(edges[0], edges[-1])
     for side in ("top", "right", "left"):
@@ -149,26 +185,37 @@ def _bars(axes: Axes, series: Sequence[np.ndarray], edges: np.ndarray) -> None:
 
 
 def _figure(width: float, height: float, title: str) -> Figure:
-    """A titled figure with its own canvas, in inches at 160 dots each."""
+    """Creates a figure with a title and its own canvas; sizes in inches, at 160 dots an inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
+    figure = Figure(figsize=(width, height), dpi=160, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    line = one_line(title)
-    line = line if len(line) <= 90 else line[:89].rstrip() + "…"
+    line = _shorten(title, 90)
     figure.suptitle(line, x=0.014, ha="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
     return figure
 
 
 def _legend(figure: Figure, *, columns: int) -> None:
-    """One legend for all plots, below them; where nothing was drawn, a word that says so."""
-    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    entries = {label: handle for handle, label in pairs}
+    """Draws one legend for all plots, below them; a figure without data gets a text instead."""
+    entries: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
     if entries:
-        legend = figure.legend(entries.values(), entries.keys(), loc="outside lower left", ncols=columns, frameon=False,
-                               fontsize=8, labelcolor=INK, handlelength=1.6, columnspacing=1.4)  # fmt: skip
+        legend = figure.legend(
+            list(entries.values()),
+            list(entries),
+            loc="outside lower left",
+            ncols=columns,
+            frameon=False,
+            fontsize=8,
+            labelcolor=INK,
+            handlelength=1.6,
+            columnspacing=1.4,
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)
         return
@@ -178,7 +225,7 @@ def _legend(figure: Figure, *, columns: int) -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure as PNG without metadata."""
+    """Encodes the figure as PNG without metadata."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

@@ -1,7 +1,7 @@
-"""The sheet of mixed images: real, generated and what training makes of the two, side by side.
+"""The sheet of mixed images: real, generated and the training image that mixing makes of the two, side by side.
 
-Owns which rows it shows and its words. Gets encoded images and draws handed in, reads no files and loads no model. How
-a sheet looks is preview.py's.
+Owns which samples are shown and the text under them. Gets encoded images and draws as arguments, reads no files and
+loads no model. The layout is in card_sheet.py.
 """
 
 from __future__ import annotations
@@ -12,41 +12,43 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from diffcore_hf.publishing.pictures.contact_sheet import Card, interleaved, sheet
+from diffcore_hf.publishing.pictures.card_sheet import Card, draw_sheet
+from diffcore_hf.publishing.pictures.choice import Description, choose_balanced
 
 PIXEL, PATCH = "#2c5f9e", "#96591b"
-_TINTS = {PIXEL: "#e8f0f9", PATCH: "#f8eee1"}
+TINTS = {PIXEL: "#e8f0f9", PATCH: "#f8eee1"}
 
 
 @dataclass(frozen=True)
 class MixedTile:
-    """One training sample on the sheet, and what it was made of."""
+    """One training sample on the sheet, and the two images that it is made of."""
 
-    real: bytes | None  # encoded images
+    real: bytes | None
+    """Encoded image; None is shown as a placeholder."""
     generated: bytes | None
     mixed: bytes | None
-    name: str  # the class, as prompts call it
-    context: str  # "" is the dataset's own look
-    pixel: bool  # pixel-wise; else patch-wise
-    generated_into_real: bool  # the direction of the patch
-    lam: float  # lambda
-    share: float  # of the frame that is real
+    name: str
+    """Class name as in prompts."""
+    context: str
+    """Context of the generated image; "" is the dataset's own look."""
+    pixel: bool
+    """Pixel-wise if true, patch-wise otherwise."""
+    generated_into_real: bool
+    """Direction of the patch."""
+    lam: float
+    """Lambda of Eq. 6 and 7."""
+    share: float
+    """Share of the frame that is real, in [0, 1]."""
 
 
 def mixed_sheet(tiles: Sequence[MixedTile], *, title: str, legend: str, columns: int = 2) -> Image.Image:
-    """Draw the sheet: a card per tile, `columns` a row, 1200 pixels wide (less for fewer tiles than columns).
+    """Draws one card for each tile, 1200 pixels wide (less for fewer tiles than columns).
 
     Returns:
         An RGB image; equal arguments give equal pixels.
     """
-    cards = []
-    for tile in tiles:
-        colour = PIXEL if tile.pixel else PATCH
-        images = (tile.real, tile.generated, tile.mixed)
-        number = f"{100 * tile.share:.0f} % real"
-        cards.append(Card(images, tile.name, tile.context, mix_words(tile), number, colour, _TINTS[colour]))
-    return sheet(
-        cards,
+    return draw_sheet(
+        [_card(tile) for tile in tiles],
         title=title,
         legend=legend,
         captions=("real", "generated", "mixed"),
@@ -56,8 +58,15 @@ def mixed_sheet(tiles: Sequence[MixedTile], *, title: str, legend: str, columns:
     )
 
 
+def _card(tile: MixedTile) -> Card:
+    colour = PIXEL if tile.pixel else PATCH
+    number = f"{100 * tile.share:.0f} % real"
+    images = (tile.real, tile.generated, tile.mixed)
+    return Card(images, tile.name, tile.context, mix_words(tile), number, colour, TINTS[colour])
+
+
 def mix_words(tile: MixedTile) -> str:
-    """How the two were mixed (Eq. 6 and 7), in plain words."""
+    """Returns how the two images were mixed (Eq. 6 and 7), in plain words."""
     if tile.pixel:
         return f"pixel-wise, lambda {tile.lam:.2f}"
     direction = "generated into real" if tile.generated_into_real else "real into generated"
@@ -65,16 +74,17 @@ def mix_words(tile: MixedTile) -> str:
 
 
 def choose_mixed(mixes: Sequence[tuple[str, str, bool]], count: int = 12) -> list[int]:
-    """Which samples a sheet shows: different classes and contexts, every second one patch-wise.
+    """Chooses the samples of a sheet: different classes and contexts, every second one patch-wise.
 
     Args:
         mixes: (class name, context, whether pixel-wise) of each.
-        count: how many at most.
+        count: maximum number of tiles.
 
     Returns:
-        Places in `mixes`: a function of the arguments alone.
+        Indices into `mixes`. A function of the arguments only.
     """
-    groups: dict[bool, dict[tuple[str, ...], list[int]]] = {True: defaultdict(list), False: defaultdict(list)}
-    for place, (name, context, pixel) in enumerate(mixes):
-        groups[pixel][name, context].append(place)
-    return interleaved(groups[True], groups[False], count, share=1 / 2)
+    pixel: dict[Description, list[int]] = defaultdict(list)
+    patch: dict[Description, list[int]] = defaultdict(list)
+    for index, (name, context, is_pixel) in enumerate(mixes):
+        (pixel if is_pixel else patch)[name, context].append(index)
+    return choose_balanced(pixel, patch, count, share=1 / 2)

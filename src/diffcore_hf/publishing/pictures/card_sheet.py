@@ -1,0 +1,229 @@
+"""The layout that all sheets of images share: cards in columns, a title, a legend, and counts by colour.
+
+Owns how a sheet looks: sizes, colours, fonts. Does not choose what is shown (contact_sheet.py, mixed_sheet.py), reads
+no files and loads no model.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from diffcore_hf.core.images import UnreadableImage, decode_bytes
+from diffcore_hf.publishing.card.text import one_line
+
+INK, MUTED, PAPER, CARD, LINE, BLANK = "#23272f", "#6b7280", "#f7f6f3", "#ffffff", "#e5e2dc", "#f0eeea"
+HATCHING = "#dcd9d2"
+
+WIDTH, MARGIN, GAP, PADDING, BETWEEN = 1200, 36, 20, 12, 8
+"""Pixels: page width, page margin, gap between cards, padding in a card, gap between the images of a card."""
+
+HEADER, CAPTIONS, TEXT = 86, 28, 100
+"""Heights in pixels: title and legend, column captions, text under the images."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Images that a sheet shows side by side, and the text under them."""
+
+    images: tuple[bytes | None, ...]
+    """Encoded images; None is shown as a placeholder. Every card of a sheet has the same number."""
+    name: str
+    context: str
+    """Context of the prompt; "" is the dataset's own look."""
+    words: str
+    """Text in the pill."""
+    number: str
+    """Text at the right."""
+    colour: str
+    """Colour of the pill's text and of the number."""
+    tint: str
+    """Background colour of the pill."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Sizes and positions of the cards of one sheet, in pixels."""
+
+    columns: int
+    card_width: int
+    card_height: int
+    side: int
+    """Side of the square for each image."""
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Returns the left and the top edge of a card."""
+        left = MARGIN + index % self.columns * (self.card_width + GAP)
+        top = MARGIN + HEADER + CAPTIONS + index // self.columns * (self.card_height + GAP)
+        return left, top
+
+
+def draw_sheet(
+    cards: Sequence[Card],
+    *,
+    title: str,
+    legend: str,
+    captions: Sequence[str],
+    kinds: Mapping[str, str],
+    columns: int,
+    empty: str,
+) -> Image.Image:
+    """Draws cards in columns, 1200 pixels wide (less for fewer cards than columns).
+
+    Args:
+        cards: in reading order.
+        title: one line.
+        legend: one line that explains the text under the images.
+        captions: one for each image of a card, shown above the columns.
+        kinds: colour -> name of the cards of that colour, which are counted at the top.
+        columns: number of cards in a row.
+        empty: text of a sheet without cards.
+
+    Returns:
+        An RGB image; equal arguments give equal pixels.
+
+    Raises:
+        ValueError: columns is below 1.
+    """
+    if columns < 1:
+        raise ValueError(f"columns is {columns}: a sheet has at least one")
+    card_width = (WIDTH - 2 * MARGIN - (columns - 1) * GAP) // columns
+    side = (card_width - 2 * PADDING - (len(captions) - 1) * BETWEEN) // len(captions)
+    layout = _Layout(columns, card_width, PADDING + side + TEXT, side)
+    used_columns = min(columns, max(len(cards), 2))
+    rows = max(1, -(-len(cards) // columns))
+    width = 2 * MARGIN + used_columns * card_width + (used_columns - 1) * GAP
+    height = MARGIN + HEADER + CAPTIONS + rows * (layout.card_height + GAP) - GAP + MARGIN
+    page = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(page)
+    counts = Counter(card.colour for card in cards)
+    _draw_header(page, draw, title, legend, [(colour, counts[colour], word) for colour, word in kinds.items()])
+    if not cards:
+        middle = (width / 2, MARGIN + HEADER + layout.card_height / 2)
+        draw.text(middle, empty, font=_font(18), fill=MUTED, anchor="mm")
+    for column in range(min(columns, len(cards))):
+        _draw_captions(draw, captions, layout, column)
+    for index, card in enumerate(cards):
+        _draw_card(page, draw, card, layout, index)
+    return page
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encodes an image as PNG without metadata: equal images give equal bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _draw_header(
+    page: Image.Image, draw: ImageDraw.ImageDraw, title: str, legend: str, counts: Sequence[tuple[str, int, str]]
+) -> None:
+    """Draws the title and the legend on the left, and the number of cards of each colour on the right."""
+    right, middle = float(page.width - MARGIN), MARGIN + 16
+    for colour, count, word in reversed(counts):
+        if count:
+            text = f"{count} {word}"
+            draw.text((right, middle), text, font=_font(16), fill=INK, anchor="rm")
+            right -= _font(16).getlength(text) + 18
+            page.paste(colour, (round(right), middle - 5), _rounded(11, 11, 5))
+            right -= 22
+    title = _fit(title, _font(26, bold=True), right - MARGIN)
+    legend = _fit(legend, _font(14), page.width - 2 * MARGIN)
+    draw.text((MARGIN, middle), title, font=_font(26, bold=True), fill=INK, anchor="lm")
+    draw.text((MARGIN, MARGIN + 46), legend, font=_font(14), fill=MUTED, anchor="lm")
+    draw.line((MARGIN, MARGIN + 68, page.width - MARGIN, MARGIN + 68), fill=LINE)
+
+
+def _draw_captions(draw: ImageDraw.ImageDraw, captions: Sequence[str], layout: _Layout, column: int) -> None:
+    left = layout.corner(column)[0] + PADDING
+    for position, caption in enumerate(captions):
+        middle = left + position * (layout.side + BETWEEN) + layout.side / 2
+        draw.text((middle, MARGIN + HEADER + 8), caption, font=_font(14), fill=MUTED, anchor="mm")
+
+
+def _draw_card(page: Image.Image, draw: ImageDraw.ImageDraw, card: Card, layout: _Layout, index: int) -> None:
+    """Draws the images of a card and the text under them."""
+    (left, top), width, height, side = layout.corner(index), layout.card_width, layout.card_height, layout.side
+    page.paste(LINE, (left, top), _rounded(width, height, 12))
+    page.paste(CARD, (left + 1, top + 1), _rounded(width - 2, height - 2, 11))
+    for position, data in enumerate(card.images):
+        corner = (left + PADDING + position * (side + BETWEEN), top + PADDING)
+        page.paste(_square(data, side), corner, _rounded(side, side, 6))
+    edge, inner = left + PADDING + 2, width - 2 * PADDING - 4
+    below = top + PADDING + side
+    bold = _font(18, bold=True)
+    draw.text((edge, below + 24), _fit(card.name, bold, inner), font=bold, fill=INK, anchor="ls")
+    context = one_line(card.context) or "the dataset's own look"
+    draw.text((edge, below + 47), _fit(context, _font(15), inner), font=_font(15), fill=MUTED, anchor="ls")
+    number = _font(16, bold=True)
+    draw.text((edge + inner, below + 73), card.number, font=number, fill=card.colour, anchor="rm")
+    words = _fit(card.words, _font(14), inner - number.getlength(card.number) - 30)
+    pill_width = round(_font(14).getlength(words)) + 20
+    page.paste(card.tint, (edge - 2, below + 60), _rounded(pill_width, 26, 13))
+    draw.text((edge + 8, below + 73), words, font=_font(14), fill=card.colour, anchor="lm")
+
+
+def _square(data: bytes | None, side: int) -> Image.Image:
+    """Fits an image into a square; a placeholder replaces an image that is missing or cannot be decoded."""
+    try:
+        image = decode_bytes(data or b"")
+    except UnreadableImage:
+        return _placeholder(side)
+    width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
+    fitted = image.resize((width, height), Image.Resampling.LANCZOS)
+    if fitted.size == (side, side):
+        return fitted
+    square = Image.new("RGB", (side, side), BLANK)
+    square.paste(fitted, ((side - width) // 2, (side - height) // 2))
+    return square
+
+
+def _placeholder(side: int) -> Image.Image:
+    """Draws the diagonal hatching that stands for a missing image."""
+    image = Image.new("RGB", (side, side), BLANK)
+    draw = ImageDraw.Draw(image)
+    for start in range(-side, side, 14):
+        draw.line((start, side, start + side, 0), fill=HATCHING, width=2)
+    font = _font(14)
+    half = font.getlength("no image") / 2 + 8
+    draw.rounded_rectangle((side / 2 - half, side / 2 - 13, side / 2 + half, side / 2 + 13), 6, fill=BLANK)
+    draw.text((side / 2, side / 2), "no image", font=font, fill=MUTED, anchor="mm")
+    return image
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """Returns the text in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    line = one_line(text)[:400]
+    if font.getlength(line) <= width:
+        return line
+    short, long = 0, len(line)
+    while short < long:
+        middle = (short + long + 1) // 2
+        if font.getlength(line[:middle].rstrip() + "…") <= width:
+            short = middle
+        else:
+            long = middle - 1
+    return line[:short].rstrip() + "…"
+
+
+@lru_cache(maxsize=16)
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Loads DejaVu Sans from matplotlib: the same on every machine, with many alphabets; others appear as boxes."""
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=64)
+def _rounded(width: int, height: int, radius: int) -> Image.Image:
+    """Draws a mask with smooth round corners."""
+    mask = Image.new("L", (width * 4, height * 4), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), radius * 4, fill=255)
+    return mask.resize((width, height), Image.Resampling.LANCZOS)
