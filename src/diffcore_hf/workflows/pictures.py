@@ -1,7 +1,6 @@
-"""Exhibits: the material of a run in the shapes that publishing shows: tiles, similarities, the facts of a card.
+"""Pictures and card facts of a run: joins the records of augmentation with the pictures of publishing.
 
-Owns the choice and the joining; with jobs.py the only place that knows both augmentation and publishing. How anything
-looks is publishing's.
+Owns which attempts, pairs and classes are shown. How a picture looks is defined in publishing/pictures.
 """
 
 from __future__ import annotations
@@ -16,37 +15,42 @@ from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.card.dataset_card import CardFacts
-from diffcore_hf.publishing.pictures import contact_sheet as preview
 from diffcore_hf.publishing.pictures import histograms
+from diffcore_hf.publishing.pictures.card_sheet import png_bytes
+from diffcore_hf.publishing.pictures.contact_sheet import Tile, choose_tiles
+from diffcore_hf.publishing.pictures.contact_sheet import contact_sheet as draw_contact_sheet
 
 SHEET_TILES = 12
-MOST_PAIRS = 20_000
-MOST_CLASSES = 24
+MAX_PAIRS = 20_000
+MAX_CLASSES = 24
+EXAMPLE_PROMPTS = 6
+"""Prompts on the card, one for each class."""
 
 
-def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[preview.Tile]:
-    """A tile for each of some attempts; without `decided` as they were before any filter."""
+def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[Tile]:
+    """Returns a tile for each attempt; without `decided`, as it was before any filter."""
     plan, assessment = material.plan, material.assessment
     units = [plan.unit(int(assessment.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
-    cells = next(image_cells(material.source.rows.select([unit.row for unit in units]), image, max(len(units), 1)), [])
+    rows = material.source.rows.select([unit.row for unit in units])
+    cells = next(image_cells(rows, image, max(len(units), 1)), [])
     generated = read_images(material.ledger, [material.place(attempt) for attempt in attempts])
-    made = []
+    shown = []
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
         similarity = float(assessment.decisions.similarity[attempt])
-        made.append(
-            preview.Tile(
-                real=_bytes(cell),
-                generated=content,
-                name=plan.words.names[unit.label],
-                context=unit.context,
-                similarity=None if np.isnan(similarity) else similarity,
-                reason=str(assessment.decisions.reason[attempt]) if decided else "",
-            )
+        tile = Tile(
+            real=_bytes(cell),
+            generated=content,
+            name=plan.words.names[unit.label],
+            context=unit.context,
+            similarity=None if np.isnan(similarity) else similarity,
+            reason=str(assessment.decisions.reason[attempt]) if decided else "",
         )
-    return made
+        shown.append(tile)
+    return shown
 
 
 def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
@@ -57,49 +61,57 @@ def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
 
 
 def contact_sheet(material: Material) -> bytes:
-    """A balanced choice of attempts, kept and rejected, as PNG."""
+    """Draws a balanced choice of attempts, kept and rejected, as PNG."""
     plan, assessment = material.plan, material.assessment
-    order = np.argsort(assessment.attempts.units, kind="stable").tolist()
+    unit_of = assessment.attempts.units
+    order = np.argsort(unit_of, kind="stable").tolist()
     described = [
         (
-            plan.words.names[plan.labels[assessment.attempts.units[attempt]]],
-            plan.words.contexts[plan.contexts[assessment.attempts.units[attempt]]],
+            plan.words.names[plan.labels[unit_of[attempt]]],
+            plan.words.contexts[plan.contexts[unit_of[attempt]]],
             str(assessment.decisions.reason[attempt]),
         )
         for attempt in order
     ]
-    chosen = [order[place] for place in preview.choose_tiles(described, SHEET_TILES)]
+    chosen = [order[position] for position in choose_tiles(described, SHEET_TILES)]
     real = material.recipe.include_originals
     title = "Real images and their generated counterparts" if real else "Generated images"
-    return preview.png_bytes(preview.contact_sheet(tiles(material, chosen), title=title, real=real))
+    return png_bytes(draw_contact_sheet(tiles(material, chosen), title=title, real=real))
 
 
 def samples(material: Material, count: int) -> bytes:
-    """The first attempts of the drawing order, before any filter, as PNG."""
-    assessment = material.assessment
-    # Attempt 0 of every unit first: later ones exist only where the filter rejected, and would look worse than it is.
-    order = np.lexsort((assessment.attempts.units, assessment.attempts.attempts)).tolist()[:count]
+    """Draws the first attempts of the drawing order, before any filter, as PNG.
+
+    Attempt 0 of every unit comes first. Later attempts exist only where the filter rejected one, so that a sheet of
+    them would look worse than the dataset.
+    """
+    attempts = material.assessment.attempts
+    order = np.lexsort((attempts.units, attempts.attempts)).tolist()[:count]
     shown = tiles(material, order, decided=False)
-    return preview.png_bytes(preview.contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
+    return png_bytes(draw_contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
 
 
-def real_pairs(material: Material, label: int | None = None) -> np.ndarray:
-    """Similarities of pairs of different real images of one class, or of every class; of very many a seeded draw."""
+def real_pairs(material: Material, label: int | None = None) -> Embeddings:
+    """Returns similarities of pairs of different real images of one class, or of every class.
+
+    Where there are more than MAX_PAIRS pairs, a seeded draw of them is used.
+    """
     references = material.assessment.references
     labels = range(references.classes) if label is None else [label]
-    left, right = same_class_pairs([np.flatnonzero(references.labels == one) for one in labels], MOST_PAIRS)
+    members = [np.flatnonzero(references.labels == class_label) for class_label in labels]
+    left, right = same_class_pairs(members, MAX_PAIRS)
     return row_cosines(references.embeddings[left], references.embeddings[right])
 
 
-def same_class_pairs(members: Sequence[np.ndarray], most: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Unordered pairs of different members of one class: all of them, or a uniform draw where there are more.
+def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple[Ints, Ints]:
+    """Returns unordered pairs of different members of one class: all of them, or a uniform draw of `most`.
 
-    Pair k of a class is (i, j), i < j, with k = j (j - 1) / 2 + i, so a draw costs what it takes, not what there is.
+    Pair k of a class is (i, j), i < j, with k = j (j - 1) / 2 + i, so the cost depends on the drawn pairs only.
 
     Args:
         members: for each class the rows of its members, (N_k,) int64.
-        most: how many pairs at most.
-        seed: of the draw.
+        most: maximum number of pairs.
+        seed: seed of the draw.
 
     Returns:
         (P,) int64 twice: the rows of each pair.
@@ -114,7 +126,7 @@ def same_class_pairs(members: Sequence[np.ndarray], most: int, seed: int = 0) ->
     owner = np.searchsorted(ends, drawn, side="right")
     k = drawn - np.concatenate([[0], ends])[owner]
     j = ((1 + np.sqrt(1 + 8 * k.astype(np.float64))) / 2).astype(np.int64)
-    # The root is exact up to rounding: one step either way puts it right.
+    # The square root is rounded, so j can be wrong by one in either direction.
     j -= j * (j - 1) // 2 > k
     j += (j + 1) * j // 2 <= k
     rows = np.concatenate([*members, np.empty(0, np.int64)]).astype(np.int64)
@@ -122,46 +134,48 @@ def same_class_pairs(members: Sequence[np.ndarray], most: int, seed: int = 0) ->
     return rows[starts[owner] + k - j * (j - 1) // 2], rows[starts[owner] + j]
 
 
-def _decided(material: Material) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) bool twice: kept, and rejected by whatever reason."""
+def _kept_and_rejected(material: Material) -> tuple[Bools, Bools]:
+    """Returns which attempts are kept and which are rejected, (M,) bool twice."""
     reason = material.assessment.decisions.reason
     return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "superseded", "crashed"))
 
 
+def _bounds_similarity(material: Material) -> bool:
+    """Whether the policy has a threshold on the similarity to the row's image; only `mean` and `fixed` have one."""
+    return material.recipe.filter.policy.name in ("mean", "fixed")
+
+
 def histogram(material: Material) -> bytes:
-    """Real-real and real-generated similarities with the threshold, as PNG."""
-    similarity = material.assessment.decisions.similarity
-    kept, rejected = _decided(material)
-    # Only these two policies compare with the row's image, so only theirs is a threshold in this space.
-    name = material.recipe.filter.policy.name
-    bounds = material.assessment.decisions.class_bound
+    """Draws real-real and real-generated similarities with the threshold, as PNG."""
+    decisions = material.assessment.decisions
+    kept, rejected = _kept_and_rejected(material)
+    is_mean = material.recipe.filter.policy.name == "mean"
     return histograms.similarity_histogram(
         real_pairs(material),
-        similarity[kept],
-        similarity[rejected],
-        bound=float(np.nanmean(bounds)) if name in ("mean", "fixed") else None,
-        bound_label="threshold tau_k, mean over the classes" if name == "mean" else "fixed threshold",
+        decisions.similarity[kept],
+        decisions.similarity[rejected],
+        bound=float(np.nanmean(decisions.class_bound)) if _bounds_similarity(material) else None,
+        bound_label="threshold tau_k, mean over the classes" if is_mean else "fixed threshold",
         title="Similarity of real images to each other, and to what was generated for them",
     )
 
 
 def class_histograms(material: Material) -> bytes:
-    """The same by class, the classes with the most rejections first, as PNG."""
+    """Draws the same for each class, the classes with the most rejections first, as PNG."""
     plan, assessment = material.plan, material.assessment
-    similarity, decisions = assessment.decisions.similarity, assessment.decisions
-    kept, rejected = _decided(material)
+    decisions = assessment.decisions
+    kept, rejected = _kept_and_rejected(material)
     labels = plan.labels[assessment.attempts.units]
-    parent = material.recipe.filter.policy.name in ("mean", "fixed")
     worst = sorted(range(len(plan.words.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k))
     classes = [
         histograms.ClassSimilarities(
             name=plan.words.names[label],
             real_real=real_pairs(material, label),
-            kept=similarity[kept & (labels == label)],
-            rejected=similarity[rejected & (labels == label)],
-            bound=float(decisions.class_bound[label]) if parent else None,
+            kept=decisions.similarity[kept & (labels == label)],
+            rejected=decisions.similarity[rejected & (labels == label)],
+            bound=float(decisions.class_bound[label]) if _bounds_similarity(material) else None,
         )
-        for label in worst[:MOST_CLASSES]
+        for label in worst[:MAX_CLASSES]
     ]
     return histograms.class_histograms(classes, title="Similarity to the row's real image, by class")
 
@@ -173,15 +187,17 @@ def card_facts(
     comparison: Mapping[str, Any] | None,
     dataset_info: Sequence[Mapping[str, Any]],
 ) -> CardFacts:
-    """All that the card is made of."""
+    """Returns the facts that the dataset card shows."""
     plan = material.plan
     examples: dict[str, str] = {}
     for index in range(len(plan)):
         unit = plan.unit(index)
         examples.setdefault(plan.words.names[unit.label], unit.prompt)
-        if len(examples) == min(6, len(plan.words.names)):
+        if len(examples) == min(EXAMPLE_PROMPTS, len(plan.words.names)):
             break
-    negatives = dict.fromkeys(text for texts in plan.words.negatives for text in texts if text)
+    negatives: dict[str, None] = {}
+    for texts in plan.words.negatives:
+        negatives |= dict.fromkeys(text for text in texts if text)
     return CardFacts(
         manifest=manifest,
         summary=summary.plain(),

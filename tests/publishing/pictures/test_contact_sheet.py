@@ -8,16 +8,15 @@ import itertools
 import pytest
 from PIL import Image
 
-from diffcore_hf.publishing.pictures.contact_sheet import (  # fmt: skip
+from diffcore_hf.publishing.pictures.card_sheet import WIDTH, png_bytes
+from diffcore_hf.publishing.pictures.contact_sheet import (
     KEPT,
     REJECTED,
     UNDECIDED,
-    WIDTH,
     Tile,
     choose_tiles,
     contact_sheet,
     decision_words,
-    png_bytes,
 )
 
 

@@ -1,23 +1,15 @@
-"""The sheet of mixed images: what it shows, its words, and that it shows what training sees."""
+"""The sheet of mixed images: what it shows, and the text under the images."""
 
 from __future__ import annotations
 
 import io
 import itertools
 
-import numpy as np
 import pytest
-from datasets import load_dataset
 from PIL import Image
-from small_photos import photos, picture
 
-from diffcore_hf.core.images import decode_bytes
-from diffcore_hf.publishing.pictures.contact_sheet import WIDTH
+from diffcore_hf.publishing.pictures.card_sheet import WIDTH
 from diffcore_hf.publishing.pictures.mixed_sheet import PATCH, PIXEL, MixedTile, choose_mixed, mix_words, mixed_sheet
-from diffcore_hf.training.data.mixing_view import mixing_rows
-from diffcore_hf.training.data.transform import MixTransform
-from diffcore_hf.workflows import augment as jobs
-from diffcore_hf.workflows import mixed_pictures as exhibits_mixed
 
 
 def encoded(colour: str) -> bytes:
@@ -76,33 +68,3 @@ def test_the_choice_takes_what_there_is(pixel, shown):
     chosen = choose_mixed([("a", "", kind) for kind in pixel], 12)
     assert len(chosen) == len(set(chosen)) == shown
     assert sum(not pixel[place] for place in chosen) == min(pixel.count(False), shown)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "side"),
-    [([(64, 64)], 64), ([(24, 20)], 16), ([(5, 90)], 8), ([(500, 333)], 224), ([(32, 32), (90, 70), (400, 300)], 64)],
-)
-def test_no_image_is_blown_up_by_the_framing(sizes, side):
-    assert exhibits_mixed.training_size([{"bytes": picture(0, 0, size=size), "path": None} for size in sizes]) == side
-
-
-def test_what_is_shown_is_what_training_sees(recipe, tmp_path, monkeypatch):
-    keep_all = {"filter.policy": {"name": "all"}, "max_attempts": 1, "columns": {"prefix": "dc_"}}
-    out = tmp_path / "out"
-    jobs.run(recipe(output=str(out), **keep_all), photos([4, 3]), progress=False)
-    shown = []
-    monkeypatch.setattr(exhibits_mixed, "mixed_sheet", lambda tiles, **_: shown.extend(tiles))
-    monkeypatch.setattr(exhibits_mixed, "png_bytes", lambda sheet: b"")
-    exhibits_mixed.mixed_batch(out)
-    assert len(shown) == 7
-    assert {one.name for one in shown} == {"red fox", "green frog"}
-    assert {one.context for one in shown} == {"in snow", "at night"}
-
-    rows = load_dataset(str(out), split="train", cache_dir=tmp_path / "cache")
-    mix = MixTransform(16, data=str(out), normalise=False)
-    mix.set_epoch(0)
-    batch = mixing_rows(rows).with_transform(mix)[:]
-    training = {image.numpy().tobytes() for image in batch["pixel_values"][7:]}
-    assert {np.moveaxis(np.asarray(decode_bytes(one.mixed)), -1, 0).tobytes() for one in shown} == training
-    assert {one.real for one in shown} == {picture(0, n) for n in range(4)} | {picture(1, n) for n in range(3)}
-    assert all(one.lam == one.share for one in shown if one.pixel)
