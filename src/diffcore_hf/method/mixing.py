@@ -1,10 +1,10 @@
-"""Mixing a real image with a generated one (Eq. 6 to 8): draws, and their application.
+"""Mixes a real image with a generated one (Eq. 6 to 8): random draws, and their application.
 
-Owns the random record of one mix, the two ways to mix and the frame in which they meet. Does not know where images
-come from, nor the crops and flips that follow (training/framing.py).
+Owns the record of one draw, the two ways to mix, and the resizing of the generated image to the size of the real one.
+Does not load images, and does not own the crops and flips that follow (training/data/framing.py).
 
-Both images have the same class, so the label stays. They have different sizes, so they meet in the real image's frame:
-the generated one covers it, centred; box and lambda live there.
+Both images have the same class, so the label stays. They may have different sizes. The frame of a mix is the size of
+the real image: the generated image is scaled and centre-cropped to cover it, and box and lambda refer to this frame.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class MixDraw:
-    """What happens to one sample (Eq. 8), drawn before any image is looked at."""
+    """The random numbers of the mix of one sample (Eq. 8). They do not depend on the images."""
 
     pixel: bool
     """eta: pixel-wise if true, patch-wise otherwise."""
     lam: float
-    """lambda in [0, 1]. Pixel-wise it is the share of the real image; patch-wise the box has sides sqrt(1 - lambda)."""
+    """lambda in [0, 1]: the share of the real image if pixel-wise; the box has sides sqrt(1 - lambda) if patch-wise."""
     centre: tuple[float, float]
-    """Centre of the box, in shares of height and width, in [0, 1)."""
+    """Centre of the box as shares of height and width, in [0, 1)."""
     generated_into_real: bool
-    """Direction of the patch: the generated image's box into the real one, or the other way round."""
+    """Direction of the patch. True: a box of the generated image into the real one. False: the other way round."""
 
 
 def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0, kind: str = "both") -> MixDraw:
-    """eta ~ Bernoulli(pi), lambda ~ Beta(alpha, alpha), a uniform centre, a direction with probability 1/2 each.
+    """Draws eta ~ Bernoulli(pi), lambda ~ Beta(alpha, alpha), a uniform centre and a direction with probability 1/2.
 
-    The same numbers are drawn whatever `kind` is, so that arms of a comparison share them.
+    The same numbers are drawn for every `kind`, so that the arms of a comparison share them.
 
     Args:
-        random: a stream of the sample's own.
+        random: the random stream of this sample.
         pi: probability of pixel-wise mixing, in [0, 1].
         alpha: above 0; 1 makes lambda uniform.
         kind: `both`, `pixel` or `patch`.
@@ -53,7 +53,11 @@ def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0
 
 
 def patch_box(draw: MixDraw, height: int, width: int) -> Box:
-    """The box of a draw in a frame: sides sqrt(1 - lambda) of it, uniform centre, clipped (CutMix, Yun 2019)."""
+    """Returns the box of a draw in a frame of `height` x `width` pixels (CutMix, Yun et al. 2019).
+
+    Its sides are sqrt(1 - lambda) of those of the frame, rounded down; its centre is uniform; it is clipped at the
+    border of the frame.
+    """
     side = math.sqrt(1 - draw.lam)
     tall, wide = int(height * side), int(width * side)
     row, column = int(draw.centre[0] * height), int(draw.centre[1] * width)
@@ -63,7 +67,10 @@ def patch_box(draw: MixDraw, height: int, width: int) -> Box:
 
 
 def real_share(draw: MixDraw, height: int, width: int) -> float:
-    """Share of the mixed image that is real, in [0, 1]: lambda, or what the clipped box leaves or brings."""
+    """Returns the share of the pixels of the mixed image that is real, in [0, 1].
+
+    Pixel-wise it is lambda. Patch-wise it follows from the clipped box in a frame of `height` x `width` pixels.
+    """
     if draw.pixel:
         return draw.lam
     _, _, tall, wide = patch_box(draw, height, width)
@@ -72,12 +79,12 @@ def real_share(draw: MixDraw, height: int, width: int) -> float:
 
 
 def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
-    """M = lambda I + (1 - lambda) G (Eq. 6).
+    """Returns M = lambda I + (1 - lambda) G (Eq. 6).
 
     Args:
-        real: (..., C, H, W) uint8 or floating.
-        generated: the same shape and dtype.
-        lam: in [0, 1]; one number, or one for each image of a batch, (B,).
+        real: I, (..., C, H, W) uint8 or floating.
+        generated: G, the same shape and dtype.
+        lam: in [0, 1]; one number, or (B,) one for each image of a batch.
 
     Returns:
         The shape and dtype of `real`; uint8 is rounded to the nearest.
@@ -88,29 +95,35 @@ def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
         return generated + lam * (real - generated)
     mixed = generated.float()
     mixed = mixed.lerp_(real.float(), lam)
-    # By way of int16: from float to uint8 torch goes number by number, five times as long.
+    # Through int16: torch converts float to uint8 without vector instructions, which takes five times as long.
     return mixed.round_().to(torch.int16).to(torch.uint8)
 
 
 def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into_real: bool | Tensor = True) -> Tensor:
-    """M = M_p * I + (1 - M_p) * G, M_p being 1 where the real image shows (Eq. 7).
+    """Returns M = M_p * I + (1 - M_p) * G, where M_p is 1 at the pixels that show the real image (Eq. 7).
 
     Args:
-        real: (..., C, H, W) uint8 or floating.
-        generated: the same shape and dtype.
-        box: top, left, height, width; for a batch also (B, 4).
-        generated_into_real: the box shows the generated image (M_p is 0 there), or the real one; for a batch also (B,).
+        real: I, (..., C, H, W) uint8 or floating.
+        generated: G, the same shape and dtype.
+        box: top, left, height, width in pixels; for a batch also (B, 4).
+        generated_into_real: true: the box shows the generated image (M_p is 0 there); false: it shows the real one. For
+            a batch also (B,).
 
     Returns:
         The shape and dtype of `real`; neither input is changed.
     """
-    if not isinstance(box, Tensor):
-        base, patch = (real, generated) if generated_into_real else (generated, real)
-        top, left, height, width = box
-        mixed = base.clone()
-        inside = (..., slice(top, top + height), slice(left, left + width))
-        mixed[inside] = patch[inside]
-        return mixed
+    if isinstance(box, Tensor):
+        return _patch_mix_batch(real, generated, box, generated_into_real)
+    base, patch = (real, generated) if generated_into_real else (generated, real)
+    top, left, height, width = box
+    mixed = base.clone()
+    inside = (..., slice(top, top + height), slice(left, left + width))
+    mixed[inside] = patch[inside]
+    return mixed
+
+
+def _patch_mix_batch(real: Tensor, generated: Tensor, box: Tensor, generated_into_real: bool | Tensor) -> Tensor:
+    """Returns `patch_mix` of (B, C, H, W) images, each with its own row of the (B, 4) boxes."""
     top, left, height, width = (side.reshape(-1, 1, 1, 1) for side in box.unbind(-1))
     rows = torch.arange(real.shape[-2], device=real.device).reshape(-1, 1)
     columns = torch.arange(real.shape[-1], device=real.device)
@@ -126,14 +139,14 @@ def apply_mix(
     frame: tuple[int, int] | None = None,
     corner: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Eq. 8: the pixel- or patch-wise mix of a draw, in the real image's frame.
+    """Returns the pixel-wise or patch-wise mix of a draw (Eq. 8).
 
     Args:
-        real: (C, H, W), the frame or what was cut from it: mixing what is cut away would be for nothing.
-        generated: the same part of the generated image's frame.
-        draw: lambda and box are those of the whole frame.
-        frame: its height and width; None: the images are the frame.
-        corner: top and left of the part in it.
+        real: (C, H, W) uint8 or floating: the whole frame, or a crop of it, so that no pixel is mixed and then cut off.
+        generated: the same crop of the generated image, which covers the frame; same shape and dtype.
+        draw: lambda and box refer to the whole frame.
+        frame: height and width of the frame; None: the images are the whole frame.
+        corner: top and left of the crop in the frame.
     """
     if draw.pixel:
         return pixel_mix(real, generated, draw.lam)
@@ -142,42 +155,43 @@ def apply_mix(
 
 
 def _within(box: Box, top: int, left: int) -> Box:
-    """A box in the coordinates of a part that begins at (top, left); what lies before it is cut off."""
+    """Returns a box in the coordinates of a crop that starts at (top, left), without what lies before the crop."""
     first_row, first_column = max(box[0] - top, 0), max(box[1] - left, 0)
     last_row, last_column = max(box[0] + box[2] - top, 0), max(box[1] + box[3] - left, 0)
     return first_row, first_column, last_row - first_row, last_column - first_column
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """(C, h, w) uint8 -> (C, height, width), bilinear and antialiased; channels last in memory stays so."""
-    # Only by these strides does torch see one image as channels last; otherwise it copies, and takes a slower kernel.
+    """Resizes a (C, h, w) uint8 image to (C, height, width), bilinear and antialiased; the memory format stays."""
+    # torch recognises a single image as channels-last by these strides alone; otherwise it copies it and uses a slower
+    # kernel.
     batch = image.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
     return functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
 
 def cover(image: Tensor, height: int, width: int) -> Tensor:
-    """The image scaled to cover a frame and cut to it from the centre: how a generated image enters the real's frame.
+    """Scales an image so that it covers a frame, and crops the frame from its centre.
 
     Args:
         image: (C, h, w) uint8.
-        height: of the frame.
-        width: of the frame.
+        height: of the frame, in pixels.
+        width: of the frame, in pixels.
 
     Returns:
-        (C, height, width) uint8; the input itself where it fits already. Bilinear, antialiased.
+        (C, height, width) uint8; the input itself where it has this size already. Bilinear, antialiased.
     """
     old_height, old_width = image.shape[-2:]
     scale = max(height / old_height, width / old_width)
-    # What would be cut away need not be scaled: a first cut by whole pixels, the second one to the frame.
-    image = _centre(image, *(math.ceil(side / scale) for side in (height, width)), even=True)
-    tall, wide = (max(side, round(old * scale)) for side, old in zip((height, width), image.shape[-2:], strict=True))
+    # Crop first what the scaled image would lose anyway, in whole pixels; the second crop is exact.
+    image = _centre(image, math.ceil(height / scale), math.ceil(width / scale), even=True)
+    tall, wide = max(height, round(image.shape[-2] * scale)), max(width, round(image.shape[-1] * scale))
     if (tall, wide) != tuple(image.shape[-2:]):
         image = resized(image, tall, wide)
     return _centre(image, height, width)
 
 
 def _centre(image: Tensor, height: int, width: int, even: bool = False) -> Tensor:
-    """The middle of an image; `even`: by as much on both sides, so that a row or column more may stay."""
+    """Returns the centre of an image. With `even` both sides lose equally, so one row or column more may stay."""
     old_height, old_width = image.shape[-2:]
     top, left = max(old_height - height, 0) // 2, max(old_width - width, 0) // 2
     if even:
