@@ -220,8 +220,8 @@ def test_a_built_in_negative_that_clashes_is_dropped_and_counted():
 @pytest.mark.parametrize(
     ("term", "context", "message"),
     [
-        ("a crow toy", "", "has 'a crow toy', which speaks against the label 'crow'"),
-        ("rain", "in the rain", "has 'rain', which speaks against the context 'in the rain'"),
+        ("a crow toy", "", "has 'a crow toy', which contradicts the label 'crow'"),
+        ("rain", "in the rain", "has 'rain', which contradicts the context 'in the rain'"),
     ],
 )
 def test_a_negative_of_the_users_that_clashes_is_an_error(term, context, message):

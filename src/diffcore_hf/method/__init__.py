@@ -1,0 +1,10 @@
+"""The method: its mathematics as pure functions of arrays and texts. It loads no model and opens no file.
+
+prompts.py, wording.py    the two prompts of Eq. 4
+thresholds.py             similarities and class thresholds (Eq. 5)
+ranking.py, conformal.py  ranks of classes, and bounds with a promise
+policies/                 the filter policies, one file each
+checks.py                 the reasons to reject an attempt
+filtration.py             decisions, statuses, and which attempts are due
+mixing.py                 the mix of a real and a generated image (Eq. 6 to 8)
+"""

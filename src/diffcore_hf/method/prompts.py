@@ -1,6 +1,7 @@
-"""The two prompts of Eq. 4: what is asked for (P_c) and what is steered away from (P_n).
+"""Makes the two prompts of Eq. 4: the positive prompt P_c and the negative prompt P_n.
 
-Owns label names, templates and clashes. The words of each kind are core/kinds.py; which unit gets which context is
+Owns the names of classes in prompts, the filling of templates, and the removal of negative terms that contradict a
+label or a context. The words of each kind of object are in config/kinds.py; which unit gets which context is decided in
 augmentation/plan.py. Pure functions of texts; no model, no files.
 """
 
@@ -12,24 +13,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
 from diffcore_hf.config.augment import Prompts
-from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, Kind, template_pieces
+from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.core.errors import UserError
-
-__all__ = [
-    "KINDS",
-    "PAPER_CONTEXTS",
-    "TEMPLATES",
-    "Kind",
-    "clashes",
-    "clean_label",
-    "contexts_of",
-    "lint",
-    "negative_prompts",
-    "negatives_of",
-    "prompt_names",
-    "render_prompt",
-    "template_fields",
-]
 
 _WNID_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\S)")
 _NUMBERING = re.compile(
@@ -48,40 +33,43 @@ _OPAQUE = (
     re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE),
     re.compile(r"(class|label|category|cls|id)[\W_]*\d+", re.IGNORECASE),
 )
-_ARTICLES = {"a": "\0", "A": "\1"}  # stand for a/an and A/An until the word after them is known
+# Placeholders for a/an and A/An until the next word is known.
+_ARTICLES = {"a": "\0", "A": "\1"}
+# Vowels that are spoken as a consonant (a unicorn), and h that is silent (an hour).
 _SAYS_YOU = re.compile(r"(uni(?!n|m)|us[aeiu]|ut[ei]|eu|ewe|ufo|uk|ub?iq|one\b|once\b|ura|uru|uga)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(hour|heir|honest|honou?r)", re.IGNORECASE)
+# Words that are spelled out (an F-16, an MRI).
 _SPELLED = re.compile(r"[A-Za-z](?=[\d\-/.]|$)|[A-Z]{2,3}(?=[\d\-/,;]|$)|[B-DF-HJ-NP-TV-Z]{2,}\b")
 
 
 def clean_label(name: str) -> str:
-    """A class name as one would write it: no numbering, underscores, file-system leavings or runs of blanks.
+    """Returns a class name as a person would write it: without numbering, underscores, and characters of file systems.
 
     `001.Black_footed_Albatross` -> `Black footed Albatross`; digits that belong to the name stay (`2012 BMW M3`,
-    `747-400`, `A320`), and so does its spelling. Empty only where the name has no letter and no digit.
+    `747-400`, `A320`), and its spelling stays. The result is empty only where the name has no letter and no digit.
     """
     text = unicodedata.normalize("NFC", name).replace("%20", " ")
     text = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).replace("\\", " ").strip()
     plain = " ".join(text.split())
     text = _NUMBERING.sub("", _WNID_PREFIX.sub("", plain)).replace("_", " ")
-    # A slash belongs to type names (F-16A/B, F/A-18) and otherwise parts a path.
-    words = [w if any(c.isdigit() for c in w) else w.replace("/", " ") for w in text.split()]
+    # A slash is part of type names (F-16A/B, F/A-18); elsewhere it separates the parts of a path.
+    words = [word if any(c.isdigit() for c in word) else word.replace("/", " ") for word in text.split()]
     text = " ".join(" ".join(words).split()).strip(" .-_~/,;:")
-    for best in (text, plain):
-        if any(c.isalnum() for c in best):
-            return best
+    for candidate in (text, plain):
+        if any(c.isalnum() for c in candidate):
+            return candidate
     return ""
 
 
 def prompt_names(
     names: Sequence[str], label_names: str | Mapping[str, str] = "clean", descriptions: Mapping[str, str] | None = None
 ) -> list[str]:
-    """What stands for {label} in the prompts of each class, in the order of `names`.
+    """Returns the text for {label} in the prompts of each class, in the order of `names`.
 
     Args:
         names: the dataset's class names.
-        label_names: `clean`, `raw` or a map old -> new; classes that the map leaves out are cleaned.
-        descriptions: a map from a class (its name in the dataset or in prompts) to the words that replace it.
+        label_names: `clean`, `raw`, or a map old -> new; classes that are not in the map are cleaned.
+        descriptions: a map from a class (its name in the dataset or in prompts) to the text that replaces it.
 
     Raises:
         UserError: a key that fits no class or several; a class whose name is an opaque id.
@@ -92,22 +80,27 @@ def prompt_names(
             raise UserError(_no_such_class("source.label_names", key, names))
     plain = [mapped.get(name) or (name if label_names == "raw" else clean_label(name)) for name in names]
     result = list(plain)
-    for key, words in (descriptions or {}).items():
-        found = [i for i, name in enumerate(names) if name == key] or [i for i, n in enumerate(plain) if n == key]
-        if not found:
+    for key, text in (descriptions or {}).items():
+        matches = [i for i, name in enumerate(names) if name == key] or [i for i, n in enumerate(plain) if n == key]
+        if not matches:
             raise UserError(_no_such_class("prompts.label_descriptions", key, [*names, *plain]))
-        if len(found) > 1:
-            same = ", ".join(repr(names[i]) for i in found[:3])
+        if len(matches) > 1:
+            same = ", ".join(repr(names[i]) for i in matches[:3])
             raise UserError(f"prompts.label_descriptions names {key!r}, which fits {same}. Name them in full")
-        result[found[0]] = words
-    for i, (name, text) in enumerate(zip(names, result, strict=True)):
-        said = name in mapped or text != plain[i]
-        if not said and (not any(c.isalnum() for c in text) or any(p.fullmatch(text.strip()) for p in _OPAQUE)):
+        result[matches[0]] = text
+    for name, cleaned, text in zip(names, plain, result, strict=True):
+        chosen_by_user = name in mapped or text != cleaned
+        if not chosen_by_user and _is_opaque(text):
             raise UserError(
                 f"class {name!r} is an opaque id, which no text-to-image model knows. "
                 f"Say what it shows with --source.label_names '{{{name}: ...}}' or prompts.label_descriptions"
             )
     return result
+
+
+def _is_opaque(text: str) -> bool:
+    """Returns whether a name says nothing about what the class shows: a number, a wnid, a hash, `class_12`."""
+    return not any(c.isalnum() for c in text) or any(pattern.fullmatch(text.strip()) for pattern in _OPAQUE)
 
 
 def _no_such_class(field: str, key: str, names: Sequence[str]) -> str:
@@ -116,7 +109,7 @@ def _no_such_class(field: str, key: str, names: Sequence[str]) -> str:
 
 
 def template_fields(template: str) -> set[str]:
-    """The placeholders of a template beyond {label}, {kind} and {context}: columns of the source.
+    """Returns the placeholders of a template except {label}, {kind} and {context}: columns of the source.
 
     Raises:
         UserError: braces that do not pair, or a placeholder that is not a plain name.
@@ -128,17 +121,20 @@ def template_fields(template: str) -> set[str]:
 def render_prompt(
     template: str, label: str, kind: str, context: str, fields: Mapping[str, str | None] | None = None
 ) -> str:
-    """The prompt P_c of one class in one context (Eq. 4).
+    """Returns the prompt P_c of one class in one context (Eq. 4).
 
-    A piece between commas whose placeholders are all empty is left out with its comma; `a` before a placeholder becomes
-    `an` where the next word wants it, and goes where the words bring an article of their own.
+    A piece between commas whose placeholders are all empty is left out with its comma. `a` before a placeholder becomes
+    `an` before a vowel sound, and is left out where the value has an article of its own.
 
     Args:
         template: `caption`, `paper`, or a text with placeholders.
-        label: what stands for {label}.
-        kind: what stands for {kind}, a Kind's noun; may be empty.
-        context: what stands for {context}; may hold {label} and {kind} itself.
-        fields: values of further placeholders, by column.
+        label: the text for {label}.
+        kind: the text for {kind}, the noun of a Kind; may be empty.
+        context: the text for {context}; may contain {label} and {kind} itself.
+        fields: values of the other placeholders, by column.
+
+    Raises:
+        UserError: a placeholder without a value.
     """
     values = {**(fields or {}), "label": label, "kind": kind}
     values["context"] = _fill(context, values) if "{" in context or "}" in context else context
@@ -146,6 +142,7 @@ def render_prompt(
 
 
 def _fill(template: str, values: Mapping[str, str | None]) -> str:
+    """Returns a template with its values; see render_prompt for articles and empty pieces."""
     segments: list[str] = [""]
     for text, field in template_pieces(template):
         *done, rest = text.split(",")
@@ -169,7 +166,7 @@ def _fill(template: str, values: Mapping[str, str | None]) -> str:
 
 
 def _article(word: str, capital: bool) -> str:
-    """a or an, by how the word begins when it is said."""
+    """Returns `a` or `an` by the first sound of the next word."""
     word = word.lstrip("\"'([“‘")
     if spelled := _SPELLED.match(word):
         an = spelled[0][0].upper() in "AEFHILMNORSX"
@@ -182,20 +179,25 @@ def _article(word: str, capital: bool) -> str:
 
 
 def contexts_of(prompts: Prompts, kind: str) -> tuple[str, ...]:
-    """The contexts that a class goes through: the recipe's, else those of the paper's template or of the kind."""
+    """Returns the contexts of the counterparts: the recipe's own, else those of the paper's template or of the kind."""
     if prompts.contexts is not None:
         return prompts.contexts
     return PAPER_CONTEXTS if prompts.template == "paper" else KINDS[kind].contexts
 
 
 def negatives_of(prompts: Prompts, kind: str) -> tuple[tuple[str, ...], bool]:
-    """The terms of the negative prompt, and whether they are our own (a clash drops them) or the user's (an error)."""
-    own = KINDS[kind].negatives
-    return (own, True) if prompts.negatives is None or prompts.negatives == own else (prompts.negatives, False)
+    """Returns the terms of the negative prompt, and whether they are the built-in ones of the kind.
+
+    A built-in term that clashes with a label or context is dropped; a term of the user that clashes is an error.
+    """
+    builtin = KINDS[kind].negatives
+    if prompts.negatives is None or prompts.negatives == builtin:
+        return builtin, True
+    return prompts.negatives, False
 
 
 def clashes(term: str, text: str) -> bool:
-    """Whether one of the two, taken as whole words and case-folded, stands inside the other."""
+    """Returns whether one of the two texts contains the other, as whole words and without regard to case."""
     return _inside(_words(term), _words(text))
 
 
@@ -204,6 +206,7 @@ def _words(text: str) -> list[str]:
 
 
 def _inside(a: list[str], b: list[str]) -> bool:
+    """Returns whether the shorter list of words occurs in the longer one."""
     short, long = sorted((a, b), key=len)
     return bool(short) and any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
 
@@ -211,61 +214,68 @@ def _inside(a: list[str], b: list[str]) -> bool:
 def negative_prompts(
     terms: Sequence[str], labels: Sequence[str], contexts: Sequence[str], builtin: bool
 ) -> tuple[list[tuple[str | None, ...]], int]:
-    """The prompts P_n (Eq. 4), and how many built-in terms were dropped from them in all.
+    """Returns the prompts P_n (Eq. 4) of every class in every context.
 
     Args:
-        terms: what is steered away from; a term is dropped where it clashes with the label or the context.
-        labels: K names of classes.
-        contexts: C contexts.
-        builtin: whether the terms are our own.
+        terms: what the images must not show; a term is dropped where it clashes with the label or the context.
+        labels: the K names of classes in prompts.
+        contexts: the C contexts.
+        builtin: whether the terms are the built-in ones of the kind.
 
     Returns:
-        K tuples of C texts, None where no term is left; and the number of terms dropped.
+        K tuples of C texts, None where no term is left; and the number of terms dropped over all of them.
 
     Raises:
-        UserError: a term of the user's (`builtin` false) that clashes with a label or a context.
+        UserError: a term of the user (`builtin` false) that clashes with a label or a context.
     """
     words = [_words(term) for term in terms]
-    every = {word for one in words for word in one}
-    unfit = [{place for place, one in enumerate(words) if _inside(one, _words(context))} for context in contexts]
+    all_words: set[str] = set()
+    all_words.update(*words)
+    by_context = [_clashing(words, context) for context in contexts]
 
-    def without(more: set[int]) -> tuple[tuple[str | None, ...], int]:
-        lost = [bad | more for bad in unfit]
-        texts = [", ".join(term for place, term in enumerate(terms) if place not in bad) or None for bad in lost]
-        return tuple(texts), sum(map(len, lost))
+    def prompts_without(by_label: set[int]) -> tuple[tuple[str | None, ...], int]:
+        """The prompts of one class by context, and the number of terms that they lack in all."""
+        dropped = [clashing | by_label for clashing in by_context]
+        texts = [", ".join(term for i, term in enumerate(terms) if i not in lost) or None for lost in dropped]
+        return tuple(texts), sum(map(len, dropped))
 
-    usual = without(set())
-    prompts, dropped = [], 0
+    usual = prompts_without(set())
+    prompts, count = [], 0
     for label in labels:
-        said = _words(label)
-        # Nearly every label shares no word with any term, and then all of them have the same prompts.
-        bad = set() if every.isdisjoint(said) else {place for place, one in enumerate(words) if _inside(one, said)}
-        if bad and not builtin:
-            raise UserError(_speaks_against(terms[min(bad)], "label", label))
-        texts, count = without(bad) if bad else usual
+        # Most labels share no word with any term; they all have the same prompts.
+        by_label = set() if all_words.isdisjoint(_words(label)) else _clashing(words, label)
+        if by_label and not builtin:
+            raise UserError(_contradiction(terms[min(by_label)], "label", label))
+        texts, dropped = prompts_without(by_label) if by_label else usual
         prompts.append(texts)
-        dropped += count
+        count += dropped
     if not builtin:
-        for context, bad in zip(contexts, unfit, strict=True):
-            if bad:
-                raise UserError(_speaks_against(terms[min(bad)], "context", context))
-    return prompts, dropped
+        for context, clashing in zip(contexts, by_context, strict=True):
+            if clashing:
+                raise UserError(_contradiction(terms[min(clashing)], "context", context))
+    return prompts, count
 
 
-def _speaks_against(term: str, what: str, text: str) -> str:
+def _clashing(words: Sequence[list[str]], text: str) -> set[int]:
+    """Returns the indices of the terms (as lists of words) that clash with a label or context."""
+    text_words = _words(text)
+    return {i for i, term in enumerate(words) if _inside(term, text_words)}
+
+
+def _contradiction(term: str, what: str, text: str) -> str:
     return (
-        f"prompts.negatives has {term!r}, which speaks against the {what} {text!r} that it is used with. "
-        f"Leave it out, or say it in words that the {what} does not share"
+        f"prompts.negatives has {term!r}, which contradicts the {what} {text!r} that it is used with. "
+        f"Leave it out, or use words that the {what} does not contain"
     )
 
 
 def lint(prompts: Iterable[str], tokenize: Callable[[str], Sized] | None = None, max_length: int = 77) -> list[str]:
-    """Warnings about prompts that the text encoder would cut.
+    """Returns a warning for each different prompt that is too long for the text encoder.
 
     Args:
         prompts: rendered prompts.
-        tokenize: text -> all its tokens with start and end; without it words are counted, which finds less.
-        max_length: what the text encoder takes.
+        tokenize: text -> all its tokens with start and end. Without it words are counted, which are fewer than tokens.
+        max_length: the most tokens that the text encoder takes.
     """
     warnings = []
     for prompt in dict.fromkeys(prompts):

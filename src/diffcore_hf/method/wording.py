@@ -1,7 +1,7 @@
-"""Wording: all the words of one recipe over the classes of one dataset, checked and ready to be put together.
+"""Wording: the texts of one recipe for the classes of one dataset, checked, from which all prompts are rendered.
 
-Owns the pairing of label and context into the two prompts of Eq. 4. How a prompt is rendered is prompts.py; which unit
-gets which context is augmentation/plan.py.
+Owns the pairing of label and context into the two prompts of Eq. 4. Does not render a prompt (prompts.py), and does not
+choose the context of a unit (augmentation/plan.py).
 """
 
 from __future__ import annotations
@@ -25,57 +25,64 @@ from diffcore_hf.method.prompts import (
 
 @dataclass(frozen=True)
 class Wording:
-    """Template, names, contexts and negatives of a run."""
+    """The texts of a run."""
 
     template: str
     noun: str
-    """What {kind} stands for."""
+    """The text for {kind}; may be empty."""
     names: tuple[str, ...]
-    """What {label} stands for, by class."""
+    """The text for {label}, by class."""
     contexts: tuple[str, ...]
+    """The text for {context} of each context; "" is the dataset's own look."""
     fields: tuple[str, ...]
     """Columns of the source that the template names."""
     negatives: tuple[tuple[str | None, ...], ...]
-    """The negative prompt by class and context."""
+    """The negative prompt by class and context; None: there is none."""
     notes: tuple[str, ...]
-    """What a reader should know of these words, in one line each."""
+    """Remarks on these texts for the plan and the card, one line each."""
     backgrounds: tuple[str, ...] = ()
-    """Contexts that tell nothing about a class: the recipe's and the usual ones. Empty where a class is a context."""
+    """Contexts that do not depend on the class: the recipe's and the usual ones. Empty where a class is a context."""
 
     def pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
-        """P_c and P_n of one class in one context; `fields` holds the row's values of `self.fields`."""
+        """Returns P_c and P_n of one class in one context.
+
+        Args:
+            label: index of the class.
+            context: one of `contexts`.
+            fields: the values of the columns in `self.fields` for the row.
+        """
         positive = render_prompt(self.template, self.names[label], self.noun, context, fields)
         return positive, self.negatives[label][self.contexts.index(context)]
 
     def captions(self) -> list[str]:
-        """The plain caption of each class, without a context: what a text tower compares images with."""
+        """Returns the caption of each class without a context, which a text tower compares with images."""
         return [render_prompt(TEMPLATES["caption"], name, self.noun, "") for name in self.names]
 
     def context_captions(self) -> list[str]:
-        """A caption of each background, no class named: where contexts lie in the space of a text tower."""
+        """Returns a caption of each background that names no class, for the directions of contexts (ranking.py)."""
         subject = "a photo of a {kind}, {context}" if self.noun else "a photo, {context}"
         return [render_prompt(subject, "", self.noun, context) for context in self.backgrounds]
 
 
 def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
-    """The words of a recipe for the classes called `names` in the source.
+    """Returns the texts of a recipe for the classes that the source calls `names`.
 
     Raises:
-        UserError: an opaque id as a class name, a map that names no class, a negative term of the user's that holds
-            the label or the context it is used with.
+        UserError: an opaque id as a class name, a map with a key that is no class, or a negative term of the user that
+            contradicts a label or a context.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     contexts = contexts_of(recipe.prompts, recipe.kind)
     terms, builtin = negatives_of(recipe.prompts, recipe.kind)
-    called = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
-    negatives, dropped = negative_prompts(terms, called, contexts, builtin)
-    notes = [*our_reading(recipe), *namesakes(names, called)]
+    names_in_prompts = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
+    negatives, dropped = negative_prompts(terms, names_in_prompts, contexts, builtin)
+    notes = [*gamma_note(recipe), *shared_names(names, names_in_prompts)]
     if dropped:
         notes.append(f"{dropped:,} built-in negative terms dropped where they clash with the label or the context")
     return Wording(
         template=template,
         noun=KINDS[recipe.kind].noun,
-        names=tuple(called),
+        names=tuple(names_in_prompts),
         contexts=contexts,
         fields=tuple(sorted(template_fields(template))),
         negatives=tuple(negatives),
@@ -85,9 +92,9 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
 
 
 def backgrounds(contexts: Sequence[str], kind: str) -> tuple[str, ...]:
-    """The contexts of a recipe, of its kind and of things in general, each once; those that name a class are left out.
+    """Returns the contexts of a recipe, of its kind and of kind general, each once, without those that name a class.
 
-    The usual ones too, because real images stand in contexts that no prompt names.
+    The contexts of the kinds are included because real images show contexts that no prompt names.
     """
     if KINDS[kind].is_context:
         return ()
@@ -95,8 +102,8 @@ def backgrounds(contexts: Sequence[str], kind: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(context for context in usual if context.strip() and "{" not in context))
 
 
-def our_reading(recipe: Recipe) -> list[str]:
-    """What `preset: paper` reads into the paper, said wherever its template and gamma meet."""
+def gamma_note(recipe: Recipe) -> list[str]:
+    """Returns the remark that the paper gives no gamma, if the recipe has its template and the gamma of the preset."""
     gamma = PRESETS["paper"]["model"]["gamma"]
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     if template != TEMPLATES["paper"] or recipe.model.gamma != gamma:
@@ -104,20 +111,25 @@ def our_reading(recipe: Recipe) -> list[str]:
     return [f"the template is the paper's, but the paper gives no gamma: {gamma} is our reading of it"]
 
 
-def namesakes(names: Sequence[str], called: Sequence[str]) -> list[str]:
-    """A line about classes that prompts cannot tell apart, with three examples."""
+def shared_names(names: Sequence[str], names_in_prompts: Sequence[str]) -> list[str]:
+    """Returns a remark on classes that have the same name in prompts, with three examples; [] without any.
+
+    Args:
+        names: the K class names of the source.
+        names_in_prompts: the K names in prompts.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
-    for place, name in enumerate(called):
-        groups[name.casefold()].append(place)
-    same = [places for places in groups.values() if len(places) > 1]
-    if not same:
+    for index, name in enumerate(names_in_prompts):
+        groups[name.casefold()].append(index)
+    shared = [members for members in groups.values() if len(members) > 1]
+    if not shared:
         return []
-    shown = [
-        f"{called[places[0]]!r} ({', '.join(names[place] for place in places[:3])}{', ...' if len(places) > 3 else ''})"
-        for places in same[:3]
-    ]
-    more = f" and {len(same) - 3} more" if len(same) > 3 else ""
+    examples = []
+    for members in shared[:3]:
+        listed = ", ".join(names[index] for index in members[:3])
+        examples.append(f"{names_in_prompts[members[0]]!r} ({listed}{', ...' if len(members) > 3 else ''})")
+    more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
     return [
-        f"classes that share a name in prompts: {', '.join(shown)}{more}. "
+        f"classes that share a name in prompts: {', '.join(examples)}{more}. "
         "Tell them apart with prompts.label_descriptions"
     ]
