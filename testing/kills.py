@@ -1,4 +1,4 @@
-"""Pushes that are killed at some moment. Used by the tests (a few) and by `make faults` (many)."""
+"""Kills: runs pushes in processes of their own and kills them. Used by a few tests and by `make faults`."""
 
 from __future__ import annotations
 
@@ -13,49 +13,56 @@ from testing.hub_double.client import environment
 from testing.hub_double.double import Double
 
 ROW_BYTES = 500_000
-"""Of the folders that are pushed, see enlarged.py: large enough that a kill finds some of it stored and some not."""
+"""Row size of the pushed folders (enlarged.py), so large that a kill leaves some files stored and others not."""
 ROUNDING = 1.02
-"""Chunks of other random bytes have other borders, so the headers of a xorb differ by a few bytes."""
+"""Tolerance for equally many bytes: other random bytes are cut into other chunks, so headers differ by a few bytes."""
 
 
-def start(hub, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> subprocess.Popen:
-    """A push that is about to begin."""
+def start(hub: Double, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> subprocess.Popen[str]:
+    """Start a push and return when it has imported everything and sends its first request."""
     command = [sys.executable, "-m", "testing.pushing", str(out), repo, version]
     process = subprocess.Popen(command, env=environment(hub, home, xet=xet), stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
+    assert _next_line(process) == "ready\n"
     return process
 
 
-def push_and_kill(hub, home: Path, out: Path, repo: str, version: str, after: float, *, xet: bool) -> bool:
-    """Kill a push so many seconds after it began; returns whether it was over before."""
+def push_and_kill(hub: Double, home: Path, out: Path, repo: str, version: str, after: float, *, xet: bool) -> bool:
+    """Kill a push `after` seconds; returns whether it had finished before."""
     process = start(hub, home, out, repo, version, xet=xet)
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     return process.communicate()[0] == "done\n"
 
 
-def push_and_kill_when(hub, home: Path, out: Path, repo: str, version: str, now: Callable[[], bool], *, xet: bool):
-    """Kill a push as soon as something has happened."""
+def push_and_kill_when(
+    hub: Double, home: Path, out: Path, repo: str, version: str, condition: Callable[[], bool], *, xet: bool
+) -> None:
+    """Kill a push as soon as a condition is true."""
     process = start(hub, home, out, repo, version, xet=xet)
-    limit = time.monotonic() + 60
-    while not now():
-        assert process.poll() is None and time.monotonic() < limit
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.communicate()[0] == ""
 
 
 def stored(hub: Double, repo: str) -> int:
-    """Bytes of the large objects, and of the xorbs, that are there for a repository, whether committed or not."""
+    """Return the bytes of large objects and xorbs that the Hub stores for a repository, committed or not."""
     objects = sum(hub.objects.size(sha256) for sha256 in hub.dataset(repo).objects)
     return objects + sum(map(len, hub.objects.xet.xorbs.values()))
 
 
-def seconds_of(hub, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> float:
-    """How long a push takes that is left alone; to its last word, not to the end of its process."""
+def seconds_of(hub: Double, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> float:
+    """Return the seconds of an undisturbed push, without the start and the end of its process."""
     process = start(hub, home, out, repo, version, xet=xet)
     began = time.monotonic()
-    assert process.stdout.readline() == "done\n"
+    assert _next_line(process) == "done\n"
     seconds = time.monotonic() - began
     process.communicate()
     return seconds
+
+
+def _next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()

@@ -1,5 +1,6 @@
-"""A push as a process of its own, to be killed: says `ready` when everything is imported, `done` when it is over, or
-what was refused.
+"""Pushes a folder in a process of its own, which a test kills.
+
+Prints `ready` when everything is imported, then `done`, or the error for the user.
 
 usage: python -m testing.pushing OUT REPO VERSION
 """
@@ -9,13 +10,29 @@ import sys
 
 from testing import hub_steps
 
-for name in ("datasets", "pyarrow.parquet", "hf_xet", "huggingface_hub.hf_api", "diffcore_hf.workflows.push",
-             "diffcore_hf.publishing.hub.push", "diffcore_hf.publishing.hub.retry", "yaml"):  # fmt: skip
-    importlib.import_module(name)  # so that the push itself is all that is left
+MODULES = (
+    "datasets",
+    "pyarrow.parquet",
+    "hf_xet",
+    "huggingface_hub.hf_api",
+    "diffcore_hf.workflows.push",
+    "diffcore_hf.publishing.hub.push",
+    "diffcore_hf.publishing.hub.retry",
+    "yaml",
+)
 
-print("ready", flush=True)
-try:
-    hub_steps.push(*sys.argv[1:4])
-    print("done", flush=True)
-except ValueError as error:
-    print(error, flush=True)
+
+def main() -> None:
+    """Import first, so that only the push remains after `ready`."""
+    for name in MODULES:
+        importlib.import_module(name)
+    print("ready", flush=True)
+    try:
+        hub_steps.push(*sys.argv[1:4])
+        print("done", flush=True)
+    except ValueError as error:
+        print(error, flush=True)
+
+
+if __name__ == "__main__":
+    main()

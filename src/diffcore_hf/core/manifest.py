@@ -99,13 +99,20 @@ class Comparison(TypedDict):
 
 _REQUIRED: Mapping[str, type] = {
     "recipe": dict,
+    "recipe.source": dict,
+    "recipe.filter": dict,
+    "recipe.filter.policy": dict,
+    "recipe.filter.policy.name": str,
     "attempt_digest": str,
     "recipe_digest": str,
     "resolved": dict,
+    "resolved.source": dict,
     "counts": dict,
+    **{f"counts.{name}": int for name in Counts.__annotations__},
     "configs": dict,
     "files": list,
 }
+"""Dotted key -> type of its value."""
 _FILE_REQUIRED: Mapping[str, type] = {"path": str, "size": int, "sha256": str}
 
 
@@ -122,10 +129,21 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
     if content is None:
         raise UserError(f"{where} has no readable diffcore.json. Give a dataset that diffcore-hf exported")
     for key, kind in _REQUIRED.items():
-        if not isinstance(content.get(key), kind):
+        if not isinstance(_value(content, key), kind):
             raise UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")
+    for name, splits in content["configs"].items():
+        shards = list(splits.values()) if isinstance(splits, dict) else [None]
+        if not all(isinstance(paths, list) and all(isinstance(path, str) for path in paths) for paths in shards):
+            raise UserError(f"{where}: config {name!r} in diffcore.json is not valid. Export it again")
     for number, entry in enumerate(content["files"]):
         fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _FILE_REQUIRED.items())
         if not fits:
             raise UserError(f"{where}: entry {number} of 'files' in diffcore.json is not valid. Export it again")
     return cast(Manifest, content)
+
+
+def _value(content: Any, key: str) -> Any:
+    """Return the value of a dotted key; None where it or one of its parents is absent."""
+    for name in key.split("."):
+        content = content.get(name) if isinstance(content, Mapping) else None
+    return content

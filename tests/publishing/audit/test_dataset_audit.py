@@ -1,4 +1,4 @@
-"""The audit: a run as it came fits, under every policy, and each kind of change is told."""
+"""The audit: a run is consistent under every policy and layout, and each kind of change is a finding."""
 
 import re
 
@@ -74,20 +74,20 @@ def test_a_run_fits_under_every_policy(exported):
         (("data", "status", 0, "exhausted"), "default: the status is not that of the attempts"),
         (("data", "generated", 0, OTHER), "default: the counterpart is not"),
         (("data", "image", 0, OTHER), "default: the original is not the image"),
-        (("data", "seed", 0, 7), "default: a row does not say what its counterpart's attempt says"),
-        (("data", "prompt", 0, "x"), "default: a row does not say what its counterpart's attempt says"),
+        (("data", "seed", 0, 7), "default: a row differs from its counterpart's attempt"),
+        (("data", "prompt", 0, "x"), "default: a row differs from its counterpart's attempt"),
         (("data", "row_id", 0, "x"), "default: a row of config references is missing"),
-        (("data", "row_id", 0, "x"), "default: a row that is not in config references: x"),
-        (("data", "row_id", 0, ABOVE), "default: a row that is there more than once"),
+        (("data", "row_id", 0, "x"), "default: a row is not in config references: x"),
+        (("data", "row_id", 0, ABOVE), "default: a row occurs more than once"),
         (("data", "status", 0, "finished"), "default: the status is not that of the attempts"),
-        (("attempts", "image", 0, None), "attempts: the image of one that was kept is missing"),
-        (("generated", "copy", 0, ABOVE), "generated: a row that is there more than once"),
+        (("attempts", "image", 0, None), "attempts: the image of a kept attempt is missing"),
+        (("generated", "copy", 0, ABOVE), "generated: a row occurs more than once"),
         (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: config classes has"),
         (("data", "generated", 0, None), "default: the counterpart is missing"),
         (("generated", "image", 0, None), "generated: the image is missing"),
-        (("generated", "similarity", 0, 0.0), "generated: a row does not say what its attempt says"),
-        (("generated", "row_id", 0, "x"), "generated: a row that an attempt was kept for is missing"),
-        (("generated", "copy", 0, 9), "generated: a row that no attempt was kept for: .* copy 9"),
+        (("generated", "similarity", 0, 0.0), "generated: a row differs from its attempt"),
+        (("generated", "row_id", 0, "x"), "generated: the row of a kept attempt is missing"),
+        (("generated", "copy", 0, 9), "generated: a row has no kept attempt: .* copy 9"),
         (("generated", "image", 0, OTHER), "generated: the image is not"),
         (("classes", "kept", 0, 99), "classes: the counts are not those of config attempts"),
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images is not"),
@@ -112,13 +112,13 @@ def test_a_change_is_told(run, change, line):
             ("data", "image", -1, OTHER),
             "default: a generated image is not",
         ),
-        ("rows", ("data", "is_generated", -1, False), "default: not as many generated images"),
-        ("rows", ("data", "row_id", -1, "x"), "default: not as many generated images"),
+        ("rows", ("data", "is_generated", -1, False), "default: the number of generated images"),
+        ("rows", ("data", "row_id", -1, "x"), "default: the number of generated images"),
         ("mixed", None, None),
         ("mixed", ("data", "image", 0, OTHER), "default: the original is not"),
         ("mixed", ("data", "is_mixed", -1, False), "default: kind, lambda and real_share"),
         ("mixed", ("data", "lambda", -1, 1.5), "default: kind, lambda and real_share"),
-        ("mixed", ("data", "row_id", -1, "x"), "default: not as many mixed images"),
+        ("mixed", ("data", "row_id", -1, "x"), "default: the number of mixed images"),
     ],
 )
 def test_the_other_layouts_fit_and_a_change_is_told(run, layout, change, line):
@@ -135,7 +135,7 @@ def test_a_dataset_without_its_originals_shows_none(run, layout):
     export_workflow.export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
     told = audited(out, ("data", "image", 0, OTHER))
-    assert told[0].startswith("default: an original image in a dataset that says it has none")
+    assert told[0].startswith("default: an original image in a dataset that is published without them")
 
 
 def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
@@ -163,7 +163,7 @@ def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
 def test_counts_are_those_of_the_attempts(run):
     counts = Folder(run).manifest()["counts"]
     line, other = audited(run, counts=counts | {"kept": 99})
-    assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: its statuses are ")
+    assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: the sum over its statuses is ")
     assert line.startswith("diffcore.json counts 99 kept: config attempts has ")
 
 

@@ -1,4 +1,4 @@
-"""Findings: what does not fit, one line for each kind however often it occurs."""
+"""Findings: collects faults, one line for each kind however often it occurs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections import Counter
 
 
 class Findings:
-    """The first example of each kind, and how many there are."""
+    """The first example and the number of each kind of fault."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
         self._count: Counter[str] = Counter()
 
     def add(self, kind: str, where: str) -> None:
-        """One more of a kind, e.g. `("attempts: the seed is not ...", "a1b2 copy 0 attempt 1")`."""
+        """Add a fault, e.g. `("attempts: the seed is not ...", "a1b2 copy 0 attempt 1")`."""
         self._first.setdefault(kind, where)
         self._count[kind] += 1
 
     def lines(self) -> list[str]:
-        """For people, in the order in which kinds were found first."""
-        return [
-            f"{kind}: {where}" + (f" and {self._count[kind] - 1:,} more" if self._count[kind] > 1 else "")
-            for kind, where in self._first.items()
-        ]
+        """Return one line for each kind, in the order in which the kinds first occurred."""
+        lines = []
+        for kind, where in self._first.items():
+            more = self._count[kind] - 1
+            lines.append(f"{kind}: {where} and {more:,} more" if more else f"{kind}: {where}")
+        return lines

@@ -1,184 +1,228 @@
-"""Rows: configs `default`, in each layout, and `generated` against the attempts and the hashes of the originals.
+"""Rows: checks configs `default`, in each layout, and `generated` against the attempts and the hashes of the originals.
 
-Owns what stands twice in a dataset and has to be the same: statuses, counterparts, prompts, images, labels.
+Owns what a dataset stores twice and has to be equal: statuses, counterparts, prompts, images, labels.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypedDict
 
 from diffcore_hf.core.schema import STATUSES, prefix_of
-from diffcore_hf.publishing.audit.attempts import NEAR, Attempts
+from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally, Unit
 from diffcore_hf.publishing.audit.findings import Findings
-from diffcore_hf.publishing.audit.shards import Shards, check_images, contents
+from diffcore_hf.publishing.audit.shards import Shards, check_images, image_bytes
 
 Hashes = Mapping[str, str | None]
 """Row id -> sha256 of the real image."""
+RowCount = Counter[str]
+"""Row id -> number of rows that have it."""
 
-_TOLD = ("status", "context", "prompt", "seed", "similarity")
+_ADDED = ("row_id", "status", "context", "prompt", "seed", "similarity")
+"""Added columns of layout `columns` that are compared with the attempts, without the image."""
 _MIXED = ("row_id", "is_mixed", "kind", "lambda", "real_share")
 
 
-def audit_default(shards: Shards, attempts: Attempts, hashes: Hashes, findings: Findings) -> None:
-    """Config `default`, whatever its layout; every row of the source has to be in it once."""
+class _DefaultRow(TypedDict):
+    """The added columns of a row of layout `columns`, without prefix."""
+
+    row_id: str
+    status: str | None
+    context: str | None
+    prompt: str | None
+    seed: int | None
+    similarity: float | None
+
+
+def audit_default(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> None:
+    """Check config `default`, whatever its layout; every row of the source has to be in it once."""
     layout = shards.manifest.get("layout", "columns")
-    audit = {"columns": _columns, "rows": _plain, "mixed": _mixed}[layout]
-    seen = audit(shards, attempts, hashes, findings)
-    for row_id in sorted(hashes.keys() - seen.keys()):
+    if layout not in _LAYOUTS:
+        findings.add("diffcore.json: the layout is not known", layout)
+        return
+    row_count = _LAYOUTS[layout](shards, tally, hashes, findings)
+    for row_id in sorted(hashes.keys() - row_count.keys()):
         findings.add("default: a row of config references is missing", row_id)
-    for row_id, times in seen.items():
+    for row_id, count in row_count.items():
         if row_id not in hashes:
-            findings.add("default: a row that is not in config references", row_id)
-        elif times > 1:
-            findings.add("default: a row that is there more than once", row_id)
+            findings.add("default: a row is not in config references", row_id)
+        elif count > 1:
+            findings.add("default: a row occurs more than once", row_id)
 
 
-def audit_generated(shards: Shards, attempts: Attempts, findings: Findings) -> None:
-    """Config `generated`: one row per kept attempt."""
-    label, kept = shards.label, attempts.kept
-    labels: dict[Any, int] = {}
-    seen: Counter[tuple[str, int]] = Counter()
-    for table in shards.batches("generated", ["row_id", "copy", "context", "similarity", label], shards.image):
-        labelled = table[label].to_pylist()
+def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> None:
+    """Check config `generated`: one row for each kept attempt."""
+    label_column, kept = shards.label, tally.kept
+    label_of: dict[Any, int] = {}
+    """Value of the source's label column -> label of the attempts."""
+    count: Counter[Unit] = Counter()
+    for table in shards.batches("generated", ["row_id", "copy", "context", "similarity", label_column], shards.image):
+        values = table[label_column].to_pylist()
         rows = table.select(["row_id", "copy", "context", "similarity"]).to_pylist()
         units = [(row["row_id"], row["copy"]) for row in rows]
-        seen.update(units)
-        for unit, row, value in zip(units, rows, labelled, strict=True):
+        count.update(units)
+        for unit, row, value in zip(units, rows, values, strict=True):
             attempt = kept.get(unit)
             if attempt is None:
-                findings.add("generated: a row that no attempt was kept for", _name(unit))
-            elif any(row[one] != attempt[one] for one in ("context", "similarity")) or (
-                # The source's own labels are of any kind; the same attempt's label has to mean the same one.
-                labels.setdefault(value, attempt["label"]) != attempt["label"]
-            ):
-                findings.add("generated: a row does not say what its attempt says", _name(unit))
+                findings.add("generated: a row has no kept attempt", _name(unit))
+                continue
+            # The source's labels may have any type, so equal values have to stand for one label of the attempts.
+            same_label = label_of.setdefault(value, attempt["label"]) == attempt["label"]
+            same_facts = (row["context"], row["similarity"]) == (attempt["context"], attempt["similarity"])
+            if not same_label or not same_facts:
+                findings.add("generated: a row differs from its attempt", _name(unit))
         if shards.images:
             recorded = [kept[unit]["image_sha256"] if unit in kept else None for unit in units]
-            found = contents(table, shards.image)
-            check_images(findings, "generated: the image", map(_name, units), found, recorded, required=True)
-    for unit in sorted(kept.keys() - seen.keys()):
-        findings.add("generated: a row that an attempt was kept for is missing", _name(unit))
-    for unit, times in seen.items():
+            images = image_bytes(table, shards.image)
+            check_images(findings, "generated: the image", map(_name, units), images, recorded, required=True)
+    for unit in sorted(kept.keys() - count.keys()):
+        findings.add("generated: the row of a kept attempt is missing", _name(unit))
+    for unit, times in count.items():
         if times > 1:
-            findings.add("generated: a row that is there more than once", _name(unit))
+            findings.add("generated: a row occurs more than once", _name(unit))
 
 
-def _columns(shards: Shards, attempts: Attempts, hashes: Hashes, findings: Findings) -> Counter[str]:
-    """Layout columns: a counterpart stands beside its row."""
-    kept, seen = attempts.kept, Counter()
+def _audit_columns(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+    """Check layout `columns`: a counterpart is in the row of its real image. Returns the number of rows by id."""
+    count: RowCount = Counter()
+    augmented_split = shards.manifest["recipe"].get("source", {}).get("split", "train")
     for split, paths in shards.splits("default").items():
-        augmented = split == shards.manifest["recipe"].get("source", {}).get("split", "train")
         for path in paths:
             prefix = prefix_of(shards.names(path))
-            columns = [prefix + name for name in ("row_id", *_TOLD)]
-            pictures = [shards.image, f"{prefix}generated"] if shards.images else []
-            for table in shards.read(path, [*columns, *pictures]):
-                rows = table.select(columns).rename_columns(["row_id", *_TOLD]).to_pylist()
+            columns = [prefix + name for name in _ADDED]
+            images = [shards.image, f"{prefix}generated"] if shards.images else []
+            for table in shards.read(path, [*columns, *images]):
+                rows: list[_DefaultRow] = table.select(columns).rename_columns(list(_ADDED)).to_pylist()
                 ids = [row["row_id"] for row in rows]
-                seen.update(ids)
+                count.update(ids)
                 for row in rows:
-                    _check_row(row, attempts, findings, augmented=augmented)
-                _check_originals(shards, ids, contents(table, shards.image), hashes, findings)
+                    _check_row(row, tally, findings, augmented=split == augmented_split)
+                _check_originals(shards, ids, image_bytes(table, shards.image), hashes, findings)
                 if shards.images:
-                    recorded = [kept[row_id, 0]["image_sha256"] if (row_id, 0) in kept else None for row_id in ids]
-                    found = contents(table, f"{prefix}generated")
-                    check_images(findings, "default: the counterpart", ids, found, recorded, required=True)
-                    for row_id, content, known in zip(ids, found, recorded, strict=True):
-                        if content is not None and known is None:
-                            findings.add("default: a counterpart that no attempt was kept for", row_id)
-    return seen
+                    _check_counterparts(ids, image_bytes(table, f"{prefix}generated"), tally, findings)
+    return count
 
 
-def _check_row(row: Mapping[str, Any], attempts: Attempts, findings: Findings, *, augmented: bool) -> None:
-    """Status and facts of a row against the attempts for it."""
+def _check_row(row: _DefaultRow, tally: AttemptTally, findings: Findings, *, augmented: bool) -> None:
+    """Check status and facts of a row against the attempts of its first copy."""
     unit, status = (row["row_id"], 0), row["status"]
-    attempt, tried = attempts.kept.get(unit), attempts.tried.get(unit)
-    wrong = (
+    attempt, has_image = tally.kept.get(unit), tally.has_image.get(unit)
+    wrong_status = (
         (status == "kept") != (attempt is not None)
         or (status not in STATUSES if augmented else status is not None)
-        or (status == "not_planned" and tried is not None)
-        or (status == "failed" and tried is True)
+        or (status == "not_planned" and has_image is not None)
+        or (status == "failed" and has_image is True)
     )
-    if wrong:
+    if wrong_status:
         findings.add("default: the status is not that of the attempts", row["row_id"])
-    elif attempt and any(row[name] != attempt[name] for name in _TOLD[1:]):
-        findings.add("default: a row does not say what its counterpart's attempt says", row["row_id"])
+    elif attempt is not None:
+        own = (row["context"], row["prompt"], row["seed"], row["similarity"])
+        if own != (attempt["context"], attempt["prompt"], attempt["seed"], attempt["similarity"]):
+            findings.add("default: a row differs from its counterpart's attempt", row["row_id"])
 
 
-def _plain(shards: Shards, attempts: Attempts, hashes: Hashes, findings: Findings) -> Counter[str]:
-    """Layout rows: real and kept images as plain rows."""
-    wanted = Counter(row_id for row_id, _ in attempts.kept)
-    known: dict[str, set[str]] = {}
-    for (row_id, _), attempt in attempts.kept.items():
-        known.setdefault(row_id, set()).add(attempt["image_sha256"])
-    seen, generated = Counter(), Counter()
+def _check_counterparts(
+    ids: Sequence[str], images: Sequence[bytes | None], tally: AttemptTally, findings: Findings
+) -> None:
+    """Check the counterparts in rows of layout `columns`."""
+    attempts = [tally.kept.get((row_id, 0)) for row_id in ids]
+    recorded = [attempt["image_sha256"] if attempt else None for attempt in attempts]
+    check_images(findings, "default: the counterpart", ids, images, recorded, required=True)
+    for row_id, image, expected in zip(ids, images, recorded, strict=True):
+        if image is not None and expected is None:
+            findings.add("default: a counterpart has no kept attempt", row_id)
+
+
+def _audit_rows(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+    """Check layout `rows`: real and kept images as plain rows. Returns the number of real rows by id."""
+    kept_hashes: dict[str, set[str | None]] = {}
+    for (row_id, _), attempt in tally.kept.items():
+        kept_hashes.setdefault(row_id, set()).add(attempt["image_sha256"])
+    count: RowCount = Counter()
+    generated: RowCount = Counter()
     for table in shards.batches("default", ["row_id", "is_generated"], shards.image):
-        ids, told = table["row_id"].to_pylist(), table["is_generated"].to_pylist()
-        found = contents(table, shards.image)
-        real = [place for place, one in enumerate(told) if not one]
-        seen.update(ids[place] for place in real)
-        _check_originals(shards, [ids[place] for place in real], [found[place] for place in real], hashes, findings)
-        for row_id, content in ((ids[place], found[place]) for place, one in enumerate(told) if one):
+        real_ids, real_images = [], []
+        images = image_bytes(table, shards.image)
+        rows = zip(table["row_id"].to_pylist(), table["is_generated"].to_pylist(), images, strict=True)
+        for row_id, is_generated, image in rows:
+            if not is_generated:
+                real_ids.append(row_id)
+                real_images.append(image)
+                continue
             generated[row_id] += 1
-            if shards.images and (content is None or sha256(content).hexdigest() not in known.get(row_id, ())):
+            if shards.images and (image is None or sha256(image).hexdigest() not in kept_hashes.get(row_id, ())):
                 findings.add("default: a generated image is not one that was kept for its row", row_id)
-    _check_times(findings, "generated", wanted, generated)
-    return seen
+        count.update(real_ids)
+        _check_originals(shards, real_ids, real_images, hashes, findings)
+    _check_numbers(findings, "generated", Counter(row_id for row_id, _ in tally.kept), generated)
+    return count
 
 
-def _mixed(shards: Shards, attempts: Attempts, hashes: Hashes, findings: Findings) -> Counter[str]:
-    """Layout mixed: real images, then those with a counterpart mixed with it; pixels of a mix are not made again."""
-    wanted = Counter(row_id for row_id, copy in attempts.kept if copy == 0)
-    seen, mixed = Counter(), Counter()
+def _audit_mixed(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+    """Check layout `mixed`: real images, then mixed ones, whose pixels are not recomputed.
+
+    Returns the number of real rows by id.
+    """
+    count: RowCount = Counter()
+    mixed: RowCount = Counter()
     for table in shards.batches("default", _MIXED, shards.image):
-        rows, found = table.select(_MIXED).to_pylist(), contents(table, shards.image)
-        real = [place for place, row in enumerate(rows) if not row["is_mixed"]]
-        ids = [rows[place]["row_id"] for place in real]
-        seen.update(ids)
-        _check_originals(shards, ids, [found[place] for place in real], hashes, findings)
-        mixed.update(row["row_id"] for row in rows if row["is_mixed"])
-        for row in rows:
-            if not _mix_fits(row):
-                findings.add("default: kind, lambda and real_share do not fit each other", row["row_id"])
-    # A real image that cannot be decoded is not mixed.
-    _check_times(findings, "mixed", wanted, mixed, fewer=True)
-    return seen
+        real_ids, real_images = [], []
+        for row, image in zip(table.select(_MIXED).to_pylist(), image_bytes(table, shards.image), strict=True):
+            if row["is_mixed"]:
+                mixed[row["row_id"]] += 1
+            else:
+                real_ids.append(row["row_id"])
+                real_images.append(image)
+            if not _mix_is_possible(row):
+                findings.add("default: kind, lambda and real_share are not consistent", row["row_id"])
+        count.update(real_ids)
+        _check_originals(shards, real_ids, real_images, hashes, findings)
+    # A real image that cannot be decoded has no mixed one.
+    expected = Counter(row_id for row_id, copy in tally.kept if copy == 0)
+    _check_numbers(findings, "mixed", expected, mixed, fewer_allowed=True)
+    return count
 
 
-def _mix_fits(row: Mapping[str, Any]) -> bool:
-    """Whether a row can be a mix: pixels share exactly lambda (Eq. 6); a box may be clipped (Eq. 7)."""
+_LAYOUTS: Mapping[str, Callable[[Shards, AttemptTally, Hashes, Findings], RowCount]] = {
+    "columns": _audit_columns,
+    "rows": _audit_rows,
+    "mixed": _audit_mixed,
+}
+
+
+def _mix_is_possible(row: Mapping[str, Any]) -> bool:
+    """Return whether a row can be a mix: for pixels the real share is lambda (Eq. 6); a box may be clipped (Eq. 7)."""
     if not row["is_mixed"]:
         return row["kind"] is None and row["lambda"] is None and row["real_share"] == 1
     kind, lam, share = row["kind"], row["lambda"], row["real_share"]
     if kind not in ("pixel", "patch") or lam is None or share is None or not 0 <= lam <= 1:
         return False
-    return abs(share - lam) <= NEAR if kind == "pixel" else 0 <= share <= 1
+    return abs(share - lam) <= TOLERANCE if kind == "pixel" else 0 <= share <= 1
 
 
 def _check_originals(
-    shards: Shards, ids: Sequence[str], found: Sequence[bytes | None], hashes: Hashes, findings: Findings
+    shards: Shards, ids: Sequence[str], images: Sequence[bytes | None], hashes: Hashes, findings: Findings
 ) -> None:
-    """Real images against their hashes; none where the dataset goes without them."""
+    """Check real images against their hashes; a dataset published without originals has to have none."""
     if not shards.manifest.get("originals", True):
-        for row_id, content in zip(ids, found, strict=True):
-            if content is not None:
-                findings.add("default: an original image in a dataset that says it has none", row_id)
+        for row_id, image in zip(ids, images, strict=True):
+            if image is not None:
+                findings.add("default: an original image in a dataset that is published without them", row_id)
         return
     recorded = [hashes.get(row_id) for row_id in ids]
-    check_images(findings, "default: the original", ids, found, recorded, required=shards.images)
+    check_images(findings, "default: the original", ids, images, recorded, required=shards.images)
 
 
-def _check_times(
-    findings: Findings, what: str, wanted: Counter[str], found: Counter[str], *, fewer: bool = False
+def _check_numbers(
+    findings: Findings, kind: str, expected: RowCount, actual: RowCount, *, fewer_allowed: bool = False
 ) -> None:
-    """How often a row's images are there."""
-    for row_id in sorted(wanted.keys() | found.keys()):
-        if found[row_id] > wanted[row_id] or (found[row_id] < wanted[row_id] and not fewer):
-            findings.add(f"default: not as many {what} images of a row as were kept", row_id)
+    """Check how many images of a kind each row has."""
+    for row_id in sorted(expected.keys() | actual.keys()):
+        if actual[row_id] > expected[row_id] or (actual[row_id] < expected[row_id] and not fewer_allowed):
+            findings.add(f"default: the number of {kind} images of a row is not the number that was kept", row_id)
 
 
-def _name(unit: tuple[str, int]) -> str:
+def _name(unit: Unit) -> str:
     return f"{unit[0]} copy {unit[1]}"

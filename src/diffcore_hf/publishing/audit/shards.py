@@ -1,12 +1,13 @@
-"""Shards: the columns of a config, batch by batch, so that no shard has to fit into memory, and the images in them."""
+"""Shards: reads columns and images of the configs in batches, so that no shard has to fit into memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.publishing.audit.findings import Findings
 
 if TYPE_CHECKING:
@@ -17,61 +18,69 @@ if TYPE_CHECKING:
 class Shards:
     """The published tables of a dataset."""
 
-    manifest: Mapping[str, Any]
-    """diffcore.json."""
+    manifest: Manifest
     read: Callable[[str, Sequence[str]], Iterable[pa.Table]]
     """Path of a shard, names of columns -> batches of its rows."""
     names: Callable[[str], Sequence[str]]
-    """Path of a shard -> its columns."""
+    """Path of a shard -> names of its columns."""
     images: bool
     """Whether every image is read and hashed as well."""
 
     def splits(self, config: str) -> Mapping[str, Sequence[str]]:
-        """Split -> paths of its shards; {} of a config without a row."""
+        """Return split -> paths of its shards; {} for a config without rows."""
         return self.manifest["configs"].get(config, {})
 
     def paths(self, config: str) -> list[str]:
-        """All shards of a config."""
+        """Return the paths of all shards of a config."""
         return [path for paths in self.splits(config).values() for path in paths]
 
     def batches(self, config: str, columns: Sequence[str], image: str | None = None) -> Iterator[pa.Table]:
-        """Batches of a config; with its column of images only where images are looked at."""
+        """Yield the rows of a config in batches, with the column `image` if images are read."""
+        wanted = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
-            yield from self.read(path, [*columns, *([image] if image and self.images else [])])
+            yield from self.read(path, wanted)
 
     @property
     def image(self) -> str:
-        """The source's own name for its column of images."""
-        return self.manifest["recipe"].get("source", {}).get("image", "image")
+        """The source's name of its image column."""
+        return str(self.manifest["recipe"].get("source", {}).get("image", "image"))
 
     @property
     def label(self) -> str:
-        """The source's own name for its column of labels."""
-        return self.manifest["recipe"].get("source", {}).get("label", "label")
+        """The source's name of its label column."""
+        return str(self.manifest["recipe"].get("source", {}).get("label", "label"))
 
 
-def contents(table: pa.Table, name: str) -> list[bytes | None]:
-    """The bytes of a column of images; None where there is no image, or where images are not looked at."""
+def image_bytes(table: pa.Table, name: str) -> list[bytes | None]:
+    """Return the images of a column; None where a row has no image, or where images are not read."""
     if name not in table.column_names:
         return [None] * len(table)
     return [cell and cell["bytes"] for cell in table[name].to_pylist()]
 
 
 def check_images(
-    findings: Findings, what: str, names: Iterable[str], found: Iterable[bytes | None],
-    recorded: Iterable[str | None], *, required: bool,
-) -> None:  # fmt: skip
-    """Hash images against what is recorded of them.
+    findings: Findings,
+    subject: str,
+    rows: Iterable[str],
+    images: Iterable[bytes | None],
+    recorded: Iterable[str | None],
+    *,
+    required: bool,
+) -> None:
+    """Compare images with their recorded hashes.
 
     Args:
-        what: to say of an image that does not fit, e.g. "default: the original".
-        names: of the rows.
-        found: the images.
-        recorded: their sha256; None: nothing is recorded.
-        required: whether an image whose hash is recorded has to be there.
+        findings: receives the faults.
+        subject: how a fault names the image, e.g. "default: the original".
+        rows: the name of each row.
+        images: the image of each row.
+        recorded: its recorded sha256; None: none is recorded.
+        required: whether an image with a recorded hash has to be present.
     """
-    for name, content, known in zip(names, found, recorded, strict=True):
-        if known is not None and content is None and required:
-            findings.add(f"{what} is missing", name)
-        elif known is not None and content is not None and sha256(content).hexdigest() != known:
-            findings.add(f"{what} is not the image whose hash is recorded", name)
+    for row, image, expected in zip(rows, images, recorded, strict=True):
+        if expected is None:
+            continue
+        if image is None and required:
+            findings.add(f"{subject} is missing", row)
+        elif image is not None and sha256(image).hexdigest() != expected:
+            findings.add(f"{subject} is not the image whose hash is recorded", row)

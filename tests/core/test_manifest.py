@@ -1,0 +1,54 @@
+"""Manifest: what a stranger's diffcore.json lacks is one line that names the key."""
+
+import copy
+from typing import Any
+
+import pytest
+from card_facts import example_manifest
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.manifest import checked_manifest
+
+
+def complete() -> dict[str, Any]:
+    manifest = example_manifest()
+    manifest["counts"] |= {"unlabelled": 0, "references": 240}
+    return manifest
+
+
+def test_a_manifest_of_a_run_is_valid():
+    assert checked_manifest(complete(), "x")["counts"]["kept"] == 221
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        (("recipe",), None, "recipe"),
+        (("recipe", "filter", "policy", "name"), 3, "recipe.filter.policy.name"),
+        (("recipe", "filter"), [], "recipe.filter"),
+        (("counts", "unlabelled"), "0", "counts.unlabelled"),
+        (("resolved", "source"), "org/name", "resolved.source"),
+        (("files",), {}, "files"),
+        (("recipe_digest",), None, "recipe_digest"),
+    ],
+)
+def test_an_invalid_value_is_named(path, value, key):
+    manifest = copy.deepcopy(complete())
+    parent = manifest
+    for name in path[:-1]:
+        parent = parent[name]
+    parent[path[-1]] = value
+    with pytest.raises(UserError, match=f"^org/name v1.0.0: diffcore.json has no valid '{key}'"):
+        checked_manifest(manifest, "org/name v1.0.0")
+
+
+def test_invalid_shards_and_files_are_named():
+    with pytest.raises(UserError, match="config 'default' in diffcore.json is not valid"):
+        checked_manifest(complete() | {"configs": {"default": {"train": "x.parquet"}}}, "x")
+    with pytest.raises(UserError, match="entry 1 of 'files' in diffcore.json is not valid"):
+        checked_manifest(complete() | {"files": [complete()["files"][0], {"path": "y"}]}, "x")
+
+
+def test_no_manifest_is_one_line():
+    with pytest.raises(UserError, match="^x has no readable diffcore.json"):
+        checked_manifest(None, "x")
