@@ -215,7 +215,7 @@ def killed(bench: Bench, count: int, seed: int) -> str:
 
 def folders(place: Path) -> tuple[Path, Path]:
     """Two versions of a small dataset."""
-    from diffcore_hf.config.merging import build_recipe
+    from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.workflows import augment as jobs
     from diffcore_hf.workflows import export as export_workflow
 

@@ -94,9 +94,9 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
     """Each arm's loader, made for a number of workers."""
     paired = task == "pairs"
     config = recipe.TrainRecipe(
-        recipe.Data(str(folder)),
-        mix=recipe.Mix(mode="replace" if paired else "off"),
-        transform=recipe.Transform(PRESETS[task], SIZE),
+        recipe.DataConfig(str(folder)),
+        mix=recipe.MixConfig(mode="replace" if paired else "off"),
+        transform=recipe.TransformConfig(PRESETS[task], SIZE),
     )
     data = load_data(config.data, config.mix)
     rows = load_splits(str(folder), None, None, None, section="data")[0]["train"].select_columns(

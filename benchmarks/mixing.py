@@ -32,7 +32,7 @@ from benchmarks.photos import stored_pairs
 from benchmarks.report import numbers, paragraphs, settings, spread, table, words, write_section
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import TRAIN_SCHEMA
+from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.data import row_mixer
 from diffcore_hf.training.data.samples import TrainSamples

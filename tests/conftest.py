@@ -55,7 +55,8 @@ def keys(tiny) -> dict:
 @pytest.fixture(scope="session")
 def recipe(keys):
     """A function: keywords of a recipe -> the Recipe, over `keys`; the source is in memory where no path is given."""
-    from diffcore_hf.config.merging import build_recipe, keywords_layer
+    from diffcore_hf.config.augment_schema import build_recipe
+    from diffcore_hf.config.layers import keywords_layer
 
     return lambda **more: build_recipe({"source": {"path": "in-memory"}}, keys, keywords_layer(**more))
 

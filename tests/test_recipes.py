@@ -2,9 +2,11 @@
 
 import pytest
 
-from diffcore_hf.config.augment import Policy
+from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
-from diffcore_hf.config.merging import build_recipe, read_recipe_file, shipped_recipe, shipped_recipes, what_layer
+from diffcore_hf.config.layers import what_layer
+from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
 
 
 def test_the_recipes_that_ship():
@@ -32,7 +34,7 @@ def test_the_miniature_prompts_the_contexts_of_its_world():
 
 def test_the_paper_is_the_paper():
     recipe = build_recipe(what_layer("cub-paper"))
-    assert recipe.filter.policy == Policy("mean")
+    assert recipe.filter.policy == PolicyConfig("mean")
     assert recipe.prompts.contexts == PAPER_CONTEXTS
     assert recipe.model.family_preset == "cosxl"
     assert (recipe.model.gamma, recipe.model.steps, recipe.model.size) == (6.5, 50, 512)

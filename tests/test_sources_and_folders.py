@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Value
 from small_photos import photos
 
 from diffcore_hf.augmentation.source import dataset as sources
-from diffcore_hf.config.augment import Source
+from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core import loading
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
@@ -48,17 +48,17 @@ def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
 def test_a_label_column_may_not_be_called_like_one_of_ours(name):
     ds = photos([2, 2]).rename_column("label", name)
     with pytest.raises(ValueError, match=f"{name}.*(called like one of config generated|which we add)"):
-        sources.load_source(Source(sources.IN_MEMORY, label=name), data=ds)
+        sources.load_source(SourceConfig(sources.IN_MEMORY, label=name), data=ds)
 
 
 def test_splits_may_order_their_columns_otherwise_but_not_type_them():
     train = photos([2, 2])
     test = train.select_columns(["label", "image"])
-    loaded = sources.load_source(Source(sources.IN_MEMORY), data=DatasetDict(train=train, test=test))
+    loaded = sources.load_source(SourceConfig(sources.IN_MEMORY), data=DatasetDict(train=train, test=test))
     assert loaded.splits["test"].column_names == ["image", "label"]
     other = train.cast_column("label", Value("int64"))
     with pytest.raises(ValueError, match=r"column 'label' holds .* in split 'test'"):
-        sources.load_source(Source(sources.IN_MEMORY), data=DatasetDict(train=train, test=other))
+        sources.load_source(SourceConfig(sources.IN_MEMORY), data=DatasetDict(train=train, test=other))
 
 
 def test_a_dataset_in_memory_is_not_taken_for_the_one_that_a_recipe_names():
@@ -70,7 +70,7 @@ def test_a_dataset_in_memory_is_not_taken_for_the_one_that_a_recipe_names():
 def test_the_licence_of_a_folder_is_that_of_its_card(tmp_path):
     photos([2, 2]).to_parquet(tmp_path / "train.parquet")
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n\nPhotos.\n")
-    assert sources.load_source(Source(str(tmp_path))).licence == "cc0-1.0"
+    assert sources.load_source(SourceConfig(str(tmp_path))).licence == "cc0-1.0"
 
 
 def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
@@ -99,7 +99,7 @@ def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder)
     with pytest.raises(ValueError, match=f"the cache holds commit {'f' * 40}, not {COMMIT}"):
-        sources.load_source(Source("org/birds", revision=COMMIT))
+        sources.load_source(SourceConfig("org/birds", revision=COMMIT))
 
 
 def test_a_split_without_rows_passes(run, recipe, tmp_path):
@@ -112,7 +112,7 @@ def test_class_names_are_kept_in_the_order_of_the_feature():
     ds = Dataset.from_dict({"image": photos([1, 1])["image"], "label": [1, 0]}).cast_column(
         "label", ClassLabel(names=["zebra", "ant"])
     )
-    assert sources.load_source(Source(sources.IN_MEMORY), data=ds).names == ("zebra", "ant")
+    assert sources.load_source(SourceConfig(sources.IN_MEMORY), data=ds).names == ("zebra", "ant")
 
 
 def test_a_folder_with_a_card_is_read_as_it_is_now(tmp_path):
@@ -124,5 +124,5 @@ def test_a_folder_with_a_card_is_read_as_it_is_now(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         photos(counts).to_parquet(folder / "train.parquet")
         (folder / "README.md").write_text(card)
-        seen.append(len(sources.load_source(Source(str(folder))).rows))
+        seen.append(len(sources.load_source(SourceConfig(str(folder))).rows))
     assert seen == [4, 5, 6]

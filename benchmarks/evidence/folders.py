@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.evidence.worlds import EACH, locked, world_folder
-from diffcore_hf.config.merging import build_recipe, read_recipe_file, shipped_recipe
+from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.miniature.oracle import Oracle
 from diffcore_hf.miniature.scenery import CONTEXTS

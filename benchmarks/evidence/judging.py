@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.evidence.folders import KINDS, POLICIES
 from benchmarks.evidence.towers import seen_clip
-from diffcore_hf.config.augment import Filter, Policy, Recipe
+from diffcore_hf.config.augment import FilterConfig, PolicyConfig, Recipe
 from diffcore_hf.core.images import to_array
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import FittedPolicy, Rank, fit
@@ -32,8 +32,8 @@ from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, Specie
 from diffcore_hf.miniature.world import World
 from diffcore_hf.models.towers import ImageTower
 
-JUDGED = {name: Policy(**policy) for name, policy in POLICIES.items() if name != "all"} | {
-    "fixed": Policy("fixed", t=0.7)
+JUDGED = {name: PolicyConfig(**policy) for name, policy in POLICIES.items() if name != "all"} | {
+    "fixed": PolicyConfig("fixed", t=0.7)
 }
 TOWERS = ("unseen", "seen")
 """The CLIP that ships, which never saw the species of the dataset, and one that was trained on all forty."""
@@ -96,7 +96,7 @@ def pictures(items: Sequence[Asked], seed: int) -> list[Image.Image]:
 def tower_of(work: Path, clip: str) -> ImageTower:
     """A CLIP by its name in TOWERS."""
     path = "package:diffcore_hf.miniature/models/clip" if clip == "unseen" else str(seen_clip(work))
-    return ImageTower(Filter(path=path), device="cpu", batch_size=128)
+    return ImageTower(FilterConfig(path=path), device="cpu", batch_size=128)
 
 
 def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:

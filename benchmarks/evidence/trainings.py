@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.evidence.folders import BEST, GENERATORS, STANDARD, exported, kept_by, made, real, truth
 from benchmarks.evidence.worlds import EACH, world_folder
-from diffcore_hf.config.merging import build, read_recipe_file, shipped_files
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.recipe_files import read_recipe_file, shipped_files
 
 NETS: dict[str, dict[str, Any]] = {
     "scratch": {"max_steps": 450},
@@ -169,7 +170,7 @@ def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
     """The scores of one training: of the model that validation chose, and of the last one."""
-    from diffcore_hf.config.train_rules import TRAIN_SCHEMA
+    from diffcore_hf.config.train_schema import TRAIN_SCHEMA
     from diffcore_hf.training.comparison import trials
     from diffcore_hf.training.data.training_data import load_data
     from diffcore_hf.training.engine.devices import make_accelerator

@@ -13,7 +13,7 @@ from small_photos import photos
 from diffcore_hf import plan
 from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan
 from diffcore_hf.augmentation.source.dataset import load_source
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import seeding
 
 COUNTS = st.lists(st.integers(1, 40), min_size=1, max_size=8)
@@ -205,7 +205,7 @@ def test_a_plan_needs_no_model():
         "import sys; sys.path.insert(0, 'tests/helpers')\n"
         "from small_photos import photos\n"
         "from diffcore_hf import plan\n"
-        "from diffcore_hf.config.merging import build_recipe\n"
+        "from diffcore_hf.config.augment_schema import build_recipe\n"
         "assert len(plan(photos([3, 2]), build_recipe({'source': 'memory'}))) == 5\n"
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )

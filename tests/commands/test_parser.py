@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from diffcore_hf.commands.definitions import VERBS
+from diffcore_hf.commands.definitions import TRAIN, VERBS
 from diffcore_hf.commands.parser import Command, parse, parse_command
-from diffcore_hf.commands.train_definition import TRAIN
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import documented_keys, leaves
-from diffcore_hf.config.merging import build_recipe, to_mapping
+from diffcore_hf.config.mappings import to_mapping
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_every_field_is_documented():
     [
         "from diffcore_hf.commands.parser import parse_command; parse_command(['augment', 'a/b', '--fraction', '1'])",
         "from diffcore_hf.commands.parser import parse; "
-        "from diffcore_hf.commands.train_definition import TRAIN; parse(['--seeds=1'], TRAIN)",
+        "from diffcore_hf.commands.definitions import TRAIN; parse(['--seeds=1'], TRAIN)",
     ],
 )
 def test_reading_the_command_line_loads_nothing_heavy(line):

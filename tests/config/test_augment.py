@@ -5,10 +5,17 @@ import re
 
 import pytest
 
-from diffcore_hf.config.augment import POLICY_PARAMETERS, Adapter, Policy, Recipe, Scheduler, policy_parameters
+from diffcore_hf.config.augment import (
+    POLICY_PARAMETERS,
+    AdapterConfig,
+    PolicyConfig,
+    Recipe,
+    SchedulerConfig,
+    policy_parameters,
+)
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.digests import scopes
 from diffcore_hf.config.fields import SCOPES, leaves
-from diffcore_hf.config.merging import build_recipe
 
 
 def build(**sections):
@@ -24,7 +31,7 @@ def test_every_field_has_a_scope():
     assert {key: scope for key, scope in marked.items() if scope not in SCOPES} == {}
     assert {"source.path", "filter.policy.alpha", "columns.prefix", "model.adapters"} <= set(marked)
     # Optional sections and lists of sections are one key: what is in them is of the same scope.
-    for cls, key in ((Scheduler, "model.scheduler"), (Adapter, "model.adapters")):
+    for cls, key in ((SchedulerConfig, "model.scheduler"), (AdapterConfig, "model.adapters")):
         assert set(scopes(cls).values()) == {marked[key]}
 
 
@@ -36,7 +43,7 @@ def test_an_unmarked_field_is_found():
 def test_only_the_source_is_required():
     recipe = build_recipe({"source": {"path": "org/name"}})
     assert recipe == Recipe(source=recipe.source)
-    assert recipe.filter.policy == Policy()
+    assert recipe.filter.policy == PolicyConfig()
 
 
 def test_plain_texts_stand_for_paths_and_names():
@@ -52,9 +59,9 @@ def test_plain_texts_stand_for_paths_and_names():
         }
     )
     assert (recipe.source.path, recipe.model.path, recipe.filter.path) == ("org/data", "org/model", "org/clip")
-    assert recipe.model.scheduler == Scheduler("DDIMScheduler")
-    assert recipe.model.adapters == (Adapter("org/lora"), Adapter("b", scale=1.0))
-    assert recipe.filter.policy == Policy("mean")
+    assert recipe.model.scheduler == SchedulerConfig("DDIMScheduler")
+    assert recipe.model.adapters == (AdapterConfig("org/lora"), AdapterConfig("b", scale=1.0))
+    assert recipe.filter.policy == PolicyConfig("mean")
     assert build(model="org/model").model.path == "org/model"
     assert build(filter="org/clip").filter.path == "org/clip"
 
@@ -184,14 +191,14 @@ def test_right_values_pass(layer):
 @pytest.mark.parametrize(
     ("given", "reads"),
     [
-        (Policy("all"), {}),
-        (Policy("random"), {"p": 0.5}),
-        (Policy("mean", pairs=7), {"pairs": 7}),
-        (Policy("mean"), {"pairs": None}),
-        (Policy("fixed", t=0.0), {"t": 0.0}),
-        (Policy("quantile"), {"alpha": 0.1}),
-        (Policy("rank"), {"by": "context_free", "alpha": 0.1, "floor": "auto"}),
-        (Policy("rank", by="text", floor="off"), {"by": "text", "alpha": 0.1, "floor": "off"}),
+        (PolicyConfig("all"), {}),
+        (PolicyConfig("random"), {"p": 0.5}),
+        (PolicyConfig("mean", pairs=7), {"pairs": 7}),
+        (PolicyConfig("mean"), {"pairs": None}),
+        (PolicyConfig("fixed", t=0.0), {"t": 0.0}),
+        (PolicyConfig("quantile"), {"alpha": 0.1}),
+        (PolicyConfig("rank"), {"by": "context_free", "alpha": 0.1, "floor": "auto"}),
+        (PolicyConfig("rank", by="text", floor="off"), {"by": "text", "alpha": 0.1, "floor": "off"}),
     ],
 )
 def test_a_policy_has_the_parameters_that_it_reads(given, reads):
@@ -199,6 +206,6 @@ def test_a_policy_has_the_parameters_that_it_reads(given, reads):
 
 
 def test_every_policy_and_parameter_is_known():
-    names = {field.name for field in dataclasses.fields(Policy)} - {"name"}
+    names = {field.name for field in dataclasses.fields(PolicyConfig)} - {"name"}
     assert set().union(*POLICY_PARAMETERS.values()) == names
-    assert set(leaves(Policy)["name"][1].__args__) == set(POLICY_PARAMETERS)
+    assert set(leaves(PolicyConfig)["name"][1].__args__) == set(POLICY_PARAMETERS)

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.digests import attempt_digest, canonical, differences, identified, recipe_digest, scopes
-from diffcore_hf.config.merging import build_recipe, to_mapping
+from diffcore_hf.config.mappings import to_mapping
 
 IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
 VERSIONS = {"generate": "1", "score": "1"}

@@ -7,22 +7,16 @@ from typing import Any, Literal
 import pytest
 import yaml
 
-from diffcore_hf.config.augment import Model, Policy, Source
+from diffcore_hf.config.augment import ModelConfig, PolicyConfig, SourceConfig
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import RecipeSchema, Rule
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
-from diffcore_hf.config.merging import (
-    build,
-    build_recipe,
-    default_output,
-    keywords_layer,
-    read_recipe_file,
-    read_yaml,
-    shipped_recipe,
-    shipped_recipes,
-    to_mapping,
-    to_yaml,
-    what_layer,
-)
+from diffcore_hf.config.layers import keywords_layer, what_layer
+from diffcore_hf.config.mappings import to_mapping, to_yaml
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.output_names import default_output
+from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
+from diffcore_hf.config.yaml_text import read_yaml
 
 FILE = {"source": {"path": "org/a", "split": "test"}, "model": {"gamma": 3.0}, "fraction": 0.5}
 
@@ -39,7 +33,7 @@ def test_the_preset_lies_below_every_layer(place):
     layers[place]["preset"] = "paper"
     recipe = build_recipe(*layers)
     assert (recipe.model.gamma, recipe.model.steps, recipe.model.size) == (3.0, 7, 512)
-    assert recipe.filter.policy == Policy("mean")
+    assert recipe.filter.policy == PolicyConfig("mean")
     assert recipe.prompts.template == "paper"
     assert recipe.prompts.contexts == PAPER_CONTEXTS
     assert recipe.prompts.contexts[0] == "heavy snow"
@@ -56,8 +50,8 @@ def test_the_last_preset_counts():
 
 def test_another_policy_drops_the_parameters_below():
     below = {"source": "a", "filter": {"policy": {"name": "rank", "alpha": 0.2, "floor": "off"}}}
-    assert build_recipe(below, {"filter": {"policy": {"name": "mean"}}}).filter.policy == Policy("mean")
-    assert build_recipe(below, {"filter": {"policy": "quantile"}}).filter.policy == Policy("quantile")
+    assert build_recipe(below, {"filter": {"policy": {"name": "mean"}}}).filter.policy == PolicyConfig("mean")
+    assert build_recipe(below, {"filter": {"policy": "quantile"}}).filter.policy == PolicyConfig("quantile")
     assert build_recipe(below, {"filter": {"policy": {"name": "rank", "by": "text"}}}).filter.policy.alpha == 0.2
 
 
@@ -183,8 +177,8 @@ def test_keywords_are_keys(keywords, layer):
 
 
 def test_keywords_take_records():
-    recipe = build_recipe(keywords_layer(source=Source("a"), model=Model(steps=4)))
-    assert (recipe.source, recipe.model) == (Source("a"), Model(steps=4))
+    recipe = build_recipe(keywords_layer(source=SourceConfig("a"), model=ModelConfig(steps=4)))
+    assert (recipe.source, recipe.model) == (SourceConfig("a"), ModelConfig(steps=4))
 
 
 @pytest.mark.parametrize("keywords", [{"split": "a", "source.split": "b"}, {"fraction": 1, "fraction.x": 2}])
@@ -293,6 +287,7 @@ def test_a_mapping_of_some_scopes():
     assert to_mapping(recipe, ("decision",))["filter"] == {
         "policy": {"name": "rank", "by": "context_free", "alpha": 0.1, "floor": "auto"},
         "references": 200,
+        "checks": [],
     }
     assert "policy" not in to_mapping(recipe, ("attempt",))["filter"]
 

@@ -4,13 +4,25 @@ import re
 
 import pytest
 
+from diffcore_hf.commands.definitions import TRAIN
 from diffcore_hf.commands.parser import parse
-from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
-from diffcore_hf.config import merging as layers
+from diffcore_hf.config import recipe_files
 from diffcore_hf.config.fields import leaves
-from diffcore_hf.config.merging import build, read_yaml, to_mapping, to_yaml
-from diffcore_hf.config.train import Backbone, Data, MixerConfig, Optimizer, Schedule, TrainRecipe, Transform
-from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
+from diffcore_hf.config.layers import config_layer
+from diffcore_hf.config.mappings import to_mapping, to_yaml
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.recipe_files import shipped_training_recipes
+from diffcore_hf.config.train import (
+    BackboneConfig,
+    DataConfig,
+    MixerConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainRecipe,
+    TransformConfig,
+)
+from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
+from diffcore_hf.config.yaml_text import read_yaml
 
 
 def made(**sections):
@@ -35,7 +47,7 @@ def test_every_key_is_a_flag_and_its_default_can_be_said(key):
 
 
 def test_only_the_data_is_required():
-    assert made() == TrainRecipe(Data("out/photos"))
+    assert made() == TrainRecipe(DataConfig("out/photos"))
     assert made() == build(TRAIN_SCHEMA, parse(["--data.path", "out/photos"], TRAIN).layer)
 
 
@@ -45,16 +57,16 @@ def test_defaults_preset_file_flags_in_this_order(tmp_path):
     command = parse(["--config", str(file), "--optimizer.lr", "2", "--data.train", "train"], TRAIN)
     recipe = build(TRAIN_SCHEMA, config_layer(command.options["config"]), command.layer)
     assert (recipe.clip, recipe.epochs, recipe.batch_size, recipe.optimizer.lr) == (None, 300.0, 64, 2.0)
-    assert recipe.schedule == Schedule("multistep", milestones=(150.0, 225.0))
-    assert recipe.optimizer == Optimizer("sgd", lr=2.0, head_lr=None)
-    assert recipe.data == Data("org/birds")
+    assert recipe.schedule == ScheduleConfig("multistep", milestones=(150.0, 225.0))
+    assert recipe.optimizer == OptimizerConfig("sgd", lr=2.0, head_lr=None)
+    assert recipe.data == DataConfig("org/birds")
 
 
 def test_plain_texts_stand_for_paths_and_names():
     recipe = made(data="org/d", model="resnet50", transform="imagenet_300", optimizer="adamw", schedule="linear")
-    assert (recipe.data, recipe.model) == (Data("org/d"), Backbone("resnet50"))
-    assert (recipe.transform, recipe.optimizer) == (Transform("imagenet_300"), Optimizer("adamw"))
-    assert recipe.schedule == Schedule("linear")
+    assert (recipe.data, recipe.model) == (DataConfig("org/d"), BackboneConfig("resnet50"))
+    assert (recipe.transform, recipe.optimizer) == (TransformConfig("imagenet_300"), OptimizerConfig("adamw"))
+    assert recipe.schedule == ScheduleConfig("linear")
 
 
 def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
@@ -67,10 +79,10 @@ def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
     }
     above = {"data": "b", "model": "vit", "optimizer": "sgd", "schedule": "cosine", "mixer": "cutmix"}
     recipe = build(TRAIN_SCHEMA, below, above)
-    assert recipe.data == Data("b", train="all", label="species")
-    assert recipe.model == Backbone("vit", pretrained="org/weights")
-    assert recipe.optimizer == Optimizer("sgd", momentum=0.8)
-    assert recipe.schedule == Schedule("cosine", warmup=1.0)
+    assert recipe.data == DataConfig("b", train="all", label="species")
+    assert recipe.model == BackboneConfig("vit", pretrained="org/weights")
+    assert recipe.optimizer == OptimizerConfig("sgd", momentum=0.8)
+    assert recipe.schedule == ScheduleConfig("cosine", warmup=1.0)
     assert recipe.mixer == MixerConfig("cutmix", per="batch")
 
 
@@ -162,7 +174,7 @@ def shipped(tmp_path, monkeypatch):
     (tmp_path / "package").mkdir()
     for name in ("cub", "cub-train", "miniature-train", "cars-ablation-train"):
         (tmp_path / "package" / f"{name}.yaml").write_text(f"data: out/{name}\n")
-    monkeypatch.setattr(layers.resources, "files", lambda package: tmp_path / "package")
+    monkeypatch.setattr(recipe_files.resources, "files", lambda package: tmp_path / "package")
     (tmp_path / "here" / "photos").mkdir(parents=True)
     (tmp_path / "here" / "mine.yaml").write_text("data: mine\n")
     (tmp_path / "here" / "empty.yaml").write_text("")
@@ -172,7 +184,7 @@ def shipped(tmp_path, monkeypatch):
 
 def test_a_training_recipe_is_a_file_or_a_name(shipped):
     assert list(shipped_training_recipes()) == ["cars-ablation-train", "cub-train", "miniature-train"]
-    assert layers.shipped_recipes() == ["cub"]
+    assert recipe_files.shipped_recipes() == ["cub"]
     assert config_layer("mine.yaml") == {"data": "mine"}
     assert config_layer("cub-train") == {"data": "out/cub-train"}
 
@@ -188,7 +200,7 @@ def test_a_training_recipe_is_a_file_or_a_name(shipped):
         ("x" * 5000, "the shipped ones are"),
         ("photos", "config is 'photos', a folder, but no recipe (.yaml). For data use --data.path photos"),
         ("data.csv", "config is 'data.csv', a file, but no recipe (.yaml)"),
-        ("empty.yaml", "empty.yaml: holds no keys of a recipe. Begin with e.g. data: {path: out/photos}"),
+        ("empty.yaml", "empty.yaml: holds no keys of a recipe. Start it with e.g. data: {path: out/photos}"),
     ],
 )
 def test_a_config_that_is_no_recipe(shipped, config, message):

@@ -139,8 +139,9 @@ def test_every_snippet_runs(text):
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.page)
 def test_every_recipe_is_valid(block):
-    from diffcore_hf.config.merging import build, build_recipe
-    from diffcore_hf.config.train_rules import TRAIN_GRAMMAR
+    from diffcore_hf.config.augment_schema import build_recipe
+    from diffcore_hf.config.merging import build
+    from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
     keys = yaml.safe_load(block.text)
-    assert build(TRAIN_GRAMMAR, keys) if "data" in keys else build_recipe(keys)
+    assert build(TRAIN_SCHEMA, keys) if "data" in keys else build_recipe(keys)

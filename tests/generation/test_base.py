@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffcore_hf.config.augment import Model, StrategyConfig
+from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Strategy, make_strategy, strategy_class
 from diffcore_hf.generation.text_to_image import TextToImageStrategy
@@ -32,8 +32,8 @@ def test_a_strategy_that_cannot_be_used_is_one_line(name, said):
 
 
 def test_the_default_is_text_to_image_without_options():
-    strategy = make_strategy(StrategyConfig(), Model(), batch_size=3)
+    strategy = make_strategy(StrategyConfig(), ModelConfig(), batch_size=3)
     assert isinstance(strategy, TextToImageStrategy)
     assert strategy.batch_size == 3
     with pytest.raises(UserError, match=r"strategy\.options has 'strength'"):
-        make_strategy(StrategyConfig(options={"strength": 0.5}), Model())
+        make_strategy(StrategyConfig(options={"strength": 0.5}), ModelConfig())

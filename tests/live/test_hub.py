@@ -53,7 +53,7 @@ finally:
 
 
 def test_the_hub_is_as_the_double_assumes(tmp_path, keys, folder_of_photos):
-    from diffcore_hf.config.merging import build_recipe
+    from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.workflows import augment as jobs
 
     out = tmp_path / "out"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import Policy
+from diffcore_hf.config.augment import PolicyConfig
 from diffcore_hf.method.conformal import conformal_bound, conformal_rejected, rank_bounds, similarity_bounds
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings
@@ -75,9 +75,9 @@ def images(rng, centres, spread, labels):
 @pytest.mark.parametrize(
     "policy",
     [
-        Policy("quantile", alpha=0.1),
-        Policy("rank", by="class_mean", alpha=0.1, floor="off"),
-        Policy("rank", by="classifier", alpha=0.1, floor="off"),
+        PolicyConfig("quantile", alpha=0.1),
+        PolicyConfig("rank", by="class_mean", alpha=0.1, floor="off"),
+        PolicyConfig("rank", by="classifier", alpha=0.1, floor="off"),
     ],
     ids=lambda policy: policy.by or policy.name,
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcore_hf.config.augment import Policy
+from diffcore_hf.config.augment import PolicyConfig
 from diffcore_hf.method import checks
 from diffcore_hf.method.filtration import AttemptFacts, Units, decide, due, rejected_share
 from diffcore_hf.method.policies import fit
@@ -16,7 +16,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 GOOD, BAD, NONE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity 1, 0 and none with the parent (1, 0)
 CLASSES = 2
 JUDGE = fit(
-    Policy("fixed", t=0.5),
+    PolicyConfig("fixed", t=0.5),
     ReferenceEmbeddings(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
     0,
 )
@@ -97,7 +97,7 @@ def test_an_added_check_decides():
     rows = facts((0, 0, BAD), (0, 1, GOOD), (1, 0, BAD, "unsafe"))
     decisions = decide(plan(2), rows, JUDGE, max_attempts=3, checks=(blank, *checks.CHECKS))
     assert decisions.reason.tolist() == ["blank", "kept", "blank"]
-    last = decide(plan(2), rows, fit(Policy("all"), EMPTY, 0), max_attempts=3, checks=(*checks.CHECKS, blank))
+    last = decide(plan(2), rows, fit(PolicyConfig("all"), EMPTY, 0), max_attempts=3, checks=(*checks.CHECKS, blank))
     assert last.reason.tolist() == ["blank", "kept", "unsafe"]
     assert last.rejected_generated[0] == 2 / 3
 
@@ -293,7 +293,13 @@ def test_decisions_are_for_any_order_and_policy():
     other = AttemptFacts(**{
         field.name: np.array(getattr(attempts, field.name))[turn] for field in dataclasses.fields(attempts)
     })  # fmt: skip
-    for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):
+    for policy in (
+        PolicyConfig(),
+        PolicyConfig("mean"),
+        PolicyConfig("random"),
+        PolicyConfig("quantile"),
+        PolicyConfig("all"),
+    ):
         judge = fit(policy, references, 0)
         one, two = (decide(units, facts, judge, max_attempts=2) for facts in (attempts, other))
         assert one.reason[turn].tolist() == two.reason.tolist()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import POLICY_PARAMETERS, Policy
+from diffcore_hf.config.augment import POLICY_PARAMETERS, PolicyConfig
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.policies import POLICIES, fit
 from diffcore_hf.method.references import ReferenceEmbeddings
@@ -37,7 +37,7 @@ def test_every_policy_of_the_recipe_can_be_fitted():
 
 
 def test_mean_is_eq_5_against_the_own_parent():
-    judge = fit(Policy("mean"), PAIRS, 0)
+    judge = fit(PolicyConfig("mean"), PAIRS, 0)
     np.testing.assert_allclose(judge.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
     assert judge.notes == (
         "1 of 3 classes have fewer than two readable real images: they use the threshold pooled over all classes",
@@ -51,13 +51,13 @@ def test_mean_is_eq_5_against_the_own_parent():
 
 
 def test_mean_is_strict():
-    judge = fit(Policy("mean"), references([[angle(0), angle(60)]]), 0)
+    judge = fit(PolicyConfig("mean"), references([[angle(0), angle(60)]]), 0)
     assert not judged(judge, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
     assert judge.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
 
 
 def test_mean_without_any_pair_accepts_and_says_so():
-    judge = fit(Policy("mean"), references([[angle(0)], [angle(90)]]), 0)
+    judge = fit(PolicyConfig("mean"), references([[angle(0)], [angle(90)]]), 0)
     assert judge.bound.tolist() == [-1, -1]
     assert judged(judge, [0], [angle(170)], [angle(0)]).passed.all()
     assert "accepts everything" in judge.notes[0]
@@ -66,23 +66,23 @@ def test_mean_without_any_pair_accepts_and_says_so():
 
 def test_mean_with_sampled_pairs_is_near_and_seeded():
     many = references([[angle(a) for a in range(0, 90, 2)]])
-    exact, sampled = fit(Policy("mean"), many, 0), fit(Policy("mean", pairs=500), many, 0)
+    exact, sampled = fit(PolicyConfig("mean"), many, 0), fit(PolicyConfig("mean", pairs=500), many, 0)
     assert sampled.bound[0] != exact.bound[0]
     assert sampled.bound[0] == pytest.approx(exact.bound[0], abs=0.05)
-    assert fit(Policy("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
+    assert fit(PolicyConfig("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
 
 
 def test_fixed_and_what_it_does_to_real_pairs():
-    judge = fit(Policy("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
+    judge = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
     assert judged(judge, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
     np.testing.assert_array_equal(judge.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
 
 
 def test_all_and_random():
-    everything = fit(Policy("all"), PAIRS, 0)
+    everything = fit(PolicyConfig("all"), PAIRS, 0)
     assert judged(everything, [0, 1], [angle(0), NAN]).passed.all()
     assert everything.rejected_real().tolist() == [0, 0, 0]
-    draw = fit(Policy("random", p=0.3), PAIRS, 7)
+    draw = fit(PolicyConfig("random", p=0.3), PAIRS, 7)
     verdicts = judged(draw, [0] * 400, [angle(0)] * 400)
     assert verdicts.score.tolist() == [uniform("policy", 7, "train/0", 0, i) for i in range(400)]
     assert verdicts.passed.tolist() == (verdicts.score < 0.3).tolist()
@@ -94,7 +94,7 @@ def test_all_and_random():
 def test_quantile_against_the_class_mean():
     # Left-out similarities of -20, 0 and 20 degrees: cos 30, 1, cos 30; differences from the mean of the others:
     # -0.067, 0.134, -0.067; k = floor(4 * 0.3) = 1, so the bound is 0.911 - 0.067 = 0.844, at 32.5 degrees.
-    judge = fit(Policy("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
+    judge = fit(PolicyConfig("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
     np.testing.assert_allclose(judge.bound, [0.844], atol=2e-3)
     verdicts = judged(judge, [0, 0, 0], [angle(31), angle(-34), NAN])
     assert verdicts.passed.tolist() == [True, False, False]
@@ -107,7 +107,7 @@ def test_rank_keeps_what_stands_where_real_images_do():
     for by in ("class_mean", "classifier", "context_free", "text"):
         text = np.array([angle(0), angle(60), angle(120)], np.float16)
         crowd = ReferenceEmbeddings(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
-        judge = fit(Policy("rank", by=by, floor="off"), crowd, 0)
+        judge = fit(PolicyConfig("rank", by=by, floor="off"), crowd, 0)
         assert judge.bound.tolist() == [1, 1, 1]
         verdicts = judged(judge, [0, 0, 1, 0], [angle(5), angle(100), angle(75), NAN])
         assert verdicts.passed.tolist() == [True, False, True, False]
@@ -122,42 +122,42 @@ def test_the_floor_refuses_what_belongs_to_no_class():
     crowd = references([[angle(a + e) for e in rng.normal(0, 3, 120)] for a in (0, 60)])
     garbage, right = angle(-60), angle(2)
     for floor, passed, reason in [("auto", False, "below_floor"), ("on", False, "below_floor"), ("off", True, None)]:
-        verdicts = judged(fit(Policy("rank", by="class_mean", floor=floor), crowd, 0), [0, 0], [garbage, right])
+        verdicts = judged(fit(PolicyConfig("rank", by="class_mean", floor=floor), crowd, 0), [0, 0], [garbage, right])
         assert verdicts.passed.tolist() == [passed, True]
         assert verdicts.reasons == [reason, None]
-    real = fit(Policy("rank", by="class_mean", floor="on"), crowd, 0).rejected_real()
+    real = fit(PolicyConfig("rank", by="class_mean", floor="on"), crowd, 0).rejected_real()
     assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) a class
 
 
 def test_auto_floor_is_off_from_twenty_classes():
     many = references([[angle(a), angle(a + 1), angle(a + 2)] for a in range(0, 100, 5)])
-    assert fit(Policy(), many, 0)._floor is None
+    assert fit(PolicyConfig(), many, 0)._floor is None
 
 
 def test_one_class_falls_back_to_quantile_and_says_so():
     one = references([[angle(a) for a in range(-20, 21)]])
-    judge = fit(Policy("rank"), one, 0)
-    np.testing.assert_array_equal(judge.bound, fit(Policy("quantile"), one, 0).bound)
+    judge = fit(PolicyConfig("rank"), one, 0)
+    np.testing.assert_array_equal(judge.bound, fit(PolicyConfig("quantile"), one, 0).bound)
     assert judge.notes == ("with one class there is no rank: quantile(0.1) decides in place of rank",)
     assert judged(judge, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
 
 
 def test_classes_of_one_image_and_of_none():
     few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
-    rank = fit(Policy("rank", floor="off"), few, 0)
+    rank = fit(PolicyConfig("rank", floor="off"), few, 0)
     assert judged(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
     assert judged(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # nothing to hold it against
     assert any("1 of 3 classes cannot be ranked" in note for note in rank.notes)
-    quantile = fit(Policy("quantile", alpha=0.4), few, 0)
+    quantile = fit(PolicyConfig("quantile", alpha=0.4), few, 0)
     assert judged(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]
     assert any("1 of 3 classes have one readable real image" in note for note in quantile.notes)
-    for policy in (Policy("quantile"), Policy(), Policy("mean")):
+    for policy in (PolicyConfig("quantile"), PolicyConfig(), PolicyConfig("mean")):
         assert np.isnan(fit(policy, few, 0).rejected_real()[1:]).all()
 
 
 def test_no_reference_at_all_accepts():
     none = references([[], []], classes=2)
-    for policy in (Policy(), Policy("quantile"), Policy("mean"), Policy("all")):
+    for policy in (PolicyConfig(), PolicyConfig("quantile"), PolicyConfig("mean"), PolicyConfig("all")):
         judge = fit(policy, none, 0)
         assert judged(judge, [0], [angle(0)]).passed.all()
         if policy.name != "all":
@@ -166,7 +166,8 @@ def test_no_reference_at_all_accepts():
 
 
 @pytest.mark.parametrize(
-    "policy", [Policy(), Policy("rank", by="class_mean"), Policy("mean", pairs=5), Policy("quantile")]
+    "policy",
+    [PolicyConfig(), PolicyConfig("rank", by="class_mean"), PolicyConfig("mean", pairs=5), PolicyConfig("quantile")],
 )
 def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
     rng = np.random.default_rng(2)
@@ -182,6 +183,12 @@ def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
 
 
 def test_judging_nothing():
-    for policy in (Policy(), Policy("mean"), Policy("random"), Policy("quantile"), Policy("all")):
+    for policy in (
+        PolicyConfig(),
+        PolicyConfig("mean"),
+        PolicyConfig("random"),
+        PolicyConfig("quantile"),
+        PolicyConfig("all"),
+    ):
         verdicts = fit(policy, PAIRS, 0).verdicts(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)), [])
         assert verdicts.reasons == []

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffcore_hf.config.augment import Prompts
+from diffcore_hf.config.augment import PromptsConfig
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES
 from diffcore_hf.method.prompts import (
     clashes,
@@ -230,12 +230,12 @@ def test_a_negative_of_the_users_that_clashes_is_an_error(term, context, message
 
 
 def test_contexts_and_negatives_of_a_recipe():
-    assert contexts_of(Prompts(), "bird") == KINDS["bird"].contexts
-    assert contexts_of(Prompts(template="paper"), "bird") == PAPER_CONTEXTS
-    assert contexts_of(Prompts(contexts=("in fog",)), "bird") == ("in fog",)
-    assert negatives_of(Prompts(), "bird") == (KINDS["bird"].negatives, True)
-    assert negatives_of(Prompts(negatives=KINDS["bird"].negatives), "bird") == (KINDS["bird"].negatives, True)
-    assert negatives_of(Prompts(negatives=()), "bird") == ((), False)
+    assert contexts_of(PromptsConfig(), "bird") == KINDS["bird"].contexts
+    assert contexts_of(PromptsConfig(template="paper"), "bird") == PAPER_CONTEXTS
+    assert contexts_of(PromptsConfig(contexts=("in fog",)), "bird") == ("in fog",)
+    assert negatives_of(PromptsConfig(), "bird") == (KINDS["bird"].negatives, True)
+    assert negatives_of(PromptsConfig(negatives=KINDS["bird"].negatives), "bird") == (KINDS["bird"].negatives, True)
+    assert negatives_of(PromptsConfig(negatives=()), "bird") == ((), False)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.kinds import TEMPLATES
-from diffcore_hf.config.merging import build_recipe
 from diffcore_hf.method.wording import wording
 
 

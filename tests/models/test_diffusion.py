@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
-from diffcore_hf.config.augment import Adapter, Model, Scheduler
+from diffcore_hf.config.augment import AdapterConfig, ModelConfig, SchedulerConfig
 from diffcore_hf.models import cosxl
 from diffcore_hf.models import pipelines as loading
 from diffcore_hf.models.diffusion import TextToImage, resolve_model
@@ -23,7 +23,7 @@ SEEDS = [11, 12, 13, 14, 2**63 - 1, 16]
 
 
 def config(folder, **options):
-    return Model(**({"path": str(folder), "steps": 2, "size": 16} | options))
+    return ModelConfig(**({"path": str(folder), "steps": 2, "size": 16} | options))
 
 
 def close(a, b):
@@ -140,7 +140,7 @@ def test_out_of_memory_halves_the_batch(pipelines, caplog):
 )  # fmt: skip
 def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatch):
     monkeypatch.setattr(loading, "load_pipeline", None)
-    model, info = resolve_model(Model(path=str(pipelines[name])))
+    model, info = resolve_model(ModelConfig(path=str(pipelines[name])))
     assert (model.size, model.scheduler.name) == (size, scheduler)
     assert (model.dtype, model.variant, model.attention, model.revision) == ("float32", None, "native", None)
     assert info["family"] == name
@@ -153,9 +153,9 @@ def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatc
 
 def test_resolved_size_is_what_the_pipeline_draws(pipelines):
     for name in ("SD", "SDXL", "SD3"):
-        pipe = TextToImage(Model(path=str(pipelines[name]), steps=1)).load()
+        pipe = TextToImage(ModelConfig(path=str(pipelines[name]), steps=1)).load()
         side = pipe.unet.config.sample_size if name != "SD3" else pipe.default_sample_size
-        assert resolve_model(Model(path=str(pipelines[name])))[0].size == side * pipe.vae_scale_factor
+        assert resolve_model(ModelConfig(path=str(pipelines[name])))[0].size == side * pipe.vae_scale_factor
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_variant(files, dtype, variant, tmp_path):
 
 def test_scheduler_by_name_and_options(pipelines):
     options = {"algorithm_type": "dpmsolver++", "solver_order": 2}
-    other = config(pipelines["SD"], scheduler=Scheduler("DPMSolverMultistepScheduler", options))
+    other = config(pipelines["SD"], scheduler=SchedulerConfig("DPMSolverMultistepScheduler", options))
     pipe = TextToImage(other).load()
     assert type(pipe.scheduler).__name__ == "DPMSolverMultistepScheduler"
     assert pipe.scheduler.config.solver_order == 2
     assert pipe.scheduler.config.beta_end == 0.012  # the rest is the model's own
     for wrong, error in [
-        (Scheduler("NoScheduler"), "'NoScheduler', which diffusers"),
-        (Scheduler("UNet2DModel"), "'UNet2DModel', which diffusers"),
-        (Scheduler("DDIMScheduler", {"sovler": 2}), "has no 'sovler'"),
+        (SchedulerConfig("NoScheduler"), "'NoScheduler', which diffusers"),
+        (SchedulerConfig("UNet2DModel"), "'UNet2DModel', which diffusers"),
+        (SchedulerConfig("DDIMScheduler", {"sovler": 2}), "has no 'sovler'"),
     ]:
         with pytest.raises(ValueError, match=error):
             TextToImage(config(pipelines["SD"], scheduler=wrong)).load()
@@ -199,11 +199,11 @@ def test_lora_adapter(pipelines, tmp_path):
     row = ([PROMPTS[0]], [NEGATIVES[0]], [SEEDS[0]])
     plain = TextToImage(config(pipelines["SD"])).sample(*row).images
     for path in (file, tmp_path):
-        with_adapter = TextToImage(config(pipelines["SD"], adapters=(Adapter(str(path)),))).sample(*row).images
+        with_adapter = TextToImage(config(pipelines["SD"], adapters=(AdapterConfig(str(path)),))).sample(*row).images
         assert not close(plain, with_adapter)
-    off = TextToImage(config(pipelines["SD"], adapters=(Adapter(str(file), scale=0.0),))).sample(*row).images
+    off = TextToImage(config(pipelines["SD"], adapters=(AdapterConfig(str(file), scale=0.0),))).sample(*row).images
     assert close(plain, off)
-    info = resolve_model(config(pipelines["SD"], adapters=(Adapter(str(file)),)))[1]
+    info = resolve_model(config(pipelines["SD"], adapters=(AdapterConfig(str(file)),)))[1]
     [identity], [path] = info["adapters"], info["adapter_paths"]
     assert identity.startswith("sha256:")
     assert path == f"local:{identity[7:23]}"
@@ -211,11 +211,11 @@ def test_lora_adapter(pipelines, tmp_path):
 
 def test_cosxl_preset(tmp_path, monkeypatch):
     (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
-    preset = Model(path=str(tmp_path), family_preset="cosxl", size=512)
+    preset = ModelConfig(path=str(tmp_path), family_preset="cosxl", size=512)
     model, info = resolve_model(preset)
     assert info["family"] == "SDXL"
     assert model.scheduler.name == "EDMEulerScheduler"
-    assert resolve_model(Model(path=str(tmp_path / "cosxl.safetensors"), family_preset="cosxl"))[1] == info
+    assert resolve_model(ModelConfig(path=str(tmp_path / "cosxl.safetensors"), family_preset="cosxl"))[1] == info
     called = {}
 
     def from_single_file(file, **options):
@@ -252,36 +252,36 @@ def test_fetch_takes_what_will_be_loaded(pipelines, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
     monkeypatch.setattr(loading.weights_access, "file_names", lambda place: [])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    [place] = loading.fetch_model(Model(path="org/model", revision=commit))
+    [place] = loading.fetch_model(ModelConfig(path="org/model", revision=commit))
     assert place.identity == commit
     assert asked == [("org/model", {"revision": commit, "variant": None, "use_safetensors": True})]
     assert not list(tmp_path.rglob("refs"))
-    [place] = loading.fetch_model(Model(path=str(pipelines["SD"])))
+    [place] = loading.fetch_model(ModelConfig(path=str(pipelines["SD"])))
     assert place.local == pipelines["SD"]
     (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(cosxl, "configuration", lambda: asked.append("configuration"))
-    loading.fetch_model(Model(path=str(tmp_path), family_preset="cosxl"))
+    loading.fetch_model(ModelConfig(path=str(tmp_path), family_preset="cosxl"))
     assert asked[1:] == ["configuration"]
 
 
 def test_what_cannot_be_a_model_says_so(pipelines, tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="a single file does not say what it is"):
-        resolve_model(Model(path=str(tmp_path / "one.safetensors")))
+        resolve_model(ModelConfig(path=str(tmp_path / "one.safetensors")))
     with pytest.raises(ValueError, match=r"no readable model_index.json"):
-        resolve_model(Model(path=str(tmp_path)))
+        resolve_model(ModelConfig(path=str(tmp_path)))
     with pytest.raises(ValueError, match=r"float16, which .* on a CPU. Use --model.dtype float32"):
-        resolve_model(Model(path=str(pipelines["SD"]), dtype="float16", device="cpu"))
+        resolve_model(ModelConfig(path=str(pipelines["SD"]), dtype="float16", device="cpu"))
     distilled = tmp_path / "lcm"
     shutil.copytree(pipelines["SD"], distilled)
     unet = distilled / "unet" / "config.json"
     unet.write_text(json.dumps(json.loads(unet.read_text()) | {"time_cond_proj_dim": 32}))
     with pytest.raises(ValueError, match="guidance is distilled into its UNet"):
-        resolve_model(Model(path=str(distilled)))
+        resolve_model(ModelConfig(path=str(distilled)))
     index = distilled / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": ["pipeline", "Mine"]}))
     with pytest.raises(ValueError, match="code in its own repository"):
-        resolve_model(Model(path=str(distilled)))
+        resolve_model(ModelConfig(path=str(distilled)))
     shutil.rmtree(distilled / "vae")
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "StableDiffusionPipeline"}))
     unet.write_text((pipelines["SD"] / "unet" / "config.json").read_text())
@@ -321,7 +321,7 @@ def test_what_was_fetched_is_found_offline(pipelines, tmp_path, monkeypatch):
     monkeypatch.setattr(access, "snapshot_download", download)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
     monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
-    asked = Model(path="org/model", adapters=(Adapter("org/lora", revision="v2"),))
+    asked = ModelConfig(path="org/model", adapters=(AdapterConfig("org/lora", revision="v2"),))
     loading.fetch_model(asked)
     monkeypatch.setattr(access, "HfApi", None)  # raises when it is called
     model, info = resolve_model(asked)

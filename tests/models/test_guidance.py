@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 import torch
 
-from diffcore_hf.config.augment import Model
+from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import guidance
 from diffcore_hf.models.diffusion import TextToImage, resolve_model
 
@@ -48,7 +48,7 @@ def eps(name, pipe, latents, text, size):
 @pytest.mark.parametrize("name", list(tiny_models.PIPELINES))
 def test_one_step_is_equation_4(name, pipelines):
     size = 16
-    model = TextToImage(Model(path=str(pipelines[name]), steps=1, gamma=GAMMA, size=size))
+    model = TextToImage(ModelConfig(path=str(pipelines[name]), steps=1, gamma=GAMMA, size=size))
     pipe = model.load()
     seen = {}
 
@@ -108,7 +108,7 @@ def test_gamma_and_negatives(gamma, negatives, error, pipelines):
     if error is None:
         guidance.check_negatives(gamma, negatives)
         return
-    model = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=gamma))
+    model = TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=gamma))
     with pytest.raises(ValueError, match=error):
         model.sample(["a bird"] * len(negatives), negatives, [0] * len(negatives))
 
@@ -116,7 +116,7 @@ def test_gamma_and_negatives(gamma, negatives, error, pipelines):
 def test_no_negative_prompt_is_the_familys_own_unconditional(pipelines):
     """Zeros for SDXL (it was trained so), the empty text for the others: as the pipelines do themselves."""
     for name, folder in pipelines.items():
-        model = TextToImage(Model(path=str(folder), steps=1, gamma=GAMMA, size=16))
+        model = TextToImage(ModelConfig(path=str(folder), steps=1, gamma=GAMMA, size=16))
         ours = model.sample(["a bird"], [None], [3]).images
         pipe, family = model.load(), guidance.guidance_for(type(model.load()).__name__)
         extra = {"negative_prompt": ""} if name == "Flux" else {}
@@ -128,11 +128,15 @@ def test_no_negative_prompt_is_the_familys_own_unconditional(pipelines):
 
 
 def test_native_passes_gamma_as_guidance_scale(pipelines):
-    model = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=5.0, guidance="native"))
+    model = TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=5.0, guidance="native"))
     native = model.sample(["a bird"], ["blurry"], [0]).images
-    table = TextToImage(Model(path=str(pipelines["SD"]), steps=1, gamma=4.0)).sample(["a bird"], ["blurry"], [0]).images
+    table = (
+        TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=4.0))
+        .sample(["a bird"], ["blurry"], [0])
+        .images
+    )
     assert (native.int() - table.int()).abs().max() <= 1
-    flux = TextToImage(Model(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
+    flux = TextToImage(ModelConfig(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
     with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):
         flux.sample(["a bird"], ["blurry"], [0])
 
@@ -164,12 +168,12 @@ def test_native_parameters(pipeline, takes, arguments):
 
 def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch, caplog):
     def resolved(name):
-        info = resolve_model(Model(path=str(pipelines[name]), gamma=5.0, guidance="native"))[1]
+        info = resolve_model(ModelConfig(path=str(pipelines[name]), gamma=5.0, guidance="native"))[1]
         return info["guidance"], info["takes_negatives"]
 
     assert resolved("SD") == ({"argument": "guidance_scale", "value": 5.0}, True)
     assert resolved("Flux") == ({"argument": "guidance_scale", "value": 5.0}, False)
-    unguided = Model(path=str(pipelines["SD"]), guidance="native", steps=1, size=16)
+    unguided = ModelConfig(path=str(pipelines["SD"]), guidance="native", steps=1, size=16)
     monkeypatch.setattr("diffcore_hf.models.guidance.native_parameters", lambda pipeline: (False, False))
     monkeypatch.setattr("diffcore_hf.models.pipelines.native_parameters", lambda pipeline: (False, False))
     assert resolved("SD") == ({"argument": None, "value": None}, False)
@@ -185,10 +189,10 @@ def test_a_distilled_unet_takes_no_negatives(pipelines, tmp_path):
     shutil.copytree(pipelines["SD"], folder)
     unet = folder / "unet" / "config.json"
     unet.write_text(json.dumps(json.loads(unet.read_text()) | {"time_cond_proj_dim": 32}))
-    info = resolve_model(Model(path=str(folder), guidance="native"))[1]
+    info = resolve_model(ModelConfig(path=str(folder), guidance="native"))[1]
     assert info["guidance"]["argument"] == "guidance_scale"
     assert info["takes_negatives"] is False
     index = folder / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "UnknownPipeline"}))
     with pytest.raises(ValueError, match="has no UnknownPipeline"):
-        resolve_model(Model(path=str(folder), guidance="native"))
+        resolve_model(ModelConfig(path=str(folder), guidance="native"))

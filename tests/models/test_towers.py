@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from diffcore_hf.config.augment import Filter
+from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.models.towers import ImageTower, resolve_filter
 
 SIZES = [(30, 40), (64, 64), (25, 24), (200, 31), (24, 24)]
@@ -32,7 +32,7 @@ def images():
     ],
 )
 def test_unit_rows_that_do_not_depend_on_companions(name, width, towers):
-    tower = ImageTower(Filter(path=str(towers[name])))
+    tower = ImageTower(FilterConfig(path=str(towers[name])))
     rows = tower.embed(images())
     assert rows.shape == (5, width)
     assert rows.dtype == torch.float32
@@ -43,13 +43,13 @@ def test_unit_rows_that_do_not_depend_on_companions(name, width, towers):
 
 
 def test_rows_are_the_models_own_features(towers):
-    tower = ImageTower(Filter(path=str(towers["clip"])))
+    tower = ImageTower(FilterConfig(path=str(towers["clip"])))
     model = tower.load()
     pixels = torch.cat([tower.prepare(image)["pixel_values"] for image in images()])
     with torch.no_grad():
         by_hand = model.visual_projection(model.vision_model(pixels).pooler_output)
     assert torch.allclose(tower.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
-    dino = ImageTower(Filter(path=str(towers["dinov2"])))
+    dino = ImageTower(FilterConfig(path=str(towers["dinov2"])))
     with torch.no_grad():
         by_hand = dino.load()(torch.cat([dino.prepare(image)["pixel_values"] for image in images()])).pooler_output
     assert torch.allclose(dino.embed(images()), by_hand / by_hand.norm(dim=1, keepdim=True), atol=1e-6)
@@ -57,7 +57,7 @@ def test_rows_are_the_models_own_features(towers):
 
 @pytest.mark.parametrize("name", list(tiny_models.TOWERS))
 def test_a_tensor_and_the_pil_image_of_its_pixels_have_equal_embeddings(name, towers):
-    tower = ImageTower(Filter(path=str(towers[name])))
+    tower = ImageTower(FilterConfig(path=str(towers[name])))
     for image in images():
         pil = Image.fromarray(image.permute(1, 2, 0).numpy())
         inputs = AutoImageProcessor.from_pretrained(towers[name])(pil, return_tensors="pt")
@@ -66,7 +66,7 @@ def test_a_tensor_and_the_pil_image_of_its_pixels_have_equal_embeddings(name, to
 
 @pytest.mark.parametrize("name", ["timm_cnn", "timm_vit"])
 def test_a_timm_checkpoint_gives_the_features_of_timm(name, towers):
-    tower = ImageTower(Filter(path=str(towers[name])))
+    tower = ImageTower(FilterConfig(path=str(towers[name])))
     model = timm.create_model(f"local-dir:{towers[name]}", pretrained=True, num_classes=0).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     pixels = torch.stack([transform(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images()])
@@ -76,7 +76,7 @@ def test_a_timm_checkpoint_gives_the_features_of_timm(name, towers):
 
 
 def test_a_transformer_without_a_class_token_is_pooled(towers):
-    tower = ImageTower(Filter(path=str(towers["swin"])))
+    tower = ImageTower(FilterConfig(path=str(towers["swin"])))
     with torch.no_grad():
         output = tower.load()(torch.cat([tower.prepare(image)["pixel_values"] for image in images()]))
     expected = output.last_hidden_state.mean(dim=1)
@@ -84,7 +84,7 @@ def test_a_transformer_without_a_class_token_is_pooled(towers):
 
 
 def test_strict_is_equal_to_the_bit(towers):
-    tower = ImageTower(Filter(path=str(towers["clip"])), strict=True)
+    tower = ImageTower(FilterConfig(path=str(towers["clip"])), strict=True)
     whole = tower.embed(images() * 8)
     parts = torch.cat([tower.embed(images() * 3), tower.embed(images()), tower.embed(images() * 4)])
     assert torch.equal(whole, parts)
@@ -92,7 +92,7 @@ def test_strict_is_equal_to_the_bit(towers):
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "siglip2"])
 def test_texts(name, towers):
-    tower = ImageTower(Filter(path=str(towers[name])))
+    tower = ImageTower(FilterConfig(path=str(towers[name])))
     texts = ["a red bird", "a car", "a photo of a very long caption that does not fit at all into the text tower"]
     rows = tower.embed_text(texts)
     assert rows.shape == (3, tower.embed(images()).shape[1])
@@ -102,14 +102,14 @@ def test_texts(name, towers):
 
 @pytest.mark.parametrize("name", ["dinov2", "clip_vision"])
 def test_no_text_tower(name, towers):
-    assert ImageTower(Filter(path=str(towers[name]))).embed_text(["a bird"]) is None
+    assert ImageTower(FilterConfig(path=str(towers[name]))).embed_text(["a bird"]) is None
 
 
 def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
     path = tiny_models.seeded(tiny_models.save_siglip, tmp_path)
     for file in path.glob("*token*"):
         file.unlink()
-    tower = ImageTower(Filter(path=str(path)))
+    tower = ImageTower(FilterConfig(path=str(path)))
     assert tower.embed_text(["a bird"]) is None
     assert tower.embed_text(["a bird"]) is None
     assert caplog.text.count("captions cannot be embedded") == 1
@@ -123,7 +123,7 @@ def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
 )  # fmt: skip
 def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
     monkeypatch.setattr(ImageTower, "load", None)
-    config = Filter(path=str(towers[name]))
+    config = FilterConfig(path=str(towers[name]))
     resolved, info = resolve_filter(config)
     assert resolved == config
     assert (info["model"], info["has_text"]) == (model, has_text)
@@ -134,13 +134,13 @@ def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
 
 def test_processor_is_the_recorded_one(towers):
     for path in towers.values():
-        config = Filter(path=str(path))
+        config = FilterConfig(path=str(path))
         assert ImageTower(config).processor == resolve_filter(config)[1]["processor"]
 
 
 def test_what_is_no_image_tower_says_so(pipelines, tmp_path):
     with pytest.raises(ValueError, match="no image tower of transformers"):
-        resolve_filter(Filter(path=str(pipelines["SD"])))
+        resolve_filter(FilterConfig(path=str(pipelines["SD"])))
     path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
     from safetensors.torch import load_file, save_file
 
@@ -148,4 +148,4 @@ def test_what_is_no_image_tower_says_so(pipelines, tmp_path):
     weights.pop("layernorm.weight")
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"its weights lack layernorm.weight"):
-        ImageTower(Filter(path=str(path))).load()
+        ImageTower(FilterConfig(path=str(path))).load()

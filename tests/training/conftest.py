@@ -23,7 +23,7 @@ def folder(tmp_path_factory) -> Path:
 def train_recipe(folder, tmp_path):
     """A function: keys -> a TrainRecipe of a few steps on `folder`."""
     from diffcore_hf.config.merging import build
-    from diffcore_hf.config.train_rules import TRAIN_SCHEMA
+    from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
     def make(**keys):
         base = {

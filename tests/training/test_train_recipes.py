@@ -20,10 +20,12 @@ from augmented_photos import write_augmented
 from PIL import Image as Picture
 
 from diffcore_hf.commands import parser as flags
-from diffcore_hf.commands.train_definition import TRAIN, config_layer, shipped_training_recipes
-from diffcore_hf.config.merging import build, shipped_recipes
-from diffcore_hf.config.train import Optimizer, Schedule, TrainRecipe
-from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
+from diffcore_hf.commands.definitions import TRAIN
+from diffcore_hf.config.layers import config_layer
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.recipe_files import shipped_recipes, shipped_training_recipes
+from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig, TrainRecipe
+from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
@@ -170,16 +172,18 @@ def test_without_its_data_a_recipe_is_one_line(name, elsewhere, capsys):
 @pytest.mark.parametrize(
     ("name", "epochs", "batch", "optimizer", "schedule", "loss"),
     [
-        ("cifar100-train", 1200, 100, Optimizer("sgd", 0.1, None, 0.9, 1e-4),
-         Schedule("multistep", (400.0, 800.0), 0.1), "softmax_bce"),
-        ("tiny-imagenet-train", 1200, 100, Optimizer("sgd", 0.2, None, 0.9, 1e-4),
-         Schedule("multistep", (600.0, 900.0), 0.1), "softmax_bce"),
-        ("imagenet-train", 300, 256, Optimizer("sgd", 0.1, None, 0.9, 1e-4),
-         Schedule("multistep", (75.0, 150.0, 225.0), 0.1), "cross_entropy"),
-        *[(name, 300, 16, Optimizer("sgd", 0.01, None, 0.9, 5e-4), Schedule("multistep", (150.0, 225.0), 0.1),
-           "cross_entropy") for name in ("cub-train", "cars-train", "caltech101-train", "flowers-train")],
-        ("cub-finetune-train", 30, 32, Optimizer("sgd", 0.001, 0.01, 0.9, 5e-4), Schedule("cosine"), "cross_entropy"),
-        ("cars-ablation-train", 128, 64, Optimizer("sgd", 0.025, None, 0.9, 5e-4), Schedule("cosine"),
+        ("cifar100-train", 1200, 100, OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
+         ScheduleConfig("multistep", (400.0, 800.0), 0.1), "softmax_bce"),
+        ("tiny-imagenet-train", 1200, 100, OptimizerConfig("sgd", 0.2, None, 0.9, 1e-4),
+         ScheduleConfig("multistep", (600.0, 900.0), 0.1), "softmax_bce"),
+        ("imagenet-train", 300, 256, OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
+         ScheduleConfig("multistep", (75.0, 150.0, 225.0), 0.1), "cross_entropy"),
+        *[(name, 300, 16, OptimizerConfig("sgd", 0.01, None, 0.9, 5e-4),
+           ScheduleConfig("multistep", (150.0, 225.0), 0.1), "cross_entropy")
+          for name in ("cub-train", "cars-train", "caltech101-train", "flowers-train")],
+        ("cub-finetune-train", 30, 32, OptimizerConfig("sgd", 0.001, 0.01, 0.9, 5e-4), ScheduleConfig("cosine"),
+         "cross_entropy"),
+        ("cars-ablation-train", 128, 64, OptimizerConfig("sgd", 0.025, None, 0.9, 5e-4), ScheduleConfig("cosine"),
          "cross_entropy"),
     ],
 )  # fmt: skip

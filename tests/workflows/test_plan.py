@@ -7,7 +7,7 @@ import pytest
 from small_photos import write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
-from diffcore_hf.config.augment import Model
+from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import plan as plan_workflow
 
@@ -85,7 +85,11 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
 
 @pytest.mark.parametrize(
     "model",
-    [Model(path="org/none", revision="0" * 40), Model(path="no/such/folder"), Model(path="x", family_preset="cosxl")],
+    [
+        ModelConfig(path="org/none", revision="0" * 40),
+        ModelConfig(path="no/such/folder"),
+        ModelConfig(path="x", family_preset="cosxl"),
+    ],
 )
 def test_a_tokenizer_that_is_not_here_is_none(model):
     assert plan_workflow.text_tokenizer(model) is None

@@ -17,7 +17,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.kinds import TEMPLATES
-from diffcore_hf.config.merging import to_mapping
+from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.method.prompts import contexts_of, negatives_of
@@ -175,9 +175,9 @@ def reopened(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resoluti
 
 def type_of_scheduler(values: Mapping[str, Any]) -> Any:
     """Return a stored scheduler as the section of a recipe."""
-    from diffcore_hf.config.augment import Scheduler
+    from diffcore_hf.config.augment import SchedulerConfig
 
-    return Scheduler(values["name"], values.get("options"))
+    return SchedulerConfig(values["name"], values.get("options"))
 
 
 def record(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from diffcore_hf.config.augment_rules import AUGMENT_SCHEMA
+from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
 from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
+from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 
 OVERVIEW = """\
@@ -224,3 +225,25 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
     Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
     Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
 )}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a network on an augmented dataset, mixing real and generated images, and compare it with others."""
+
+    config: str | None = option(None, help="A recipe file or the name of a shipped one (miniature-train, ...).")
+    evaluate: str | None = option(
+        None, help="A folder of a trained model (.../best): score it on the test split, train nothing."
+    )
+
+
+TRAIN = Verb(
+    "recipes/train.py", TrainOptions, None, "",
+    ("recipes/train.py --config miniature-train",
+     "recipes/train.py --data.path out/photos --model resnet50 --epochs 10",
+     "--num_processes 8 recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2",
+     "-m diffcore_hf.training --config recipe.yaml --mix.partner class"),
+    takes=lambda key, scope: True,
+    schema=TRAIN_SCHEMA,
+    program="accelerate launch",
+)  # fmt: skip

@@ -30,9 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _recipe(command: Command):
-    from diffcore_hf.config import merging as layers
+    from diffcore_hf.config.augment_schema import build_recipe
+    from diffcore_hf.config.layers import what_layer
 
-    return layers.build_recipe(layers.what_layer(command.target), command.layer)
+    return build_recipe(what_layer(command.target), command.layer)
 
 
 def plan(command: Command) -> int:

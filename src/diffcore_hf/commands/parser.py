@@ -21,8 +21,8 @@ from typing import Any, Literal, NoReturn
 from diffcore_hf.commands.definitions import OVERVIEW, VERBS, Verb
 from diffcore_hf.commands.help_pages import help_page
 from diffcore_hf.config.fields import Key, alternatives, documented_keys, sections
-from diffcore_hf.config.merging import read_yaml
 from diffcore_hf.config.validation import nearest_keys, record
+from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.core.errors import UserError
 
 

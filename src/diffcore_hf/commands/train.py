@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from diffcore_hf.commands import parser
+from diffcore_hf.commands.definitions import TRAIN
 from diffcore_hf.commands.errors import run_program
-from diffcore_hf.commands.train_definition import TRAIN, config_layer
+from diffcore_hf.config.layers import config_layer
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import TRAIN_SCHEMA
+from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
 
 def main(argv: Sequence[str] | None = None) -> int:

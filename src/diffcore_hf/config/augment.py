@@ -19,7 +19,7 @@ from diffcore_hf.config.fields import attempt, decision, free
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceConfig:
     """The image-classification dataset to augment."""
 
     path: str = attempt(help="A Hub id, a folder of images (one sub-folder a class) or of Parquet files.")
@@ -48,7 +48,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class PromptsConfig:
     """What the model is asked to draw, and what to keep away from (the two prompts of Eq. 4)."""
 
     template: str = attempt(
@@ -71,7 +71,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class AdapterConfig:
     """A LoRA adapter on top of the model."""
 
     path: str = attempt(help="Repo id, folder or safetensors file.")
@@ -81,7 +81,7 @@ class Adapter:
 
 
 @dataclass(frozen=True)
-class Scheduler:
+class SchedulerConfig:
     """Another noise scheduler than the model's own."""
 
     name: str = attempt(help="Class name in diffusers, for example DPMSolverMultistepScheduler.")
@@ -91,7 +91,7 @@ class Scheduler:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelConfig:
     """The text-to-image model and how it is run."""
 
     path: str = attempt(
@@ -115,10 +115,10 @@ class Model:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = attempt(
         "auto", help="Precision; auto is bfloat16 on a card that has it, else float16, and float32 on a CPU."
     )
-    scheduler: Scheduler | None = attempt(
+    scheduler: SchedulerConfig | None = attempt(
         None, help="Another noise scheduler; a plain text is its class name. null: the model's own."
     )
-    adapters: tuple[Adapter, ...] = attempt((), help="LoRA adapters, added in order; a plain text is a path.")
+    adapters: tuple[AdapterConfig, ...] = attempt((), help="LoRA adapters, added in order; a plain text is a path.")
     steps: int = attempt(30, help="Denoising steps (num_inference_steps).")
     gamma: float = attempt(
         2.0, help="Strength of the context guidance of Eq. 4; guidance_scale = 1 + gamma for SD and SDXL."
@@ -155,7 +155,7 @@ class StrategyConfig:
 
 
 @dataclass(frozen=True)
-class Policy:
+class PolicyConfig:
     """Which generated images are kept. A parameter that the named policy does not read is an error when given."""
 
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
@@ -195,7 +195,7 @@ POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 
-def policy_parameters(policy: Policy) -> dict[str, Any]:
+def policy_parameters(policy: PolicyConfig) -> dict[str, Any]:
     """The parameters that the named policy reads, defaults filled in."""
     given = {name: getattr(policy, name) for name in POLICY_PARAMETERS[policy.name]}
     return {name: default if given[name] is None else given[name]
@@ -203,7 +203,7 @@ def policy_parameters(policy: Policy) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Filter:
+class FilterConfig:
     """The image tower that scores, and the rule that decides."""
 
     path: str = attempt(
@@ -213,7 +213,7 @@ class Filter:
         ),
     )
     revision: str | None = attempt(None, help="Branch, tag or commit; resolved to a commit, which is recorded.")
-    policy: Policy = decision(Policy(), help="The rule; a plain text is its name.")
+    policy: PolicyConfig = decision(PolicyConfig(), help="The rule; a plain text is its name.")
     references: int = decision(
         200, help="Real images a class from which statistics and thresholds are taken (a seeded draw)."
     )
@@ -223,7 +223,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnsConfig:
     """Names of the added columns."""
 
     prefix: str = free("", help="Stands before every added column, where the source has a column of that name.")
@@ -233,7 +233,7 @@ class Columns:
 class Recipe:
     """Everything that decides the result of an augmentation."""
 
-    source: Source = attempt(help="The dataset; a plain text is its path.")
+    source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
     preset: Literal["paper"] | None = free(
         None, help="paper: policy mean, the paper's template and first context, gamma 6.5, size 512, 50 steps."
     )
@@ -244,12 +244,12 @@ class Recipe:
             " general, ..."
         ),
     )
-    prompts: Prompts = attempt(Prompts(), help="What is asked for.")
-    model: Model = attempt(Model(), help="Who draws; a plain text is its path.")
+    prompts: PromptsConfig = attempt(PromptsConfig(), help="What is asked for.")
+    model: ModelConfig = attempt(ModelConfig(), help="Who draws; a plain text is its path.")
     strategy: StrategyConfig = attempt(
         StrategyConfig(), help="How an image is generated; a plain text is the name of the strategy."
     )
-    filter: Filter = attempt(Filter(), help="Who judges; a plain text is its path.")
+    filter: FilterConfig = attempt(FilterConfig(), help="Who judges; a plain text is its path.")
     fraction: float = decision(1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one a class.")
     copies: int = decision(1, help="Counterparts a row.")
     max_attempts: int = decision(3, help="Attempts a unit before it is exhausted.")
@@ -270,7 +270,7 @@ class Recipe:
         True, help="Publish the source's images; false leaves every column of images empty and keeps the ids."
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
-    columns: Columns = free(Columns(), help="Names of the added columns.")
+    columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
     limit: int | None = free(
         None, help=("A first look: so many units of the drawing order; running again without it goes on from there.")
@@ -291,6 +291,7 @@ class Recipe:
         Raises:
             UserError: one line with the dotted key, its value and the way out.
         """
-        from diffcore_hf.config.merging import build_recipe, keywords_layer, what_layer
+        from diffcore_hf.config.augment_schema import build_recipe
+        from diffcore_hf.config.layers import keywords_layer, what_layer
 
         return build_recipe(what_layer(what) if what is not None else {}, keywords_layer(**keys))

@@ -14,7 +14,7 @@ from typing import Any
 
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.fields import leaves
-from diffcore_hf.config.merging import to_mapping
+from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.errors import UserError
 
 

@@ -14,7 +14,7 @@ from diffcore_hf.config.fields import option
 
 
 @dataclass(frozen=True)
-class Data:
+class DataConfig:
     """The augmented dataset."""
 
     path: str = option(
@@ -50,7 +50,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class BackboneConfig:
     """The network, any of timm's."""
 
     name: str = option(
@@ -71,7 +71,7 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Mix:
+class MixConfig:
     """How real and generated images meet (Eq. 6 to 8)."""
 
     mode: Literal["append", "replace", "off"] = option(
@@ -97,7 +97,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Transform:
+class TransformConfig:
     """Geometry and classical augmentation, the same for both images."""
 
     preset: str = option(
@@ -140,7 +140,7 @@ class MixerConfig:
 
 
 @dataclass(frozen=True)
-class Optimizer:
+class OptimizerConfig:
     """The optimiser, any of timm's."""
 
     name: str = option("sgd", help="A name of timm: sgd (with Nesterov momentum), adamw, lamb, ...")
@@ -155,7 +155,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class ScheduleConfig:
     """The learning rate over time, in epochs of the recipe; it stretches with the number of steps."""
 
     name: Literal["cosine", "multistep", "linear", "constant"] = option(
@@ -173,7 +173,7 @@ class Schedule:
 class TrainRecipe:
     """Everything that decides a training."""
 
-    data: Data = option(help="The dataset; a plain text is its path.")
+    data: DataConfig = option(help="The dataset; a plain text is its path.")
     preset: Literal["paper"] | None = option(
         None,
         help=(
@@ -181,12 +181,14 @@ class TrainRecipe:
             "fgvc_scratch_224, 300 epochs."
         ),
     )
-    model: Backbone = option(Backbone(), help="The network; a plain text is its name.")
-    mix: Mix = option(Mix(), help="How real and generated images meet.")
-    transform: Transform = option(Transform(), help="Geometry and classical augmentation; a plain text is the preset.")
+    model: BackboneConfig = option(BackboneConfig(), help="The network; a plain text is its name.")
+    mix: MixConfig = option(MixConfig(), help="How real and generated images meet.")
+    transform: TransformConfig = option(
+        TransformConfig(), help="Geometry and classical augmentation; a plain text is the preset."
+    )
     mixer: MixerConfig = option(MixerConfig(), help="Mixing across a batch; a plain text is its name.")
-    optimizer: Optimizer = option(Optimizer(), help="The optimiser; a plain text is its name.")
-    schedule: Schedule = option(Schedule(), help="The learning rate over time; a plain text is its name.")
+    optimizer: OptimizerConfig = option(OptimizerConfig(), help="The optimiser; a plain text is its name.")
+    schedule: ScheduleConfig = option(ScheduleConfig(), help="The learning rate over time; a plain text is its name.")
     epochs: float = option(30.0, help="Passes over the training samples of the first arm; all arms take as many steps.")
     max_steps: int | None = option(None, help="Optimiser steps, in place of epochs.")
     batch_size: int = option(32, help="Samples an optimiser step, over all processes and accumulated batches.")

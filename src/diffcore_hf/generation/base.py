@@ -20,7 +20,7 @@ from diffcore_hf.core.schema import SOURCE_IMAGE
 from diffcore_hf.models.samples import Samples
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import Model, StrategyConfig
+    from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 
 __all__ = ["STRATEGIES", "UNIT_COLUMNS", "Batch", "Samples", "Strategy", "strategy_class"]
 
@@ -65,7 +65,7 @@ class Strategy(ABC):
 
     def __init__(
         self,
-        config: Model,
+        config: ModelConfig,
         *,
         strict: bool = False,
         batch_size: int | None = None,
@@ -167,7 +167,7 @@ def strategy_class(name: str) -> type[Strategy]:
 
 
 def make_strategy(
-    strategy: StrategyConfig, config: Model, *, strict: bool = False, batch_size: int | None = None
+    strategy: StrategyConfig, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None
 ) -> Strategy:
     """Return the strategy of a recipe; its weights load when it generates.
 

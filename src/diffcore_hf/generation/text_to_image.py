@@ -13,7 +13,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Batch, Samples, Strategy
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import Model
+    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.diffusion import TextToImage
 
 
@@ -25,7 +25,7 @@ class TextToImageStrategy(Strategy):
 
     def __init__(
         self,
-        config: Model,
+        config: ModelConfig,
         *,
         strict: bool = False,
         batch_size: int | None = None,

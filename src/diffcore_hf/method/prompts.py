@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
-from diffcore_hf.config.augment import Prompts
+from diffcore_hf.config.augment import PromptsConfig
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.core.errors import UserError
 
@@ -178,14 +178,14 @@ def _article(word: str, capital: bool) -> str:
     return ("An" if capital else "an") if an else ("A" if capital else "a")
 
 
-def contexts_of(prompts: Prompts, kind: str) -> tuple[str, ...]:
+def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
     """Returns the contexts of the counterparts: the recipe's own, else those of the paper's template or of the kind."""
     if prompts.contexts is not None:
         return prompts.contexts
     return PAPER_CONTEXTS if prompts.template == "paper" else KINDS[kind].contexts
 
 
-def negatives_of(prompts: Prompts, kind: str) -> tuple[tuple[str, ...], bool]:
+def negatives_of(prompts: PromptsConfig, kind: str) -> tuple[tuple[str, ...], bool]:
     """Returns the terms of the negative prompt, and whether they are the built-in ones of the kind.
 
     A built-in term that clashes with a label or context is dropped; a term of the user that clashes is an error.

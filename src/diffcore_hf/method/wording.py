@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diffcore_hf.config.augment import Recipe
-from diffcore_hf.config.augment_rules import PRESETS
+from diffcore_hf.config.augment_schema import PRESETS
 from diffcore_hf.config.kinds import KINDS, TEMPLATES
 from diffcore_hf.method.prompts import (
     contexts_of,

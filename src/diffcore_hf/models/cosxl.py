@@ -12,7 +12,7 @@ from typing import Any
 import diffusers
 from huggingface_hub import hf_hub_download, snapshot_download
 
-from diffcore_hf.config.augment import Model, Scheduler
+from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.models import weights_access
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.weights_access import HashCache, PinnedWeights
@@ -20,7 +20,7 @@ from diffcore_hf.models.weights_access import HashCache, PinnedWeights
 FILE = "cosxl.safetensors"
 CONFIGURATION = "stabilityai/stable-diffusion-xl-base-1.0"
 # Without sigma_schedule, diffusers uses Karras sigmas and gives no warning.
-SCHEDULER = Scheduler(
+SCHEDULER = SchedulerConfig(
     "EDMEulerScheduler",
     {
         "sigma_min": 0.002,
@@ -32,14 +32,14 @@ SCHEDULER = Scheduler(
 )
 
 
-def resolve_cosxl(config: Model, hash_cache: HashCache = None, identify: bool = True) -> PinnedWeights:
+def resolve_cosxl(config: ModelConfig, hash_cache: HashCache = None, identify: bool = True) -> PinnedWeights:
     """Resolves a local file, or a folder or repository that holds `cosxl.safetensors`."""
     folder = Path(config.path).expanduser()
     path = str(folder / FILE) if folder.is_dir() else config.path
     return weights_access.resolve_weights(path, config.revision, "file", hash_cache=hash_cache, identify=identify)
 
 
-def load_cosxl(model: Model, dtype: dict[str, Any]) -> Any:
+def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
     """Returns the SDXL pipeline of the file; from the network only the file itself is read."""
     file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
     scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
@@ -54,7 +54,7 @@ def load_cosxl(model: Model, dtype: dict[str, Any]) -> Any:
         )
 
 
-def fetch_cosxl(model: Model) -> PinnedWeights:
+def fetch_cosxl(model: ModelConfig) -> PinnedWeights:
     """Downloads the file and the configuration, so that a run can be offline."""
     weights = resolve_cosxl(model)
     _local_file(weights)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from diffcore_hf.config.augment import Model
+from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
 from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
@@ -53,7 +53,7 @@ class TextToImage:
             pixels, 4 up to 256, 1 above. It is halved whenever memory runs out, and stays at the smaller value.
     """
 
-    def __init__(self, config: Model, *, strict: bool = False, batch_size: int | None = None):
+    def __init__(self, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None):
         self.config = config
         self.strict = strict
         self.texts_encoded = 0

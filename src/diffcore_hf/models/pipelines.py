@@ -22,7 +22,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from packaging.version import Version
 
-from diffcore_hf.config.augment import Model, Scheduler
+from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import record_commit
 from diffcore_hf.models import cosxl, weights_access
@@ -65,7 +65,9 @@ class ModelRecord(TypedDict):
     """Paths as they may be published."""
 
 
-def resolve_model(config: Model, *, hash_cache: HashCache = None, identify: bool = True) -> tuple[Model, ModelRecord]:
+def resolve_model(
+    config: ModelConfig, *, hash_cache: HashCache = None, identify: bool = True
+) -> tuple[ModelConfig, ModelRecord]:
     """Resolves every `auto` and null of an attempt field for this machine, without loading weights.
 
     Returns:
@@ -92,7 +94,7 @@ def resolve_model(config: Model, *, hash_cache: HashCache = None, identify: bool
         pipeline = _text_to_image_class(index, config.path)
         variant = _pick_variant(config.variant, dtype, weights)
         size = config.size or _own_size(weights, index, pipeline)
-        scheduler = config.scheduler or Scheduler(index["scheduler"][1])
+        scheduler = config.scheduler or SchedulerConfig(index["scheduler"][1])
     _scheduler_class(scheduler)
     family = guidance_for(pipeline, config.guidance)
     distilled = config.family_preset is None and _is_distilled(weights, index)
@@ -141,7 +143,7 @@ def resolve_model(config: Model, *, hash_cache: HashCache = None, identify: bool
     return model, record
 
 
-def load_pipeline(model: Model) -> Any:
+def load_pipeline(model: ModelConfig) -> Any:
     """Loads the diffusers pipeline of a resolved model onto its device, with its own safety checker if it has one.
 
     Raises:
@@ -162,7 +164,7 @@ def load_pipeline(model: Model) -> Any:
     return pipeline
 
 
-def fetch_model(config: Model) -> list[PinnedWeights]:
+def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
     """Downloads and pins a model and its adapters; only the files that this machine loads are downloaded.
 
     Returns:
@@ -188,7 +190,7 @@ def fetch_model(config: Model) -> list[PinnedWeights]:
     return fetched
 
 
-def _load_folder(model: Model) -> Any:
+def _load_folder(model: ModelConfig) -> Any:
     weights = weights_access.resolve_weights(model.path, model.revision, "pipeline", identify=False)
     options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
     if "StableDiffusionXL" in _read_config(weights, "model_index.json")["_class_name"]:
@@ -200,7 +202,7 @@ def _load_folder(model: Model) -> Any:
         return diffusers.AutoPipelineForText2Image.from_pretrained(weights.location, **options)
 
 
-def _dtype(model: Model) -> dict[str, torch.dtype]:
+def _dtype(model: ModelConfig) -> dict[str, torch.dtype]:
     """Returns the keyword for the precision, whose name changed in diffusers 0.42."""
     name = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
     return {name: DTYPES[model.dtype]}
@@ -267,7 +269,7 @@ def _pick_variant(variant: str | None, dtype: str, weights: PinnedWeights) -> st
     return "fp16" if halves and (dtype == "float16" or len(halves) == len(names)) else None
 
 
-def _set_scheduler(pipeline: Any, scheduler: Scheduler | None) -> None:
+def _set_scheduler(pipeline: Any, scheduler: SchedulerConfig | None) -> None:
     if scheduler is None or (type(pipeline.scheduler).__name__ == scheduler.name and not scheduler.options):
         return
     cls = _scheduler_class(scheduler)
@@ -275,7 +277,7 @@ def _set_scheduler(pipeline: Any, scheduler: Scheduler | None) -> None:
         pipeline.scheduler = cls.from_config(pipeline.scheduler.config, **(scheduler.options or {}))
 
 
-def _scheduler_class(scheduler: Scheduler) -> Any:
+def _scheduler_class(scheduler: SchedulerConfig) -> Any:
     """Returns the class of diffusers that a recipe names, after checking the options.
 
     Raises:
@@ -296,7 +298,7 @@ def _scheduler_class(scheduler: Scheduler) -> Any:
     return cls
 
 
-def _add_adapters(pipeline: Any, model: Model) -> None:
+def _add_adapters(pipeline: Any, model: ModelConfig) -> None:
     """Loads the LoRA adapters in their order, from safetensors only."""
     names = []
     for number, adapter in enumerate(model.adapters):
@@ -331,7 +333,7 @@ def _adapter_file(weights: PinnedWeights) -> str | None:
     return names[0] if names else None
 
 
-def _move(pipeline: Any, model: Model, device: torch.device) -> None:
+def _move(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
     """Moves a pipeline to the device, or arranges its offload; offload has no meaning on a CPU."""
     small = False
     if device.type == "cuda":
@@ -345,7 +347,7 @@ def _move(pipeline: Any, model: Model, device: torch.device) -> None:
         pipeline.vae.enable_slicing()
 
 
-def _move_to_gpu(pipeline: Any, model: Model, device: torch.device, memory: int) -> None:
+def _move_to_gpu(pipeline: Any, model: ModelConfig, device: torch.device, memory: int) -> None:
     offload = model.offload
     if offload == "auto":
         modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from diffcore_hf.config.augment import Filter
+from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
@@ -56,7 +56,7 @@ class FilterRecord(TypedDict):
     """Whether captions can be embedded into the same space."""
 
 
-def resolve_filter(config: Filter, *, hash_cache: HashCache = None) -> tuple[Filter, FilterRecord]:
+def resolve_filter(config: FilterConfig, *, hash_cache: HashCache = None) -> tuple[FilterConfig, FilterRecord]:
     """Resolves the filter's revision to a commit and returns what to record about the tower; loads no weights.
 
     Raises:
@@ -87,7 +87,7 @@ class ImageTower:
         batch_size: images in a forward pass.
     """
 
-    def __init__(self, config: Filter, *, strict: bool = False, device: str = "auto", batch_size: int = 32):
+    def __init__(self, config: FilterConfig, *, strict: bool = False, device: str = "auto", batch_size: int = 32):
         self.config = config
         self.strict = strict
         self.device = device

@@ -28,8 +28,12 @@ from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.augmentation.tables import Material
-from diffcore_hf.config import merging
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.config.layers import keywords_layer, what_layer
+from diffcore_hf.config.mappings import to_mapping
+from diffcore_hf.config.output_names import default_output
+from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, seal
 from diffcore_hf.method.checks import checks_of
@@ -96,14 +100,14 @@ def as_recipe(
     layers: list[Mapping[str, Any]] = []
     rows = None if data is None or isinstance(data, (str, Path)) else data
     if isinstance(recipe, Recipe):
-        layers.append(merging.to_mapping(recipe))
+        layers.append(to_mapping(recipe))
     elif recipe is not None:
-        layers.append(merging.read_recipe_file(merging.shipped_recipe(str(recipe)) or recipe))
+        layers.append(read_recipe_file(shipped_recipe(str(recipe)) or recipe))
     if rows is not None:
         layers.append({"source": {"path": IN_MEMORY}})
     elif data is not None:
-        layers.append(merging.what_layer(str(data)))
-    return merging.build_recipe(*layers, merging.keywords_layer(**keys)), rows
+        layers.append(what_layer(str(data)))
+    return build_recipe(*layers, keywords_layer(**keys)), rows
 
 
 def run(
@@ -145,7 +149,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
     Raises:
         UserError: see load_source, make_plan and resolve_run.
     """
-    folder = Folder(recipe.output or merging.default_output(recipe))
+    folder = Folder(recipe.output or default_output(recipe))
     folder.refuse_foreign()
     inside = Path(recipe.source.path)
     if data is None and inside.is_dir() and folder.path.resolve().is_relative_to(inside.resolve()):

@@ -16,7 +16,7 @@ from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.config.augment import Recipe
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder

@@ -15,7 +15,7 @@ from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import unit_columns
-from diffcore_hf.config.augment import Model, Recipe
+from diffcore_hf.config.augment import ModelConfig, Recipe
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.workflows.augment import RunResult
 
@@ -76,7 +76,7 @@ def text(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _guidance(model: Model, about: dict[str, Any]) -> str:
+def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:
     """Return gamma and the argument of the pipeline that it sets."""
     if not about["argument"]:
         return f"gamma {model.gamma} is not used: the pipeline takes no scale"
@@ -122,7 +122,7 @@ def _cut(run: Run, units: Sequence[Unit]) -> list[str]:
     ]
 
 
-def text_tokenizer(model: Model) -> Any:
+def text_tokenizer(model: ModelConfig) -> Any:
     """Return the tokenizer of a resolved model's text encoder; of several, the one that takes the longest prompt.
 
     Reads local and cached files only; None where there are none.

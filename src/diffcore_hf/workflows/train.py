@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.config.merging import build, read_recipe_file
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.recipe_files import read_recipe_file
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import TRAIN_SCHEMA
+from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.folder import Folder, canonical_json, write_whole
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.model_card import ModelFacts, render_model_card

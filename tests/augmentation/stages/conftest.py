@@ -5,7 +5,7 @@ import pytest
 import tiny_models
 from datasets import Dataset, Features, Image, Value
 
-from diffcore_hf.config.augment import Filter, Model, Recipe, Source
+from diffcore_hf.config.augment import FilterConfig, ModelConfig, Recipe, SourceConfig
 from diffcore_hf.core import images
 
 SIZES = [(40, 30), (24, 24), (60, 33), (31, 64)]
@@ -16,18 +16,18 @@ def model(tmp_path_factory):
     """A tiny text-to-image model, as a recipe names it."""
     folder = tmp_path_factory.mktemp("models") / "sd"
     tiny_models.seeded(tiny_models.sd).save_pretrained(folder)
-    return Model(path=str(folder), steps=1, size=16)
+    return ModelConfig(path=str(folder), steps=1, size=16)
 
 
 @pytest.fixture(scope="session")
 def tower(tmp_path_factory):
     """A tiny image tower, as a recipe names it."""
-    return Filter(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
+    return FilterConfig(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
 
 
 @pytest.fixture
 def recipe(model, tower):
-    return Recipe(source=Source(path="photos"), model=model, filter=tower)
+    return Recipe(source=SourceConfig(path="photos"), model=model, filter=tower)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_photos import photos
 
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.publishing.audit.dataset import audit
 from diffcore_hf.publishing.audit.shards import Shards

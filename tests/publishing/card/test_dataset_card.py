@@ -13,7 +13,8 @@ from card_facts import example_facts, example_manifest, example_summary, hostile
 from huggingface_hub import DatasetCard
 from hypothesis import given, settings
 
-from diffcore_hf.config.merging import build_recipe, read_yaml
+from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.core.schema import STATUSES
 from diffcore_hf.method.checks import reasons
 from diffcore_hf.publishing.card.dataset_card import metadata, render_card, size_category

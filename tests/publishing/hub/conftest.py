@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow
 from testing.hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
 from testing import hub_steps as steps

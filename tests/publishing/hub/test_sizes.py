@@ -11,7 +11,7 @@ from small_photos import CLASSES
 
 from diffcore_hf.augmentation import export as exporting
 from diffcore_hf.augmentation import tables
-from diffcore_hf.config.merging import build_recipe
+from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import export as export_workflow

@@ -9,15 +9,15 @@ import pytest
 from augmented_photos import augmented, write_augmented
 from datasets import Value
 
-from diffcore_hf.config.train import Data, Mix
+from diffcore_hf.config.train import DataConfig, MixConfig
 from diffcore_hf.training.data.holdout import holdout
 from diffcore_hf.training.data.training_data import load_data
 
-OFF = Mix(mode="off")
+OFF = MixConfig(mode="off")
 
 
 def test_splits_classes_and_counterparts(folder):
-    data = load_data(Data(str(folder)), Mix())
+    data = load_data(DataConfig(str(folder)), MixConfig())
     assert [len(split) for split in (data.train, data.validation, data.test)] == [15, 6, 9]
     assert data.classes == ("red_fox", "green_frog", "blue_jay")
     assert data.has_counterpart.sum() == 12
@@ -26,18 +26,18 @@ def test_splits_classes_and_counterparts(folder):
 
 def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path):
     folder = write_augmented(tmp_path / "a", train=augmented(), validation=augmented((2, 2, 2), start=20))
-    data = load_data(Data(str(folder)), OFF)
+    data = load_data(DataConfig(str(folder)), OFF)
     assert (data.test.name, data.validation) == ("validation", None)
 
 
 def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
     folder = write_augmented(tmp_path / "a", train=augmented((10, 5, 2)))
-    data = load_data(Data(str(folder), holdout=0.2), Mix())
+    data = load_data(DataConfig(str(folder), holdout=0.2), MixConfig())
     assert np.bincount(data.test.labels).tolist() == [2, 1, 1]
     assert not set(data.test.row_ids) & set(data.train.row_ids)
     assert len(data.train) == 13 == len(data.has_counterpart)
     assert "held out" in data.notes[0]
-    again = load_data(Data(str(folder), holdout=0.2), Mix())
+    again = load_data(DataConfig(str(folder), holdout=0.2), MixConfig())
     assert again.test.row_ids == data.test.row_ids
 
 
@@ -46,7 +46,7 @@ def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
 )
 def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
     folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1, 1)))
-    train = load_data(Data(str(folder)), OFF).train
+    train = load_data(DataConfig(str(folder)), OFF).train
     assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
 
 
@@ -54,17 +54,17 @@ def test_groups_follow_their_rows(tmp_path):
     rows = augmented((4, 4, 4)).add_column("camera", [f"camera {place % 3}" for place in range(12)])
     rows = rows.map(lambda s, i: {"status": "failed" if i == 2 else s}, input_columns="status", with_indices=True,
                     features=rows.features)  # fmt: skip
-    data = load_data(Data(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
+    data = load_data(DataConfig(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
     assert list(data.test.groups) == [f"camera {place % 3}" for place in range(12) if place != 2]
     assert list(data.test.select(np.array([3, 0])).groups) == [data.test.groups[3], "camera 0"]
-    assert load_data(Data(str(tmp_path / "g")), OFF).test.groups is None
+    assert load_data(DataConfig(str(tmp_path / "g")), OFF).test.groups is None
 
 
 def test_labels_may_be_texts_or_numbers(tmp_path):
     rows = augmented()
     names = rows.features["label"].names
     texts = rows.remove_columns("label").add_column("label", [names[label] for label in rows["label"]])
-    data = load_data(Data(str(write_augmented(tmp_path / "t", train=texts, test=texts))), OFF)
+    data = load_data(DataConfig(str(write_augmented(tmp_path / "t", train=texts, test=texts))), OFF)
     assert data.classes == tuple(sorted(names))
     assert [data.classes[label] for label in data.train.labels] == texts["label"][:]
 
@@ -73,15 +73,15 @@ def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
     rows = augmented()
     marked = rows.map(lambda s, i: {"status": "failed" if i == 1 else s}, input_columns="status", with_indices=True,
                       features=rows.features)  # fmt: skip
-    data = load_data(Data(str(write_augmented(tmp_path / "a", train=marked, test=rows))), Mix())
+    data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=marked, test=rows))), MixConfig())
     assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
 
 
 LINES = {
-    "data.train is 'training', which": ({"train": "training"}, Mix(), "rows"),
-    "has no column 'generated' (generated)": ({}, Mix(), "plain"),
+    "data.train is 'training', which": ({"train": "training"}, MixConfig(), "rows"),
+    "has no column 'generated' (generated)": ({}, MixConfig(), "plain"),
     "has no column 'species' (label)": ({"label": "species"}, OFF, "rows"),
-    "was published without its original images. Put them back with join_originals": ({}, Mix(), "empty"),
+    "was published without its original images. Put them back with join_originals": ({}, MixConfig(), "empty"),
     "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
     "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
     "holds Value('float32'), not one class": ({}, OFF, "floats"),
@@ -104,13 +104,13 @@ def test_what_is_not_there_is_one_line(tmp_path, line):
         "floats": lambda: rows.cast_column("label", Value("float32")),
     }[kind]()
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
-        load_data(Data(str(write_augmented(tmp_path / "a", train=made)), **keys), mix)
+        load_data(DataConfig(str(write_augmented(tmp_path / "a", train=made)), **keys), mix)
     assert "\n" not in str(caught.value)
 
 
 def test_no_folder_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="data.path is .* which is no folder here"):
-        load_data(Data(str(tmp_path / "none")), OFF)
+        load_data(DataConfig(str(tmp_path / "none")), OFF)
 
 
 def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored(tmp_path):
@@ -121,15 +121,15 @@ def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored
     rows = concatenate_datasets([
         real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)
     ])  # fmt: skip
-    data = load_data(Data(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
+    data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
     assert len(data.test) == 4 and not data.test.derived.any()
     assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)
 
 
 def test_one_split_does_not_choose_and_score(folder):
     with pytest.raises(ValueError, match="what chooses a model may not score it"):
-        load_data(Data(str(folder), validation="test"), OFF)
-    assert load_data(Data(str(folder), train="validation"), OFF).validation is None
+        load_data(DataConfig(str(folder), validation="test"), OFF)
+    assert load_data(DataConfig(str(folder), train="validation"), OFF).validation is None
 
 
 def test_a_hub_that_fails_is_not_taken_for_a_dataset_of_somebody_elses(monkeypatch):

@@ -12,7 +12,7 @@ from datasets import Image
 from torch.utils.data import DataLoader
 
 from diffcore_hf import MixTransform, mixing_rows
-from diffcore_hf.config.train import Transform
+from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core import seeding
 from diffcore_hf.core.images import decode
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix
@@ -40,7 +40,9 @@ def test_the_view_of_append_has_every_row_and_the_mixed_ones(rows):
 
 @pytest.mark.parametrize("heavy", [False, True], ids=["plain", "randaugment and erasing"])
 def test_pixels_are_the_same_for_any_batch_size_and_workers(rows, heavy):
-    config = Transform("tiny_preact_1200", 32, randaugment=9, erasing=0.5, jitter=0.3, blur=0.5) if heavy else None
+    config = (
+        TransformConfig("tiny_preact_1200", 32, randaugment=9, erasing=0.5, jitter=0.3, blur=0.5) if heavy else None
+    )
     mix = MixTransform(**({"transform": config} if heavy else TINY))
     view = mixing_rows(rows).with_transform(mix)
     mix.set_epoch(2)
@@ -283,7 +285,7 @@ def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypat
 
 
 def test_the_frame_of_an_evaluation_has_nothing_random(rows):
-    protocol = framing.protocol_of(Transform("fgvc_scratch_224", 32))
+    protocol = framing.protocol_of(TransformConfig("fgvc_scratch_224", 32))
     image = torch.from_numpy(np.array(decode(rows.cast_column("image", Image(decode=False))[0]["image"])))
     frames = [framing.evaluation_frame(image.permute(2, 0, 1), protocol) for _ in range(2)]
     assert torch.equal(*frames) and frames[0].shape == (3, 32, 32)
@@ -291,7 +293,7 @@ def test_the_frame_of_an_evaluation_has_nothing_random(rows):
 
 def test_size_is_the_presets_unless_it_is_given():
     assert MixTransform(transform="cifar_preact_1200").protocol.size == 32
-    assert MixTransform(48, transform=Transform("cars448_author")).protocol.size == 48
+    assert MixTransform(48, transform=TransformConfig("cars448_author")).protocol.size == 48
     assert MixTransform().protocol.size == 224
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from diffcore_hf.config.train import Optimizer
+from diffcore_hf.config.train import OptimizerConfig
 from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine import checkpoints, forward, loop, optimisers
@@ -217,7 +217,7 @@ def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
     def made():
         torch.manual_seed(0)
         model = timm.create_model("test_resnet", num_classes=3)
-        return model, optimisers.optimiser(model, Optimizer(name, lr=0.01))
+        return model, optimisers.optimiser(model, OptimizerConfig(name, lr=0.01))
 
     def step(model, optimizer, number):
         torch.manual_seed(number)

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from diffcore_hf.config.train import Optimizer, Schedule
+from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig
 from diffcore_hf.training.engine import optimisers
 
 
@@ -36,7 +36,7 @@ def names_by_group(model, optimizer):
 
 
 def test_every_parameter_is_in_one_group_and_the_head_has_its_rate(network):
-    optimizer = optimisers.optimiser(network, Optimizer(lr=0.001, head_lr=0.01, weight_decay=5e-4))
+    optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.001, head_lr=0.01, weight_decay=5e-4))
     groups = names_by_group(network, optimizer)
     assert sorted(itertools.chain(*groups)) == sorted(name for name, _ in network.named_parameters())
     assert groups[1] == ["fc.bias", "fc.weight"]
@@ -45,7 +45,9 @@ def test_every_parameter_is_in_one_group_and_the_head_has_its_rate(network):
 
 
 def test_norms_and_biases_are_exempt_in_the_head_and_elsewhere(network):
-    optimizer = optimisers.optimiser(network, Optimizer(lr=0.001, head_lr=0.01, weight_decay=0.1, decay_norms=False))
+    optimizer = optimisers.optimiser(
+        network, OptimizerConfig(lr=0.001, head_lr=0.01, weight_decay=0.1, decay_norms=False)
+    )
     rates = {}
     for names, group in zip(names_by_group(network, optimizer), optimizer.param_groups, strict=True):
         rates |= dict.fromkeys(names, (group["lr"], group["weight_decay"]))
@@ -56,15 +58,15 @@ def test_norms_and_biases_are_exempt_in_the_head_and_elsewhere(network):
 
 
 def test_without_a_rate_of_its_own_the_head_is_as_the_rest(network):
-    optimizer = optimisers.optimiser(network, Optimizer(lr=0.02, head_lr=None, weight_decay=0.0))
+    optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.02, head_lr=None, weight_decay=0.0))
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.02, 0.0)]
 
 
 def test_layer_decay_is_timms_and_the_head_keeps_its_rate():
     model = timm.create_model("test_vit", num_classes=3, img_size=32)
-    config = Optimizer("adamw", lr=0.001, head_lr=0.01, layer_decay=0.5, decay_norms=False)
+    config = OptimizerConfig("adamw", lr=0.001, head_lr=0.01, layer_decay=0.5, decay_norms=False)
     optimizer = optimisers.optimiser(model, config)
-    optimisers.scheduler(optimizer, Schedule("constant"), 1, 10)
+    optimisers.scheduler(optimizer, ScheduleConfig("constant"), 1, 10)
     rates = {}
     for names, group in zip(names_by_group(model, optimizer), optimizer.param_groups, strict=True):
         rates |= dict.fromkeys(names, group["lr"])
@@ -77,7 +79,7 @@ def test_layer_decay_is_timms_and_the_head_keeps_its_rate():
 
 def test_distilled_networks_have_two_heads():
     model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3, img_size=32)
-    groups = names_by_group(model, optimisers.optimiser(model, Optimizer()))
+    groups = names_by_group(model, optimisers.optimiser(model, OptimizerConfig()))
     assert {"head.weight", "head_dist.weight"} <= set(groups[-1])
 
 
@@ -96,7 +98,7 @@ def test_distilled_networks_have_two_heads():
     ],
 )
 def test_momentum_means_what_the_optimiser_has(network, name, momentum, expected):
-    optimizer = optimisers.optimiser(network, Optimizer(name, momentum=momentum))
+    optimizer = optimisers.optimiser(network, OptimizerConfig(name, momentum=momentum))
     for group in optimizer.param_groups:
         assert {key: group[key] for key in expected} == expected
 
@@ -104,8 +106,8 @@ def test_momentum_means_what_the_optimiser_has(network, name, momentum, expected
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lookahead_adamw", "lamb", "muon"])
 def test_a_step_moves_body_and_head(name):
     model = timm.create_model("test_resnet", num_classes=3)
-    optimizer = optimisers.optimiser(model, Optimizer(name, lr=0.01, head_lr=0.1))
-    made = optimisers.scheduler(optimizer, Schedule(), 1, 4)
+    optimizer = optimisers.optimiser(model, OptimizerConfig(name, lr=0.01, head_lr=0.1))
+    made = optimisers.scheduler(optimizer, ScheduleConfig(), 1, 4)
     before = {key: value.clone() for key, value in model.named_parameters()}
     for step in range(2):
         made.step_update(step)
@@ -131,7 +133,7 @@ def test_a_step_moves_body_and_head(name):
 )
 def test_unknown_optimisers_are_told_in_one_line(network, name, parts):
     with pytest.raises(ValueError, match="optimizer.name is") as caught:
-        optimisers.optimiser(network, Optimizer(name))
+        optimisers.optimiser(network, OptimizerConfig(name))
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
@@ -142,34 +144,34 @@ def test_an_optimiser_that_is_not_installed_is_told_in_one_line(network):
     with pytest.raises(
         ValueError, match="optimizer.name is 'bnbadamw': .*bitsandbytes.*Use e.g. --optimizer.name adamw"
     ):
-        optimisers.optimiser(network, Optimizer("bnbadamw"))
+        optimisers.optimiser(network, OptimizerConfig("bnbadamw"))
 
 
 # Rates over time
 
 
 def test_milestones_are_met_exactly():
-    rates = scheduled(Schedule("multistep", milestones=(150, 225)), 300, 600, lrs=(0.1, 1.0))
+    rates = scheduled(ScheduleConfig("multistep", milestones=(150, 225)), 300, 600, lrs=(0.1, 1.0))
     for step, factor in [(0, 1), (299, 1), (300, 0.1), (301, 0.1), (449, 0.1), (450, 0.01), (599, 0.01)]:
         assert rates[step] == pytest.approx([0.1 * factor, 1.0 * factor]), step
 
 
 def test_milestones_may_come_in_any_order_and_decay_by_any_factor():
-    rates = scheduled(Schedule("multistep", milestones=(2.5, 1), decay=0.5), 4, 8)
+    rates = scheduled(ScheduleConfig("multistep", milestones=(2.5, 1), decay=0.5), 4, 8)
     assert [rate for (rate,) in rates] == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.05, 0.025, 0.025, 0.025])
 
 
 @pytest.mark.parametrize(
     "schedule, expected",
     [
-        (Schedule("constant"), {0: 0.1, 50: 0.1, 99: 0.1}),
-        (Schedule("cosine"), {0: 0.1, 25: 0.0853553, 50: 0.05, 99: 2.467e-5}),
-        (Schedule("cosine", min_lr=0.02), {0: 0.1, 50: 0.06, 99: 0.0200197}),
-        (Schedule("linear"), {0: 0.1, 25: 0.075, 50: 0.05, 99: 0.001}),
-        (Schedule("linear", min_lr=0.02), {0: 0.1, 50: 0.06, 99: 0.0208}),
-        (Schedule("constant", warmup=2), {0: 0.001, 10: 0.0505, 20: 0.1, 99: 0.1}),
-        (Schedule("linear", warmup=2), {0: 0.001, 10: 0.0505, 20: 0.08, 50: 0.05}),
-        (Schedule("multistep", milestones=(5,), warmup=2), {0: 0.001, 10: 0.0505, 20: 0.1, 49: 0.1, 50: 0.01}),
+        (ScheduleConfig("constant"), {0: 0.1, 50: 0.1, 99: 0.1}),
+        (ScheduleConfig("cosine"), {0: 0.1, 25: 0.0853553, 50: 0.05, 99: 2.467e-5}),
+        (ScheduleConfig("cosine", min_lr=0.02), {0: 0.1, 50: 0.06, 99: 0.0200197}),
+        (ScheduleConfig("linear"), {0: 0.1, 25: 0.075, 50: 0.05, 99: 0.001}),
+        (ScheduleConfig("linear", min_lr=0.02), {0: 0.1, 50: 0.06, 99: 0.0208}),
+        (ScheduleConfig("constant", warmup=2), {0: 0.001, 10: 0.0505, 20: 0.1, 99: 0.1}),
+        (ScheduleConfig("linear", warmup=2), {0: 0.001, 10: 0.0505, 20: 0.08, 50: 0.05}),
+        (ScheduleConfig("multistep", milestones=(5,), warmup=2), {0: 0.001, 10: 0.0505, 20: 0.1, 49: 0.1, 50: 0.01}),
     ],
 )  # fmt: skip
 def test_rates_at_chosen_steps(schedule, expected):
@@ -178,15 +180,15 @@ def test_rates_at_chosen_steps(schedule, expected):
 
 
 def test_every_group_is_scaled_from_its_own_rate(network):
-    optimizer = optimisers.optimiser(network, Optimizer(lr=0.001, head_lr=0.01))
-    made = optimisers.scheduler(optimizer, Schedule("cosine"), 30, 100)
+    optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.001, head_lr=0.01))
+    made = optimisers.scheduler(optimizer, ScheduleConfig("cosine"), 30, 100)
     for step, factor in [(0, 1.0), (50, 0.5), (75, 0.1464466)]:
         made.step_update(step)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.001 * factor, 0.01 * factor])
 
 
 def test_a_warm_up_takes_every_group_to_its_own_rate():
-    rates = scheduled(Schedule("constant", warmup=1), 10, 100, lrs=(0.001, 0.01))
+    rates = scheduled(ScheduleConfig("constant", warmup=1), 10, 100, lrs=(0.001, 0.01))
     assert rates[0] == pytest.approx([1e-5, 1e-5])
     assert rates[5] == pytest.approx([0.000505, 0.005005])
     assert rates[10] == pytest.approx([0.001, 0.01])
@@ -194,7 +196,7 @@ def test_a_warm_up_takes_every_group_to_its_own_rate():
 
 def test_the_rate_of_a_step_does_not_depend_on_where_one_began(network):
     """Resumed equals uninterrupted: with the optimiser's state loaded before or after the scheduler was made."""
-    config, schedule = Optimizer(lr=0.001, head_lr=0.01), Schedule("cosine", warmup=1)
+    config, schedule = OptimizerConfig(lr=0.001, head_lr=0.01), ScheduleConfig("cosine", warmup=1)
     whole = optimisers.optimiser(network, config)
     made = optimisers.scheduler(whole, schedule, 10, 100)
     for step in range(60):
@@ -213,6 +215,6 @@ def test_the_rate_of_a_step_does_not_depend_on_where_one_began(network):
         assert [group["lr"] for group in resumed.param_groups] == expected
 
 
-@pytest.mark.parametrize("schedule", [Schedule(), Schedule("linear"), Schedule("constant", warmup=3)])
+@pytest.mark.parametrize("schedule", [ScheduleConfig(), ScheduleConfig("linear"), ScheduleConfig("constant", warmup=3)])
 def test_one_step_is_enough(schedule):
     assert len(scheduled(schedule, 1, 1)) == 1

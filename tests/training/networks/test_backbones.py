@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from timm.models._hub import save_for_hf
 from torch.nn import functional
 
-from diffcore_hf.config.train import Backbone
+from diffcore_hf.config.train import BackboneConfig
 from diffcore_hf.training.networks import backbones
 
 MINIATURE = "package:diffcore_hf.miniature/models/backbone"
@@ -31,7 +31,7 @@ def outputs(model, size=32):
 
 
 def scratch(name="test_resnet", **fields):
-    return Backbone(name=name, pretrained=False, **fields)
+    return BackboneConfig(name=name, pretrained=False, **fields)
 
 
 def built(config=None, classes=3, size=32, seed=0):
@@ -196,7 +196,7 @@ def test_a_fixed_size_is_the_trainings(tmp_path):
 
 @pytest.mark.parametrize("classes", [20, 7])
 def test_the_head_is_always_fresh_and_that_is_logged(classes, caplog):
-    config = Backbone(name="resnet10t", pretrained=MINIATURE)
+    config = BackboneConfig(name="resnet10t", pretrained=MINIATURE)
     with caplog.at_level(logging.INFO, logger="diffcore_hf"):
         first, second = built(config, classes, 64, seed=0), built(config, classes, 64, seed=1)
     weights = load_file(backbones.resolve(config).local / "model.safetensors")
@@ -225,18 +225,18 @@ def test_weights_come_from_a_folder_a_file_or_the_hub(tmp_path):
         (repo, ours),
         (f"{repo}@{COMMIT}", ours),
     ]:
-        config = Backbone(name="test_resnet", pretrained=path)
+        config = BackboneConfig(name="test_resnet", pretrained=path)
         loaded = built(config, classes=5)
         assert same(backbone_of(loaded), backbone_of(model)), path
         assert loaded(images()).shape == (2, 5)
         assert backbones.normalisation(config, loaded) == mean_and_std
-    assert backbones.resolve(Backbone(name="test_resnet", pretrained=repo)).revision == COMMIT
+    assert backbones.resolve(BackboneConfig(name="test_resnet", pretrained=repo)).revision == COMMIT
     assert torch.equal(outputs(backbones.load(repo, 3)), outputs(model))
-    assert backbones.resolve(Backbone(name="test_resnet", pretrained=str(folder))).identity.startswith("sha256:")
+    assert backbones.resolve(BackboneConfig(name="test_resnet", pretrained=str(folder))).identity.startswith("sha256:")
 
 
 def test_true_means_the_weights_that_timm_names():
-    config = Backbone(name="test_resnet.r160_in1k")
+    config = BackboneConfig(name="test_resnet.r160_in1k")
     model = timm.create_model("test_resnet", num_classes=1000)
     snapshot = cached("timm/test_resnet.r160_in1k", pytorch_model_DOT_bin=b"a pickle that nobody opens")
     save_file(model.state_dict(), snapshot / "model.safetensors")
@@ -250,7 +250,7 @@ def test_true_means_the_weights_that_timm_names():
 
 def test_position_embeddings_are_resized_to_the_trainings_size(tmp_path):
     folder = kept(tmp_path, built(scratch("test_vit"), size=64), size=64)
-    loaded = built(Backbone(name="test_vit", pretrained=str(folder)), size=32)
+    loaded = built(BackboneConfig(name="test_vit", pretrained=str(folder)), size=32)
     assert loaded.pos_embed.shape[1] == 1 + 4
     assert loaded(images()).shape == (2, 3)
 
@@ -258,7 +258,7 @@ def test_position_embeddings_are_resized_to_the_trainings_size(tmp_path):
 def test_the_stem_of_the_weights_is_kept_where_the_recipe_names_none(tmp_path):
     folder = kept(tmp_path, built(scratch("preact_resnet18", stem_stride=2)))
     for stride, expected in [(None, 2), (1, 1), (2, 2)]:
-        loaded = built(Backbone(name="preact_resnet18", pretrained=str(folder), stem_stride=stride))
+        loaded = built(BackboneConfig(name="preact_resnet18", pretrained=str(folder), stem_stride=stride))
         assert loaded.stem.conv.stride == (expected, expected)
 
 
@@ -272,7 +272,7 @@ def test_a_config_json_cannot_have_another_file_loaded(tmp_path):
     config["model_args"] = {"checkpoint_path": str(evil), "pretrained_cfg_overlay": {"file": str(evil)}}
     (folder / "config.json").write_text(json.dumps(config))
     assert torch.equal(outputs(backbones.load(folder, 3)), outputs(model))
-    assert same(backbone_of(built(Backbone("test_resnet", str(folder)))), backbone_of(model))
+    assert same(backbone_of(built(BackboneConfig("test_resnet", str(folder)))), backbone_of(model))
 
 
 # Refusals
@@ -293,13 +293,13 @@ def test_a_config_json_cannot_have_another_file_loaded(tmp_path):
         (scratch("test_vit"), 40, ["multiples of 16, not 40", "--transform.size 32"]),
         (scratch("test_vit"), 8, ["multiples of 16, not 8", "--transform.size 16"]),
         (scratch("densenet121"), 16, ["images of 16 pixels", "--transform.size 224"]),
-        (Backbone("preact_resnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
-        (Backbone("legacy_seresnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
-        (Backbone("resnet18"), 32, ["timm/resnet18.a1_in1k", "not in the cache", "--model.pretrained false"]),
-        (Backbone("resnet18", "no/where"), 32, ["no/where", "not in the cache", "--model.pretrained false"]),
-        (Backbone("resnet18", "no such folder"), 32, ["no such folder", "--model.pretrained false"]),
-        (Backbone("resnet18", "package:nothing/x"), 32, ["package:nothing/x", "--model.pretrained false"]),
-        (Backbone("resnet18", MINIATURE), 32, ["weights of resnet10t", "--model.name resnet10t"]),
+        (BackboneConfig("preact_resnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
+        (BackboneConfig("legacy_seresnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
+        (BackboneConfig("resnet18"), 32, ["timm/resnet18.a1_in1k", "not in the cache", "--model.pretrained false"]),
+        (BackboneConfig("resnet18", "no/where"), 32, ["no/where", "not in the cache", "--model.pretrained false"]),
+        (BackboneConfig("resnet18", "no such folder"), 32, ["no such folder", "--model.pretrained false"]),
+        (BackboneConfig("resnet18", "package:nothing/x"), 32, ["package:nothing/x", "--model.pretrained false"]),
+        (BackboneConfig("resnet18", MINIATURE), 32, ["weights of resnet10t", "--model.name resnet10t"]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_told_in_one_line(config, size, parts):
@@ -312,7 +312,7 @@ def test_what_cannot_be_is_told_in_one_line(config, size, parts):
 def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path):
     folder = kept(tmp_path / "kept", built())
     good = (folder / "model.safetensors").read_bytes()
-    config = Backbone("test_resnet", str(folder))
+    config = BackboneConfig("test_resnet", str(folder))
     weights = load_file(folder / "model.safetensors")
     first = "conv1.0.weight"
     for change, part in [
@@ -337,13 +337,13 @@ def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path):
 
 def test_pickles_on_the_hub_are_refused():
     cached("birds/pickled", pytorch_model_DOT_bin=b"a pickle", config_DOT_json=b"{}")
-    line = told(backbones.create, Backbone("resnet18", "birds/pickled"), 3, 32)
+    line = told(backbones.create, BackboneConfig("resnet18", "birds/pickled"), 3, 32)
     assert "pickled" in line and "--model.pretrained false" in line
 
 
 def test_a_snapshot_without_its_weights_is_told_in_one_line():
     cached("birds/torn", config_DOT_json=b"{}")
-    assert "--model.pretrained false" in told(backbones.create, Backbone("resnet18", "birds/torn"), 3, 32)
+    assert "--model.pretrained false" in told(backbones.create, BackboneConfig("resnet18", "birds/torn"), 3, 32)
 
 
 # The folder of a trained model
@@ -371,7 +371,7 @@ def test_what_is_saved_is_loaded_with_its_head(tmp_path):
 
 def test_the_folder_says_nothing_of_this_machine_and_is_the_same_twice(tmp_path):
     folder = kept(tmp_path / "first", built())
-    model = built(Backbone("test_resnet", str(folder)))
+    model = built(BackboneConfig("test_resnet", str(folder)))
     for name in ("second", "third"):
         kept(tmp_path / name, model)
     files = {path.name: path.read_bytes() for path in (tmp_path / "second").iterdir()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.config.augment import Source
+from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
 
@@ -18,7 +18,7 @@ RESERVED = ("row_id", "copy", "context", "similarity", "is_generated")
 """Columns beside image and label in config `generated` and in layout `rows`."""
 
 
-def check_columns(config: Source, features: Features, prefix: str) -> None:
+def check_columns(config: SourceConfig, features: Features, prefix: str) -> None:
     """Checks the image column, the label column and the names that the published dataset adds.
 
     Args:
@@ -91,7 +91,7 @@ def _is_list(feature: Any) -> bool:
     return isinstance(feature, (List, Sequence, list))
 
 
-def with_columns_of(features: Features, split: Dataset, name: str, config: Source) -> Dataset:
+def with_columns_of(features: Features, split: Dataset, name: str, config: SourceConfig) -> Dataset:
     """Returns a split with its columns in the order of `features`.
 
     Args:

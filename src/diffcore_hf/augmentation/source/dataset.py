@@ -18,7 +18,7 @@ from diffcore_hf.augmentation.source.columns import check_columns, with_columns_
 from diffcore_hf.augmentation.source.hashes import hash_images
 from diffcore_hf.augmentation.source.identity import identity_of, row_ids_by_commit, row_ids_by_content
 from diffcore_hf.augmentation.source.labels import encode_labels
-from diffcore_hf.config.augment import Source
+from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.loading import load_splits
@@ -38,7 +38,7 @@ class LoadedSource:
     """Every split; its image column is `Image(decode=False)`, so the bytes are those of the source."""
     features: Features
     """The features as the source declares them."""
-    config: Source
+    config: SourceConfig
     """The recipe's section, with the commit as revision."""
     names: tuple[str, ...]
     """The K class names as the source has them."""
@@ -68,7 +68,7 @@ class LoadedSource:
 
 
 def load_source(
-    config: Source, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""
+    config: SourceConfig, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""
 ) -> LoadedSource:
     """Loads a source, or takes one in memory, and checks that it can be augmented.
 
@@ -133,7 +133,7 @@ def _as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
     raise UserError(f"the source is a {type(data).__name__}, not a Dataset or DatasetDict. Load it without streaming")
 
 
-def _public_name(config: Source, commit: str | None, *, in_memory: bool) -> str:
+def _public_name(config: SourceConfig, commit: str | None, *, in_memory: bool) -> str:
     """Returns the name of the source for the card, which never shows a path of this machine.
 
     A dataset in memory may be given the name of its repository as `source.path`.
@@ -143,7 +143,7 @@ def _public_name(config: Source, commit: str | None, *, in_memory: bool) -> str:
     return "in memory" if in_memory else "local"
 
 
-def _licence(config: Source, commit: str | None) -> str | None:
+def _licence(config: SourceConfig, commit: str | None) -> str | None:
     """Returns the licence on the source's own card; None without a card, or with a card that does not name one."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.repocard import metadata_load

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
-from diffcore_hf.config.augment import Model, StrategyConfig
+from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 
@@ -45,7 +45,7 @@ class Generate(Stage):
 
     def __init__(
         self,
-        config: Model,
+        config: ModelConfig,
         *,
         strategy: StrategyConfig | None = None,
         image_format: str = "jpeg",
@@ -80,7 +80,7 @@ class Generate(Stage):
         return self._strategy
 
     @cached_property
-    def resolved(self) -> tuple[Model, dict[str, Any]]:
+    def resolved(self) -> tuple[ModelConfig, dict[str, Any]]:
         """The model without `auto` and null, and its identity."""
         from diffcore_hf.models.diffusion import resolve_model
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import Stage
-from diffcore_hf.config.augment import Filter
+from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images, schema
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Reference(Stage):
 
     def __init__(
         self,
-        config: Filter,
+        config: FilterConfig,
         *,
         strict: bool = False,
         device: str = "auto",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage
-from diffcore_hf.config.augment import Filter
+from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Score(Stage):
     reads = ("source_image", "generated_image")
     _transient = ("_tower",)
 
-    def __init__(self, config: Filter, *, strict: bool = False, device: str = "auto", tower: ImageTower | None = None):
+    def __init__(
+        self, config: FilterConfig, *, strict: bool = False, device: str = "auto", tower: ImageTower | None = None
+    ):
         self.config = config
         self.strict = strict
         self.device = device
@@ -58,7 +60,7 @@ class Score(Stage):
         return self._tower
 
     @cached_property
-    def resolved(self) -> tuple[Filter, dict[str, Any]]:
+    def resolved(self) -> tuple[FilterConfig, dict[str, Any]]:
         """The filter with its commit, and the tower's identity."""
         from diffcore_hf.models.towers import resolve_filter
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diffcore_hf.config.augment import Policy, policy_parameters
+from diffcore_hf.config.augment import PolicyConfig, policy_parameters
 from diffcore_hf.method.policies.base import FitInput, FittedPolicy, Key, Verdicts
 from diffcore_hf.method.policies.control import fit_all, fit_random
 from diffcore_hf.method.policies.parent import fit_fixed, fit_mean
@@ -39,7 +39,7 @@ POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
 """The function that fits each policy, by its name in the recipe (filter.policy.name)."""
 
 
-def fit(policy: Policy, references: ReferenceEmbeddings, seed: int) -> FittedPolicy:
+def fit(policy: PolicyConfig, references: ReferenceEmbeddings, seed: int) -> FittedPolicy:
     """Fits a policy to the references. The order of the references does not matter.
 
     Args:

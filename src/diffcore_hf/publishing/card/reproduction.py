@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from diffcore_hf.config.augment import Recipe, Source
+from diffcore_hf.config.augment import Recipe, SourceConfig
 from diffcore_hf.publishing.card.text import one_line
 
-DEFAULTS = dataclasses.asdict(Recipe(source=Source(path="")))
+DEFAULTS = dataclasses.asdict(Recipe(source=SourceConfig(path="")))
 _PLACEHOLDER = "YOUR/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from diffcore_hf.config.digests import canonical
-from diffcore_hf.config.merging import build, last_part, to_mapping, to_yaml
+from diffcore_hf.config.mappings import to_mapping, to_yaml
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.output_names import last_part
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_rules import ARMS, TRAIN_SCHEMA
+from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.training.comparison import statistics as compare

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from diffcore_hf.config.train import Transform
+from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.mixing import resized
 
@@ -63,7 +63,7 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def protocol_of(config: Transform) -> Protocol:
+def protocol_of(config: TransformConfig) -> Protocol:
     """Return the preset at the wanted size; its resizes change in proportion.
 
     Raises:
@@ -157,7 +157,7 @@ def evaluation_frame(image: Tensor, protocol: Protocol) -> Tensor:
     return functional.center_crop(_resized(image, side, protocol.square), [protocol.size, protocol.size])
 
 
-def classical(config: Transform, protocol: Protocol) -> Callable[[Tensor], Tensor] | None:
+def classical(config: TransformConfig, protocol: Protocol) -> Callable[[Tensor], Tensor] | None:
     """Build the classical augmentation of a uint8 image after its crop; None if the recipe has none.
 
     It draws from torch's global generator.

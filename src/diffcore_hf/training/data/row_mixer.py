@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffcore_hf.config.train import Transform
+from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.method.mixing import MixDraw, apply_mix, draw_mix, real_share
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.framing import Crop
@@ -43,7 +43,7 @@ class Sample:
 class RowMixer:
     """Computes a sample from a pair of images and the random stream of the sample."""
 
-    def __init__(self, config: Transform, *, kind: str, pi: float, alpha: float):
+    def __init__(self, config: TransformConfig, *, kind: str, pi: float, alpha: float):
         """Store the settings.
 
         Args:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from diffcore_hf.config.train import Data, Mix
+from diffcore_hf.config.train import DataConfig, MixConfig
 from diffcore_hf.core.dataset_columns import column_values, image_mask
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.loading import load_splits
@@ -54,7 +54,7 @@ class TrainingData:
     """Sentences that a reader of the result needs."""
 
 
-def load_data(config: Data, mix: Mix) -> TrainingData:
+def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     """Load and check the data of a recipe.
 
     Args:
@@ -131,7 +131,7 @@ def load_data(config: Data, mix: Mix) -> TrainingData:
     )
 
 
-def _scored_splits(config: Data, splits: DatasetDict) -> tuple[str | None, str | None]:
+def _scored_splits(config: DataConfig, splits: DatasetDict) -> tuple[str | None, str | None]:
     """Return the names of the splits for validation and test; None: there is none.
 
     Raises:
@@ -162,7 +162,7 @@ def _named_split(
     return name
 
 
-def _hold_out(split: Split, config: Data) -> tuple[Split, Split]:
+def _hold_out(split: Split, config: DataConfig) -> tuple[Split, Split]:
     """Return the rows that are trained on and, as split `holdout`, the rows that are scored."""
     kept, held_out = holdout(split, config.holdout)
     if not len(held_out):
@@ -174,8 +174,8 @@ def _hold_out(split: Split, config: Data) -> tuple[Split, Split]:
 
 
 def _partner_pool(
-    config: Data,
-    mix: Mix,
+    config: DataConfig,
+    mix: MixConfig,
     commit: str | None,
     train: Split,
     names: Columns,
@@ -191,7 +191,7 @@ def _partner_pool(
 
 
 def _generated_pool(
-    config: Data, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
+    config: DataConfig, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
 ) -> Pool:
     """Index config `generated`: every kept image of any copy, without those of rows that are held out."""
     missing = UserError(
@@ -213,7 +213,7 @@ def _generated_pool(
 
 
 def _identity(
-    config: Data, commit: str | None, manifest: Mapping[str, Any] | None, splits: DatasetDict
+    config: DataConfig, commit: str | None, manifest: Mapping[str, Any] | None, splits: DatasetDict
 ) -> dict[str, Any]:
     """Return what identifies the data; of a local path only the last part, because results are published."""
     manifest = manifest or {}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 
-from diffcore_hf.config.train import Transform
+from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
@@ -65,7 +65,7 @@ class MixTransform:
         alpha: float = 1.0,
         pool: Dataset | Pool | None = None,
         seed: int = 0,
-        transform: Transform | str = "fgvc_scratch_224",
+        transform: TransformConfig | str = "fgvc_scratch_224",
         normalise: bool | tuple[Sequence[float], Sequence[float]] = True,
         data: str | None = None,
         image: str | None = None,
@@ -95,7 +95,7 @@ class MixTransform:
             UserError: a value outside its range, an unknown preset, or no pool where one is needed.
         """
         _check_arguments(partner, kind, probability, pi, alpha)
-        config = Transform(preset=transform) if isinstance(transform, str) else transform
+        config = TransformConfig(preset=transform) if isinstance(transform, str) else transform
         if size is not None:
             config = replace(config, size=size)
         self._mixer = RowMixer(config, kind=kind, pi=pi, alpha=alpha)

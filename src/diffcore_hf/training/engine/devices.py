@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffcore_hf.config.merging import to_yaml
+from diffcore_hf.config.mappings import to_yaml
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.runtime import pick_device, resolve_dtype

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from diffcore_hf.config.merging import read_recipe_file
-from diffcore_hf.config.train import Mix, TrainRecipe
+from diffcore_hf.config.recipe_files import read_recipe_file
+from diffcore_hf.config.train import MixConfig, TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing, loader
 from diffcore_hf.training.data.split import Split
@@ -70,7 +70,7 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     Raises:
         UserError: no model there, or one of another number of classes.
     """
-    data = load_data(recipe.data, Mix(mode="off"))
+    data = load_data(recipe.data, MixConfig(mode="off"))
     model = backbones.load(folder, len(data.classes))
     picture = model.pretrained_cfg
     known = picture.get("label_names")

@@ -20,7 +20,7 @@ from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
-from diffcore_hf.config.train import Optimizer, Schedule
+from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig
 from diffcore_hf.core.errors import UserError
 
 WARMUP_BEGINS = 0.01
@@ -28,7 +28,7 @@ WARMUP_BEGINS = 0.01
 _LOOKAHEAD = "lookahead_"
 
 
-def optimiser(model: nn.Module, config: Optimizer) -> torch.optim.Optimizer:
+def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """timm's optimiser over the trainable parameters of a model.
 
     Biases and norms decay or not as the recipe says; what a network of timm itself exempts (position embeddings) never
@@ -73,7 +73,7 @@ def _split(groups: Iterable[dict[str, Any]], head: set[int], head_lr: float) -> 
     return result
 
 
-def scheduler(optimizer: torch.optim.Optimizer, config: Schedule, epochs: float, total_steps: int) -> Scheduler:
+def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: float, total_steps: int) -> Scheduler:
     """timm's scheduler, counted in steps: `step_update(step)` before step `step` = 0, 1, ..., in every process.
 
     The warm-up takes the place of the schedule's first steps, it does not push it back. It rises linearly to each
@@ -134,7 +134,7 @@ def check_known(name: str) -> None:
         )
 
 
-def _momentum(name: str, config: Optimizer) -> dict[str, Any]:
+def _momentum(name: str, config: OptimizerConfig) -> dict[str, Any]:
     """`momentum`, or the betas with it in the first place, as the optimiser has it."""
     info = get_optimizer_info(name.removeprefix(_LOOKAHEAD))
     defaults = info.defaults or {}

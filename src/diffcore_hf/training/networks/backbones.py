@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save as serialised
 from torch import nn
 
-from diffcore_hf.config.train import Backbone
+from diffcore_hf.config.train import BackboneConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.models.weights_access import PinnedWeights
@@ -47,7 +47,7 @@ TRAINED = "give the folder of a trained model"
 _TRACES = ("file", "url", "hf_hub_id", "hf_hub_filename", "source", "tag", "label_names", "label_offset")
 
 
-def create(config: Backbone, classes: int, size: int) -> nn.Module:
+def create(config: BackboneConfig, classes: int, size: int) -> nn.Module:
     """The network of a recipe: (B, 3, size, size) float -> (B, classes) logits; on the CPU, float32, in training mode.
 
     Where weights are loaded, the classifier alone is fresh, which is logged at INFO with both numbers of classes. A
@@ -78,7 +78,7 @@ def create(config: Backbone, classes: int, size: int) -> nn.Module:
     return _noted(network, classes, arguments)
 
 
-def resolve(config: Backbone) -> PinnedWeights | None:
+def resolve(config: BackboneConfig) -> PinnedWeights | None:
     """Place and identity of the weights with which `create` begins, nothing loaded; None: from scratch.
 
     Raises:
@@ -91,7 +91,7 @@ def resolve(config: Backbone) -> PinnedWeights | None:
     return through_the_door(path, FROM_SCRATCH, fetch=False)
 
 
-def normalisation(config: Backbone, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def normalisation(config: BackboneConfig, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and deviation (three each, on [0, 1]) that pretrained weights expect; None from scratch: the preset's."""
     if not config.pretrained:
         return None
@@ -197,7 +197,7 @@ def save(
     write_whole(folder / CONFIG, canonical_json(content))
 
 
-def _options(config: Backbone, architecture: str) -> dict[str, Any]:
+def _options(config: BackboneConfig, architecture: str) -> dict[str, Any]:
     """Arguments that single networks take."""
     if config.stem_stride is None:
         return {}
@@ -223,7 +223,7 @@ def _build(name: str, drop_path: float | None, size: int, **arguments: Any) -> n
     return _build(name, None, size, **arguments)
 
 
-def _filled(config: Backbone, size: int, weights: Weights, arguments: Mapping[str, Any]) -> nn.Module:
+def _filled(config: BackboneConfig, size: int, weights: Weights, arguments: Mapping[str, Any]) -> nn.Module:
     """The network with its weights and the head they were trained with: so timm misses no key without saying so."""
     arguments = arguments | {"num_classes": max(weights.picture["num_classes"], 0)}
     try:

@@ -18,7 +18,7 @@ import timm
 from safetensors import safe_open
 from timm.models import PretrainedCfg, get_deprecated_models, get_pretrained_cfg
 
-from diffcore_hf.config.train import Backbone
+from diffcore_hf.config.train import BackboneConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import weights_access
 from diffcore_hf.models.weights_access import PinnedWeights
@@ -104,7 +104,7 @@ def hub_id(name: str) -> str:
     return facts.hf_hub_id
 
 
-def pretrained_weights(config: Backbone, architecture: str) -> Weights | None:
+def pretrained_weights(config: BackboneConfig, architecture: str) -> Weights | None:
     """The weights that a recipe wants; None: from scratch."""
     if not config.pretrained:
         return None

@@ -9,7 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
-from diffcore_hf.config.train import Backbone, Data, MixerConfig, Optimizer, Schedule, TrainRecipe, Transform
+from diffcore_hf.config.train import (
+    BackboneConfig,
+    DataConfig,
+    MixerConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainRecipe,
+    TransformConfig,
+)
 from diffcore_hf.core.errors import UserError
 
 _SHARE = Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5")
@@ -114,12 +122,12 @@ TRAIN_SCHEMA = RecipeSchema(
     rules=RULES,
     check=check,
     shorthand={
-        Data: "path",
-        Backbone: "name",
-        Transform: "preset",
+        DataConfig: "path",
+        BackboneConfig: "name",
+        TransformConfig: "preset",
         MixerConfig: "name",
-        Optimizer: "name",
-        Schedule: "name",
+        OptimizerConfig: "name",
+        ScheduleConfig: "name",
     },
     presets=PRESETS,
     bound={

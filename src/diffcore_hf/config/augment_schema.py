@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 from diffcore_hf.config.augment import (
     POLICY_PARAMETERS,
-    Adapter,
-    Filter,
-    Model,
-    Policy,
+    AdapterConfig,
+    FilterConfig,
+    ModelConfig,
+    PolicyConfig,
     Recipe,
-    Scheduler,
-    Source,
+    SchedulerConfig,
+    SourceConfig,
     StrategyConfig,
 )
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
+from diffcore_hf.config.merging import build
 from diffcore_hf.core.errors import UserError
 
 _SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
@@ -101,9 +103,9 @@ def check(recipe: Recipe) -> None:
         raise UserError("model.adapters has an empty path. Give a repo id, a folder or a safetensors file")
 
 
-def _check_policy(policy: Policy) -> None:
+def _check_policy(policy: PolicyConfig) -> None:
     reads = POLICY_PARAMETERS[policy.name]
-    for field in dataclasses.fields(Policy):
+    for field in dataclasses.fields(PolicyConfig):
         given = getattr(policy, field.name)
         if field.name != "name" and given is not None and field.name not in reads:
             readers = " or ".join(name for name, names in POLICY_PARAMETERS.items() if field.name in names)
@@ -148,13 +150,13 @@ AUGMENT_SCHEMA = RecipeSchema(
     rules=RULES,
     check=check,
     shorthand={
-        Source: "path",
-        Model: "path",
+        SourceConfig: "path",
+        ModelConfig: "path",
         StrategyConfig: "name",
-        Filter: "path",
-        Adapter: "path",
-        Scheduler: "name",
-        Policy: "name",
+        FilterConfig: "path",
+        AdapterConfig: "path",
+        SchedulerConfig: "name",
+        PolicyConfig: "name",
     },
     presets=PRESETS,
     bound={
@@ -166,3 +168,9 @@ AUGMENT_SCHEMA = RecipeSchema(
         ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
     },
 )
+
+
+def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of an augmentation from its layers; see `merging.build`."""
+    recipe: Recipe = build(AUGMENT_SCHEMA, *layers)
+    return recipe

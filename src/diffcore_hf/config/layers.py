@@ -1,0 +1,116 @@
+"""Layers: what a user gives (WHAT, --config, keywords in Python) as plain mappings, before they are merged."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
+from diffcore_hf.config.fields import join
+from diffcore_hf.config.merging import as_sections
+from diffcore_hf.config.recipe_files import (
+    SUFFIXES,
+    TRAIN_SUFFIX,
+    read_recipe_file,
+    shipped_recipe,
+    shipped_recipes,
+    shipped_training_recipes,
+)
+from diffcore_hf.core.errors import UserError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def what_layer(what: str) -> Mapping[str, Any]:
+    """Return the layer that WHAT of the command line stands for.
+
+    An existing file is a recipe; else an existing folder is a source; else a name without slash is a shipped recipe;
+    else a name with one slash is a dataset on the Hub.
+
+    Raises:
+        UserError: none of these.
+    """
+    path, kind = Path(what), _path_kind(what)
+    if kind == "file" and path.suffix not in SUFFIXES:
+        raise UserError(
+            f"{what!r} is a file, but no recipe (.yaml). For files of data give their folder, or --source.path "
+            "and --source.data_files"
+        )
+    if kind == "file":
+        return read_recipe_file(path)
+    if kind == "folder":
+        return {"source": {"path": what}}
+    if shipped := shipped_recipe(what):
+        return read_recipe_file(shipped)
+    if HUB_ID.fullmatch(what) and path.suffix not in SUFFIXES and "--" not in what and ".." not in what:
+        return {"source": {"path": what}}
+    names = shipped_recipes()
+    near = difflib.get_close_matches(what, names, 1)
+    hint = f"did you mean {near[0]}?" if near else f"the shipped recipes are {', '.join(names)}"
+    raise UserError(f"{what!r} is no file, no folder, no Hub id (org/name) and no shipped recipe; {hint}")
+
+
+def config_layer(config: str) -> Mapping[str, Any]:
+    """Return the layer that --config of a training stands for: an existing file, else a shipped training recipe.
+
+    Raises:
+        UserError: neither of them, or no recipe.
+    """
+    path, shipped, kind = Path(config), shipped_training_recipes(), _path_kind(config)
+    if kind == "file" and path.suffix in SUFFIXES:
+        return read_recipe_file(path, first_line="data: {path: out/photos}")
+    if config in shipped:
+        return read_recipe_file(shipped[config])
+    if kind:
+        raise UserError(f"config is {config!r}, a {kind}, but no recipe (.yaml). For data use --data.path {config}")
+    name = path.stem
+    expected = f"{name}{TRAIN_SUFFIX}"
+    near = [expected] if expected in shipped else difflib.get_close_matches(name, shipped, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the shipped ones are {', '.join(shipped)}"
+    raise UserError(f"config is {config!r}, no file and no shipped training recipe; {hint}")
+
+
+def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
+    """Return the layer of Python keywords: keys of the recipe, dotted or nested by mappings.
+
+    `split` is short for `source.split`.
+
+    Raises:
+        UserError: the same key twice, or a dotted key below something that is no section.
+    """
+    layer: dict[str, Any] = {}
+    for key, value in keywords.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = dataclasses.asdict(value)
+        *path, last = ("source.split" if key == "split" else key).split(".")
+        nested: dict[str, Any] = {last: value}
+        for name in reversed(path):
+            nested = {name: nested}
+        layer = _combine(layer, as_sections(AUGMENT_SCHEMA, AUGMENT_SCHEMA.recipe, nested), "")
+    return layer
+
+
+def _path_kind(text: str) -> Literal["file", "folder"] | None:
+    """Return what exists at that path; None for an empty text or one that cannot be a path."""
+    path = Path(text)
+    try:
+        if path.is_file():
+            return "file"
+        return "folder" if text and path.is_dir() else None
+    except (OSError, ValueError):  # too long, or with a null byte
+        return None
+
+
+def _combine(a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return both mappings as one; a value that both give raises."""
+    result = dict(a)
+    for key, value in b.items():
+        where = join(path, key)
+        if key in result and not (isinstance(result[key], Mapping) and isinstance(value, Mapping)):
+            raise UserError(f"{where} is given twice, as {result[key]!r} and {value!r}. Leave one out")
+        result[key] = _combine(result[key], value, where) if key in result else value
+    return result
