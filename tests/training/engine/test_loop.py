@@ -114,8 +114,8 @@ def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
         training("cut", ctrl_c_once(), evaluate_every=0.3).run()
     other = training("other")
     other.folder, other.digest = tmp_path / "cut", "e"
-    with pytest.raises(ValueError, match="belongs to another recipe. Go on with that one"):
-        other._pick_up()
+    with pytest.raises(ValueError, match="belongs to another recipe. Resume with that one"):
+        other._resume()
 
 
 def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_pa
 
 def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path, monkeypatch):
     made = training()
-    made._checkpoint()
+    made._write_checkpoint()
     path = tmp_path / "one" / "resume.safetensors"
     before = path.read_bytes()
     made.step = 3
@@ -145,7 +145,7 @@ def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path
 
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OSError, match="No space"):
-        made._checkpoint()
+        made._write_checkpoint()
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["resume.safetensors"]
@@ -241,7 +241,7 @@ def test_unreadable_images_are_no_reason_to_stop(training, readable):
     labels[readable:] = -100
     keys = [SampleKey(f"row-{place}", 0, place) for place in range(4)]
     batch = {"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels, "keys": keys}
-    loss = made._batch_loss(batch, 0, 0)
+    loss = made.parts.batch_loss(batch, 0, 0)
     assert torch.isfinite(loss)
     assert loss.requires_grad and (readable > 1 or loss.item() == 0)
 
@@ -249,5 +249,5 @@ def test_unreadable_images_are_no_reason_to_stop(training, readable):
 def test_every_arm_is_looked_at_equally_often(training):
     plain = training("plain", mix={"mode": "off"}, max_steps=30)
     mix = training("mix", max_steps=30, like=plain.length)
-    assert plain._evaluations() == mix._evaluations()
+    assert plain.length.evaluations == mix.length.evaluations
     assert plain.length.per_epoch != mix.length.per_epoch

@@ -35,7 +35,7 @@ from diffcore_hf.training.data.cache import NO_FRAMES
 from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
-from diffcore_hf.training.engine.length import Length, length
+from diffcore_hf.training.engine.length import Length, training_length
 from diffcore_hf.training.engine.optimisers import check_known
 from diffcore_hf.training.mixers.registry import make_mixer
 from diffcore_hf.training.networks.weights import architecture_of
@@ -121,7 +121,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
     _check_alike(loaded)
     accelerator = make_accelerator(recipe, output)
     first = next(iter(arms))
-    like = length(arms[first], len(loaded[first].layout))
+    like = training_length(arms[first], len(loaded[first].layout))
     if accelerator.is_main_process:
         write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():

@@ -38,6 +38,9 @@ class Sample:
     """Share of the frame that is real."""
     seconds: float = 0.0
     """Time spent on the second image and the mix."""
+    pair: Tensor | None = None
+    """The row's generated image, cropped, flipped and augmented like `pixels`, if the caller asks for it and the sample
+    is not mixed."""
 
 
 class RowMixer:
@@ -59,7 +62,9 @@ class RowMixer:
         self._classical: Callable[[Tensor], Tensor] | None = framing.classical(config, self.protocol)
         self._kind, self._pi, self._alpha = kind, pi, alpha
 
-    def sample(self, pair: Pair, mixed: bool, label: Any, stream: np.random.Generator) -> Sample:
+    def sample(
+        self, pair: Pair, mixed: bool, label: Any, stream: np.random.Generator, *, with_pair: bool = False
+    ) -> Sample:
         """Compute one sample; only the images that the draw needs are decoded.
 
         Args:
@@ -67,6 +72,7 @@ class RowMixer:
             mixed: whether the generated image takes part.
             label: of the row.
             stream: random numbers of the sample; the same ones are drawn in every arm.
+            with_pair: return the generated image beside a sample that is not mixed.
 
         Raises:
             UnreadableImage: an image that is needed cannot be decoded.
@@ -80,30 +86,43 @@ class RowMixer:
             started = time.perf_counter()
             image, share = self._mix(pair, frame, crop, draw)
             seconds = time.perf_counter() - started
-            return Sample(self._augmented(image, crop, stream), label, draw, share, seconds)
+            return Sample(self._augmented(image, crop, self._seed(stream)), label, draw, share, seconds)
         image = framing.cropped(frame, crop, self.protocol)
-        return Sample(self._augmented(image, crop, stream), label, share=0.0 if alone else 1.0)
+        seed = self._seed(stream)
+        second = None
+        if with_pair and not alone:
+            second = self._augmented(self._cropped_generated(pair, crop, *frame.shape[-2:]), crop, seed)
+        return Sample(self._augmented(image, crop, seed), label, share=0.0 if alone else 1.0, pair=second)
 
     def _mix(self, pair: Pair, frame: Tensor, crop: Crop, draw: MixDraw) -> tuple[Tensor, float]:
         """Return the mix of both images in the crop, and the share of it that is real."""
         height, width = frame.shape[-2:]
         real = framing.cropped(frame, crop, self.protocol)
+        generated = self._cropped_generated(pair, crop, height, width)
         if self.protocol.resize is None:
             # The crop comes first and both images are read through it, so they are mixed at the training size.
-            generated = framing.cropped_through(pair.generated(), crop, self.protocol, height, width)
             image = apply_mix(real, generated, draw)
             return image, real_share(draw, *image.shape[-2:])
         # Both are cropped before they are mixed, which is cheaper; the box keeps its place in the frame.
-        generated = framing.cropped(pair.generated_covering(height, width), crop, self.protocol)
         image = apply_mix(real, generated, draw, (height, width), (crop.top, crop.left))
         return image, real_share(draw, height, width)
 
-    def _augmented(self, image: Tensor, crop: Crop, stream: np.random.Generator) -> Tensor:
+    def _cropped_generated(self, pair: Pair, crop: Crop, height: int, width: int) -> Tensor:
+        """Return the part of the generated image that the crop shows, in a frame of `height` x `width`."""
+        if self.protocol.resize is None:
+            return framing.cropped_through(pair.generated(), crop, self.protocol, height, width)
+        return framing.cropped(pair.generated_covering(height, width), crop, self.protocol)
+
+    def _seed(self, stream: np.random.Generator) -> int:
+        """Draw the seed of the classical augmentation, if there is any."""
+        return 0 if self._classical is None else int(stream.integers(2**62))
+
+    def _augmented(self, image: Tensor, crop: Crop, seed: int) -> Tensor:
         """Flip the image and apply the classical augmentation."""
         image = framing.flipped(image, crop)
         if self._classical is None:
             return image
-        # torchvision draws from torch's global generator: seed it from this sample's stream, then restore it.
+        # torchvision draws from torch's global generator, which is seeded here and restored afterwards.
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(stream.integers(2**62)))
+            torch.default_generator.manual_seed(seed)
             return self._classical(image)

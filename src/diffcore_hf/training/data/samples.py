@@ -6,12 +6,14 @@ are read is loader.py, one sample is computed by transform.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import FrameCache
 from diffcore_hf.training.data.keys import SampleKey
@@ -20,19 +22,33 @@ from diffcore_hf.training.data.pairs import Pair, StoredPair
 from diffcore_hf.training.data.training_data import TrainingData
 from diffcore_hf.training.data.transform import MixTransform, RowDraw, partner_cells
 
+FactsOfImage = Callable[[Tensor, SampleKey], Mapping[str, Tensor]]
+"""(3, S, S) uint8 and its key -> named tensors of the image, each of a fixed shape."""
+
 
 class TrainSamples(Dataset[Batch]):
     """The samples of an epoch, read in whole batches."""
 
-    def __init__(self, data: TrainingData, transform: MixTransform, cache: FrameCache | None = None):
+    def __init__(
+        self,
+        data: TrainingData,
+        transform: MixTransform,
+        cache: FrameCache | None = None,
+        *,
+        with_pairs: bool = False,
+        facts: FactsOfImage | None = None,
+    ):
         """Store what the samples of `data.layout` are computed from; nothing is read.
 
         Args:
             data: rows, layout and pool.
             transform: computes a sample of a row.
             cache: decoded images.
+            with_pairs: add each row's own generated image to a batch.
+            facts: computes more tensors of each finished image; None: no more.
         """
         self._data, self._transform, self._cache = data, transform, cache
+        self._with_pairs, self._facts = with_pairs, facts
 
     def __len__(self) -> int:
         return len(self._data.layout)
@@ -45,7 +61,8 @@ class TrainSamples(Dataset[Batch]):
 
         Returns:
             `images` (B, 3, S, S) uint8, `labels` (B,) int64, `keys` of the samples, `mixed` the number of samples that
-            are not all real, and `seconds` spent on second images and mixing.
+            are not all real, and `seconds` spent on second images and mixing. With pairs also `pairs` like `images`,
+            which repeats the image of a row without a generated one; with facts also `facts`, name -> (B, ...).
         """
         data, transform = self._data, self._transform
         rows = [int(data.layout.rows[index]) for _, index in wanted]
@@ -59,16 +76,24 @@ class TrainSamples(Dataset[Batch]):
         else:
             has_partner = [draw.pool_index is not None for draw in draws]
         samples = [
-            transform.sample(*arguments)
+            transform.sample(*arguments, with_pair=self._with_pairs)
             for arguments in zip(self._pairs(rows, draws), draws, has_partner, labels, strict=True)
         ]
-        return {
+        keys = [
+            SampleKey(data.train.row_ids[row], epoch, index) for (epoch, index), row in zip(wanted, rows, strict=True)
+        ]
+        extras: Batch = {}
+        if self._with_pairs:
+            extras["pairs"] = framing.stacked(
+                [sample.pixels if sample.pair is None else sample.pair for sample in samples]
+            )
+        if self._facts is not None:
+            facts = [self._facts(sample.pixels, key) for sample, key in zip(samples, keys, strict=True)]
+            extras["facts"] = {name: torch.stack([fact[name] for fact in facts]) for name in facts[0]}
+        return extras | {
             "images": framing.stacked([sample.pixels for sample in samples]),
             "labels": torch.tensor([sample.label for sample in samples]),
-            "keys": [
-                SampleKey(data.train.row_ids[row], epoch, index)
-                for (epoch, index), row in zip(wanted, rows, strict=True)
-            ],
+            "keys": keys,
             "mixed": sum(sample.share < 1 for sample in samples),
             "seconds": sum(sample.seconds for sample in samples),
         }
@@ -90,12 +115,32 @@ class TrainSamples(Dataset[Batch]):
         return [StoredPair(cell, partner, protocol) for cell, partner in zip(real, partners, strict=True)]
 
 
-def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> TrainSamples:
+def train_samples(
+    recipe: TrainRecipe,
+    data: TrainingData,
+    seed: int,
+    *,
+    with_pairs: bool = False,
+    facts: FactsOfImage | None = None,
+) -> TrainSamples:
     """Build the training samples of a recipe.
 
+    Args:
+        recipe: of the training.
+        data: loaded for it.
+        seed: of the training.
+        with_pairs: add each row's own generated image to a batch.
+        facts: computes more tensors of each finished image.
+
     Raises:
+        UserError: pairs are asked for, and the recipe reads no generated images of rows.
         ValueError: `data` was loaded for another mode than the recipe's.
     """
+    if with_pairs and not data.has_counterpart.any():
+        raise UserError(
+            f"mixer.name is {recipe.mixer.name!r}, which mixes each row with its own generated image, but the recipe "
+            "reads none. Use --mix.mode replace --mix.probability 0 --mix.partner own"
+        )
     mix = recipe.mix
     if data.layout.mode != mix.mode:
         raise ValueError(f"the data was loaded for mode {data.layout.mode!r}, but the recipe's is {mix.mode!r}")
@@ -110,4 +155,4 @@ def train_samples(recipe: TrainRecipe, data: TrainingData, seed: int) -> TrainSa
         transform=recipe.transform,
     )
     cache = FrameCache(data, transform.protocol, alone=mix.kind == "none") if recipe.cache == "memory" else None
-    return TrainSamples(data, transform, cache)
+    return TrainSamples(data, transform, cache, with_pairs=with_pairs, facts=facts)

@@ -191,8 +191,15 @@ class MixTransform:
         pool_index = self._pool.draw(stream, label, row_id) if mixed and self._pool else None
         return RowDraw(row_id, stream, mixed, pool_index)
 
-    def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any) -> Sample:
+    def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any, *, with_pair: bool = False) -> Sample:
         """Compute one training image; it is black and ignored by the loss if an image of it cannot be read.
+
+        Args:
+            pair: the two images of the row.
+            draw: of the row.
+            has_partner: whether there is a second image.
+            label: of the row.
+            with_pair: return the second image beside a sample that is not mixed.
 
         Raises:
             UserError: the row has no real image at all.
@@ -200,7 +207,8 @@ class MixTransform:
         if label is None or label == -1:
             label = IGNORED
         try:
-            return self._mixer.sample(pair, draw.mixed and has_partner, label, draw.stream)
+            mixed = draw.mixed and has_partner
+            return self._mixer.sample(pair, mixed, label, draw.stream, with_pair=with_pair and has_partner)
         except images.UnreadableImage as error:
             if str(error) == "no image":
                 raise UserError(

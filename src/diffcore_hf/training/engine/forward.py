@@ -23,7 +23,6 @@ from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluat
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-
 class BatchLoss:
     """Computes the loss of one batch of the loader."""
 
@@ -36,7 +35,7 @@ class BatchLoss:
         accelerator: Accelerator,
         *,
         seed: int,
-        normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+        normalisation: framing.Normalisation,
         channels_last: bool,
     ):
         """Store what every batch needs.

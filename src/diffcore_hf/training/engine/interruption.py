@@ -1,4 +1,4 @@
-"""Interruption: Ctrl-C and SIGTERM as a wish that is granted between two steps."""
+"""Interruption: Ctrl-C and SIGTERM set a flag, which the loop checks between two steps."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from typing import Any
 
 
 @contextmanager
-def stop_flag(wanted: bool) -> Iterator[threading.Event]:
-    """Set by the first Ctrl-C or SIGTERM, so that a step is finished; a second Ctrl-C stops at once.
+def stop_flag(enabled: bool) -> Iterator[threading.Event]:
+    """Yield a flag that the first Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt at once.
 
-    Where processes must agree on each step, a signal stops them at once: their last checkpoint stays.
+    Args:
+        enabled: False where several processes train together: they would not stop after the same step. There a signal
+            ends the process as usual, and the last checkpoint remains.
     """
     flag = threading.Event()
-    if not wanted or threading.current_thread() is not threading.main_thread():
+    if not enabled or threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier_handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number: int, frame: Any) -> None:
         flag.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        for number in old:
+        for number in earlier_handlers:
             signal.signal(number, stop)
         yield flag
     finally:
-        for number, handler in old.items():
+        for number, handler in earlier_handlers.items():
             signal.signal(number, handler)

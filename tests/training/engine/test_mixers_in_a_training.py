@@ -1,0 +1,187 @@
+"""A mixer in a training: what it gets, what it may do, and that it resumes."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import own_mixers
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from diffcore_hf.training.data.training_data import load_data
+from diffcore_hf.training.engine import checkpoints, loop
+from diffcore_hf.training.engine.devices import make_accelerator
+
+
+@pytest.fixture
+def training(train_recipe, tmp_path):
+    """A function: name of a folder and keys -> a Training."""
+
+    def make(name="one", report=lambda record: None, **keys):
+        recipe = train_recipe(**keys)
+        data = load_data(recipe.data, recipe.mix)
+        accelerator = make_accelerator(recipe, tmp_path)
+        return loop.Training(recipe, data, 0, tmp_path / name, accelerator, digest="d", report=report)
+
+    return make
+
+
+@pytest.fixture
+def contexts(monkeypatch):
+    """The contexts that a recording mixer receives."""
+    monkeypatch.setattr(own_mixers, "CALLS", [])
+    return lambda: own_mixers.CALLS
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_mixer_gets_the_network_itself_in_evaluation_mode(training, contexts, monkeypatch, compiled):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    model = {"name": "test_resnet", "pretrained": False, "compile": compiled}
+    made = training(mixer="own_mixers:Recorder", model=model, max_steps=2)
+    made.run()
+    assert len(contexts()) == 2
+    assert all(context.model is made.parts.network for context in contexts())
+    assert type(made.parts.network).__module__.startswith("timm.")
+    assert (made.parts.model is not made.parts.network) == compiled
+    assert made.parts.mixer.flags == [{False}, {False}]
+
+
+def test_the_network_is_back_in_training_mode_for_the_forward_pass(training, contexts):
+    made = training(mixer="own_mixers:Recorder", max_steps=1)
+    modes = []
+    made.parts.network.register_forward_hook(lambda *_: modes.append(made.parts.network.training))
+    made.train_step(iter(made.batches()), loop.Window(torch.device("cpu")))
+    assert modes == [True]
+
+
+def test_a_context_has_the_keys_of_its_images_and_the_generator_of_the_step(training, contexts):
+    made = training(mixer="own_mixers:Recorder", max_steps=8, mix={"mode": "off"})
+    made.run()
+    row_ids = made.data.train.row_ids
+    keys = [key for context in contexts() for key in context.keys]
+    assert len(keys) == 32 and {key.epoch for key in keys} == {0, 1, 2}
+    assert all(key.row_id == row_ids[key.place] for key in keys)
+    assert sorted(key.place for key in keys[:15]) == list(range(15))
+    draws = [context.generator.random() for context in contexts()]
+    assert len(set(draws)) == 8
+
+
+def test_pairs_and_facts_come_from_the_loader(training, contexts):
+    keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "max_steps": 4, "workers": 1}
+    made = training(mixer="own_mixers:OfPairs", **keys)
+    made.run()
+    has = made.data.has_counterpart
+    for context in contexts():
+        assert context.pairs.shape == context.images.shape
+        assert context.facts["place"].tolist() == [key.place for key in context.keys]
+        same = [bool(torch.equal(a, b)) for a, b in zip(context.images, context.pairs, strict=True)]
+        assert same == [not has[key.place] for key in context.keys]
+        normalised = context.images.mean((1, 2, 3)) * 0.5 + 0.5
+        assert torch.allclose(context.facts["mean"] / 255, normalised, atol=1e-4)
+
+
+def test_the_images_are_the_same_with_pairs_and_without(training):
+    keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "transform": {"randaugment": 9}}
+    plain = training("a", mixer="own_mixers:Recorder", **keys)
+    paired = training("b", mixer="own_mixers:OfPairs", **keys)
+    wanted = [(0, place) for place in range(8)]
+    assert torch.equal(plain.samples.__getitems__(wanted)["images"], paired.samples.__getitems__(wanted)["images"])
+
+
+def test_a_mixer_of_pairs_without_pairs_is_refused_in_one_line(training):
+    with pytest.raises(
+        ValueError, match=r"mixes each row with its own generated image, but the recipe reads none. Use "
+    ):
+        training(mixer="own_mixers:OfPairs", mix={"mode": "off"})
+
+
+def test_a_mixer_acts_during_the_forward_pass_and_sets_targets_after_it(training):
+    records = []
+    made = training(mixer="own_mixers:Hooked", max_steps=3, report=records.append, evaluate_every=0.1)
+    logits = []
+    made.parts.network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
+    made.train_step(iter(made.batches()), loop.Window(torch.device("cpu")))
+    assert torch.equal(logits[0], made.parts.mixer.seen[0] + 1.0)
+    assert not made.parts.network.get_classifier()._forward_hooks
+
+
+def test_a_mixer_may_have_its_own_loss(training):
+    records = []
+    training(
+        mixer={"name": "own_mixers:Hooked", "options": {"own_loss": True}}, max_steps=2, report=records.append
+    ).run()
+    assert [record["loss"] for record in records if "loss" in record] == [100.0]
+
+
+def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tmp_path, monkeypatch):
+    keys = {"mixer": "own_mixers:Learned", "max_steps": 9, "evaluate_every": 0.5, "ema": 0.9,
+            "optimizer": {"name": "adamw", "lr": 0.01}, "schedule": {"name": "cosine"}}  # fmt: skip
+    whole = training("whole", **keys)
+    whole.run()
+    assert (whole.parts.mixer.gain != 1).all()
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+
+    class Killed(Exception):
+        pass
+
+    def kill(record):
+        if record["step"] >= 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        training("cut", kill, **keys).run()
+    stored = checkpoints.read(tmp_path / "cut" / "resume.safetensors")
+    assert {"mixer.gain", "mixer.average"} <= set(stored.tensors)
+    resumed = training("cut", **keys)
+    assert resumed.step == stored.step < 9
+    resumed.run()
+    for name, tensor in whole.parts.mixer.state_dict().items():
+        assert torch.equal(tensor, resumed.parts.mixer.state_dict()[name])
+    ours, theirs = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lookahead_adamw"])
+def test_parameters_of_a_mixer_have_their_own_rate_which_follows_the_schedule(training, optimizer):
+    records = []
+    made = training(
+        mixer={"name": "own_mixers:Learned", "options": {"lr": 2.0}}, optimizer={"name": optimizer, "lr": 0.1},
+        schedule={"name": "linear"}, max_steps=4, report=records.append, evaluate_every=0.1,
+    )  # fmt: skip
+    made.run()
+    groups = made.parts.plain_optimizer.param_groups
+    assert groups[-1]["params"][0] is made.parts.mixer.gain and groups[-1]["weight_decay"] == 0
+    assert groups[-1]["lr"] == pytest.approx(20 * groups[0]["lr"])
+    assert (made.parts.mixer.gain != 1).all()
+    assert max(record["lr"] for record in records if "lr" in record) <= 0.1
+
+
+def test_a_mixer_refuses_a_network_in_one_line(training):
+    with pytest.raises(ValueError, match="needs a Conv2d classifier. Use e.g. --model.name resnet18"):
+        training(mixer={"name": "own_mixers:Learned", "options": {"classifier": "Conv2d"}})
+
+
+@pytest.mark.parametrize(
+    ("mixer", "line"),
+    [
+        ("mixpu", "mixer.name is 'mixpu', which is no mixer; did you mean mixup?"),
+        ("xyz", "mixer.name is 'xyz', which is no mixer; there are mixup, cutmix"),
+        ("nowhere:Mixer", "mixer.name is 'nowhere:Mixer', but there is no module 'nowhere' here"),
+        ("own_mixers:Nothing", "but 'Nothing' in that module is no such name"),
+        ("own_mixers:CALLS", "is not a subclass of Mixer. Name a subclass of diffcore_hf.training.mixers.base.Mixer"),
+        ({"name": "mixup", "options": {"alpa": 1}}, "mixer.options.alpa is no option of mixup; did you mean alpha?"),
+        ({"name": "mixup", "options": {"alpha": 0}}, "mixer.options.alpha is 0, not a number above 0. Use e.g. 1.0"),
+        ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
+    ],
+)
+def test_a_mixer_that_cannot_be_built_is_one_line(training, mixer, line):
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        training(mixer=mixer)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mixer_of_one_image_is_refused(training):
+    with pytest.raises(ValueError, match=r"takes 1 image at a time, but mixup mixes the images of a batch. Use e.g. "):
+        training(mixer="mixup", batch_size=2, accumulate=2)
