@@ -23,6 +23,7 @@ from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluat
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+
 class BatchLoss:
     """Computes the loss of one batch of the loader."""
 
