@@ -38,7 +38,7 @@ from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.length import Length, training_length
 from diffcore_hf.training.engine.optimisers import check_known
 from diffcore_hf.training.mixers.registry import make_mixer
-from diffcore_hf.training.networks.weights import architecture_of
+from diffcore_hf.training.networks.timm_names import architecture_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

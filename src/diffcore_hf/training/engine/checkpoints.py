@@ -1,7 +1,7 @@
 """Checkpoints: all that a training needs to go on, in one safetensors file that exists whole or not at all.
 
 Owns the file: tensors of weights, averaged weights and optimiser under their prefixes, plain values as JSON in its
-header. No pickles. Random state is none: every draw follows from (seed, step). Finished models are backbones.py's.
+header. No pickles. Random state is none: every draw follows from (seed, step). Finished models are trained_model.py's.
 """
 
 from __future__ import annotations

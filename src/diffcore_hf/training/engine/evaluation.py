@@ -21,6 +21,7 @@ from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine.devices import make_accelerator, workers
 from diffcore_hf.training.engine.metrics import Scores, evaluate_model
 from diffcore_hf.training.networks import backbones
+from diffcore_hf.training.networks.trained_model import load_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -71,7 +72,7 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
         UserError: no model there, or one of another number of classes.
     """
     data = load_data(recipe.data, MixConfig(mode="off"))
-    model = backbones.load(folder, len(data.classes))
+    model = load_model(folder, len(data.classes))
     picture = model.pretrained_cfg
     known = picture.get("label_names")
     if known and tuple(known) != data.classes:

@@ -39,7 +39,7 @@ from diffcore_hf.training.engine.randomness import seed_step
 from diffcore_hf.training.engine.training_log import Report, TrainingLog, Window
 from diffcore_hf.training.mixers.base import Mixer
 from diffcore_hf.training.mixers.registry import make_mixer
-from diffcore_hf.training.networks import backbones
+from diffcore_hf.training.networks.trained_model import load_model, save_model
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -235,7 +235,7 @@ class Training:
     def _score_best(self) -> Scores:
         """Score the model in best/, loaded from its files, so that the scores are those of what was kept."""
         self.accelerator.wait_for_everyone()
-        best = backbones.load(self.folder / "best", len(self.data.classes)).to(self.accelerator.device)
+        best = load_model(self.folder / "best", len(self.data.classes)).to(self.accelerator.device)
         return self._score(best, self.data.test)
 
     def _save(self, name: str) -> None:
@@ -244,7 +244,7 @@ class Training:
         mean, std = self.parts.normalisation
         size = self.protocol.size
         scored_side = self.protocol.evaluation or self.protocol.resize or size
-        backbones.save(
+        save_model(
             self.folder / name,
             self.parts.scored_network,
             self.data.classes,

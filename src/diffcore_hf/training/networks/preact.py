@@ -1,12 +1,11 @@
 """PreActResNet-18 and -34 as the mixup literature trains them on small images.
 
 Owns the two networks and their names in timm's registry: importing this module is enough for
-`timm.create_model("preact_resnet18")`, for `local-dir:` folders and for timm's tools. Does not own any weights: there
-are none to download.
+`timm.create_model("preact_resnet18")`, for `local-dir:` folders and for timm's tools. There are no weights to download.
 
-They are timm's pre-activation ResNets with basic blocks (`resnetv2_18`, `resnetv2_34`) but for two things: the stem is
-one 3x3 convolution without pooling, so that 32 pixels are still 32 at the first block, and nothing stands between the
-last block and the pooling, neither norm nor activation. Weights begin as timm draws them (He et al. 2015, fan-out).
+They differ from timm's pre-activation ResNets with basic blocks (`resnetv2_18`, `resnetv2_34`) in two points. The stem
+is one 3x3 convolution without pooling, so that 32 pixels are still 32 at the first block. Between the last block and
+the pooling there is neither norm nor activation. Weights are initialised as timm does it (He et al. 2015, fan-out).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from timm.layers import BatchNormAct2d, create_conv2d
+from timm.layers.create_conv2d import create_conv2d
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
@@ -22,10 +22,10 @@ from torch import nn
 STEM = 64
 CHANNELS = (64, 128, 256, 512)
 NAMES = ("preact_resnet18", "preact_resnet34")
-"""The names that this module adds to timm's."""
+"""Names that this module registers with timm."""
 
-# Mean and deviation of CIFAR, for which the form was made; a training's own go into the folder that it writes.
-_PICTURE = {
+# Mean and deviation of CIFAR, for which the network was designed; the folder of a trained model has the training's.
+_FACTS = {
     "input_size": (3, 32, 32),
     "fixed_input_size": False,
     "pool_size": (4, 4),
@@ -37,7 +37,7 @@ _PICTURE = {
     "first_conv": "stem.conv",
     "classifier": "head.fc",
 }
-default_cfgs = generate_default_cfgs({name: dict(_PICTURE) for name in NAMES})
+default_cfgs = generate_default_cfgs({name: dict(_FACTS) for name in NAMES})
 
 
 class PreActResNet(ResNetV2):

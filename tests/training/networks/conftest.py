@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+from huggingface_hub import constants
+
+
+@pytest.fixture(autouse=True)
+def empty_hub_cache(tmp_path, monkeypatch):
+    """Give every test a Hub cache of its own."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
