@@ -134,7 +134,7 @@ def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
     material = export_workflow.read_decided(folder, layer)
     return [
         (material.plan.row_ids[unit], int(material.plan.copies[unit]))
-        for unit in np.flatnonzero(material.assessment.decisions.counterpart >= 0).tolist()
+        for unit in np.flatnonzero(material.decisions.counterpart >= 0).tolist()
     ]
 
 

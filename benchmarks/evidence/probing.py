@@ -34,7 +34,7 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     labels = {name: np.array(splits[name]["label"][:]) for name in scored}
     groups = np.array(splits["test"]["group"][:])
     material = export_workflow.read_decided(made(work, STANDARD, seed))
-    held, attempts = material.assessment.references, material.assessment.attempts
+    held, attempts = material.embeddings, material.attempts
     units = [(material.plan.row_ids[unit], int(material.plan.copies[unit])) for unit in attempts.units.tolist()]
     found: dict[str, Any] = {}
     for name in ("real", "all", BEST, "oracle"):

@@ -7,11 +7,12 @@ facts, the recipe and the review.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts, round_name
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
@@ -19,23 +20,6 @@ from diffcore_hf.augmentation.worker import CommittedPart
 from diffcore_hf.method import filtration, policies
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.method.references import ReferenceEmbeddings
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """The attempts that count, and what was decided about them."""
-
-    attempts: filtration.AttemptFacts
-    """Attempts 0 .. max_attempts - 1 of planned units, in the order of their facts."""
-    facts: np.ndarray
-    """(M,) int64: index of each attempt in the Facts it was taken from."""
-    decisions: filtration.Decisions
-    policy: policies.FittedPolicy
-    references: ReferenceEmbeddings
-    notes: tuple[str, ...]
-    """What a user should know about the decisions, one sentence each."""
-    owed: int
-    """Drawn references without facts; above 0 the decisions may still change."""
 
 
 class Decider:
@@ -85,10 +69,10 @@ class Decider:
 
     def due(self, wanted: int) -> tuple[int, np.ndarray] | None:
         """Return the first unfinished round among the first `wanted` units, and the units that it still needs."""
-        assessment = self.assess()
+        attempts, _, decisions = self._decided()
         first = self.units.possible() & (np.arange(len(self.run.plan)) < wanted)
         units = replace(self.units, readable=first)
-        return filtration.due(units, assessment.attempts, assessment.decisions, self.run.recipe.max_attempts)
+        return filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
 
     def passing(self) -> float:
         """Return the share of the attempts so far that the policy passes, for the progress bar."""
@@ -103,17 +87,32 @@ class Decider:
         self._judged = len(self.attempts)
         return self._passed / max(self._counted, 1)
 
-    def assess(self) -> Assessment:
+    def decide(self) -> Material:
         """Decide everything that the facts so far allow."""
+        attempts, indices, decisions = self._decided()
+        plan = self.run.plan
+        owed = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
+        return Material(
+            run=self.run,
+            references=self.references,
+            facts=self.attempts,
+            attempts=attempts,
+            fact_of=indices,
+            decisions=decisions,
+            policy=self.policy,
+            embeddings=self.embeddings,
+            owed=owed,
+            notes=(*self.policy.notes, *self._notes(owed)),
+        )
+
+    def _decided(self) -> tuple[filtration.AttemptFacts, np.ndarray, filtration.Decisions]:
+        """Return the attempts that count, their indices in the facts, and the decisions about them."""
         attempts, indices = self._attempt_facts()
         decisions = self._decide(attempts)
         if not decisions.judged.all():
             attempts, indices = _chosen(attempts, decisions.judged), indices[decisions.judged]
             decisions = self._decide(attempts)
-        plan = self.run.plan
-        owed = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
-        notes = [*self.policy.notes, *self._notes(owed)]
-        return Assessment(attempts, indices, decisions, self.policy, self.embeddings, tuple(notes), owed)
+        return attempts, indices, decisions
 
     def _notes(self, owed: int) -> list[str]:
         notes = []
@@ -164,8 +163,8 @@ def _chosen(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.A
         attempts=attempts.attempts[mask],
         embeddings=attempts.embeddings[mask],
         parents=attempts.parents[mask],
-        reasons=[attempts.reasons[index] for index in np.flatnonzero(mask)],
-        image_sha256=[attempts.image_sha256[index] for index in np.flatnonzero(mask)],
+        reasons=[attempts.reasons[index] for index in np.flatnonzero(mask).tolist()],
+        image_sha256=[attempts.image_sha256[index] for index in np.flatnonzero(mask).tolist()],
     )
 
 

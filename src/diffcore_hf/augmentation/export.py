@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from diffcore_hf.augmentation import tables
-from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
@@ -201,7 +201,7 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[Mapping[str, Any
 
 def counts(material: Material) -> dict[str, int]:
     """Rows of the augmented split by status, and attempts."""
-    decisions, source = material.assessment.decisions, material.source
+    decisions, source = material.decisions, material.source
     by_status = Counter(decisions.status)
     return {
         "rows": len(source.rows),
@@ -210,7 +210,7 @@ def counts(material: Material) -> dict[str, int]:
         "planned": len(material.plan),
         **{status: by_status.get(status, 0) for status in ("kept", "exhausted", "failed", "pending")},
         "attempts": len(decisions.reason),
-        "references": len(material.assessment.references.row_ids),
+        "references": len(material.embeddings.row_ids),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffcore_hf.augmentation.export import counts
-from diffcore_hf.augmentation.tables import Material
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.method import filtration
 
 WORST = 5
@@ -65,8 +65,8 @@ class Summary:
 
 def summarise(material: Material) -> Summary:
     """The summary of everything that was decided."""
-    plan, assessment = material.plan, material.assessment
-    attempts, decisions = assessment.attempts, assessment.decisions
+    plan = material.plan
+    attempts, decisions = material.attempts, material.decisions
     names = plan.words.names
     contexts = plan.words.contexts
     unit_context = plan.contexts[attempts.units]
@@ -76,12 +76,12 @@ def summarise(material: Material) -> Summary:
     overall = filtration.rejected_share(decisions.reason, np.zeros(len(attempts.units), np.int64))
     similarity = decisions.similarity[decisions.reason == "kept"]
     words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
-    real = assessment.policy.rejected_real()
+    real = material.policy.rejected_real()
     by_label = [decisions.similarity[(decisions.reason == "kept") & (plan.labels[attempts.units] == label)]
                 for label in range(len(names))]  # fmt: skip
     labelled = material.source.labels[material.source.config.split]
     images = np.bincount(labelled[labelled >= 0], minlength=len(names))
-    weight = np.bincount(assessment.references.labels, minlength=len(names)) * ~np.isnan(real)
+    weight = np.bincount(material.embeddings.labels, minlength=len(names)) * ~np.isnan(real)
     bounds = np.asarray(decisions.class_bound, np.float64)
     failed = {}
     split = material.source.config.split
@@ -118,7 +118,7 @@ def summarise(material: Material) -> Summary:
         mean_similarity=_mean(similarity),
         reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
         failed_rows=failed,
-        notes=[*assessment.notes, *plan.words.notes],
+        notes=[*material.notes, *plan.words.notes],
     )
 
 

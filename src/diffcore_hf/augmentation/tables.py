@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from diffcore_hf.augmentation.decisions import Assessment
-from diffcore_hf.augmentation.ledger import Facts, Ledger, read_images
+from diffcore_hf.augmentation.ledger import read_images
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
-from diffcore_hf.augmentation.plan import Plan
-from diffcore_hf.augmentation.run import Run
-from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.source.labels import UNLABELLED
-from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
 
@@ -37,60 +30,6 @@ WINDOW = 256
 # Of images that are encoded here at the size of the originals, maybe without loss.
 MIXED_WINDOW = 32
 _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-
-
-@dataclass(frozen=True)
-class Material:
-    """All that tables are made of."""
-
-    run: Run
-    references: Facts
-    attempts: Facts
-    assessment: Assessment
-
-    @property
-    def source(self) -> LoadedSource:
-        return self.run.source
-
-    @property
-    def plan(self) -> Plan:
-        return self.run.plan
-
-    @property
-    def recipe(self) -> Recipe:
-        return self.run.recipe
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.run.ledger
-
-    @cached_property
-    def first_unit(self) -> dict[int, int]:
-        """Row of the source -> its unit of copy 0."""
-        return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
-
-    @cached_property
-    def judged(self) -> list[int]:
-        """The attempts that count, in source order, then copy, then number."""
-        attempts = self.assessment.attempts
-        return sorted(
-            range(len(attempts.units)),
-            key=lambda a: (
-                self.plan.rows[attempts.units[a]],
-                self.plan.copies[attempts.units[a]],
-                attempts.attempts[a],
-            ),
-        )
-
-    def place(self, attempt: int) -> tuple[Path, int]:
-        """Where the image of a judged attempt lies."""
-        return self.attempts.places[self.assessment.facts[attempt]]
-
-    def seed(self, attempt: int) -> int:
-        """The seed of a judged attempt."""
-        unit = int(self.assessment.attempts.units[attempt])
-        number = int(self.assessment.attempts.attempts[attempt])
-        return seeding.attempt_seed(self.recipe.seed, self.plan.row_ids[unit], int(self.plan.copies[unit]), number)
 
 
 def _number(value: float) -> float | None:
@@ -126,7 +65,7 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
 
 def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
     """The columns beside the rows of the augmented split."""
-    source, decisions = material.source, material.assessment.decisions
+    source, decisions = material.source, material.decisions
     labels = source.labels[source.config.split]
     columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in schema.ADDED_COLUMNS}
     places, targets = [], []
@@ -152,18 +91,18 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
 
 def kept_attempts(material: Material) -> list[int]:
     """The counterparts of all copies, in source order."""
-    return [attempt for attempt in material.judged if material.assessment.decisions.reason[attempt] == "kept"]
+    return [attempt for attempt in material.judged if material.decisions.reason[attempt] == "kept"]
 
 
 def generated_rows(material: Material) -> Iterator[pa.Table]:
     """Config generated: image and label under the source's own names, one row per kept image of any copy."""
-    source, attempts = material.source, material.assessment.attempts
+    source, attempts = material.source, material.attempts
     config = source.config
     for window in _windows(kept_attempts(material)):
         units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
         labels = source.splits[config.split].select_columns([config.label]).with_format("arrow")
         images = read_images(material.ledger, [material.place(attempt) for attempt in window])
-        similarity = [_number(material.assessment.decisions.similarity[attempt]) for attempt in window]
+        similarity = [_number(material.decisions.similarity[attempt]) for attempt in window]
         columns = {
             "image": [{"bytes": image, "path": None} for image in images],
             "row_id": [unit.row_id for unit in units],
@@ -210,7 +149,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
         yield _mixing(table, [(False, None, None, 1.0)] * len(table))
     if published != config.split:
         return
-    attempts, lost = material.assessment.attempts, 0
+    attempts, lost = material.attempts, 0
     kept = [attempt for attempt in kept_attempts(material) if material.plan.copies[attempts.units[attempt]] == 0]
     for window in _windows(kept, MIXED_WINDOW):
         rows = [int(material.plan.rows[attempts.units[attempt]]) for attempt in window]
@@ -266,7 +205,7 @@ def _mixing(table: pa.Table, facts: Sequence[tuple[bool, str | None, float | Non
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:
     """Config attempts: everything that counts, kept or not."""
-    attempts, decisions = material.assessment.attempts, material.assessment.decisions
+    attempts, decisions = material.attempts, material.decisions
     features = schema.attempts_features()
     for window in _windows(material.judged):
         units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
@@ -334,21 +273,21 @@ def reference_rows(material: Material) -> Iterator[pa.Table]:
 
 def class_rows(material: Material) -> Iterator[pa.Table]:
     """Config classes: one row per class with its counts, rates and bound."""
-    source, plan, assessment = material.source, material.plan, material.assessment
-    decisions, features = assessment.decisions, schema.classes_features()
+    source, plan = material.source, material.plan
+    decisions, features = material.decisions, schema.classes_features()
     count = len(source.names)
     kept = [attempt for attempt, reason in enumerate(decisions.reason) if reason == "kept"]
-    text = assessment.references.text
+    text = material.embeddings.text
     columns = {
         "label": list(range(count)),
         "name": list(source.names),
         "prompt_name": list(plan.words.names),
         "images": _counts(source.labels[source.config.split], count),
         "planned": _counts(plan.labels, count),
-        "kept": _counts(plan.labels[assessment.attempts.units[kept]], count),
-        "attempts": _counts(plan.labels[assessment.attempts.units], count),
+        "kept": _counts(plan.labels[material.attempts.units[kept]], count),
+        "attempts": _counts(plan.labels[material.attempts.units], count),
         "rejected_generated": [_number(rate) for rate in decisions.rejected_generated],
-        "rejected_real": [_number(rate) for rate in assessment.policy.rejected_real()],
+        "rejected_real": [_number(rate) for rate in material.policy.rejected_real()],
         "bound": [_finite(bound) for bound in decisions.class_bound],
         "given_up": [bool(flag) for flag in decisions.given_up],
         "text_embedding": [None] * count if text is None else list(text),

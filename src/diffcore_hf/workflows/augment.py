@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation import resolution as resolutions
-from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.resolution import Resolution
 from diffcore_hf.augmentation.review import read_review
@@ -27,7 +27,6 @@ from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.summary import Summary, summarise
-from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.layers import keywords_layer, what_layer
@@ -134,7 +133,7 @@ def run(
     start(prepared)
     earlier = prepared.ledger.count()
     decider, interrupted = collect(prepared, workers, progress=progress)
-    material = decide(decider)
+    material = decider.decide()
     if prepared.folder.torn():
         log.warning("%s was torn (an export was stopped half-way); this export repairs it", prepared.folder.path)
     summary = publish(material, prepared.folder)
@@ -189,11 +188,6 @@ def start(run: Run) -> None:
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
     keep_hashes(run.source, run.folder)
     run.folder.keep_hashes(resolution.hashes)
-
-
-def decide(decider: Decider) -> Material:
-    """Decide everything that the facts of a run allow."""
-    return Material(decider.run, decider.references, decider.attempts, decider.assess())
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.augmentation import resolution as resolutions
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.export import check_layout
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import load_source
-from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.workflows.augment import RunResult, check_text_policy, decide, publish
+from diffcore_hf.workflows.augment import RunResult, check_text_policy, publish
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -46,8 +46,8 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         raise UserError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
     run = reopen(out, layer)
     check_layout(run.recipe, layout)
-    material = decide(Decider.read(run))
-    if owed := material.assessment.owed:
+    material = Decider.read(run).decide()
+    if owed := material.owed:
         raise UserError(
             f"filter.references {run.recipe.filter.references} draws {owed} real images that {out} has not embedded. "
             "Run augment with this value once, or leave it as it was"
@@ -93,7 +93,7 @@ def read_decided(out: str | Path, layer: Mapping[str, Any] | None = None) -> Mat
     Raises:
         UserError: see reopen.
     """
-    return decide(Decider.read(reopen(out, layer or {})))
+    return Decider.read(reopen(out, layer or {})).decide()
 
 
 def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from diffcore_hf.augmentation.ledger import read_images
+from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
-from diffcore_hf.augmentation.tables import Material
 from diffcore_hf.core.images import UnreadableImage, read_bytes
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.method.thresholds import row_cosines
@@ -32,22 +32,22 @@ EXAMPLE_PROMPTS = 6
 
 def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[Tile]:
     """Returns a tile for each attempt; without `decided`, as it was before any filter."""
-    plan, assessment = material.plan, material.assessment
-    units = [plan.unit(int(assessment.attempts.units[attempt])) for attempt in attempts]
+    plan = material.plan
+    units = [plan.unit(int(material.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
     rows = material.source.rows.select([unit.row for unit in units])
     cells = next(image_cells(rows, image, max(len(units), 1)), [])
     generated = read_images(material.ledger, [material.place(attempt) for attempt in attempts])
     shown = []
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
-        similarity = float(assessment.decisions.similarity[attempt])
+        similarity = float(material.decisions.similarity[attempt])
         tile = Tile(
             real=_bytes(cell),
             generated=content,
             name=plan.words.names[unit.label],
             context=unit.context,
             similarity=None if np.isnan(similarity) else similarity,
-            reason=str(assessment.decisions.reason[attempt]) if decided else "",
+            reason=str(material.decisions.reason[attempt]) if decided else "",
         )
         shown.append(tile)
     return shown
@@ -62,14 +62,14 @@ def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
 
 def contact_sheet(material: Material) -> bytes:
     """Draws a balanced choice of attempts, kept and rejected, as PNG."""
-    plan, assessment = material.plan, material.assessment
-    unit_of = assessment.attempts.units
+    plan = material.plan
+    unit_of = material.attempts.units
     order = np.argsort(unit_of, kind="stable").tolist()
     described = [
         (
             plan.words.names[plan.labels[unit_of[attempt]]],
             plan.words.contexts[plan.contexts[unit_of[attempt]]],
-            str(assessment.decisions.reason[attempt]),
+            str(material.decisions.reason[attempt]),
         )
         for attempt in order
     ]
@@ -85,7 +85,7 @@ def samples(material: Material, count: int) -> bytes:
     Attempt 0 of every unit comes first. Later attempts exist only where the filter rejected one, so that a sheet of
     them would look worse than the dataset.
     """
-    attempts = material.assessment.attempts
+    attempts = material.attempts
     order = np.lexsort((attempts.units, attempts.attempts)).tolist()[:count]
     shown = tiles(material, order, decided=False)
     return png_bytes(draw_contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
@@ -96,7 +96,7 @@ def real_pairs(material: Material, label: int | None = None) -> Embeddings:
 
     Where there are more than MAX_PAIRS pairs, a seeded draw of them is used.
     """
-    references = material.assessment.references
+    references = material.embeddings
     labels = range(references.classes) if label is None else [label]
     members = [np.flatnonzero(references.labels == class_label) for class_label in labels]
     left, right = same_class_pairs(members, MAX_PAIRS)
@@ -136,7 +136,7 @@ def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple
 
 def _kept_and_rejected(material: Material) -> tuple[Bools, Bools]:
     """Returns which attempts are kept and which are rejected, (M,) bool twice."""
-    reason = material.assessment.decisions.reason
+    reason = material.decisions.reason
     return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "superseded", "crashed"))
 
 
@@ -147,7 +147,7 @@ def _bounds_similarity(material: Material) -> bool:
 
 def histogram(material: Material) -> bytes:
     """Draws real-real and real-generated similarities with the threshold, as PNG."""
-    decisions = material.assessment.decisions
+    decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
     is_mean = material.recipe.filter.policy.name == "mean"
     return histograms.similarity_histogram(
@@ -162,10 +162,10 @@ def histogram(material: Material) -> bytes:
 
 def class_histograms(material: Material) -> bytes:
     """Draws the same for each class, the classes with the most rejections first, as PNG."""
-    plan, assessment = material.plan, material.assessment
-    decisions = assessment.decisions
+    plan = material.plan
+    decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
-    labels = plan.labels[assessment.attempts.units]
+    labels = plan.labels[material.attempts.units]
     worst = sorted(range(len(plan.words.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k))
     classes = [
         histograms.ClassSimilarities(

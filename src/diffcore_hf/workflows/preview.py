@@ -31,7 +31,7 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
         write_whole(path, mixed_batch(out))
         return [path]
     material = read_decided(out)
-    if not len(material.attempts):
+    if not len(material.facts):
         raise UserError(f"{out} has no attempt yet. Run augment first, with --limit 20 for a quick look")
     if samples is not None:
         contents = {f"samples-{samples}.png": pictures.samples(material, samples)}

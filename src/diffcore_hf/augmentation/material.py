@@ -1,0 +1,86 @@
+"""Material: a run with all its facts and everything that was decided about them.
+
+Tables, pictures, summary and card are functions of this record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from diffcore_hf.augmentation.ledger import Facts, Ledger
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.core import seeding
+from diffcore_hf.method.filtration import AttemptFacts, Decisions
+from diffcore_hf.method.policies import FittedPolicy
+from diffcore_hf.method.references import ReferenceEmbeddings
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run, its facts and its decisions. An index of an attempt is a row of `attempts` and `decisions`."""
+
+    run: Run
+    references: Facts
+    """Facts about real images."""
+    facts: Facts
+    """Facts about attempts: all that are in the ledger, those that no longer count included."""
+    attempts: AttemptFacts
+    """Attempts 0 .. max_attempts - 1 of planned units, M in number, in the order of their facts."""
+    fact_of: np.ndarray
+    """(M,) int64: index of each attempt in `facts`."""
+    decisions: Decisions
+    policy: FittedPolicy
+    embeddings: ReferenceEmbeddings
+    """The real images that the policy was fitted to."""
+    owed: int
+    """Drawn references without facts; above 0 the decisions may still change."""
+    notes: tuple[str, ...]
+    """What a user should know about the decisions, one sentence each."""
+
+    @property
+    def source(self) -> LoadedSource:
+        """The source of the run."""
+        return self.run.source
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the run."""
+        return self.run.plan
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the run."""
+        return self.run.recipe
+
+    @property
+    def ledger(self) -> Ledger:
+        """The parts of the run."""
+        return self.run.ledger
+
+    @cached_property
+    def first_unit(self) -> dict[int, int]:
+        """Row of the source -> its unit of copy 0."""
+        return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
+
+    @cached_property
+    def judged(self) -> list[int]:
+        """The attempts in source order, then by copy, then by number."""
+        units = self.attempts.units
+        order = np.lexsort((self.attempts.attempts, self.plan.copies[units], self.plan.rows[units]))
+        return order.tolist()
+
+    def place(self, attempt: int) -> tuple[Path, int]:
+        """Return the part that holds the image of an attempt, and its row there."""
+        return self.facts.places[self.fact_of[attempt]]
+
+    def seed(self, attempt: int) -> int:
+        """Return the seed of an attempt."""
+        unit, number = int(self.attempts.units[attempt]), int(self.attempts.attempts[attempt])
+        return seeding.attempt_seed(self.recipe.seed, *self.plan.key(unit), number)
