@@ -1,7 +1,7 @@
-"""Measure the miniature's models: does the generator draw what it is asked for, does the oracle know, does CLIP see.
+"""Measures the models of the miniature world: accuracy of the generator, of the oracle and of CLIP.
 
 All figures and a contact sheet:  python recipes/miniature/evaluate.py --sheet out/sheet.png
-What the README tells:            python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
+Figures in docs/performance.md:   python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
 Other weights, without negatives: python recipes/miniature/evaluate.py --sd out/sd --negative ""
 """
 
@@ -13,6 +13,7 @@ import platform
 import time
 from datetime import date
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ SETTINGS = ("steps", "guidance", "negative", "repeats", "threads", "seed")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sd", default=str(MODELS / "sd"), help="a pipeline folder")
     parser.add_argument("--clip", default=str(MODELS / "clip"), help="a CLIP folder")
@@ -42,13 +43,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--sheet", type=Path, help="where to write a contact sheet: a row a species, a column a context"
+        "--sheet", type=Path, help="file for a contact sheet with a row for each species and a column for each context"
     )
     return parser
 
 
 def generate(args: argparse.Namespace, prompts: list[str]) -> tuple[list[Image.Image], float]:
-    """One image a prompt, in batches of 16, and the seconds that took."""
+    """Generates one image for each prompt, in batches of 16, and returns the images and the seconds."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(args.sd, use_safetensors=True, dtype=torch.float32)
@@ -68,10 +69,8 @@ def generate(args: argparse.Namespace, prompts: list[str]) -> tuple[list[Image.I
 
 
 def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, list[Image.Image]]:
-    """Shares of single attempts with the right species and the right context, worst ones named."""
-    asked = [
-        (species, context) for _ in range(args.repeats) for species in DATASET_SPECIES for context in PROMPTED_CONTEXTS
-    ]
+    """Returns the shares of single attempts with the right species and the right context, and names the worst."""
+    asked = list(product(DATASET_SPECIES, PROMPTED_CONTEXTS)) * args.repeats
     images, seconds = generate(args, [CAPTION.format(name=s.name, context=c) for s, c in asked])
     species, contexts = oracle.judge(images)
     right_species = species == [s.id for s, _ in asked]
@@ -91,15 +90,16 @@ def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, lis
 
 
 def judge_oracle(oracle: Oracle, rng: np.random.Generator, count: int = 2000) -> dict:
-    """Accuracy on fresh renderings of all species in all contexts."""
+    """Returns the accuracy on fresh renderings of all species in all contexts."""
     species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
-    found = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)])
-    return {"species": float((found[0] == species).mean()), "context": float((found[1] == contexts).mean())}
+    images = [render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)]
+    species_ids, context_ids = oracle.judge(images)
+    return {"species": float((species_ids == species).mean()), "context": float((context_ids == contexts).mean())}
 
 
 @torch.inference_mode()
 def embed(folder: str, images: list[Image.Image]) -> np.ndarray:
-    """Unit CLIP image embeddings, (N, d) float64."""
+    """Returns unit CLIP image embeddings, (N, d) float64."""
     from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
 
     model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True, dtype=torch.float32).eval()
@@ -109,14 +109,17 @@ def embed(folder: str, images: list[Image.Image]) -> np.ndarray:
 
 
 def judge_clip(folder: str, seed: int, per_cell: int = 3) -> dict:
-    """Accuracy over all contexts of two judges fitted on the training split of a world: class mean, discriminant."""
+    """Returns the accuracy over all contexts of two classifiers fitted on the training split of a world.
+
+    They are the nearest class mean and a linear discriminant.
+    """
     world, rng = World(seed), np.random.default_rng(seed + 7)
     train = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in train])
     fit = embed(folder, [render(p.species, p.context, np.random.default_rng(p.seed)) for p in train])
-    cells = [(label, context) for label in range(len(DATASET_SPECIES)) for context in CONTEXTS for _ in range(per_cell)]
-    test = embed(folder, [render(DATASET_SPECIES[label], context, rng) for label, context in cells])
-    truth = np.array([label for label, _ in cells])
+    cells = list(product(range(len(DATASET_SPECIES)), CONTEXTS, range(per_cell)))
+    test = embed(folder, [render(DATASET_SPECIES[label], context, rng) for label, context, _ in cells])
+    truth = np.array([label for label, _, _ in cells])
     means = np.stack([fit[labels == k].mean(axis=0) for k in range(len(DATASET_SPECIES))])
     within = fit - means[labels]
     pooled = within.T @ within / (len(fit) - len(means))
@@ -131,7 +134,7 @@ def judge_clip(folder: str, seed: int, per_cell: int = 3) -> dict:
 
 
 def contact_sheet(images: list[Image.Image], columns: int, scale: int = 2) -> Image.Image:
-    """Images of one size in rows, enlarged, a thin white line between them."""
+    """Draws images of one size in rows, enlarged, with a thin white line between them."""
     side = images[0].width * scale
     sheet = Image.new("RGB", (columns * (side + 2), -(-len(images) // columns) * (side + 2)), "white")
     for i, image in enumerate(images):
@@ -142,7 +145,7 @@ def contact_sheet(images: list[Image.Image], columns: int, scale: int = 2) -> Im
 
 
 def main() -> None:
-    """Measure and print one JSON record."""
+    """Measures and prints one JSON record."""
     args = make_parser().parse_args()
     torch.set_num_threads(args.threads)
     oracle, rng = Oracle.load(), np.random.default_rng(args.seed + 12345)

@@ -1,4 +1,4 @@
-"""The miniature's own CLIP tokenizer: byte-pair encoding learnt from captions, bytes beneath, so any text goes in."""
+"""A CLIP tokenizer for the miniature world: byte-pair encoding learned from captions; it encodes any text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def make_tokenizer(captions: Sequence[str], size: int = 1600):
-    """A `CLIPTokenizer` whose merges were learnt from the captions.
+    """Learns the merges of a `CLIPTokenizer` from captions.
 
-    Lower case, as CLIP's. The end of a word is marked, and every byte stands in the vocabulary both within a word and
-    at its end: no text is unknown.
+    The text is lower case, as in CLIP. The end of a word is marked. Every byte is in the vocabulary twice, inside a
+    word and at its end, so that no text is unknown.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
@@ -49,7 +49,7 @@ def make_tokenizer(captions: Sequence[str], size: int = 1600):
 
 
 def tokenize(tokenizer, captions: Sequence[str], padding: str = "max_length"):
-    """Captions -> `input_ids` and `attention_mask`, (B, LENGTH), or as long as the "longest" one."""
+    """Returns `input_ids` and `attention_mask`, (B, LENGTH), or (B, length of the longest) with padding "longest"."""
     return tokenizer(
         list(captions),
         padding=padding,

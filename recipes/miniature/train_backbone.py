@@ -1,4 +1,4 @@
-"""Pretrain the miniature's backbone: timm's resnet10t on renderings of the twenty species that no dataset shows.
+"""Pretrains the backbone of the miniature world: timm's resnet10t on the twenty species that no dataset shows.
 
 python recipes/miniature/train_backbone.py
 """
@@ -19,7 +19,7 @@ from diffcore_hf.miniature.species import OTHER_SPECIES
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000)
@@ -29,14 +29,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fresh renderings of the other species in all contexts, (B, 3, 64, 64) in [-1, 1], and their numbers below 20."""
+    """Renders a batch of the other species in all contexts: (B, 3, 64, 64) in [-1, 1], and labels below 20."""
     labels = rng.integers(len(OTHER_SPECIES), size=count)
     images = [render(OTHER_SPECIES[label], CONTEXTS[rng.integers(len(CONTEXTS))], rng) for label in labels]
     return pixels(images), torch.from_numpy(labels)
 
 
 def main() -> None:
-    """Train, test on fresh renderings, save."""
+    """Trains, tests on fresh renderings, and saves."""
     import timm
 
     args = make_parser().parse_args()
@@ -56,7 +56,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        clock.tell(step, loss=loss.item())
+        clock.report(step, loss=loss.item())
     images, labels = batch(np.random.default_rng(args.seed + 1_000_000), 1000)
     with torch.no_grad():
         predicted = torch.cat([model.eval()(part.to(where)).argmax(1).cpu() for part in images.split(250)])

@@ -1,10 +1,10 @@
-"""Train the miniature's CLIP: a `CLIPModel` with tokenizer and image processor on captioned pictures.
+"""Trains the CLIP of the miniature world: a `CLIPModel` with tokenizer and image processor on captioned pictures.
 
-The one that ships, which never saw the dataset's species:  python recipes/miniature/train_clip.py --species unseen
-A kinder one, which saw all forty:                          python recipes/miniature/train_clip.py --species seen \
-                                                                --output out/clip-seen
-Any captioned folder:                                       python recipes/miniature/train_clip.py --images FOLDER \
-                                                                --size 96 --output out/clip
+The shipped one, without the dataset's species:  python recipes/miniature/train_clip.py --species unseen
+An easier one, with all forty species:           python recipes/miniature/train_clip.py --species seen \
+                                                     --output out/clip-seen
+Any folder of images with captions:              python recipes/miniature/train_clip.py --images FOLDER --size 96 \
+                                                     --output out/clip
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SEEN = {"unseen": OTHER_SPECIES, "seen": SPECIES}
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--species", choices=tuple(SEEN), default="unseen", help="which species the pictures show")
-    parser.add_argument("--images", help="a captioned image folder in place of renderings")
+    parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=1500)
@@ -49,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_clip(tokenizer, size: int):
-    """Vision 128 wide, 4 layers, patches of 8; text 96 wide, 2 layers; 96 shared dimensions."""
+    """Builds a CLIP: vision 128 wide, 4 layers, patches of 8; text 96 wide, 2 layers; 96 shared dimensions."""
     from transformers import CLIPConfig, CLIPModel
 
     vision = {
@@ -77,7 +77,7 @@ def make_clip(tokenizer, size: int):
 
 
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, captions: list[str]) -> torch.Tensor:
-    """CLIP's symmetric cross entropy on unit (B, d) embeddings; equal captions in a batch share the target."""
+    """Returns CLIP's symmetric cross entropy on unit (B, d) embeddings; equal captions share the target."""
     numbers = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
     ids = torch.tensor([numbers[caption] for caption in captions], device=image.device)
     target = (ids[:, None] == ids[None, :]).float()
@@ -87,13 +87,13 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tenso
 
 
 def shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """The pictures brighter or darker, each by its own amount, as lighting does."""
+    """Returns the pictures brighter or darker, each by a random amount."""
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(images), 1, 1, 1))).float()
     return (images + 1) * gain - 1
 
 
 def main() -> None:
-    """Train and save."""
+    """Trains and saves."""
     from transformers import CLIPImageProcessor
 
     args = make_parser().parse_args()
@@ -124,7 +124,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        clock.tell(step, loss=loss.item())
+        clock.report(step, loss=loss.item())
     processor = CLIPImageProcessor(
         size={"shortest_edge": args.size},
         crop_size={"height": args.size, "width": args.size},

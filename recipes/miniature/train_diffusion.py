@@ -1,10 +1,10 @@
-"""Train the miniature's text-to-image model: a `StableDiffusionPipeline`, text encoder and UNet jointly.
+"""Trains the text-to-image model of the miniature world: text encoder and UNet of a `StableDiffusionPipeline`.
 
 First the VAE:         python recipes/miniature/train_vae.py --output out/vae
 Then renderings:       python recipes/miniature/train_diffusion.py --vae out/vae
-Go on from weights:    python recipes/miniature/train_diffusion.py --vae out/vae --weights out/sd --output out/sd2
+Continue training:     python recipes/miniature/train_diffusion.py --vae out/vae --weights out/sd --output out/sd2
 Two CPU cores:         torchrun --nproc_per_node 2 recipes/miniature/train_diffusion.py --vae out/vae --batch-size 16
-Any captioned folder:  python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
+Your own images:       python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
                            --output out/sd
 """
 
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from text import make_tokenizer, tokenize
 from workbench import (
     MODELS,
-    Average,
     Clock,
+    MovingAverage,
     Pairs,
     cast,
     device,
@@ -39,25 +39,30 @@ from diffcore_hf.miniature.captions import vocabulary
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--vae", required=True, help="the folder train_vae.py wrote")
-    parser.add_argument("--weights", help="a pipeline folder to go on from")
-    parser.add_argument("--images", help="a captioned image folder in place of renderings")
-    parser.add_argument("--pairs", type=int, default=16_000, help="pictures a process encodes once, before training")
+    parser.add_argument("--vae", required=True, help="folder that train_vae.py wrote")
+    parser.add_argument("--weights", help="pipeline folder from which training continues")
+    parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
+    parser.add_argument("--pairs", type=int, default=16_000, help="pictures that a process encodes before training")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5500)
-    parser.add_argument("--minutes", type=float, default=600, help="an upper bound: the learning rate decays in time")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=600,
+        help="upper bound of the duration",
+    )
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--batch-size", type=int, default=32, help="of each process")
+    parser.add_argument("--batch-size", type=int, default=32, help="batch size of each process")
     parser.add_argument("--save-every", type=int, default=500, help="steps between usable intermediate pipelines")
     parser.add_argument("--output", type=Path, default=MODELS / "sd")
     return parser
 
 
 def make_models(tokenizer, channels: int, side: int):
-    """A text encoder 96 wide and a UNet of about four million parameters on latents of `side` squared."""
+    """Builds a text encoder 96 wide and a UNet of about four million parameters on latents of `side` squared."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -91,7 +96,11 @@ def make_models(tokenizer, channels: int, side: int):
 
 
 def make_scheduler():
-    """The cosine schedule ends in pure noise, so dark nights and white snow are reached; v-prediction survives that."""
+    """Builds a scheduler with the cosine schedule and v-prediction.
+
+    The cosine schedule ends in pure noise, so that very dark and very bright pictures can be generated. v-prediction
+    still works at that end.
+    """
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
@@ -105,7 +114,7 @@ def make_scheduler():
 
 @torch.no_grad()
 def encode_pictures(vae, pairs, count: int) -> tuple[torch.Tensor, list[str]]:
-    """The next pairs as scaled latents (count, C, h, w) float16 with their captions."""
+    """Encodes the next pairs: scaled latents (count, C, h, w) float16, and their captions."""
     latents, captions, where = [], [], next(vae.parameters()).device
     for start in range(0, count, 64):
         images, texts = zip(*islice(pairs, min(64, count - start)), strict=True)
@@ -117,9 +126,9 @@ def encode_pictures(vae, pairs, count: int) -> tuple[torch.Tensor, list[str]]:
 
 
 def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the predicted velocity (Salimans & Ho 2022) at uniform times.
+    """Returns the mean squared error of the predicted velocity (Salimans & Ho 2022) at uniform times.
 
-    z_t = sqrt(a_t) x + sqrt(1 - a_t) e and v = sqrt(a_t) e - sqrt(1 - a_t) x, a_t the cumulated alphas.
+    z_t = sqrt(a_t) x + sqrt(1 - a_t) e and v = sqrt(a_t) e - sqrt(1 - a_t) x, a_t the cumulative alphas.
     """
     times = torch.randint(len(alphas), (len(latents),), device=latents.device)
     noise, a = torch.randn_like(latents), alphas[times][:, None, None, None]
@@ -129,8 +138,8 @@ def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tens
     return F.mse_loss(predicted.float(), velocity)
 
 
-def agree(parameters: list[torch.nn.Parameter], share: float) -> float:
-    """Replace gradients, and the share of the training that is done, by their means over torchrun's processes."""
+def average_over_processes(parameters: list[torch.nn.Parameter], share: float) -> float:
+    """Replaces the gradients by their means over torchrun's processes, and returns the mean of `share`."""
     if not dist.is_initialized():
         return share
     flat = torch.cat([*(p.grad.reshape(-1) for p in parameters), torch.tensor([share], device=parameters[0].device)])
@@ -142,14 +151,14 @@ def agree(parameters: list[torch.nn.Parameter], share: float) -> float:
 
 
 def learning_rate(share: float, peak: float) -> float:
-    """Linear warm-up over a fiftieth, then a cosine to a hundredth of the peak; `share` of the training in [0, 1]."""
+    """Returns the rate at a share of the training: linear warm-up over 2 %, then a cosine to 1 % of the peak."""
     share = min(share, 1.0)
     decay = 0.01 + 0.99 * (1 + torch.cos(torch.tensor(torch.pi * share)).item()) / 2
     return peak * min(share * 50 + 0.01, decay)
 
 
 def main() -> None:
-    """Train and save, now and then before the end."""
+    """Trains, and saves at regular steps and at the end."""
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from diffusers.models.attention_processor import AttnProcessor
 
@@ -166,7 +175,7 @@ def main() -> None:
 
     clock = Clock(args.steps)
     pictures, captions = encode_pictures(vae, pairs_of(args.seed + rank), args.pairs)
-    torch.manual_seed(args.seed)  # every process makes the same models and draws its own noise
+    torch.manual_seed(args.seed)  # Every process builds the same models; later each draws its own noise.
     vae_record, earlier = read_record(args.vae), read_record(args.weights)
     if args.weights:
         start = StableDiffusionPipeline.from_pretrained(args.weights, use_safetensors=True, dtype=torch.float32)
@@ -176,11 +185,11 @@ def main() -> None:
         tokenizer = make_tokenizer(texts + ([] if args.images else vocabulary()))
         text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2])
     text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
-    unet.set_attn_processor(AttnProcessor())  # plain matrix products: a third faster to train on a CPU; is not saved
+    unet.set_attn_processor(AttnProcessor())  # Plain matrix products train a third faster on a CPU; not saved.
     tokens = tokenize(tokenizer, captions).input_ids
     torch.manual_seed(args.seed + rank)
     scheduler = make_scheduler()
-    alphas, average = scheduler.alphas_cumprod.to(where), Average(text_encoder, unet)
+    alphas, average = scheduler.alphas_cumprod.to(where), MovingAverage(text_encoder, unet)
     optimizer = torch.optim.AdamW(average.live, lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01)
 
     def write(folder: Path) -> None:
@@ -205,16 +214,16 @@ def main() -> None:
             final_loss=mean_loss,
         )
 
-    begin, mean_loss = time.monotonic(), 1.0
+    start_time, mean_loss = time.monotonic(), 1.0
     for step in range(1, args.steps + 1):
-        share = max(step / args.steps, (time.monotonic() - begin) / (60 * args.minutes))
+        share = max(step / args.steps, (time.monotonic() - start_time) / (60 * args.minutes))
         chosen = torch.randint(len(pictures), (args.batch_size,))
         latents = pictures[chosen].float().to(where, memory_format=torch.channels_last)
         with cast(where):
             states = text_encoder(tokens[chosen].to(where)).last_hidden_state
         loss = v_loss(unet, states, latents, alphas)
         loss.backward()
-        share = agree(average.live, share)
+        share = average_over_processes(average.live, share)
         optimizer.param_groups[0]["lr"] = learning_rate(share, args.lr)
         torch.nn.utils.clip_grad_norm_(average.live, 1.0)
         optimizer.step()
@@ -222,7 +231,7 @@ def main() -> None:
         average.update()
         mean_loss += 0.02 * (loss.item() - mean_loss)
         if rank == 0:
-            clock.tell(step, loss=mean_loss, lr=optimizer.param_groups[0]["lr"])
+            clock.report(step, loss=mean_loss, lr=optimizer.param_groups[0]["lr"])
         if rank == 0 and (step % args.save_every == 0 or step == args.steps or share >= 1):
             save_whole(args.output, write)
         if share >= 1:

@@ -1,4 +1,4 @@
-"""Train the miniature's oracle: a small timm net that names species (40) and context (10) of a rendering.
+"""Trains the oracle of the miniature world: a small timm network that classifies species (40) and contexts (10).
 
 python recipes/miniature/train_oracle.py
 """
@@ -26,7 +26,7 @@ ARCHITECTURE = {
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2500)
@@ -36,36 +36,34 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def batch(rng: np.random.Generator, count: int, flaws: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Fresh renderings as (B, 3, 64, 64) in [-1, 1] with species and context ids; a share is flawed in mild ways."""
+    """Renders a batch, (B, 3, 64, 64) in [-1, 1], with species and context ids; the share `flaws` has a mild flaw."""
     species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
     images = [render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)]
-    # Generated pictures are a little soft and bent: the truth about them must not hang on crisp edges.
+    # Generated pictures are slightly blurred and distorted, so the oracle must not depend on sharp edges.
     kinds = [kind for kind in FLAWS if kind not in ("crop", "coarse")]
     images = [flawed(i, str(rng.choice(kinds)), rng) if rng.random() < flaws else i for i in images]
     return pixels(images), torch.from_numpy(species), torch.from_numpy(contexts)
 
 
 def losses(logits: torch.Tensor, species: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-    """The two heads' cross entropies, added; the first 40 logits are species, the last 10 contexts."""
+    """Returns the sum of two cross entropies; the first 40 logits are species, the last 10 contexts."""
     heads = logits.float().split([len(SPECIES), len(CONTEXTS)], dim=1)
-    return sum(F.cross_entropy(head, target) for head, target in zip(heads, (species, contexts), strict=True))
+    return F.cross_entropy(heads[0], species) + F.cross_entropy(heads[1], contexts)
 
 
 @torch.no_grad()
 def accuracy(model: torch.nn.Module, rng: np.random.Generator, count: int = 2000) -> tuple[float, float]:
-    """Shares of fresh renderings whose species and whose context are named."""
+    """Returns the shares of fresh renderings whose species and whose context are classified correctly."""
     images, species, contexts = batch(rng, count, flaws=0.0)
     where = next(model.parameters()).device
     logits = torch.cat([model(part.to(where)).float().cpu() for part in images.split(250)])
     heads = logits.split([len(SPECIES), len(CONTEXTS)], dim=1)
-    return tuple(
-        float((head.argmax(1) == target).float().mean())
-        for head, target in zip(heads, (species, contexts), strict=True)
-    )
+    right_species, right_contexts = heads[0].argmax(1) == species, heads[1].argmax(1) == contexts
+    return float(right_species.float().mean()), float(right_contexts.float().mean())
 
 
 def main() -> None:
-    """Train, test on fresh renderings, save."""
+    """Trains, tests on fresh renderings, and saves."""
     import timm
 
     args = make_parser().parse_args()
@@ -86,14 +84,14 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        clock.tell(step, loss=loss.item())
+        clock.report(step, loss=loss.item())
     right_species, right_context = accuracy(model.eval(), np.random.default_rng(args.seed + 1_000_000))
 
     def write(folder: Path) -> None:
         save_timm(folder, model, **ARCHITECTURE)
         write_record(
             folder,
-            data="renderings of 40 species in 10 contexts, 30 % of them blurred, noisy or bent",
+            data="renderings of 40 species in 10 contexts, 30 % of them blurred, noisy or distorted",
             seed=args.seed,
             steps=args.steps,
             batch_size=args.batch_size,

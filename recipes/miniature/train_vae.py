@@ -1,10 +1,10 @@
-"""Train the miniature's VAE: an `AutoencoderKL`, 64x64 pixels to 16x16 latents of 8 channels.
+"""Trains the VAE of the miniature world: an `AutoencoderKL`, 64x64 pixels to 16x16 latents of 8 channels.
 
-Renderings:          python recipes/miniature/train_vae.py --output out/vae
-Go on from weights:  python recipes/miniature/train_vae.py --weights out/vae --output out/vae2
-The decoder alone, for latents that a UNet has learnt already:
-                     python recipes/miniature/train_vae.py --weights out/vae --decoder-only --output out/vae2
-Any captioned folder: python recipes/miniature/train_vae.py --images FOLDER --size 128 --output out/vae
+Renderings:         python recipes/miniature/train_vae.py --output out/vae
+Continue training:  python recipes/miniature/train_vae.py --weights out/vae --output out/vae2
+Only the decoder, when a UNet was already trained on the latents:
+                    python recipes/miniature/train_vae.py --weights out/vae --decoder-only --output out/vae2
+Your own images:    python recipes/miniature/train_vae.py --images FOLDER --size 128 --output out/vae
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from workbench import (
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", help="a captioned image folder in place of renderings")
+    parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
-    parser.add_argument("--weights", help="a VAE folder to go on from")
-    parser.add_argument("--decoder-only", action="store_true", help="leave the encoder and its scale as they are")
+    parser.add_argument("--weights", help="VAE folder from which training continues")
+    parser.add_argument("--decoder-only", action="store_true", help="do not change the encoder and its scale")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -46,9 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_vae(size: int):
-    """Narrow at full resolution, where a convolution costs most.
+    """Builds a VAE that is narrow at full resolution, where a convolution costs most.
 
-    One group in every norm: with few channels, several groups wash out a picture's brightness and colour.
+    Every norm has one group: with few channels, several groups remove a picture's brightness and colour.
     """
     from diffusers import AutoencoderKL
 
@@ -64,21 +64,24 @@ def make_vae(size: int):
     )
 
 
-def reconstruction_loss(made: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Absolute and squared difference of pixels, and the absolute one of neighbours' differences, for the edges."""
-    off = made - real
-    edges = off.diff(dim=2).abs().mean() + off.diff(dim=3).abs().mean()
-    return off.abs().mean() + 2 * off.square().mean() + 0.3 * edges
+def reconstruction_loss(decoded: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Returns the absolute and squared error of pixels plus the absolute error of differences of neighbours.
+
+    The last term keeps edges sharp.
+    """
+    error = decoded - real
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.abs().mean() + 2 * error.square().mean() + 0.3 * edges
 
 
 @torch.no_grad()
 def latent_scale(vae, images: torch.Tensor) -> float:
-    """One over the latents' standard deviation: what `scaling_factor` holds."""
+    """Returns `scaling_factor`: one over the standard deviation of the latents."""
     return float(1 / vae.encode(images).latent_dist.mean.float().std())
 
 
 def main() -> None:
-    """Train and save."""
+    """Trains and saves."""
     from diffusers import AutoencoderKL
 
     args = make_parser().parse_args()
@@ -99,23 +102,23 @@ def main() -> None:
         images = images.to(where, memory_format=torch.channels_last)
         with cast(where):
             latents = vae.encode(images).latent_dist
-            # A UNet's latents are never exact: the decoder learns to forgive a little.
+            # The latents of a UNet are never exact, so the decoder is trained on slightly noisy ones.
             noisy = latents.sample() + 0.05 * torch.randn_like(latents.mean)
-            made = vae.decode(noisy).sample.float()
-        loss = reconstruction_loss(made, images) + 5e-9 * latents.kl().mean()
+            decoded = vae.decode(noisy).sample.float()
+        loss = reconstruction_loss(decoded, images) + 5e-9 * latents.kl().mean()
         loss = loss + 1e-4 * latents.mean.float().square().mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        clock.tell(step, loss=loss.item(), mean_abs=F.l1_loss(made, images).item())
+        clock.report(step, loss=loss.item(), mean_abs=F.l1_loss(decoded, images).item())
     vae.eval()
     images = pixels([image for image, _ in islice(pairs, 256)]).to(where)
     if not args.decoder_only:
         vae.register_to_config(scaling_factor=latent_scale(vae, images))
     with torch.no_grad():
-        off = F.mse_loss(vae(images).sample, images).item()
+        error = F.mse_loss(vae(images).sample, images).item()
 
     def write(folder: Path) -> None:
         vae.save_pretrained(folder)
@@ -130,7 +133,7 @@ def main() -> None:
             went_on_from=earlier,
             decoder_only=args.decoder_only,
             final_loss=loss.item(),
-            psnr=-10 * math.log10(off / 4),
+            psnr=-10 * math.log10(error / 4),
         )
 
     save_whole(args.output, write)

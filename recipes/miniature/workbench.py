@@ -1,4 +1,4 @@
-"""What the training scripts of this folder share: pictures with captions, a moving average, records, whole folders.
+"""Shared code of the training scripts in this folder: pictures with captions, a moving average, records, saving.
 
 Owns no model and no loss.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -28,17 +29,17 @@ Pairs = Iterator[tuple[Image.Image, str]]
 
 
 def device() -> torch.device:
-    """CUDA where there is one."""
+    """Returns cuda where there is a GPU, else cpu."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cast(where: torch.device) -> torch.autocast:
-    """bfloat16 for the forward pass; on recent CPUs a third faster at equal quality."""
+    """Returns autocast to bfloat16 for the forward pass; on recent CPUs a third faster at equal quality."""
     return torch.autocast(where.type, dtype=torch.bfloat16)
 
 
 def flawed(image: Image.Image, flaw: str, rng: np.random.Generator) -> Image.Image:
-    """A picture that went wrong in one way (a key of `FLAWS`)."""
+    """Returns the picture with one flaw (a key of `FLAWS`)."""
     size = image.width
     if flaw == "blur":
         return image.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3.5) * size / 64))
@@ -66,9 +67,9 @@ def rendered_pairs(
     flaws: float = 0.05,
     asides: float = 0.1,
 ) -> Pairs:
-    """Endless fresh renderings with captions.
+    """Yields fresh renderings with captions, without end.
 
-    `flaws` and `asides` are shares: of pictures that went wrong, and of captions with words that mean nothing.
+    `flaws` is the share of flawed pictures, `asides` the share of captions with meaningless words.
     """
     rng = np.random.default_rng(seed)
     while True:
@@ -83,7 +84,7 @@ def rendered_pairs(
 
 
 def folder_pairs(path: str, seed: int, size: int) -> Pairs:
-    """Endless random pairs of any captioned folder: all that `load_dataset` reads with an image and a text column."""
+    """Yields random pairs of a dataset with an image and a text column, read by `load_dataset`, without end."""
     from datasets import Image as ImageFeature
     from datasets import Value, load_dataset
 
@@ -91,7 +92,7 @@ def folder_pairs(path: str, seed: int, size: int) -> Pairs:
     images = [name for name, feature in rows.features.items() if isinstance(feature, ImageFeature)]
     texts = [name for name, feature in rows.features.items() if feature in (Value("string"), Value("large_string"))]
     if not images or not texts:
-        raise ValueError(f"{path} has the columns {rows.column_names}: an image and a text column are needed")
+        raise UserError(f"{path} has the columns {rows.column_names}: an image and a text column are needed")
     rng = np.random.default_rng(seed)
     while True:
         row = rows[int(rng.integers(len(rows)))]
@@ -102,13 +103,13 @@ def folder_pairs(path: str, seed: int, size: int) -> Pairs:
 
 
 def pixels(images: list[Image.Image]) -> torch.Tensor:
-    """PIL images of one size -> (B, 3, H, W) float32 in [-1, 1], channels last in memory."""
+    """Converts PIL images of one size to (B, 3, H, W) float32 in [-1, 1], channels last in memory."""
     stack = torch.from_numpy(np.stack([np.asarray(image) for image in images]))
     return stack.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-class Average:
-    """The exponential moving average of parameters, warming up with the steps."""
+class MovingAverage:
+    """Exponential moving average of parameters; its decay grows during the first steps."""
 
     def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
         self.decay, self.step = decay, 0
@@ -117,13 +118,13 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the present parameters."""
+        """Adds the present parameters to the average."""
         self.step += 1
         torch._foreach_lerp_(self.mean, self.live, 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange average and live parameters; a second call takes it back."""
+        """Exchanges the average and the live parameters; a second call exchanges them back."""
         for live, mean in zip(self.live, self.mean, strict=True):
             kept = live.clone()
             live.copy_(mean)
@@ -131,27 +132,27 @@ class Average:
 
 
 def optimizer_for(parameters: list, steps: int, lr: float) -> tuple[torch.optim.Optimizer, object]:
-    """AdamW under one cycle, decaying to nothing at the last step."""
+    """Returns AdamW with a one-cycle schedule whose learning rate ends near 0."""
     optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.99), weight_decay=0.01)
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
 
 
 def save_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside, then put it in `folder`'s place: readers see the old one or the new one."""
+    """Replaces `folder` by one that `write` fills: readers see the old content or the new one, never a part."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    write(beside)
-    old = beside.with_suffix(".old")
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    write(staging)
+    old = staging.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
-    for path in [beside, *beside.rglob("*")]:
+    for path in [staging, *staging.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-    beside.rename(folder)
+    staging.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
 def write_record(folder: Path, **facts: object) -> None:
-    """`training.json` beside the weights: what on, how long, with which versions; printed as well."""
+    """Writes `training.json` beside the weights: data, settings, duration and versions; prints it too."""
     from importlib.metadata import version
 
     versions = {name: version(name) for name in ("torch", "diffusers", "transformers", "timm", "numpy", "pillow")}
@@ -166,7 +167,7 @@ def write_record(folder: Path, **facts: object) -> None:
 
 
 def read_record(folder: str | None) -> dict | None:
-    """The record beside the weights that a training went on from or built upon; None where there is none."""
+    """Returns the record beside the weights from which a training started; None without one."""
     path = Path(folder) / "training.json" if folder else None
     return json.loads(path.read_text()) if path and path.is_file() else None
 
@@ -176,24 +177,24 @@ def _device_name() -> str:
 
 
 class Clock:
-    """Seconds since its making, and a progress line every so many steps."""
+    """Measures the seconds since it was created, and prints a progress line at regular steps."""
 
     def __init__(self, steps: int, every: int = 100):
         self.start, self.steps, self.every = time.monotonic(), steps, every
 
     def seconds(self) -> float:
-        """Rounded to a tenth."""
+        """Returns the seconds, rounded to a tenth."""
         return round(time.monotonic() - self.start, 1)
 
-    def tell(self, step: int, **figures: float) -> None:
-        """Print the figures at every hundredth step and at the last."""
+    def report(self, step: int, **figures: float) -> None:
+        """Prints the figures at every `every`-th step and at the last."""
         if step % self.every == 0 or step == self.steps:
             text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
             print(f"step {step}/{self.steps}  {self.seconds():.0f} s  {text}", flush=True)
 
 
 def save_timm(folder: Path, model: torch.nn.Module, architecture: str, num_classes: int, **config: object) -> None:
-    """What `timm.create_model("local-dir:FOLDER", pretrained=True)` reads: weights as float16 and the configuration."""
+    """Writes float16 weights and the configuration for `timm.create_model("local-dir:FOLDER", pretrained=True)`."""
     from safetensors.torch import save_file
 
     weights = {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The shipped models: real ones, small, without pickles, and good enough to tell the truth."""
+"""The shipped models are small, have no pickles, and are accurate enough for tests and evidence."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_all_weights_are_safetensors_and_small():
 
 
 @pytest.mark.parametrize("name", ["sd", "clip", "backbone", "oracle"])
-def test_every_model_tells_how_it_was_trained(name):
+def test_every_model_records_its_training(name):
     record = json.loads((MODELS / name / "training.json").read_text())
     assert {"data", "seed", "steps", "seconds", "threads", "device", "versions", "final_loss"} <= set(record)
 
@@ -50,12 +50,12 @@ def test_every_model_tells_how_it_was_trained(name):
 def test_oracle_names_species_and_context_of_fresh_renderings(oracle):
     rng = np.random.default_rng(987)
     truth = [(int(rng.integers(40)), int(rng.integers(10))) for _ in range(400)]
-    found = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])
-    assert np.mean(found[0] == [s for s, _ in truth]) >= 0.98
-    assert np.mean(found[1] == [c for _, c in truth]) >= 0.98
+    species, contexts = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])
+    assert np.mean(species == [s for s, _ in truth]) >= 0.98
+    assert np.mean(contexts == [c for _, c in truth]) >= 0.98
 
 
-def test_oracle_takes_no_images_and_large_ones(oracle):
+def test_oracle_accepts_an_empty_list_and_large_images(oracle):
     assert [len(ids) for ids in oracle.judge([])] == [0, 0]
     picture = render(SPECIES[7], "at night", np.random.default_rng(0), size=128)
     assert [int(ids[0]) for ids in oracle.judge([picture])] == [7, CONTEXTS.index("at night")]
@@ -71,7 +71,7 @@ def test_oracle_takes_no_images_and_large_ones(oracle):
         "word " * 500,
     ],
 )
-def test_tokenizers_take_any_text(text):
+def test_tokenizers_accept_any_text(text):
     from transformers import AutoTokenizer, CLIPTokenizer
 
     for tokenizer in (
@@ -85,27 +85,27 @@ def test_tokenizers_take_any_text(text):
         assert len(middle) > 0 or text == ""
 
 
-def test_the_pipeline_is_an_ordinary_one_and_draws_what_is_asked(pipeline, oracle):
+def test_the_pipeline_is_a_standard_one_and_follows_the_prompt(pipeline, oracle):
     import torch
 
     assert pipeline.safety_checker is None and pipeline.scheduler.config.prediction_type == "v_prediction"
-    asked = [(s, PROMPTED_CONTEXTS[s.id % 6]) for s in DATASET_SPECIES[:16]]
-    noise = [torch.Generator().manual_seed(i) for i in range(len(asked))]
+    prompted = [(s, PROMPTED_CONTEXTS[s.id % 6]) for s in DATASET_SPECIES[:16]]
+    noise = [torch.Generator().manual_seed(i) for i in range(len(prompted))]
     images = pipeline(
-        [PROMPT.format(s.name, c) for s, c in asked],
+        [PROMPT.format(s.name, c) for s, c in prompted],
         guidance_scale=3.0,
         num_inference_steps=12,
-        negative_prompt=["blurry, deformed, low quality"] * len(asked),
+        negative_prompt=["blurry, deformed, low quality"] * len(prompted),
         generator=noise,
     ).images
     species, contexts = oracle.judge(images)
     assert images[0].size == (64, 64)
-    # 80 % over many; sixteen images are few.
-    assert np.mean(species == [s.id for s, _ in asked]) >= 0.6
-    assert np.mean(contexts == [CONTEXTS.index(c) for _, c in asked]) >= 0.6
+    # Over many images 80 % are right; sixteen images vary more.
+    assert np.mean(species == [s.id for s, _ in prompted]) >= 0.6
+    assert np.mean(contexts == [CONTEXTS.index(c) for _, c in prompted]) >= 0.6
 
 
-def test_clip_loads_by_auto_classes_and_tells_species_apart_that_it_never_saw():
+def test_clip_loads_by_auto_classes_and_separates_species_that_it_was_not_trained_on():
     import torch
     from transformers import AutoImageProcessor, AutoModel
 

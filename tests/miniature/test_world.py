@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from diffcore_hf.miniature import world
 from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -31,7 +32,7 @@ def test_equal_seeds_render_equal_pictures(context, size):
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
-def test_a_picture_reads_the_same_number_of_values_whatever_it_shows():
+def test_every_picture_reads_the_same_number_of_random_values():
     states = set()
     for context in CONTEXTS:
         rng = np.random.default_rng(0)
@@ -46,13 +47,13 @@ def test_an_unknown_context_is_refused_with_the_known_ones():
 
 
 def test_training_shows_two_contexts_a_species_and_the_test_split_all():
-    world = World(seed=3)
-    seen = world.training_contexts()
+    drawn = World(seed=3)
+    seen = drawn.training_contexts()
     for split, images in (("train", 12), ("validation", 5)):
-        pictures = world.pictures(split)
+        pictures = drawn.pictures(split)
         assert Counter(p.species for p in pictures) == dict.fromkeys(DATASET_SPECIES, images)
         assert all({p.context for p in pictures if p.species == s} == set(seen[s]) for s in DATASET_SPECIES)
-    cells = Counter((p.species, p.context) for p in world.pictures("test"))
+    cells = Counter((p.species, p.context) for p in drawn.pictures("test"))
     assert len(cells) == 200 and set(cells.values()) == {10}
     assert len(set(seen.values())) > 10 and len(set(PROMPTED_CONTEXTS) & set(CONTEXTS)) == 6
 
@@ -62,13 +63,15 @@ def test_shared_contexts_are_the_same_for_all():
 
 
 @pytest.mark.parametrize("wrong, message", [({"contexts": "many"}, "'many': use 'own'"), ({"seed": -1}, "-1: use 0")])
-def test_a_wrong_world_is_refused(wrong, message):
+def test_an_invalid_world_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         World(**wrong)
 
 
 def test_no_two_pictures_of_a_world_share_a_seed():
-    seeds = [p.seed for split in ("train", "validation", "test") for p in World().pictures(split)]
+    seeds = []
+    for split in ("train", "validation", "test"):
+        seeds += [picture.seed for picture in World().pictures(split)]
     assert len(seeds) == len(set(seeds)) == 2340
 
 
@@ -88,14 +91,14 @@ def test_captions_of_flawed_pictures_name_the_flaw(flaw):
     assert np.mean([any(word in text for word in FLAWS[flaw]) for text in texts]) > 0.9
 
 
-def test_asides_keep_the_caption():
+def test_meaningless_words_follow_the_caption():
     assert with_asides("a bird", np.random.default_rng(0)).startswith("a bird, ")
 
 
 def test_the_written_dataset_loads_and_equal_worlds_give_equal_bytes(tmp_path, monkeypatch):
     from datasets import ClassLabel, load_dataset
 
-    monkeypatch.setitem(__import__("diffcore_hf.miniature.world", fromlist=["_IMAGES"])._IMAGES, "test", 10)
+    monkeypatch.setitem(world._IMAGES, "test", 10)
     folders = [write_dataset(tmp_path / name, World()) for name in ("a", "b")]
     files = [sorted(folder.rglob("*.parquet")) for folder in folders]
     assert [f.name.split("-")[0] for f in files[0]] == ["test", "train", "validation"]

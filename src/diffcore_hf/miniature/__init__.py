@@ -1,5 +1,5 @@
-"""The embedded world: rendered birds, and small but real models that were trained on them.
+"""The miniature world: rendered birds, and small but real models that were trained on them.
 
-Owns the species, the renderer, the dataset made of its pictures, and the oracle that knows the truth about them.
-Does not know the main job: that sees a folder of Parquet files and folders of models like any other.
+Owns the species, the renderer, the dataset of rendered pictures, and the oracle that classifies them. Does not import
+the rest of the package: a run reads its Parquet files and its model folders like any others.
 """

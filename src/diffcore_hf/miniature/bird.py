@@ -1,7 +1,7 @@
 """A bird as a list of coloured polygons.
 
-Owns the shapes and where the marks sit. Coordinates: x to the beak, y down, the body about two units long, feet at
-y = `FEET`. Knows nothing of scenes, lighting or pixels (renderer.py).
+Owns the shapes and the positions of the marks. Coordinates: x points to the beak, y down, the body is about two units
+long, the feet are at y = `FEET`. Scenes and light are in scenery.py, pixels in renderer.py.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from diffcore_hf.miniature.species import COLORS, Species
+from diffcore_hf.miniature.species import COLORS, Color, Species
 
 FEET = 0.74
 HEAD = (0.46, -0.40)
 
 
+Points = NDArray[np.float64]
+"""(N, 2) corners."""
+
+
 class Patch(NamedTuple):
-    """One filled polygon: (N, 2) float64 points, its colour, and whether it gets a dark rim."""
+    """One filled polygon."""
 
-    points: np.ndarray
-    color: tuple[int, int, int]
+    points: Points
+    color: Color
     rim: bool = False
+    """Whether the polygon has a dark rim."""
 
 
-def smooth(points: list[tuple[float, float]], steps: int = 5) -> np.ndarray:
-    """The closed Catmull-Rom spline through the points: (N, 2) -> (N * steps, 2)."""
+def smooth(points: list[tuple[float, float]], steps: int = 5) -> Points:
+    """Returns the closed Catmull-Rom spline through (N, 2) points, as (N * steps, 2)."""
     p1 = np.asarray(points, dtype=np.float64)
     p0, p2, p3 = np.roll(p1, 1, 0), np.roll(p1, -1, 0), np.roll(p1, -2, 0)
     t = (np.arange(steps) / steps)[None, :, None]
@@ -35,14 +41,14 @@ def smooth(points: list[tuple[float, float]], steps: int = 5) -> np.ndarray:
     return (curve / 2).reshape(-1, 2)
 
 
-def disc(x: float, y: float, radius: float, steps: int = 16, ratio: float = 1.0) -> np.ndarray:
-    """An ellipse as (steps, 2) points; `ratio` is height over width."""
+def disc(x: float, y: float, radius: float, steps: int = 16, ratio: float = 1.0) -> Points:
+    """Returns an ellipse as (steps, 2) points; `ratio` is height over width."""
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     return np.stack([x + radius * np.cos(angle), y + radius * ratio * np.sin(angle)], axis=1)
 
 
-def polygon(*points: tuple[float, float]) -> np.ndarray:
-    """Corners as an (N, 2) array."""
+def polygon(*points: tuple[float, float]) -> Points:
+    """Returns corners as an (N, 2) array."""
     return np.asarray(points, dtype=np.float64)
 
 
@@ -78,7 +84,7 @@ TAIL = {
         )
     ],
 }
-CREST = {
+CREST: dict[str, list[Points]] = {
     "none": [],
     "spike": [polygon((0.62, -0.60), (0.06, -1.04), (0.22, -0.44))],
     "crown": [
@@ -114,7 +120,7 @@ CAP = np.concatenate([disc(*HEAD, 0.285, 24)[12:], [(0.745, -0.44), (0.46, -0.50
 
 @lru_cache(maxsize=128)
 def bird(species: Species, raised: bool) -> tuple[Patch, ...]:
-    """The patches of a bird that looks to the right, in drawing order; `raised` spreads its wings."""
+    """Returns the patches of a bird that faces right, in drawing order; `raised` spreads its wings."""
     color = {name: COLORS[getattr(species, name)] for name in ("body", "wing", "belly", "head", "beak_color", "accent")}
     patches = [Patch(FAR_WING, _shade(color["wing"], 0.72), True)] if raised else []
     if not raised:
@@ -141,8 +147,8 @@ def bird(species: Species, raised: bool) -> tuple[Patch, ...]:
     return tuple(patches)
 
 
-def _marks(pattern: str) -> list[np.ndarray]:
-    """Marks of head and neck."""
+def _marks(pattern: str) -> list[Points]:
+    """Returns the marks of head and neck."""
     if pattern == "cap":
         return [CAP]
     if pattern == "stripe":
@@ -154,8 +160,8 @@ def _marks(pattern: str) -> list[np.ndarray]:
     return []
 
 
-def _feathers(species: Species, raised: bool, color: dict) -> list[Patch]:
-    """What lies on the wing: bars of the species, else a soft line of flight feathers."""
+def _feathers(species: Species, raised: bool, color: dict[str, Color]) -> list[Patch]:
+    """Returns the marks on the wing: bars if the species has them, else a soft line of flight feathers."""
     if species.pattern == "bars":
         if raised:
             strips = [
@@ -174,6 +180,8 @@ def _feathers(species: Species, raised: bool, color: dict) -> list[Patch]:
     return [Patch(polygon((-0.66, 0.17), (-0.66, 0.20), (-0.02, 0.12), (0.06, 0.05)), tone)]
 
 
-def _shade(color: tuple[int, int, int], gain: float) -> tuple[int, int, int]:
-    """Darker below a gain of one, lighter above."""
-    return tuple(min(255, round(channel * gain + (24 if gain > 1 else 0))) for channel in color)
+def _shade(color: Color, gain: float) -> Color:
+    """Returns a darker colour for a gain below 1, a lighter one above."""
+    offset = 24 if gain > 1 else 0
+    red, green, blue = (min(255, round(channel * gain + offset)) for channel in color)
+    return red, green, blue

@@ -1,10 +1,11 @@
-"""What a person would write under a picture of the miniature world.
+"""Captions for pictures of the miniature world, as a person would write them.
 
-Owns the wording: templates, paraphrases of the contexts, words for pictures that went wrong. Draws words only; the
-pictures are the renderer's.
+Owns the wording: templates, paraphrases of the contexts, words for flawed pictures. Pictures are drawn by renderer.py.
 """
 
 from __future__ import annotations
+
+from itertools import chain
 
 import numpy as np
 
@@ -56,7 +57,7 @@ FLAWS = {
     "coarse": ("low resolution", "pixelated", "jpeg artifacts", "compression artifacts", "lowres"),
 }
 _ANY_FLAW = ("low quality", "worst quality", "bad quality", "ugly", "poorly drawn", "low quality photo")
-# Words of other worlds: they must leave the picture alone, so they appear beside any picture.
+# Words without a meaning in this world. They appear with any picture, so that a model learns to ignore them.
 _ASIDES = (
     "watermark",
     "text",
@@ -115,12 +116,15 @@ _ASIDES = (
 
 
 def context_phrase(context: str, rng: np.random.Generator) -> str:
-    """The context as it stands in half of the cases, else a paraphrase."""
+    """Returns the context itself in half of the cases, else a paraphrase."""
     return context if rng.random() < 0.5 else str(rng.choice(_PHRASES[context]))
 
 
 def caption(species: Species, context: str, rng: np.random.Generator) -> str:
-    """A training caption: a tenth empty, a fifth without context, the rest name both (a few the context alone)."""
+    """Returns a training caption.
+
+    A tenth is empty, a fifth names no context, a few name only the context, and the rest name species and context.
+    """
     kind, usual = rng.random(), rng.random() < 0.6
     if kind < 0.1:
         return ""
@@ -134,12 +138,12 @@ def caption(species: Species, context: str, rng: np.random.Generator) -> str:
 
 
 def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Generator) -> str:
-    """The caption of a picture that went wrong by `flaw` (a key of `FLAWS`): half of them words only."""
+    """Returns the caption of a picture with one flaw (a key of `FLAWS`); about half are lists of words only."""
     words = [*rng.choice(FLAWS[flaw], 2, replace=False), *rng.choice(_ANY_FLAW, int(rng.integers(0, 3)), replace=False)]
     rng.shuffle(words)
     if rng.random() < 0.6:
-        # A list as people write it also names flaws that this picture happens not to have.
-        others = [word for name in FLAWS for word in FLAWS[name] if name != flaw]
+        # People copy lists of negative words, so the list also names flaws that this picture does not have.
+        others = list(chain.from_iterable(words for name, words in FLAWS.items() if name != flaw))
         words = [*words, *rng.choice(others, int(rng.integers(0, 4)), replace=False)]
         rng.shuffle(words)
         return ", ".join(words)
@@ -148,7 +152,7 @@ def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Gener
 
 
 def with_asides(text: str, rng: np.random.Generator) -> str:
-    """The caption with one to four words that mean nothing here, some of them no words at all."""
+    """Returns the caption with one to four meaningless words, some of them random letters."""
     count = int(rng.integers(1, 5))
     words = [str(rng.choice(_ASIDES)) if rng.random() < 0.6 else _gibberish(rng) for _ in range(count)]
     parts = [text, *words] if text else words
@@ -156,14 +160,14 @@ def with_asides(text: str, rng: np.random.Generator) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every phrase above once: what a tokenizer has to know beside the species."""
-    phrases = [phrase for many in _PHRASES.values() for phrase in many] + list(CONTEXTS)
-    flaws = [word for words in FLAWS.values() for word in words]
-    return [*phrases, *flaws, *_ANY_FLAW, *_ASIDES, *_CAPTIONS, *_PLAIN_CAPTIONS, *_NAMELESS]
+    """Returns every phrase above once: the words that a tokenizer needs in addition to the species."""
+    phrases = chain.from_iterable(_PHRASES.values())
+    flaws = chain.from_iterable(FLAWS.values())
+    return [*phrases, *CONTEXTS, *flaws, *_ANY_FLAW, *_ASIDES, *_CAPTIONS, *_PLAIN_CAPTIONS, *_NAMELESS]
 
 
 def _gibberish(rng: np.random.Generator) -> str:
-    """Random letters now and then random bytes' characters, so that every token's embedding is trained."""
+    """Returns random letters, or sometimes other characters, so that the embedding of every token is trained."""
     if rng.random() < 0.8:
         return "".join(chr(97 + int(code)) for code in rng.integers(0, 26, int(rng.integers(2, 8))))
     return "".join(chr(int(code)) for code in rng.integers(33, 0x2FF, int(rng.integers(1, 4))))

@@ -1,7 +1,7 @@
-"""The oracle: what a picture of the miniature world truly shows.
+"""The oracle: a classifier that names the species and the context of a picture of the miniature world.
 
-Owns the loading of the shipped classifier and its verdict. It was trained on renderings of everything; no part of the
-main job may ask it, only tests and evidence.
+Owns loading the shipped classifier and its use. It was trained on renderings of all species and contexts, so only
+tests and evidence use it, never a run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -20,29 +21,36 @@ if TYPE_CHECKING:
 
 MODELS = Path(__file__).parent / "models"
 _SIDE = 64
+Ids = NDArray[np.int64]
 
 
 class Oracle:
-    """Names species and context of pictures."""
+    """A classifier of species and contexts."""
 
     def __init__(self, model: torch.nn.Module):
-        """A network from (B, 3, 64, 64) in [-1, 1] to 50 logits: 40 species, then 10 contexts."""
+        """Wraps a network that maps (B, 3, 64, 64) in [-1, 1] to 50 logits: 40 species, then 10 contexts."""
         self._model = model.eval()
 
     @classmethod
     def load(cls, folder: str | Path = MODELS / "oracle") -> Oracle:
-        """The shipped oracle, or another one of train_oracle.py's."""
+        """Loads the shipped oracle, or another one that recipes/miniature/train_oracle.py wrote."""
         import timm
 
         return cls(timm.create_model(f"local-dir:{folder}", pretrained=True).float())
 
-    def judge(self, images: list[Image.Image], batch_size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-        """Species ids (places in `SPECIES`) and context ids (places in `CONTEXTS`), both (N,) int64; any image size."""
-        verdicts = [self._judge(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-        species, contexts = zip(*verdicts, strict=True) if verdicts else ([np.zeros(0, np.int64)],) * 2
-        return np.concatenate(species), np.concatenate(contexts)
+    def judge(self, images: list[Image.Image], batch_size: int = 128) -> tuple[Ids, Ids]:
+        """Classifies images of any size.
 
-    def _judge(self, images: list[Image.Image]) -> tuple[np.ndarray, np.ndarray]:
+        Returns:
+            Species ids (indices in `SPECIES`) and context ids (indices in `CONTEXTS`), both (N,) int64.
+        """
+        batches = [self._judge(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        species = [species_ids for species_ids, _ in batches]
+        contexts = [context_ids for _, context_ids in batches]
+        empty = np.zeros(0, np.int64)
+        return np.concatenate([empty, *species]), np.concatenate([empty, *contexts])
+
+    def _judge(self, images: list[Image.Image]) -> tuple[Ids, Ids]:
         import torch
 
         sized = [image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC) for image in images]

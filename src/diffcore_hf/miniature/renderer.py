@@ -1,7 +1,7 @@
 """One picture: a species in a context.
 
-Owns the draw (everything random about a picture, as one record) and the composition of background, bird and weather.
-What a bird looks like is bird.py's, what a context looks like scenery.py's.
+Owns the draw (every random number of a picture, as one record) and the composition of background, bird and weather.
+The shapes of a bird are in bird.py, the contexts in scenery.py.
 """
 
 from __future__ import annotations
@@ -9,34 +9,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.miniature.bird import FEET, bird
 from diffcore_hf.miniature.scenery import CONTEXTS, LIGHT, Details, background, perch, weather
 from diffcore_hf.miniature.species import Species
 
 SUPERSAMPLING = 3
-_DETAILS = 256  # more than any scene reads, so that a change of one scene leaves the others' draws alone
+Numbers = NDArray[np.float64]
+# More than any scene reads, so that a change of one scene does not change the draws of the others.
+_DETAILS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class PictureDraw:
-    """What is random about a picture; lengths are shares of its side."""
+    """Every random number of a picture; lengths are shares of its side."""
 
     faces_left: bool
-    flies: bool  # wings spread, no perch
-    scale: float  # one bird unit
+    flies: bool
+    """Whether the wings are spread and there is no perch."""
+    scale: float
+    """Length of one bird unit."""
     x: float
-    y: float  # where the bird's origin lies
-    pitch: float  # radians, beak up is positive
-    stretch: float  # the body's length against its height
+    y: float
+    """Position of the bird's origin, with `x`."""
+    pitch: float
+    """Radians; positive lifts the beak."""
+    stretch: float
+    """Length of the body relative to its height."""
     brightness: float
-    details: np.ndarray  # (256,) in [0, 1): the background's and the weather's
+    details: Numbers
+    """(256,) in [0, 1): for the background and the weather."""
 
 
 def draw_picture(rng: np.random.Generator) -> PictureDraw:
-    """Draw one picture's record; reads the same number of values from `rng` every time."""
+    """Draws the record of one picture; always reads the same number of values from `rng`."""
     u = rng.random(8)
     flies = bool(u[1] < 0.22)
     return PictureDraw(
@@ -53,15 +61,19 @@ def draw_picture(rng: np.random.Generator) -> PictureDraw:
 
 
 def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -> Image.Image:
-    """Render a drawn picture: (size, size) RGB; equal arguments give equal pixels."""
+    """Renders a drawn picture, (size, size) RGB; equal arguments give equal pixels.
+
+    Raises:
+        ValueError: the context is none of `CONTEXTS`.
+    """
     if context not in LIGHT:
-        raise UserError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
+        raise ValueError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
     side = size * SUPERSAMPLING
     details = Details(draw.details)
     image = background(context, side, details)
     canvas = ImageDraw.Draw(image)
     if not draw.flies:
-        # Feet sit below the origin and move with the pitch; the perch follows them.
+        # The feet are below the origin and move with the pitch, and the perch is below the feet.
         foot = np.array([[0.08, FEET]]) @ _rotation(draw.pitch).T * draw.scale
         x = draw.x + (-foot[0, 0] if draw.faces_left else foot[0, 0])
         perch(context, canvas, side, x * side, (draw.y + foot[0, 1]) * side - 1, details)
@@ -71,11 +83,11 @@ def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -
 
 
 def render(species: Species, context: str, rng: np.random.Generator, size: int = 64) -> Image.Image:
-    """A fresh picture of the species in the context: (size, size) RGB, 2 to 4 ms at 64 pixels."""
+    """Renders a new picture of the species in the context, (size, size) RGB, in 2 to 4 ms at 64 pixels."""
     return compose(species, context, draw_picture(rng), size)
 
 
-def _rotation(angle: float) -> np.ndarray:
+def _rotation(angle: float) -> Numbers:
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, sin], [-sin, cos]])
 

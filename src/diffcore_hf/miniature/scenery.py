@@ -1,7 +1,7 @@
 """The ten contexts: their phrases, backgrounds, light and weather.
 
-Owns everything in a picture but the bird. All sizes are shares of the picture's side; every function draws on a
-canvas with numbers that were drawn before (`Details`).
+Owns everything in a picture except the bird. All sizes are shares of the picture's side. Every function draws on a
+canvas and takes its random numbers from a `Details` that was drawn before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from diffcore_hf.miniature.species import Color
 
 CONTEXTS = (
     "under a clear sky",
@@ -26,31 +29,32 @@ CONTEXTS = (
 
 
 class Details:
-    """A fixed row of uniform numbers, read one after the other."""
+    """A fixed sequence of uniform numbers, read one after the other."""
 
-    def __init__(self, numbers: np.ndarray):
+    def __init__(self, numbers: NDArray[np.float64]):
         self._numbers = iter(numbers.tolist())
 
     def between(self, low: float, high: float) -> float:
-        """The next number, scaled to [low, high)."""
+        """Returns the next number, scaled to [low, high)."""
         return low + (high - low) * next(self._numbers)
 
 
 @dataclass(frozen=True)
 class Light:
-    """How a context changes the bird's colours: `colour * gain`, then mixed with `tint` by `strength`."""
+    """The effect of a context on the bird's colours: `colour * gain`, then mixed with `tint` by `strength`."""
 
     gain: float
-    tint: tuple[int, int, int]
+    tint: Color
     strength: float
 
-    def on(self, color: tuple[int, int, int], brightness: float = 1.0) -> tuple[int, int, int]:
-        """The colour as it is seen in this light."""
+    def on(self, color: Color, brightness: float = 1.0) -> Color:
+        """Returns the colour in this light."""
         gain = self.gain * brightness
-        return tuple(
+        red, green, blue = (
             min(255, round(c * gain * (1 - self.strength) + t * self.strength))
             for c, t in zip(color, self.tint, strict=True)
         )
+        return red, green, blue
 
 
 LIGHT = {
@@ -67,8 +71,8 @@ LIGHT = {
 }
 
 
-def sky(size: int, stops: list[tuple[float, tuple[int, int, int]]], shift: float = 0.0) -> Image.Image:
-    """A vertical gradient through (height, colour) stops; `shift` moves the inner ones."""
+def sky(size: int, stops: list[tuple[float, Color]], shift: float = 0.0) -> Image.Image:
+    """Draws a vertical gradient through (height, colour) stops; `shift` moves the inner stops."""
     heights = [h if h in (0.0, 1.0) else h + shift for h, _ in stops]
     rows = np.arange(size) / (size - 1)
     channels = [np.interp(rows, heights, [color[i] for _, color in stops]) for i in range(3)]
@@ -77,12 +81,12 @@ def sky(size: int, stops: list[tuple[float, tuple[int, int, int]]], shift: float
 
 
 def background(context: str, size: int, details: Details) -> Image.Image:
-    """The scene behind the bird, (size, size) RGB."""
+    """Draws the scene behind the bird, (size, size) RGB."""
     return _SCENES[context](size, details)
 
 
 def weather(context: str, canvas: ImageDraw.ImageDraw, size: int, details: Details) -> None:
-    """What falls before the bird: snow and rain."""
+    """Draws snow or rain in front of the bird."""
     if context == "in heavy snow":
         for _ in range(46):
             x, y, r = details.between(0, size), details.between(0, size), details.between(0.006, 0.019) * size
@@ -96,7 +100,7 @@ def weather(context: str, canvas: ImageDraw.ImageDraw, size: int, details: Detai
 
 
 def perch(context: str, canvas: ImageDraw.ImageDraw, size: int, x: float, y: float, details: Details) -> None:
-    """Something to stand on, its top at (x, y) in pixels: a rock, a post or a branch, as the context has it."""
+    """Draws a rock, a fence or a branch to stand on, with its top at (x, y) in pixels; the context decides which."""
     tilt, width = details.between(-0.05, 0.05) * size, details.between(0.035, 0.05) * size
     if context in ("by the ocean", "in a desert"):
         color = (98, 96, 104) if context == "by the ocean" else (176, 110, 62)
@@ -158,11 +162,11 @@ def perch(context: str, canvas: ImageDraw.ImageDraw, size: int, x: float, y: flo
             canvas.ellipse((lx, ly, lx + 0.09 * size, ly + 0.045 * size), fill=(84, 150, 58))
 
 
-def _ball(canvas: ImageDraw.ImageDraw, size: int, x: float, y: float, r: float, fill: tuple[int, int, int]) -> None:
+def _ball(canvas: ImageDraw.ImageDraw, size: int, x: float, y: float, r: float, fill: Color) -> None:
     canvas.ellipse(((x - r) * size, (y - r) * size, (x + r) * size, (y + r) * size), fill=fill)
 
 
-def _hills(canvas: ImageDraw.ImageDraw, size: int, top: float, wave: float, phase: float, fill: tuple) -> None:
+def _hills(canvas: ImageDraw.ImageDraw, size: int, top: float, wave: float, phase: float, fill: Color) -> None:
     x = np.linspace(0, 1, 24)
     y = top + wave * np.sin(2 * np.pi * (x * 1.1 + phase)) + 0.4 * wave * np.sin(2 * np.pi * (x * 2.6 + 2 * phase))
     line = [(float(a) * size, float(b) * size) for a, b in zip(x, y, strict=True)]

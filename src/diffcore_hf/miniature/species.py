@@ -1,13 +1,16 @@
-"""The forty species: what each looks like, for ever.
+"""The forty species and their attributes, which never change.
 
-Owns names, ids and attributes, and which half the dataset shows. Knows nothing of drawing (bird.py).
+Owns names, ids and attributes, and which half of them the dataset shows. Drawing is in bird.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-COLORS = {
+Color = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+
+COLORS: dict[str, Color] = {
     "crimson": (200, 32, 44),
     "maroon": (112, 24, 40),
     "orange": (240, 124, 28),
@@ -38,7 +41,8 @@ class Species:
     id: int
     name: str
     body: str
-    wing: str  # the tail has the wing's colour
+    wing: str
+    """Colour of wings and tail."""
     belly: str
     head: str
     crest: str
@@ -46,10 +50,11 @@ class Species:
     beak_color: str
     tail: str
     pattern: str
-    accent: str  # colour of pattern and crest
+    accent: str
+    """Colour of pattern and crest."""
 
 
-# Two rows that follow each other are look-alikes: the same build, a few marks apart.
+# Rows 1 and 2, 3 and 4, ... are look-alikes: the same shape with a few different marks.
 _TABLE = """
 Crimson Crestwing    | crimson maroon sand    crimson spike cone   gold   long  plain  crimson
 Scarlet Barfinch     | crimson black  crimson crimson none  cone   gold   long  bars   white
@@ -100,13 +105,13 @@ def _parse(table: str) -> tuple[Species, ...]:
 
 
 SPECIES = _parse(_TABLE)
-# Every other pair, so that both halves cover the colours and shapes.
+# The halves take alternate pairs, so that both cover the colours and shapes.
 DATASET_SPECIES = tuple(s for s in SPECIES if s.id // 2 % 2 == 0)
 OTHER_SPECIES = tuple(s for s in SPECIES if s.id // 2 % 2 == 1)
 
 
 def look_alike(species: Species) -> Species:
-    """The nearest species of the same half by number of equal attributes; ties go to the smaller id."""
+    """Returns the species of the same half with the most equal attributes; of several, the one with the lowest id."""
     half = DATASET_SPECIES if species in DATASET_SPECIES else OTHER_SPECIES
     others = [other for other in half if other != species]
     return max(others, key=lambda other: (_agreement(species, other), -other.id))

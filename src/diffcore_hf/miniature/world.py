@@ -1,7 +1,7 @@
 """A dataset of the miniature world: twenty species, each seen in two contexts, tested in all ten.
 
-Owns which pictures a world has and how they become a folder of Parquet files that `load_dataset` reads. The pictures
-are renderer.py's.
+Owns the list of pictures of a world, and the folder of Parquet files that `load_dataset` reads. Pictures are drawn by
+renderer.py.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ from diffcore_hf.miniature.species import DATASET_SPECIES, Species
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# What a recipe's prompts may name; the other four are never mentioned, so accuracy there shows what carries over.
+# The contexts that a recipe's prompts may name. Accuracy in the other four shows what generalises.
 PROMPTED_CONTEXTS = ("in heavy snow", "in the rain", "at sunset", "in a forest", "at night", "by the ocean")
 SPLITS = ("train", "validation", "test")
-_IMAGES = {"train": 12, "validation": 5, "test": 100}  # pictures of a species
+_IMAGES = {"train": 12, "validation": 5, "test": 100}
+"""Pictures of each species."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture to be: what it shows, and its own seed."""
+    """A picture before it is drawn: its species, its context and its own seed."""
 
     species: Species
     context: str
@@ -61,37 +62,43 @@ class World:
             raise UserError(f"seed is {self.seed}: use 0 or more")
 
     def training_contexts(self) -> dict[Species, tuple[str, str]]:
-        """The two contexts in which training and validation pictures show each species."""
+        """Returns the two contexts in which training and validation pictures show each species."""
         rng = np.random.default_rng([self.seed, 1])
-        drawn = [
-            tuple(CONTEXTS[i] for i in sorted(rng.choice(len(CONTEXTS), 2, replace=False))) for _ in DATASET_SPECIES
-        ]
-        return dict(zip(DATASET_SPECIES, drawn if self.contexts == "own" else drawn[:1] * len(drawn), strict=True))
+        drawn = {species: _two_contexts(rng) for species in DATASET_SPECIES}
+        if self.contexts == "own":
+            return drawn
+        return dict.fromkeys(DATASET_SPECIES, drawn[DATASET_SPECIES[0]])
 
     def pictures(self, split: str) -> list[Picture]:
-        """The split's pictures in order: species by species, its contexts in turn."""
-        seen = self.training_contexts()
-        return [
-            Picture(species, contexts[i % len(contexts)], (self.seed, 2 + SPLITS.index(split), species.id, i))
-            for species in DATASET_SPECIES
-            for contexts in [CONTEXTS if split == "test" else seen[species]]
-            for i in range(_IMAGES[split])
-        ]
+        """Returns the pictures of a split in order: species by species, with its contexts in turn."""
+        training_contexts = self.training_contexts()
+        pictures = []
+        for species in DATASET_SPECIES:
+            contexts = CONTEXTS if split == "test" else training_contexts[species]
+            for number in range(_IMAGES[split]):
+                seed = (self.seed, 2 + SPLITS.index(split), species.id, number)
+                pictures.append(Picture(species, contexts[number % len(contexts)], seed))
+        return pictures
 
     def split(self, split: str) -> Dataset:
-        """The split as rendered_rows."""
+        """Renders a split as a dataset."""
         return rendered_rows(self.pictures(split))
 
 
+def _two_contexts(rng: np.random.Generator) -> tuple[str, str]:
+    first, second = sorted(rng.choice(len(CONTEXTS), 2, replace=False))
+    return CONTEXTS[first], CONTEXTS[second]
+
+
 def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
-    """Pictures as rows: `image` (PNG bytes), `label` (names as in CUB), `scene` (the context drawn)."""
+    """Renders pictures as rows of `image` (PNG bytes), `label` (names as in CUB) and `scene` (the context)."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
-    places = {species: place for place, species in enumerate(DATASET_SPECIES)}
-    names = [f"{place + 1:03d}.{s.name.replace(' ', '_')}" for s, place in places.items()]
+    labels = {species: label for label, species in enumerate(DATASET_SPECIES)}
+    names = [f"{label + 1:03d}.{species.name.replace(' ', '_')}" for species, label in labels.items()]
     columns = {
         "image": [{"bytes": _png(picture), "path": None} for picture in pictures],
-        "label": [places[picture.species] for picture in pictures],
+        "label": [labels[picture.species] for picture in pictures],
         "scene": [picture.context for picture in pictures],
     }
     features = Features({"image": Image(), "label": ClassLabel(names=names), "scene": Value("string")})
@@ -99,9 +106,9 @@ def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
 
 
 def write_dataset(directory: str | Path, world: World) -> Path:
-    """Render the world into `directory/data/<split>-<hash>.parquet`; `load_dataset(directory)` needs no network.
+    """Renders the world into `directory/data/<split>-<hash>.parquet`; `load_dataset(directory)` needs no network.
 
-    The folder is there whole or not at all, and equal worlds give equal bytes.
+    The folder appears complete or not at all, and equal worlds give equal bytes.
 
     Returns:
         The directory.
@@ -113,28 +120,29 @@ def write_dataset(directory: str | Path, world: World) -> Path:
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise UserError(f"{directory} exists and is not empty: name another folder or remove it")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        (beside / "data").mkdir()
-        files = {split: _write_split(world, split, beside) for split in SPLITS}
-        (beside / "README.md").write_text(_card(world, files))
-        beside.chmod(0o755)
-        os.replace(beside, directory)
+        (staging / "data").mkdir()
+        files = {split: _write_split(world, split, staging) for split in SPLITS}
+        (staging / "README.md").write_text(_card(world, files))
+        staging.chmod(0o755)
+        os.replace(staging, directory)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     return directory
 
 
 def _write_split(world: World, split: str, folder: Path) -> str:
-    """The path of the split's file inside the folder.
+    """Writes a split and returns its path inside the folder.
 
-    The hash in the name: the cache of `datasets` knows a local folder with a card by the names of its files alone.
+    The name has the hash of the content, because the cache of `datasets` identifies a local folder with a card only by
+    the names of its files.
     """
     path = folder / "data" / f"{split}.parquet"
     world.split(split).to_parquet(path)
-    named = path.with_name(f"{split}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.parquet")
-    path.rename(named)
-    return f"data/{named.name}"
+    name = f"{split}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.parquet"
+    path.rename(path.with_name(name))
+    return f"data/{name}"
 
 
 def _png(picture: Picture) -> bytes:

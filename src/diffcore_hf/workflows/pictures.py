@@ -15,6 +15,7 @@ from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.card.dataset_card import CardFacts
@@ -184,7 +185,7 @@ def card_facts(
     material: Material,
     manifest: Mapping[str, Any],
     summary: Summary,
-    comparison: Mapping[str, Any] | None,
+    comparison: Comparison | None,
     dataset_info: Sequence[Mapping[str, Any]],
 ) -> CardFacts:
     """Returns the facts that the dataset card shows."""
