@@ -1,4 +1,4 @@
-"""The facts of a small run, as the main job would hand them to the card; and labels that mean harm."""
+"""Facts of a small run, as the main job passes them to the card, and labels that try to break the Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from diffcore_hf.publishing.card.dataset_card import CardFacts
 
-# What a label may be.
+# Labels that could break a cell, a line, a tag or a template.
 HOSTILE = [
     "a | b", "`code`", "line\nbreak", "two\r\n\r\nparagraphs", "# heading", "---", "- item", "1. item", "12) item",
     "===", "<script>alert(1)</script>", "<!-- free:start about -->", "{{ 7 * 7 }}", "{% raw %}", "[x](http://y)",
@@ -22,7 +22,7 @@ hostile = st.one_of(
 
 
 def example_manifest(**changed: Any) -> dict[str, Any]:
-    """What diffcore.json of the miniature dataset looks like."""
+    """Return a manifest like that of the miniature dataset."""
     shards = {
         "default": {
             "train": ["data/train-00000-of-00001.parquet"],
@@ -87,7 +87,7 @@ def example_manifest(**changed: Any) -> dict[str, Any]:
 
 
 def example_summary(**changed: Any) -> dict[str, Any]:
-    """The summary of the same run."""
+    """Return the summary of the same run."""
     summary = {
         "rejected_generated": 0.193,
         "rejected_real": 0.096,
@@ -105,7 +105,7 @@ def example_summary(**changed: Any) -> dict[str, Any]:
 
 
 def example_facts(**changed: Any) -> CardFacts:
-    """Facts of a run that worked."""
+    """Return the facts of a complete run."""
     facts = {
         "manifest": example_manifest(),
         "summary": example_summary(),

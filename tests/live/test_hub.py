@@ -1,8 +1,8 @@
-"""The real Hub: what the double assumes of it. Skipped without DIFFCORE_HF_LIVE_TOKEN, a token that may write.
+"""The real Hub behaves as the double assumes. Skipped without DIFFCORE_HF_LIVE_TOKEN, a token with write access.
 
     DIFFCORE_HF_LIVE_TOKEN=hf_... python -m pytest tests/live
 
-Makes a private dataset repository of the token's owner, and deletes it.
+Creates a private dataset repository of the token's owner, and deletes it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ finally:
 """
 
 
-def test_the_hub_is_as_the_double_assumes(tmp_path, keys, folder_of_photos):
+def test_the_hub_behaves_as_the_double_assumes(tmp_path, keys, folder_of_photos):
     from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.workflows import augment as jobs
 

@@ -32,7 +32,7 @@ def run(tmp_path_factory, keys, folder_of_photos):
 
 @pytest.fixture(scope="module", params=POLICIES)
 def exported(request, run):
-    """The run as each policy decides about it."""
+    """The run, decided by each policy."""
     out = run.parent / request.param
     policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
     export_workflow.export(
@@ -42,7 +42,7 @@ def exported(request, run):
 
 
 def audited(folder, change=None, **of_manifest):
-    """The audit of a folder whose tables are changed as they are read: (config, column, row, value)."""
+    """Audit a folder after one change of a table: (config, column, row, value)."""
     manifest = Folder(folder).manifest() | of_manifest
 
     def read(path, columns):
@@ -58,7 +58,7 @@ def audited(folder, change=None, **of_manifest):
     return audit(Shards(manifest, read, lambda path: pq.read_schema(folder / path).names, True))
 
 
-def test_a_run_fits_under_every_policy(exported):
+def test_a_run_is_consistent_under_every_policy(exported):
     assert audited(exported) == []
 
 
@@ -93,13 +93,13 @@ def test_a_run_fits_under_every_policy(exported):
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images is not"),
     ],
 )
-def test_a_change_is_told(run, change, line):
+def test_a_change_is_a_finding(run, change, line):
     out = run.parent / "kept"
     if not out.exists():
         export_workflow.export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
     assert audited(out) == []
-    told = audited(out, change)
-    assert any(re.match(line, one) for one in told), told
+    faults = audited(out, change)
+    assert any(re.match(line, one) for one in faults), faults
 
 
 @pytest.mark.parametrize(
@@ -121,24 +121,24 @@ def test_a_change_is_told(run, change, line):
         ("mixed", ("data", "row_id", -1, "x"), "default: the number of mixed images"),
     ],
 )
-def test_the_other_layouts_fit_and_a_change_is_told(run, layout, change, line):
+def test_other_layouts_are_consistent_and_a_change_is_a_finding(run, layout, change, line):
     out = run.parent / layout
     if not out.exists():
         export_workflow.export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
-    told = audited(out, change)
-    assert any(re.match(line, one) for one in told) if line else told == [], told
+    faults = audited(out, change)
+    assert any(re.match(line, one) for one in faults) if line else faults == [], faults
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])
-def test_a_dataset_without_its_originals_shows_none(run, layout):
+def test_a_dataset_without_originals_has_none(run, layout):
     out = run.parent / f"bare-{layout}"
     export_workflow.export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
-    told = audited(out, ("data", "image", 0, OTHER))
-    assert told[0].startswith("default: an original image in a dataset that is published without them")
+    faults = audited(out, ("data", "image", 0, OTHER))
+    assert faults[0].startswith("default: an original image in a dataset that is published without them")
 
 
-def test_labels_of_any_numbers_a_prefix_and_a_review_fit(keys, tmp_path):
+def test_any_label_numbers_a_prefix_and_a_review_are_consistent(keys, tmp_path):
     rows = photos([3, 3])
     odd = [(5, 9)[label] for label in rows["label"]]
     rows = rows.remove_columns("label").add_column("label", odd)
@@ -167,6 +167,6 @@ def test_counts_are_those_of_the_attempts(run):
     assert line.startswith("diffcore.json counts 99 kept: config attempts has ")
 
 
-def test_faults_of_a_kind_are_one_line(run):
-    told = audited(run, recipe=Folder(run).manifest()["recipe"] | {"seed": 5})
-    assert len(told) == 1 and told[0].endswith(" more")
+def test_faults_of_one_kind_are_one_line(run):
+    faults = audited(run, recipe=Folder(run).manifest()["recipe"] | {"seed": 5})
+    assert len(faults) == 1 and faults[0].endswith(" more")

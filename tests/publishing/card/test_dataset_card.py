@@ -1,4 +1,4 @@
-"""The card: valid metadata that names each shard, nothing guessed, nothing escaped from its place."""
+"""The card: valid metadata that names each shard, no guessed licence, and no text that breaks out of its cell."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def printed_recipe(text: str, **places: str) -> dict:
     return read_yaml(block)
 
 
-def test_a_card_looks_as_it_did():
+def test_a_card_is_the_stored_one():
     assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
         f"{RENDERED} is render_card(example_facts()): look at the difference, then write it anew"
     )
 
 
-def test_the_example_is_the_demos_card_in_todays_words():
-    """A changed template wants `make showcase`."""
+def test_the_example_has_the_sections_of_todays_card():
+    """Run `make showcase` after a change of the template."""
     example = EXAMPLE.read_text(encoding="utf-8")
     headings = re.findall(r"^## .*", render_card(example_facts()), re.MULTILINE)
     assert headings == re.findall(r"^## .*", example, re.MULTILINE)
@@ -107,7 +107,7 @@ def test_a_config_without_shards_is_left_out():
         ("/home/photos", None, False), ("a/b/c", None, False), ("package:a.b/c", None, False),
     ],
 )  # fmt: skip
-def test_only_hub_sources_are_named_as_such(path, identity, hub):
+def test_only_hub_sources_are_in_the_metadata(path, identity, hub):
     assert is_hub({"path": path, "identity": identity}) is hub
     data = metadata(example_facts(manifest=with_resolved(source={"path": path, "identity": identity})))
     assert data.get("source_datasets") == ([f"extended|{path}"] if hub else None)
@@ -124,7 +124,7 @@ def test_only_hub_sources_are_named_as_such(path, identity, hub):
         ("other", "mit", "unknown", "to be decided by the publisher"),
     ],
 )
-def test_a_licence_is_derived_or_left_open_never_guessed(source, model, in_yaml, words):
+def test_a_licence_is_derived_or_left_open(source, model, in_yaml, words):
     facts = example_facts(manifest=with_resolved(source={"licence": source}, model={"licence": model}))
     assert metadata(facts)["license"] == in_yaml
     assert f"**Licence of the result:** {words}" in render_card(facts)
@@ -153,7 +153,7 @@ def test_sizes(rows, word):
         {"name": "rank", "by": "text", "floor": "off", "alpha": None},
     ],
 )  # fmt: skip
-def test_every_policy_has_words(policy):
+def test_every_policy_is_described(policy):
     rule, promise = describe(policy)
     assert rule.endswith(".")
     assert promise.endswith(".")
@@ -163,11 +163,11 @@ def test_every_policy_has_words(policy):
 @pytest.mark.parametrize(
     ("policy", "share"), [({"name": "quantile", "alpha": 0.05}, "5 %"), ({"name": "rank"}, "10 %")]
 )
-def test_the_promise_names_its_share(policy, share):
+def test_the_guarantee_names_its_share(policy, share):
     assert f"At most about {share} of new real images" in describe(policy)[1]
 
 
-def test_given_up_and_unfinished_stand_first_with_their_remedy():
+def test_given_up_classes_and_pending_rows_come_first_with_their_remedy():
     counts = example_manifest()["counts"] | {"pending": 1234}
     text = render_card(example_facts(manifest=example_manifest(counts=counts)))
     counts_section = text.split("## Counts")[1]
@@ -179,7 +179,7 @@ def test_given_up_and_unfinished_stand_first_with_their_remedy():
     assert "Not finished" not in clean
 
 
-def test_what_is_not_there_is_not_claimed():
+def test_a_card_claims_nothing_that_is_absent():
     bare = example_manifest(files=[], originals=False)
     summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
                "given_up": [], "mean_similarity": None, "notes": []}  # fmt: skip
@@ -193,7 +193,7 @@ def test_what_is_not_there_is_not_claimed():
     )
 
 
-def test_guidance_is_said_in_the_terms_of_diffusers():
+def test_guidance_is_given_in_the_terms_of_diffusers():
     assert "gamma = 2 in Eq. 4 of the paper; in diffusers this is `guidance_scale = 3.0`" in render_card(
         example_facts()
     )
@@ -228,7 +228,7 @@ def test_the_recipe_can_be_copied_out_of_the_card():
     assert recipe.prompts.contexts == ("in heavy snow", "at sunset", "")
 
 
-def test_what_the_hub_has_is_pinned_in_the_recipe():
+def test_paths_on_the_hub_are_pinned_in_the_recipe():
     commits = {"source": "1" * 40, "model": "2" * 40, "filter": "3" * 40}
     manifest = with_resolved(
         **{name: {"path": f"org/{name}-1.5", "identity": commit} for name, commit in commits.items()}
@@ -242,7 +242,7 @@ def test_what_the_hub_has_is_pinned_in_the_recipe():
         assert (part.path, part.revision) == (f"org/{name}-1.5", commit)
 
 
-def test_local_models_and_adapters_are_left_to_be_filled_in():
+def test_local_models_and_adapters_are_placeholders():
     manifest = with_adapters()
     manifest["resolved"]["model"]["path"] = "local:0011223344556677"
     manifest["resolved"]["filter"] = {"identity": "sha256:" + "d" * 64}
@@ -257,7 +257,7 @@ def test_local_models_and_adapters_are_left_to_be_filled_in():
     ]
 
 
-def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
+def test_a_review_is_a_comment_and_settings_outside_the_digests_are_in_the_recipe():
     manifest = with_resolved(source={"path": "in memory"})
     manifest["recipe"]["review"] = {"identity": "e" * 64}
     manifest["originals"] = False
@@ -269,7 +269,7 @@ def test_a_review_is_told_in_a_comment_and_what_no_digest_covers_is_put_in():
 
 
 @pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
-def test_names_that_look_like_numbers_come_back_as_texts(name):
+def test_names_that_look_like_numbers_stay_text(name):
     manifest = example_manifest()
     manifest["recipe"]["source"]["label_names"] = {name: name}
     recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))
@@ -282,7 +282,7 @@ def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
 
 
 def hostile_facts(label: str):
-    """Facts with the label everywhere where a user's or a dataset's text comes in."""
+    """Return facts that have the label in each field whose text comes from a user or a dataset."""
     manifest = with_resolved(
         source={"path": label, "licence": label}, model={"path": label, "licence": label, "family": label},
         filter={"processor": label, "identity": label},
@@ -325,7 +325,7 @@ def test_a_hostile_label_changes_words_only(label):
 
 
 @pytest.mark.parametrize(
-    ("layout", "there", "not_there"),
+    ("layout", "present", "absent"),
     [
         (
             "columns",
@@ -346,14 +346,14 @@ def test_a_hostile_label_changes_words_only(label):
         ),
     ],
 )  # fmt: skip
-def test_the_card_tells_the_truth_about_its_layout(layout, there, not_there):
+def test_the_card_describes_its_layout(layout, present, absent):
     manifest = with_resolved(source={"licence": "mit"}, model={"licence": "openrail"}) | {"layout": layout}
     text = render_card(example_facts(manifest=manifest))
-    assert [words for words in there if words not in text] == []
-    assert [words for words in not_there if words in text] == []
+    assert [words for words in present if words not in text] == []
+    assert [words for words in absent if words in text] == []
 
 
-def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
+def test_load_dataset_reads_the_shards_that_the_card_names(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     shards = {
@@ -369,7 +369,7 @@ def test_the_card_of_a_folder_makes_it_load(tmp_path, monkeypatch):
     assert datasets.load_dataset(str(tmp_path), "classes", split="train", cache_dir=cache)["row"][:] == [2]
 
 
-def test_importing_the_wing_imports_nothing_heavy():
+def test_importing_the_card_imports_no_heavy_library():
     code = (
         "import sys; import diffcore_hf.publishing.card.dataset_card, diffcore_hf.publishing.pictures.histograms;"
         "sys.exit(bool({'torch', 'matplotlib', 'datasets', 'huggingface_hub'} & set(sys.modules)))"
@@ -380,7 +380,7 @@ def test_importing_the_wing_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("shares", "named"), [([0.1, 0.1, 0.31], ["c2"]), ([0.1, 0.1, 0.29], []), ([0.0, 0.0, 0.2], ["c2"]), ([], [])]
 )
-def test_classes_that_are_known_by_being_generated_are_named(shares, named):
+def test_classes_with_an_unusual_share_of_generated_images_are_named(shares, named):
     by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7, 1.0) for place, share in enumerate(shares)]
     card = render_card(example_facts(summary=example_summary(by_class=by_class)))
     assert ("**Unbalanced: " + ", ".join(named) in card) if named else ("Unbalanced" not in card)

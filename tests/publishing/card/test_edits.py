@@ -1,4 +1,4 @@
-"""Edits of a card: what was changed on the Hub stays, what was changed here arrives, nobody is overruled."""
+"""Edits of a card: edits on either side are kept, and conflicting edits are refused."""
 
 import pytest
 import yaml
@@ -13,7 +13,7 @@ def card(about=BLANK, **metadata):
     return f"---\n{header}---\n\n# Birds\n\n<!-- free:start about -->\n{about}<!-- free:end -->\n\nCounts.\n"
 
 
-def said(text):
+def section(text):
     return text.partition("<!-- free:start about -->\n")[2].partition("<!-- free:end -->")[0]
 
 
@@ -24,16 +24,18 @@ def header(text):
 WORDS, MINE, OLD = "From the web.\n", "From here.\n", "Old.\n"
 
 
-def pushed(*hands):
-    """The card on the Hub after pushes: each a card from here, or a function that a person applies there."""
-    there = None
-    for hand in hands:
-        there = hand(there) if callable(hand) else with_edits(hand, there)
-    return there
+def pushed(*edits):
+    """Return the card on the Hub after edits: each a local card that is pushed, or a function applied on the Hub."""
+    card_on_hub = None
+    for edit in edits:
+        card_on_hub = edit(card_on_hub) if callable(edit) else with_edits(edit, card_on_hub)
+    return card_on_hub
 
 
 def writes(words):
-    return lambda text: text.replace(f"<!-- free:start about -->\n{said(text)}", f"<!-- free:start about -->\n{words}")
+    return lambda text: text.replace(
+        f"<!-- free:start about -->\n{section(text)}", f"<!-- free:start about -->\n{words}"
+    )
 
 
 def sets(key, value):
@@ -45,10 +47,10 @@ def sets(key, value):
 
 
 @pytest.mark.parametrize(
-    ("hands", "comes"),
+    ("edits", "result"),
     [
         ((card(), writes(WORDS), card()), WORDS),
-        ((card(), writes(WORDS), card(), card()), WORDS),  # still there two versions later
+        ((card(), writes(WORDS), card(), card()), WORDS),  # also two versions later
         ((card(), writes(WORDS), card("<!-- Another placeholder. -->\n")), WORDS),
         ((card(), card(MINE)), MINE),
         ((card(MINE), card(OLD), card(MINE)), MINE),
@@ -58,22 +60,22 @@ def sets(key, value):
         ((card(), writes(WORDS), card(), writes(BLANK), card()), BLANK),
     ],
 )
-def test_of_a_section_the_hand_that_changed_it_counts(hands, comes):
-    there = pushed(*hands)
-    assert said(there) == comes
-    assert pushed(lambda _: there, hands[-1]) == there  # the same again changes nothing
+def test_the_side_that_changed_a_section_is_kept(edits, result):
+    card_on_hub = pushed(*edits)
+    assert section(card_on_hub) == result
+    assert pushed(lambda _: card_on_hub, edits[-1]) == card_on_hub  # the same push again changes nothing
 
 
-def test_a_section_of_two_hands_is_refused():
+def test_a_section_changed_on_both_sides_is_refused():
     with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
         pushed(card(OLD), writes(WORDS), card(MINE))
 
 
 @pytest.mark.parametrize(
-    ("hands", "comes"),
+    ("edits", "result"),
     [
         ((card(), sets("license", "mit"), card(), card()), {"license": "mit"}),
-        ((card(), card(license="mit"), card()), {}),  # what we said once is no person's word
+        ((card(), card(license="mit"), card()), {}),  # a value that was pushed is not a person's edit
         ((card(), card(license="other")), {"license": "other"}),
         ((card(), sets("pretty_name", "Birds"), card()), {"pretty_name": "Birds"}),
         ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),
@@ -84,18 +86,18 @@ def test_a_section_of_two_hands_is_refused():
         (
             (lambda _: card(tags=["birds"]), card()),
             {"tags": ["synthetic", "birds"]},
-        ),  # not ours before
+        ),  # not pushed by this package
         ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
         ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),
     ],
 )
-def test_metadata_that_were_changed_on_the_hub_stay(hands, comes):
-    there = pushed(*hands)
-    assert header(there) == {"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | comes
-    assert pushed(lambda _: there, hands[-1]) == there
+def test_metadata_changed_on_the_hub_are_kept(edits, result):
+    card_on_hub = pushed(*edits)
+    assert header(card_on_hub) == {"license": "unknown", "tags": ["synthetic"], "configs": ["a"]} | result
+    assert pushed(lambda _: card_on_hub, edits[-1]) == card_on_hub
 
 
-def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
+def test_metadata_changed_on_both_sides_and_invalid_metadata_are_refused():
     with pytest.raises(ValueError, match="license was changed here and on the Hub"):
         pushed(card(), sets("license", "apache-2.0"), card(license="mit"))
     for broken in ("---\na: [\n---\n", "---\n1: a\n---\n", "---\n- a\n---\n"):
@@ -103,22 +105,22 @@ def test_metadata_of_two_hands_are_refused_and_those_that_are_none_are_told():
             with_edits(card(), broken)
 
 
-def test_a_date_is_no_change_and_a_record_that_is_none_is_no_record():
+def test_a_date_is_not_a_change_and_an_invalid_record_is_ignored():
     assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
     dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
     assert pushed(dated, dated, dated).count("2024-01-01") == 2  # in the header, and in the record
     assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
 
 
-def test_a_card_from_here_is_as_it_was_and_a_record():
+def test_a_first_card_is_unchanged_and_has_a_record():
     text = with_edits(card(), None)
     assert text.startswith(card().rstrip()) and text.count("<!-- from here: ") == 1
-    assert with_edits(text, None) == text  # a card that was fetched from the Hub
+    assert with_edits(text, None) == text  # a card that was downloaded from the Hub
 
 
 @pytest.mark.parametrize("theirs", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
 @pytest.mark.parametrize("before", [(), (card(), card(license="mit"))])
-def test_a_page_that_is_not_ours_becomes_a_section(theirs, before):
+def test_a_card_of_another_tool_becomes_a_section(theirs, before):
     merged = pushed(*before, lambda _: theirs, card())
     assert "<!-- free:start earlier -->\n# Mine\n\nWords.\n<!-- free:end -->" in merged
     assert header(merged)["license"] == ("mit" if "mit" in theirs else "unknown")

@@ -1,4 +1,4 @@
-"""Foreign text stays text: in one line, in Markdown, in a code block; free sections survive."""
+"""Text from elsewhere stays text in a line, in Markdown and in a code block; free sections are kept."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from diffcore_hf.publishing.card.text import (
 
 
 def visible(markdown: str) -> str:
-    """What a reader sees: backslash escapes and entities resolved."""
+    """Return what a reader sees: backslash escapes and entities are resolved."""
     return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", lambda found: f"&#{ord(found.group(1))};", markdown))
 
 
 @given(hostile)
 @settings(max_examples=300, deadline=None)
-def test_escaped_text_is_one_line_without_markup_that_reads_as_it_was(text):
+def test_escaped_text_is_one_line_without_markup_and_shows_the_same_characters(text):
     escaped = escape_md(text)
     assert len(escaped.splitlines()) <= 1
     assert not re.search(r"[<>|`{}@]", escaped)
@@ -60,7 +60,7 @@ def test_a_hostile_label_adds_no_row_heading_or_tag(text):
         assert shape(text) == shape("harmless")
 
 
-def test_text_that_is_markdown_already_stays():
+def test_markdown_is_not_escaped():
     assert escape_md(Markdown("**a**")) == "**a**"
     assert listed(["a|b", Markdown("`c`")]) == "a&#124;b, `c`"
 
@@ -78,7 +78,7 @@ def test_only_plain_words_become_code(text, expected):
     assert code(text) == expected
 
 
-def test_a_code_block_cannot_be_left():
+def test_text_cannot_end_its_code_block():
     block = fenced("a\n```\n# out\n````", "yaml")
     first, *_, last = block.splitlines()
     assert first == "`````yaml"
@@ -89,19 +89,19 @@ CARD = "# New\n\n<!-- free:start about -->\n<!-- yours -->\n<!-- free:end -->\n\
 
 
 @pytest.mark.parametrize("old", [None, "", "# Old card without sections\n", CARD])
-def test_without_own_words_the_new_card_is_as_it_was(old):
+def test_without_edits_the_new_card_is_unchanged(old):
     assert merge_free_sections(CARD, old) == CARD
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_own_words_survive(newline):
+def test_edited_sections_are_kept(newline):
     old = CARD.replace("<!-- yours -->", "My words: \\1 {{ x }}\n\n## My heading").replace("# New", "# Old")
     merged = merge_free_sections(CARD, old.replace("\n", newline))
     assert merged == CARD.replace("<!-- yours -->", "My words: \\1 {{ x }}\n\n## My heading")
     assert merge_free_sections(CARD, merged) == merged
 
 
-def test_sections_that_are_no_more_are_kept_at_the_end():
+def test_sections_that_the_new_card_lacks_are_appended():
     old = "<!-- free:start old -->\nkeep me\n<!-- free:end -->\n"
     assert free_sections(merge_free_sections(CARD, old))["old"] == "keep me\n"
 
@@ -119,6 +119,6 @@ def test_two_sections_of_one_name_are_refused():
         "<!-- free:start a -->\nno end\n<!-- free:start b -->\n<!-- free:end -->\n",
     ],
 )
-def test_a_section_without_an_end_is_refused_before_anything_is_lost(old):
+def test_a_section_without_an_end_is_refused(old):
     with pytest.raises(ValueError, match="has no end"):
         merge_free_sections(CARD, old)

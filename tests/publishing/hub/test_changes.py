@@ -1,4 +1,4 @@
-"""Changes: what one commit adds and deletes, by hand."""
+"""Changes: what one commit adds and deletes, for a folder of two small files."""
 
 import hashlib
 
@@ -33,26 +33,26 @@ def plain(content):
 
 
 def test_everything_is_added_to_an_empty_repository(folder):
-    made = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, None)
-    assert set(made.add) == {*CONTENT, "README.md", "diffcore.json"} and made.delete == ()
-    assert made.size() == 4 + 3 + 4 + 2
+    changes = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, None)
+    assert set(changes.add) == {*CONTENT, "README.md", "diffcore.json"} and changes.delete == ()
+    assert changes.size() == 4 + 3 + 4 + 2
 
 
-def test_what_is_there_is_not_sent_and_what_an_older_version_had_goes(folder):
+def test_equal_files_are_not_sent_and_files_of_an_older_version_are_deleted(folder):
     old = {"data/a.parquet": b"aaaa", "data/b.parquet": b"bb", "data/gone.parquet": b"x"}
     files = {"data/a.parquet": large(b"aaaa"), "data/b.parquet": large(b"bb"), "assets/x.png": plain(b"png"),
              "README.md": plain(b"card"), "notes.txt": plain(b"mine")}  # fmt: skip
-    made = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, State("c" * 40, files, listed(old)))
-    assert set(made.add) == {"diffcore.json"}
-    assert made.delete == ("data/b.parquet",)  # a person's notes stay; what is gone already is not deleted again
+    changes = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, State("c" * 40, files, listed(old)))
+    assert set(changes.add) == {"diffcore.json"}
+    assert changes.delete == ("data/b.parquet",)  # a person's notes stay; what is gone already is not deleted again
 
 
 def test_equal_sizes_are_not_equal_files(folder):
     files = {"data/a.parquet": large(b"bbbb"), "assets/x.png": plain(b"gnp"), "diffcore.json": plain(b"{}")}
-    made = changes_to(folder, listed(CONTENT), {}, State("c" * 40, files, None))
-    assert set(made.add) == set(CONTENT)
+    changes = changes_to(folder, listed(CONTENT), {}, State("c" * 40, files, None))
+    assert set(changes.add) == set(CONTENT)
 
 
-def test_nothing_to_do_is_nothing(folder):
+def test_an_equal_repository_needs_no_commit(folder):
     files = {path: large(content) for path, content in CONTENT.items()} | {"diffcore.json": plain(b"{}")}
     assert not changes_to(folder, listed(CONTENT), {}, State("c" * 40, files, listed(CONTENT)))

@@ -1,4 +1,4 @@
-"""What may be shown to whom: originals of sources on the Hub that are gated, private, unlicensed, gone or open."""
+"""Checks: a public push of originals whose source is gated, private, unlicensed, gone or open."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SOURCES = {
 
 
 @pytest.fixture
-def made_of(hub, client, finished, tmp_path):
-    """The finished folder as one whose source lies on the Hub."""
+def with_hub_source(hub, client, finished, tmp_path):
+    """Make a copy of the finished folder whose source is on the Hub."""
 
     def make(settings: dict | None, licence: str | None):
         source = hub.repo_id()
@@ -38,15 +38,17 @@ def made_of(hub, client, finished, tmp_path):
 
 
 @pytest.mark.parametrize("case", SOURCES)
-def test_a_public_push_shows_originals_only_of_what_everybody_may_see(hub, client, made_of, case):
+def test_a_public_push_shows_originals_of_public_licensed_sources_only(hub, client, with_hub_source, case):
     settings, licence, reason = SOURCES[case]
-    out, repo = made_of(settings, licence), hub.repo_id()
+    out, repo = with_hub_source(settings, licence), hub.repo_id()
     if reason is None:
         assert client(steps.push, out, repo, "v1.0.0", public=True)["private"] is False
         return
-    with pytest.raises(ValueError, match=f"would show the original images, and .*{reason}.*; nothing was sent") as told:
+    with pytest.raises(
+        ValueError, match=f"would show the original images, and .*{reason}.*; nothing was sent"
+    ) as error:
         client(steps.push, out, repo, "v1.0.0", public=True)
-    assert "--include_originals false" in str(told.value) and "--originals-are-mine" in str(told.value)
+    assert "--include_originals false" in str(error.value) and "--originals-are-mine" in str(error.value)
     assert ("datasets", repo) not in hub.repositories
     assert client(steps.push, out, repo, "v1.0.0")["private"] is True
     assert client(steps.push, out, hub.repo_id(), "v1.0.0", public=True, originals_are_mine=True)["private"] is False

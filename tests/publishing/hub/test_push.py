@@ -1,4 +1,4 @@
-"""Pushing against the double with the real clients: a version is there whole, or not at all, and stays as it is."""
+"""Pushes against the double with the real clients: a version is complete or absent, and never changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testing.hub_double.repos import Blob
 
 @pytest.fixture(params=["lfs", "xet"])
 def either(request):
-    """The client over LFS, and over Xet as users have it."""
+    """The client over LFS, and over Xet, the default."""
     return request.getfixturevalue("client" if request.param == "lfs" else "xet_client")
 
 
@@ -34,7 +34,7 @@ def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
     assert either(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
-def test_a_folder_with_pending_rows_goes_through_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
+def test_a_folder_with_pending_rows_is_pushed_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
     out, repo = tmp_path / "out", hub.repo_id()
     source = {"path": Folder(finished).run()["resolved"]["source"]["path"]}
     jobs.run(build_recipe({"source": source, "output": str(out), "limit": 2}, keys), progress=False)
@@ -52,7 +52,7 @@ def test_pushing_again_sends_nothing_and_changes_nothing(hub, either, finished):
     assert not hub.log.count("POST|PUT|DELETE")
 
 
-def test_a_second_version_leaves_the_first_as_it_was(hub, client, finished, second):
+def test_a_second_version_does_not_change_the_first(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     before = client(steps.rows, repo, "v1.0.0")
@@ -77,15 +77,15 @@ def test_a_version_never_changes(hub, client, finished, second):
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
-def test_a_dry_run_tells_and_sends_nothing(hub, client, finished):
+def test_a_dry_run_returns_the_changes_and_sends_nothing(hub, client, finished):
     repo = hub.repo_id()
-    told = client(steps.push, finished, repo, "v1.0.0", dry_run=True)
-    assert told["created"] and "diffcore.json" in told["added"] and told["commit"] is None
+    result = client(steps.push, finished, repo, "v1.0.0", dry_run=True)
+    assert result["created"] and "diffcore.json" in result["added"] and result["commit"] is None
     assert not hub.log.count("POST|PUT|DELETE")
 
 
 def about(card: str, words: str) -> bytes:
-    """A card with something written into its free section."""
+    """Return a card with text in its free section."""
     start = "<!-- free:start about -->\n"
     return card.replace(start, f"{start}{words}\n", 1).encode()
 
@@ -95,7 +95,7 @@ def put_card(client, repo: str, content: bytes) -> None:
            repo_type="dataset")  # fmt: skip
 
 
-def test_what_a_person_wrote_into_the_card_stays(hub, client, finished, second):
+def test_edits_of_the_card_on_the_hub_are_kept(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.0.0"), "Mine, from the web."))
@@ -104,7 +104,7 @@ def test_what_a_person_wrote_into_the_card_stays(hub, client, finished, second):
         assert "Mine, from the web." in client(steps.text, repo, "README.md", version)
 
 
-def test_what_is_written_here_arrives_and_two_hands_are_not_mixed(hub, client, finished, second, tmp_path):
+def test_local_edits_of_the_card_are_pushed_and_conflicts_are_refused(hub, client, finished, second, tmp_path):
     repo, out = hub.repo_id(), shutil.copytree(second, tmp_path / "out")
     client(steps.push, finished, repo, "v1.0.0")
     card = (out / "README.md").read_text()
@@ -117,7 +117,7 @@ def test_what_is_written_here_arrives_and_two_hands_are_not_mixed(hub, client, f
         client(steps.push, out, repo, "v1.2.0")
 
 
-def test_a_card_that_was_there_before_us_is_kept_as_a_section(hub, client, finished):
+def test_a_card_from_before_the_first_push_is_kept_as_a_section(hub, client, finished):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     put_card(client, repo, b"---\nlicense: mit\n---\n# My birds\n\nTaken in the garden.\n")
@@ -126,7 +126,7 @@ def test_a_card_that_was_there_before_us_is_kept_as_a_section(hub, client, finis
     assert "Taken in the garden." in text and text.count("# My birds") == 1 and "with generated counterparts" in text
 
 
-def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, bare, finished, folder_of_photos):
+def test_a_dataset_without_originals_may_be_public_and_be_joined(hub, client, bare, finished, folder_of_photos):
     repo = hub.repo_id()
     with pytest.raises(ValueError, match=r"would show the original images, and their source is not on the Hub"):
         client(steps.push, finished, repo, "v1.0.0", public=True)
@@ -138,7 +138,7 @@ def test_without_originals_everybody_may_see_it_and_they_come_back(hub, client, 
     assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]
 
 
-def test_what_is_there_already_is_success_also_where_the_repository_was_opened_since(hub, client, finished, second):
+def test_pushing_an_existing_version_succeeds_after_the_repository_became_public(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     hub.dataset(repo).private = False
@@ -147,16 +147,16 @@ def test_what_is_there_already_is_success_also_where_the_repository_was_opened_s
         client(steps.push, second, repo, "v1.1.0")
 
 
-@pytest.mark.parametrize(("line", "said"), [("<!-- originals -->", {"originals_are_mine": True}),
+@pytest.mark.parametrize(("marker", "options"), [("<!-- originals -->", {"originals_are_mine": True}),
                                             ("<!-- worth:start -->", {"compare": "compare.json"})])  # fmt: skip
-def test_a_card_without_the_place_for_what_is_said_is_refused(hub, client, finished, tmp_path, line, said):
+def test_a_card_without_the_marker_for_a_sentence_is_refused(hub, client, finished, tmp_path, marker, options):
     out = shutil.copytree(finished, tmp_path / "out")
-    (out / "README.md").write_text((out / "README.md").read_text().replace(line, ""))
-    if "compare" in said:
+    (out / "README.md").write_text((out / "README.md").read_text().replace(marker, ""))
+    if "compare" in options:
         (tmp_path / "compare.json").write_text(json.dumps(comparison(Folder(out).manifest()["hash"])))
-        said = {"compare": str(tmp_path / "compare.json")}
-    with pytest.raises(ValueError, match=f"README.md has no line {line} any more"):
-        client(steps.push, out, hub.repo_id(), "v1.0.0", **said)
+        options = {"compare": str(tmp_path / "compare.json")}
+    with pytest.raises(ValueError, match=f"README.md has no line {marker} any more"):
+        client(steps.push, out, hub.repo_id(), "v1.0.0", **options)
 
 
 def comparison(manifest_hash):
@@ -167,12 +167,12 @@ def comparison(manifest_hash):
             "model": "resnet18", "batch_size": 8}  # fmt: skip
 
 
-def test_the_publishers_word_opens_it_and_the_card_names_it(hub, client, finished):
+def test_the_publishers_statement_allows_a_public_push_and_is_on_the_card(hub, client, finished):
     repo = hub.repo_id()
     assert client(steps.push, finished, repo, "v1.0.0", public=True, originals_are_mine=True)["private"] is False
-    said = "The publisher states that they have the right to publish the original images."
-    assert said in client(steps.text, repo, "README.md", "v1.0.0")
-    assert said not in (finished / "README.md").read_text()
+    statement = "The publisher states that they have the right to publish the original images."
+    assert statement in client(steps.text, repo, "README.md", "v1.0.0")
+    assert statement not in (finished / "README.md").read_text()
 
 
 def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, finished, second):
@@ -196,7 +196,7 @@ def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, fini
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
 
 
-def test_the_code_of_the_card_loads_the_version_that_it_is_of(hub, client, finished, second):
+def test_the_code_on_a_card_loads_the_version_of_the_card(hub, client, finished, second):
     repo = hub.repo_id()
     for folder, tag in ((finished, "v1.0.0"), (second, "v1.1.0")):
         client(steps.push, folder, repo, tag)
@@ -219,7 +219,7 @@ def test_the_code_of_the_card_loads_the_version_that_it_is_of(hub, client, finis
         ("diffcore.json", b"[]", r"holds files that diffcore-hf did not write \("),
     ],
 )
-def test_what_cannot_be_read_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
+def test_an_unreadable_file_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     # By git: the client itself sends no such card.
@@ -229,8 +229,8 @@ def test_what_cannot_be_read_on_the_hub_is_one_line(hub, client, finished, secon
     assert "\n" not in str(caught.value) and list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
-def test_another_version_out_of_the_cache_is_never_taken(hub, finished, second, tmp_path):
-    """`load_dataset` gives it without a word where the Hub fails (huggingface/datasets#7928)."""
+def test_another_version_in_the_cache_is_never_loaded(hub, finished, second, tmp_path):
+    """`load_dataset` returns it without a warning where the Hub fails (huggingface/datasets#7928)."""
     repo = hub.repo_id()
     with Client(hub, tmp_path / "home", xet=False) as fresh:
         fresh(steps.push, finished, repo, "v1.0.0")
@@ -242,7 +242,7 @@ def test_another_version_out_of_the_cache_is_never_taken(hub, finished, second, 
         assert hub.dataset(repo).tags["v1.1.0"].sha[:12] in str(caught.value)
 
 
-def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):
+def test_a_comparison_is_pushed_only_with_the_dataset_it_was_measured_on(hub, client, finished, second, tmp_path):
     repo, manifest = hub.repo_id(), json.loads((finished / "diffcore.json").read_text())
     (tmp_path / "compare.json").write_text(json.dumps(comparison(manifest["hash"])))
     client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))
@@ -253,7 +253,7 @@ def test_a_comparison_goes_with_the_dataset_that_it_was_measured_on(hub, client,
     assert "compare.json" not in hub.dataset(repo).tags["v1.1.0"].files
 
 
-def test_a_tag_on_a_damaged_commit_is_told(hub, client, finished):
+def test_a_tag_on_a_damaged_commit_is_refused(hub, client, finished):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     victim = next(path for path in hub.dataset(repo).tags["v1.0.0"].files if path.startswith("attempts/"))
@@ -287,7 +287,7 @@ def test_a_card_that_names_no_shards_is_refused(hub, client, finished, tmp_path,
         client(steps.push, out, hub.repo_id(), "v1.0.0")
 
 
-def test_a_repository_that_lost_a_file_is_mended_by_the_next_version(hub, client, finished, second):
+def test_a_repository_that_lost_a_file_is_repaired_by_the_next_version(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     victim = next(path for path in hub.dataset(repo).tags["v1.0.0"].files if path.startswith("references/"))
@@ -308,7 +308,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_cannot_be_pushed_is_one_line_and_changes_nothing(hub, client, finished, tmp_path, case):
+def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, tmp_path, case):
     kind, line = BAD[case]
     repo, out, version = hub.repo_id(), finished, "v1.0.0"
     if kind == "stranger":

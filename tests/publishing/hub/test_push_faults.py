@@ -1,4 +1,4 @@
-"""Faults of the Hub: after each one the version is complete or unchanged, and one more push makes it complete.
+"""Faults of the Hub: after each one the version is complete or unchanged, and the next push completes it.
 
 Here one row for each step; `make faults` runs the whole table (benchmarks/faults.py).
 """
@@ -28,13 +28,13 @@ CUT = ("upload", "commit", "preupload")  # fmt: skip
 
 
 def whole(hub, client, repo, finished) -> bool:
-    """Whether the version is there as it is here."""
+    """Return whether the version equals the local folder."""
     same = client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(finished))
     return same and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
 @pytest.mark.parametrize("number, step", enumerate(PASSING, 100))
-def test_a_fault_that_passes_is_waited_out(hub, client, finished, tmp_path, number, step):
+def test_a_transient_fault_is_retried(hub, client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)  # bytes that were never sent
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(*STEPS[step], PASSING[step])
@@ -51,7 +51,7 @@ def test_a_request_that_is_cut_is_sent_again(hub, client, finished, tmp_path, nu
 
 
 @pytest.mark.parametrize("fault", [Status(500), LostReply()], ids=["500", "reply lost"])
-def test_a_fault_of_making_the_repository_is_waited_out(hub, client, finished, fault):
+def test_a_transient_fault_while_creating_the_repository_is_retried(hub, client, finished, fault):
     repo = hub.repo_id()
     rule = hub.faults.add(*STEPS["create"], fault)
     assert client(steps.push, finished, repo, "v1.0.0")["private"] is True
@@ -59,7 +59,7 @@ def test_a_fault_of_making_the_repository_is_waited_out(hub, client, finished, f
 
 
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
-def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub, client, finished, step):
+def test_a_permanent_fault_is_one_line_and_the_next_push_completes(hub, client, finished, step):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     hub.faults.add(*STEPS[step], Status(500), times=None)
@@ -74,7 +74,7 @@ def test_a_fault_that_does_not_pass_is_one_line_and_one_more_push_completes(hub,
 
 
 @pytest.mark.parametrize("number, step", enumerate(["info", "write-token", "xorb", "shard", "commit", "tag"]))
-def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, step):
+def test_a_transient_fault_is_retried_over_xet(hub, xet_client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     rule = hub.faults.add(*STEPS[step], Status(500))
     xet_client(steps.push, out, repo, "v1.0.0")
@@ -82,7 +82,7 @@ def test_over_xet_it_is_the_same(hub, xet_client, finished, tmp_path, number, st
 
 
 @pytest.mark.parametrize("number, step", enumerate(["info", "tree", "batch", "commit", "tag"], 200))
-def test_a_server_that_says_nothing_is_given_up_and_asked_again(hub, client, finished, tmp_path, number, step):
+def test_a_request_without_a_reply_times_out_and_is_retried(hub, client, finished, tmp_path, number, step):
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(*STEPS[step], Silence(60))
@@ -92,13 +92,13 @@ def test_a_server_that_says_nothing_is_given_up_and_asked_again(hub, client, fin
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
-def test_a_server_that_never_says_anything_is_one_line(hub, client, finished):
+def test_a_server_that_never_replies_is_one_line(hub, client, finished):
     hub.faults.add(*STEPS["info"], Silence(30), times=None)
     with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: [Tt]imed out.*run the same command again"):
         client(steps.push, finished, hub.repo_id(), "v1.0.0", timeout=0.1)
 
 
-def test_no_right_to_write_is_told_at_once(hub, client, finished):
+def test_a_token_without_write_access_is_not_retried(hub, client, finished):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     hub.faults.add(*STEPS["commit"], Status(403), times=None)
@@ -107,7 +107,7 @@ def test_no_right_to_write_is_told_at_once(hub, client, finished):
     assert hub.log.count("POST", "/commit/") == 1
 
 
-def test_a_commit_of_somebody_elses_in_between_is_built_upon(hub, client, finished, second):
+def test_a_commit_on_top_of_somebody_elses_commit_succeeds(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     rule = hub.faults.add(*STEPS["commit"], Status(412))
@@ -116,14 +116,14 @@ def test_a_commit_of_somebody_elses_in_between_is_built_upon(hub, client, finish
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
 
 
-def test_a_file_that_arrives_cut_is_noticed_when_it_is_read_back(hub, client, finished):
+def test_a_cut_reply_while_reading_back_is_retried(hub, client, finished):
     repo = hub.repo_id()
     hub.faults.add(*STEPS["tree"], Cut(50), skip=1)
     client(steps.push, finished, repo, "v1.0.0")
     assert whole(hub, client, repo, finished)
 
 
-def test_a_hub_that_fails_is_not_taken_for_another_content(hub, finished, client, tmp_path):
+def test_a_failing_hub_is_not_reported_as_other_content(hub, finished, client, tmp_path):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     fresh = Client(hub, tmp_path / "home", xet=False)  # with nothing in its cache
@@ -136,7 +136,7 @@ def test_a_hub_that_fails_is_not_taken_for_another_content(hub, finished, client
     fresh.close()
 
 
-def test_a_final_refusal_is_not_tried_again(hub, client, finished, second):
+def test_an_error_of_the_user_is_not_retried(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     hub.faults.add(*STEPS["refs"], Status(500), times=1)
@@ -146,6 +146,6 @@ def test_a_final_refusal_is_not_tried_again(hub, client, finished, second):
     assert hub.log.count("GET", "/refs") == 2 and not hub.log.count("POST")
 
 
-def test_offline_is_told_at_once(hub, client, finished):
+def test_offline_mode_is_not_retried(hub, client, finished):
     with pytest.raises(ValueError, match="Unset HF_HUB_OFFLINE"):
         client(steps.offline_push, finished, hub.repo_id())

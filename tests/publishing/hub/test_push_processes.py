@@ -1,4 +1,4 @@
-"""Pushes as processes: killed at any moment, two at once, and what they let out."""
+"""Pushes in processes of their own: killed at any moment, two at once, and without a token in their output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testing.hub_double.faults import STEPS, Silence
 
 
 @pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
-def test_killed_at_any_moment_one_more_push_completes_and_no_other_version_changes(
+def test_after_a_kill_at_any_moment_the_next_push_completes_and_no_other_version_changes(
     hub, client, xet_client, finished, second, tmp_path, xet
 ):
     ready = xet_client if xet else client
@@ -32,10 +32,10 @@ def test_killed_at_any_moment_one_more_push_completes_and_no_other_version_chang
         out = enlarged(second, tmp_path / version, 310 + 10 * number + xet, row_bytes=kills.ROW_BYTES)  # never sent
         home, known = tmp_path / f"home-{number}", kills.stored(hub, repo)
         kills.push_and_kill(hub, home, out, repo, version, share * seconds, xet=xet)
-        there = kills.stored(hub, repo) - known
+        stored = kills.stored(hub, repo) - known
         hub.log.clear()
         kills.seconds_of(hub, home, out, repo, version, xet=xet)
-        assert hub.log.uploaded() + there <= kills.ROUNDING * whole  # what is stored is not sent again
+        assert hub.log.uploaded() + stored <= kills.ROUNDING * whole  # what is stored is not sent again
         assert ready(steps.rows, repo, version) == ready(steps.rows, str(out))
         assert ready(steps.call, "verify", f"{repo}@{version}") == []
         assert hub.dataset(repo).tags["v1.0.0"].sha == before
@@ -63,15 +63,15 @@ def test_what_a_killed_push_has_stored_is_not_sent_again(hub, finished, tmp_path
         return rule.hits > 0 and kills.stored(hub, repo) > known
 
     kills.push_and_kill_when(hub, tmp_path / "home", out, repo, "v1.0.0", begun, xet=xet)
-    there = kills.stored(hub, repo) - known
+    stored = kills.stored(hub, repo) - known
     hub.faults.clear()
     hub.log.clear()
     kills.seconds_of(hub, tmp_path / "home", out, repo, "v1.0.0", xet=xet)
-    assert hub.log.uploaded() + there <= kills.ROUNDING * whole
+    assert hub.log.uploaded() + stored <= kills.ROUNDING * whole
     assert hub.log.uploaded() == 0 or step == "upload"
 
 
-def test_two_at_once_both_succeed(hub, client, finished, second, tmp_path):
+def test_two_pushes_at_once_both_succeed(hub, client, finished, second, tmp_path):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     pair = [
@@ -83,20 +83,20 @@ def test_two_at_once_both_succeed(hub, client, finished, second, tmp_path):
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
 
 
-def test_of_two_at_once_under_one_version_one_says_why(hub, client, finished, second, tmp_path):
+def test_of_two_pushes_of_one_version_at_once_one_is_refused(hub, client, finished, second, tmp_path):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     outs = (finished, second)
     pair = [kills.start(hub, tmp_path / out.parent.name, out, repo, "v1.0.0", xet=False) for out in outs]
-    told = [process.communicate()[0] for process in pair]
-    won = outs[told.index("done\n")]
-    assert sorted(told)[0] == "done\n" and "has a version v1.0.0 with other content" in sorted(told)[1]
-    assert "Use --version v1.1.0" in sorted(told)[1]
-    assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(won))
+    outputs = [process.communicate()[0] for process in pair]
+    winner = outs[outputs.index("done\n")]
+    assert sorted(outputs)[0] == "done\n" and "has a version v1.0.0 with other content" in sorted(outputs)[1]
+    assert "Use --version v1.1.0" in sorted(outputs)[1]
+    assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(winner))
 
 
 @pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
-def test_a_full_disk_is_one_line_and_nothing_is_there(hub, client, finished, tmp_path, xet):
+def test_a_full_disk_is_one_line_and_sets_no_tag(hub, client, finished, tmp_path, xet):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     done = subprocess.run(
@@ -109,7 +109,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_there(hub, client, finished, tmp
     client(steps.push, finished, repo, "v1.0.0")
 
 
-def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
+def test_the_command_line_publishes_and_prints_no_token(hub, finished, tmp_path):
     repo = hub.repo_id()
 
     def run(*words: str) -> str:
@@ -120,7 +120,7 @@ def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    told = [
+    outputs = [
         run("push", str(finished), repo, "--version", "v1.0.0", "--dry-run"),
         run("push", str(finished), repo, "--version", "v1.0.0"),
         run("push", str(finished), repo, "--version", "v1.0.0"),
@@ -129,16 +129,17 @@ def test_the_command_line_publishes_and_tells_no_token(hub, finished, tmp_path):
         run("verify", f"{repo}@v1.0.0"),
         run("verify", str(finished)),
     ]
-    assert "nothing was sent: v1.0.0 would add" in told[0] and "in a new repository" in told[0]
-    assert f'load_dataset("{repo}", revision="v1.0.0")' in told[1] and "it is private, and should stay so" in told[1]
-    assert "there already, nothing was sent" in told[2] and "v1.0.0" in told[3] and "no difference" in told[4]
+    assert "nothing was sent: v1.0.0 would add" in outputs[0] and "in a new repository" in outputs[0]
+    assert f'load_dataset("{repo}", revision="v1.0.0")' in outputs[1]
+    assert "it is private, and should stay so" in outputs[1]
+    assert "there already, nothing was sent" in outputs[2] and "v1.0.0" in outputs[3] and "no difference" in outputs[4]
     files = [path.read_bytes() for path in finished.rglob("*") if path.is_file()]
     files += [blob.content or b"" for commit in hub.dataset(repo).commits.values() for blob in commit.files.values()]
-    assert not any(hub.token.encode() in content for content in [*files, *map(str.encode, told)])
+    assert not any(hub.token.encode() in content for content in [*files, *map(str.encode, outputs)])
 
 
 @pytest.mark.parametrize("token", ["hf_plantedTOKENplanted", "another-form-PLANTED", ""])
-def test_an_error_tells_no_token(hub, finished, tmp_path, token):
+def test_an_error_has_no_token(hub, finished, tmp_path, token):
     command = [sys.executable, "-m", "diffcore_hf", "push", str(finished), "org/not-yours", "--version", "v1.0.0"]
     env = environment(hub, tmp_path / "home", xet=False, token=token or "unused")
     if not token:

@@ -1,4 +1,4 @@
-"""What a new version sends: only what is new; and how one with fewer shards replaces one with more."""
+"""Sizes: a new version sends only new bytes, and a version with fewer shards deletes the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 150
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, keys):
-    """A run over seven megabytes of noise, everything kept."""
+    """A run over seven megabytes of noise that kept every image."""
     root, random = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
     for number in range(ROWS):
         folder = root / "photos" / f"{CLASSES[number % 3]}"
@@ -67,7 +67,7 @@ def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_pat
     assert counts[1] <= 7 < counts[0]
 
 
-def test_a_version_with_fewer_shards_leaves_none_of_the_others_behind(hub, client, large, tmp_path, monkeypatch):
+def test_a_version_with_fewer_shards_deletes_the_others(hub, client, large, tmp_path, monkeypatch):
     repo = hub.repo_id()
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "SHARD_BYTES", 1_000_000)
@@ -78,7 +78,7 @@ def test_a_version_with_fewer_shards_leaves_none_of_the_others_behind(hub, clien
     client(steps.push, tmp_path / "many", repo, "v1.0.0")
     client(steps.push, large, repo, "v1.1.0")
     listed = {entry["path"] for entry in Folder(large).manifest()["files"]}
-    there = set(hub.dataset(repo).tags["v1.1.0"].files)
-    assert there - listed == {".gitattributes", "README.md", "diffcore.json"}
+    files = set(hub.dataset(repo).tags["v1.1.0"].files)
+    assert files - listed == {".gitattributes", "README.md", "diffcore.json"}
     for version, folder in (("v1.0.0", tmp_path / "many"), ("v1.1.0", large)):
         assert client(steps.rows, repo, version) == client(steps.rows, str(folder))

@@ -1,4 +1,4 @@
-"""Versions: the order of semver, and what is none."""
+"""Versions: their form and their order."""
 
 import pytest
 
@@ -11,12 +11,12 @@ def test_a_version_is_its_tag(text, tag):
 
 
 @pytest.mark.parametrize("text", ["1.0", "v1", "01.0.0", "1.0.0-", "v1.0.0+build", "latest", "", "1.0.0-01", "vv1.0.0"])
-def test_what_is_none_is_one_line(text):
+def test_another_form_is_one_line(text):
     with pytest.raises(ValueError, match=r"version is .* which is not a semantic version. Use e.g. v1.0.0"):
         parse_version(text)
 
 
-def test_the_order_is_semvers():
+def test_the_order_is_that_of_semantic_versions():
     ordered = ["v0.9.0", "v1.0.0-alpha", "v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2", "v1.0.0-beta.11",
                "v1.0.0-rc.1", "v1.0.0", "v1.2.0", "v1.10.0"]  # fmt: skip
     mixed = [*ordered[5:], "main", "1.5.0", "v1", *ordered[:5]]
@@ -24,7 +24,7 @@ def test_the_order_is_semvers():
 
 
 @pytest.mark.parametrize(
-    ("there", "proposed"), [([], "v1.0.0"), (["v1.0.0"], "v1.1.0"), (["v1.9.0", "v1.10.0-rc.1"], "v1.11.0")]
+    ("existing", "proposed"), [([], "v1.0.0"), (["v1.0.0"], "v1.1.0"), (["v1.9.0", "v1.10.0-rc.1"], "v1.11.0")]
 )
-def test_the_next_one_is_proposed(there, proposed):
-    assert next_version(versions_among(there)).tag == proposed
+def test_the_next_version_is_proposed(existing, proposed):
+    assert next_version(versions_among(existing)).tag == proposed

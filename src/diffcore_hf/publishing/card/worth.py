@@ -19,8 +19,14 @@ START, END = "<!-- worth:start -->", "<!-- worth:end -->"
 _MARKED = re.compile(re.escape(START) + r".*?" + re.escape(END), re.DOTALL)
 _NUMBER = (int, float)
 _FIELDS: Mapping[str, type | tuple[type, ...]] = {
-    "data": dict, "arms": list, "seeds": list, "split": str, "images": int, "model": str, "batch_size": int,
-}  # fmt: skip
+    "data": dict,
+    "arms": list,
+    "seeds": list,
+    "split": str,
+    "images": int,
+    "model": str,
+    "batch_size": int,
+}
 _ARM_FIELDS: Mapping[str, type | tuple[type, ...]] = {"name": str, "top1": _NUMBER, "steps": int}
 
 NOT_MEASURED = (

@@ -80,12 +80,18 @@ def push(
     number = parse_version(version)
     remote = open_remote(repo_id)
     folder, manifest = checks.finished(out)
-    attempt = _Push(
-        remote, folder.path, manifest, number, extra_files,
-        originals_are_mine=originals_are_mine, create_pr=create_pr, backoff=backoff,
-    )  # fmt: skip
+    steps = _Push(
+        remote,
+        folder.path,
+        manifest,
+        number,
+        extra_files,
+        originals_are_mine=originals_are_mine,
+        create_pr=create_pr,
+        backoff=backoff,
+    )
     with as_user_error(f"push {repo_id} {number.tag}", "No version became visible; run the same command again"):
-        return attempt.run(public=public, dry_run=dry_run)
+        return steps.run(public=public, dry_run=dry_run)
 
 
 class _Committed(NamedTuple):
@@ -149,9 +155,16 @@ class _Push:
         if request is None:
             retry("tag", lambda: self.tag(commit), self.backoff)
         return PushResult(
-            url, tag, commit, private, changes, request,
-            tagged=request is None, created=info is None, reason_for_private=reason,
-        )  # fmt: skip
+            url,
+            tag,
+            commit,
+            private,
+            changes,
+            request,
+            tagged=request is None,
+            created=info is None,
+            reason_for_private=reason,
+        )
 
     def check_may_be_shown(self) -> None:
         """Raise UserError where the push would make original images public that may not be."""
