@@ -67,7 +67,7 @@ def test_the_name_that_sorts_first_counts(ledger):
     facts = Facts.read(ledger, ["r0"])
     first = min(written)
     assert len(facts) == 1
-    assert facts.places == [(first, 0)]
+    assert facts.locations == [(first, 0)]
     assert facts.sha256 == [hashlib.sha256(written[first]).hexdigest()]
 
 
@@ -81,7 +81,7 @@ def test_facts_are_the_same_however_they_were_cut(tmp_path):
             ledger.write("r0", attempts(*keys[start : start + size]))
             start += size
         facts = Facts.read(ledger, ["r0"])
-        images = read_images(ledger, [facts.places[facts.keys[key]] for key in keys])
+        images = read_images([facts.locations[facts.keys[key]] for key in keys])
         seen.append((set(facts.keys), images))
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][1][3] == b"jpegrow3"
@@ -89,10 +89,10 @@ def test_facts_are_the_same_however_they_were_cut(tmp_path):
 
 def test_images_come_in_the_order_asked_for(ledger):
     path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(9))))
-    assert read_images(ledger, [(path, 8), (path, 0), (path, 5)]) == [b"jpeg8", b"jpeg0", b"jpeg5"]
+    assert read_images([(path, 8), (path, 0), (path, 5)]) == [b"jpeg8", b"jpeg0", b"jpeg5"]
     crashed = ledger.write("r1", attempts(("a", 0, 1), image=None, embedding=None, reason="crashed: E: x"))
-    assert read_images(ledger, [(crashed, 0), (path, 1)]) == [None, b"jpeg1"]
-    assert read_images(ledger, []) == []
+    assert read_images([(crashed, 0), (path, 1)]) == [None, b"jpeg1"]
+    assert read_images([]) == []
 
 
 def test_rounds_are_the_folders_with_numbers(ledger):
@@ -128,7 +128,7 @@ def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
     path.write_bytes(content)
     facts = Facts.read(ledger, ["r0"])  # the other columns can be read
     with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
-        read_images(ledger, facts.places)
+        read_images(facts.locations)
     assert str(path) in str(error.value)
 
 

@@ -1,11 +1,11 @@
-"""Parts: files of facts, written whole or not at all; all of them together are the ledger.
+"""Ledger: the parts of an output folder, files of facts that are written whole or not at all.
 
-Owns the names, the writing and the reading of parts, and the facts as columns in memory. Does not know who computes a
-fact (stages/), which are due (method/filtration.py) or what is decided from them.
+Owns the names, the writing and the reading of parts, and the facts as columns in memory. Does not compute facts
+(worker.py), choose which are due (rounds.py) or decide anything from them (decisions.py).
 
-A part lies at `<round>/<2 hex>/<16 hex of what it lists>-<16 hex of its content>.parquet`; its name says nothing about
-who wrote it, so any worker may cut the remaining work anew. Where two parts list the same fact, the name that sorts
-first counts.
+The path of a part is `<round>/<2 hex>/<16 hex of its keys>-<16 hex of its content>.parquet`. It does not name the
+process that wrote it, so any process can divide the remaining work again. Where two parts hold the same fact, the part
+whose name sorts first counts.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ CLASSES = "text"
 PREPARED = "prepared"
 FINISHED = "finished.json"
 """Written last into the folder of a preparation."""
-# Small row groups, so that export reads the images it needs and not a whole part for each.
 ROW_GROUP = 4
+"""Rows of a row group: small, so that export reads the images that it needs and not whole parts."""
 
-Key = tuple[str, int, int]  # row id, copy, attempt; references have copy = attempt = 0
+Key = tuple[str, int, int]
+"""Row id, copy and attempt; copy and attempt of a reference are 0."""
+
+Location = tuple[Path, int]
+"""A part and a row in it."""
 
 
 def round_name(number: int) -> str:
-    """The folder of a round of attempts."""
+    """Return the kind of the parts of a round of attempts."""
     return f"r{number}"
 
 
 def keys_of(table: pa.Table) -> list[Key]:
-    """What a part lists."""
+    """Return the keys of the facts in a part."""
     ids = table["row_id"].to_pylist()
     if "copy" not in table.column_names:
         return [(row_id, 0, 0) for row_id in ids]
@@ -50,36 +54,36 @@ def keys_of(table: pa.Table) -> list[Key]:
 
 
 class Ledger:
-    """All parts of one output folder. It only grows."""
+    """All parts of one output folder; parts are only ever added."""
 
     def __init__(self, directory: Path):
         self.directory = directory
 
     def write(self, kind: str, table: pa.Table) -> Path:
-        """Commit a part. Returns its path; writing the same facts again is the same file."""
+        """Write a part and return its path; the same facts written again are the same file."""
         if kind == CLASSES:
-            listed = "\n".join(table["prompt"].to_pylist())
+            keys = "\n".join(table["prompt"].to_pylist())
         else:
-            listed = "\n".join(f"{row_id} {copy} {attempt}" for row_id, copy, attempt in sorted(keys_of(table)))
+            keys = "\n".join(f"{row_id} {copy} {attempt}" for row_id, copy, attempt in sorted(keys_of(table)))
         buffer = io.BytesIO()
         pq.write_table(table, buffer, row_group_size=ROW_GROUP, compression="zstd", write_statistics=False)
         content = buffer.getvalue()
-        name = hashlib.sha256(listed.encode()).hexdigest()[:16]
+        name = hashlib.sha256(keys.encode()).hexdigest()[:16]
         path = self.directory / kind / name[:2] / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
         write_whole(path, content)
         return path
 
     def parts(self, kind: str) -> list[Path]:
-        """Finished parts of a kind in the order in which they count."""
+        """Return the finished parts of a kind, in the order in which they count."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:
-        """The kinds of the rounds of attempts that have parts, in order."""
+        """Return the kinds of the rounds of attempts that have parts, in order."""
         numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
         return [round_name(number) for number in sorted(numbers)]
 
     def count(self) -> int:
-        """Attempts that the parts list, from their footers alone."""
+        """Return the number of attempts in all parts, from the footers alone."""
         return sum(_rows(path) for kind in self.rounds() for path in self.parts(kind))
 
     def captions(self) -> dict[str, np.ndarray]:
@@ -106,7 +110,7 @@ class Ledger:
         write_whole(folder / FINISHED, canonical_json(hashes))
 
     def table(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-        """A part, or some of its columns.
+        """Read a part, or some of its columns.
 
         Raises:
             UserError: the file is damaged.
@@ -119,24 +123,27 @@ class Ledger:
 
 @dataclass
 class Facts:
-    """Facts as columns, one row per distinct key, growing as parts are added. Images stay on disk.
-
-    Embeddings are (N, d) float16 with NaN rows where a reason left none.
-    """
+    """The facts of one kind in columns, one row per key; it grows as parts are added. Images stay on disk."""
 
     keys: dict[Key, int]
+    """Key -> index of the fact in the columns."""
     embeddings: list[np.ndarray]
+    """(d,) float16 each; empty where a reason left none."""
     reasons: list[str | None]
+    """The recorded reason; None for a usable image."""
     sha256: list[str | None]
-    places: list[tuple[Path, int]]
+    """Hash of the image file; None where there is no image."""
+    locations: list[Location]
+    """Where the image is stored."""
 
     @classmethod
     def empty(cls) -> Facts:
+        """Return no facts."""
         return cls({}, [], [], [], [])
 
     @classmethod
     def read(cls, ledger: Ledger, kinds: Iterable[str]) -> Facts:
-        """The facts of all parts of some kinds."""
+        """Read the facts of all parts of some kinds."""
         facts = cls.empty()
         for kind in kinds:
             for path in ledger.parts(kind):
@@ -145,7 +152,7 @@ class Facts:
 
     @staticmethod
     def columns(kind: str) -> list[str]:
-        """The columns that facts are read from: everything but the images and the texts."""
+        """Return the columns of a part that facts are read from: all but images and texts."""
         if kind == REFERENCES:
             return ["row_id", "source_sha256", "embedding", "reason"]
         return ["row_id", "copy", "attempt", "image_sha256", "embedding", "reason"]
@@ -162,60 +169,64 @@ class Facts:
         reasons = table["reason"].to_pylist()
         for row, key in enumerate(keys_of(table)):
             if key not in self.keys:
-                self.keys[key] = len(self.places)
+                self.keys[key] = len(self.locations)
                 self.embeddings.append(embeddings[row])
                 self.reasons.append(reasons[row])
                 self.sha256.append(hashes[row])
-                self.places.append((path, row))
+                self.locations.append((path, row))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.locations)
 
-    def matrix(self, places: Sequence[int | None], width: int) -> np.ndarray:
-        """(N, width) float16: the embedding at each place, NaN where there is none."""
-        rows = np.full((len(places), width), np.nan, np.float16)
-        for row, place in enumerate(places):
-            if place is not None and self.embeddings[place].size:
-                rows[row] = self.embeddings[place]
+    def matrix(self, indices: Sequence[int | None], width: int) -> np.ndarray:
+        """Return (N, width) float16: the embedding at each index, NaN where there is none."""
+        rows = np.full((len(indices), width), np.nan, np.float16)
+        for row, index in enumerate(indices):
+            if index is not None and self.embeddings[index].size:
+                rows[row] = self.embeddings[index]
         return rows
 
-    def since(self, place: int) -> Iterator[tuple[Key, int]]:
-        """Keys and places of the facts from a place on, in the order in which they came."""
-        return islice(self.keys.items(), place, None)
+    def since(self, index: int) -> Iterator[tuple[Key, int]]:
+        """Return keys and indices of the facts from an index on, in the order in which they were added."""
+        return islice(self.keys.items(), index, None)
 
     def width(self) -> int:
-        """Length of an embedding; 0 where no fact has one."""
+        """Return the length of an embedding; 0 where no fact has one."""
         return next((embedding.size for embedding in self.embeddings if embedding.size), 0)
 
 
 def embedding_rows(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """A list<float16> column as one array a row; empty where it is null."""
+    """Return a list<float16> column as one array per row; empty where it is null."""
     rows: list[np.ndarray] = []
     for chunk in column.chunks:
         values = chunk.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
         offsets = chunk.offsets.to_numpy()
         valid = chunk.is_valid().to_numpy(zero_copy_only=False)
         rows += [
-            # A copy, so that no row holds on to the whole part.
-            values[start:stop].copy() if there else values[:0]
-            for start, stop, there in zip(offsets[:-1], offsets[1:], valid, strict=True)
+            # A copy, so that a row does not keep the whole part in memory.
+            values[start:stop].copy() if is_valid else values[:0]
+            for start, stop, is_valid in zip(offsets[:-1], offsets[1:], valid, strict=True)
         ]
     return rows
 
 
-def read_images(ledger: Ledger, places: Sequence[tuple[Path, int]]) -> list[bytes | None]:
-    """The encoded images at some places, in their order; each row group is read once."""
+def read_images(locations: Sequence[Location]) -> list[bytes | None]:
+    """Return the encoded images at some locations, in their order; each row group is read once.
+
+    Raises:
+        UserError: a part is damaged.
+    """
     wanted: dict[Path, dict[int, list[int]]] = {}
-    for position, (path, row) in enumerate(places):
+    for position, (path, row) in enumerate(locations):
         wanted.setdefault(path, {}).setdefault(row // ROW_GROUP, []).append(position)
-    images: list[bytes | None] = [None] * len(places)
+    images: list[bytes | None] = [None] * len(locations)
     for path, groups in wanted.items():
         try:
             with pq.ParquetFile(path) as file:
                 for group, positions in groups.items():
                     column = file.read_row_group(group, columns=[GENERATED_IMAGE])[GENERATED_IMAGE]
                     for position in positions:
-                        cell = column[places[position][1] - group * ROW_GROUP].as_py()
+                        cell = column[locations[position][1] - group * ROW_GROUP].as_py()
                         images[position] = cell["bytes"] if cell else None
         except (pa.ArrowException, OSError) as error:
             raise damaged(path, error) from error
@@ -230,8 +241,8 @@ def _rows(path: Path) -> int:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
-    """The line about a part that cannot be read."""
+    """Return the error about a part that cannot be read."""
     return UserError(
         f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
-        "only what it lists is made anew"
+        "only its attempts are made again"
     )

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
-from diffcore_hf.augmentation.ledger import Facts, Ledger
+from diffcore_hf.augmentation.ledger import Facts, Ledger, Location
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
@@ -76,9 +75,9 @@ class Material:
         order = np.lexsort((self.attempts.attempts, self.plan.copies[units], self.plan.rows[units]))
         return order.tolist()
 
-    def place(self, attempt: int) -> tuple[Path, int]:
-        """Return the part that holds the image of an attempt, and its row there."""
-        return self.facts.places[self.fact_of[attempt]]
+    def location(self, attempt: int) -> Location:
+        """Return where the image of an attempt is stored."""
+        return self.facts.locations[self.fact_of[attempt]]
 
     def seed(self, attempt: int) -> int:
         """Return the seed of an attempt."""

@@ -36,7 +36,8 @@ class Resolution:
     """A recipe without `auto` and null, with what identifies its source and its models."""
 
     recipe: Recipe
-    identities: Mapping[str, str]
+    identities: Mapping[str, Any]
+    """Commits or content hashes of the source, the models, the adapters and the review."""
     model: Mapping[str, Any]
     """What the card says about the model: family, licence, name and value of the guidance argument, ..."""
     filter: Mapping[str, Any]
@@ -81,7 +82,11 @@ def resolve_run(
             "Use --prompts.negatives []"
         )
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
-    identities = {"source": source.identity, "model": about_model["identity"], "filter": about_filter["identity"]}
+    identities: dict[str, Any] = {
+        "source": source.identity,
+        "model": about_model["identity"],
+        "filter": about_filter["identity"],
+    }
     if recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]
     if review.sha256:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from contextlib import closing
+from typing import Any, Generic, TypeVar
 
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.executors.base import Executor
@@ -26,9 +27,6 @@ from diffcore_hf.augmentation.worker import (
 )
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.generation.base import make_strategy
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +102,41 @@ def collect(run: Run, executor: Executor, *, progress: bool = True) -> tuple[Dec
         executor.close()
 
 
+class _Progress:
+    """The one progress bar of a run."""
+
+    def __init__(self, total: int, done: int, *, shown: bool):
+        from tqdm.auto import tqdm
+
+        self._bar: Any = tqdm(
+            total=total,
+            initial=done,
+            desc="augment",
+            unit="image",
+            disable=not shown,
+            smoothing=0.1,
+            dynamic_ncols=True,
+        )
+        self._bar.set_postfix_str("real images")
+
+    def add(self, count: int) -> None:
+        """Show that `count` more images are done."""
+        self._bar.update(count)
+
+    def extend(self, count: int) -> None:
+        """Show that `count` more images are due."""
+        self._bar.total += count
+        self._bar.refresh()
+
+    def describe(self, text: str) -> None:
+        """Show a text behind the bar."""
+        self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        """End the bar."""
+        self._bar.close()
+
+
 class _Collection:
     """The state of one call of `collect`."""
 
@@ -113,68 +146,52 @@ class _Collection:
         self.decider: Decider | None = None
 
     def run(self, progress: bool) -> Decider:
-        from tqdm.auto import tqdm
-
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
         references = Facts.read(run.ledger, [REFERENCES])
         attempts = Facts.read(run.ledger, run.ledger.rounds())
         owed = rows_to_embed(run.plan, wanted, references)
         done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
-        bar: tqdm
-        with (
-            tqdm(
-                total=len(owed) + wanted,
-                initial=done,
-                desc="augment",
-                unit="image",
-                disable=not progress,
-                smoothing=0.1,
-                dynamic_ncols=True,
-            ) as bar,
-            quiet_datasets(),
-        ):
-            bar.set_postfix_str("real images")
+        with closing(_Progress(len(owed) + wanted, done, shown=progress)) as bar, quiet_datasets():
             self._references(owed, references, bar)
             self.decider = Decider(run, references, attempts)
             self._rounds(wanted, self.decider, bar)
         return self.decider
 
-    def _references(self, owed: Sequence[int], references: Facts, bar: tqdm) -> None:
+    def _references(self, owed: Sequence[int], references: Facts, bar: _Progress) -> None:
         """Round `ref`: captions, real images, and what the strategy prepares from them."""
         run = self.data
         first: list[Task] = [CaptionTask()] if captions_are_missing(run) else []
-        for _ in self.executor.run(first, bar.update):
+        for _ in self.executor.run(first, bar.add):
             pass
         if owed:
             ids = [run.plan.source_ids[row] for row in owed]
             sizes = [run.source.sizes[run.source.config.split][row] for row in owed]
             pieces = PartSizes(ids, self.executor.batch_size(ReferenceTask), run.recipe.part_size, sizes)
             tasks = (ReferenceTask(tuple(piece)) for piece in pieces)
-            for part in self.executor.run(tasks, bar.update):
+            for part in self.executor.run(tasks, bar.add):
                 pieces.measured(part)
                 references.read_part(run.ledger, REFERENCES, part.path)
         strategy = make_strategy(run.recipe.strategy, run.recipe.model, strict=run.recipe.strict)
         if strategy.preparation() is not None:
-            for _ in self.executor.run([PreparationTask()], bar.update):
+            for _ in self.executor.run([PreparationTask()], bar.add):
                 pass
 
-    def _rounds(self, wanted: int, decider: Decider, bar: tqdm) -> None:
+    def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> None:
         """Round 0, 1, ...: attempts, until every wanted unit is decided or given up."""
         run = self.data
         while (due := decider.due(wanted)) is not None:
             number, units = due
             if number:
-                bar.total += len(units)
-                bar.refresh()
+                bar.extend(len(units))
             log.info("round %d: %d attempts", number, len(units))
             keys = [run.plan.key(unit) for unit in units.tolist()]
             pieces = PartSizes(keys, self.executor.batch_size(AttemptTask), run.recipe.part_size)
             tasks = (AttemptTask(tuple(piece), number) for piece in pieces)
-            for part in self.executor.run(tasks, bar.update):
+            for part in self.executor.run(tasks, bar.add):
                 pieces.measured(part)
                 decider.add(part, number)
-                bar.set_postfix_str(f"passing {decider.passing():.0%}, round {number}")
+                bar.describe(f"passing {decider.passing():.0%}, round {number}")
 
 
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:

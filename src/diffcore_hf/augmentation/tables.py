@@ -82,9 +82,9 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
         if attempt >= 0:
             columns["seed"][position] = material.seed(attempt)
             columns["similarity"][position] = _number(decisions.similarity[attempt])
-            places.append(material.place(attempt))
+            places.append(material.location(attempt))
             targets.append(position)
-    for position, image in zip(targets, read_images(material.ledger, places), strict=True):
+    for position, image in zip(targets, read_images(places), strict=True):
         columns["generated"][position] = {"bytes": image, "path": None}
     return columns
 
@@ -101,7 +101,7 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
     for window in _windows(kept_attempts(material)):
         units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
         labels = source.splits[config.split].select_columns([config.label]).with_format("arrow")
-        images = read_images(material.ledger, [material.place(attempt) for attempt in window])
+        images = read_images([material.location(attempt) for attempt in window])
         similarity = [_number(material.decisions.similarity[attempt]) for attempt in window]
         columns = {
             "image": [{"bytes": image, "path": None} for image in images],
@@ -154,7 +154,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
     for window in _windows(kept, MIXED_WINDOW):
         rows = [int(material.plan.rows[attempts.units[attempt]]) for attempt in window]
         [table] = _real_rows(material, config.split, rows)
-        generated = read_images(material.ledger, [material.place(attempt) for attempt in window])
+        generated = read_images([material.location(attempt) for attempt in window])
         reals, ids = table[config.image].to_pylist(), table["row_id"].to_pylist()
         streams = [seeding.generator("mixed", material.recipe.seed, row_id, 0) for row_id in ids]
         found = [
@@ -216,7 +216,7 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
         ]
         images: list[Any] = [None] * len(window)
         for position, image in zip(
-            shown, read_images(material.ledger, [material.place(window[position]) for position in shown]), strict=True
+            shown, read_images([material.location(window[position]) for position in shown]), strict=True
         ):
             images[position] = {"bytes": image, "path": None} if image else None
         embeddings = [attempts.embeddings[attempt] for attempt in window]

@@ -91,7 +91,8 @@ def _listed(title: str, items: Sequence[str]) -> list[str]:
 
 def _first_units(run: Run, classes: int) -> list[Unit]:
     """Return the first unit of each class that has one, by class."""
-    plan, first = run.plan, {}
+    plan = run.plan
+    first: dict[int, int] = {}
     for index, label in enumerate(plan.labels.tolist()):
         first.setdefault(label, index)
         if len(first) == classes:
@@ -162,7 +163,8 @@ def _policy(run: Run) -> str:
 def disk(run: Run) -> float:
     """Return the bytes at the peak: the parts of all attempts, and an old and a new export while they are swapped."""
     recipe = run.recipe
-    side = recipe.model.size if recipe.store_size is None else min(recipe.model.size, recipe.store_size)
+    size = recipe.model.size or recipe.store_size or 512  # a resolved model has a size
+    side = min(size, recipe.store_size or size)
     image = side * side * BYTES_A_PIXEL[recipe.image_format]
     originals = sum(sum(sizes) for sizes in run.source.sizes.values()) if recipe.include_originals else 0
     return len(run.plan) * image * (1.5 + 2 * PUBLISHED_COPIES) + 2 * originals

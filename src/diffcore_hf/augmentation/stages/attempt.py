@@ -82,7 +82,7 @@ class Attempt(Stage):
     def settings(self) -> dict[str, Any]:
         return {"generate": self.generating.settings(), "score": self.scoring.settings()}
 
-    def run(self, *columns: list) -> dict[str, list]:
+    def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         tower = self.scoring.tower
         load(self.strategy, tower)
 
@@ -90,7 +90,9 @@ class Attempt(Stage):
             samples = self.generating.sample(columns, rows)
             pixels = samples.images.cpu()
             usable = [position for position, flag in enumerate(samples.flags) if flag is None]
-            embeddings = tower.embed([pixels[position] for position in usable]).half().numpy() if usable else []
+            embeddings: Any = ()
+            if usable:
+                embeddings = tower.embed([pixels[position] for position in usable]).half().numpy()
             by_position = dict(zip(usable, embeddings, strict=True))
             return [
                 ((pixels[position], by_position.get(position)), flag) for position, flag in enumerate(samples.flags)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffcore_hf.generation.base import Samples, Strategy
+    from diffcore_hf.models.pipelines import ModelRecord
 
 logger = logging.getLogger(__name__)
+
+ImageFormat = Literal["jpeg", "png", "webp"]
 
 
 class Generate(Stage):
@@ -48,7 +51,7 @@ class Generate(Stage):
         config: ModelConfig,
         *,
         strategy: StrategyConfig | None = None,
-        image_format: str = "jpeg",
+        image_format: ImageFormat = "jpeg",
         store_size: int | None = 512,
         strict: bool = False,
         batch_size: int | None = None,
@@ -80,8 +83,8 @@ class Generate(Stage):
         return self._strategy
 
     @cached_property
-    def resolved(self) -> tuple[ModelConfig, dict[str, Any]]:
-        """The model without `auto` and null, and its identity."""
+    def resolved(self) -> tuple[ModelConfig, ModelRecord]:
+        """The model without `auto` and null, and what a run records about it."""
         from diffcore_hf.models.diffusion import resolve_model
 
         return resolve_model(self.config)
@@ -133,7 +136,7 @@ class Generate(Stage):
         """The division of rows into device batches."""
         return DeviceBatches(self.strategy)
 
-    def run(self, *columns: list) -> dict[str, list]:
+    def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         load(self.strategy)
 
         def work(rows: Sequence[int]) -> list[Result]:
@@ -156,7 +159,7 @@ class Generate(Stage):
         return f"seed {columns[self.reads.index('seed')][row]}" if "seed" in self.reads else f"row {row} of the batch"
 
 
-def encode_pixels(image: Tensor, image_format: str, store_size: int | None) -> bytes:
+def encode_pixels(image: Tensor, image_format: ImageFormat, store_size: int | None) -> bytes:
     """Encode (3, H, W) uint8 on the CPU, reduced to `store_size` first."""
     from PIL import Image
 

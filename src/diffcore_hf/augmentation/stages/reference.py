@@ -1,20 +1,21 @@
 """Reference: embeddings of real images, the facts of round `ref`.
 
-Owns that each real image is decoded at most once, at full resolution and in threads, and that one that cannot be read
-is a reason, not an error. Labels and row ids are carried by the part.
+Each real image is decoded once, at full size and in threads. An image that cannot be read is a recorded reason, not an
+error. Labels and row ids are columns of the part that the stage does not read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.score import Score
-from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images, schema
+from diffcore_hf.core.schema import SOURCE_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -25,18 +26,28 @@ if TYPE_CHECKING:
 ADDED = ("source_sha256", "embedding", "reason")
 
 
+class _ReadImage(NamedTuple):
+    """A real image, ready for the image tower."""
+
+    sha256: str | None
+    """Hash of the encoded bytes; None where there are none."""
+    pixels: Any | None
+    """Input of the image tower; None where the image cannot be decoded."""
+    reason: str | None
+
+
 class Reference(Stage):
-    """The facts about one real image a row: hash of its bytes, embedding, or the reason why there is none.
+    """Adds the facts about one real image per row: the hash of its bytes, its embedding, or why there is none.
 
     Args:
-        config: the filter; its tower alone matters here, not its policy.
-        strict: equal bits however the work is cut.
+        config: the filter; its image tower is used, its policy is not.
+        strict: equal bits, however the work is divided.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        on_progress: told the number of images done after each device batch; stays in this process.
+        on_progress: called with the number of images after each device batch; it is not pickled.
     """
 
     VERSION = f"1+{Score.VERSION}"
-    reads = ("source_image",)
+    reads = (SOURCE_IMAGE,)
     _transient = ("on_progress",)
 
     def __init__(
@@ -56,7 +67,7 @@ class Reference(Stage):
         return self.scoring.tower
 
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Captions -> (K, d) float32 unit rows; None where the model has no text tower."""
+        """Embed captions as (K, d) float32 unit rows; None where the model has no text tower."""
         return self.tower.embed_text(texts)
 
     @property
@@ -67,38 +78,43 @@ class Reference(Stage):
     def settings(self) -> dict[str, Any]:
         return self.scoring.settings()
 
-    def run(self, source_image: list[dict | None]) -> dict[str, list]:
+    def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
+        [cells] = columns
         tower = self.tower
         load(tower)
         step = tower.batch_size
-        facts: dict[str, list] = {name: [] for name in ADDED}
+        chunks = [cells[start : start + step] for start in range(0, len(cells), step)]
+        facts: dict[str, list[Any]] = {name: [] for name in ADDED}
         with ThreadPoolExecutor(worker_threads()) as threads:
-            chunks = [source_image[start : start + step] for start in range(0, len(source_image), step)]
-            coming: list[Future] = []
-            for place, chunk in enumerate(chunks):
+            # The next chunk is decoded while the tower embeds this one; only two are in memory.
+            coming: list[Future[_ReadImage]] = []
+            for number, chunk in enumerate(chunks):
                 ready = coming or [threads.submit(self._read, cell) for cell in chunk]
-                following = chunks[place + 1] if place + 1 < len(chunks) else []
+                following = chunks[number + 1] if number + 1 < len(chunks) else []
                 coming = [threads.submit(self._read, cell) for cell in following]
-                rows = [future.result() for future in ready]
-                inputs = [prepared for _, prepared, _ in rows if prepared is not None]
-                embeddings = iter(tower.embed_prepared(inputs).half().numpy()) if inputs else iter(())
-                for digest, prepared, reason in rows:
-                    facts["source_sha256"].append(digest)
-                    facts["embedding"].append(None if prepared is None else next(embeddings))
-                    facts["reason"].append(reason)
+                self._embed([future.result() for future in ready], facts)
                 if self.on_progress is not None:
                     self.on_progress(len(chunk))
         return facts
 
-    def _read(self, cell: dict | None) -> tuple[str | None, dict | None, str | None]:
-        """(hash of the bytes, the tower's input, reason); what a photo needs in memory is gone on return."""
+    def _embed(self, rows: Sequence[_ReadImage], facts: dict[str, list[Any]]) -> None:
+        """Append the facts of some images."""
+        inputs = [row.pixels for row in rows if row.pixels is not None]
+        embeddings = iter(self.tower.embed_prepared(inputs).half().numpy()) if inputs else iter(())
+        for row in rows:
+            facts["source_sha256"].append(row.sha256)
+            facts["embedding"].append(None if row.pixels is None else next(embeddings))
+            facts["reason"].append(row.reason)
+
+    def _read(self, cell: ImageCell | None) -> _ReadImage:
+        """Read and decode one image; the full-size pixels are freed on return."""
         import torch
 
-        digest = None
+        sha256 = None
         try:
             content = images.read_bytes(cell)
-            digest = images.sha256(content)
+            sha256 = images.sha256(content)
             array = images.to_array(images.decode_bytes(content))
         except images.UnreadableImage as error:
-            return digest, None, f"unreadable: {error}"
-        return digest, self.tower.prepare(torch.from_numpy(array).permute(2, 0, 1)), None
+            return _ReadImage(sha256, None, f"unreadable: {error}")
+        return _ReadImage(sha256, self.tower.prepare(torch.from_numpy(array).permute(2, 0, 1)), None)

@@ -1,6 +1,6 @@
-"""Score: how alike each generated image and its row's real image are.
+"""Score: the similarity of each generated image to the real image of its row.
 
-Owns S of the paper as a column. What is kept on the ground of it is method/filtration.py.
+Owns S of the paper as a column. Which images are kept because of it is decided in method/filtration.py.
 """
 
 from __future__ import annotations
@@ -11,29 +11,30 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
-from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images
+from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from diffcore_hf.models.towers import ImageTower
+    from diffcore_hf.models.towers import FilterRecord, ImageTower
 
 
 class Score(Stage):
-    """Cosine similarity of each generated image to its row's real image (S in section 3 of the paper).
+    """Adds the cosine similarity of each generated image to the real image of its row (S in section 3 of the paper).
 
     Args:
-        config: the filter; its tower alone matters here, not its policy.
-        strict: equal bits however the work is cut.
+        config: the filter; its image tower is used, its policy is not.
+        strict: equal bits, however the work is divided.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        tower: an image tower to share; stays in this process.
+        tower: an image tower to share; it is not pickled.
     """
 
     VERSION = "1"
-    reads = ("source_image", "generated_image")
+    reads = (SOURCE_IMAGE, GENERATED_IMAGE)
     _transient = ("_tower",)
 
     def __init__(
@@ -60,8 +61,8 @@ class Score(Stage):
         return self._tower
 
     @cached_property
-    def resolved(self) -> tuple[FilterConfig, dict[str, Any]]:
-        """The filter with its commit, and the tower's identity."""
+    def resolved(self) -> tuple[FilterConfig, FilterRecord]:
+        """The filter with its commit, and what a run records about the image tower."""
         from diffcore_hf.models.towers import resolve_filter
 
         return resolve_filter(self.config)
@@ -71,36 +72,47 @@ class Score(Stage):
         return {"identity": info["identity"], "processor": info["processor"], "strict": self.strict}
 
     def score(self, real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
-        """(3, H, W) uint8 of any sizes, as many of each -> (B,) float32 in [-1, 1].
+        """Return the similarity of each pair of images.
 
-        Like the main job's, from embeddings in float16, so that stored embeddings repeat it.
+        It is computed from embeddings in float16, as in a run, so that stored embeddings give the same value.
+
+        Args:
+            real: (3, H, W) uint8 of any sizes.
+            generated: as many.
+
+        Returns:
+            (B,) float32 in [-1, 1].
         """
         from torch.nn.functional import cosine_similarity
 
-        rows = [self.tower.embed(side).half().double() for side in (real, generated)]
-        return cosine_similarity(*rows, dim=-1).clamp(-1, 1).float()
+        left, right = (self.tower.embed(side).half().double() for side in (real, generated))
+        return cosine_similarity(left, right, dim=-1).clamp(-1, 1).float()
 
-    def run(self, source_image: list[dict | None], generated_image: list[dict | None]) -> dict[str, list]:
+    def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         load(self.tower)
-        similarity: list[float | None] = [None] * len(source_image)
+        cells = list(zip(*columns, strict=True))
+        similarity: list[float | None] = [None] * len(cells)
+        step = self.tower.batch_size
         with ThreadPoolExecutor(worker_threads()) as threads:
-            step = self.tower.batch_size
-            for start in range(0, len(source_image), step):
-                rows = range(start, min(start + step, len(source_image)))
-                pairs = threads.map(
-                    lambda row: (decode_pixels(source_image[row]), decode_pixels(generated_image[row])), rows
-                )
-                there = [(row, *pair) for row, pair in zip(rows, pairs, strict=True) if None not in pair]
-                if not there:
+            for start in range(0, len(cells), step):
+                pairs = threads.map(_decoded_pair, cells[start : start + step])
+                usable = [(start + row, *pair) for row, pair in enumerate(pairs) if pair is not None]
+                if not usable:
                     continue
-                kept, real, drawn = zip(*there, strict=True)
-                for row, value in zip(kept, self.score(real, drawn).tolist(), strict=True):
+                rows, real, generated = zip(*usable, strict=True)
+                for row, value in zip(rows, self.score(real, generated).tolist(), strict=True):
                     similarity[row] = value
         return {"similarity": similarity}
 
 
-def decode_pixels(cell: dict | None) -> Tensor | None:
-    """An undecoded image -> (3, H, W) uint8 at full resolution; None where there is none that can be read."""
+def _decoded_pair(cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
+    """Return a real and a generated image as pixels; None where one of them cannot be decoded."""
+    real, generated = (decode_pixels(cell) for cell in cells)
+    return None if real is None or generated is None else (real, generated)
+
+
+def decode_pixels(cell: ImageCell | None) -> Tensor | None:
+    """Decode an image to (3, H, W) uint8 at full size; None where it is missing or cannot be read."""
     import torch
 
     if cell is None:

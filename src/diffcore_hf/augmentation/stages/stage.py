@@ -17,8 +17,11 @@ from diffcore_hf.core.errors import UserError
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
+ImageCell = dict[str, Any]
+"""An undecoded image of `datasets`: its encoded bytes, or the path of its file."""
+
 WRITER_BATCH = 64
-"""Rows held before they are written: the default of 1,000 is too many images."""
+"""Rows in memory before they are written; the default of 1,000 images is too large."""
 
 
 class Stage:
@@ -46,11 +49,11 @@ class Stage:
         """Return what decides the output, for the fingerprint: attempt fields and model identities."""
         raise NotImplementedError
 
-    def run(self, *columns: list) -> dict[str, list]:
+    def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         """Compute the added columns of a batch from the columns in `reads`."""
         raise NotImplementedError
 
-    def __call__(self, *columns: list) -> dict[str, list]:
+    def __call__(self, *columns: list[Any]) -> dict[str, list[Any]]:
         name = type(self).__name__
         if columns and isinstance(columns[0], Mapping):
             raise TypeError(
