@@ -23,7 +23,7 @@ from diffcore_hf.publishing.card.text import (
 
 def visible(markdown: str) -> str:
     """Return what a reader sees: backslash escapes and entities are resolved."""
-    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", lambda found: f"&#{ord(found.group(1))};", markdown))
+    return html.unescape(re.sub(r"\\([!-/:-@\[-`{-~])", lambda match: f"&#{ord(match.group(1))};", markdown))
 
 
 @given(hostile)

@@ -30,7 +30,7 @@ def raise_it(error):
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (raised(pa.array, ["x"], pa.int64()), True),  # raised by a library of the client
         (raised(HfApi().create_commit, "a/b", [], commit_message="x", repo_type="nothing"), True),
-        (raised(hf_hub_url, None, None), False),  # an argument of ours
+        (raised(hf_hub_url, None, None), False),  # a wrong argument
         (raised(raise_it, KeyError("x")), False),
         (raised(json.loads, "{"), False),
         (raised(lambda: list(zip([1], [], strict=True))), False),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 
 import pytest
 from PIL import Image
 
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import Folder, seal
 from diffcore_hf.workflows import augment as jobs
 from testing import hub_steps as steps
 from testing.hub_double.client import Client
@@ -297,10 +299,10 @@ def test_a_repository_that_lost_a_file_is_repaired_by_the_next_version(hub, clie
 
 
 BAD = {
-    "no token of ours": ("stranger", r"HTTP 40[13]"),
+    "no access": ("stranger", r"HTTP 40[13]"),
     "another dataset": ("foreign", r"holds files that diffcore-hf did not write \(data.csv\); nothing was sent"),
-    "changed since it was made": ("changed", r"is torn or was changed \(data/.* is not the file that was exported\)"),
-    "no folder of ours": ("plain", "was not written by diffcore-hf"),
+    "changed after the export": ("changed", r"is torn or was changed \(data/.* is not the file that was exported\)"),
+    "a folder of another tool": ("plain", "was not written by diffcore-hf"),
     "a name that the Hub refuses": ("name", "a name that the Hub refuses"),
     "no owner": ("owner", "not `owner/name`. Use e.g. org/photos"),
     "no version": ("version", "which is not a semantic version"),
@@ -329,3 +331,31 @@ def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, t
         client(steps.push, out, repo, version)
     assert "\n" not in str(caught.value) and hub.token not in str(caught.value)
     assert not any(repository.tags for repository in hub.repositories.values())
+
+
+def stranger(case: str, finished) -> dict[str, bytes]:
+    """Return the files of a repository that another tool could have made, by path."""
+    manifest = Folder(finished).manifest()
+    if case == "no recipe":
+        del manifest["recipe"]
+        return {"diffcore.json": seal(manifest)}
+    junk = b"not Parquet"
+    shard = {"path": "references/x.parquet", "size": len(junk), "sha256": sha256(junk).hexdigest(), "rows": 1}
+    manifest |= {"files": [shard], "configs": {"references": {"train": [shard["path"]]}}}
+    return {"diffcore.json": seal(manifest), shard["path"]: junk}
+
+
+@pytest.mark.parametrize(
+    ("case", "line"),
+    [("no recipe", "diffcore.json has no valid 'recipe'"), ("junk", "references/x.parquet cannot be read as Parquet")],
+)
+def test_content_of_strangers_is_one_line(hub, client, finished, case, line):
+    repo = hub.repo_id()
+    hub.create(repo, private=True)
+    files = {path: Blob.regular(content) for path, content in stranger(case, finished).items()}
+    hub.dataset(repo).commit(files)
+    client(steps.hub, "create_tag", repo, tag="v1.0.0", repo_type="dataset")
+    for step in (("verify", f"{repo}@v1.0.0"), ("diff", repo, "v1.0.0", str(finished))):
+        with pytest.raises(UserError, match=line) as caught:
+            client(steps.call, *step)
+        assert "\n" not in str(caught.value)

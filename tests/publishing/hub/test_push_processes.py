@@ -51,7 +51,7 @@ def test_what_a_killed_push_has_stored_is_not_sent_again(hub, finished, tmp_path
         enlarged(finished, tmp_path / name, 400 + 10 * number + other, row_bytes=kills.ROW_BYTES)
         for other, name in enumerate(("probe", "out"))
     )
-    kills.seconds_of(hub, tmp_path / "probing", finished, hub.repo_id(), "v1.0.0", xet=xet)  # Xet knows these now
+    kills.seconds_of(hub, tmp_path / "probing", finished, hub.repo_id(), "v1.0.0", xet=xet)  # Xet has stored these now
     hub.log.clear()
     kills.seconds_of(hub, tmp_path / "probing", probe, hub.repo_id(), "v1.0.0", xet=xet)
     whole = hub.log.uploaded()
@@ -59,10 +59,10 @@ def test_what_a_killed_push_has_stored_is_not_sent_again(hub, finished, tmp_path
     known = kills.stored(hub, repo)
     rule = hub.faults.add(*STEPS[step], Silence(0.5), times=None)  # time to strike in
 
-    def begun() -> bool:
+    def has_started() -> bool:
         return rule.hits > 0 and kills.stored(hub, repo) > known
 
-    kills.push_and_kill_when(hub, tmp_path / "home", out, repo, "v1.0.0", begun, xet=xet)
+    kills.push_and_kill_when(hub, tmp_path / "home", out, repo, "v1.0.0", has_started, xet=xet)
     stored = kills.stored(hub, repo) - known
     hub.faults.clear()
     hub.log.clear()

@@ -48,15 +48,15 @@ def test_a_step_is_retried_until_it_succeeds_and_later_where_the_hub_asks(monkey
 @pytest.mark.parametrize(("error", "calls"), [(http_error(500), 3), (http_error(403), 1), (KeyError("x"), 1)])
 def test_retries_end(monkeypatch, error, calls):
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
-    made = []
+    started = []
 
     def call():
-        made.append(1)
+        started.append(1)
         raise error
 
     with pytest.raises((HfHubHTTPError, KeyError)):
         retry("tag", call, (0, 0))
-    assert len(made) == calls
+    assert len(started) == calls
 
 
 def test_a_step_that_took_minutes_is_not_retried(monkeypatch):
