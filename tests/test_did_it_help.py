@@ -1,4 +1,4 @@
-"""Forty photos in class folders -> augment -> train --compare -> one table and a card that says so, no file edited."""
+"""Forty photos in class folders -> augment -> train --compare -> a table and a card with the result, no file edited."""
 
 from __future__ import annotations
 
@@ -16,26 +16,47 @@ from diffcore_hf.workflows import train as train_workflow
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, tiny):
-    """A folder in which the two commands were run."""
+    """Run `augment` and a comparison in a folder of photos and return the folder."""
     folder = tmp_path_factory.mktemp("photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_photos(folder / "photos", [14, 13, 13])
         models = ["--model.path", tiny["sd"], "--filter.path", tiny["clip"], "--model.steps", "2"]
-        made = ["augment", "./photos", "--kind", "general", "--output", "out/photos", "--filter.policy", "all"]
-        assert diffcore([*made, *models]) == 0
+        argv = ["augment", "./photos", "--kind", "general", "--output", "out/photos", "--filter.policy", "all"]
+        assert diffcore([*argv, *models]) == 0
+        assert compared("--seeds", "0,1") == 0
         yield folder
 
 
 def compared(*more):
-    return train([
-        "--data.path", "out/photos", "--compare", "plain,mix", "--model.name", "test_resnet", "--model.pretrained",
-        "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32", "--max_steps", "4", "--batch_size",
-        "8", "--device", "cpu", "--workers", "0", *more,
-    ])  # fmt: skip
+    return train(
+        [
+            "--data.path",
+            "out/photos",
+            "--compare",
+            "plain,mix",
+            "--model.name",
+            "test_resnet",
+            "--model.pretrained",
+            "false",
+            "--transform.preset",
+            "tiny_preact_1200",
+            "--transform.size",
+            "32",
+            "--max_steps",
+            "4",
+            "--batch_size",
+            "8",
+            "--device",
+            "cpu",
+            "--workers",
+            "0",
+            *more,
+        ]
+    )
 
 
-def test_one_table_and_a_card_that_says_so(home, monkeypatch, capsys):
+def test_one_table_and_a_card_with_the_result(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
     out = capsys.readouterr().out
@@ -52,8 +73,20 @@ def test_one_table_and_a_card_that_says_so(home, monkeypatch, capsys):
 def test_the_sentence_stays_when_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
-    again = ["augment", "./photos", "--kind", "general", "--output", "out/photos", "--model.path", tiny["sd"],
-             "--filter.path", tiny["clip"], "--model.steps", "2"]  # fmt: skip
+    again = [
+        "augment",
+        "./photos",
+        "--kind",
+        "general",
+        "--output",
+        "out/photos",
+        "--model.path",
+        tiny["sd"],
+        "--filter.path",
+        tiny["clip"],
+        "--model.steps",
+        "2",
+    ]
     assert diffcore([*again, "--filter.policy", "all"]) == 0
     assert "paired by seed" in (home / "out/photos/README.md").read_text()
     assert diffcore([*again, "--filter.policy", "all", "--fraction", "0.5"]) == 0

@@ -1,4 +1,4 @@
-"""The dataset trains without our trainer: through the transformers Trainer, and timm's own reader takes `generated`."""
+"""The dataset trains without our loop: in the transformers Trainer, in a plain loop, and through timm's reader."""
 
 from __future__ import annotations
 
@@ -14,21 +14,35 @@ def test_the_transformers_trainer_takes_the_view(tmp_path):
 
     rows = augmented()
     mix = MixTransform(32, transform="tiny_preact_1200")
-    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
-                       patch_size=8, num_labels=3)  # fmt: skip
+    config = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=8,
+        num_labels=3,
+    )
     torch.manual_seed(0)
     model = ViTForImageClassification(config)
     arguments = TrainingArguments(
-        output_dir=str(tmp_path), per_device_train_batch_size=4, max_steps=4, remove_unused_columns=False,
-        report_to=[], save_strategy="no", use_cpu=True, disable_tqdm=True, learning_rate=0.01,
-    )  # fmt: skip
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        max_steps=4,
+        remove_unused_columns=False,
+        report_to=[],
+        save_strategy="no",
+        use_cpu=True,
+        disable_tqdm=True,
+        learning_rate=0.01,
+    )
     plain = MixTransform(32, transform="tiny_preact_1200", probability=0)
     trainer = Trainer(
         model, arguments, train_dataset=mixing_rows(rows).with_transform(mix), eval_dataset=rows.with_transform(plain)
     )
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    found = trainer.train()
-    assert found.global_step == 4 and found.training_loss > 0
+    result = trainer.train()
+    assert result.global_step == 4 and result.training_loss > 0
     assert any(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert trainer.evaluate()["eval_loss"] > 0
 
@@ -47,14 +61,14 @@ def test_a_plain_loop_takes_the_view():
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, keys):
-    """A real, if tiny, run of the main job over photos."""
+    """Run the main job over a few photos with tiny models and return the output folder."""
     from small_photos import photos
 
     from diffcore_hf import augment
 
     out = tmp_path_factory.mktemp("run") / "out"
-    augment(photos([4, 4]), output=str(out), progress=False, **{**keys, "filter.policy": {"name": "all"},
-            "filter": {k: v for k, v in keys["filter"].items() if k != "policy"}})  # fmt: skip
+    policy = {"filter": {**keys["filter"], "policy": {"name": "all"}}}
+    augment(photos([4, 4]), output=str(out), progress=False, **{**keys, **policy})
     return out
 
 

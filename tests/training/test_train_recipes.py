@@ -1,7 +1,7 @@
-"""The shipped training recipes: each builds, says on top how to run it, and trains on stand-ins for its data.
+"""The shipped training recipes: each builds, states its commands, and trains on a stand-in for its data.
 
-A stand-in has noise for images, a handful of rows, and of the real dataset the number of classes, the splits (a test
-split without labels too) and the size of the images; it lies where the recipe looks for it.
+A stand-in has a handful of rows of noise. The number of classes, the splits (a test split without labels too) and the
+size of the images are those of the real dataset, and it is written to the path in the recipe.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from diffcore_hf.training.comparison import trials
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
-"""The experiments of the paper; the miniature trains on what `make demo` makes."""
+"""The experiments of the paper; the miniature trains on the output of `make demo`."""
 NO_LABELS = "no labels"
 
 
 @dataclass(frozen=True)
 class Real:
-    """What a stand-in has of a real dataset."""
+    """The properties of a real dataset that its stand-in has."""
 
     classes: int
     splits: tuple[str, ...]
@@ -59,25 +59,26 @@ STAND_IN = {"batch_size": 4, "max_steps": 2, "model": {"pretrained": False}, "wo
 
 
 def head(name: str) -> str:
-    """The comment with which a recipe opens."""
+    """Return the comment at the top of a recipe."""
     lines = shipped_training_recipes()[name].read_text().splitlines()
-    return "\n".join(lines[: next(place for place, line in enumerate(lines) if not line.startswith("#"))])
+    return "\n".join(lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))])
 
 
 def commands(name: str) -> list[list[str]]:
-    """The arguments of the commands in a recipe's head, behind recipes/train.py."""
+    """Return the arguments of each command in a recipe's head, without recipes/train.py."""
     text = re.sub(r" \\\n#\s+", " ", head(name))
-    return [shlex.split(found) for found in re.findall(r"^# +accelerate launch .*recipes/train\.py (.*)$", text, re.M)]
+    lines = re.findall(r"^# +accelerate launch .*recipes/train\.py (.*)$", text, re.M)
+    return [shlex.split(line) for line in lines]
 
 
 def recipe_of(argv: list[str], **keys) -> TrainRecipe:
-    """What a command line trains."""
+    """Return the recipe of a command line."""
     command = flags.parse(argv, TRAIN)
     return build(TRAIN_SCHEMA, config_layer(command.options["config"]), command.layer, keys)
 
 
 def own_backbone(argv: list[str]) -> bool:
-    """Whether a command is worth a training of its own: comparisons train the same networks, only longer."""
+    """Return whether a command trains a network that no other command trains; comparisons repeat the same ones."""
     return "--compare" not in argv and "--seeds" not in argv
 
 
@@ -88,7 +89,7 @@ def noise(random: np.random.Generator, size: tuple[int, int]) -> dict:
 
 
 def write_stand_in(path: str) -> None:
-    """Eight rows to train on, two each of four classes, half of them with a counterpart; two rows in other splits."""
+    """Write eight rows to train on, two each of four classes, half of them with a counterpart; two in other splits."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     real, random = REAL[path], np.random.default_rng(0)
@@ -98,11 +99,13 @@ def write_stand_in(path: str) -> None:
     def rows(split: str) -> Dataset:
         last = real.classes - 1
         labels = [0, 0, 1, 1, last - 1, last - 1, last, last] if split == "train" else [0, last]
-        made = [noise(random, (96, 96)) if split == "train" and row % 2 == 0 else None for row in range(len(labels))]
+        generated = [
+            noise(random, (96, 96)) if split == "train" and row % 2 == 0 else None for row in range(len(labels))
+        ]
         columns = {
             "image": [noise(random, real.size) for _ in labels],
-            "label": [-1 if NO_LABELS in split else place for place in labels],
-            "generated": made,
+            "label": [-1 if NO_LABELS in split else code for code in labels],
+            "generated": generated,
             "row_id": [f"{split}/{row}" for row in range(len(labels))],
         }
         return Dataset.from_dict(columns, features=features)
@@ -112,21 +115,29 @@ def write_stand_in(path: str) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """An empty current folder, which goes at once: best and last models of large networks take hundreds of MB."""
+    """Change into an empty folder; its models are deleted at once, because they take hundreds of MB."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
-def test_the_paper_has_its_recipes():
+def test_every_experiment_of_the_paper_has_a_recipe():
     assert {
-        "cifar100-train", "tiny-imagenet-train", "imagenet-train", "cub-train", "cars-train", "caltech101-train",
-        "flowers-train", "cub-finetune-train", "vits-train", "cars-ablation-train",
-    } == set(PAPERS)  # fmt: skip
+        "cifar100-train",
+        "tiny-imagenet-train",
+        "imagenet-train",
+        "cub-train",
+        "cars-train",
+        "caltech101-train",
+        "flowers-train",
+        "cub-finetune-train",
+        "vits-train",
+        "cars-ablation-train",
+    } == set(PAPERS)
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_a_recipe_opens_with_what_it_is_its_command_what_it_needs_and_the_papers_number(name):
+def test_the_head_of_a_recipe_states_command_needs_and_the_papers_number(name):
     text = head(name)
     assert ["--config", name] in commands(name)
     for word in ("Needs", "The paper's", "GPU", "not measured"):
@@ -148,7 +159,7 @@ def test_every_command_of_the_head_builds_with_its_arms(name):
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_its_data_is_made_by_a_shipped_recipe_that_the_head_names(name):
+def test_the_head_names_the_shipped_recipe_that_writes_the_data(name):
     source = recipe_of(["--config", name]).data.path.removeprefix("out/")
     assert source in shipped_recipes()
     assert f"diffcore-hf augment {source}" in head(name)
@@ -172,21 +183,59 @@ def test_without_its_data_a_recipe_is_one_line(name, elsewhere, capsys):
 @pytest.mark.parametrize(
     ("name", "epochs", "batch", "optimizer", "schedule", "loss"),
     [
-        ("cifar100-train", 1200, 100, OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
-         ScheduleConfig("multistep", (400.0, 800.0), 0.1), "softmax_bce"),
-        ("tiny-imagenet-train", 1200, 100, OptimizerConfig("sgd", 0.2, None, 0.9, 1e-4),
-         ScheduleConfig("multistep", (600.0, 900.0), 0.1), "softmax_bce"),
-        ("imagenet-train", 300, 256, OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
-         ScheduleConfig("multistep", (75.0, 150.0, 225.0), 0.1), "cross_entropy"),
-        *[(name, 300, 16, OptimizerConfig("sgd", 0.01, None, 0.9, 5e-4),
-           ScheduleConfig("multistep", (150.0, 225.0), 0.1), "cross_entropy")
-          for name in ("cub-train", "cars-train", "caltech101-train", "flowers-train")],
-        ("cub-finetune-train", 30, 32, OptimizerConfig("sgd", 0.001, 0.01, 0.9, 5e-4), ScheduleConfig("cosine"),
-         "cross_entropy"),
-        ("cars-ablation-train", 128, 64, OptimizerConfig("sgd", 0.025, None, 0.9, 5e-4), ScheduleConfig("cosine"),
-         "cross_entropy"),
+        (
+            "cifar100-train",
+            1200,
+            100,
+            OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
+            ScheduleConfig("multistep", (400.0, 800.0), 0.1),
+            "softmax_bce",
+        ),
+        (
+            "tiny-imagenet-train",
+            1200,
+            100,
+            OptimizerConfig("sgd", 0.2, None, 0.9, 1e-4),
+            ScheduleConfig("multistep", (600.0, 900.0), 0.1),
+            "softmax_bce",
+        ),
+        (
+            "imagenet-train",
+            300,
+            256,
+            OptimizerConfig("sgd", 0.1, None, 0.9, 1e-4),
+            ScheduleConfig("multistep", (75.0, 150.0, 225.0), 0.1),
+            "cross_entropy",
+        ),
+        *[
+            (
+                name,
+                300,
+                16,
+                OptimizerConfig("sgd", 0.01, None, 0.9, 5e-4),
+                ScheduleConfig("multistep", (150.0, 225.0), 0.1),
+                "cross_entropy",
+            )
+            for name in ("cub-train", "cars-train", "caltech101-train", "flowers-train")
+        ],
+        (
+            "cub-finetune-train",
+            30,
+            32,
+            OptimizerConfig("sgd", 0.001, 0.01, 0.9, 5e-4),
+            ScheduleConfig("cosine"),
+            "cross_entropy",
+        ),
+        (
+            "cars-ablation-train",
+            128,
+            64,
+            OptimizerConfig("sgd", 0.025, None, 0.9, 5e-4),
+            ScheduleConfig("cosine"),
+            "cross_entropy",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_protocols_are_those_of_the_literature(name, epochs, batch, optimizer, schedule, loss):
     recipe = recipe_of(["--config", name])
     assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.loss) == (epochs, batch, optimizer, loss)
@@ -196,12 +245,12 @@ def test_the_protocols_are_those_of_the_literature(name, epochs, batch, optimize
 
 def test_the_ablation_is_table_7():
     recipe = recipe_of(["--config", "cars-ablation-train"])
-    found = {
+    arms_by_name = {
         name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path)
         for name, arm in trials.arms_of(recipe).items()
     }
-    assert found.pop("plain")[0] == "off"
-    assert found == {
+    assert arms_by_name.pop("plain")[0] == "off"
+    assert arms_by_name == {
         "genaug": ("append", "none", "own", "out/cars"),
         "pixel_real": ("append", "pixel", "real_same_class", "out/cars"),
         "patch_real": ("append", "patch", "real_same_class", "out/cars"),
@@ -239,15 +288,20 @@ def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
         folder = elsewhere / recipe.output / arm["name"] / "seed-0"
         result = json.loads((folder / "result.json").read_text())
         assert result["samples_per_epoch"] == 8 + mixed_rows(trials.arms_of(recipe)[arm["name"]])
-        told = json.loads((folder / "last" / "config.json").read_text())
-        assert (told["num_classes"], told["pretrained_cfg"]["input_size"][-1]) == (real.classes, size_of(recipe))
+        model_config = json.loads((folder / "last" / "config.json").read_text())
+        assert (model_config["num_classes"], model_config["pretrained_cfg"]["input_size"][-1]) == (
+            real.classes,
+            size_of(recipe),
+        )
         losses = [json.loads(line).get("loss") for line in (folder / "log.jsonl").read_text().splitlines()]
         assert all(np.isfinite(loss) for loss in losses if loss is not None) and any(losses)
 
 
 def mixed_rows(arm: TrainRecipe) -> int:
-    """Of the eight rows, half have a counterpart and all have another row of their class."""
-    return 0 if arm.mix.mode == "off" else 8 if arm.mix.partner == "real_same_class" else 4
+    """Return how many of the eight rows are mixed: half have a counterpart, all have another row of their class."""
+    if arm.mix.mode == "off":
+        return 0
+    return 8 if arm.mix.partner == "real_same_class" else 4
 
 
 def size_of(recipe: TrainRecipe) -> int:

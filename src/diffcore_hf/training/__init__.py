@@ -1,1 +1,1 @@
-"""Mixing at training time, and the trainer. Knows datasets, torch and timm; never diffusers."""
+"""Training on augmented datasets: mixing on the fly, the loop, and comparisons. Never imports diffusers."""

@@ -1,6 +1,6 @@
-"""`python -m diffcore_hf.training` is the program that trains; `accelerate launch -m` needs a module to run.
+"""Starts the program that trains: `python -m diffcore_hf.training`, or `accelerate launch -m diffcore_hf.training`.
 
-The one exception of the import contract: it calls commands/train.py, which lies above this package.
+It is the one exception of the import contract, because it imports commands/train.py, a higher layer.
 """
 
 import sys

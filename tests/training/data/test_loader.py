@@ -26,8 +26,8 @@ def test_every_sample_is_read_once_an_epoch_and_every_batch_is_full(count, batch
     read = list(chain.from_iterable(stream(count, batch_size, 0, 3 * count)))
     assert len(read) == 3 * count * batch_size
     for epoch in range(3):
-        assert sorted(place for e, place in read if e == epoch) == list(range(count))
-    orders = [tuple(place for e, place in read if e == epoch) for epoch in range(3)]
+        assert sorted(sample for e, sample in read if e == epoch) == list(range(count))
+    orders = [tuple(sample for e, sample in read if e == epoch) for epoch in range(3)]
     assert count < 3 or len(set(orders)) == 3
 
 
@@ -55,23 +55,23 @@ def batches_of(recipe, *, workers=0, steps=8):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_for_any_number_of_workers(train_recipe, workers):
     recipe = train_recipe(transform={"randaugment": 9, "erasing": 0.3})
-    base, found = batches_of(recipe), batches_of(recipe, workers=workers)
-    assert torch.equal(base[0], found[0]) and torch.equal(base[1], found[1])
+    base, parallel = batches_of(recipe), batches_of(recipe, workers=workers)
+    assert torch.equal(base[0], parallel[0]) and torch.equal(base[1], parallel[1])
 
 
 @pytest.mark.parametrize(
-    "mix", [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"},
-            {"partner": "real_same_class"}],
+    "mix",
+    [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"}, {"partner": "real_same_class"}],
     ids=str,
-)  # fmt: skip
+)
 def test_the_cache_changes_no_pixel(train_recipe, mix):
     recipe = train_recipe(mix=mix)
-    base, found = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
+    base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
     if mix.get("partner"):  # a partner out of a pool is kept at its own frame, not at each row's
-        assert (base[0].float() - found[0].float()).abs().mean() < 6
+        assert (base[0].float() - cached[0].float()).abs().mean() < 6
     else:
-        assert torch.equal(base[0], found[0])
-    assert torch.equal(base[1], found[1])
+        assert torch.equal(base[0], cached[0])
+    assert torch.equal(base[1], cached[1])
 
 
 def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
@@ -80,24 +80,24 @@ def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
 
 
 def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
-    """TrainSamples of mode append and mixing_rows with MixTransform lay out and make the same epoch."""
+    """TrainSamples of mode append and mixing_rows with MixTransform have the same samples in an epoch."""
     recipe = train_recipe()
     data = load_data(recipe.data, recipe.mix)
     samples = train_samples(recipe, data, seed=0)
-    made = samples.__getitems__([(1, place) for place in range(len(samples))])
+    batch = samples.__getitems__([(1, index) for index in range(len(samples))])
     from diffcore_hf import MixTransform
 
     mix = MixTransform(32, transform="tiny_preact_1200", normalise=False)
     mix.set_epoch(1)
     view = mixing_rows(augmented()).with_transform(mix)[:]
-    assert torch.equal(made["images"], view["pixel_values"])
-    assert made["labels"].tolist() == view["label"]
-    assert made["mixed"] == 12
+    assert torch.equal(batch["images"], view["pixel_values"])
+    assert batch["labels"].tolist() == view["label"]
+    assert batch["mixed"] == 12
 
 
 def test_plain_rows_are_the_same_in_every_arm(train_recipe):
-    """The clean samples of append are those of a training without mixing, so arms differ by the mixed ones alone."""
-    wanted = [(0, place) for place in range(15)]
+    """The clean samples of append are those of a training without mixing, so only the mixed ones differ."""
+    wanted = [(0, index) for index in range(15)]
     images = []
     for mix in ({"mode": "off"}, {}):
         recipe = train_recipe(mix=mix)
@@ -127,7 +127,7 @@ def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
     trained = set(held.train.row_ids)
     assert len(held.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
-    assert samples.__getitems__([(0, place) for place in range(15, 30)])["mixed"] == 15
+    assert samples.__getitems__([(0, index) for index in range(15, 30)])["mixed"] == 15
 
 
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (8, 2), (1, 3), (10, 4)])

@@ -1,4 +1,4 @@
-"""The data of a training: which rows, which split is scored, and one line for what is not there."""
+"""The data of a training: which rows, which split is scored, and one line for what is missing."""
 
 from __future__ import annotations
 
@@ -52,8 +52,12 @@ def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
 
 def test_groups_follow_their_rows(tmp_path):
     rows = augmented((4, 4, 4)).add_column("camera", [f"camera {place % 3}" for place in range(12)])
-    rows = rows.map(lambda s, i: {"status": "failed" if i == 2 else s}, input_columns="status", with_indices=True,
-                    features=rows.features)  # fmt: skip
+    rows = rows.map(
+        lambda s, i: {"status": "failed" if i == 2 else s},
+        input_columns="status",
+        with_indices=True,
+        features=rows.features,
+    )
     data = load_data(DataConfig(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
     assert list(data.test.groups) == [f"camera {place % 3}" for place in range(12) if place != 2]
     assert list(data.test.select(np.array([3, 0])).groups) == [data.test.groups[3], "camera 0"]
@@ -71,8 +75,12 @@ def test_labels_may_be_texts_or_numbers(tmp_path):
 
 def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
     rows = augmented()
-    marked = rows.map(lambda s, i: {"status": "failed" if i == 1 else s}, input_columns="status", with_indices=True,
-                      features=rows.features)  # fmt: skip
+    marked = rows.map(
+        lambda s, i: {"status": "failed" if i == 1 else s},
+        input_columns="status",
+        with_indices=True,
+        features=rows.features,
+    )
     data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=marked, test=rows))), MixConfig())
     assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
 
@@ -93,10 +101,10 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_what_is_not_there_is_one_line(tmp_path, line):
+def test_what_is_missing_is_one_line(tmp_path, line):
     keys, mix, kind = LINES[line]
     rows = augmented()
-    made = {
+    table = {
         "rows": lambda: rows,
         "plain": lambda: rows.remove_columns(["generated", "status", "row_id"]),
         "empty": lambda: rows.map(lambda _: {"image": None}, input_columns="row_id", features=rows.features),
@@ -104,7 +112,7 @@ def test_what_is_not_there_is_one_line(tmp_path, line):
         "floats": lambda: rows.cast_column("label", Value("float32")),
     }[kind]()
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
-        load_data(DataConfig(str(write_augmented(tmp_path / "a", train=made)), **keys), mix)
+        load_data(DataConfig(str(write_augmented(tmp_path / "a", train=table)), **keys), mix)
     assert "\n" not in str(caught.value)
 
 
@@ -118,9 +126,9 @@ def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored
     from datasets import concatenate_datasets
 
     real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])
-    rows = concatenate_datasets([
-        real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)
-    ])  # fmt: skip
+    rows = concatenate_datasets(
+        [real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)]
+    )
     data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
     assert len(data.test) == 4 and not data.test.derived.any()
     assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)

@@ -1,4 +1,4 @@
-"""MixTransform: the same samples however they are loaded, in any loop, and one line for what cannot be."""
+"""MixTransform: the same samples however they are loaded, in any loop, and one line for what is impossible."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def test_pixels_are_the_same_for_any_batch_size_and_workers(rows, heavy):
     mix.set_epoch(2)
     base = loaded(view, 1)
     for batch_size, workers in ((4, 0), (4, 1), (5, 3)):
-        found = loaded(view, batch_size, workers)
-        assert torch.equal(found[0], base[0]) and torch.equal(found[1], base[1])
+        pixels, labels = loaded(view, batch_size, workers)
+        assert torch.equal(pixels, base[0]) and torch.equal(labels, base[1])
 
 
-def test_set_epoch_reaches_workers_that_live_on(rows):
+def test_set_epoch_reaches_running_workers(rows):
     mix = MixTransform(**TINY)
     loader = DataLoader(mixing_rows(rows).with_transform(mix), 8, num_workers=2, persistent_workers=True)
     seen = {}
@@ -74,12 +74,12 @@ def test_until_set_epoch_every_pass_is_fresh_and_that_is_logged_once(rows, caplo
 
 
 def test_another_seed_gives_other_draws(rows):
-    made = []
+    pixels = []
     for seed in (0, 1):
         mix = MixTransform(seed=seed, **TINY)
         mix.set_epoch(0)
-        made.append(loaded(mixing_rows(rows).with_transform(mix))[0])
-    assert not torch.equal(*made)
+        pixels.append(loaded(mixing_rows(rows).with_transform(mix))[0])
+    assert not torch.equal(*pixels)
 
 
 def test_a_sample_is_what_its_record_says(rows):
@@ -89,19 +89,19 @@ def test_a_sample_is_what_its_record_says(rows):
     samples = mix.samples(batch, [5] * len(batch["label"]))
     assert {sample.mix is None for sample in samples[:15]} == {True}
     assert {sample.mix.pixel for sample in samples[15:]} == {True, False}
-    for place, sample in enumerate(samples):
-        mixed = place >= 15
-        stream = seeding.generator("sample", 7, 5, batch["row_id"][place], 0, mixed)
+    for row, sample in enumerate(samples):
+        mixed = row >= 15
+        stream = seeding.generator("sample", 7, 5, batch["row_id"][row], 0, mixed)
         stream.random()  # whether it is mixed, where no column says so
         draw = draw_mix(stream)
-        frame = framing.framed(pairs.decoded(batch["image"][place]), mix.protocol)
+        frame = framing.framed(pairs.decoded(batch["image"][row]), mix.protocol)
         crop = framing.draw_crop(stream, mix.protocol, *frame.shape[-2:])
         if mixed:
             assert sample.mix == draw
-            generated = pairs.decoded(batch["generated"][place])
+            generated = pairs.decoded(batch["generated"][row])
             frame = apply_mix(frame, cover(generated, *frame.shape[-2:]), draw)
         expected = framing.flipped(framing.cropped(frame, crop, mix.protocol), crop)
-        assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][place]
+        assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][row]
 
 
 def test_lambda_one_and_zero_are_the_two_images():
@@ -199,8 +199,8 @@ def test_names_of_columns_are_arguments(rows, names):
     mixes = [MixTransform(**TINY), MixTransform(**TINY, **names)]
     for mix in mixes:
         mix.set_epoch(0)
-    found = renamed.with_transform(mixes[1])[:]["pixel_values"]
-    assert torch.equal(found, rows.with_transform(mixes[0])[:]["pixel_values"])
+    pixels = renamed.with_transform(mixes[1])[:]["pixel_values"]
+    assert torch.equal(pixels, rows.with_transform(mixes[0])[:]["pixel_values"])
 
 
 def test_columns_behind_a_prefix_are_found(rows):
@@ -235,8 +235,8 @@ def test_images_of_any_mode_become_rgb(rows, mode):
 def test_an_image_that_cannot_be_read_is_ignored_and_named(caplog):
     batch = {"image": [{"bytes": b"garbage", "path": None}], "generated": [None], "label": [1], "row_id": ["train/7"]}
     with caplog.at_level(logging.WARNING):
-        made = MixTransform(**TINY)(batch)
-    assert made["label"] == [-100] and "train/7" in caplog.text
+        transformed = MixTransform(**TINY)(batch)
+    assert transformed["label"] == [-100] and "train/7" in caplog.text
 
 
 @pytest.mark.parametrize(

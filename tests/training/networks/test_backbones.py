@@ -91,7 +91,7 @@ def test_a_fixed_size_is_the_trainings(tmp_path):
         (BackboneConfig("resnet18", "package:nothing/x"), 32, ["package:nothing/x", "--model.pretrained false"]),
         (BackboneConfig("resnet18", MINIATURE), 32, ["weights of resnet10t", "--model.name resnet10t"]),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_told_in_one_line(config, size, parts):
     line = error_line(backbones.create, config, 3, size)
     for part in parts:

@@ -7,10 +7,16 @@ import pytest
 from diffcore_hf.training.comparison import trials
 
 NETWORKS = [
-    ("resnet10t", 32), ("preact_resnet18", 32), ("densenet121", 32), ("mobilevit_xxs", 64), ("fastvit_t8", 64),
-    ("efficientvit_m0", 64), ("convnextv2_atto", 32), ("vit_tiny_patch16_224", 32),
+    ("resnet10t", 32),
+    ("preact_resnet18", 32),
+    ("densenet121", 32),
+    ("mobilevit_xxs", 64),
+    ("fastvit_t8", 64),
+    ("efficientvit_m0", 64),
+    ("convnextv2_atto", 32),
+    ("vit_tiny_patch16_224", 32),
     ("swin_tiny_patch4_window7_224", 56),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "size"), NETWORKS)

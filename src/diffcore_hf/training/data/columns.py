@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.schema import prefix_of
 
 MIXED = "mixed"
@@ -43,18 +43,30 @@ def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] |
     if Path(path).exists():
         local = Path(path) / "diffcore.json"
         return _parsed(local, path) if local.is_file() else None
+    downloaded = _downloaded(path, revision)
+    return None if downloaded is None else _parsed(downloaded, path)
+
+
+def _downloaded(path: str, revision: str | None) -> Path | None:
+    """Download diffcore.json; None if the dataset has none, because this project did not write it."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     try:
-        downloaded = hf_hub_download(path, "diffcore.json", repo_type="dataset", revision=revision)
+        return Path(hf_hub_download(path, "diffcore.json", repo_type="dataset", revision=revision))
     except LocalEntryNotFoundError as error:
         raise UserError(
             f"diffcore.json of {path} is not in the cache, and the Hub cannot be reached. Run once with the network"
         ) from error
-    except EntryNotFoundError:  # a dataset that this project did not write
+    except EntryNotFoundError:
         return None
-    return _parsed(Path(downloaded), path)
+    except Exception as error:  # the client raises many types: no such repository, no access, a server error
+        if environment_fault(error):
+            raise
+        raise UserError(
+            f"diffcore.json of {path} cannot be downloaded ({innermost_cause(error)}). Give an existing folder or "
+            "owner/name, or run again when the Hub can be reached"
+        ) from error
 
 
 def _parsed(file: Path, path: str) -> Mapping[str, Any]:
