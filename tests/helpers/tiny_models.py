@@ -1,4 +1,4 @@
-"""Tiny random models of every family, with tokenizers, made offline and saved as a user's models would be."""
+"""Tiny random models of every family with their tokenizers, built offline and saved as folders like a user's."""
 
 from __future__ import annotations
 
@@ -30,10 +30,18 @@ def t5_tokenizer() -> transformers.T5Tokenizer:
 def clip_text(projection: bool = False, width: int = 32):
     tokenizer = clip_tokenizer()
     config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=37, num_hidden_layers=3, num_attention_heads=4,
-        max_position_embeddings=16, projection_dim=width, hidden_act="gelu",
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=37,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        projection_dim=width,
+        hidden_act="gelu",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     return (transformers.CLIPTextModelWithProjection if projection else transformers.CLIPTextModel)(config)
 
 
@@ -46,18 +54,30 @@ def t5_text():
 
 def vae(channels: int = 4, **options):
     return diffusers.AutoencoderKL(
-        block_out_channels=[8, 16], in_channels=3, out_channels=3, norm_num_groups=4, latent_channels=channels,
-        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2, sample_size=SIDE,
+        block_out_channels=[8, 16],
+        in_channels=3,
+        out_channels=3,
+        norm_num_groups=4,
+        latent_channels=channels,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+        sample_size=SIDE,
         **options,
-    )  # fmt: skip
+    )
 
 
 def unet(**options):
     return diffusers.UNet2DConditionModel(
-        block_out_channels=(8, 16), layers_per_block=1, sample_size=SIDE // 2, in_channels=4, out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        norm_num_groups=4, **options,
-    )  # fmt: skip
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        sample_size=SIDE // 2,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        **options,
+    )
 
 
 def scheduler(**options):
@@ -67,48 +87,88 @@ def scheduler(**options):
 
 def sd(checker: torch.nn.Module | None = None, **unet_options):
     return diffusers.StableDiffusionPipeline(
-        vae=vae(), text_encoder=clip_text(), tokenizer=clip_tokenizer(), scheduler=scheduler(),
+        vae=vae(),
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        scheduler=scheduler(),
         unet=unet(cross_attention_dim=32, attention_head_dim=4, **unet_options),
-        safety_checker=checker, feature_extractor=image_processor() if checker else None,
+        safety_checker=checker,
+        feature_extractor=image_processor() if checker else None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
 
 
 def sdxl():
     denoiser = unet(
-        cross_attention_dim=64, attention_head_dim=(2, 4), use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=8, transformer_layers_per_block=(1, 2), projection_class_embeddings_input_dim=80,
-    )  # fmt: skip
+        cross_attention_dim=64,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 2),
+        projection_class_embeddings_input_dim=80,
+    )
     return diffusers.StableDiffusionXLPipeline(
-        vae=vae(), unet=denoiser, scheduler=scheduler(), tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer(),
-        text_encoder=clip_text(), text_encoder_2=clip_text(projection=True), force_zeros_for_empty_prompt=True,
+        vae=vae(),
+        unet=denoiser,
+        scheduler=scheduler(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder=clip_text(),
+        text_encoder_2=clip_text(projection=True),
+        force_zeros_for_empty_prompt=True,
         add_watermarker=False,
-    )  # fmt: skip
+    )
 
 
 def sd3():
     denoiser = diffusers.SD3Transformer2DModel(
-        sample_size=SIDE // 2, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=4,
-        joint_attention_dim=32, caption_projection_dim=32, pooled_projection_dim=64, out_channels=4,
-    )  # fmt: skip
+        sample_size=SIDE // 2,
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=32,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        out_channels=4,
+    )
     return diffusers.StableDiffusion3Pipeline(
-        transformer=denoiser, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        transformer=denoiser,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
         vae=vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=clip_text(True), tokenizer=clip_tokenizer(), text_encoder_2=clip_text(True),
-        tokenizer_2=clip_tokenizer(), text_encoder_3=t5_text(), tokenizer_3=t5_tokenizer(),
-    )  # fmt: skip
+        text_encoder=clip_text(True),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=clip_text(True),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5_text(),
+        tokenizer_3=t5_tokenizer(),
+    )
 
 
 def flux():
     denoiser = diffusers.FluxTransformer2DModel(
-        patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8], guidance_embeds=True,
-    )  # fmt: skip
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=[4, 4, 8],
+        guidance_embeds=True,
+    )
     return diffusers.FluxPipeline(
-        transformer=denoiser, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        transformer=denoiser,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
         vae=vae(1, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
-        text_encoder=clip_text(), tokenizer=clip_tokenizer(), text_encoder_2=t5_text(), tokenizer_2=t5_tokenizer(),
-    )  # fmt: skip
+        text_encoder=clip_text(),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5_text(),
+        tokenizer_2=t5_tokenizer(),
+    )
 
 
 def z_image():
@@ -117,19 +177,34 @@ def z_image():
     tokenizer = transformers.Qwen2Tokenizer(vocab=vocab, merges=[])
     tokenizer.chat_template = "{{ messages[0]['content'] }}:"
     text = transformers.Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=8,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
     denoiser = diffusers.ZImageTransformer2DModel(
-        in_channels=4, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=32,
-        axes_dims=[8, 4, 4], axes_lens=[256, 32, 32],
-    )  # fmt: skip
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=32,
+        axes_dims=[8, 4, 4],
+        axes_lens=[256, 32, 32],
+    )
     torch.nn.init.normal_(denoiser.x_pad_token, std=0.02)
     torch.nn.init.normal_(denoiser.cap_pad_token, std=0.02)
     return diffusers.ZImagePipeline(
-        transformer=denoiser, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(), tokenizer=tokenizer,
-        vae=vae(shift_factor=0.06, scaling_factor=1.5), text_encoder=transformers.Qwen3Model(text),
-    )  # fmt: skip
+        transformer=denoiser,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        tokenizer=tokenizer,
+        vae=vae(shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=transformers.Qwen3Model(text),
+    )
 
 
 PIPELINES = {"SD": sd, "SDXL": sdxl, "SD3": sd3, "Flux": flux, "Z-Image": z_image}
@@ -141,9 +216,14 @@ def image_processor(size: int = 24):
 
 def _vision(config_class, **options):
     return config_class(
-        hidden_size=32, intermediate_size=37, num_hidden_layers=2, num_attention_heads=4, image_size=24, patch_size=8,
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=24,
+        patch_size=8,
         **options,
-    )  # fmt: skip
+    )
 
 
 def save_clip(folder: Path) -> Path:
@@ -199,7 +279,7 @@ def save_siglip2(folder: Path) -> Path:
 
 
 def save_swin(folder: Path) -> Path:
-    """A transformer without a class token."""
+    """Saves a transformer without a class token."""
     config = transformers.SwinConfig(
         image_size=32, patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
     )
@@ -209,7 +289,7 @@ def save_swin(folder: Path) -> Path:
 
 
 def save_timm(architecture: str, folder: Path) -> Path:
-    """The folder that timm pushes to the Hub, which transformers reads as a `timm_wrapper` checkpoint."""
+    """Saves the folder that timm pushes to the Hub, which transformers reads as a `timm_wrapper` checkpoint."""
     options = {"img_size": 32} if "vit" in architecture else {}
     model = timm.create_model(architecture, pretrained_cfg_overlay={"input_size": (3, 32, 32)}, **options)
     timm.models.save_for_hf(model, folder, model_args=options or None, safe_serialization=True)
@@ -229,7 +309,7 @@ TOWERS = {
 
 
 def seeded(build, *arguments, **options):
-    """`build(...)` with weights that are the same in every run; the global generator stays as it was."""
+    """Returns `build(...)` with the same weights in every run; the global generator is not changed."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return build(*arguments, **options)

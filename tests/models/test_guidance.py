@@ -1,4 +1,4 @@
-"""Every family of the guidance table against Eq. 4, one denoising step, by hand."""
+"""Compares one denoising step of every family in the guidance table with Eq. 4."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GAMMA = 2.0
 
 @torch.no_grad()
 def eps(name, pipe, latents, text, size):
-    """The model's prediction for one text (in a list), at the only timestep of a one-step schedule."""
+    """Returns the prediction of the model for one text (in a list), at the only timestep of a one-step schedule."""
     t = pipe.scheduler.timesteps[0]
     if name == "SD":
         embeds, _ = pipe.encode_prompt(text, "cpu", 1, False)
@@ -34,15 +34,19 @@ def eps(name, pipe, latents, text, size):
         ).sample
     if name == "Z-Image":
         embeds, _ = pipe.encode_prompt(text, do_classifier_free_guidance=False)
-        return -torch.stack(pipe.transformer([latents[0].unsqueeze(1)], (1000 - t.expand(1)) / 1000, embeds)[0])[
-            :, :, 0
-        ]
+        prediction = pipe.transformer([latents[0].unsqueeze(1)], (1000 - t.expand(1)) / 1000, embeds)[0]
+        return -torch.stack(prediction)[:, :, 0]
     embeds, pooled, text_ids = pipe.encode_prompt(text)
     image_ids = pipe._prepare_latent_image_ids(1, size // 4, size // 4, "cpu", torch.float32)
     return pipe.transformer(
-        hidden_states=latents, timestep=t.expand(1) / 1000, guidance=torch.tensor([3.5]), pooled_projections=pooled,
-        encoder_hidden_states=embeds, txt_ids=text_ids, img_ids=image_ids,
-    ).sample  # fmt: skip
+        hidden_states=latents,
+        timestep=t.expand(1) / 1000,
+        guidance=torch.tensor([3.5]),
+        pooled_projections=pooled,
+        encoder_hidden_states=embeds,
+        txt_ids=text_ids,
+        img_ids=image_ids,
+    ).sample
 
 
 @pytest.mark.parametrize("name", list(tiny_models.PIPELINES))
@@ -65,7 +69,7 @@ def test_one_step_is_equation_4(name, pipelines):
     assert torch.allclose(seen["prediction"], by_hand, atol=1e-5)
     assert not torch.allclose(positive, negative, atol=1e-4)
     assert not torch.allclose(positive, by_hand, atol=1e-4)
-    # the noise is the seed's, drawn on the CPU
+    # The noise depends on the seed only, and is drawn on the CPU.
     noise = torch.randn(1, *_latent_shape(name), generator=torch.Generator().manual_seed(7))
     assert torch.allclose(seen["latents"].flatten().sort()[0], noise.flatten().sort()[0], atol=1e-5)
 
@@ -113,28 +117,31 @@ def test_gamma_and_negatives(gamma, negatives, error, pipelines):
         model.sample(["a bird"] * len(negatives), negatives, [0] * len(negatives))
 
 
-def test_no_negative_prompt_is_the_familys_own_unconditional(pipelines):
-    """Zeros for SDXL (it was trained so), the empty text for the others: as the pipelines do themselves."""
+def test_a_missing_negative_prompt_is_the_unconditional_branch_of_the_family(pipelines):
+    """SDXL was trained with zeros, the others with the empty text; the pipelines do the same."""
     for name, folder in pipelines.items():
         model = TextToImage(ModelConfig(path=str(folder), steps=1, gamma=GAMMA, size=16))
         ours = model.sample(["a bird"], [None], [3]).images
         pipe, family = model.load(), guidance.guidance_for(type(model.load()).__name__)
         extra = {"negative_prompt": ""} if name == "Flux" else {}
         theirs = pipe(
-            "a bird", num_inference_steps=1, height=16, width=16, generator=torch.Generator().manual_seed(3),
-            output_type="pt", **{family.argument: family.scale(GAMMA)}, **extra,
-        ).images  # fmt: skip
+            "a bird",
+            num_inference_steps=1,
+            height=16,
+            width=16,
+            generator=torch.Generator().manual_seed(3),
+            output_type="pt",
+            **{family.argument: family.scale(GAMMA)},
+            **extra,
+        ).images
         assert (ours.int() - (theirs * 255).round().int()).abs().max() <= 1, name
 
 
 def test_native_passes_gamma_as_guidance_scale(pipelines):
     model = TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=5.0, guidance="native"))
     native = model.sample(["a bird"], ["blurry"], [0]).images
-    table = (
-        TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=4.0))
-        .sample(["a bird"], ["blurry"], [0])
-        .images
-    )
+    from_table = TextToImage(ModelConfig(path=str(pipelines["SD"]), steps=1, gamma=4.0))
+    table = from_table.sample(["a bird"], ["blurry"], [0]).images
     assert (native.int() - table.int()).abs().max() <= 1
     flux = TextToImage(ModelConfig(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
     with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):

@@ -8,6 +8,7 @@ from PIL import Image
 from transformers import AutoImageProcessor
 
 from diffcore_hf.config.augment import FilterConfig
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.towers import ImageTower, resolve_filter
 
 SIZES = [(30, 40), (64, 64), (25, 24), (200, 31), (24, 24)]
@@ -31,7 +32,7 @@ def images():
         ("timm_vit", 64),
     ],
 )
-def test_unit_rows_that_do_not_depend_on_companions(name, width, towers):
+def test_unit_rows_that_do_not_depend_on_the_rest_of_the_batch(name, width, towers):
     tower = ImageTower(FilterConfig(path=str(towers[name])))
     rows = tower.embed(images())
     assert rows.shape == (5, width)
@@ -117,10 +118,14 @@ def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     ("name", "model", "has_text"),
-    [("clip", "CLIPModel", True), ("siglip", "SiglipModel", True), ("dinov2", "Dinov2Model", False),
-     ("timm_vit", "TimmWrapperModel", False),
-     ("clip_vision", "CLIPVisionModelWithProjection", False)],
-)  # fmt: skip
+    [
+        ("clip", "CLIPModel", True),
+        ("siglip", "SiglipModel", True),
+        ("dinov2", "Dinov2Model", False),
+        ("timm_vit", "TimmWrapperModel", False),
+        ("clip_vision", "CLIPVisionModelWithProjection", False),
+    ],
+)
 def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
     monkeypatch.setattr(ImageTower, "load", None)
     config = FilterConfig(path=str(towers[name]))
@@ -138,7 +143,7 @@ def test_processor_is_the_recorded_one(towers):
         assert ImageTower(config).processor == resolve_filter(config)[1]["processor"]
 
 
-def test_what_is_no_image_tower_says_so(pipelines, tmp_path):
+def test_a_model_that_is_no_image_tower_is_refused(pipelines, tmp_path):
     with pytest.raises(ValueError, match="no image tower of transformers"):
         resolve_filter(FilterConfig(path=str(pipelines["SD"])))
     path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
@@ -149,3 +154,11 @@ def test_what_is_no_image_tower_says_so(pipelines, tmp_path):
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"its weights lack layernorm.weight"):
         ImageTower(FilterConfig(path=str(path))).load()
+
+
+def test_unreadable_weights_are_one_line_for_the_user(tmp_path):
+    path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
+    (path / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
+    with pytest.raises(UserError, match=r"cannot be loaded as an image tower: \w+: .* Give filter.path") as error:
+        ImageTower(FilterConfig(path=str(path))).load()
+    assert "\n" not in str(error.value)

@@ -56,7 +56,7 @@ def test_hashes_are_kept_by_size_and_time(tmp_path, monkeypatch):
     cache = {}
     path = model_folder(tmp_path / "model")
     identity = access.resolve_weights(str(path), hash_cache=cache).identity
-    monkeypatch.setattr(access.hashlib, "file_digest", None)  # a second hashing would raise
+    monkeypatch.setattr(access.hashlib, "file_digest", None)  # Hashing a file again would raise.
     assert access.resolve_weights(str(path), hash_cache=cache).identity == identity
     os.utime(path / "config.json", (1, 1))
     with pytest.raises(TypeError):
@@ -70,12 +70,17 @@ def test_hashes_are_kept_by_size_and_time(tmp_path, monkeypatch):
         ({"model_DOT_ckpt": b"x"}, "model.ckpt"),
         ({"model_DOT_pt": b"x"}, "model.pt"),
         (
-            {"model_index_DOT_json": b"{}", "unet__config_DOT_json": b"{}", "unet__diffusion_DOT_bin": b"x",
-             "vae__config_DOT_json": b"{}", "vae__model_DOT_safetensors": b"x"},
+            {
+                "model_index_DOT_json": b"{}",
+                "unet__config_DOT_json": b"{}",
+                "unet__diffusion_DOT_bin": b"x",
+                "vae__config_DOT_json": b"{}",
+                "vae__model_DOT_safetensors": b"x",
+            },
             "unet/diffusion.bin",
         ),
     ],
-)  # fmt: skip
+)
 def test_pickled_only_is_refused(files, named, tmp_path):
     path = folder(tmp_path / "model", **files)
     with pytest.raises(ValueError, match=rf"{path}: {named} is pickled.*save_pretrained writes safetensors") as error:
@@ -90,11 +95,14 @@ def test_pickles_beside_safetensors_are_left_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "error"),
-    [("./no/such/folder", "this pipeline is neither an existing path nor a Hub id"), ("../nothing", "nor a Hub id"),
-     ("package:no_such_package/x", "no package 'no_such"),
-     ("package:diffcore_hf/nothing", "package diffcore_hf has no 'nothing'")],
-)  # fmt: skip
-def test_nothing_there(path, error):
+    [
+        ("./no/such/folder", "this pipeline is neither an existing path nor a Hub id"),
+        ("../nothing", "nor a Hub id"),
+        ("package:no_such_package/x", "no package 'no_such"),
+        ("package:diffcore_hf/nothing", "package diffcore_hf has no 'nothing'"),
+    ],
+)
+def test_a_missing_path_is_refused(path, error):
     with pytest.raises(ValueError, match=error):
         access.resolve_weights(path)
 
@@ -114,7 +122,7 @@ def test_package_data(tmp_path, monkeypatch):
 
 
 class Hub:
-    """What HfApi answers: repository contents, or an error."""
+    """Stands for HfApi: returns the contents of a repository, or raises an error."""
 
     def __init__(self, *files, error=None, sha=COMMIT):
         self.files, self.error, self.sha = files, error, sha
@@ -132,13 +140,13 @@ def test_hub(monkeypatch, tmp_path):
     monkeypatch.setattr(access, "HfApi", lambda: Hub("config.json", "pytorch_model.bin"))
     with pytest.raises(ValueError, match=r"org/model: pytorch_model.bin is pickled"):
         access.resolve_weights("org/model")
-    monkeypatch.setattr(access, "HfApi", lambda: Hub(error=AssertionError("not asked")))
+    monkeypatch.setattr(access, "HfApi", lambda: Hub(error=AssertionError("the Hub must not be asked")))
     assert access.resolve_weights("org/model", COMMIT).revision == COMMIT
 
 
 @pytest.fixture
 def download(monkeypatch, tmp_path):
-    """snapshot_download as huggingface_hub's: files below snapshots/, a ref for a branch or tag, none for a commit."""
+    """Replaces snapshot_download: files below snapshots/, and a ref for a branch or tag, but not for a commit."""
 
     def snapshot_download(repo, revision, **options):
         root = tmp_path / repo_folder_name(repo_id=repo, repo_type="model")
@@ -153,7 +161,7 @@ def download(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("revision", [None, "v1", "feature/one", COMMIT])
-def test_what_was_fetched_is_found_offline(revision, download, monkeypatch):
+def test_fetched_weights_are_resolved_offline(revision, download, monkeypatch):
     monkeypatch.setattr(access, "HfApi", lambda: Hub(error=ConnectionError("offline")))
     if revision != COMMIT:
         with pytest.raises(ValueError, match=r"org/model: .*cannot be reached.*not in the cache.*plan --fetch"):
@@ -176,9 +184,15 @@ def test_fetching_again_follows_the_branch(download, monkeypatch):
 
 @pytest.mark.parametrize(
     ("revision", "repo_type", "commit"),
-    [(COMMIT, "dataset", COMMIT), ("main", "dataset", "a" * 40), (None, "dataset", "a" * 40), (None, "model", None),
-     ("v1", "dataset", None), ("torn", "dataset", None)],
-)  # fmt: skip
+    [
+        (COMMIT, "dataset", COMMIT),
+        ("main", "dataset", "a" * 40),
+        (None, "dataset", "a" * 40),
+        (None, "model", None),
+        ("v1", "dataset", None),
+        ("torn", "dataset", None),
+    ],
+)
 def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     refs = tmp_path / "datasets--org--photos" / "refs"
@@ -190,19 +204,23 @@ def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "revision", "identity", "public"),
-    [("org/model", COMMIT, COMMIT, "org/model"), ("package:some/sd", None, "sha256:" + "ab" * 32, "package:some/sd"),
-     ("/home/me/model", None, "sha256:" + "ab" * 32, "local:" + "ab" * 8), ("~/model", None, "", "local")],
-)  # fmt: skip
+    [
+        ("org/model", COMMIT, COMMIT, "org/model"),
+        ("package:some/sd", None, "sha256:" + "ab" * 32, "package:some/sd"),
+        ("/home/me/model", None, "sha256:" + "ab" * 32, "local:" + "ab" * 8),
+        ("~/model", None, "", "local"),
+    ],
+)
 def test_a_path_of_this_machine_is_not_published(path, revision, identity, public):
     assert access.public_path(path, access.PinnedWeights("/home/me/model", revision, identity)) == public
 
 
-def test_fetch_leaves_pickles_there(monkeypatch, tmp_path):
-    asked = {}
+def test_fetch_downloads_no_pickles(monkeypatch, tmp_path):
+    request = {}
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(access, "HfApi", lambda: Hub("model.safetensors"))
-    monkeypatch.setattr(access, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo))
+    monkeypatch.setattr(access, "snapshot_download", lambda repo, **options: request.update(options, repo=repo))
     access.fetch_weights("org/model")
-    assert (asked["repo"], asked["revision"]) == ("org/model", COMMIT)
-    assert asked["allow_patterns"][0] == "*.safetensors"
-    assert not any(pattern.endswith(access.PICKLED) for pattern in asked["allow_patterns"])
+    assert (request["repo"], request["revision"]) == ("org/model", COMMIT)
+    assert request["allow_patterns"][0] == "*.safetensors"
+    assert not any(pattern.endswith(access.PICKLED) for pattern in request["allow_patterns"])

@@ -7,7 +7,7 @@ from diffcore_hf.workflows.pictures import same_class_pairs
 
 
 def pairs(sizes, most, seed=0):
-    """Members of class k are 100000 k, 100000 k + 1, ...; the pairs as tuples."""
+    """Returns pairs as tuples; the members of class k are 100000 k, 100000 k + 1, ..."""
     left, right = same_class_pairs([100_000 * k + np.arange(size) for k, size in enumerate(sizes)], most, seed)
     return list(zip(left.tolist(), right.tolist(), strict=True))
 
@@ -21,22 +21,22 @@ def pairs(sizes, most, seed=0):
         ([1, 2, 0, 3], [(100000, 100001), (300000, 300001), (300000, 300002), (300001, 300002)]),
     ],
 )
-def test_few_pairs_are_all_taken(sizes, expected):
+def test_few_pairs_are_all_returned(sizes, expected):
     assert sorted(pairs(sizes, 100)) == expected
 
 
-def test_every_pair_of_a_large_class_comes_once():
-    found = pairs([700], 10**6)
-    assert len(found) == len(set(found)) == 700 * 699 // 2
-    assert all(0 <= i < j < 700 for i, j in found)
+def test_every_pair_of_a_large_class_is_returned_once():
+    drawn = pairs([700], 10**6)
+    assert len(drawn) == len(set(drawn)) == 700 * 699 // 2
+    assert all(0 <= i < j < 700 for i, j in drawn)
 
 
-def test_of_very_many_pairs_a_uniform_draw_is_taken():
-    found = pairs([20_000, 20_000, 2], 5_000)
-    assert len(found) == len(set(found)) == 5_000
-    assert all(i < j and i // 100_000 == j // 100_000 for i, j in found)
-    assert sum(j < 100_000 for _, j in found) == pytest.approx(2_500, abs=200)
-    # The larger place of a uniform pair is on average at two thirds.
-    assert np.mean([j % 100_000 for _, j in found]) == pytest.approx(20_000 * 2 / 3, rel=0.03)
-    assert found == pairs([20_000, 20_000, 2], 5_000)
-    assert found != pairs([20_000, 20_000, 2], 5_000, seed=1)
+def test_many_pairs_are_drawn_uniformly():
+    drawn = pairs([20_000, 20_000, 2], 5_000)
+    assert len(drawn) == len(set(drawn)) == 5_000
+    assert all(i < j and i // 100_000 == j // 100_000 for i, j in drawn)
+    assert sum(j < 100_000 for _, j in drawn) == pytest.approx(2_500, abs=200)
+    # The larger index of a uniform pair is at two thirds on average.
+    assert np.mean([j % 100_000 for _, j in drawn]) == pytest.approx(20_000 * 2 / 3, rel=0.03)
+    assert drawn == pairs([20_000, 20_000, 2], 5_000)
+    assert drawn != pairs([20_000, 20_000, 2], 5_000, seed=1)

@@ -1,4 +1,4 @@
-"""The contact sheet shows what it is given, whatever that is, and always the same."""
+"""The contact sheet draws any input, and equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,14 @@ def encoded(colour: str, size: tuple[int, int] = (64, 64), mode: str = "RGB", ki
 
 
 def tile(reason: str = "kept", **changed) -> Tile:
-    facts = {"real": encoded("#0000ff"), "generated": encoded("#ffff00"), "name": "Crane", "context": "at sunset",
-             "similarity": 0.61, "reason": reason}  # fmt: skip
+    facts = {
+        "real": encoded("#0000ff"),
+        "generated": encoded("#ffff00"),
+        "name": "Crane",
+        "context": "at sunset",
+        "similarity": 0.61,
+        "reason": reason,
+    }
     return Tile(**(facts | changed))
 
 
@@ -75,13 +81,13 @@ def test_every_image_fits_whole(size):
 
 
 @pytest.mark.parametrize("data", [None, b"", b"rubbish", encoded("#ffff00")[:40]])
-def test_what_cannot_be_read_has_a_hatched_place(data):
+def test_an_unreadable_image_has_a_hatched_placeholder(data):
     sheet = contact_sheet([tile(generated=data)], title="one")
     assert "#dcd9d2" in colours(sheet)
     assert "#ffff00" not in colours(sheet)
 
 
-def test_no_attempts_is_a_sheet_too():
+def test_a_sheet_without_attempts():
     assert contact_sheet([], title="nothing").width > 400
 
 
@@ -93,7 +99,12 @@ def test_any_label_is_drawn_inside_its_cell(name):
     plain = contact_sheet([tile(name="", context="-", similarity=None, reason="")], title="")
     sheet = contact_sheet([tile(name=name, context=name or "-", similarity=None, reason=name)], title="")
     assert sheet.size == plain.size
-    right = (36 + 362 - 12, 0, sheet.width, sheet.height)  # nothing is written over the cell's padding, nor beside it
+    right = (
+        36 + 362 - 12,
+        0,
+        sheet.width,
+        sheet.height,
+    )  # Nothing is drawn over the padding of the cell or outside the cell.
     inside = sheet.crop((right[0], 120, right[2], right[3]))
     assert inside.tobytes() == plain.crop((right[0], 120, right[2], right[3])).tobytes()
 
@@ -126,8 +137,10 @@ def test_decisions_in_plain_words(reason, words, colour):
 
 ATTEMPTS = [
     (f"class {k}", f"context {c}", reason)
-    for k in range(8) for c in range(4) for reason in ("superseded", "kept", "kept", "low_rank")
-]  # fmt: skip
+    for k in range(8)
+    for c in range(4)
+    for reason in ("superseded", "kept", "kept", "low_rank")
+]
 
 
 def test_the_choice_is_balanced_and_deterministic():
@@ -143,10 +156,15 @@ def test_the_choice_is_balanced_and_deterministic():
 @pytest.mark.parametrize(
     ("reasons", "count", "shown"),
     [
-        (["kept"] * 3, 12, 3), (["low_rank"] * 20, 12, 12), ([], 12, 0), (["superseded"] * 5, 12, 0), (["kept"], 0, 0),
-        (["kept"] * 20 + ["unsafe"], 12, 12), ([""] * 6, 4, 4),
+        (["kept"] * 3, 12, 3),
+        (["low_rank"] * 20, 12, 12),
+        ([], 12, 0),
+        (["superseded"] * 5, 12, 0),
+        (["kept"], 0, 0),
+        (["kept"] * 20 + ["unsafe"], 12, 12),
+        ([""] * 6, 4, 4),
     ],
-)  # fmt: skip
+)
 def test_the_choice_takes_what_there_is(reasons, count, shown):
     chosen = choose_tiles([("a", "", reason) for reason in reasons], count)
     assert len(chosen) == len(set(chosen)) == shown

@@ -1,4 +1,4 @@
-"""The histograms draw any numbers and names, and always the same."""
+"""The histograms draw any numbers and names, and equal input gives equal bytes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ REAL, KEPT, REJECTED = rng.normal(0.8, 0.05, 500), rng.normal(0.75, 0.05, 50), r
 @pytest.mark.parametrize(
     ("real", "kept", "rejected", "bound"),
     [
-        (REAL, KEPT, REJECTED, None), (REAL, KEPT, REJECTED, 0.7), ([], [], [], None), ([], [], [], 0.5),
-        (REAL, [], [], None), ([], [0.5], [], None), ([0.5], [0.5], [np.nan], 0.5), ([1.0, 1.0], [], [-1.0], None),
+        (REAL, KEPT, REJECTED, None),
+        (REAL, KEPT, REJECTED, 0.7),
+        ([], [], [], None),
+        ([], [], [], 0.5),
+        (REAL, [], [], None),
+        ([], [0.5], [], None),
+        ([0.5], [0.5], [np.nan], 0.5),
+        ([1.0, 1.0], [], [-1.0], None),
     ],
-)  # fmt: skip
-def test_any_numbers_are_drawn_and_always_the_same(real, kept, rejected, bound):
+)
+def test_any_numbers_are_drawn_and_give_equal_bytes(real, kept, rejected, bound):
     arrays = [np.asarray(values, np.float32) for values in (real, kept, rejected)]
     data = similarity_histogram(*arrays, bound=bound, bound_label="tau $", title="any $\\frac{ 東 title\n")
     image = Image.open(io.BytesIO(data))
@@ -43,9 +49,9 @@ def test_many_classes_are_cut(monkeypatch):
     classes = [ClassSimilarities(f"class {k}", REAL[:9], KEPT[:5], REJECTED[:k]) for k in range(4)]
     data = class_histograms(classes, title="t")
     assert data == class_histograms(classes[::-1], title="t")
-    assert data != class_histograms(classes[2:], title="t")  # it says how many there are
+    assert data != class_histograms(classes[2:], title="t")  # The title says how many classes there are.
 
 
 @pytest.mark.parametrize("classes", [[], [ClassSimilarities("", np.zeros(0), np.zeros(0), np.zeros(0))]])
-def test_no_classes_and_no_images_are_pictures_too(classes):
+def test_no_classes_and_no_images_give_a_picture(classes):
     assert class_histograms(classes, title="").startswith(b"\x89PNG")

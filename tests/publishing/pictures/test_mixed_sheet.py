@@ -19,9 +19,17 @@ def encoded(colour: str) -> bytes:
 
 
 def tile(**changed) -> MixedTile:
-    facts = {"real": encoded("#0000ff"), "generated": encoded("#ffff00"), "mixed": encoded("#00ff00"), "name": "Crane",
-             "context": "at sunset", "pixel": True, "generated_into_real": True, "lam": 0.625,
-             "share": 0.625}  # fmt: skip
+    facts = {
+        "real": encoded("#0000ff"),
+        "generated": encoded("#ffff00"),
+        "mixed": encoded("#00ff00"),
+        "name": "Crane",
+        "context": "at sunset",
+        "pixel": True,
+        "generated_into_real": True,
+        "lam": 0.625,
+        "share": 0.625,
+    }
     return MixedTile(**(facts | changed))
 
 

@@ -1,0 +1,49 @@
+"""The CosXL preset: one file, its scheduler, and the configuration that the file lacks."""
+
+from __future__ import annotations
+
+import diffusers
+import pytest
+import tiny_models
+import torch
+
+from diffcore_hf.config.augment import ModelConfig
+from diffcore_hf.models import cosxl
+from diffcore_hf.models import pipelines as loading
+from diffcore_hf.models.pipelines import resolve_model
+
+
+def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
+    (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
+    preset = ModelConfig(path=str(tmp_path), family_preset="cosxl", size=512)
+    model, info = resolve_model(preset)
+    assert info["family"] == "SDXL"
+    assert model.scheduler.name == "EDMEulerScheduler"
+    assert resolve_model(ModelConfig(path=str(tmp_path / "cosxl.safetensors"), family_preset="cosxl"))[1] == info
+    called = {}
+
+    def from_single_file(file, **options):
+        called.update(options, file=file)
+        pipe = tiny_models.sdxl()
+        pipe.register_modules(scheduler=options["scheduler"])
+        return pipe
+
+    monkeypatch.setattr(cosxl, "configuration", lambda: tmp_path / "config")
+    monkeypatch.setattr(diffusers.StableDiffusionXLPipeline, "from_single_file", from_single_file)
+    pipe = loading.load_pipeline(model)
+    assert called["file"].endswith("cosxl.safetensors")
+    assert called["add_watermarker"] is False
+    pipe.scheduler.set_timesteps(5)
+    ratios = pipe.scheduler.sigmas[1:5] / pipe.scheduler.sigmas[:4]
+    assert torch.allclose(ratios, ratios[:1].expand(4), rtol=1e-4)  # exponential, not Karras
+    assert pipe.scheduler.config.prediction_type == "v_prediction"
+    assert pipe.scheduler.sigmas[0] == pytest.approx(120.0)
+
+
+def test_without_its_configuration_the_error_names_it(monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(cosxl, "snapshot_download", offline)
+    with pytest.raises(ValueError, match=r"stable-diffusion-xl-base-1.0 .*plan --fetch"):
+        cosxl.configuration()

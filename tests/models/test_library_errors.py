@@ -1,0 +1,35 @@
+"""Exceptions of the model libraries become one line for the user, except for faults of the machine."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.models.library_errors import library_errors
+
+
+def test_the_line_has_problem_innermost_cause_and_remedy():
+    chained = RuntimeError("raised while handling another error")
+    chained.__cause__ = KeyError("unet")
+    with pytest.raises(UserError) as error, library_errors("org/model cannot be loaded", "Give another model"):
+        raise chained
+    assert str(error.value) == "org/model cannot be loaded: KeyError: 'unet'. Give another model"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        UserError("a line of our own"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_other_faults_are_passed_on(fault):
+    with pytest.raises(type(fault)) as error, library_errors("problem", "remedy"):
+        raise fault
+    assert error.value is fault
