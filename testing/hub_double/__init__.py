@@ -1,14 +1,14 @@
-"""A double of the Hugging Face Hub on loopback, for tests that speak to it with the real, unmodified clients.
+"""The Hub double: a server on loopback that behaves like the Hugging Face Hub, for tests with the real clients.
 
     with Double() as hub, Client(hub, home, xet=False) as client:
-        client(push, hub.repo_id(), ...)                      # huggingface_hub and datasets, in a process of their own
-        hub.dataset(repo).files("v1.0.0")                     # what the Hub holds now
-        hub.log.select("PUT")                                 # what was sent
-        hub.faults.add("POST", "/commit/", Status(503))       # what shall go wrong next
-        hub.verify()                                          # nothing unknown, nothing leaked
+        client(push, hub.repo_id(), ...)                      # runs huggingface_hub and datasets in another process
+        hub.dataset(repo).files("v1.0.0")                     # files that the Hub stores
+        hub.log.select("PUT")                                 # requests that were sent
+        hub.faults.add("POST", "/commit/", Status(503))       # the next fault
+        hub.verify()                                          # raises after an unknown request or a leak
 
-`double` holds everything together; `server` are the sockets, `routing` and `routes_*` what is answered where, `repos`,
-`accounts`, `objects`, `xet` and `lz4` what there is. `faults`, `log` and `tripwire` are for tests, `client` and
-`worker` run the clients, and `fixtures` are `hub`, `client`, `xet_client` and `either_client`. The double is the
-standard library alone: it imports no client, so that it cannot agree with one by construction.
+`double` is the server as one object. `server` has the sockets; `routing` and `routes_*` map requests to replies;
+`repos`, `accounts`, `objects`, `xet` and `lz4` hold the state. `faults`, `log` and `tripwire` serve tests. `client` and
+`worker` run the clients. `fixtures` defines `hub`, `client`, `xet_client` and `either_client`. The double uses the
+standard library alone: it imports no client, so a fault of a client cannot hide in the double.
 """

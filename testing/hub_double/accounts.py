@@ -1,7 +1,7 @@
-"""Who may do what: tokens, users, their organisations.
+"""Tokens, users and organisations, and what each may do.
 
-The answers are the Hub's: an unknown token is 401 whatever it asks for, what one may not see does not exist (404, or
-401 for someone without a token), and what one may see but not change is 403.
+The replies are those of the Hub: 401 for an unknown token; 404 for a repository that the account may not see, or 401
+without a token; 403 for one that it may see and not change.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WRITE, READ = "write", "read"
 
 @dataclass(frozen=True)
 class Account:
-    """One token of one user: what the user is in each organisation, and what the token allows at most."""
+    """One token of one user: the role of the user in each organisation, and the upper limit that the token sets."""
 
     name: str
     organisations: dict[str, str] = field(default_factory=dict)  # its name -> WRITE or READ
@@ -34,7 +34,7 @@ class Account:
 
 
 class Accounts:
-    """All tokens. At first: of `org` a writer and a member who reads; a stranger; a read-only token."""
+    """All tokens. A new object has a writer and a reading member of `org`, a stranger, and a read-only token."""
 
     def __init__(self):
         self._by_token: dict[str, Account] = {}
@@ -44,7 +44,7 @@ class Accounts:
         self.reader = self.add("ada", {"org": WRITE}, role=READ)
 
     def add(self, name: str, organisations: dict[str, str] | None = None, role: str = WRITE) -> str:
-        """A new token of the user `name`, formed like the Hub's."""
+        """Creates a token of the user `name`, formed like those of the Hub."""
         token = f"hf_{secrets.token_hex(17)}"
         self._by_token[token] = Account(name, organisations or {}, role)
         return token
@@ -53,18 +53,19 @@ class Accounts:
         return token in self._by_token
 
     def of(self, token: str | None) -> Account | None:
-        """The account of a request's token, None without a token."""
+        """Returns the account of a request's token; None without a token."""
         if token is None:
             return None
         if token not in self._by_token:
-            raise Refusal(401, f"Invalid credentials in Authorization header: {token}")  # a Hub may be careless
+            # The message repeats the token, so that tests can check that the package never prints it.
+            raise Refusal(401, f"Invalid credentials in Authorization header: {token}")
         return self._by_token[token]
 
 
 def require(account: Account | None, need: str, repository: Repository | None) -> None:
-    """Raise unless `account` may read, contribute to (open pull requests of) or write to a repository.
+    """Raises unless `account` may read, contribute to (open pull requests for) or write to a repository.
 
-    A repository that is missing and one that is hidden are the same to whom asks.
+    The reply is the same for a missing and for a hidden repository.
     """
     hidden = repository is None or (repository.private if account is None else not account.sees(repository))
     if hidden:

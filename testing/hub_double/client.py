@@ -1,8 +1,8 @@
-"""Running code with the real clients, in a process whose environment is set before they are imported.
+"""Runs code with the real clients in a process whose environment is set before they are imported.
 
-The clients read HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET once, at import, and the tests themselves run offline. So
-client code runs in a long-lived worker (worker.py), to which a test sends functions; a program under test that is a
-process of its own gets `environment()`.
+The clients read HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET once, at import, and the tests themselves run offline.
+Therefore client code runs in a long-lived worker (worker.py), to which a test sends functions. A program under test
+that is a separate process gets `environment()`.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 """Folder of the package `testing`, which the worker imports."""
-OTHERS = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")  # whatever a person or the suite has set for the clients
+OTHERS = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")  # variables that the user or the test suite set for the clients
 
 
 def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None) -> dict[str, str]:
-    """The environment of a process whose clients speak to the double, and to nothing else.
+    """Returns the environment of a process whose clients reach the double and no other host.
 
     Args:
-        home: its HF_HOME; a fresh folder knows and caches nothing.
-        xet: whether large files are uploaded over Xet, as they are by default, or over LFS.
+        home: its HF_HOME; a fresh folder has an empty cache.
+        xet: whether large files are uploaded over Xet, the default of the clients, or over LFS.
         token: its HF_TOKEN, the writer's by default.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
@@ -45,11 +45,11 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": token or hub.token,
         "HF_HOME": str(home),
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # it would ask s3.amazonaws.com at every load_dataset
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # load_dataset would send a request to s3.amazonaws.com
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        # Without these a shard that is refused for ever is tried again for minutes, and silence lasts as long.
+        # Without these a shard that is always refused is retried for minutes, and timeouts last as long.
         "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
         "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
         "HF_XET_CLIENT_READ_TIMEOUT": "2s",
@@ -60,11 +60,11 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
 
 
 class Client:
-    """A worker process; calling it runs a function there: `client(function, *args, **kwargs)`.
+    """A worker process; a call runs a function there: `client(function, *args, **kwargs)`.
 
-    The function must be importable (pickled by name), its arguments and what it returns picklable; what it raises is
-    raised here, with the worker's traceback as a note. The worker is started by the first call, and anew after one that
-    killed it or took more than `timeout` seconds.
+    The function must be importable (it is pickled by name); its arguments and result must be picklable. Its exception
+    is raised here, with the traceback of the worker as a note. The first call starts the worker, and so does a call
+    after one that killed it or took more than `timeout` seconds.
     """
 
     def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):
@@ -77,7 +77,7 @@ class Client:
         if self._process is None:
             self._start()
         try:
-            # The path first: the function may be of a module that only this process can find.
+            # The path first: only this process may be able to import the module of the function.
             self._pipe.send(sys.path)
             self._pipe.send_bytes(pickle.dumps((function, args, kwargs)))
             if not self._pipe.poll(self.timeout):
@@ -87,14 +87,14 @@ class Client:
             self.close()
             raise RuntimeError(f"the worker died:\n{self.output()[-4000:]}") from None
         except BaseException:
-            self.close()  # its answer would be taken for the next call's
+            self.close()  # its late result would be taken for that of the next call
             raise
         if raised:
             raise outcome
         return outcome
 
     def output(self) -> str:
-        """Everything that the worker has printed, logs and warnings included."""
+        """Returns everything that the worker has printed, logs and warnings included."""
         return self._output.read_text(errors="replace")
 
     @property

@@ -1,4 +1,4 @@
-"""The double as one object: its state, its two servers, and what tests set and ask."""
+"""The double as one object: its state, its two servers, and the settings and queries of tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 
-from testing.hub_double import routes_commits, routes_files, routes_repos, routes_storage  # noqa: F401 (they register routes)
+from testing.hub_double import routes_commits, routes_files, routes_repos, routes_storage  # noqa: F401 (registers routes)
 from testing.hub_double.accounts import Account, Accounts, require
 from testing.hub_double.faults import Faults
 from testing.hub_double.log import Log
@@ -19,15 +19,15 @@ from testing.hub_double.wire import Refusal, Reply, Request
 
 
 class Double:
-    """A running Hub; a context manager.
+    """A running Hub double; a context manager that stops it.
 
     Attributes:
-        url, storage_url: the origins of the Hub and of everything that is on other hosts in reality.
+        url, storage_url: the origins of the Hub and of all storage, which is on other hosts in reality.
         accounts: the tokens, `accounts.writer` and others; `token` is the writer's.
         log, faults: see log.py and faults.py.
         redirects: whether large files are downloaded from the storage origin, as from a CDN.
         page_size: entries on a page of a tree, of commits and of discussions.
-        grants: whether xorbs are uploaded under grants, as clients prefer: what is stored is not sent again then.
+        grants: whether xorbs are uploaded under grants, as clients prefer; a stored xorb is then not sent again.
         part_size: LFS objects larger than this are uploaded in parts; None: never.
     """
 
@@ -44,38 +44,40 @@ class Double:
         self.reset()
 
     def reset(self) -> None:
-        """As new, but for the accounts and what Xet stores: hf_xet never sends again what it remembers to have sent."""
+        """Resets all but the accounts and the Xet store: hf_xet does not send again what it remembers as sent."""
         with self._lock:
             xet = self.objects.xet
             self.objects = Objects()
             self.objects.xet = xet
             self.repositories.clear()
             self.redirects, self.page_size, self.part_size, self.grants = False, 1000, None, True
-            self.unknown: list[str] = []  # requests that no route is for
-            self.strayed: list[str] = []  # requests that took a token of the Hub to the storage origin
+            self.unknown: list[str] = []  # requests without a route
+            self.strayed: list[str] = []  # requests that sent a token of the Hub to the storage origin
             self.crashes: list[str] = []  # errors of the double itself
             self.tripwire.caught.clear()
             self.faults.clear()
             self.log.clear()
 
     def verify(self) -> None:
-        """Raise AssertionError if a client did what the double does not know, or sent something where it must not."""
+        """Raises AssertionError after a request without a route, a leaked token, stray traffic or a crash."""
         wrong = {
             "the double has no route for": self.unknown,
             "a token was sent to another host": self.strayed,
             "traffic off loopback": self.tripwire.caught,
             "the double crashed": self.crashes,
         }
-        found = [f"{what}: {line}" for what, lines in wrong.items() for line in lines]
-        if found:
-            raise AssertionError("\n".join(found))
+        faults: list[str] = []
+        for description, lines in wrong.items():
+            faults += [f"{description}: {line}" for line in lines]
+        if faults:
+            raise AssertionError("\n".join(faults))
 
     @property
     def token(self) -> str:
         return self.accounts.writer
 
     def repo_id(self, namespace: str = "org") -> str:
-        """An id that was never used: the caches of the clients know repositories by their id."""
+        """Returns an unused repository id; the caches of the clients are keyed by it."""
         return f"{namespace}/repo-{secrets.token_hex(6)}"
 
     def dataset(self, repo_id: str) -> Repository:
@@ -85,23 +87,23 @@ class Double:
         return self.repositories["models", repo_id]
 
     def create(self, repo_id: str, kind: str = "datasets", *, private: bool = False) -> Repository:
-        """A repository that is there without a client having created it."""
+        """Creates a repository without a client."""
         repository = Repository(kind, repo_id, repo_id.split("/")[0], private=private)
         self.repositories[kind, repo_id] = repository
         return repository
 
     def content(self, repository: Repository, revision: str = "main") -> dict[str, bytes]:
-        """{path: bytes} of a revision, large files too."""
+        """Returns {path: bytes} of a revision, large files included."""
         with self._lock:
             files = repository.files(revision).items()
             return {path: self.objects.read(b.sha256) if b.sha256 else b.content for path, b in files}
 
     def page(self, kind: str, repo_id: str) -> str:
-        """The address of a repository's page; the clients read the id out of it."""
+        """Returns the address of a repository's page, from which the clients parse its id."""
         return f"{self.url}/{repo_id}" if kind == "models" else f"{self.url}/{kind}/{repo_id}"
 
     def account(self, request: Request) -> Account:
-        """The account of a request that needs one."""
+        """Returns the account of a request that needs one; raises 401 without a token."""
         account = self.accounts.of(request.bearer)
         if account is None:
             raise Refusal(401, "Invalid username or password.")
@@ -111,21 +113,21 @@ class Double:
         require(self.accounts.of(request.bearer), need, self.repositories.get((kind, repo_id)))
 
     def grant(self, scope: str) -> tuple[str, int]:
-        """A token of the Xet server and when it expires."""
+        """Creates a token of the Xet server; returns it and its time of expiry."""
         token = f"xet_{secrets.token_hex(16)}"
         self._grants[token] = scope
         return token, int(time.time()) + 3600
 
     def granted(self, request: Request, scope: str) -> None:
-        """Raise unless a request to the Xet server may `scope`; who writes may read."""
+        """Raises unless the token of a request to the Xet server has `scope`; write includes read."""
         has = self._grants.get(request.bearer)
         if has is None:
             raise Refusal(401, "no token of this Xet server")
         if has != scope and has != "write":
             raise Refusal(403, f"the token is for {has}")
 
-    def answer(self, origin: str, request: Request) -> Reply:
-        """What the server asks for each request that no fault keeps from being applied."""
+    def respond(self, origin: str, request: Request) -> Reply:
+        """Returns the reply to a request that no fault stops."""
         if origin == STORAGE and "authorization" in request.headers:
             if self.accounts.known(request.bearer):
                 self.strayed.append(f"{request.method} {request.path}")

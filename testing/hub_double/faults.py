@@ -1,12 +1,12 @@
-"""Faults on demand: which requests, how many of them, what goes wrong.
+"""Faults that tests inject: into which requests, how many of them, and which fault.
 
     hub.faults.add("POST", "/commit/", Status(500), times=2)          # the first two
     hub.faults.add(*STEPS["upload"], LostReply(), skip=1)             # the second one
-    rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # for ever
+    rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # always
     rule.hits
 
-The first rule that matches, has skipped what it shall and is not used up is applied.
-What each fault does to the sockets is in server.py.
+The first rule applies that matches, has skipped `skip` requests and is not used up. server.py has the effect of each
+fault on the sockets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Status:
-    """An error in place of the answer; nothing is applied."""
+    """An error reply; the request is not applied."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -26,12 +26,12 @@ class Status:
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset (RST) before the body is read; nothing is applied."""
+    """The connection is reset (RST) before the body is read; the request is not applied."""
 
 
 @dataclass(frozen=True)
 class ResetMidBody:
-    """RST after this many bytes of the request's body, unapplied; for a request without one, of the reply's."""
+    """RST after this many bytes of the request's body, not applied; without a body, of the reply."""
 
     after: int = 100
 
@@ -43,14 +43,14 @@ class LostReply:
 
 @dataclass(frozen=True)
 class Delay:
-    """The request waits, then it is answered."""
+    """The reply is delayed."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing comes for so long; the request is dropped, unapplied, when the client goes away before."""
+    """No reply for so many seconds; the request is dropped, not applied, if the client disconnects before."""
 
     seconds: float
 
@@ -62,7 +62,7 @@ class Cut:
     after: int = 100
 
 
-# Method and path of each step of publishing. A xorb that cannot be sent in the first way is sent in the other.
+# Method and path of each step of publishing. A client that cannot send a xorb under a grant posts it.
 STEPS = {
     "create": ("POST", "^/api/repos/create"),
     "info": ("GET", r"^/api/(models|datasets)/[^/]+/[^/?]+(/revision/[^/?]+)?(\?|$)"),
@@ -85,6 +85,8 @@ Fault = Status | Reset | ResetMidBody | LostReply | Delay | Silence | Cut
 
 @dataclass
 class Rule:
+    """A fault and the requests that it is injected into."""
+
     method: re.Pattern
     path: re.Pattern
     fault: Fault
@@ -93,23 +95,25 @@ class Rule:
     hits: int = 0  # how often it was applied
 
     def takes(self, method: str, target: str) -> bool:
-        """Whether the rule is for this request, if only to skip it."""
+        """Returns whether the rule matches a request and is not used up."""
         spent = self.times is not None and self.hits >= self.times
         return not spent and bool(self.method.fullmatch(method) and self.path.search(target))
 
 
 class Faults:
+    """The rules of a test, in order."""
+
     def __init__(self):
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
 
     def add(self, method: str, path: str, fault: Fault, *, skip: int = 0, times: int | None = 1) -> Rule:
-        """Apply `fault` to the requests whose method is `method` and whose raw path and query `path` is found in.
+        """Injects `fault` into requests whose method matches `method` and whose raw path and query contain `path`.
 
         Args:
             method, path: regular expressions, e.g. "POST|PUT" and "/commit/main$".
-            skip: how many such requests pass unharmed first.
-            times: how many are hit after that; None for all.
+            skip: number of matching requests that pass first.
+            times: number of requests that are hit after that; None for all.
         """
         rule = Rule(re.compile(method), re.compile(path), fault, skip, times)
         with self._lock:
@@ -121,7 +125,7 @@ class Faults:
             self._rules.clear()
 
     def strike(self, method: str, target: str) -> Fault | None:
-        """The fault for a request that has arrived; it counts as one hit."""
+        """Returns the fault for a request that has arrived, and counts one hit."""
         with self._lock:
             for rule in self._rules:
                 if rule.takes(method, target):

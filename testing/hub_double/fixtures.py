@@ -1,8 +1,8 @@
-"""Fixtures: `hub`, `client`, `xet_client`, `either_client`. A folder of tests imports them in its conftest.py:
+"""Fixtures `hub`, `client`, `xet_client` and `either_client`. A folder of tests imports them in its conftest.py:
 
     from testing.hub_double.fixtures import client, either_client, hub, xet_client
 
-There is one double and one worker of each kind in a test run, whatever folders use them: a worker's endpoint cannot be
+A test process has one double and one worker of each kind, which all folders share: the endpoint of a worker cannot be
 changed, and its imports take seconds. `hub` is emptied before each test.
 """
 
@@ -39,7 +39,7 @@ def _client(xet: bool) -> Client:
 
 @pytest.fixture
 def hub() -> Iterator[Double]:
-    """The Hub of this test, empty; the test fails if something unknown was asked of it, or traffic went elsewhere."""
+    """The double, empty; the test fails after a request without a route or traffic to another host."""
     double = _double()
     double.reset()
     yield double
@@ -49,17 +49,17 @@ def hub() -> Iterator[Double]:
 
 @pytest.fixture
 def client(hub) -> Client:
-    """Runs functions with clients that upload large files over LFS."""
+    """A worker whose clients upload large files over LFS."""
     return _client(False)
 
 
 @pytest.fixture
 def xet_client(hub) -> Client:
-    """Runs functions with clients as users have them: large files go over Xet."""
+    """A worker whose clients upload large files over Xet, as by default."""
     return _client(True)
 
 
 @pytest.fixture(params=["client", "xet_client"])
 def either_client(request) -> Client:
-    """The test runs twice, with each of the two."""
+    """Runs the test twice, with each of the two workers."""
     return request.getfixturevalue(request.param)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """One request and what became of it. It is in the log before its reply is sent."""
+    """One request and its outcome. It is logged before its reply is sent."""
 
-    origin: str  # "hub", or "storage" for everything that lies on other hosts in reality
+    origin: str  # "hub", or "storage" for what is on other hosts in reality
     method: str
     target: str  # the raw path with the query
     headers: dict[str, str]  # names in lower case
@@ -26,6 +26,8 @@ class Entry:
 
 
 class Log:
+    """All requests since the last `clear`, in order of their replies."""
+
     def __init__(self):
         self._entries: list[Entry] = []
         self._lock = threading.Lock()
@@ -39,7 +41,7 @@ class Log:
             self._entries.clear()
 
     def select(self, method: str = ".*", path: str = "") -> list[Entry]:
-        """The entries whose method is `method` and in whose raw path and query `path` is found: regular expressions."""
+        """Returns the entries whose method and raw path with query match these regular expressions."""
         with self._lock:
             return [
                 entry for entry in self._entries if re.fullmatch(method, entry.method) and re.search(path, entry.target)
@@ -49,7 +51,7 @@ class Log:
         return len(self.select(method, path))
 
     def uploaded(self) -> int:
-        """Bytes of large files that were received: LFS objects and their parts, and xorbs."""
+        """Returns the received bytes of large files: LFS objects, their parts, and xorbs."""
         return sum(entry.received for entry in self.select("PUT|POST", "^/(upload|part|xorb-upload|v1/xorbs)/"))
 
     def __str__(self) -> str:

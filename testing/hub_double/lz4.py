@@ -1,6 +1,6 @@
-"""LZ4 frames unpacked, after the public description of the format (lz4_Frame_format.md, lz4_Block_format.md).
+"""Unpacks LZ4 frames, after the public description of the format (lz4_Frame_format.md, lz4_Block_format.md).
 
-Checksums are skipped: what is unpacked here is held against its sha256 in the end. A few MB a second, enough for tests.
+Checksums are skipped, because the sha256 of the whole content is compared later. Its speed is a few MB a second.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ MAGIC = b"\x04\x22\x4d\x18"
 CONTENT_SIZE, CONTENT_CHECKSUM, BLOCK_CHECKSUM, DICTIONARY = 0x08, 0x04, 0x10, 0x01
 STORED = 1 << 31
 SHORTEST = 4
-"""Bytes of the shortest match."""
+"""Length of the shortest match in bytes."""
 
 
 def unpack(frame: bytes) -> bytes:
-    """The content of one frame.
+    """Returns the content of one frame.
 
     Raises:
-        Refusal: no frame, or one that ends too early.
+        Refusal: this is no frame, or it ends too early.
     """
     if not frame.startswith(MAGIC) or len(frame) < 7:
         raise Refusal(400, "no LZ4 frame")
     flags = frame[4]
     position = 7 + (8 if flags & CONTENT_SIZE else 0) + (4 if flags & DICTIONARY else 0)
-    plain = bytearray()  # of all blocks: a match may lie in an earlier one
+    plain = bytearray()  # of all blocks, because a match may start in an earlier one
     try:
         while size := int.from_bytes(frame[position : position + 4], "little"):
             position += 4
@@ -40,7 +40,7 @@ def unpack(frame: bytes) -> bytes:
 
 
 def _append(plain: bytearray, block: bytes) -> None:
-    """Unpack a block behind what is there: literals, then a match, again and again; the last has literals alone."""
+    """Appends a block: pairs of literals and a match; the last pair has no match."""
     position = 0
     while position < len(block):
         token = block[position]
@@ -57,14 +57,14 @@ def _append(plain: bytearray, block: bytes) -> None:
             raise IndexError
         if offset >= count:
             plain += plain[start : start + count]
-        else:  # it overlaps itself: the last `offset` bytes, over and over
+        else:  # the match overlaps itself: the last `offset` bytes repeat
             whole, rest = divmod(count, offset)
             run = plain[start:]
             plain += run * whole + run[:rest]
 
 
 def _length(block: bytes, position: int, length: int) -> tuple[int, int]:
-    """A length of four bits, and the bytes that go on where they are all set; with the position behind."""
+    """Reads a length: four bits, and more bytes where all four are set; returns it and the next position."""
     if length == 15:
         while True:
             more = block[position]

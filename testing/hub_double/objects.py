@@ -1,7 +1,7 @@
-"""Large files: which are stored, their bytes, and the tickets (signed links) under which they come and go.
+"""Large files: which are stored, their bytes, and the tickets (signed links) for uploads and downloads.
 
-Two ways in: LFS (one PUT, or parts) belongs to the repository that it was uploaded for; Xet is one store for all, and
-knows a file when a shard has registered it. Both are asked by sha256.
+An LFS object (one PUT, or parts) belongs to the repository that it was uploaded for. Xet is one store for all
+repositories; a shard registers a file in it. Both are read by sha256.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testing.hub_double.xet import XetStore
 
 @dataclass
 class Upload:
-    """A promise to take an object; as the Hub's links do, it stays valid when it is used twice."""
+    """A ticket for one object; like a link of the Hub it can be used twice."""
 
     repository: Repository
     sha256: str
@@ -26,15 +26,17 @@ class Upload:
 
 
 class Objects:
+    """The stores of large files, and their tickets."""
+
     def __init__(self):
         self.xet = XetStore()
         self._lfs: dict[str, bytes] = {}
         self._uploads: dict[str, Upload] = {}
-        self._xorbs: dict[str, tuple[str, int, bytes | None]] = {}  # ticket -> name, length, what has come
+        self._xorbs: dict[str, tuple[str, int, bytes | None]] = {}  # ticket -> name, length, received content
         self._downloads: dict[str, str] = {}  # ticket -> sha256
 
     def holds(self, repository: Repository, sha256: str) -> bool:
-        """Whether a commit to the repository may point to the object."""
+        """Returns whether a commit to the repository may point to the object."""
         return sha256 in repository.objects or sha256 in self.xet.names
 
     def read(self, sha256: str) -> bytes:
@@ -46,7 +48,7 @@ class Objects:
         return self.xet.files[self.xet.names[sha256]].size
 
     def expect(self, repository: Repository, sha256: str, size: int) -> str:
-        """The ticket for uploading an object."""
+        """Creates a ticket for uploading an object."""
         ticket = secrets.token_hex(16)
         self._uploads[ticket] = Upload(repository, sha256, size)
         return ticket
@@ -63,7 +65,7 @@ class Objects:
         upload.repository.objects.add(upload.sha256)
 
     def expect_xorb(self, name: str, length: int) -> str:
-        """The ticket for uploading a xorb, which counts as stored when it is committed."""
+        """Creates a ticket for uploading a xorb, which is stored when it is committed."""
         ticket = secrets.token_hex(16)
         self._xorbs[ticket] = (name, length, None)
         return ticket
@@ -83,11 +85,11 @@ class Objects:
         return self.xet.add_xorb(name, content)
 
     def goal(self, ticket: str) -> str:
-        """What a ticket lets upload: the sha256 of an object, or the name of a xorb."""
+        """Returns what a ticket is for: the sha256 of an object, or the name of a xorb."""
         return self._xorbs[ticket][0] if ticket in self._xorbs else self.upload(ticket).sha256
 
     def offer(self, sha256: str) -> str:
-        """The ticket for downloading an object."""
+        """Creates a ticket for downloading an object."""
         ticket = secrets.token_hex(16)
         self._downloads[ticket] = sha256
         return ticket

@@ -1,7 +1,7 @@
-"""Repositories: commits, branches, tags, pull requests. State as data, changed by a handful of methods, no HTTP.
+"""Repositories: commits, branches, tags and pull requests, without HTTP.
 
-A commit holds its whole tree as {path: Blob}; a large file is a pointer (sha256, size) whose bytes are elsewhere
-(objects.py). Who may change what is decided before (accounts.py).
+A commit has its whole tree as {path: Blob}; a large file is a pointer (sha256, size) whose bytes are in objects.py.
+accounts.py checks the rights beforehand.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Blob:
 
     @property
     def pointer(self) -> bytes:
-        """What git holds: the content itself, or the text that stands for a large file."""
+        """Returns what git stores: the content, or the pointer text of a large file."""
         if self.content is not None:
             return self.content
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
     @property
     def oid(self) -> str:
-        """git's name of the blob."""
+        """Returns the hash that git gives the blob."""
         return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
 
 
@@ -56,7 +56,7 @@ class Commit:
     date: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def history(self) -> Iterator[Commit]:
-        """This commit and its ancestors, the latest first."""
+        """Yields this commit and its ancestors, the latest first."""
         commit: Commit | None = self
         while commit is not None:
             yield commit
@@ -64,7 +64,7 @@ class Commit:
 
     @cached_property
     def folders(self) -> dict[str, str]:
-        """{path: oid} of the folders that the files lie in."""
+        """Returns {path: oid} of the folders that contain the files."""
         inside: dict[str, list[str]] = {}
         for path, blob in sorted(self.files.items()):
             parts = path.split("/")
@@ -75,7 +75,7 @@ class Commit:
 
 @dataclass
 class Pull:
-    """A pull request: its commits are a branch of their own, `refs/pr/<number>`, from `base` of the branch `onto`."""
+    """A pull request: its commits are the branch `refs/pr/<number>`, which starts at `base` of the branch `onto`."""
 
     number: int
     title: str
@@ -103,14 +103,14 @@ class Repository:
         self.tags: dict[str, Commit] = {}
         self.pulls: dict[int, Pull] = {}
         self.commits: dict[str, Commit] = {first.sha: first}
-        self.objects: set[str] = set()  # sha256 of what was uploaded to this repository, committed or not
+        self.objects: set[str] = set()  # sha256 of all objects uploaded to this repository, committed or not
 
     @property
     def namespace(self) -> str:
         return self.id.split("/")[0]
 
     def find(self, revision: str) -> Commit:
-        """The commit of a branch, a tag, a pull request or (the beginning of) a sha."""
+        """Returns the commit of a branch, a tag, a pull request, a sha or the start of a sha."""
         for names in (self.branches, self.tags, {pull.ref: pull.head for pull in self.pulls.values()}):
             if revision in names:
                 return names[revision]
@@ -121,7 +121,7 @@ class Repository:
         raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def head(self, ref: str) -> Commit:
-        """The commit that the next one on `ref` comes after: of a branch or a pull request, nothing else moves."""
+        """Returns the commit that a new commit on `ref`, a branch or pull request, follows."""
         if ref not in self.branches and ref not in (pull.ref for pull in self.pulls.values()):
             raise Refusal(404, f"{ref} is no branch", "RevisionNotFound")
         return self.find(ref)
@@ -136,7 +136,7 @@ class Repository:
         message: str = "",
         author: str = "ada",
     ) -> Commit:
-        """Move `ref` to a new commit: its files with `changes`, None for a deletion.
+        """Moves `ref` to a new commit: its files with `changes`; None deletes a file.
 
         Raises:
             Refusal: 412 where `ref` is not at `parent` (7 hex digits or more).
@@ -151,7 +151,7 @@ class Repository:
     def open_pull(
         self, changes: dict[str, Blob | None], *, onto: str, parent: str | None, title: str, message: str, author: str
     ) -> Pull:
-        """A pull request from `parent` (by default the head of `onto`), without a commit if nothing changes."""
+        """Opens a pull request from `parent` (default: head of `onto`); without changes it has no commit."""
         if onto not in self.branches:
             raise Refusal(404, f"{onto} is no branch", "RevisionNotFound")
         base = self.find(parent or onto)
@@ -161,7 +161,7 @@ class Repository:
         return pull
 
     def merge(self, number: int, author: str) -> Commit:
-        """Put what a pull request changes on the branch that it is for."""
+        """Commits the changes of a pull request to its target branch."""
         pull = self.pulls[number]
         changes: dict[str, Blob | None] = {path: None for path in pull.base.files if path not in pull.head.files}
         changes |= {path: blob for path, blob in pull.head.files.items() if pull.base.files.get(path) != blob}
@@ -173,7 +173,7 @@ class Repository:
         return dict(self.find(revision).files)
 
     def refs(self) -> dict[str, str]:
-        """{ref: sha} of every branch, tag and pull request: equal before and after means that nothing moved."""
+        """Returns {ref: sha} of every branch, tag and pull request, to compare before and after."""
         return {
             **{f"refs/heads/{name}": commit.sha for name, commit in self.branches.items()},
             **{f"refs/tags/{name}": commit.sha for name, commit in self.tags.items()},

@@ -1,4 +1,4 @@
-"""Routes on the way to a commit: how a file is to be sent, LFS batch and verify, the commit itself, pull requests."""
+"""Routes of a commit: upload mode of a file, LFS batch and verify, the commit, pull requests."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from testing.hub_double.accounts import Account
 from testing.hub_double.repos import Blob, Pull, Repository
 from testing.hub_double.routes_repos import faults_of_card, stamp
 from testing.hub_double.routing import API, REVISION, WEB, route
-from testing.hub_double.wire import Refusal, Reply, Request, answer
+from testing.hub_double.wire import Refusal, Reply, Request, json_reply
 
 if TYPE_CHECKING:
     from testing.hub_double.double import Double
 
-LARGE = 10 << 20  # what is larger is never a regular file
+LARGE = 10 << 20  # a larger file is never a regular one
 LARGE_SUFFIXES = (
     *(".parquet", ".arrow", ".bin", ".safetensors", ".pt", ".pth", ".ckpt", ".npz", ".npy", ".pkl", ".h5", ".onnx"),
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".tiff", ".mp4", ".wav", ".flac", ".zip", ".gz", ".tar", ".zst"),
@@ -25,7 +25,7 @@ LFS_JSON = "application/vnd.git-lfs+json"
 
 
 def may_change(hub: Double, request: Request, repository: Repository, revision: str | None) -> Account:
-    """The account, if it may commit to `revision`: all may open a pull request (None), its author may go on with it."""
+    """Returns the account if it may commit to `revision`; None is a new pull request, open to every account."""
     account = hub.accounts.of(request.bearer)
     own = [pull.ref for pull in repository.pulls.values() if pull.author == account.name]
     if revision is not None and revision not in own:
@@ -34,27 +34,27 @@ def may_change(hub: Double, request: Request, repository: Repository, revision: 
 
 
 def target(request: Request, revision: str) -> str | None:
-    """The ref that a request wants to change; None for a pull request that is not there yet."""
+    """Returns the ref that a request changes; None for a new pull request."""
     return None if request.flag("create_pr") else revision
 
 
 @route("POST", f"{API}/preupload{REVISION}", need="contribute")
 def preupload(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
     may_change(hub, request, repository, target(request, revision))
-    there = repository.find(revision).files
+    existing = repository.find(revision).files
     files = request.json()["files"]
     if len(files) > 256:
         raise Refusal(413, f"{len(files)} files, at most 256")
-    answers = []
+    modes = []
     for file in files:
         path, size = file["path"], file["size"]
         binary = b"\0" in base64.b64decode(file["sample"])
         large = path.lower().endswith(LARGE_SUFFIXES) or size > LARGE or binary
         mode = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
-        if path in there:
-            mode["oid"] = there[path].sha256 or there[path].oid
-        answers.append(mode)
-    return answer({"files": answers})
+        if path in existing:
+            mode["oid"] = existing[path].sha256 or existing[path].oid
+        modes.append(mode)
+    return json_reply({"files": modes})
 
 
 @route("POST", rf"{WEB}\.git/info/lfs/objects/batch", need="contribute")
@@ -70,7 +70,7 @@ def lfs_batch(hub: Double, request: Request, repository: Repository) -> Reply:
         sha256, size = wanted["oid"], wanted["size"]
         known = hub.objects.holds(repository, sha256)
         objects.append(wanted if known else {**wanted, "actions": _actions(hub, repository, sha256, size)})
-    return answer({"transfer": "basic", "objects": objects}, **{"Content-Type": LFS_JSON})
+    return json_reply({"transfer": "basic", "objects": objects}, **{"Content-Type": LFS_JSON})
 
 
 def _actions(hub: Double, repository: Repository, sha256: str, size: int) -> dict:
@@ -91,7 +91,7 @@ def lfs_verify(hub: Double, request: Request, repository: Repository) -> Reply:
         raise Refusal(404, f"object {wanted['oid']} is not stored")
     if hub.objects.size(wanted["oid"]) != wanted["size"]:
         raise Refusal(422, f"object {wanted['oid']} has another size")
-    return answer({})
+    return json_reply({})
 
 
 @route("POST", f"{API}/commit{REVISION}", need="contribute")
@@ -118,11 +118,11 @@ def commit(hub: Double, request: Request, repository: Repository, revision: str)
         sha, more = pull.head.sha, {"pullRequestUrl": f"{page}/discussions/{pull.number}"}
     else:
         sha, more = repository.commit(changes, ref=ref, **about).sha, {}
-    return answer({"success": True, "commitOid": sha, "commitUrl": f"{page}/commit/{sha}", **more})
+    return json_reply({"success": True, "commitOid": sha, "commitUrl": f"{page}/commit/{sha}", **more})
 
 
-def changes_of(hub: Double, repository: Repository, there: dict, lines: list[dict]) -> dict[str, Blob | None]:
-    """What the lines of a commit change, each checked: a large file must have been uploaded to this repository."""
+def changes_of(hub: Double, repository: Repository, existing: dict, lines: list[dict]) -> dict[str, Blob | None]:
+    """Returns the changes that the lines of a commit describe, each checked; large files must be uploaded before."""
     changes: dict[str, Blob | None] = {}
     for line in lines:
         key, value = line["key"], line["value"]
@@ -136,7 +136,7 @@ def changes_of(hub: Double, repository: Repository, there: dict, lines: list[dic
         elif key == "deletedFile":
             changes[path] = None
         elif key == "deletedFolder":
-            inside = [name for name in there if name.startswith(path.rstrip("/") + "/")]
+            inside = [name for name in existing if name.startswith(path.rstrip("/") + "/")]
             if not inside:
                 raise Refusal(404, f"A folder with this name doesn't exist: {path}", "EntryNotFound")
             changes |= dict.fromkeys(inside)
@@ -164,7 +164,7 @@ def _pointer(hub: Double, repository: Repository, path: str, value: dict) -> Blo
     if value.get("algo") != "sha256" or not hub.objects.holds(repository, sha256):
         raise Refusal(400, f"Your push was rejected: the large file {path} ({sha256}) was not uploaded")
     size = hub.objects.size(sha256)
-    if value.get("size", size) != size:  # a copy of a file in the repository says no size
+    if value.get("size", size) != size:  # a copy of a file in the repository has no size
         raise Refusal(400, f"Your push was rejected: {path} has {size} bytes, not {value['size']}")
     return Blob(size, sha256=sha256)
 
@@ -176,7 +176,7 @@ def create_discussion(hub: Double, request: Request, repository: Repository) -> 
         raise Refusal(400, "the double has pull requests only")
     about = {"title": wanted["title"], "message": wanted.get("description", ""), "author": account.name}
     pull = repository.open_pull({}, onto="main", parent=None, **about)
-    return answer({"num": pull.number, "pullRequest": True})
+    return json_reply({"num": pull.number, "pullRequest": True})
 
 
 def _pull(repository: Repository, number: str) -> Pull:
@@ -185,7 +185,7 @@ def _pull(repository: Repository, number: str) -> Pull:
     return repository.pulls[int(number)]
 
 
-def _facts(repository: Repository, pull: Pull) -> dict:
+def _pull_fields(repository: Repository, pull: Pull) -> dict:
     return {
         "num": pull.number,
         "title": pull.title,
@@ -200,11 +200,11 @@ def _facts(repository: Repository, pull: Pull) -> dict:
 @route("GET", f"{API}/discussions")
 def discussions(hub: Double, request: Request, repository: Repository) -> Reply:
     status = request.option("status", "all")
-    found = [_facts(repository, pull) for pull in repository.pulls.values()]
-    pulls = [one for one in found if status in ("all", one["status"])]
+    entries = [_pull_fields(repository, pull) for pull in repository.pulls.values()]
+    pulls = [entry for entry in entries if status in ("all", entry["status"])]
     page = int(request.option("p", "0"))
     start = page * hub.page_size
-    return answer({"discussions": pulls[start : start + hub.page_size], "count": len(pulls), "start": start})
+    return json_reply({"discussions": pulls[start : start + hub.page_size], "count": len(pulls), "start": start})
 
 
 @route("GET", f"{API}/discussions/(?P<number>[^/]+)")
@@ -212,7 +212,7 @@ def discussion(hub: Double, request: Request, repository: Repository, number: st
     pull = _pull(repository, number)
     changes = {"base": f"refs/heads/{pull.onto}", **({"mergeCommitId": pull.merged} if pull.merged else {})}
     more = {"events": [], "filesWithConflicts": [], "changes": changes, "diff": ""}
-    return answer({**_facts(repository, pull), **more})
+    return json_reply({**_pull_fields(repository, pull), **more})
 
 
 @route("POST", f"{API}/discussions/(?P<number>[^/]+)/merge", need="write")
@@ -222,4 +222,4 @@ def merge(hub: Double, request: Request, repository: Repository, number: str) ->
         raise Refusal(409, f"pull request {number} is merged")
     done = repository.merge(pull.number, account.name)
     event = {"id": done.sha, "type": "status-change", "createdAt": stamp(done.date), "author": {"name": account.name}}
-    return answer({"newEvent": {**event, "data": {"status": "merged"}}})
+    return json_reply({"newEvent": {**event, "data": {"status": "merged"}}})

@@ -1,4 +1,4 @@
-"""Routes for the content of files: resolve, and the tokens for Xet."""
+"""Routes of file contents: resolve, and the tokens for Xet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from testing.hub_double.repos import Repository
 from testing.hub_double.routes_commits import may_change, target
 from testing.hub_double.routing import API, REVISION, WEB, route
-from testing.hub_double.wire import Refusal, Reply, Request, answer, ranged
+from testing.hub_double.wire import Refusal, Reply, Request, json_reply, ranged
 
 if TYPE_CHECKING:
     from testing.hub_double.double import Double
@@ -21,7 +21,7 @@ def resolve(hub: Double, request: Request, repository: Repository, revision: str
     if repository.gated and (account is None or repository.namespace not in (account.name, *account.organisations)):
         raise Refusal(403 if account else 401, f"Access to {repository.id} is restricted", "GatedRepo", headers)
     if path not in commit.files:
-        # With the commit all the same: the client remembers by it that the file is not there.
+        # The commit is sent as well: the client caches under it that the file does not exist.
         raise Refusal(404, f"{path} does not exist on {revision}", "EntryNotFound", headers)
     blob = commit.files[path]
     if blob.content is not None:
@@ -44,7 +44,7 @@ def xet_read_token(hub: Double, request: Request, repository: Repository, revisi
 
 @route("GET", f"{API}/xet-write-token{REVISION}", need="contribute")
 def xet_write_token(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
-    # For a pull request that is not there yet the client does not know the revision, and sends "None".
+    # For a new pull request the client has no revision, and sends "None".
     ref = target(request, revision)
     may_change(hub, request, repository, ref)
     if ref is not None:
@@ -55,4 +55,4 @@ def xet_write_token(hub: Double, request: Request, repository: Repository, revis
 def _token(hub: Double, scope: str) -> Reply:
     token, expiry = hub.grant(scope)
     names = {"X-Xet-Cas-Url": hub.storage_url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(expiry)}
-    return answer({"casUrl": hub.storage_url, "accessToken": token, "exp": expiry}, **names)
+    return json_reply({"casUrl": hub.storage_url, "accessToken": token, "exp": expiry}, **names)

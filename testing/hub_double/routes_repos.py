@@ -1,4 +1,4 @@
-"""Routes about repositories: who one is, creating and deleting, settings, what is in them, branches and tags, cards."""
+"""Routes of repositories: whoami, create and delete, settings, files, branches and tags, cards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from testing.hub_double.accounts import Account
 from testing.hub_double.repos import MAIN, Blob, Commit, Repository
 from testing.hub_double.routing import API, REVISION, route
-from testing.hub_double.wire import Refusal, Reply, Request, answer
+from testing.hub_double.wire import Refusal, Reply, Request, json_reply
 
 if TYPE_CHECKING:
     from testing.hub_double.double import Double
@@ -21,8 +21,8 @@ YAML_LINE = re.compile(r"#.*|---|\s+\S.*|- .*|-|[^\s\-'\"][^:]*:(\s.*)?|(\"[^\"]
 
 @route("GET", "/api/agent-harnesses", need=None)
 def agent_harnesses(hub: Double, request: Request) -> Reply:
-    # Asked by every first process; any failure is ignored by it.
-    raise Refusal(404, "not kept here")
+    # Every first process sends this request and ignores a failure.
+    raise Refusal(404, "not offered")
 
 
 @route("GET", "/api/whoami-v2", need=None)
@@ -30,11 +30,11 @@ def whoami(hub: Double, request: Request) -> Reply:
     account = hub.account(request)
     organisations = [{"type": "org", "name": name, "roleInOrg": role} for name, role in account.organisations.items()]
     token = {"accessToken": {"displayName": "tests", "role": account.role}}
-    return answer({"type": "user", "name": account.name, "orgs": organisations, "auth": token})
+    return json_reply({"type": "user", "name": account.name, "orgs": organisations, "auth": token})
 
 
 def _named(request: Request, account: Account) -> tuple[str, str, dict]:
-    """(kind, id, payload) of a request that names a repository in its body."""
+    """Returns (kind, id, payload) of a request that names a repository in its body."""
     payload = request.json()
     kind = {"model": "models", "dataset": "datasets"}.get(payload.get("type") or "model")
     if kind is None:
@@ -56,7 +56,7 @@ def create(hub: Double, request: Request) -> Reply:
         raise Refusal(409, f"You already created this {kind[:-1]} repo: {repo_id}", **url)
     private = payload.get("visibility") == "private" or bool(payload.get("private"))
     hub.repositories[kind, repo_id] = Repository(kind, repo_id, account.name, private=private)
-    return answer(url)
+    return json_reply(url)
 
 
 @route("DELETE", "/api/repos/delete", need=None)
@@ -65,7 +65,7 @@ def delete(hub: Double, request: Request) -> Reply:
     kind, repo_id, _ = _named(request, account)
     hub.permitted(request, "write", kind, repo_id)
     del hub.repositories[kind, repo_id]
-    return answer({})
+    return json_reply({})
 
 
 @route("PUT", f"{API}/settings", need="write")
@@ -75,17 +75,17 @@ def settings(hub: Double, request: Request, repository: Repository) -> Reply:
         repository.private = wanted["visibility"] == "private"
     if "gated" in wanted:
         repository.gated = wanted["gated"]
-    return answer({"private": repository.private, "gated": repository.gated})
+    return json_reply({"private": repository.private, "gated": repository.gated})
 
 
 @route("GET", f"{API}(?:/revision{REVISION})?")
 def info(hub: Double, request: Request, repository: Repository, revision: str | None) -> Reply:
     commit = repository.find(revision or MAIN)
     blobs = request.flag("blobs")
-    # Of the card only the license: the standard library has no parser of YAML.
+    # Only the license of the card: the standard library has no parser of YAML.
     license_line = re.search(r"^license: *(\S+)", front_matter(commit) or "", re.MULTILINE)
     card = {"license": license_line[1]} if license_line else {}
-    return answer(
+    return json_reply(
         {
             "id": repository.id,
             "author": repository.namespace,
@@ -98,7 +98,7 @@ def info(hub: Double, request: Request, repository: Repository, revision: str | 
             "tags": [f"license:{value}" for value in card.values()],
             "cardData": card,
             "siblings": [
-                {"rfilename": path, **(blob_facts(hub, blob, oid="blobId") if blobs else {})}
+                {"rfilename": path, **(blob_fields(hub, blob, oid="blobId") if blobs else {})}
                 for path, blob in sorted(commit.files.items())
             ],
         }
@@ -118,19 +118,19 @@ def tree(hub: Double, request: Request, repository: Repository, revision: str, f
     page = paths[start : start + hub.page_size]
     entries = [entry(hub, commit, path, expand=request.flag("expand")) for path in page]
     if start + hub.page_size >= len(paths):
-        return answer(entries)
+        return json_reply(entries)
     query = "&".join(f"{name}={request.option(name)}" for name in ("recursive", "expand") if request.option(name))
     more = f"{hub.url}{request.path}?{query}&cursor={start + hub.page_size}"
-    return answer(entries, Link=f'<{more}>; rel="next"')
+    return json_reply(entries, Link=f'<{more}>; rel="next"')
 
 
 @route("POST", f"{API}/paths-info{REVISION}")
 def paths_info(hub: Double, request: Request, repository: Repository, revision: str) -> Reply:
-    # The one request whose body is a form.
+    # This is the only request whose body is a form.
     commit, form = repository.find(revision), parse_qs(request.body.decode())
     known = commit.files.keys() | commit.folders
     expand = form.get("expand", ["false"])[0].lower() == "true"
-    return answer([entry(hub, commit, path, expand=expand) for path in form.get("paths", []) if path in known])
+    return json_reply([entry(hub, commit, path, expand=expand) for path in form.get("paths", []) if path in known])
 
 
 @route("GET", f"{API}/refs")
@@ -138,14 +138,14 @@ def refs(hub: Double, request: Request, repository: Repository) -> Reply:
     def listed(prefix: str, commits: dict[str, Commit]) -> list[dict]:
         return [{"name": n, "ref": f"{prefix}{n}", "targetCommit": c.sha} for n, c in commits.items()]
 
-    found = {
+    listing = {
         "branches": listed("refs/heads/", repository.branches),
         "converts": [],
         "tags": listed("refs/tags/", repository.tags),
     }
     if request.flag("include_prs"):
-        found["pullRequests"] = listed("refs/pr/", {str(n): pull.head for n, pull in repository.pulls.items()})
-    return answer(found)
+        listing["pullRequests"] = listed("refs/pr/", {str(n): pull.head for n, pull in repository.pulls.items()})
+    return json_reply(listing)
 
 
 @route("GET", f"{API}/commits{REVISION}")
@@ -164,8 +164,8 @@ def commits(hub: Double, request: Request, repository: Repository, revision: str
         for commit in shown
     ]
     if (page + 1) * hub.page_size >= len(history):
-        return answer(entries)
-    return answer(entries, Link=f'<{hub.url}{request.path}?p={page + 1}>; rel="next"')
+        return json_reply(entries)
+    return json_reply(entries, Link=f'<{hub.url}{request.path}?p={page + 1}>; rel="next"')
 
 
 @route("POST", f"{API}/branch/(?P<branch>[^/]+)", need="write")
@@ -175,7 +175,7 @@ def create_branch(hub: Double, request: Request, repository: Repository, branch:
     if branch in repository.branches:
         raise Refusal(409, f"Reference already exists: {branch}")
     repository.branches[branch] = repository.find(request.json().get("startingPoint") or MAIN)
-    return answer({})
+    return json_reply({})
 
 
 @route("DELETE", f"{API}/branch/(?P<branch>[^/]+)", need="write")
@@ -184,7 +184,7 @@ def delete_branch(hub: Double, request: Request, repository: Repository, branch:
         raise Refusal(403, "Cannot delete the default branch")
     if repository.branches.pop(branch, None) is None:
         raise Refusal(404, f"{branch} is no branch", "RevisionNotFound")
-    return answer({})
+    return json_reply({})
 
 
 @route("POST", f"{API}/tag{REVISION}", need="write")
@@ -193,28 +193,28 @@ def create_tag(hub: Double, request: Request, repository: Repository, revision: 
     if tag in repository.tags:
         raise Refusal(409, f"Tag reference exists already: {tag}")
     repository.tags[tag] = repository.find(revision)
-    return answer({})
+    return json_reply({})
 
 
 @route("DELETE", f"{API}/tag/(?P<tag>[^/]+)", need="write")
 def delete_tag(hub: Double, request: Request, repository: Repository, tag: str) -> Reply:
     if repository.tags.pop(tag, None) is None:
         raise Refusal(404, f"{tag} is no tag", "RevisionNotFound")
-    return answer({})
+    return json_reply({})
 
 
 @route("POST", "/api/validate-yaml", need=None)
 def validate_yaml(hub: Double, request: Request) -> Reply:
-    """Asked without a token too. The client reads the body as JSON whatever the status is."""
+    """Validates a card, without a token too. The client reads the body as JSON for every status."""
     content = request.json()["content"]
     if FRONT.match(content) is None:
-        return answer({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
+        return json_reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
     errors = [{"message": message} for message in faults_of_card(content)]
-    return answer({"errors": errors, "warnings": []}, 400 if errors else 200)
+    return json_reply({"errors": errors, "warnings": []}, 400 if errors else 200)
 
 
 def faults_of_card(content: str) -> list[str]:
-    """What is wrong with a card's metadata: lines that are no YAML. The standard library has no parser of it."""
+    """Returns the lines of a card's metadata that are no YAML; the standard library has no parser of it."""
     front = FRONT.match(content)
     lines = (front[1] or "").splitlines() if front else []
     return [f"line {n} is no YAML: {line}" for n, line in enumerate(lines, 1) if not YAML_LINE.fullmatch(line)]
@@ -227,31 +227,31 @@ def front_matter(commit: Commit) -> str | None:
 
 
 def entry(hub: Double, commit: Commit, path: str, *, expand: bool) -> dict:
-    """A file or a folder as the tree and paths-info list it; with `expand` also the commit that last changed it."""
+    """Returns a file or folder as tree and paths-info list it; `expand` adds the commit that last changed it."""
     last = {}
     if expand:
-        then = commit
-        while then.parent and _at(then.parent, path) == _at(commit, path):
-            then = then.parent
-        last = {"lastCommit": {"id": then.sha, "title": then.title, "date": stamp(then.date)}}
+        changed = commit
+        while changed.parent and _at(changed.parent, path) == _at(commit, path):
+            changed = changed.parent
+        last = {"lastCommit": {"id": changed.sha, "title": changed.title, "date": stamp(changed.date)}}
     if path not in commit.files:
         return {"type": "directory", "path": path, "size": 0, "oid": commit.folders[path], **last}
-    return {"type": "file", "path": path, **blob_facts(hub, commit.files[path], oid="oid"), **last}
+    return {"type": "file", "path": path, **blob_fields(hub, commit.files[path], oid="oid"), **last}
 
 
 def _at(commit: Commit, path: str) -> str | None:
     return commit.files[path].oid if path in commit.files else commit.folders.get(path)
 
 
-def blob_facts(hub: Double, blob: Blob, *, oid: str) -> dict:
-    """Size and names of a file's content; info and tree call git's name of it differently, and that of LFS as well."""
-    facts = {"size": blob.size, oid: blob.oid}
+def blob_fields(hub: Double, blob: Blob, *, oid: str) -> dict:
+    """Returns size and hashes of a file's content; info and tree have different keys for the hashes."""
+    fields = {"size": blob.size, oid: blob.oid}
     if blob.sha256:
         large = "sha256" if oid == "blobId" else "oid"
-        facts["lfs"] = {large: blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
+        fields["lfs"] = {large: blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
         if blob.sha256 in hub.objects.xet.names:
-            facts["xetHash"] = hub.objects.xet.names[blob.sha256]
-    return facts
+            fields["xetHash"] = hub.objects.xet.names[blob.sha256]
+    return fields
 
 
 def stamp(date) -> str:

@@ -1,6 +1,6 @@
-"""Routes of the storage origin: what are other hosts in reality, the LFS bucket, the CDN and the Xet server (CAS).
+"""Routes of the storage origin: the LFS bucket, the CDN and the Xet server (CAS), which are other hosts in reality.
 
-No token of the Hub belongs here: links carry tickets, and the Xet server has tokens of its own.
+Requests here have no token of the Hub: links contain tickets, and the Xet server has its own tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from testing.hub_double.routing import STORAGE, route
-from testing.hub_double.wire import Refusal, Reply, Request, answer, ranged
+from testing.hub_double.wire import Refusal, Reply, Request, json_reply, ranged
 
 if TYPE_CHECKING:
     from testing.hub_double.double import Double
@@ -37,7 +37,7 @@ def complete(hub: Double, request: Request, ticket: str) -> Reply:
     if wanted["oid"] != upload.sha256 or listed != stored:
         raise Refusal(400, "the parts are not those that were uploaded")
     hub.objects.store(upload, b"".join(upload.parts[number] for number in sorted(upload.parts)))
-    return answer({})
+    return json_reply({})
 
 
 @route("GET", "/cdn/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
@@ -50,7 +50,7 @@ def download(hub: Double, request: Request, ticket: str) -> Reply:
 @route("POST", "/v2/shards", need=None, origin=STORAGE)
 @route("GET", "/v2/reconstructions/.+", need=None, origin=STORAGE)
 def not_offered(hub: Double, request: Request) -> Reply:
-    # Deduplication between users, and other ways of doing what is below: on 404 the client goes on without them.
+    # Deduplication between users, and alternatives to the routes below: after a 404 the client continues without them.
     raise Refusal(404, "not offered")
 
 
@@ -61,15 +61,15 @@ def telemetry(hub: Double, request: Request) -> Reply:
 
 @route("POST", f"/v1/xorb-grants/default/{HASH}", need=None, origin=STORAGE)
 def grant_xorb(hub: Double, request: Request, name: str) -> Reply:
-    """The first of three steps: a signed link for a xorb that is not stored yet."""
+    """Grants the upload of a xorb, the first of three steps: a signed link unless it is stored already."""
     if not hub.grants:
         return not_offered(hub, request)
     hub.granted(request, "write")
     if name in hub.objects.xet.xorbs:
-        return answer({})
+        return json_reply({})
     ticket = hub.objects.expect_xorb(name, request.json()["length"])
     link = {"method": "PUT", "url": f"{hub.storage_url}/xorb-upload/{ticket}", "headers": {}}
-    return answer({"id": ticket, **link}, 201)
+    return json_reply({"id": ticket, **link}, 201)
 
 
 @route("PUT", "/xorb-upload/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
@@ -81,27 +81,27 @@ def upload_xorb(hub: Double, request: Request, ticket: str) -> Reply:
 @route("POST", f"/v1/xorb-commits/default/{HASH}/grant/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
 def commit_xorb(hub: Double, request: Request, name: str, ticket: str) -> Reply:
     hub.granted(request, "write")
-    return answer({"was_inserted": hub.objects.commit_xorb(name, ticket)})
+    return json_reply({"was_inserted": hub.objects.commit_xorb(name, ticket)})
 
 
 @route("POST", f"/v1/xorbs/default/{HASH}", need=None, origin=STORAGE)
 def add_xorb(hub: Double, request: Request, name: str) -> Reply:
     hub.granted(request, "write")
-    return answer({"was_inserted": hub.objects.xet.add_xorb(name, request.body)})
+    return json_reply({"was_inserted": hub.objects.xet.add_xorb(name, request.body)})
 
 
 @route("POST", "/v1/shards", need=None, origin=STORAGE)
 def add_shard(hub: Double, request: Request) -> Reply:
     hub.granted(request, "write")
     hub.objects.xet.add_shard(request.body)
-    return answer({"result": 1})
+    return json_reply({"result": 1})
 
 
 @route("GET", f"/v1/reconstructions/{HASH}", need=None, origin=STORAGE)
 def reconstruction(hub: Double, request: Request, name: str) -> Reply:
     hub.granted(request, "read")
     plan = hub.objects.xet.reconstruction(name, request.headers.get("range"), f"{hub.storage_url}/xorbs")
-    return answer(plan)
+    return json_reply(plan)
 
 
 @route("GET", f"/xorbs/{HASH}", need=None, origin=STORAGE)

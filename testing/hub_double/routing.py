@@ -1,8 +1,8 @@
-"""Which function answers which request, and what it needs of who asks.
+"""Maps requests to functions, and checks the rights that each needs.
 
 A route is a regular expression over the raw path, so that a quoted slash in a name (`refs%2Fpr%2F1`) stays in its
-segment; its groups are unquoted and handed over by name. A route of a repository names `kind` and `id`; the repository
-is looked up and the rights are checked here, in one place, before the function is called.
+segment. Its groups are unquoted and passed by name. A route of a repository has the groups `kind` and `id`; the
+repository is looked up and the rights are checked here, before the function is called.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testing.hub_double.double import Double
 
 API = "/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
-WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # a model's pages have no prefix
+WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # pages of models have no prefix
 REVISION = "/(?P<revision>[^/]+)"
 HUB, STORAGE = "hub", "storage"
 
@@ -38,10 +38,10 @@ ROUTES: list[Route] = []
 
 
 def route(method: str, path: str, need: str | None = "read", origin: str = HUB):
-    """Register a function `(hub, request, [repository,] **groups) -> Reply`.
+    """Registers a function `(hub, request, [repository,] **groups) -> Reply`.
 
     Args:
-        need: what one must be allowed on the repository: "read", "contribute" or "write"; None for a route of none.
+        need: the right on the repository: "read", "contribute" or "write"; None for a route without a repository.
     """
 
     def register(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -52,7 +52,7 @@ def route(method: str, path: str, need: str | None = "read", origin: str = HUB):
 
 
 def dispatch(hub: Double, origin: str, request: Request) -> Reply:
-    """The answer to a request; refusals become replies, and a request that no route is for is noted."""
+    """Returns the reply to a request; refusals become replies, and a request without a route is recorded."""
     method = "GET" if request.method == "HEAD" else request.method
     for entry in ROUTES:
         if (entry.origin, entry.method) != (origin, method) or not (match := entry.path.fullmatch(request.path)):

@@ -1,7 +1,7 @@
-"""The sockets: HTTP/1.1 with keep-alive on loopback, a thread for each connection, and what faults do to them.
+"""The sockets: HTTP/1.1 with keep-alive on loopback, one thread a connection, and the effects of faults.
 
-Reads a request completely, lets `Double.answer` decide, writes the log, then the reply. Replies go out in one piece and
-without Nagle's delay, which would cost 40 ms each.
+A request is read completely, `Double.respond` returns the reply, the log is written, and the reply is sent. Replies are
+sent in one piece and without Nagle's delay, which would take 40 ms each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True, name=f"double-{origin}").start()
 
     def handle_error(self, request, client_address) -> None:
-        """A client that went away is none of our business (it may have been killed); anything else is."""
+        """Records a crash; a client that disconnected is none, because tests kill clients."""
         error = traceback.format_exc()
         if "ConnectionResetError" not in error and "BrokenPipeError" not in error:
             self.hub.crashes.append(error)
@@ -62,12 +62,12 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, path, query, headers, self.rfile.read(length))
         if len(request.body) < length:
-            # The client died while it was sending: nothing was asked, so nothing is applied.
+            # The client ended while it was sending: the request is incomplete and not applied.
             return self.drop(None, received=len(request.body))
         if isinstance(fault, Delay):
             time.sleep(fault.seconds)
         if isinstance(fault, Silence) and select.select([self.connection], [], [], fault.seconds)[0]:
-            return self.drop(fault, received=length)  # the client has gone away meanwhile
+            return self.drop(fault, received=length)  # the client has disconnected
         if isinstance(fault, Status):
             reply = Refusal(fault.status, "a fault was injected", headers=fault.headers).reply()
         else:
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Cut):
             self.close_connection = True
         if isinstance(fault, ResetMidBody):
-            time.sleep(0.05)  # what was sent shall arrive before the reset, which overtakes it otherwise
+            time.sleep(0.05)  # without it the reset would overtake the bytes that were sent
             self.reset()
         return None
 
@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         if "transfer-encoding" in request.headers:
             return Refusal(411, "the double reads no chunked bodies").reply()
         try:
-            return hub.answer(self.server.origin, request)
+            return hub.respond(self.server.origin, request)
         except Exception:
             hub.crashes.append(f"{request.method} {request.path}\n{traceback.format_exc()}")
             return Refusal(500, "the double crashed").reply()
@@ -111,10 +111,10 @@ class Handler(BaseHTTPRequestHandler):
         self.reset()
 
     def reset(self) -> None:
-        """End the connection with RST instead of FIN."""
+        """Ends the connection with RST instead of FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        os.close(self.connection.detach())  # closing the object would wait for its readers, and say FIN first
+        os.close(self.connection.detach())  # closing the object would wait for its readers and send FIN
 
     def note(self, fault, *, received: int, status: int | None, sent: int) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -123,4 +123,4 @@ class Handler(BaseHTTPRequestHandler):
         self.server.hub.log.append(entry)
 
     def log_message(self, *parts) -> None:
-        """Nothing on stderr: the log is an object."""
+        """Prints nothing; the log is an object."""

@@ -1,7 +1,7 @@
-"""A proxy that lets nothing through: whatever a client sends to a host other than the double's ends here and is noted.
+"""A proxy that blocks and records every request to a host other than the double.
 
-The client processes have it as HTTP_PROXY and HTTPS_PROXY with loopback excepted, so stray traffic fails at once,
-without a look-up of names, and the test that caused it fails with the address.
+The client processes use it as HTTP_PROXY and HTTPS_PROXY, except for loopback. Stray traffic therefore fails at once,
+without a DNS request, and the test that caused it fails with the address.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What goes over the wire, as values: requests, replies, refusals, ranges of bytes.
+"""Requests, replies, refusals and ranges of bytes, as values.
 
-Knows HTTP and the Hub's way of saying errors; no sockets (server.py), no state.
+Owns HTTP and the format of the Hub's errors. Does not own sockets (server.py) or state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 @dataclass(frozen=True)
 class Request:
-    """One request, read completely. `path` is raw: quoted as it came, without the query."""
+    """One request, read completely. `path` is raw: still quoted, and without the query."""
 
     method: str
     path: str
@@ -36,7 +36,7 @@ class Request:
 
     @property
     def bearer(self) -> str | None:
-        """The token of the Authorization header."""
+        """Returns the token of the Authorization header."""
         scheme, _, token = self.headers.get("authorization", "").partition(" ")
         return token if scheme == "Bearer" else None
 
@@ -49,7 +49,7 @@ class Reply:
 
 
 class Refusal(Exception):
-    """An error that the Hub says: a status, a message, and the code that the clients tell their exceptions by."""
+    """An error reply of the Hub: a status, a message, and the code from which clients choose their exception."""
 
     def __init__(self, status: int, message: str, code: str | None = None, headers: dict | None = None, **more):
         super().__init__(message)
@@ -59,33 +59,33 @@ class Refusal(Exception):
         headers = {"X-Error-Message": " ".join(self.message.split()).encode("ascii", "replace").decode()}
         if self.code:
             headers["X-Error-Code"] = self.code
-        return answer({"error": self.message, **self.more}, self.status, **headers, **self.headers)
+        return json_reply({"error": self.message, **self.more}, self.status, **headers, **self.headers)
 
 
-def answer(value: Any, status: int = 200, **headers: str) -> Reply:
-    """`value` as JSON."""
+def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
+    """Returns `value` as a reply in JSON."""
     return Reply(status, json.dumps(value).encode(), {"Content-Type": "application/json", **headers})
 
 
 def ranged(content: bytes, request: Request, **headers: str) -> Reply:
-    """`content`, or with 206 the part that a Range header asks for; 416 for a part that is not there."""
+    """Returns `content`, or with 206 the part that a Range header requests; raises 416 outside of it."""
     headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers}
-    asked = request.headers.get("range")
-    if asked is None:
+    requested = request.headers.get("range")
+    if requested is None:
         return Reply(200, content, headers)
-    first, last = span(asked, len(content))
+    first, last = span(requested, len(content))
     headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
     return Reply(206, content[first : last + 1], headers)
 
 
-def span(asked: str, size: int) -> tuple[int, int]:
-    """First and last byte (inclusive) of `bytes=a-b`, `bytes=a-` or `bytes=-n`, cut at the end of `size` bytes."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
+def span(requested: str, size: int) -> tuple[int, int]:
+    """Returns first and last byte (inclusive) of `bytes=a-b`, `bytes=a-` or `bytes=-n`, limited to `size` bytes."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", requested)
     if match is None or match.groups() == ("", ""):
-        raise Refusal(400, f"cannot read the range {asked!r}")
+        raise Refusal(400, f"cannot read the range {requested!r}")
     start, end = match.groups()
     first = int(start) if start else max(0, size - int(end))
     last = min(int(end), size - 1) if start and end else size - 1
     if first > last:
-        raise Refusal(416, f"{asked} of {size} bytes", headers={"Content-Range": f"bytes */{size}"})
+        raise Refusal(416, f"{requested} of {size} bytes", headers={"Content-Range": f"bytes */{size}"})
     return first, last

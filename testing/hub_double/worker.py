@@ -1,4 +1,4 @@
-"""The process in which client code runs (client.py): functions in, values or exceptions out, until the pipe closes."""
+"""The process in which client code runs: it reads functions from a pipe and sends back values or exceptions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from multiprocessing.connection import Connection
 
 
 def run(message: bytes) -> tuple[bool, object]:
-    """(whether it raised, value or exception)"""
+    """Runs a pickled function; returns whether it raised, and its value or exception."""
     try:
         function, args, kwargs = pickle.loads(message)
         return False, function(*args, **kwargs)
-    except (Exception, SystemExit) as error:  # a command line exits; the worker stays
+    except (Exception, SystemExit) as error:  # a command exits; the worker continues
         error.add_note(f"in the worker:\n{traceback.format_exc()}")
         return True, error
 
 
 def packed(raised: bool, outcome: object) -> bytes:
+    """Pickles an outcome; one that cannot be pickled becomes a RuntimeError that describes it."""
     try:
         message = pickle.dumps((raised, outcome))
-        pickle.loads(message)  # an exception may pickle and not come back
+        pickle.loads(message)  # some exceptions can be pickled and not unpickled
         return message
     except Exception as error:
-        what = f"cannot be sent back: {outcome!r} ({error!r})"
-        return pickle.dumps((True, RuntimeError("\n".join([what, *getattr(outcome, "__notes__", [])]))))
+        text = f"cannot be sent back: {outcome!r} ({error!r})"
+        return pickle.dumps((True, RuntimeError("\n".join([text, *getattr(outcome, "__notes__", [])]))))
 
 
 def main() -> None:

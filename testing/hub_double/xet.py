@@ -1,10 +1,9 @@
-"""A minimal Xet store: xorbs and shards as hf_xet uploads them, and the plain bytes of a file rebuilt from both.
+"""A minimal Xet store: xorbs and shards as hf_xet uploads them, from which the bytes of a file are rebuilt.
 
-Formats after the public specification (huggingface.co/docs/xet). A xorb is a row of chunks, each with a header of 8
-bytes. A shard is records of 48 bytes: a header, then for each file its name, its terms (runs of chunks of xorbs), a
-verification record for each term, and a record with its sha256. What comes in is checked as far as the standard
-library goes: blake3 names are taken on trust, but a file is registered only if its xorbs are here and its sha256 is
-right.
+The formats follow the public specification (huggingface.co/docs/xet). A xorb is a sequence of chunks with headers of 8
+bytes. A shard has records of 48 bytes: a header, then for each file its name, its terms (runs of chunks of xorbs),
+a verification record for each term, and a record with its sha256. Uploads are checked as far as the standard library
+allows: blake3 names are not checked, but a file is registered only if its xorbs are stored and its sha256 is right.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ RECORD = 48
 BOOKEND = b"\xff" * 32
 VERIFIED, WITH_METADATA = 1 << 31, 1 << 30
 STORED, LZ4, GROUPED_LZ4 = 0, 1, 2
-FOOTER = b"XETBLOB"  # some clients send the table of chunks behind the chunks
+FOOTER = b"XETBLOB"  # some clients send a table of chunks after the chunks
 
 
 @dataclass(frozen=True)
 class Chunk:
-    start: int  # in the xorb, where its header begins
+    start: int  # position of its header in the xorb
     end: int
     scheme: int
     size: int  # unpacked
@@ -49,6 +48,8 @@ class File:
 
 
 class XetStore:
+    """Xorbs, and the files that shards registered."""
+
     def __init__(self):
         self.xorbs: dict[str, bytes] = {}
         self.files: dict[str, File] = {}  # by Xet hash
@@ -56,7 +57,7 @@ class XetStore:
         self._chunks: dict[str, list[Chunk]] = {}
 
     def add_xorb(self, name: str, content: bytes) -> bool:
-        """Store a xorb; false if it was there."""
+        """Stores a xorb; returns False if it was stored before."""
         if name in self.xorbs:
             return False
         self._chunks[name] = chunks_of(content)
@@ -64,23 +65,23 @@ class XetStore:
         return True
 
     def add_shard(self, content: bytes) -> None:
-        """Register the files that a shard lists, all or none."""
+        """Registers the files that a shard lists, all or none."""
         files = files_of(content)
         for file in files.values():
             if hashlib.sha256(self._rebuild(file.terms)).hexdigest() != file.sha256:
-                raise Refusal(400, f"the chunks of {file.sha256} are another file's")
+                raise Refusal(400, f"the chunks do not give {file.sha256}")
         self.files |= files
         self.names |= {file.sha256: name for name, file in files.items()}
 
     def read(self, sha256: str) -> bytes:
         return self._rebuild(self.files[self.names[sha256]].terms)
 
-    def reconstruction(self, name: str, asked: str | None, url: str) -> dict:
-        """How to build the file `name`, or the range `asked` for of it, from the xorbs at `url`."""
+    def reconstruction(self, name: str, requested: str | None, url: str) -> dict:
+        """Returns how to build the file `name`, or a range of it, from the xorbs at `url`."""
         if name not in self.files:
             raise Refusal(404, f"no file {name}")
         file = self.files[name]
-        first, last = span(asked, file.size) if asked else (0, file.size - 1)
+        first, last = span(requested, file.size) if requested else (0, file.size - 1)
         terms, offset, position = [], 0, 0
         for term in file.terms:
             start, position = position, position + term.size
@@ -97,7 +98,7 @@ class XetStore:
         }
 
     def _fetches(self, xorb: str, terms: list[Term], url: str) -> list[dict]:
-        """The parts of a xorb that terms need. A file that repeats itself has terms that overlap; parts must not."""
+        """Returns the parts of a xorb that terms need; overlapping terms are merged, because parts must not overlap."""
         runs: list[list[int]] = []
         for first, last in sorted((term.first, term.last) for term in terms if term.xorb == xorb):
             if runs and first <= runs[-1][1]:
@@ -128,7 +129,7 @@ class XetStore:
 
 
 def chunks_of(xorb: bytes) -> list[Chunk]:
-    """The chunks of a serialized xorb, from their headers: version, packed size (3 bytes), scheme, size (3 bytes)."""
+    """Returns the chunks of a serialized xorb. Header: version, packed size (3 bytes), scheme, size (3 bytes)."""
     chunks, position = [], 0
     while position < len(xorb) and not xorb.startswith(FOOTER, position):
         header = xorb[position : position + 8]
@@ -147,10 +148,10 @@ def unpacked(xorb: bytes, chunk: Chunk) -> bytes:
         return packed
     plain = unpack(packed)
     if len(plain) != chunk.size:
-        raise Refusal(400, f"a chunk of {len(plain)} bytes that says it has {chunk.size}")
+        raise Refusal(400, f"a chunk has {len(plain)} bytes, and its header says {chunk.size}")
     if chunk.scheme == LZ4:
         return plain
-    # The bytes of every four were grouped: all first ones, all second ones, and so on.
+    # The bytes are grouped by position modulo four: all first ones, all second ones, and so on.
     whole, start = bytearray(chunk.size), 0
     for group in range(4):
         size = len(range(group, chunk.size, 4))
@@ -160,7 +161,7 @@ def unpacked(xorb: bytes, chunk: Chunk) -> bytes:
 
 
 def files_of(shard: bytes) -> dict[str, File]:
-    """{Xet hash: File} of the files that a shard registers."""
+    """Returns {Xet hash: File} of the files that a shard registers."""
     files, position = {}, RECORD
 
     def record() -> bytes:
@@ -187,5 +188,5 @@ def files_of(shard: bytes) -> dict[str, File]:
 
 
 def name_of(raw: bytes) -> str:
-    """A hash as Xet prints it: four little-endian numbers of 64 bits, each in hex."""
+    """Returns a hash as Xet prints it: four little-endian numbers of 64 bits, each in hex."""
     return "".join(f"{number:016x}" for number in struct.unpack("<4Q", raw))
