@@ -6,7 +6,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from diffcore_hf.method.checks import Check
 from diffcore_hf.publishing.card.dataset_card import CardFacts
+
+OWN_CHECK = Check("too_blue", "the image is too blue", "too blue", lambda candidate: False)
+"""A check as a recipe names it, `card_facts:OWN_CHECK`."""
 
 # Labels that could break a cell, a line, a tag or a template.
 HOSTILE = [

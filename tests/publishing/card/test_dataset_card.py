@@ -206,6 +206,19 @@ def test_guidance_is_given_in_the_terms_of_diffusers():
     assert "None =" not in text
 
 
+def test_a_strategy_and_checks_of_the_users_own_are_named():
+    manifest = example_manifest()
+    manifest["recipe"]["strategy"] = {"name": "own_module:Blur", "options": {"radius": 2}}
+    manifest["recipe"]["filter"]["checks"] = ["card_facts:OWN_CHECK"]
+    text = render_card(example_facts(manifest=manifest))
+    assert "The strategy `own_module:Blur` made the generated images" in text
+    assert "**Strategy:** `own_module:Blur`, options &#123;'radius': 2&#125;." in text
+    assert f"**Checks that the recipe adds:** {escape_md('card_facts:OWN_CHECK')}." in text
+    assert "- `too_blue`: the image is too blue" in text
+    assert "strategy:\n  name: own_module:Blur\n  options:\n    radius: 2\n" in text
+    assert "Strategy" not in render_card(example_facts())
+
+
 def test_columns_statuses_and_reasons_are_documented_under_their_names():
     text = render_card(example_facts(columns_prefix="dc_"))
     for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
