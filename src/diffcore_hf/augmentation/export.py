@@ -1,7 +1,7 @@
-"""Export: the tables of a run as shards in a staging folder, and the manifest that lists them.
+"""Export: writes the tables of a run as shards into a staging folder, and makes the manifest of them.
 
-Owns shards, their names, the features written into them and the content of diffcore.json. Does not own what the rows
-hold (tables.py), nor the swap into place (core/folder.py).
+Owns the shards, their names, the features in them and the content of diffcore.json. Does not own what the rows hold
+(tables.py, layouts.py), nor the swap of the staging folder into the output folder (core/folder.py).
 """
 
 from __future__ import annotations
@@ -14,31 +14,38 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from diffcore_hf.augmentation import tables
+from diffcore_hf.augmentation import layouts, tables
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import file_sha256
+from diffcore_hf.core.manifest import Counts, FileEntry
 from diffcore_hf.core.quiet import quiet_datasets
 
 if TYPE_CHECKING:
     from datasets import Features
 
-# Uncompressed bytes a shard: small enough for a laptop's memory and for the dataset viewer. Of very large datasets they
-# grow, so that a version stays one commit of few files.
 SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
+"""Uncompressed bytes of a shard. The smaller number fits a laptop's memory and the dataset viewer; the shards of large
+datasets grow up to the larger one, so that a version stays one commit of few files."""
 SHARDS = 40
+"""Number of shards at which they start to grow."""
 MOST_FILES = 90
-"""Of all configs: a version on the Hub is one commit of fewer than 100 files, pictures and card among them."""
-# Configs beside default have one split, under the name that everybody expects.
+"""Most shards of all configs. A version on the Hub is one commit of under 100 files, pictures and card included."""
 ONLY_SPLIT = "train"
+"""The split of every config but `default`."""
 
 Shards = dict[str, dict[str, list[str]]]
+"""Config -> split -> paths of its shards."""
 
 
 def check_layout(recipe: Recipe, layout: str) -> None:
-    """Raise UserError where the layout cannot be had of the recipe's dataset. Writes nothing."""
+    """Checks that the dataset of a recipe can be exported in a layout.
+
+    Raises:
+        UserError: layout mixed without the originals, or with a source column that has the name of one of its columns.
+    """
     if layout != "mixed":
         return
     if not recipe.include_originals:
@@ -53,33 +60,35 @@ def check_layout(recipe: Recipe, layout: str) -> None:
             )
 
 
-def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[dict[str, Any]]]:
-    """Write every config as Parquet shards.
+def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[FileEntry]]:
+    """Writes every config as Parquet shards.
 
     Args:
-        material: all that tables are made of.
+        material: the run, its facts and decisions.
         staging: an empty folder.
-        layout: `columns` (a counterpart stands beside its row), `rows` (real and kept images as plain rows) or `mixed`
-            (real images, then those with a counterpart mixed with it).
+        layout: `columns` (a counterpart stands in the row of its real image), `rows` (real and kept images as plain
+            rows) or `mixed` (real images, then each one that has a counterpart mixed with it).
 
     Returns:
-        The shards by config and split, and for each file its path, size, sha256 and rows.
+        The shards by config and split, and one entry for each file.
     """
-    # Counterparts stand in three configs; what one takes is a guess from its side, the same on every machine.
+    # A counterpart is in three configs. The estimate of its bytes depends on its side alone, so every machine cuts the
+    # same shards.
     side = material.recipe.store_size or material.recipe.model.size or 512
     size = shard_bytes(sum(map(sum, material.source.sizes.values())) + 3 * len(material.plan) * side * side // 2)
     while True:
-        shards, files = _tables(material, staging, layout, size)
+        shards, files = _write_tables(material, staging, layout, size)
         fewest = sum(len(splits) for splits in shards.values())
         if len(files) <= max(MOST_FILES, fewest) or size >= LARGEST_SHARD:
             return shards, files
-        for path in staging.iterdir():  # the guess was too low: images without loss, or rejected ones beside the kept
+        # The estimate was too low, because images are stored without loss or rejected ones are published too.
+        for path in staging.iterdir():
             shutil.rmtree(path)
         size = min(size * (len(files) // MOST_FILES + 1), LARGEST_SHARD)
 
 
-def _tables(material: Material, staging: Path, layout: str, size: int) -> tuple[Shards, list[dict[str, Any]]]:
-    """`write_tables` with shards of so many bytes."""
+def _write_tables(material: Material, staging: Path, layout: str, size: int) -> tuple[Shards, list[FileEntry]]:
+    """Writes every config with shards of about `size` bytes; see write_tables."""
     source = material.source
     config = source.config
     plain = dict(source.features.items())
@@ -88,22 +97,22 @@ def _tables(material: Material, staging: Path, layout: str, size: int) -> tuple[
     pair = {name: plain[name] for name in (config.image, config.label)}
     default = {
         "columns": (tables.default_rows, plain | added),
-        "rows": (tables.plain_rows, pair | dict(schema.plain_features())),
-        "mixed": (tables.mixed_rows, pair | dict(schema.mixed_features())),
+        "rows": (layouts.plain_rows, pair | dict(schema.plain_features())),
+        "mixed": (layouts.mixed_rows, pair | dict(schema.mixed_features())),
     }
     shards: Shards = {name: {} for name in schema.CONFIGS}
-    files: list[dict[str, Any]] = []
+    files: list[FileEntry] = []
 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
         written = _shards(staging, folder, split, rows, kind(features), size)
         files.extend(written)
-        # A config without a row cannot be loaded by datasets, so the card does not name it.
+        # `datasets` cannot load a config without rows, so the card does not list it.
         if any(entry["rows"] for entry in written):
             shards[name][split] = [entry["path"] for entry in written]
 
-    make, features = default[layout]
+    rows_of, features = default[layout]
     for split in tables.splits(material):
-        write("default", "data", split, make(material, split), features)
+        write("default", "data", split, rows_of(material, split), features)
     attempts = schema.attempts_features()
     generated = pair | {name: attempts[name] for name in ("row_id", "copy", "context", "similarity")}
     write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
@@ -114,16 +123,17 @@ def _tables(material: Material, staging: Path, layout: str, size: int) -> tuple[
 
 
 def shard_bytes(total: int) -> int:
-    """Bytes of a shard for a dataset whose images have so many bytes in all: about SHARDS of them, within bounds."""
+    """Returns the size of a shard for a dataset of `total` bytes: about SHARDS shards, within the two bounds."""
     return min(max(SHARD_BYTES, total // SHARDS), LARGEST_SHARD)
 
 
 def _shards(
     staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features, shard_size: int
-) -> list[dict[str, Any]]:
-    """Write windows of rows into shards; a shard is closed when it has reached its size. At least one, maybe empty."""
+) -> list[FileEntry]:
+    """Writes windows of rows into shards; a shard is closed at its size. There is at least one, which may be empty."""
     waiting: list[pa.Table] = []
-    size, written = 0, []
+    size = 0
+    written: list[tuple[Path, int]] = []
     for table in rows:
         waiting.append(table)
         size += table.nbytes
@@ -132,10 +142,10 @@ def _shards(
             waiting, size = [], 0
     if waiting or not written:
         written.append(_shard(staging / folder, split, len(written), waiting, features))
-    entries = []
+    entries: list[FileEntry] = []
     for number, (path, count) in enumerate(written):
         sha256 = file_sha256(path)
-        # The hash in the name: the cache of `datasets` knows a local folder by the names of its files alone.
+        # The name has the hash, because the cache of `datasets` identifies a local folder by its file names alone.
         final = path.with_name(f"{split}-{number:05d}-of-{len(written):05d}-{sha256[:16]}.parquet")
         path.rename(final)
         entries.append(
@@ -150,7 +160,10 @@ def _shards(
 
 
 def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], features: Features) -> tuple[Path, int]:
-    """One Parquet file as `Dataset.to_parquet` writes it: content-defined chunks, page index, features inside."""
+    """Writes one Parquet file and returns its path and number of rows.
+
+    `Dataset.to_parquet` writes it, so it has content-defined chunks, a page index and the features.
+    """
     from datasets import Dataset
 
     target = features.arrow_schema
@@ -162,13 +175,15 @@ def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], feature
     return path, len(whole)
 
 
-def dataset_info(staging: Path, shards: Shards, files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`dataset_info` of a card: features, and the rows of each split, which `load_dataset` holds against the files.
+def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> list[dict[str, Any]]:
+    """Returns `dataset_info` of the card: the features of each config, and the rows and bytes of each split.
+
+    `load_dataset` compares these numbers with the files.
 
     Args:
-        staging: where the shards were written.
+        staging: the folder of the shards.
         shards: by config and split.
-        files: path, size and rows of each.
+        files: an entry for each shard.
     """
     import pyarrow.parquet as pq
     from datasets import DatasetInfo, Features, SplitDict, SplitInfo
@@ -183,24 +198,25 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[Mapping[str, Any
             continue
         first = next(path for paths in splits.values() for path in paths)
         total = sum(entry["size"] for entries in sizes.values() for entry in entries)
+        split_infos = {
+            split: SplitInfo(split, sum(entry["size"] for entry in entries), sum(entry["rows"] for entry in entries))
+            for split, entries in sizes.items()
+        }
         infos[name] = DatasetInfo(
             config_name=name,
             features=Features.from_arrow_schema(pq.read_schema(staging / first)),
-            splits=SplitDict({
-                split: SplitInfo(split, sum(e["size"] for e in entries), sum(e["rows"] for e in entries))
-                for split, entries in sizes.items()
-            }),
+            splits=SplitDict(split_infos),
             download_size=total,
             dataset_size=total,
-        )  # fmt: skip
+        )
     card = DatasetCardData()
     infos.to_dataset_card_data(card)
-    found = card.to_dict().get("dataset_info", [])
-    return found if isinstance(found, list) else [found]
+    listed = card.to_dict().get("dataset_info", [])
+    return listed if isinstance(listed, list) else [listed]
 
 
-def counts(material: Material) -> dict[str, int]:
-    """Rows of the augmented split by status, and attempts."""
+def counts(material: Material) -> Counts:
+    """Returns the rows of the augmented split, its units by status, and the attempts."""
     decisions, source = material.decisions, material.source
     by_status = Counter(decisions.status)
     return {
@@ -208,18 +224,28 @@ def counts(material: Material) -> dict[str, int]:
         "heldout": int(material.plan.heldout.sum()),
         "unlabelled": int((source.labels[source.config.split] < 0).sum()),
         "planned": len(material.plan),
-        **{status: by_status.get(status, 0) for status in ("kept", "exhausted", "failed", "pending")},
+        "kept": by_status["kept"],
+        "exhausted": by_status["exhausted"],
+        "failed": by_status["failed"],
+        "pending": by_status["pending"],
         "attempts": len(decisions.reason),
         "references": len(material.embeddings.row_ids),
     }
 
 
 def manifest(
-    shards: Shards, files: list[dict[str, Any]], assets: Path, recipe: Mapping[str, Any], **facts: Any
+    shards: Shards, files: Sequence[FileEntry], assets: Path, recipe: Mapping[str, Any], **facts: Any
 ) -> dict[str, Any]:
-    """The content of diffcore.json: no clock, host, path, batch size or speed in it."""
-    listed = sorted(files, key=lambda entry: entry["path"]) + [
-        {"path": f"assets/{path.name}", "size": path.stat().st_size, "sha256": file_sha256(path)}
-        for path in sorted(assets.glob("*.png"))
-    ]
+    """Returns the content of diffcore.json. It has no time, host, path, batch size or speed, so runs can be compared.
+
+    Args:
+        shards: by config and split.
+        files: an entry for each shard.
+        assets: the folder of the pictures.
+        recipe: the fields that decide the result, with identities in place of paths.
+        facts: more keys of the manifest, such as the digests and the counts.
+    """
+    listed = sorted(files, key=lambda entry: entry["path"])
+    for path in sorted(assets.glob("*.png")):
+        listed.append({"path": f"assets/{path.name}", "size": path.stat().st_size, "sha256": file_sha256(path)})
     return {"format": 1, "recipe": dict(recipe), **facts, "configs": shards, "files": listed}

@@ -16,6 +16,7 @@ from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import seeding
+from diffcore_hf.method.checks import KEPT
 from diffcore_hf.method.filtration import AttemptFacts, Decisions
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.references import ReferenceEmbeddings
@@ -74,6 +75,11 @@ class Material:
         units = self.attempts.units
         order = np.lexsort((self.attempts.attempts, self.plan.copies[units], self.plan.rows[units]))
         return order.tolist()
+
+    @cached_property
+    def kept(self) -> list[int]:
+        """The attempts that are counterparts, of all copies, in the order of `judged`."""
+        return [attempt for attempt in self.judged if self.decisions.reason[attempt] == KEPT]
 
     def location(self, attempt: int) -> Location:
         """Return where the image of an attempt is stored."""

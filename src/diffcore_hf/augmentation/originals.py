@@ -1,6 +1,6 @@
-"""Originals: rows of the source as they came, with their images whole, or without any.
+"""Originals: rows of the source as they are published, with the bytes of their images or without any image.
 
-Owns what of a source goes into a published dataset. Which rows, and what stands beside them, is tables.py's.
+Owns how a row of the source is copied. Which rows are copied, and the columns beside them, is decided in tables.py.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 
 def original_rows(source: Dataset, rows: Sequence[int], *, images: bool) -> pa.Table:
-    """Rows of a split: every column untouched, the bytes of image files that lay beside it read in.
+    """Returns rows of a split with every column unchanged; image files beside the dataset are read in as bytes.
 
     Args:
         source: the split.
-        rows: their places in it.
-        images: false leaves every column that holds images empty, not only the one that is augmented.
+        rows: indices of the rows.
+        images: false empties every column that holds images, not only the augmented one.
     """
     table = source.with_format("arrow")[list(rows)]
-    for place, (name, feature) in enumerate(source.features.items()):
+    for index, (name, feature) in enumerate(source.features.items()):
         if _has_images(feature):
             cells = table[name].to_pylist() if images else [None] * len(table)
             stored = pa.array([_whole(cell, feature) for cell in cells], table.schema.field(name).type)
-            table = table.set_column(place, name, stored)
+            table = table.set_column(index, name, stored)
     return table
 
 
 def stored_image(cell: dict[str, Any]) -> dict[str, Any] | None:
-    """An image cell with its bytes; of a path only the file's name stays. None where the file is gone."""
+    """Returns an image cell with its bytes and only the last part of its path; None where the file cannot be read."""
     try:
         content = read_bytes(cell)
-    except UnreadableImage:  # the row stays, its reason stands in config references
+    except UnreadableImage:  # The row stays; config references holds the reason.
         return None
     return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
 
 
 def _has_images(feature: Any) -> bool:
-    """Whether a feature is an image, or holds some."""
+    """Returns whether a feature is an image or contains one."""
     from datasets import Image
 
     if isinstance(feature, Image):
@@ -54,7 +54,7 @@ def _has_images(feature: Any) -> bool:
 
 
 def _whole(value: Any, feature: Any) -> Any:
-    """A value with the bytes of every image in it."""
+    """Returns a value with the bytes of every image in it."""
     from datasets import Image
 
     if value is None or not _has_images(feature):
@@ -63,4 +63,4 @@ def _whole(value: Any, feature: Any) -> Any:
         return stored_image(value)
     if isinstance(feature, dict):
         return {name: _whole(value[name], part) for name, part in feature.items()}
-    return [_whole(one, feature.feature) for one in value]
+    return [_whole(item, feature.feature) for item in value]

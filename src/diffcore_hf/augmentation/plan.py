@@ -1,16 +1,16 @@
-"""The plan: which units are wanted, in one drawing order, each with its context and its two prompts.
+"""The plan: the units of a run in one drawing order, each with its context and its two prompts.
 
-Owns the drawing order, fraction, copies, holdout, the draw of references and the contexts' round robin. A pure
-function of (source, recipe): no model is loaded and no image is decoded. Does not own the words of the prompts
-(method/wording.py) nor what is kept (method/filtration.py).
+Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the order of contexts. It is a
+pure function of source and recipe: no model is loaded and no image is decoded. Does not own the words of the prompts
+(method/wording.py) nor the decisions (method/filtration.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.method.arrays import Bools, Ints
 from diffcore_hf.method.wording import Wording, wording
 
 if TYPE_CHECKING:
@@ -25,36 +26,41 @@ if TYPE_CHECKING:
 
 
 class Unit(NamedTuple):
-    """One counterpart that is wanted."""
+    """One counterpart that the plan asks for."""
 
     row: int
-    """Place of the real image in the source split."""
+    """Index of the real image in the source split."""
     row_id: str
     copy: int
+    """0, 1, ..., below `copies` of the recipe."""
     label: int
+    """The class, as an index into the class names."""
     context: str
+    """"" is the dataset's own look."""
     prompt: str
+    """P_c of Eq. 4."""
     negative_prompt: str | None
+    """P_n of Eq. 4; None: there is none."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The units in drawing order: all of copy 0, then copy 1, ..."""
+    """The U units in drawing order: all of copy 0, then those of copy 1, and so on."""
 
-    rows: np.ndarray
-    """(U,) int64: place of each unit's row in the source split."""
-    copies: np.ndarray
+    rows: Ints
+    """(U,) int64: index of each unit's row in the source split."""
+    copies: Ints
     """(U,) int64."""
-    labels: np.ndarray
-    """(U,) int64."""
-    contexts: np.ndarray
-    """(U,) int64: place in `words.contexts`."""
-    references: np.ndarray
-    """(R,) int64: rows whose embeddings make statistics and thresholds, whatever is planned."""
-    heldout: np.ndarray
+    labels: Ints
+    """(U,) int64 in [0, K)."""
+    contexts: Ints
+    """(U,) int64: index into `words.contexts`."""
+    references: Ints
+    """(R,) int64: rows to which the filter policy is fitted. They do not depend on what is planned."""
+    heldout: Bools
     """(N,) bool over the source split: never planned, never a reference."""
-    order: np.ndarray
-    """(N',) int64: the whole drawing order of rows, of which the plan is a prefix."""
+    order: Ints
+    """(N',) int64: the drawing order of all rows that may be drawn. The rows of the plan are a prefix of it."""
     row_ids: list[str]
     """(U,) row id of each unit."""
     source_ids: list[str]
@@ -62,35 +68,34 @@ class Plan:
     fields: Mapping[str, list[str]]
     """Columns of the source that the template names, (N,) each."""
     words: Wording
-    """Template, names, contexts and negatives, ready to be put together."""
+    """The texts from which prompts are rendered."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def limited(self, limit: int | None) -> int:
-        """How many units of the drawing order are to be worked on now."""
+        """Returns the number of units that a run with this `limit` works on."""
         return len(self) if limit is None else min(limit, len(self))
 
     def key(self, index: int) -> tuple[str, int]:
-        """Row id and copy of unit `index`, the key of its facts."""
+        """Returns row id and copy of unit `index`, the key of its facts."""
         return self.row_ids[index], int(self.copies[index])
 
     def unit(self, index: int) -> Unit:
-        """Unit `index` of the drawing order with its prompts."""
+        """Returns unit `index` of the drawing order with its prompts."""
         row, label = int(self.rows[index]), int(self.labels[index])
         context = self.words.contexts[self.contexts[index]]
-        positive, negative = self.words.pair(
-            label, context, {name: column[row] or "" for name, column in self.fields.items()}
-        )
+        fields = {name: column[row] or "" for name, column in self.fields.items()}
+        positive, negative = self.words.pair(label, context, fields)
         return Unit(row, self.row_ids[index], int(self.copies[index]), label, context, positive, negative)
 
 
-def drawing_order(labels: np.ndarray, row_ids: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The one order in which rows are drawn (section 1.6 of the design).
+def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints, Ints]:
+    """Returns the order in which rows are drawn.
 
-    First every class's first row, then by (j - 1/2) / N_k, j being the row's place in its class's seeded order and N_k
-    the size of the class; ties by seeded hash. Every prefix is balanced, and every smaller one a subset of every
-    larger one.
+    The first row of every class comes first. The other rows follow by (j - 1/2) / N_k, where j is the position of the
+    row in the seeded order of its class and N_k is the size of the class; ties are broken by a seeded hash. So every
+    prefix is balanced over the classes, and a smaller fraction draws a subset of a larger one.
 
     Args:
         labels: (N,) int64 of the rows that may be drawn.
@@ -98,33 +103,40 @@ def drawing_order(labels: np.ndarray, row_ids: list[str], seed: int) -> tuple[np
         seed: the recipe's.
 
     Returns:
-        (N,) int64 places in drawing order, and (N,) int64, for each row its place j - 1 in its class's order.
+        (N,) int64 indices in drawing order; (N,) int64, for each row its position j - 1 in the order of its class.
     """
     hashes = [seeding.digest("order", seed, row_id) for row_id in row_ids]
-    place = np.zeros(len(labels), np.int64)
+    position = np.zeros(len(labels), np.int64)
     size = np.ones(len(labels), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         size[members] = len(members)
-        place[sorted(members.tolist(), key=hashes.__getitem__)] = np.arange(len(members))
+        position[sorted(members.tolist(), key=hashes.__getitem__)] = np.arange(len(members))
     # (2 j - 1) / (2 N_k) in one correctly rounded division: equal fractions are equal floats.
-    share = (2 * place + 1) / (2 * size)
-    order = sorted(range(len(labels)), key=lambda row: (place[row] > 0, share[row] if place[row] else 0, hashes[row]))
-    return np.array(order, np.int64), place
+    share = np.where(position > 0, (2 * position + 1) / (2 * size), 0)
+    order = sorted(range(len(labels)), key=lambda row: (position[row] > 0, share[row], hashes[row]))
+    return np.array(order, np.int64), position
 
 
 def drawn(count: int, classes: int, fraction: float) -> int:
-    """How many rows `fraction` is: max(K, round_half_up(f N)), at most N."""
+    """Returns how many of N rows in K classes a fraction f draws: max(K, round_half_up(f N)), at most N."""
     return min(count, max(classes, round_half_up(fraction, count)))
 
 
 def round_half_up(share: float, count: int) -> int:
-    """`share` of `count`, in decimals: 0.29 of 50 is 14.5 and so 15, which floats make 14.499999999999998."""
+    """Returns `share` of `count`, in decimals: 0.29 of 50 is 14.5 and so 15; in floats it is 14.499999999999998."""
     return int((Decimal(repr(share)) * count).to_integral_value(ROUND_HALF_UP))
 
 
-def held_out(labels: np.ndarray, row_ids: list[str], share: float, seed: int) -> np.ndarray:
-    """(N,) bool: a seeded share of each class, rounded half up, never the whole class."""
+def held_out(labels: Ints, row_ids: Sequence[str], share: float, seed: int) -> Bools:
+    """Returns (N,) bool: a seeded share of each class, rounded half up, but never a whole class.
+
+    Args:
+        labels: (N,) int64; UNLABELLED rows are never held out.
+        row_ids: N ids.
+        share: in [0, 1).
+        seed: the recipe's.
+    """
     mask = np.zeros(len(labels), bool)
     if share > 0:
         for label in np.unique(labels[labels >= 0]):
@@ -135,11 +147,11 @@ def held_out(labels: np.ndarray, row_ids: list[str], share: float, seed: int) ->
 
 
 def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
-    """The plan of a recipe over a loaded source.
+    """Returns the plan of a recipe over a loaded source.
 
     Raises:
-        UserError: a holdout where the source has a validation split, an opaque label, a template that names a column
-            which is not there, a negative prompt that holds the label or the context.
+        UserError: a holdout although the source has a validation split, an opaque class name, a template that names a
+            column which does not exist, or a negative prompt that contradicts a label or a context.
     """
     config = recipe.source
     if config.holdout and "validation" in source.splits:
@@ -159,42 +171,49 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     labels, row_ids = source.labels[config.split], source.row_ids[config.split]
     heldout = held_out(labels, row_ids, config.holdout, recipe.seed)
     eligible = np.flatnonzero((labels >= 0) & ~heldout)
-    order, place = drawing_order(labels[eligible], [row_ids[row] for row in eligible], recipe.seed)
-    references = eligible[order[place[order] < recipe.filter.references]]
-    rows = eligible[order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]]
-    place_of = dict(zip(eligible.tolist(), place.tolist(), strict=True))
-    turns = [
-        np.array(sorted(range(len(words.contexts)), key=lambda c: seeding.digest("contexts", recipe.seed, name, c)))
-        for name in source.names
-    ]
-    every = np.concatenate([rows] * recipe.copies)
-    copies = np.repeat(np.arange(recipe.copies), len(rows))
-    contexts = [
-        # The place in the class's own order, so that a row's context does not change when the plan grows.
-        turns[labels[row]][(place_of[row] + copy) % len(words.contexts)]
-        for row, copy in zip(every.tolist(), copies.tolist(), strict=True)
-    ]
+    order, position = drawing_order(labels[eligible], [row_ids[row] for row in eligible], recipe.seed)
+    references = eligible[order[position[order] < recipe.filter.references]]
+    chosen = order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]
+    rows = np.tile(eligible[chosen], recipe.copies)
+    copies = np.repeat(np.arange(recipe.copies), len(chosen))
+    # By the position in the order of the class, so that the context of a row does not change when the plan grows.
+    turns = np.tile(position[chosen], recipe.copies) + copies
     return Plan(
-        rows=every,
+        rows=rows,
         copies=copies,
-        labels=labels[every],
-        contexts=np.array(contexts, np.int64),
+        labels=labels[rows],
+        contexts=_contexts(source.names, len(words.contexts), recipe.seed)[labels[rows], turns % len(words.contexts)],
         references=references,
         heldout=heldout,
         order=eligible[order],
-        row_ids=[row_ids[row] for row in every.tolist()],
+        row_ids=[row_ids[row] for row in rows.tolist()],
         source_ids=row_ids,
         fields=fields,
         words=words,
     )
 
 
-def plan(ds: Dataset, recipe: Recipe) -> Dataset:
-    """One row per planned unit in source order, for going step by step.
+def _contexts(names: Sequence[str], count: int, seed: int) -> Ints:
+    """Returns (K, C) int64: the seeded order in which the counterparts of each class go through the contexts.
 
     Args:
-        ds: an image-classification dataset in memory, or loaded; images are not decoded.
-        recipe: its `source` names the columns (the path is not used).
+        names: the K class names of the source.
+        count: C.
+        seed: the recipe's.
+    """
+    orders = np.zeros((len(names), count), np.int64)
+    for label, name in enumerate(names):
+        hashes = [seeding.digest("contexts", seed, name, context) for context in range(count)]
+        orders[label] = sorted(range(count), key=hashes.__getitem__)
+    return orders
+
+
+def plan(ds: Dataset, recipe: Recipe) -> Dataset:
+    """Returns the plan as a dataset with one row per unit, in source order, for work in single steps.
+
+    Args:
+        ds: an image-classification dataset; its images are not decoded.
+        recipe: its `source` names the columns; the path is not used.
 
     Returns:
         All columns of the source, its images under the name `source_image` that stages read, then row_id, copy,
@@ -213,13 +232,15 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
             f"the dataset has a column {clash[0]!r}, which a plan adds. Give it another name: rename_column"
         )
     source = load_source(recipe.source, data=ds, prefix=recipe.columns.prefix)
-    made = make_plan(source, recipe)
-    indices = sorted(range(len(made)), key=lambda index: (made.rows[index], made.copies[index]))
-    units = [made.unit(index) for index in indices]
-    columns: dict[str, list] = {name: [getattr(unit, name) for unit in units] for name in features if name != "seed"}
+    planned = make_plan(source, recipe)
+    indices = sorted(range(len(planned)), key=lambda index: (planned.rows[index], planned.copies[index]))
+    units = [planned.unit(index) for index in indices]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(unit, name) for unit in units] for name in features if name != "seed"
+    }
     columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, 0) for unit in units]
-    side = Dataset.from_dict(columns, features=features)
+    added = Dataset.from_dict(columns, features=features)
     rows = source.rows.select([unit.row for unit in units])
-    joined = concatenate_datasets([rows, side], axis=1)
+    joined = concatenate_datasets([rows, added], axis=1)
     joined = joined.cast_column(image, source.features[image] or Image())
     return joined if image == schema.SOURCE_IMAGE else joined.rename_column(image, schema.SOURCE_IMAGE)

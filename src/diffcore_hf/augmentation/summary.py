@@ -1,162 +1,225 @@
 """The summary of a run: counts, rates and what to look at first, as one record and as text.
 
-Owns which figures are told and how they are worded. All of them are derived from the material of the tables; the only
-measurements are the seconds and images that the caller hands in.
+Owns the choice of figures and their wording. They are derived from the facts and decisions of a run, except the seconds
+and the number of new images, which the caller measures.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffcore_hf.augmentation.arrow_tables import number_or_none
 from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
-from diffcore_hf.method import filtration
+from diffcore_hf.core.manifest import Counts
+from diffcore_hf.method.arrays import Floats
+from diffcore_hf.method.filtration import rejected_share
 
 WORST = 5
+"""Classes in the text of the summary."""
+
+
+class ByContext(NamedTuple):
+    """The attempts of one context."""
+
+    name: str
+    attempts: int
+    rejected: float | None
+    """Share rejected, in [0, 1]; None: nothing to count."""
 
 
 class ByClass(NamedTuple):
-    """What a class came to."""
+    """The attempts and images of one class."""
 
     name: str
     attempts: int
     rejected_generated: float | None
+    """Share of the attempts that were rejected, in [0, 1]; None: nothing to count."""
     rejected_real: float | None
+    """Share of the real images that the policy would reject, in [0, 1]; None: nothing to count."""
     kept: int
     generated: float
-    """Share of generated ones among all images of the class."""
+    """Share of generated images among all images of the class, in [0, 1]."""
     similarity: float | None
-    """Mean S(I, G) over its counterparts."""
+    """Mean S(I, G) over the counterparts, in [-1, 1]."""
     bound: float | None = None
-    """Of the policy, for this class: a rank, a similarity or a share; None: it has none."""
+    """The policy's bound: a rank, a similarity or a share; None: it has none."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to. Rates are in [0, 1]; NaN-free: None where there is nothing to count."""
+    """The result of a run in figures. Rates are in [0, 1]; None where there is nothing to count."""
 
-    counts: dict[str, int]
+    counts: Counts
     rejected_generated: float | None
     """Share of judged attempts that were rejected; superseded and crashed ones are in no rate."""
     rejected_real: float | None
     """Share of real images that the same policy would reject, each judged as if left out of its class."""
-    by_context: list[tuple[str, int, float | None]]
-    """(context, attempts, share rejected), worst first."""
+    by_context: list[ByContext]
+    """The context with the most rejections first."""
     by_class: list[ByClass]
-    """Worst first: the most rejected of the generated images."""
+    """The class with the most rejected generated images first."""
     given_up: list[str]
+    """Names of the classes for which no further attempt is made."""
     mean_similarity: float | None
-    """Mean S(I, G) over the counterparts."""
+    """Mean S(I, G) over the counterparts, in [-1, 1]."""
     reasons: dict[str, int]
     """Attempts by reason."""
     failed_rows: dict[str, int]
     """Rows that could not get a counterpart, by reason."""
     notes: list[str]
-    """What the policy had to do otherwise than named, in one line each."""
+    """Remarks on the decisions and the prompts, one line each."""
 
     def plain(self) -> dict[str, Any]:
-        """As a mapping of plain values."""
+        """Returns the summary as a mapping of plain values."""
         return asdict(self)
 
 
 def summarise(material: Material) -> Summary:
-    """The summary of everything that was decided."""
+    """Returns the summary of everything that was material."""
     plan = material.plan
-    attempts, decisions = material.attempts, material.decisions
+    decisions, units = material.decisions, material.attempts.units
     names = plan.words.names
-    contexts = plan.words.contexts
-    unit_context = plan.contexts[attempts.units]
-    by_context = filtration.rejected_share(decisions.reason, unit_context)
-    tried = np.bincount(unit_context, minlength=len(contexts))
-    tried_class = np.bincount(plan.labels[attempts.units], minlength=len(names))
-    overall = filtration.rejected_share(decisions.reason, np.zeros(len(attempts.units), np.int64))
-    similarity = decisions.similarity[decisions.reason == "kept"]
-    words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
     real = material.policy.rejected_real()
-    by_label = [decisions.similarity[(decisions.reason == "kept") & (plan.labels[attempts.units] == label)]
-                for label in range(len(names))]  # fmt: skip
-    labelled = material.source.labels[material.source.config.split]
-    images = np.bincount(labelled[labelled >= 0], minlength=len(names))
     weight = np.bincount(material.embeddings.labels, minlength=len(names)) * ~np.isnan(real)
-    bounds = np.asarray(decisions.class_bound, np.float64)
-    failed = {}
-    split = material.source.config.split
-    if unlabelled := int((material.source.labels[split] < 0).sum()):
-        failed["unlabelled"] = unlabelled
-    for place in material.references.keys.values():
-        if reason := material.references.reasons[place]:
-            word = reason.split(":")[0]
-            failed[word] = failed.get(word, 0) + 1
+    words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
     return Summary(
         counts=counts(material),
-        rejected_generated=overall.get(0),
-        rejected_real=_number(np.nansum(real * weight) / weight.sum()) if weight.any() else None,
-        by_context=_worst(
-            [(contexts[i] or "(none)", int(tried[i]), by_context.get(i)) for i in range(len(contexts)) if tried[i]]
-        ),
-        by_class=_worst(
-            [
-                ByClass(
-                    names[i],
-                    int(tried_class[i]),
-                    _number(decisions.rejected_generated[i]),
-                    _number(real[i]),
-                    len(by_label[i]),
-                    len(by_label[i]) / max(1, len(by_label[i]) + int(images[i])),
-                    _mean(by_label[i]),
-                    round(float(bounds[i]), 3) if np.isfinite(bounds[i]) else None,
-                )
-                for i in range(len(names))
-                if tried_class[i]
-            ]
-        ),
+        rejected_generated=rejected_share(decisions.reason, [0] * len(units)).get(0),
+        rejected_real=number_or_none(np.nansum(real * weight) / weight.sum()) if weight.any() else None,
+        by_context=_by_context(material),
+        by_class=_by_class(material, real),
         given_up=[names[label] for label in np.flatnonzero(decisions.given_up)],
-        mean_similarity=_mean(similarity),
+        mean_similarity=_mean(decisions.similarity[decisions.reason == "kept"]),
         reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
-        failed_rows=failed,
+        failed_rows=_failed_rows(material),
         notes=[*material.notes, *plan.words.notes],
     )
 
 
-def _mean(values: np.ndarray) -> float | None:
-    return _number(np.nanmean(values)) if np.isfinite(values).any() else None
+def _by_context(material: Material) -> list[ByContext]:
+    """Returns the contexts that were tried, the one with the most rejections first."""
+    plan = material.plan
+    context_of = plan.contexts[material.attempts.units]
+    rejected = rejected_share(material.decisions.reason, context_of.tolist())
+    attempts = np.bincount(context_of, minlength=len(plan.words.contexts)).tolist()
+    rows = [
+        ByContext(context or "(none)", attempts[index], rejected.get(index))
+        for index, context in enumerate(plan.words.contexts)
+        if attempts[index]
+    ]
+    return sorted(rows, key=lambda row: _worst_first(row.rejected, row.name))
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _by_class(material: Material, real: Floats) -> list[ByClass]:
+    """Returns the classes that were tried, the one with the most rejections first.
+
+    Args:
+        material: the run.
+        real: (K,) float64: share of each class's real images that the policy would reject.
+    """
+    plan, decisions = material.plan, material.decisions
+    names = plan.words.names
+    label_of = plan.labels[material.attempts.units]
+    labels = material.source.labels[material.source.config.split]
+    attempts = np.bincount(label_of, minlength=len(names)).tolist()
+    images = np.bincount(labels[labels >= 0], minlength=len(names)).tolist()
+    rows = []
+    for label, name in enumerate(names):
+        if not attempts[label]:
+            continue
+        similarity = decisions.similarity[(decisions.reason == "kept") & (label_of == label)]
+        kept, bound = len(similarity), float(decisions.class_bound[label])
+        row = ByClass(
+            name=name,
+            attempts=attempts[label],
+            rejected_generated=number_or_none(decisions.rejected_generated[label]),
+            rejected_real=number_or_none(real[label]),
+            kept=kept,
+            generated=kept / max(1, kept + images[label]),
+            similarity=_mean(similarity),
+            bound=round(bound, 3) if np.isfinite(bound) else None,
+        )
+        rows.append(row)
+    return sorted(rows, key=lambda row: _worst_first(row.rejected_generated, row.name))
 
 
-def _worst(rows: list[tuple]) -> list[tuple]:
-    return sorted(rows, key=lambda row: (-(row[2] if row[2] is not None else -1), row[0]))
+def _worst_first(rejected: float | None, name: str) -> tuple[float, str]:
+    """Returns the sort key by which the highest rate comes first, and rows without a rate last."""
+    return (1.0 if rejected is None else -rejected), name
+
+
+def _failed_rows(material: Material) -> dict[str, int]:
+    """Returns the number of rows without a label, and of those whose image has no embedding, by reason."""
+    failed: Counter[str] = Counter()
+    if unlabelled := int((material.source.labels[material.source.config.split] < 0).sum()):
+        failed["unlabelled"] = unlabelled
+    for index in material.references.keys.values():
+        if reason := material.references.reasons[index]:
+            failed[reason.split(":")[0]] += 1
+    return dict(failed)
+
+
+def _mean(values: Floats) -> float | None:
+    return number_or_none(float(np.nanmean(values))) if np.isfinite(values).any() else None
 
 
 def percent(value: float | None) -> str:
-    """A rate for people."""
+    """Returns a rate in [0, 1] as text."""
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[str] = ()) -> str:
-    """The table at the end of a run.
+    """Returns the text at the end of a run.
 
     Args:
+        summary: the figures.
         seconds: wall time of the run.
         images: attempts made in it.
-        projection: lines about the full run, after a first look.
+        projection: lines about the full run, after a run with a limit.
     """
+    lines = _given_up_lines(summary)
+    rows = _rows(summary, seconds, images)
+    width = max(len(name) for name, _ in rows)
+    lines += [f"{name:<{width}}  {value}" for name, value in rows]
+    for word, count in summary.failed_rows.items():
+        lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see config references")
+    if summary.by_context:
+        contexts = [(row.name, row.attempts, percent(row.rejected)) for row in summary.by_context]
+        lines += ["", *_table("context", contexts)]
+    if summary.by_class:
+        worst = summary.by_class[:WORST]
+        classes = [(row.name, row.attempts, percent(row.rejected_generated)) for row in worst]
+        lines += ["", *_table("class, worst first", classes, [percent(row.rejected_real) for row in worst])]
+        if len(summary.by_class) > WORST:
+            lines.append(f"  ... and {len(summary.by_class) - WORST} more, see config classes")
+    lines += [f"note: {note}" for note in summary.notes]
+    if projection:
+        lines += ["", *projection]
+    return "\n".join(lines)
+
+
+def _given_up_lines(summary: Summary) -> list[str]:
+    if not summary.given_up:
+        return []
+    return [
+        f"given up: {', '.join(summary.given_up)}",
+        "  none of the first 20 images passed. Rename or describe the class (--prompts.label_descriptions), or add",
+        "  an adapter that knows it (--model.adapters)",
+        "",
+    ]
+
+
+def _rows(summary: Summary, seconds: float, images: int) -> list[tuple[str, str]]:
+    """Returns name and value of each figure; a count of 0 failed or pending units is left out."""
     c = summary.counts
     decided = c["kept"] + c["exhausted"] + c["failed"]
-    lines = []
-    if summary.given_up:
-        lines += [
-            f"given up: {', '.join(summary.given_up)}",
-            "  none of the first 20 images passed. Rename or describe the class (--prompts.label_descriptions), or add",
-            "  an adapter that knows it (--model.adapters)",
-            "",
-        ]
+    speed = f"{images / seconds:.2f} ({images:,} made now)" if images and seconds else "- (none made now)"
     rows = [
         ("rows", f"{c['rows']:,}" + (f" ({c['heldout']:,} held out)" if c["heldout"] else "")),
         ("planned", f"{c['planned']:,}"),
@@ -172,33 +235,22 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
             "-" if summary.mean_similarity is None else f"{summary.mean_similarity:.3f}",
         ),
         ("seconds", f"{seconds:.1f}"),
-        (
-            "images per second",
-            f"{images / seconds:.2f} ({images:,} made now)" if images and seconds else "- (none made now)",
-        ),
+        ("images per second", speed),
     ]
-    rows = [row for row in rows if row[1] != "0" or row[0] not in ("failed", "pending")]
-    width = max(len(name) for name, _ in rows)
-    lines += [f"{name:<{width}}  {value}" for name, value in rows]
-    for word, count in summary.failed_rows.items():
-        lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see config references")
-    if summary.by_context:
-        lines += ["", *_table("context", [(name, n, percent(rate)) for name, n, rate in summary.by_context])]
-    if summary.by_class:
-        worst = [(name, n, percent(rate), percent(real)) for name, n, rate, real, *_ in summary.by_class[:WORST]]
-        more = len(summary.by_class) - len(worst)
-        lines += ["", *_table("class, worst first", worst, real=True)]
-        if more > 0:
-            lines.append(f"  ... and {more} more, see config classes")
-    lines += [f"note: {note}" for note in summary.notes]
-    if projection:
-        lines += ["", *projection]
-    return "\n".join(lines)
+    return [(name, value) for name, value in rows if value != "0" or name not in ("failed", "pending")]
 
 
-def _table(head: str, rows: Sequence[tuple], real: bool = False) -> list[str]:
-    width = max(len(head), *(len(row[0]) for row in rows))
+def _table(head: str, rows: Sequence[tuple[str, int, str]], real: Sequence[str] | None = None) -> list[str]:
+    """Returns the lines of a table of name, attempts and share rejected.
+
+    Args:
+        head: the head of the first column.
+        rows: at least one.
+        real: a fourth column, the share of real images that the policy would reject.
+    """
+    width = max(len(head), *(len(name) for name, _, _ in rows))
     lines = [f"{head:<{width}}  attempts  rejected" + ("  of real images" if real else "")]
-    return lines + [
-        f"{row[0]:<{width}}  {row[1]:>8,}  {row[2]:>8}" + (f"  {row[3]:>14}" if real else "") for row in rows
-    ]
+    for index, (name, attempts, rejected) in enumerate(rows):
+        line = f"{name:<{width}}  {attempts:>8,}  {rejected:>8}"
+        lines.append(line + (f"  {real[index]:>14}" if real else ""))
+    return lines

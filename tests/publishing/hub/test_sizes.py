@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from small_photos import CLASSES
 
+from diffcore_hf.augmentation import arrow_tables
 from diffcore_hf.augmentation import export as exporting
-from diffcore_hf.augmentation import tables
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment as jobs
@@ -56,7 +56,7 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
 
 def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "SHARD_BYTES", 1_000_000)
-    monkeypatch.setattr(tables, "WINDOW", 16)
+    monkeypatch.setattr(arrow_tables, "WINDOW", 16)
     counts = []
     for most in (90, 7):
         monkeypatch.setattr(exporting, "MOST_FILES", most)
@@ -71,7 +71,7 @@ def test_a_version_with_fewer_shards_deletes_the_others(hub, client, large, tmp_
     repo = hub.repo_id()
     with monkeypatch.context() as patch:
         patch.setattr(exporting, "SHARD_BYTES", 1_000_000)
-        patch.setattr(tables, "WINDOW", 16)
+        patch.setattr(arrow_tables, "WINDOW", 16)
         export_workflow.export(large, tmp_path / "many", {})
     many = [path for path in (tmp_path / "many" / "data").iterdir()]
     assert len(many) > 3

@@ -11,7 +11,7 @@ import torch
 from datasets import ClassLabel, Dataset, Image
 from small_photos import CLASSES, photos, picture
 
-from diffcore_hf.augmentation import tables
+from diffcore_hf.augmentation import arrow_tables, layouts
 from diffcore_hf.core import seeding
 from diffcore_hf.core.images import UnreadableImage, decode_bytes, to_array
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
@@ -76,8 +76,8 @@ def test_every_counterpart_of_copy_0_is_mixed_once_as_the_method_says(run, mixed
 
 
 def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "WINDOW", 4)
-    monkeypatch.setattr(tables, "MIXED_WINDOW", 3)
+    monkeypatch.setattr(arrow_tables, "WINDOW", 4)
+    monkeypatch.setattr(layouts, "MIXED_WINDOW", 3)
     export_workflow.export(run, tmp_path / "again", {}, "mixed")
     for name in ("diffcore.json", "README.md"):
         assert (tmp_path / "again" / name).read_bytes() == (mixed / name).read_bytes()
@@ -93,15 +93,15 @@ def test_other_splits_have_no_mixed_rows(recipe, tmp_path):
 
 
 def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_path, monkeypatch, caplog):
-    real, broken = tables.decode, (picture(0, 0), picture(2, 1, image_format="PNG"))
+    real, broken = layouts.decode, (picture(0, 0), picture(2, 1, image_format="PNG"))
 
     def decode(cell):
         if cell["bytes"] in broken:
             raise UnreadableImage("broken")
         return real(cell)
 
-    monkeypatch.setattr(tables, "decode", decode)
-    monkeypatch.setattr(tables, "MIXED_WINDOW", 3)
+    monkeypatch.setattr(layouts, "decode", decode)
+    monkeypatch.setattr(layouts, "MIXED_WINDOW", 3)
     export_workflow.export(run, tmp_path / "out", {}, "mixed")
     lost = {row["row_id"] for row in rows(run) if row["image"]["bytes"] in broken and row["generated"]}
     before, after = rows(mixed), rows(tmp_path / "out")

@@ -1,0 +1,57 @@
+"""Arrow tables of a fixed schema from columns of Python values, a window of rows at a time.
+
+Owns the size of a window and the storage types. Does not own which values stand where (tables.py, layouts.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+WINDOW = 256
+"""Rows that are built at a time. It bounds the memory of an export, whatever the number of rows."""
+
+
+def windows(rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> Iterator[list[int]]:
+    """Yields the rows in lists of `size`, or WINDOW."""
+    listed, size = [int(row) for row in rows], size or WINDOW
+    for start in range(0, len(listed), size):
+        yield listed[start : start + size]
+
+
+def arrow_table(columns: Mapping[str, Sequence[Any] | pa.Array], features: Features) -> pa.Table:
+    """Returns columns as a table, each in the storage type of its Feature."""
+    schema = features.arrow_schema
+    return pa.table({name: _array(values, schema.field(name).type) for name, values in columns.items()})
+
+
+def _array(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
+    """Returns a column; embeddings are converted as whole arrays, not as Python floats."""
+    if isinstance(values, pa.Array):
+        return values
+    if pa.types.is_list(kind):
+        rows = [None if row is None else np.asarray(row, np.float16) for row in values]
+        return pa.array(rows, pa.list_(pa.float16())).cast(kind)
+    return pa.array(values, kind)
+
+
+def image_cell(content: bytes | None) -> dict[str, Any] | None:
+    """Returns an encoded image as `datasets` stores it; None for none."""
+    return {"bytes": content, "path": None} if content else None
+
+
+def number_or_none(value: float) -> float | None:
+    """Returns a number as a Python float; None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def finite_or_none(value: float) -> float | None:
+    """Returns a number as a Python float; None for NaN and infinities."""
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,138 @@
+"""The layouts `rows` and `mixed`: config `default` as plain images with labels, for training code that knows no pairs.
+
+Owns their rows. Layout `columns`, where a counterpart stands in the row of its real image, is in tables.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from diffcore_hf.augmentation.arrow_tables import image_cell, windows
+from diffcore_hf.augmentation.ledger import read_images
+from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.originals import original_rows
+from diffcore_hf.augmentation.tables import generated_rows, splits
+from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
+
+log = logging.getLogger(__name__)
+
+MIXED_WINDOW = 32
+"""Rows of layout mixed that are built at a time: their images are encoded here, at the size of the originals."""
+_CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+class MixFacts(NamedTuple):
+    """The columns that layout mixed adds to image, label and row id."""
+
+    is_mixed: bool = False
+    kind: str | None = None
+    """`pixel` or `patch`; None for a real image."""
+    lam: float | None = None
+    """lambda in [0, 1]; None for a real image."""
+    real_share: float = 1.0
+    """Share of the image that is real, in [0, 1]."""
+
+
+def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
+    """Yields layout rows: the real images of a split, then the counterparts of the augmented split."""
+    config = material.source.config
+    for table in _real_rows(material, *splits(material)[published]):
+        yield _with_origin(table, is_generated=False)
+    if published == config.split:
+        for table in generated_rows(material):
+            yield _with_origin(table.select([config.image, config.label, "row_id"]), is_generated=True)
+
+
+def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
+    """Yields layout mixed: the real images of a split, then those of the augmented split that are mixed.
+
+    Every real image with a counterpart is mixed once with that of copy 0 (Eq. 6 to 8 with pi 0.5, alpha 1), at the size
+    of the real image. A real image that cannot be decoded is not mixed; the number of these is logged.
+    """
+    config = material.source.config
+    for table in _real_rows(material, *splits(material)[published]):
+        yield _with_mix_facts(table, [MixFacts()] * len(table))
+    if published != config.split:
+        return
+    units, skipped = material.attempts.units, 0
+    kept = [attempt for attempt in material.kept if material.plan.copies[units[attempt]] == 0]
+    for window in windows(kept, MIXED_WINDOW):
+        rows = np.array([material.plan.rows[units[attempt]] for attempt in window], np.int64)
+        [table] = _real_rows(material, config.split, rows, MIXED_WINDOW)
+        generated = read_images([material.location(attempt) for attempt in window])
+        images: list[bytes] = []
+        facts: list[MixFacts] = []
+        positions: list[int] = []
+        pairs = zip(table[config.image].to_pylist(), generated, table["row_id"].to_pylist(), strict=True)
+        for position, (real, content, row_id) in enumerate(pairs):
+            stream = seeding.generator("mixed", material.recipe.seed, row_id, 0)
+            mixed = _mixed(real, {"bytes": content}, stream, material.recipe.image_format)
+            if mixed is None:
+                skipped += 1
+                continue
+            images.append(mixed[0])
+            facts.append(mixed[1])
+            positions.append(position)
+        cells = pa.array([image_cell(image) for image in images], _CELL)
+        yield _with_mix_facts(table.take(pa.array(positions, pa.int64())).set_column(0, config.image, cells), facts)
+    if skipped:
+        log.warning("real images that cannot be decoded, and so have no mixed image: %d", skipped)
+
+
+def _real_rows(
+    material: Material, split: str, rows: NDArray[np.int64], window: int | None = None
+) -> Iterator[pa.Table]:
+    """Yields image, label and row id of rows of the source."""
+    config = material.source.config
+    for some in windows(rows, window):
+        whole = original_rows(material.source.splits[split], some, images=material.recipe.include_originals)
+        ids = [material.source.row_ids[split][row] for row in some]
+        yield whole.select([config.image, config.label]).append_column("row_id", pa.array(ids, pa.string()))
+
+
+def _with_origin(table: pa.Table, *, is_generated: bool) -> pa.Table:
+    return table.append_column("is_generated", pa.array([is_generated] * len(table), pa.bool_()))
+
+
+def _with_mix_facts(table: pa.Table, facts: Sequence[MixFacts]) -> pa.Table:
+    """Returns image, label and row id with the columns of layout mixed."""
+    features = schema.mixed_features()
+    for index, name in enumerate(list(features)[1:]):
+        values = pa.array([fact[index] for fact in facts], features.arrow_schema.field(name).type)
+        table = table.append_column(name, values)
+    return table
+
+
+def _mixed(
+    real: Mapping[str, Any] | None,
+    generated: Mapping[str, Any],
+    stream: np.random.Generator,
+    image_format: Literal["jpeg", "png", "webp"],
+) -> tuple[bytes, MixFacts] | None:
+    """Returns one pair mixed and encoded; None where the real image cannot be decoded.
+
+    Raises:
+        UnreadableImage: the generated image is damaged.
+    """
+    import torch
+
+    from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
+
+    try:
+        real_image = decode(real)
+    except UnreadableImage:
+        return None
+    frame = torch.from_numpy(to_array(real_image)).permute(2, 0, 1)
+    counterpart = torch.from_numpy(to_array(decode(generated))).permute(2, 0, 1)
+    height, width = frame.shape[-2:]
+    draw = draw_mix(stream, pi=0.5, alpha=1.0)
+    pixels = apply_mix(frame, cover(counterpart, height, width), draw).permute(1, 2, 0).numpy()
+    facts = MixFacts(True, "pixel" if draw.pixel else "patch", draw.lam, real_share(draw, height, width))
+    return encode(pixels, image_format), facts
