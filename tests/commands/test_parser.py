@@ -200,7 +200,7 @@ def test_the_examples_of_a_verb_can_be_typed(verb):
 )
 def test_a_line_without_target(line, layer, options):
     command = parse(shlex.split(line), TRAIN)
-    assert command == Command(TRAIN.name, None, layer, {"config": None, "evaluate": None} | options)
+    assert command == Command(TRAIN.name, "", layer, {"config": None, "evaluate": None} | options)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def publish(folder, **files):
 def finished(tmp_path):
     """A finished folder of two files and one part."""
     folder = Folder(tmp_path / "out")
-    folder.begin({"attempt_digest": "d"})
+    folder.write_run({"attempt_digest": "d"})
     write_whole(folder.parts / "r0" / "ab" / "part.parquet", b"facts")
     write_whole(folder.rows / "f.txt", b"hashes")
     publish(folder, a=b"first", b=b"second")
@@ -75,7 +75,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(tmp_path, monke
     [
         (lambda path: None, None),
         (lambda path: path.mkdir(), None),
-        (lambda path: Folder(path).begin({}), None),
+        (lambda path: Folder(path).write_run({}), None),
         (lambda path: (path.mkdir(), (path / "thesis.tex").write_text("dear")), "holds files that no run"),
         (lambda path: path.write_text("a file"), "is a file, not a folder"),
     ],
@@ -95,16 +95,16 @@ def test_a_foreign_folder_is_refused(tmp_path, make, refused):
 
 def test_run_json_is_none_before_and_what_was_begun_after(tmp_path):
     folder = Folder(tmp_path / "out")
-    assert folder.run() is None
-    folder.begin({"b": 1, "a": {"ä": None}})
-    assert folder.run() == {"a": {"ä": None}, "b": 1}
+    assert folder.read_run() is None
+    folder.write_run({"b": 1, "a": {"ä": None}})
+    assert folder.read_run() == {"a": {"ä": None}, "b": 1}
 
 
 def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
     folder = Folder(tmp_path / "out")
     write_whole(folder.run_file, b'{"attempt_digest": ')
     with pytest.raises(ValueError, match=r"run\.json is damaged .*--output"):
-        folder.run()
+        folder.read_run()
 
 
 @pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT + 1])
@@ -112,7 +112,7 @@ def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path, format_numb
     folder = Folder(tmp_path / "out")
     content = {"attempt_digest": "d"} if format_number is None else {"attempt_digest": "d", "format": format_number}
     write_whole(folder.run_file, canonical_json(content))
-    for action in (folder.run, folder.clean):
+    for action in (folder.read_run, folder.clean):
         with pytest.raises(
             UserError, match=f"folder format {format_number or 1}, this version uses 2.*--output"
         ) as error:
@@ -199,7 +199,7 @@ def test_clean_drops_parts_and_row_hashes_and_says_how_much(finished):
     assert finished.faults() == []
     assert not finished.parts.exists()
     assert not finished.rows.exists()
-    assert finished.run() == {"attempt_digest": "d", "cleaned": True}
+    assert finished.read_run() == {"attempt_digest": "d", "cleaned": True}
     assert finished.clean() == 0
 
 

@@ -72,7 +72,7 @@ def resolve_run(
     from diffcore_hf.models.diffusion import resolve_model
     from diffcore_hf.models.towers import resolve_filter
 
-    hashes = folder.hashes()
+    hashes = folder.read_hashes()
     model, about_model = resolve_model(recipe.model, hash_cache=hashes)
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
     reads = strategy_class(recipe.strategy.name).reads

@@ -9,9 +9,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.parser import Command, parse_command
+
+if TYPE_CHECKING:
+    from diffcore_hf.config.augment import Recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_program("diffcore-hf", action, resume_hint=lambda: kept if verbs == ["augment"] else "")
 
 
-def _recipe(command: Command):
+def _recipe(command: Command) -> Recipe:
     from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.config.layers import what_layer
 

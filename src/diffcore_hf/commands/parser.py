@@ -31,8 +31,8 @@ class Command:
     """A command line after reading."""
 
     verb: str
-    target: str | None
-    """WHAT, OUT, REPO or DIR; None where the verb has none."""
+    target: str
+    """WHAT, OUT, REPO or DIR; empty if the verb has none."""
     layer: Mapping[str, Any]
     """The keys of the recipe that were given as flags: the last layer."""
     options: Mapping[str, Any]
@@ -83,7 +83,7 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
     if "--help" in argv or "-h" in argv:
         _print_and_exit(help_page(verb, own, keys))
     arguments = _read(argv, verb, flags)
-    target, *others = _positional(verb, arguments.positional) or [None]
+    target, *others = _positional(verb, arguments.positional) or [""]
     options: dict[str, Any] = {}
     layer: Mapping[str, Any] = arguments.layer
     for name, texts in arguments.values.items():
@@ -93,7 +93,7 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
         else:
             layer = _put(layer, name.split("."), value)
     complete = dataclasses.asdict(record(verb.schema, verb.options, options))
-    return Command(verb.name, target, layer, complete, tuple(text for text in others if text is not None))
+    return Command(verb.name, target, layer, complete, tuple(others))
 
 
 def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Arguments:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,9 +125,8 @@ def _check_prompts(recipe: Recipe) -> None:
         raise UserError(f"prompts.template is {prompts.template!r}, without {{label}}. "
                          "Use caption, paper or e.g. 'a photo of a {label}, {context}'")  # fmt: skip
     for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):
-        for term in terms or ():
-            if terms.count(term) > 1:
-                raise UserError(f"prompts.{field} has {term!r} twice. Leave one out")
+        if twice := [term for term, count in Counter(terms or ()).items() if count > 1]:
+            raise UserError(f"prompts.{field} has {twice[0]!r} twice. Leave one out")
     if prompts.contexts == ():
         raise UserError('prompts.contexts is an empty list. Use [""] for no context, or null for those of the kind')
     for context in prompts.contexts or ():

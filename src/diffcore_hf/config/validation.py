@@ -10,12 +10,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from diffcore_hf.config.fields import RecipeSchema, Rule, join, leaves, shown
+from diffcore_hf.config.fields import RecipeSchema, Rule, alternatives, join, leaves, shown
 from diffcore_hf.core.errors import UserError
 
 
@@ -90,13 +89,13 @@ def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
 
 def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any) -> Any:
     """The value as its declared type, or one line that says what it should be."""
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    options = alternatives(hint)
     if value is None:
         if type(None) in options:
             return None
         raise _wrong(schema, path, value, _describe(options), default)
     for option in options:
-        if dataclasses.is_dataclass(option):
+        if isinstance(option, type) and dataclasses.is_dataclass(option):
             return record(schema, option, value, path)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]

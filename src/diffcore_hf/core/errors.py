@@ -47,7 +47,7 @@ def environment_fault(error: BaseException) -> OSError | None:
 def innermost_cause(error: BaseException) -> str:
     """Return type and first line of the exception from which the others were raised: `OSError: No such file`.
 
-    The line below is taken where the first one is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
+    The second line is taken if the first is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
     """
     *_, cause = _causes(error)
     lines = str(cause).strip().splitlines()

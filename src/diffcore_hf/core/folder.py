@@ -1,11 +1,11 @@
-"""The output folder: what lies where, writing whole files, the swap, the check of a finished folder.
+"""The output folder: its paths, atomic writes, the replacement of an export, and the check of a finished folder.
 
-Owns paths below OUT, atomic writes, who the folder belongs to, and whether it is finished, torn or foreign. Does not
-know what the tables mean (augmentation/export.py) nor what a part holds (augmentation/parts.py).
+Owns whether a folder belongs to a run, and whether its export is complete or torn (stopped half-way). The content of
+the tables is in augmentation/export.py, that of a part in augmentation/ledger.py.
 
     OUT/                    the Hub repository: data/ generated/ attempts/ references/ classes/ README.md assets/
     OUT/diffcore.json       the manifest, written last; lists every published file with its hash
-    OUT/.diffcore/          never published: run.json (made first), parts/, rows/, run.log.jsonl
+    OUT/.diffcore/          never published: run.json (written first), parts/, rows/, run.log.jsonl
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from typing import Any
 from diffcore_hf.core.errors import UserError
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
+"""Entries of OUT that an export replaces."""
 OUTSIDE_THE_LIST = ("README.md", "compare.json")
+"""Published files that the manifest does not list, because they may change after the export."""
 
 RUN_FORMAT = 2
 """Format number of run.json and the parts. A folder of another format is refused: 2 fixed the names of columns that
@@ -33,12 +35,12 @@ stages read (`source_image`, `generated_image`)."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all: temporary name beside it, fsync, rename."""
+    """Write a file completely or not at all: temporary name beside it, fsync, rename."""
     write_with(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
-    """`write_whole` for what is written by a function that takes the name of the file."""
+    """Write a file completely or not at all, by a function that takes the temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -62,7 +64,7 @@ def temporary_name(path: Path) -> Path:
 
 
 def sync_directory(path: Path) -> None:
-    """Make renames inside `path` durable, where the file system can."""
+    """Make renames inside a folder durable, if the file system supports it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:  # a platform that cannot open directories
@@ -74,33 +76,33 @@ def sync_directory(path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces."""
+    """Return the hex sha256 of a file, read in chunks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def canonical_json(content: Mapping[str, Any]) -> bytes:
-    """Readable and canonical: sorted keys, two spaces, one newline at the end."""
+    """Return JSON that is readable and canonical: sorted keys, two spaces, one newline at the end."""
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def seal(manifest: Mapping[str, Any]) -> bytes:
-    """The bytes of diffcore.json: canonical form with the hash of its own body under `hash`."""
+    """Return the bytes of diffcore.json: canonical JSON with the hash of its own body under `hash`."""
     body = {key: value for key, value in manifest.items() if key != "hash"}
     return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
 
 
 def parse_manifest(content: bytes) -> dict[str, Any] | None:
-    """diffcore.json as a mapping that lists files; None for anything else."""
+    """Return the content of diffcore.json; None if it is no JSON object that lists files."""
     try:
-        found = json.loads(content)
+        manifest = json.loads(content)
     except ValueError:
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), list) else None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), list) else None
 
 
 class Folder:
-    """OUT, ours or not (yet)."""
+    """An output folder, or a path that may become one."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -112,16 +114,16 @@ class Folder:
         self.manifest_file = self.path / "diffcore.json"
 
     def refuse_foreign(self) -> None:
-        """Raise UserError where the path holds something that no run of ours made. Writes nothing."""
+        """Raise UserError if the path holds files that no run wrote. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output {self.path} is a file, not a folder. Choose another with --output")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.run_file.is_file():
             raise UserError(
-                f"output {self.path} holds files that no run of diffcore-hf made; nothing was touched. "
+                f"output {self.path} holds files that no run of diffcore-hf wrote; nothing was changed. "
                 "Choose another folder with --output"
             )
 
-    def run(self) -> dict[str, Any] | None:
+    def read_run(self) -> dict[str, Any] | None:
         """Return what the first run resolved (run.json), or None if no run has started here.
 
         Raises:
@@ -135,50 +137,52 @@ class Folder:
                 raise ValueError("no JSON object")
         except ValueError as error:
             raise UserError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
-        if (found := content.pop("format", 1)) != RUN_FORMAT:
+        if (number := content.pop("format", 1)) != RUN_FORMAT:
             raise UserError(
-                f"{self.path} was written by another version of diffcore-hf (folder format {found}, this version "
+                f"{self.path} was written by another version of diffcore-hf (folder format {number}, this version "
                 f"uses {RUN_FORMAT}). Start a new folder with --output, or use that version"
             )
         return content
 
-    def hashes(self) -> dict[str, Any]:
-        """Hashes of local weights that an earlier run kept; {} where there are none, or none that can be read."""
+    def read_hashes(self) -> dict[str, Any]:
+        """Return the hashes of local weights that an earlier run stored; {} if there are none that can be read."""
         try:
-            return json.loads((self.private / "hashes.json").read_text())
+            hashes: dict[str, Any] = json.loads((self.private / "hashes.json").read_text())
         except (OSError, ValueError):
             return {}
+        return hashes
 
-    def keep_hashes(self, hashes: Mapping[str, Any]) -> None:
-        """Keep them, so that a restart need not read gigabytes again."""
+    def write_hashes(self, hashes: Mapping[str, Any]) -> None:
+        """Store hashes of local weights, so that a restart does not read gigabytes again."""
         write_whole(self.private / "hashes.json", canonical_json(hashes))
 
-    def begin(self, content: Mapping[str, Any]) -> None:
+    def write_run(self, content: Mapping[str, Any]) -> None:
         """Mark the folder as an output folder: write run.json, before any other file."""
         write_whole(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
 
     def manifest(self) -> dict[str, Any] | None:
-        """diffcore.json, or None where no export finished, or where it cannot be read."""
+        """Return the content of diffcore.json; None if no export finished or the file cannot be read."""
         return parse_manifest(self.manifest_file.read_bytes()) if self.manifest_file.is_file() else None
 
     def log(self, event: str, **values: Any) -> None:
-        """Append one line to run.log.jsonl (a diary for people; nothing is read back from it)."""
+        """Append one line to run.log.jsonl. The log is for people; no code reads it."""
         self.private.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
         with open(self.log_file, "a") as file:
             file.write(line + "\n")
 
     def staging(self) -> Path:
-        """An empty place beside the published files in which a new export is written."""
+        """Return a new empty folder on the same disk, in which an export is written before it replaces the old one."""
         path = self.private / "export"
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
         return path
 
     def swap_in(self, staging: Path, manifest: Mapping[str, Any]) -> None:
-        """Put a finished export in place of the published files; the manifest goes first and comes last.
+        """Replace the published files by a finished export.
 
-        Between the two a stop leaves a folder without a manifest, which `state` calls torn; exporting again mends it.
+        The old manifest is removed first and the new one written last. A stop in between leaves a folder without a
+        manifest, which `torn` reports; the next export repairs it.
         """
         for file in sorted(staging.rglob("*")):
             if file.is_file():
@@ -190,7 +194,7 @@ class Folder:
         shutil.rmtree(old, ignore_errors=True)
         old.mkdir()
         for name in PUBLISHED:
-            # The card is replaced in one step: until then it holds what a person wrote into it.
+            # The card is replaced in one step, so that the sections that a person wrote are never missing.
             if (self.path / name).exists() and name != "README.md":
                 os.replace(self.path / name, old / name)
             if (staging / name).exists():
@@ -201,11 +205,11 @@ class Folder:
         shutil.rmtree(staging)
 
     def torn(self) -> bool:
-        """Whether an export was stopped while it was swapped in: published files without their manifest."""
+        """Return whether an export was stopped half-way: there are published files without their manifest."""
         return not self.manifest_file.is_file() and any((self.path / name).exists() for name in PUBLISHED)
 
     def faults(self) -> list[str]:
-        """Why the folder is torn: one line for each thing that does not fit its diffcore.json; [] where all fits."""
+        """Return one line for each file that does not match diffcore.json; [] if all match."""
         manifest = self.manifest()
         if manifest is None:
             return [f"{self.path} has no readable diffcore.json"]
@@ -221,19 +225,19 @@ class Folder:
         return faults
 
     def clean(self) -> int:
-        """Drop the parts and row hashes of a finished folder; returns the bytes that were freed.
+        """Delete the parts and row hashes of a finished folder; return the bytes that were freed.
 
         Raises:
-            UserError: the folder is not ours, or torn (then the parts are the only copy of its facts).
+            UserError: no run wrote the folder, or it is torn and its parts are the only copy of its facts.
         """
-        run = self.run()
+        run = self.read_run()
         if run is None:
             raise UserError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
         if faults := self.faults():
-            raise UserError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to mend it")
+            raise UserError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to repair it")
         dropped = (self.parts, self.rows)
         freed = sum(_size(path) for path in dropped)
-        self.begin({**run, "cleaned": True})
+        self.write_run({**run, "cleaned": True})
         for path in dropped:
             shutil.rmtree(path, ignore_errors=True)
         return freed

@@ -1,7 +1,6 @@
-"""The cache of huggingface_hub: which commit a branch or tag stood for when it was last downloaded.
+"""The local cache of huggingface_hub: which commit a branch or tag pointed to when it was last downloaded.
 
-Owns these notes, for models and datasets alike, and what else every room that asks the Hub has to know. Does not ask
-the Hub, nor load anything.
+Serves models and datasets, and holds the constants that every request to the Hub needs. Sends no request itself.
 """
 
 from __future__ import annotations
@@ -22,16 +21,20 @@ HUB_TIMEOUT = 120.0
 
 
 def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:
-    """Notes in the cache which commit a revision (default: main) stands for, so that it can be looked up offline.
+    """Store in the cache which commit a revision (default: main) points to, so that it can be resolved offline.
 
-    huggingface_hub does so itself, but not for what is downloaded by its commit. None (what lies here) is not noted.
+    huggingface_hub stores this itself only for downloads by branch or tag, not by commit. Without a commit (a local
+    path) nothing is stored.
     """
     if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
         write_whole(ref_file(repo_id, revision, repo_type), commit.encode())
 
 
 def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:
-    """The commit that a revision (default: main) stood for when it was last downloaded; a full commit is itself."""
+    """Return the commit that a revision (default: main) pointed to when it was last downloaded.
+
+    A full commit is returned as it is; None means that the revision was never downloaded.
+    """
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
     try:
@@ -42,7 +45,7 @@ def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType
 
 
 def cache_folder(repo_id: str, repo_type: RepoType) -> Path:
-    """The cache's folder of a repository, there or not."""
+    """Return the folder of a repository in the cache, whether it exists or not."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -50,5 +53,5 @@ def cache_folder(repo_id: str, repo_type: RepoType) -> Path:
 
 
 def ref_file(repo_id: str, revision: str | None, repo_type: RepoType) -> Path:
-    """The cache's note of what a branch or tag stands for."""
+    """Return the file in the cache that holds the commit of a branch or tag."""
     return cache_folder(repo_id, repo_type) / "refs" / (revision or "main")

@@ -1,7 +1,7 @@
-"""Bytes to pixels and back: the only door for image bytes, through Pillow alone.
+"""Decoding and encoding of images: the only module that turns image bytes into pixels, through Pillow.
 
-Owns which formats are read, how every mode becomes RGB, what counts as unreadable, and how generated images are
-encoded. Does not own where images are stored, nor what a model makes of the pixels.
+Owns the formats that are read, the conversion of every mode to RGB, the reasons why an image is unreadable, and how
+generated images are encoded.
 
 A *cell* is the undecoded storage of `datasets.Image`: {"bytes": ..., "path": ...}; bytes win over the path.
 """
@@ -13,7 +13,7 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -26,11 +26,11 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class UnreadableImage(ValueError):
-    """An image that cannot be decoded; the message is a short reason for the row."""
+    """Raised for an image that cannot be decoded; the message is a short reason, stored with the row."""
 
 
-def read_bytes(cell: Mapping | None) -> bytes:
-    """The encoded bytes of a cell.
+def read_bytes(cell: Mapping[str, Any] | None) -> bytes:
+    """Return the encoded bytes of a cell.
 
     Raises:
         UnreadableImage: the cell is empty, or its local file cannot be read.
@@ -49,19 +49,19 @@ def read_bytes(cell: Mapping | None) -> bytes:
         raise UnreadableImage(f"file not readable ({type(error).__name__})") from error
 
 
-def decode(cell: Mapping | None) -> Image.Image:
-    """A cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits a channel.
+def decode(cell: Mapping[str, Any] | None) -> Image.Image:
+    """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits a channel.
 
     Raises:
-        UnreadableImage: empty, truncated, no image in one of FORMATS, or of more than MAX_PIXELS pixels.
+        UnreadableImage: the cell is empty, truncated, in none of FORMATS, or has more than MAX_PIXELS pixels.
     """
     return decode_bytes(read_bytes(cell))
 
 
 def decode_bytes(content: bytes) -> Image.Image:
-    """`decode` for bytes at hand."""
+    """Return encoded bytes as an RGB image; see `decode`."""
     try:
-        image = Image.open(io.BytesIO(content), formats=_formats())
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} megapixels") from error
     except Exception as error:  # Pillow's plugins raise nearly anything on garbage
@@ -76,12 +76,12 @@ def decode_bytes(content: bytes) -> Image.Image:
         raise UnreadableImage(f"broken {image.format}: {reason}") from error
 
 
-def decode_pixels(cell: Mapping | None, fast: Decoder | None = None) -> np.ndarray:
-    """A cell as (H, W, 3) uint8, the same pixels as `decode`.
+def decode_pixels(cell: Mapping[str, Any] | None, fast: Decoder | None = None) -> np.ndarray:
+    """Return a cell as (H, W, 3) uint8, the same pixels as `decode`.
 
     Args:
         cell: undecoded storage of an image.
-        fast: the decoder of jpeg.py, tried first; for training alone, facts are made through Pillow.
+        fast: the decoder of jpeg.py, tried first. Only training passes it; facts are computed through Pillow.
 
     Raises:
         UnreadableImage: as `decode`.
@@ -92,13 +92,13 @@ def decode_pixels(cell: Mapping | None, fast: Decoder | None = None) -> np.ndarr
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode of Pillow as RGB: transparency on white, deep grey scaled to 8 bits."""
+    """Convert an image of any mode to RGB: transparency on white, deep grey scaled to 8 bits."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         return Image.fromarray(_to_8_bits(image)).convert("RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        if image.mode == "La":  # premultiplied grey converts to LA alone
+        if image.mode == "La":  # Pillow converts premultiplied grey only to LA
             image = image.convert("LA")
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -107,8 +107,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def encode(image: np.ndarray | Image.Image, image_format: Literal["jpeg", "png", "webp"] = "jpeg") -> bytes:
-    """An RGB image, (H, W, 3) uint8 or PIL, as JPEG (quality 95, 4:4:4), PNG or lossless WebP."""
-    options = {
+    """Encode an RGB image, (H, W, 3) uint8 or PIL, as JPEG (quality 95, 4:4:4), PNG or lossless WebP."""
+    options: dict[str, dict[str, Any]] = {
         "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
         "png": {"format": "PNG", "compress_level": 4},
         "webp": {"format": "WEBP", "lossless": True},
@@ -122,7 +122,10 @@ def encode(image: np.ndarray | Image.Image, image_format: Literal["jpeg", "png",
 
 
 def shrink(image: Image.Image, shorter_side: int | None) -> Image.Image:
-    """Reduced so that the shorter side has `shorter_side` pixels (Lanczos); never enlarged, null keeps all pixels."""
+    """Reduce an image so that its shorter side has `shorter_side` pixels (Lanczos); None keeps all pixels.
+
+    A smaller image is returned as it is.
+    """
     short = min(image.size)
     if shorter_side is None or short <= shorter_side:
         return image
@@ -131,31 +134,32 @@ def shrink(image: Image.Image, shorter_side: int | None) -> Image.Image:
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """An RGB image as (H, W, 3) uint8, writable."""
+    """Return an RGB image as (H, W, 3) uint8, writable."""
     return np.array(image, dtype=np.uint8)
 
 
 def sha256(content: bytes) -> str:
-    """Hex digest of encoded bytes, as stored in `image_sha256` and `source_sha256`."""
+    """Return the hex digest of encoded bytes, as stored in `image_sha256` and `source_sha256`."""
     return hashlib.sha256(content).hexdigest()
 
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of FORMATS that this build of Pillow reads."""
+    """Return those of FORMATS that this build of Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
+    """Return the image in the orientation that its EXIF block asks for."""
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a broken EXIF block says nothing about the pixels
+    except Exception:  # a damaged EXIF block does not make the pixels unreadable
         return image
 
 
 def _to_8_bits(image: Image.Image) -> np.ndarray:
-    """Deep grey as uint8: 16-bit modes by 1/257; `I` and `F` by what their range suggests."""
+    """Return deep grey as uint8: 16-bit modes by 1/257; modes `I` and `F` by the range of their values."""
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     low, high = values.min(), values.max()
     if image.mode.startswith("I;16"):

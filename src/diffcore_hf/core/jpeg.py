@@ -1,15 +1,17 @@
-"""A faster way through the door for JPEG: for training alone, and only where it gives Pillow's very pixels.
+"""A faster JPEG decoder for training, used only if it gives exactly the pixels of Pillow.
 
-Owns the optional decoder (the extra `fast`, simplejpeg) and the check that lets it in. Whatever it does not take (other
-formats, CMYK, turned or broken files) goes through Pillow (images.py).
+Owns the optional decoder (the extra `fast`, simplejpeg) and its check. Pillow (images.py) decodes everything else:
+other formats, CMYK, rotated or damaged files.
 """
 
 from __future__ import annotations
 
 import functools
 import io
+import itertools
 import logging
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 from PIL import Image
@@ -23,72 +25,77 @@ Decoder = Callable[[bytes], "np.ndarray | None"]
 
 @functools.cache
 def fast_decoder() -> Decoder | None:
-    """JPEG bytes -> (H, W, 3) uint8, or None for what is not its business; None where there is no such decoder.
+    """Return a decoder of JPEG bytes to (H, W, 3) uint8; None if simplejpeg is missing or differs from Pillow.
 
-    It is let in once per process, after it gave the same pixels as Pillow for every sampling of colours, grey, and
-    sequential as well as progressive files. The outcome is logged.
+    The decoder returns None for an image that Pillow must decode. It is checked once per process: colour images of
+    every chroma subsampling and grey images, sequential and progressive, must have the pixels of Pillow. The result is
+    logged.
     """
     try:
         import simplejpeg
     except ImportError:
-        log.info("JPEG is decoded by Pillow; the extra `fast` (pip install simplejpeg) is about twice as quick")
+        log.info("JPEG is decoded by Pillow; simplejpeg (pip install 'diffcore-hf[fast]') is about twice as fast")
         return None
     decode = functools.partial(_decode, simplejpeg)
     if not all(_equal(decode, content) for content in _samples()):
         log.warning(
-            "simplejpeg %s does not give Pillow's pixels here: JPEG is decoded by Pillow", simplejpeg.__version__
+            "simplejpeg %s gives other pixels than Pillow on this machine: JPEG is decoded by Pillow",
+            simplejpeg.__version__,
         )
         return None
     log.info("JPEG is decoded by simplejpeg %s, checked against Pillow", simplejpeg.__version__)
     return decode
 
 
-def _decode(simplejpeg, content: bytes) -> np.ndarray | None:
+def _decode(simplejpeg: ModuleType, content: bytes) -> np.ndarray | None:
     if content[:3] != b"\xff\xd8\xff":
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if height * width > MAX_PIXELS or colours not in ("YCbCr", "Gray") or _is_turned(content):
+        if height * width > MAX_PIXELS or colours not in ("YCbCr", "Gray") or _is_rotated(content):
             return None
-        return simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False)
-    except ValueError:  # broken or truncated: Pillow says in which way
+        pixels: np.ndarray = simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False)
+        return pixels
+    except ValueError:  # damaged: Pillow gives the exact reason
         return None
 
 
-def _is_turned(content: bytes) -> bool:
-    """Whether the EXIF block asks for another orientation."""
+def _is_rotated(content: bytes) -> bool:
+    """Return whether the EXIF block asks for another orientation."""
     if not _may_have_exif(content):
         return False
     try:
-        return Image.open(io.BytesIO(content), formats=("JPEG",)).getexif().get(0x0112, 1) != 1
-    except Exception:  # a broken block: Pillow's business
+        return bool(Image.open(io.BytesIO(content), formats=("JPEG",)).getexif().get(0x0112, 1) != 1)
+    except Exception:  # a damaged EXIF block is left to Pillow
         return True
 
 
 def _may_have_exif(content: bytes) -> bool:
-    """Whether an EXIF block stands before the pixels, or the segments cannot be followed up to them.
+    """Return whether an EXIF block lies before the pixels, or the segments before them cannot be followed.
 
-    From length to length: a search through the file would read every byte of it.
+    Follows the lengths of the segments, because a search would read every byte of the file.
     """
-    place = 2
-    while content[place : place + 2] not in (b"\xff\xda", b""):
-        marker, length = content[place : place + 2], int.from_bytes(content[place + 2 : place + 4], "big")
+    offset = 2
+    while content[offset : offset + 2] not in (b"\xff\xda", b""):
+        marker, length = content[offset : offset + 2], int.from_bytes(content[offset + 2 : offset + 4], "big")
         if marker[:1] != b"\xff" or marker[1:] == b"\xff" or length < 2:
             return True  # fill bytes, or damage
-        if marker == b"\xff\xe1" and content[place + 4 : place + 10] == b"Exif\0\0":
+        if marker == b"\xff\xe1" and content[offset + 4 : offset + 10] == b"Exif\0\0":
             return True
-        place += 2 + length
+        offset += 2 + length
     return False
 
 
 def _samples() -> list[bytes]:
+    """Return small JPEG files of every kind that the fast decoder may get."""
     grain = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     picture = Image.fromarray(grain).resize((75, 53), Image.Resampling.BICUBIC)
-    kinds = [{"subsampling": sampling, "progressive": p} for sampling in (0, 1, 2) for p in (False, True)]
-    return [_encoded(picture, **kind) for kind in kinds] + [_encoded(picture.convert("L"))]
+    kinds = itertools.product((0, 1, 2), (False, True))
+    coloured = [_encoded(picture, subsampling=sampling, progressive=progressive) for sampling, progressive in kinds]
+    return [*coloured, _encoded(picture.convert("L"))]
 
 
-def _encoded(picture: Image.Image, **options) -> bytes:
+def _encoded(picture: Image.Image, **options: int | bool) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=87, **options)
     return buffer.getvalue()

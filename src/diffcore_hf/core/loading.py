@@ -1,7 +1,7 @@
-"""Loading a dataset of a folder or of the Hub: pinned to its commit, and never an older state than what is there.
+"""Loading a dataset from a folder or the Hub: pinned to a commit, and never an outdated state from a cache.
 
-Owns what stands between us and `datasets.load_dataset`: the caches that would give stale rows, and errors in one line.
-Does not look at columns or rows (augmentation/source.py, training/data.py).
+Wraps `datasets.load_dataset`: its caches can return outdated rows, and its errors are long. Columns and rows are
+checked elsewhere (augmentation/source, training/data).
 """
 
 from __future__ import annotations
@@ -24,46 +24,48 @@ if TYPE_CHECKING:
 def load_splits(
     path: str, name: str | None, data_files: str | None, revision: str | None, *, section: str
 ) -> tuple[DatasetDict, str | None]:
-    """The splits of a dataset and, where it lies on the Hub, the commit.
+    """Return the splits of a dataset and its commit, which is None for a folder.
 
     Args:
         path: a folder, or a Hub id.
-        name: configuration; None: the default one.
+        name: configuration; None is the default one.
         data_files: pattern of files inside `path`.
         revision: branch, tag or commit on the Hub.
-        section: of the recipe, `source` or `data`, for the errors.
+        section: section of the recipe for error messages, `source` or `data`.
 
     Raises:
-        UserError: no such dataset, or none that can be loaded.
+        UserError: there is no such dataset, or it cannot be loaded.
     """
     from datasets import DatasetDict, load_dataset_builder
 
     local = Path(path).is_dir()
-    # What would have been written here is not looked for on the Hub, where anybody may have the name.
-    ours = path.startswith("out/") and Path("out").is_dir()
-    if not local and (path.count("/") != 1 or path.startswith((".", "/", "~")) or ours):
+    # `out/birds` is an output folder that does not exist yet; a stranger may own that name on the Hub.
+    is_output = path.startswith("out/") and Path("out").is_dir()
+    if not local and (path.count("/") != 1 or path.startswith((".", "/", "~")) or is_output):
         raise UserError(
-            f"{section}.path is {path!r}, which is no folder here (is it relative to another?) and no Hub id. "
+            f"{section}.path is {path!r}, which is no folder below the current directory and no Hub id. "
             f"Use --{section}.path"
         )
     commit = None if local else commit_of(path, revision, section=section)
     try:
-        # A resolved path, because datasets names what it loads by the last part, and "." has none.
-        place = str(Path(path).resolve()) if local else path
-        cache = cache_of(Path(place)) if local else None
+        # The path is resolved, because datasets names a dataset by the last part of its path, and "." has none.
+        location = str(Path(path).resolve()) if local else path
+        cache = cache_of(Path(location)) if local else None
         builder = load_dataset_builder(
-            place, name, data_files=data_files, revision=commit, cache_dir=cache and str(cache)
+            location, name, data_files=data_files, revision=commit, cache_dir=cache and str(cache)
         )
-        # When the Hub fails, datasets takes whatever version its cache holds, without a word.
+        # If the Hub fails, datasets silently loads whatever version its cache holds.
         if commit and COMMIT.fullmatch(str(builder.hash)) and builder.hash != commit:
-            raise UserError(f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run again")
-        # What comes over the network has bars of its own; what lies here takes seconds.
+            raise UserError(
+                f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run the command again"
+            )
+        # A download shows a progress bar; reading a local folder takes seconds and shows none.
         with quiet_datasets() if local else nullcontext():
             builder.download_and_prepare()
         splits = builder.as_dataset()
     except UserError:
         raise
-    except Exception as error:  # datasets raises a dozen types here; all but those of the machine concern the source
+    except Exception as error:  # datasets raises many types here; all but faults of the machine concern the source
         if environment_fault(error):
             raise
         raise UserError(
@@ -71,35 +73,35 @@ def load_splits(
             f"or --{section}.name"
         ) from error
     if not isinstance(splits, DatasetDict):
-        raise UserError(f"{section}.path {path} is no dataset with splits. Name its files or another folder")
+        raise UserError(f"{section}.path {path} is no dataset with splits. Use another --{section}.path")
     return splits, commit
 
 
 def cache_of(folder: Path) -> Path:
-    """Where `datasets` keeps a local folder as it is now.
+    """Return the cache folder of `datasets` for the present state of a local folder.
 
-    Its own cache knows a folder with a card by the folder's name and those of its files alone: another folder of that
-    name, or other content, would come back as the old rows. Of each folder the last state alone is kept.
+    The default cache identifies a folder with a card by its name and the names of its files. It would return old rows
+    for another folder of that name, or after a change of a file. Only the last state of each folder is kept.
     """
     from datasets import config
 
     inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    seen = [_state(folder, name) for name in inside if not _NO_DATA.match(name.as_posix())]
-    state = hashlib.sha256(repr(seen).encode()).hexdigest()[:16]
-    place = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    kept = Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / place
-    for older in kept.glob("*"):
+    files = [_state(folder, name) for name in inside if not _NO_DATA.match(name.as_posix())]
+    state = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    name_digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    states = Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / name_digest
+    for older in states.glob("*"):
         if older.name != state:
             shutil.rmtree(older, ignore_errors=True)
-    return kept / state
+    return states / state
 
 
-# What datasets does not read: our private folder, pictures of the card, what a training left.
+# Files that datasets does not read: hidden folders, the pictures of the card, the result of a training.
 _NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
 
 def _state(folder: Path, name: Path) -> tuple[str, object, int]:
-    """What tells whether a file is still the one that was read; of a card its header alone matters."""
+    """Return what changes when a file changes: size and time, or the header of a card."""
     path = folder / name
     if name.as_posix() == "README.md":
         return name.as_posix(), path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")[0], 0
@@ -107,23 +109,25 @@ def _state(folder: Path, name: Path) -> tuple[str, object, int]:
 
 
 def commit_of(path: str, revision: str | None, *, section: str) -> str:
-    """The commit that the revision of a dataset on the Hub stands for now; offline, the one that the cache holds."""
+    """Return the commit that a revision of a dataset points to on the Hub, or offline the commit in the cache."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or (revision and COMMIT.fullmatch(revision)):
-        if commit := cached_commit(path, revision, "dataset"):
-            return commit
+        if cached := cached_commit(path, revision, "dataset"):
+            return cached
         once = "Run once with the network" + (" (diffcore-hf plan --fetch)" if section == "source" else "")
         raise UserError(
             f"{section}.path is {path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
-            f"{once}, or name a folder"
+            f"{once}, or give a folder"
         )
     try:
         commit = HfApi().dataset_info(path, revision=revision, timeout=HUB_TIMEOUT).sha
     except Exception as error:
         raise UserError(
-            f"{section}.path is {path!r}, which the Hub does not give: {innermost_cause(error)}. "
-            "Correct the id, log in with a token that may read it, or name a folder"
+            f"{section}.path is {path!r}, which the Hub does not deliver: {innermost_cause(error)}. "
+            "Correct the id, log in with a token that may read it, or give a folder"
         ) from error
+    if commit is None:
+        raise ValueError(f"the Hub names no commit of {path} at {revision or 'main'}")
     record_commit(path, revision, commit, "dataset")
     return commit

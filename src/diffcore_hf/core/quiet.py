@@ -1,4 +1,4 @@
-"""One bar for the whole run: the progress bars of `datasets` are off meanwhile, and as they were afterwards."""
+"""Progress bars of `datasets`, switched off while a run shows its own bar."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_datasets() -> Iterator[None]:
-    """No bars of `datasets` inside."""
+    """Switch the progress bars of `datasets` off inside the block and restore their state after it."""
     from datasets import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    were: Callable[[], None] = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars
+    restore: Callable[[], None] = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars
     disable_progress_bars()
     try:
         yield
     finally:
-        were()
+        restore()

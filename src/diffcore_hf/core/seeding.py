@@ -1,7 +1,7 @@
-"""One hash behind every random choice, and the row ids that it is keyed by.
+"""Random choices from one hash, and the row ids that are its keys.
 
-Owns how a choice is derived from the recipe's seed and the names of what it concerns, so that it depends on nothing
-else: not on order, batch, worker or machine. Does not own what is chosen.
+Every choice is derived from the seed of the recipe and the names of what it concerns. So it does not depend on order,
+batch, worker or machine.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ import numpy as np
 
 
 def digest(*parts: str | int | float | None) -> bytes:
-    """32 bytes of sha256 over the parts as canonical JSON; equal parts, equal bytes, on every machine."""
+    """Return 32 bytes of sha256 over the parts as canonical JSON; equal parts give equal bytes on every machine."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).digest()
 
 
 def uniform(*parts: str | int | float | None) -> float:
-    """A number in [0, 1) with 53 random bits."""
+    """Return a number in [0, 1) with 53 random bits, determined by the parts."""
     return (int.from_bytes(digest(*parts)[:8], "big") >> 11) / 2**53
 
 
 def attempt_seed(seed: int, row_id: str, copy: int, attempt: int) -> int:
-    """The seed of one attempt: 63 bits of hash(recipe seed, row id, copy, attempt), nothing else."""
+    """Return the seed of one attempt: 63 bits of hash(recipe seed, row id, copy, attempt)."""
     return int.from_bytes(digest("attempt", seed, row_id, copy, attempt)[:8], "big") >> 1
 
 
 def hub_row_ids(split: str, count: int) -> list[str]:
-    """`<split>/<index>` for each row of a Hub split, whose commit fixes the order."""
+    """Return `<split>/<index>` for each row of a Hub split, whose order the commit fixes."""
     return [f"{split}/{index}" for index in range(count)]
 
 
 def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[str]:
-    """`<split>/<16 hex of sha256(image bytes, label)>[~n]`: independent of file order and machine.
+    """Return `<split>/<16 hex of sha256(image bytes, label)>[~n]`, which does not depend on file order or machine.
 
     Args:
         contents: for each row the sha256 of its image bytes (32 bytes) and its label as text.
 
     Returns:
-        One id a row; the second and later equal ones end in `~1`, `~2`, ... in the order given.
+        One id per row; the second and later equal ones end in `~1`, `~2`, ... in the order given.
     """
     seen: dict[str, int] = defaultdict(int)
     ids = []
@@ -53,5 +53,5 @@ def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[s
 
 
 def generator(*parts: str | int | float | None) -> np.random.Generator:
-    """A stream of random numbers that depends on the parts alone."""
+    """Return a generator of random numbers that is determined by the parts."""
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest(*parts)[:16], "big")))

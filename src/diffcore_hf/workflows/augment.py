@@ -156,7 +156,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
             f"output {folder.path} lies inside the source {recipe.source.path}, so it would become part of it. "
             "Choose another folder with --output"
         )
-    previous = folder.run()
+    previous = folder.read_run()
     if previous and previous.get("cleaned"):
         raise UserError(f"{folder.path} was cleaned, it cannot be continued. Choose another folder with --output")
     if previous and previous.get("exported"):
@@ -184,10 +184,10 @@ def check_text_policy(resolution: Resolution) -> None:
 def start(run: Run) -> None:
     """Write run.json and the hashes that a later run uses again. From here on the folder belongs to this recipe."""
     resolution = run.resolution
-    run.folder.begin(resolutions.record(resolution, run.previous, in_memory=run.in_memory))
+    run.folder.write_run(resolutions.record(resolution, run.previous, in_memory=run.in_memory))
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
     keep_hashes(run.source, run.folder)
-    run.folder.keep_hashes(resolution.hashes)
+    run.folder.write_hashes(resolution.hashes)
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:

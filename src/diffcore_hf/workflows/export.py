@@ -42,7 +42,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     target = Folder(output)
     target.refuse_foreign()
     is_run = target.path.resolve() == Path(out).resolve()
-    if is_run or ((content := target.run()) and not content.get("exported")):
+    if is_run or ((content := target.read_run()) and not content.get("exported")):
         raise UserError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
     run = reopen(out, layer)
     check_layout(run.recipe, layout)
@@ -52,7 +52,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
             f"filter.references {run.recipe.filter.references} draws {owed} real images that {out} has not embedded. "
             "Run augment with this value once, or leave it as it was"
         )
-    target.begin(resolutions.record(run.resolution, None, exported=True, in_memory=False))
+    target.write_run(resolutions.record(run.resolution, None, exported=True, in_memory=False))
     summary = publish(material, target, layout)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
 
@@ -64,7 +64,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
         UserError: no folder of a run, parts that were cleaned away, or a source that is gone or has changed.
     """
     folder = Folder(out)
-    content = folder.run()
+    content = folder.read_run()
     if content is None:
         raise UserError(f"{out} is no folder of a run of diffcore-hf. Name the --output of an augment")
     if content.get("exported"):

@@ -38,7 +38,7 @@ def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
 
 def test_a_folder_with_pending_rows_is_pushed_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
     out, repo = tmp_path / "out", hub.repo_id()
-    source = {"path": Folder(finished).run()["resolved"]["source"]["path"]}
+    source = {"path": Folder(finished).read_run()["resolved"]["source"]["path"]}
     jobs.run(build_recipe({"source": source, "output": str(out), "limit": 2}, keys), progress=False)
     client(steps.push, out, repo, "v1.0.0")
     assert "**Not finished: 8 planned rows have no decision yet.**" in client(steps.text, repo, "README.md", "v1.0.0")
