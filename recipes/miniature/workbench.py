@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ class MovingAverage:
 
     def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
         self.decay, self.step = decay, 0
-        self.live = [p for module in modules for p in module.parameters()]
+        self.live = list(chain.from_iterable(module.parameters() for module in modules))
         self.mean = [p.detach().clone() for p in self.live]
 
     @torch.no_grad()

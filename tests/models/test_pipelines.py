@@ -130,7 +130,7 @@ def test_fetch_downloads_only_the_files_that_are_loaded(pipelines, tmp_path, mon
 
 def test_a_folder_that_is_no_model_is_refused(pipelines, tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"x")
-    with pytest.raises(ValueError, match="a single file does not say what it is"):
+    with pytest.raises(ValueError, match="the family of a single file is unknown"):
         resolve_model(ModelConfig(path=str(tmp_path / "one.safetensors")))
     with pytest.raises(ValueError, match=r"no readable model_index.json"):
         resolve_model(ModelConfig(path=str(tmp_path)))

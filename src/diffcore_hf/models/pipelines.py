@@ -79,7 +79,7 @@ def resolve_model(
     dtype = resolve_dtype(config.dtype, pick_device(config.device))
     if config.family_preset == "cosxl":
         weights = cosxl.resolve_cosxl(config, hash_cache, identify)
-        pipeline, variant, size = "StableDiffusionXLPipeline", None, config.size or 1024
+        pipeline, variant, size, distilled = "StableDiffusionXLPipeline", None, config.size or 1024, False
         scheduler = config.scheduler or cosxl.SCHEDULER
     else:
         weights = weights_access.resolve_weights(
@@ -87,31 +87,17 @@ def resolve_model(
         )
         if weights.local is not None and weights.local.is_file():
             raise UserError(
-                f"{config.path}: a single file does not say what it is. Use --model.family_preset cosxl for CosXL, "
+                f"{config.path}: the family of a single file is unknown. Use --model.family_preset cosxl for CosXL, "
                 "or a folder that save_pretrained wrote"
             )
         index = _read_config(weights, "model_index.json")
         pipeline = _text_to_image_class(index, config.path)
         variant = _pick_variant(config.variant, dtype, weights)
         size = config.size or _own_size(weights, index, pipeline)
-        scheduler = config.scheduler or SchedulerConfig(index["scheduler"][1])
+        scheduler = config.scheduler or _own_scheduler(weights, index)
+        distilled = _is_distilled(weights, index)
     _scheduler_class(scheduler)
-    family = guidance_for(pipeline, config.guidance)
-    distilled = config.family_preset is None and _is_distilled(weights, index)
-    if family is not None:
-        if distilled:
-            raise UserError(
-                f"{config.path}: guidance is distilled into its UNet, so Eq. 4 cannot be computed. "
-                "Use --model.guidance native"
-            )
-        guidance = GuidanceRecord(argument=family.argument, value=family.scale(config.gamma))
-        takes_negatives = True
-    else:
-        takes_scale, takes_negatives = native_parameters(_pipeline_class(pipeline, config.path))
-        guidance = GuidanceRecord(
-            argument="guidance_scale" if takes_scale else None, value=config.gamma if takes_scale else None
-        )
-        takes_negatives = takes_negatives and not distilled
+    family, guidance, takes_negatives = _resolve_guidance(config, pipeline, distilled)
     adapters = [
         weights_access.resolve_weights(a.path, a.revision, "adapter", hash_cache=hash_cache, identify=identify)
         for a in config.adapters
@@ -128,7 +114,7 @@ def resolve_model(
     )
     record = ModelRecord(
         pipeline=pipeline,
-        family=family.name if family else "native",
+        family=family,
         path=weights_access.public_path(config.path, weights),
         identity=weights.identity,
         licence=weights.licence,
@@ -141,6 +127,29 @@ def resolve_model(
         ],
     )
     return model, record
+
+
+def _resolve_guidance(config: ModelConfig, pipeline: str, distilled: bool) -> tuple[str, GuidanceRecord, bool]:
+    """Returns the family's name, the guidance argument, and whether a negative prompt changes the image.
+
+    Args:
+        config: the model.
+        pipeline: class name in diffusers.
+        distilled: whether the guidance is distilled into the UNet, so that it has no second prompt.
+    """
+    family = guidance_for(pipeline, config.guidance)
+    if family is None:
+        takes_scale, takes_negatives = native_parameters(_pipeline_class(pipeline, config.path))
+        record = GuidanceRecord(argument=None, value=None)
+        if takes_scale:
+            record = GuidanceRecord(argument="guidance_scale", value=config.gamma)
+        return "native", record, takes_negatives and not distilled
+    if distilled:
+        raise UserError(
+            f"{config.path}: guidance is distilled into its UNet, so Eq. 4 cannot be computed. "
+            "Use --model.guidance native"
+        )
+    return family.name, GuidanceRecord(argument=family.argument, value=family.scale(config.gamma)), True
 
 
 def load_pipeline(model: ModelConfig) -> Any:
@@ -253,6 +262,16 @@ def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> i
         return int(side[0] if isinstance(side, list) else side) * factor
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{weights.location}: its files do not name its image size. Give --model.size 1024") from None
+
+
+def _own_scheduler(weights: PinnedWeights, index: dict[str, Any]) -> SchedulerConfig:
+    try:
+        return SchedulerConfig(index["scheduler"][1])
+    except (KeyError, IndexError, TypeError):
+        raise UserError(
+            f"{weights.location}: model_index.json names no scheduler. Give a folder or repository that "
+            "save_pretrained wrote"
+        ) from None
 
 
 def _is_distilled(weights: PinnedWeights, index: dict[str, Any]) -> bool:

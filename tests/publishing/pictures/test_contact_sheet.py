@@ -52,15 +52,15 @@ def test_a_sheet_is_as_wide_as_a_readme_and_shows_kept_and_rejected():
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (4, 2), (12, 4)])
 def test_rows_follow_the_count(count, rows):
-    one = contact_sheet([tile()], title="").height
-    two = contact_sheet([tile()] * 4, title="").height
-    assert contact_sheet([tile()] * count, title="").height == one + (rows - 1) * (two - one)
+    one_row = contact_sheet([tile()], title="").height
+    two_rows = contact_sheet([tile()] * 4, title="").height
+    assert contact_sheet([tile()] * count, title="").height == one_row + (rows - 1) * (two_rows - one_row)
 
 
 def test_without_real_images_a_sheet_shows_none():
     blue, green = (tile(real=encoded(colour)) for colour in ("#0000ff", "#00ff00"))
     assert png_bytes(contact_sheet([blue], title="")) != png_bytes(contact_sheet([green], title=""))
-    bare = [png_bytes(contact_sheet([one], title="", real=False)) for one in (blue, green)]
+    bare = [png_bytes(contact_sheet([shown], title="", real=False)) for shown in (blue, green)]
     assert bare[0] == bare[1] and "#ffff00" in colours(contact_sheet([blue], title="", real=False))
 
 
@@ -135,17 +135,13 @@ def test_decisions_in_plain_words(reason, words, colour):
     assert decision_words(reason) == (words, colour)
 
 
-ATTEMPTS = [
-    (f"class {k}", f"context {c}", reason)
-    for k in range(8)
-    for c in range(4)
-    for reason in ("superseded", "kept", "kept", "low_rank")
-]
+CLASSES, CONTEXTS = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]
+ATTEMPTS = list(itertools.product(CLASSES, CONTEXTS, ("superseded", "kept", "kept", "low_rank")))
 
 
 def test_the_choice_is_balanced_and_deterministic():
     chosen = choose_tiles(ATTEMPTS, 12)
-    picked = [ATTEMPTS[place] for place in chosen]
+    picked = [ATTEMPTS[index] for index in chosen]
     assert chosen == choose_tiles(list(ATTEMPTS), 12)
     assert len(set(chosen)) == 12
     assert [reason for _, _, reason in picked] == ["kept", "kept", "low_rank"] * 4

@@ -60,13 +60,14 @@ def test_a_mix_in_plain_words(changed, words):
 
 
 def test_the_choice_is_balanced_and_deterministic():
-    mixes = [(f"class {k}", f"context {c}", bool(n)) for k in range(8) for c in range(4) for n in (0, 1, 1)]
+    classes, contexts = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]
+    mixes = list(itertools.product(classes, contexts, (False, True, True)))
     chosen = choose_mixed(mixes, 12)
     assert chosen == choose_mixed(list(mixes), 12)
     assert len(set(chosen)) == 12
-    assert [mixes[place][2] for place in chosen] == [True, False] * 6
-    assert {mixes[place][0] for place in chosen} == {f"class {k}" for k in range(8)}
-    assert {mixes[place][1] for place in chosen} == {f"context {c}" for c in range(4)}
+    assert [mixes[index][2] for index in chosen] == [True, False] * 6
+    assert {mixes[index][0] for index in chosen} == {f"class {k}" for k in range(8)}
+    assert {mixes[index][1] for index in chosen} == {f"context {c}" for c in range(4)}
 
 
 @pytest.mark.parametrize(
@@ -75,4 +76,4 @@ def test_the_choice_is_balanced_and_deterministic():
 def test_the_choice_takes_what_there_is(pixel, shown):
     chosen = choose_mixed([("a", "", kind) for kind in pixel], 12)
     assert len(chosen) == len(set(chosen)) == shown
-    assert sum(not pixel[place] for place in chosen) == min(pixel.count(False), shown)
+    assert sum(not pixel[index] for index in chosen) == min(pixel.count(False), shown)

@@ -48,7 +48,7 @@ def _spread(groups: Mapping[Description, Sequence[int]], count: int, used: list[
 
     Args:
         groups: indices by description.
-        count: how many to take; no more than there are.
+        count: how many to take; at most the number of indices.
         used: how often each value was used, a counter for each property; updated.
     """
     remaining = {key: list(members) for key, members in groups.items() if members}
