@@ -9,9 +9,9 @@ from small_photos import CLASSES, picture
 
 SCRIPT = """
 import json, resource, sys
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import augment
 from diffcore_hf.config.augment_schema import build_recipe
-outcome = jobs.run(build_recipe(json.loads(sys.argv[1])), progress=False)
+outcome = augment.run(build_recipe(json.loads(sys.argv[1])), progress=False)
 print(json.dumps([outcome.summary.counts["attempts"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
 

@@ -15,7 +15,7 @@ from diffcore_hf.augmentation import arrow_tables, layouts
 from diffcore_hf.core import seeding
 from diffcore_hf.core.images import UnreadableImage, decode_bytes, to_array
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import export as export_workflow
 
 
@@ -34,7 +34,7 @@ def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
     """A run over ten photos of 24 x 20 pixels that keeps two copies of everything, stored without loss."""
     out = tmp_path_factory.mktemp("mixed") / "run"
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "copies": 2, "fraction": 0.8, "image_format": "png"}
-    jobs.run(recipe(source=str(folder_of_photos), output=str(out), **keys), progress=False)
+    augment.run(recipe(source=str(folder_of_photos), output=str(out), **keys), progress=False)
     return out
 
 
@@ -85,7 +85,7 @@ def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp
 
 def test_other_splits_have_no_mixed_rows(recipe, tmp_path):
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "holdout": 0.25}}
-    jobs.run(recipe(output=str(tmp_path / "run"), **keys), photos([4, 4]), progress=False)
+    augment.run(recipe(output=str(tmp_path / "run"), **keys), photos([4, 4]), progress=False)
     export_workflow.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
     assert sum(rows(tmp_path / "out")["is_mixed"]) == 6
     held = rows(tmp_path / "out", split="validation")
@@ -125,7 +125,7 @@ def test_a_mixed_image_shows_the_original_so_it_must_be_published(run, tmp_path,
 def test_a_source_with_a_column_of_that_name_is_refused_before_anything_is_written(recipe, tmp_path):
     ds = photos([2, 2]).rename_column("label", "kind")
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "label": "kind"}}
-    jobs.run(recipe(output=str(tmp_path / "run"), **keys), ds, progress=False)
+    augment.run(recipe(output=str(tmp_path / "run"), **keys), ds, progress=False)
     with pytest.raises(ValueError, match="source.label is 'kind', which is a column of layout mixed too"):
         export_workflow.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
     assert not (tmp_path / "out").exists()

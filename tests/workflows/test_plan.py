@@ -1,4 +1,4 @@
-"""What `plan` tells before a run, and what a first look tells about the whole of it."""
+"""What `plan` prints before a run, and what a first look says about the full run."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ from small_photos import write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.config.augment import ModelConfig
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
 
 
@@ -18,7 +18,7 @@ def prepare(recipe, folder_of_photos, tmp_path_factory):
 
     def prepare(**more):
         more = {"source": str(folder_of_photos), "output": str(tmp_path_factory.mktemp("out") / "out")} | more
-        return jobs.prepare(recipe(**more))
+        return augment.prepare(recipe(**more))
 
     return prepare
 

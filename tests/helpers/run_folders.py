@@ -1,0 +1,83 @@
+"""What the tests of whole runs read from an output folder, and how they start and interrupt a run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import json
+from pathlib import Path
+
+from datasets import Dataset, Image
+
+from diffcore_hf.workflows import augment
+
+PARTIAL = {"name": "rank", "by": "class_mean", "floor": "off"}
+"""The policy of these tests: with the tiny models it keeps about half of the attempts."""
+
+
+def go(recipe, data=None):
+    """Run the main job without a progress bar."""
+    return augment.run(recipe, data, progress=False)
+
+
+def tree(folder, private=True):
+    """Relative name -> bytes of every file; without `private` of the published ones."""
+    files = (file for file in Path(folder).rglob("*") if file.is_file())
+    named = {file.relative_to(folder).as_posix(): file for file in files}
+    return {name: file.read_bytes() for name, file in named.items() if private or not name.startswith(".diffcore")}
+
+
+def published(folder):
+    return tree(folder, private=False)
+
+
+def rows(folder, config="default", split="train"):
+    """A split of a config, images undecoded, from the files that the manifest lists."""
+    ds = Dataset.from_parquet([str(folder / name) for name in manifest(folder)["configs"][config][split]])
+    for name, feature in ds.features.items():
+        if isinstance(feature, Image):
+            ds = ds.cast_column(name, Image(decode=False))
+    return ds.with_format("numpy", columns=["embedding"], output_all_columns=True) if "embedding" in ds.features else ds
+
+
+def contents(ds, column="image"):
+    """The bytes of a column of images as they are stored."""
+    return [cell["bytes"] for cell in ds.cast_column(column, Image(decode=False))[column]]
+
+
+def attempts_of(folder):
+    """(row id, copy, attempt) -> reason."""
+    ds = rows(folder, "attempts")
+    return dict(zip(zip(ds["row_id"][:], ds["copy"][:], ds["attempt"][:], strict=True), ds["reason"][:], strict=True))
+
+
+def manifest(folder):
+    return json.loads((Path(folder) / "diffcore.json").read_text())
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def interrupt_at(patch, place, calls):
+    """Raise KeyboardInterrupt at the given call of a method, as a user's Ctrl-C would."""
+    module, cls, name = place.rsplit(".", 2)
+    cls = getattr(importlib.import_module(module), cls)
+    real, seen = getattr(cls, name), []
+
+    def method(self, *arguments, **keywords):
+        seen.append(1)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+        return real(self, *arguments, **keywords)
+
+    patch.setattr(cls, name, method)
+
+
+def write_review(path, *verdicts):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])
+        writer.writerows([*key, word, "seen"] for key, word in verdicts)
+    return str(path)

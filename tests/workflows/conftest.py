@@ -1,0 +1,40 @@
+"""A finished run over ten photos, which the tests of this folder read or copy."""
+
+import shutil
+
+import pytest
+from run_folders import PARTIAL, go
+
+from diffcore_hf.workflows import pictures
+
+
+@pytest.fixture(scope="package")
+def make(recipe, folder_of_photos):
+    """A function: an output folder and keys -> the recipe over the photos, strict, two attempts."""
+
+    def make(output, **more):
+        more = {"source": str(folder_of_photos), "strict": True, "filter.policy": PARTIAL, "output": str(output)} | more
+        return recipe(**more)
+
+    return make
+
+
+@pytest.fixture(scope="package", autouse=True)
+def few_tiles():
+    """Drawing pictures is half of the time of a run this small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "SHEET_TILES", 2)
+        yield
+
+
+@pytest.fixture(scope="package")
+def done(make, tmp_path_factory):
+    """A finished run over the photos; a test that changes its folder works on `copy`."""
+    return go(make(tmp_path_factory.mktemp("done") / "out"))
+
+
+@pytest.fixture
+def copy(done, tmp_path):
+    """A copy of the finished run's folder."""
+    shutil.copytree(done.folder.path, tmp_path / "out")
+    return tmp_path / "out"

@@ -1,0 +1,66 @@
+"""The main job and its steps as Python functions."""
+
+import pytest
+from datasets import (
+    Dataset,
+    Image,
+)
+from PIL import Image as Pillow
+from run_folders import contents, go, interrupt_at, rows
+from small_photos import photos
+
+from diffcore_hf import Generate, Score, augment, plan
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.schema import ADDED_COLUMNS
+
+
+def test_augment_takes_a_dataset_in_memory(keys, tmp_path):
+    ds = photos([3, 3])
+    made = augment(
+        ds, split="train", kind="bird", output=str(tmp_path / "out"), progress=False,
+        **keys | {"filter": keys["filter"] | {"policy": "all"}},
+    )  # fmt: skip
+    assert isinstance(made, Dataset)
+    assert made.column_names == ["image", "label", *ADDED_COLUMNS]
+    assert isinstance(made[0]["generated"], Pillow.Image)
+    assert made[0]["generated"].size == (16, 16)
+    assert made[0]["row_id"].startswith("train/")
+    assert "a bird" in made[0]["prompt"]
+    assert contents(made) == contents(ds)
+
+
+def test_augment_takes_a_recipe_under_keywords(make, done, tmp_path):
+    made = augment(recipe=make(tmp_path / "other"), output=str(tmp_path / "out"), limit=2, progress=False)
+    assert sorted(made["status"]) != sorted(rows(done.folder.path)["status"])
+    assert made["status"][:].count("pending") == 8
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_interrupted_augment_raises_after_it_has_exported(make, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, "diffcore_hf.models.diffusion.TextToImage.sample", 2)
+    with pytest.raises(KeyboardInterrupt):
+        augment(recipe=make(tmp_path / "out", part_size=3), progress=False)
+    assert Folder(tmp_path / "out").faults() == []
+
+
+def test_step_by_step_is_datasets_map(recipe):
+    ds = photos([3, 2])
+    steps = recipe(seed=5)
+    made = plan(ds, steps)
+    made = Generate(steps.model).map(made)
+    made = Score(steps.filter).map(made)
+    assert made.column_names[-2:] == ["generated_image", "similarity"]
+    assert isinstance(made[0]["generated_image"], Pillow.Image)
+    assert all(-1 <= value <= 1 for value in made["similarity"])
+    assert contents(made, "source_image") == contents(ds)
+
+
+def test_step_by_step_makes_the_attempts_of_the_main_job(recipe, tmp_path):
+    ds, strict = photos([3, 2]), {"strict": True, "filter.policy": {"name": "all"}}
+    steps = recipe(output=str(tmp_path / "out"), **strict)
+    go(steps, ds)
+    made = Score(steps.filter, strict=True).map(Generate(steps.model, strict=True).map(plan(ds, steps)))
+    undecoded = made.cast_column("generated_image", Image(decode=False))
+    published_rows = rows(tmp_path / "out")
+    assert undecoded["generated_image"][:] == published_rows["generated"][:]
+    assert made["seed"][:] == published_rows["seed"][:]

@@ -1,0 +1,101 @@
+"""The same facts give the same dataset, however they came about: parts, batches, interruptions, limits."""
+
+import hashlib
+
+import pytest
+from datasets import (
+    load_dataset,
+)
+from run_folders import (
+    attempts_of,
+    go,
+    interrupt_at,
+    published,
+    rows,
+)
+
+from diffcore_hf.workflows.augment import prepare
+
+
+def test_run_again_makes_nothing_and_gives_the_same_bytes(make, copy, monkeypatch):
+    before = published(copy)
+    monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", None)  # no model is loaded
+    again = go(make(copy))
+    assert again.new_attempts == 0
+    assert published(copy) == before
+
+
+@pytest.mark.parametrize("part_size", [1, 3])
+def test_parts_of_any_size_give_the_same_bytes(make, done, tmp_path, part_size):
+    go(make(tmp_path / "out", part_size=part_size))
+    assert len(list((tmp_path / "out/.diffcore/parts/r0").rglob("*.parquet"))) == -(-10 // part_size)
+    assert published(tmp_path / "out") == published(done.folder.path)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batches_of_any_size_decide_the_same(make, done, tmp_path, batch_size):
+    go(make(tmp_path / "out", strict=False, batch_size=batch_size))
+    assert attempts_of(tmp_path / "out") == attempts_of(done.folder.path)
+
+
+@pytest.mark.parametrize(
+    "place, calls",
+    [("towers.ImageTower.embed_prepared", 1), ("diffusion.TextToImage.sample", 1), ("diffusion.TextToImage.sample", 2),
+     ("diffusion.TextToImage.sample", 5)],
+    ids=["at the references", "before any attempt", "in round 0", "in round 1"],
+)  # fmt: skip
+def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, place, calls):
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, f"diffcore_hf.models.{place}", calls)
+        first = go(make(tmp_path / "out", part_size=3))
+    assert first.interrupted
+    assert first.summary.counts["pending"] > 0
+    assert first.folder.faults() == []
+    assert len(rows(tmp_path / "out")) == 10
+    second = go(make(tmp_path / "out", part_size=4))
+    assert not second.interrupted
+    assert first.new_attempts + second.new_attempts == done.new_attempts
+    assert published(tmp_path / "out") == published(done.folder.path)
+
+
+def test_a_limit_is_a_first_look_from_which_the_run_goes_on(make, done, tmp_path):
+    first = go(make(tmp_path / "out", limit=4))
+    assert first.summary.counts | {"planned": 10, "pending": 6} == first.summary.counts
+    go(make(tmp_path / "out"))
+    assert published(tmp_path / "out") == published(done.folder.path)
+
+
+def test_a_part_that_was_lost_is_made_again(make, done, copy):
+    before = published(copy)
+    [part] = (copy / ".diffcore/parts/r1").rglob("*.parquet")
+    part.unlink()
+    assert 0 < go(make(copy)).new_attempts < done.new_attempts
+    assert published(copy) == before
+
+
+def test_a_damaged_part_stops_in_one_line_and_nothing_is_touched(make, copy):
+    [part] = (copy / ".diffcore/parts/r0").rglob("*.parquet")
+    part.write_bytes(part.read_bytes()[:100])
+    before = published(copy)
+    with pytest.raises(ValueError, match="Delete it and run again"):
+        go(make(copy))
+    assert published(copy) == before
+
+
+def test_what_is_loaded_is_what_lies_there_now(make, tmp_path):
+    """The cache of `datasets` must not take a continued folder for the one that it was."""
+    for limit, pending in ((2, 8), (6, 4)):
+        go(make(tmp_path / "looked-at", limit=limit, max_attempts=1))
+        loaded = load_dataset(str(tmp_path / "looked-at"), split="train", cache_dir=tmp_path / "cache")
+        assert loaded["status"][:].count("pending") == pending
+
+
+def test_weights_are_hashed_once_for_a_folder(make, copy, monkeypatch):
+    from diffcore_hf.models import weights_access
+
+    real, read = hashlib.file_digest, []
+    monkeypatch.setattr(
+        weights_access.hashlib, "file_digest", lambda file, name: (read.append(file.name), real(file, name))[1]
+    )
+    prepare(make(copy))
+    assert read == []

@@ -1,0 +1,167 @@
+"""Another dataset from the facts of a run, without a model."""
+
+import subprocess
+import sys
+
+import pytest
+from datasets import (
+    DatasetDict,
+)
+from run_folders import go, manifest, published, rows, tree
+from small_photos import photos, picture, write_photos
+
+from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.schema import ADDED_COLUMNS
+from diffcore_hf.workflows.export import export
+
+
+@pytest.mark.parametrize("layout", ["columns", "rows"])
+def test_export_makes_another_dataset_without_a_model(done, tmp_path, layout):
+    script = (
+        "import sys\n"
+        "from diffcore_hf.commands.main import main\n"
+        f"status = main(['export', {str(done.folder.path)!r}, '--output', {str(tmp_path / 'out')!r}, "
+        f"'--filter.policy.name', 'all', '--fraction', '0.5', '--layout', {layout!r}])\n"
+        "print(status, sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    before = tree(done.folder.path)
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "0 []", told.stdout
+    assert told.stderr == ""
+    assert tree(done.folder.path) == before
+    assert Folder(tmp_path / "out").faults() == []
+    default = rows(tmp_path / "out")
+    if layout == "columns":
+        assert sorted(default["status"]) == ["kept"] * 5 + ["not_planned"] * 5
+    else:
+        assert default.column_names == ["image", "label", "row_id", "is_generated"]
+        assert default["is_generated"][:] == [False] * 10 + [True] * 5
+
+
+def test_an_export_under_the_same_recipe_is_the_same_dataset(done, tmp_path):
+    export(done.folder.path, tmp_path / "out", {})
+    assert published(tmp_path / "out") == published(done.folder.path)
+
+
+def test_the_manifest_of_an_export_differs_only_where_it_must(done, tmp_path):
+    export(done.folder.path, tmp_path / "out", {"filter": {"policy": {"name": "all"}}})
+    old, new = manifest(done.folder.path), manifest(tmp_path / "out")
+    differing = {key for key in old | new if old.get(key) != new.get(key)}
+    assert differing - {"configs"} == {"counts", "files", "hash", "recipe", "recipe_digest"}
+    assert {key for key in old["recipe"] if old["recipe"][key] != new["recipe"][key]} == {"filter"}
+
+
+def test_an_export_is_what_the_run_itself_would_publish(make, done, copy, tmp_path):
+    export(copy, tmp_path / "exported", {"filter": {"policy": {"name": "all"}}})
+    go(make(copy, **{"filter.policy": {"name": "all"}}))
+    assert published(tmp_path / "exported") == published(copy)
+
+
+def test_an_export_may_be_made_again_under_another_policy(done, tmp_path):
+    for policy in ({"name": "all"}, {"name": "fixed", "t": 1.0}):
+        outcome = export(done.folder.path, tmp_path / "out", {"filter": {"policy": policy}})
+    assert outcome.summary.counts["kept"] == 0
+    assert outcome.folder.faults() == []
+
+
+def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monkeypatch):
+    (tmp_path / "own_checks.py").write_text(
+        "from diffcore_hf.method.checks import Check\n"
+        "EMPTY = Check('empty', 'shows an empty page', 'empty', lambda candidate: candidate.copy == 0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layer = {"filter": {"policy": {"name": "all"}, "checks": ["own_checks:EMPTY"]}}
+    outcome = export(done.folder.path, tmp_path / "out", layer)
+    assert set(outcome.summary.reasons) == {"empty"}
+    assert outcome.folder.faults() == []
+    assert "- `empty`: shows an empty page" in (outcome.folder.path / "README.md").read_text()
+    assert manifest(outcome.folder.path)["recipe"]["filter"]["checks"] == ["own_checks:EMPTY"]
+
+
+@pytest.mark.parametrize(
+    "make_target, said",
+    [
+        (lambda out, tmp: out, "is the folder of a run"),
+        (lambda out, tmp: (tmp / "thesis.tex").write_text("dear") and tmp, "holds files that no run"),
+        (lambda out, tmp: (tmp / "file").write_text("x") and tmp / "file", "is a file"),
+    ],
+    ids=["the run itself", "foreign", "a file"],
+)
+def test_an_export_refuses_a_place_that_is_not_its_own(copy, tmp_path_factory, make_target, said):
+    place = tmp_path_factory.mktemp("place")
+    target = make_target(copy, place)
+    before = tree(copy), tree(place)
+    with pytest.raises(ValueError, match=said):
+        export(copy, target, {})
+    assert (tree(copy), tree(place)) == before
+
+
+def test_an_export_is_not_continued(make, done, tmp_path):
+    export(done.folder.path, tmp_path / "out", {})
+    before = tree(tmp_path / "out")
+    with pytest.raises(ValueError, match="is an export"):
+        go(make(tmp_path / "out"))
+    with pytest.raises(ValueError, match="is an export"):
+        export(tmp_path / "out", tmp_path / "other", {})
+    assert tree(tmp_path / "out") == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_export_of_a_run_in_memory_takes_the_rows_from_what_was_published(make, tmp_path):
+    ds = DatasetDict({"train": photos([3, 3]), "test": photos([1, 1])})
+    go(make(tmp_path / "run", source="in-memory"), ds)
+    export(tmp_path / "run", tmp_path / "out", {})
+    assert published(tmp_path / "out") == published(tmp_path / "run")
+
+
+def test_an_export_of_a_run_in_memory_puts_held_out_rows_back(make, tmp_path):
+    go(make(tmp_path / "run", source={"path": "in-memory", "holdout": 0.25}), photos([4, 4]))
+    export(tmp_path / "run", tmp_path / "out", {})
+    for split in ("train", "validation"):
+        assert rows(tmp_path / "out", split=split)[:] == rows(tmp_path / "run", split=split)[:]
+
+
+@pytest.mark.parametrize(
+    "layer, images",
+    [({"columns": {"prefix": "dc_"}}, 6), ({"include_originals": False}, 0), ({"include_rejected": True}, 6)],
+    ids=["a prefix", "without originals", "with rejected images"],
+)
+def test_an_export_of_a_run_in_memory_may_publish_otherwise(make, tmp_path, layer, images):
+    go(make(tmp_path / "run", source="in-memory"), photos([3, 3]))
+    export(tmp_path / "run", tmp_path / "out", layer)
+    default = rows(tmp_path / "out")
+    assert sum(cell is not None for cell in default["image"]) == images
+    assert default.column_names[2:] == [layer.get("columns", {}).get("prefix", "") + name for name in ADDED_COLUMNS]
+
+
+def test_a_run_in_memory_without_originals_cannot_be_exported_and_says_so(make, tmp_path):
+    go(make(tmp_path / "run", source="in-memory", include_originals=False), photos([3, 3]))
+    for layer in ({}, {"include_originals": True}):
+        with pytest.raises(ValueError, match="holds no originals and its source was in memory"):
+            export(tmp_path / "run", tmp_path / "out", layer)
+
+
+@pytest.mark.parametrize("change", [{"fraction": 0.5}, {"max_attempts": 1}])
+def test_what_is_taken_back_is_as_if_it_had_never_been(make, done, tmp_path, change):
+    """An export under a smaller recipe is the run under the smaller recipe, whatever else the ledger holds."""
+    export(done.folder.path, tmp_path / "exported", change)
+    go(make(tmp_path / "run", **change))
+    assert published(tmp_path / "exported") == published(tmp_path / "run")
+
+
+def test_clean_then_export_is_one_line(make, copy, tmp_path):
+    Folder(copy).clean()
+    before = tree(copy)
+    with pytest.raises(ValueError, match="was cleaned: its parts are gone"):
+        export(copy, tmp_path / "other", {})
+    assert tree(copy) == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_source_that_changed_is_named_by_export(recipe, make, tmp_path):
+    source = write_photos(tmp_path / "photos", [2, 2])
+    go(make(tmp_path / "run", source=str(source), max_attempts=1))
+    (source / "red_fox" / "00.jpg").write_bytes(picture(0, 50))
+    with pytest.raises(ValueError, match=r"is local:.* now, but .* was made from local:"):
+        export(tmp_path / "run", tmp_path / "out", {})
+    assert not (tmp_path / "out").exists()
