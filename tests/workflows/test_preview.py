@@ -40,7 +40,7 @@ def test_a_mixed_preview_is_drawn_of_a_run_and_of_an_export(copy, tmp_path):
 @pytest.mark.parametrize(
     "layer, layout, said",
     [
-        ({"filter": {"policy": {"name": "fixed", "t": 1.0}}}, "columns", "no counterpart to mix with, because no attempt was kept"),
+        ({"filter": {"policy": {"name": "fixed", "t": 1.0}}}, "columns", "because no attempt was kept"),
         ({}, "rows", "its layout is 'rows'. Name the run"),
         ({"include_originals": False}, "columns", "without its original images"),
     ],
