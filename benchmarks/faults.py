@@ -231,8 +231,8 @@ def kill_sentence(bench: Bench, count: int, seed: int) -> str:
 def folders(directory: Path) -> tuple[Path, Path]:
     """Write two versions of a small dataset."""
     from diffcore_hf.config.augment_schema import build_recipe
-    from diffcore_hf.workflows import augment as augment_workflow
-    from diffcore_hf.workflows import export as export_workflow
+    from diffcore_hf.workflows.augment import run as run_augment
+    from diffcore_hf.workflows.export import export
 
     tiny_models.seeded(tiny_models.sd).save_pretrained(directory / "sd")
     tiny_models.seeded(tiny_models.save_clip, directory / "clip")
@@ -245,8 +245,8 @@ def folders(directory: Path) -> tuple[Path, Path]:
             "output": str(directory / "old"),
         }
     )
-    augment_workflow.run(recipe, progress=False)
-    export_workflow.export(directory / "old", directory / "new", {"fraction": 0.5})
+    run_augment(recipe, progress=False)
+    export(directory / "old", directory / "new", {"fraction": 0.5})
     return directory / "old", directory / "new"
 
 

@@ -54,10 +54,10 @@ finally:
 
 def test_the_hub_behaves_as_the_double_assumes(tmp_path, keys, folder_of_photos):
     from diffcore_hf.config.augment_schema import build_recipe
-    from diffcore_hf.workflows import augment as jobs
+    from diffcore_hf.workflows.augment import run as run_augment
 
     out = tmp_path / "out"
-    jobs.run(build_recipe({"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys), progress=False)
+    run_augment(build_recipe({"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys), progress=False)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     env = kept | {"HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path / "home")}
     done = subprocess.run(

@@ -11,8 +11,8 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.publishing.audit.dataset import audit
 from diffcore_hf.publishing.audit.shards import Shards
-from diffcore_hf.workflows import augment as jobs
-from diffcore_hf.workflows import export as export_workflow
+from diffcore_hf.workflows.augment import run as run_augment
+from diffcore_hf.workflows.export import export
 
 POLICIES = ("mean", "quantile", "rank", "random", "all")
 OTHER = {"bytes": b"x", "path": None}
@@ -26,7 +26,9 @@ PARAMETERS = {"random": {"p": 0.5}}
 def run(tmp_path_factory, keys, folder_of_photos):
     out = tmp_path_factory.mktemp("audit") / "out"
     source = {"path": str(folder_of_photos)}
-    jobs.run(build_recipe({"source": source, "output": str(out), "copies": 2, "max_attempts": 2}, keys), progress=False)
+    run_augment(
+        build_recipe({"source": source, "output": str(out), "copies": 2, "max_attempts": 2}, keys), progress=False
+    )
     return out
 
 
@@ -35,9 +37,7 @@ def exported(request, run):
     """The run, decided by each policy."""
     out = run.parent / request.param
     policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
-    export_workflow.export(
-        run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2}
-    )
+    export(run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2})
     return out
 
 
@@ -96,7 +96,7 @@ def test_a_run_is_consistent_under_every_policy(exported):
 def test_a_change_is_a_finding(run, change, line):
     out = run.parent / "kept"
     if not out.exists():
-        export_workflow.export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
+        export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
     assert audited(out) == []
     faults = audited(out, change)
     assert any(re.match(line, one) for one in faults), faults
@@ -124,7 +124,7 @@ def test_a_change_is_a_finding(run, change, line):
 def test_other_layouts_are_consistent_and_a_change_is_a_finding(run, layout, change, line):
     out = run.parent / layout
     if not out.exists():
-        export_workflow.export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
+        export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
     faults = audited(out, change)
     assert any(re.match(line, one) for one in faults) if line else faults == [], faults
 
@@ -132,7 +132,7 @@ def test_other_layouts_are_consistent_and_a_change_is_a_finding(run, layout, cha
 @pytest.mark.parametrize("layout", ["columns", "rows"])
 def test_a_dataset_without_originals_has_none(run, layout):
     out = run.parent / f"bare-{layout}"
-    export_workflow.export(run, out, {"include_originals": False}, layout)
+    export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
     faults = audited(out, ("data", "image", 0, OTHER))
     assert faults[0].startswith("default: an original image in a dataset that is published without them")
@@ -150,13 +150,13 @@ def test_any_label_numbers_a_prefix_and_a_review_are_consistent(keys, tmp_path):
         },
         keys,
     )
-    jobs.run(recipe, rows, progress=False)
+    run_augment(recipe, rows, progress=False)
     assert audited(tmp_path / "out") == []
     [shard] = (tmp_path / "out" / "attempts").iterdir()
     first = pq.read_table(shard, columns=["row_id", "copy", "attempt"]).slice(0, 1).to_pylist()[0]
     review = tmp_path / "review.csv"
     review.write_text(f"row_id,copy,attempt,verdict,note\n{','.join(map(str, first.values()))},reject,\n")
-    export_workflow.export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
+    export(tmp_path / "out", tmp_path / "reviewed", {"review": str(review)})
     assert audited(tmp_path / "reviewed") == []
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.workflows import augment as jobs
-from diffcore_hf.workflows import export as export_workflow
+from diffcore_hf.workflows.augment import run as run_augment
+from diffcore_hf.workflows.export import export
 from testing.hub_double.fixtures import client, hub, xet_client  # noqa: F401 (fixtures)
 
 
@@ -19,7 +19,7 @@ def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
     recipe = build_recipe(
         {"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys, {"filter": {"policy": {"name": "all"}}}
     )
-    jobs.run(recipe, progress=False)
+    run_augment(recipe, progress=False)
     return out
 
 
@@ -27,7 +27,7 @@ def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
 def second(tmp_path_factory, finished) -> Path:
     """Another version of the same dataset: half of the counterparts."""
     out = tmp_path_factory.mktemp("second") / "out"
-    export_workflow.export(finished, out, {"fraction": 0.5})
+    export(finished, out, {"fraction": 0.5})
     return out
 
 
@@ -35,5 +35,5 @@ def second(tmp_path_factory, finished) -> Path:
 def bare(tmp_path_factory, finished) -> Path:
     """The dataset without its original images."""
     out = tmp_path_factory.mktemp("bare") / "out"
-    export_workflow.export(finished, out, {"include_originals": False})
+    export(finished, out, {"include_originals": False})
     return out

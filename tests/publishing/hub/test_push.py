@@ -12,7 +12,7 @@ from PIL import Image
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, seal
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows.augment import run as run_augment
 from testing import hub_steps as steps
 from testing.hub_double.client import Client
 from testing.hub_double.faults import STEPS, LostReply, Status
@@ -39,7 +39,7 @@ def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
 def test_a_folder_with_pending_rows_is_pushed_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
     out, repo = tmp_path / "out", hub.repo_id()
     source = {"path": Folder(finished).read_run()["resolved"]["source"]["path"]}
-    jobs.run(build_recipe({"source": source, "output": str(out), "limit": 2}, keys), progress=False)
+    run_augment(build_recipe({"source": source, "output": str(out), "limit": 2}, keys), progress=False)
     client(steps.push, out, repo, "v1.0.0")
     assert "**Not finished: 8 planned rows have no decision yet.**" in client(steps.text, repo, "README.md", "v1.0.0")
     assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(out))
@@ -273,7 +273,7 @@ def test_a_repository_of_other_images_is_refused(hub, client, finished, keys, tm
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(path)
     source = {"path": str(tmp_path / "others")}
-    jobs.run(build_recipe({"source": source, "output": str(out), "max_attempts": 1}, keys), progress=False)
+    run_augment(build_recipe({"source": source, "output": str(out), "max_attempts": 1}, keys), progress=False)
     with pytest.raises(ValueError, match="holds an augmentation of other images: .* nothing was sent. Use another"):
         client(steps.push, out, repo, "v1.1.0")
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]

@@ -10,11 +10,11 @@ from PIL import Image
 from small_photos import CLASSES
 
 from diffcore_hf.augmentation import arrow_tables
-from diffcore_hf.augmentation import export as exporting
+from diffcore_hf.augmentation import export as export_module
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.workflows import augment as jobs
-from diffcore_hf.workflows import export as export_workflow
+from diffcore_hf.workflows.augment import run as run_augment
+from diffcore_hf.workflows.export import export
 from testing import hub_steps as steps
 
 ROWS = 150
@@ -32,7 +32,7 @@ def large(tmp_path_factory, keys):
         {"source": {"path": str(root / "photos")}, "output": str(root / "out"), "max_attempts": 1},
         keys | {"max_attempts": 1, "model": keys["model"] | {"steps": 1}}, {"filter": {"policy": {"name": "all"}}},
     )  # fmt: skip
-    jobs.run(recipe, progress=False)
+    run_augment(recipe, progress=False)
     return root / "out"
 
 
@@ -45,7 +45,7 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
         writer = csv.writer(file)
         writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])
         writer.writerow([rows[ROWS // 2]["row_id"], 0, 0, "reject", ""])
-    export_workflow.export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
+    export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
     hub.log.clear()
     xet_client(steps.push, tmp_path / "out", repo, "v1.1.0")
     # The contact sheet is a new picture, which matters in so small a dataset alone.
@@ -55,13 +55,13 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
 
 
 def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "SHARD_BYTES", 1_000_000)
+    monkeypatch.setattr(export_module, "SHARD_BYTES", 1_000_000)
     monkeypatch.setattr(arrow_tables, "WINDOW", 16)
     counts = []
     for most in (90, 7):
-        monkeypatch.setattr(exporting, "MOST_FILES", most)
+        monkeypatch.setattr(export_module, "MOST_FILES", most)
         out = tmp_path / str(most)
-        export_workflow.export(large, out, {})
+        export(large, out, {})
         counts.append(len(list(out.rglob("*.parquet"))))
         assert client(steps.rows, str(out)) == client(steps.rows, str(large))
     assert counts[1] <= 7 < counts[0]
@@ -70,9 +70,9 @@ def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_pat
 def test_a_version_with_fewer_shards_deletes_the_others(hub, client, large, tmp_path, monkeypatch):
     repo = hub.repo_id()
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "SHARD_BYTES", 1_000_000)
+        patch.setattr(export_module, "SHARD_BYTES", 1_000_000)
         patch.setattr(arrow_tables, "WINDOW", 16)
-        export_workflow.export(large, tmp_path / "many", {})
+        export(large, tmp_path / "many", {})
     many = [path for path in (tmp_path / "many" / "data").iterdir()]
     assert len(many) > 3
     client(steps.push, tmp_path / "many", repo, "v1.0.0")
