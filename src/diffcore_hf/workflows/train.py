@@ -126,7 +126,7 @@ def _write_model_card(model: Path, comparison: Mapping[str, Any], table: str, le
 
 
 def _model_to_push(recipe: TrainRecipe, output: Path) -> Path:
-    """The model of the last arm and the first seed: the one that validation chose, else the last one."""
+    """Return the folder of the model of the last arm and first seed: the best by validation, else the last one."""
     run = output / (recipe.compare[-1] if recipe.compare else trials.SINGLE) / f"seed-{recipe.seeds[0]}"
     return run / ("best" if (run / "best").is_dir() else "last")
 

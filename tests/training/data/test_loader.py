@@ -8,11 +8,9 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from augmented_photos import augmented, write_augmented
+from train_batches import batches_of
 
-from diffcore_hf import mixing_rows
 from diffcore_hf.training.data import loader
-from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.training_data import load_data
 
 
@@ -44,90 +42,11 @@ def test_processes_and_accumulated_batches_share_a_step(world, accumulate):
         assert list(chain.from_iterable(read)) == whole[step]
 
 
-def batches_of(recipe, *, workers=0, steps=8):
-    data = load_data(recipe.data, recipe.mix)
-    samples = train_samples(recipe, data, seed=3)
-    sampler = loader.StepBatches(len(samples), 4, 3, 0, steps, accumulate=1, rank=0, world=1)
-    batches = list(loader.batches(samples, sampler, workers=workers, pin=False))
-    return torch.cat([b["images"] for b in batches]), torch.cat([b["labels"] for b in batches]), batches
-
-
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_are_the_same_for_any_number_of_workers(train_recipe, workers):
     recipe = train_recipe(transform={"randaugment": 9, "erasing": 0.3})
     base, parallel = batches_of(recipe), batches_of(recipe, workers=workers)
     assert torch.equal(base[0], parallel[0]) and torch.equal(base[1], parallel[1])
-
-
-@pytest.mark.parametrize(
-    "mix",
-    [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"}, {"partner": "real_same_class"}],
-    ids=str,
-)
-def test_the_cache_changes_no_pixel(train_recipe, mix):
-    recipe = train_recipe(mix=mix)
-    base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
-    if mix.get("partner"):  # a partner out of a pool is kept at its own frame, not at each row's
-        assert (base[0].float() - cached[0].float()).abs().mean() < 6
-    else:
-        assert torch.equal(base[0], cached[0])
-    assert torch.equal(base[1], cached[1])
-
-
-def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
-    with pytest.raises(ValueError, match="cache is 'memory', but the transform's preset crops before"):
-        batches_of(train_recipe(cache="memory", transform={"preset": "imagenet_300"}))
-
-
-def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
-    """TrainSamples of mode append and mixing_rows with MixTransform have the same samples in an epoch."""
-    recipe = train_recipe()
-    data = load_data(recipe.data, recipe.mix)
-    samples = train_samples(recipe, data, seed=0)
-    batch = samples.__getitems__([(1, index) for index in range(len(samples))])
-    from diffcore_hf import MixTransform
-
-    mix = MixTransform(32, transform="tiny_preact_1200", normalise=False)
-    mix.set_epoch(1)
-    view = mixing_rows(augmented()).with_transform(mix)[:]
-    assert torch.equal(batch["images"], view["pixel_values"])
-    assert batch["labels"].tolist() == view["label"]
-    assert batch["mixed"] == 12
-
-
-def test_plain_rows_are_the_same_in_every_arm(train_recipe):
-    """The clean samples of append are those of a training without mixing, so only the mixed ones differ."""
-    wanted = [(0, index) for index in range(15)]
-    images = []
-    for mix in ({"mode": "off"}, {}):
-        recipe = train_recipe(mix=mix)
-        images.append(train_samples(recipe, load_data(recipe.data, recipe.mix), 0).__getitems__(wanted)["images"])
-    assert torch.equal(*images)
-
-
-def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
-    rows = augmented()
-    folder = write_augmented(tmp_path / "photos", train=rows, test=augmented((2, 2, 2), start=30))
-    with pytest.raises(ValueError, match="reads config 'generated', and .* has none"):
-        load_data(train_recipe(data={"path": str(folder)}).data, train_recipe(mix={"partner": "class"}).mix)
-    kept = rows.filter(lambda status: status == "kept", input_columns="status")
-    (folder / "generated").mkdir()
-    kept.select_columns(["generated", "label", "row_id"]).rename_column("generated", "image").to_parquet(
-        folder / "generated" / "train.parquet"
-    )
-    (folder / "README.md").write_text(
-        "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: data/train-*}\n"
-        "  - {split: test, path: data/test-*}\n- config_name: generated\n  data_files:\n"
-        "  - {split: train, path: generated/train.parquet}\n---\n"
-    )
-    recipe = train_recipe(data={"path": str(folder)}, mix={"partner": "class"})
-    data = load_data(recipe.data, recipe.mix)
-    samples = train_samples(recipe, data, seed=0)
-    assert len(samples) == 30 and len(data.pool) == 12
-    held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
-    trained = set(held.train.row_ids)
-    assert len(held.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
-    assert samples.__getitems__([(0, index) for index in range(15, 30)])["mixed"] == 15
 
 
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (8, 2), (1, 3), (10, 4)])

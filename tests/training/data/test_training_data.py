@@ -10,7 +10,6 @@ from augmented_photos import augmented, write_augmented
 from datasets import Value
 
 from diffcore_hf.config.train import DataConfig, MixConfig
-from diffcore_hf.training.data.holdout import holdout
 from diffcore_hf.training.data.training_data import load_data
 
 OFF = MixConfig(mode="off")
@@ -39,15 +38,6 @@ def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
     assert "held out" in data.notes[0]
     again = load_data(DataConfig(str(folder), holdout=0.2), MixConfig())
     assert again.test.row_ids == data.test.row_ids
-
-
-@pytest.mark.parametrize(
-    ("counts", "share", "out"), [((1, 9), 0.5, 0), ((2, 9), 0.01, 1), ((3, 9), 0.9, 2), ((10, 9), 0.0, 0)]
-)
-def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
-    folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1, 1)))
-    train = load_data(DataConfig(str(folder)), OFF).train
-    assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
 
 
 def test_groups_follow_their_rows(tmp_path):
@@ -121,27 +111,7 @@ def test_no_folder_is_one_line(tmp_path):
         load_data(DataConfig(str(tmp_path / "none")), OFF)
 
 
-def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored(tmp_path):
-    """Layouts rows and mixed: real rows, then what was made of them, under the same row ids."""
-    from datasets import concatenate_datasets
-
-    real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])
-    rows = concatenate_datasets(
-        [real.add_column("is_generated", [False] * 12), real.add_column("is_generated", [True] * 12)]
-    )
-    data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=rows)), holdout=0.3), OFF)
-    assert len(data.test) == 4 and not data.test.derived.any()
-    assert len(data.train) == 24 - 8 and not set(data.train.row_ids) & set(data.test.row_ids)
-
-
 def test_one_split_does_not_choose_and_score(folder):
     with pytest.raises(ValueError, match="what chooses a model may not score it"):
         load_data(DataConfig(str(folder), validation="test"), OFF)
     assert load_data(DataConfig(str(folder), train="validation"), OFF).validation is None
-
-
-def test_a_hub_that_fails_is_not_taken_for_a_dataset_of_somebody_elses(monkeypatch):
-    from diffcore_hf.training.data.columns import read_manifest
-
-    with pytest.raises(ValueError, match="diffcore.json of org/birds is not in the cache"):
-        read_manifest("org/birds", "0" * 40)

@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from diffcore_hf import MixTransform, mixing_rows
 from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core import seeding
-from diffcore_hf.core.images import decode
 from diffcore_hf.method.mixing import apply_mix, cover, draw_mix
 from diffcore_hf.training.data import framing, pairs, transform
 
@@ -29,13 +28,6 @@ def loaded(rows, batch_size=4, workers=0):
 @pytest.fixture(scope="module")
 def rows():
     return augmented()
-
-
-def test_the_view_of_append_has_every_row_and_the_mixed_ones(rows):
-    view = mixing_rows(rows)
-    assert len(view) == 15 + 12
-    assert view["mixed"][:] == [False] * 15 + [True] * 12
-    assert view["row_id"][15:] == [i for i, s in zip(rows["row_id"], rows["status"], strict=True) if s == "kept"]
 
 
 @pytest.mark.parametrize("heavy", [False, True], ids=["plain", "randaugment and erasing"])
@@ -162,19 +154,6 @@ def test_partner_class_draws_kept_images_of_the_class_and_serves_every_row(rows)
     assert all(sample.share == 0 for sample in mix.samples(view[15:], [0] * 15))
 
 
-def test_partner_real_same_class_is_never_the_row_itself(rows):
-    from diffcore_hf.training.data.columns import Columns
-    from diffcore_hf.training.data.pool import Pool
-
-    pool = Pool(rows, Columns(), without_self=True)
-    ids, labels = rows["row_id"][:], rows["label"][:]
-    for place, (row_id, label) in enumerate(zip(ids, labels, strict=True)):
-        drawn = {pool.draw(np.random.default_rng(number), label, row_id) for number in range(60)}
-        assert drawn == {other for other, same in enumerate(labels) if same == label and other != place}
-    lonely = Pool(rows.select([0]), Columns(), without_self=True)
-    assert lonely.draw(np.random.default_rng(0), 0, ids[0]) is None
-
-
 def test_a_stream_is_mixed_in_place_through_map(rows):
     stream = rows.to_iterable_dataset(num_shards=3)
     mix = MixTransform(normalise=False, **TINY)
@@ -282,13 +261,6 @@ def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypat
         seen.clear()
         MixTransform(kind=kind, **TINY).samples(batch, [0] * 27)
         assert len(seen) == decoded
-
-
-def test_the_frame_of_an_evaluation_has_nothing_random(rows):
-    protocol = framing.protocol_of(TransformConfig("fgvc_scratch_224", 32))
-    image = torch.from_numpy(np.array(decode(rows.cast_column("image", Image(decode=False))[0]["image"])))
-    frames = [framing.evaluation_frame(image.permute(2, 0, 1), protocol) for _ in range(2)]
-    assert torch.equal(*frames) and frames[0].shape == (3, 32, 32)
 
 
 def test_size_is_the_presets_unless_it_is_given():

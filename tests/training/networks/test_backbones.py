@@ -77,7 +77,11 @@ def test_a_fixed_size_is_the_trainings(tmp_path):
         (scratch("resnet50.a1_in1"), 32, ["'a1_in1'", "--model.name resnet50.a1_in1k"]),
         (scratch("preact_resnet18.best"), 32, ["'best'", "--model.name preact_resnet18"]),
         (scratch("vit_base_patch16_224_in21k"), 32, ["former name", "--model.name vit_base_patch16_224.augreg_in21k"]),
-        (scratch("hf-hub:timm/resnet50.a1_in1k"), 32, ["place of weights", "--model.pretrained timm/resnet50.a1_in1k"]),
+        (
+            scratch("hf-hub:timm/resnet50.a1_in1k"),
+            32,
+            ["location of weights", "--model.pretrained timm/resnet50.a1_in1k"],
+        ),
         (scratch("densenet121", drop_path=0.1), 32, ["model.drop_path is 0.1", "--model.drop_path 0"]),
         (scratch("test_resnet", stem_stride=2), 32, ["model.stem_stride is 2", "Leave it out"]),
         (scratch("test_vit"), 40, ["multiples of 16, not 40", "--transform.size 32"]),

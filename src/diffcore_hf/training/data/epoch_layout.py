@@ -23,7 +23,7 @@ class EpochLayout:
     rows: np.ndarray
     """(S,) int64: the row of each sample."""
     mixed: Sequence[bool | None]
-    """S values: whether each sample is mixed; None: drawn by chance when the sample is made."""
+    """S values: whether each sample is mixed; None: drawn by chance when the sample is computed."""
     has_partner: np.ndarray
     """(N,) bool: the rows for which an image to mix with exists."""
 

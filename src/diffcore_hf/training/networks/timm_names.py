@@ -22,7 +22,7 @@ def architecture_of(name: str) -> str:
     """
     if "/" in name or ":" in name:
         raise UserError(
-            f"model.name is {name!r}, a place of weights, not a network. "
+            f"model.name is {name!r}, a location of weights, not a network. "
             f"Use e.g. --model.name resnet50 --model.pretrained {name.rpartition(':')[2]}"
         )
     architecture, _, tag = name.partition(".")

@@ -106,7 +106,7 @@ def weights_at(path: str, name: str | None, remedy: str) -> Weights:
         load_args = _overlay(changed | {"file": str(file)})
         return Weights(path, architecture_of(name), facts | changed, {}, load_args)
     if described is None or not timm.is_model(described.architecture):
-        raise UserError(f"{path}: no config.json there that names a network of timm. Copy it again, or {remedy}")
+        raise UserError(f"{path}: holds no config.json that names a network of timm. Copy it again, or {remedy}")
     return described
 
 
@@ -170,7 +170,7 @@ def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
     candidates = [file for file in files if file.name == WEIGHTS] or files
     if len(candidates) != 1:
         raise UserError(
-            f"{path}: {len(files)} .safetensors files there, one is needed. Give the path of one, or {remedy}"
+            f"{path}: holds {len(files)} .safetensors files, but one is needed. Give the path of one, or {remedy}"
         )
     config = candidates[0].with_name(CONFIG)
     return candidates[0], config if config.is_file() else None

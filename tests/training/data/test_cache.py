@@ -1,0 +1,27 @@
+"""The cache: the same pixels as without it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from train_batches import batches_of
+
+
+@pytest.mark.parametrize(
+    "mix",
+    [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"}, {"partner": "real_same_class"}],
+    ids=str,
+)
+def test_the_cache_changes_no_pixel(train_recipe, mix):
+    recipe = train_recipe(mix=mix)
+    base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
+    if mix.get("partner"):  # a partner out of a pool is kept at its own frame, not at each row's
+        assert (base[0].float() - cached[0].float()).abs().mean() < 6
+    else:
+        assert torch.equal(base[0], cached[0])
+    assert torch.equal(base[1], cached[1])
+
+
+def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
+    with pytest.raises(ValueError, match="cache is 'memory', but the transform's preset crops before"):
+        batches_of(train_recipe(cache="memory", transform={"preset": "imagenet_300"}))
