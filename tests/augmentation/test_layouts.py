@@ -1,4 +1,4 @@
-"""Layout mixed: made once, in the frame of the real image, by draws that depend on the seed and the row alone."""
+"""Layout mixed: its draws depend on the seed and the row alone, and its images have the size of the real ones."""
 
 from __future__ import annotations
 
@@ -46,23 +46,23 @@ def mixed(run) -> Path:
 
 
 def test_the_real_rows_come_first_untouched(run, mixed):
-    made, real = rows(mixed), rows(run)
-    assert made.column_names == ["image", "label", "row_id", "is_mixed", "kind", "lambda", "real_share"]
-    assert made.features["label"] == real.features["label"] == ClassLabel(names=sorted(CLASSES[:3]))
-    clean = made.select(range(10))
+    exported, real = rows(mixed), rows(run)
+    assert exported.column_names == ["image", "label", "row_id", "is_mixed", "kind", "lambda", "real_share"]
+    assert exported.features["label"] == real.features["label"] == ClassLabel(names=sorted(CLASSES[:3]))
+    clean = exported.select(range(10))
     assert clean["image"][:] == real["image"][:]
     assert clean["label"][:] == real["label"][:]
     assert clean["row_id"][:] == real["row_id"][:]
-    told = {name: set(clean[name]) for name in ("is_mixed", "kind", "lambda", "real_share")}
-    assert told == {"is_mixed": {False}, "kind": {None}, "lambda": {None}, "real_share": {1.0}}
+    values = {name: set(clean[name]) for name in ("is_mixed", "kind", "lambda", "real_share")}
+    assert values == {"is_mixed": {False}, "kind": {None}, "lambda": {None}, "real_share": {1.0}}
 
 
-def test_every_counterpart_of_copy_0_is_mixed_once_as_the_method_says(run, mixed):
+def test_every_counterpart_of_copy_0_is_mixed_once_by_equations_6_to_8(run, mixed):
     pairs = {row["row_id"]: row for row in rows(run).cast_column("generated", Image(decode=False)) if row["generated"]}
-    made = rows(mixed).select(range(10, 18))
-    assert made["row_id"][:] == list(pairs)  # eight of ten, in the order of the source
+    mixes = rows(mixed).select(range(10, 18))
+    assert mixes["row_id"][:] == list(pairs)  # eight of ten, in the order of the source
     assert len(rows(mixed, "generated")) == 16
-    for row in made:
+    for row in mixes:
         pair = pairs[row["row_id"]]
         draw = draw_mix(seeding.generator("mixed", 0, row["row_id"], 0))
         real = pixels(pair["image"])
@@ -72,7 +72,7 @@ def test_every_counterpart_of_copy_0_is_mixed_once_as_the_method_says(run, mixed
         assert row["kind"] == ("pixel" if draw.pixel else "patch")
         assert row["lambda"] == np.float32(draw.lam)
         assert row["real_share"] == np.float32(real_share(draw, 20, 24))
-    assert set(made["kind"]) == {"pixel", "patch"}
+    assert set(mixes["kind"]) == {"pixel", "patch"}
 
 
 def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp_path, monkeypatch):
@@ -108,8 +108,8 @@ def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_pa
     assert lost
     assert after[:10] == before[:10]
     assert list(after)[10:] == [row for row in list(before)[10:] if row["row_id"] not in lost]
-    said = [record.getMessage() for record in caplog.records if "no mixed image" in record.getMessage()]
-    assert said == [f"real images that cannot be decoded, and so have no mixed image: {len(lost)}"]
+    messages = [record.getMessage() for record in caplog.records if "no mixed image" in record.getMessage()]
+    assert messages == [f"real images that cannot be decoded, and so have no mixed image: {len(lost)}"]
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])

@@ -1,4 +1,4 @@
-"""The plan: one drawing order, of which every fraction is a prefix, and words that do not change when it grows."""
+"""The plan: every fraction is a prefix of one drawing order, and the words of a unit do not change when it grows."""
 
 import subprocess
 import sys
@@ -28,12 +28,12 @@ def rows_of(counts):
 def planned(counts, labels=None, splits=("train",), **keys):
     """The plan of a recipe over rows without images."""
     recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
-    made, row_ids = rows_of(counts)
+    all_labels, row_ids = rows_of(counts)
     source = SimpleNamespace(
         config=recipe.source,
         splits=dict.fromkeys(splits),
         names=tuple(f"bird {letter}" for letter in "abcdefgh"[: len(counts)]),
-        labels={"train": made if labels is None else np.array(labels)},
+        labels={"train": all_labels if labels is None else np.array(labels)},
         row_ids={"train": row_ids},
         text_columns=list,
     )
@@ -42,8 +42,8 @@ def planned(counts, labels=None, splits=("train",), **keys):
 
 def units(plan):
     """(row id, copy) -> context and prompts."""
-    made = [plan.unit(index) for index in range(len(plan))]
-    return {(unit.row_id, unit.copy): (unit.context, unit.prompt, unit.negative_prompt) for unit in made}
+    listed = [plan.unit(index) for index in range(len(plan))]
+    return {(unit.row_id, unit.copy): (unit.context, unit.prompt, unit.negative_prompt) for unit in listed}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def units(plan):
         (50, 2, 0.29, 15),  # 14.5, which is 14.499999999999998 in floats
     ],
 )
-def test_how_many_rows_a_fraction_is(count, classes, fraction, expected):
+def test_the_number_of_rows_of_a_fraction(count, classes, fraction, expected):
     assert drawn(count, classes, fraction) == expected
 
 
@@ -74,13 +74,13 @@ def test_how_many_rows_a_fraction_is(count, classes, fraction, expected):
 )
 def test_the_drawing_order_is_the_formula(counts, classes_in_order):
     labels, row_ids = rows_of(counts)
-    order, place = drawing_order(labels, row_ids, seed=0)
+    order, position = drawing_order(labels, row_ids, seed=0)
     names = "".join("ABC"[label] for label in labels[order])
     assert sorted(names[: len(counts)]) == list("ABC"[: len(counts)])
     assert names[len(counts) :] == classes_in_order
     for label in range(len(counts)):
         mine = order[labels[order] == label]
-        assert place[mine].tolist() == list(range(counts[label]))
+        assert position[mine].tolist() == list(range(counts[label]))
         assert [row_ids[row] for row in mine] == sorted(
             (row_ids[row] for row in np.flatnonzero(labels == label)), key=lambda name: seeding.digest("order", 0, name)
         )
@@ -176,15 +176,17 @@ def test_references_are_drawn_from_all_rows_whatever_is_planned(references, draw
 
 def test_rows_and_words_do_not_depend_on_the_order_of_the_source(recipe):
     ds = photos([4, 3, 2])
-    made = [units(make_plan(load_source(recipe().source, data=rows), recipe())) for rows in (ds, ds.shuffle(seed=1))]
-    assert made[0] == made[1]
+    first, second = (
+        units(make_plan(load_source(recipe().source, data=rows), recipe())) for rows in (ds, ds.shuffle(seed=1))
+    )
+    assert first == second
 
 
 def test_a_template_may_name_a_text_column(recipe):
     ds = photos([2, 1]).add_column("place", ["in a zoo", "in a wood", None])
     prompts = {"template": "a {label}, {place}, {context}", "contexts": [""], "negatives": []}
-    made = units(make_plan(load_source(recipe().source, data=ds), recipe(prompts=prompts)))
-    prompts = {prompt for _, prompt, _ in made.values()}
+    planned_units = units(make_plan(load_source(recipe().source, data=ds), recipe(prompts=prompts)))
+    prompts = {prompt for _, prompt, _ in planned_units.values()}
     assert prompts == {"a red fox, in a zoo", "a red fox, in a wood", "a green frog"}
 
 

@@ -1,4 +1,4 @@
-"""The source: any image-classification dataset, its columns untouched, its faults named."""
+"""The source: its columns stay unchanged, and a source that cannot be augmented raises one line."""
 
 import hashlib
 import re
@@ -53,7 +53,7 @@ def test_labels_are_encoded_and_their_column_is_not_touched(values, feature, nam
 
 
 @pytest.mark.parametrize(
-    "made, keys, said",
+    "dataset, keys, message",
     [
         (lambda: columns(img=images(), label=([0] * 4, Value("int64"))), {},
          "source.image is 'image', which in-memory does not have; its columns: img, label. Use --source.image"),
@@ -83,9 +83,9 @@ def test_labels_are_encoded_and_their_column_is_not_touched(values, feature, nam
         (lambda: photos([2]).to_iterable_dataset(), {}, "not a Dataset or DatasetDict"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_augmented_is_named_in_one_line(made, keys, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
-        load(made(), **keys)
+def test_a_source_that_cannot_be_augmented_raises_one_line(dataset, keys, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        load(dataset(), **keys)
     assert "\n" not in str(error.value)
 
 
@@ -94,7 +94,7 @@ def test_other_columns_may_be_named():
     assert source.names == ("a", "b")
 
 
-def test_a_prefix_lets_a_column_of_ours_be_theirs():
+def test_a_prefix_allows_a_source_column_of_an_added_name():
     ds = columns(image=images(), label=([0] * 4, Value("int64")), status=(["x"] * 4, Value("string")))
     assert load(ds, prefix="dc_").rows["status"][:] == ["x"] * 4
 
@@ -105,14 +105,14 @@ def test_a_prefix_may_clash_too():
         load(ds, prefix="dc_")
 
 
-def test_hashes_are_of_the_bytes_as_they_came():
+def test_hashes_are_those_of_the_stored_bytes():
     source = load(photos([2, 1]))
     contents = [picture(0, 0), picture(0, 1), picture(1, 0)]
     assert source.sha256["train"] == [hashlib.sha256(content).hexdigest() for content in contents]
     assert source.sizes["train"] == [len(content) for content in contents]
 
 
-def test_no_image_and_no_file_are_rows_without_a_hash():
+def test_a_row_without_image_or_file_has_no_hash():
     cells = [{"bytes": picture(0, 0), "path": None}, None, {"bytes": None, "path": "/nowhere/at/all.jpg"}]
     source = load(columns(image=(cells, Image()), label=(["a"] * 3, Value("string"))))
     assert source.sha256["train"][1:] == [None, None]
@@ -120,7 +120,7 @@ def test_no_image_and_no_file_are_rows_without_a_hash():
     assert len(set(source.row_ids["train"])) == 3
 
 
-def test_bytes_that_are_no_image_have_a_hash_all_the_same():
+def test_bytes_that_are_no_image_have_a_hash():
     source = load(columns(image=([{"bytes": b"no image", "path": None}], Image()), label=(["a"], Value("string"))))
     assert source.sha256["train"] == [hashlib.sha256(b"no image").hexdigest()]
 
@@ -158,7 +158,7 @@ def test_the_current_directory_is_a_source(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["no/such/folder/here", "./nowhere", "photos", "~/nowhere"])
-def test_a_path_that_is_nothing_is_named(wrong):
+def test_a_path_that_does_not_exist_is_named(wrong):
     with pytest.raises(ValueError, match=f"source.path is '{wrong}', which is no folder"):
         load_source(recipe.SourceConfig(path=wrong))
 
@@ -207,7 +207,7 @@ def test_a_changed_photo_is_read_again(tmp_path):
     assert hashlib.sha256(picture(0, 7)).hexdigest() in after.sha256["train"]
 
 
-def test_progress_bars_are_as_they_were():
+def test_the_setting_of_progress_bars_stays():
     before = datasets.are_progress_bars_disabled()
     load(photos([2]))
     assert datasets.are_progress_bars_disabled() == before

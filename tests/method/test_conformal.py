@@ -27,7 +27,7 @@ def test_the_bound_is_the_kth_smallest(n, alpha, bound):
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.25, 0.5])
-def test_left_out_rejections_against_the_slow_way(alpha):
+def test_left_out_rejections_equal_a_slow_reference(alpha):
     scores = np.random.default_rng(1).integers(0, 12, 25).astype(float)  # with ties
     slow = [s < conformal_bound(np.delete(scores, i), alpha) for i, s in enumerate(scores)]
     assert conformal_rejected(scores, alpha).tolist() == slow
@@ -47,7 +47,7 @@ def test_a_large_class_sets_its_own_bound():
     labels = np.array([0] * 30 + [1] * 2)
     bounds, rejected = similarity_bounds(scores, labels, 2, 0.1)
     assert bounds[0] == 0.02  # floor(31 * 0.1) = 3rd smallest
-    assert bounds[1] == -np.inf  # a pool of two promises nothing
+    assert bounds[1] == -np.inf  # a pool of two scores is too small for a bound
     assert rejected[:30].sum() == 3
     assert not rejected[30:].any()
 
@@ -61,7 +61,7 @@ def test_ranks_by_class_from_fifty():
     assert np.isnan(rejected[-1])
 
 
-def test_alone_everywhere_accepts_everything():
+def test_classes_of_one_image_accept_everything():
     bounds, rejected = rank_bounds(np.zeros(2, int), np.array([0, 1]), 2, 0.1)
     assert bounds.tolist() == [2, 2]
     assert np.isnan(rejected).all()
@@ -82,7 +82,7 @@ def images(rng, centres, spread, labels):
     ids=lambda policy: policy.by or policy.name,
 )
 def test_at_most_about_alpha_of_fresh_real_images_are_rejected(policy, size):
-    """Pooled over repetitions; overlapping classes, so that the bounds are put to work."""
+    """Counts over many repetitions with overlapping classes, so that the bounds reject some images."""
     rng, rejected, real = np.random.default_rng(size), [], []
     classes, width, fresh = 12, 8, 20
     for _ in range(60):

@@ -1,4 +1,4 @@
-"""decide and due: the walk over facts, its order, and what it leaves to be done."""
+"""decide and due: the order of the decisions, their statuses, and the attempts that are due."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def plan(count, labels=None, copies=None, readable=None):
 
 
 def facts(*rows):
-    """Each row: unit, attempt, embedding, and perhaps a fact reason and a sha256 (by default its own)."""
+    """Facts from rows of unit, attempt, embedding, and optionally a recorded reason and a sha256 (default: unique)."""
     rows = [(*row, None, f"{row[0]}-{row[1]}")[:5] if len(row) == 3 else row for row in rows]
     rows = [row if len(row) == 5 else (*row, f"{row[0]}-{row[1]}") for row in rows]
     return AttemptFacts(
@@ -68,7 +68,7 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, NONE, *CRASH)], {}, ["crashed"], "pending"),
         ([(0, 0, GOOD, "unsafe")], {}, ["unsafe"], "pending"),
         ([(0, 0, GOOD, "invalid: of one colour")], {}, ["invalid"], "pending"),
-        # A person's word: overrides the policy and facts about an image, but there must be one.
+        # A reviewer's accept overrides the policy and recorded reasons, if there is an image.
         ([(0, 0, BAD)], {("train/0", 0, 0): True}, ["kept"], "kept"),
         ([(0, 0, GOOD)], {("train/0", 0, 0): False}, ["review"], "pending"),
         ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 0): False}, ["review", "kept"], "kept"),
@@ -102,7 +102,7 @@ def test_an_added_check_decides():
     assert last.rejected_generated[0] == 2 / 3
 
 
-def test_what_was_compared_is_reported():
+def test_score_bound_and_rank_of_each_attempt_are_reported():
     decisions = decided(plan(1), facts((0, 0, BAD), (0, 1, NONE, *CRASH), (0, 2, GOOD), (0, 3, GOOD)))
     np.testing.assert_array_equal(decisions.similarity, [0, np.nan, 1, np.nan])
     np.testing.assert_array_equal(decisions.score, [0, np.nan, 1, np.nan])
@@ -124,7 +124,7 @@ def test_a_superseded_attempt_makes_no_duplicate():
     assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "superseded", "low_similarity", "kept"]
 
 
-def test_attempts_beyond_the_bound_or_the_plan_stay_unseen():
+def test_attempts_beyond_max_attempts_or_the_plan_are_ignored():
     rows = facts((0, 0, BAD), (0, 1, BAD), (0, 2, GOOD), (-1, 0, GOOD))
     fewer, more = decided(plan(1), rows, max_attempts=2), decided(plan(1), rows, max_attempts=3)
     assert fewer.judged.tolist() == [True, True, False, False]
@@ -137,7 +137,7 @@ def test_attempts_beyond_the_bound_or_the_plan_stay_unseen():
     assert due(plan(1), facts((0, 0, BAD), (0, 1, BAD)), raised, 4)[0] == 2
 
 
-def test_an_attempt_that_occurs_twice_or_an_unknown_fact_is_refused():
+def test_an_attempt_that_occurs_twice_or_an_unknown_reason_raises():
     with pytest.raises(ValueError, match="attempt 1 of train/0 copy 0 occurs twice"):
         decided(plan(1), facts((0, 1, GOOD), (0, 1, BAD)))
     with pytest.raises(ValueError, match="'leak'"):
@@ -150,7 +150,7 @@ def test_an_attempt_that_occurs_twice_or_an_unknown_fact_is_refused():
         (19, 19, False),  # never with fewer than twenty planned
         (20, 19, False),  # attempt 0 of the twentieth is missing
         (20, 20, True),
-        (25, 20, True),  # what comes after the first twenty does not matter
+        (25, 20, True),  # only the first twenty units count
     ],
 )
 def test_a_class_is_given_up_after_twenty(units, bad, given_up):
@@ -159,13 +159,13 @@ def test_a_class_is_given_up_after_twenty(units, bad, given_up):
     assert decisions.status.tolist() == ["exhausted" if given_up else "pending"] * bad + ["pending"] * (units - bad)
 
 
-def test_one_that_passes_or_is_accepted_saves_its_class():
+def test_one_kept_image_prevents_giving_up_its_class():
     bad = [(i, 0, BAD) for i in range(19)]
     assert decided(plan(20), facts(*bad, (19, 0, GOOD))).given_up.tolist() == [False, False]
     review = {("train/5", 0, 0): True}
     assert decided(plan(20), facts(*bad, (19, 0, BAD)), review=review).given_up.tolist() == [False, False]
-    # One beyond the first twenty stays kept and saves nothing; a later attempt, made while the plan was smaller, is
-    # left unseen, as if the plan had been as large from the start.
+    # A kept image beyond the first twenty units stays kept and prevents nothing. A later attempt, from when the plan
+    # was smaller, is ignored, as if the plan had been large from the start.
     late = decided(plan(21), facts(*bad, (19, 0, BAD), (20, 0, GOOD), (3, 1, GOOD)))
     assert late.given_up.tolist() == [True, False]
     assert [late.status[i] for i in (2, 3, 20)] == ["exhausted", "exhausted", "kept"]
@@ -184,18 +184,18 @@ def test_only_copy_0_of_readable_rows_counts_towards_giving_up():
 
 
 def test_due_after_every_round():
-    units, rows, made = plan(23, labels=[0] * 20 + [1] * 3), [], []
-    outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 is hopeless; of class 1, 20 passes at once and 21 at second try
+    units, rows, rounds = plan(23, labels=[0] * 20 + [1] * 3), [], []
+    outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 never passes; unit 20 passes at once, unit 21 at attempt 1
     while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
         r, missing = step
-        if len(missing) > 3:  # interrupted in the middle of the round: what is left is the rest of it
+        if len(missing) > 3:  # interrupted in the middle of the round: the rest of it is still due
             some = [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing[1::2]]
             left = due(units, facts(*rows, *some), decided(units, facts(*rows, *some)), 3)
             assert left[0] == r
             assert left[1].tolist() == missing[::2].tolist()
         rows += [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing]
-        made.append((r, missing.tolist()))
-    assert made == [(0, list(range(23))), (1, [21, 22]), (2, [22])]
+        rounds.append((r, missing.tolist()))
+    assert rounds == [(0, list(range(23))), (1, [21, 22]), (2, [22])]
     assert decided(units, facts(*rows)).status.tolist() == ["exhausted"] * 20 + ["kept", "kept", "exhausted"]
 
 
@@ -204,7 +204,7 @@ def test_due_of_unreadable_rows_and_of_a_lost_attempt():
     nothing = facts()
     r, missing = due(units, nothing, decided(units, nothing), 3)
     assert (r, missing.tolist()) == (0, [0, 2])
-    lost = facts((0, 1, GOOD), (2, 0, BAD))  # attempt 0 of unit 0 was lost with its part: round 0 is not over
+    lost = facts((0, 1, GOOD), (2, 0, BAD))  # attempt 0 of unit 0 was lost with its part, so round 0 is unfinished
     r, missing = due(units, lost, decided(units, lost), 3)
     assert (r, missing.tolist()) == (0, [0])
 
@@ -237,17 +237,17 @@ worlds = st.integers(1, 6).flatmap(
 
 @settings(max_examples=150, deadline=None)
 @given(worlds)
-def test_what_always_holds(world):
-    kinds, made, random = world
+def test_invariants_of_decisions(world):
+    kinds, attempts, random = world
     units = plan(len(kinds), [label for label, _ in kinds], [copy for _, copy in kinds])
     rows = []
-    for (unit, number), (embedding, fact, sha256, _) in made.items():
+    for (unit, number), (embedding, fact, sha256, _) in attempts.items():
         crashed = fact is not None and fact.startswith("crashed")
         own = f"{unit}-{number}"
         rows.append((unit, number, NONE if crashed else embedding, fact, None if crashed else sha256 or own))
     review = {
         (f"train/{unit}", kinds[unit][1], number): word
-        for (unit, number), (*_, word) in made.items()
+        for (unit, number), (*_, word) in attempts.items()
         if word is not None
     }
     decisions = decided(units, facts(*rows), review=review)
@@ -268,12 +268,12 @@ def test_what_always_holds(world):
     assert shuffled.reason.tolist() == [decisions.reason[i] for i in turn]
     assert shuffled.status.tolist() == decisions.status.tolist()
 
-    # Earlier decisions stand when the run grows: rounds <= r among themselves, whatever comes after.
+    # Decisions about rounds <= r do not depend on later rounds.
     for r in range(3):
         early = [i for i, row in enumerate(rows) if row[1] <= r]
         before = decided(units, facts(*(rows[i] for i in early)), review=review)
         assert before.reason.tolist() == [decisions.reason[i] for i in early]
-    # And when units are added behind, duplicates excepted.
+    # Nor on units that are added at the end, except for duplicates.
     fewer = [i for i, row in enumerate(rows) if row[0] < len(kinds) - 1]
     before = decided(plan(len(kinds) - 1, units.labels[:-1], units.copies[:-1]), facts(*(rows[i] for i in fewer)),
                      review=review)  # fmt: skip
@@ -281,7 +281,7 @@ def test_what_always_holds(world):
         assert before.reason.tolist() == [decisions.reason[i] for i in fewer]
 
 
-def test_decisions_are_for_any_order_and_policy():
+def test_decisions_do_not_depend_on_the_order_of_facts():
     rng = np.random.default_rng(0)
     references = ReferenceEmbeddings([f"r/{i}" for i in range(60)], np.arange(60) % 2, rng.normal(size=(60, 4)), 2)
     units = plan(40, labels=np.arange(40) % 2)

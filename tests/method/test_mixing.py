@@ -1,4 +1,4 @@
-"""Mixing (Eq. 6 to 8): equal to a slow reference written from the equations, and drawn as they say."""
+"""Mixing (Eq. 6 to 8): equal to a slow reference written from the equations; draws follow their distributions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ DRAWS = st.builds(
 
 def images(kind, height=7, width=9, count=2):
     draw = torch.Generator().manual_seed(0)
-    made = [torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=draw) for _ in range(count)]
-    return made if kind == torch.uint8 else [image.to(kind) / 255 for image in made]
+    images = [torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=draw) for _ in range(count)]
+    return images if kind == torch.uint8 else [image.to(kind) / 255 for image in images]
 
 
 def slow_mix(real, generated, draw):
@@ -51,7 +51,7 @@ def test_mixing_equals_a_slow_reference_from_the_equations(draw, kind):
     real, generated = images(kind)
     mixed = apply_mix(real, generated, draw)
     assert (mixed.dtype, mixed.shape) == (real.dtype, real.shape)
-    # uint8 is rounded to the nearest; what lies within a rounding of the half may go either way.
+    # uint8 is rounded to the nearest; a value within a rounding error of one half may go either way.
     tolerance = 0.5 + 1e-4 if kind == torch.uint8 else 1e-6
     assert (mixed.double() - slow_mix(real, generated, draw)).abs().max() <= tolerance
 
@@ -72,7 +72,7 @@ def test_a_batch_is_its_samples(draws, kind):
 
 
 @given(DRAWS, st.integers(1, 40), st.integers(1, 40))
-def test_a_box_lies_in_its_frame_and_the_share_is_what_shows(draw, height, width):
+def test_a_box_lies_in_its_frame_and_the_share_counts_its_pixels(draw, height, width):
     top, left, tall, wide = patch_box(draw, height, width)
     assert top >= 0 and left >= 0 and tall >= 0 and wide >= 0 and top + tall <= height and left + wide <= width
     real, generated = torch.ones(1, height, width), torch.zeros(1, height, width)
@@ -125,6 +125,6 @@ def test_cover_fills_the_frame_from_the_centre(size):
     assert abs(y - 12) <= 2 and abs(x - 18) <= 2
 
 
-def test_cover_of_what_fits_is_the_image_itself():
+def test_cover_returns_an_image_of_the_right_size_itself():
     image = torch.zeros(3, 24, 36, dtype=torch.uint8)
     assert cover(image, 24, 36) is image

@@ -56,7 +56,7 @@ def test_mean_is_strict():
     assert judge.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
 
 
-def test_mean_without_any_pair_accepts_and_says_so():
+def test_mean_without_any_pair_accepts_everything_with_a_note():
     judge = fit(PolicyConfig("mean"), references([[angle(0)], [angle(90)]]), 0)
     assert judge.bound.tolist() == [-1, -1]
     assert judged(judge, [0], [angle(170)], [angle(0)]).passed.all()
@@ -72,7 +72,7 @@ def test_mean_with_sampled_pairs_is_near_and_seeded():
     assert fit(PolicyConfig("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
 
 
-def test_fixed_and_what_it_does_to_real_pairs():
+def test_fixed_and_its_rejected_real_pairs():
     judge = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
     assert judged(judge, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
     np.testing.assert_array_equal(judge.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
@@ -101,7 +101,7 @@ def test_quantile_against_the_class_mean():
     assert verdicts.reasons == [None, "low_similarity", "low_similarity"]
 
 
-def test_rank_keeps_what_stands_where_real_images_do():
+def test_rank_keeps_images_whose_class_has_the_rank_of_real_ones():
     rng = np.random.default_rng(0)
     crowd = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
     for by in ("class_mean", "classifier", "context_free", "text"):
@@ -117,7 +117,7 @@ def test_rank_keeps_what_stands_where_real_images_do():
         assert judge.rejected_real().tolist() == [0, 0, 0]
 
 
-def test_the_floor_refuses_what_belongs_to_no_class():
+def test_the_floor_rejects_images_of_no_class():
     rng = np.random.default_rng(1)
     crowd = references([[angle(a + e) for e in rng.normal(0, 3, 120)] for a in (0, 60)])
     garbage, right = angle(-60), angle(2)
@@ -134,10 +134,10 @@ def test_auto_floor_is_off_from_twenty_classes():
     assert fit(PolicyConfig(), many, 0)._floor is None
 
 
-def test_one_class_falls_back_to_quantile_and_says_so():
-    one = references([[angle(a) for a in range(-20, 21)]])
-    judge = fit(PolicyConfig("rank"), one, 0)
-    np.testing.assert_array_equal(judge.bound, fit(PolicyConfig("quantile"), one, 0).bound)
+def test_one_class_falls_back_to_quantile_with_a_note():
+    single = references([[angle(a) for a in range(-20, 21)]])
+    judge = fit(PolicyConfig("rank"), single, 0)
+    np.testing.assert_array_equal(judge.bound, fit(PolicyConfig("quantile"), single, 0).bound)
     assert judge.notes == ("with one class there is no rank: quantile(0.1) decides in place of rank",)
     assert judged(judge, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
 
@@ -146,7 +146,7 @@ def test_classes_of_one_image_and_of_none():
     few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
     rank = fit(PolicyConfig("rank", floor="off"), few, 0)
     assert judged(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
-    assert judged(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # nothing to hold it against
+    assert judged(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # no reference to compare with
     assert any("1 of 3 classes cannot be ranked" in note for note in rank.notes)
     quantile = fit(PolicyConfig("quantile", alpha=0.4), few, 0)
     assert judged(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]
@@ -169,7 +169,7 @@ def test_no_reference_at_all_accepts():
     "policy",
     [PolicyConfig(), PolicyConfig("rank", by="class_mean"), PolicyConfig("mean", pairs=5), PolicyConfig("quantile")],
 )
-def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
+def test_a_verdict_does_not_depend_on_the_order_of_references_or_other_attempts(policy):
     rng = np.random.default_rng(2)
     embeddings, labels = rng.normal(size=(60, 2)).astype(np.float16), np.arange(60) % 4
     ids, turn = [f"train/{i}" for i in range(60)], rng.permutation(60)
@@ -182,7 +182,7 @@ def test_neither_the_order_of_references_nor_company_changes_a_verdict(policy):
     assert company.class_rank[7] == alone.class_rank[0]
 
 
-def test_judging_nothing():
+def test_verdicts_on_no_attempts():
     for policy in (
         PolicyConfig(),
         PolicyConfig("mean"),

@@ -11,7 +11,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, unit_rows
 
 
-def made(counts, width=6, seed=0, text=False):
+def references_of(counts, width=6, seed=0, text=False):
     rng, labels = np.random.default_rng(seed), np.repeat(np.arange(len(counts)), counts)
     centres = rng.normal(size=(len(counts), width))
     embeddings = (centres[labels] + rng.normal(size=(len(labels), width))).astype(np.float16)
@@ -28,7 +28,7 @@ def made(counts, width=6, seed=0, text=False):
         ([0.9, 0.5, 0.1], 2, 3),
         ([0.5, 0.5, 0.1], 0, 2),  # ties rank worst
         ([0.5, 0.5 - 1e-16, 0.1], 0, 2),  # equal up to rounding is a tie
-        ([0.5, np.nan, 0.6], 0, 2),  # an unknown class stands in nobody's way
+        ([0.5, np.nan, 0.6], 0, 2),  # an unknown class does not lower the rank of another
         ([0.5, np.nan, 0.6], 1, 0),  # and has no rank
         ([np.nan, np.nan, np.nan], 1, 0),
     ],
@@ -54,7 +54,7 @@ def slow_discriminant(unit, labels, classes, images):
 
 @pytest.mark.parametrize("counts", [(5, 5, 5), (12, 1, 3, 7), (2, 2), (1, 1, 1, 9), (30, 0, 20)])
 def test_left_out_ranks_of_the_classifier_against_a_refit(counts):
-    references, sums = made(counts, seed=sum(counts))
+    references, sums = references_of(counts, seed=sum(counts))
     unit, labels = unit_rows(references.embeddings), references.labels
     folds = np.array([int.from_bytes(digest(row_id), "big") % 5 for row_id in references.row_ids])
     expected = np.zeros(len(labels), int)
@@ -69,7 +69,7 @@ def test_left_out_ranks_of_the_classifier_against_a_refit(counts):
 
 
 def test_generated_images_are_ranked_by_the_fit_on_all_references():
-    references, sums = made((6, 9, 4), seed=3)
+    references, sums = references_of((6, 9, 4), seed=3)
     images = unit_rows(np.random.default_rng(9).normal(size=(20, 6)))
     slow = slow_discriminant(unit_rows(references.embeddings), references.labels, 3, images)
     scores = ByClassifier(references, sums).scores(images)
@@ -78,7 +78,7 @@ def test_generated_images_are_ranked_by_the_fit_on_all_references():
 
 
 def test_left_out_ranks_of_the_class_mean_against_a_refit():
-    references, sums = made((4, 1, 6, 2), seed=5)
+    references, sums = references_of((4, 1, 6, 2), seed=5)
     unit, labels = unit_rows(references.embeddings), references.labels
     expected = []
     for i in range(len(labels)):
@@ -91,7 +91,7 @@ def test_left_out_ranks_of_the_class_mean_against_a_refit():
     assert ByClassMean(references, sums).left_out_ranks().tolist() == expected
 
 
-def test_without_any_spread_the_identity_stands_in():
+def test_without_any_spread_the_identity_replaces_the_covariance():
     embeddings = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float16)
     references = ReferenceEmbeddings(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), embeddings, 2)
     ranking = ByClassifier(references, PairSums.of(embeddings, references.labels, 2))
@@ -99,21 +99,21 @@ def test_without_any_spread_the_identity_stands_in():
 
 
 def test_text_ranks_by_captions_and_needs_them():
-    references, sums = made((3, 3, 3), text=True)
+    references, sums = references_of((3, 3, 3), text=True)
     captions = unit_rows(references.text)
     assert ByText(references, sums).ranks(captions, np.arange(3)).tolist() == [1, 1, 1]
     with pytest.raises(ValueError, match=r"filter\.policy\.by is 'text'.*--filter\.policy\.by classifier"):
-        ByText(made((3, 3))[0], sums)
+        ByText(references_of((3, 3))[0], sums)
 
 
 def test_an_image_without_embedding_has_no_rank():
-    references, sums = made((3, 3))
+    references, sums = references_of((3, 3))
     for ranking in (ByClassMean(references, sums), ByClassifier(references, sums)):
         assert ranking.ranks(np.full((1, 6), np.nan), np.array([0])).tolist() == [0]
 
 
 def with_contexts(counts, contexts, seed=0, width=8):
-    references, sums = made(counts, width=width, seed=seed)
+    references, sums = references_of(counts, width=width, seed=seed)
     captions = np.random.default_rng(seed + 1).normal(size=(contexts, width)).astype(np.float16)
     return replace(references, contexts=captions), sums
 
@@ -145,8 +145,8 @@ def test_moving_an_image_from_one_context_to_another_changes_no_rank():
 
 
 @pytest.mark.parametrize("contexts", [None, 1])
-def test_with_nothing_to_take_out_it_is_the_classifier_and_says_so(contexts):
-    references, sums = made((6, 6, 6))
+def test_without_context_directions_it_is_the_classifier_with_a_note(contexts):
+    references, sums = references_of((6, 6, 6))
     captions = None if contexts is None else np.ones((contexts, 6), np.float16)
     judge, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)
     assert judge.left_out_ranks().tolist() == plain.left_out_ranks().tolist()

@@ -1,4 +1,4 @@
-"""References that cannot be learned from are refused."""
+"""References: records that do not fit raise, and the order of summation."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
         ([0, 1], np.ones((2, 3)), np.ones((2, 4)), "text"),
     ],
 )
-def test_what_does_not_fit_is_refused(labels, embeddings, text, message):
+def test_a_record_that_does_not_fit_raises(labels, embeddings, text, message):
     with pytest.raises(ValueError, match=message):
         ReferenceEmbeddings(["a", "b"], np.array(labels), embeddings, 2, text)
 

@@ -71,7 +71,7 @@ def test_sampled_pairs_are_seeded_different_images_and_near_tau():
     assert sampled_threshold(embeddings, 1500, 0, 3) == sampled_threshold(embeddings, 1500, 0, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) != sampled_threshold(embeddings, 1500, 1, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) == pytest.approx(tau, abs=0.05)
-    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # no more pairs than asked for: all of them
+    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # at most as many pairs as asked for: all of them
     orthogonal = np.eye(10)
     assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # never an image with itself
 

@@ -1,4 +1,4 @@
-"""All the words of one recipe: its prompts by class and context, and the notes about them."""
+"""The texts of one recipe: its prompts by class and context, and the notes about them."""
 
 import time
 
@@ -28,7 +28,7 @@ def test_dropped_terms_are_noted_once_with_their_number():
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "noted"),
     [
         ({"preset": "paper"}, True),
         ({"prompts": {"template": "paper"}, "model": {"gamma": 6.5}}, True),
@@ -40,32 +40,32 @@ def test_dropped_terms_are_noted_once_with_their_number():
         ({"model": {"gamma": 6.5}}, False),
     ],
 )
-def test_what_we_read_into_the_paper_is_said(keys, said):
+def test_our_reading_of_the_paper_is_noted(keys, noted):
     expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is our reading of it",)
-    assert words_of(["crow"], **keys).notes == (expected if said else ())
+    assert words_of(["crow"], **keys).notes == (expected if noted else ())
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "listed"),
     [
         (["134.crane", "517.crane", "owl"], "'crane' (134.crane, 517.crane). Tell"),
         (["1_Owl", "2_owl", "3_owl", "4_owl"], "'Owl' (1_Owl, 2_owl, 3_owl, ...). Tell"),
         ([f"{n}_{word}" for n in (1, 2) for word in "abcd"], "'c' (1_c, 2_c) and 1 more. Tell"),
     ],
 )
-def test_classes_that_prompts_cannot_tell_apart_are_named(names, told):
+def test_classes_with_one_name_in_prompts_are_listed(names, listed):
     (note,) = words_of(names).notes
     assert note.startswith("classes that share a name in prompts: ")
-    assert told in note
+    assert listed in note
     assert note.endswith("with prompts.label_descriptions")
 
 
-def test_a_description_tells_them_apart():
+def test_a_description_makes_names_different():
     assert words_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
 
 
 @pytest.mark.slow  # it measures processor time, which other work on the machine lengthens
-def test_ten_thousand_classes_take_no_time():
+def test_ten_thousand_classes_take_little_processor_time():
     names = [f"{number:05d}.Footed_Albatross_{number}x" for number in range(10_000)]
     began = time.process_time()
     words = words_of(names, kind="bird")
