@@ -1,6 +1,6 @@
 """diffcore-hf: generated, checked counterparts for any image-classification dataset (DiffCoRe-Mix).
 
-The names handed out here load on first use, so that importing the package costs nothing.
+The public names load on first use, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "push",
 ]
 
-_HOMES = {
+_MODULES = {
     "Generate": ".augmentation.stages.generate",
     "MixTransform": ".training.data.transform",
     "Recipe": ".config.augment",
@@ -50,9 +50,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    return getattr(import_module(_MODULES[name], __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -156,7 +156,7 @@ def test_preview_export_and_clean_say_what_they_made(world, capsys):
     told = said(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", told, re.MULTILINE)
     assert "all is written" in told
-    assert "parts dropped" in said(capsys, "clean", "out")
+    assert "parts deleted" in said(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err
     assert not (world / "other").exists()
@@ -171,7 +171,7 @@ def test_an_interruption_exports_and_says_how_to_go_on(world, capsys, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(TextToImage, "sample", interrupted)
         told = said(capsys, "augment", "recipe.yaml", status=130)
-    assert "The same command goes on from here" in told
+    assert "Run the same command again to resume" in told
     assert re.search(r"^pending +6$", told, re.MULTILINE)
     assert "kept" in said(capsys, "augment", "recipe.yaml")
 

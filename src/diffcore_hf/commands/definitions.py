@@ -1,7 +1,6 @@
-"""The verbs of the command line: what each is for, what it is given, and its own options.
+"""The verbs of both programs: purpose, arguments, options and examples of each, and the text of `diffcore-hf --help`.
 
-Owns these words, the text of `diffcore-hf --help`, and what a verb is. How argv is read is flags.py; what a verb does
-is jobs.py. The program that trains has a line of its own, training/verb.py.
+parser.py reads argv by these definitions; the package workflows does the work of a verb.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from diffcore_hf.core.errors import UserError
 OVERVIEW = """\
 usage: diffcore-hf VERB WHAT [--key value ...]
 
-Gives an image-classification dataset generated, checked counterparts for its images.
+Adds a generated, checked counterpart to the images of an image-classification dataset.
 
-  plan       WHAT   show what would run: units, prompts, disk; loads no model
-  augment    WHAT   generate, check and write the dataset; run it again to go on where it stopped
-  preview    OUT    contact sheet and histograms of a run, or a mixed training batch
-  export     OUT    another dataset from the same attempts, without a model
+  plan       WHAT   show what would run: units, prompts, disk space; loads no model
+  augment    WHAT   generate, check and write the dataset; run it again to resume
+  preview    OUT    draw a contact sheet and histograms of a run, or a mixed training batch
+  export     OUT    write another dataset from the same attempts, without a model
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
-  versions   REPO                 which versions there are
-  diff       REPO OLD NEW         what changed between two versions, or a version and a folder
+  versions   REPO                 list the versions
+  diff       REPO OLD NEW         compare two versions, or a version and a folder
   verify     OUT | REPO@VERSION   check every file, hash, count and score
-  clean      OUT    drop what only continuing needs
+  clean      OUT    delete what only resuming needs
   miniature  DIR    render the small dataset that comes with the package
 
-WHAT is a recipe file, a folder of images (one sub-folder a class), a shipped recipe's name or a Hub id.
+WHAT is a recipe file, a folder of images (one sub-folder per class), the name of a shipped recipe or a Hub id.
 
 examples:
   diffcore-hf plan cub
@@ -54,7 +53,7 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Generate, check and write the dataset. The same command again goes on where it stopped."""
+    """Generate, check and write the dataset. Run the same command again to resume."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,11 @@ class PreviewOptions:
 
     samples: int | None = option(
         None,
-        help=("Show so many attempts as they came, before any filter. null: a balanced choice, kept and rejected."),
+        help="Number of attempts to show before any filter. null: a balanced choice of kept and rejected ones.",
     )
     mixed: bool = option(
         False,
-        help=(
-            "Show a training batch instead: real image, counterpart and the mix of the two. OUT may be an export too."
-        ),
+        help=("Show a training batch instead: real image, counterpart and their mix. OUT may also be an export."),
     )
 
     def __post_init__(self) -> None:
@@ -87,33 +84,33 @@ class ExportOptions:
     layout: Literal["columns", "rows", "mixed"] = option(
         "columns",
         help=(
-            "columns: the counterpart beside its row. rows: real and generated as rows of their own. mixed: "
-            "the real rows, then those with a counterpart once more, mixed with it for good."
+            "columns: the counterpart beside its row. rows: real and generated images in separate rows. mixed: the "
+            "real rows, then one more row per counterpart with the mixed image."
         ),
     )
 
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Publish a finished folder as one version: everything in one commit, read back, then tagged. Safe to run again."""
+    """Publish a finished folder as one version: one commit, verified, then tagged. It is safe to run again."""
 
-    version: str = option(help="Semantic version, which becomes the tag; it never changes afterwards.")
-    public: bool = option(False, help="Let everybody see a new repository. Without it a new one is private.")
+    version: str = option(help="Semantic version, such as v1.0.0; it becomes the tag and never changes afterwards.")
+    public: bool = option(False, help="Make a new repository public. Without it a new repository is private.")
     originals_are_mine: bool = option(
         False,
         help=(
-            "Your word that everybody may see the original images, where their source does not say so. The "
-            "card names it."
+            "Declare that everybody may see the original images, if their source does not state it. The card "
+            "names your declaration."
         ),
     )
     compare: str | None = option(
         None,
-        help=("compare.json of a training on this dataset, for the card; null: the folder's own, where there is one."),
+        help="compare.json of a training on this dataset, for the card. null: the one in the folder, if there is one.",
     )
     create_pr: bool = option(
-        False, help="Propose the version in a pull request; push again after the merge, and it gets its tag."
+        False, help="Propose the version in a pull request. Push again after the merge to set the tag."
     )
-    dry_run: bool = option(False, help="Tell what would change, and send nothing.")
+    dry_run: bool = option(False, help="Show what would change; send nothing.")
 
 
 @dataclass(frozen=True)
@@ -123,41 +120,41 @@ class VersionsOptions:
 
 @dataclass(frozen=True)
 class DiffOptions:
-    """Tell what changed from one version to another: rows, counterparts, keys of the recipe."""
+    """Show what changed from one version to another: rows, counterparts, keys of the recipe."""
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check a folder or a version: every file against the list that it carries, every row against the others.
+    """Check a folder or a version: every file against its manifest, every row against the others.
 
-    Sizes, hashes, rows; similarities against the embeddings, reasons against score and bound, counts and statuses
-    against the reasons. In a folder each image is hashed as well.
+    Checks sizes, hashes and rows, similarities against embeddings, reasons against score and bound, and counts and
+    statuses against reasons. In a folder each image is hashed as well.
     """
 
 
 @dataclass(frozen=True)
 class CleanOptions:
-    """Drop the parts of a finished run, and with them the images of rejected attempts. It cannot go on afterwards."""
+    """Delete the parts of a finished run, and with them the images of rejected attempts. It cannot be resumed then."""
 
 
 @dataclass(frozen=True)
 class MiniatureOptions:
-    """Render the miniature world's dataset (train, validation, test) as Parquet files into DIR."""
+    """Render the dataset of the miniature world (train, validation, test) as Parquet files into DIR."""
 
-    seed: int = option(0, help="Another world of the same kind.")
+    seed: int = option(0, help="Seed of the renderer.")
     contexts: Literal["own", "shared"] = option(
-        "own", help="own: each species is seen in two contexts of its own. shared: all in the same two."
+        "own", help="own: each species appears in two contexts of its own. shared: all appear in the same two."
     )
 
 
 @dataclass(frozen=True)
 class Verb:
-    """What one verb takes."""
+    """Definition of one verb."""
 
     name: str
     options: type
     target: str | None
-    """What the positional argument is called; None: there is none."""
+    """Name of the positional argument; None if there is none."""
     target_help: str
     """Describes the target."""
     examples: tuple[str, ...]
@@ -165,15 +162,15 @@ class Verb:
     takes: Callable[[str, str], bool] = lambda key, scope: False
     """Whether a key of the recipe, of that scope, is a flag of this verb."""
     schema: RecipeSchema = AUGMENT_SCHEMA
-    """Of the recipe whose keys are meant."""
+    """Schema of the recipe whose keys are flags."""
     program: str = "diffcore-hf"
-    """What stands before the name."""
+    """Text before the name in a command line."""
     more: tuple[tuple[str, str], ...] = ()
-    """What stands behind the target: (what it is called, what it is)."""
+    """Arguments behind the target: name and description of each."""
 
     @property
     def prog(self) -> str:
-        """How its command lines begin."""
+        """Start of its command lines."""
         return f"{self.program} {self.name}"
 
     def flags(self) -> tuple[dict[str, Key], dict[str, Key]]:
@@ -185,7 +182,7 @@ class Verb:
         }
 
 
-_WHAT = "A recipe file, a folder of images, a shipped recipe's name or a Hub id, right behind the verb."
+_WHAT = "A recipe file, a folder of images, the name of a shipped recipe or a Hub id."
 _EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
 VERBS: dict[str, Verb] = {verb.name: verb for verb in (
     Verb(
@@ -219,7 +216,7 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
          ("versions org/cub-diffcore",)),
     Verb("diff", DiffOptions, "REPO", "Owner and name of a dataset on the Hub.",
          ("diff org/cub-diffcore v1.0.0 v1.1.0", "diff org/cub-diffcore v1.0.0 out/cub"),
-         more=(("OLD", "A version of it."), ("NEW", "Another version, or a folder here."))),
+         more=(("OLD", "A version of the dataset."), ("NEW", "Another version, or a local folder."))),
     Verb("verify", VerifyOptions, "OUT", "A folder, or REPO@VERSION.",
          ("verify out/cub", "verify org/cub-diffcore@v1.0.0")),
     Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
@@ -229,11 +226,11 @@ VERBS: dict[str, Verb] = {verb.name: verb for verb in (
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a network on an augmented dataset, mixing real and generated images, and compare it with others."""
+    """Train a network on an augmented dataset, mix real and generated images, and compare it with other arms."""
 
     config: str | None = option(None, help="A recipe file or the name of a shipped one (miniature-train, ...).")
     evaluate: str | None = option(
-        None, help="A folder of a trained model (.../best): score it on the test split, train nothing."
+        None, help="Folder of a trained model (.../best), which is scored on the test split without training."
     )
 
 

@@ -1,7 +1,4 @@
-"""The command line: thin verbs over jobs. The only module that prints.
-
-`diffcore-hf --help` shows the verbs. Errors for a user are one line that names the value and the remedy, exit status 2.
-"""
+"""The program diffcore-hf: one function per verb, which calls its workflow and prints the result."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
-    # Threads that wait by spinning take the cores from whatever else runs beside them; it costs nothing on idle cores.
+    """Run one command; return the exit status: 0 done, 1 a fault, 2 bad input, 130 interrupted."""
+    # OpenMP threads that spin while they wait take the cores from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verbs: list[str] = []
 
@@ -71,7 +68,7 @@ def augment(command: Command) -> int:
     print(f"{path}/assets/similarity.png shows their similarities")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
     if outcome.interrupted:
-        print("\ninterrupted: what was finished is exported, the rest is pending. The same command goes on from here")
+        print("\ninterrupted: finished units are exported, the rest is pending. Run the same command again to resume")
         return 130
     return 0
 
@@ -91,7 +88,7 @@ def export(command: Command) -> int:
     outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
     print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
     if pending := outcome.summary.counts["pending"]:
-        print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} makes them")
+        print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} generates them")
     print(f"\n{outcome.folder.path} is written")
     return 0
 
@@ -107,26 +104,25 @@ def push(command: Command) -> int:
     total = f"{len(done.changes.add)} files, {done.changes.size() / 1e6:,.1f} MB"
     repo = command.others[0]
     if command.options["dry_run"] and done.commit:
-        print(f"\nnothing to send: {done.url} {done.version} is this folder already")
+        print(f"\nnothing to send: {done.url} {done.version} already equals this folder")
         return 0
     if command.options["dry_run"]:
-        where = f", in a new repository ({repo} is not there, or your token may not see it)" if done.created else ""
+        where = f", in a new repository ({repo} does not exist, or your token cannot read it)" if done.created else ""
         print(f"\nnothing was sent: {done.version} would add {total}{where}")
         return 0
     if done.pull_request:
         print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
         return 0
-    there = "there already, its tag was set" if done.tagged else "there already, nothing was sent"
-    what = total if done.changes else there
-    print(f"\n{done.url} {done.version}: {what}")
+    unchanged = "already there, the tag was set" if done.tagged else "already there, nothing was sent"
+    print(f"\n{done.url} {done.version}: {total if done.changes else unchanged}")
     if not done.changes and not done.tagged and (command.options["compare"] or command.options["originals_are_mine"]):
-        print("a version never changes, its card neither: push with the next --version to say more")
+        print("a version and its card never change: push with the next --version to add to the card")
     if done.private and command.options["public"]:
-        print("--public is for a new repository; this one was private, and stays as it is")
+        print("--public applies to a new repository; this one existed and stays private")
     if done.private and done.reason_for_private:
         print(f"it is private, and should stay so: it shows the original images, and {done.reason_for_private}")
     elif done.private:
-        print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` opens it")
+        print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` makes it public")
     print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
     return 0
 
@@ -136,7 +132,9 @@ def versions(command: Command) -> int:
 
     listed = versions(command.target)
     if not listed:
-        print(f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 makes one")
+        print(
+            f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 publishes one"
+        )
         return 0
     print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
     for version in listed:
@@ -155,7 +153,7 @@ def verify(command: Command) -> int:
     from diffcore_hf.workflows.verify import verify
 
     faults = verify(command.target)
-    print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score fits")
+    print("\n".join(faults) if faults else f"{command.target}: every file, hash, count and score is correct")
     return 1 if faults else 0
 
 
@@ -163,7 +161,9 @@ def clean(command: Command) -> int:
     from diffcore_hf.core.folder import Folder
 
     freed = Folder(command.target).clean()
-    print(f"{command.target}: parts dropped, {freed / 1e6:,.1f} MB freed. It cannot be continued or exported from now")
+    print(
+        f"{command.target}: parts deleted, {freed / 1e6:,.1f} MB freed. The run cannot be resumed or exported any more"
+    )
     return 0
 
 
@@ -179,7 +179,7 @@ def miniature(command: Command) -> int:
 
 
 def quiet_libraries() -> None:
-    """The bar and the table are what a user reads; warnings of the libraries underneath go to logging alone."""
+    """Send warnings of the libraries to logging, so that the terminal shows the progress bar and the table alone."""
     import diffusers
     import transformers
 

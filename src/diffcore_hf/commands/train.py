@@ -20,7 +20,7 @@ from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, compare or evaluate; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    """Train, compare or evaluate; return the exit status: 0 done, 1 a fault, 2 bad input, 130 interrupted."""
     # OpenMP threads that spin while they wait would take the cores from the loader's processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prints = os.environ.get("LOCAL_RANK", "0") == "0"

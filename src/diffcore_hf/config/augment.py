@@ -1,12 +1,7 @@
-"""The recipe: everything that decides the result, as frozen dataclasses.
+"""The recipe of an augmentation as frozen dataclasses: everything that decides the result.
 
-Owns the fields, their defaults and what each changes (its scope). The rules are validation.py and rules.py; reading
-files and merging layers is layers.py; the digests over the fields are digests.py. Imports neither datasets nor torch.
-
-Every field is declared with one of three scopes:
-    attempt    changes what an attempt is; another value refuses an output folder made with the old one
-    decision   changes what is wanted or kept; a folder may be continued under another value
-    free       changes neither
+Owns the fields with their defaults, help texts and scopes (fields.py explains the scopes). Ranges, presets and the
+rules between fields are in augment_schema.py, the digests in digests.py. Imports neither datasets nor torch.
 """
 
 # ruff: noqa: RUF009 (attempt, decision and free make fields)
@@ -23,7 +18,7 @@ class SourceConfig:
     """The image-classification dataset to augment."""
 
     path: str = attempt(help="A Hub id, a folder of images (one sub-folder a class) or of Parquet files.")
-    name: str | None = attempt(None, help="Configuration of the dataset, where it has several.")
+    name: str | None = attempt(None, help="Configuration of the dataset, if it has several.")
     data_files: str | None = attempt(None, help="Pattern of the files to read inside `path`.")
     revision: str | None = attempt(
         None, help="Branch, tag or commit of a Hub dataset; resolved to a commit, which is recorded."
@@ -36,37 +31,39 @@ class SourceConfig:
     label_names: Literal["clean", "raw"] | dict[str, str] = attempt(
         "clean",
         help=(
-            "How a class is called in prompts: cleaned of numbering and underscores, as it is, or by a map old -> new."
+            "Names of the classes in prompts. clean: without numbering and underscores. raw: unchanged. Or a map "
+            "of old names to new ones."
         ),
     )
     holdout: float = attempt(
         0.0,
         help=(
-            "Seeded share of each class, in [0, 1), never planned and never a reference; exported as split validation."
+            "Share of each class, in [0, 1), that is drawn by the seed and exported as split validation. These rows "
+            "get no counterpart and are no references."
         ),
     )
 
 
 @dataclass(frozen=True)
 class PromptsConfig:
-    """What the model is asked to draw, and what to keep away from (the two prompts of Eq. 4)."""
+    """The two prompts of Eq. 4: what the model draws, and what it avoids."""
 
     template: str = attempt(
         "caption",
-        help=("`caption`, `paper`, or a text with {label}, {kind}, {context} and any string column of the source."),
+        help="`caption`, `paper`, or a text with {label}, {kind}, {context} and any text column of the source.",
     )
     contexts: tuple[str, ...] | None = attempt(
         None,
         help=(
-            "Contexts that a class's counterparts go through in turn; \"\" is the dataset's own look. null: the"
-            " kind's own."
+            'Contexts that the counterparts of a class get in turn; "" adds no context, for the look of the dataset. '
+            "null: those of the kind."
         ),
     )
     negatives: tuple[str, ...] | None = attempt(
-        None, help="Terms of the negative prompt; [] for none. null: the kind's own."
+        None, help="Terms of the negative prompt; [] for none. null: those of the kind."
     )
     label_descriptions: dict[str, str] | None = attempt(
-        None, help=("More words for classes whose name is ambiguous: name -> what stands in the prompt in its place.")
+        None, help="Descriptions that replace ambiguous class names in prompts: a map of names to texts."
     )
 
 
@@ -75,18 +72,18 @@ class AdapterConfig:
     """A LoRA adapter on top of the model."""
 
     path: str = attempt(help="Repo id, folder or safetensors file.")
-    weight_name: str | None = attempt(None, help="File inside `path`, where there are several.")
+    weight_name: str | None = attempt(None, help="File inside `path`, if there are several.")
     revision: str | None = attempt(None, help="Branch, tag or commit of a repo id.")
-    scale: float = attempt(1.0, help="How strongly it acts.")
+    scale: float = attempt(1.0, help="Weight of the adapter; 1.0 is its full effect.")
 
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """Another noise scheduler than the model's own."""
+    """A noise scheduler that replaces the one of the model."""
 
     name: str = attempt(help="Class name in diffusers, for example DPMSolverMultistepScheduler.")
     options: dict[str, Any] | None = attempt(
-        None, help="Options that replace those of the model's scheduler configuration."
+        None, help="Options that override the scheduler configuration of the model."
     )
 
 
@@ -102,21 +99,21 @@ class ModelConfig:
     variant: str | None = attempt(
         "auto",
         help=(
-            "Weight files to prefer, such as fp16; auto takes fp16 where the precision is fp16 and the "
-            "repository has it."
+            "Variant of the weight files, such as fp16. auto: fp16 if dtype is float16 and the repository has it, "
+            "else none."
         ),
     )
     family_preset: Literal["cosxl"] | None = attempt(
         None,
         help=(
-            "For a single file that does not say its family; cosxl: its weights are for non-commercial research only."
+            "Family of a single file that does not name it. cosxl: the weights are for non-commercial research only."
         ),
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = attempt(
-        "auto", help="Precision; auto is bfloat16 on a card that has it, else float16, and float32 on a CPU."
+        "auto", help="Precision. auto: bfloat16 on a GPU that supports it, else float16; float32 on a CPU."
     )
     scheduler: SchedulerConfig | None = attempt(
-        None, help="Another noise scheduler; a plain text is its class name. null: the model's own."
+        None, help="Noise scheduler; a plain text is its class name. null: the one of the model."
     )
     adapters: tuple[AdapterConfig, ...] = attempt((), help="LoRA adapters, added in order; a plain text is a path.")
     steps: int = attempt(30, help="Denoising steps (num_inference_steps).")
@@ -125,19 +122,22 @@ class ModelConfig:
     )
     guidance: Literal["eq4", "native"] = attempt(
         "eq4",
-        help=("eq4: the family is in the guidance table. native: any other; gamma is passed as its guidance_scale."),
+        help=(
+            "eq4: guidance of Eq. 4, for families in the guidance table. native: any other family; gamma is passed "
+            "as its guidance_scale."
+        ),
     )
-    size: int | None = attempt(None, help="Side of the generated square in pixels; null: the model's own.")
+    size: int | None = attempt(None, help="Side of the generated square image in pixels. null: the size of the model.")
     attention: Literal["auto", "native", "slicing"] = attempt(
-        "auto", help="auto and native: PyTorch's scaled_dot_product_attention. slicing: less memory, slower."
+        "auto", help="auto, native: scaled_dot_product_attention of PyTorch. slicing: less memory, slower."
     )
     offload: Literal["auto", "none", "model", "sequential"] = free(
-        "auto", help="CPU offload of idle parts; auto offloads when the card is too small for the model."
+        "auto", help="Offload of idle parts of the model to the CPU. auto: if the GPU is too small for the model."
     )
     vae_slicing: Literal["auto", "on", "off"] = free(
-        "auto", help="Decode the images of a batch one by one; auto: on a GPU of less than 12 GB."
+        "auto", help="Decoding of the images of a batch one by one. auto: on if the GPU has less than 12 GB."
     )
-    device: str = free("auto", help="auto: cuda, else mps, else cpu.")
+    device: str = free("auto", help="Device of the models. auto: cuda, else mps, else cpu.")
 
 
 @dataclass(frozen=True)
@@ -160,31 +160,35 @@ class PolicyConfig:
 
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
         "rank",
-        help=("all and random(p): controls. mean: Eq. 5. fixed(t). quantile(alpha) and rank(by, alpha): conformal."),
+        help=(
+            "all and random (p): controls. mean: Eq. 5. fixed (t): one bound. quantile (alpha) and rank (by, alpha): "
+            "conformal bounds."
+        ),
     )
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(
         None,
         help=(
-            "rank: who orders the classes; context_free is the classifier without what contexts look like. "
-            "Default: that."
+            "rank: the judge that orders the classes. context_free (default): a classifier on embeddings from which "
+            "the directions of the contexts are removed."
         ),
     )
     alpha: float | None = decision(
-        None, help="quantile, rank: the share of real images that may be rejected, in (0, 1). Default: 0.1."
+        None, help="quantile, rank: share of real images that may be rejected, in (0, 1). Default: 0.1."
     )
-    t: float | None = decision(None, help="fixed: the least cosine similarity to the row's own image, in [-1, 1].")
-    p: float | None = decision(None, help="random: the share that is kept, in [0, 1]. Default: 0.5.")
-    pairs: int | None = decision(None, help="mean: sample so many pairs a class, as the paper does, in place of all.")
+    t: float | None = decision(None, help="fixed: lowest cosine similarity to the image of the row, in [-1, 1].")
+    p: float | None = decision(None, help="random: share that is kept, in [0, 1]. Default: 0.5.")
+    pairs: int | None = decision(
+        None, help="mean: number of sampled pairs per class, as in the paper. null: all pairs."
+    )
     floor: Literal["auto", "on", "off"] | None = decision(
         None,
         help=(
-            "rank: also require the similarity to the class mean that 99 % of real images reach. auto: below "
-            "20 classes."
+            "rank: also require the similarity to the class mean that 99 % of real images reach. auto: on if there "
+            "are fewer than 20 classes."
         ),
     )
 
 
-# What each policy reads, with its defaults.
 POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
     "all": {},
     "random": {"p": 0.5},
@@ -193,13 +197,17 @@ POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
     "quantile": {"alpha": 0.1},
     "rank": {"by": "context_free", "alpha": 0.1, "floor": "auto"},
 }
+"""Policy -> the parameters that it reads, with their defaults."""
 
 
 def policy_parameters(policy: PolicyConfig) -> dict[str, Any]:
-    """The parameters that the named policy reads, defaults filled in."""
-    given = {name: getattr(policy, name) for name in POLICY_PARAMETERS[policy.name]}
-    return {name: default if given[name] is None else given[name]
-            for name, default in POLICY_PARAMETERS[policy.name].items()}  # fmt: skip
+    """Return the parameters that the named policy reads, with defaults filled in."""
+    parameters = dict(POLICY_PARAMETERS[policy.name])
+    for name in parameters:
+        given = getattr(policy, name)
+        if given is not None:
+            parameters[name] = given
+    return parameters
 
 
 @dataclass(frozen=True)
@@ -215,10 +223,10 @@ class FilterConfig:
     revision: str | None = attempt(None, help="Branch, tag or commit; resolved to a commit, which is recorded.")
     policy: PolicyConfig = decision(PolicyConfig(), help="The rule; a plain text is its name.")
     references: int = decision(
-        200, help="Real images a class from which statistics and thresholds are taken (a seeded draw)."
+        200, help="Real images per class, drawn by the seed, from which statistics and thresholds are computed."
     )
     checks: tuple[str, ...] = decision(
-        (), help="Checks of your own, which run after the built-in ones; each is named module:NAME."
+        (), help="Your own checks, each named module:NAME; they run after the built-in ones."
     )
 
 
@@ -226,7 +234,7 @@ class FilterConfig:
 class ColumnsConfig:
     """Names of the added columns."""
 
-    prefix: str = free("", help="Stands before every added column, where the source has a column of that name.")
+    prefix: str = free("", help="Prefix of every added column, for a source that has a column of the same name.")
 
 
 @dataclass(frozen=True)
@@ -240,56 +248,59 @@ class Recipe:
     kind: str = attempt(
         "general",
         help=(
-            "Kind of object, which picks contexts and negatives: bird, car, flower, aircraft, clothing, food,"
-            " general, ..."
+            "Kind of object, which sets contexts and negatives: bird, car, flower, aircraft, clothing, food, "
+            "general, ..."
         ),
     )
-    prompts: PromptsConfig = attempt(PromptsConfig(), help="What is asked for.")
-    model: ModelConfig = attempt(ModelConfig(), help="Who draws; a plain text is its path.")
+    prompts: PromptsConfig = attempt(PromptsConfig(), help="The prompts.")
+    model: ModelConfig = attempt(ModelConfig(), help="The text-to-image model; a plain text is its path.")
     strategy: StrategyConfig = attempt(
         StrategyConfig(), help="How an image is generated; a plain text is the name of the strategy."
     )
-    filter: FilterConfig = attempt(FilterConfig(), help="Who judges; a plain text is its path.")
-    fraction: float = decision(1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one a class.")
-    copies: int = decision(1, help="Counterparts a row.")
-    max_attempts: int = decision(3, help="Attempts a unit before it is exhausted.")
-    review: str | None = decision(
-        None, help="A CSV of a person's verdicts: row_id, copy, attempt, accept or reject, note."
+    filter: FilterConfig = attempt(
+        FilterConfig(), help="The image tower and the policy; a plain text is the path of the tower."
     )
-    seed: int = attempt(0, help="Every random choice follows from it.")
+    fraction: float = decision(1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one per class.")
+    copies: int = decision(1, help="Counterparts per row.")
+    max_attempts: int = decision(3, help="Attempts per unit before it is exhausted.")
+    review: str | None = decision(
+        None,
+        help="CSV file of verdicts by a person, with columns row_id, copy, attempt, verdict (accept or reject), note.",
+    )
+    seed: int = attempt(0, help="Seed of every random choice.")
     image_format: Literal["jpeg", "png", "webp"] = attempt(
-        "jpeg", help="How generated images are stored: jpeg (quality 95, 4:4:4), png or webp (lossless)."
+        "jpeg", help="Format of stored images: jpeg (quality 95, 4:4:4), png or webp (lossless)."
     )
     store_size: int | None = attempt(
-        512, help="Shorter side of the stored image, reduced after scoring; null keeps all pixels."
+        512, help="Shorter side of the stored image, which is reduced after scoring. null: all pixels are kept."
     )
     strict: bool = attempt(
-        False, help="Pads every device batch to 16 and fixes threads: equal bits whatever the parts and workers."
+        False, help="Pad every device batch to 16 and fix the threads: equal bits for any parts and workers."
     )
     include_originals: bool = free(
-        True, help="Publish the source's images; false leaves every column of images empty and keeps the ids."
+        True, help="Publish the images of the source. false: the image columns stay empty, the ids remain."
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
     limit: int | None = free(
-        None, help=("A first look: so many units of the drawing order; running again without it goes on from there.")
+        None, help="Number of units for a first look; the same command without it continues from there."
     )
-    batch_size: int | None = free(None, help="Images a device batch; null: found automatically.")
+    batch_size: int | None = free(None, help="Images per device batch. null: chosen automatically.")
     part_size: int | None = free(
-        None, help="Attempts a part; null: about a minute of measured work, a multiple of the batch."
+        None, help="Attempts per part. null: about a minute of measured work, a multiple of the batch."
     )
 
     @classmethod
     def load(cls, what: str | None = None, **keys: Any) -> Recipe:
-        """The recipe of a file, a shipped recipe's name, a folder or a Hub id, with some keys changed.
+        """Return the recipe of a file, a shipped recipe, a folder or a Hub id, with some keys changed.
 
         Args:
-            what: as WHAT of the command line; None: keys alone.
-            keys: the recipe's keys; `split` is short for `source.split`, sections are mappings.
+            what: what WHAT of the command line accepts; None if the keys are enough.
+            keys: keys of the recipe; `split` is short for `source.split`, sections are mappings.
 
         Raises:
-            UserError: one line with the dotted key, its value and the way out.
+            UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
         """
         from diffcore_hf.config.augment_schema import build_recipe
         from diffcore_hf.config.layers import keywords_layer, what_layer

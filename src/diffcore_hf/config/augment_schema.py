@@ -1,7 +1,6 @@
-"""The rules of the recipe of an augmentation: ranges, what may not be said together, short forms and presets.
+"""The schema of an augmentation recipe: ranges of values, rules between fields, short forms and presets.
 
-Owns its grammar. Keys and types are validation.py; what needs the dataset or a model (columns, classes, commits) is
-checked where those are known.
+Rules that need the dataset or a model (columns, classes, commits) are checked where these are loaded.
 """
 
 from __future__ import annotations
@@ -78,14 +77,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def check(recipe: Recipe) -> None:
-    """The rules between fields.
+    """Check the rules between fields.
 
     Raises:
-        UserError: the first that is broken.
+        UserError: the first rule that is broken.
     """
     if recipe.kind not in KINDS:
         near = difflib.get_close_matches(recipe.kind, KINDS, 1)
-        hint = f"did you mean {near[0]}?" if near else "general fits everything"
+        hint = f"did you mean {near[0]}?" if near else "general suits every object"
         raise UserError(f"kind is {recipe.kind!r}, not one of {', '.join(KINDS)}; {hint}")
     _check_prompts(recipe)
     _check_policy(recipe.filter.policy)

@@ -1,7 +1,7 @@
-"""The two digests of a recipe, and what differs between two.
+"""The two digests of a recipe, and the differences between two recipes.
 
-Owns which fields each digest covers and the canonical bytes that are hashed. Does not resolve anything: `auto`, null
-and identities (commits, hashes of local folders) are handed in resolved.
+Owns which fields each digest covers and the canonical bytes that are hashed. The caller resolves `auto`, null and
+identities (commits, hashes of local folders) before.
 """
 
 from __future__ import annotations
@@ -15,54 +15,56 @@ from typing import Any
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.mappings import to_mapping
-from diffcore_hf.core.errors import UserError
 
 
 def scopes(cls: type = Recipe) -> dict[str, str | None]:
-    """Dotted key -> scope of every field below `cls`, None where it was not marked; optional sections are one key."""
+    """Return dotted key -> scope of every field below `cls`; None for a field without one.
+
+    An optional section is one key.
+    """
     return {key: field.metadata.get("scope") for key, (field, _) in leaves(cls).items()}
 
 
 def canonical(values: Any) -> bytes:
-    """The one JSON text of plain values: sorted keys, no blanks, ASCII."""
+    """Return the canonical JSON of plain values: sorted keys, no blanks, ASCII."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
-    """32 hex over everything that changes what an attempt is.
+    """Return 32 hex digits over everything that changes what an attempt is.
 
     Args:
-        resolved: a recipe without `auto` and null where the run decides.
-        identities: what `source`, `model`, `filter` (and `adapters`, where there are any) are, in place of their paths
-            and revisions.
+        resolved: a recipe in which the run has replaced `auto` and null.
+        identities: identity of `source`, `model`, `filter` and, if there are any, `adapters`. They replace paths and
+            revisions.
         stage_versions: VERSION of each stage.
     """
     return _digest(resolved, identities, stage_versions, ("attempt",))
 
 
 def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
-    """32 hex over what the attempt digest covers and everything that changes what is wanted or kept.
+    """Return 32 hex digits over all that the attempt digest covers and all that changes what is wanted or kept.
 
-    Of the policy only what it reads; `review` by its content, the identity `review`.
+    A policy counts with the parameters that it reads, a review with its content (the identity `review`).
     """
     return _digest(resolved, identities, stage_versions, ("attempt", "decision"))
 
 
 def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
-    """The recipe's fields of the wanted scopes, with identities in place of paths and revisions.
+    """Return the fields of the wanted scopes, with identities instead of paths and revisions.
 
     Raises:
-        UserError: an identity is not there.
+        ValueError: an identity is missing.
     """
     values = copy.deepcopy(to_mapping(recipe, wanted))
     for section in ("source", "model", "filter"):
-        place = values.get(section, {})
-        if "path" in place:
-            del place["path"], place["revision"]
+        fields = values.get(section, {})
+        if "path" in fields:
+            del fields["path"], fields["revision"]
             if identities.get(section, "").startswith("local:"):
-                # Which files were read is in the identity, and their names are nobody's business.
-                place.pop("data_files", None)
-            place["identity"] = _identity(identities, section)
+                # The identity covers the files that were read; their names are private.
+                fields.pop("data_files", None)
+            fields["identity"] = _identity(identities, section)
     if adapters := values.get("model", {}).get("adapters"):
         for adapter in adapters:
             del adapter["path"], adapter["revision"]
@@ -79,7 +81,7 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
 
 def _identity(identities: Mapping[str, str], name: str) -> str:
     if not identities.get(name):
-        raise UserError(f"no identity of {name!r} among {sorted(identities)}; resolve it before the digest")
+        raise ValueError(f"no identity of {name!r} among {sorted(identities)}; resolve it before the digest")
     return identities[name]
 
 
@@ -89,7 +91,7 @@ def _digest(recipe: Recipe, identities: Mapping[str, str], versions: Mapping[str
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """`model.gamma: 2.0 -> 3.0` for every dotted key whose value differs, in the order of the keys' names."""
+    """Return `model.gamma: 2.0 -> 3.0` for every dotted key whose value differs, sorted by key."""
     before, after = _flat(old), _flat(new)
     missing = object()
     lines = []

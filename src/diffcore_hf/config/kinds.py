@@ -1,10 +1,10 @@
-"""Kinds of object and templates: what each is called, the contexts it may stand in, and what spoils its pictures.
+"""Kinds of object and prompt templates: the noun, the contexts and the negative terms of each kind.
 
-Owns these words and how a template is taken apart; prompts.py makes prompts of them. They live in core because a recipe
-is checked against them before anything else is loaded. A change of words here changes what an attempt is.
+Owns these texts and the parsing of a template; method/prompts.py builds prompts from them. They are part of config
+because a recipe is checked against them. A change of a text here changes what an attempt is.
 
-Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty: the dataset's own look.
-Negatives are terms that a model is steered away from: faults of any picture, then what goes wrong with this kind.
+Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty, for the look of the dataset.
+Negatives are terms that the model avoids: faults of any picture, then typical faults of the kind.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Kind:
     """One kind of object."""
 
     noun: str
-    """What the caption says after the label: `a {noun}`; empty for none."""
+    """The noun of the caption, which follows the label as `a {noun}`; empty for none."""
     contexts: tuple[str, ...]
-    """Phrases for {context}; "" first."""
+    """Phrases for {context}; the first is ""."""
     negatives: tuple[str, ...]
     """Terms of the negative prompt."""
     is_context: bool = False
-    """Whether classes of this kind are contexts themselves, so that an image is known by its context."""
+    """Whether the classes of this kind are contexts themselves, such as scenes."""
 
 
 KINDS: dict[str, Kind] = {
@@ -124,17 +124,17 @@ TEMPLATES = {
     "caption": "a photo of a {label}, a {kind}, {context}",
     "paper": "Generate {context} to the {label}, a {kind} object",
 }
-"""Named templates; `paper` is an editing instruction, made for models that were trained on such."""
+"""Named templates; `paper` is an editing instruction, for models that were trained on such instructions."""
 
 PAPER_CONTEXTS = ("heavy snow", "rain", "fog", "a sunset sky", "autumn leaves", "night light", "a sandstorm", "spray")
-"""What the paper's template inserts: nouns, not phrases. The first is the paper's example; the others are our own."""
+"""Contexts for template `paper`: nouns, not phrases. The first is the example of the paper; the others are ours."""
 
 
 def template_pieces(template: str) -> list[tuple[str, str | None]]:
-    """A template (or context) taken apart: (text, placeholder that follows it or None), in order.
+    """Parse a template or context into pairs of a text and the placeholder that follows it, or None.
 
     Raises:
-        UserError: braces that do not pair, or a placeholder that is not a plain name.
+        UserError: the braces do not pair, or a placeholder is no plain name.
     """
     try:
         parsed = list(string.Formatter().parse(template))

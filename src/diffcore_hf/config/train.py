@@ -1,10 +1,10 @@
-"""The training recipe: everything that decides a training, as frozen dataclasses.
+"""The recipe of a training as frozen dataclasses: everything that decides the result.
 
-Owns the fields and their defaults. Ranges, presets and arms are rules.py; the way from YAML and flags to these is
-core/layers.py and flags.py, as for the recipe of an augmentation.
+Owns the fields with their defaults and help texts. Ranges, presets, arms and the rules between fields are in
+train_schema.py.
 """
 
-# ruff: noqa: RUF009 (`option` makes a field)
+# ruff: noqa: RUF009 (`option` returns a field)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,79 +20,87 @@ class DataConfig:
     path: str = option(
         help="A folder that augment or export wrote, a Hub id of one, or any image-classification dataset."
     )
-    name: str | None = option(None, help="Configuration of the dataset; null: its default.")
+    name: str | None = option(None, help="Configuration of the dataset. null: its default.")
     revision: str | None = option(
         None, help="Branch, tag or commit of a Hub dataset; resolved to a commit, which is recorded."
     )
     train: str = option("train", help="Split to train on.")
     validation: str | None = option(
-        "auto", help="Split by which the best checkpoint is chosen; auto: validation or val, where there is one."
+        "auto", help="Split that selects the best checkpoint. auto: validation or val, if there is one."
     )
     test: str | None = option(
-        "auto", help="Split that is scored once, at the end; auto: test, else the validation split."
+        "auto", help="Split that is scored once, at the end. auto: test, else the validation split."
     )
     holdout: float = option(
         0.2,
-        help=("Where the data has neither: the share of each class that is not trained on, but scored. A seeded draw."),
+        help=(
+            "Share of each class, drawn by the seed, that is scored instead of trained on. Used if the data has "
+            "neither a validation nor a test split."
+        ),
     )
-    image: str | None = option(None, help="Column of the real images; null: as diffcore.json says, else image.")
+    image: str | None = option(None, help="Column of the real images. null: the one in diffcore.json, else image.")
     generated: str | None = option(
-        None, help="Column of the generated images; null: as diffcore.json says, else generated."
+        None, help="Column of the generated images. null: the one in diffcore.json, else generated."
     )
-    label: str | None = option(None, help="Column of the labels; null: as diffcore.json says, else label.")
+    label: str | None = option(None, help="Column of the labels. null: the one in diffcore.json, else label.")
     group: str | None = option(
         None,
         help=(
-            "Column by whose values the scored images are told apart (a context, a camera): accuracy is given"
-            " for each too."
+            "Column that divides the scored images into groups, such as a context or a camera; the accuracy of each "
+            "group is reported."
         ),
     )
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The network, any of timm's."""
+    """The network, any model of timm."""
 
     name: str = option(
-        "resnet18", help="A name of timm (resnet50, vit_small_patch16_224, ...), preact_resnet18 or preact_resnet34."
+        "resnet18",
+        help="A model name of timm (resnet50, vit_small_patch16_224, ...), preact_resnet18 or preact_resnet34.",
     )
     pretrained: bool | str = option(
         True,
         help=(
-            "true: the weights that timm names; false: from scratch; or a Hub id, folder or `package:` path of weights."
+            "true: the weights that timm names. false: from scratch. Or a Hub id, folder or `package:` path of weights."
         ),
     )
-    drop_path: float = option(0.0, help="Rate of stochastic depth, where the network has it.")
+    drop_path: float = option(0.0, help="Rate of stochastic depth, for networks that support it.")
     stem_stride: Literal[1, 2] | None = option(
-        None, help="preact_resnet: stride of the 3x3 stem; null: 1, for 32 pixels; 2 for 64."
+        None, help="preact_resnet: stride of the 3x3 stem; 1 suits 32 pixels, 2 suits 64. null: 1."
     )
     channels_last: bool = option(True, help="Memory format of the convolutions; faster on nearly every device.")
-    compile: bool = option(False, help="torch.compile.")
+    compile: bool = option(False, help="Compile the network with torch.compile.")
 
 
 @dataclass(frozen=True)
 class MixConfig:
-    """How real and generated images meet (Eq. 6 to 8)."""
+    """Mixing of a real image with a generated one (Eq. 6 to 8)."""
 
     mode: Literal["append", "replace", "off"] = option(
         "append",
-        help=("append: originals clean, and a sample more per counterpart. replace: in its place. off: real only."),
+        help=(
+            "append: unchanged originals, and one more sample per counterpart. replace: the sample takes the position "
+            "of its original. off: originals alone."
+        ),
     )
     kind: Literal["both", "pixel", "patch", "none"] = option(
         "none",
         help=(
-            "none: the generated image as it is (GenAug). both: mixed, pixel- or patch-wise by eta ~ "
-            "Bernoulli(pi); the paper's, and what arm mix takes."
+            "none: the generated image, not mixed (GenAug). pixel, patch: mixed that way. both: pixel or patch with "
+            "eta ~ Bernoulli(pi), as in the paper and in arm mix."
         ),
     )
     partner: Literal["own", "class", "real_same_class"] = option(
         "own",
         help=(
-            "own: the row's counterpart. class: any kept image of its class. real_same_class: another real one of it."
+            "own: the counterpart of the row. class: any kept image of its class. real_same_class: another real image "
+            "of its class."
         ),
     )
-    probability: float = option(1.0, help="replace: how often a row is replaced.")
-    pi: float = option(0.5, help="Probability of pixel-wise mixing under kind both.")
+    probability: float = option(1.0, help="replace: probability that a row is replaced.")
+    pi: float = option(0.5, help="both: probability of pixel-wise mixing.")
     alpha: float = option(1.0, help="lambda ~ Beta(alpha, alpha); 1 is uniform on [0, 1].")
 
 
@@ -108,14 +116,14 @@ class TransformConfig:
         ),
     )
     size: int | None = option(
-        None, help="Side of the training image in pixels; null: the preset's. Its resize changes in proportion."
+        None, help="Side of the training image in pixels; the resize changes in proportion. null: that of the preset."
     )
     randaugment: int | None = option(
-        None, help="RandAugment: magnitude, 0 to 30 (two operations an image); null: none."
+        None, help="Magnitude of RandAugment, 0 to 30, with two operations per image. null: none."
     )
-    augmix: bool = option(False, help="AugMix (severity 3, width 3).")
+    augmix: bool = option(False, help="Apply AugMix (severity 3, width 3).")
     jitter: float | None = option(
-        None, help="Colour jitter of brightness, contrast and saturation; null: the preset's."
+        None, help="Colour jitter of brightness, contrast and saturation. null: that of the preset."
     )
     blur: float = option(0.0, help="Probability of a Gaussian blur.")
     erasing: float = option(0.0, help="Probability of random erasing.")
@@ -141,32 +149,32 @@ class MixerConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimiser, any of timm's."""
+    """The optimiser, any of timm."""
 
-    name: str = option("sgd", help="A name of timm: sgd (with Nesterov momentum), adamw, lamb, ...")
+    name: str = option("sgd", help="An optimiser name of timm: sgd (with Nesterov momentum), adamw, lamb, ...")
     lr: float = option(0.001, help="Learning rate.")
-    head_lr: float | None = option(0.01, help="Learning rate of the classifier; null: as the rest.")
-    momentum: float = option(0.9, help="Momentum of sgd, beta1 of the Adams.")
+    head_lr: float | None = option(0.01, help="Learning rate of the classifier. null: the same as lr.")
+    momentum: float = option(0.9, help="Momentum of sgd; beta1 of Adam and its variants.")
     weight_decay: float = option(0.0005, help="Weight decay.")
-    decay_norms: bool = option(True, help="Weight decay on biases and norms too.")
+    decay_norms: bool = option(True, help="Apply weight decay to biases and norm layers too.")
     layer_decay: float | None = option(
-        None, help="Factor of the learning rate from layer to layer down (ViTs); null: none."
+        None, help="Factor of the learning rate from each layer to the one below (ViTs). null: none."
     )
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over time, in epochs of the recipe; it stretches with the number of steps."""
+    """The learning rate over time, in epochs of the recipe; it is scaled to the actual number of steps."""
 
     name: Literal["cosine", "multistep", "linear", "constant"] = option(
-        "cosine", help="Down to min_lr by a cosine or a line, or in steps at the milestones."
+        "cosine", help="cosine, linear: down to min_lr. multistep: by a factor at each milestone. constant: no change."
     )
     milestones: tuple[float, ...] = option(
         (), commas=True, help="multistep: epochs at which the rate is multiplied by decay."
     )
-    decay: float = option(0.1, help="multistep: the factor.")
+    decay: float = option(0.1, help="multistep: factor at each milestone.")
     warmup: float = option(0.0, help="Epochs of linear warm-up.")
-    min_lr: float = option(0.0, help="Where cosine and linear end.")
+    min_lr: float = option(0.0, help="cosine, linear: learning rate at the end.")
 
 
 @dataclass(frozen=True)
@@ -182,63 +190,63 @@ class TrainRecipe:
         ),
     )
     model: BackboneConfig = option(BackboneConfig(), help="The network; a plain text is its name.")
-    mix: MixConfig = option(MixConfig(), help="How real and generated images meet.")
+    mix: MixConfig = option(MixConfig(), help="Mixing of a real image with a generated one.")
     transform: TransformConfig = option(
         TransformConfig(), help="Geometry and classical augmentation; a plain text is the preset."
     )
     mixer: MixerConfig = option(MixerConfig(), help="Mixing across a batch; a plain text is its name.")
     optimizer: OptimizerConfig = option(OptimizerConfig(), help="The optimiser; a plain text is its name.")
     schedule: ScheduleConfig = option(ScheduleConfig(), help="The learning rate over time; a plain text is its name.")
-    epochs: float = option(30.0, help="Passes over the training samples of the first arm; all arms take as many steps.")
-    max_steps: int | None = option(None, help="Optimiser steps, in place of epochs.")
-    batch_size: int = option(32, help="Samples an optimiser step, over all processes and accumulated batches.")
-    accumulate: int = option(1, help="Batches that a step is cut into, for want of memory.")
-    clip: float | None = option(None, help="Norm to which gradients are clipped; null: not at all.")
+    epochs: float = option(30.0, help="Epochs of the first arm; all arms take the same number of steps.")
+    max_steps: int | None = option(None, help="Optimiser steps, instead of epochs.")
+    batch_size: int = option(32, help="Samples per optimiser step, over all processes and accumulated batches.")
+    accumulate: int = option(1, help="Batches into which a step is divided, to save memory.")
+    clip: float | None = option(None, help="Norm to which gradients are clipped. null: no clipping.")
     smoothing: float = option(0.0, help="Label smoothing.")
     loss: Literal["cross_entropy", "softmax_bce"] = option(
         "cross_entropy",
         help=("softmax_bce: binary cross-entropy of the softmax, as in the CIFAR protocol of the mixup literature."),
     )
     ema: float | None = option(
-        None, help="Decay of the averaged weights, e.g. 0.999; they are what is evaluated. null: none."
+        None, help="Decay of the EMA of the weights, e.g. 0.999; the EMA is what is evaluated. null: no EMA."
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
-        "auto", help="auto: bfloat16 on a card that has it, else float16 on a card, float32 on a CPU."
+        "auto", help="Precision. auto: bfloat16 on a GPU that supports it, else float16; float32 on a CPU."
     )
     deterministic: bool = option(
-        False, help=("On a GPU: deterministic kernels of cuDNN, without which a resumed run differs in the last bits.")
+        False, help="Use deterministic cuDNN kernels on a GPU; without them a resumed run differs in the last bits."
     )
     workers: int | None = option(
         None,
-        help=("Loader processes for each training process; null: as many as help here, none with a cache in memory."),
+        help="Loader processes per training process. null: chosen for this machine; 0 with cache memory.",
     )
     cache: Literal["memory"] | None = option(
         None,
         help=(
-            "memory: both images of every row decoded once, at training size; partners of a class are resized"
-            " twice then."
+            "memory: both images of every row are decoded once, at training size. Partners of the same class are "
+            "resized twice then."
         ),
     )
-    evaluate_every: float = option(1.0, help="Epochs between validations; checkpoints are written as often.")
+    evaluate_every: float = option(1.0, help="Epochs between two validations; each is followed by a checkpoint.")
     seeds: tuple[int, ...] = option(
-        (0,), commas=True, help="One training each; several give a mean and a standard deviation."
+        (0,), commas=True, help="One training per seed; several give a mean and a standard deviation."
     )
     compare: tuple[str, ...] = option(
         (),
         commas=True,
         help=(
-            "Arms to train, against the first: plain, genaug, pixel, patch, mix, randaugment, mixup, cutmix "
-            "or your own."
+            "Arms to train and compare with the first of them: plain, genaug, pixel, patch, mix, randaugment, mixup, "
+            "cutmix or your own."
         ),
     )
     arms: dict[str, dict[str, Any]] | None = option(
-        None, help="Your own arms: name -> keys of this recipe that differ."
+        None, help="Your own arms: a map of names to the keys of this recipe that differ."
     )
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = option(
-        (), commas=True, help="Where to log besides log.jsonl."
+        (), commas=True, help="Trackers to log to, besides log.jsonl."
     )
     push: str | None = option(
-        None, help="Hub id to which the model of the first seed goes (of the last arm, where some are compared)."
+        None, help="Hub id for the model of the first seed; in a comparison that of the last arm."
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
-    device: Literal["auto", "cpu"] = option("auto", help="auto: what accelerate finds.")
+    device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")

@@ -1,7 +1,4 @@
-"""The rules of a training recipe: the range of each value, what may not be said together, presets and arms.
-
-Owns the grammar that validation, layers and flags read, as core/rules.py does for an augmentation.
-"""
+"""The schema of a training recipe: ranges of values, rules between fields, short forms, presets and arms."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ RULES: dict[str, Rule] = {
     "data.train": Rule("a text", lambda v: bool(v.strip()), "train"),
     "data.holdout": _BELOW_ONE,
     "model.name": Rule("a name of timm", lambda v: bool(v.strip()), "resnet50"),
-    "model.pretrained": Rule("true, false or a place", lambda v: isinstance(v, bool) or bool(v.strip()), "true"),
+    "model.pretrained": Rule("true, false or a path", lambda v: isinstance(v, bool) or bool(v.strip()), "true"),
     "model.drop_path": _BELOW_ONE,
     "mix.probability": _SHARE,
     "mix.pi": _SHARE,
@@ -80,7 +77,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     }
 }
 
-# The arms that every recipe has; `arms` adds to them or replaces them.
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {"mix": {"mode": "off"}},
     "genaug": {"mix": {"kind": "none"}},
@@ -91,13 +87,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "mixup": {"mix": {"mode": "off"}, "mixer": {"name": "mixup"}},
     "cutmix": {"mix": {"mode": "off"}, "mixer": {"name": "cutmix"}},
 }
+"""The arms that every recipe has; the key `arms` adds to them or replaces them."""
 
 
 def check(recipe: TrainRecipe) -> None:
-    """The rules between fields.
+    """Check the rules between fields.
 
     Raises:
-        UserError: the first that is broken.
+        UserError: the first rule that is broken.
     """
     if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
         raise UserError("schedule.milestones is empty, which multistep needs. Use e.g. --schedule.milestones 150,225")

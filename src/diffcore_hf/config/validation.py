@@ -1,8 +1,7 @@
-"""From a plain mapping to a recipe, strictly: every key known, every value of its type and in its range.
+"""Validation: from a plain mapping to a recipe, where every key is known and every value has its type and range.
 
-Owns the way from values to dataclasses and the wording of its errors: one line that names the key, the value and the
-way out. Ranges, short forms and the rules between fields come with the schema (fields.py); merging the layers is
-layers.py.
+Owns the construction of the dataclasses and the wording of the errors. Ranges, short forms and the rules between fields
+come from the schema of the recipe.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from diffcore_hf.core.errors import UserError
 
 
 def construct(schema: RecipeSchema, values: Mapping[str, Any]) -> Any:
-    """A valid recipe of merged values.
+    """Return the recipe of merged values.
 
     Raises:
-        UserError: one line with the dotted key, its value and the way out.
+        UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
     """
     recipe = record(schema, schema.recipe, values)
     schema.check(recipe)
@@ -30,7 +29,14 @@ def construct(schema: RecipeSchema, values: Mapping[str, Any]) -> Any:
 
 
 def record(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
-    """One frozen dataclass of plain values, its keys and types checked; `path` stands before its names in errors."""
+    """Return one section from plain values, with its keys and types checked.
+
+    Args:
+        schema: schema of the whole recipe.
+        cls: class of the section.
+        values: a mapping, or a plain text if the class has a short form.
+        path: dotted key of the section, for errors.
+    """
     if isinstance(values, str) and cls in schema.shorthand:
         values = {schema.shorthand[cls]: values}
     if not isinstance(values, Mapping):
@@ -54,7 +60,7 @@ def record(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """The list that a text with commas or a single value stands for, its numbers read; anything else as it is."""
+    """Return the list that a text with commas or a single value stands for; any other value is returned as it is."""
     if isinstance(value, str):
         items = [item.strip() for item in value.split(",")] if value.strip() else []
         kind = typing.get_args(hint)[0]
@@ -70,14 +76,14 @@ def _number(text: str, kind: type) -> Any:
 
 
 def unknown_key(schema: RecipeSchema, key: str, known: list[str]) -> str:
-    """The line for a key that there is not, with the nearest ones."""
+    """Return the message about an unknown key, with the nearest known ones."""
     near = nearest_keys(key, [*known, *(k for k in leaves(schema.recipe) if k not in known)])
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"{key} is no key of a recipe; {hint}"
 
 
 def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
-    """The dotted keys whose last name is most like that of `key`, those of its own section first; at most three."""
+    """Return at most three dotted keys whose last name resembles that of `key`; its own section is preferred."""
 
     def likeness(other: str) -> float:
         (section, _, name), (other_section, _, other_name) = key.rpartition("."), other.rpartition(".")
@@ -88,7 +94,7 @@ def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
 
 
 def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any) -> Any:
-    """The value as its declared type, or one line that says what it should be."""
+    """Return a value as its declared type; raise UserError if it has another type or range."""
     options = alternatives(hint)
     if value is None:
         if type(None) in options:
@@ -113,14 +119,14 @@ _NO = object()
 
 
 def _plain(option: Any, value: Any, path: str) -> Any:
-    """The value as a scalar, choice or map; _NO where it is none."""
+    """Return a value as a scalar, choice or map; _NO if it is none of the wanted type."""
     if typing.get_origin(option) is Literal:
         is_choice = isinstance(value, (str, int)) and not isinstance(value, bool)
         return value if is_choice and value in typing.get_args(option) else _NO
     if typing.get_origin(option) is dict:
         return _mapping(value, path, typing.get_args(option)[1]) if isinstance(value, Mapping) else _NO
     if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1e300 else _NO  # nan is no less than anything
+        return float(value) if abs(value) < 1e300 else _NO  # false for nan too
     if option is int and isinstance(value, int) and not isinstance(value, bool):
         return value if abs(value) < 2**63 else _NO
     if option in (str, bool) and type(value) is option:
@@ -129,9 +135,9 @@ def _plain(option: Any, value: Any, path: str) -> Any:
 
 
 def _mapping(value: Mapping[Any, Any], path: str, kind: Any) -> dict[str, Any]:
-    """A map with text keys; whole numbers are taken as texts, so that `{0: cat}` names integer labels.
+    """Return a map with text keys; integers become texts, so that `{0: cat}` names integer labels.
 
-    Its items are texts, plain data, or layers of a recipe (a map of maps), which are checked where they are merged.
+    The items are texts, plain data, or layers of a recipe (a map of maps), which are checked when they are merged.
     """
     result = {}
     for key, item in value.items():
@@ -170,10 +176,10 @@ def _wrong(schema: RecipeSchema, path: str, value: Any, expects: str, default: A
     example = _rule(schema, path, path.partition("[")[0]).example
     if not example and isinstance(default, (str, bool, int, float)):
         example = _as_flag(default)
-    said = f"{path} is {shown(value)}, not {_rule(schema, path).expects or expects}"
+    message = f"{path} is {shown(value)}, not {_rule(schema, path).expects or expects}"
     if expects.startswith("a text") and value != "" and not isinstance(value, (list, Mapping, type(None))):
-        return UserError(f"{said}. Quote it: '{value}'")
-    return UserError(f"{said}. Use e.g. {example}" if example else said)
+        return UserError(f"{message}. Quote it: '{value}'")
+    return UserError(f"{message}. Use e.g. {example}" if example else message)
 
 
 def _as_flag(value: Any) -> str:
