@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.evidence import folders, judging, page, probing, towers, trainings
 from benchmarks.evidence.cells import SEEDS, Cell, listing, pending, run
-from benchmarks.evidence.series import Facts
+from benchmarks.evidence.series import Results
 from benchmarks.evidence.store import NEW, PACKED, Store
 from benchmarks.report import numbers
 
@@ -30,22 +30,22 @@ PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
-    """Every cell: those behind the first claims with every seed, then the others seed by seed."""
-    made = [Cell("towers/clip-seen", towers.SECONDS, towers.measure)]
+    """Returns every cell: first those of the main tables with every seed, then the others seed by seed."""
+    chosen = [Cell("towers/clip-seen", towers.SECONDS, towers.measure)]
     first = {arm.generator for arm in map(trainings.ARMS.get, trainings.FIRST) if arm.generator}
     for seed in seeds:
-        made += [*_folders(seed, sorted(first)), *_trainings(seed, trainings.FIRST)]
+        chosen += [*_folders(seed, sorted(first)), *_trainings(seed, trainings.FIRST)]
     for seed in seeds:
-        made += _folders(seed, [name for name in folders.GENERATORS if name not in first])
-        made += _trainings(seed, [name for name in trainings.ARMS if name not in trainings.FIRST])
-        made += [
+        chosen += _folders(seed, [name for name in folders.GENERATORS if name not in first])
+        chosen += _trainings(seed, [name for name in trainings.ARMS if name not in trainings.FIRST])
+        chosen += [
             Cell(f"judge/{clip}-{kind}-{seed}", judging.SECONDS,
                  partial(judging.measure, clip=clip, contexts=kind, seed=seed))
             for clip in judging.TOWERS
             for kind in ("own", "shared")
         ]  # fmt: skip
-        made.append(Cell(f"probes/probe-{seed}", probing.SECONDS, partial(probing.measure, seed=seed)))
-    return made
+        chosen.append(Cell(f"probes/probe-{seed}", probing.SECONDS, partial(probing.measure, seed=seed)))
+    return chosen
 
 
 def _folders(seed: int, names: Iterable[str]) -> list[Cell]:
@@ -95,7 +95,7 @@ def main() -> int:
     if args.pack:
         print(f"{store.pack()} results packed")
     if args.page:
-        page.write(Facts.read(store), args.write, args.write.parent / "assets")
+        page.write(Results.read(store), args.write, args.write.parent / "assets")
     if args.pack or args.page:
         return 0
     return 1 if run(due, store, args.work.resolve(), args.workers, partial(print, flush=True)) else 0

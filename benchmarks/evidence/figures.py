@@ -1,6 +1,6 @@
-"""Figures: where a picture says more than a table. PNG, error bars are 95 % intervals over the seeds.
+"""Figures of the page, as PNG; error bars are 95 % intervals over the seeds.
 
-Owns how they look. matplotlib's object interface only: no pyplot, no global state.
+Owns their look. Uses only the object interface of matplotlib: no pyplot, no global state.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.evidence.series import BySeed, Facts, difference
+from benchmarks.evidence.series import BySeed, Results, difference
 from benchmarks.evidence.worlds import UNMENTIONED
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.training.comparison.statistics import paired_difference
 
 INK, MUTED, LINE = "#23272f", "#6b7280", "#d9d6cf"
-# Of policies, and of ways of training.
+# Colours and markers of policies and of ways of training.
 COLOURS = {
     **{"all": "#70757d", "mean": "#b3423a", "quantile": "#c98a2b", "classifier": "#3b6ea5", "context_free": "#2f7d5b"},
     **{"oracle": "#23272f", "plain": "#70757d", "generated": "#2f7d5b", "mix": "#3b6ea5"},
@@ -30,14 +30,16 @@ MARKERS = {
 }
 
 
-def guidance(facts: Facts, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:
-    """Accuracy over gamma, one line a policy; below it what the images show."""
+def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:
+    """Draws accuracy over gamma, one line a policy; below it the share of the right species."""
     figure = _figure(6.4, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     places = [float(gamma) for gamma in gammas]
     for keep, words in keeps.items():
-        _line(above, places, [facts.accuracy(f"gamma-{g}.{keep}", "scratch", UNMENTIONED) for g in gammas], keep, words)
-    right = [facts.right_species(f"gamma-{g}") for g in gammas]
+        _line(
+            above, places, [results.accuracy(f"gamma-{g}.{keep}", "scratch", UNMENTIONED) for g in gammas], keep, words
+        )
+    right = [results.right_species(f"gamma-{g}") for g in gammas]
     _line(below, places, right, "oracle", "generated images of the right species")
     below.set_xscale("log")
     below.set_xticks(places, gammas)
@@ -49,18 +51,18 @@ def guidance(facts: Facts, gammas: Sequence[str], keeps: Mapping[str, str]) -> b
     return _png(figure)
 
 
-def contexts(facts: Facts, cell: str, policies: Mapping[str, str]) -> bytes:
-    """Right images accepted, by context, one mark a policy."""
+def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
+    """Draws the share of right images that are accepted, by context, one mark a policy."""
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
     for place, (policy, words) in enumerate(policies.items()):
         values = [
-            facts.judged(cell, lambda f, p=policy, c=c: f["policies"][p]["right_by_context"][c]) for c in CONTEXTS
+            results.judged(cell, lambda f, p=policy, c=c: f["policies"][p]["right_by_context"][c]) for c in CONTEXTS
         ]
         heights = [row + 0.15 * (place - (len(policies) - 1) / 2) for row in range(len(CONTEXTS))]
-        for one, height in zip(values, heights, strict=True):
-            if one:
-                middle, half = _interval(one)
+        for by_seed, height in zip(values, heights, strict=True):
+            if by_seed:
+                middle, half = _interval(by_seed)
                 axes.errorbar(100 * middle, height, xerr=100 * half, fmt=MARKERS[policy], color=COLOURS[policy],
                               markersize=5, elinewidth=1, label=words if height == heights[0] else None)  # fmt: skip
     axes.set_yticks(range(len(CONTEXTS)), CONTEXTS)
@@ -71,16 +73,16 @@ def contexts(facts: Facts, cell: str, policies: Mapping[str, str]) -> bytes:
     return _png(figure)
 
 
-def investment(facts: Facts, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
-    """What keeping less gains over keeping everything, at equal generated images."""
+def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
+    """Draws the gain of each policy over keeping everything, at equal generated images."""
     figure = _figure(6.4, 0.8 + 0.28 * len(generators) * (len(keeps) + 1))
     axes = figure.add_subplot()
     ticks, names, row = [], [], 0.0
-    for generator, said in generators.items():
-        axes.text(0.0, row - 0.55, said, transform=axes.get_yaxis_transform(), fontsize=9, color=INK, va="bottom")
-        base = facts.accuracy(f"{generator}.all", "scratch", UNMENTIONED)
+    for generator, title in generators.items():
+        axes.text(0.0, row - 0.55, title, transform=axes.get_yaxis_transform(), fontsize=9, color=INK, va="bottom")
+        base = results.accuracy(f"{generator}.all", "scratch", UNMENTIONED)
         for keep, words in keeps.items():
-            gap = difference(facts.accuracy(f"{generator}.{keep}", "scratch", UNMENTIONED), base)
+            gap = difference(results.accuracy(f"{generator}.{keep}", "scratch", UNMENTIONED), base)
             if gap is not None:
                 colour = COLOURS.get(keep, MUTED)
                 axes.errorbar(100 * gap.mean, row, xerr=100 * (gap.half or 0), fmt="o", color=colour, elinewidth=1.4)
@@ -95,12 +97,12 @@ def investment(facts: Facts, generators: Mapping[str, str], keeps: Mapping[str, 
     return _png(figure)
 
 
-def numbers_of_real(facts: Facts, arms: Mapping[str, Mapping[int, str]], words: Mapping[str, str]) -> bytes:
-    """Accuracy over the number of real images a species, one line a way of training."""
+def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], words: Mapping[str, str]) -> bytes:
+    """Draws accuracy over the number of real images a species, one line a way of training."""
     figure = _figure(6.4, 3.6)
     axes = figure.add_subplot()
     for name, by_number in arms.items():
-        values = [facts.accuracy(arm, "scratch", UNMENTIONED) for arm in by_number.values()]
+        values = [results.accuracy(arm, "scratch", UNMENTIONED) for arm in by_number.values()]
         _line(axes, list(by_number), values, name, words[name])
     axes.set_xticks(sorted({number for by_number in arms.values() for number in by_number}))
     axes.set_xlabel("real images a species", color=MUTED)
@@ -110,16 +112,16 @@ def numbers_of_real(facts: Facts, arms: Mapping[str, Mapping[int, str]], words: 
 
 
 def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: str, words: str) -> None:
-    there = [(place, *_interval(one)) for place, one in zip(places, values, strict=True) if one]
-    if there:
-        x, middle, half = zip(*there, strict=True)
+    points = [(place, *_interval(by_seed)) for place, by_seed in zip(places, values, strict=True) if by_seed]
+    if points:
+        x, middle, half = zip(*points, strict=True)
         style = {"color": COLOURS[key], "marker": MARKERS[key], "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
         percents = [[100 * value for value in values] for values in (middle, half)]
         axes.errorbar(x, percents[0], yerr=percents[1], capsize=2, label=words, **style)
 
 
 def _interval(values: BySeed) -> tuple[float, float]:
-    """Mean and half of the 95 % interval over the seeds; 0 with one seed."""
+    """Returns the mean and half of the 95 % interval over the seeds; half is 0 with one seed."""
     gap = paired_difference(list(values.values()), [0.0] * len(values))
     return mean(values.values()), gap.half or 0.0
 

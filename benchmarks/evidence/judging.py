@@ -1,9 +1,9 @@
-"""The filter as a judge: what each policy accepts of right and of wrong images, where the truth is known.
+"""The filter as a judge: the share of right and of wrong images that each policy accepts, where the truth is known.
 
-Owns the rendered images that are judged and the shares that are counted. The judges are the package's, fitted as a run
-fits them, on the 240 training pictures of a world. Right images show the class that was asked for, in each of the ten
-contexts; wrong ones another species of the dataset, a look-alike, or a species outside it. What the policies accept of
-generated images is folders.py.
+Owns the rendered images that are judged and the shares that are counted. The judges are those of the package, fitted as
+in a run on the 240 training pictures of a world. Right images show the class of their prompt, in each of the ten
+contexts. Wrong images show another species of the dataset, a look-alike, or a species outside the dataset. folders.py
+counts the same for generated images.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ JUDGED = {name: PolicyConfig(**policy) for name, policy in POLICIES.items() if n
 TOWERS = ("unseen", "seen")
 """The CLIP that ships, which never saw the species of the dataset, and one that was trained on all forty."""
 EACH = 3
-"""Pictures of a species, context and kind."""
+"""Number of pictures of each species, context and kind."""
 SECONDS = 40
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One picture: the class that it stands for, what it shows, and where."""
+    """One picture: its class, the species and the context that it shows, and its kind."""
 
     label: int
     shows: Species
@@ -53,7 +53,7 @@ class Asked:
 
 
 def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
-    """All policies in one of the four cells {the CLIP saw, did not see the species} x {own, shared contexts}."""
+    """Measures all policies in one of the four cells {CLIP saw, did not see the species} x {own, shared contexts}."""
     tower = tower_of(work, clip)
     held = references(World(seed, contexts), tower)
     items = asked(seed)
@@ -70,7 +70,7 @@ def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
 
 
 def asked(seed: int) -> list[Asked]:
-    """EACH right and three times EACH wrong pictures of every class in every context."""
+    """Returns EACH right and three times EACH wrong pictures of every class in every context."""
     random = generator("evidence", "asked", seed)
     items = []
     for label, species in enumerate(DATASET_SPECIES):
@@ -87,29 +87,29 @@ def asked(seed: int) -> list[Asked]:
 
 
 def pictures(items: Sequence[Asked], seed: int) -> list[Image.Image]:
-    """The pictures, rendered: perfect ones."""
+    """Renders the pictures."""
     random = generator("evidence", "render", seed)
     return [render(item.shows, item.context, np.random.default_rng(random.integers(2**62, size=2))) for item in items]
 
 
 @cache
 def tower_of(work: Path, clip: str) -> ImageTower:
-    """A CLIP by its name in TOWERS."""
+    """Returns a CLIP by its name in TOWERS."""
     path = "package:diffcore_hf.miniature/models/clip" if clip == "unseen" else str(seen_clip(work))
     return ImageTower(FilterConfig(path=path), device="cpu", batch_size=128)
 
 
 def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:
-    """(N, d) float16, as a run stores them."""
-    made = [
+    """Returns embeddings, (N, d) float16 as a run stores them."""
+    parts = [
         tower.embed([torch.from_numpy(to_array(image)).permute(2, 0, 1) for image in images[first : first + 128]])
         for first in range(0, len(images), 128)
     ]
-    return torch.cat(made).numpy().astype(np.float16)
+    return torch.cat(parts).numpy().astype(np.float16)
 
 
 def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
-    """The training pictures of a world, embedded."""
+    """Returns the reference embeddings of the training pictures of a world."""
     shown = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
     images = [render(picture.species, picture.context, np.random.default_rng(picture.seed)) for picture in shown]
@@ -124,7 +124,7 @@ def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
 def judged(
     judge: FittedPolicy, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
 ) -> dict[str, Any]:
-    """Shares accepted by kind and context, AUC, and balanced accuracy (wrong images of all kinds together)."""
+    """Returns shares accepted by kind and context, AUC, and balanced accuracy (all kinds of wrong images together)."""
     verdicts = judge.verdicts(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
     passed, score = verdicts.passed, -verdicts.score if isinstance(judge, Rank) else verdicts.score
     kinds, contexts = np.array([item.kind for item in items]), np.array([item.context for item in items])
@@ -139,7 +139,7 @@ def judged(
 
 
 def area(right: np.ndarray, wrong: np.ndarray) -> float:
-    """AUC: the chance that a right image scores above a wrong one, ties counting half."""
+    """Returns the AUC: the probability that a right image scores above a wrong one; ties count half."""
     _, inverse, counts = np.unique(np.concatenate([right, wrong]), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[: len(right)].sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(wrong)))

@@ -1,7 +1,7 @@
-"""What it means for a user: the sentences under the tables.
+"""The sentences under the tables that say what the results mean for a user.
 
-Owns the words. Their numbers are taken from the facts, so a sentence and its table cannot differ; whoever measures anew
-reads the sentences again.
+Owns the text. Its numbers are taken from the results, so a sentence and its table cannot differ. After a new
+measurement the sentences must be read again, because their claims are not derived.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from statistics import mean
 
 from benchmarks.evidence.folders import BEST, STANDARD
-from benchmarks.evidence.series import BySeed, Facts, difference, points
+from benchmarks.evidence.series import BySeed, Results, difference, points
 from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
@@ -72,84 +72,84 @@ on them, with every generated image, comes to {probe}.""",
 )
 
 
-def judge(facts: Facts) -> list[str]:
-    """Of piece 1."""
+def judge(results: Results) -> list[str]:
+    """Returns the sentences of section 1."""
     cell = "unseen-own"
 
     def balanced(policy: str) -> BySeed:
-        return facts.judged(cell, lambda fact: fact["policies"][policy]["balanced_accuracy"])
+        return results.judged(cell, lambda result: result["policies"][policy]["balanced_accuracy"])
 
-    return _said(
+    return _filled(
         _JUDGE,
-        accepted=_percent(facts.judged(cell, lambda fact: fact["policies"]["mean"]["accepted"]["right"])),
+        accepted=_percent(results.judged(cell, lambda result: result["policies"]["mean"]["accepted"]["right"])),
         gain=points(difference(balanced(BEST), balanced("classifier"))) or "–",
         worst=_percent(balanced(BEST)),
     )
 
 
-def investment(facts: Facts) -> list[str]:
-    """Of piece 2."""
-    return _said(
+def investment(results: Results) -> list[str]:
+    """Returns the sentences of section 2."""
+    return _filled(
         _INVESTMENT,
-        obeying=_gap(facts, f"{STANDARD}.{BEST}", f"{STANDARD}.all"),
-        prompted=_gap(facts, f"{STANDARD}.{BEST}", f"{STANDARD}.all", group=PROMPTED),
-        oracle=_gap(facts, f"{STANDARD}.oracle", f"{STANDARD}.all"),
-        random=_gap(facts, f"random-species.{BEST}", "random-species.all"),
-        alike=_gap(facts, f"look-alike.{BEST}", "look-alike.all"),
-        random_prompted=_gap(facts, f"random-species.{BEST}", "random-species.all", group=PROMPTED),
-        alike_prompted=_gap(facts, f"look-alike.{BEST}", "look-alike.all", group=PROMPTED),
-        paper=_gap(facts, f"{STANDARD}.mean", f"{STANDARD}.all"),
+        obeying=_gap(results, f"{STANDARD}.{BEST}", f"{STANDARD}.all"),
+        prompted=_gap(results, f"{STANDARD}.{BEST}", f"{STANDARD}.all", group=PROMPTED),
+        oracle=_gap(results, f"{STANDARD}.oracle", f"{STANDARD}.all"),
+        random=_gap(results, f"random-species.{BEST}", "random-species.all"),
+        alike=_gap(results, f"look-alike.{BEST}", "look-alike.all"),
+        random_prompted=_gap(results, f"random-species.{BEST}", "random-species.all", group=PROMPTED),
+        alike_prompted=_gap(results, f"look-alike.{BEST}", "look-alike.all", group=PROMPTED),
+        paper=_gap(results, f"{STANDARD}.mean", f"{STANDARD}.all"),
     )
 
 
-def guidance(facts: Facts) -> list[str]:
-    """Of piece 3."""
+def guidance(results: Results) -> list[str]:
+    """Returns the sentences of section 3."""
     at = {name: f"gamma-{gamma}" for name, gamma in (("low", "0.5"), ("one", "1"), ("four", "4"), ("high", "6.5"))}
-    return _said(
+    return _filled(
         _GUIDANCE,
-        **{name: _gap(facts, f"{generator}.all", f"{STANDARD}.all") for name, generator in at.items()},
-        first=_percent(facts.right_species(at["one"])),
-        best=_percent(facts.right_species(STANDARD)),
-        worst=_percent(facts.right_species(at["high"])),
-        filtered=_gap(facts, f"{at['high']}.{BEST}", f"{at['high']}.all"),
-        negatives=_gap(facts, "no-negatives.all", f"{STANDARD}.all"),
-        negatives_prompted=_gap(facts, "no-negatives.all", f"{STANDARD}.all", group=PROMPTED),
+        **{name: _gap(results, f"{generator}.all", f"{STANDARD}.all") for name, generator in at.items()},
+        first=_percent(results.right_species(at["one"])),
+        best=_percent(results.right_species(STANDARD)),
+        worst=_percent(results.right_species(at["high"])),
+        filtered=_gap(results, f"{at['high']}.{BEST}", f"{at['high']}.all"),
+        negatives=_gap(results, "no-negatives.all", f"{STANDARD}.all"),
+        negatives_prompted=_gap(results, "no-negatives.all", f"{STANDARD}.all", group=PROMPTED),
     )
 
 
-def context(facts: Facts) -> list[str]:
-    """Of piece 4."""
+def context(results: Results) -> list[str]:
+    """Returns the sentences of section 4."""
     none, six = "no-context.all", f"{STANDARD}.all"
-    return _said(_CONTEXT, prompted=_gap(facts, six, none, group=PROMPTED), unmentioned=_gap(facts, six, none),
-                 tuned=_gap(facts, six, none, "tuned"))  # fmt: skip
+    return _filled(_CONTEXT, prompted=_gap(results, six, none, group=PROMPTED), unmentioned=_gap(results, six, none),
+                 tuned=_gap(results, six, none, "tuned"))  # fmt: skip
 
 
-def mixing(facts: Facts) -> list[str]:
-    """Of piece 5."""
+def mixing(results: Results) -> list[str]:
+    """Returns the sentences of section 5."""
     as_they_are = f"{STANDARD}.all"
-    return _said(
+    return _filled(
         _MIXING,
-        own=_gap(facts, "mix-own-100", "genaug-own"),
-        of_class=_gap(facts, "mix-class", as_they_are),
-        longer=_gap(facts, "mix-own-100", "genaug-own", "longer"),
-        own_tuned=_gap(facts, "mix-own-100", as_they_are, "tuned"),
-        of_class_tuned=_gap(facts, "mix-class", as_they_are, "tuned"),
-        fewer=_gap(facts, "real-3.mix", "real-3.generated"),
-        half=_gap(facts, "real-6.mix", "real-6.generated"),
-        over_plain=_gap(facts, "mix-own-100", "plain"),
-        partner=_gap(facts, as_they_are, "genaug-own"),
+        own=_gap(results, "mix-own-100", "genaug-own"),
+        of_class=_gap(results, "mix-class", as_they_are),
+        longer=_gap(results, "mix-own-100", "genaug-own", "longer"),
+        own_tuned=_gap(results, "mix-own-100", as_they_are, "tuned"),
+        of_class_tuned=_gap(results, "mix-class", as_they_are, "tuned"),
+        fewer=_gap(results, "real-3.mix", "real-3.generated"),
+        half=_gap(results, "real-6.mix", "real-6.generated"),
+        over_plain=_gap(results, "mix-own-100", "plain"),
+        partner=_gap(results, as_they_are, "genaug-own"),
     )
 
 
-def alternatives(facts: Facts) -> list[str]:
-    """Of piece 6."""
+def alternatives(results: Results) -> list[str]:
+    """Returns the sentences of section 6."""
     arms = {"heavy": "heavy", "plain": "plain", "generated": f"{STANDARD}.all", "real": "extra-all"}
-    scores = {name: _percent(facts.accuracy(arm, "scratch", UNMENTIONED)) for name, arm in arms.items()}
-    scores["probe"] = _percent(facts.probed("all", UNMENTIONED))
-    return _said(_ALTERNATIVES, **{name: f"{score} %" for name, score in scores.items()})
+    scores = {name: _percent(results.accuracy(arm, "scratch", UNMENTIONED)) for name, arm in arms.items()}
+    scores["probe"] = _percent(results.probed("all", UNMENTIONED))
+    return _filled(_ALTERNATIVES, **{name: f"{score} %" for name, score in scores.items()})
 
 
-def _said(texts: tuple[str, ...], **numbers: str) -> list[str]:
+def _filled(texts: tuple[str, ...], **numbers: str) -> list[str]:
     return [text.format(**numbers) for text in texts]
 
 
@@ -157,5 +157,5 @@ def _percent(values: BySeed) -> str:
     return f"{100 * mean(values.values()):.0f}" if values else "–"
 
 
-def _gap(facts: Facts, arm: str, base: str, net: str = "scratch", group: str = UNMENTIONED) -> str:
-    return points(difference(facts.accuracy(arm, net, group), facts.accuracy(base, net, group))) or "–"
+def _gap(results: Results, arm: str, base: str, net: str = "scratch", group: str = UNMENTIONED) -> str:
+    return points(difference(results.accuracy(arm, net, group), results.accuracy(base, net, group))) or "–"

@@ -1,18 +1,19 @@
-"""The page docs/results.md: a pure function of the facts.
+"""Writes the page docs/results.md, a pure function of the packed results.
 
-Owns the order of the pieces and how each is introduced. What each means for a user is meaning.py, the tables are
-tables.py, the pictures figures.py.
+Owns the sections, their order and their introductions. Does not own the interpretation (meaning.py), the tables
+(tables.py) or the pictures (figures.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.evidence import figures, meaning, tables, trainings
 from benchmarks.evidence.cells import SEEDS
 from benchmarks.evidence.folders import BEST, STANDARD
-from benchmarks.evidence.series import Facts
+from benchmarks.evidence.series import Results
 from benchmarks.evidence.tables import POLICY_WORDS
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import paragraphs
@@ -27,34 +28,34 @@ _GENERATORS = {
 }
 
 
-def write(facts: Facts, page: Path, pictures: Path) -> None:
-    """The page, and its pictures beside the others of the documentation."""
+def write(results: Results, page: Path, pictures: Path) -> None:
+    """Writes the page, and its pictures into a folder of the documentation."""
     for name, draw in _FIGURES.items():
-        write_whole(pictures / f"{name}.png", draw(facts))
-    write_whole(page, text(facts, pictures.name).encode())
+        write_whole(pictures / f"{name}.png", draw(results))
+    write_whole(page, text(results, pictures.name).encode())
 
 
-def text(facts: Facts, pictures: str) -> str:
-    """The page as Markdown."""
-    sections = [f"## {title}\n\n{paragraphs(*body(facts))}" for title, body in _SECTIONS.items()]
-    whole = "\n\n".join([f"# Results\n\n{paragraphs(*_opening(facts))}", *sections]) + "\n"
+def text(results: Results, pictures: str) -> str:
+    """Returns the page as Markdown."""
+    sections = [f"## {title}\n\n{paragraphs(*body(results))}" for title, body in _SECTIONS.items()]
+    whole = "\n\n".join([f"# Results\n\n{paragraphs(*_opening(results))}", *sections]) + "\n"
     return whole.replace("ASSETS", pictures)
 
 
-def _opening(facts: Facts) -> list[str]:
-    made = [
-        fact["made"] for kind in (facts.trainings, facts.folders, facts.judge, facts.probes) for fact in kind.values()
-    ]
-    days = sorted({one["date"] for one in made}) or ["never"]
-    versions = {", ".join(f"{name} {number}" for name, number in one["versions"].items()) for one in made}
+def _opening(results: Results) -> list[str]:
+    made: list[Mapping[str, Any]] = []
+    for series in (results.trainings, results.folders, results.judge, results.probes):
+        made += [result["made"] for result in series.values()]
+    days = sorted({record["date"] for record in made}) or ["never"]
+    versions = {", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in made}
     when = f"Measured from {days[0]} to {days[-1]} in bfloat16 on two CPU cores, {'; '.join(sorted(versions))}."
-    there = len(facts.trainings)
+    measured = len(results.trainings)
     wanted = len(SEEDS) * sum(len(trainings.nets(arm)) for arm in trainings.ARMS)
     part = (
-        f"**{there} of {wanted} trainings are measured so far**; a dash stands for what is not, and a difference of "
+        f"**{measured} of {wanted} trainings are measured so far**; a dash stands for what is not, and a difference of "
         "one seed has no interval."
     )
-    return [*_HOW, when, *([part] if there < wanted else [])]
+    return [*_HOW, when, *([part] if measured < wanted else [])]
 
 
 _HOW = (
@@ -83,56 +84,56 @@ photographs, which takes a CUDA machine; none was at hand. Everything above is o
 models trained on renderings: that a sentence here holds for photographs is not shown."""
 
 
-def _judge(facts: Facts) -> list[str]:
+def _judge(results: Results) -> list[str]:
     return [
-        f"{_RENDERED} {_judge_seeds(facts, 'unseen-own').capitalize()} a cell:",
-        tables.judge_cells(facts, JUDGES),
-        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(facts, 'unseen-own')}):",
-        tables.judge_shares(facts, "unseen-own", JUDGES),
-        f"Where it saw them, shared contexts, the kindest cell ({_judge_seeds(facts, 'seen-shared')}):",
-        tables.judge_shares(facts, "seen-shared", JUDGES),
+        f"{_RENDERED} {_judge_seeds(results, 'unseen-own').capitalize()} a cell:",
+        tables.judge_cells(results, JUDGES),
+        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(results, 'unseen-own')}):",
+        tables.judge_shares(results, "unseen-own", JUDGES),
+        f"Where it saw them, shared contexts, the kindest cell ({_judge_seeds(results, 'seen-shared')}):",
+        tables.judge_shares(results, "seen-shared", JUDGES),
         "![Right images accepted, by context, where the CLIP did not see the species](ASSETS/results-contexts.png)",
-        f"Images of the text-to-image model, the CLIP that ships ({len(facts.right_species(STANDARD))} seeds); in "
+        f"Images of the text-to-image model, the CLIP that ships ({len(results.right_species(STANDARD))} seeds); in "
         "brackets how many of 720 show what:",
         tables.judge_generated(
-            facts, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
+            results, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
         ),
-        *meaning.judge(facts),
+        *meaning.judge(results),
     ]
 
 
-def _judge_seeds(facts: Facts, cell: str) -> str:
-    count = len(facts.judged(cell, lambda fact: fact["images"]))
+def _judge_seeds(results: Results, cell: str) -> str:
+    count = len(results.judged(cell, lambda result: result["images"]))
     return f"{count} seeds"
 
 
-def _investment(facts: Facts) -> list[str]:
+def _investment(results: Results) -> list[str]:
     keeps = ("all", "random", "mean", "class_mean", "classifier", BEST, "text", "oracle")
     arms = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in keeps}
     equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     parts = [
         f"**Equal generated images**: all arms pay for the same 720, each trains on what it keeps. From scratch, "
-        f"{tables.seeds(facts, list(arms))}:",
-        tables.of_arms(facts, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
-        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
-        tables.of_arms(facts, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
+        f"{tables.seeds(results, list(arms))}:",
+        tables.of_arms(results, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
+        tables.of_arms(results, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
         f"**Equal kept images**: each arm trains on the first n that it keeps, n the smallest number that any policy "
-        f"keeps. From scratch, {tables.seeds(facts, list(equal))}:",
-        tables.of_arms(facts, equal, f"{STANDARD}.all.equal-kept"),
+        f"keeps. From scratch, {tables.seeds(results, list(equal))}:",
+        tables.of_arms(results, equal, f"{STANDARD}.all.equal-kept"),
     ]
     for generator in ("random-species", "look-alike"):
         worse = {f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", BEST, "oracle")}
         parts += [
             f"**A generator that does not obey**: {_GENERATORS[generator]} (equal generated images, from scratch, "
-            f"{tables.seeds(facts, list(worse))}):",
-            tables.of_arms(facts, worse, f"{generator}.all"),
+            f"{tables.seeds(results, list(worse))}):",
+            tables.of_arms(results, worse, f"{generator}.all"),
         ]
     parts.append("![Gain of each policy over keeping everything](ASSETS/results-investment.png)")
-    return [*parts, *meaning.investment(facts)]
+    return [*parts, *meaning.investment(results)]
 
 
-def _guidance(facts: Facts) -> list[str]:
+def _guidance(results: Results) -> list[str]:
     arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", BEST, "oracle")]
     tuned = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS[1:] for keep in ("all", BEST)]
     without = {
@@ -142,20 +143,20 @@ def _guidance(facts: Facts) -> list[str]:
         f"no-negatives.{BEST}": "`rank`, context-free, without",
     }
     return [
-        f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(facts, arms)}:",
-        tables.guidance(facts, GAMMAS, ("all", BEST, "oracle")),
-        f"The same, pretrained and fine-tuned, {tables.seeds(facts, tuned, 'tuned')}, without the lowest gamma (400 "
+        f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(results, arms)}:",
+        tables.guidance(results, GAMMAS, ("all", BEST, "oracle")),
+        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}, without the lowest gamma (400 "
         "trainings are the budget):",
-        tables.guidance(facts, GAMMAS[1:], ("all", BEST), "tuned"),
+        tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
         "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
-        f"{tables.seeds(facts, list(without))}:",
-        tables.of_arms(facts, without, f"{STANDARD}.all"),
-        *meaning.guidance(facts),
+        f"{tables.seeds(results, list(without))}:",
+        tables.of_arms(results, without, f"{STANDARD}.all"),
+        *meaning.guidance(results),
     ]  # fmt: skip
 
 
-def _context(facts: Facts) -> list[str]:
+def _context(results: Results) -> list[str]:
     arms = {
         "plain": "real images alone",
         "no-context.third": "240 images, no context in the prompt",
@@ -168,15 +169,15 @@ def _context(facts: Facts) -> list[str]:
     tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
     return [
         f"Everything is kept. The prompted group means the six contexts in every row. From scratch, "
-        f"{tables.seeds(facts, list(arms))}:",
-        tables.of_arms(facts, arms, "no-context.all"),
-        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
-        tables.of_arms(facts, tuned, "no-context.all", "tuned"),
-        *meaning.context(facts),
+        f"{tables.seeds(results, list(arms))}:",
+        tables.of_arms(results, arms, "no-context.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
+        tables.of_arms(results, tuned, "no-context.all", "tuned"),
+        *meaning.context(results),
     ]
 
 
-def _mixing(facts: Facts) -> list[str]:
+def _mixing(results: Results) -> list[str]:
     seven = {
         "plain": "plain",
         "genaug-own": "GenAug",
@@ -204,22 +205,23 @@ def _mixing(facts: Facts) -> list[str]:
              "mix-class": draws["mix-class"]}  # fmt: skip
     return [
         "**The rows of the paper's Table 7**, with each row's own counterpart (240 images), everything kept, from "
-        f"scratch, {tables.seeds(facts, list(seven))}:",
-        tables.of_arms(facts, seven, "genaug-own"),
-        f"**How images are drawn**, from scratch, {tables.seeds(facts, list(draws))}:",
-        tables.of_arms(facts, draws, f"{STANDARD}.all"),
-        f"Pretrained and fine-tuned, {tables.seeds(facts, list(tuned), 'tuned')}:",
-        tables.of_arms(facts, tuned, f"{STANDARD}.all", "tuned"),
-        f"**Three times the steps** (1,350 of 32), from scratch, {tables.seeds(facts, list(longer), 'longer')}:",
-        tables.of_arms(facts, longer, "genaug-own", "longer"),
-        f"**With fewer real images**, 720 generated ones in each case, from scratch, {tables.seeds(facts, list(few))}:",
-        tables.of_arms(facts, few, "real-3.generated"),
+        f"scratch, {tables.seeds(results, list(seven))}:",
+        tables.of_arms(results, seven, "genaug-own"),
+        f"**How images are drawn**, from scratch, {tables.seeds(results, list(draws))}:",
+        tables.of_arms(results, draws, f"{STANDARD}.all"),
+        f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
+        tables.of_arms(results, tuned, f"{STANDARD}.all", "tuned"),
+        f"**Three times the steps** (1,350 of 32), from scratch, {tables.seeds(results, list(longer), 'longer')}:",
+        tables.of_arms(results, longer, "genaug-own", "longer"),
+        "**With fewer real images**, 720 generated ones in each case, from scratch, "
+        f"{tables.seeds(results, list(few))}:",
+        tables.of_arms(results, few, "real-3.generated"),
         "![Accuracy over the number of real images](ASSETS/results-mixing.png)",
-        *meaning.mixing(facts),
+        *meaning.mixing(results),
     ]
 
 
-def _alternatives(facts: Facts) -> list[str]:
+def _alternatives(results: Results) -> list[str]:
     arms = {
         "plain": "real images alone",
         "heavy": "heavy classical augmentation (RandAugment 9, colour 0.4, blur 0.2, erasing 0.25)",
@@ -230,20 +232,20 @@ def _alternatives(facts: Facts) -> list[str]:
         "extra-all": "720 more real images of all contexts",
     }
     return [
-        f"From scratch, {tables.seeds(facts, list(arms))}:",
-        tables.of_arms(facts, arms, f"{STANDARD}.all", images=False),
+        f"From scratch, {tables.seeds(results, list(arms))}:",
+        tables.of_arms(results, arms, f"{STANDARD}.all", images=False),
         "A linear probe (logistic regression) on the filter's own embeddings, without training a network "
-        f"({len(facts.probed('all', UNMENTIONED))} seeds):",
-        tables.probes(facts),
-        *meaning.alternatives(facts),
+        f"({len(results.probed('all', UNMENTIONED))} seeds):",
+        tables.probes(results),
+        *meaning.alternatives(results),
     ]
 
 
-def _photos(facts: Facts) -> list[str]:
+def _photos(results: Results) -> list[str]:
     return [_OUTSTANDING]
 
 
-_SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
+_SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "1. The filter as a judge": _judge,
     "2. The filter as an investment": _investment,
     "3. Guidance and filter": _guidance,
@@ -253,12 +255,12 @@ _SECTIONS: dict[str, Callable[[Facts], list[str]]] = {
     "7. On real photos": _photos,
 }
 
-_FIGURES: dict[str, Callable[[Facts], bytes]] = {
-    "results-guidance": lambda facts: figures.guidance(
-        facts, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
+_FIGURES: dict[str, Callable[[Results], bytes]] = {
+    "results-guidance": lambda results: figures.guidance(
+        results, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
     ),
-    "results-contexts": lambda facts: figures.contexts(
-        facts,
+    "results-contexts": lambda results: figures.contexts(
+        results,
         "unseen-own",
         {
             "mean": "mean (Eq. 5)",
@@ -267,13 +269,13 @@ _FIGURES: dict[str, Callable[[Facts], bytes]] = {
             BEST: "rank, context-free",
         },
     ),
-    "results-investment": lambda facts: figures.investment(
-        facts,
+    "results-investment": lambda results: figures.investment(
+        results,
         _GENERATORS,
         {"random": "random", "mean": "mean (Eq. 5)", BEST: "rank, context-free", "oracle": "the oracle"},
     ),
-    "results-mixing": lambda facts: figures.numbers_of_real(
-        facts,
+    "results-mixing": lambda results: figures.numbers_of_real(
+        results,
         {
             "plain": {3: "real-3.plain", 6: "real-6.plain", 12: "plain"},
             "generated": {3: "real-3.generated", 6: "real-6.generated", 12: f"{STANDARD}.all"},

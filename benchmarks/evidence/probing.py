@@ -1,7 +1,7 @@
-"""The linear probe: what the filter's own embeddings are worth as a classifier, without training any network.
+"""The linear probe: the accuracy of the filter's own embeddings as a classifier, without training a network.
 
-Owns the probe, multinomial logistic regression on unit embeddings. Anybody who pays for a filter has these embeddings
-already, so it is the cheapest thing that a generated image has to beat.
+Owns the probe, multinomial logistic regression on unit embeddings. A run with a filter has these embeddings anyway, so
+the probe is the cheapest baseline for generated images.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from diffcore_hf.workflows import export as export_workflow
 
 SECONDS = 60
 DECAYS = (1e-4, 1e-3, 1e-2)
-"""Weight decays to choose from, on the validation split."""
+"""Weight decays; the validation split chooses one."""
 
 
 def measure(work: Path, seed: int) -> dict[str, Any]:
-    """Accuracy by group of probes on the 240 real images, and on them with the generated ones that are kept."""
+    """Measures accuracy by group of probes on the 240 real images, alone and with the generated ones that are kept."""
     from datasets import load_dataset
 
     splits = load_dataset(str(world_folder(work, seed)))
@@ -36,7 +36,7 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
     material = export_workflow.read_decided(made(work, STANDARD, seed))
     held, attempts = material.embeddings, material.attempts
     units = [(material.plan.row_ids[unit], int(material.plan.copies[unit])) for unit in attempts.units.tolist()]
-    found: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for name in ("real", "all", BEST, "oracle"):
         keep = set() if name == "real" else set(kept_by(work, STANDARD, seed, name))
         places = [place for place, unit in enumerate(units) if unit in keep]
@@ -44,16 +44,16 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
         known = np.concatenate([held.labels, material.plan.labels[attempts.units[places]]])
         weight = probe(train, known, scored["validation"], labels["validation"])
         hits = predicted(weight, scored["test"]) == labels["test"]
-        found[name] = {
+        scores[name] = {
             "images": len(known),
             "top1": float(hits.mean()),
             "by_group": {group: float(hits[groups == group].mean()) for group in sorted(set(groups.tolist()))},
         }
-    return found
+    return scores
 
 
 def probe(train: np.ndarray, labels: np.ndarray, validation: np.ndarray, known: np.ndarray) -> torch.Tensor:
-    """(d + 1, K) weights of the logistic regression whose weight decay validation chose; of equals the larger decay."""
+    """Returns the (d + 1, K) weights of the decay with the best validation accuracy; ties go to the larger decay."""
     best = (-1.0, torch.empty(0))
     for decay in DECAYS:
         weight = fitted(train, labels, decay)
@@ -63,7 +63,7 @@ def probe(train: np.ndarray, labels: np.ndarray, validation: np.ndarray, known: 
 
 
 def fitted(train: np.ndarray, labels: np.ndarray, decay: float) -> torch.Tensor:
-    """Minimum of the mean cross-entropy plus decay times the squared weights, by L-BFGS from zero."""
+    """Minimises mean cross-entropy plus decay times the squared weights, by L-BFGS from zero."""
     inputs, targets = _with_one(train), torch.from_numpy(labels)
     weight = torch.zeros(inputs.shape[1], int(labels.max()) + 1, dtype=inputs.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=300, line_search_fn="strong_wolfe")
@@ -79,11 +79,11 @@ def fitted(train: np.ndarray, labels: np.ndarray, decay: float) -> torch.Tensor:
 
 
 def predicted(weight: torch.Tensor, embeddings: np.ndarray) -> np.ndarray:
-    """(N,) classes."""
+    """Returns the predicted classes, (N,)."""
     return (_with_one(embeddings) @ weight).argmax(1).numpy()
 
 
 def _with_one(embeddings: np.ndarray) -> torch.Tensor:
-    """Unit rows, times the root of the width so that features are of order one, and a column of ones."""
+    """Returns unit rows times the root of their width, so that features are of order one, and a column of ones."""
     unit = torch.from_numpy(unit_rows(embeddings))
     return torch.cat([unit * unit.shape[1] ** 0.5, torch.ones(len(unit), 1, dtype=unit.dtype)], dim=1)

@@ -1,6 +1,6 @@
-"""Series: facts as numbers by seed, and what may be said about two of them.
+"""Series: results as numbers by seed, and the difference of two series as text.
 
-Owns the way from files to means, paired differences and their words. Does not own how a page looks (page.py).
+Owns means, paired differences and their wording. Does not own the layout of the page (page.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED
 from diffcore_hf.training.comparison.statistics import Difference, paired_difference
 
 GROUPS = (UNMENTIONED, PROMPTED, OWN)
-"""In the order in which they are told: contexts that nobody ever mentioned come first."""
+"""Groups of test images in the order of the tables: contexts that were never mentioned come first."""
 BySeed = Mapping[int, float]
 Of = Callable[[Mapping[str, Any]], float]
-"""A figure of one fact."""
+"""Reads a number from one result."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """All that was measured."""
+class Results:
+    """All packed results, by series."""
 
     trainings: Mapping[str, Mapping[str, Any]]
     folders: Mapping[str, Mapping[str, Any]]
@@ -31,54 +31,54 @@ class Facts:
     probes: Mapping[str, Mapping[str, Any]]
 
     @classmethod
-    def read(cls, store: Store) -> Facts:
+    def read(cls, store: Store) -> Results:
         """Returns the packed results; a cell that is not measured is left out."""
         return cls(*(store.series(name) for name in ("trainings", "folders", "judge", "probes")))
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
-        """What came of one training; of an equal one where the arm keeps the same images."""
-        fact = self.trainings.get(f"{arm}-{net}-{seed}")
-        while fact and "same_as" in fact:
-            fact = self.trainings.get(f"{fact['same_as']}-{net}-{seed}")
-        return fact
+        """Returns the result of a training, or of the equal training where the arm keeps the same images."""
+        result = self.trainings.get(f"{arm}-{net}-{seed}")
+        while result and "same_as" in result:
+            result = self.trainings.get(f"{result['same_as']}-{net}-{seed}")
+        return result
 
     def accuracy(self, arm: str, net: str, group: str) -> BySeed:
-        """Seed -> top-1 of the model that validation chose, on a group of the test images."""
-        return self._trained(arm, net, lambda fact: fact["best"]["by_group"][group])
+        """Returns seed -> top-1 of the model that validation chose, on a group of the test images."""
+        return self._trained(arm, net, lambda result: result["best"]["by_group"][group])
 
     def kept(self, arm: str, net: str) -> BySeed:
-        """Seed -> how many generated images an arm trains on."""
-        return self._trained(arm, net, lambda fact: fact["kept"])
+        """Returns seed -> number of generated images that an arm trains on."""
+        return self._trained(arm, net, lambda result: result["kept"])
 
     def right(self, arm: str, net: str) -> BySeed:
-        """Seed -> share of them that show the right species; left out where there are none."""
-        return _finite(self._trained(arm, net, lambda fact: ratio(fact.get("right", 0), fact["kept"])))
+        """Returns seed -> share of these that show the right species; a seed without any is left out."""
+        return _finite(self._trained(arm, net, lambda result: ratio(result.get("right", 0), result["kept"])))
 
     def folder(self, generator: str, of: Of) -> BySeed:
-        """Seed -> a figure of a way of generating; left out where it is no number."""
+        """Returns seed -> a number of a generator; a seed where it is NaN is left out."""
         return _finite(_by_seed(self.folders, generator, of))
 
     def right_species(self, generator: str) -> BySeed:
-        """Seed -> share of all attempts that show the species that was asked for."""
-        return self.folder(generator, lambda fact: fact["shows"]["right"] / fact["attempts"])
+        """Returns seed -> share of all attempts that show the species of their prompt."""
+        return self.folder(generator, lambda result: result["shows"]["right"] / result["attempts"])
 
     def judged(self, cell: str, of: Of) -> BySeed:
-        """Seed -> a figure of a cell of the judge."""
+        """Returns seed -> a number of a cell of the judge."""
         return _by_seed(self.judge, cell, of)
 
     def probed(self, name: str, group: str) -> BySeed:
-        """Seed -> accuracy of a linear probe on a group of the test images."""
-        return _by_seed(self.probes, "probe", lambda fact: fact[name]["by_group"][group])
+        """Returns seed -> accuracy of a linear probe on a group of the test images."""
+        return _by_seed(self.probes, "probe", lambda result: result[name]["by_group"][group])
 
     def _trained(self, arm: str, net: str, of: Of) -> BySeed:
-        seeds = _by_seed(self.trainings, f"{arm}-{net}", lambda fact: 0.0)
-        found = {seed: self.training(arm, net, seed) for seed in seeds}
-        return {seed: of(fact) for seed, fact in found.items() if fact is not None}
+        seeds = _by_seed(self.trainings, f"{arm}-{net}", lambda result: 0.0)
+        trainings = {seed: self.training(arm, net, seed) for seed in seeds}
+        return {seed: of(result) for seed, result in trainings.items() if result is not None}
 
 
-def _by_seed(facts: Mapping[str, Mapping[str, Any]], name: str, of: Of) -> BySeed:
-    found = {int(key.rpartition("-")[2]): fact for key, fact in facts.items() if key.rpartition("-")[0] == name}
-    return {seed: of(found[seed]) for seed in sorted(found)}
+def _by_seed(results: Mapping[str, Mapping[str, Any]], name: str, of: Of) -> BySeed:
+    by_seed = {int(key.rpartition("-")[2]): result for key, result in results.items() if key.rpartition("-")[0] == name}
+    return {seed: of(by_seed[seed]) for seed in sorted(by_seed)}
 
 
 def _finite(values: BySeed) -> BySeed:
@@ -86,18 +86,18 @@ def _finite(values: BySeed) -> BySeed:
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole, NaN where there is nothing."""
+    """Returns part / whole; NaN where whole is 0."""
     return part / whole if whole else float("nan")
 
 
 def difference(values: BySeed, base: BySeed) -> Difference | None:
-    """Paired over the seeds that both have; None where there is none."""
+    """Returns the difference, paired over the seeds that both have; None without such a seed."""
     seeds = sorted(set(values) & set(base))
     return paired_difference([values[s] for s in seeds], [base[s] for s in seeds]) if seeds else None
 
 
 def percent(values: BySeed) -> str:
-    """Mean and standard deviation in percent; a dash where there is nothing to tell."""
+    """Returns mean and standard deviation in percent; a dash without values."""
     if not values:
         return "–"
     spread = f" ± {100 * stdev(values.values()):.1f}" if len(values) > 1 else ""
@@ -105,21 +105,21 @@ def percent(values: BySeed) -> str:
 
 
 def count(values: BySeed) -> str:
-    """Mean of whole numbers."""
+    """Returns the mean of whole numbers as text."""
     return f"{mean(values.values()):,.0f}" if values else ""
 
 
 def points(gap: Difference | None) -> str:
-    """A difference in points, with its 95 % interval; one that holds zero says so."""
+    """Returns a difference in points with its 95 % interval; text marks an interval that contains zero."""
     if gap is None:
         return ""
-    told = f"{100 * gap.mean:+.1f}"
+    text = f"{100 * gap.mean:+.1f}"
     if gap.half is None:
-        return f"{told} (one seed)"
-    told = f"{told} ± {100 * gap.half:.1f}"
-    return told if gap.seen else f"no difference seen ({told})"
+        return f"{text} (one seed)"
+    text = f"{text} ± {100 * gap.half:.1f}"
+    return text if gap.seen else f"no difference seen ({text})"
 
 
 def seeds_of(many: Sequence[BySeed]) -> tuple[int, ...]:
-    """The seeds that any of several series has."""
+    """Returns the seeds that at least one of several series has."""
     return tuple(sorted({seed for values in many for seed in values}))

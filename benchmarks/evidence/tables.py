@@ -1,6 +1,6 @@
-"""Tables: facts as Markdown, every one with the seeds it is of.
+"""Tables: results as Markdown, each with its number of seeds.
 
-Owns their rows and columns. Does not own what they mean for a user (meaning.py) nor their order (page.py).
+Owns their rows and columns. Does not own their interpretation (meaning.py) nor their order (page.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 
 from benchmarks.evidence.folders import BEST, KINDS
-from benchmarks.evidence.series import GROUPS, Facts, count, difference, percent, points, ratio
+from benchmarks.evidence.series import GROUPS, Results, count, difference, percent, points, ratio
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import table
 from diffcore_hf.miniature.scenery import CONTEXTS
@@ -30,41 +30,41 @@ CELLS = {"unseen-own": "did not see, own", "unseen-shared": "did not see, shared
          "seen-shared": "saw, shared"}  # fmt: skip
 
 
-def of_arms(facts: Facts, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
-    """One row an arm: images, accuracy by group, and the difference to a base where contexts were never mentioned.
+def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
+    """Returns one row an arm: images, accuracy by group, and the difference to a base in contexts never mentioned.
 
     Args:
-        facts: measured.
-        arms: name of an arm -> what stands in its row.
-        base: the arm that the others are held against, mostly one of them.
+        results: all packed results.
+        arms: name of an arm -> label of its row.
+        base: the arm that the others are compared with, mostly one of them.
         net: the network.
-        images: whether to tell how many generated images were trained on, and which share of them is right.
+        images: whether to show the number of generated images, and the share of right ones.
     """
     head = ["", *(["generated images", "right species"] if images else []), *GROUPS, "to the base, never mentioned"]
-    ground = facts.accuracy(base, net, UNMENTIONED)
+    ground = results.accuracy(base, net, UNMENTIONED)
     rows = []
     for arm, words in arms.items():
-        told = [count(facts.kept(arm, net)), percent(facts.right(arm, net))] if images else []
-        gap = "base" if arm == base else points(difference(facts.accuracy(arm, net, UNMENTIONED), ground))
-        rows.append([words, *told, *(percent(facts.accuracy(arm, net, group)) for group in GROUPS), gap])
+        counts = [count(results.kept(arm, net)), percent(results.right(arm, net))] if images else []
+        gap = "base" if arm == base else points(difference(results.accuracy(arm, net, UNMENTIONED), ground))
+        rows.append([words, *counts, *(percent(results.accuracy(arm, net, group)) for group in GROUPS), gap])
     return table(head, rows)
 
 
-def seeds(facts: Facts, arms: Sequence[str], net: str = "scratch") -> str:
-    """How many seeds a table is of, as words."""
-    counts = {len(facts.accuracy(arm, net, UNMENTIONED)) for arm in arms}
+def seeds(results: Results, arms: Sequence[str], net: str = "scratch") -> str:
+    """Returns the number of seeds of a table as words."""
+    counts = {len(results.accuracy(arm, net, UNMENTIONED)) for arm in arms}
     least, most = min(counts), max(counts)
     if least == most == 1:
         return "one seed"
     return f"{most} seeds" if least == most else f"{least} to {most} seeds (being measured)"
 
 
-def judge_cells(facts: Facts, policies: Sequence[str]) -> str:
-    """Balanced accuracy and AUC of each policy in the four cells, on rendered images."""
+def judge_cells(results: Results, policies: Sequence[str]) -> str:
+    """Returns balanced accuracy and AUC of each policy in the four cells, on rendered images."""
     head = ["balanced accuracy / AUC, %", *CELLS.values()]
 
     def cell(policy: str, name: str) -> str:
-        pair = [facts.judged(name, lambda fact, key=key: fact["policies"][policy][key]) for key in _BOTH]
+        pair = [results.judged(name, lambda result, key=key: result["policies"][policy][key]) for key in _BOTH]
         return " / ".join(percent(values) for values in pair)
 
     return table(head, [[POLICY_WORDS[policy], *(cell(policy, name) for name in CELLS)] for policy in policies])
@@ -73,53 +73,55 @@ def judge_cells(facts: Facts, policies: Sequence[str]) -> str:
 _BOTH = ("balanced_accuracy", "auc")
 
 
-def judge_shares(facts: Facts, cell: str, policies: Sequence[str]) -> str:
-    """What each policy accepts in one cell, by kind of image, and its worst context."""
+def judge_shares(results: Results, cell: str, policies: Sequence[str]) -> str:
+    """Returns the share that each policy accepts in one cell, by kind of image, and its worst context."""
     head = ["accepted, %", *KINDS, "right, in the worst context"]
-    return table(head, [[POLICY_WORDS[policy], *_judged(facts, cell, policy)] for policy in policies])
+    return table(head, [[POLICY_WORDS[policy], *_judged(results, cell, policy)] for policy in policies])
 
 
-def _judged(facts: Facts, cell: str, policy: str) -> list[str]:
-    shares = [facts.judged(cell, lambda f, k=kind: f["policies"][policy]["accepted"][k]) for kind in KINDS]
-    by_context = [facts.judged(cell, lambda f, c=c: f["policies"][policy]["right_by_context"][c]) for c in CONTEXTS]
+def _judged(results: Results, cell: str, policy: str) -> list[str]:
+    shares = [results.judged(cell, lambda f, k=kind: f["policies"][policy]["accepted"][k]) for kind in KINDS]
+    by_context = [results.judged(cell, lambda f, c=c: f["policies"][policy]["right_by_context"][c]) for c in CONTEXTS]
     means = [(mean(values.values()), context) for values, context in zip(by_context, CONTEXTS, strict=True) if values]
     return [*map(percent, shares), f"{100 * min(means)[0]:.0f} ({min(means)[1]})" if means else ""]
 
 
-def judge_generated(facts: Facts, generator: str, policies: Sequence[str]) -> str:
-    """What each policy accepts of the images of a text-to-image model."""
-    shown = {kind: facts.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
+def judge_generated(results: Results, generator: str, policies: Sequence[str]) -> str:
+    """Returns the share that each policy accepts of the images of a text-to-image model."""
+    shown = {kind: results.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
     head = ["accepted, %", *(f"{kind} ({count(shown[kind])})" for kind in KINDS), "right among the kept"]
-    return table(head, [[POLICY_WORDS[policy], *_accepted(facts, generator, policy)] for policy in policies])
+    return table(head, [[POLICY_WORDS[policy], *_accepted(results, generator, policy)] for policy in policies])
 
 
-def _accepted(facts: Facts, generator: str, policy: str) -> list[str]:
+def _accepted(results: Results, generator: str, policy: str) -> list[str]:
     shares = [
-        facts.folder(generator, lambda f, k=kind: ratio(f["accepted"][policy][k], f["shows"][k])) for kind in KINDS
+        results.folder(generator, lambda f, k=kind: ratio(f["accepted"][policy][k], f["shows"][k])) for kind in KINDS
     ]
-    pure = facts.folder(generator, lambda f: ratio(f["accepted"][policy]["right"], sum(f["accepted"][policy].values())))
+    pure = results.folder(
+        generator, lambda f: ratio(f["accepted"][policy]["right"], sum(f["accepted"][policy].values()))
+    )
     return [*map(percent, [*shares, pure])]
 
 
-def guidance(facts: Facts, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
-    """gamma by policy: what the images show, and accuracy in contexts never mentioned."""
+def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
+    """Returns, by gamma and policy, what the images show and the accuracy in contexts never mentioned."""
     head = ["gamma", "right species", "right context", *(POLICY_WORDS[keep] for keep in keeps),
             f"{POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
     rows = []
     for gamma in gammas:
         name = f"gamma-{gamma}"
-        scores = [facts.accuracy(f"{name}.{keep}", net, UNMENTIONED) for keep in keeps]
-        right = facts.right_species(name)
-        context = facts.folder(name, lambda f: f["right_context"])
+        scores = [results.accuracy(f"{name}.{keep}", net, UNMENTIONED) for keep in keeps]
+        right = results.right_species(name)
+        context = results.folder(name, lambda f: f["right_context"])
         rows.append(
             [gamma, percent(right), percent(context), *map(percent, scores), points(difference(scores[1], scores[0]))]
         )
     return table(head, rows)
 
 
-def probes(facts: Facts) -> str:
-    """The linear probe on the filter's embeddings, real images alone and with generated ones."""
+def probes(results: Results) -> str:
+    """Returns the accuracy of the linear probe on real images alone and with generated ones."""
     words = {"real": "240 real images", "all": "and every generated one", BEST: "and those that context-free keeps",
              "oracle": "and those of the right species"}  # fmt: skip
-    rows = [[said, *(percent(facts.probed(name, group)) for group in GROUPS)] for name, said in words.items()]
+    rows = [[label, *(percent(results.probed(name, group)) for group in GROUPS)] for name, label in words.items()]
     return table(["linear probe", *GROUPS], rows)

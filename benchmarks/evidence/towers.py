@@ -1,6 +1,6 @@
-"""Towers: the CLIP of the kinder cells, which was trained on all forty species.
+"""Towers: the CLIP that was trained on all forty species, for the judge cells `seen`.
 
-Owns that it is there; the training is the miniature's own script.
+Owns its folder. The training is the miniature's own script.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from benchmarks.evidence.worlds import locked
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "miniature" / "train_clip.py"
 SECONDS = 1200
-"""About how long its training takes on one core."""
+"""Estimate of its training time on one core."""
 
 
 def seen_clip(work: Path) -> Path:
-    """The folder of the CLIP, trained where it is not there."""
+    """Returns the folder of the CLIP; trains it if the folder does not exist."""
     folder = work / "clip-seen"
     with locked(folder):
         if not folder.is_dir():
@@ -29,5 +29,5 @@ def seen_clip(work: Path) -> Path:
 
 
 def measure(work: Path) -> dict[str, Any]:
-    """How it was trained."""
+    """Returns the record of its training."""
     return json.loads((seen_clip(work) / "training.json").read_text(encoding="utf-8"))

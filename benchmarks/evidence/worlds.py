@@ -1,12 +1,13 @@
-"""Worlds: the rendered datasets that the evidence is measured on, one draw for each seed.
+"""Worlds: the rendered datasets of the evidence, one draw for each seed.
 
-Owns their columns beside those of the miniature: which of three groups a picture belongs to, and, for generators that
-do not obey, whose name is written into the prompt in place of the right one.
+Owns the columns that they add to those of the miniature: the group of a picture, and the name in the prompt for
+generators that draw a wrong species.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,14 +27,14 @@ OWN, PROMPTED, UNMENTIONED = "own", "prompted", "never mentioned"
 EACH = 12
 """Training pictures of a species."""
 WRONG = 0.3
-"""Share of the rows whose prompt names another species, in the generators that do not obey."""
+"""Share of the rows whose prompt names another species, for generators that draw a wrong one."""
 
 
 def world_folder(work: Path, seed: int, each: int = EACH, extra: str = "none") -> Path:
-    """A dataset of own contexts as a folder of Parquet, rendered where it is not there.
+    """Returns a dataset of own contexts as a folder of Parquet; renders it if the folder does not exist.
 
     Args:
-        work: folder for what is made on the way.
+        work: folder of intermediate files.
         seed: draws contexts and pictures.
         each: training pictures of a species, the first of the world's.
         extra: 36 more real pictures of each species, in its `seen` contexts or in `all` ten; or `none`.
@@ -56,7 +57,7 @@ def world_folder(work: Path, seed: int, each: int = EACH, extra: str = "none") -
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time makes what lies at a path."""
+    """Locks a path, so that one process at a time creates it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -64,7 +65,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def group(world: World, picture: Picture) -> str:
-    """Which of the three groups a picture belongs to; a training context of the species is its own, prompted or not."""
+    """Returns the group of a picture; a training context of the species is its own, prompted or not."""
     if picture.context in world.training_contexts()[picture.species]:
         return OWN
     return PROMPTED if picture.context in PROMPTED_CONTEXTS else UNMENTIONED
@@ -74,7 +75,7 @@ def _first(pictures: Sequence[Picture], each: int) -> list[Picture]:
     by_species: dict[Species, list[Picture]] = {}
     for picture in pictures:
         by_species.setdefault(picture.species, []).append(picture)
-    return [picture for of_one in by_species.values() for picture in of_one[:each]]
+    return list(itertools.chain.from_iterable(of_species[:each] for of_species in by_species.values()))
 
 
 def _more(world: World, extra: str) -> list[Picture]:

@@ -8,7 +8,7 @@ from datasets import load_dataset
 from benchmarks.evidence import folders, judging, page, probing, trainings
 from benchmarks.evidence.__main__ import PAGE, SEEDS, cells
 from benchmarks.evidence.cells import Cell, measure
-from benchmarks.evidence.series import Facts, difference, points
+from benchmarks.evidence.series import Results, difference, points
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED, world_folder
 
@@ -45,23 +45,23 @@ def test_a_slice_from_folders_to_the_page(work):
     for name, function in made:
         measure(Cell(name, 1, function), store, work)
     assert store.pack() == len(made)
-    facts = Facts.read(store)
+    results = Results.read(store)
 
-    shown = facts.folders["gamma-2-0"]
+    shown = results.folders["gamma-2-0"]
     assert shown["attempts"] == 48 == sum(shown["shows"].values()) == sum(shown["accepted"]["all"].values())
-    assert facts.kept("gamma-2.all", "scratch") == {0: 48}
-    assert facts.kept("gamma-2.oracle", "scratch") == {0: shown["shows"]["right"]}
-    assert facts.right("gamma-2.oracle", "scratch") in ({0: 1.0}, {})
+    assert results.kept("gamma-2.all", "scratch") == {0: 48}
+    assert results.kept("gamma-2.oracle", "scratch") == {0: shown["shows"]["right"]}
+    assert results.right("gamma-2.oracle", "scratch") in ({0: 1.0}, {})
     smallest = min(
         sum(shown["accepted"][policy].values())
         for policy in ("mean", "class_mean", "classifier", "context_free", "text")
     )
-    kept = facts.kept("gamma-2.context_free.equal-kept", "scratch")[0]
+    kept = results.kept("gamma-2.context_free.equal-kept", "scratch")[0]
     assert kept == min(smallest, shown["shows"]["right"])
-    assert set(facts.trainings["plain-scratch-0"]["best"]["by_group"]) == {OWN, PROMPTED, UNMENTIONED}
+    assert set(results.trainings["plain-scratch-0"]["best"]["by_group"]) == {OWN, PROMPTED, UNMENTIONED}
     assert not (work / "trainings" / "plain-scratch-0").exists()
 
-    page.write(facts, work / "results.md", work / "assets")
+    page.write(results, work / "results.md", work / "assets")
     text = (work / "results.md").read_text()
     assert text.startswith("# Results") and "| GenAug |" in text and "](assets/results-guidance.png)" in text
     assert all((work / "assets" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in page._FIGURES)
@@ -91,7 +91,7 @@ def test_every_cell_is_named_once_and_stays_in_the_budget():
 
 
 def test_the_page_is_written_from_the_packed_results(tmp_path):
-    page.write(Facts.read(Store()), tmp_path / "results.md", tmp_path / "assets")
+    page.write(Results.read(Store()), tmp_path / "results.md", tmp_path / "assets")
     assert (tmp_path / "results.md").read_bytes() == PAGE.read_bytes()
 
 
