@@ -184,44 +184,87 @@ class Verb:
 
 _WHAT = "A recipe file, a folder of images, the name of a shipped recipe or a Hub id."
 _EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
-VERBS: dict[str, Verb] = {verb.name: verb for verb in (
-    Verb(
-        "plan", PlanOptions, "WHAT", _WHAT,
-        ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
-        takes=lambda key, scope: True,
-    ),
-    Verb(
-        "augment", AugmentOptions, "WHAT", _WHAT,
-        ("augment miniature", "augment ./photos --kind general --output out/photos --limit 100",
-         "augment org/dataset --kind bird --source.split train --fraction 0.5",
-         'augment cub --prompts.contexts "in heavy snow" "at sunset" --model.gamma 3'),
-        takes=lambda key, scope: True,
-    ),
-    Verb("preview", PreviewOptions, "OUT", "The folder of a run.",
-         ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed")),
-    Verb(
-        "export", ExportOptions, "OUT", "The folder of a run.",
-        ("export out/cub --output out/cub-all --filter.policy.name all",
-         "export out/cub --output out/cub-rows --layout rows --fraction 0.5",
-         "export out/cub --output out/cub-mixed --layout mixed"),
-        takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
-    ),
-    Verb(
-        "push", PushOptions, "OUT", "The folder of a run or an export.",
-        ("push out/cub org/cub-diffcore --version v1.0.0", "push out/cub org/cub-diffcore --version v1.1.0 --dry-run",
-         "push out/cub org/cub-diffcore --version v1.0.0 --public"),
-        more=(("REPO", "Owner and name of the dataset on the Hub."),),
-    ),
-    Verb("versions", VersionsOptions, "REPO", "Owner and name of a dataset on the Hub.",
-         ("versions org/cub-diffcore",)),
-    Verb("diff", DiffOptions, "REPO", "Owner and name of a dataset on the Hub.",
-         ("diff org/cub-diffcore v1.0.0 v1.1.0", "diff org/cub-diffcore v1.0.0 out/cub"),
-         more=(("OLD", "A version of the dataset."), ("NEW", "Another version, or a local folder."))),
-    Verb("verify", VerifyOptions, "OUT", "A folder, or REPO@VERSION.",
-         ("verify out/cub", "verify org/cub-diffcore@v1.0.0")),
-    Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
-    Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
-)}  # fmt: skip
+VERBS: dict[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "plan",
+            PlanOptions,
+            "WHAT",
+            _WHAT,
+            ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
+            takes=lambda key, scope: True,
+        ),
+        Verb(
+            "augment",
+            AugmentOptions,
+            "WHAT",
+            _WHAT,
+            (
+                "augment miniature",
+                "augment ./photos --kind general --output out/photos --limit 100",
+                "augment org/dataset --kind bird --source.split train --fraction 0.5",
+                'augment cub --prompts.contexts "in heavy snow" "at sunset" --model.gamma 3',
+            ),
+            takes=lambda key, scope: True,
+        ),
+        Verb(
+            "preview",
+            PreviewOptions,
+            "OUT",
+            "The folder of a run.",
+            ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed"),
+        ),
+        Verb(
+            "export",
+            ExportOptions,
+            "OUT",
+            "The folder of a run.",
+            (
+                "export out/cub --output out/cub-all --filter.policy.name all",
+                "export out/cub --output out/cub-rows --layout rows --fraction 0.5",
+                "export out/cub --output out/cub-mixed --layout mixed",
+            ),
+            takes=lambda key, scope: scope == "decision" or key in _EXPORT_KEYS,
+        ),
+        Verb(
+            "push",
+            PushOptions,
+            "OUT",
+            "The folder of a run or an export.",
+            (
+                "push out/cub org/cub-diffcore --version v1.0.0",
+                "push out/cub org/cub-diffcore --version v1.1.0 --dry-run",
+                "push out/cub org/cub-diffcore --version v1.0.0 --public",
+            ),
+            more=(("REPO", "Owner and name of the dataset on the Hub."),),
+        ),
+        Verb(
+            "versions",
+            VersionsOptions,
+            "REPO",
+            "Owner and name of a dataset on the Hub.",
+            ("versions org/cub-diffcore",),
+        ),
+        Verb(
+            "diff",
+            DiffOptions,
+            "REPO",
+            "Owner and name of a dataset on the Hub.",
+            ("diff org/cub-diffcore v1.0.0 v1.1.0", "diff org/cub-diffcore v1.0.0 out/cub"),
+            more=(("OLD", "A version of the dataset."), ("NEW", "Another version, or a local folder.")),
+        ),
+        Verb(
+            "verify",
+            VerifyOptions,
+            "OUT",
+            "A folder, or REPO@VERSION.",
+            ("verify out/cub", "verify org/cub-diffcore@v1.0.0"),
+        ),
+        Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
+        Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -235,12 +278,17 @@ class TrainOptions:
 
 
 TRAIN = Verb(
-    "recipes/train.py", TrainOptions, None, "",
-    ("recipes/train.py --config miniature-train",
-     "recipes/train.py --data.path out/photos --model resnet50 --epochs 10",
-     "--num_processes 8 recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2",
-     "-m diffcore_hf.training --config recipe.yaml --mix.partner class"),
+    "recipes/train.py",
+    TrainOptions,
+    None,
+    "",
+    (
+        "recipes/train.py --config miniature-train",
+        "recipes/train.py --data.path out/photos --model resnet50 --epochs 10",
+        "--num_processes 8 recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2",
+        "-m diffcore_hf.training --config recipe.yaml --mix.partner class",
+    ),
     takes=lambda key, scope: True,
     schema=TRAIN_SCHEMA,
     program="accelerate launch",
-)  # fmt: skip
+)

@@ -38,13 +38,20 @@ RULES: dict[str, Rule] = {
     "source.split": _WORDS._replace(example="train"),
     "source.image": _WORDS._replace(example="image"),
     "source.label": _WORDS._replace(example="label"),
-    "source.label_names": Rule("clean, raw or a map of names old: new",
-                               lambda v: isinstance(v, str) or all(t.strip() for t in v.values()), "clean"),
+    "source.label_names": Rule(
+        "clean, raw or a map of names old: new",
+        lambda v: isinstance(v, str) or all(t.strip() for t in v.values()),
+        "clean",
+    ),
     "source.holdout": Rule("a number in [0, 1)", lambda v: 0 <= v < 1, "0.1"),
-    "prompts.label_descriptions": Rule("a map of names to texts, or null", lambda v: all(t.strip() for t in v.values()),
-                                       "'{crane: crane bird}'"),
-    "model.path": Rule("a Hub id, a folder or a safetensors file", lambda v: bool(v.strip()),
-                       "stable-diffusion-v1-5/stable-diffusion-v1-5"),
+    "prompts.label_descriptions": Rule(
+        "a map of names to texts, or null", lambda v: all(t.strip() for t in v.values()), "'{crane: crane bird}'"
+    ),
+    "model.path": Rule(
+        "a Hub id, a folder or a safetensors file",
+        lambda v: bool(v.strip()),
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    ),
     "model.scheduler.name": _WORDS._replace(example="DPMSolverMultistepScheduler"),
     "model.steps": _COUNT._replace(example="30"),
     "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
@@ -64,7 +71,7 @@ RULES: dict[str, Rule] = {
     "limit": _COUNT_OR_NULL,
     "batch_size": _COUNT_OR_NULL._replace(example="16"),
     "part_size": _COUNT_OR_NULL,
-}  # fmt: skip
+}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -97,8 +104,10 @@ def check(recipe: Recipe) -> None:
                 "Set prompts.negatives [] or a gamma above 0, e.g. 2.0"
             )
     if recipe.strict and recipe.batch_size not in (None, 16):
-        raise UserError(f"batch_size is {recipe.batch_size}, but strict pads every batch to 16. "
-                         "Leave batch_size out, or set strict false")  # fmt: skip
+        raise UserError(
+            f"batch_size is {recipe.batch_size}, but strict pads every batch to 16. "
+            "Leave batch_size out, or set strict false"
+        )
     if any(not adapter.path.strip() for adapter in recipe.model.adapters):
         raise UserError("model.adapters has an empty path. Give a repo id, a folder or a safetensors file")
 
@@ -121,8 +130,10 @@ def _check_prompts(recipe: Recipe) -> None:
     prompts = recipe.prompts
     names = _placeholders("prompts.template", TEMPLATES.get(prompts.template, prompts.template))
     if names <= {"kind", "context"}:  # a column of the source may say what is drawn: a caption, a finer class
-        raise UserError(f"prompts.template is {prompts.template!r}, without {{label}}. "
-                         "Use caption, paper or e.g. 'a photo of a {label}, {context}'")  # fmt: skip
+        raise UserError(
+            f"prompts.template is {prompts.template!r}, without {{label}}. "
+            "Use caption, paper or e.g. 'a photo of a {label}, {context}'"
+        )
     for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):
         if twice := [term for term, count in Counter(terms or ()).items() if count > 1]:
             raise UserError(f"prompts.{field} has {twice[0]!r} twice. Leave one out")
@@ -130,8 +141,10 @@ def _check_prompts(recipe: Recipe) -> None:
         raise UserError('prompts.contexts is an empty list. Use [""] for no context, or null for those of the kind')
     for context in prompts.contexts or ():
         for name in _placeholders("prompts.contexts", context) - {"label", "kind"}:
-            raise UserError(f"prompts.contexts has {context!r} with the unknown placeholder {{{name}}}; "
-                             "there are {label} and {kind}. Write {{ for a brace")  # fmt: skip
+            raise UserError(
+                f"prompts.contexts has {context!r} with the unknown placeholder {{{name}}}; "
+                "there are {label} and {kind}. Write {{ for a brace"
+            )
     for term in prompts.negatives or ():
         if not term.strip():
             raise UserError("prompts.negatives has an empty term. Leave it out, or set prompts.negatives []")

@@ -60,10 +60,13 @@ RULES: dict[str, Rule] = {
     "evaluate_every": _POSITIVE,
     "seeds": Rule("one or more integers, each once", lambda v: len(v) > 0 and len(set(v)) == len(v), "0,1,2"),
     "compare": Rule("names of arms, each once", lambda v: len(set(v)) == len(v), "plain,mix"),
-    "arms": Rule("a map of names, each without commas, to keys of this recipe",
-                 lambda v: all(name.strip() and "," not in name for name in v), "'{big: {model: resnet50}}'"),
+    "arms": Rule(
+        "a map of names, each without commas, to keys of this recipe",
+        lambda v: all(name.strip() and "," not in name for name in v),
+        "'{big: {model: resnet50}}'",
+    ),
     "output": Rule("a folder", lambda v: bool(v.strip()), "out/train"),
-}  # fmt: skip
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {

@@ -1,0 +1,73 @@
+"""Layers: what WHAT and Python keywords stand for."""
+
+import re
+
+import pytest
+
+from diffcore_hf.config.augment import ModelConfig, SourceConfig
+from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.config.layers import keywords_layer, what_layer
+
+
+@pytest.mark.parametrize(
+    ("keywords", "layer"),
+    [
+        ({"kind": "bird", "fraction": 0.5}, {"kind": "bird", "fraction": 0.5}),
+        ({"split": "test"}, {"source": {"split": "test"}}),
+        ({"source": "a", "split": "test"}, {"source": {"path": "a", "split": "test"}}),
+        (
+            {"filter.policy.name": "mean", "filter.policy.pairs": 3},
+            {"filter": {"policy": {"name": "mean", "pairs": 3}}},
+        ),
+        ({"model": {"gamma": 3}, "model.steps": 5}, {"model": {"gamma": 3, "steps": 5}}),
+    ],
+)
+def test_keywords_are_keys(keywords, layer):
+    assert keywords_layer(**keywords) == layer
+
+
+def test_keywords_take_records():
+    recipe = build_recipe(keywords_layer(source=SourceConfig("a"), model=ModelConfig(steps=4)))
+    assert (recipe.source, recipe.model) == (SourceConfig("a"), ModelConfig(steps=4))
+
+
+@pytest.mark.parametrize("keywords", [{"split": "a", "source.split": "b"}, {"fraction": 1, "fraction.x": 2}])
+def test_a_keyword_given_twice_is_an_error(keywords):
+    with pytest.raises(ValueError, match="is given twice"):
+        keywords_layer(**keywords)
+
+
+def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("kind: bird")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert what_layer("mine.yaml") == {"kind": "bird"}
+    assert what_layer("photos") == {"source": {"path": "photos"}}
+    assert what_layer("org/name") == {"source": {"path": "org/name"}}
+    assert what_layer("org/other.name-1") == {"source": {"path": "org/other.name-1"}}
+    assert what_layer("cub")["kind"] == "bird"
+    (tmp_path / "cub").mkdir()
+    assert what_layer("cub") == {"source": {"path": "cub"}}
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("cubb", "did you mean cub?"),
+        ("", "the shipped recipes are aircraft"),
+        ("a/b/c", "no file, no folder, no Hub id"),
+        ("org/gone.yaml", "no file"),
+        ("../x", "no file"),
+        ("org/a--b", "no Hub id"),
+        ("\0", "no file"),
+        ("x" * 5000, "no file"),
+        ("data.csv", "is a file, but no recipe"),
+    ],
+)
+def test_what_is_nothing(tmp_path, monkeypatch, what, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").touch()
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        what_layer(what)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,27 @@
+"""The default output folder is named after the source."""
+
+import pytest
+
+from diffcore_hf.config.augment_schema import build_recipe
+from diffcore_hf.config.output_names import default_output
+
+
+@pytest.mark.parametrize(
+    ("path", "output"),
+    [
+        ("org/cub-200_2011", "out/cub-200_2011"),
+        ("./my photos/", "out/my-photos"),
+        ("C:\\data\\birds", "out/birds"),
+        ("/", "out/dataset"),
+        ("a/Vögel!", "out/V-gel"),
+        ("x/...", "out/dataset"),
+    ],
+)
+def test_the_output_is_named_after_the_source(path, output):
+    assert default_output(build_recipe({"source": path})) == output
+
+
+def test_the_output_of_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "birds").mkdir()
+    monkeypatch.chdir(tmp_path / "birds")
+    assert default_output(build_recipe({"source": "."})) == "out/birds"
