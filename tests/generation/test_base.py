@@ -15,6 +15,13 @@ class Unknown(Strategy):
         raise NotImplementedError
 
 
+class Named(Strategy):
+    """A strategy that can be named and generates nothing."""
+
+    def sample(self, batch):
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     "name, said",
     [

@@ -38,6 +38,12 @@ def test_floats_are_printed_as_floats(prepare):
     assert "guidance    gamma 2.0 is not used: the pipeline takes no scale" in told(native)
 
 
+def test_a_strategy_is_named_where_it_is_not_the_default(prepare):
+    assert not any(line.startswith("strategy") for line in told(prepare()))
+    named = prepare(strategy={"name": "tests.generation.test_base:Named", "options": {"strength": 0.5}})
+    assert "strategy    tests.generation.test_base:Named (strength 0.5)" in told(named)
+
+
 def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):
     lines = told(prepare())
     assert [line for line in lines if "->" in line] == [

@@ -69,7 +69,7 @@ def resolve_run(
         UserError: a model that may not be loaded, or a folder with another attempt digest; it names the keys.
     """
     from diffcore_hf.generation.base import strategy_class
-    from diffcore_hf.models.diffusion import resolve_model
+    from diffcore_hf.models.pipelines import resolve_model
     from diffcore_hf.models.towers import resolve_filter
 
     hashes = folder.read_hashes()

@@ -15,7 +15,7 @@ from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import unit_columns
-from diffcore_hf.config.augment import ModelConfig, Recipe
+from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.workflows.augment import RunResult
 
@@ -58,6 +58,7 @@ def text(run: Run) -> str:
         f"{recipe.model.size} pixels, {recipe.model.dtype}",
         f"guidance    {_guidance(recipe.model, about['guidance'])}",
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
+        *_strategy(recipe),
         f"contexts    {', '.join(repr(context) for context in words.contexts)}",
         f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
     ]
@@ -74,6 +75,14 @@ def text(run: Run) -> str:
     lines += [f"warning: {line}" for line in _cut(run, units)]
     lines += [f"note: {note}" for note in words.notes]
     return "\n".join(lines)
+
+
+def _strategy(recipe: Recipe) -> list[str]:
+    """Return the line about the strategy; none for the default."""
+    if recipe.strategy == StrategyConfig():
+        return []
+    options = ", ".join(f"{name} {value}" for name, value in (recipe.strategy.options or {}).items())
+    return [f"strategy    {recipe.strategy.name}" + (f" ({options})" if options else "")]
 
 
 def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:
@@ -184,6 +193,8 @@ def probe(run: Run) -> str:
 
     recipe = run.recipe
     stage = Generate(recipe.model, strategy=recipe.strategy, strict=recipe.strict)
+    if stage.strategy.preparation() is not None:
+        return f"\nprobe: not possible, because strategy {recipe.strategy.name} first learns from the references"
     for unit in range(min(2, len(run.plan))):  # the first loads the weights, the second is timed
         columns = unit_columns(run.source, run.plan, recipe, [unit], 0, stage.reads)
         started = time.monotonic()

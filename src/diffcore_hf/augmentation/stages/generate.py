@@ -85,7 +85,7 @@ class Generate(Stage):
     @cached_property
     def resolved(self) -> tuple[ModelConfig, ModelRecord]:
         """The model without `auto` and null, and what a run records about it."""
-        from diffcore_hf.models.diffusion import resolve_model
+        from diffcore_hf.models.pipelines import resolve_model
 
         return resolve_model(self.config)
 
