@@ -13,62 +13,64 @@ from benchmarks.evidence.series import BySeed, Results, difference, points
 from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
-    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything where a class was photographed in few
-places: with the CLIP that ships it accepts {accepted} % of right images, and what it accepts is what looks like
-the training images, not what shows the class. Comparing classes with each other is far better, and taking the
-directions of contexts out of the embeddings better still: {gain} in balanced accuracy over the plain discriminant
-in the worst cell. There the default reaches {worst} %, a little below the 90 that were aimed at. What is left is
-the image tower's: most of the variance within a class lies between contexts there, references show two contexts
-of each class, and by every rule that ranks classes by what images show, about one in twenty images of no class at
-all is nearest to the class that was asked for.""",
-    """**Against the filter.** Wrong images that a text-to-image model makes are not those that a renderer makes:
-mostly near misses, which no judge here tells from right ones much better than chance. A filter catches a
-generator that does not obey; it does not make a good one better.""",
+    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if a class was photographed in few places.
+With the CLIP of the package it accepts {accepted} % of right images: those that resemble the training images,
+not those that show the class. Policies that compare classes with each other are far better. It is better
+still to remove the directions of contexts from the embeddings: {gain} in balanced accuracy over the plain
+discriminant in the worst cell. There the default reaches {worst} %, a little below the aim of 90 %. The image
+tower causes the rest. Most of the variance within a class is between contexts, and the references show only
+two contexts of each class. Under every policy that ranks classes by images, about one in twenty images of no
+class is nearest to the requested class.""",
+    """**Against the filter.** The wrong images of a text-to-image model differ from those of a renderer. Most of
+them are near misses, and no judge here separates them from right images much better than chance. A filter
+detects a generator that does not obey. It does not improve a good one.""",
 )
 _INVESTMENT = (
-    """**For a user.** Where the generator draws what it is asked for, keep everything: in contexts never mentioned
-neither the default filter ({obeying}) nor even the oracle ({oracle}) gains over `all`, and the filter costs
-accuracy in the prompted ones ({prompted}). Where it does not, the default filter is worth its price there: {random}
-with a random other species in 30 % of the rows, {alike} with look-alikes; in the prompted contexts it comes to
-{random_prompted} and {alike_prompted}. Nobody knows beforehand which case is theirs, and in contexts never mentioned a
-filter that is not needed costs less than one that is missing, so it stays the default; look at
-twenty samples (`preview --samples 20`), and if they show what was asked for, use `--filter.policy.name all`.""",
-    """**Against the method.** The paper's own rule (Eq. 5) keeps so little that most of what was generated is lost:
-{paper} against keeping everything.""",
+    """**For a user.** If the generator draws what the prompt asks for, keep everything. In contexts never mentioned
+neither the default filter ({obeying}) nor the oracle ({oracle}) gains over `all`, and the filter costs
+accuracy in the prompted contexts ({prompted}). If the generator does not obey, the default filter helps in
+contexts never mentioned: {random} with a random other species in 30 % of the rows, {alike} with look-alikes.
+In the prompted contexts the differences are {random_prompted} and {alike_prompted}. It is not known
+beforehand which case applies. In contexts never mentioned, a filter that is not needed costs less than a
+missing one, so it stays the default. Look at twenty samples (`preview --samples 20`). If they show what was
+asked for, use `--filter.policy.name all`.""",
+    """**Against the method.** The paper's own rule (Eq. 5) keeps so little that most of the generated images are
+lost: {paper} against keeping everything.""",
 )
 _GUIDANCE = (
-    """**For a user.** Leave gamma at 2. Against it, keeping everything comes to {low} at 0.5, {one} at 1, {four} at 4
-and {high} at 6.5, in contexts never mentioned. Images show the right species as often at 1 ({first} %) as at 2
-({best} %), and least often at 6.5 ({worst} %): more guidance is not more faithful, and a filter does not make up for
-it: at 6.5 the default comes to {filtered} against `all`. Without the negative prompt, everything kept: {negatives}, and
-{negatives_prompted} in the prompted contexts.""",
+    """**For a user.** Leave gamma at 2. Compared with it in contexts never mentioned, with everything kept: {low} at
+0.5, {one} at 1, {four} at 4 and {high} at 6.5. Images show the right species as often at 1 ({first} %) as at
+2 ({best} %), and least often at 6.5 ({worst} %), so more guidance does not mean more faithful images. A
+filter does not compensate for it: at 6.5 the difference between the default filter and `all` is {filtered}.
+The difference without the negative prompt, with everything kept, is {negatives}, and {negatives_prompted} in
+the prompted contexts.""",
 )
 _CONTEXT = (
-    """**For a user.** Naming contexts moves accuracy to those that are named: against prompts without any context,
-six named ones come to {prompted} in these six, and to {unmentioned} in contexts that nobody mentioned ({tuned}
-fine-tuned). A generator that is not told the context draws several of its own accord; which of them, and whether those
-that nobody mentioned are among them, was not counted. So name the contexts that you will meet, and do not expect them
-to carry over to others. The built-in lists keep the empty context among the named ones; that mixture was not
-tried here.""",
+    """**For a user.** Named contexts raise the accuracy in the contexts that are named. Compared with prompts
+without any context, six named ones give {prompted} in these six, and {unmentioned} in contexts that no prompt
+mentions ({tuned} fine-tuned). Without a context in the prompt, the generator draws several contexts by
+itself. It was not counted which ones, nor whether they include the contexts that no prompt mentions. So name
+the contexts that you will meet, and do not expect an effect on others. The built-in lists contain the empty
+context beside the named ones; that mixture was not measured here.""",
 )
 _MIXING = (
-    """**Against the method.** In this world mixing real and generated images costs more than it gives. Against the
-same counterparts shown as they are, in contexts never mentioned: mixed with the row's own counterpart, from
-scratch, {own}; with any of the class {of_class}, fine-tuned {of_class_tuned}; fine-tuned with its own, against three
-times as many images as they are, {own_tuned}. Some of it may be time: mixed images are harder to learn from, and after
-three times the steps the difference is {longer}. It is no smaller with fewer real images: {fewer} with three of each
-species, {half} with six. It is still much
-better than real images alone ({over_plain}).""",
-    """**For a user.** Train on generated images as they are, beside the real ones (`--mix.kind none`, arm `genaug`),
-and compare with `mix` on your own data. A row's own counterpart or any of its class, from three times as many
-images: {partner}.""",
+    """**Against the method.** In this world, mixing real and generated images costs more than it gains. The
+reference is the same counterparts without mixing, in contexts never mentioned. From scratch: {own} with the
+row's own counterpart, {of_class} with any counterpart of the class. Fine-tuned: {of_class_tuned} with any of
+the class; {own_tuned} with the row's own, against three times as many images without mixing. Training time
+may explain a part: mixed images are harder to learn from, and after three times the steps the difference is
+{longer}. Fewer real images do not make the difference smaller: {fewer} with three of each species, {half}
+with six. Mixing is still much better than real images alone ({over_plain}).""",
+    """**For a user.** Train on generated images without mixing, beside the real ones (`--mix.kind none`, arm
+`genaug`), and compare with `mix` on your own data. Any counterpart of the class, from three times as many
+images, against the row's own: {partner}.""",
 )
 _ALTERNATIVES = (
-    """**For a user.** In contexts never mentioned heavy classical augmentation comes to {heavy}, real images alone to
-{plain}, generated ones beside them to {generated}: what crops, colours and erasing cannot do is put an object
-elsewhere. As many real images of all contexts reach {real}: where more real pictures of other places can be had,
-get them; synthetic ones are for where they cannot. Whoever pays for the filter has its embeddings: a linear probe
-on them, with every generated image, comes to {probe}.""",
+    """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain} with
+real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put an
+object into another place. The same number of real images of all contexts reaches {real}: if you can get more
+real images of other places, get them. The filter already computes embeddings, so a linear probe on them needs
+no further network: with every generated image it reaches {probe}.""",
 )
 
 
