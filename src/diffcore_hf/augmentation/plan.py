@@ -229,7 +229,7 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
     if clash := [name for name in added if name in ds.column_names]:
         raise UserError(
-            f"the dataset has a column {clash[0]!r}, which a plan adds. Give it another name: rename_column"
+            f"the dataset has a column {clash[0]!r}, the name of a column that a plan adds. Rename it: rename_column"
         )
     source = load_source(recipe.source, data=ds, prefix=recipe.columns.prefix)
     planned = make_plan(source, recipe)

@@ -38,16 +38,16 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
     for column in (config.image, config.label):
         if column in RESERVED:
             raise UserError(
-                f"the source's column {column!r} is called like one of config generated ({', '.join(RESERVED)}). "
-                "Give it another name first (rename_column)"
+                f"the source's column {column!r} has the name of a column of config generated ({', '.join(RESERVED)}). "
+                "Rename it first (rename_column)"
             )
     _check_image(config.image, features)
     _check_label(config.label, features[config.label])
     taken = [prefix + name for name in schema.ADDED_COLUMNS if prefix + name in features]
     if taken:
         raise UserError(
-            f"the source has a column {taken[0]!r} already, which we add; nothing was written. "
-            f"Put something before ours: --columns.prefix {'dc_' if prefix != 'dc_' else 'diffcore_'}"
+            f"the source has a column {taken[0]!r}, the name of a column that is added; nothing was written. "
+            f"Use a prefix for the added columns: --columns.prefix {'dc_' if prefix != 'dc_' else 'diffcore_'}"
         )
 
 
@@ -57,7 +57,7 @@ def _check_image(column: str, features: Features) -> None:
     feature = features[column]
     if _is_list(feature):
         raise UserError(
-            f"source.image is {column!r}, a list of images a row; one image a row is needed. "
+            f"source.image is {column!r}, with several images in a row; one image a row is needed. "
             "Choose another column with --source.image"
         )
     if not isinstance(feature, Image):
@@ -73,7 +73,7 @@ def _check_label(column: str, feature: Any) -> None:
 
     if _is_list(feature):
         raise UserError(
-            f"source.label is {column!r}, several labels a row; one class a row is needed. "
+            f"source.label is {column!r}, with several labels in a row; one class a row is needed. "
             "Choose another column with --source.label"
         )
     integer = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint"))
