@@ -33,7 +33,7 @@ from benchmarks.report import numbers, paragraphs, settings, spread, table, word
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
-from diffcore_hf.training.comparison import trials
+from diffcore_hf.training.comparison.arms import arms_of
 from diffcore_hf.training.data import row_mixer
 from diffcore_hf.training.data.samples import TrainSamples
 from diffcore_hf.training.data.training_data import TrainingData, load_data
@@ -114,7 +114,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
 
 def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> list[str]:
     """The figures of one batch size and way of loading."""
-    arms = {name: Arm(arm, data[name]) for name, arm in trials.arms_of(recipe).items()}
+    arms = {name: Arm(arm, data[name]) for name, arm in arms_of(recipe).items()}
     for arm in arms.values():  # the first step prepares kernels, and fills the loader's queue
         arm.step()
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 **({"cache": "memory"} if loading == "memory" else {"workers": int(loading)}),
                 "arms": {"mix": {"mix": {"mode": "replace", "probability": 1.0}}},
             })  # fmt: skip
-            data = {arm: load_data(each.data, each.mix) for arm, each in trials.arms_of(recipe).items()}
+            data = {arm: load_data(each.data, each.mix) for arm, each in arms_of(recipe).items()}
             rounds = args.rounds * max(args.batches) // batch
             rows.append([str(batch), loading, str(rounds), *measure(recipe, data, rounds)])
             print("  ".join(rows[-1]), flush=True)

@@ -27,6 +27,7 @@ from diffcore_hf.config.recipe_files import shipped_recipes, shipped_training_re
 from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig, TrainRecipe
 from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
+from diffcore_hf.training.comparison.arms import arms_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
@@ -151,11 +152,11 @@ def test_every_command_of_the_head_builds_with_its_arms(name):
     for argv in commands(name):
         recipe = recipe_of(argv)
         assert recipe.output.startswith("out/train/")
-        assert REAL.keys() >= {arm.data.path for arm in trials.arms_of(recipe).values()}
+        assert REAL.keys() >= {arm.data.path for arm in arms_of(recipe).values()}
         folders.add((recipe.output, recipe.data.path, recipe.model, recipe.transform))
     assert len({folder for folder, *_ in folders}) == len(folders), "two trainings in one folder"
     known = list(ARMS | (recipe.arms or {}))
-    assert list(trials.arms_of(recipe_of(["--config", name], compare=known))) == known
+    assert list(arms_of(recipe_of(["--config", name], compare=known))) == known
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -247,7 +248,7 @@ def test_the_ablation_is_table_7():
     recipe = recipe_of(["--config", "cars-ablation-train"])
     arms_by_name = {
         name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path)
-        for name, arm in trials.arms_of(recipe).items()
+        for name, arm in arms_of(recipe).items()
     }
     assert arms_by_name.pop("plain")[0] == "off"
     assert arms_by_name == {
@@ -277,17 +278,17 @@ TRAININGS = [
 @pytest.mark.parametrize("argv", TRAININGS)
 def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
     recipe = recipe_of(argv, **STAND_IN)
-    for path in {arm.data.path for arm in trials.arms_of(recipe).values()}:
+    for path in {arm.data.path for arm in arms_of(recipe).values()}:
         write_stand_in(path)
     comparison = trials.run(recipe, progress=False)
     real = REAL[recipe.data.path]
     assert (comparison["split"], comparison["images"]) == (real.scored, 2)
-    assert [arm["name"] for arm in comparison["arms"]] == list(trials.arms_of(recipe))
+    assert [arm["name"] for arm in comparison["arms"]] == list(arms_of(recipe))
     for arm in comparison["arms"]:
         assert (arm["steps"], arm["samples_seen"]) == (2, 8)
         folder = elsewhere / recipe.output / arm["name"] / "seed-0"
         result = json.loads((folder / "result.json").read_text())
-        assert result["samples_per_epoch"] == 8 + mixed_rows(trials.arms_of(recipe)[arm["name"]])
+        assert result["samples_per_epoch"] == 8 + mixed_rows(arms_of(recipe)[arm["name"]])
         model_config = json.loads((folder / "last" / "config.json").read_text())
         assert (model_config["num_classes"], model_config["pretrained_cfg"]["input_size"][-1]) == (
             real.classes,

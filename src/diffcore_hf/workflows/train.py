@@ -22,6 +22,7 @@ from diffcore_hf.publishing.card.model_card import ModelFacts, render_model_card
 from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.publishing.hub.model import push_model
 from diffcore_hf.training.comparison import statistics, trials
+from diffcore_hf.training.comparison.arms import SINGLE
 from diffcore_hf.training.engine import evaluation
 
 Report = Callable[[str], None]
@@ -127,7 +128,7 @@ def _write_model_card(model: Path, comparison: Mapping[str, Any], table: str, le
 
 def _model_to_push(recipe: TrainRecipe, output: Path) -> Path:
     """Return the folder of the model of the last arm and first seed: the best by validation, else the last one."""
-    run = output / (recipe.compare[-1] if recipe.compare else trials.SINGLE) / f"seed-{recipe.seeds[0]}"
+    run = output / (recipe.compare[-1] if recipe.compare else SINGLE) / f"seed-{recipe.seeds[0]}"
     return run / ("best" if (run / "best").is_dir() else "last")
 
 

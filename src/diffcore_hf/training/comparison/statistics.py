@@ -1,4 +1,4 @@
-"""Comparing: did it help? Means, paired intervals, and the table that says so.
+"""Statistics of a comparison: means, paired intervals, and the table that shows them.
 
 Owns the statistics over finished trainings and their presentation as text and JSON. Does not train (trials.py).
 """
@@ -9,21 +9,57 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypedDict
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.manifest import ComparedArm
+from diffcore_hf.training.engine.result import TrainingResult, counted_scores
 
-# Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom; beyond that the normal one is near enough.
+# Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom; beyond that the normal one is close enough.
 _T975 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
 )  # fmt: skip
+_NORMAL975 = 1.96
 _WORST = 5
+
+
+class ArmSummary(ComparedArm):
+    """One arm in compare.json; accuracies are means over the seeds."""
+
+    sd: float | None
+    """Standard deviation of top1 over the seeds; None with one seed."""
+    by_seed: list[float]
+    top5: float
+    last_top1: float
+    """Of the last models, not of those that validation chose."""
+    worst_classes: list[tuple[str, float]]
+    by_group: dict[str, float] | None
+    epochs: float
+    samples_seen: int
+
+
+class TrainingComparison(TypedDict):
+    """The content of compare.json."""
+
+    format: int
+    data: dict[str, Any]
+    model: str
+    parameters: int
+    batch_size: int
+    transform: str
+    split: str
+    images: int
+    validation: bool
+    """Whether a validation split chose the models."""
+    seeds: list[int]
+    arms: list[ArmSummary]
+    notes: list[str]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of an arm to the first one, over the seeds, in [-1, 1]."""
+    """The difference of an arm to the first one, over the seeds, in [-1, 1]."""
 
     mean: float
     half: float | None
@@ -31,80 +67,83 @@ class Difference:
 
     @property
     def seen(self) -> bool | None:
-        """Whether the interval leaves out zero; None with one seed."""
+        """Whether the interval excludes zero; None with one seed."""
         return None if self.half is None else abs(self.mean) > self.half
 
 
 def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Mean of the differences seed by seed, with Student's 95 % interval.
+    """Compute the mean of the differences seed by seed, with Student's 95 % interval.
 
     Raises:
-        UserError: not as many values as in the base, or none.
+        ValueError: the numbers of values differ, or are zero.
     """
     if len(values) != len(base) or not values:
-        raise UserError(f"{len(values)} values cannot be paired with {len(base)}")
-    gaps = [a - b for a, b in zip(values, base, strict=True)]
+        raise ValueError(f"{len(values)} values cannot be paired with {len(base)}")
+    gaps = [value - base_value for value, base_value in zip(values, base, strict=True)]
     if len(gaps) == 1:
         return Difference(gaps[0], None)
-    quantile = _T975[len(gaps) - 2] if len(gaps) - 2 < len(_T975) else 1.96
+    freedom = len(gaps) - 1
+    quantile = _T975[freedom - 1] if freedom <= len(_T975) else _NORMAL975
     return Difference(mean(gaps), quantile * stdev(gaps) / math.sqrt(len(gaps)))
 
 
-def summarise(results: Mapping[str, Sequence[Mapping[str, Any]]], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One record an arm, from the results of its seeds (result.json), in the same order of seeds for every arm.
+def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence[str]) -> list[ArmSummary]:
+    """Summarise each arm over its seeds; the first arm is the base of the differences.
 
-    The score of a training is the best model's, chosen on validation; where there was none, the last one's.
+    The score of a training is that of the model that validation chose, else that of the last one.
+
+    Args:
+        results: arm -> result of each seed, in the same order of seeds for every arm.
+        classes: names of the classes.
     """
-    arms = []
-    base: list[float] | None = None
-    for name, runs in results.items():
-        top1 = [scored(run)["top1"] for run in runs]
-        base = top1 if base is None else base
-        gap = paired_difference(top1, base)
-        arms.append(
-            {
-                "name": name,
-                "top1": mean(top1),
-                "sd": stdev(top1) if len(top1) > 1 else None,
-                "by_seed": top1,
-                "top5": mean(scored(run)["top5"] for run in runs),
-                "last_top1": mean(run["last"]["top1"] for run in runs),
-                "difference": gap.mean,
-                "half_interval": gap.half,
-                "seen": gap.seen,
-                "worst_classes": _worst(runs, classes),
-                "by_group": _by_group(runs),
-                "steps": runs[0]["steps"],
-                "epochs": runs[0]["epochs"],
-                "samples_seen": runs[0]["samples_seen"],
-            }
-        )
-    return arms
+    top1_by_arm = {name: [counted_scores(run)["top1"] for run in runs] for name, runs in results.items()}
+    base = next(iter(top1_by_arm.values()))
+    return [_summary(name, runs, top1_by_arm[name], base, classes) for name, runs in results.items()]
 
 
-def scored(run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The scores that count: of the model that validation chose, else of the last one."""
-    return run.get("best") or run["last"]
+def _summary(
+    name: str, runs: Sequence[TrainingResult], top1: list[float], base: Sequence[float], classes: Sequence[str]
+) -> ArmSummary:
+    gap = paired_difference(top1, base)
+    return {
+        "name": name,
+        "top1": mean(top1),
+        "sd": stdev(top1) if len(top1) > 1 else None,
+        "by_seed": top1,
+        "top5": mean(counted_scores(run)["top5"] for run in runs),
+        "last_top1": mean(run["last"]["top1"] for run in runs),
+        "difference": gap.mean,
+        "half_interval": gap.half,
+        "seen": gap.seen,
+        "worst_classes": _worst(runs, classes),
+        "by_group": _by_group(runs),
+        "steps": runs[0]["steps"],
+        "epochs": runs[0]["epochs"],
+        "samples_seen": runs[0]["samples_seen"],
+    }
 
 
-def _worst(runs: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[tuple[str, float]]:
-    """The classes with the lowest mean accuracy, worst first."""
+def _worst(runs: Sequence[TrainingResult], classes: Sequence[str]) -> list[tuple[str, float]]:
+    """Returns the classes with the lowest mean accuracy, worst first."""
     means = []
-    for place, name in enumerate(classes):
-        found = [scored(run)["by_class"][place] for run in runs]
-        if all(value is not None for value in found):
-            means.append((name, mean(found)))
+    for index, name in enumerate(classes):
+        by_seed = [counted_scores(run)["by_class"][index] for run in runs]
+        scored = [accuracy for accuracy in by_seed if accuracy is not None]
+        if len(scored) == len(runs):
+            means.append((name, mean(scored)))
     return sorted(means, key=lambda pair: pair[1])[:_WORST]
 
 
-def _by_group(runs: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """Mean accuracy of each group of images; None where they were not told apart."""
-    found = [scored(run).get("by_group") for run in runs]
-    return {name: mean(one[name] for one in found) for name in found[0]} if all(found) else None
+def _by_group(runs: Sequence[TrainingResult]) -> dict[str, float] | None:
+    """Returns the mean accuracy of each group of images; None without groups."""
+    by_seed = [groups for run in runs if (groups := counted_scores(run).get("by_group"))]
+    if len(by_seed) < len(runs):
+        return None
+    return {name: mean(groups[name] for groups in by_seed) for name in by_seed[0]}
 
 
-def difference_words(arm: Mapping[str, Any]) -> str:
-    """The difference of an arm for people, in points of top-1."""
+def difference_words(arm: ComparedArm) -> str:
+    """Returns the difference of an arm to the first one, in percentage points of top-1."""
     points = f"{100 * arm['difference']:+.1f}"
     if arm["half_interval"] is None:
         return f"{points} (one seed: no interval)"
@@ -112,42 +151,46 @@ def difference_words(arm: Mapping[str, Any]) -> str:
     return interval if arm["seen"] else f"no difference seen ({interval})"
 
 
-def table(comparison: Mapping[str, Any]) -> str:
-    """The table of a comparison, as Markdown that reads well in a terminal too."""
-    arms = comparison["arms"]
-    head = ["arm", "top-1", f"to {arms[0]['name']}, 95 %", "top-5", "last", "epochs", "steps", "worst classes"]
-    rows = [head]
-    for arm in arms:
-        sd = "" if arm["sd"] is None else f" ± {100 * arm['sd']:.1f}"
-        rows.append(
-            [
-                arm["name"],
-                f"{100 * arm['top1']:.1f}{sd}",
-                "" if arm is arms[0] else difference_words(arm),
-                f"{100 * arm['top5']:.1f}",
-                f"{100 * arm['last_top1']:.1f}",
-                f"{arm['epochs']:g}",
-                f"{arm['steps']:,}",
-                ", ".join(f"{_cell(name)} {100 * share:.0f}" for name, share in arm["worst_classes"]),
-            ]
-        )
-    if len(arms) == 1:  # nothing to differ from
-        rows = [[*row[:2], *row[3:]] for row in rows]
-    if groups := arms[0].get("by_group"):
-        shares = [[f"{100 * arm['by_group'][name]:.1f}" for name in groups] for arm in arms]
-        rows = [
-            [*row[:2], *more, *row[2:]] for row, more in zip(rows, [list(map(_cell, groups)), *shares], strict=True)
-        ]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]) - 1)]
-    lines = [
-        "| " + " | ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) + " |" for row in rows
-    ]
+def table(comparison: TrainingComparison) -> str:
+    """Returns a comparison as a Markdown table whose columns are aligned for a terminal."""
+    first, *others = comparison["arms"]
+    groups = list(first["by_group"] or {})
+    header = ["arm", "top-1", *map(_cell, groups)]
+    if others:
+        header.append(f"to {first['name']}, 95 %")
+    header += ["top-5", "last", "epochs", "steps", "worst classes"]
+    rows = [header, _row(first, groups, [""] if others else [])]
+    rows += [_row(arm, groups, [difference_words(arm)]) for arm in others]
+    # The last column is not padded.
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header) - 1)]
+    lines = [_line(row, widths) for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|---|")
     return "\n".join(lines)
 
 
-def legend(comparison: Mapping[str, Any]) -> str:
-    """What stands under the table: how it was measured."""
+def _row(arm: ArmSummary, groups: Sequence[str], difference: list[str]) -> list[str]:
+    deviation = "" if arm["sd"] is None else f" ± {100 * arm['sd']:.1f}"
+    by_group = arm["by_group"] or {}
+    return [
+        arm["name"],
+        f"{100 * arm['top1']:.1f}{deviation}",
+        *(f"{100 * by_group[name]:.1f}" for name in groups),
+        *difference,
+        f"{100 * arm['top5']:.1f}",
+        f"{100 * arm['last_top1']:.1f}",
+        f"{arm['epochs']:g}",
+        f"{arm['steps']:,}",
+        ", ".join(f"{_cell(name)} {100 * share:.0f}" for name, share in arm["worst_classes"]),
+    ]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+    return "| " + " | ".join([*padded, row[-1]]) + " |"
+
+
+def legend(comparison: TrainingComparison) -> str:
+    """Returns the text below the table: what was scored, over which seeds, and how long the arms were trained."""
     seeds = comparison["seeds"]
     chosen = (
         "the model that validation chose, scored once"
@@ -157,9 +200,9 @@ def legend(comparison: Mapping[str, Any]) -> str:
     spread = f"mean ± standard deviation of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     paired = "; differences are paired by seed" if len(comparison["arms"]) > 1 else ""
     notes = "".join(f" {note}." for note in comparison["notes"])
-    scored = f"split {comparison['split']} ({comparison['images']:,} images)"
+    split = f"split {comparison['split']} ({comparison['images']:,} images)"
     work = f"{comparison['arms'][0]['steps']:,} steps of {comparison['batch_size']} samples"
-    return f"Top-1 in percent on {scored}: {chosen}; {spread}{paired}. Every arm: {comparison['model']}, {work}.{notes}"
+    return f"Top-1 in percent on {split}: {chosen}; {spread}{paired}. Every arm: {comparison['model']}, {work}.{notes}"
 
 
 def _cell(text: str) -> str:

@@ -1,10 +1,12 @@
-"""Trials: all arms and seeds of a recipe, one training after the other, each finished one kept.
+"""Trials: trains all arms and seeds of a recipe, one training after the other, and keeps each finished one.
 
-Owns the arms, the folders of the trainings, what makes a finished one still valid, and the accelerator that they share.
+Owns the folders of the trainings, the digest that says whether a finished one is still valid, and the accelerator that
+they share.
 
-    OUT/recipe.yaml            what was asked for
-    OUT/<arm>/seed-<n>/        a training (loop.py); without a comparison the arm is called run
-    OUT/compare.json, .md      the table
+    OUT/recipe.yaml            the recipe as it was given
+    OUT/<arm>/recipe.yaml      the recipe of an arm; without a comparison the arm is called run
+    OUT/<arm>/seed-<n>/        a training (engine/loop.py)
+    OUT/compare.json, .md      the comparison
 """
 
 from __future__ import annotations
@@ -12,9 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,43 +24,32 @@ from tqdm.auto import tqdm
 
 from diffcore_hf.config.digests import canonical
 from diffcore_hf.config.mappings import to_mapping, to_yaml
-from diffcore_hf.config.merging import build
 from diffcore_hf.config.output_names import last_part
 from diffcore_hf.config.train import TrainRecipe
-from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_whole
-from diffcore_hf.training.comparison import statistics as compare
-from diffcore_hf.training.data import framing
-from diffcore_hf.training.data.cache import NO_FRAMES
+from diffcore_hf.training.comparison import statistics
+from diffcore_hf.training.comparison.arms import arms_of, check_arm, public_recipe
+from diffcore_hf.training.comparison.statistics import TrainingComparison
 from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine import loop
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.length import Length, training_length
-from diffcore_hf.training.engine.optimisers import check_known
-from diffcore_hf.training.mixers.registry import make_mixer
-from diffcore_hf.training.networks.timm_names import architecture_of
+from diffcore_hf.training.engine.result import TrainingResult
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 log = logging.getLogger(__name__)
 
-SINGLE = "run"
-"""Name of the arm where nothing is compared."""
-# What changes no result, so that a finished training stays valid under another value of it.
-_FREE = ("output", "workers", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
-# What all arms share: equal steps of equally many samples, and one place for the results.
-_SHARED = (
-    *("batch_size", "epochs", "max_steps", "evaluate_every", "precision", "deterministic", "device"),
-    *("seeds", "compare", "arms", "output", "trackers", "push", "preset"),
-)
+_NOT_IN_DIGEST = ("output", "workers", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
+"""Keys that change no result, so a finished training stays valid if they change."""
 _VERSIONS = ("torch", "timm", "accelerate", "datasets")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of the plan."""
+    """One training of a comparison."""
 
     arm: str
     seed: int
@@ -67,80 +57,51 @@ class Trial:
     folder: Path
 
 
-def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
-    """Name -> recipe of each arm that is compared; the recipe itself where nothing is.
-
-    Raises:
-        UserError: an arm that there is not, or a key in one that there is not.
-    """
-    if not recipe.compare:
-        return {SINGLE: recipe}
-    known = ARMS | dict(recipe.arms or {})
-    arms = {}
-    for name in recipe.compare:
-        if name not in known:
-            raise UserError(f"compare has {name!r}, which is no arm; there are {', '.join(known)}. Declare it in arms")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-            raise UserError(f"arms has {name!r}, which cannot be a folder. Use letters, digits, and any of ._+-")
-        changes = known[name]
-        if fixed := [key for key in _SHARED if key in changes]:
-            raise UserError(
-                f"arms.{name} has {fixed[0]}, which is the same for all arms, or they could not be compared. Set it in "
-                "the recipe itself"
-            )
-        mixes = "kind" in changes.get("mix", {}) and "mode" not in changes["mix"]
-        # An arm that mixes, over a recipe that does not.
-        mode = {"mix": {"mode": "append"}} if mixes and recipe.mix.mode == "off" else {}
-        try:
-            arms[name] = build(TRAIN_SCHEMA, to_mapping(recipe), mode, changes)
-        except ValueError as error:
-            raise UserError(f"arms.{name}: {error}") from error
-    return arms
-
-
-def run(recipe: TrainRecipe, *, progress: bool = True) -> dict[str, Any]:
-    """Train every arm with every seed, and compare them; what is finished is not done again.
+def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
+    """Train every arm with every seed, and compare them; finished trainings are not repeated.
 
     Args:
         recipe: complete.
-        progress: show a bar for each training, on the main process.
+        progress: show a progress bar for each training, on the main process.
 
     Returns:
         The comparison (compare.json), also of a single arm.
 
     Raises:
         UserError: bad input, in one line.
-        Interrupted: by the user; the same call goes on.
+        Interrupted: by the user; the same call resumes.
     """
     arms = arms_of(recipe)
     output = Path(recipe.output or default_output(recipe))
-    _refuse_foreign(output)
+    _check_output(output)
     for arm in arms.values():
-        _check_early(arm)
-    loaded = {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}
-    _check_alike(loaded)
+        check_arm(arm)
+    data = {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}
+    _check_same_test_images(data)
     accelerator = make_accelerator(recipe, output)
     first = next(iter(arms))
-    like = training_length(arms[first], len(loaded[first].layout))
+    like = training_length(arms[first], len(data[first].layout))
     if accelerator.is_main_process:
         write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():
-            write_whole(output / name / "recipe.yaml", to_yaml(_told(arm)).encode())
-    for note in dict.fromkeys(note for data in loaded.values() for note in data.notes):
+            write_whole(output / name / "recipe.yaml", to_yaml(public_recipe(arm)).encode())
+    notes = [note for arm_data in data.values() for note in arm_data.notes]
+    for note in dict.fromkeys(notes):
         log.warning(note)
-    results: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, list[TrainingResult]] = {name: [] for name in arms}
+    steps_before = 0
     for name, arm in arms.items():
-        warn_of_few(name, arm, loaded[name])
+        warn_of_few(name, arm, data[name])
         for seed in recipe.seeds:
             trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
-            done = sum(map(len, results.values()))
-            result = train(trial, loaded[name], like, accelerator, before=done * like.steps, progress=progress)
-            results.setdefault(name, []).append(result)
-    comparison = _comparison(recipe, arms, loaded[first], results)
+            result = train(trial, data[name], like, accelerator, steps_before=steps_before, progress=progress)
+            results[name].append(result)
+            steps_before += like.steps
+    comparison = _comparison(recipe, arms, data[first], results)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         write_whole(output / "compare.json", canonical_json(comparison))
-        text = f"{compare.table(comparison)}\n\n{compare.legend(comparison)}\n"
+        text = f"{statistics.table(comparison)}\n\n{statistics.legend(comparison)}\n"
         write_whole(output / "compare.md", text.encode())
     accelerator.end_training()
     return comparison
@@ -152,42 +113,49 @@ def train(
     like: Length,
     accelerator: Accelerator,
     *,
-    before: int = 0,
+    steps_before: int = 0,
     progress: bool = True,
-) -> dict[str, Any]:
-    """One training, or its result where it is finished.
+) -> TrainingResult:
+    """Run one training, or return its result if it is finished.
 
     Args:
         trial: what to train.
-        data: loaded for it.
-        like: the length of the first arm, which all take.
+        data: loaded for its arm.
+        like: the length of the first arm, which all arms take.
         accelerator: shared by all trainings.
-        before: steps of the trainings before it: trackers want steps that rise.
-        progress: show a bar.
+        steps_before: steps of the trainings before it, because trackers need increasing steps.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: the folder holds a finished training of another recipe or other data.
     """
     digest = digest_of(trial.recipe, data, trial.seed, like)
-    done = trial.folder / "result.json"
-    if done.is_file():
-        result = json.loads(done.read_text(encoding="utf-8"))
-        if result["digest"] != digest:
+    result_file = trial.folder / "result.json"
+    if result_file.is_file():
+        finished: TrainingResult = json.loads(result_file.read_text(encoding="utf-8"))
+        if finished["digest"] != digest:
             raise UserError(
                 f"{trial.folder} is finished, but by another recipe or on other data. Choose another --output, or "
                 "delete the folder"
             )
-        return result
+        return finished
     bar = tqdm(
-        total=like.steps, desc=f"{trial.arm}, seed {trial.seed}", unit="step",
-        disable=not (progress and accelerator.is_main_process), mininterval=1,
-    )  # fmt: skip
+        total=like.steps,
+        desc=f"{trial.arm}, seed {trial.seed}",
+        unit="step",
+        disable=not (progress and accelerator.is_main_process),
+        mininterval=1,
+    )
 
-    def report(line: Mapping[str, Any]) -> None:
-        bar.n = line["step"]
-        shown = {"loss": "loss", "validation_top1": "validation"}
-        bar.set_postfix({short: f"{line[key]:.3f}" for key, short in shown.items() if key in line}, refresh=False)
+    def report(record: Mapping[str, Any]) -> None:
+        bar.n = record["step"]
+        names = {"loss": "loss", "validation_top1": "validation"}
+        shown = {short: f"{record[key]:.3f}" for key, short in names.items() if key in record}
+        bar.set_postfix(shown, refresh=False)
         bar.refresh()
         if trial.recipe.trackers:
-            figures = {f"{trial.arm}/seed-{trial.seed}/{key}": value for key, value in line.items() if key != "step"}
-            accelerator.log(figures, step=before + line["step"])
+            figures = {f"{trial.arm}/seed-{trial.seed}/{key}": value for key, value in record.items() if key != "step"}
+            accelerator.log(figures, step=steps_before + record["step"])
 
     with bar:
         training = loop.Training(
@@ -200,54 +168,46 @@ def train(
 
 
 def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:
-    """32 hex over all that decides a training."""
-    keys = {key: value for key, value in to_mapping(recipe).items() if key not in _FREE}
+    """Returns 32 hex digits over all that decides a training."""
+    keys = {key: value for key, value in to_mapping(recipe).items() if key not in _NOT_IN_DIGEST}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
-    whole = {"recipe": keys, "data": dict(data.identity), "seed": seed}
-    whole |= {"steps": like.steps, "evaluate_every": round(like.evaluate_every, 6)}
-    return hashlib.sha256(canonical(whole)).hexdigest()[:32]
+    content = {
+        "recipe": keys,
+        "data": dict(data.identity),
+        "seed": seed,
+        "steps": like.steps,
+        "evaluate_every": round(like.evaluate_every, 6),
+    }
+    return hashlib.sha256(canonical(content)).hexdigest()[:32]
 
 
 def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
-    """Warn where far fewer generated images are seen than the recipe asks for: below a third."""
+    """Warn if less than a third of the mixing that the recipe asks for will happen, for lack of generated images."""
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
-    served = data.layout.has_partner
-    asked, effective = data.planned_share * share, float(served.mean()) * share
-    if effective < asked / 3:
-        remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
-        log.warning(
-            "%s: %.0f %% of the rows were to be mixed, but %.0f %% will be: only %d of %d have a generated image%s",
-            name, 100 * asked, 100 * effective, served.sum(), len(served), remedy,
-        )  # fmt: skip
-
-
-def _told(arm: TrainRecipe) -> TrainRecipe:
-    """The recipe of one arm, as it may be shown: without its sisters, and without a path of this machine."""
-    weights = arm.model.pretrained
-    if isinstance(weights, str) and Path(weights).expanduser().exists():
-        weights = "local"
-    model = replace(arm.model, pretrained=weights)
-    return replace(arm, model=model, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
-
-
-def _check_early(arm: TrainRecipe) -> None:
-    """Raise UserError for what would else be told only when the arm's turn has come, perhaps hours later."""
-    architecture_of(arm.model.name)
-    check_known(arm.optimizer.name)
-    make_mixer(arm.mixer, classes=2)
-    if framing.protocol_of(arm.transform).resize is None and arm.cache == "memory":
-        raise UserError(NO_FRAMES)
+    has_partner = data.layout.has_partner
+    planned, effective = data.planned_share * share, float(has_partner.mean()) * share
+    if effective >= planned / 3:
+        return
+    remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
+    log.warning(
+        f"{name}: {100 * planned:.0f} % of the rows were to be mixed, but {100 * effective:.0f} % will be: only "
+        f"{has_partner.sum()} of {len(has_partner)} have a generated image{remedy}"
+    )
 
 
 def default_output(recipe: TrainRecipe) -> str:
-    """`out/train/<last part of data.path>`."""
+    """Returns `out/train/<last part of data.path>`."""
     return f"out/train/{last_part(recipe.data.path)}"
 
 
-def _refuse_foreign(output: Path) -> None:
-    """Raise UserError where the path holds something that no training of ours made. Writes nothing."""
+def _check_output(output: Path) -> None:
+    """Check that the output folder is new, empty, or written by an earlier training; writes nothing.
+
+    Raises:
+        UserError: it is a file, or holds other files.
+    """
     if output.exists() and not output.is_dir():
         raise UserError(f"output {output} is a file, not a folder. Choose another with --output")
     if output.is_dir() and any(output.iterdir()) and not (output / "recipe.yaml").is_file():
@@ -256,11 +216,15 @@ def _refuse_foreign(output: Path) -> None:
         )
 
 
-def _check_alike(loaded: Mapping[str, TrainingData]) -> None:
-    """Arms are scored on the same images."""
-    (first, base), *others = loaded.items()
-    for name, data in others:
-        if (data.classes, list(data.test.row_ids)) != (base.classes, list(base.test.row_ids)):
+def _check_same_test_images(data: Mapping[str, TrainingData]) -> None:
+    """Check that all arms are scored on the same images.
+
+    Raises:
+        UserError: they are not.
+    """
+    (first, base), *others = data.items()
+    for name, arm_data in others:
+        if (arm_data.classes, list(arm_data.test.row_ids)) != (base.classes, list(base.test.row_ids)):
             raise UserError(
                 f"arms {first} and {name} would be scored on other images or classes. Compare on one test split"
             )
@@ -270,23 +234,22 @@ def _comparison(
     recipe: TrainRecipe,
     arms: Mapping[str, TrainRecipe],
     data: TrainingData,
-    results: Mapping[str, list[dict[str, Any]]],
-) -> dict[str, Any]:
-    models = {
-        f"{arm.model.name}, {'pretrained' if arm.model.pretrained else 'from scratch'}": None for arm in arms.values()
-    }
+    results: Mapping[str, Sequence[TrainingResult]],
+) -> TrainingComparison:
+    models = [f"{arm.model.name}, {'pretrained' if arm.model.pretrained else 'from scratch'}" for arm in arms.values()]
+    first_result = next(iter(results.values()))[0]
     return {
         "format": 1,
         "data": dict(data.identity),
-        "model": " or ".join(models),
-        "parameters": next(iter(results.values()))[0]["parameters"],
+        "model": " or ".join(dict.fromkeys(models)),
+        "parameters": first_result["parameters"],
         "batch_size": recipe.batch_size,
         "transform": recipe.transform.preset,
         "split": data.test.name,
-        "images": next(iter(results.values()))[0]["last"]["count"],
+        "images": first_result["last"]["count"],
         "validation": data.validation is not None,
         "seeds": list(recipe.seeds),
-        "arms": compare.summarise(results, data.classes),
+        "arms": statistics.summarise(results, data.classes),
         "notes": list(data.notes),
         "versions": {name: version(name) for name in _VERSIONS},
     }

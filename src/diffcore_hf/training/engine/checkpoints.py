@@ -1,7 +1,8 @@
-"""Checkpoints: all that a training needs to go on, in one safetensors file that exists whole or not at all.
+"""Checkpoints: the state of a training between two steps, in one safetensors file that is written whole or not at all.
 
-Owns the file: tensors of weights, averaged weights and optimiser under their prefixes, plain values as JSON in its
-header. No pickles. Random state is none: every draw follows from (seed, step). Finished models are trained_model.py's.
+Owns the file: tensors of weights, averaged weights, optimiser and mixer, each under its prefix, and plain values as
+JSON in its header. No pickles. Random state is not stored, because every draw follows from (seed, step). Models of
+finished trainings are networks/trained_model.py.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from diffcore_hf.core.folder import write_with
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training between two steps."""
+    """The state of a training between two steps."""
 
     step: int
-    """Steps that are done."""
+    """Number of steps that are done."""
     digest: str
-    """Of the recipe that it belongs to."""
+    """Digest of the training that it belongs to."""
     values: Mapping[str, Any]
     """Plain values: the best score so far, the loss scale."""
     tensors: Mapping[str, Tensor]
+    """Tensors by prefixed name."""
     optimizer: Mapping[str, Any]
+    """State and parameter groups of the optimiser, without tensors."""
 
     def restore(
         self,
@@ -40,23 +43,23 @@ class Checkpoint:
         averaged: nn.Module | None,
         mixer: nn.Module | None = None,
     ) -> None:
-        """Put the state of the network, the optimiser, the averaged weights and the mixer back."""
-        model.load_state_dict(_below(self.tensors, "model."))
-        if mixer is not None:
-            mixer.load_state_dict(_below(self.tensors, "mixer."))
+        """Load the state into the network, the optimiser, the averaged weights and the mixer."""
+        model.load_state_dict(_with_prefix(self.tensors, "model."))
         if averaged is not None:
-            averaged.load_state_dict(_below(self.tensors, "ema."))
-        state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in self.optimizer["state"].items()}
-        for name, tensor in _below(self.tensors, "optimizer.").items():
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = tensor
+            averaged.load_state_dict(_with_prefix(self.tensors, "ema."))
+        if mixer is not None:
+            mixer.load_state_dict(_with_prefix(self.tensors, "mixer."))
+        state: dict[int, dict[str, Any]] = {int(index): dict(v) for index, v in self.optimizer["state"].items()}
+        for name, tensor in _with_prefix(self.tensors, "optimizer.").items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
         groups = [dict(group) for group in self.optimizer["param_groups"]]
-        for name, tensor in _below(self.tensors, "group.").items():
-            number, _, key = name.partition(".")
-            groups[int(number)][key] = tensor
-        # What is no plain value (a dtype) was not kept: the optimiser has it anew.
-        now = optimizer.state_dict()["param_groups"]
-        groups = [fresh | kept for fresh, kept in zip(now, groups, strict=True)]
+        for name, tensor in _with_prefix(self.tensors, "group.").items():
+            index, _, key = name.partition(".")
+            groups[int(index)][key] = tensor
+        # Values that are not plain, such as a dtype, were not stored: the new optimiser's own are used.
+        new_groups = optimizer.state_dict()["param_groups"]
+        groups = [new | stored for new, stored in zip(new_groups, groups, strict=True)]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
@@ -70,31 +73,31 @@ def write(
     averaged: nn.Module | None,
     mixer: nn.Module | None = None,
 ) -> None:
-    """Write a checkpoint in place of the one before it; an interrupted write leaves that one as it is."""
+    """Replace the checkpoint at `path`; an interrupted write leaves the earlier one as it is."""
     from safetensors.torch import save_file
 
     plain: dict[str, Any] = {"state": {}, "param_groups": []}
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for number, group in enumerate(optimizer.state_dict()["param_groups"]):
-        tensors |= {f"group.{number}.{key}": value for key, value in group.items() if isinstance(value, Tensor)}
+    for index, group in enumerate(optimizer.state_dict()["param_groups"]):
+        tensors |= {f"group.{index}.{key}": value for key, value in group.items() if isinstance(value, Tensor)}
         plain["param_groups"].append({key: value for key, value in group.items() if _is_plain(value)})
     if averaged is not None:
         tensors |= {f"ema.{name}": tensor for name, tensor in averaged.state_dict().items()}
     if mixer is not None:
         tensors |= {f"mixer.{name}": tensor for name, tensor in mixer.state_dict().items()}
-    for number, entries in optimizer.state_dict()["state"].items():
+    for index, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, Tensor):
-                tensors[f"optimizer.{number}.{key}"] = value
+                tensors[f"optimizer.{index}.{key}"] = value
             elif _is_plain(value):
-                plain["state"].setdefault(number, {})[key] = value
+                plain["state"].setdefault(index, {})[key] = value
     header = {"step": step, "digest": digest, "values": dict(values), "optimizer": plain}
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_with(path, lambda temporary: save_file(whole, temporary, metadata={"training": json.dumps(header)}))
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_with(path, lambda temporary: save_file(stored, temporary, metadata={"training": json.dumps(header)}))
 
 
 def read(path: Path) -> Checkpoint | None:
-    """The checkpoint, or None where there is none yet.
+    """Returns the checkpoint; None if the file does not exist.
 
     Raises:
         UserError: the file is damaged.
@@ -104,8 +107,8 @@ def read(path: Path) -> Checkpoint | None:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except Exception as error:  # safetensors raises its own types, and KeyError on a file that is not ours
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except Exception as error:  # safetensors raises its own types; KeyError is a file without our header
         raise UserError(f"{path} is damaged ({error}). Delete it to train from the start") from error
     return Checkpoint(header["step"], header["digest"], header["values"], tensors, header["optimizer"])
 
@@ -116,5 +119,5 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Devices: the accelerator of a recipe, and how many processes load its images."""
+"""Devices: builds the accelerator of a recipe, and counts the processes that load its images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
-    """Devices, precision and trackers.
+    """Build the accelerator: device, precision and trackers.
+
+    Args:
+        recipe: of the training.
+        output: folder for the files of trackers.
 
     Raises:
-        UserError: a precision that this machine lacks, or a tracker that is not installed.
+        UserError: a precision that the device cannot use, or a tracker that is not installed.
     """
     import torch
     from accelerate import Accelerator
@@ -50,9 +54,14 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
 
 
 def workers(recipe: TrainRecipe) -> int:
-    """Loader processes: as the recipe says; by itself none where images are in memory, else one a core, at most 8."""
+    """Returns the number of loader processes for each training process.
+
+    The recipe's number; without one, none if decoded images are kept in memory, else one for each core, at most 8.
+    """
     if recipe.workers is not None:
         return recipe.workers
+    if recipe.cache == "memory":
+        return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return 0 if recipe.cache == "memory" else max(1, min(8, cores // here))
+    training_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, cores // training_processes))

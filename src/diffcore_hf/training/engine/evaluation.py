@@ -1,14 +1,15 @@
-"""Evaluation: the scores of a model on a split, and of a trained one from its folder without training.
+"""Evaluation: scores a model on a split, and a trained model from its folder without training.
 
-Owns how a split is read for scoring, and how the folder of a model leads to its recipe. Ranks and accuracies are
+Owns how a split is read for scoring, and how the recipe of a model's folder is found. Ranks and accuracies are
 metrics.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -33,16 +34,28 @@ def score_split(
     data: TrainingData,
     recipe: TrainRecipe,
     protocol: framing.Protocol,
-    normalisation: tuple,
+    normalisation: framing.Normalisation,
     accelerator: Accelerator,
 ) -> Scores:
-    """The scores of a model on a split, the same on every process and for any number of them."""
+    """Score a model on a split.
+
+    Args:
+        model: on the accelerator's device.
+        split: what is scored.
+        data: columns and classes.
+        recipe: batch size, loader processes and memory format.
+        protocol: how images are resized and cropped.
+        normalisation: mean and standard deviation.
+        accelerator: device, precision and processes.
+
+    Returns:
+        The scores, the same on every process and for any number of them.
+    """
     rows = loader.ScoredRows(split, data.columns.image, protocol)
-    sampler = loader.scored_batches(
-        len(split), max(1, 4 * recipe.batch_size // accelerator.num_processes), accelerator.process_index,
-        accelerator.num_processes,
-    )  # fmt: skip
-    # Starting processes costs more than decoding a few hundred images.
+    processes = accelerator.num_processes
+    batch_size = max(1, 4 * recipe.batch_size // processes)
+    sampler = loader.scored_batches(len(split), batch_size, accelerator.process_index, processes)
+    # Starting loader processes takes longer than decoding a few hundred images.
     count = workers(recipe) if len(split) > 1000 else 0
     batches = loader.batches(rows, sampler, workers=count, pin=accelerator.device.type == "cuda")
     return evaluate_model(
@@ -57,40 +70,55 @@ def score_split(
 
 
 def recipe_of(folder: str) -> Path | None:
-    """recipe.yaml of the training that a model's folder belongs to; None where it lies somewhere else."""
-    above = [up / "recipe.yaml" for up in Path(folder).resolve().parents]
-    return next((path for path in above if path.is_file() and "data" in read_recipe_file(path)), None)
+    """Returns recipe.yaml of the training that a model's folder belongs to; None for any other folder."""
+    candidates = [parent / "recipe.yaml" for parent in Path(folder).resolve().parents]
+    return next((path for path in candidates if path.is_file() and "data" in read_recipe_file(path)), None)
 
 
 def evaluate(folder: str, recipe: TrainRecipe) -> str:
-    """Score a model on the test split of `data`, at its own size and normalisation.
+    """Score a trained model on the test split of `data`, at the model's own size and normalisation.
+
+    Args:
+        folder: of the model.
+        recipe: names the data.
 
     Returns:
-        A line of figures, the worst five classes, and the groups of `data.group`.
+        One line: top-1 and top-5, the worst five classes, and the groups of `data.group`.
 
     Raises:
-        UserError: no model there, or one of another number of classes.
+        UserError: no model in the folder, or a model of other classes.
     """
     data = load_data(recipe.data, MixConfig(mode="off"))
     model = load_model(folder, len(data.classes))
-    picture = model.pretrained_cfg
-    known = picture.get("label_names")
-    if known and tuple(known) != data.classes:
-        one = next((a, b) for a, b in zip(known, data.classes, strict=True) if a != b)
-        raise UserError(
-            f"{folder}: its classes are not those of the dataset, or in another order ({one[0]!r} stands where the "
-            f"dataset has {one[1]!r}). Give the dataset that it was trained on"
-        )
-    transform = dataclasses.replace(recipe.transform, size=picture["input_size"][-1])
+    facts: Any = model.pretrained_cfg
+    _check_classes(folder, facts.get("label_names"), data.classes)
+    protocol = framing.protocol_of(dataclasses.replace(recipe.transform, size=facts["input_size"][-1]))
+    normalisation = tuple(facts["mean"]), tuple(facts["std"])
     accelerator = make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
-    scores = score_split(
-        model.to(accelerator.device), data.test, data, recipe, framing.protocol_of(transform),
-        (tuple(picture["mean"]), tuple(picture["std"])), accelerator,
-    )  # fmt: skip
-    worst = sorted((share, data.classes[k]) for k, share in enumerate(scores.by_class) if share is not None)[:5]
-    named = ", ".join(f"{name} {100 * share:.0f}" for share, name in worst)
-    groups = ", ".join(f"{name} {100 * share:.1f}" for name, share in (scores.by_group or {}).items())
-    return (
-        f"top-1 {100 * scores.top1:.2f}, top-5 {100 * scores.top5:.2f} on split {data.test.name} ({scores.count:,} "
-        f"images); worst classes: {named}" + (f"; by {recipe.data.group}: {groups}" if groups else "")
+    model = model.to(accelerator.device)
+    scores = score_split(model, data.test, data, recipe, protocol, normalisation, accelerator)
+    return _line_of(scores, data, recipe.data.group)
+
+
+def _check_classes(folder: str, model_classes: Sequence[str] | None, data_classes: Sequence[str]) -> None:
+    if not model_classes or list(model_classes) == list(data_classes):
+        return
+    pairs = zip(model_classes, data_classes, strict=True)
+    model_class, data_class = next(pair for pair in pairs if pair[0] != pair[1])
+    raise UserError(
+        f"{folder}: its classes are not those of the dataset, or in another order ({model_class!r} stands where the "
+        f"dataset has {data_class!r}). Give the dataset that it was trained on"
     )
+
+
+def _line_of(scores: Scores, data: TrainingData, group_column: str | None) -> str:
+    scored = [(share, name) for share, name in zip(scores.by_class, data.classes, strict=True) if share is not None]
+    worst = ", ".join(f"{name} {100 * share:.0f}" for share, name in sorted(scored)[:5])
+    line = (
+        f"top-1 {100 * scores.top1:.2f}, top-5 {100 * scores.top5:.2f} on split {data.test.name} ({scores.count:,} "
+        f"images); worst classes: {worst}"
+    )
+    if not scores.by_group:
+        return line
+    groups = ", ".join(f"{name} {100 * share:.1f}" for name, share in scores.by_group.items())
+    return f"{line}; by {group_column}: {groups}"

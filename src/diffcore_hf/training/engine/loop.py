@@ -36,6 +36,7 @@ from diffcore_hf.training.engine.metrics import Scores
 from diffcore_hf.training.engine.mixer_parameters import average_gradients
 from diffcore_hf.training.engine.parts import build_parts, check_batch_size
 from diffcore_hf.training.engine.randomness import seed_step
+from diffcore_hf.training.engine.result import TrainingResult
 from diffcore_hf.training.engine.training_log import Report, TrainingLog, Window
 from diffcore_hf.training.mixers.base import Mixer
 from diffcore_hf.training.mixers.registry import make_mixer
@@ -109,7 +110,7 @@ class Training:
         self._written = time.monotonic()
         self._resume()
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> TrainingResult:
         """Train to the end, score the best and the last model, and write result.json.
 
         Raises:
@@ -207,11 +208,11 @@ class Training:
             self.best = {"top1": scores.top1, "step": self.step}
             self._save("best")
 
-    def _finish(self) -> dict[str, Any]:
+    def _finish(self) -> TrainingResult:
         """Score the last and the best model on the test split, and write result.json."""
         last = self.score(self.data.test)
         self._save("last")
-        result: dict[str, Any] = {
+        result: TrainingResult = {
             "digest": self.digest,
             "seed": self.seed,
             "steps": self.length.steps,
@@ -224,11 +225,14 @@ class Training:
         }
         if self.best:
             best = last if self.best["step"] == self.step else self._score_best()
-            result |= {"best": best.plain(), "best_step": self.best["step"], "validation_top1": self.best["top1"]}
+            result["best"] = best.plain()
+            result["best_step"], result["validation_top1"] = self.best["step"], self.best["top1"]
         if self.accelerator.is_main_process:
             write_whole(self.folder / "result.json", canonical_json(result))
             (self.folder / "resume.safetensors").unlink(missing_ok=True)
-        test_scores = {f"test_top1_{kind}": result[kind]["top1"] for kind in ("last", "best") if kind in result}
+        test_scores = {"test_top1_last": result["last"]["top1"]}
+        if "best" in result:
+            test_scores["test_top1_best"] = result["best"]["top1"]
         self._log.write(self.step, **test_scores)
         return result
 

@@ -1,4 +1,4 @@
-"""The loss of a classification, against classes or probabilities. A pure function; which one is the recipe's."""
+"""The loss of a classification, against class indices or probabilities."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch.nn import functional
 
 
 def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: float) -> Tensor:
-    """Mean loss of (B, K) logits against class indices (B,) or probabilities (B, K).
+    """Compute the mean loss of a batch.
 
     Args:
-        logits: float32.
-        targets: int64 or float.
-        kind: `cross_entropy`, or `softmax_bce`: binary cross-entropy of the softmax against each class's target, mean
-            over all of them, whose first gradient is about 1/K of cross-entropy's.
-        smoothing: label smoothing in [0, 1), for both.
+        logits: (B, K) float32.
+        targets: (B,) int64 class indices, -100 for an image that is ignored; or (B, K) float probabilities.
+        kind: `cross_entropy`; or `softmax_bce`, the binary cross-entropy of the softmax against the target of each
+            class, averaged over classes. Its gradient at the start is about 1/K of that of cross-entropy.
+        smoothing: label smoothing in [0, 1), for both kinds.
     """
     if kind == "cross_entropy":
         return functional.cross_entropy(logits, targets, label_smoothing=smoothing, ignore_index=-100)

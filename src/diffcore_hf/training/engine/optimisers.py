@@ -1,50 +1,55 @@
-"""Optimisers and learning rates, all of them timm's.
+"""Optimisers and learning rates; all of them are timm's.
 
-Owns how a recipe's `optimizer` and `schedule` become timm's: the groups of parameters with their own rates, and epochs
-turned into steps. Does not own the steps themselves, nor any optimiser.
+Owns how a recipe's `optimizer` and `schedule` become timm's: parameter groups with their own rates, and epochs
+converted to steps. Does not take the steps (loop.py).
 
-timm's schedulers scale each group from its own `initial_lr` and by its `lr_scale` (layer decay), so that the classifier
-keeps its distance from the rest throughout.
+timm's schedulers scale each group from its own `initial_lr` and by its `lr_scale` (layer decay), so the ratio between
+the classifier's rate and the others stays the same.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
-from timm.scheduler import create_scheduler_v2
+from timm.optim import (  # type: ignore[attr-defined]  # timm re-exports them without __all__
+    create_optimizer_v2,
+    get_optimizer_info,
+    list_optimizers,
+)
 from timm.scheduler.scheduler import Scheduler
+from timm.scheduler.scheduler_factory import create_scheduler_v2
 from torch import nn
 
 from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig
 from diffcore_hf.core.errors import UserError
 
-WARMUP_BEGINS = 0.01
-"""A warm-up begins at this share of the (lowest) learning rate."""
+WARMUP_START = 0.01
+"""The first learning rate of a warm-up, as a share of the lowest rate of all groups."""
 _LOOKAHEAD = "lookahead_"
 
 
 def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """timm's optimiser over the trainable parameters of a model.
+    """Build timm's optimiser over the trainable parameters of a network.
 
-    Biases and norms decay or not as the recipe says; what a network of timm itself exempts (position embeddings) never
-    does. The classifier is what `model.get_classifier()` names.
+    Weight decay applies to biases and norms if the recipe says so, and never to parameters that the network itself
+    exempts (position embeddings). The classifier is what `model.get_classifier()` returns.
 
     Args:
         model: a network of timm, not yet wrapped or compiled.
         config: the recipe's `optimizer`.
 
     Raises:
-        UserError: timm does not know it, it cannot be used here, or it needs what is not installed.
+        UserError: timm has no such optimiser, it cannot be used here, or it needs a library that is not installed.
     """
     name = config.name.lower()
     check_known(name)
     try:
-        made = create_optimizer_v2(
+        optimizer = create_optimizer_v2(
             model,
             opt=name,
             lr=config.lr,
@@ -53,17 +58,17 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
             layer_decay=config.layer_decay,
             **_momentum(name, config),
         )
-    except (ImportError, AssertionError) as error:  # timm's way to say that apex or bitsandbytes or a GPU is missing
+    except (ImportError, AssertionError) as error:  # timm raises these if apex, bitsandbytes or a GPU is missing
         raise UserError(f"optimizer.name is {name!r}: {error}. Use e.g. --optimizer.name adamw") from error
     if config.head_lr is not None:
         head = {id(parameter) for parameter in _head(model)}
-        # In place: Lookahead and the optimiser inside it share the list.
-        made.param_groups[:] = _split(made.param_groups, head, config.head_lr)
-    return made
+        # In place, because Lookahead and the optimiser inside it share the list.
+        optimizer.param_groups[:] = _split(optimizer.param_groups, head, config.head_lr)
+    return optimizer
 
 
 def _split(groups: Iterable[dict[str, Any]], head: set[int], head_lr: float) -> list[dict[str, Any]]:
-    """timm's groups, those cut in two that hold parameters of the classifier and others; all else stays as it was."""
+    """Returns the groups, each that holds parameters of the classifier and others split in two."""
     result = []
     for group in groups:
         for inside, rate in ((False, group["lr"]), (True, head_lr)):
@@ -74,54 +79,64 @@ def _split(groups: Iterable[dict[str, Any]], head: set[int], head_lr: float) -> 
 
 
 def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: float, total_steps: int) -> Scheduler:
-    """timm's scheduler, counted in steps: `step_update(step)` before step `step` = 0, 1, ..., in every process.
+    """Build timm's scheduler, counted in steps: call `step_update(step)` before step 0, 1, ... on every process.
 
-    The warm-up takes the place of the schedule's first steps, it does not push it back. It rises linearly to each
-    group's own rate, from a hundredth of the lowest one. min_lr is the same for all groups.
+    The warm-up replaces the first steps of the schedule and does not delay the rest. It rises linearly to each group's
+    own rate, from a hundredth of the lowest one. min_lr is the same for all groups.
 
     Args:
-        optimizer: with its groups' rates; its rates are those of step 0 afterwards.
+        optimizer: with the rates of its groups; afterwards they are those of step 0.
         config: the recipe's `schedule`; milestones and warm-up are in epochs.
-        epochs: of the recipe, over which it is laid out.
-        total_steps: that this training takes.
+        epochs: of the recipe, to which milestones and warm-up refer.
+        total_steps: of this training, over which the schedule is stretched.
     """
-    kind = {
+    kinds: Mapping[str, dict[str, Any]] = {
         "cosine": {"sched": "cosine"},
-        "linear": {"sched": "poly", "decay_rate": 1.0},  # the power
+        "linear": {"sched": "poly", "decay_rate": 1.0},  # the power of the polynomial
         "multistep": {"sched": "multistep", "decay_rate": config.decay},
         "constant": {"sched": "multistep", "decay_rate": 1.0},
-    }[config.name]
+    }
     milestones = config.milestones if config.name == "multistep" else ()
     lowest = min(group.get("initial_lr", group["lr"]) for group in optimizer.param_groups)
-    made, _ = create_scheduler_v2(
+    schedule, _ = create_scheduler_v2(
         optimizer,
-        **kind,
+        **kinds[config.name],
         num_epochs=total_steps,
-        # timm lets a milestone m apply from index m - 1 on.
+        # timm applies a milestone m from index m - 1 on.
         decay_milestones=[steps + 1 for steps in sorted(_steps(milestones, epochs, total_steps))],
         min_lr=config.min_lr,
         warmup_epochs=_steps([config.warmup], epochs, total_steps)[0],
-        warmup_lr=lowest * WARMUP_BEGINS,
+        warmup_lr=lowest * WARMUP_START,
         step_on_epochs=False,
         updates_per_epoch=1,
     )
-    made.step_update(0)
-    return made
+    if schedule is None:
+        raise ValueError(f"timm built no schedule of kind {config.name!r}")
+    schedule.step_update(0)
+    return schedule
 
 
-def _steps(at: Iterable[float], epochs: float, total_steps: int) -> list[int]:
-    return [round(epoch / epochs * total_steps) for epoch in at]
+def _steps(epoch_numbers: Iterable[float], epochs: float, total_steps: int) -> list[int]:
+    return [round(number / epochs * total_steps) for number in epoch_numbers]
 
 
 def _head(model: nn.Module) -> list[nn.Parameter]:
-    """Parameters of the classifier, or classifiers: distilled networks have two."""
-    heads = model.get_classifier()
-    return [parameter for head in (heads if isinstance(heads, tuple) else (heads,)) for parameter in head.parameters()]
+    """Returns the parameters of the classifier; distilled networks have two classifiers."""
+    network: Any = model  # timm's networks have methods that nn.Module does not declare
+    classifier = network.get_classifier()
+    heads = classifier if isinstance(classifier, tuple) else (classifier,)
+    return list(itertools.chain.from_iterable(head.parameters() for head in heads))
 
 
 def check_known(name: str) -> None:
+    """Check that timm has an optimiser of that name, and that this trainer can use it.
+
+    Raises:
+        UserError: it does not, or needs second derivatives.
+    """
     bare = name.removeprefix(_LOOKAHEAD)
-    if bare not in (known := list_optimizers()):
+    known = [str(known_name) for known_name in list_optimizers()]
+    if bare not in known:
         near = difflib.get_close_matches(bare, known, n=3)
         raise UserError(
             f"optimizer.name is {name!r}, which timm does not know; the nearest: {', '.join(near) or 'none'}. "
@@ -135,16 +150,16 @@ def check_known(name: str) -> None:
 
 
 def _momentum(name: str, config: OptimizerConfig) -> dict[str, Any]:
-    """`momentum`, or the betas with it in the first place, as the optimiser has it."""
+    """Returns the argument for the recipe's momentum: `momentum`, or `betas` with it as the first, or nothing."""
     info = get_optimizer_info(name.removeprefix(_LOOKAHEAD))
     defaults = info.defaults or {}
     if info.has_momentum:
-        # torch refuses Nesterov's form of none.
+        # torch refuses Nesterov momentum with a momentum of 0.
         plain = {"nesterov": False} if defaults.get("nesterov") and not config.momentum else {}
         return {"momentum": config.momentum} | plain
     if not info.has_betas or isinstance(info.opt_class, str):
         return {}
     signature = inspect.signature(info.opt_class).parameters.get("betas")
     betas = defaults.get("betas") or (signature.default if signature else None)
-    # Adafactor's are null by default: it keeps no first moment.
+    # The betas of Adafactor are None by default, because it keeps no first moment.
     return {"betas": (config.momentum, *betas[1:])} if isinstance(betas, tuple) else {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.scheduler.scheduler import Scheduler
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 from diffcore_hf.config.train import TrainRecipe
@@ -35,7 +36,7 @@ class TrainingParts:
     model: nn.Module
     """The network as it is trained: compiled and distributed, where the recipe and the launcher say so."""
     mixer: Mixer | None
-    averaged: nn.Module | None
+    averaged: ModelEmaV3 | None
     """timm's exponential moving average of the weights; None where the recipe asks for none."""
     optimizer: Any
     """As accelerate wraps it."""
@@ -50,7 +51,10 @@ class TrainingParts:
     @property
     def scored_network(self) -> nn.Module:
         """The averaged weights where they exist, else the network."""
-        return self.network if self.averaged is None else self.averaged.module
+        if self.averaged is None:
+            return self.network
+        averaged: nn.Module = self.averaged.module
+        return averaged
 
     @property
     def plain_optimizer(self) -> torch.optim.Optimizer:
@@ -139,10 +143,8 @@ def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
         )
 
 
-def _averaged(network: nn.Module, decay: float | None, device: torch.device) -> nn.Module | None:
+def _averaged(network: nn.Module, decay: float | None, device: torch.device) -> ModelEmaV3 | None:
     """A copy of the network that will hold the exponential moving average of its weights."""
     if decay is None:
         return None
-    from timm.utils import ModelEmaV3
-
     return ModelEmaV3(network, decay=decay, device=device)

@@ -75,9 +75,9 @@ class PairwiseMixer(Mixer):
         count = len(context.images)
         if self.setup.per == "batch":
             random = context.generator
-            index, chance = random.permutation(count), random.random()
-            drawn = np.array(self.draw(random), np.float64)
-            return index, np.full(count, chance < self.setup.probability), np.tile(drawn, (count, 1))
+            index, batch_chance = random.permutation(count), random.random()
+            one_draw = np.array(self.draw(random), np.float64)
+            return index, np.full(count, batch_chance < self.setup.probability), np.tile(one_draw, (count, 1))
         streams = context.streams()
         circle = circle_partners(np.array([random.random() for random in streams]))
         chance = np.array([random.random() for random in streams])

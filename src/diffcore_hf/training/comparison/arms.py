@@ -1,0 +1,78 @@
+"""Arms: the recipes that a comparison trains, each the recipe itself with a few keys changed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from diffcore_hf.config.mappings import to_mapping
+from diffcore_hf.config.merging import build
+from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.data import framing
+from diffcore_hf.training.data.cache import NO_FRAMES
+from diffcore_hf.training.engine.optimisers import check_known
+from diffcore_hf.training.mixers.registry import make_mixer
+from diffcore_hf.training.networks.timm_names import architecture_of
+
+SINGLE = "run"
+"""Name of the only arm if nothing is compared."""
+_SHARED = (
+    *("batch_size", "epochs", "max_steps", "evaluate_every", "precision", "deterministic", "device"),
+    *("seeds", "compare", "arms", "output", "trackers", "push", "preset"),
+)
+"""Keys that no arm may change: all arms take equally many steps of equally many samples, into one output folder."""
+
+
+def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
+    """Returns name -> recipe of each arm to compare; only the recipe itself if nothing is compared.
+
+    Raises:
+        UserError: an unknown arm, or an arm with a key that is unknown or shared by all arms.
+    """
+    if not recipe.compare:
+        return {SINGLE: recipe}
+    known = ARMS | dict(recipe.arms or {})
+    arms = {}
+    for name in recipe.compare:
+        if name not in known:
+            raise UserError(f"compare has {name!r}, which is no arm; there are {', '.join(known)}. Declare it in arms")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+            raise UserError(f"arms has {name!r}, which cannot be a folder. Use letters, digits, and any of ._+-")
+        changes = known[name]
+        if shared := [key for key in _SHARED if key in changes]:
+            raise UserError(
+                f"arms.{name} has {shared[0]}, which must be the same for all arms. Set it in the recipe itself"
+            )
+        # An arm that names a kind of mixing must also mix where the recipe itself does not.
+        names_kind = "kind" in changes.get("mix", {}) and "mode" not in changes["mix"]
+        mode = {"mix": {"mode": "append"}} if names_kind and recipe.mix.mode == "off" else {}
+        try:
+            arms[name] = build(TRAIN_SCHEMA, to_mapping(recipe), mode, changes)
+        except UserError as error:
+            raise UserError(f"arms.{name}: {error}") from error
+    return arms
+
+
+def check_arm(arm: TrainRecipe) -> None:
+    """Check what would otherwise fail only when the arm is trained, perhaps hours after the start.
+
+    Raises:
+        UserError: an unknown network, optimiser or mixer, or a cache that the protocol cannot use.
+    """
+    architecture_of(arm.model.name)
+    check_known(arm.optimizer.name)
+    make_mixer(arm.mixer, classes=2)
+    if framing.protocol_of(arm.transform).resize is None and arm.cache == "memory":
+        raise UserError(NO_FRAMES)
+
+
+def public_recipe(arm: TrainRecipe) -> TrainRecipe:
+    """Returns an arm's recipe as it is published: without the other arms, and without paths of this machine."""
+    weights = arm.model.pretrained
+    if isinstance(weights, str) and Path(weights).expanduser().exists():
+        weights = "local"
+    model = replace(arm.model, pretrained=weights)
+    return replace(arm, model=model, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)

@@ -1,0 +1,42 @@
+"""The content of result.json, which exists when a training is finished."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class ScoresRecord(TypedDict):
+    """`metrics.Scores` as JSON."""
+
+    top1: float
+    top5: float
+    by_class: list[float | None]
+    count: int
+    unreadable: int
+    by_group: NotRequired[dict[str, float] | None]
+
+
+class TrainingResult(TypedDict):
+    """One finished training."""
+
+    digest: str
+    """Of all that decides the training."""
+    seed: int
+    steps: int
+    epochs: float
+    samples_per_epoch: int
+    samples_seen: int
+    parameters: int
+    split: str
+    """Name of the scored split."""
+    last: ScoresRecord
+    """Scores of the last model."""
+    best: NotRequired[ScoresRecord]
+    """Scores of the model that validation chose; absent without a validation split."""
+    best_step: NotRequired[int]
+    validation_top1: NotRequired[float]
+
+
+def counted_scores(result: TrainingResult) -> ScoresRecord:
+    """Returns the scores that a comparison uses: those of the best model, else of the last one."""
+    return result.get("best") or result["last"]
