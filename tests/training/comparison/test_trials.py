@@ -150,7 +150,7 @@ def test_figures_go_to_tensorboard(train_recipe, tmp_path):
 @pytest.mark.parametrize("key", ["batch_size", "epochs", "max_steps", "seeds"])
 def test_what_makes_arms_comparable_is_the_same_for_all(train_recipe, key):
     recipe = train_recipe(compare=["plain", "big"], arms={"big": {key: [8] if key == "seeds" else 8}})
-    with pytest.raises(ValueError, match=f"arms.big has {key}, which is the same for all arms"):
+    with pytest.raises(ValueError, match=f"arms.big has {key}, which must be the same for all arms"):
         trials.run(recipe, progress=False)
 
 
@@ -160,7 +160,7 @@ def test_arms_may_be_networks_and_the_legend_says_so(train_recipe):
 
 
 def test_a_mistake_in_a_later_arm_is_told_before_the_first_is_trained(train_recipe, tmp_path):
-    for arm, line in (({"model": {"name": "nope"}}, "timm does not know"), ({"optimizer": {"name": "sgdd"}}, "sgdd")):
+    for arm, line in (({"model": {"name": "nope"}}, "timm does not have"), ({"optimizer": {"name": "sgdd"}}, "sgdd")):
         with pytest.raises(ValueError, match=line):
             trials.run(train_recipe(compare=["plain", "b"], arms={"b": arm}), progress=False)
     assert not (tmp_path / "trained").exists()
