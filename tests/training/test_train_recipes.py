@@ -247,8 +247,7 @@ def test_the_protocols_are_those_of_the_literature(name, epochs, batch, optimize
 def test_the_ablation_is_table_7():
     recipe = recipe_of(["--config", "cars-ablation-train"])
     arms_by_name = {
-        name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path)
-        for name, arm in arms_of(recipe).items()
+        name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path) for name, arm in arms_of(recipe).items()
     }
     assert arms_by_name.pop("plain")[0] == "off"
     assert arms_by_name == {
