@@ -1,7 +1,7 @@
-"""Folders: the augmented datasets, one for each seed and way of generating; every policy is an export of one.
+"""Folders: the augmented datasets, one for each seed and generator; every policy is an export of one.
 
-Owns the ways of generating, what a policy keeps of a folder, and what the oracle says about its images. All of it goes
-through the verbs of the package: augment once with `policy: all`, then export.
+Owns the generators, the images that a policy keeps of a folder, and the oracle's judgement of its images. All of it
+uses the workflows of the package: augment once with `policy: all`, then export.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffcore_hf.core.folder import canonical_json, write_whole
 from diffcore_hf.miniature.oracle import Oracle
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import augment as augment_workflow
 from diffcore_hf.workflows import export as export_workflow
 
 STANDARD = "gamma-2"
@@ -47,7 +47,7 @@ _REAL = {"real-3": 3, "real-6": 6}
 # bfloat16 halves the time on processors that compute with it.
 _COMMON = {"copies": 3, "max_attempts": 1, "filter": {"policy": {"name": "all"}}, "model": {"dtype": "bfloat16"}}
 SECONDS = 140
-"""About how long a folder of 720 attempts takes on one core."""
+"""Estimate of the time of a folder of 720 attempts on one core."""
 
 POLICIES: dict[str, dict[str, Any]] = {
     "all": {"name": "all"},
@@ -59,20 +59,20 @@ POLICIES: dict[str, dict[str, Any]] = {
     "text": {"name": "rank", "by": "text"},
 }
 BEST = "context_free"
-"""The judge that is held against keeping everything wherever one has to stand for all."""
+"""The judge that represents all others in comparisons with keeping everything."""
 KINDS = ("right", "other species", "look-alike", "outside")
 
 Key = tuple[str, int]
-"""Row id and copy: a unit; its one attempt is attempt 0."""
+"""Row id and copy of a unit; its only attempt is attempt 0."""
 
 
 def real(name: str) -> int:
-    """Real training pictures of a species that a way of generating begins with."""
+    """Returns the number of real training pictures of a species that a generator starts with."""
     return _REAL.get(name, EACH)
 
 
 def made(work: Path, name: str, seed: int) -> Path:
-    """The folder, augmented where it is not there; a run that was killed goes on."""
+    """Returns the folder; creates it if it does not exist, or continues a run that was killed."""
     folder = work / "made" / f"{name}-{seed}"
     source = world_folder(work, seed, real(name))
     with locked(folder):
@@ -83,37 +83,37 @@ def made(work: Path, name: str, seed: int) -> Path:
                 _COMMON,
                 GENERATORS[name],
             )
-            outcome = jobs.run(recipe, progress=False)
+            outcome = augment_workflow.run(recipe, progress=False)
             if outcome.interrupted:
                 raise KeyboardInterrupt
     return folder
 
 
 class Shown(NamedTuple):
-    """What the oracle sees in one generated image."""
+    """The judgement of the oracle about one generated image."""
 
     label: int
-    """The class that was asked for, a place in DATASET_SPECIES."""
+    """Class of the prompt, an index into DATASET_SPECIES."""
     species: int
-    """What is there, a place in SPECIES."""
+    """Species that the image shows, an index into SPECIES."""
     asked: str
-    """The context that was asked for; empty for none."""
+    """Context of the prompt; empty for none."""
     context: str
-    """What is there."""
+    """Context that the image shows."""
 
     @property
     def kind(self) -> str:
-        """One of KINDS."""
-        wanted, there = DATASET_SPECIES[self.label], SPECIES[self.species]
-        if there == wanted:
+        """Returns one of KINDS."""
+        wanted, shown = DATASET_SPECIES[self.label], SPECIES[self.species]
+        if shown == wanted:
             return "right"
-        if there == look_alike(wanted):
+        if shown == look_alike(wanted):
             return "look-alike"
-        return "other species" if there in DATASET_SPECIES else "outside"
+        return "other species" if shown in DATASET_SPECIES else "outside"
 
 
 def truth(folder: Path) -> dict[Key, Shown]:
-    """Unit -> what its image shows. Asked once, and kept beside the facts of the run."""
+    """Returns unit -> what its image shows; judged once and stored beside the facts of the run."""
     from datasets import load_dataset
 
     path = folder / ".diffcore" / "truth.json"
@@ -129,7 +129,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
 
 
 def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
-    """The units that a policy gives a counterpart, in drawing order."""
+    """Returns the units that have a counterpart under a policy, in drawing order."""
     layer = {"filter": {"policy": dict(policy)}}
     material = export_workflow.read_decided(folder, layer)
     return [
@@ -139,7 +139,7 @@ def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
 
 
 def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
-    """What is kept of a folder: by a policy, by the `oracle`, or at `random` as many as BEST does."""
+    """Returns the units that a policy keeps, the `oracle` keeps, or `random` keeps, which keeps as many as BEST."""
     folder = made(work, name, seed)
     if keep == "oracle":
         shown = truth(folder)
@@ -151,31 +151,28 @@ def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
 
 
 def measure(work: Path, name: str, seed: int) -> dict[str, Any]:
-    """What a way of generating shows, and what each policy accepts of it."""
+    """Counts what the images of a generator show, and what each policy accepts of them."""
     folder = made(work, name, seed)
     shown = truth(folder)
-    contexts = list(dict.fromkeys(one.asked for one in shown.values()))
+    contexts = list(dict.fromkeys(image.asked for image in shown.values()))
     return {
         "attempts": len(shown),
-        "shows": {kind: sum(one.kind == kind for one in shown.values()) for kind in KINDS},
-        "right_context": float(np.mean([one.context == one.asked for one in shown.values()])),
+        "shows": {kind: sum(image.kind == kind for image in shown.values()) for kind in KINDS},
+        "right_context": float(np.mean([image.context == image.asked for image in shown.values()])),
         "right_by_context": {
-            context: float(np.mean([one.kind == "right" for one in shown.values() if one.asked == context]))
+            context: float(np.mean([image.kind == "right" for image in shown.values() if image.asked == context]))
             for context in contexts
         },
-        "accepted": {
-            policy: {
-                kind: sum(shown[key].kind == kind for key in keys)
-                for keys in [kept_by(work, name, seed, policy)]
-                for kind in KINDS
-            }
-            for policy in POLICIES
-        },
+        "accepted": {policy: _by_kind(shown, kept_by(work, name, seed, policy)) for policy in POLICIES},
     }
 
 
+def _by_kind(shown: Mapping[Key, Shown], keys: Sequence[Key]) -> dict[str, int]:
+    return {kind: sum(shown[key].kind == kind for key in keys) for kind in KINDS}
+
+
 def exported(folder: Path, output: Path, keep: Sequence[Key], layer: Mapping[str, Any] | None = None) -> Path:
-    """A dataset of the folder's images that are in `keep` and no others, by way of a review."""
+    """Exports the images of a folder that are in `keep` and no others, through a review."""
     everything = kept(folder, {"name": "all"})
     chosen = set(keep)
     text = io.StringIO()

@@ -1,7 +1,7 @@
-"""Trainings: one arm, one network, one seed; a dataset in, accuracy in three groups of images out.
+"""Trainings: the accuracy of one arm with one network and one seed, in three groups of test images.
 
-Owns the arms by name: which images are trained on, and how. The package trains them, with equal steps of equally many
-samples. Arms of several pieces are trained once.
+Owns the arms by name: their images and their training recipe. The package trains them, with equal steps of equally many
+samples. An arm that several sections of the page use is trained once.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ GENERATED = {"mix": {"mode": "append", "kind": "none", "partner": "class"}}
 
 @dataclass(frozen=True)
 class Arm:
-    """What is trained on, and how."""
+    """The images that an arm trains on, and its training recipe."""
 
     train: Mapping[str, Any] = field(default_factory=lambda: GENERATED)
     """Keys of the training recipe."""
     generator: str | None = STANDARD
-    """The way of generating; None: real images alone."""
+    """The generator; None: real images alone."""
     keep: str = "all"
     """A policy, or `oracle` or `random` (folders.kept_by)."""
     cut: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ FIRST = (
     *("no-context.all", "genaug-own", "mix-own-100", "mix-class", "heavy", "extra-all"),
     *(f"{generator}.{keep}" for generator in ("random-species", "look-alike") for keep in ("all", BEST)),
 )
-"""Arms behind the first claims; measured with every seed before the others."""
+"""Arms of the main tables; measured with every seed before the others."""
 
 TUNED = (
     "plain",
@@ -124,17 +124,17 @@ TUNED = (
 """Arms that the pretrained network is fine-tuned on as well."""
 
 LONGER = ("genaug-own", "mix-own-100")
-"""Arms that are trained three times as long as well: whether what is harder to learn catches up."""
+"""Arms that are also trained three times as long, to see whether mixed images catch up."""
 
 
 def nets(arm: str) -> list[str]:
-    """The ways in which an arm is trained."""
+    """Returns the networks that an arm is trained with."""
     also = {"tuned": arm in TUNED, "longer": arm in LONGER}
     return ["scratch", *(net for net, wanted in also.items() if wanted)]
 
 
 def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
-    """Train one arm and score it once."""
+    """Trains one arm and scores it once."""
     arm = ARMS[name]
     place = work / "trainings" / f"{name}-{net}-{seed}"
     keep = () if arm.generator is None else _keep(work, arm, seed)
@@ -160,7 +160,7 @@ def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
 
 
 def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
-    """The generated images that a training can meet: those of every copy, or each row's own counterpart."""
+    """Returns the generated images that a training reads: those of every copy, or each row's own counterpart."""
     from datasets import load_dataset
 
     rows = load_dataset(str(data), "generated", split="train").select_columns(["row_id", "copy"])
@@ -169,7 +169,7 @@ def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
 
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
-    """The scores of one training: of the model that validation chose, and of the last one."""
+    """Trains and returns the scores of the model that validation chose and of the last one."""
     from diffcore_hf.config.train_schema import TRAIN_SCHEMA
     from diffcore_hf.training.comparison import trials
     from diffcore_hf.training.data.training_data import load_data
