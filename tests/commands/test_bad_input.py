@@ -9,7 +9,7 @@ from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from small_photos import photos, picture, write_photos
 
 from diffcore_hf.commands.main import main
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows.augment import augment
 
 
 @pytest.fixture
@@ -27,18 +27,18 @@ def listing(root):
 
 
 def refused(world, capsys, *argv):
-    """What stands on stderr after a command that must be refused; checks that nothing else happened."""
+    """Return what a refused command prints on stderr; check that it does nothing else."""
     before = listing(world)
     capsys.readouterr()
     status = main(argv)
-    told = capsys.readouterr()
-    assert status == 2, told
-    assert told.out == ""
-    assert told.err.startswith("diffcore-hf: ")
-    assert told.err.count("\n") == 1
-    assert "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert status == 2, printed
+    assert printed.out == ""
+    assert printed.err.startswith("diffcore-hf: ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
     assert listing(world) == before
-    return told.err
+    return printed.err
 
 
 def of_recipe(**changes):
@@ -188,25 +188,25 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_one_line_and_nothing_is_written(world, capsys, name):
-    prepare, flags, said = CASES[name]
+    prepare, flags, expected = CASES[name]
     if prepare:
         prepare(world)
     flags = flags if "--output" in flags else ("--output", "out", *flags)
     line = refused(world, capsys, "augment", "recipe.yaml", *flags)
-    assert [words for words in said if words not in line] == []
+    assert [words for words in expected if words not in line] == []
 
 
 @pytest.mark.parametrize("name", ["no label column", "a wnid", "a wrong type", "pickled weights", "somebody's folder"])
 def test_plan_refuses_what_augment_refuses(world, capsys, name):
-    prepare, flags, said = CASES[name]
+    prepare, flags, expected = CASES[name]
     if prepare:
         prepare(world)
     line = refused(world, capsys, "plan", "recipe.yaml", *flags)
-    assert [words for words in said if words not in line] == []
+    assert [words for words in expected if words not in line] == []
 
 
 @pytest.mark.parametrize(
-    "argv, said",
+    "argv, expected",
     [
         (["agument", "photos"], ["'agument' is no verb", "did you mean augment"]),
         (["augment"], ["WHAT is missing"]),
@@ -229,9 +229,9 @@ def test_plan_refuses_what_augment_refuses(world, capsys, name):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and " " not in value[0] else "",
 )
-def test_a_wrong_command_is_one_line(world, capsys, argv, said):
+def test_a_wrong_command_is_one_line(world, capsys, argv, expected):
     line = refused(world, capsys, *argv)
-    assert [words for words in said if words not in line] == []
+    assert [words for words in expected if words not in line] == []
 
 
 def test_an_output_of_other_attempts_names_the_key(world, capsys):
@@ -259,7 +259,7 @@ def test_a_policy_that_the_tower_cannot_serve_is_refused(world, capsys, tmp_path
 def test_errors_of_python_are_the_same_lines(world, keys):
     before = listing(world)
     with pytest.raises(ValueError, match=r"fraction is 2.0, not a number in \(0, 1\]"):
-        jobs.augment("photos", fraction=2.0, output="out", **keys)
+        augment("photos", fraction=2.0, output="out", **keys)
     with pytest.raises(ValueError, match="fractoin is no key of a recipe; did you mean fraction"):
-        jobs.augment("photos", fractoin=0.5, output="out", **keys)
+        augment("photos", fractoin=0.5, output="out", **keys)
     assert listing(world) == before

@@ -1,4 +1,4 @@
-"""The command line: what a person reads. Bad input is test_bad_input.py."""
+"""The output of every verb; bad input is in test_bad_input.py."""
 
 import os
 import re
@@ -35,8 +35,8 @@ def world(tmp_path, keys, monkeypatch):
     return tmp_path
 
 
-def said(capsys, *argv, status=0):
-    """What a command prints."""
+def printed_by(capsys, *argv, status=0):
+    """Return what a command prints on stdout."""
     capsys.readouterr()
     assert main(argv) == status
     return capsys.readouterr().out
@@ -86,14 +86,14 @@ def test_every_verb_has_help(verb, capsys):
 def test_the_flags_of_augment_are_the_keys_of_a_recipe(capsys):
     with pytest.raises(SystemExit):
         main(["augment", "--help"])
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert [flag for flag in ("--source.path", "--model.gamma", "--filter.policy.name", "--max_attempts", "--limit")
-            if flag not in told] == []  # fmt: skip
+            if flag not in printed] == []  # fmt: skip
 
 
 def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys):
-    told = said(capsys, "plan", "recipe.yaml", "--model.gamma", "2")
-    lines = [line.strip() for line in told.splitlines()]
+    printed = printed_by(capsys, "plan", "recipe.yaml", "--model.gamma", "2")
+    lines = [line.strip() for line in printed.splitlines()]
     for line in (
         "001.Red_Fox -> Red Fox",
         "002.Green_Frog -> Green Frog",
@@ -105,58 +105,59 @@ def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys)
     assert sum(re.fullmatch(r"a photo of a (Red Fox|Green Frog), (in snow|at night)", line) is not None
                for line in lines) == 2  # fmt: skip
     assert "plan        6 units (fraction 1, copies 1), 3 a class; up to 2 attempts each" in lines
-    assert re.search(r"peak disk about [\d.]+ [kMG]?B", told)
+    assert re.search(r"peak disk about [\d.]+ [kMG]?B", printed)
     assert sorted(path.name for path in world.iterdir()) == ["photos", "recipe.yaml"]
 
 
 def test_augment_ends_with_the_table(world, capsys):
-    told = said(capsys, "augment", "recipe.yaml")
-    table = dict(re.findall(r"^(\S.*?)  +(.+)$", told, re.MULTILINE))
+    printed = printed_by(capsys, "augment", "recipe.yaml")
+    table = dict(re.findall(r"^(\S.*?)  +(.+)$", printed, re.MULTILINE))
     assert table["rows"] == table["planned"] == "6"
     assert {"kept", "attempts", "generated images rejected", "real images the policy would reject",
             "mean similarity to the row's image", "seconds", "images per second", "in snow", "at night",
             "Red Fox", "Green Frog"} <= set(table)  # fmt: skip
     assert re.fullmatch(r"\d+ \([\d.]+ % of 6 decided\)", table["kept"])
-    assert "out/assets/contact_sheet.png" in told
+    assert "out/assets/contact_sheet.png" in printed
     assert len(load_dataset("out", split="train", cache_dir=world / "cache")) == 6
-    again = said(capsys, "augment", "recipe.yaml")
+    again = printed_by(capsys, "augment", "recipe.yaml")
     assert "- (none made now)" in again
 
 
 def test_a_first_look_says_what_the_full_run_would_take(world, capsys):
-    told = said(capsys, "augment", "recipe.yaml", "--limit", "2")
-    assert "first look: 2 of 6 units" in told
+    printed = printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
+    assert "first look: 2 of 6 units" in printed
     for words in ("kept      about", "time      about", "disk      about", "the same command without --limit"):
-        assert words in told
-    assert re.search(r"^pending +4$", told, re.MULTILINE)
+        assert words in printed
+    assert re.search(r"^pending +4$", printed, re.MULTILINE)
 
 
 def test_a_folder_of_photos_needs_no_recipe(world, capsys, tiny):
     flags = ("--model.path", tiny["sd"], "--filter.path", tiny["clip"], "--model.steps", "2", "--max-attempts", "1")
-    told = said(capsys, "augment", "photos", "--kind", "general", *flags)
-    assert "rows" in told
+    printed = printed_by(capsys, "augment", "photos", "--kind", "general", *flags)
+    assert "rows" in printed
     assert (world / "out/photos/diffcore.json").is_file()
 
 
 def test_a_flag_wins_over_the_file(world, capsys):
-    told = said(capsys, "plan", "recipe.yaml", "--fraction", "0.5", "--prompts.contexts", "on the moon", "in a zoo")
-    assert "3 units (fraction 0.5" in told
-    assert "contexts    'on the moon', 'in a zoo'" in told
+    flags = ("--fraction", "0.5", "--prompts.contexts", "on the moon", "in a zoo")
+    printed = printed_by(capsys, "plan", "recipe.yaml", *flags)
+    assert "3 units (fraction 0.5" in printed
+    assert "contexts    'on the moon', 'in a zoo'" in printed
 
 
 def test_preview_export_and_clean_say_what_they_made(world, capsys):
-    said(capsys, "augment", "recipe.yaml")
-    for path in said(capsys, "preview", "out").split():
+    printed_by(capsys, "augment", "recipe.yaml")
+    for path in printed_by(capsys, "preview", "out").split():
         assert Image.open(path).format == "PNG"
-    [sheet] = said(capsys, "preview", "out", "--samples", "3").split()
+    [sheet] = printed_by(capsys, "preview", "out", "--samples", "3").split()
     assert Image.open(sheet).format == "PNG"
-    [sheet] = said(capsys, "preview", "out", "--mixed").split()
+    [sheet] = printed_by(capsys, "preview", "out", "--mixed").split()
     assert sheet.endswith("mixed.png")
     assert Image.open(sheet).format == "PNG"
-    told = said(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
-    assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", told, re.MULTILINE)
-    assert "all is written" in told
-    assert "parts deleted" in said(capsys, "clean", "out")
+    printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
+    assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", printed, re.MULTILINE)
+    assert "all is written" in printed
+    assert "parts deleted" in printed_by(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err
     assert not (world / "other").exists()
@@ -170,16 +171,16 @@ def test_an_interruption_exports_and_says_how_to_go_on(world, capsys, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(TextToImage, "sample", interrupted)
-        told = said(capsys, "augment", "recipe.yaml", status=130)
-    assert "Run the same command again to resume" in told
-    assert re.search(r"^pending +6$", told, re.MULTILINE)
-    assert "kept" in said(capsys, "augment", "recipe.yaml")
+        printed = printed_by(capsys, "augment", "recipe.yaml", status=130)
+    assert "Run the same command again to resume" in printed
+    assert re.search(r"^pending +6$", printed, re.MULTILINE)
+    assert "kept" in printed_by(capsys, "augment", "recipe.yaml")
 
 
 def test_stderr_of_a_good_run_is_the_bar_alone(world):
     loud = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
-    told = subprocess.run([*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=loud)
-    rest = [line for line in re.split(r"[\r\n]", told.stderr) if line.strip() and not line.startswith("augment: ")]
+    printed = subprocess.run([*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=loud)
+    rest = [line for line in re.split(r"[\r\n]", printed.stderr) if line.strip() and not line.startswith("augment: ")]
     assert rest == []
 
 

@@ -38,36 +38,36 @@ def _recipe(command: Command) -> Recipe:
 
 
 def plan(command: Command) -> int:
-    from diffcore_hf.workflows import plan as outlook
     from diffcore_hf.workflows.augment import prepare
+    from diffcore_hf.workflows.plan import fetch, probe, text
 
     recipe = _recipe(command)
     if command.options["fetch"]:
-        for line in outlook.fetch(recipe):
+        for line in fetch(recipe):
             print(line)
     prepared = prepare(recipe)
-    print(outlook.text(prepared))
+    print(text(prepared))
     if command.options["probe"]:
         quiet_libraries()
-        print(outlook.probe(prepared))
+        print(probe(prepared))
     return 0
 
 
 def augment(command: Command) -> int:
     from diffcore_hf.augmentation import summary
-    from diffcore_hf.workflows import plan as outlook
     from diffcore_hf.workflows.augment import run
+    from diffcore_hf.workflows.plan import projection
 
     quiet_libraries()
-    outcome = run(_recipe(command))
-    projection = outlook.projection(outcome) if outcome.recipe.limit else ()
+    result = run(_recipe(command))
+    expected = projection(result) if result.recipe.limit else ()
     print()
-    print(summary.text(outcome.summary, seconds=outcome.seconds, images=outcome.new_attempts, projection=projection))
-    path = outcome.folder.path
+    print(summary.text(result.summary, seconds=result.seconds, images=result.new_attempts, projection=expected))
+    path = result.folder.path
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows their similarities")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
-    if outcome.interrupted:
+    if result.interrupted:
         print("\ninterrupted: finished units are exported, the rest is pending. Run the same command again to resume")
         return 130
     return 0
@@ -85,11 +85,11 @@ def export(command: Command) -> int:
     from diffcore_hf.augmentation import summary
     from diffcore_hf.workflows.export import export
 
-    outcome = export(command.target, command.options["output"], command.layer, command.options["layout"])
-    print(summary.text(outcome.summary, seconds=outcome.seconds, images=0))
-    if pending := outcome.summary.counts["pending"]:
+    result = export(command.target, command.options["output"], command.layer, command.options["layout"])
+    print(summary.text(result.summary, seconds=result.seconds, images=0))
+    if pending := result.summary.counts["pending"]:
         print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} generates them")
-    print(f"\n{outcome.folder.path} is written")
+    print(f"\n{result.folder.path} is written")
     return 0
 
 
