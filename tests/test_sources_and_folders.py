@@ -10,7 +10,7 @@ from diffcore_hf.augmentation.source import dataset as sources
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core import loading
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.workflows import augment as jobs
+from diffcore_hf.workflows import augment as augment_workflow
 from diffcore_hf.workflows import export as export_workflow
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -22,7 +22,7 @@ def run(recipe, tmp_path):
 
     def go(**keys):
         made = recipe(**{"output": str(tmp_path / "out"), "source.path": sources.IN_MEMORY, **keys})
-        return jobs.run(made, photos([4, 4]), progress=False)
+        return augment_workflow.run(made, photos([4, 4]), progress=False)
 
     return go
 
@@ -64,9 +64,9 @@ def test_splits_may_order_their_columns_otherwise_but_not_type_them():
 
 
 def test_a_dataset_in_memory_is_not_taken_for_the_one_that_a_recipe_names():
-    named, rows = jobs.as_recipe(photos([2, 2]), "cub", {})
+    named, rows = augment_workflow.as_recipe(photos([2, 2]), "cub", {})
     assert (named.source.path, rows is not None) == (sources.IN_MEMORY, True)
-    assert jobs.as_recipe(photos([2, 2]), "cub", {"source": "org/mine"})[0].source.path == "org/mine"
+    assert augment_workflow.as_recipe(photos([2, 2]), "cub", {"source": "org/mine"})[0].source.path == "org/mine"
 
 
 def test_the_licence_of_a_folder_is_that_of_its_card(tmp_path):
@@ -107,7 +107,7 @@ def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
 def test_a_split_without_rows_passes(run, recipe, tmp_path):
     ds = DatasetDict(train=photos([3, 3]), test=photos([3, 3]).select([]))
     made = recipe(**{"output": str(tmp_path / "two"), "source.path": sources.IN_MEMORY})
-    assert jobs.run(made, ds, progress=False).summary.counts["rows"] == 6
+    assert augment_workflow.run(made, ds, progress=False).summary.counts["rows"] == 6
 
 
 def test_class_names_are_kept_in_the_order_of_the_feature():
