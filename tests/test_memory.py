@@ -35,9 +35,9 @@ def test_peak_memory_does_not_grow_with_the_rows(keys, tmp_path):
     for count in (500, 4000):
         recipe = keys | {"source": rows_on_disk(tmp_path / f"rows{count}", count), "max_attempts": 1,
                          "output": str(tmp_path / f"out{count}")}  # fmt: skip
-        told = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", SCRIPT, json.dumps(recipe)], capture_output=True, text=True, check=True
         )
-        attempts, peak[count] = json.loads(told.stdout.splitlines()[-1])
+        attempts, peak[count] = json.loads(process.stdout.splitlines()[-1])
         assert attempts == count
     assert peak[4000] - peak[500] < 150, peak  # MiB

@@ -120,7 +120,7 @@ def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
 def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
     path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
     with pq.ParquetFile(path) as file:
-        columns = [file.metadata.row_group(0).column(place) for place in range(file.metadata.num_columns)]
+        columns = [file.metadata.row_group(0).column(index) for index in range(file.metadata.num_columns)]
     [images] = [column for column in columns if column.path_in_schema == "generated_image.bytes"]
     content = bytearray(path.read_bytes())
     start = images.dictionary_page_offset or images.data_page_offset

@@ -10,14 +10,14 @@ from diffcore_hf.augmentation.worker import CommittedPart, ReferenceTask
 def sizes(count, batch, seconds_per_item, part_size=None, **options):
     """The sizes of the parts of `count` items, each measured before the next is taken."""
     pieces = PartSizes([str(item) for item in range(count)], batch, part_size, **options)
-    found, items = [], []
+    counts, items = [], []
     for piece in pieces:
-        found.append(len(piece))
+        counts.append(len(piece))
         items += piece
         task = ReferenceTask(tuple(piece))
         pieces.measured(CommittedPart(task, None, seconds_per_item * len(piece), batch))
     assert items == [str(item) for item in range(count)]
-    return found
+    return counts
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Named(Strategy):
 
 
 @pytest.mark.parametrize(
-    "name, said",
+    "name, message",
     [
         ("image_to_image", "none of text_to_image"),
         ("no_such_module_anywhere:X", "cannot be imported"),
@@ -32,8 +32,8 @@ class Named(Strategy):
         (f"{__name__}:Unknown", "reads 'img', which no unit has"),
     ],
 )
-def test_a_strategy_that_cannot_be_used_is_one_line(name, said):
-    with pytest.raises(UserError, match=said) as error:
+def test_a_strategy_that_cannot_be_used_is_one_line(name, message):
+    with pytest.raises(UserError, match=message) as error:
         strategy_class(name)
     assert "\n" not in str(error.value)
 

@@ -60,22 +60,23 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def interrupt_at(patch, place, calls):
+def interrupt_at(patch, method, calls):
     """Raise KeyboardInterrupt at the given call of a method, as a user's Ctrl-C would."""
-    module, cls, name = place.rsplit(".", 2)
+    module, cls, name = method.rsplit(".", 2)
     cls = getattr(importlib.import_module(module), cls)
     real, seen = getattr(cls, name), []
 
-    def method(self, *arguments, **keywords):
+    def interrupting(self, *arguments, **keywords):
         seen.append(1)
         if len(seen) == calls:
             raise KeyboardInterrupt
         return real(self, *arguments, **keywords)
 
-    patch.setattr(cls, name, method)
+    patch.setattr(cls, name, interrupting)
 
 
 def write_review(path, *verdicts):
+    """Write a review of (key, verdict) pairs and return its path."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])

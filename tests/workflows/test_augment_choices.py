@@ -46,8 +46,8 @@ def test_other_columns_of_images_go_with_the_originals(make, tmp_path, include_o
     [shard] = (tmp_path / "out" / "data").iterdir()
     for row, file in zip(pq.read_table(shard).to_pylist(), files, strict=True):
         cell = {"bytes": file.read_bytes(), "path": file.name}
-        found = (row["whole"], row["views"], row["part"])
-        assert found == ((cell, [cell, None], {"mask": cell, "area": 3}) if include_originals else (None, None, None))
+        columns = (row["whole"], row["views"], row["part"])
+        assert columns == ((cell, [cell, None], {"mask": cell, "area": 3}) if include_originals else (None, None, None))
     assert str(tmp_path).encode() not in shard.read_bytes()
 
 

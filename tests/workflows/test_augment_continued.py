@@ -61,8 +61,8 @@ def test_more_attempts_make_only_what_is_newly_due(make, done, copy):
 
 
 def test_places_do_not_matter_only_what_lies_there(make, done, copy, tmp_path, tiny, folder_of_photos):
-    for name, place in (("sd", tiny["sd"]), ("clip", tiny["clip"]), ("photos", folder_of_photos)):
-        shutil.copytree(place, tmp_path / "moved" / name)
+    for name, path in (("sd", tiny["sd"]), ("clip", tiny["clip"]), ("photos", folder_of_photos)):
+        shutil.copytree(path, tmp_path / "moved" / name)
     moved = {"source": "photos", "model.path": "sd", "filter.path": "clip"}
     again = go(make(copy, **{key: str(tmp_path / "moved" / name) for key, name in moved.items()}))
     assert again.new_attempts == 0
@@ -89,12 +89,12 @@ def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
     assert hard.summary.counts["exhausted"] == 10
     back = go(make(copy))
     assert back.new_attempts == 0
-    # What the hard policy made beside is there, superseded; the counterparts are the same.
+    # The further attempts of the strict policy are superseded; the counterparts are the same.
     assert rows(copy)["seed"][:] == rows(done.folder.path)["seed"][:]
 
 
 @pytest.mark.parametrize(
-    "change, said",
+    "change, message",
     [
         ({"model.gamma": 3.0}, "model.gamma: 2.0 -> 3.0"),
         ({"seed": 1}, "seed: 0 -> 1"),
@@ -109,11 +109,11 @@ def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
         ({"source.holdout": 0.25}, "source.holdout: 0.0 -> 0.25"),
     ],
 )
-def test_another_attempt_digest_is_refused_by_the_key(make, done, change, said):
+def test_another_attempt_digest_is_refused_by_the_key(make, done, change, message):
     before = tree(done.folder.path)
     with pytest.raises(ValueError, match="was started with other attempts") as error:
         go(make(done.folder.path, **change))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "--output" in str(error.value)
     assert "\n" not in str(error.value)
     assert tree(done.folder.path) == before

@@ -27,11 +27,11 @@ from small_photos import photos, picture
 def test_a_dataset_in_memory_may_be_set_up_as_one_likes(make, tmp_path, change):
     ds = change(photos([2, 2]))
     go(make(tmp_path / "out", source="in-memory", max_attempts=1, **{"filter.policy": {"name": "all"}}), ds)
-    made = {row["row_id"]: row for row in rows(tmp_path / "out")}
-    assert len(made) == 4
+    augmented = {row["row_id"]: row for row in rows(tmp_path / "out")}
+    assert len(augmented) == 4
     expected = {sha256(picture(label, number)) for label in range(2) for number in range(2)}
-    assert {sha256(row["image"]["bytes"]) for row in made.values()} == expected
-    assert all(row["status"] == "kept" for row in made.values())
+    assert {sha256(row["image"]["bytes"]) for row in augmented.values()} == expected
+    assert all(row["status"] == "kept" for row in augmented.values())
 
 
 def test_columns_keep_their_names_and_labels_their_words(make, tmp_path):

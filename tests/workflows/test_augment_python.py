@@ -16,23 +16,23 @@ from diffcore_hf.core.schema import ADDED_COLUMNS
 
 def test_augment_takes_a_dataset_in_memory(keys, tmp_path):
     ds = photos([3, 3])
-    made = augment(
+    augmented = augment(
         ds, split="train", kind="bird", output=str(tmp_path / "out"), progress=False,
         **keys | {"filter": keys["filter"] | {"policy": "all"}},
     )  # fmt: skip
-    assert isinstance(made, Dataset)
-    assert made.column_names == ["image", "label", *ADDED_COLUMNS]
-    assert isinstance(made[0]["generated"], Pillow.Image)
-    assert made[0]["generated"].size == (16, 16)
-    assert made[0]["row_id"].startswith("train/")
-    assert "a bird" in made[0]["prompt"]
-    assert contents(made) == contents(ds)
+    assert isinstance(augmented, Dataset)
+    assert augmented.column_names == ["image", "label", *ADDED_COLUMNS]
+    assert isinstance(augmented[0]["generated"], Pillow.Image)
+    assert augmented[0]["generated"].size == (16, 16)
+    assert augmented[0]["row_id"].startswith("train/")
+    assert "a bird" in augmented[0]["prompt"]
+    assert contents(augmented) == contents(ds)
 
 
 def test_augment_takes_a_recipe_under_keywords(make, done, tmp_path):
-    made = augment(recipe=make(tmp_path / "other"), output=str(tmp_path / "out"), limit=2, progress=False)
-    assert sorted(made["status"]) != sorted(rows(done.folder.path)["status"])
-    assert made["status"][:].count("pending") == 8
+    augmented = augment(recipe=make(tmp_path / "other"), output=str(tmp_path / "out"), limit=2, progress=False)
+    assert sorted(augmented["status"]) != sorted(rows(done.folder.path)["status"])
+    assert augmented["status"][:].count("pending") == 8
     assert not (tmp_path / "other").exists()
 
 
@@ -46,21 +46,21 @@ def test_an_interrupted_augment_raises_after_it_has_exported(make, tmp_path, mon
 def test_step_by_step_is_datasets_map(recipe):
     ds = photos([3, 2])
     steps = recipe(seed=5)
-    made = plan(ds, steps)
-    made = Generate(steps.model).map(made)
-    made = Score(steps.filter).map(made)
-    assert made.column_names[-2:] == ["generated_image", "similarity"]
-    assert isinstance(made[0]["generated_image"], Pillow.Image)
-    assert all(-1 <= value <= 1 for value in made["similarity"])
-    assert contents(made, "source_image") == contents(ds)
+    augmented = plan(ds, steps)
+    augmented = Generate(steps.model).map(augmented)
+    augmented = Score(steps.filter).map(augmented)
+    assert augmented.column_names[-2:] == ["generated_image", "similarity"]
+    assert isinstance(augmented[0]["generated_image"], Pillow.Image)
+    assert all(-1 <= value <= 1 for value in augmented["similarity"])
+    assert contents(augmented, "source_image") == contents(ds)
 
 
 def test_step_by_step_makes_the_attempts_of_the_main_job(recipe, tmp_path):
     ds, strict = photos([3, 2]), {"strict": True, "filter.policy": {"name": "all"}}
     steps = recipe(output=str(tmp_path / "out"), **strict)
     go(steps, ds)
-    made = Score(steps.filter, strict=True).map(Generate(steps.model, strict=True).map(plan(ds, steps)))
-    undecoded = made.cast_column("generated_image", Image(decode=False))
+    augmented = Score(steps.filter, strict=True).map(Generate(steps.model, strict=True).map(plan(ds, steps)))
+    undecoded = augmented.cast_column("generated_image", Image(decode=False))
     published_rows = rows(tmp_path / "out")
     assert undecoded["generated_image"][:] == published_rows["generated"][:]
-    assert made["seed"][:] == published_rows["seed"][:]
+    assert augmented["seed"][:] == published_rows["seed"][:]

@@ -39,14 +39,14 @@ def test_batches_of_any_size_decide_the_same(make, done, tmp_path, batch_size):
 
 
 @pytest.mark.parametrize(
-    "place, calls",
+    "method, calls",
     [("towers.ImageTower.embed_prepared", 1), ("diffusion.TextToImage.sample", 1), ("diffusion.TextToImage.sample", 2),
      ("diffusion.TextToImage.sample", 5)],
     ids=["at the references", "before any attempt", "in round 0", "in round 1"],
 )  # fmt: skip
-def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, place, calls):
+def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, method, calls):
     with monkeypatch.context() as patch:
-        interrupt_at(patch, f"diffcore_hf.models.{place}", calls)
+        interrupt_at(patch, f"diffcore_hf.models.{method}", calls)
         first = go(make(tmp_path / "out", part_size=3))
     assert first.interrupted
     assert first.summary.counts["pending"] > 0

@@ -21,7 +21,7 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    "text, message",
     [
         (None, "which is no file"),
         ("row_id,copy,attempt,note\n", "has no column verdict"),
@@ -30,11 +30,11 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
         ("row_id,copy,attempt,verdict\ntrain/0\n", "line 2"),
     ],
 )
-def test_a_faulty_review_stops_before_anything_is_written(make, tmp_path, text, said):
+def test_a_faulty_review_stops_before_anything_is_written(make, tmp_path, text, message):
     path = tmp_path / "review.csv"
     if text is not None:
         path.write_text(text)
     with pytest.raises(ValueError, match="review") as error:
         go(make(tmp_path / "out", review=str(path)))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not (tmp_path / "out").exists()

@@ -25,9 +25,9 @@ def test_export_makes_another_dataset_without_a_model(done, tmp_path, layout):
         "print(status, sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
     before = tree(done.folder.path)
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "0 []", told.stdout
-    assert told.stderr == ""
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "0 []", process.stdout
+    assert process.stderr == ""
     assert tree(done.folder.path) == before
     assert Folder(tmp_path / "out").faults() == []
     default = rows(tmp_path / "out")
@@ -79,7 +79,7 @@ def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monk
 
 
 @pytest.mark.parametrize(
-    "make_target, said",
+    "make_target, message",
     [
         (lambda out, tmp: out, "is the folder of a run"),
         (lambda out, tmp: (tmp / "thesis.tex").write_text("dear") and tmp, "holds files that no run"),
@@ -87,13 +87,13 @@ def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monk
     ],
     ids=["the run itself", "foreign", "a file"],
 )
-def test_an_export_refuses_a_place_that_is_not_its_own(copy, tmp_path_factory, make_target, said):
-    place = tmp_path_factory.mktemp("place")
-    target = make_target(copy, place)
-    before = tree(copy), tree(place)
-    with pytest.raises(ValueError, match=said):
+def test_an_export_refuses_a_folder_that_is_not_its_own(copy, tmp_path_factory, make_target, message):
+    folder = tmp_path_factory.mktemp("folder")
+    target = make_target(copy, folder)
+    before = tree(copy), tree(folder)
+    with pytest.raises(ValueError, match=message):
         export(copy, target, {})
-    assert (tree(copy), tree(place)) == before
+    assert (tree(copy), tree(folder)) == before
 
 
 def test_an_export_is_not_continued(make, done, tmp_path):

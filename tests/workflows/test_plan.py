@@ -23,7 +23,7 @@ def prepare(recipe, folder_of_photos, tmp_path_factory):
     return prepare
 
 
-def told(prepared):
+def lines_of(prepared):
     return [line.strip() for line in plan_workflow.text(prepared).splitlines()]
 
 
@@ -33,25 +33,25 @@ def with_guidance(prepared, **guidance):
 
 
 def test_floats_are_printed_as_floats(prepare):
-    assert "guidance    gamma 2.0 = guidance_scale 3.0" in told(prepare(**{"model.gamma": 2}))
+    assert "guidance    gamma 2.0 = guidance_scale 3.0" in lines_of(prepare(**{"model.gamma": 2}))
     native = with_guidance(prepare(), argument=None, value=None)
-    assert "guidance    gamma 2.0 is not used: the pipeline takes no scale" in told(native)
+    assert "guidance    gamma 2.0 is not used: the pipeline takes no scale" in lines_of(native)
 
 
 def test_a_strategy_is_named_where_it_is_not_the_default(prepare):
-    assert not any(line.startswith("strategy") for line in told(prepare()))
+    assert not any(line.startswith("strategy") for line in lines_of(prepare()))
     named = prepare(strategy={"name": "tests.generation.test_base:Named", "options": {"strength": 0.5}})
-    assert "strategy    tests.generation.test_base:Named (strength 0.5)" in told(named)
+    assert "strategy    tests.generation.test_base:Named (strength 0.5)" in lines_of(named)
 
 
 def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):
-    lines = told(prepare())
+    lines = lines_of(prepare())
     assert [line for line in lines if "->" in line] == [
         "blue_jay -> blue jay", "green_frog -> green frog", "red_fox -> red fox"
     ]  # fmt: skip
     assert sum(line.startswith("a photo of a ") for line in lines) == 3
     monkeypatch.setattr(plan_workflow, "MOST_CLASSES", 2)
-    lines = told(prepare())
+    lines = lines_of(prepare())
     assert sum("->" in line for line in lines) == 2
     assert sum(line.startswith("a photo of a ") for line in lines) == 2
     assert lines.count("... and 1 more") == 2
@@ -62,29 +62,29 @@ def test_forty_classes_are_not_cut(prepare, tmp_path):
     for number in range(40):
         (photos / f"bird_{number}x").mkdir()
         (photos / f"bird_{number}x" / "0.jpg").write_bytes((photos / "red_fox" / "00.jpg").read_bytes())
-    lines = told(prepare(source=str(photos)))
+    lines = lines_of(prepare(source=str(photos)))
     assert sum(line.startswith("a photo of a ") for line in lines) == 41
     assert sum("->" in line for line in lines) == 41
 
 
 def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
-    lines = told(prepare(**{"prompts.contexts": ["", "in fog"], "prompts.negatives": ["blurry"]}))
+    lines = lines_of(prepare(**{"prompts.contexts": ["", "in fog"], "prompts.negatives": ["blurry"]}))
     warnings = [line for line in lines if line.startswith("warning: ")]
-    # Start, 21 letters, comma, end; by words there would be 10.
+    # Start, 21 letters, comma, end; counted by words there are 10.
     assert warnings[0] == (
         "warning: 24 tokens, the text encoder takes 16 and drops the end: 'a photo of a blue jay, in fog'"
     )
     assert len(warnings) == 3
     assert not any("'blurry'" in line for line in warnings)
     long = prepare(**{"prompts.template": "{label}", "prompts.negatives": ["very blurry pictures"]})
-    assert any("'very blurry pictures'" in line for line in told(long) if line.startswith("warning: "))
+    assert any("'very blurry pictures'" in line for line in lines_of(long) if line.startswith("warning: "))
 
 
 def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
     monkeypatch.setattr(plan_workflow, "text_tokenizer", lambda model: None)
-    assert not any(line.startswith("warning") for line in told(prepare()))
+    assert not any(line.startswith("warning") for line in lines_of(prepare()))
     (warning,) = [
-        line for line in told(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
+        line for line in lines_of(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
     ]
     assert warning.startswith("warning: at least 82 tokens, the text encoder takes 77")
 
@@ -102,8 +102,8 @@ def test_a_tokenizer_that_is_not_here_is_none(model):
 
 
 def test_notes_name_the_papers_missing_gamma(prepare):
-    assert any("6.5 is our reading" in line for line in told(prepare(preset="paper")) if line.startswith("note: "))
-    assert not any("our reading" in line for line in told(prepare()))
+    assert any("6.5 is our reading" in line for line in lines_of(prepare(preset="paper")) if line.startswith("note: "))
+    assert not any("our reading" in line for line in lines_of(prepare()))
 
 
 def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):

@@ -38,7 +38,7 @@ def test_a_mixed_preview_is_drawn_of_a_run_and_of_an_export(copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "layer, layout, said",
+    "layer, layout, message",
     [
         ({"filter": {"policy": {"name": "fixed", "t": 1.0}}}, "columns", "because no attempt was kept"),
         ({}, "rows", "its layout is 'rows'. Name the run"),
@@ -46,9 +46,9 @@ def test_a_mixed_preview_is_drawn_of_a_run_and_of_an_export(copy, tmp_path):
     ],
     ids=["nothing kept", "plain rows", "no originals"],
 )
-def test_a_dataset_without_pairs_has_no_mixed_preview(done, tmp_path, layer, layout, said):
+def test_a_dataset_without_pairs_has_no_mixed_preview(done, tmp_path, layer, layout, message):
     export(done.folder.path, tmp_path / "out", layer, layout)
-    with pytest.raises(ValueError, match=said) as error:
+    with pytest.raises(ValueError, match=message) as error:
         preview(tmp_path / "out", mixed=True)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out/.diffcore/preview").exists()

@@ -54,10 +54,10 @@ def test_facts(planned, recipe):
 
 
 def test_device_batches_and_progress(recipe):
-    told = []
-    stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=told.append)
+    progress = []
+    stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=progress.append)
     facts = part(stage)
-    assert told == [4, 4, 2]
+    assert progress == [4, 4, 2]
     assert stage.strategy.model.texts_encoded == 7  # six prompts and one negative
     one = part(Attempt(dataclasses.replace(recipe, batch_size=1)))
     assert np.allclose(facts["embedding"], one["embedding"], atol=2e-3)
@@ -84,10 +84,10 @@ def test_encoding_happens_beside_the_drawing(recipe, monkeypatch):
 
 def test_one_bad_prompt_costs_one_image(recipe):
     stage = break_on(Attempt(dataclasses.replace(recipe, batch_size=4)), PROMPTS[1])
-    told = []
-    stage.on_progress = told.append
+    progress = []
+    stage.on_progress = progress.append
     facts = part(stage)
-    assert told == [4, 4, 2]
+    assert progress == [4, 4, 2]
     bad = [row for row, prompt in enumerate(PROMPTS) if prompt == PROMPTS[1]]
     assert bad == [1, 7]
     for row in range(10):
@@ -178,11 +178,11 @@ def test_out_of_memory_halves_and_goes_on(recipe):
         return forward(sample, *arguments, **options)
 
     unet.forward = small_card
-    told = []
-    stage.on_progress = told.append
+    progress = []
+    stage.on_progress = progress.append
     assert part(stage)["reason"] == [None] * 10
     assert stage.strategy.model.batch_size == 2
-    assert sum(told) == 10
+    assert sum(progress) == 10
 
 
 def test_interruption_passes_through(recipe):
@@ -207,11 +207,11 @@ def test_errors_are_one_line(rows, length):
 
 @pytest.mark.parametrize("where", ["drawing", "scoring"])
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [(ValueError("its weights are torn"), r"^its weights are torn$"),
      (torch.OutOfMemoryError("CUDA out of memory"), r"out of memory for the weights of .*Use --model.offload")],
 )  # fmt: skip
-def test_what_cannot_be_loaded_is_raised_once(where, error, said, recipe, monkeypatch, caplog):
+def test_what_cannot_be_loaded_is_raised_once(where, error, message, recipe, monkeypatch, caplog):
     calls = []
 
     def load(self):
@@ -220,7 +220,7 @@ def test_what_cannot_be_loaded_is_raised_once(where, error, said, recipe, monkey
 
     name = "diffusion.TextToImage" if where == "drawing" else "towers.ImageTower"
     monkeypatch.setattr(f"diffcore_hf.models.{name}.load", load)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         part(Attempt(recipe))
     assert len(calls) == 1
     assert "crashed" not in caplog.text

@@ -12,8 +12,8 @@ from diffcore_hf.core import images, schema
 
 
 def test_facts(planned, photos, tower):
-    told = []
-    stage = Reference(tower, on_progress=told.append)
+    progress = []
+    stage = Reference(tower, on_progress=progress.append)
     ds = stage.map(planned, batch_size=len(planned), keep_in_memory=True)
     assert all(ds.features[name] == schema.reference_facts()[name] for name in stage.adds)
     assert ds["source_sha256"][:] == [images.sha256(cell["bytes"]) for cell in photos]
@@ -21,7 +21,7 @@ def test_facts(planned, photos, tower):
     pixels = [torch.from_numpy(images.to_array(images.decode(cell))).permute(2, 0, 1) for cell in photos]
     expected = stage.tower.embed(pixels).half().float().numpy()
     assert np.allclose(np.array(ds["embedding"][:], np.float32), expected, atol=1e-3)
-    assert told == [4]
+    assert progress == [4]
 
 
 def test_unreadable_rows_have_a_reason(photos, tower):
@@ -40,11 +40,11 @@ def test_each_image_is_decoded_once(photos, tower, monkeypatch):
     monkeypatch.setattr(images, "decode_bytes", lambda content: (count.append(1), decode(content))[1])
     stage = Reference(tower)
     stage.tower.batch_size = 3
-    told = []
-    stage.on_progress = told.append
+    progress = []
+    stage.on_progress = progress.append
     facts = stage(photos * 2)
     assert len(count) == 8
-    assert told == [3, 3, 2]
+    assert progress == [3, 3, 2]
     assert np.allclose(facts["embedding"][:4], facts["embedding"][4:], atol=1e-3)
 
 

@@ -41,9 +41,9 @@ def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
         assert mapped.features[name] == feature
     for column, expected in [("source_image", photos), ("second", photos[::-1])]:
         column = f"their_{column}" if column in removed else column
-        there = cells(mapped, column)
-        assert [images.sha256(cell["bytes"]) for cell in there] == [images.sha256(cell["bytes"]) for cell in expected]
-        assert [cell["path"] for cell in there] == [cell["path"] for cell in expected]
+        stored = cells(mapped, column)
+        assert [images.sha256(cell["bytes"]) for cell in stored] == [images.sha256(cell["bytes"]) for cell in expected]
+        assert [cell["path"] for cell in stored] == [cell["path"] for cell in expected]
 
 
 def test_a_whole_batch_is_refused(stage, planned):
