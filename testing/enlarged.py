@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffcore_hf.core.folder import Folder, file_sha256, seal
+from diffcore_hf.core.folder import Folder, file_sha256, manifest_bytes
 from diffcore_hf.core.manifest import FileEntry
 
 
@@ -24,5 +24,5 @@ def enlarged(folder: Path, target: Path, seed: int, *, rows: int = 4, row_bytes:
     manifest = Folder(target).manifest()
     assert manifest is not None
     manifest["files"] = sorted([*manifest["files"], extra], key=lambda entry: entry["path"])
-    (target / "diffcore.json").write_bytes(seal(manifest))
+    (target / "diffcore.json").write_bytes(manifest_bytes(manifest))
     return target

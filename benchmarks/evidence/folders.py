@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.evidence.worlds import EACH, locked, world_folder
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
-from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.miniature.oracle import Oracle
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
@@ -123,7 +123,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
         seen = zip(species.tolist(), [CONTEXTS[place] for place in contexts.tolist()], strict=True)
         units = zip(rows["row_id"][:], rows["copy"][:], rows["label"][:], rows["context"][:], seen, strict=True)
         lines = [[row_id, copy, label, shown, asked, scene] for row_id, copy, label, asked, (shown, scene) in units]
-        write_whole(path, canonical_json(lines))
+        write_atomic(path, canonical_json(lines))
     lines = json.loads(path.read_text(encoding="utf-8"))
     return {(row_id, copy): Shown(*rest) for row_id, copy, *rest in lines}
 
@@ -181,6 +181,6 @@ def exported(folder: Path, output: Path, keep: Sequence[Key], layer: Mapping[str
     writer.writerows([*key, 0, "reject", ""] for key in everything if key not in chosen)
     shutil.rmtree(output, ignore_errors=True)
     review = output.with_name(f"{output.name}-review.csv")
-    write_whole(review, text.getvalue().encode())
+    write_atomic(review, text.getvalue().encode())
     export_workflow.export(folder, output, {"review": str(review), **(layer or {})})
     return output

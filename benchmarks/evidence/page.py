@@ -17,7 +17,7 @@ from benchmarks.evidence.series import Results
 from benchmarks.evidence.tables import POLICY_WORDS
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import paragraphs
-from diffcore_hf.core.folder import write_whole
+from diffcore_hf.core.folder import write_atomic
 
 GAMMAS = ("0.5", "1", "2", "4", "6.5")
 JUDGES = ("mean", "fixed", "quantile", "class_mean", "classifier", "context_free", "text")
@@ -31,8 +31,8 @@ _GENERATORS = {
 def write(results: Results, page: Path, pictures: Path) -> None:
     """Writes the page, and its pictures into a folder of the documentation."""
     for name, draw in _FIGURES.items():
-        write_whole(pictures / f"{name}.png", draw(results))
-    write_whole(page, text(results, pictures.name).encode())
+        write_atomic(pictures / f"{name}.png", draw(results))
+    write_atomic(page, text(results, pictures.name).encode())
 
 
 def text(results: Results, pictures: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.folder import canonical_json, write_atomic
 
 PACKED = Path(__file__).parent / "results"
 NEW = Path("out") / "evidence" / "cells"
@@ -36,7 +36,7 @@ class Store:
 
     def write(self, name: str, result: CellResult) -> None:
         """Writes the result of a new cell, whole or not at all."""
-        write_whole(self.path(name), canonical_json(result))
+        write_atomic(self.path(name), canonical_json(result))
 
     def measured(self, *, again: bool = False) -> set[str]:
         """Returns the names of the measured cells; `again` ignores the packed ones, so that they are measured anew."""
@@ -57,7 +57,7 @@ class Store:
         for series in sorted({path.parent.name for path in paths}):
             new = [path for path in paths if path.parent.name == series]
             results = self.series(series) | {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in new}
-            write_whole(self.packed / f"{series}.json", canonical_json(results))
+            write_atomic(self.packed / f"{series}.json", canonical_json(results))
             for path in new:
                 path.unlink()
         return len(paths)

@@ -1,4 +1,4 @@
-"""The output folder: whole files or none, ours or refused, finished or torn."""
+"""The output folder: atomic writes, the check of its owner, complete and incomplete exports."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from diffcore_hf.core.folder import (
     Folder,
     canonical_json,
     file_sha256,
-    seal,
+    manifest_bytes,
     temporary_name,
-    write_whole,
+    write_atomic,
 )
 
 
@@ -29,13 +29,13 @@ def entry(root, name):
 
 
 def publish(folder, **files):
-    """Swap in an export of `data/<name>` files, README.md beside them."""
+    """Publish an export of `data/<name>` files with a README.md."""
     staging = folder.staging()
     (staging / "data").mkdir()
     for name, content in files.items():
         (staging / "data" / name).write_bytes(content)
     (staging / "README.md").write_text("card")
-    folder.swap_in(staging, {"files": [entry(staging, f"data/{name}") for name in sorted(files)]})
+    folder.replace_export(staging, {"files": [entry(staging, f"data/{name}") for name in sorted(files)]})
 
 
 @pytest.fixture
@@ -43,30 +43,30 @@ def finished(tmp_path):
     """A finished folder of two files and one part."""
     folder = Folder(tmp_path / "out")
     folder.write_run({"attempt_digest": "d"})
-    write_whole(folder.parts / "r0" / "ab" / "part.parquet", b"facts")
-    write_whole(folder.rows / "f.txt", b"hashes")
+    write_atomic(folder.parts / "r0" / "ab" / "part.parquet", b"facts")
+    write_atomic(folder.rows / "f.txt", b"hashes")
     publish(folder, a=b"first", b=b"second")
     return folder
 
 
-def test_a_file_is_written_whole_with_its_folders(tmp_path):
-    path = tmp_path / "deep" / "down" / "file"
-    write_whole(path, b"one")
-    write_whole(path, b"two")
-    assert listing(tmp_path) == {"deep/down/file": b"two"}
+def test_a_write_creates_the_folders_of_a_file_and_leaves_no_temporary_file(tmp_path):
+    path = tmp_path / "parent" / "child" / "file"
+    write_atomic(path, b"one")
+    write_atomic(path, b"two")
+    assert listing(tmp_path) == {"parent/child/file": b"two"}
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(tmp_path, monkeypatch, failing):
+def test_a_write_that_fails_leaves_the_old_file_and_no_partial_file(tmp_path, monkeypatch, failing):
     path = tmp_path / "file"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def fail(*arguments):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(os, failing, fail)
     with pytest.raises(OSError, match="no space left"):
-        write_whole(path, b"new")
+        write_atomic(path, b"new")
     assert listing(tmp_path) == {"file": b"old"}
 
 
@@ -76,24 +76,24 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_half(tmp_path, monke
         (lambda path: None, None),
         (lambda path: path.mkdir(), None),
         (lambda path: Folder(path).write_run({}), None),
-        (lambda path: (path.mkdir(), (path / "thesis.tex").write_text("dear")), "holds files that no run"),
+        (lambda path: (path.mkdir(), (path / "thesis.tex").write_text("a thesis")), "holds files that no run"),
         (lambda path: path.write_text("a file"), "is a file, not a folder"),
     ],
-    ids=["absent", "empty", "ours", "somebody's", "a file"],
+    ids=["absent", "empty", "own folder", "files of another program", "a file"],
 )
-def test_a_foreign_folder_is_refused(tmp_path, make, refused):
+def test_a_folder_with_files_of_another_program_is_refused(tmp_path, make, refused):
     make(tmp_path / "out")
     before = listing(tmp_path)
     if refused is None:
-        Folder(tmp_path / "out").refuse_foreign()
+        Folder(tmp_path / "out").check_owned_or_empty()
     else:
         with pytest.raises(ValueError, match=refused) as error:
-            Folder(tmp_path / "out").refuse_foreign()
+            Folder(tmp_path / "out").check_owned_or_empty()
         assert "--output" in str(error.value)
     assert listing(tmp_path) == before
 
 
-def test_run_json_is_none_before_and_what_was_begun_after(tmp_path):
+def test_read_run_returns_none_before_the_first_run_and_its_content_afterwards(tmp_path):
     folder = Folder(tmp_path / "out")
     assert folder.read_run() is None
     folder.write_run({"b": 1, "a": {"ä": None}})
@@ -102,7 +102,7 @@ def test_run_json_is_none_before_and_what_was_begun_after(tmp_path):
 
 def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
     folder = Folder(tmp_path / "out")
-    write_whole(folder.run_file, b'{"attempt_digest": ')
+    write_atomic(folder.run_file, b'{"attempt_digest": ')
     with pytest.raises(ValueError, match=r"run\.json is damaged .*--output"):
         folder.read_run()
 
@@ -111,7 +111,7 @@ def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
 def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path, format_number):
     folder = Folder(tmp_path / "out")
     content = {"attempt_digest": "d"} if format_number is None else {"attempt_digest": "d", "format": format_number}
-    write_whole(folder.run_file, canonical_json(content))
+    write_atomic(folder.run_file, canonical_json(content))
     for action in (folder.read_run, folder.clean):
         with pytest.raises(
             UserError, match=f"folder format {format_number or 1}, this version uses 2.*--output"
@@ -131,12 +131,12 @@ def test_hosts_with_the_same_process_id_write_to_different_names(tmp_path, monke
     assert all(name.endswith(".tmp") and "/" not in name and len(name) < 100 for name in names)
 
 
-def test_a_manifest_carries_the_hash_of_its_own_body():
-    sealed = seal({"files": [], "b": 1})
-    again = json.loads(sealed)
-    assert len(again["hash"]) == 64
-    assert seal(again) == sealed
-    assert json.loads(seal(again | {"b": 2}))["hash"] != again["hash"]
+def test_a_manifest_contains_the_hash_of_its_own_body():
+    written = manifest_bytes({"files": [], "b": 1})
+    parsed = json.loads(written)
+    assert len(parsed["hash"]) == 64
+    assert manifest_bytes(parsed) == written
+    assert json.loads(manifest_bytes(parsed | {"b": 2}))["hash"] != parsed["hash"]
 
 
 def test_a_finished_folder_has_no_faults(finished):
@@ -144,7 +144,7 @@ def test_a_finished_folder_has_no_faults(finished):
 
 
 @pytest.mark.parametrize(
-    "tear, fault",
+    "damage, fault",
     [
         (lambda out: (out / "data/a").unlink(), "data/a is missing"),
         (lambda out: (out / "data/a").write_bytes(b"firsT"), "data/a is not the file that was exported"),
@@ -155,26 +155,26 @@ def test_a_finished_folder_has_no_faults(finished):
             lambda out: (out / "diffcore.json").write_text(
                 (out / "diffcore.json").read_text().replace('"size": 5', '"size": 6')
             ),
-            "does not carry the hash of its own body",
+            "does not contain the hash of its own body",
         ),
     ],
-    ids=["missing file", "changed byte", "longer file", "no manifest", "half a manifest", "tampered manifest"],
+    ids=["missing file", "changed byte", "longer file", "no manifest", "incomplete manifest", "tampered manifest"],
 )
-def test_a_torn_folder_says_so_and_keeps_its_parts(finished, tear, fault):
-    tear(finished.path)
+def test_a_damaged_folder_reports_its_fault_and_keeps_its_parts(finished, damage, fault):
+    damage(finished.path)
     assert fault in finished.faults()[0]
     before = listing(finished.path)
-    with pytest.raises(ValueError, match="is torn .* Run augment again"):
+    with pytest.raises(ValueError, match="is incomplete .* Run augment again"):
         finished.clean()
     assert listing(finished.path) == before
 
 
-def test_the_card_is_outside_the_list(finished):
+def test_a_changed_card_is_not_a_fault(finished):
     (finished.path / "README.md").write_text("words of a person")
     assert finished.faults() == []
 
 
-def test_a_new_export_replaces_the_old_one_whole(finished):
+def test_a_new_export_replaces_all_files_of_the_old_one(finished):
     publish(finished, c=b"third")
     published = {name for name in listing(finished.path) if not name.startswith(".diffcore")}
     assert published == {"data/c", "README.md", "diffcore.json"}
@@ -182,19 +182,19 @@ def test_a_new_export_replaces_the_old_one_whole(finished):
     assert {file.name for file in finished.private.iterdir()} == {"run.json", "parts", "rows"}
 
 
-def test_a_swap_that_stops_in_the_middle_is_torn_and_the_next_mends_it(finished, monkeypatch):
-    real = folders.write_whole
-    monkeypatch.setattr(folders, "write_whole", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_an_export_that_stops_before_its_manifest_is_a_fault_that_the_next_export_repairs(finished, monkeypatch):
+    original = folders.write_atomic
+    monkeypatch.setattr(folders, "write_atomic", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         publish(finished, c=b"third")
-    monkeypatch.setattr(folders, "write_whole", real)
+    monkeypatch.setattr(folders, "write_atomic", original)
     assert finished.faults() == [f"{finished.path} has no readable diffcore.json"]
     publish(finished, d=b"fourth")
     assert finished.faults() == []
     assert sorted(file.name for file in (finished.path / "data").iterdir()) == ["d"]
 
 
-def test_clean_drops_parts_and_row_hashes_and_says_how_much(finished):
+def test_clean_deletes_parts_and_row_hashes_and_returns_the_freed_bytes(finished):
     assert finished.clean() == len(b"facts") + len(b"hashes")
     assert finished.faults() == []
     assert not finished.parts.exists()
@@ -203,14 +203,14 @@ def test_clean_drops_parts_and_row_hashes_and_says_how_much(finished):
     assert finished.clean() == 0
 
 
-def test_clean_refuses_a_folder_that_is_not_ours(tmp_path):
-    (tmp_path / "thesis.tex").write_text("dear")
-    with pytest.raises(ValueError, match="no output folder"):
+def test_clean_refuses_a_folder_of_another_program(tmp_path):
+    (tmp_path / "thesis.tex").write_text("a thesis")
+    with pytest.raises(ValueError, match="not an output folder"):
         Folder(tmp_path).clean()
-    assert listing(tmp_path) == {"thesis.tex": b"dear"}
+    assert listing(tmp_path) == {"thesis.tex": b"a thesis"}
 
 
-def test_a_swap_that_was_stopped_leaves_a_torn_folder(finished):
-    assert not finished.torn()
+def test_published_files_without_a_manifest_are_an_incomplete_export(finished):
+    assert not finished.is_incomplete()
     finished.manifest_file.unlink()
-    assert finished.torn()
+    assert finished.is_incomplete()

@@ -190,7 +190,7 @@ def test_fetching_again_follows_the_branch(download, monkeypatch):
         (None, "dataset", "a" * 40),
         (None, "model", None),
         ("v1", "dataset", None),
-        ("torn", "dataset", None),
+        ("incomplete", "dataset", None),
     ],
 )
 def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
@@ -198,7 +198,7 @@ def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
     refs = tmp_path / "datasets--org--photos" / "refs"
     refs.mkdir(parents=True)
     (refs / "main").write_text("a" * 40 + "\n")
-    (refs / "torn").write_text("")
+    (refs / "incomplete").write_text("")
     assert access.cached_commit("org/photos", revision, repo_type) == commit
 
 

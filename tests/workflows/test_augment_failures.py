@@ -111,7 +111,7 @@ def test_an_interrupted_export_leaves_the_old_one_and_the_next_is_whole(make, do
     assert published(copy) == published(done.folder.path)
 
 
-def test_a_torn_folder_is_mended_by_running_again(make, done, copy):
+def test_a_second_run_repairs_an_incomplete_folder(make, done, copy):
     [shard] = (copy / "data").iterdir()
     shard.unlink()
     (copy / "diffcore.json").unlink()

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import canonical_json, file_sha256, write_whole
+from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
 from diffcore_hf.core.schema import GENERATED_IMAGE
 
 REFERENCES = "ref"
@@ -70,7 +70,7 @@ class Ledger:
         content = buffer.getvalue()
         name = hashlib.sha256(keys.encode()).hexdigest()[:16]
         path = self.directory / kind / name[:2] / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
-        write_whole(path, content)
+        write_atomic(path, content)
         return path
 
     def parts(self, kind: str) -> list[Path]:
@@ -107,7 +107,7 @@ class Ledger:
         """Record that a preparation is finished, with the hash of each of its files."""
         files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != FINISHED)
         hashes = {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
-        write_whole(folder / FINISHED, canonical_json(hashes))
+        write_atomic(folder / FINISHED, canonical_json(hashes))
 
     def table(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a part, or some of its columns.

@@ -1,7 +1,7 @@
 """The output folder: its paths, atomic writes, the replacement of an export, and the check of a finished folder.
 
-Owns whether a folder belongs to a run, and whether its export is complete or torn (stopped half-way). The content of
-the tables is in augmentation/export.py, that of a part in augmentation/ledger.py.
+Owns the checks that a folder belongs to a run and that its export is complete. An export that was stopped before its
+end is incomplete. The content of the tables is in augmentation/export.py, that of a part in augmentation/ledger.py.
 
     OUT/                    the Hub repository: data/ generated/ attempts/ references/ classes/ README.md assets/
     OUT/diffcore.json       the manifest, written last; lists every published file with its hash
@@ -26,21 +26,21 @@ from diffcore_hf.core.errors import UserError
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
-OUTSIDE_THE_LIST = ("README.md", "compare.json")
+UNLISTED_FILES = ("README.md", "compare.json")
 """Published files that the manifest does not list, because they may change after the export."""
 
 RUN_FORMAT = 2
-"""Format number of run.json and the parts. A folder of another format is refused: 2 fixed the names of columns that
-stages read (`source_image`, `generated_image`)."""
+"""Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
+stages read to `source_image` and `generated_image`."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: temporary name beside it, fsync, rename."""
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all: write a temporary file beside it, sync it, rename it."""
     write_with(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file completely or not at all, by a function that takes the temporary name."""
+    """Write a file completely or not at all with `write`, a function that takes the temporary path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -57,7 +57,7 @@ def temporary_name(path: Path) -> Path:
     """Return a new hidden name beside `path`, for a file that is renamed to `path` when it is complete.
 
     Several machines can write to one shared disk, and process ids repeat between machines and containers. So the name
-    carries the host, the process id and random bits.
+    contains the host, the process id and random bits.
     """
     host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -86,14 +86,14 @@ def canonical_json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def seal(manifest: Mapping[str, Any]) -> bytes:
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """Return the bytes of diffcore.json: canonical JSON with the hash of its own body under `hash`."""
     body = {key: value for key, value in manifest.items() if key != "hash"}
     return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
 
 
 def parse_manifest(content: bytes) -> dict[str, Any] | None:
-    """Return the content of diffcore.json; None if it is no JSON object that lists files."""
+    """Return the content of diffcore.json; None if it is not a JSON object that lists files."""
     try:
         manifest = json.loads(content)
     except ValueError:
@@ -102,7 +102,7 @@ def parse_manifest(content: bytes) -> dict[str, Any] | None:
 
 
 class Folder:
-    """An output folder, or a path that may become one."""
+    """An output folder, or a path at which a run may create one."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -113,13 +113,13 @@ class Folder:
         self.log_file = self.private / "run.log.jsonl"
         self.manifest_file = self.path / "diffcore.json"
 
-    def refuse_foreign(self) -> None:
+    def check_owned_or_empty(self) -> None:
         """Raise UserError if the path holds files that no run wrote. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output {self.path} is a file, not a folder. Choose another with --output")
         if self.path.is_dir() and any(self.path.iterdir()) and not self.run_file.is_file():
             raise UserError(
-                f"output {self.path} holds files that no run of diffcore-hf wrote; nothing was changed. "
+                f"output {self.path} holds files that no run of diffcore-hf wrote. Nothing was changed. "
                 "Choose another folder with --output"
             )
 
@@ -134,7 +134,7 @@ class Folder:
         try:
             content = json.loads(self.run_file.read_text())
             if not isinstance(content, dict):
-                raise ValueError("no JSON object")
+                raise ValueError("not a JSON object")
         except ValueError as error:
             raise UserError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
         if (number := content.pop("format", 1)) != RUN_FORMAT:
@@ -154,11 +154,11 @@ class Folder:
 
     def write_hashes(self, hashes: Mapping[str, Any]) -> None:
         """Store hashes of local weights, so that a restart does not read gigabytes again."""
-        write_whole(self.private / "hashes.json", canonical_json(hashes))
+        write_atomic(self.private / "hashes.json", canonical_json(hashes))
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Mark the folder as an output folder: write run.json, before any other file."""
-        write_whole(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
+        write_atomic(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the content of diffcore.json; None if no export finished or the file cannot be read."""
@@ -178,11 +178,11 @@ class Folder:
         path.mkdir(parents=True)
         return path
 
-    def swap_in(self, staging: Path, manifest: Mapping[str, Any]) -> None:
-        """Replace the published files by a finished export.
+    def replace_export(self, staging: Path, manifest: Mapping[str, Any]) -> None:
+        """Replace the published files with a finished export.
 
         The old manifest is removed first and the new one written last. A stop in between leaves a folder without a
-        manifest, which `torn` reports; the next export repairs it.
+        manifest, which `is_incomplete` reports. The next export repairs such a folder.
         """
         for file in sorted(staging.rglob("*")):
             if file.is_file():
@@ -200,12 +200,12 @@ class Folder:
             if (staging / name).exists():
                 os.replace(staging / name, self.path / name)
         sync_directory(self.path)
-        write_whole(self.manifest_file, seal(manifest))
+        write_atomic(self.manifest_file, manifest_bytes(manifest))
         shutil.rmtree(old)
         shutil.rmtree(staging)
 
-    def torn(self) -> bool:
-        """Return whether an export was stopped half-way: there are published files without their manifest."""
+    def is_incomplete(self) -> bool:
+        """Return whether an export was stopped before its end, so that published files have no manifest."""
         return not self.manifest_file.is_file() and any((self.path / name).exists() for name in PUBLISHED)
 
     def faults(self) -> list[str]:
@@ -213,8 +213,8 @@ class Folder:
         manifest = self.manifest()
         if manifest is None:
             return [f"{self.path} has no readable diffcore.json"]
-        if seal(manifest) != self.manifest_file.read_bytes():
-            return [f"{self.manifest_file} does not carry the hash of its own body"]
+        if manifest_bytes(manifest) != self.manifest_file.read_bytes():
+            return [f"{self.manifest_file} does not contain the hash of its own body"]
         faults = []
         for entry in manifest["files"]:
             file = self.path / entry["path"]
@@ -225,24 +225,26 @@ class Folder:
         return faults
 
     def clean(self) -> int:
-        """Delete the parts and row hashes of a finished folder; return the bytes that were freed.
+        """Delete the parts and row hashes of a finished folder; return the number of bytes that were freed.
 
         Raises:
-            UserError: no run wrote the folder, or it is torn and its parts are the only copy of its facts.
+            UserError: no run wrote the folder, or it is incomplete and its parts are the only copy of its facts.
         """
         run = self.read_run()
         if run is None:
-            raise UserError(f"{self.path} is no output folder of diffcore-hf. Name the folder of a finished run")
+            raise UserError(f"{self.path} is not an output folder of diffcore-hf. Name the folder of a finished run")
         if faults := self.faults():
-            raise UserError(f"{self.path} is torn ({faults[0]}), its parts are needed. Run augment again to repair it")
-        dropped = (self.parts, self.rows)
-        freed = sum(_size(path) for path in dropped)
+            raise UserError(
+                f"{self.path} is incomplete ({faults[0]}). Its parts are needed. Run augment again to repair it"
+            )
+        removed = (self.parts, self.rows)
+        freed = sum(_size(path) for path in removed)
         self.write_run({**run, "cleaned": True})
-        for path in dropped:
+        for path in removed:
             shutil.rmtree(path, ignore_errors=True)
         return freed
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of all files below a folder; 0 if it does not exist."""
+    """Return the number of bytes of all files below a folder; 0 if it does not exist."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

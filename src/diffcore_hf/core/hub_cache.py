@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from diffcore_hf.core.folder import write_whole
+from diffcore_hf.core.folder import write_atomic
 
 RepoType = Literal["model", "dataset"]
 
@@ -27,7 +27,7 @@ def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_t
     path) nothing is stored.
     """
     if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
-        write_whole(ref_file(repo_id, revision, repo_type), commit.encode())
+        write_atomic(ref_file(repo_id, revision, repo_type), commit.encode())
 
 
 def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:

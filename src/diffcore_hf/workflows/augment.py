@@ -34,7 +34,7 @@ from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, seal
+from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import render_card
@@ -134,8 +134,8 @@ def run(
     earlier = prepared.ledger.count()
     decider, interrupted = collect(prepared, workers, progress=progress)
     material = decider.decide()
-    if prepared.folder.torn():
-        log.warning("%s was torn (an export was stopped half-way); this export repairs it", prepared.folder.path)
+    if prepared.folder.is_incomplete():
+        log.warning("%s is incomplete because an export was stopped. This export repairs it", prepared.folder.path)
     summary = publish(material, prepared.folder)
     new, seconds = prepared.ledger.count() - earlier, time.monotonic() - started
     prepared.folder.log("end", interrupted=interrupted, made=new, seconds=round(seconds, 1), counts=summary.counts)
@@ -149,7 +149,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
         UserError: see load_source, make_plan and resolve_run.
     """
     folder = Folder(recipe.output or default_output(recipe))
-    folder.refuse_foreign()
+    folder.check_owned_or_empty()
     inside = Path(recipe.source.path)
     if data is None and inside.is_dir() and folder.path.resolve().is_relative_to(inside.resolve()):
         raise UserError(
@@ -218,7 +218,7 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
     )
     info = dataset_info(staging, shards, files)
     (staging / "README.md").write_text(_card(material, content, summary, info, folder), encoding="utf-8")
-    folder.swap_in(staging, content)
+    folder.replace_export(staging, content)
     return summary
 
 
@@ -226,7 +226,7 @@ def _card(
     material: Material, content: Mapping[str, Any], summary: Summary, info: list[dict[str, Any]], folder: Folder
 ) -> str:
     """Return the text of the card, with the sections that a person added to the one in the folder."""
-    measured = worth.read_comparison(folder.path, json.loads(seal(content))["hash"])
+    measured = worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"])
     text = render_card(pictures.card_facts(material, content, summary, measured, info))
     old = folder.path / "README.md"
     return merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)

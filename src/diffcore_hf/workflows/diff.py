@@ -29,7 +29,7 @@ def diff(repo_id: str, old: str, new: str) -> Difference:
         new: the newer version, or a folder.
 
     Raises:
-        UserError: no such dataset or version, or a folder that is torn.
+        UserError: no such dataset or version, or a folder that is incomplete.
     """
     remote = open_remote(repo_id)
     with as_user_error(f"{repo_id} {old}"):
@@ -49,7 +49,9 @@ def _version_content(remote: Remote, version: str) -> VersionContent:
 def _folder_content(folder: Folder) -> VersionContent:
     manifest = checked_manifest(folder.manifest(), str(folder.path))
     if faults := folder.faults():
-        raise UserError(f"{folder.path} is torn or was changed ({faults[0]}). Run augment or export again to repair it")
+        raise UserError(
+            f"{folder.path} is incomplete or was changed ({faults[0]}). Run augment or export again to repair it"
+        )
     return _content(manifest, lambda path, columns: parquet.read_columns(folder.path / path, path, columns))
 
 

@@ -40,7 +40,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     """
     started = time.monotonic()
     target = Folder(output)
-    target.refuse_foreign()
+    target.check_owned_or_empty()
     is_run = target.path.resolve() == Path(out).resolve()
     if is_run or ((content := target.read_run()) and not content.get("exported")):
         raise UserError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
@@ -111,7 +111,7 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
         splits = load_dataset(str(folder.path), "default").remove_columns(added)
     except Exception as error:
         raise UserError(
-            f"{folder.path} is torn ({error}), and its source was in memory. Call augment with the dataset again"
+            f"{folder.path} is incomplete ({error}), and its source was in memory. Call augment with the dataset again"
         ) from error
     if recipe.source.holdout and "validation" in splits:
         name = recipe.source.split

@@ -170,7 +170,7 @@ def _policy(run: Run) -> str:
 
 
 def disk(run: Run) -> float:
-    """Return the bytes at the peak: the parts of all attempts, and an old and a new export while they are swapped."""
+    """Return the number of bytes at the peak: the parts of all attempts, the old export and the new one."""
     recipe = run.recipe
     size = recipe.model.size or recipe.store_size or 512  # a resolved model has a size
     side = min(size, recipe.store_size or size)

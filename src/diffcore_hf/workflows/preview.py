@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, write_whole
+from diffcore_hf.core.folder import Folder, write_atomic
 from diffcore_hf.workflows import pictures
 from diffcore_hf.workflows.export import read_decided
 
@@ -28,7 +28,7 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
         from diffcore_hf.workflows.mixed_pictures import mixed_batch
 
         path = Folder(out).private / "preview" / "mixed.png"
-        write_whole(path, mixed_batch(out))
+        write_atomic(path, mixed_batch(out))
         return [path]
     material = read_decided(out)
     if not len(material.facts):
@@ -43,5 +43,5 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
         }
     folder = Folder(out).private / "preview"
     for name, content in contents.items():
-        write_whole(folder / name, content)
+        write_atomic(folder / name, content)
     return [folder / name for name in contents]

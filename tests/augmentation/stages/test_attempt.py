@@ -208,7 +208,7 @@ def test_errors_are_one_line(rows, length):
 @pytest.mark.parametrize("where", ["drawing", "scoring"])
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(ValueError("its weights are torn"), r"^its weights are torn$"),
+    [(ValueError("its weights are incomplete"), r"^its weights are incomplete$"),
      (torch.OutOfMemoryError("CUDA out of memory"), r"out of memory for the weights of .*Use --model.offload")],
 )  # fmt: skip
 def test_what_cannot_be_loaded_is_raised_once(where, error, message, recipe, monkeypatch, caplog):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from diffcore_hf.core.folder import Folder, seal
+from diffcore_hf.core.folder import Folder, manifest_bytes
 from testing import hub_steps as steps
 
 SOURCES = {
@@ -31,7 +31,7 @@ def with_hub_source(hub, client, finished, tmp_path):
         out = shutil.copytree(finished, tmp_path / "out")
         manifest = Folder(out).manifest()
         manifest["resolved"]["source"] |= {"path": source, "identity": "0" * 40, "licence": licence}
-        (out / "diffcore.json").write_bytes(seal(manifest))
+        (out / "diffcore.json").write_bytes(manifest_bytes(manifest))
         return out
 
     return make

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, seal
+from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.workflows.augment import run as run_augment
 from testing import hub_steps as steps
 from testing.hub_double.client import Client
@@ -301,7 +301,10 @@ def test_a_repository_that_lost_a_file_is_repaired_by_the_next_version(hub, clie
 BAD = {
     "no access": ("stranger", r"HTTP 40[13]"),
     "another dataset": ("foreign", r"holds files that diffcore-hf did not write \(data.csv\); nothing was sent"),
-    "changed after the export": ("changed", r"is torn or was changed \(data/.* is not the file that was exported\)"),
+    "changed after the export": (
+        "changed",
+        r"is incomplete or was changed \(data/.* is not the file that was exported\)",
+    ),
     "a folder of another tool": ("plain", "was not written by diffcore-hf"),
     "a name that the Hub refuses": ("name", "a name that the Hub refuses"),
     "no owner": ("owner", "not `owner/name`. Use e.g. org/photos"),
@@ -338,11 +341,11 @@ def stranger(case: str, finished) -> dict[str, bytes]:
     manifest = Folder(finished).manifest()
     if case == "no recipe":
         del manifest["recipe"]
-        return {"diffcore.json": seal(manifest)}
+        return {"diffcore.json": manifest_bytes(manifest)}
     junk = b"not Parquet"
     shard = {"path": "references/x.parquet", "size": len(junk), "sha256": sha256(junk).hexdigest(), "rows": 1}
     manifest |= {"files": [shard], "configs": {"references": {"train": [shard["path"]]}}}
-    return {"diffcore.json": seal(manifest), shard["path"]: junk}
+    return {"diffcore.json": manifest_bytes(manifest), shard["path"]: junk}
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,8 @@ def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path):
         assert "--model.pretrained false" in error_line(backbones.create, config, 3, 32)
     (folder / "model.safetensors").write_bytes(good[:-100])
     assert "do not fit" in error_line(backbones.create, config, 3, 32)
-    for torn in ("{", "[]", '{"architecture": 1}', '{"architecture": "test_resnet", "pretrained_cfg": 1}'):
-        (folder / "config.json").write_text(torn)
+    for content in ("{", "[]", '{"architecture": 1}', '{"architecture": "test_resnet", "pretrained_cfg": 1}'):
+        (folder / "config.json").write_text(content)
         assert "config.json" in error_line(trained_model.load_model, folder, 3)
     assert "config.json is damaged" in error_line(backbones.create, config, 3, 32)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
@@ -136,5 +136,7 @@ def test_pickles_on_the_hub_are_refused():
 
 
 def test_a_snapshot_without_its_weights_is_told_in_one_line():
-    cache_repository("birds/torn", config_DOT_json=b"{}")
-    assert "--model.pretrained false" in error_line(backbones.create, BackboneConfig("resnet18", "birds/torn"), 3, 32)
+    cache_repository("birds/incomplete", config_DOT_json=b"{}")
+    assert "--model.pretrained false" in error_line(
+        backbones.create, BackboneConfig("resnet18", "birds/incomplete"), 3, 32
+    )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from diffcore_hf.core.folder import Folder, write_whole
+from diffcore_hf.core.folder import Folder, write_atomic
 from diffcore_hf.core.images import UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
         path = _path(split, folder)
         if not path.is_file():
             hashes = zip(source.sha256[name], source.sizes[name], strict=True)
-            write_whole(path, "".join(f"{sha256 or _NONE} {size}\n" for sha256, size in hashes).encode())
+            write_atomic(path, "".join(f"{sha256 or _NONE} {size}\n" for sha256, size in hashes).encode())
 
 
 def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:

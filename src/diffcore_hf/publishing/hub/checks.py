@@ -34,7 +34,7 @@ def finished(out: str | Path) -> tuple[Folder, Manifest]:
     """Return a folder that can be published, every byte of it checked, and its manifest.
 
     Raises:
-        UserError: not a folder of diffcore-hf, one that is torn or was changed, or one with too many files.
+        UserError: not a folder of diffcore-hf, one that is incomplete or was changed, or one with too many files.
     """
     folder = Folder(out)
     if not folder.path.is_dir():
@@ -46,7 +46,9 @@ def finished(out: str | Path) -> tuple[Folder, Manifest]:
         checked_manifest(content, str(out))
     if faults := folder.faults():
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
-        raise UserError(f"{out} is torn or was changed ({faults[0]}{more}). Run augment or export again to repair it")
+        raise UserError(
+            f"{out} is incomplete or was changed ({faults[0]}{more}). Run augment or export again to repair it"
+        )
     manifest = checked_manifest(content, str(out))
     if (count := len(manifest["files"])) > MOST_FILES - 3:
         raise UserError(

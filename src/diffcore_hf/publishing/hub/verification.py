@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from diffcore_hf.core.folder import Folder, seal
+from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.core.manifest import Manifest, checked_manifest
 from diffcore_hf.publishing.hub import parquet
 from diffcore_hf.publishing.hub.client_errors import StaleResponse
@@ -40,8 +40,8 @@ def commit_faults(state: State, remote: Remote, folder: Path | None = None) -> l
         return [f"{MANIFEST} is missing or cannot be parsed"]
     manifest = checked_manifest(state.manifest, f"{remote.repo_id} at {state.commit[:12]}")
     faults = []
-    if not _has_content(state, MANIFEST, seal(manifest)):
-        faults.append(f"{MANIFEST} does not carry the hash of its own body")
+    if not _has_content(state, MANIFEST, manifest_bytes(manifest)):
+        faults.append(f"{MANIFEST} does not contain the hash of its own body")
     for entry in manifest["files"]:
         path, file = entry["path"], state.files.get(entry["path"])
         if file is None:

@@ -27,7 +27,7 @@ from diffcore_hf.config.mappings import to_mapping, to_yaml
 from diffcore_hf.config.output_names import last_part
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.comparison import statistics
 from diffcore_hf.training.comparison.arms import arms_of, check_arm, public_recipe
 from diffcore_hf.training.comparison.statistics import TrainingComparison
@@ -82,9 +82,9 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
     first = next(iter(arms))
     like = training_length(arms[first], len(data[first].layout))
     if accelerator.is_main_process:
-        write_whole(output / "recipe.yaml", to_yaml(recipe).encode())
+        write_atomic(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():
-            write_whole(output / name / "recipe.yaml", to_yaml(public_recipe(arm)).encode())
+            write_atomic(output / name / "recipe.yaml", to_yaml(public_recipe(arm)).encode())
     notes = [note for arm_data in data.values() for note in arm_data.notes]
     for note in dict.fromkeys(notes):
         log.warning(note)
@@ -100,9 +100,9 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
     comparison = _comparison(recipe, arms, data[first], results)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        write_whole(output / "compare.json", canonical_json(comparison))
+        write_atomic(output / "compare.json", canonical_json(comparison))
         text = f"{statistics.table(comparison)}\n\n{statistics.legend(comparison)}\n"
-        write_whole(output / "compare.md", text.encode())
+        write_atomic(output / "compare.md", text.encode())
     accelerator.end_training()
     return comparison
 

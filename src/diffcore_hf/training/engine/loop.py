@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.data import framing, loader
 from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.split import Split
@@ -228,7 +228,7 @@ class Training:
             result["best"] = best.plain()
             result["best_step"], result["validation_top1"] = self.best["step"], self.best["top1"]
         if self.accelerator.is_main_process:
-            write_whole(self.folder / "result.json", canonical_json(result))
+            write_atomic(self.folder / "result.json", canonical_json(result))
             (self.folder / "resume.safetensors").unlink(missing_ok=True)
         test_scores = {"test_top1_last": result["last"]["top1"]}
         if "best" in result:

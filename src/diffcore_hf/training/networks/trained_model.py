@@ -11,7 +11,7 @@ from safetensors.torch import save as serialised
 from torch import nn
 
 from diffcore_hf.core.errors import UserError, environment_fault
-from diffcore_hf.core.folder import canonical_json, write_whole
+from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.networks.backbones import annotated
 from diffcore_hf.training.networks.weights import CONFIG, WEIGHTS, reason_of, weights_at
 
@@ -108,5 +108,5 @@ def save_model(
     }
     # safetensors stores no channels-last memory. As bytes, because a file that it writes itself has mode 0600.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_whole(folder / WEIGHTS, serialised(tensors, metadata={"format": "pt"}))
-    write_whole(folder / CONFIG, canonical_json(content))
+    write_atomic(folder / WEIGHTS, serialised(tensors, metadata={"format": "pt"}))
+    write_atomic(folder / CONFIG, canonical_json(content))
