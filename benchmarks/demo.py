@@ -58,7 +58,7 @@ def main() -> None:
         rows.append(("`diffcore-hf --help` (best of 5)", *runs))
         rows.append(("`diffcore-hf miniature out/birds`", *measure(["miniature", "out/birds"], folder)))
         rows.append(("`diffcore-hf augment miniature`", *measure(["augment", "miniature"], folder)))
-        rows.append(("the same again: nothing is due", *measure(["augment", "miniature"], folder)))
+        rows.append(("the same command again: no work is left", *measure(["augment", "miniature"], folder)))
         export = ["export", "out/miniature", "--output", "out/all", "--filter.policy.name", "all"]
         rows.append(("`diffcore-hf export`, another policy", *measure(export, folder)))
         manifest = json.loads((folder / "out/miniature/diffcore.json").read_text())
@@ -66,8 +66,10 @@ def main() -> None:
     cells = [(what, f"{seconds:.2f}", f"{megabytes:,.0f} MB") for what, seconds, megabytes in rows]
     text = paragraphs(
         table(("command", "seconds", "peak memory"), cells),
-        f"Whole processes with their imports. Rows {counts['rows']}, kept {counts['kept']}, attempts "
-        f"{counts['attempts']}, {model['steps']} steps, {model['size']} pixels. {settings('demo', PACKAGES)}",
+        f"Each figure is for a whole process, imports included. The run has {counts['rows']} rows, "
+        f"{counts['kept']} kept images and {counts['attempts']} attempts, with {model['steps']} steps at "
+        f"{model['size']} pixels. "
+        f"{settings('demo', PACKAGES)}",
     )
     print(text)
     if args.write:

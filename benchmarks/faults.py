@@ -175,9 +175,9 @@ class Bench:
         finished = results.pop(FINISHED_BEFORE, 0)
         listed = ", ".join(f"{number} {result}" for result, number in sorted(results.items()))
         return (
-            f"{results.total()} pushes were killed (SIGKILL) while they ran, at random moments within the time of a "
-            f"push ({seconds:.2f} s undisturbed): {listed} ({finished} more finished before the kill). None of the "
-            f"{self.stored_at_kills / 1e6:.1f} MB that they had stored was sent again."
+            f"{results.total()} pushes were killed with SIGKILL at a random time; an uninterrupted push takes "
+            f"{seconds:.2f} s. Results: {listed}. {finished} further pushes finished before the signal. None of the "
+            f"{self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
         )
 
     def kill(self, after: float, whole: int) -> str:
@@ -261,15 +261,26 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-INTRODUCTION = (
-    "A second version is pushed while a fault occurs in one step of the protocol, once or always. `complete`: retries "
-    "completed the push. `next push`: the push ended in one line of error with no version visible, and the same "
-    "command completed it afterwards. `–`: the step has no such request. Each time every row and byte of the version "
-    "was compared with the folder, and the version before was unchanged. `create` is a step of the first push to a new "
-    "repository. `reply lost`: the request is carried out, and no reply arrives. `reply cut`: the reply ends after its "
-    "first byte. `request cut`: the connection breaks within the request, or within the reply if the request has no "
-    "body. `no reply`: the connection stays open, and nothing arrives."
-)
+INTRODUCTION = """A second version is pushed while a fault occurs in one step of the push, once or always. After each
+test, every row and byte of the version was compared with the folder. The version before was unchanged.
+
+Results:
+
+- `complete`: retries completed the push.
+- `next push`: the push failed with a one-line error, and no version was visible. The same command then completed it.
+- `–`: the step has no such request.
+
+Faults: `500` to `403` are HTTP status codes.
+
+- `reset`: the connection is reset.
+- `reply lost`: the request is carried out, and no reply arrives.
+- `reply cut`: the reply ends after its first byte.
+- `request cut`: the connection breaks within the request, or within the reply if the request has no body.
+- `no reply`: the connection stays open, and nothing arrives.
+
+The steps are the requests of a push in their order. `create` belongs to the first push to a new repository. `info`,
+`refs`, `tree` and `resolve` read the repository. `preupload`, `batch`, `upload` and `verify` store files over LFS;
+`write-token`, `xorb` and `shard` store them over Xet. `commit` and `tag` publish the version."""
 
 
 def main() -> int:
@@ -311,7 +322,7 @@ def main() -> int:
     broken = "\n".join(parts).count(BROKEN)
     minutes = (time.monotonic() - start) / 60
     measured = settings("faults", ("huggingface_hub", "datasets", "hf-xet"))
-    text = paragraphs(INTRODUCTION, *parts, f"{minutes:.0f} minutes. {measured}")
+    text = paragraphs(*INTRODUCTION.split("\n\n"), *parts, f"{minutes:.0f} minutes. {measured}")
     if args.write:
         write_section(args.write, "Faults of the Hub", text)
     print(f"\n{broken} broken" if broken else "\nnothing broken")

@@ -137,12 +137,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                 rows.append([task, str(workers), *measure(arms, workers, args.steps, args.rounds)])
                 print("  ".join(rows[-1]), flush=True)
     text = paragraphs(
-        table(("a second", "workers", "ours / plain", "uint8 / plain", *ARMS), rows),
-        "`plain` is `with_transform`, Pillow and float32, as the documentation has it. `ours, uint8` stops before "
-        "normalisation, which a GPU would do. `decoding alone` makes no image of the size: no loader that decodes "
-        "whole images passes it.",
-        f"Batches of {args.batch}, one thread a process; {what}. {args.rounds} rounds of {args.steps} batches a "
-        f"worker, by turns: the median (lowest to highest). {settings('loading', PACKAGES)}",
+        table(("task", "workers", "ours / plain", "uint8 / plain", *ARMS), rows),
+        "The figures are samples per second. Task `pairs` loads a real and a generated image and mixes them; "
+        "task `images` loads one image. `plain` is the loader of the `datasets` documentation: "
+        "`with_transform`, Pillow and float32. `ours` is the loader of this package; `ours, uint8` stops "
+        "before the normalisation, which a GPU would do. `decoding alone` decodes and does not resize; it is "
+        "the upper limit for a loader that decodes whole images. `by Pillow` decodes with Pillow in place of "
+        "simplejpeg.",
+        f"Batches of {args.batch}, one thread per process; {what}. The loaders alternate in {args.rounds} rounds of "
+        f"{args.steps} batches per worker. The table gives the median (minimum to maximum). "
+        f"{settings('loading', PACKAGES)}",
     )
     print(text)
     if args.write:

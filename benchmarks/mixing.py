@@ -151,13 +151,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     head = ("batch", "loading", "steps", "plain step", "A_O of mixing", "A_O of Mixup", "the mix itself")
     text = paragraphs(
         table(head, rows),
-        "A_O = (T_aug - T_van) / T_van (Eq. 9) with every sample mixed. Loading: by so many processes, which share the "
-        "cores with the network (0: by the training itself, between two steps), or from memory, where all images were "
-        f"decoded beforehand (`cache: memory`). {PAPER} The mix itself: time inside apply_mix as a share of the plain "
-        "step, after the decoding drove its images from the processor's cache (with them in the cache).",
+        "A_O = (T_aug - T_van) / T_van (Eq. 9), with every sample mixed. Column `loading` is the number of "
+        "loader processes, which share the cores with the network. With 0 the training process loads between "
+        "two steps. With `memory` all images were decoded before (`cache: memory`). "
+        f"{PAPER} "
+        "Column `the mix itself` is the time in `apply_mix` divided by the time of a plain step, with a cold "
+        "processor cache (in parentheses: with a warm one).",
         f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
-        f"`paper`; {what}. So many steps of each arm, by turns: the median of the ratios within a round (lowest to "
-        f"highest). {settings('mixing', PACKAGES)}",
+        f"`paper`; {what}. Column `steps` is the number of steps of each arm; the arms alternate. The table gives the "
+        f"median of the ratios within a round (minimum to maximum). {settings('mixing', PACKAGES)}",
     )
     print(text)
     if args.write:

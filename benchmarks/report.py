@@ -19,7 +19,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def paragraphs(*parts: str) -> str:
     """Joins tables and wrapped paragraphs with empty lines."""
-    return "\n\n".join(part if part.startswith("|") else textwrap.fill(part, 120) for part in parts)
+    return "\n\n".join(part if part.startswith(("|", "- ")) else textwrap.fill(part, 120) for part in parts)
 
 
 def settings(script: str, packages: Sequence[str]) -> str:
