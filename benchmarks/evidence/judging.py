@@ -24,8 +24,8 @@ from diffcore_hf.config.augment import FilterConfig, PolicyConfig, Recipe
 from diffcore_hf.core.images import to_array
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import FittedPolicy, Rank, fit
+from diffcore_hf.method.prompt_texts import make_prompt_texts
 from diffcore_hf.method.references import ReferenceEmbeddings
-from diffcore_hf.method.wording import wording
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, Species, look_alike
@@ -113,7 +113,7 @@ def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
     shown = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
     images = [render(picture.species, picture.context, np.random.default_rng(picture.seed)) for picture in shown]
-    said = wording(Recipe.load("miniature"), [species.name for species in DATASET_SPECIES])
+    said = make_prompt_texts(Recipe.load("miniature"), [species.name for species in DATASET_SPECIES])
     ids = [f"train/{place}" for place in range(len(shown))]
     text, contexts = (
         tower.embed_text(captions).numpy().astype(np.float16) for captions in (said.captions(), said.context_captions())

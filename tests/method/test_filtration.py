@@ -127,7 +127,7 @@ def test_a_superseded_attempt_makes_no_duplicate():
 def test_attempts_beyond_max_attempts_or_the_plan_are_ignored():
     rows = facts((0, 0, BAD), (0, 1, BAD), (0, 2, GOOD), (-1, 0, GOOD))
     fewer, more = decided(plan(1), rows, max_attempts=2), decided(plan(1), rows, max_attempts=3)
-    assert fewer.judged.tolist() == [True, True, False, False]
+    assert fewer.decided.tolist() == [True, True, False, False]
     assert fewer.reason.tolist() == ["low_similarity", "low_similarity", "", ""]
     assert fewer.status.tolist() == ["exhausted"]
     assert due(plan(1), rows, fewer, 2) is None
@@ -260,7 +260,7 @@ def test_invariants_of_decisions(world):
         assert "superseded" not in words[:kept]
         assert set(words[kept + 1 :]) <= {"superseded"}
         assert decisions.counterpart[unit] == (mine[kept][1] if kept < len(words) else -1)
-    assert [bool(word) for word in decisions.reason] == decisions.judged.tolist()
+    assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
 
     turn = list(range(len(rows)))
     random.shuffle(turn)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from diffcore_hf.config.augment import PromptsConfig
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES
 from diffcore_hf.method.prompts import (
-    clashes,
     clean_label,
     contexts_of,
+    contradicts,
     lint,
     negative_prompts,
     negatives_of,
@@ -200,8 +200,8 @@ def test_names_that_look_odd_pass(name):
     ],
 )
 def test_clashes_are_whole_words(term, text, clash):
-    assert clashes(term, text) is clash
-    assert clashes(text, term) is clash
+    assert contradicts(term, text) is clash
+    assert contradicts(text, term) is clash
 
 
 def test_a_built_in_negative_that_clashes_is_dropped_and_counted():

@@ -37,8 +37,8 @@ class Decider:
         self.run, self.references, self.attempts = run, references, attempts
         plan = run.plan
         known = run.ledger.captions()
-        captions = captions_of(plan.words.captions(), known)
-        contexts = captions_of(plan.words.context_captions(), known)
+        captions = captions_of(plan.prompt_texts.captions(), known)
+        contexts = captions_of(plan.prompt_texts.context_captions(), known)
         self.width = references.width() or (1 if captions is None else captions.shape[1])
         unreadable = {row_id for (row_id, _, _), index in references.keys.items() if references.reasons[index]}
         self.units = filtration.Units(
@@ -51,7 +51,7 @@ class Decider:
         self.checks = checks_of(run.recipe.filter.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
-        self._passed = self._counted = self._judged = 0
+        self._passed = self._counted = self._counted_facts = 0
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -76,7 +76,7 @@ class Decider:
 
     def passing(self) -> float:
         """Return the share of the attempts so far that the policy passes, for the progress bar."""
-        attempts, _ = self._attempt_facts(self._judged)
+        attempts, _ = self._attempt_facts(self._counted_facts)
         keys = [
             (*self.run.plan.key(unit), int(number))
             for unit, number in zip(attempts.units, attempts.attempts, strict=True)
@@ -84,14 +84,14 @@ class Decider:
         verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
         self._passed += int(verdicts.passed.sum())
         self._counted += len(attempts.units)
-        self._judged = len(self.attempts)
+        self._counted_facts = len(self.attempts)
         return self._passed / max(self._counted, 1)
 
     def decide(self) -> Material:
         """Decide everything that the facts so far allow."""
         attempts, indices, decisions = self._decided()
         plan = self.run.plan
-        owed = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
+        missing = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
         return Material(
             run=self.run,
             references=self.references,
@@ -101,24 +101,24 @@ class Decider:
             decisions=decisions,
             policy=self.policy,
             embeddings=self.embeddings,
-            owed=owed,
-            notes=(*self.policy.notes, *self._notes(owed)),
+            missing_references=missing,
+            notes=(*self.policy.notes, *self._notes(missing)),
         )
 
     def _decided(self) -> tuple[filtration.AttemptFacts, np.ndarray, filtration.Decisions]:
         """Return the attempts that count, their indices in the facts, and the decisions about them."""
         attempts, indices = self._attempt_facts()
         decisions = self._decide(attempts)
-        if not decisions.judged.all():
-            attempts, indices = _chosen(attempts, decisions.judged), indices[decisions.judged]
+        if not decisions.decided.all():
+            attempts, indices = _chosen(attempts, decisions.decided), indices[decisions.decided]
             decisions = self._decide(attempts)
         return attempts, indices, decisions
 
-    def _notes(self, owed: int) -> list[str]:
+    def _notes(self, missing: int) -> list[str]:
         notes = []
-        if owed:
+        if missing:
             notes.append(
-                f"{owed} of {len(self.run.plan.references)} references are still to be read: decisions may change"
+                f"{missing} of {len(self.run.plan.references)} references are still to be read: decisions may change"
             )
         verdicts = self.run.review.verdicts
         known = {(row_id, copy) for row_id, copy, _ in self.attempts.keys} if verdicts else set()

@@ -39,7 +39,7 @@ class Material:
     policy: FittedPolicy
     embeddings: ReferenceEmbeddings
     """The real images that the policy was fitted to."""
-    owed: int
+    missing_references: int
     """Drawn references without facts; above 0 the decisions may still change."""
     notes: tuple[str, ...]
     """What a user should know about the decisions, one sentence each."""
@@ -70,7 +70,7 @@ class Material:
         return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
 
     @cached_property
-    def judged(self) -> list[int]:
+    def sorted_attempts(self) -> list[int]:
         """The attempts in source order, then by copy, then by number."""
         units = self.attempts.units
         order = np.lexsort((self.attempts.attempts, self.plan.copies[units], self.plan.rows[units]))
@@ -78,8 +78,8 @@ class Material:
 
     @cached_property
     def kept(self) -> list[int]:
-        """The attempts that are counterparts, of all copies, in the order of `judged`."""
-        return [attempt for attempt in self.judged if self.decisions.reason[attempt] == KEPT]
+        """The attempts that are counterparts, of all copies, in the order of `sorted_attempts`."""
+        return [attempt for attempt in self.sorted_attempts if self.decisions.reason[attempt] == KEPT]
 
     def location(self, attempt: int) -> Location:
         """Return where the image of an attempt is stored."""

@@ -2,7 +2,7 @@
 
 Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the order of contexts. It is a
 pure function of source and recipe: no model is loaded and no image is decoded. Does not own the words of the prompts
-(method/wording.py) nor the decisions (method/filtration.py).
+(method/prompt_texts.py) nor the decisions (method/filtration.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.arrays import Bools, Ints
-from diffcore_hf.method.wording import Wording, wording
+from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,7 +54,7 @@ class Plan:
     labels: Ints
     """(U,) int64 in [0, K)."""
     contexts: Ints
-    """(U,) int64: index into `words.contexts`."""
+    """(U,) int64: index into `prompt_texts.contexts`."""
     references: Ints
     """(R,) int64: rows to which the filter policy is fitted. They do not depend on what is planned."""
     heldout: Bools
@@ -67,7 +67,7 @@ class Plan:
     """(N,) row id of each row of the source split."""
     fields: Mapping[str, list[str]]
     """Columns of the source that the template names, (N,) each."""
-    words: Wording
+    prompt_texts: PromptTexts
     """The texts from which prompts are rendered."""
 
     def __len__(self) -> int:
@@ -84,9 +84,9 @@ class Plan:
     def unit(self, index: int) -> Unit:
         """Returns unit `index` of the drawing order with its prompts."""
         row, label = int(self.rows[index]), int(self.labels[index])
-        context = self.words.contexts[self.contexts[index]]
+        context = self.prompt_texts.contexts[self.contexts[index]]
         fields = {name: column[row] or "" for name, column in self.fields.items()}
-        positive, negative = self.words.pair(label, context, fields)
+        positive, negative = self.prompt_texts.prompt_pair(label, context, fields)
         return Unit(row, self.row_ids[index], int(self.copies[index]), label, context, positive, negative)
 
 
@@ -159,9 +159,9 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
             f"source.holdout is {config.holdout}, but {config.path} has a validation split already. "
             "Use --source.holdout 0"
         )
-    words = wording(recipe, source.names)
+    texts = make_prompt_texts(recipe, source.names)
     fields = {}
-    for name in words.fields:
+    for name in texts.fields:
         if name not in source.text_columns():
             raise UserError(
                 f"prompts.template names {{{name}}}, which is no text column of {config.path}; its text columns: "
@@ -182,14 +182,14 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         rows=rows,
         copies=copies,
         labels=labels[rows],
-        contexts=_contexts(source.names, len(words.contexts), recipe.seed)[labels[rows], turns % len(words.contexts)],
+        contexts=_contexts(source.names, len(texts.contexts), recipe.seed)[labels[rows], turns % len(texts.contexts)],
         references=references,
         heldout=heldout,
         order=eligible[order],
         row_ids=[row_ids[row] for row in rows.tolist()],
         source_ids=row_ids,
         fields=fields,
-        words=words,
+        prompt_texts=texts,
     )
 
 

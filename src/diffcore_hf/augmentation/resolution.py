@@ -48,7 +48,7 @@ class Resolution:
     hashes: Mapping[str, Any]
     """Hashes of local weights by file, size and modification time, to store in the output folder."""
 
-    def known_by(self, *scopes: str) -> dict[str, Any]:
+    def scope_fields(self, *scopes: str) -> dict[str, Any]:
         """Return the fields of some scopes, with identities in place of paths."""
         return digests.identified(self.recipe, self.identities, scopes)
 
@@ -56,7 +56,7 @@ class Resolution:
 def resolve_run(
     recipe: Recipe, source: LoadedSource, review: Review, folder: Folder, previous: Mapping[str, Any] | None
 ) -> Resolution:
-    """Resolve the models and identities of a recipe that `settle` returned.
+    """Resolve the models and identities of a recipe that `complete_recipe` returned.
 
     Args:
         recipe: the recipe.
@@ -103,7 +103,7 @@ def resolve_run(
         hashes,
     )
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
-        changed = digests.differences(previous["attempt"], resolution.known_by("attempt"))
+        changed = digests.differences(previous["attempt"], resolution.scope_fields("attempt"))
         changed = changed or ["this version of diffcore-hf generates other images"]
         raise UserError(
             f"output {folder.path} was started with other attempts ({'; '.join(changed[:3])}). "
@@ -125,7 +125,7 @@ def stage_versions(recipe: Recipe) -> dict[str, str]:
     return versions
 
 
-def settle(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
+def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     """Fill in what an earlier run in this folder resolved, and spell out template, contexts and negatives.
 
     Reads no model. The words of a kind may change with the version of this package; a run keeps its first ones.
@@ -134,7 +134,7 @@ def settle(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
         recipe: the recipe as the user gave it.
         previous: content of run.json; None in a new folder.
     """
-    recipe = _as_before(recipe, previous)
+    recipe = _with_earlier_values(recipe, previous)
     words = recipe.prompts
     words = dataclasses.replace(
         words,
@@ -145,7 +145,7 @@ def settle(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     return dataclasses.replace(recipe, prompts=words)
 
 
-def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
+def _with_earlier_values(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     """Replace every `auto` and null by the value of an earlier run, where the recipe still names the same model."""
     if previous is None:
         return recipe
@@ -165,7 +165,7 @@ def _as_before(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
     return recipe
 
 
-def reopened(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:
+def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:
     """Return the resolution of a folder from run.json alone, without models; `recipe` may differ in decisions."""
     identities = dict(run["identities"])
     identities.pop("review", None)
@@ -185,7 +185,7 @@ def type_of_scheduler(values: Mapping[str, Any]) -> Any:
     return SchedulerConfig(values["name"], values.get("options"))
 
 
-def record(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
+def run_content(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
     """Return the content of run.json: what never changes, and every recipe that the folder was continued under."""
     recipes = list(previous["recipes"]) if previous else []
     entry = {"digest": resolution.recipe_digest, "decision": to_mapping(resolution.recipe, ("decision",))}
@@ -193,7 +193,7 @@ def record(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: 
         recipes.append(entry)
     return {
         "attempt_digest": resolution.attempt_digest,
-        "attempt": resolution.known_by("attempt"),
+        "attempt": resolution.scope_fields("attempt"),
         "resolved": to_mapping(resolution.recipe),
         "identities": dict(resolution.identities),
         "stages": dict(resolution.stages),

@@ -203,6 +203,6 @@ def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
 
 def captions_are_missing(run: Run) -> bool:
     """Whether the image tower has a text tower and the ledger lacks a caption of the plan."""
-    words = run.plan.words
-    wanted = {*words.captions(), *words.context_captions()}
+    texts = run.plan.prompt_texts
+    wanted = {*texts.captions(), *texts.context_captions()}
     return bool(run.resolution.filter["has_text"]) and not wanted <= set(run.ledger.captions())

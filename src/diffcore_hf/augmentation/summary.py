@@ -84,7 +84,7 @@ def summarise(material: Material) -> Summary:
     """Returns the summary of everything that was material."""
     plan = material.plan
     decisions, units = material.decisions, material.attempts.units
-    names = plan.words.names
+    names = plan.prompt_texts.names
     real = material.policy.rejected_real()
     weight = np.bincount(material.embeddings.labels, minlength=len(names)) * ~np.isnan(real)
     words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
@@ -98,7 +98,7 @@ def summarise(material: Material) -> Summary:
         mean_similarity=_mean(decisions.similarity[decisions.reason == "kept"]),
         reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
         failed_rows=_failed_rows(material),
-        notes=[*material.notes, *plan.words.notes],
+        notes=[*material.notes, *plan.prompt_texts.notes],
     )
 
 
@@ -107,10 +107,10 @@ def _by_context(material: Material) -> list[ByContext]:
     plan = material.plan
     context_of = plan.contexts[material.attempts.units]
     rejected = rejected_share(material.decisions.reason, context_of.tolist())
-    attempts = np.bincount(context_of, minlength=len(plan.words.contexts)).tolist()
+    attempts = np.bincount(context_of, minlength=len(plan.prompt_texts.contexts)).tolist()
     rows = [
         ByContext(context or "(none)", attempts[index], rejected.get(index))
-        for index, context in enumerate(plan.words.contexts)
+        for index, context in enumerate(plan.prompt_texts.contexts)
         if attempts[index]
     ]
     return sorted(rows, key=lambda row: _worst_first(row.rejected, row.name))
@@ -124,7 +124,7 @@ def _by_class(material: Material, real: Floats) -> list[ByClass]:
         real: (K,) float64: share of each class's real images that the policy would reject.
     """
     plan, decisions = material.plan, material.decisions
-    names = plan.words.names
+    names = plan.prompt_texts.names
     label_of = plan.labels[material.attempts.units]
     labels = material.source.labels[material.source.config.split]
     attempts = np.bincount(label_of, minlength=len(names)).tolist()

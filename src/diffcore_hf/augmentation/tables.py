@@ -107,7 +107,7 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
     """Yields config attempts: every attempt that counts, kept or not."""
     attempts, decisions = material.attempts, material.decisions
     features = schema.attempts_features()
-    for window in windows(material.judged):
+    for window in windows(material.sorted_attempts):
         units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
         embeddings = [attempts.embeddings[attempt] for attempt in window]
         columns: dict[str, list[Any]] = {
@@ -183,7 +183,7 @@ def class_rows(material: Material) -> Iterator[pa.Table]:
     columns: dict[str, list[Any]] = {
         "label": list(range(count)),
         "name": list(source.names),
-        "prompt_name": list(plan.words.names),
+        "prompt_name": list(plan.prompt_texts.names),
         "images": _counts(source.labels[source.config.split], count),
         "planned": _counts(plan.labels, count),
         "kept": _counts(plan.labels[units[decisions.reason == "kept"]], count),

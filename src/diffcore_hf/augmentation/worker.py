@@ -221,9 +221,9 @@ class Worker:
         """Embed the caption of each class (context empty) and of each context, where there is a text tower."""
         from datasets import Dataset
 
-        words = self.plan.words
-        wanted: list[tuple[int | None, str]] = [*enumerate(words.captions())]
-        wanted += [(None, text) for text in words.context_captions()]
+        texts = self.plan.prompt_texts
+        wanted: list[tuple[int | None, str]] = [*enumerate(texts.captions())]
+        wanted += [(None, text) for text in texts.context_captions()]
         known = set(self.ledger.captions())
         missing = [(label, text) for label, text in wanted if text not in known]
         if not missing or (embeddings := self.reference.embed_text([text for _, text in missing])) is None:
@@ -277,7 +277,7 @@ class Worker:
             yield {
                 "row_id": self.plan.source_ids[row],
                 "label": label,
-                "class_name": self.plan.words.names[label],
+                "class_name": self.plan.prompt_texts.names[label],
                 SOURCE_IMAGE: image,
             }
 

@@ -1,6 +1,6 @@
 """The method: its mathematics as pure functions of arrays and texts. It loads no model and opens no file.
 
-prompts.py, wording.py    the two prompts of Eq. 4
+prompts.py, prompt_texts.py the two prompts of Eq. 4
 thresholds.py             similarities and class thresholds (Eq. 5)
 ranking.py, conformal.py  ranks of classes, and bounds with a promise
 policies/                 the filter policies, one file each

@@ -16,7 +16,7 @@ from fractions import Fraction
 import numpy as np
 
 from diffcore_hf.method.arrays import Bools, Floats, Ints
-from diffcore_hf.method.thresholds import settled
+from diffcore_hf.method.thresholds import rounded
 
 SIMILARITIES_POOLED_BELOW = 30
 """A class with at least this many scores has a similarity bound of its own; smaller classes share one."""
@@ -72,12 +72,12 @@ def similarity_bounds(scores: Floats, labels: Ints, classes: int, alpha: float) 
         rejected[rows] = conformal_rejected(scores[rows], alpha)
     small = np.flatnonzero(scored & (counts[labels] < SIMILARITIES_POOLED_BELOW))
     others = (sums[labels[small]] - scores[small]) / (counts[labels[small]] - 1)
-    differences = settled(scores[small] - others)
+    differences = rounded(scores[small] - others)
     rejected[small] = conformal_rejected(differences, alpha)
     pooled = counts < SIMILARITIES_POOLED_BELOW
     means = np.divide(sums, counts, out=np.zeros(classes), where=counts > 0)
     means[counts == 0] = means[counts > 0].mean() if counts.any() else 0
-    bounds[pooled] = settled(means[pooled] + conformal_bound(differences, alpha))
+    bounds[pooled] = rounded(means[pooled] + conformal_bound(differences, alpha))
     return bounds, rejected
 
 

@@ -67,12 +67,12 @@ class AttemptFacts:
 class Decisions:
     """The decisions about M attempts, U units and K classes."""
 
-    judged: Bools
+    decided: Bools
     """(M,) bool: attempts 0 .. max_attempts - 1 of units in the plan; the other attempts are ignored."""
     reason: Words
-    """(M,) object: a key of checks.reasons(); "" where not judged."""
+    """(M,) object: a key of checks.reasons(); "" where not decided."""
     similarity: Floats
-    """(M,) float64: S(I, G) with the row's own image, in [-1, 1]; NaN without embedding or where not judged."""
+    """(M,) float64: S(I, G) with the row's own image, in [-1, 1]; NaN without embedding or where not decided."""
     score: Floats
     """(M,) float64: the number that the policy compared; NaN likewise."""
     bound: Floats
@@ -117,8 +117,8 @@ def decide(
     Raises:
         ValueError: an attempt that occurs twice; a recorded reason for which there is no check.
     """
-    judged = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
-    rows = np.flatnonzero(judged)
+    decided = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
+    rows = np.flatnonzero(decided)
     rows = rows[np.lexsort((attempts.units[rows], attempts.attempts[rows]))]
     unit_of, number = attempts.units[rows], attempts.attempts[rows]
     twice = np.flatnonzero((np.diff(unit_of) == 0) & (np.diff(number) == 0))
@@ -133,13 +133,13 @@ def decide(
     given_up = _given_up(units, unit_of, number, reasons, classes)
     # A class is given up because of its first attempts alone. Later attempts, made while the plan was smaller, are
     # ignored, so that a plan that grew and one that was large from the start give the same decisions.
-    late = np.zeros(len(judged), np.bool_)
+    late = np.zeros(len(decided), np.bool_)
     late[rows] = (number > 0) & given_up[units.labels[unit_of]]
     if late.any():
         earlier = replace(attempts, units=np.where(late, -1, attempts.units))
         return decide(units, earlier, policy, max_attempts=max_attempts, review=review, checks=checks)
 
-    count = len(judged)
+    count = len(decided)
     reason = np.full(count, "", np.object_)
     reason[rows] = reasons
     similarity, score, bound = np.full(count, np.nan), np.full(count, np.nan), np.full(count, np.nan)
@@ -150,7 +150,7 @@ def decide(
     class_rank[rows] = verdicts.class_rank
     rates = rejected_share(reasons, units.labels[unit_of].tolist())
     return Decisions(
-        judged=judged,
+        decided=decided,
         reason=reason,
         similarity=similarity,
         score=score,
@@ -181,7 +181,7 @@ def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts
         (r, (n,) int64 indices of units whose attempt r is missing, in plan order), or None when none is missing.
     """
     present = np.zeros((max_attempts, len(units.labels)), np.bool_)
-    rows = np.flatnonzero(decisions.judged)
+    rows = np.flatnonzero(decisions.decided)
     present[attempts.attempts[rows], attempts.units[rows]] = True
     kept_in = np.full(len(units.labels), max_attempts)
     kept = np.flatnonzero(decisions.counterpart >= 0)
@@ -196,15 +196,15 @@ def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts
 
 
 def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float]:
-    """Returns the share of judged attempts that were rejected, by any grouping: label, context, attempt number.
+    """Returns the share of decided attempts that were rejected, by any grouping: label, context, attempt number.
 
     Args:
         reasons: (M,) as in Decisions.reason.
         groups: (M,) the group of each attempt.
 
     Returns:
-        group -> rejected / judged, in ascending order of the groups. Attempts that were not judged, were superseded or
-        crashed count in neither number; a group without any other attempt is absent.
+        group -> rejected / decided, in ascending order of the groups. Neither number includes attempts that were not
+        decided, were superseded or crashed. A group without any other attempt is absent.
     """
     counted = ~np.isin(reasons.astype(str), ("", SUPERSEDED, CRASHED))
     values, index = np.unique(np.asarray(groups)[counted], return_inverse=True)
@@ -226,7 +226,7 @@ def _walk(
     Args:
         units: the plan.
         attempts: the facts.
-        rows: (n,) int64: the judged attempts by round, then plan order.
+        rows: (n,) int64: the decided attempts by round, then plan order.
         keys: (n,) of the same attempts.
         policy_reasons: (n,) why the policy rejects each; None: it passes.
         review: (row id, copy, attempt) -> accept.
@@ -269,7 +269,7 @@ def _given_up(units: Units, unit_of: Ints, number: Ints, reasons: Words, classes
 
     Args:
         units: the plan.
-        unit_of: (n,) int64: the unit of each judged attempt; below likewise.
+        unit_of: (n,) int64: the unit of each decided attempt; below likewise.
         number: (n,) int64: 0, 1, 2, ...
         reasons: (n,) object.
         classes: K.

@@ -36,10 +36,12 @@ _OPAQUE = (
 # Placeholders for a/an and A/An until the next word is known.
 _ARTICLES = {"a": "\0", "A": "\1"}
 # Vowels that are spoken as a consonant (a unicorn), and h that is silent (an hour).
-_SAYS_YOU = re.compile(r"(uni(?!n|m)|us[aeiu]|ut[ei]|eu|ewe|ufo|uk|ub?iq|one\b|once\b|ura|uru|uga)", re.IGNORECASE)
+_VOWEL_SPOKEN_AS_CONSONANT = re.compile(
+    r"(uni(?!n|m)|us[aeiu]|ut[ei]|eu|ewe|ufo|uk|ub?iq|one\b|once\b|ura|uru|uga)", re.IGNORECASE
+)
 _SILENT_H = re.compile(r"(hour|heir|honest|honou?r)", re.IGNORECASE)
 # Words that are spelled out (an F-16, an MRI).
-_SPELLED = re.compile(r"[A-Za-z](?=[\d\-/.]|$)|[A-Z]{2,3}(?=[\d\-/,;]|$)|[B-DF-HJ-NP-TV-Z]{2,}\b")
+_SPOKEN_BY_LETTERS = re.compile(r"[A-Za-z](?=[\d\-/.]|$)|[A-Z]{2,3}(?=[\d\-/,;]|$)|[B-DF-HJ-NP-TV-Z]{2,}\b")
 
 
 def clean_label(name: str) -> str:
@@ -168,13 +170,15 @@ def _fill(template: str, values: Mapping[str, str | None]) -> str:
 def _article(word: str, capital: bool) -> str:
     """Returns `a` or `an` by the first sound of the next word."""
     word = word.lstrip("\"'([“‘")
-    if spelled := _SPELLED.match(word):
+    if spelled := _SPOKEN_BY_LETTERS.match(word):
         an = spelled[0][0].upper() in "AEFHILMNORSX"
     elif word[:1].isdigit():
         an = word[0] == "8" or re.match(r"(11|18)(?!\d)", word) is not None
     else:
         sound = unicodedata.normalize("NFD", word[:1]).lower()[:1]
-        an = (sound in ("a", "e", "i", "o", "u") and not _SAYS_YOU.match(word)) or bool(_SILENT_H.match(word))
+        an = (sound in ("a", "e", "i", "o", "u") and not _VOWEL_SPOKEN_AS_CONSONANT.match(word)) or bool(
+            _SILENT_H.match(word)
+        )
     return ("An" if capital else "an") if an else ("A" if capital else "a")
 
 
@@ -196,7 +200,7 @@ def negatives_of(prompts: PromptsConfig, kind: str) -> tuple[tuple[str, ...], bo
     return prompts.negatives, False
 
 
-def clashes(term: str, text: str) -> bool:
+def contradicts(term: str, text: str) -> bool:
     """Returns whether one of the two texts contains the other, as whole words and without regard to case."""
     return _inside(_words(term), _words(text))
 

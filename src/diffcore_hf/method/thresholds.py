@@ -3,7 +3,7 @@
 Owns unit rows, the sums over a class, and the values that follow from them in closed form: tau_k, class means, and the
 similarity of an image to the mean of the other images of its class. Does not own what is compared (policies/).
 
-Cosines are rounded to twelve decimals before a comparison (`settled`). This is far below the resolution of float16
+Cosines are rounded to twelve decimals before a comparison (`rounded`). This is far below the resolution of float16
 embeddings, and it makes equal cosines equal whatever the order of a sum.
 """
 
@@ -37,7 +37,7 @@ def unit_rows(embeddings: Embeddings) -> Floats:
         return rows / norms[:, None]
 
 
-def settled(cosines: Floats) -> Floats:
+def rounded(cosines: Floats) -> Floats:
     """Returns cosines rounded to twelve decimals, as they are compared with `>` and `>=`; NaN and infinities stay."""
     return np.round(cosines, 12)
 
@@ -50,9 +50,9 @@ def row_cosines(a: Embeddings, b: Embeddings) -> Floats:
         b: (M, d).
 
     Returns:
-        (M,) float64 in [-1, 1], settled; NaN where a row is not finite.
+        (M,) float64 in [-1, 1], rounded; NaN where a row is not finite.
     """
-    return settled(np.clip(np.einsum("md,md->m", unit_rows(a), unit_rows(b)), -1, 1))
+    return rounded(np.clip(np.einsum("md,md->m", unit_rows(a), unit_rows(b)), -1, 1))
 
 
 def chunks(count: int, width: int) -> Iterator[slice]:
@@ -189,7 +189,7 @@ class PairSums:
             labels: (N,) int64.
 
         Returns:
-            (N,) float64 in [-1, 1], settled; NaN where the class has no other image.
+            (N,) float64 in [-1, 1], rounded; NaN where the class has no other image.
         """
         similarities = np.full(len(labels), np.nan)
         for rows in chunks(len(labels), embeddings.shape[1]):

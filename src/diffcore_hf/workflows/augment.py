@@ -163,7 +163,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
         raise UserError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     review = read_review(recipe.review)
     checks_of(recipe.filter.checks)
-    recipe = resolutions.settle(recipe, previous)
+    recipe = resolutions.complete_recipe(recipe, previous)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
     resolution = resolutions.resolve_run(recipe, source, review, folder, previous)
@@ -184,7 +184,7 @@ def check_text_policy(resolution: Resolution) -> None:
 def start(run: Run) -> None:
     """Write run.json and the hashes that a later run uses again. From here on the folder belongs to this recipe."""
     resolution = run.resolution
-    run.folder.write_run(resolutions.record(resolution, run.previous, in_memory=run.in_memory))
+    run.folder.write_run(resolutions.run_content(resolution, run.previous, in_memory=run.in_memory))
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
     keep_hashes(run.source, run.folder)
     run.folder.write_hashes(resolution.hashes)
@@ -204,7 +204,7 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
         shards,
         files,
         assets,
-        resolution.known_by("attempt", "decision"),
+        resolution.scope_fields("attempt", "decision"),
         layout=layout,
         originals=material.recipe.include_originals,
         attempt_digest=resolution.attempt_digest,

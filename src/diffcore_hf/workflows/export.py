@@ -47,12 +47,12 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     run = reopen(out, layer)
     check_layout(run.recipe, layout)
     material = Decider.read(run).decide()
-    if owed := material.owed:
+    if missing := material.missing_references:
         raise UserError(
-            f"filter.references {run.recipe.filter.references} draws {owed} real images that {out} has not embedded. "
-            "Run augment with this value once, or leave it as it was"
+            f"filter.references {run.recipe.filter.references} draws {missing} real images that {out} has not "
+            "embedded. Run augment with this value once, or leave it as it was"
         )
-    target.write_run(resolutions.record(run.resolution, None, exported=True, in_memory=False))
+    target.write_run(resolutions.run_content(run.resolution, None, exported=True, in_memory=False))
     summary = publish(material, target, layout)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
 
@@ -82,7 +82,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
             "Bring the source back as it was"
         )
     plan = make_plan(source, recipe)
-    resolution = resolutions.reopened(recipe, review, content)
+    resolution = resolutions.resolution_from_run(recipe, review, content)
     check_text_policy(resolution)
     return Run(source, plan, folder, resolution, review, content, in_memory=data is not None)
 

@@ -45,7 +45,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
         tile = Tile(
             real=_bytes(cell),
             generated=content,
-            name=plan.words.names[unit.label],
+            name=plan.prompt_texts.names[unit.label],
             context=unit.context,
             similarity=None if np.isnan(similarity) else similarity,
             reason=str(material.decisions.reason[attempt]) if decided else "",
@@ -68,8 +68,8 @@ def contact_sheet(material: Material) -> bytes:
     order = np.argsort(unit_of, kind="stable").tolist()
     described = [
         (
-            plan.words.names[plan.labels[unit_of[attempt]]],
-            plan.words.contexts[plan.contexts[unit_of[attempt]]],
+            plan.prompt_texts.names[plan.labels[unit_of[attempt]]],
+            plan.prompt_texts.contexts[plan.contexts[unit_of[attempt]]],
             str(material.decisions.reason[attempt]),
         )
         for attempt in order
@@ -167,10 +167,12 @@ def class_histograms(material: Material) -> bytes:
     decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
     labels = plan.labels[material.attempts.units]
-    worst = sorted(range(len(plan.words.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k))
+    worst = sorted(
+        range(len(plan.prompt_texts.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k)
+    )
     classes = [
         histograms.ClassSimilarities(
-            name=plan.words.names[label],
+            name=plan.prompt_texts.names[label],
             real_real=real_pairs(material, label),
             kept=decisions.similarity[kept & (labels == label)],
             rejected=decisions.similarity[rejected & (labels == label)],
@@ -193,11 +195,11 @@ def card_facts(
     examples: dict[str, str] = {}
     for index in range(len(plan)):
         unit = plan.unit(index)
-        examples.setdefault(plan.words.names[unit.label], unit.prompt)
-        if len(examples) == min(EXAMPLE_PROMPTS, len(plan.words.names)):
+        examples.setdefault(plan.prompt_texts.names[unit.label], unit.prompt)
+        if len(examples) == min(EXAMPLE_PROMPTS, len(plan.prompt_texts.names)):
             break
     negatives: dict[str, None] = {}
-    for texts in plan.words.negatives:
+    for texts in plan.prompt_texts.negatives:
         negatives |= dict.fromkeys(text for text in texts if text)
     return CardFacts(
         manifest=manifest,

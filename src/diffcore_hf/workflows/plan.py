@@ -39,7 +39,7 @@ def fetch(recipe: Recipe) -> Iterator[str]:
 def text(run: Run) -> str:
     """Return what would run, for the user to check before the first image is paid for."""
     source, plan, recipe = run.source, run.plan, run.recipe
-    split, words = source.config.split, plan.words
+    split, texts = source.config.split, plan.prompt_texts
     counts = Counter(plan.labels.tolist())
     lines = [
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
@@ -59,10 +59,10 @@ def text(run: Run) -> str:
         f"guidance    {_guidance(recipe.model, about['guidance'])}",
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
         *_strategy(recipe),
-        f"contexts    {', '.join(repr(context) for context in words.contexts)}",
+        f"contexts    {', '.join(repr(context) for context in texts.contexts)}",
         f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
     ]
-    renamed = [f"{old} -> {new}" for old, new in zip(source.names, words.names, strict=True) if old != new]
+    renamed = [f"{old} -> {new}" for old, new in zip(source.names, texts.names, strict=True) if old != new]
     if renamed:
         lines += _listed(
             f"label names ({len(renamed)} of {len(source.names)} are written otherwise in prompts)", renamed
@@ -73,7 +73,7 @@ def text(run: Run) -> str:
     lines += ["", "negative prompt" + (" (of the first class)" if len(negatives) > 1 else "")]
     lines.append(f"  {units[0].negative_prompt or '(none)'}")
     lines += [f"warning: {line}" for line in _cut(run, units)]
-    lines += [f"note: {note}" for note in words.notes]
+    lines += [f"note: {note}" for note in texts.notes]
     return "\n".join(lines)
 
 
@@ -111,7 +111,7 @@ def _first_units(run: Run, classes: int) -> list[Unit]:
 
 def _cut(run: Run, units: Sequence[Unit]) -> list[str]:
     """Return warnings about prompts that are too long for the text encoder, at most MOST_WARNINGS of each kind."""
-    words = run.plan.words
+    texts = run.plan.prompt_texts
     tokenizer = text_tokenizer(run.recipe.model)
     limit = tokenizer.model_max_length if tokenizer else 77
 
@@ -119,16 +119,16 @@ def _cut(run: Run, units: Sequence[Unit]) -> list[str]:
         return tokenizer(text, verbose=False)["input_ids"]
 
     # The longest prompt of a class is the one with the longest context; columns of the source may add to it.
-    longest = max(words.contexts, key=lambda text: len(tokenize(text) if tokenizer else text.split()))
+    longest = max(texts.contexts, key=lambda text: len(tokenize(text) if tokenizer else text.split()))
     blank = dict.fromkeys(run.plan.fields, "")
-    prompts = [words.pair(unit.label, longest, blank)[0] for unit in units]
+    prompts = [texts.prompt_pair(unit.label, longest, blank)[0] for unit in units]
     if run.plan.fields:
         prompts += [unit.prompt for unit in units]
-    negatives = {text: None for unit in units for text in words.negatives[unit.label] if text}
+    negatives = {text: None for unit in units for text in texts.negatives[unit.label] if text}
     return [
         line
-        for texts in (prompts, negatives)
-        for line in lint(texts, tokenize if tokenizer else None, limit)[:MOST_WARNINGS]
+        for group in (prompts, negatives)
+        for line in lint(group, tokenize if tokenizer else None, limit)[:MOST_WARNINGS]
     ]
 
 
@@ -164,7 +164,7 @@ def text_tokenizer(model: ModelConfig) -> Any:
 
 
 def _policy(run: Run) -> str:
-    policy = run.resolution.known_by("decision")["filter"]["policy"]
+    policy = run.resolution.scope_fields("decision")["filter"]["policy"]
     parameters = ", ".join(f"{key} {value}" for key, value in policy.items() if key != "name" and value is not None)
     return policy["name"] + (f" ({parameters})" if parameters else "")
 

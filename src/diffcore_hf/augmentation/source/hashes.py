@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ImageCell = dict[str, Any]
 """An image as `datasets` stores it: {"bytes": ..., "path": ...}."""
 
-_NONE = "-"
+_NO_HASH = "-"
 """Stands in the stored file for an image without a hash."""
 
 
@@ -72,7 +72,7 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
         path = _path(split, folder)
         if not path.is_file():
             hashes = zip(source.sha256[name], source.sizes[name], strict=True)
-            write_atomic(path, "".join(f"{sha256 or _NONE} {size}\n" for sha256, size in hashes).encode())
+            write_atomic(path, "".join(f"{sha256 or _NO_HASH} {size}\n" for sha256, size in hashes).encode())
 
 
 def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
@@ -83,7 +83,7 @@ def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
     lines = [line.split(" ") for line in path.read_text().splitlines()]
     if len(lines) != len(split):
         return None
-    return [ImageHash(None if sha256 == _NONE else sha256, int(size)) for sha256, size in lines]
+    return [ImageHash(None if sha256 == _NO_HASH else sha256, int(size)) for sha256, size in lines]
 
 
 def _path(split: Dataset, folder: Folder) -> Path:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 Result = tuple[Any, str | None]
 """The result for one image; or None and the reason why there is none."""
 
-GIVE_UP_AFTER = 4
+STOP_AFTER_FAILURES = 4
 """Images that fail alone, before any image succeeded, until the model itself counts as broken."""
 LONGEST_REASON = 200
 """Characters of a stored reason."""
@@ -42,7 +42,7 @@ def load(*models: _Loads) -> None:
         try:
             model.load()
         except Exception as error:
-            _stop_if_hopeless(error, alone=True, what=f"the weights of {model.config.path}")
+            _raise_device_error(error, alone=True, what=f"the weights of {model.config.path}")
             raise
 
 
@@ -88,7 +88,7 @@ class DeviceBatches:
             failures += failed
             self.succeeded += len(rows) - failed
             done = rows.stop == count
-            if self.succeeded == 0 and failed == len(rows) and (failures >= GIVE_UP_AFTER or done):
+            if self.succeeded == 0 and failed == len(rows) and (failures >= STOP_AFTER_FAILURES or done):
                 raise UserError(f"{self.strategy.config.path}: every image fails: {describe(last)}") from last
             if on_progress is not None:
                 on_progress(len(rows))
@@ -101,7 +101,7 @@ def _isolated(
     try:
         results = work(rows)
     except Exception as error:
-        _stop_if_hopeless(error, alone=len(rows) == 1)
+        _raise_device_error(error, alone=len(rows) == 1)
         logger.warning("a batch of %d raised %s; its images are tried one by one", len(rows), describe(error))
     else:
         yield from ((row, result, None) for row, result in zip(rows, results, strict=True))
@@ -110,7 +110,7 @@ def _isolated(
         try:
             [result] = work([row])
         except Exception as error:
-            _stop_if_hopeless(error, alone=True)
+            _raise_device_error(error, alone=True)
             yield row, (None, f"crashed: {describe(error)}"[:LONGEST_REASON]), error
         else:
             yield row, result, None
@@ -126,7 +126,7 @@ def worker_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _stop_if_hopeless(error: Exception, alone: bool, what: str = "one image") -> None:
+def _raise_device_error(error: Exception, alone: bool, what: str = "one image") -> None:
     """Raise for errors that are no fact about an image: a lost device, or no memory for a single image."""
     from diffcore_hf.models.runtime import OutOfMemory, is_out_of_memory
 

@@ -7,7 +7,7 @@ import numpy as np
 from diffcore_hf.method.arrays import Bools, Floats
 from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, members
 from diffcore_hf.method.references import ReferenceEmbeddings
-from diffcore_hf.method.thresholds import PairSums, chunks, row_cosines, sampled_threshold, settled, unit_rows
+from diffcore_hf.method.thresholds import PairSums, chunks, rounded, row_cosines, sampled_threshold, unit_rows
 
 
 class AgainstParent(FittedPolicy):
@@ -20,7 +20,7 @@ class AgainstParent(FittedPolicy):
         self, references: ReferenceEmbeddings, sums: PairSums, bound: Floats, notes: tuple[str, ...] = ()
     ) -> None:
         super().__init__(references, sums)
-        self.bound, self.notes = settled(bound), notes
+        self.bound, self.notes = rounded(bound), notes
 
     def _scores(self, attempts: ComparedAttempts) -> Floats:
         return row_cosines(attempts.unit, attempts.parents)
@@ -34,7 +34,7 @@ class AgainstParent(FittedPolicy):
             unit = unit_rows(members(self.references, label))
             n, failed = len(unit), 0
             for rows in chunks(n, n):
-                failing = settled(np.clip(unit[rows] @ unit.T, -1, 1)) <= self.bound[label]
+                failing = rounded(np.clip(unit[rows] @ unit.T, -1, 1)) <= self.bound[label]
                 itself = failing[np.arange(len(failing)), np.arange(rows.start, rows.stop)]
                 failed += int(np.count_nonzero(failing)) - int(np.count_nonzero(itself))
             shares[label] = failed / (n * (n - 1))

@@ -38,10 +38,10 @@ class Quantile(FittedPolicy):
             )
 
     def similarities(self, labels: Ints, unit: Floats) -> Floats:
-        """Returns (m,) float64: cosine to the mean of the own class, settled; NaN where it has no references."""
+        """Returns (m,) float64: cosine to the mean of the own class, rounded; NaN where it has no references."""
         return row_cosines(unit, self._directions[labels])
 
-    def clears(self, labels: Ints, unit: Floats, score: Floats) -> Bools:
+    def reaches_bound(self, labels: Ints, unit: Floats, score: Floats) -> Bools:
         """Returns (m,) bool: score >= bound. In a class without references every image passes."""
         return (score >= self.bound[labels]) | ((self.sums.counts[labels] == 0) & has_embedding(unit))
 
@@ -49,7 +49,7 @@ class Quantile(FittedPolicy):
         return self.similarities(attempts.labels, attempts.unit)
 
     def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str]:
-        return self.clears(attempts.labels, attempts.unit, score), self.reason
+        return self.reaches_bound(attempts.labels, attempts.unit, score), self.reason
 
     def rejected_real(self) -> Floats:
         return share_by_class(self.rejected, self.references)

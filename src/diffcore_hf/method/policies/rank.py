@@ -49,7 +49,7 @@ class Rank(FittedPolicy):
         high = (score <= self.bound[labels]) | unknown
         if not self._floor:
             return high, self.reason
-        cleared = self._floor.clears(labels, unit, self._floor.similarities(labels, unit))
+        cleared = self._floor.reaches_bound(labels, unit, self._floor.similarities(labels, unit))
         return high & cleared, np.where(high, "below_floor", self.reason)
 
     def rejected_real(self) -> Floats:

@@ -1,4 +1,4 @@
-"""Wording: the texts of one recipe for the classes of one dataset, checked, from which all prompts are rendered.
+"""Prompt texts: template, class names, contexts and negative prompts of one recipe for the classes of one dataset.
 
 Owns the pairing of label and context into the two prompts of Eq. 4. Does not render a prompt (prompts.py), and does not
 choose the context of a unit (augmentation/plan.py).
@@ -24,7 +24,7 @@ from diffcore_hf.method.prompts import (
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTexts:
     """The texts of a run."""
 
     template: str
@@ -43,7 +43,7 @@ class Wording:
     backgrounds: tuple[str, ...] = ()
     """Contexts that do not depend on the class: the recipe's and the usual ones. Empty where a class is a context."""
 
-    def pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
+    def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
 
         Args:
@@ -64,7 +64,7 @@ class Wording:
         return [render_prompt(subject, "", self.noun, context) for context in self.backgrounds]
 
 
-def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
+def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
     """Returns the texts of a recipe for the classes that the source calls `names`.
 
     Raises:
@@ -79,7 +79,7 @@ def wording(recipe: Recipe, names: Sequence[str]) -> Wording:
     notes = [*gamma_note(recipe), *shared_names(names, names_in_prompts)]
     if dropped:
         notes.append(f"{dropped:,} built-in negative terms dropped where they clash with the label or the context")
-    return Wording(
+    return PromptTexts(
         template=template,
         noun=KINDS[recipe.kind].noun,
         names=tuple(names_in_prompts),

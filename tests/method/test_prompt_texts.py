@@ -6,16 +6,16 @@ import pytest
 
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.kinds import TEMPLATES
-from diffcore_hf.method.wording import wording
+from diffcore_hf.method.prompt_texts import make_prompt_texts
 
 
 def words_of(names, **keys):
-    return wording(build_recipe({"source": "photos"}, keys), names)
+    return make_prompt_texts(build_recipe({"source": "photos"}, keys), names)
 
 
 def test_a_pair_is_the_two_prompts_of_a_class_in_a_context():
     words = words_of(["001.crow", "toy_poodle"], prompts={"contexts": ["in fog", ""]}, kind="pet")
-    positive, negative = words.pair(0, "in fog", {})
+    positive, negative = words.prompt_pair(0, "in fog", {})
     assert positive == "a photo of a crow, a pet, in fog"
     assert "plush toy" in negative
     assert words.captions() == ["a photo of a crow, a pet", "a photo of a toy poodle, a pet"]
