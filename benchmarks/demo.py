@@ -1,7 +1,7 @@
-"""Measure what `make demo` costs on this machine, and write it down with the settings beside it.
+"""Measures time and memory of `make demo` on this machine.
 
 Print a table:       python -m benchmarks.demo
-Keep it in the docs: python -m benchmarks.demo --write docs/performance.md
+Write it into the docs: python -m benchmarks.demo --write docs/performance.md
 
 Whole processes are measured, import and loading included: seconds of wall time and peak resident memory.
 """
@@ -24,15 +24,15 @@ PACKAGES = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
     return parser
 
 
 def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
-    """(seconds, peak resident megabytes) of one `diffcore-hf` process."""
-    began = time.monotonic()
+    """Runs one `diffcore-hf` process; returns seconds and peak resident megabytes."""
+    start = time.monotonic()
     child = subprocess.Popen(
         [sys.executable, "-m", "diffcore_hf", *arguments],
         cwd=folder,
@@ -40,16 +40,16 @@ def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    # wait4 tells the peak of this child alone.
+    # wait4 returns the peak of this child alone.
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"diffcore-hf {' '.join(arguments)} failed with status {os.waitstatus_to_exitcode(status)}")
     unit = 1 if sys.platform == "darwin" else 1024
-    return time.monotonic() - began, usage.ru_maxrss * unit / 1e6
+    return time.monotonic() - start, usage.ru_maxrss * unit / 1e6
 
 
 def main() -> None:
-    """Run the demo's commands one after the other and report each."""
+    """Runs the commands of the demo one after the other and reports each."""
     args = make_parser().parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:

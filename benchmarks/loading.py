@@ -1,8 +1,8 @@
-"""How many training images are read a second, against loaders as the documentation of datasets has them.
+"""Measures the training images read per second, against loaders from the documentation of datasets.
 
 Print a table:       python -m benchmarks.loading
 On images of yours:  python -m benchmarks.loading --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Keep it in the docs: python -m benchmarks.loading --write docs/performance.md
+Write it into the docs: python -m benchmarks.loading --write docs/performance.md
 Briefly:             python -m benchmarks.loading --workers 0 --rounds 3 --steps 2
 
 Two tasks at 224 pixels. `pairs`: a real and a generated image, each resized to 256, cropped and flipped, all of them
@@ -43,7 +43,7 @@ PRESETS = {"pairs": "fgvc_scratch_224", "images": "imagenet_fast100"}
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
     parser.add_argument("--pairs", type=int, default=128, help="pairs of images to load")
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class Decoding(Dataset):
-    """No more than decoding: what no loader of whole images can pass."""
+    """Decodes only: an upper bound for every loader that decodes whole images."""
 
     def __init__(self, data: TrainingData, columns: Sequence[str], fast: Any):
         self._rows, self._columns, self._fast = data.train.rows, columns, fast
@@ -70,28 +70,28 @@ class Decoding(Dataset):
 
 
 def our_batches(data: TrainingData, rows: Dataset, batch: int, workers: int) -> DataLoader:
-    """The loader of the program that trains, over its samples or over `Decoding`."""
+    """Returns the loader of the training program, over its samples or over `Decoding`."""
     sampler = loader.StepBatches(len(data.train), batch, 0, 0, 10**6 // batch, accumulate=1, rank=0, world=1)
     return loader.batches(rows, sampler, workers=workers, pin=False)
 
 
 def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normalise: bool) -> float:
-    """Images a second, from the arrival of each worker's first batch to that of the last timed one."""
+    """Returns images per second, from the first batch of each worker to the last timed one."""
     each = max(1, workers)
     source, count = iter(batches), 0
     for _ in range(each):
         next(source)
-    began = time.perf_counter()
+    start = time.perf_counter()
     for _ in range(steps * each):
-        found = next(source)["images"]
+        batch = next(source)["images"]
         if normalise:
-            found = framing.normalised(found, NORMALISATION)
-        count += len(found)
-    return count / (time.perf_counter() - began)
+            batch = framing.normalised(batch, NORMALISATION)
+        count += len(batch)
+    return count / (time.perf_counter() - start)
 
 
 def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], DataLoader]]:
-    """Each arm's loader, made for a number of workers."""
+    """Returns, for each arm, a function from the number of workers to its loader."""
     paired = task == "pairs"
     config = recipe.TrainRecipe(
         recipe.DataConfig(str(folder)),
@@ -114,18 +114,18 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
 
 
 def measure(arms: dict[str, Callable[[int], DataLoader]], workers: int, steps: int, rounds: int) -> list[str]:
-    """The cells of one task with one number of workers."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
+    """Measures one task with one number of workers; returns the cells of its row."""
+    rates: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         turn = number % len(ARMS)
-        for name in ARMS[turn:] + ARMS[:turn]:  # nobody is always the first
-            found[name].append(rate(arms[name](workers), steps, workers, name == "ours"))
-    ratios = [[a / b for a, b in zip(found[name], found["plain"], strict=True)] for name in ARMS[:2]]
-    return [*(spread(each, "{:.2f}") for each in ratios), *(spread(found[name], "{:,.0f}") for name in ARMS)]
+        for name in ARMS[turn:] + ARMS[:turn]:  # each arm is first equally often
+            rates[name].append(rate(arms[name](workers), steps, workers, name == "ours"))
+    ratios = [[a / b for a, b in zip(rates[name], rates["plain"], strict=True)] for name in ARMS[:2]]
+    return [*(spread(each, "{:.2f}") for each in ratios), *(spread(rates[name], "{:,.0f}") for name in ARMS)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure both tasks with every number of workers."""
+    """Measures both tasks with every number of workers."""
     args = make_parser().parse_args(argv)
     torch.set_num_threads(1)
     torch.manual_seed(0)

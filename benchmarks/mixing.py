@@ -1,8 +1,8 @@
-"""What mixing costs a training: overhead A_O = (T_aug - T_van) / T_van (Eq. 9) against the same training without it.
+"""Measures the overhead of mixing, A_O = (T_aug - T_van) / T_van (Eq. 9), against the same training without it.
 
 Print a table:       python -m benchmarks.mixing
 On images of yours:  python -m benchmarks.mixing --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Keep it in the docs: python -m benchmarks.mixing --write docs/performance.md
+Write it into the docs: python -m benchmarks.mixing --write docs/performance.md
 Briefly:             python -m benchmarks.mixing --batches 16 --rounds 3
 
 Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
-# As the program that trains has it, before torch is loaded.
+# The training program sets this too, before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
@@ -48,7 +48,7 @@ PAPER = "The paper's own figures at batch 16, 32 and 64 are 68.2, 59.3 and 58.9 
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
     parser.add_argument("--pairs", type=int, default=64, help="pairs of images to load")
@@ -63,33 +63,33 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 class Arm:
-    """One training that takes a step when it is told to."""
+    """One training whose steps are taken one by one."""
 
     def __init__(self, recipe: TrainRecipe, data: TrainingData):
-        folder = Path(recipe.data.path).with_name("training")  # nothing is written there before the first evaluation
+        folder = Path(recipe.data.path).with_name("training")  # nothing is written into it before the first evaluation
         accelerator = make_accelerator(recipe, folder)
         self._training = loop.Training(recipe, data, 0, folder, accelerator)
         self._window = Window(accelerator.device)
         self._batches = iter(self._training.batches())
 
     def step(self) -> float:
-        """Seconds of one step, waiting for its batch included."""
-        began = time.perf_counter()
+        """Takes one step; returns its seconds, including the wait for its batch."""
+        start = time.perf_counter()
         self._training.train_step(self._batches, self._window)
         self._training.step += 1
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
     @property
     def samples(self) -> TrainSamples:
-        """What its loader reads."""
+        """Returns the samples that its loader reads."""
         return self._training.samples
 
 
 def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float]:
-    """Seconds an image inside apply_mix, while one thread makes the samples as a loader process does: median epoch.
+    """Returns seconds per image inside apply_mix of one thread, as in a loader process: the median epoch.
 
     Returns:
-        As it is, after the decoding of the images drove all else from the processor's cache, and done again at once.
+        The first call, after decoding evicted other data from the processor's cache, and a second call at once.
     """
     spent: list[tuple[float, float]] = []
 
@@ -113,13 +113,13 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
 
 
 def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> list[str]:
-    """The figures of one batch size and way of loading."""
+    """Measures one batch size and way of loading; returns the cells of its row."""
     arms = {name: Arm(arm, data[name]) for name, arm in arms_of(recipe).items()}
-    for arm in arms.values():  # the first step prepares kernels, and fills the loader's queue
+    for arm in arms.values():  # the first step prepares kernels and fills the queue of the loader
         arm.step()
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
     for number in range(rounds):
-        for name in ARMS[number % 3 :] + ARMS[: number % 3]:  # nobody is always the first
+        for name in ARMS[number % 3 :] + ARMS[: number % 3]:  # each arm is first equally often
             seconds[name].append(arms[name].step())
     plain = statistics.median(seconds["plain"])
     overhead = {name: [100 * (a / b - 1) for a, b in zip(seconds[name], seconds["plain"], strict=True)]
@@ -133,7 +133,7 @@ def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure every batch size with every way of loading."""
+    """Measures every batch size with every way of loading."""
     args = make_parser().parse_args(argv)
     with stored_pairs(args.pairs, args.data) as (folder, what):
         rows = []

@@ -1,6 +1,6 @@
-"""Pairs of photos for the benchmarks: of a dataset at hand, or stand-ins that are rendered.
+"""Pairs of photos for the benchmarks: from a dataset of the user, or rendered stand-ins.
 
-Owns which images are measured, and the parquet file through which every side reads them.
+Owns the choice of images, and the Parquet file that all loaders read.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from diffcore_hf.core.quiet import quiet_datasets
 
 CLASSES = 10
 REAL, GENERATED = (375, 500), (512, 512)
-"""Height and width of stand-ins: a usual photo of the fine-grained datasets, and a usual generated image."""
+"""Height and width of stand-ins: typical for photos of the fine-grained datasets and for generated images."""
 SPECTRUM = 1.5
-"""Amplitude falls with frequency to this power: as JPEG they weigh what photos of these sizes do."""
+"""Amplitude falls with frequency to this power, so that JPEG files have the size of those of photos."""
 
 Pair = tuple[bytes, bytes]
-"""A real and a generated image as they are stored."""
+"""Encoded bytes of a real and a generated image."""
 
 
 @contextmanager
 def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, str]]:
-    """A folder of one parquet file (image, generated, label), which `load_dataset` reads; gone afterwards.
+    """Creates a temporary folder of one Parquet file (image, generated, label), which `load_dataset` reads.
 
     Args:
         count: rows; fewer where the dataset has fewer.
@@ -41,17 +41,17 @@ def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, st
             its images stand in for counterparts of the first. None: noise with the spectrum of photos.
 
     Yields:
-        The folder, and what is in it for the line of settings.
+        The folder, and a description of its content for the line of settings.
     """
     from datasets import config
 
-    pairs = [_rendered(row) for row in range(count)] if data is None else _found(data, count)
+    pairs = [_rendered(row) for row in range(count)] if data is None else _stored(data, count)
     kilobytes = [sum(map(len, side)) / len(side) / 1000 for side in zip(*pairs, strict=True)]
     what = f"of {Path(data).name}" if data else "rendered (500x375 JPEG q90, 512x512 JPEG q95 4:4:4)"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pairs"
         _write(folder, pairs)
-        # What `datasets` prepares of it lies beside it, not in the user's cache.
+        # The cache of `datasets` is beside it, not in the home of the user.
         with mock.patch.object(config, "HF_DATASETS_CACHE", Path(name) / "cache"):
             yield folder, f"{len(pairs)} pairs {what}, {kilobytes[0]:.0f} and {kilobytes[1]:.0f} kB on average"
 
@@ -71,7 +71,7 @@ def _write(folder: Path, pairs: list[Pair]) -> None:
 
 
 def _rendered(row: int) -> Pair:
-    """The real one as cameras and websites store photos, the generated one as we store them."""
+    """Renders a pair: the real one encoded as by cameras and websites, the generated one as by this package."""
     grain = seeding.generator("bench", row)
     buffer = io.BytesIO()
     PIL.Image.fromarray(_noise(grain, *REAL)).save(buffer, "JPEG", quality=90)
@@ -87,8 +87,8 @@ def _noise(grain: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (128 + 50 * planes[:1] + 15 * planes[1:]).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def _found(data: str, count: int) -> list[Pair]:
-    """Pairs of a dataset, bytes as they are."""
+def _stored(data: str, count: int) -> list[Pair]:
+    """Returns pairs of a dataset, with unchanged bytes."""
     rows = next(iter(load_splits(data, None, None, None, section="data")[0].values()))
     if "image" not in rows.column_names:
         raise SystemExit(f"{data} has no column 'image'; its columns: {', '.join(rows.column_names)}")

@@ -1,7 +1,7 @@
-"""Loaders by the book, to be measured against: what a user of datasets and torchvision writes by their documentation.
+"""Reference loaders, as the documentation of datasets and torchvision recommends them.
 
 Owns transforms by Pillow to normalised float32 tensors, for one image and for a real and a generated one, and their
-DataLoader. Nothing of ours is in it, and nothing is made slow.
+DataLoader. They use no code of this package, and nothing in them is slower than in the documentation.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class PlainImages:
-    """The transform of the image-classification example: PIL in, a list of float32 tensors out."""
+    """The transform of the image-classification example, from PIL images to a list of float32 tensors."""
 
     def __init__(self):
         crop = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
@@ -30,7 +30,7 @@ class PlainImages:
 
 
 class PlainPairs:
-    """The same way with two columns: each image to a float32 tensor, then Eq. 6 or 7 by a coin."""
+    """The same for two columns: each image becomes a float32 tensor, then Eq. 6 or 7 with probability 1/2 each."""
 
     def __init__(self):
         crop = [transforms.Resize(256), transforms.RandomCrop(SIZE), transforms.RandomHorizontalFlip()]
@@ -55,7 +55,7 @@ class PlainPairs:
 
 
 def plain_batches(rows: Any, transform: Any, batch: int, workers: int) -> DataLoader:
-    """Endless batches of a `datasets.Dataset` as `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
+    """Returns a long loader of batches: `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
     return DataLoader(
         rows.with_transform(transform),
         batch_size=batch,
