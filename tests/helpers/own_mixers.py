@@ -49,6 +49,7 @@ class Learned(Mixer):
         self.register_buffer("average", network.get_classifier().weight.detach().clone())
 
     def forward(self, context: BatchContext) -> Mixed:
+        self.context = context
         return Mixed(context.images * self.gain.reshape(1, -1, 1, 1), context.targets)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -57,7 +58,12 @@ class Learned(Mixer):
     def after_step(self, network: nn.Module, progress: float) -> None:
         self.average.lerp_(network.get_classifier().weight.detach(), 0.5)
         if path := os.environ.get("OWN_MIXERS_LOG"):
-            record = {"progress": progress, "gain": self.gain.tolist(), "network": type(network).__name__}
+            record = {
+                "progress": progress,
+                "gain": self.gain.tolist(),
+                "network": type(self.context.model).__name__,
+                "rows": [f"{key.epoch} {key.place}" for key in self.context.keys],
+            }
             file = Path(path) / f"{os.environ.get('RANK', '0')}.jsonl"
             with open(file, "a", encoding="utf-8") as lines:
                 lines.write(json.dumps(record) + "\n")

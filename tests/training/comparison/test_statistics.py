@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from diffcore_hf.training.comparison import statistics as compare
+from diffcore_hf.training.comparison import statistics
 
 
 def run(top1, by_class=(1.0, 0.0), last=None):
@@ -18,17 +18,17 @@ def run(top1, by_class=(1.0, 0.0), last=None):
 def comparison(**arms):
     results = {name: [run(value) for value in values] for name, values in arms.items()}
     return {
-        "arms": compare.summarise(results, ("a|b", "c")), "seeds": [0, 1, 2], "split": "test", "images": 2000,
+        "arms": statistics.summarise(results, ("a|b", "c")), "seeds": [0, 1, 2], "split": "test", "images": 2000,
         "validation": True, "model": "resnet18, from scratch", "batch_size": 32, "notes": [],
     }  # fmt: skip
 
 
 def test_a_paired_interval_by_hand():
-    gap = compare.paired_difference([0.5, 0.6, 0.7], [0.4, 0.4, 0.4])
+    gap = statistics.paired_difference([0.5, 0.6, 0.7], [0.4, 0.4, 0.4])
     assert gap.mean == pytest.approx(0.2)
     assert gap.half == pytest.approx(4.303 * 0.1 / math.sqrt(3))
     assert gap.seen is False
-    assert compare.paired_difference([0.5, 0.51, 0.52], [0.4, 0.4, 0.4]).seen is True
+    assert statistics.paired_difference([0.5, 0.51, 0.52], [0.4, 0.4, 0.4]).seen is True
 
 
 @pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (31, 2.042), (40, 1.96)])
@@ -36,12 +36,12 @@ def test_the_quantile_is_students(count, quantile):
     values = [0.01 * (-1) ** number for number in range(count)]
     from statistics import stdev
 
-    gap = compare.paired_difference(values, [0.0] * count)
+    gap = statistics.paired_difference(values, [0.0] * count)
     assert gap.half == pytest.approx(quantile * stdev(values) / math.sqrt(count))
 
 
 def test_one_seed_has_no_interval():
-    gap = compare.paired_difference([0.5], [0.4])
+    gap = statistics.paired_difference([0.5], [0.4])
     assert (gap.half, gap.seen) == (None, None)
 
 
@@ -55,30 +55,32 @@ def test_one_seed_has_no_interval():
 )
 def test_an_interval_that_holds_zero_is_no_difference_seen(mix, words):
     arms = comparison(plain=[0.40, 0.40, 0.40], mix=mix)["arms"]
-    assert compare.difference_words(arms[1]) == words
+    assert statistics.difference_words(arms[1]) == words
 
 
-def test_the_table_has_a_row_an_arm_and_survives_hostile_names():
-    found = comparison(plain=[0.4, 0.4, 0.4], mix=[0.5, 0.51, 0.52])
-    text = compare.table(found)
+def test_the_table_has_a_row_for_each_arm_and_escapes_names():
+    compared = comparison(plain=[0.4, 0.4, 0.4], mix=[0.5, 0.51, 0.52])
+    text = statistics.table(compared)
     lines = text.splitlines()
     assert len(lines) == 4 and {line.count("|") for line in lines} == {9}
     assert "40.0 ± 0.0" in lines[2] and "+11.0 ± 2.5" in lines[3] and "a/b" in lines[2]
-    assert "the model that validation chose" in compare.legend(found)
+    assert "the model that validation chose" in statistics.legend(compared)
 
 
-def test_groups_of_images_stand_beside_the_whole():
+def test_groups_of_images_have_columns_of_their_own():
     seeds = [run(0.5), run(0.7)]
-    for one, (night, snow) in zip(seeds, [(0.2, 0.8), (0.4, 1.0)], strict=True):
-        one["last"]["by_group"] = {"at|night": night, "snow": snow}
-    found = comparison(plain=[0.5, 0.7], mix=[0.5, 0.7]) | {"arms": compare.summarise({"plain": seeds}, ("a", "b"))}
-    assert found["arms"][0]["by_group"] == {"at|night": pytest.approx(0.3), "snow": pytest.approx(0.9)}
-    head, _, row = compare.table(found).splitlines()
+    for seed, (night, snow) in zip(seeds, [(0.2, 0.8), (0.4, 1.0)], strict=True):
+        seed["last"]["by_group"] = {"at|night": night, "snow": snow}
+    compared = comparison(plain=[0.5, 0.7], mix=[0.5, 0.7]) | {
+        "arms": statistics.summarise({"plain": seeds}, ("a", "b"))
+    }
+    assert compared["arms"][0]["by_group"] == {"at|night": pytest.approx(0.3), "snow": pytest.approx(0.9)}
+    head, _, row = statistics.table(compared).splitlines()
     assert [cell.strip() for cell in head.split("|")[2:5]] == ["top-1", "at/night", "snow"]
     assert [cell.strip() for cell in row.split("|")[3:5]] == ["30.0", "90.0"]
 
 
-def test_the_best_model_counts_where_there_is_one_and_the_last_is_told():
-    (arm,) = compare.summarise({"plain": [run(0.6, last=0.5), run(0.8, last=0.7)]}, ("a", "b"))
+def test_the_best_model_counts_if_there_is_one_and_the_last_is_shown_too():
+    (arm,) = statistics.summarise({"plain": [run(0.6, last=0.5), run(0.8, last=0.7)]}, ("a", "b"))
     assert (arm["top1"], arm["last_top1"]) == (pytest.approx(0.7), pytest.approx(0.6))
     assert arm["worst_classes"][0] == ("b", 0.0)

@@ -1,4 +1,4 @@
-"""Arms and seeds: finished trainings are kept, arms are fair, the table is written, and bad input is one line."""
+"""Arms and seeds: finished trainings are kept, arms are comparable, the table is written, bad input is one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = {"half": {"mix": {"mode": "replace", "probability": 0.5}}}
 
 
 def flags(recipe, *more):
-    """The command line of a recipe made by the fixture."""
+    """Returns the command line of a recipe of the fixture."""
     return [
         "--data.path", recipe.data.path, "--output", recipe.output, "--model.name", recipe.model.name,
         "--model.pretrained", "false", "--transform.preset", recipe.transform.preset, "--transform.size", "32",
@@ -39,18 +39,18 @@ def test_arms_and_seeds_make_one_table(train_recipe, tmp_path):
     assert str(tmp_path) not in (out / "compare.json").read_text()
 
 
-def test_what_is_finished_is_not_trained_again(train_recipe, monkeypatch):
+def test_a_finished_training_is_not_repeated(train_recipe, monkeypatch):
     first = trials.run(train_recipe(compare=["plain", "mix"], max_steps=2), progress=False)
-    made = []
+    trained = []
     real = loop.Training.run
-    monkeypatch.setattr(loop.Training, "run", lambda self: (made.append(self.folder.parent.name), real(self))[1])
+    monkeypatch.setattr(loop.Training, "run", lambda self: (trained.append(self.folder.parent.name), real(self))[1])
     again = trials.run(train_recipe(compare=["plain", "mix"], max_steps=2), progress=False)
-    assert (made, again) == ([], first)
+    assert (trained, again) == ([], first)
     trials.run(train_recipe(compare=["plain", "mix", "patch"], max_steps=2, seeds=[0]), progress=False)
-    assert made == ["patch"]
+    assert trained == ["patch"]
 
 
-def test_arms_begin_with_the_same_weights_and_take_the_steps_of_the_first(train_recipe):
+def test_arms_take_the_steps_of_the_first(train_recipe):
     recipe = train_recipe(compare=["plain", "mix"], max_steps=None, epochs=2, mix={"mode": "off"})
     comparison = trials.run(recipe, progress=False)
     plain, mix = comparison["arms"]
@@ -75,7 +75,7 @@ def test_another_recipe_does_not_overwrite_a_finished_training(train_recipe):
 def test_a_foreign_folder_is_not_touched(train_recipe, tmp_path):
     (tmp_path / "trained").mkdir()
     (tmp_path / "trained" / "thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="holds files that no training made; nothing was touched"):
+    with pytest.raises(ValueError, match="holds files that no training wrote; nothing was touched"):
         trials.run(train_recipe(), progress=False)
     assert [path.name for path in (tmp_path / "trained").iterdir()] == ["thesis.tex"]
 
@@ -85,7 +85,7 @@ def test_a_foreign_folder_is_not_touched(train_recipe, tmp_path):
     [(1, {}, True), (1, {"partner": "real_same_class"}, False), (1, {"mode": "off"}, False), (10, {}, False),
      (1, {"mode": "replace", "probability": 0.5}, True)],
 )  # fmt: skip
-def test_far_fewer_generated_images_than_asked_are_warned_of(tmp_path, train_recipe, caplog, kept, mix, warned):
+def test_a_warning_says_that_few_rows_have_a_generated_image(tmp_path, train_recipe, caplog, kept, mix, warned):
     folder = write_augmented(
         tmp_path / "few", train=augmented((10, 10), without=range(kept, 10)), test=augmented((2, 2))
     )
@@ -116,8 +116,8 @@ def test_bad_input_is_one_line_and_writes_nothing(train_recipe, tmp_path, capsys
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
     recipe = train_recipe()
     assert main(flags(recipe, *more)) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len([one for one in said if one.startswith("train: ")]) == 1 and line in said[-1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len([each for each in lines if each.startswith("train: ")]) == 1 and line in lines[-1]
     assert not list((tmp_path / "trained").glob("*/*/result.json"))
 
 
@@ -128,9 +128,9 @@ def test_the_program_prints_one_table_and_evaluates_what_it_trained(train_recipe
     assert out.count("| arm") == 1 and "plain" in out and "compare.json holds these figures" in out
     best = tmp_path / "trained" / "mix" / "seed-0" / "best"
     assert main(["--evaluate", str(best)]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     comparison = json.loads((tmp_path / "trained" / "compare.json").read_text())
-    assert f"top-1 {100 * comparison['arms'][1]['top1']:.2f}, top-5" in said
+    assert f"top-1 {100 * comparison['arms'][1]['top1']:.2f}, top-5" in output
 
 
 def test_a_model_of_other_classes_is_one_line(train_recipe, tmp_path, capsys):
@@ -148,18 +148,18 @@ def test_figures_go_to_tensorboard(train_recipe, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["batch_size", "epochs", "max_steps", "seeds"])
-def test_what_makes_arms_comparable_is_the_same_for_all(train_recipe, key):
+def test_arms_share_what_makes_them_comparable(train_recipe, key):
     recipe = train_recipe(compare=["plain", "big"], arms={"big": {key: [8] if key == "seeds" else 8}})
     with pytest.raises(ValueError, match=f"arms.big has {key}, which must be the same for all arms"):
         trials.run(recipe, progress=False)
 
 
-def test_arms_may_be_networks_and_the_legend_says_so(train_recipe):
+def test_arms_with_other_networks_are_named_in_the_legend(train_recipe):
     recipe = train_recipe(compare=["plain", "other"], arms={"other": {"model": {"name": "test_vit"}}}, max_steps=2)
     assert trials.run(recipe, progress=False)["model"] == "test_resnet, from scratch or test_vit, from scratch"
 
 
-def test_a_mistake_in_a_later_arm_is_told_before_the_first_is_trained(train_recipe, tmp_path):
+def test_a_mistake_in_a_later_arm_is_reported_before_the_first_is_trained(train_recipe, tmp_path):
     for arm, line in (({"model": {"name": "nope"}}, "timm does not have"), ({"optimizer": {"name": "sgdd"}}, "sgdd")):
         with pytest.raises(ValueError, match=line):
             trials.run(train_recipe(compare=["plain", "b"], arms={"b": arm}), progress=False)

@@ -1,4 +1,4 @@
-"""A training: resumed is uninterrupted, a NaN stops it, and what it leaves behind is whole."""
+"""A training resumes bit for bit, stops at a NaN, and writes whole files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diffcore_hf.training.engine.losses import classification_loss
 def training(train_recipe, tmp_path):
     """A function: name of a folder and keys -> a Training."""
 
-    def make(name="one", report=lambda line: None, seed=0, like=None, **keys):
+    def make(name="one", report=lambda record: None, seed=0, like=None, **keys):
         recipe = train_recipe(**keys)
         data = load_data(recipe.data, recipe.mix)
         accelerator = make_accelerator(recipe, tmp_path)
@@ -41,7 +41,7 @@ def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_training_leaves_a_result_two_models_and_a_log(training, tmp_path):
+def test_a_training_writes_a_result_two_models_and_a_log(training, tmp_path):
     result = training().run()
     folder = tmp_path / "one"
     assert sorted(path.name for path in folder.iterdir()) == ["best", "last", "log.jsonl", "result.json"]
@@ -99,7 +99,7 @@ def ctrl_c_once():
     return report
 
 
-def test_ctrl_c_finishes_the_step_writes_a_checkpoint_and_can_go_on(training, tmp_path):
+def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint_that_resumes(training, tmp_path):
     whole = training("whole").run()
     with pytest.raises(loop.Interrupted, match="interrupted after step"):
         training("cut", ctrl_c_once(), evaluate_every=0.3).run()
@@ -134,18 +134,18 @@ def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_pa
 
 
 def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path, monkeypatch):
-    made = training()
-    made._write_checkpoint()
+    built = training()
+    built._write_checkpoint()
     path = tmp_path / "one" / "resume.safetensors"
     before = path.read_bytes()
-    made.step = 3
+    built.step = 3
 
     def fails(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OSError, match="No space"):
-        made._write_checkpoint()
+        built._write_checkpoint()
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert sorted(p.name for p in path.parent.iterdir()) == ["resume.safetensors"]
@@ -159,14 +159,14 @@ def test_a_damaged_checkpoint_is_one_line(training, tmp_path):
         training()
 
 
-def test_milestones_come_at_the_right_epochs(training):
-    """lr / 10 after 2 of 4 and 3 of 4 epochs, whatever the number of steps an epoch has."""
+def test_milestones_apply_at_the_right_epochs(training):
+    """The rate is divided by 10 after 2 and after 3 of 4 epochs."""
     lines = []
     keys = {"mix": {"mode": "off"}, "max_steps": None, "epochs": 4, "batch_size": 5, "evaluate_every": 1 / 3,
             "schedule": {"name": "multistep", "milestones": [2, 3]}}  # fmt: skip
-    made = training(report=lines.append, **keys)
-    assert made.length.steps == 12 and made.length.per_epoch == 3
-    made.run()
+    built = training(report=lines.append, **keys)
+    assert built.length.steps == 12 and built.length.per_epoch == 3
+    built.run()
     rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
     expected = {step: 0.05 * 0.1 ** ((step > 6) + (step > 9)) for step in range(1, 13)}
     assert rates == pytest.approx(expected)
@@ -200,8 +200,8 @@ def test_softmax_bce_is_the_sum_over_classes_by_hand():
     logits = torch.tensor([[2.0, 0.0]])
     p = torch.sigmoid(torch.tensor(2.0)).item()
     expected = -(torch.tensor(p).log() + torch.tensor(1 - (1 - p)).log()) / 2
-    found = classification_loss(logits, torch.tensor([0]), "softmax_bce", 0.0)
-    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
+    loss = classification_loss(logits, torch.tensor([0]), "softmax_bce", 0.0)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_ignored_samples_are_in_no_loss():
@@ -212,9 +212,9 @@ def test_ignored_samples_are_in_no_loss():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "adafactorbv", "lion", "rmsprop", "lookahead_adamw"])
 def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
-    """Some keep tensors or dtypes in their groups."""
+    """Some optimisers keep tensors or dtypes in their groups."""
 
-    def made():
+    def build():
         torch.manual_seed(0)
         model = timm.create_model("test_resnet", num_classes=3)
         return model, optimisers.optimiser(model, OptimizerConfig(name, lr=0.01))
@@ -225,7 +225,7 @@ def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
         optimizer.step()
         optimizer.zero_grad()
 
-    (whole, optimizer), (other, again) = made(), made()
+    (whole, optimizer), (other, again) = build(), build()
     step(whole, optimizer, 1)
     checkpoints.write(tmp_path / "c.safetensors", 1, "d", {}, whole, optimizer, None)
     checkpoints.read(tmp_path / "c.safetensors").restore(other, again, None)
@@ -235,18 +235,18 @@ def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
 
 
 @pytest.mark.parametrize("readable", [0, 1, 3])
-def test_unreadable_images_are_no_reason_to_stop(training, readable):
-    made = training(mixer="mixup", mix={"mode": "off"})
+def test_unreadable_images_do_not_stop_a_training(training, readable):
+    built = training(mixer="mixup", mix={"mode": "off"})
     labels = torch.tensor([0, 1, 2, 0])
     labels[readable:] = -100
     keys = [SampleKey(f"row-{place}", 0, place) for place in range(4)]
     batch = {"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels, "keys": keys}
-    loss = made.parts.batch_loss(batch, 0, 0)
+    loss = built.parts.batch_loss(batch, 0, 0)
     assert torch.isfinite(loss)
     assert loss.requires_grad and (readable > 1 or loss.item() == 0)
 
 
-def test_every_arm_is_looked_at_equally_often(training):
+def test_every_arm_is_evaluated_equally_often(training):
     plain = training("plain", mix={"mode": "off"}, max_steps=30)
     mix = training("mix", max_steps=30, like=plain.length)
     assert plain.length.evaluations == mix.length.evaluations

@@ -39,27 +39,27 @@ def contexts(monkeypatch):
 def test_a_mixer_gets_the_network_itself_in_evaluation_mode(training, contexts, monkeypatch, compiled):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     model = {"name": "test_resnet", "pretrained": False, "compile": compiled}
-    made = training(mixer="own_mixers:Recorder", model=model, max_steps=2)
-    made.run()
+    built = training(mixer="own_mixers:Recorder", model=model, max_steps=2)
+    built.run()
     assert len(contexts()) == 2
-    assert all(context.model is made.parts.network for context in contexts())
-    assert type(made.parts.network).__module__.startswith("timm.")
-    assert (made.parts.model is not made.parts.network) == compiled
-    assert made.parts.mixer.flags == [{False}, {False}]
+    assert all(context.model is built.parts.network for context in contexts())
+    assert type(built.parts.network).__module__.startswith("timm.")
+    assert (built.parts.model is not built.parts.network) == compiled
+    assert built.parts.mixer.flags == [{False}, {False}]
 
 
 def test_the_network_is_back_in_training_mode_for_the_forward_pass(training, contexts):
-    made = training(mixer="own_mixers:Recorder", max_steps=1)
+    built = training(mixer="own_mixers:Recorder", max_steps=1)
     modes = []
-    made.parts.network.register_forward_hook(lambda *_: modes.append(made.parts.network.training))
-    made.train_step(iter(made.batches()), loop.Window(torch.device("cpu")))
+    built.parts.network.register_forward_hook(lambda *_: modes.append(built.parts.network.training))
+    built.train_step(iter(built.batches()), loop.Window(torch.device("cpu")))
     assert modes == [True]
 
 
 def test_a_context_has_the_keys_of_its_images_and_the_generator_of_the_step(training, contexts):
-    made = training(mixer="own_mixers:Recorder", max_steps=8, mix={"mode": "off"})
-    made.run()
-    row_ids = made.data.train.row_ids
+    built = training(mixer="own_mixers:Recorder", max_steps=8, mix={"mode": "off"})
+    built.run()
+    row_ids = built.data.train.row_ids
     keys = [key for context in contexts() for key in context.keys]
     assert len(keys) == 32 and {key.epoch for key in keys} == {0, 1, 2}
     assert all(key.row_id == row_ids[key.place] for key in keys)
@@ -70,9 +70,9 @@ def test_a_context_has_the_keys_of_its_images_and_the_generator_of_the_step(trai
 
 def test_pairs_and_facts_come_from_the_loader(training, contexts):
     keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "max_steps": 4, "workers": 1}
-    made = training(mixer="own_mixers:OfPairs", **keys)
-    made.run()
-    has = made.data.has_counterpart
+    built = training(mixer="own_mixers:OfPairs", **keys)
+    built.run()
+    has = built.data.has_counterpart
     for context in contexts():
         assert context.pairs.shape == context.images.shape
         assert context.facts["place"].tolist() == [key.place for key in context.keys]
@@ -99,12 +99,12 @@ def test_a_mixer_of_pairs_without_pairs_is_refused_in_one_line(training):
 
 def test_a_mixer_acts_during_the_forward_pass_and_sets_targets_after_it(training):
     records = []
-    made = training(mixer="own_mixers:Hooked", max_steps=3, report=records.append, evaluate_every=0.1)
+    built = training(mixer="own_mixers:Hooked", max_steps=3, report=records.append, evaluate_every=0.1)
     logits = []
-    made.parts.network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
-    made.train_step(iter(made.batches()), loop.Window(torch.device("cpu")))
-    assert torch.equal(logits[0], made.parts.mixer.seen[0] + 1.0)
-    assert not made.parts.network.get_classifier()._forward_hooks
+    built.parts.network.register_forward_hook(lambda module, inputs, output: logits.append(output.detach()))
+    built.train_step(iter(built.batches()), loop.Window(torch.device("cpu")))
+    assert torch.equal(logits[0], built.parts.mixer.seen[0] + 1.0)
+    assert not built.parts.network.get_classifier()._forward_hooks
 
 
 def test_a_mixer_may_have_its_own_loss(training):
@@ -146,15 +146,15 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lookahead_adamw"])
 def test_parameters_of_a_mixer_have_their_own_rate_which_follows_the_schedule(training, optimizer):
     records = []
-    made = training(
+    built = training(
         mixer={"name": "own_mixers:Learned", "options": {"lr": 2.0}}, optimizer={"name": optimizer, "lr": 0.1},
         schedule={"name": "linear"}, max_steps=4, report=records.append, evaluate_every=0.1,
     )  # fmt: skip
-    made.run()
-    groups = made.parts.plain_optimizer.param_groups
-    assert groups[-1]["params"][0] is made.parts.mixer.gain and groups[-1]["weight_decay"] == 0
+    built.run()
+    groups = built.parts.plain_optimizer.param_groups
+    assert groups[-1]["params"][0] is built.parts.mixer.gain and groups[-1]["weight_decay"] == 0
     assert groups[-1]["lr"] == pytest.approx(20 * groups[0]["lr"])
-    assert (made.parts.mixer.gain != 1).all()
+    assert (built.parts.mixer.gain != 1).all()
     assert max(record["lr"] for record in records if "lr" in record) <= 0.1
 
 

@@ -16,13 +16,13 @@ def network():
 
 
 def scheduled(schedule, epochs, total_steps, lrs=(0.1,)):
-    """The rate of each group at a step, by a scheduler that is asked step after step."""
+    """Returns the rate of each group at each step."""
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs]
     optimizer = torch.optim.SGD(groups, lr=lrs[0])
-    made = optimisers.scheduler(optimizer, schedule, epochs, total_steps)
+    scheduler = optimisers.scheduler(optimizer, schedule, epochs, total_steps)
     rates = []
     for step in range(total_steps):
-        made.step_update(step)
+        scheduler.step_update(step)
         rates.append([group["lr"] for group in optimizer.param_groups])
     return rates
 
@@ -107,10 +107,10 @@ def test_momentum_means_what_the_optimiser_has(network, name, momentum, expected
 def test_a_step_moves_body_and_head(name):
     model = timm.create_model("test_resnet", num_classes=3)
     optimizer = optimisers.optimiser(model, OptimizerConfig(name, lr=0.01, head_lr=0.1))
-    made = optimisers.scheduler(optimizer, ScheduleConfig(), 1, 4)
+    scheduler = optimisers.scheduler(optimizer, ScheduleConfig(), 1, 4)
     before = {key: value.clone() for key, value in model.named_parameters()}
     for step in range(2):
-        made.step_update(step)
+        scheduler.step_update(step)
         optimizer.zero_grad()
         model(torch.randn(2, 3, 32, 32)).square().sum().backward()
         optimizer.step()
@@ -181,9 +181,9 @@ def test_rates_at_chosen_steps(schedule, expected):
 
 def test_every_group_is_scaled_from_its_own_rate(network):
     optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.001, head_lr=0.01))
-    made = optimisers.scheduler(optimizer, ScheduleConfig("cosine"), 30, 100)
+    scheduler = optimisers.scheduler(optimizer, ScheduleConfig("cosine"), 30, 100)
     for step, factor in [(0, 1.0), (50, 0.5), (75, 0.1464466)]:
-        made.step_update(step)
+        scheduler.step_update(step)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.001 * factor, 0.01 * factor])
 
 
@@ -195,14 +195,14 @@ def test_a_warm_up_takes_every_group_to_its_own_rate():
 
 
 def test_the_rate_of_a_step_does_not_depend_on_where_one_began(network):
-    """Resumed equals uninterrupted: with the optimiser's state loaded before or after the scheduler was made."""
+    """Resumed equals uninterrupted: with the optimiser's state loaded before or after the scheduler was built."""
     config, schedule = OptimizerConfig(lr=0.001, head_lr=0.01), ScheduleConfig("cosine", warmup=1)
     whole = optimisers.optimiser(network, config)
-    made = optimisers.scheduler(whole, schedule, 10, 100)
+    scheduler = optimisers.scheduler(whole, schedule, 10, 100)
     for step in range(60):
-        made.step_update(step)
+        scheduler.step_update(step)
     state = whole.state_dict()
-    made.step_update(60)
+    scheduler.step_update(60)
     expected = [group["lr"] for group in whole.param_groups]
     for load_first in (True, False):
         resumed = optimisers.optimiser(network, config)

@@ -1,4 +1,4 @@
-"""Two processes are one: the same metrics, the same weights."""
+"""Two processes give the metrics and weights of one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import own_mixers
 import pytest
 from safetensors.torch import load_file
 
 from diffcore_hf.training.engine import checkpoints
 
+HELPERS = str(Path(own_mixers.__file__).parent)
 
-def launch(processes, arguments):
-    """`torchrun` on this machine; accelerate reads its environment."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+
+def launch(processes, arguments, **environment):
+    """Run `torchrun` on this machine; accelerate reads its environment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    python_path = os.pathsep.join([HELPERS, os.environ.get("PYTHONPATH", "")])
     command = [
         sys.executable,
         "-m",
@@ -31,17 +36,17 @@ def launch(processes, arguments):
         "--master_port",
         str(port),
     ]
-    done = subprocess.run(
+    finished = subprocess.run(
         [*command, "-m", "diffcore_hf.training", *arguments], capture_output=True, text=True, timeout=200,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path, **environment}, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done
+    assert finished.returncode == 0, finished.stderr
+    return finished
 
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
-    """The same recipe on one and on two processes: a net with GroupNorm."""
+    """The same recipe on one and on two processes: a network with GroupNorm."""
     root = tmp_path_factory.mktemp("processes")
     for processes in (1, 2):
         launch(processes, [
@@ -58,6 +63,22 @@ def test_a_net_with_groupnorm_gets_the_same_weights(trained):
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
 
 
+def test_a_mixer_gets_the_network_without_ddp_and_its_parameters_are_the_same_on_every_process(folder, tmp_path):
+    launch(2, [
+        "--data.path", str(folder), "--output", str(tmp_path / "out"), "--model", "test_resnet",
+        "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32",
+        "--batch_size", "4", "--max_steps", "2", "--workers", "0", "--device", "cpu", "--mixer", "own_mixers:Learned",
+    ], OWN_MIXERS_LOG=str(tmp_path))  # fmt: skip
+    first, second = ((tmp_path / f"{rank}.jsonl").read_text().splitlines() for rank in (0, 1))
+    records = [json.loads(line) for line in first]
+    assert [json.loads(line)["gain"] for line in second] == [record["gain"] for record in records]
+    assert [record["progress"] for record in records] == [0.5, 1.0]
+    assert "DistributedDataParallel" not in {record["network"] for record in records}
+    assert records[0]["gain"] != [1.0, 1.0, 1.0]
+    images = [key for line in (*first, *second) for key in json.loads(line)["rows"]]
+    assert len(set(images)) == len(images) == 8
+
+
 def test_results_are_written_once_and_agree(trained):
     one, two = (json.loads((trained / str(n) / "compare.json").read_text()) for n in (1, 2))
     assert one["arms"][0]["steps"] == two["arms"][0]["steps"] == 3
@@ -66,12 +87,12 @@ def test_results_are_written_once_and_agree(trained):
 
 def test_evaluating_one_model_on_two_processes_gives_the_metrics_of_one(trained):
     best = str(trained / "1" / "run" / "seed-0" / "best")
-    said = [re.findall(r"top-1 .*", launch(n, ["--evaluate", best]).stdout) for n in (1, 2)]
-    assert said[0] == said[1] and len(said[0]) == 1
+    lines = [re.findall(r"top-1 .*", launch(n, ["--evaluate", best]).stdout) for n in (1, 2)]
+    assert lines[0] == lines[1] and len(lines[0]) == 1
 
 
-def test_ctrl_c_in_a_terminal_is_answered_by_a_checkpoint_and_the_same_command_goes_on(folder, tmp_path):
-    """The signal goes to the whole group, loader processes included, as a terminal sends it."""
+def test_ctrl_c_in_a_terminal_writes_a_checkpoint_and_the_same_command_resumes(folder, tmp_path):
+    """The signal is sent to the whole process group, loader processes included, as a terminal does."""
     command = [
         sys.executable, "-m", "diffcore_hf.training", "--data.path", str(folder), "--output", str(tmp_path / "out"),
         "--model", "test_resnet", "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200",
@@ -83,8 +104,8 @@ def test_ctrl_c_in_a_terminal_is_answered_by_a_checkpoint_and_the_same_command_g
     while not log.is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=60)
-    assert started.returncode == 130 and "run the same command again to resume" in said
-    step = int(re.findall(r"interrupted after step (\d+) of 3000", said)[0])
+    _, output = started.communicate(timeout=60)
+    assert started.returncode == 130 and "run the same command again to resume" in output
+    step = int(re.findall(r"interrupted after step (\d+) of 3000", output)[0])
     kept = checkpoints.read(log.with_name("resume.safetensors"))
     assert kept.step == step

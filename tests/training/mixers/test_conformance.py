@@ -76,8 +76,8 @@ def test_the_same_seed_gives_the_same_batch_and_another_another_one(make):
 
 
 def test_a_permuted_batch_gives_the_permuted_result(make):
-    made, context, order = make(), batch(7), [3, 0, 6, 2, 5, 1, 4]
-    straight, turned = made(context), made(permuted(context, order))
+    method, context, order = make(), batch(7), [3, 0, 6, 2, 5, 1, 4]
+    straight, turned = method(context), method(permuted(context, order))
     assert torch.equal(straight.images[order], turned.images)
     assert torch.equal(straight.targets[order], turned.targets)
 
@@ -96,18 +96,18 @@ def test_the_network_is_left_as_it_was(make):
     flags = [module.training for module in network.modules()]
     state = copy.deepcopy(network.state_dict())
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
-    made = make()
+    method = make()
     with evaluation_mode(network):
-        made(batch(model=network))
+        method(batch(model=network))
     assert flags == [module.training for module in network.modules()]
     assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
     assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
 
 
 def test_the_global_generators_are_left_as_they_were(make):
-    made = make()
+    method = make()
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    made(batch(model=small_network().eval()))
+    method(batch(model=small_network().eval()))
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     assert before[:2] == after[:2] and torch.equal(before[2], after[2])
 
@@ -134,9 +134,9 @@ def test_channels_last_stays_channels_last(make):
 
 def test_gradients_reach_the_network_through_the_mixed_batch(make):
     network, context = small_network().train(), batch()
-    made = make()(context)
-    with made.during() as seen:
-        logits = network(made.images)
-    targets = made.targets if made.targets_after is None else made.targets_after(seen)
-    (made.loss or context.loss)(logits.float(), targets).backward()
+    mixed = make()(context)
+    with mixed.during() as seen:
+        logits = network(mixed.images)
+    targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
+    (mixed.loss or context.loss)(logits.float(), targets).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())

@@ -66,7 +66,7 @@ def test_cutmix_pastes_one_box_of_the_partner():
 
 def test_cutmix_without_correction_keeps_lambda_as_the_label_weight():
     plain, corrected = (mixer("cutmix", per="batch", options={"corrected": flag}) for flag in (False, True))
-    ours, theirs = (probabilities(made(batch(CLASSES))) for made in (plain, corrected))
+    ours, theirs = (probabilities(each(batch(CLASSES))) for each in (plain, corrected))
     assert ours.diagonal().max() <= theirs.diagonal().max()
     assert torch.equal(plain(batch(CLASSES)).images, corrected(batch(CLASSES)).images)
 
