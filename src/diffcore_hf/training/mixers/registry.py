@@ -1,7 +1,7 @@
 """The mixers by name, and how the one of a recipe is built.
 
-To add a mixer: one file in this folder, and one line here. A mixer of a user's own needs neither: the recipe names it
-as `module:Class`.
+A new mixer is one file in this folder and one line here. A user's own mixer needs neither: the recipe names it as
+`module:Class`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def mixer_class(name: str) -> type[Mixer]:
         return load_class(name, Mixer, "mixer.name")
     if name not in MIXERS:
         near = difflib.get_close_matches(name, MIXERS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(MIXERS)}"
-        raise UserError(f"mixer.name is {name!r}, which is no mixer; {hint} One of your own is named module:Class")
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(MIXERS)}."
+        raise UserError(f"mixer.name is {name!r}, which is no mixer; {hint} Name a mixer of your own module:Class")
     return load_class(MIXERS[name], Mixer, "mixer.name")
 
 
