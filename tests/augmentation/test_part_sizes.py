@@ -4,7 +4,7 @@ import pytest
 
 from diffcore_hf.augmentation import rounds
 from diffcore_hf.augmentation.rounds import PartSizes
-from diffcore_hf.augmentation.worker import CommittedPart, ReferenceTask
+from diffcore_hf.augmentation.tasks import CommittedPart, ReferenceTask
 
 
 def sizes(count, batch, seconds_per_item, part_size=None, **options):

@@ -11,7 +11,8 @@ from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.stages.stage import Stage
-from diffcore_hf.augmentation.worker import AttemptTask, ReferenceTask, Worker, unit_columns
+from diffcore_hf.augmentation.tasks import AttemptTask, ReferenceTask
+from diffcore_hf.augmentation.worker import Worker, unit_columns
 from diffcore_hf.core import images, schema, seeding
 from diffcore_hf.generation.base import UNIT_COLUMNS
 

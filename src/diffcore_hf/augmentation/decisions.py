@@ -16,7 +16,7 @@ from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
-from diffcore_hf.augmentation.worker import CommittedPart
+from diffcore_hf.augmentation.tasks import CommittedPart
 from diffcore_hf.method import filtration, policies
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.method.references import ReferenceEmbeddings

@@ -17,7 +17,7 @@ from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
-from diffcore_hf.augmentation.worker import (
+from diffcore_hf.augmentation.tasks import (
     AttemptTask,
     CaptionTask,
     CommittedPart,

@@ -1,7 +1,7 @@
 """Worker: computes the facts of one part and commits it to the ledger.
 
-Owns the tasks, the columns that a stage gets, and the stages of one process. A task names units or rows by their keys,
-so images never travel with it: the process that computes a task opens the source itself. Does not choose which parts
+Owns the columns that a stage gets and the stages of one process. A task names units or rows by their keys, and the
+process that computes it opens the source itself. Does not choose which parts
 are due (rounds.py) or which process computes them (executors/).
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,15 @@ from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_n
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.augmentation.stages.stage import Stage
+from diffcore_hf.augmentation.tasks import (
+    AttemptTask,
+    CaptionTask,
+    CommittedPart,
+    OnProgress,
+    PreparationTask,
+    ReferenceTask,
+    Task,
+)
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding
@@ -35,63 +43,6 @@ if TYPE_CHECKING:
 
     from diffcore_hf.augmentation.stages.attempt import Attempt
     from diffcore_hf.augmentation.stages.reference import Reference
-
-OnProgress = Callable[[int], None]
-"""Called with a number of images that are done."""
-
-
-@dataclass(frozen=True)
-class CaptionTask:
-    """Embed the captions of all classes and contexts that the ledger lacks."""
-
-    def __len__(self) -> int:
-        return 0
-
-
-@dataclass(frozen=True)
-class ReferenceTask:
-    """Embed some real images: one part of kind `ref`."""
-
-    row_ids: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.row_ids)
-
-
-@dataclass(frozen=True)
-class PreparationTask:
-    """Make what all attempts of the strategy share."""
-
-    def __len__(self) -> int:
-        return 0
-
-
-@dataclass(frozen=True)
-class AttemptTask:
-    """Make attempt `number` of some units: one part of round `number`."""
-
-    units: tuple[tuple[str, int], ...]
-    """(row id, copy) of each unit."""
-    number: int
-
-    def __len__(self) -> int:
-        return len(self.units)
-
-
-Task = CaptionTask | ReferenceTask | PreparationTask | AttemptTask
-
-
-@dataclass(frozen=True)
-class CommittedPart:
-    """The result of a task: a part that is on disk."""
-
-    task: Task
-    path: Path | None
-    """The part; None where the task had nothing to write."""
-    seconds: float
-    """Time to compute and write it, the loading of weights included."""
-    batch_size: int
-    """Images per device batch of the worker, of which the next parts are multiples."""
 
 
 def compute_part(output: str, recipe: Recipe, task: Task) -> CommittedPart:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from diffcore_hf.augmentation.worker import CommittedPart, OnProgress, Task
+from diffcore_hf.augmentation.tasks import CommittedPart, OnProgress, Task
 
 
 class Executor(Protocol):

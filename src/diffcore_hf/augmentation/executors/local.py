@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from diffcore_hf.augmentation.run import Run
-from diffcore_hf.augmentation.worker import CommittedPart, OnProgress, Task, Worker
+from diffcore_hf.augmentation.tasks import CommittedPart, OnProgress, Task
+from diffcore_hf.augmentation.worker import Worker
 
 
 class LocalExecutor:
