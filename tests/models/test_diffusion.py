@@ -176,5 +176,5 @@ def test_a_truncated_text_is_logged_once(guidance, pipelines, caplog):
         for library, level in zip(libraries, before, strict=True):
             library.remove_handler(seen)
             library.set_verbosity(level)
-    [message] = [record.getMessage() for record in caplog.records if "drops the last" in record.getMessage()]
-    assert message.startswith("the text encoder drops the last 31 tokens of 'a bird a bird")  # 9 x 5 letters + 2 - 16
+    [message] = [record.getMessage() for record in caplog.records if "ignores the last" in record.getMessage()]
+    assert message.startswith("the text encoder ignores the last 31 tokens of 'a bird a bird")  # 9 x 5 letters + 2 - 16

@@ -144,7 +144,7 @@ def test_native_passes_gamma_as_guidance_scale(pipelines):
     table = from_table.sample(["a bird"], ["blurry"], [0]).images
     assert (native.int() - table.int()).abs().max() <= 1
     flux = TextToImage(ModelConfig(path=str(pipelines["Flux"]), steps=1, gamma=5.0, guidance="native", size=16))
-    with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):
+    with pytest.raises(ValueError, match=r"takes no negative prompt with model.guidance native"):
         flux.sample(["a bird"], ["blurry"], [0])
 
 
@@ -187,7 +187,7 @@ def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch,
     model = TextToImage(unguided)
     model.sample(["a bird"] * 2, [None] * 2, [0, 1])
     assert caplog.text.count("StableDiffusionPipeline has no guidance_scale: model.gamma changes nothing") == 1
-    with pytest.raises(ValueError, match=r"has no negative prompt under model.guidance native"):
+    with pytest.raises(ValueError, match=r"takes no negative prompt with model.guidance native"):
         model.sample(["a bird"], ["blurry"], [0])
 
 

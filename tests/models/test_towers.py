@@ -144,7 +144,7 @@ def test_processor_is_the_recorded_one(towers):
 
 
 def test_a_model_that_is_no_image_tower_is_refused(pipelines, tmp_path):
-    with pytest.raises(ValueError, match="no image tower of transformers"):
+    with pytest.raises(ValueError, match="not an image tower of transformers"):
         resolve_filter(FilterConfig(path=str(pipelines["SD"])))
     path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
     from safetensors.torch import load_file, save_file

@@ -108,7 +108,7 @@ def test_a_missing_path_is_refused(path, error):
 
 
 def test_empty_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"holds no safetensors.*save_pretrained"):
+    with pytest.raises(ValueError, match=r"has no safetensors.*save_pretrained"):
         access.resolve_weights(str(tmp_path))
 
 

@@ -1,7 +1,8 @@
-"""CosXL: SDXL retrained with EDM's v-prediction, one file without its scheduler and its configuration.
+"""CosXL: SDXL retrained with v-prediction, published as one file without scheduler and configuration.
 
-Owns what the preset adds to loading. The weights are gated and for non-commercial research only, and the licence
-covers models trained on their output, so CosXL is never a default.
+Owns the loading of this file with the scheduler and the configuration that it lacks. The weights are gated and for
+non-commercial research only. The licence also covers models that are trained on their output, so CosXL is never a
+default.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def resolve_cosxl(config: ModelConfig, hash_cache: HashCache = None, identify: b
 
 
 def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
-    """Returns the SDXL pipeline of the file; from the network only the file itself is read."""
+    """Returns the SDXL pipeline of the file. Only the file itself is downloaded, and only if it is not cached."""
     file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
     scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
     with library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"):
@@ -55,7 +56,7 @@ def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
 
 
 def fetch_cosxl(model: ModelConfig) -> PinnedWeights:
-    """Downloads the file and the configuration, so that a run can be offline."""
+    """Downloads the file and the configuration, so that a later run needs no network."""
     weights = resolve_cosxl(model)
     _local_file(weights)
     configuration()
@@ -63,7 +64,7 @@ def fetch_cosxl(model: ModelConfig) -> PinnedWeights:
 
 
 def configuration() -> Path:
-    """Returns the folder of SDXL's configuration and tokenizers, which the file lacks (no weights, some megabytes).
+    """Returns the folder with SDXL's configuration and tokenizers, which the file lacks; it holds no weights.
 
     Raises:
         UserError: the folder is not in the cache and cannot be downloaded.
@@ -74,8 +75,7 @@ def configuration() -> Path:
     except Exception:  # Not cached yet.
         pass
     problem = (
-        f"CosXL's file holds no configuration, and that of {CONFIGURATION} (json and txt files, no weights) cannot be "
-        "downloaded"
+        f"CosXL needs the configuration of {CONFIGURATION} (json and txt files, no weights), which cannot be downloaded"
     )
     with library_errors(problem, "Run `diffcore-hf plan --fetch` once with a network"):
         return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns))

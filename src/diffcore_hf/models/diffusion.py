@@ -1,8 +1,8 @@
-"""Text to image: prompts and seeds in, uint8 pixels out.
+"""Text to image: generates uint8 images from prompts and seeds.
 
-Owns sampling: noise by seed, encoding each prompt once, device batches and their size, checks of a finished image.
-Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, up to rounding; with
-`strict` the bits are equal too, for any division of the work into batches.
+Owns sampling: noise from seeds, the encoding of each prompt, device batches and their size, and the checks of a
+generated image. Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, up to
+rounding. With `strict` every bit is equal, for any division of the work into batches.
 """
 
 from __future__ import annotations
@@ -38,19 +38,21 @@ logger = logging.getLogger(__name__)
 
 ENCODE_BATCH = 16
 CACHE_BYTES = 2 * 2**30
-"""Encoded prompts kept in main memory; the least recently used ones beyond this are encoded again when needed."""
+"""Limit of main memory for encoded prompts. Beyond it the least recently used ones are removed from the cache."""
 BYTES_AT_512 = 1.5 * 2**30
-"""First guess of what one image of 512 x 512 with guidance needs on a GPU in 16 bits, besides the weights."""
+"""Estimate of the GPU memory for one image of 512 x 512 with guidance in 16 bits, in addition to the weights."""
 
 
 class TextToImage:
-    """A text-to-image model; its weights load on first use.
+    """A text-to-image model, whose weights are loaded on first use.
 
     Args:
-        config: the model; `auto` and null are resolved on loading.
-        strict: pads every device batch to 16 and fixes threads, for equal bits in any division into batches.
-        batch_size: images in a device batch. None: on a GPU a guess from its free memory; elsewhere 16 up to 128
-            pixels, 4 up to 256, 1 above. It is halved whenever memory runs out, and stays at the smaller value.
+        config: the model; its fields with the value `auto` or null are resolved on loading.
+        strict: pad every device batch to 16 images and use one thread, so that the bits of an image do not depend on
+            its batch.
+        batch_size: number of images in a device batch. None: on a GPU an estimate from its free memory; on a CPU 16
+            for sides up to 128 pixels, 4 up to 256 and 1 above. It is halved whenever memory runs out, and stays at
+            the smaller value.
     """
 
     def __init__(self, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None):
@@ -84,7 +86,7 @@ class TextToImage:
 
     @property
     def batch_size(self) -> int:
-        """Returns the images in a device batch; smaller than configured where memory ran out."""
+        """Returns the number of images in a device batch; it is smaller than configured after memory ran out."""
         if self._batch_size is None:
             self.load()
             self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.side, self.config.dtype)
@@ -99,21 +101,21 @@ class TextToImage:
         return self.config.size
 
     def sample(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Samples:
-        """Generates one image for each prompt, negative prompt and seed.
+        """Generates images, each from one prompt, one negative prompt and one seed.
 
         Args:
-            prompts: one for each image.
-            negatives: one for each image; None or "" means the unconditional branch of the family.
-            seeds: one for each image.
+            prompts: prompt of each image.
+            negatives: negative prompt of each image; for None or "" the model's unconditional prediction is used.
+            seeds: seed of each image.
 
         Raises:
-            UserError: gamma does not fit the negatives, or the pipeline has no negative prompt.
+            UserError: a negative prompt would be ignored, at this gamma or by this pipeline.
             OutOfMemory: one image (with strict, one batch) does not fit into memory.
             ValueError: the arguments differ in length.
         """
         if not len(prompts) == len(negatives) == len(seeds):
             raise ValueError(
-                f"{len(prompts)} prompts, {len(negatives)} negatives and {len(seeds)} seeds: one of each for an image"
+                f"{len(prompts)} prompts, {len(negatives)} negatives and {len(seeds)} seeds, but each image needs one"
             )
         self.load()
         guidance.check_negatives(self.config.gamma, negatives, self._takes_negatives)
@@ -135,7 +137,7 @@ class TextToImage:
     def _sample_or_halve(
         self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]
     ) -> Samples | None:
-        """Generates one device batch; None when memory ran out and the batch size was halved."""
+        """Generates one device batch; returns None after memory ran out and the batch size was halved."""
         try:
             return self._sample_batch(list(prompts), list(negatives), list(seeds))
         except Exception as error:
@@ -212,12 +214,12 @@ class TextToImage:
             self._texts.move_to_end(text)
         encoded = {text: self._texts[text] for text in distinct}
         while self._texts_bytes > CACHE_BYTES and self._texts:
-            _, dropped = self._texts.popitem(last=False)
-            self._texts_bytes -= _size(dropped)
+            _, removed = self._texts.popitem(last=False)
+            self._texts_bytes -= _size(removed)
         return encoded
 
     def _note_truncated(self, texts: Sequence[str]) -> None:
-        """Logs, once for each text, that every text encoder truncates it."""
+        """Logs each text that is longer than every text encoder accepts, once for each text."""
         new = dict.fromkeys(text for text in texts if text not in self._measured)
         self._measured.update(new)
         components = self._pipeline.components.values()
@@ -225,7 +227,7 @@ class TextToImage:
         for text in new:
             excess = [len(tokenizer(text).input_ids) - tokenizer.model_max_length for tokenizer in tokenizers]
             if excess and min(excess) > 0:
-                logger.info("the text encoder drops the last %d tokens of %r", min(excess), text)
+                logger.info("the text encoder ignores the last %d tokens of %r", min(excess), text)
 
 
 def _batch(rows: list[Encoded], device: torch.device, ragged: bool) -> EncodedBatch:
@@ -257,7 +259,7 @@ def _flag(unsafe: bool, invalid: bool) -> str | None:
 
 
 def _guess_batch_size(device: torch.device, side: int, dtype: str) -> int:
-    """Guesses how many images of this side fit into memory, without trying."""
+    """Estimates how many images of this side fit into memory."""
     if device.type != "cuda":
         if side <= 128:
             return 16

@@ -1,8 +1,8 @@
 """The guidance table: which arguments of each family of text-to-image pipelines compute Eq. 4.
 
 Eq. 4 of the paper: eps = (1 + gamma) eps(P_c) - gamma eps(P_n), for a positive prompt P_c and a negative one P_n.
-Families name the scale differently, count it from 1 or from 0, and encode prompts differently. For each family in the
-table, a test compares one denoising step with Eq. 4.
+Families differ in the name of the scale, in its value for gamma 0 (0 or 1), and in the encoding of prompts. For each
+family in the table, a test compares one denoising step with Eq. 4.
 """
 
 from __future__ import annotations
@@ -20,36 +20,37 @@ Encoded = tuple[Tensor, ...]
 """Output of the text encoders: one tensor for each keyword of a family, batch first."""
 
 EncodedBatch = tuple[Tensor | list[Tensor], ...]
-"""Encoded prompts of a batch: one tensor for each keyword of a family; for a ragged family one list."""
+"""Encoded prompts of a batch: for each keyword of a family one tensor, or one list if the family is ragged."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """One row of the table."""
+    """One row of the guidance table: a family of pipelines that share their arguments."""
 
     name: str
     pipelines: tuple[str, ...]
     """Class names in diffusers."""
     argument: str
-    """Argument of the pipeline for the scale."""
+    """Name of the pipeline's argument for the guidance scale."""
     offset: float
-    """Difference between scale and gamma: 1 where the pipeline computes neg + s (pos - neg)."""
+    """Guidance scale minus gamma: 1 where the pipeline computes neg + s (pos - neg)."""
     encode: Callable[[Any, list[str]], Encoded]
-    """Function of (pipeline, texts) that returns embeddings; negatives are encoded by the same function."""
+    """Function of (pipeline, texts) that returns embeddings. It also encodes negative prompts."""
     embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
-    """Keywords for the tensors of `encode`; for negatives the same names after `negative_`."""
+    """Keywords of the pipeline for the tensors of `encode`; for negative prompts the prefix `negative_` is added."""
     ragged: bool = False
-    """Whether embeddings are as long as their text. They are passed as lists and padded to the longest text of a
-    batch, so `strict` is impossible."""
+    """Whether embeddings differ in length with their text. The pipeline then takes lists and pads them to the longest
+    text of a batch, so `strict` is impossible."""
     zeros_without_negative: str | None = None
-    """Option of the pipeline's configuration that replaces a missing negative prompt by zeros, not the empty text."""
+    """Option of the pipeline's configuration. If it is set, a missing negative prompt is replaced by zeros; otherwise
+    by the embedding of the empty text."""
 
     def scale(self, gamma: float) -> float:
-        """Returns the value of `argument` that computes Eq. 4 at this gamma."""
+        """Returns the value of `argument` for which the pipeline computes Eq. 4 with this gamma."""
         return gamma + self.offset
 
     def arguments(self, positive: EncodedBatch, negative: EncodedBatch | None) -> dict[str, Tensor | list[Tensor]]:
-        """Returns the keywords of the pipeline for encoded prompts."""
+        """Returns the keyword arguments of the pipeline for encoded prompts."""
         named = dict(zip(self.embeddings, positive, strict=True))
         if negative is not None:
             named |= {f"negative_{name}": tensor for name, tensor in zip(self.embeddings, negative, strict=True)}
@@ -71,7 +72,7 @@ def _encode_sd3(pipeline: Any, texts: list[str]) -> Encoded:
 
 
 def _encode_z_image(pipeline: Any, texts: list[str]) -> Encoded:
-    # encode_prompt writes its chat template into the list that it gets.
+    # encode_prompt changes the list of its argument, so it gets a copy.
     return (pipeline.encode_prompt(list(texts), do_classifier_free_guidance=False)[0],)
 
 
@@ -91,7 +92,7 @@ FAMILIES = (
         zeros_without_negative="force_zeros_for_empty_prompt",
     ),
     Family("SD3", ("StableDiffusion3Pipeline",), "guidance_scale", 1.0, _encode_sd3),
-    # Flux's own guidance_scale is an embedding that it was distilled with, not Eq. 4.
+    # Flux's argument guidance_scale is an input of its distilled network, not the scale of Eq. 4.
     Family("Flux", ("FluxPipeline",), "true_cfg_scale", 1.0, _encode_flux),
     # Z-Image computes pos + s (pos - neg).
     Family("Z-Image", ("ZImagePipeline",), "guidance_scale", 0.0, _encode_z_image, ("prompt_embeds",), ragged=True),
@@ -117,14 +118,14 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
 
 
 def check_negatives(gamma: float, negatives: Sequence[str | None], takes_negatives: bool = True) -> None:
-    """Raises where a negative prompt would be ignored without a warning.
+    """Raises if a negative prompt would be ignored without a warning.
 
     Raises:
-        UserError: gamma below 0; a negative prompt at gamma 0, or for a pipeline that has none.
+        UserError: gamma is below 0, or there is a negative prompt and gamma is 0 or the pipeline takes none.
     """
     if any(negatives) and not takes_negatives:
         raise UserError(
-            "this pipeline has no negative prompt under model.guidance native. Use --prompts.negatives '[]'"
+            "this pipeline takes no negative prompt with model.guidance native. Use --prompts.negatives '[]'"
         )
     if gamma < 0:
         raise UserError(f"model.gamma is {gamma}; Eq. 4 needs gamma >= 0. Use --model.gamma 2.0")
@@ -136,18 +137,18 @@ def check_negatives(gamma: float, negatives: Sequence[str | None], takes_negativ
 
 
 def native_parameters(pipeline: Any) -> tuple[bool, bool]:
-    """Returns whether a pipeline, or its class, has a guidance_scale and a negative prompt under `guidance: native`.
+    """Returns whether a pipeline or its class takes a guidance_scale and a negative prompt with `guidance: native`.
 
-    A pipeline with a second scale, such as Flux, ignores negative prompts until that scale is given.
+    A pipeline with a second scale, such as Flux, ignores negative prompts unless that scale is given.
     """
     accepted = inspect.signature(pipeline.__call__).parameters
     return "guidance_scale" in accepted, "negative_prompt" in accepted and "true_cfg_scale" not in accepted
 
 
 def native_arguments(pipeline: Any, gamma: float, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
-    """Returns the arguments of a pipeline under `guidance: native`: plain texts, and gamma as guidance_scale.
+    """Returns the arguments of a pipeline with `guidance: native`: plain texts, and gamma as guidance_scale.
 
-    For a pipeline without a guidance_scale, `resolve_model` records so and loading warns. Call `check_negatives` first.
+    Call `check_negatives` first. A pipeline without guidance_scale ignores gamma; loading it logs a warning.
     """
     takes_scale, _ = native_parameters(pipeline)
     arguments: dict[str, Any] = {"prompt": prompts}

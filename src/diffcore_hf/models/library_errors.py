@@ -10,11 +10,11 @@ from diffcore_hf.core.errors import UserError, environment_fault, innermost_caus
 
 @contextlib.contextmanager
 def library_errors(problem: str, remedy: str) -> Iterator[None]:
-    """Turns every exception of a library call into a `UserError`: the problem, the innermost cause, the remedy.
+    """Turns every exception of a library call into a `UserError` with the problem, the innermost cause and the remedy.
 
-    Only the library call belongs inside, so that a bug in this package keeps its traceback. The libraries raise a
-    dozen types for one unreadable file, so no list of types is given. A fault of the machine, such as a full disk or
-    too little memory, is passed on.
+    Use it around the library call only, so that a bug in this package keeps its traceback. It covers all exception
+    types, because the libraries raise many different ones for an unreadable file. A fault of the machine, such as a
+    full disk or too little memory, is raised unchanged.
     """
     from diffcore_hf.models.runtime import is_out_of_memory
 

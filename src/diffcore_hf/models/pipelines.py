@@ -1,8 +1,8 @@
-"""Text-to-image pipelines: from a recipe's model to a loaded one.
+"""Text-to-image pipelines: resolves the model of a recipe and loads its diffusers pipeline.
 
-Owns the resolution of a model's `auto` and null fields (without loading weights), and loading: precision, scheduler,
-adapters, offload. Sampling is in diffusion.py, which weights may be loaded in weights_access.py, the arguments for
-guidance in guidance.py.
+Owns the resolution of fields with the value `auto` or null (without loading weights), and loading: precision,
+scheduler, adapters and offload. Sampling is in diffusion.py, the rules for weights in weights_access.py, and the
+arguments for guidance in guidance.py.
 """
 
 from __future__ import annotations
@@ -46,35 +46,36 @@ class GuidanceRecord(TypedDict):
 
 
 class ModelRecord(TypedDict):
-    """What a run records about its text-to-image model, besides the resolved configuration."""
+    """The record of a run's text-to-image model; the resolved configuration is recorded separately."""
 
     pipeline: str
-    """Class name of diffusers."""
+    """Name of the pipeline's class in diffusers."""
     family: str
-    """Row of the guidance table, or `native`."""
+    """Name of the family in the guidance table, or `native`."""
     path: str
-    """Path as it may be published."""
+    """Path in the form that may be published."""
     identity: str
     licence: str | None
     guidance: GuidanceRecord
     takes_negatives: bool
     """Whether a negative prompt changes the image."""
     adapters: list[str]
-    """Identities."""
+    """Identity of each adapter."""
     adapter_paths: list[str]
-    """Paths as they may be published."""
+    """Path of each adapter in the form that may be published."""
 
 
 def resolve_model(
     config: ModelConfig, *, hash_cache: HashCache = None, identify: bool = True
 ) -> tuple[ModelConfig, ModelRecord]:
-    """Resolves every `auto` and null of an attempt field for this machine, without loading weights.
+    """Resolves the fields with the value `auto` or null for this machine, without loading weights.
 
     Returns:
-        The resolved model, whose revision is a commit, and what to record about it.
+        The resolved model, whose revision is a commit, and its record.
 
     Raises:
-        UserError: no such model, pickled weights, a family outside the guidance table, a precision this machine lacks.
+        UserError: the model does not exist, has pickled weights or is not in the guidance table, or this machine does
+            not support its precision.
     """
     dtype = resolve_dtype(config.dtype, pick_device(config.device))
     if config.family_preset == "cosxl":
@@ -135,7 +136,7 @@ def _resolve_guidance(config: ModelConfig, pipeline: str, distilled: bool) -> tu
     Args:
         config: the model.
         pipeline: class name in diffusers.
-        distilled: whether the guidance is distilled into the UNet, so that it has no second prompt.
+        distilled: whether the guidance is distilled into the UNet, so that a negative prompt has no effect.
     """
     family = guidance_for(pipeline, config.guidance)
     if family is None:
@@ -153,7 +154,7 @@ def _resolve_guidance(config: ModelConfig, pipeline: str, distilled: bool) -> tu
 
 
 def load_pipeline(model: ModelConfig) -> Any:
-    """Loads the diffusers pipeline of a resolved model onto its device, with its own safety checker if it has one.
+    """Loads the diffusers pipeline of a resolved model onto its device, with its safety checker if it has one.
 
     Raises:
         UserError: the files are not a text-to-image pipeline that diffusers can load.
@@ -174,10 +175,10 @@ def load_pipeline(model: ModelConfig) -> Any:
 
 
 def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
-    """Downloads and pins a model and its adapters; only the files that this machine loads are downloaded.
+    """Downloads a model and its adapters and pins their commits. Files that this machine does not load are left out.
 
     Returns:
-        The model, then its adapters; local ones too.
+        The weights of the model and then those of each adapter, local ones included.
     """
     model, _ = resolve_model(config, identify=False)
     if model.family_preset == "cosxl":
@@ -212,17 +213,18 @@ def _load_folder(model: ModelConfig) -> Any:
 
 
 def _dtype(model: ModelConfig) -> dict[str, torch.dtype]:
-    """Returns the keyword for the precision, whose name changed in diffusers 0.42."""
+    """Returns the keyword argument for the precision; its name changed in diffusers 0.42."""
     name = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
     return {name: DTYPES[model.dtype]}
 
 
 def _text_to_image_class(index: dict[str, Any], path: str) -> str:
-    """Returns the class that AutoPipelineForText2Image loads; a repository may name the image-to-image class."""
+    """Returns the name of the text-to-image class, also where a repository names the image-to-image class."""
     name = index.get("_class_name")
     if not isinstance(name, str):
         raise UserError(
-            f"{path}: its pipeline is code in its own repository ({name}), which is never run. Use a diffusers pipeline"
+            f"{path}: its pipeline is code in the repository ({name}), and such code is never run. Use a model whose "
+            "pipeline is part of diffusers"
         )
     return re.sub("Img2Img|Inpaint", "", name)
 
@@ -238,7 +240,7 @@ def _pipeline_class(name: str, path: str) -> type:
 def _read_config(weights: PinnedWeights, name: str) -> dict[str, Any]:
     """Reads a JSON file of a resolved folder or repository."""
     with library_errors(
-        f"{weights.location}: no readable {name}, so no diffusers pipeline",
+        f"{weights.location} is not a diffusers pipeline: {name} cannot be read",
         "Give a folder or repository that save_pretrained wrote",
     ):
         if weights.local is not None:
@@ -250,7 +252,7 @@ def _read_config(weights: PinnedWeights, name: str) -> dict[str, Any]:
 
 
 def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> int:
-    """Returns the side that the model was trained for: its latent side times the factor of its VAE."""
+    """Returns the image side that the model was trained for: the side of its latents times the scale of its VAE."""
     try:
         vae = _read_config(weights, "vae/config.json")
         blocks = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
@@ -261,7 +263,7 @@ def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> i
         side = _read_config(weights, f"{denoiser}/config.json")["sample_size"]
         return int(side[0] if isinstance(side, list) else side) * factor
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{weights.location}: its files do not name its image size. Give --model.size 1024") from None
+        raise UserError(f"{weights.location}: its files do not state its image size. Give --model.size 1024") from None
 
 
 def _own_scheduler(weights: PinnedWeights, index: dict[str, Any]) -> SchedulerConfig:
@@ -275,12 +277,12 @@ def _own_scheduler(weights: PinnedWeights, index: dict[str, Any]) -> SchedulerCo
 
 
 def _is_distilled(weights: PinnedWeights, index: dict[str, Any]) -> bool:
-    """Whether the UNet reads the scale as an embedding (distilled for few steps), and so has no second prompt."""
+    """Returns whether the UNet is distilled: its guidance scale is an input, and a negative prompt has no effect."""
     return "unet" in index and _read_config(weights, "unet/config.json").get("time_cond_proj_dim") is not None
 
 
 def _pick_variant(variant: str | None, dtype: str, weights: PinnedWeights) -> str | None:
-    """Returns the variant; `auto` is fp16 where the precision is float16 and such files exist, or no others exist."""
+    """Returns the variant; `auto` is fp16 if such files exist and the precision is float16 or no other files exist."""
     if variant != "auto":
         return variant
     names = [name for name in weights_access.file_names(weights) if "/" in name and name.endswith(".safetensors")]
@@ -297,10 +299,10 @@ def _set_scheduler(pipeline: Any, scheduler: SchedulerConfig | None) -> None:
 
 
 def _scheduler_class(scheduler: SchedulerConfig) -> Any:
-    """Returns the class of diffusers that a recipe names, after checking the options.
+    """Returns the scheduler class that a recipe names, after checking its options.
 
     Raises:
-        UserError: diffusers has no such scheduler, or the scheduler no such option.
+        UserError: diffusers has no such scheduler, or the scheduler has no such option.
     """
     cls = getattr(diffusers, scheduler.name, None)
     if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
@@ -312,13 +314,14 @@ def _scheduler_class(scheduler: SchedulerConfig) -> Any:
     unknown = sorted(set(scheduler.options or {}) - known)
     if unknown:
         raise UserError(
-            f"model.scheduler.options: {scheduler.name} has no {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            f"model.scheduler.options: {scheduler.name} has no option {unknown[0]!r}; its options are "
+            f"{', '.join(sorted(known))}"
         )
     return cls
 
 
 def _add_adapters(pipeline: Any, model: ModelConfig) -> None:
-    """Loads the LoRA adapters in their order, from safetensors only."""
+    """Loads the LoRA adapters in the order of the recipe, from safetensors only."""
     names = []
     for number, adapter in enumerate(model.adapters):
         weights = weights_access.resolve_weights(adapter.path, adapter.revision, "adapter", identify=False)
@@ -340,9 +343,12 @@ def _add_adapters(pipeline: Any, model: ModelConfig) -> None:
 
 
 def _adapter_file(weights: PinnedWeights) -> str | None:
-    """Returns the file of an adapter's repository: its only one, or the one that save_lora_weights writes.
+    """Returns the weights file of an adapter's repository: the only one, or the one that save_lora_weights writes.
 
-    Without a name, diffusers asks the Hub for the files of the newest commit, also offline. None leaves it the choice.
+    Without a name, diffusers lists the files of the newest commit on the Hub, also in offline mode.
+
+    Returns:
+        The name; None for a local adapter, or where neither file exists, and diffusers then chooses.
     """
     if not weights.revision:
         return None
@@ -353,7 +359,7 @@ def _adapter_file(weights: PinnedWeights) -> str | None:
 
 
 def _move(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
-    """Moves a pipeline to the device, or arranges its offload; offload has no meaning on a CPU."""
+    """Moves a pipeline to the device, or sets up its offload to the CPU if the device is a GPU."""
     small = False
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory

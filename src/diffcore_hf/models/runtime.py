@@ -1,7 +1,7 @@
-"""Where and how a model runs: device, precision, fixed conditions for `strict`, loading without output.
+"""Runtime: device and precision of a model, fixed conditions for `strict`, and loading without output.
 
-Owns every question about the machine. Does not own a model. No global state stays changed: each context manager
-restores what it sets.
+Owns everything that depends on the machine and not on a particular model. Each context manager restores the global
+settings that it changes.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """Returns the precision by name; `auto` is float32 on a CPU, bfloat16 on a GPU that has it, else float16.
+    """Returns the precision; `auto` is float32 on a CPU, bfloat16 on a GPU that supports it, and otherwise float16.
 
     Raises:
-        UserError: this machine cannot compute in it.
+        UserError: this device cannot compute in the given precision.
     """
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if dtype == "auto":
@@ -50,7 +50,7 @@ def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> P
             return "float32"
         return "bfloat16" if has_bfloat16 else "float16"
     if dtype == "bfloat16" and device.type == "cuda" and not has_bfloat16:
-        raise UserError("model.dtype is bfloat16, which this GPU lacks. Use --model.dtype float16")
+        raise UserError("model.dtype is bfloat16, which this GPU does not support. Use --model.dtype float16")
     if dtype == "float16" and device.type == "cpu":
         raise UserError("model.dtype is float16, which diffusion models cannot use on a CPU. Use --model.dtype float32")
     return dtype
@@ -58,7 +58,7 @@ def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> P
 
 @contextlib.contextmanager
 def fixed_conditions(strict: bool) -> Iterator[None]:
-    """Fixes the number of threads and makes convolutions deterministic if `strict`; otherwise changes nothing."""
+    """With `strict`, sets the number of threads to one and makes convolutions deterministic; else changes nothing."""
     if not strict:
         yield
         return
@@ -98,7 +98,7 @@ def quiet_loading() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet_warnings() -> Iterator[None]:
-    """Turns off the warnings of diffusers and transformers, such as one for each prompt that is cut; restores them."""
+    """Turns off the warnings of diffusers and transformers, such as those about long prompts, and restores them."""
     import diffusers.utils.logging as diffusers_logging
     import transformers.utils.logging as transformers_logging
 
@@ -113,11 +113,11 @@ def quiet_warnings() -> Iterator[None]:
 
 
 class OutOfMemory(UserError):
-    """Raised when the smallest batch does not fit into memory; no fact about an image, so the run stops."""
+    """Raised when even the smallest batch does not fit into memory. The run then stops and records no attempt."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a model raised because memory ran out, on a GPU or a CPU."""
+    """Returns whether an exception means that memory ran out, on a GPU or a CPU."""
     if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is a RuntimeError; a CPU and mps raise plain ones.
         return "out of memory" in str(error) or "not enough memory" in str(error)
     return isinstance(error, (MemoryError, OutOfMemory))

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated images, and for each the reason why it is not usable."""
+    """Generated images, with the reason for each image that cannot be used."""
 
     images: Tensor
     """(B, 3, H, W) uint8, on any device."""
     flags: list[str | None]
-    """`unsafe` (the pipeline's safety checker), `invalid` (not finite, or of one colour), or None."""
+    """For each image `unsafe` (found by the pipeline's safety checker), `invalid` (not finite, or of one colour), or
+    None for a usable image."""

@@ -1,12 +1,12 @@
-"""Image towers: pixels (and captions) in, unit embeddings out.
+"""Image towers: compute unit embeddings of images and captions.
 
-Owns loading any image tower of transformers, its preprocessing and its pooling. Does not own which embeddings are
-compared. A tower runs in float32 on every device: it is small beside the text-to-image model, and its embeddings are
-stored.
+Owns loading any image tower of transformers, its preprocessing and its pooling. Does not decide which embeddings are
+compared. A tower runs in float32 on every device, because its embeddings are stored and it is small compared with the
+text-to-image model.
 
-The embedding of an image does not depend on the other images of a batch: each image is resized alone, on the CPU, by
-the recorded processor. With `strict`, batches are padded to one shape and the threads are fixed, so that the bits
-agree too.
+The embedding of an image does not depend on the other images of a batch, because the recorded processor resizes each
+image separately on the CPU. With `strict`, all batches have the same shape and one thread is used, so that the bits are
+equal as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_p
 logger = logging.getLogger(__name__)
 
 OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "timm_wrapper")
-"""Model types whose pooled output is trained, or chosen by the architecture, and is better than the class token."""
+"""Model types whose pooled output is trained or defined by the architecture; it is used instead of the class token."""
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""
@@ -42,14 +42,14 @@ _REMEDY = "Give filter.path an image model that transformers can load"
 
 
 class FilterRecord(TypedDict):
-    """What a run records about its image tower, besides the resolved configuration."""
+    """The record of a run's image tower; the resolved configuration is recorded separately."""
 
     model: str
-    """Class name of transformers."""
+    """Name of the model's class in transformers."""
     processor: str
-    """Class name of the image processor."""
+    """Name of the image processor's class."""
     path: str
-    """Path as it may be published."""
+    """Path in the form that may be published."""
     identity: str
     licence: str | None
     has_text: bool
@@ -57,10 +57,12 @@ class FilterRecord(TypedDict):
 
 
 def resolve_filter(config: FilterConfig, *, hash_cache: HashCache = None) -> tuple[FilterConfig, FilterRecord]:
-    """Resolves the filter's revision to a commit and returns what to record about the tower; loads no weights.
+    """Resolves the filter's revision to a commit; returns the resolved filter and the record of its tower.
+
+    No weights are loaded.
 
     Raises:
-        UserError: no such model, pickled weights only, or no image tower.
+        UserError: the model does not exist, has only pickled weights, or is not an image tower.
     """
     weights = resolve_weights(config.path, config.revision, "tower", hash_cache=hash_cache)
     model_config = _load_part(transformers.AutoConfig, weights, config.path)
@@ -78,13 +80,13 @@ def resolve_filter(config: FilterConfig, *, hash_cache: HashCache = None) -> tup
 
 
 class ImageTower:
-    """An image tower (CLIP, SigLIP, DINOv2, ...); its weights load on first use.
+    """An image tower (CLIP, SigLIP, DINOv2, ...), whose weights are loaded on first use.
 
     Args:
-        config: the filter; only its path and revision are read.
-        strict: gives equal bits for any division of the work into batches.
+        config: the filter; only its path and revision are used.
+        strict: compute equal bits for any division of the work into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        batch_size: images in a forward pass.
+        batch_size: number of images in a forward pass.
     """
 
     def __init__(self, config: FilterConfig, *, strict: bool = False, device: str = "auto", batch_size: int = 32):
@@ -132,7 +134,7 @@ class ImageTower:
         return hasattr(self.load(), "get_text_features")
 
     def prepare(self, image: Tensor) -> dict[str, Tensor]:
-        """Turns (3, H, W) uint8 of any size into the model's input, a batch of one on the CPU. Safe in threads."""
+        """Returns the model's input for one (3, H, W) uint8 image: a batch of one on the CPU. Threads may call it."""
         self.load()
         if _takes_tensors(self._processor):
             inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
@@ -142,13 +144,13 @@ class ImageTower:
         return {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
 
     def embed(self, images: Sequence[Tensor]) -> Tensor:
-        """Embeds images, (3, H, W) uint8 each, of any sizes: (B, d) float32 unit rows on the CPU."""
+        """Returns the embeddings of (3, H, W) uint8 images of any sizes: (B, d) float32 unit rows on the CPU."""
         with fixed_conditions(self.strict):
             return self.embed_prepared([self.prepare(image) for image in images])
 
     @torch.no_grad()
     def embed_prepared(self, inputs: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Embeds what `prepare` returned for each image: (B, d) float32 unit rows on the CPU."""
+        """Returns the embeddings of images that `prepare` has prepared: (B, d) float32 unit rows on the CPU."""
         model = self.load()
         rows = []
         with fixed_conditions(self.strict):
@@ -161,9 +163,12 @@ class ImageTower:
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Embeds captions: (K, d) float32 unit rows in the space of `embed`; None where the model has no text tower.
+        """Returns the embeddings of captions: (K, d) float32 unit rows in the space of `embed`.
 
-        Texts are padded to the full length of the tower, as SigLIP was trained; CLIP ignores the padding.
+        Texts are padded to the maximum length of the tower, because SigLIP was trained so. CLIP ignores the padding.
+
+        Returns:
+            The embeddings; None if the model has no text tower.
         """
         model = self.load()
         tokenizer = self._load_tokenizer() if self.has_text else None
@@ -186,7 +191,7 @@ class ImageTower:
         return torch.cat(rows) if rows else torch.empty(0, 0)
 
     def _load_tokenizer(self) -> Any:
-        """Returns the tokenizer, or None with one warning where it cannot be loaded, as without sentencepiece."""
+        """Returns the tokenizer; None, after one warning, if it cannot be loaded, for example without sentencepiece."""
         if self._tokenizer is None:
             weights = resolve_weights(self.config.path, self.config.revision, "tower", identify=False)
             try:
@@ -198,13 +203,13 @@ class ImageTower:
 
 
 def _pinned(weights: PinnedWeights) -> dict[str, str]:
-    """Returns the keywords of `from_pretrained` that pin a Hub repository to its commit."""
+    """Returns the keyword arguments of `from_pretrained` that pin a Hub repository to its commit."""
     return {"revision": weights.revision} if weights.revision else {}
 
 
 def _load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
     """Loads a configuration, processor or tokenizer, never with remote code."""
-    with library_errors(f"{path} is no image tower of transformers ({auto.__name__} cannot read it)", _REMEDY):
+    with library_errors(f"{path} is not an image tower of transformers ({auto.__name__} cannot read it)", _REMEDY):
         return auto.from_pretrained(weights.location, **_pinned(weights), trust_remote_code=False)
 
 
@@ -221,9 +226,9 @@ def _model_class(config: Any) -> Any:
 
 
 def _without_class_count(config: Any) -> Any:
-    """Returns the configuration without the class count that timm writes into `model_args`.
+    """Returns the configuration without the number of classes that timm writes into `model_args`.
 
-    transformers passes its own, and fails where both are given.
+    transformers passes this number itself and raises if it is given twice.
     """
     if getattr(config, "model_args", None):
         config.model_args = {name: value for name, value in config.model_args.items() if name != "num_classes"}
@@ -236,9 +241,9 @@ def _tensor(features: Any) -> Tensor:
 
 
 def _takes_tensors(processor: Any) -> bool:
-    """Whether an image processor reads channels-first tensors; every processor reads PIL images.
+    """Returns whether an image processor accepts channels-first tensors; every processor accepts PIL images.
 
-    A processor that cannot be given the order of the channels may guess it wrongly, or expect floats in [0, 1].
+    A processor without an argument for the order of the channels may guess it wrongly, or expect floats in [0, 1].
     """
     parameters = inspect.signature(processor.preprocess).parameters
     return "input_data_format" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -249,9 +254,11 @@ def _has_class_token(model: Any) -> bool:
 
 
 def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Returns (B, d): the projection, else the model's own pooling, else the class token, else the mean over space.
+    """Returns the embeddings of a batch, (B, d).
 
-    The pooled output of a transformer with a class token is skipped: many checkpoints leave its layer untrained.
+    They are the first of these that the model has: its projection, the pooled output of a type in `OWN_POOLING`, the
+    class token, the mean over all positions. The pooled output of other models with a class token is not used, because
+    its layer is untrained in many checkpoints.
     """
     if hasattr(model, "get_image_features"):
         return _tensor(model.get_image_features(**batch))

@@ -1,10 +1,11 @@
-"""Which weights may be loaded: pinned ones, from safetensors, without code from a repository.
+"""Access to weights: only pinned safetensors weights may be loaded, without code from a repository.
 
-Owns the way from a path in a recipe to a location and an identity, and every refusal. Does not load weights:
-pipelines.py and towers.py do that, always with `use_safetensors=True` and never with remote code or custom pipelines.
+Owns the resolution of a recipe's path to a location and an identity, and all errors about weights that may not be
+loaded. Does not load weights: pipelines.py and towers.py do, always with `use_safetensors=True` and never with remote
+code or custom pipelines.
 
-An identity says what the weights are, independent of their location: the commit of a Hub repository, `sha256:<hex>`
-over the names and contents of a local folder's weights and configuration, or the sha256 of a single file.
+An identity describes the content of the weights, independent of their location. It is the commit of a Hub repository,
+`sha256:<hex>` over the names and contents of a local folder's weights and configuration, or the sha256 of a file.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class PinnedWeights:
     revision: str | None
     """Commit of a Hub repository; None for a local path."""
     identity: str
-    """Commit or `sha256:<hex>`; empty where a local path was not hashed."""
+    """Commit or `sha256:<hex>`; empty if a local path was not hashed."""
     licence: str | None = None
-    """Licence that the model card declares; None without one."""
+    """Licence that the model card declares; None if it declares none."""
 
     @property
     def local(self) -> Path | None:
@@ -64,17 +65,17 @@ def resolve_weights(
     hash_cache: HashCache = None,
     identify: bool = True,
 ) -> PinnedWeights:
-    """Resolves a path of a recipe to pinned weights; local files are read for their hash, and nothing is loaded.
+    """Resolves the path in a recipe to pinned weights. Local files are hashed, but no weights are loaded.
 
     Args:
         path: Hub id, local folder, `.safetensors` file, or `package:<module>/<folder>`.
-        revision: branch, tag or commit of a Hub id; a full commit is used without asking the Hub.
-        kind: what the weights are used as, for the message of an error.
+        revision: branch, tag or commit of a Hub id; for a full commit no request is sent.
+        kind: use of the weights, for error messages.
         hash_cache: hashes of earlier calls; a file of the same size and modification time is not read again.
-        identify: False leaves the identity of a local path empty, and reads no file for it.
+        identify: False leaves the identity of a local path empty, and no file is hashed.
 
     Raises:
-        UserError: the path does not exist, or holds only pickled weights.
+        UserError: the path does not exist, or has only pickled weights.
     """
     if path.startswith("package:"):
         return _pin_local(package_path(path), kind, hash_cache, identify)
@@ -101,9 +102,10 @@ def package_path(path: str) -> Path:
 
 
 def public_path(path: str, weights: PinnedWeights) -> str:
-    """Returns what may be published of a path: a Hub id or `package:...` as given, else `local:<16 hex>`.
+    """Returns a path in the form that may be published, without names of local folders.
 
-    The hex digits are the first ones of the identity. A local path that was not identified becomes `local`.
+    A Hub id and `package:...` are returned unchanged. Another path becomes `local:` with the first 16 hex digits of the
+    identity, or `local` if the identity is empty.
     """
     if weights.revision is not None or path.startswith("package:"):
         return path
@@ -112,10 +114,10 @@ def public_path(path: str, weights: PinnedWeights) -> str:
 
 
 def fetch_weights(path: str, revision: str | None = None, kind: Kind = "tower") -> PinnedWeights:
-    """Downloads the pinned snapshot of a tower, backbone or adapter, so that a run can be offline.
+    """Downloads the pinned snapshot of a tower, backbone or adapter, so that a later run needs no network.
 
-    Only safetensors, configuration and text files are downloaded. `pipelines.fetch_model` downloads pipelines, whose
-    repositories hold more files than are loaded.
+    Only safetensors, configuration and text files are downloaded. For pipelines use `pipelines.fetch_model`, because
+    their repositories have more files than are loaded.
     """
     weights = resolve_weights(path, revision, kind)
     if weights.revision is not None:
@@ -132,7 +134,7 @@ def downloading(path: str) -> AbstractContextManager[None]:
 
 
 def file_names(weights: PinnedWeights) -> list[str]:
-    """Returns the files of a folder or repository, relative to its root; offline, the files that are cached."""
+    """Returns the paths of the files in a folder or repository; without a network, of the cached files only."""
     if weights.local is not None:
         return _files_below(weights.local) if weights.local.is_dir() else []
     try:
@@ -143,21 +145,23 @@ def file_names(weights: PinnedWeights) -> list[str]:
 
 
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:
-    """Returns the cached folder of a commit, complete or not; None where nothing of it is cached."""
+    """Returns the cache folder of a commit, which may be incomplete; None if nothing of the commit is cached."""
     folder = cache_folder(repo_id, "model") / "snapshots" / commit
     return folder if folder.is_dir() else None
 
 
 def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
-    """Pins a Hub repository to the commit of the revision; without a network, to the commit in the cache."""
+    """Returns a Hub repository pinned to the commit of the revision; without a network, to the commit in the cache."""
     if revision is not None and COMMIT.fullmatch(revision):
         return _pin_snapshot(repo_id, revision)
     try:
         info = HfApi().model_info(repo_id, revision=revision)
     except GatedRepoError:
-        raise UserError(f"{repo_id}: gated. Accept its licence on the Hub, then log in with: hf auth login") from None
+        raise UserError(f"{repo_id} is gated. Accept its licence on the Hub, then log in with: hf auth login") from None
     except RevisionNotFoundError:
-        raise UserError(f"{repo_id}: no revision {revision!r} on the Hub. Leave it out, or give a commit") from None
+        raise UserError(
+            f"{repo_id} has no revision {revision!r} on the Hub. Leave the revision out, or give a commit"
+        ) from None
     except RepositoryNotFoundError:
         raise UserError(
             f"{repo_id}: neither a folder here nor a {kind} on the Hub that you can see. "
@@ -167,7 +171,7 @@ def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWei
         raise UserError(
             f"{repo_id}: the Hub returned HTTP {error.response.status_code}. Run again later, or give a commit"
         ) from None
-    except Exception:  # No network, or HF_HUB_OFFLINE: the cache notes the commit of the last download.
+    except Exception:  # No network, or HF_HUB_OFFLINE. The cache has the commit of the last download.
         return _pin_cached(repo_id, revision, kind)
     if info.sha is None:
         raise UserError(f"{repo_id}: the Hub does not name the commit of {revision or 'main'}. Give a commit")
@@ -205,7 +209,8 @@ def _pin_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) ->
     identifying = [p for p in paths if p.suffix in IDENTIFYING]
     if not any(p.suffix == ".safetensors" for p in identifying):
         raise UserError(
-            f"{path}: holds no safetensors weights, so no {kind}. Give the folder that save_pretrained wrote"
+            f"{path} has no safetensors weights, so it cannot be used as {kind}. Give the folder that save_pretrained "
+            "wrote"
         )
     if not identify:
         return PinnedWeights(str(path), None, "", _licence(path))
@@ -216,20 +221,22 @@ def _pin_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) ->
 
 
 def _refuse_pickles(path: str, names: Iterable[str]) -> None:
-    """Raises for a folder, or a component of a pipeline, that has pickled weights and no safetensors."""
+    """Raises a UserError if a folder, or a component of a pipeline, has pickled weights and no safetensors."""
     listed = [Path(name) for name in names]
     components = {name.parent for name in listed if name.name in ("config.json", "model_index.json")} | {Path()}
     for folder in sorted(components):
         inside = [name for name in listed if name.parent == folder]
         weights = [name for name in inside if name.suffix in PICKLED and name.name != "training_args.bin"]
-        # At the root, safetensors of any component count: a pipeline's weights lie in its sub-folders.
+        # For the root folder, safetensors of all components are accepted: a pipeline has its weights in sub-folders.
         has_safetensors = any(name.suffix == ".safetensors" for name in (listed if folder == Path() else inside))
         if weights and not has_safetensors:
-            raise UserError(f"{path}: {weights[0]} is pickled and has no safetensors beside it. {_PICKLE_REMEDY}")
+            raise UserError(
+                f"{path}: {weights[0]} is pickled, and there is no safetensors file in its folder. {_PICKLE_REMEDY}"
+            )
 
 
 def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:
-    """Returns (relative name, sha256) of each file; a file of known size and modification time is not read again."""
+    """Returns the relative name and the sha256 of each file; a file of known size and time is not read again."""
     known: MutableMapping[str, list[Any]] = {} if hash_cache is None else hash_cache
     hashes = []
     for path in paths:
