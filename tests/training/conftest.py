@@ -1,4 +1,4 @@
-"""A small augmented folder, and the recipe of a training on it that takes seconds."""
+"""Fixtures: a small augmented folder, and the recipe of a training on it that takes seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from augmented_photos import augmented, write_augmented
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
-    """train (15 rows, 12 with a counterpart), validation (6) and test (9)."""
+    """Write a dataset with splits train (15 rows, 12 with a counterpart), validation (6) and test (9)."""
     return write_augmented(
         tmp_path_factory.mktemp("augmented") / "photos",
         train=augmented(),
@@ -21,7 +21,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def train_recipe(folder, tmp_path):
-    """A function: keys -> a TrainRecipe of a few steps on `folder`."""
+    """Return a function that builds a TrainRecipe of a few steps on `folder` from keys."""
     from diffcore_hf.config.merging import build
     from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 

@@ -1,4 +1,4 @@
-"""The dataset trains without our loop: in the transformers Trainer, in a plain loop, and through timm's reader."""
+"""Training without the loop of this package: the transformers Trainer, a plain loop, and timm's reader."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from augmented_photos import augmented
 from diffcore_hf import MixTransform, mixing_rows
 
 
-def test_the_transformers_trainer_takes_the_view(tmp_path):
+def test_the_transformers_trainer_trains_on_mixing_rows(tmp_path):
     from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
 
     rows = augmented()
@@ -47,7 +47,7 @@ def test_the_transformers_trainer_takes_the_view(tmp_path):
     assert trainer.evaluate()["eval_loss"] > 0
 
 
-def test_a_plain_loop_takes_the_view():
+def test_a_plain_loop_trains_on_mixing_rows():
     rows = augmented()
     mix = MixTransform(32, transform="tiny_preact_1200")
     loader = torch.utils.data.DataLoader(mixing_rows(rows).with_transform(mix), batch_size=8, shuffle=True)
@@ -72,7 +72,7 @@ def run_folder(tmp_path_factory, keys):
     return out
 
 
-def test_timms_reader_takes_the_config_generated(run_folder):
+def test_the_reader_of_timm_reads_config_generated(run_folder):
     from timm.data import create_dataset
 
     rows = create_dataset("hfds/" + str(run_folder / "generated"), root=None, split="train")
@@ -81,7 +81,7 @@ def test_timms_reader_takes_the_config_generated(run_folder):
     assert image.mode == "RGB" and label in (0, 1)
 
 
-def test_a_folder_of_a_run_names_its_columns(run_folder):
+def test_mix_transform_reads_column_names_from_the_output_folder(run_folder):
     mix = MixTransform(32, transform="tiny_preact_1200", data=str(run_folder), partner="own")
     mix.set_epoch(0)
     from datasets import load_dataset

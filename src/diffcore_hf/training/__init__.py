@@ -1,1 +1,4 @@
-"""Training on augmented datasets: mixing on the fly, the loop, and comparisons. Never imports diffusers."""
+"""Training on augmented datasets: mixing while images are loaded, the training loop, and comparisons of trainings.
+
+This package never imports diffusers.
+"""

@@ -1,6 +1,6 @@
 """Starts the program that trains: `python -m diffcore_hf.training`, or `accelerate launch -m diffcore_hf.training`.
 
-It is the one exception of the import contract, because it imports commands/train.py, a higher layer.
+It imports commands/train.py, which is a higher layer. This is the only exception to the import contract.
 """
 
 import sys

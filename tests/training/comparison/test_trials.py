@@ -138,7 +138,7 @@ def test_a_model_of_other_classes_is_one_line(train_recipe, tmp_path, capsys):
     other = write_augmented(tmp_path / "other", train=augmented((3, 3)), test=augmented((2, 2)))
     best = str(tmp_path / "trained" / "run" / "seed-0" / "best")
     assert main(["--evaluate", best, "--data.path", str(other)]) == 2
-    assert "a model of 3 classes, but the dataset has 2" in capsys.readouterr().err
+    assert "the model has 3 classes, but the dataset has 2" in capsys.readouterr().err
 
 
 def test_figures_go_to_tensorboard(train_recipe, tmp_path):

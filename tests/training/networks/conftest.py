@@ -6,5 +6,5 @@ from huggingface_hub import constants
 
 @pytest.fixture(autouse=True)
 def empty_hub_cache(tmp_path, monkeypatch):
-    """Give every test a Hub cache of its own."""
+    """Give every test its own empty Hub cache."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

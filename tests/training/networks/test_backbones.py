@@ -1,4 +1,4 @@
-"""Backbones: every kind of network builds and learns, and what cannot be built is refused in one line."""
+"""Backbones: every kind of network is built and trained, and impossible models raise an error of one line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from diffcore_hf.training.networks import backbones, trained_model
         ("swin_tiny_patch4_window7_224", 56, 0.1),
     ],
 )
-def test_every_kind_builds_and_learns_at_a_small_size(name, size, drop_path, tmp_path):
+def test_every_kind_of_network_is_built_and_gets_gradients_at_a_small_size(name, size, drop_path, tmp_path):
     model = build(scratch(name, drop_path=drop_path), classes=5, size=size)
     assert model.training
     output = model(random_images(size=size))
@@ -44,39 +44,39 @@ def test_every_kind_builds_and_learns_at_a_small_size(name, size, drop_path, tmp
     assert output.shape == (2, 5)
     head = next(model.get_classifier().parameters())
     assert head.grad.abs().sum() > 0
-    saved(tmp_path / "kept", model, size=size)
-    again = timm.create_model(f"local-dir:{tmp_path / 'kept'}", pretrained=True)
-    assert torch.equal(logits(again, size), logits(model, size))
+    saved(tmp_path / "saved", model, size=size)
+    reloaded = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True)
+    assert torch.equal(logits(reloaded, size), logits(model, size))
 
 
 def drop_rates(model):
     return [part.drop_prob for part in model.modules() if type(part).__name__ == "DropPath" and part.drop_prob]
 
 
-def test_drop_path_is_what_the_recipe_says():
+def test_drop_path_of_the_recipe_is_used():
     assert max(drop_rates(build(scratch("test_resnet", drop_path=0.3)))) == pytest.approx(0.3)
     swin = "swin_tiny_patch4_window7_224"
     assert drop_rates(timm.create_model(swin, img_size=56))  # by default 0.1
     assert not drop_rates(build(scratch(swin), size=56))
 
 
-def test_a_fixed_size_is_the_trainings(tmp_path):
+def test_a_network_of_fixed_size_is_built_for_the_size_of_the_training(tmp_path):
     model = build(scratch("test_vit"), size=48)
     assert model.patch_embed.img_size == (48, 48)
-    again = trained_model.load_model(saved(tmp_path, model, size=48), 3)
-    assert again.patch_embed.img_size == (48, 48)
-    assert torch.equal(logits(again, 48), logits(model, 48))
+    reloaded = trained_model.load_model(saved(tmp_path, model, size=48), 3)
+    assert reloaded.patch_embed.img_size == (48, 48)
+    assert torch.equal(logits(reloaded, 48), logits(model, 48))
 
 
 @pytest.mark.parametrize(
     "config, size, parts",
     [
-        (scratch("resnet5"), 32, ["model.name is 'resnet5'", "nearest: ", "--model.name resnet"]),
+        (scratch("resnet5"), 32, ["model.name is 'resnet5'", "nearest names: ", "--model.name resnet"]),
         (scratch("preact_resnet19"), 32, ["--model.name preact_resnet18"]),
         (scratch("ResNet50x"), 32, ["resnet50"]),
         (scratch("resnet50.a1_in1"), 32, ["'a1_in1'", "--model.name resnet50.a1_in1k"]),
         (scratch("preact_resnet18.best"), 32, ["'best'", "--model.name preact_resnet18"]),
-        (scratch("vit_base_patch16_224_in21k"), 32, ["former name", "--model.name vit_base_patch16_224.augreg_in21k"]),
+        (scratch("vit_base_patch16_224_in21k"), 32, ["old name", "--model.name vit_base_patch16_224.augreg_in21k"]),
         (
             scratch("hf-hub:timm/resnet50.a1_in1k"),
             32,
@@ -84,8 +84,8 @@ def test_a_fixed_size_is_the_trainings(tmp_path):
         ),
         (scratch("densenet121", drop_path=0.1), 32, ["model.drop_path is 0.1", "--model.drop_path 0"]),
         (scratch("test_resnet", stem_stride=2), 32, ["model.stem_stride is 2", "Leave it out"]),
-        (scratch("test_vit"), 40, ["multiples of 16, not 40", "--transform.size 32"]),
-        (scratch("test_vit"), 8, ["multiples of 16, not 8", "--transform.size 16"]),
+        (scratch("test_vit"), 40, ["multiple of 16, not 40", "--transform.size 32"]),
+        (scratch("test_vit"), 8, ["multiple of 16, not 8", "--transform.size 16"]),
         (scratch("densenet121"), 16, ["images of 16 pixels", "--transform.size 224"]),
         (BackboneConfig("preact_resnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
         (BackboneConfig("legacy_seresnet18"), 32, ["timm names no weights", "--model.pretrained false"]),
@@ -96,16 +96,16 @@ def test_a_fixed_size_is_the_trainings(tmp_path):
         (BackboneConfig("resnet18", MINIATURE), 32, ["weights of resnet10t", "--model.name resnet10t"]),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line(config, size, parts):
+def test_an_impossible_model_raises_an_error_of_one_line(config, size, parts):
     line = error_line(backbones.create, config, 3, size)
     for part in parts:
         assert part in line
     assert "plan --fetch" not in line
 
 
-def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path):
-    folder = saved(tmp_path / "kept", build())
-    good = (folder / "model.safetensors").read_bytes()
+def test_weights_that_do_not_fit_raise_an_error_of_one_line(tmp_path):
+    folder = saved(tmp_path / "saved", build())
+    intact = (folder / "model.safetensors").read_bytes()
     config = BackboneConfig("test_resnet", str(folder))
     weights = load_file(folder / "model.safetensors")
     first = "conv1.0.weight"
@@ -119,23 +119,23 @@ def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path):
         for call in (lambda: backbones.create(config, 3, 32), lambda: trained_model.load_model(folder, 3)):
             assert part in error_line(call)
         assert "--model.pretrained false" in error_line(backbones.create, config, 3, 32)
-    (folder / "model.safetensors").write_bytes(good[:-100])
+    (folder / "model.safetensors").write_bytes(intact[:-100])
     assert "do not fit" in error_line(backbones.create, config, 3, 32)
-    for content in ("{", "[]", '{"architecture": 1}', '{"architecture": "test_resnet", "pretrained_cfg": 1}'):
-        (folder / "config.json").write_text(content)
+    for damaged in ("{", "[]", '{"architecture": 1}', '{"architecture": "test_resnet", "pretrained_cfg": 1}'):
+        (folder / "config.json").write_text(damaged)
         assert "config.json" in error_line(trained_model.load_model, folder, 3)
     assert "config.json is damaged" in error_line(backbones.create, config, 3, 32)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     assert "pickled" in error_line(backbones.create, config, 3, 32)
 
 
-def test_pickles_on_the_hub_are_refused():
+def test_pickled_weights_on_the_hub_raise_an_error():
     cache_repository("birds/pickled", pytorch_model_DOT_bin=b"a pickle", config_DOT_json=b"{}")
     line = error_line(backbones.create, BackboneConfig("resnet18", "birds/pickled"), 3, 32)
     assert "pickled" in line and "--model.pretrained false" in line
 
 
-def test_a_snapshot_without_its_weights_is_told_in_one_line():
+def test_a_snapshot_without_weights_raises_an_error_of_one_line():
     cache_repository("birds/incomplete", config_DOT_json=b"{}")
     assert "--model.pretrained false" in error_line(
         backbones.create, BackboneConfig("resnet18", "birds/incomplete"), 3, 32

@@ -1,4 +1,4 @@
-"""Two steps of each kind of network at its smallest size, through the trainer itself."""
+"""Each kind of network is trained for two steps at its smallest size, by the training loop of the package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize(("name", "size"), NETWORKS)
-def test_two_steps(train_recipe, name, size):
+def test_each_network_trains_two_steps(train_recipe, name, size):
     recipe = train_recipe(model={"name": name}, transform={"size": size}, max_steps=2, optimizer={"lr": 1e-4})
     comparison = trials.run(recipe, progress=False)
     assert comparison["arms"][0]["steps"] == 2 and 0 <= comparison["arms"][0]["top1"] <= 1

@@ -1,4 +1,4 @@
-"""Pretrained weights: where they come from, and what is kept of them."""
+"""Pretrained weights: the locations they are loaded from, and the parts that are used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from diffcore_hf.training.networks import backbones, trained_model
 
 
 @pytest.mark.parametrize("classes", [20, 7])
-def test_the_head_is_always_fresh_and_that_is_logged(classes, caplog):
+def test_the_classifier_is_always_new_and_this_is_logged(classes, caplog):
     config = BackboneConfig(name="resnet10t", pretrained=MINIATURE)
     with caplog.at_level(logging.INFO, logger="diffcore_hf"):
         first, second = build(config, classes, 64, seed=0), build(config, classes, 64, seed=1)
@@ -38,24 +38,24 @@ def test_the_head_is_always_fresh_and_that_is_logged(classes, caplog):
     assert torch.equal(first.state_dict()["conv1.0.weight"], weights["conv1.0.weight"].float())
     if classes == 20:
         assert not torch.allclose(first.fc.weight, weights["fc.weight"].float(), atol=1e-3)
-    assert f"its head of 20 classes is replaced by one of {classes}" in caplog.text
+    assert f"the classifier of 20 classes is replaced by a new one of {classes} classes" in caplog.text
     assert "label_names" not in first.pretrained_cfg and "file" not in first.pretrained_cfg
 
 
 def test_weights_come_from_a_folder_a_file_or_the_hub(tmp_path):
     model = build(seed=3)
-    folder = saved(tmp_path / "kept", model)
+    folder = saved(tmp_path / "saved", model)
     repo = "birds/test_resnet.wild"
     cache_repository(repo, **{f.name.replace(".", "_DOT_"): f.read_bytes() for f in folder.iterdir()})
-    bare = tmp_path / "bare.safetensors"  # no config.json: taken for the name's
+    bare = tmp_path / "bare.safetensors"  # has no config.json, so the network of the recipe is assumed
     bare.write_bytes((folder / "model.safetensors").read_bytes())
-    ours, timms = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    saved_values, timm_values = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     for path, mean_and_std in [
-        (str(folder), ours),
-        (str(bare), timms),
-        (str(folder / "model.safetensors"), timms),
-        (repo, ours),
-        (f"{repo}@{COMMIT}", ours),
+        (str(folder), saved_values),
+        (str(bare), timm_values),
+        (str(folder / "model.safetensors"), timm_values),
+        (repo, saved_values),
+        (f"{repo}@{COMMIT}", saved_values),
     ]:
         config = BackboneConfig(name="test_resnet", pretrained=path)
         loaded = build(config, classes=5)
@@ -69,10 +69,10 @@ def test_weights_come_from_a_folder_a_file_or_the_hub(tmp_path):
     )
 
 
-def test_true_means_the_weights_that_timm_names():
+def test_pretrained_true_loads_the_weights_that_timm_names():
     config = BackboneConfig(name="test_resnet.r160_in1k")
     model = timm.create_model("test_resnet", num_classes=1000)
-    snapshot = cache_repository("timm/test_resnet.r160_in1k", pytorch_model_DOT_bin=b"a pickle that nobody opens")
+    snapshot = cache_repository("timm/test_resnet.r160_in1k", pytorch_model_DOT_bin=b"a pickle that is never opened")
     save_file(model.state_dict(), snapshot / "model.safetensors")
     loaded = build(config)
     assert equal_tensors(backbone_of(loaded), backbone_of(model))
@@ -82,28 +82,33 @@ def test_true_means_the_weights_that_timm_names():
     assert backbones.resolve_pretrained(scratch()) is None
 
 
-def test_position_embeddings_are_resized_to_the_trainings_size(tmp_path):
+def test_position_embeddings_are_resized_to_the_training_size(tmp_path):
     folder = saved(tmp_path, build(scratch("test_vit"), size=64), size=64)
     loaded = build(BackboneConfig(name="test_vit", pretrained=str(folder)), size=32)
     assert loaded.pos_embed.shape[1] == 1 + 4
     assert loaded(random_images()).shape == (2, 3)
 
 
-def test_the_stem_of_the_weights_is_kept_where_the_recipe_names_none(tmp_path):
+def test_the_stem_stride_of_the_weights_is_used_if_the_recipe_has_none(tmp_path):
     folder = saved(tmp_path, build(scratch("preact_resnet18", stem_stride=2)))
     for stride, expected in [(None, 2), (1, 1), (2, 2)]:
         loaded = build(BackboneConfig(name="preact_resnet18", pretrained=str(folder), stem_stride=stride))
         assert loaded.stem.conv.stride == (expected, expected)
 
 
-def test_a_config_json_cannot_have_another_file_loaded(tmp_path):
+def test_a_config_json_cannot_cause_another_to_be_loaded(tmp_path):
     model = build(seed=3)
-    folder = saved(tmp_path / "kept", model)
-    evil = tmp_path / "evil.bin"
-    evil.write_bytes(b"a pickle")
+    folder = saved(tmp_path / "saved", model)
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"a pickle")
     config = json.loads((folder / "config.json").read_text())
-    config["pretrained_cfg"] |= {"file": str(evil), "url": str(evil), "custom_load": True, "hf_hub_id": "no/where"}
-    config["model_args"] = {"checkpoint_path": str(evil), "pretrained_cfg_overlay": {"file": str(evil)}}
+    config["pretrained_cfg"] |= {
+        "file": str(other),
+        "url": str(other),
+        "custom_load": True,
+        "hf_hub_id": "no/where",
+    }
+    config["model_args"] = {"checkpoint_path": str(other), "pretrained_cfg_overlay": {"file": str(other)}}
     (folder / "config.json").write_text(json.dumps(config))
     assert torch.equal(logits(trained_model.load_model(folder, 3)), logits(model))
     assert equal_tensors(backbone_of(build(BackboneConfig("test_resnet", str(folder)))), backbone_of(model))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors.torch import save as serialised
+from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from diffcore_hf.core.errors import UserError, environment_fault
@@ -24,33 +24,35 @@ def load_model(folder: str | Path, classes: int) -> nn.Module:
     Mean, std, size and labels of the model are in `model.pretrained_cfg`.
 
     Args:
-        folder: what `save_model` (or timm's save_for_hf) wrote, here or on the Hub.
+        folder: local folder or Hub id; its content was written by `save_model` or by timm's save_for_hf.
         classes: number of classes of the dataset.
 
     Raises:
-        UserError: no trained model there, one of another number of classes, or weights that its config does not fit.
+        UserError: the folder holds no trained model, the number of classes differs, or config.json and weights do not
+            fit.
     """
     weights = weights_at(str(folder), None, _REMEDY)
-    count = weights.facts["num_classes"]
-    if count != classes:
+    model_classes = weights.pretrained_cfg["num_classes"]
+    if model_classes != classes:
         raise UserError(
-            f"{folder}: a model of {count} classes, but the dataset has {classes}. Give a model of these classes"
+            f"{folder}: the model has {model_classes} classes, but the dataset has {classes}. "
+            "Give a model that was trained on this dataset"
         )
     try:
         network: Any = timm.create_model(
             weights.architecture, pretrained=True, **weights.load_args, **weights.model_args
         )
-    except Exception as error:  # the networks of many authors raise many types
+    except Exception as error:  # networks by different authors raise different types
         if environment_fault(error):
             raise
         raise UserError(
             f"{folder}: its weights do not fit its config.json ({reason_of(error)}). Copy the folder again"
         ) from error
-    network = annotated(network, count, weights.model_args)
+    network = annotated(network, model_classes, weights.model_args)
     if weights.labels:
         network.pretrained_cfg["label_names"] = list(weights.labels)
-    evaluated: nn.Module = network.eval()
-    return evaluated
+    in_evaluation_mode: nn.Module = network.eval()
+    return in_evaluation_mode
 
 
 def save_model(
@@ -64,49 +66,50 @@ def save_model(
     crop_pct: float = 1.0,
     model_args: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write config.json and model.safetensors, each whole or not at all.
+    """Write config.json and model.safetensors; each file is written atomically.
 
     Args:
-        folder: created if it does not exist.
-        model: of `backbones.create` or `load_model`; compiled or not, on any device, in any memory format.
-        label_names: one for each class, in the order of the logits.
-        mean: of the pixels it was trained with, on [0, 1].
-        std: likewise.
-        size: side of its images.
+        folder: output folder, created if it does not exist.
+        model: result of `backbones.create` or `load_model`; may be compiled, on any device, in any memory format.
+        label_names: one name for each class, in the order of the logits.
+        mean: mean of each channel that the training used, on [0, 1].
+        std: standard deviation of each channel that the training used, on [0, 1].
+        size: side of the training images in pixels.
         crop_pct: share of the shorter side that the central crop of an evaluation keeps.
-        model_args: arguments of the network beyond its name (stem_stride, ...); None: those it was built with.
+        model_args: arguments of the network beyond its name (stem_stride, ...); None: those that the model was
+            built with.
 
     Raises:
-        UserError: more or fewer labels than logits.
+        UserError: the number of labels is not the number of logits.
     """
     network: Any = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
     if len(label_names) != network.num_classes:
         raise UserError(
-            f"{len(label_names)} label names for a model of {network.num_classes} classes. Give one for each class"
+            f"{len(label_names)} label names for a model of {network.num_classes} classes. Give one name for each class"
         )
-    known = network.pretrained_cfg
-    facts = {
+    built_cfg = network.pretrained_cfg
+    pretrained_cfg = {
         "input_size": [3, size, size],
-        "fixed_input_size": bool(known.get("fixed_input_size", False)),
-        "interpolation": "bilinear",  # as framing.py resizes
+        "fixed_input_size": bool(built_cfg.get("fixed_input_size", False)),
+        "interpolation": "bilinear",  # the resizing of framing.py
         "crop_pct": crop_pct,
         "crop_mode": "center",
         "mean": list(mean),
         "std": list(std),
         "num_classes": network.num_classes,
         "pool_size": None,
-        "first_conv": known.get("first_conv"),
-        "classifier": known.get("classifier"),
+        "first_conv": built_cfg.get("first_conv"),
+        "classifier": built_cfg.get("classifier"),
     }
     content = {
-        "architecture": known["architecture"],
+        "architecture": built_cfg["architecture"],
         "num_classes": network.num_classes,
         "num_features": network.num_features,
-        "label_names": list(label_names),  # timm reads them into the pretrained_cfg
-        "pretrained_cfg": facts,
+        "label_names": list(label_names),  # timm copies them into its pretrained_cfg
+        "pretrained_cfg": pretrained_cfg,
         "model_args": dict(getattr(network, "model_args", {}) if model_args is None else model_args),
     }
-    # safetensors stores no channels-last memory. As bytes, because a file that it writes itself has mode 0600.
+    # safetensors cannot store channels-last memory. A file that it writes has mode 0600, so it returns bytes here.
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomic(folder / WEIGHTS, serialised(tensors, metadata={"format": "pt"}))
+    write_atomic(folder / WEIGHTS, to_safetensors(tensors, metadata={"format": "pt"}))
     write_atomic(folder / CONFIG, canonical_json(content))

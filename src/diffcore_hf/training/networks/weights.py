@@ -1,7 +1,7 @@
-"""Weights of a network: from `model.pretrained` of a recipe to one local file with the facts about it.
+"""Weights of a network: the local file that `model.pretrained` of a recipe means, and the configuration beside it.
 
-Owns where the file is and what its config.json says. models/weights_access.py decides what may be loaded: pinned to a
-commit, safetensors only. A network is built and filled in backbones.py.
+Owns the search for the file and the reading of its config.json. models/weights_access.py decides what may be loaded:
+only safetensors files, pinned to a commit. backbones.py builds the network and loads the weights into it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from diffcore_hf.training.networks.timm_names import (
     current_architecture,
     has_fixed_size,
     hub_id,
-    timm_facts,
+    timm_pretrained_cfg,
 )
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
-# Keys that are read of a config.json's pretrained_cfg: facts about images and head, no location of weights.
-_FACTS = (
+# Keys of pretrained_cfg in a config.json that are used. They describe images and classifier. Keys for the location of
+# weights are not used.
+_PRETRAINED_CFG_KEYS = (
     *("input_size", "fixed_input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std", "num_classes"),
     *("pool_size", "first_conv", "classifier", "label_offset"),
 )
-# Keys of its model_args that are ignored: what this package decides, and what would load something.
+# Keys of model_args in a config.json that are ignored: this package sets them itself, or they would load a file.
 _IGNORED_ARGS = {
     *("model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "device"),
     *("dtype", "scriptable", "exportable", "no_jit", "pretrained_strict", "pretrained_filter_fn", "features_only"),
@@ -45,37 +46,37 @@ _IGNORED_ARGS = {
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that may be loaded, and what is known of it."""
+    """A file of weights that may be loaded, and its configuration."""
 
     path: str
-    """As the recipe, or timm, gives it."""
+    """Path or Hub id from the recipe or from timm."""
     architecture: str
-    facts: dict[str, Any]
-    """timm's facts: input_size, mean, std, num_classes, classifier, ..."""
+    pretrained_cfg: dict[str, Any]
+    """Configuration in the form of timm: input_size, mean, std, num_classes, classifier, ..."""
     model_args: dict[str, Any]
-    """Arguments of the network that its config.json keeps."""
+    """Arguments of the network that are stored in its config.json."""
     load_args: dict[str, Any]
     """Arguments of timm.create_model that name the file."""
     labels: list[str] | None = None
 
 
 def pretrained_weights(config: BackboneConfig, architecture: str) -> Weights | None:
-    """Return the weights that a recipe names; None: from scratch.
+    """Return the weights that a recipe names; None if it trains from scratch.
 
     Raises:
-        UserError: there are none, they must not be loaded, or they belong to another network.
+        UserError: the weights do not exist, must not be loaded, or belong to another network.
     """
     if not config.pretrained:
         return None
     if config.pretrained is True:
         path = hub_id(config.name)
         file, _ = _files_at(path, FROM_SCRATCH)
-        # The Hub's files have timm's own layout; a custom loader is meant for the files at timm's former addresses.
-        return Weights(path, architecture, timm_facts(config.name), {}, _overlay({"file": str(file)}))
+        # Files on the Hub have the layout of timm's networks. Custom loaders are only for older files outside the Hub.
+        return Weights(path, architecture, timm_pretrained_cfg(config.name), {}, _overlay({"file": str(file)}))
     weights = weights_at(config.pretrained, config.name, FROM_SCRATCH)
     if weights.architecture != architecture:
         raise UserError(
-            f"{config.pretrained}: weights of {weights.architecture}, but model.name is {config.name!r}. "
+            f"{config.pretrained} has weights of {weights.architecture}, but model.name is {config.name!r}. "
             f"Use --model.name {weights.architecture}, or {FROM_SCRATCH}"
         )
     return weights
@@ -85,36 +86,41 @@ def weights_at(path: str, name: str | None, remedy: str) -> Weights:
     """Return the weights in a folder, a file or a Hub repository.
 
     Args:
-        path: of the weights.
-        name: network that is assumed if there is no config.json of timm's; None: the config.json is required.
-        remedy: the last part of an error.
+        path: folder, file or Hub id of the weights.
+        name: network that is assumed if the weights have no config.json of timm; None: a config.json is required.
+        remedy: last part of an error message.
 
     Raises:
-        UserError: no weights, or a damaged config.json.
+        UserError: the weights do not exist, or config.json is damaged.
     """
     file, config_file = _files_at(path, remedy)
     try:
         config = json.loads(config_file.read_text()) if config_file else {}
-        described = _described(file, path, config) if "architecture" in config else None
-    except (ValueError, TypeError, AttributeError) as error:  # not JSON, or not of the shape that timm writes
+        weights = _from_config(file, path, config) if "architecture" in config else None
+    except (ValueError, TypeError, AttributeError) as error:  # not JSON, or not the structure that timm writes
         raise UserError(
             f"{path}: its config.json is damaged ({reason_of(error)}). Copy it again, or {remedy}"
         ) from error
-    if described is None and name is not None:
-        facts = timm_facts(name)
-        changed = {"num_classes": _count_classes(file, facts), "label_offset": None}
+    if weights is None and name is not None:
+        pretrained_cfg = timm_pretrained_cfg(name)
+        changed = {"num_classes": _count_classes(file, pretrained_cfg), "label_offset": None}
         load_args = _overlay(changed | {"file": str(file)})
-        return Weights(path, architecture_of(name), facts | changed, {}, load_args)
-    if described is None or not timm.is_model(described.architecture):
-        raise UserError(f"{path}: holds no config.json that names a network of timm. Copy it again, or {remedy}")
-    return described
+        return Weights(path, architecture_of(name), pretrained_cfg | changed, {}, load_args)
+    if weights is None or not timm.is_model(weights.architecture):
+        raise UserError(f"{path} has no config.json that names a network of timm. Copy it again, or {remedy}")
+    return weights
 
 
 def pinned_weights(path: str, remedy: str, *, fetch: bool = True) -> PinnedWeights:
-    """Pin the weights at a path, and download them if `fetch`; a Hub id may end in `@revision`.
+    """Pin the weights at a path to a commit or a hash, and download them if `fetch` is true.
+
+    Args:
+        path: folder, file or Hub id; a Hub id may end in `@revision`.
+        remedy: last part of an error message.
+        fetch: download weights that are not in the cache.
 
     Raises:
-        UserError: there are none, they must not be loaded, or they could not be downloaded.
+        UserError: the weights do not exist, must not be loaded, or cannot be downloaded.
     """
     repo_id, _, revision = path.partition("@")
     try:
@@ -123,13 +129,13 @@ def pinned_weights(path: str, remedy: str, *, fetch: bool = True) -> PinnedWeigh
         pin = fetch_weights if fetch else resolve_weights
         return pin(repo_id, revision or None, "backbone")
     except UserError as error:
-        # The remedy of that error is a command for the models of an augmentation.
+        # That error suggests a command for the models of an augmentation; a training downloads when it starts.
         message = str(error).replace("Run `diffcore-hf plan --fetch` once with a network", "Start once with a network")
         raise UserError(f"{message}, or {remedy}") from error
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the innermost cause of an exception in one line: its first line with content, shortened."""
+    """Return the message of an exception's innermost cause: its first line with text, at most 140 characters."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -138,24 +144,25 @@ def reason_of(error: BaseException) -> str:
     return text if len(text) <= 140 else text[:137] + "..."
 
 
-def _described(file: Path, path: str, config: Mapping[str, Any]) -> Weights:
-    """Return the weights of a file as its config.json describes them."""
+def _from_config(file: Path, path: str, config: Mapping[str, Any]) -> Weights:
+    """Return the weights of a file with the configuration from its config.json."""
     architecture = current_architecture(config["architecture"])
-    pretrained_cfg = config.get("pretrained_cfg") or config  # older files are flat
-    facts = {key: pretrained_cfg[key] for key in _FACTS if key in pretrained_cfg}
-    facts["num_classes"] = int(config.get("num_classes", facts.get("num_classes", 1000)))
+    stored_cfg = config.get("pretrained_cfg") or config  # older files have its keys at the top level
+    used_cfg = {key: stored_cfg[key] for key in _PRETRAINED_CFG_KEYS if key in stored_cfg}
+    used_cfg["num_classes"] = int(config.get("num_classes", used_cfg.get("num_classes", 1000)))
     model_args = {key: value for key, value in (config.get("model_args") or {}).items() if key not in _IGNORED_ARGS}
-    if "img_size" in model_args and has_fixed_size(facts, model_args):
+    if "img_size" in model_args and has_fixed_size(used_cfg, model_args):
         side = model_args["img_size"]
-        facts["input_size"] = [3, *([side, side] if isinstance(side, int) else side)]
-    facts = PretrainedCfg(**facts, architecture=architecture).to_dict()
-    labels = config.get("label_names") or pretrained_cfg.get("label_names")
-    return Weights(path, architecture, facts, model_args, {"pretrained_cfg": facts | {"file": str(file)}}, labels)
+        used_cfg["input_size"] = [3, *([side, side] if isinstance(side, int) else side)]
+    pretrained_cfg = PretrainedCfg(**used_cfg, architecture=architecture).to_dict()
+    load_args = {"pretrained_cfg": pretrained_cfg | {"file": str(file)}}
+    labels = config.get("label_names") or stored_cfg.get("label_names")
+    return Weights(path, architecture, pretrained_cfg, model_args, load_args, labels)
 
 
-def _overlay(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of timm.create_model that change timm's own facts about a network."""
-    return {"pretrained_cfg_overlay": {**facts, "custom_load": False}}
+def _overlay(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of timm.create_model that change its configuration of a network."""
+    return {"pretrained_cfg_overlay": {**changed, "custom_load": False}}
 
 
 def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
@@ -170,22 +177,26 @@ def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
     candidates = [file for file in files if file.name == WEIGHTS] or files
     if len(candidates) != 1:
         raise UserError(
-            f"{path}: holds {len(files)} .safetensors files, but one is needed. Give the path of one, or {remedy}"
+            f"{path} has {len(files)} .safetensors files, but exactly one is needed. "
+            f"Give the path of one file, or {remedy}"
         )
     config = candidates[0].with_name(CONFIG)
     return candidates[0], config if config.is_file() else None
 
 
-def _count_classes(file: Path, facts: Mapping[str, Any]) -> int:
-    """Return the classes of a file of weights by the shape of its head; timm's number if it has no such head."""
-    classifier = facts.get("classifier") or ""
+def _count_classes(file: Path, pretrained_cfg: Mapping[str, Any]) -> int:
+    """Return the number of classes that the classifier in a file of weights has.
+
+    A file without a classifier gets the number of classes in timm's configuration.
+    """
+    classifier = pretrained_cfg.get("classifier") or ""
     name = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
-    timm_count: int = facts["num_classes"]
+    timm_count: int = pretrained_cfg["num_classes"]
     try:
         with safe_open(file, framework="pt") as weights:
             if name not in set(weights.keys()):
                 return timm_count
             count: int = weights.get_slice(name).get_shape()[0]
             return count
-    except SafetensorError:  # a damaged file; loading it raises the error for the user
+    except SafetensorError:  # the file is damaged; loading it later raises the error for the user
         return timm_count
