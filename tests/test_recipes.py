@@ -5,7 +5,7 @@ import pytest
 from diffcore_hf.config.augment import PolicyConfig
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
-from diffcore_hf.config.layers import what_layer
+from diffcore_hf.config.layers import positional_layer
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
 
 
@@ -17,7 +17,7 @@ def test_the_recipes_that_ship():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe_builds_and_opens_with_its_command(name):
-    recipe = build_recipe(what_layer(name))
+    recipe = build_recipe(positional_layer(name))
     assert recipe.output == f"out/{name}"
     head = shipped_recipe(name).read_text().split("\n\n")[0]
     assert head.startswith("# ")
@@ -27,13 +27,13 @@ def test_a_shipped_recipe_builds_and_opens_with_its_command(name):
 def test_the_miniature_prompts_the_contexts_of_its_world():
     from diffcore_hf.miniature.world import PROMPTED_CONTEXTS
 
-    recipe = build_recipe(what_layer("miniature"))
+    recipe = build_recipe(positional_layer("miniature"))
     assert set(recipe.prompts.contexts) == set(PROMPTED_CONTEXTS)
     assert (recipe.source.path, recipe.kind, recipe.model.steps) == ("./out/birds", "bird", 16)
 
 
 def test_the_paper_is_the_paper():
-    recipe = build_recipe(what_layer("cub-paper"))
+    recipe = build_recipe(positional_layer("cub-paper"))
     assert recipe.filter.policy == PolicyConfig("mean")
     assert recipe.prompts.contexts == PAPER_CONTEXTS
     assert recipe.model.family_preset == "cosxl"
@@ -45,5 +45,5 @@ def test_the_paper_is_the_paper():
 def test_the_miniature_can_stand_in_for_any_source_and_model(name):
     small = read_recipe_file(shipped_recipe("miniature"))
     places = {key: {"path": small[key]["path"]} for key in ("model", "filter")}
-    recipe = build_recipe(what_layer(name), {"source": small["source"], **places})
+    recipe = build_recipe(positional_layer(name), {"source": small["source"], **places})
     assert (recipe.model.family_preset, recipe.source.revision) == (None, None)

@@ -1,4 +1,4 @@
-"""diffcore-hf: generated, checked counterparts for any image-classification dataset (DiffCoRe-Mix).
+"""diffcore-hf: generated and checked counterparts for any image-classification dataset (DiffCoRe-Mix).
 
 The public names load on first use, so that importing the package is fast.
 """

@@ -1,4 +1,4 @@
-"""`python -m diffcore_hf` is `diffcore-hf`."""
+"""`python -m diffcore_hf` runs the program `diffcore-hf`."""
 
 import sys
 

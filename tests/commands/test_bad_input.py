@@ -123,7 +123,7 @@ CASES = {
                          ["a column 'prompt', the name of a column that is added", "--columns.prefix dc_"]),
     "no such split": (None, ("--source.split", "dev"),
                       ["source.split is 'dev'", "its splits: train", "--source.split"]),
-    "no such folder": (None, ("--source.path", "./fotos"), ["'./fotos'", "no folder"]),
+    "no such folder": (None, ("--source.path", "./fotos"), ["'./fotos'", "neither an existing folder"]),
     "a Hub id offline": (None, ("--source.path", "org/birds"), ["'org/birds'", "HF_HUB_OFFLINE"]),
     "a holdout beside validation": (validation_split, (*TABLE, "--source.holdout", "0.1"),
                                     ["source.holdout is 0.1", "--source.holdout 0"]),
@@ -132,11 +132,11 @@ CASES = {
     "a name of no class": (None, ("--source.label_names", "{red_foxx: fox}"), ["'red_foxx'", "'red_fox'"]),
     "a description of no class": (None, ("--prompts.label_descriptions", "{crane: bird}"), ["'crane'", "no class"]),
     # The recipe
-    "an unknown key": (of_recipe(fractoin=0.5), (), ["fractoin is no key", "did you mean fraction"]),
-    "an unknown key below": (of_recipe(model__gama=2), (), ["model.gama is no key", "model.gamma"]),
+    "an unknown key": (of_recipe(fractoin=0.5), (), ["fractoin is not a key", "did you mean fraction"]),
+    "an unknown key below": (of_recipe(model__gama=2), (), ["model.gama is not a key", "model.gamma"]),
     "a wrong type": (of_recipe(fraction="half"), (), ["fraction is 'half'", "a number"]),
     "a list for a number": (of_recipe(model__steps=[2, 3]), (), ["model.steps is [2, 3]", "an integer"]),
-    "no YAML": (lambda world: (world / "recipe.yaml").write_text("source: {path: photos"), (),
+    "not valid YAML": (lambda world: (world / "recipe.yaml").write_text("source: {path: photos"), (),
                 ["recipe.yaml", "line "]),
     "a key given twice": (lambda world: (world / "recipe.yaml").write_text("seed: 1\nseed: 2\n"), (),
                           ["'seed'", "twice"]),
@@ -148,7 +148,7 @@ CASES = {
     "a placeholder in a context": (None, ("--prompts.contexts", "in {season}"), ["{season}", "{label} and {kind}"]),
     "a placeholder in the template": (None, ("--prompts.template", "a {label} of {place}"),
                                       ["{place}", "its text columns: none"]),
-    "a template without label": (None, ("--prompts.template", "a photo"), ["without {label}"]),
+    "a template without label": (None, ("--prompts.template", "a photo"), ["which has no {label}"]),
     "braces that do not pair": (None, ("--prompts.template", "a {label"), ["braces"]),
     "a negative that is a label": (None, ("--prompts.negatives", "Red Fox"), ["'Red Fox'", "label 'red fox'"]),
     "a negative in a label": (None, ("--prompts.negatives", "frog"), ["'frog'", "label 'green frog'"]),
@@ -161,7 +161,7 @@ CASES = {
                           ("model.size", "20"), ("model.steps", "0"), ("filter.references", "1"),
                           ("source.holdout", "1"), ("store_size", "0"), ("image_format", "gif"))},
     "a parameter that is not read": (None, ("--filter.policy.name", "all", "--filter.policy.alpha", "0.2"),
-                                     ["filter.policy.alpha is 0.2", "policy all does not read"]),
+                                     ["filter.policy.alpha is 0.2", "policy all does not use"]),
     "fixed without a bound": (None, ("--filter.policy.name", "fixed"), ["filter.policy.t is missing"]),
     "an unknown policy": (None, ("--filter.policy.name", "best"), ["filter.policy.name is 'best'"]),
     "no such review": (None, ("--review", "review.csv"), ["review is review.csv", "no file"]),
@@ -208,20 +208,20 @@ def test_plan_refuses_what_augment_refuses(world, capsys, name):
 @pytest.mark.parametrize(
     "argv, expected",
     [
-        (["agument", "photos"], ["'agument' is no verb", "did you mean augment"]),
+        (["agument", "photos"], ["'agument' is not a verb", "did you mean augment"]),
         (["augment"], ["WHAT is missing"]),
         (["augment", "--limit", "3"], ["WHAT is missing"]),
         (["augment", "photos", "more"], ["more"]),
-        (["augment", "nowhere"], ["'nowhere' is no file, no folder, no Hub id"]),
-        (["augment", "photos/red_fox/00.jpg"], ["is a file, but no recipe"]),
-        (["augment", "photos", "--frcation", "1"], ["--frcation is no flag of augment", "--fraction"]),
+        (["augment", "nowhere"], ["'nowhere' is not a file, a folder, a Hub id"]),
+        (["augment", "photos/red_fox/00.jpg"], ["is a file, not a recipe"]),
+        (["augment", "photos", "--frcation", "1"], ["--frcation is not a flag of augment", "--fraction"]),
         (["augment", "photos", "--fraction"], ["fraction"]),
         (["augment", "photos", "--layout", "rows"], ["--layout"]),
-        (["preview", "photos"], ["photos is no folder of a run"]),
+        (["preview", "photos"], ["photos is not the folder of a run"]),
         (["preview", "photos", "--samples", "0"], ["samples is 0"]),
         (["export", "photos"], ["output"]),
-        (["export", "photos", "--output", "new"], ["photos is no folder of a run"]),
-        (["export", "nowhere", "--output", "new"], ["nowhere is no folder of a run"]),
+        (["export", "photos", "--output", "new"], ["photos is not the folder of a run"]),
+        (["export", "nowhere", "--output", "new"], ["nowhere is not the folder of a run"]),
         (["export", "photos", "--output", "new", "--model.steps", "3"], ["--model.steps", "Give it to augment"]),
         (["export", "photos", "--output", "new", "--layout", "diagonal"], ["layout"]),
         (["clean", "photos"], ["photos is not an output folder"]),
@@ -260,6 +260,6 @@ def test_errors_of_python_are_the_same_lines(world, keys):
     before = listing(world)
     with pytest.raises(ValueError, match=r"fraction is 2.0, not a number in \(0, 1\]"):
         augment("photos", fraction=2.0, output="out", **keys)
-    with pytest.raises(ValueError, match="fractoin is no key of a recipe; did you mean fraction"):
+    with pytest.raises(ValueError, match="fractoin is not a key of a recipe; did you mean fraction"):
         augment("photos", fractoin=0.5, output="out", **keys)
     assert listing(world) == before

@@ -81,10 +81,10 @@ def test_values_take_their_declared_types():
 
 WRONG = [
     # keys
-    ({"fraktion": 1}, "fraktion is no key of a recipe; did you mean fraction?"),
-    ({"gamma": 3}, "gamma is no key of a recipe; did you mean model.gamma?"),
-    ({"model": {"gama": 3}}, "model.gama is no key of a recipe; did you mean model.gamma?"),
-    ({"filter": {"policy": {"nmae": "all"}}}, "policy.nmae is no key of a recipe; did you mean filter.policy.name?"),
+    ({"fraktion": 1}, "fraktion is not a key of a recipe; did you mean fraction?"),
+    ({"gamma": 3}, "gamma is not a key of a recipe; did you mean model.gamma?"),
+    ({"model": {"gama": 3}}, "model.gama is not a key of a recipe; did you mean model.gamma?"),
+    ({"filter": {"policy": {"nmae": "all"}}}, "policy.nmae is not a key of a recipe; did you mean filter.policy.name?"),
     # types
     (policy(alpha="high"), "filter.policy.alpha is 'high', not a number in (0, 1). Use e.g. 0.1"),
     ({"copies": True}, "copies is true, not an integer of at least 1. Use e.g. 1"),
@@ -103,7 +103,7 @@ WRONG = [
     ({"prompts": {"contexts": ["in fog", 3]}}, "prompts.contexts[1] is 3, not a text. Quote it: '3'"),
     ({"prompts": {"label_descriptions": {"crane": 3}}}, "prompts.label_descriptions.crane is 3, not a text"),
     ({"source": {"path": "a", "label_names": "cleen"}}, "source.label_names is 'cleen', not clean, raw or a map"),
-    ({"source": {"path": "a", "label_names": {True: "x"}}}, "source.label_names has the key True, which is no text"),
+    ({"source": {"path": "a", "label_names": {True: "x"}}}, "source.label_names has the key True, which is not a text"),
     ({"source": {"path": "a", "label_names": {0: "x", "0": "y"}}}, "source.label_names has the key '0' twice"),
     ({"model": {"scheduler": {"options": {}}}}, "model.scheduler.name is missing"),
     ({"model": {"scheduler": {"name": "X", "options": {"a": {}}}}}, "model.scheduler.options.a is {}, not a number"),
@@ -134,26 +134,26 @@ WRONG = [
     (policy(name="fixed", t=-1.1), "filter.policy.t is -1.1, not a number in [-1, 1]"),
     (policy(name="mean", pairs=0), "filter.policy.pairs is 0, not an integer of at least 1, or null for all pairs"),
     # between fields
-    (policy(name="fixed"), "filter.policy.t is missing, the bound of policy fixed. Use e.g. --filter.policy.t 0.7"),
+    (policy(name="fixed"), "filter.policy.t is missing: policy fixed needs a bound. Use e.g. --filter.policy.t 0.7"),
     (
         policy(name="mean", alpha=0.1),
-        "filter.policy.alpha is 0.1, which policy mean does not read (it reads pairs). Leave it out, or set "
+        "filter.policy.alpha is 0.1, which policy mean does not use (it uses pairs). Leave it out, or set "
         "filter.policy.name quantile or rank",
     ),
-    (policy(name="all", p=0.5), "filter.policy.p is 0.5, which policy all does not read (it reads nothing)"),
-    (policy(name="quantile", by="text"), "filter.policy.by is 'text', which policy quantile does not read"),
+    (policy(name="all", p=0.5), "filter.policy.p is 0.5, which policy all does not use (it uses nothing)"),
+    (policy(name="quantile", by="text"), "filter.policy.by is 'text', which policy quantile does not use"),
     ({"kind": "birds"}, "did you mean bird?"),
     ({"kind": "spaceship"}, "kind is 'spaceship', not one of bird, pet, insect, car"),
     ({"model": {"gamma": 0}}, "model.gamma is 0, at which the negative prompts (those of kind general) are ignored. "
      "Set prompts.negatives [] or a gamma above 0"),
     ({"model": {"gamma": 0}, "prompts": {"negatives": ["blurry"]}}, "(1 given) are ignored"),
     ({"model": {"gamma": -0.5}, "prompts": {"negatives": []}}, "model.gamma is -0.5, not a number of at least 0"),
-    ({"prompts": {"template": "a bird"}}, "prompts.template is 'a bird', without {label}. Use caption, paper or"),
+    ({"prompts": {"template": "a bird"}}, "prompts.template is 'a bird', which has no {label}. Use caption, paper or"),
     ({"prompts": {"template": "a {label"}}, "has braces that do not pair"),
-    ({"prompts": {"template": "a {label!r}"}}, "the placeholder {label!r}, no plain name"),
-    ({"prompts": {"template": "a {label:>9}"}}, "the placeholder {label:>9}, no plain name"),
-    ({"prompts": {"template": "a {label} {}"}}, "the placeholder {}, no plain name"),
-    ({"prompts": {"template": "a {label:{kind}}"}}, "no plain name"),
+    ({"prompts": {"template": "a {label!r}"}}, "the placeholder {label!r}, which is not a plain name"),
+    ({"prompts": {"template": "a {label:>9}"}}, "the placeholder {label:>9}, which is not a plain name"),
+    ({"prompts": {"template": "a {label} {}"}}, "the placeholder {}, which is not a plain name"),
+    ({"prompts": {"template": "a {label:{kind}}"}}, "not a plain name"),
     ({"prompts": {"contexts": []}}, "prompts.contexts is an empty list. Use [\"\"] for no context, or null"),
     ({"prompts": {"contexts": ["in {place}"]}}, "contexts has 'in {place}' with the unknown placeholder {place}"),
     ({"prompts": {"contexts": ["in {"]}}, "prompts.contexts: 'in {' has braces that do not pair"),

@@ -6,7 +6,14 @@ import pytest
 
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.config.digests import attempt_digest, canonical, differences, identified, recipe_digest, scopes
+from diffcore_hf.config.digests import (
+    attempt_digest,
+    canonical,
+    differences,
+    fields_with_identities,
+    recipe_digest,
+    scopes,
+)
 from diffcore_hf.config.mappings import to_mapping
 
 IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
@@ -97,8 +104,8 @@ def test_a_default_that_is_said_is_no_change():
 
 
 def test_the_default_strategy_is_in_no_digest():
-    assert "strategy" not in identified(build_recipe(BASE), IDENTITIES, ("attempt",))
-    mine = identified(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
+    assert "strategy" not in fields_with_identities(build_recipe(BASE), IDENTITIES, ("attempt",))
+    mine = fields_with_identities(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
     assert mine["strategy"] == {"name": "my_module:Mine", "options": None}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from diffcore_hf.config.augment import ModelConfig, SourceConfig
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.config.layers import keywords_layer, what_layer
+from diffcore_hf.config.layers import keywords_layer, positional_layer
 
 
 @pytest.mark.parametrize(
@@ -42,13 +42,13 @@ def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("kind: bird")
     (tmp_path / "photos").mkdir()
     (tmp_path / "org" / "name").mkdir(parents=True)
-    assert what_layer("mine.yaml") == {"kind": "bird"}
-    assert what_layer("photos") == {"source": {"path": "photos"}}
-    assert what_layer("org/name") == {"source": {"path": "org/name"}}
-    assert what_layer("org/other.name-1") == {"source": {"path": "org/other.name-1"}}
-    assert what_layer("cub")["kind"] == "bird"
+    assert positional_layer("mine.yaml") == {"kind": "bird"}
+    assert positional_layer("photos") == {"source": {"path": "photos"}}
+    assert positional_layer("org/name") == {"source": {"path": "org/name"}}
+    assert positional_layer("org/other.name-1") == {"source": {"path": "org/other.name-1"}}
+    assert positional_layer("cub")["kind"] == "bird"
     (tmp_path / "cub").mkdir()
-    assert what_layer("cub") == {"source": {"path": "cub"}}
+    assert positional_layer("cub") == {"source": {"path": "cub"}}
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
     [
         ("cubb", "did you mean cub?"),
         ("", "the shipped recipes are aircraft"),
-        ("a/b/c", "no file, no folder, no Hub id"),
-        ("org/gone.yaml", "no file"),
-        ("../x", "no file"),
-        ("org/a--b", "no Hub id"),
-        ("\0", "no file"),
-        ("x" * 5000, "no file"),
-        ("data.csv", "is a file, but no recipe"),
+        ("a/b/c", "not a file, a folder, a Hub id"),
+        ("org/gone.yaml", "not a file"),
+        ("../x", "not a file"),
+        ("org/a--b", "not a file, a folder, a Hub id"),
+        ("\0", "not a file"),
+        ("x" * 5000, "not a file"),
+        ("data.csv", "is a file, not a recipe"),
     ],
 )
 def test_what_is_nothing(tmp_path, monkeypatch, what, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").touch()
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        what_layer(what)
+        positional_layer(what)
     assert "\n" not in str(caught.value)

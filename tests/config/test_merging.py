@@ -133,9 +133,9 @@ def test_any_recipe_is_built_by_its_grammar(layers, cake):
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ({"ofen": 1}, "ofen is no key of a recipe; did you mean oven?"),
-        ({"level": 1}, "level is no key of a recipe; did you mean oven.level?"),
-        ({"gamma": 1}, "gamma is no key of a recipe; there are oven, preset, minutes, words, kinds"),
+        ({"ofen": 1}, "ofen is not a key of a recipe; did you mean oven?"),
+        ({"level": 1}, "level is not a key of a recipe; did you mean oven.level?"),
+        ({"gamma": 1}, "gamma is not a key of a recipe; the keys are oven, preset, minutes, words, kinds"),
         ({"preset": "slow"}, "preset is 'slow', not quick or null"),
         ({"oven": {"width": 3}}, "oven.width is 3, not 1 or 2. Use e.g. 1"),
         ({"oven": {"width": True}}, "oven.width is true, not 1 or 2"),
@@ -145,7 +145,7 @@ def test_any_recipe_is_built_by_its_grammar(layers, cake):
         ({"minutes": "-5"}, "minutes is [-5.0], not a list of minutes. Use e.g. 5,10"),
         ({"minutes": {"a": 5}}, "minutes is {'a': 5}, not a list of minutes. Use e.g. 5,10"),
         ({"kinds": {"a": 1}}, "kinds.a is 1, not a section of keys. Give keys below it"),
-        ({"kinds": {True: {}}}, "kinds has the key True, which is no text"),
+        ({"kinds": {True: {}}}, "kinds has the key True, which is not a text"),
     ],
 )
 def test_an_error_speaks_of_its_own_recipe(layer, message):

@@ -14,10 +14,10 @@ from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, sh
         ("a: 1\nb: 2\na: 3\n", "line 3, column 1: 'a' is given twice"),
         ("kind: bird\n  x: 1\n", "line 2"),
         ("a: !!python/name:os.system x", "line 1"),
-        ("- a\n", "holds no keys of a recipe"),
-        ("", "holds no keys of a recipe"),
-        ("1: 2", "holds no keys of a recipe"),
-        ("a: \x07", "no YAML"),
+        ("- a\n", "contains no keys of a recipe"),
+        ("", "contains no keys of a recipe"),
+        ("1: 2", "contains no keys of a recipe"),
+        ("a: \x07", "not valid YAML"),
     ],
 )
 def test_a_broken_file_is_one_line_with_its_name(tmp_path, content, message):

@@ -127,9 +127,9 @@ def test_an_arm_is_a_layer(name):
         ({"data": {}}, "data.path is missing. Use e.g. --data.path out/miniature"),
         ({"data": ""}, "data.path is '', not a folder or a Hub id. Use e.g. out/miniature"),
         ({"data": {"path": "a", "holdout": 1}}, "data.holdout is 1.0, not a number in [0, 1). Use e.g. 0.1"),
-        ({"epocs": 3}, "epocs is no key of a recipe; did you mean epochs?"),
-        ({"lr": 3}, "lr is no key of a recipe; did you mean optimizer.lr"),
-        ({"model": {"nmae": "x"}}, "model.nmae is no key of a recipe; did you mean model.name"),
+        ({"epocs": 3}, "epocs is not a key of a recipe; did you mean epochs?"),
+        ({"lr": 3}, "lr is not a key of a recipe; did you mean optimizer.lr"),
+        ({"model": {"nmae": "x"}}, "model.nmae is not a key of a recipe; did you mean model.name"),
         ({"preset": "papr"}, "preset is 'papr', not paper or null"),
         ({"model": {"pretrained": 3}}, "model.pretrained is 3, not true, false or a path. Use e.g. true"),
         ({"model": {"pretrained": " "}}, "model.pretrained is ' ', not true, false or a path"),
@@ -147,7 +147,10 @@ def test_an_arm_is_a_layer(name):
         ({"arms": {"a,b": {}}}, "arms is {'a,b': {}}, not a map of names, each without commas"),
         ({"schedule": {"milestones": "5,3"}}, "schedule.milestones is [5.0, 3.0], not rising epochs above 0"),
         ({"schedule": "multistep"}, "schedule.milestones is empty, which multistep needs. Use e.g. --schedule.mil"),
-        ({"batch_size": 6, "accumulate": 4}, "batch_size is 6, which cannot be cut into accumulate 4 equal batches"),
+        (
+            {"batch_size": 6, "accumulate": 4},
+            "batch_size is 6, which cannot be divided into accumulate 4 equal batches",
+        ),
         (
             {"mixer": {"options": {"alpha": 1}}},
             "mixer.options is {'alpha': 1}, but no mixer is named",
@@ -192,15 +195,15 @@ def test_a_training_recipe_is_a_file_or_a_name(shipped):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ("cub", "config is 'cub', no file and no shipped training recipe; did you mean cub-train?"),
+        ("cub", "config is 'cub', neither a file nor a shipped training recipe; did you mean cub-train?"),
         ("minature", "did you mean miniature-train?"),
         ("recipes/cub-train.yaml", "did you mean cub-train?"),
-        ("xyzzy", "the shipped ones are cars-ablation-train, cub-train, miniature-train"),
-        ("", "the shipped ones are"),
-        ("x" * 5000, "the shipped ones are"),
-        ("photos", "config is 'photos', a folder, but no recipe (.yaml). For data use --data.path photos"),
-        ("data.csv", "config is 'data.csv', a file, but no recipe (.yaml)"),
-        ("empty.yaml", "empty.yaml: holds no keys of a recipe. Start it with e.g. data: {path: out/photos}"),
+        ("xyzzy", "the shipped recipes are cars-ablation-train, cub-train, miniature-train"),
+        ("", "the shipped recipes are"),
+        ("x" * 5000, "the shipped recipes are"),
+        ("photos", "config is 'photos', a folder, not a recipe (.yaml). For data use --data.path photos"),
+        ("data.csv", "config is 'data.csv', a file, not a recipe (.yaml)"),
+        ("empty.yaml", "empty.yaml: contains no keys of a recipe. Start it with e.g. data: {path: out/photos}"),
     ],
 )
 def test_a_config_that_is_no_recipe(shipped, config, message):

@@ -76,7 +76,7 @@ def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
         ("some_checks:UNSAFE", "whose reason 'unsafe' is that of another check"),
         ("some_checks:NUMBER", r"'NUMBER' in that module is not an instance of diffcore_hf\.method\.checks\.Check"),
         ("some_checks:MISSING", "'MISSING' in that module is missing"),
-        ("no_checks:BLANK", "there is no module 'no_checks' here"),
+        ("no_checks:BLANK", "there is no module 'no_checks'"),
     ):
         with pytest.raises(UserError, match=message):
             checks.checks_of([name])

@@ -50,7 +50,7 @@ class Resolution:
 
     def scope_fields(self, *scopes: str) -> dict[str, Any]:
         """Return the fields of some scopes, with identities in place of paths."""
-        return digests.identified(self.recipe, self.identities, scopes)
+        return digests.fields_with_identities(self.recipe, self.identities, scopes)
 
 
 def resolve_run(

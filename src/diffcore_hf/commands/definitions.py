@@ -1,6 +1,6 @@
 """The verbs of both programs: purpose, arguments, options and examples of each, and the text of `diffcore-hf --help`.
 
-parser.py reads argv by these definitions; the package workflows does the work of a verb.
+parser.py reads argv with these definitions. The package workflows does the work of a verb.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ usage: diffcore-hf VERB WHAT [--key value ...]
 
 Adds a generated, checked counterpart to the images of an image-classification dataset.
 
-  plan       WHAT   show what would run: units, prompts, disk space; loads no model
+  plan       WHAT   show units, prompts and disk space before a run; loads no model
   augment    WHAT   generate, check and write the dataset; run it again to resume
   preview    OUT    draw a contact sheet and histograms of a run, or a mixed training batch
   export     OUT    write another dataset from the same attempts, without a model
@@ -27,8 +27,8 @@ Adds a generated, checked counterpart to the images of an image-classification d
   versions   REPO                 list the versions
   diff       REPO OLD NEW         compare two versions, or a version and a folder
   verify     OUT | REPO@VERSION   check every file, hash, count and score
-  clean      OUT    delete what only resuming needs
-  miniature  DIR    render the small dataset that comes with the package
+  clean      OUT    delete the files that are only needed to resume
+  miniature  DIR    render the small example dataset of the package
 
 WHAT is a recipe file, a folder of images (one sub-folder per class), the name of a shipped recipe or a Hub id.
 
@@ -45,9 +45,9 @@ diffcore-hf VERB --help shows every flag of a verb.
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """Show what would run: units, prompts, disk. Loads no model."""
+    """Show units, prompts and disk space before a run. Loads no model."""
 
-    fetch: bool = option(False, help="Download and pin the models once, so that a run can be offline.")
+    fetch: bool = option(False, help="Download the models and record their commits, so that a run can be offline.")
     probe: bool = option(False, help="Generate two images to time them.")
 
 
@@ -58,15 +58,15 @@ class AugmentOptions:
 
 @dataclass(frozen=True)
 class PreviewOptions:
-    """Draw a contact sheet and a histogram of the similarities of a run, or a training batch."""
+    """Draw a contact sheet and histograms of the similarities of a run, or a training batch."""
 
     samples: int | None = option(
         None,
-        help="Number of attempts to show before any filter. null: a balanced choice of kept and rejected ones.",
+        help="Number of attempts to show before any filter. null: a balanced choice of kept and rejected attempts.",
     )
     mixed: bool = option(
         False,
-        help=("Show a training batch instead: real image, counterpart and their mix. OUT may also be an export."),
+        help=("Show a training batch instead: real image, counterpart and their mix. OUT may then also be an export."),
     )
 
     def __post_init__(self) -> None:
@@ -78,39 +78,41 @@ class PreviewOptions:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Write another finished dataset from the attempts of OUT, without a model: another policy, fraction or layout."""
+    """Write another dataset from the attempts of OUT, with another policy, fraction or layout. Loads no model."""
 
     output: str = option(help="The folder to write; not OUT itself.")
     layout: Literal["columns", "rows", "mixed"] = option(
         "columns",
         help=(
-            "columns: the counterpart beside its row. rows: real and generated images in separate rows. mixed: the "
-            "real rows, then one more row per counterpart with the mixed image."
+            "columns: the counterpart in a column of its row. rows: real and generated images in separate rows. mixed: "
+            "the real rows, then one row with the mixed image per counterpart."
         ),
     )
 
 
 @dataclass(frozen=True)
 class PushOptions:
-    """Publish a finished folder as one version: one commit, verified, then tagged. It is safe to run again."""
+    """Publish a finished folder as one version: one verified and tagged commit. It is safe to run again."""
 
-    version: str = option(help="Semantic version, such as v1.0.0; it becomes the tag and never changes afterwards.")
+    version: str = option(
+        help="Semantic version, such as v1.0.0. It becomes the tag. A published version never changes."
+    )
     public: bool = option(False, help="Make a new repository public. Without it a new repository is private.")
     originals_are_mine: bool = option(
         False,
         help=(
-            "Declare that everybody may see the original images, if their source does not state it. The card "
-            "names your declaration."
+            "Declare that the original images may be public, if their source does not state it. The card repeats "
+            "your declaration."
         ),
     )
     compare: str | None = option(
         None,
-        help="compare.json of a training on this dataset, for the card. null: the one in the folder, if there is one.",
+        help="compare.json of a training on this dataset, for the card. null: the file in the folder, if it exists.",
     )
     create_pr: bool = option(
         False, help="Propose the version in a pull request. Push again after the merge to set the tag."
     )
-    dry_run: bool = option(False, help="Show what would change; send nothing.")
+    dry_run: bool = option(False, help="Show the changes and send nothing.")
 
 
 @dataclass(frozen=True)
@@ -120,21 +122,21 @@ class VersionsOptions:
 
 @dataclass(frozen=True)
 class DiffOptions:
-    """Show what changed from one version to another: rows, counterparts, keys of the recipe."""
+    """Show the changes from one version to another: rows, counterparts, keys of the recipe."""
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check a folder or a version: every file against its manifest, every row against the others.
+    """Check a folder or a version: the files against the manifest, and the tables against each other.
 
-    Checks sizes, hashes and rows, similarities against embeddings, reasons against score and bound, and counts and
-    statuses against reasons. In a folder each image is hashed as well.
+    Checks the sizes, hashes and rows of files, similarities against embeddings, reasons against score and bound, and
+    counts and statuses against reasons. In a folder it also checks the hash of each image.
     """
 
 
 @dataclass(frozen=True)
 class CleanOptions:
-    """Delete the parts of a finished run, and with them the images of rejected attempts. It cannot be resumed then."""
+    """Delete the parts of a finished run, including the images of rejected attempts. It can then not be resumed."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class MiniatureOptions:
 
     seed: int = option(0, help="Seed of the renderer.")
     contexts: Literal["own", "shared"] = option(
-        "own", help="own: each species appears in two contexts of its own. shared: all appear in the same two."
+        "own", help="own: each species has two contexts of its own. shared: all species have the same two contexts."
     )
 
 
@@ -158,23 +160,26 @@ class Verb:
     target_help: str
     """Describes the target."""
     examples: tuple[str, ...]
-    """Command lines, without `program`."""
+    """Command lines without `program`."""
     takes: Callable[[str, str], bool] = lambda key, scope: False
-    """Whether a key of the recipe, of that scope, is a flag of this verb."""
+    """Function of a key of the recipe and its scope; true if the key is a flag of this verb."""
     schema: RecipeSchema = AUGMENT_SCHEMA
     """Schema of the recipe whose keys are flags."""
     program: str = "diffcore-hf"
-    """Text before the name in a command line."""
+    """Text before the name of the verb in a command line."""
     more: tuple[tuple[str, str], ...] = ()
-    """Arguments behind the target: name and description of each."""
+    """Arguments after the target: name and description of each."""
 
     @property
     def prog(self) -> str:
-        """Start of its command lines."""
+        """Start of the command lines of this verb."""
         return f"{self.program} {self.name}"
 
     def flags(self) -> tuple[dict[str, Key], dict[str, Key]]:
-        """Return the verb's own options and the keys of the recipe that it takes; an own option hides such a key."""
+        """Return the options of the verb and the keys of the recipe that are its flags.
+
+        An option hides a key of the same name.
+        """
         own = documented_keys(self.options)
         keys = documented_keys(self.schema.recipe)
         return own, {
@@ -269,11 +274,13 @@ VERBS: dict[str, Verb] = {
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a network on an augmented dataset, mix real and generated images, and compare it with other arms."""
+    """Train a network on an augmented dataset with mixed real and generated images, and compare it with other arms."""
 
-    config: str | None = option(None, help="A recipe file or the name of a shipped one (miniature-train, ...).")
+    config: str | None = option(
+        None, help="A recipe file or the name of a shipped training recipe (miniature-train, ...)."
+    )
     evaluate: str | None = option(
-        None, help="Folder of a trained model (.../best), which is scored on the test split without training."
+        None, help="Folder of a trained model (.../best). The model is scored on the test split without training."
     )
 
 

@@ -1,9 +1,9 @@
-"""The error boundary of both programs: which exception becomes which output and which exit status.
+"""The error boundary of both programs: the output and exit status for each kind of exception.
 
 UserError           one line with the value and the remedy, status 2
 environment fault   one line (full disk, missing permission, ...), status 1
 KeyboardInterrupt   one line, status 130
-everything else     the traceback and where to report it, status 1
+everything else     the traceback and the address for reports, status 1
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def run_program(
 
     Args:
         name: name of the program; it starts each line.
-        action: the work; its return value is the exit status.
-        prints: whether this process prints one-line errors; of several training processes only one does. A traceback
-            is always printed, because the fault may exist in this process alone.
-        resume_hint: text behind an environment fault, such as that the same command continues the run.
+        action: the function to run; its return value is the exit status.
+        prints: whether this process prints one-line errors. Of several training processes only one does. A traceback
+            is always printed, because the fault may occur in this process only.
+        resume_hint: returns text to append to an environment fault, such as a hint that the same command continues.
     """
     try:
         return action()
@@ -34,7 +34,7 @@ def run_program(
         line, status = " ".join(str(error).split()), 2
     except KeyboardInterrupt:
         line, status = "interrupted", 130
-    except BrokenPipeError:  # the reader of a pipe has ended: `diffcore-hf plan ... | head`
+    except BrokenPipeError:  # the reading end of a pipe was closed: `diffcore-hf plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -51,7 +51,7 @@ def run_program(
 
 
 def issue_tracker() -> str:
-    """Return the address for reports that the installed package declares, or words if it declares none."""
+    """Return the issue address in the metadata of the installed package, or a text if it has none."""
     from importlib import metadata
 
     try:

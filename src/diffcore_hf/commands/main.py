@@ -1,4 +1,4 @@
-"""The program diffcore-hf: one function per verb, which calls its workflow and prints the result."""
+"""The program diffcore-hf: one function per verb, which calls the workflow of that verb and prints the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 done, 1 a fault, 2 bad input, 130 interrupted."""
+    """Run one command; return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
     # OpenMP threads that spin while they wait take the cores from other processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verbs: list[str] = []
@@ -26,15 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbs.append(command.verb)
         return VERBS[command.verb](command)
 
-    kept = ". What was finished is kept; the same command continues the run"
-    return run_program("diffcore-hf", action, resume_hint=lambda: kept if verbs == ["augment"] else "")
+    resume_hint = ". Finished attempts are kept. The same command continues the run"
+    return run_program("diffcore-hf", action, resume_hint=lambda: resume_hint if verbs == ["augment"] else "")
 
 
 def _recipe(command: Command) -> Recipe:
     from diffcore_hf.config.augment_schema import build_recipe
-    from diffcore_hf.config.layers import what_layer
+    from diffcore_hf.config.layers import positional_layer
 
-    return build_recipe(what_layer(command.target), command.layer)
+    return build_recipe(positional_layer(command.target), command.layer)
 
 
 def plan(command: Command) -> int:
@@ -65,10 +65,12 @@ def augment(command: Command) -> int:
     print(summary.text(result.summary, seconds=result.seconds, images=result.new_attempts, projection=expected))
     path = result.folder.path
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
-    print(f"{path}/assets/similarity.png shows their similarities")
+    print(f"{path}/assets/similarity.png shows the similarities of these images")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
     if result.interrupted:
-        print("\ninterrupted: finished units are exported, the rest is pending. Run the same command again to resume")
+        print(
+            "\ninterrupted: finished units are exported, the others are pending. Run the same command again to resume"
+        )
         return 130
     return 0
 
@@ -88,7 +90,7 @@ def export(command: Command) -> int:
     result = export(command.target, command.options["output"], command.layer, command.options["layout"])
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
-        print(f"\n{pending:,} units have too few attempts for this recipe; augment {command.target} generates them")
+        print(f"\n{pending:,} units need more attempts for this recipe. Generate them with augment {command.target}")
     print(f"\n{result.folder.path} is written")
     return 0
 
@@ -104,25 +106,27 @@ def push(command: Command) -> int:
     total = f"{len(done.changes.add)} files, {done.changes.size() / 1e6:,.1f} MB"
     repo = command.others[0]
     if command.options["dry_run"] and done.commit:
-        print(f"\nnothing to send: {done.url} {done.version} already equals this folder")
+        print(f"\nnothing to send: {done.url} {done.version} is equal to this folder")
         return 0
     if command.options["dry_run"]:
-        where = f", in a new repository ({repo} does not exist, or your token cannot read it)" if done.created else ""
-        print(f"\nnothing was sent: {done.version} would add {total}{where}")
+        new_repository = (
+            f", in a new repository ({repo} does not exist, or your token cannot read it)" if done.created else ""
+        )
+        print(f"\nnothing was sent: {done.version} would add {total}{new_repository}")
         return 0
     if done.pull_request:
         print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
         return 0
-    unchanged = "already there, the tag was set" if done.tagged else "already there, nothing was sent"
+    unchanged = "already published, the tag was set" if done.tagged else "already published, nothing was sent"
     print(f"\n{done.url} {done.version}: {total if done.changes else unchanged}")
     if not done.changes and not done.tagged and (command.options["compare"] or command.options["originals_are_mine"]):
-        print("a version and its card never change: push with the next --version to add to the card")
+        print("a version and its card never change. Push with a higher --version to add to the card")
     if done.private and command.options["public"]:
-        print("--public applies to a new repository; this one existed and stays private")
+        print("--public applies to new repositories only. This repository existed and stays private")
     if done.private and done.reason_for_private:
-        print(f"it is private, and should stay so: it shows the original images, and {done.reason_for_private}")
+        print(f"it is private and should stay private: it shows the original images, and {done.reason_for_private}")
     elif done.private:
-        print(f"it is private; `hf repos settings {repo} --repo-type dataset --public` makes it public")
+        print(f"it is private. Make it public with: hf repos settings {repo} --repo-type dataset --public")
     print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
     return 0
 
@@ -133,7 +137,8 @@ def versions(command: Command) -> int:
     listed = versions(command.target)
     if not listed:
         print(
-            f"{command.target} has no version yet. diffcore-hf push OUT {command.target} --version v1.0.0 publishes one"
+            f"{command.target} has no version yet. "
+            f"Publish one with diffcore-hf push OUT {command.target} --version v1.0.0"
         )
         return 0
     print(f"{'version':<14}{'rows':>10}{'kept':>10}  recipe")
@@ -161,9 +166,7 @@ def clean(command: Command) -> int:
     from diffcore_hf.core.folder import Folder
 
     freed = Folder(command.target).clean()
-    print(
-        f"{command.target}: parts deleted, {freed / 1e6:,.1f} MB freed. The run cannot be resumed or exported any more"
-    )
+    print(f"{command.target}: parts deleted, {freed / 1e6:,.1f} MB freed. The run can no longer be resumed or exported")
     return 0
 
 
@@ -179,7 +182,7 @@ def miniature(command: Command) -> int:
 
 
 def quiet_libraries() -> None:
-    """Send warnings of the libraries to logging, so that the terminal shows the progress bar and the table alone."""
+    """Send warnings of the libraries to logging, so that the terminal shows only the progress bar and the table."""
     import diffusers
     import transformers
 

@@ -1,10 +1,10 @@
-"""The command line: every key of a recipe is a flag, beside the few options of each verb (definitions.py).
+"""The command line: every key of a recipe is a flag, in addition to the options of each verb (definitions.py).
 
-Owns how argv is read. The given flags become the last layer of the recipe; config/validation.py checks their values.
+Owns the reading of argv. The flags become the last layer of the recipe, and config/validation.py checks their values.
 
-argv is read here and not by a library, because the flags follow the recipe: `--model org/name` and
-`--model.gamma 3` are both valid, `--strict` stands for `--strict true`, lists are given with commas or blanks, and an
-unknown flag is answered with the nearest key. The standard library formats the help pages (help_pages.py).
+This module reads argv without a library, because the flags come from the recipe: `--model org/name` and
+`--model.gamma 3` are both valid, `--strict` means `--strict true`, lists have commas or spaces, and the error for an
+unknown flag names the most similar key. The standard library formats the help pages (help_pages.py).
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from typing import Any, Literal, NoReturn
 from diffcore_hf.commands.definitions import OVERVIEW, VERBS, Verb
 from diffcore_hf.commands.help_pages import help_page
 from diffcore_hf.config.fields import Key, alternatives, documented_keys, sections
-from diffcore_hf.config.validation import nearest_keys, record
+from diffcore_hf.config.validation import build_section, nearest_keys
 from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.core.errors import UserError
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line after reading."""
+    """A parsed command line."""
 
     verb: str
     target: str
     """WHAT, OUT, REPO or DIR; empty if the verb has none."""
     layer: Mapping[str, Any]
-    """The keys of the recipe that were given as flags: the last layer."""
+    """The keys of the recipe that were given as flags; they are the last layer."""
     options: Mapping[str, Any]
-    """The options of the verb, complete."""
+    """All options of the verb, with defaults filled in."""
     others: tuple[str, ...] = ()
-    """Arguments behind the target, where the verb takes more than one."""
+    """Arguments after the target, if the verb takes more than one."""
 
 
 @dataclass
 class _Arguments:
-    """What argv contains, before the values are interpreted."""
+    """The parts of argv before their values are parsed."""
 
     positional: list[str] = field(default_factory=list)
     values: dict[str, list[str]] = field(default_factory=dict)
     """Key -> texts given for it."""
     layer: dict[str, Any] = field(default_factory=dict)
-    """Whole sections: `--model org/name`, `--filter.policy '{name: mean}'`."""
+    """Sections that were given as a whole: `--model org/name`, `--filter.policy '{name: mean}'`."""
 
 
 def parse_command(argv: Sequence[str]) -> Command:
@@ -67,8 +67,8 @@ def parse_command(argv: Sequence[str]) -> Command:
         _print_and_exit(f"diffcore-hf {__version__}\n")
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}"
-        raise UserError(f"{verb!r} is no verb; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
+        raise UserError(f"{verb!r} is not a verb; {hint}")
     return parse(rest, VERBS[verb])
 
 
@@ -92,12 +92,12 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
             options[name] = value
         else:
             layer = _put(layer, name.split("."), value)
-    complete = dataclasses.asdict(record(verb.schema, verb.options, options))
+    complete = dataclasses.asdict(build_section(verb.schema, verb.options, options))
     return Command(verb.name, target, layer, complete, tuple(others))
 
 
 def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Arguments:
-    """Sort argv into positional arguments, values of flags and whole sections."""
+    """Divide argv into positional arguments, values of flags and whole sections."""
     all_sections = sections(verb.schema.recipe)
     whole = {name: cls for name, cls in all_sections.items() if any(flag.startswith(name + ".") for flag in flags)}
     result = _Arguments()
@@ -111,7 +111,7 @@ def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Argumen
             result.positional.append(token)
             continue
         if not token.startswith("--"):
-            raise UserError(f"{token} is no option; options start with two dashes. See {verb.prog} --help")
+            raise UserError(f"{token} is not an option. Options start with two dashes. See {verb.prog} --help")
         typed, has_value, text = token.partition("=")
         name = typed[2:].replace("-", "_")
         if has_value:
@@ -129,7 +129,7 @@ def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Argumen
 
 
 def _texts(key: Key, rest: list[str], has_value: bool) -> list[str]:
-    """Take the texts of a flag from the front of the remaining argv; a list ends before the next flag."""
+    """Remove the texts of a flag from the start of `rest` and return them; a list ends before the next flag."""
     if has_value:
         return [rest.pop(0)]
     if not _is_list(key):
@@ -153,7 +153,7 @@ def _switch_value(name: str, flags: Mapping[str, Key], rest: list[str]) -> str:
 
 
 def _section_value(name: str, cls: type, verb: Verb, rest: list[str], has_value: bool) -> Any:
-    """Return what a whole section is set to: null, a mapping, or a plain text in its short form."""
+    """Return the value of a whole section: null or a mapping. A plain text becomes a mapping with one key."""
     short = verb.schema.shorthand.get(cls)
     if not rest or (not has_value and rest[0].startswith("--")):
         raise UserError(f"--{name} has no value. Use e.g. --{name}.{short or 'KEY'} VALUE")
@@ -163,7 +163,7 @@ def _section_value(name: str, cls: type, verb: Verb, rest: list[str], has_value:
 
 
 def _positional(verb: Verb, given: Sequence[str]) -> list[str]:
-    """Return the positional arguments of a verb, all of them present."""
+    """Return the positional arguments of a verb; raise UserError if one is missing or too many are given."""
     expected = [(verb.target, verb.target_help), *verb.more] if verb.target else []
     if len(given) > len(expected):
         raise UserError(f"{given[len(expected)]!r} is one argument too many. See {verb.prog} --help")
@@ -178,11 +178,11 @@ def _unknown_flag(name: str, typed: str, verb: Verb, flags: Mapping[str, Key]) -
     """Return the message about a flag that the verb does not have."""
     if name in documented_keys(verb.schema.recipe):
         takes_decisions = verb.takes("fraction", "decision")
-        why = "it changes what was generated" if takes_decisions else "it belongs to a recipe"
-        return f"{typed} is no flag of {verb.name}: {why}. Give it to augment"
+        reason = "it changes the attempts" if takes_decisions else "it is a key of a recipe"
+        return f"{typed} is not a flag of {verb.name}: {reason}. Give it to augment"
     near = nearest_keys(name, flags)
     hint = f"did you mean {' or '.join('--' + key for key in near)}?" if near else f"see {verb.prog} --help"
-    return f"{typed} is no flag of {verb.name}; {hint}"
+    return f"{typed} is not a flag of {verb.name}; {hint}"
 
 
 def _is_switch(key: Key | None) -> bool:
@@ -194,7 +194,7 @@ def _is_list(key: Key) -> bool:
 
 
 def _plain_value(key: Key, texts: Sequence[str]) -> Any:
-    """Return the texts of a flag as the plain value that a recipe file would hold."""
+    """Return the texts of a flag as the plain value that the key has in a recipe file."""
     kinds = alternatives(key.hint)
     if _is_list(key) and not (len(texts) == 1 and re.match(r"\[|null$", texts[0])):
         return ",".join(text.strip(",") for text in texts) if key.commas else list(texts)
@@ -208,7 +208,7 @@ def _plain_value(key: Key, texts: Sequence[str]) -> Any:
     try:
         value = read_yaml(text)
     except UserError as error:
-        raise UserError(f"{key.name} is {text!r}, which is {error}. Quote the whole value") from None
+        raise UserError(f"{key.name} is {text!r}, which cannot be read ({error}). Quote the whole value") from None
     return text if isinstance(value, (int, float)) and dict[str, str] in kinds else value
 
 
@@ -217,7 +217,7 @@ def _is_choice_of_texts(kind: Any) -> bool:
 
 
 def _put(layer: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return the layer with a value at a path; what is no section on the way is replaced."""
+    """Return the layer with a value at a path. A value on the path that is not a section is replaced."""
     head, *rest = path
     if not rest:
         return {**layer, head: value}

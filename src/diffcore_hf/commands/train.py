@@ -1,6 +1,6 @@
 """The program that trains: `accelerate launch recipes/train.py` and `accelerate launch -m diffcore_hf.training`.
 
-Owns reading argv, printing and the exit status. What is done is workflows/train.py.
+Owns the reading of argv, the printing and the exit status. The work is in workflows/train.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, compare or evaluate; return the exit status: 0 done, 1 a fault, 2 bad input, 130 interrupted."""
+    """Train, compare or evaluate; return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
     # OpenMP threads that spin while they wait would take the cores from the loader's processes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prints = os.environ.get("LOCAL_RANK", "0") == "0"
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         return _train(build(TRAIN_SCHEMA, recipe_file or {}, command.layer))
 
-    hint = ". Finished trainings are kept; the same command resumes"
+    hint = ". Finished trainings are kept. The same command resumes"
     return run_program("train", action, prints=prints, resume_hint=lambda: hint)
 
 

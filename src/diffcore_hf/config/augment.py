@@ -1,10 +1,10 @@
-"""The recipe of an augmentation as frozen dataclasses: everything that decides the result.
+"""The recipe of an augmentation as frozen dataclasses: all settings that determine the result.
 
 Owns the fields with their defaults, help texts and scopes (fields.py explains the scopes). Ranges, presets and the
 rules between fields are in augment_schema.py, the digests in digests.py. Imports neither datasets nor torch.
 """
 
-# ruff: noqa: RUF009 (attempt, decision and free make fields)
+# ruff: noqa: RUF009 (attempt, decision and free return fields)
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,36 +17,34 @@ from diffcore_hf.config.fields import attempt, decision, free
 class SourceConfig:
     """The image-classification dataset to augment."""
 
-    path: str = attempt(help="A Hub id, a folder of images (one sub-folder a class) or of Parquet files.")
+    path: str = attempt(
+        help="A Hub id, a folder of images with one sub-folder per class, or a folder of Parquet files."
+    )
     name: str | None = attempt(None, help="Configuration of the dataset, if it has several.")
     data_files: str | None = attempt(None, help="Pattern of the files to read inside `path`.")
-    revision: str | None = attempt(
-        None, help="Branch, tag or commit of a Hub dataset; resolved to a commit, which is recorded."
-    )
-    split: str = attempt(
-        "train", help="The split whose rows get counterparts; the others are passed through untouched."
-    )
+    revision: str | None = attempt(None, help="Branch, tag or commit of a Hub dataset. The commit is recorded.")
+    split: str = attempt("train", help="Split whose rows get counterparts. The other splits are copied unchanged.")
     image: str = attempt("image", help="Column of the images.")
     label: str = attempt("label", help="Column of the labels: ClassLabel, string or integer.")
     label_names: Literal["clean", "raw"] | dict[str, str] = attempt(
         "clean",
         help=(
             "Names of the classes in prompts. clean: without numbering and underscores. raw: unchanged. Or a map "
-            "of old names to new ones."
+            "from class names to prompt names."
         ),
     )
     holdout: float = attempt(
         0.0,
         help=(
             "Share of each class, in [0, 1), that is drawn by the seed and exported as split validation. These rows "
-            "get no counterpart and are no references."
+            "get no counterparts and are not references."
         ),
     )
 
 
 @dataclass(frozen=True)
 class PromptsConfig:
-    """The two prompts of Eq. 4: what the model draws, and what it avoids."""
+    """The prompt and the negative prompt of Eq. 4."""
 
     template: str = attempt(
         "caption",
@@ -55,15 +53,15 @@ class PromptsConfig:
     contexts: tuple[str, ...] | None = attempt(
         None,
         help=(
-            'Contexts that the counterparts of a class get in turn; "" adds no context, for the look of the dataset. '
-            "null: those of the kind."
+            'Contexts that are used in turn for the counterparts of a class; "" adds no context. '
+            "null: the contexts of the kind."
         ),
     )
     negatives: tuple[str, ...] | None = attempt(
-        None, help="Terms of the negative prompt; [] for none. null: those of the kind."
+        None, help="Terms of the negative prompt; [] for none. null: the terms of the kind."
     )
     label_descriptions: dict[str, str] | None = attempt(
-        None, help="Descriptions that replace ambiguous class names in prompts: a map of names to texts."
+        None, help="Descriptions that replace ambiguous class names in prompts: a map from class names to texts."
     )
 
 
@@ -79,7 +77,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True)
 class SchedulerConfig:
-    """A noise scheduler that replaces the one of the model."""
+    """A noise scheduler that replaces the scheduler of the model."""
 
     name: str = attempt(help="Class name in diffusers, for example DPMSolverMultistepScheduler.")
     options: dict[str, Any] | None = attempt(
@@ -89,31 +87,32 @@ class SchedulerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The text-to-image model and how it is run."""
+    """The text-to-image model and its settings."""
 
     path: str = attempt(
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
         help="Hub id, local folder, safetensors file, or `package:<module>/<folder>` for package data.",
     )
-    revision: str | None = attempt(None, help="Branch, tag or commit; resolved to a commit, which is recorded.")
+    revision: str | None = attempt(None, help="Branch, tag or commit on the Hub. The commit is recorded.")
     variant: str | None = attempt(
         "auto",
         help=(
             "Variant of the weight files, such as fp16. auto: fp16 if dtype is float16 and the repository has it, "
-            "else none."
+            "else no variant."
         ),
     )
     family_preset: Literal["cosxl"] | None = attempt(
         None,
         help=(
-            "Family of a single file that does not name it. cosxl: the weights are for non-commercial research only."
+            "Model family of a single weight file that does not state its family. cosxl: weights for non-commercial "
+            "research only."
         ),
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = attempt(
         "auto", help="Precision. auto: bfloat16 on a GPU that supports it, else float16; float32 on a CPU."
     )
     scheduler: SchedulerConfig | None = attempt(
-        None, help="Noise scheduler; a plain text is its class name. null: the one of the model."
+        None, help="Noise scheduler; a plain text is its class name. null: the scheduler of the model."
     )
     adapters: tuple[AdapterConfig, ...] = attempt((), help="LoRA adapters, added in order; a plain text is a path.")
     steps: int = attempt(30, help="Denoising steps (num_inference_steps).")
@@ -123,7 +122,7 @@ class ModelConfig:
     guidance: Literal["eq4", "native"] = attempt(
         "eq4",
         help=(
-            "eq4: guidance of Eq. 4, for families in the guidance table. native: any other family; gamma is passed "
+            "eq4: guidance of Eq. 4, for the model families that support it. native: for any other family, with gamma "
             "as its guidance_scale."
         ),
     )
@@ -132,17 +131,17 @@ class ModelConfig:
         "auto", help="auto, native: scaled_dot_product_attention of PyTorch. slicing: less memory, slower."
     )
     offload: Literal["auto", "none", "model", "sequential"] = free(
-        "auto", help="Offload of idle parts of the model to the CPU. auto: if the GPU is too small for the model."
+        "auto", help="Move idle parts of the model to the CPU. auto: if the GPU is too small for the model."
     )
     vae_slicing: Literal["auto", "on", "off"] = free(
-        "auto", help="Decoding of the images of a batch one by one. auto: on if the GPU has less than 12 GB."
+        "auto", help="Decode the images of a batch one by one. auto: on if the GPU has less than 12 GB."
     )
     device: str = free("auto", help="Device of the models. auto: cuda, else mps, else cpu.")
 
 
 @dataclass(frozen=True)
 class StrategyConfig:
-    """How an image is generated from the columns of its unit."""
+    """The strategy: how an image is generated from the columns of its unit."""
 
     name: str = attempt(
         "text_to_image",
@@ -156,20 +155,20 @@ class StrategyConfig:
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Which generated images are kept. A parameter that the named policy does not read is an error when given."""
+    """The rule that decides which generated images are kept. A parameter that the rule does not use is an error."""
 
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
         "rank",
         help=(
-            "all and random (p): controls. mean: Eq. 5. fixed (t): one bound. quantile (alpha) and rank (by, alpha): "
-            "conformal bounds."
+            "all and random (p): controls. mean: Eq. 5. fixed (t): one bound for all classes. quantile (alpha) and "
+            "rank (by, alpha): conformal bounds."
         ),
     )
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(
         None,
         help=(
-            "rank: the judge that orders the classes. context_free (default): a classifier on embeddings from which "
-            "the directions of the contexts are removed."
+            "rank: the classifier that orders the classes. context_free (default): a classifier on embeddings from "
+            "which the directions of the contexts are removed."
         ),
     )
     alpha: float | None = decision(
@@ -197,11 +196,11 @@ POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
     "quantile": {"alpha": 0.1},
     "rank": {"by": "context_free", "alpha": 0.1, "floor": "auto"},
 }
-"""Policy -> the parameters that it reads, with their defaults."""
+"""Policy -> the parameters that it uses, with their defaults."""
 
 
 def policy_parameters(policy: PolicyConfig) -> dict[str, Any]:
-    """Return the parameters that the named policy reads, with defaults filled in."""
+    """Return the parameters that the policy uses, with defaults filled in."""
     parameters = dict(POLICY_PARAMETERS[policy.name])
     for name in parameters:
         given = getattr(policy, name)
@@ -212,7 +211,7 @@ def policy_parameters(policy: PolicyConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """The image tower that scores, and the rule that decides."""
+    """The image tower that scores images, and the policy that decides which are kept."""
 
     path: str = attempt(
         "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
@@ -220,8 +219,8 @@ class FilterConfig:
             "Hub id, local folder or `package:` path of any image tower that transformers loads (CLIP, SigLIP, DINOv2)."
         ),
     )
-    revision: str | None = attempt(None, help="Branch, tag or commit; resolved to a commit, which is recorded.")
-    policy: PolicyConfig = decision(PolicyConfig(), help="The rule; a plain text is its name.")
+    revision: str | None = attempt(None, help="Branch, tag or commit on the Hub. The commit is recorded.")
+    policy: PolicyConfig = decision(PolicyConfig(), help="The policy; a plain text is its name.")
     references: int = decision(
         200, help="Real images per class, drawn by the seed, from which statistics and thresholds are computed."
     )
@@ -239,7 +238,7 @@ class ColumnsConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result of an augmentation."""
+    """All settings that determine the result of an augmentation."""
 
     source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
     preset: Literal["paper"] | None = free(
@@ -248,8 +247,8 @@ class Recipe:
     kind: str = attempt(
         "general",
         help=(
-            "Kind of object, which sets contexts and negatives: bird, car, flower, aircraft, clothing, food, "
-            "general, ..."
+            "Kind of object, which sets the default contexts and negative terms: bird, car, flower, aircraft, "
+            "clothing, food, general, ..."
         ),
     )
     prompts: PromptsConfig = attempt(PromptsConfig(), help="The prompts.")
@@ -260,9 +259,11 @@ class Recipe:
     filter: FilterConfig = attempt(
         FilterConfig(), help="The image tower and the policy; a plain text is the path of the tower."
     )
-    fraction: float = decision(1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one per class.")
+    fraction: float = decision(
+        1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one row per class."
+    )
     copies: int = decision(1, help="Counterparts per row.")
-    max_attempts: int = decision(3, help="Attempts per unit before it is exhausted.")
+    max_attempts: int = decision(3, help="Maximum number of attempts per unit.")
     review: str | None = decision(
         None,
         help="CSV file of verdicts by a person, with columns row_id, copy, attempt, verdict (accept or reject), note.",
@@ -275,34 +276,37 @@ class Recipe:
         512, help="Shorter side of the stored image, which is reduced after scoring. null: all pixels are kept."
     )
     strict: bool = attempt(
-        False, help="Pad every device batch to 16 and fix the threads: equal bits for any parts and workers."
+        False,
+        help=(
+            "Pad every device batch to 16 and fix the number of threads, so that the results are bit-identical for any "
+            "division into parts and workers."
+        ),
     )
     include_originals: bool = free(
-        True, help="Publish the images of the source. false: the image columns stay empty, the ids remain."
+        True,
+        help="Publish the images of the source. false: the image columns are empty, but the row ids are published.",
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
-    limit: int | None = free(
-        None, help="Number of units for a first look; the same command without it continues from there."
-    )
+    limit: int | None = free(None, help="Number of units to process. The same command without it processes the rest.")
     batch_size: int | None = free(None, help="Images per device batch. null: chosen automatically.")
     part_size: int | None = free(
-        None, help="Attempts per part. null: about a minute of measured work, a multiple of the batch."
+        None, help="Attempts per part. null: a multiple of the batch size that takes about one minute."
     )
 
     @classmethod
     def load(cls, what: str | None = None, **keys: Any) -> Recipe:
-        """Return the recipe of a file, a shipped recipe, a folder or a Hub id, with some keys changed.
+        """Return the recipe that `what` names, with some keys changed.
 
         Args:
-            what: what WHAT of the command line accepts; None if the keys are enough.
-            keys: keys of the recipe; `split` is short for `source.split`, sections are mappings.
+            what: a recipe file, a folder of images, the name of a shipped recipe or a Hub id; None for none.
+            keys: keys of the recipe. `split` means `source.split`; a section is a mapping.
 
         Raises:
             UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
         """
         from diffcore_hf.config.augment_schema import build_recipe
-        from diffcore_hf.config.layers import keywords_layer, what_layer
+        from diffcore_hf.config.layers import keywords_layer, positional_layer
 
-        return build_recipe(what_layer(what) if what is not None else {}, keywords_layer(**keys))
+        return build_recipe(positional_layer(what) if what is not None else {}, keywords_layer(**keys))

@@ -31,13 +31,13 @@ _SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
 _COUNT = Rule("an integer of at least 1", lambda v: v >= 1, "1")
 _COUNT_OR_NULL = Rule("an integer of at least 1, or null", lambda v: v >= 1, "64")
 _PIXELS = Rule("a positive multiple of 8, or null", lambda v: v >= 8 and v % 8 == 0, "512")
-_WORDS = Rule("a text", lambda v: bool(v.strip()), "")
+_NONEMPTY = Rule("a text", lambda v: bool(v.strip()), "")
 
 RULES: dict[str, Rule] = {
     "source.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "./photos"),
-    "source.split": _WORDS._replace(example="train"),
-    "source.image": _WORDS._replace(example="image"),
-    "source.label": _WORDS._replace(example="label"),
+    "source.split": _NONEMPTY._replace(example="train"),
+    "source.image": _NONEMPTY._replace(example="image"),
+    "source.label": _NONEMPTY._replace(example="label"),
     "source.label_names": Rule(
         "clean, raw or a map of names old: new",
         lambda v: isinstance(v, str) or all(t.strip() for t in v.values()),
@@ -52,11 +52,11 @@ RULES: dict[str, Rule] = {
         lambda v: bool(v.strip()),
         "stable-diffusion-v1-5/stable-diffusion-v1-5",
     ),
-    "model.scheduler.name": _WORDS._replace(example="DPMSolverMultistepScheduler"),
+    "model.scheduler.name": _NONEMPTY._replace(example="DPMSolverMultistepScheduler"),
     "model.steps": _COUNT._replace(example="30"),
     "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
     "model.size": _PIXELS,
-    "strategy.name": _WORDS._replace(expects="a strategy, or module:Class", example="text_to_image"),
+    "strategy.name": _NONEMPTY._replace(expects="a strategy, or module:Class", example="text_to_image"),
     "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),
     "filter.policy.alpha": Rule("a number in (0, 1)", lambda v: 0 < v < 1, "0.1"),
@@ -67,7 +67,7 @@ RULES: dict[str, Rule] = {
     "copies": _COUNT,
     "max_attempts": _COUNT._replace(example="3"),
     "store_size": Rule("an integer of at least 1, or null", lambda v: v >= 1, "512"),
-    "output": _WORDS._replace(expects="a folder", example="out/dataset"),
+    "output": _NONEMPTY._replace(expects="a folder", example="out/dataset"),
     "limit": _COUNT_OR_NULL,
     "batch_size": _COUNT_OR_NULL._replace(example="16"),
     "part_size": _COUNT_OR_NULL,
@@ -87,20 +87,20 @@ def check(recipe: Recipe) -> None:
     """Check the rules between fields.
 
     Raises:
-        UserError: the first rule that is broken.
+        UserError: for the first broken rule.
     """
     if recipe.kind not in KINDS:
         near = difflib.get_close_matches(recipe.kind, KINDS, 1)
-        hint = f"did you mean {near[0]}?" if near else "general suits every object"
+        hint = f"did you mean {near[0]}?" if near else "use general for any object"
         raise UserError(f"kind is {recipe.kind!r}, not one of {', '.join(KINDS)}; {hint}")
     _check_prompts(recipe)
     _check_policy(recipe.filter.policy)
     if recipe.model.gamma <= 0:
         negatives = recipe.prompts.negatives
-        whose = f"those of kind {recipe.kind}" if negatives is None else f"{len(negatives)} given"
+        description = f"those of kind {recipe.kind}" if negatives is None else f"{len(negatives)} given"
         if negatives is None or negatives:
             raise UserError(
-                f"model.gamma is {recipe.model.gamma:g}, at which the negative prompts ({whose}) are ignored. "
+                f"model.gamma is {recipe.model.gamma:g}, at which the negative prompts ({description}) are ignored. "
                 "Set prompts.negatives [] or a gamma above 0, e.g. 2.0"
             )
     if recipe.strict and recipe.batch_size not in (None, 16):
@@ -113,37 +113,39 @@ def check(recipe: Recipe) -> None:
 
 
 def _check_policy(policy: PolicyConfig) -> None:
-    reads = POLICY_PARAMETERS[policy.name]
+    used = POLICY_PARAMETERS[policy.name]
     for field in dataclasses.fields(PolicyConfig):
         given = getattr(policy, field.name)
-        if field.name != "name" and given is not None and field.name not in reads:
-            readers = " or ".join(name for name, names in POLICY_PARAMETERS.items() if field.name in names)
+        if field.name != "name" and given is not None and field.name not in used:
+            policies = " or ".join(name for name, names in POLICY_PARAMETERS.items() if field.name in names)
             raise UserError(
-                f"filter.policy.{field.name} is {shown(given)}, which policy {policy.name} does not read (it reads "
-                f"{', '.join(reads) or 'nothing'}). Leave it out, or set filter.policy.name {readers}"
+                f"filter.policy.{field.name} is {shown(given)}, which policy {policy.name} does not use (it uses "
+                f"{', '.join(used) or 'nothing'}). Leave it out, or set filter.policy.name {policies}"
             )
     if policy.name == "fixed" and policy.t is None:
-        raise UserError("filter.policy.t is missing, the bound of policy fixed. Use e.g. --filter.policy.t 0.7")
+        raise UserError("filter.policy.t is missing: policy fixed needs a bound. Use e.g. --filter.policy.t 0.7")
 
 
 def _check_prompts(recipe: Recipe) -> None:
     prompts = recipe.prompts
     names = _placeholders("prompts.template", TEMPLATES.get(prompts.template, prompts.template))
-    if names <= {"kind", "context"}:  # a column of the source may say what is drawn: a caption, a finer class
+    if names <= {"kind", "context"}:  # a column of the source, such as a caption, may replace {label}
         raise UserError(
-            f"prompts.template is {prompts.template!r}, without {{label}}. "
+            f"prompts.template is {prompts.template!r}, which has no {{label}}. "
             "Use caption, paper or e.g. 'a photo of a {label}, {context}'"
         )
     for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):
-        if twice := [term for term, count in Counter(terms or ()).items() if count > 1]:
-            raise UserError(f"prompts.{field} has {twice[0]!r} twice. Leave one out")
+        if repeated := [term for term, count in Counter(terms or ()).items() if count > 1]:
+            raise UserError(f"prompts.{field} has {repeated[0]!r} twice. Leave one out")
     if prompts.contexts == ():
-        raise UserError('prompts.contexts is an empty list. Use [""] for no context, or null for those of the kind')
+        raise UserError(
+            'prompts.contexts is an empty list. Use [""] for no context, or null for the contexts of the kind'
+        )
     for context in prompts.contexts or ():
         for name in _placeholders("prompts.contexts", context) - {"label", "kind"}:
             raise UserError(
                 f"prompts.contexts has {context!r} with the unknown placeholder {{{name}}}; "
-                "there are {label} and {kind}. Write {{ for a brace"
+                "the placeholders are {label} and {kind}. Write {{ for a brace"
             )
     for term in prompts.negatives or ():
         if not term.strip():

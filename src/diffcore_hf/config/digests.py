@@ -1,7 +1,7 @@
 """The two digests of a recipe, and the differences between two recipes.
 
 Owns which fields each digest covers and the canonical bytes that are hashed. The caller resolves `auto`, null and
-identities (commits, hashes of local folders) before.
+identities (commits, hashes of local folders) first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffcore_hf.config.mappings import to_mapping
 
 
 def scopes(cls: type = Recipe) -> dict[str, str | None]:
-    """Return dotted key -> scope of every field below `cls`; None for a field without one.
+    """Return a map from the dotted key of every field below `cls` to its scope; None for a field without a scope.
 
     An optional section is one key.
     """
@@ -26,37 +26,40 @@ def scopes(cls: type = Recipe) -> dict[str, str | None]:
 
 
 def canonical(values: Any) -> bytes:
-    """Return the canonical JSON of plain values: sorted keys, no blanks, ASCII."""
+    """Return the canonical JSON of plain values: sorted keys, no spaces, ASCII."""
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
 def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
-    """Return 32 hex digits over everything that changes what an attempt is.
+    """Return 32 hex digits over all fields that change the content of an attempt.
 
     Args:
         resolved: a recipe in which the run has replaced `auto` and null.
-        identities: identity of `source`, `model`, `filter` and, if there are any, `adapters`. They replace paths and
+        identities: identities of `source`, `model`, `filter` and, if there are any, `adapters`. They replace paths and
             revisions.
-        stage_versions: VERSION of each stage.
+        stage_versions: name of each stage -> its VERSION.
     """
     return _digest(resolved, identities, stage_versions, ("attempt",))
 
 
 def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
-    """Return 32 hex digits over all that the attempt digest covers and all that changes what is wanted or kept.
+    """Return 32 hex digits over the fields of the attempt digest and all fields that change the decisions.
 
-    A policy counts with the parameters that it reads, a review with its content (the identity `review`).
+    Decisions are which counterparts are planned and which are kept. The digest covers the policy with the parameters
+    that it uses, and the content of the review (its identity).
     """
     return _digest(resolved, identities, stage_versions, ("attempt", "decision"))
 
 
-def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection[str]) -> dict[str, Any]:
-    """Return the fields of the wanted scopes, with identities instead of paths and revisions.
+def fields_with_identities(
+    recipe: Recipe, identities: Mapping[str, str], wanted_scopes: Collection[str]
+) -> dict[str, Any]:
+    """Return the fields of some scopes, with identities instead of paths and revisions.
 
     Raises:
         ValueError: an identity is missing.
     """
-    values = copy.deepcopy(to_mapping(recipe, wanted))
+    values = copy.deepcopy(to_mapping(recipe, wanted_scopes))
     for section in ("source", "model", "filter"):
         fields = values.get(section, {})
         if "path" in fields:
@@ -70,9 +73,11 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
             del adapter["path"], adapter["revision"]
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
     if not values.get("filter", {}).get("checks", True):
-        del values["filter"]["checks"]  # A recipe without checks of its own has the digest that it had before them.
+        del values["filter"][
+            "checks"
+        ]  # Empty checks are left out, so that digests from before this key existed stay the same.
     if values.get("strategy") == {"name": "text_to_image", "options": None}:
-        # Left out: what generates by default needs no name, and digests stay as they were before there was a choice.
+        # The default strategy is left out, so that digests from before this key existed stay the same.
         del values["strategy"]
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
@@ -81,12 +86,16 @@ def identified(recipe: Recipe, identities: Mapping[str, str], wanted: Collection
 
 def _identity(identities: Mapping[str, str], name: str) -> str:
     if not identities.get(name):
-        raise ValueError(f"no identity of {name!r} among {sorted(identities)}; resolve it before the digest")
+        raise ValueError(
+            f"no identity of {name!r} among {sorted(identities)}; resolve it before you compute the digest"
+        )
     return identities[name]
 
 
-def _digest(recipe: Recipe, identities: Mapping[str, str], versions: Mapping[str, str], wanted: Collection[str]) -> str:
-    values = {"recipe": identified(recipe, identities, wanted), "stages": dict(versions)}
+def _digest(
+    recipe: Recipe, identities: Mapping[str, str], versions: Mapping[str, str], wanted_scopes: Collection[str]
+) -> str:
+    values = {"recipe": fields_with_identities(recipe, identities, wanted_scopes), "stages": dict(versions)}
     return hashlib.sha256(canonical(values)).hexdigest()[:32]
 
 

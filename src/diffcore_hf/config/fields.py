@@ -1,13 +1,13 @@
-"""Fields of a recipe class: how they are declared, how to walk them, and the schema of a whole recipe.
+"""Fields of a recipe class: functions that declare and list them, and the schema of a whole recipe.
 
 A recipe is a frozen dataclass whose sections are frozen dataclasses too. A dotted key such as `model.gamma` names a
 field below it. Each field is declared with one of these functions, which keep its help text and its scope in the
 metadata of the field:
 
-    attempt    changes what an attempt is; an output folder is refused under another value
-    decision   changes what is wanted or kept; an output folder can be continued under another value
+    attempt    changes the content of an attempt; a run with another value cannot continue an output folder
+    decision   changes which counterparts are planned or kept; a run with another value can continue an output folder
     free       changes neither
-    option     has no scope: fields of a training recipe and options of a command
+    option     has no scope; used for fields of a training recipe and options of a command
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = Fals
     """Declare a field without a scope.
 
     Args:
-        default: default value; left out, the field is required.
+        default: default value; without it the field is required.
         help: one or two sentences for `--help` and the documentation.
         commas: whether a list may also be given as one text with commas.
     """
@@ -34,12 +34,12 @@ def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = Fals
 
 
 def attempt(default: Any = dataclasses.MISSING, *, help: str) -> Any:
-    """Declare a field that changes what an attempt is."""
+    """Declare a field that changes the content of an attempt."""
     return dataclasses.field(default=default, metadata={"scope": "attempt", "help": help})
 
 
 def decision(default: Any = dataclasses.MISSING, *, help: str) -> Any:
-    """Declare a field that changes what is wanted or kept."""
+    """Declare a field that changes which counterparts are planned or kept."""
     return dataclasses.field(default=default, metadata={"scope": "decision", "help": help})
 
 
@@ -52,7 +52,7 @@ class Rule(NamedTuple):
     """The range of a value."""
 
     expects: str
-    """What an error says that the value must be: `a number in (0, 1]`."""
+    """The expected value, as error messages state it: `a number in (0, 1]`."""
     holds: Callable[[Any], bool]
     example: str
     """A valid value, for the remedy in an error."""
@@ -60,21 +60,21 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class RecipeSchema:
-    """What validation, merging and the command line need beyond the fields of a recipe class."""
+    """The rules of a recipe that its fields do not contain, for validation, merging and the command line."""
 
     recipe: type
     """The frozen dataclass of the whole recipe."""
     rules: Mapping[str, Rule]
     """Dotted key -> range of its value."""
     check: Callable[[Any], None]
-    """Checks the rules between fields; raises a UserError for the first that is broken."""
+    """Checks the rules between fields; raises UserError for the first broken rule."""
     shorthand: Mapping[type, str]
-    """Section class -> its field that a plain text stands for: `model: org/name` is `model: {path: org/name}`."""
+    """Section class -> the field that a plain text sets: `model: org/name` means `model: {path: org/name}`."""
     presets: Mapping[str, Mapping[str, Any]]
-    """Name -> the layer that lies below all others."""
+    """Name of a preset -> the layer below all other layers."""
     bound: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
-    """Section -> (key that names something, keys that describe what it names). When a layer names another thing, the
-    description in the layers below is dropped: a commit, a configuration, the parameters of a policy."""
+    """Section -> (key with a name or path, keys that describe it). When a layer gives another name or path, the
+    describing keys of the layers below no longer apply and are removed: a revision, or the parameters of a policy."""
 
 
 class Key(NamedTuple):
@@ -94,7 +94,7 @@ class Key(NamedTuple):
 
     @property
     def type_text(self) -> str:
-        """The type as users read it: `INT|null`, `rank|mean`, `TEXT ...`."""
+        """The type as the documentation shows it: `INT|null`, `rank|mean`, `TEXT ...`."""
         return "|".join(_kind_text(kind, self.commas) for kind in alternatives(self.hint))
 
     @property
@@ -104,10 +104,10 @@ class Key(NamedTuple):
 
 
 def documented_keys(cls: type, path: str = "") -> dict[str, Key]:
-    """Return every key of a recipe class by its dotted name, in order of declaration.
+    """Return a map from the dotted name of every key of a recipe class to its Key, in order of declaration.
 
-    The fields of optional sections (`model.scheduler`) are included; the fields of listed ones (`model.adapters`) are
-    not.
+    The fields of optional sections (`model.scheduler`) are included. The fields of sections in a list
+    (`model.adapters`) are not.
     """
     keys: dict[str, Key] = {}
     hints = typing.get_type_hints(cls)
@@ -122,7 +122,9 @@ def documented_keys(cls: type, path: str = "") -> dict[str, Key]:
 
 
 def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """Return dotted key -> (field, type) of every field that is not a section; an optional section is one leaf."""
+    """Return a map from dotted key to (field, type) for every field that is not a section.
+
+    An optional section counts as one field."""
     result: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
@@ -145,7 +147,7 @@ def section(hint: Any) -> type | None:
 
 
 def sections(cls: type, path: str = "") -> dict[str, type]:
-    """Return dotted key -> section class of every section, optional ones included."""
+    """Return a map from the dotted key to the class of every section, including optional sections."""
     result: dict[str, type] = {}
     for name, hint in typing.get_type_hints(cls).items():
         if below := section(hint):
@@ -155,12 +157,12 @@ def sections(cls: type, path: str = "") -> dict[str, type]:
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
-    """Return the types that a union offers; (hint,) for any other type."""
+    """Return the types of a union; (hint,) for any other type."""
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
 def join(path: str, name: str) -> str:
-    """Return the dotted key of a name below a path; each may be empty."""
+    """Return the dotted key of a name below a path; either may be empty."""
     return ".".join(part for part in (path, name) if part)
 
 
@@ -174,7 +176,7 @@ def yaml_value(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value as one line of an error shows it, shortened to 80 characters."""
+    """Return a value as text for an error message: one line of at most 80 characters."""
     if value is None or isinstance(value, bool):
         return yaml_value(value)
     text = " ".join(repr(list(value) if isinstance(value, tuple) else value).split())
@@ -192,7 +194,7 @@ _KINDS: Mapping[Any, str] = {
 
 
 def _kind_text(kind: Any, commas: bool) -> str:
-    """Return what users read for one type of a union."""
+    """Return the documented text for one type of a union."""
     if typing.get_origin(kind) is Literal:
         return "|".join(map(str, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple and commas:

@@ -1,10 +1,11 @@
 """Kinds of object and prompt templates: the noun, the contexts and the negative terms of each kind.
 
 Owns these texts and the parsing of a template; method/prompts.py builds prompts from them. They are part of config
-because a recipe is checked against them. A change of a text here changes what an attempt is.
+because recipes are checked against them. A change of a text here changes the content of attempts.
 
-Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty, for the look of the dataset.
-Negatives are terms that the model avoids: faults of any picture, then typical faults of the kind.
+Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty, so that
+some images have no added context. Negatives are terms that the model avoids: faults of any image, then typical faults
+of the kind.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ class Kind:
     """One kind of object."""
 
     noun: str
-    """The noun of the caption, which follows the label as `a {noun}`; empty for none."""
+    """The noun that follows the label in the caption as `a {noun}`; empty for none."""
     contexts: tuple[str, ...]
     """Phrases for {context}; the first is ""."""
     negatives: tuple[str, ...]
     """Terms of the negative prompt."""
     is_context: bool = False
-    """Whether the classes of this kind are contexts themselves, such as scenes."""
+    """True if the classes of this kind are themselves contexts, such as scenes."""
 
 
 KINDS: dict[str, Kind] = {
@@ -127,14 +128,15 @@ TEMPLATES = {
 """Named templates; `paper` is an editing instruction, for models that were trained on such instructions."""
 
 PAPER_CONTEXTS = ("heavy snow", "rain", "fog", "a sunset sky", "autumn leaves", "night light", "a sandstorm", "spray")
-"""Contexts for template `paper`: nouns, not phrases. The first is the example of the paper; the others are ours."""
+"""Contexts for template `paper`: nouns, not phrases. The first is the example of the paper. This project added the
+others."""
 
 
 def template_pieces(template: str) -> list[tuple[str, str | None]]:
     """Parse a template or context into pairs of a text and the placeholder that follows it, or None.
 
     Raises:
-        UserError: the braces do not pair, or a placeholder is no plain name.
+        UserError: the braces do not pair, or a placeholder is not a plain name.
     """
     try:
         parsed = list(string.Formatter().parse(template))
@@ -143,5 +145,7 @@ def template_pieces(template: str) -> list[tuple[str, str | None]]:
     for _, field, spec, conversion in parsed:
         if field is not None and (not field.strip() or spec or conversion or set("{}") & set(field)):
             shown = field + ("!" + conversion if conversion else "") + (":" + spec if spec else "")
-            raise UserError(f"{template!r} has the placeholder {{{shown}}}, no plain name. Use e.g. {{label}}")
+            raise UserError(
+                f"{template!r} has the placeholder {{{shown}}}, which is not a plain name. Use e.g. {{label}}"
+            )
     return [(text, field) for text, field, _, _ in parsed]

@@ -1,4 +1,4 @@
-"""Layers: what a user gives (WHAT, --config, keywords in Python) as plain mappings, before they are merged."""
+"""Layers: the input of a user (WHAT, --config, keywords in Python) as plain mappings, before they are merged."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from diffcore_hf.core.errors import UserError
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
-def what_layer(what: str) -> Mapping[str, Any]:
-    """Return the layer that WHAT of the command line stands for.
+def positional_layer(what: str) -> Mapping[str, Any]:
+    """Return the layer for WHAT, the positional argument of the command line.
 
-    An existing file is a recipe; else an existing folder is a source; else a name without slash is a shipped recipe;
-    else a name with one slash is a dataset on the Hub.
+    The first match is used: an existing file is a recipe, an existing folder is a source, a name without slash is a
+    shipped recipe, a name with one slash is a dataset on the Hub.
 
     Raises:
         UserError: none of these.
@@ -37,7 +37,7 @@ def what_layer(what: str) -> Mapping[str, Any]:
     path, kind = Path(what), _path_kind(what)
     if kind == "file" and path.suffix not in SUFFIXES:
         raise UserError(
-            f"{what!r} is a file, but no recipe (.yaml). For files of data give their folder, or --source.path "
+            f"{what!r} is a file, not a recipe (.yaml). For data files give their folder, or --source.path "
             "and --source.data_files"
         )
     if kind == "file":
@@ -51,14 +51,14 @@ def what_layer(what: str) -> Mapping[str, Any]:
     names = shipped_recipes()
     near = difflib.get_close_matches(what, names, 1)
     hint = f"did you mean {near[0]}?" if near else f"the shipped recipes are {', '.join(names)}"
-    raise UserError(f"{what!r} is no file, no folder, no Hub id (org/name) and no shipped recipe; {hint}")
+    raise UserError(f"{what!r} is not a file, a folder, a Hub id (org/name) or a shipped recipe; {hint}")
 
 
 def config_layer(config: str) -> Mapping[str, Any]:
-    """Return the layer that --config of a training stands for: an existing file, else a shipped training recipe.
+    """Return the layer for --config of a training: an existing file, else a shipped training recipe.
 
     Raises:
-        UserError: neither of them, or no recipe.
+        UserError: neither of them exists, or the file is not a recipe.
     """
     path, shipped, kind = Path(config), shipped_training_recipes(), _path_kind(config)
     if kind == "file" and path.suffix in SUFFIXES:
@@ -66,21 +66,21 @@ def config_layer(config: str) -> Mapping[str, Any]:
     if config in shipped:
         return read_recipe_file(shipped[config])
     if kind:
-        raise UserError(f"config is {config!r}, a {kind}, but no recipe (.yaml). For data use --data.path {config}")
+        raise UserError(f"config is {config!r}, a {kind}, not a recipe (.yaml). For data use --data.path {config}")
     name = path.stem
     expected = f"{name}{TRAIN_SUFFIX}"
     near = [expected] if expected in shipped else difflib.get_close_matches(name, shipped, 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the shipped ones are {', '.join(shipped)}"
-    raise UserError(f"config is {config!r}, no file and no shipped training recipe; {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the shipped recipes are {', '.join(shipped)}"
+    raise UserError(f"config is {config!r}, neither a file nor a shipped training recipe; {hint}")
 
 
 def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
-    """Return the layer of Python keywords: keys of the recipe, dotted or nested by mappings.
+    """Return the layer for keywords in Python. They are keys of the recipe, dotted or nested in mappings.
 
-    `split` is short for `source.split`.
+    `split` means `source.split`.
 
     Raises:
-        UserError: the same key twice, or a dotted key below something that is no section.
+        UserError: the same key twice, or a dotted key below a value that is not a section.
     """
     layer: dict[str, Any] = {}
     for key, value in keywords.items():
@@ -95,18 +95,18 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
 
 
 def _path_kind(text: str) -> Literal["file", "folder"] | None:
-    """Return what exists at that path; None for an empty text or one that cannot be a path."""
+    """Return whether a file or a folder exists at that path; None for neither."""
     path = Path(text)
     try:
         if path.is_file():
             return "file"
         return "folder" if text and path.is_dir() else None
-    except (OSError, ValueError):  # too long, or with a null byte
+    except (OSError, ValueError):  # the text is too long for a path or has a null byte
         return None
 
 
 def _combine(a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Return both mappings as one; a value that both give raises."""
+    """Merge two mappings. A value that both give raises UserError."""
     result = dict(a)
     for key, value in b.items():
         where = join(path, key)

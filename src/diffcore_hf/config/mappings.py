@@ -1,4 +1,4 @@
-"""A recipe back to plain values: for digests, run.json, the manifest and recipe files."""
+"""Converts a recipe to plain values, for digests, run.json, the manifest and recipe files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from diffcore_hf.config.fields import SCOPES
 def to_mapping(recipe: Any, scopes: Collection[str] = SCOPES) -> dict[str, Any]:
     """Return the fields of some scopes as plain values; empty sections are left out.
 
-    A policy appears with its name and the parameters that it reads, defaults filled in.
+    A policy is given by its name and the parameters that it uses, with defaults filled in.
     """
     result: dict[str, Any] = {}
     for field in dataclasses.fields(recipe):

@@ -1,4 +1,7 @@
-"""Merging of layers: defaults < preset < file < flags or keywords, as plain mappings, built into a recipe once."""
+"""Merges layers of plain values into a recipe.
+
+A later layer overrides an earlier one: defaults, preset, file, then flags or keywords.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,26 @@ from diffcore_hf.core.errors import UserError
 
 
 def build(schema: RecipeSchema, *layers: Mapping[str, Any]) -> Any:
-    """Return the recipe of some layers; a later layer wins over an earlier one.
+    """Return the recipe of some layers; a later layer overrides an earlier one.
 
-    `preset` adds a layer below all others, whichever layer names it; the last name counts. A text in the position of a
-    section means the path or name of that section.
+    `preset` in any layer adds a layer below all others. If several layers have it, the last is used. A text in place of
+    a section sets the path or name of that section.
 
     Raises:
         UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
     """
-    spelled = [as_sections(schema, schema.recipe, layer) for layer in layers]
-    preset = next((layer["preset"] for layer in reversed(spelled) if "preset" in layer), None)
+    expanded = [as_sections(schema, schema.recipe, layer) for layer in layers]
+    preset = next((layer["preset"] for layer in reversed(expanded) if "preset" in layer), None)
     if preset is not None and (not isinstance(preset, str) or preset not in schema.presets):
         raise UserError(f"preset is {preset!r}, not {' or '.join(schema.presets)} or null")
     merged: Mapping[str, Any] = schema.presets[preset] if preset else {}
-    for layer in spelled:
+    for layer in expanded:
         merged = _merge(schema, schema.recipe, merged, layer, ())
     return construct(schema, merged)
 
 
 def as_sections(schema: RecipeSchema, cls: type, layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the layer with its sections spelled out: `model: org/name` becomes `model: {path: org/name}`."""
+    """Return the layer with its sections expanded: `model: org/name` becomes `model: {path: org/name}`."""
     hints = typing.get_type_hints(cls)
     result = {}
     for key, value in layer.items():
@@ -47,31 +50,31 @@ def as_sections(schema: RecipeSchema, cls: type, layer: Mapping[str, Any]) -> di
 def _merge(
     schema: RecipeSchema, kind: Any, below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Merge key by key inside sections and maps of maps; any other map is one value, which a later layer replaces.
+    """Merge two layers key by key inside sections and maps of maps. Any other map is replaced as a whole.
 
     Args:
         schema: schema of the whole recipe.
         kind: section class at `path`, or the type of a map of maps.
         below: earlier layers.
         above: the later layer.
-        path: keys from the recipe to here.
+        path: keys from the recipe down to this section.
     """
     result = dict(below)
     if path in schema.bound:
-        name, described = schema.bound[path]
+        name, describing_keys = schema.bound[path]
         if name in above and above[name] != below.get(name, _default(schema.recipe, (*path, name))):
-            result = {key: value for key, value in below.items() if key not in described}
+            result = {key: value for key, value in below.items() if key not in describing_keys}
     hints = typing.get_type_hints(kind) if isinstance(kind, type) else {}
     for key, value in above.items():
-        under, deeper = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
-        if deeper and isinstance(value, Mapping) and isinstance(under, Mapping):
-            value = _merge(schema, deeper, under, value, (*path, key))
+        old_value, nested_type = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
+        if nested_type and isinstance(value, Mapping) and isinstance(old_value, Mapping):
+            value = _merge(schema, nested_type, old_value, value, (*path, key))
         result[key] = value
     return result
 
 
 def _map_of_maps(hint: Any) -> Any:
-    """Return the map of maps among the types of a field (`arms` has one); None if there is none."""
+    """Return the type of a field that is a map of maps, such as `arms`; None if it has no such type."""
     for kind in (hint, *typing.get_args(hint)):
         if typing.get_origin(kind) is dict and typing.get_origin(typing.get_args(kind)[1]) is dict:
             return kind
@@ -79,7 +82,7 @@ def _map_of_maps(hint: Any) -> Any:
 
 
 def _default(cls: type, path: tuple[str, ...]) -> Any:
-    """Return the default of the field at a path; None if it has none."""
+    """Return the default of the field at a path; None if it has no default."""
     value: Any = cls
     for name in path:
         value = getattr(value, name, None)

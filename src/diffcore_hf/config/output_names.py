@@ -14,7 +14,7 @@ def default_output(recipe: Recipe) -> str:
 
 
 def last_part(path: str) -> str:
-    """Return the last part of a path or Hub id, in letters, digits, dot, dash and underscore."""
+    """Return the last part of a path or Hub id; characters other than letters, digits, `.`, `_` and `-` become `-`."""
     last = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
     if last in ("", ".", ".."):
         last = Path(path).resolve().name

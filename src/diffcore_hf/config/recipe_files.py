@@ -1,4 +1,4 @@
-"""Recipe files: reading one, and finding those that come with the package."""
+"""Reads recipe files, and lists the recipes in the package."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TRAIN_SUFFIX = "-train"
 
 
 def read_recipe_file(path: str | Path, first_line: str = "source: {path: ./photos}") -> Mapping[str, Any]:
-    """Return the keys of a recipe file as they stand in it. Relative paths are relative to the current directory.
+    """Return the keys and values of a recipe file. Relative paths in it are relative to the current directory.
 
     Args:
         path: the file.
-        first_line: the line with which a file without keys should start, for the error message.
+        first_line: an example of a first line, for the error message about a file without keys.
 
     Raises:
-        UserError: the file cannot be read, is no YAML or holds no mapping.
+        UserError: the file cannot be read, is not valid YAML or contains no mapping.
     """
     try:
         content = Path(path).read_bytes()
@@ -34,12 +34,12 @@ def read_recipe_file(path: str | Path, first_line: str = "source: {path: ./photo
     except UserError as error:
         raise UserError(f"{path}: {error}. Correct the recipe file") from None
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
-        raise UserError(f"{path}: holds no keys of a recipe. Start it with e.g. {first_line}")
+        raise UserError(f"{path}: contains no keys of a recipe. Start it with e.g. {first_line}")
     return values
 
 
 def shipped_files() -> dict[str, Path]:
-    """Return name -> file of every recipe in the package, training recipes included."""
+    """Return a map from name to file of every recipe in the package, including training recipes."""
     try:
         entries = list(resources.files("diffcore_hf.recipes").iterdir())
     except ModuleNotFoundError:
@@ -58,5 +58,5 @@ def shipped_recipe(name: str) -> Path | None:
 
 
 def shipped_training_recipes() -> dict[str, Path]:
-    """Return name -> file of the training recipes in the package; each name ends in `-train`."""
+    """Return a map from name to file of the training recipes in the package; each name ends in `-train`."""
     return {name: path for name, path in sorted(shipped_files().items()) if name.endswith(TRAIN_SUFFIX)}

@@ -1,4 +1,4 @@
-"""The recipe of a training as frozen dataclasses: everything that decides the result.
+"""The recipe of a training as frozen dataclasses: all settings that determine the result.
 
 Owns the fields with their defaults and help texts. Ranges, presets, arms and the rules between fields are in
 train_schema.py.
@@ -18,35 +18,33 @@ class DataConfig:
     """The augmented dataset."""
 
     path: str = option(
-        help="A folder that augment or export wrote, a Hub id of one, or any image-classification dataset."
+        help="A folder that augment or export wrote, a Hub id, or any other image-classification dataset."
     )
-    name: str | None = option(None, help="Configuration of the dataset. null: its default.")
-    revision: str | None = option(
-        None, help="Branch, tag or commit of a Hub dataset; resolved to a commit, which is recorded."
-    )
+    name: str | None = option(None, help="Configuration of the dataset. null: the default.")
+    revision: str | None = option(None, help="Branch, tag or commit of a Hub dataset. The commit is recorded.")
     train: str = option("train", help="Split to train on.")
     validation: str | None = option(
-        "auto", help="Split that selects the best checkpoint. auto: validation or val, if there is one."
+        "auto", help="Split that selects the best checkpoint. auto: validation or val, if the dataset has one."
     )
     test: str | None = option(
-        "auto", help="Split that is scored once, at the end. auto: test, else the validation split."
+        "auto", help="Split that is scored once, at the end. auto: test if it exists, else the validation split."
     )
     holdout: float = option(
         0.2,
         help=(
-            "Share of each class, drawn by the seed, that is scored instead of trained on. Used if the data has "
+            "Share of each class, drawn by the seed, that is used for scoring, not for training. Used if the data has "
             "neither a validation nor a test split."
         ),
     )
-    image: str | None = option(None, help="Column of the real images. null: the one in diffcore.json, else image.")
+    image: str | None = option(None, help="Column of the real images. null: the name in diffcore.json, else image.")
     generated: str | None = option(
-        None, help="Column of the generated images. null: the one in diffcore.json, else generated."
+        None, help="Column of the generated images. null: the name in diffcore.json, else generated."
     )
-    label: str | None = option(None, help="Column of the labels. null: the one in diffcore.json, else label.")
+    label: str | None = option(None, help="Column of the labels. null: the name in diffcore.json, else label.")
     group: str | None = option(
         None,
         help=(
-            "Column that divides the scored images into groups, such as a context or a camera; the accuracy of each "
+            "Column that divides the scored images into groups, such as a context or a camera. The accuracy of each "
             "group is reported."
         ),
     )
@@ -54,7 +52,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The network, any model of timm."""
+    """The network: any model of timm."""
 
     name: str = option(
         "resnet18",
@@ -63,14 +61,15 @@ class BackboneConfig:
     pretrained: bool | str = option(
         True,
         help=(
-            "true: the weights that timm names. false: from scratch. Or a Hub id, folder or `package:` path of weights."
+            "true: the default weights of timm. false: random weights. Or a Hub id, folder or `package:` path of "
+            "weights."
         ),
     )
     drop_path: float = option(0.0, help="Rate of stochastic depth, for networks that support it.")
     stem_stride: Literal[1, 2] | None = option(
         None, help="preact_resnet: stride of the 3x3 stem; 1 suits 32 pixels, 2 suits 64. null: 1."
     )
-    channels_last: bool = option(True, help="Memory format of the convolutions; faster on nearly every device.")
+    channels_last: bool = option(True, help="Store images with the channels last; faster on most devices.")
     compile: bool = option(False, help="Compile the network with torch.compile.")
 
 
@@ -81,26 +80,26 @@ class MixConfig:
     mode: Literal["append", "replace", "off"] = option(
         "append",
         help=(
-            "append: unchanged originals, and one more sample per counterpart. replace: the sample takes the position "
-            "of its original. off: originals alone."
+            "append: unchanged originals, and one additional sample per counterpart. replace: the sample replaces "
+            "its original. off: originals only."
         ),
     )
     kind: Literal["both", "pixel", "patch", "none"] = option(
         "none",
         help=(
-            "none: the generated image, not mixed (GenAug). pixel, patch: mixed that way. both: pixel or patch with "
-            "eta ~ Bernoulli(pi), as in the paper and in arm mix."
+            "none: the generated image, not mixed (GenAug). pixel, patch: pixel-wise or patch-wise mixing. both: one "
+            "of the two, drawn with eta ~ Bernoulli(pi), as in the paper and in arm mix."
         ),
     )
     partner: Literal["own", "class", "real_same_class"] = option(
         "own",
         help=(
-            "own: the counterpart of the row. class: any kept image of its class. real_same_class: another real image "
+            "own: the counterpart of the row. class: any counterpart of its class. real_same_class: another real image "
             "of its class."
         ),
     )
-    probability: float = option(1.0, help="replace: probability that a row is replaced.")
-    pi: float = option(0.5, help="both: probability of pixel-wise mixing.")
+    probability: float = option(1.0, help="For mode replace: probability that a row is replaced.")
+    pi: float = option(0.5, help="For kind both: probability of pixel-wise mixing.")
     alpha: float = option(1.0, help="lambda ~ Beta(alpha, alpha); 1 is uniform on [0, 1].")
 
 
@@ -111,19 +110,19 @@ class TransformConfig:
     preset: str = option(
         "finetune_224",
         help=(
-            "The protocol: finetune_224, fgvc_scratch_224, cifar_preact_1200, tiny_preact_1200, "
+            "The transform protocol: finetune_224, fgvc_scratch_224, cifar_preact_1200, tiny_preact_1200, "
             "imagenet_fast100, imagenet_300 or cars448_author."
         ),
     )
     size: int | None = option(
-        None, help="Side of the training image in pixels; the resize changes in proportion. null: that of the preset."
+        None, help="Side of the training image in pixels; the resize is scaled with it. null: the side of the preset."
     )
     randaugment: int | None = option(
         None, help="Magnitude of RandAugment, 0 to 30, with two operations per image. null: none."
     )
     augmix: bool = option(False, help="Apply AugMix (severity 3, width 3).")
     jitter: float | None = option(
-        None, help="Colour jitter of brightness, contrast and saturation. null: that of the preset."
+        None, help="Colour jitter of brightness, contrast and saturation. null: the value of the preset."
     )
     blur: float = option(0.0, help="Probability of a Gaussian blur.")
     erasing: float = option(0.0, help="Probability of random erasing.")
@@ -131,16 +130,18 @@ class TransformConfig:
 
 @dataclass(frozen=True)
 class MixerConfig:
-    """Mixing across a batch, such as Mixup and CutMix. Mixing a row with its generated image is `mix`."""
+    """Mixing within a batch, such as Mixup and CutMix. The section `mix` mixes a row with its generated image."""
 
     name: str | None = option(
-        None, help="mixup, cutmix, or module:Class for a mixer of your own that is installed; null: none."
+        None, help="mixup, cutmix, or module:Class for an installed mixer of your own. null: none."
     )
-    probability: float = option(1.0, help="How often an image (or, with per batch, a whole batch) is mixed.")
+    probability: float = option(
+        1.0, help="Probability that an image is mixed, or with per batch that a whole batch is mixed."
+    )
     per: Literal["image", "batch"] = option(
         "image",
         help=(
-            "image: each image has its own draws, by its row id and epoch. batch: one draw for the batch, as in the "
+            "image: one random draw per image, from its row id and epoch. batch: one draw for the batch, as in the "
             "papers."
         ),
     )
@@ -149,7 +150,7 @@ class MixerConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimiser, any of timm."""
+    """The optimiser: any optimiser of timm."""
 
     name: str = option("sgd", help="An optimiser name of timm: sgd (with Nesterov momentum), adamw, lamb, ...")
     lr: float = option(0.001, help="Learning rate.")
@@ -158,19 +159,20 @@ class OptimizerConfig:
     weight_decay: float = option(0.0005, help="Weight decay.")
     decay_norms: bool = option(True, help="Apply weight decay to biases and norm layers too.")
     layer_decay: float | None = option(
-        None, help="Factor of the learning rate from each layer to the one below (ViTs). null: none."
+        None, help="Factor by which the learning rate falls from each layer to the layer below, for ViTs. null: none."
     )
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The learning rate over time, in epochs of the recipe; it is scaled to the actual number of steps."""
+    """The learning rate over time, in epochs of the recipe. It is scaled to the actual number of steps."""
 
     name: Literal["cosine", "multistep", "linear", "constant"] = option(
-        "cosine", help="cosine, linear: down to min_lr. multistep: by a factor at each milestone. constant: no change."
+        "cosine",
+        help="cosine, linear: falls to min_lr. multistep: multiplied by decay at each milestone. constant: no change.",
     )
     milestones: tuple[float, ...] = option(
-        (), commas=True, help="multistep: epochs at which the rate is multiplied by decay."
+        (), commas=True, help="multistep: epochs at which the learning rate is multiplied by decay."
     )
     decay: float = option(0.1, help="multistep: factor at each milestone.")
     warmup: float = option(0.0, help="Epochs of linear warm-up.")
@@ -179,7 +181,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """Everything that decides a training."""
+    """All settings that determine the result of a training."""
 
     data: DataConfig = option(help="The dataset; a plain text is its path.")
     preset: Literal["paper"] | None = option(
@@ -198,9 +200,9 @@ class TrainRecipe:
     optimizer: OptimizerConfig = option(OptimizerConfig(), help="The optimiser; a plain text is its name.")
     schedule: ScheduleConfig = option(ScheduleConfig(), help="The learning rate over time; a plain text is its name.")
     epochs: float = option(30.0, help="Epochs of the first arm; all arms take the same number of steps.")
-    max_steps: int | None = option(None, help="Optimiser steps, instead of epochs.")
+    max_steps: int | None = option(None, help="Number of optimiser steps, instead of epochs.")
     batch_size: int = option(32, help="Samples per optimiser step, over all processes and accumulated batches.")
-    accumulate: int = option(1, help="Batches into which a step is divided, to save memory.")
+    accumulate: int = option(1, help="Number of batches into which a step is divided, to save memory.")
     clip: float | None = option(None, help="Norm to which gradients are clipped. null: no clipping.")
     smoothing: float = option(0.0, help="Label smoothing.")
     loss: Literal["cross_entropy", "softmax_bce"] = option(
@@ -208,13 +210,13 @@ class TrainRecipe:
         help=("softmax_bce: binary cross-entropy of the softmax, as in the CIFAR protocol of the mixup literature."),
     )
     ema: float | None = option(
-        None, help="Decay of the EMA of the weights, e.g. 0.999; the EMA is what is evaluated. null: no EMA."
+        None, help="Decay of the EMA of the weights, e.g. 0.999. The EMA is evaluated. null: no EMA."
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = option(
         "auto", help="Precision. auto: bfloat16 on a GPU that supports it, else float16; float32 on a CPU."
     )
     deterministic: bool = option(
-        False, help="Use deterministic cuDNN kernels on a GPU; without them a resumed run differs in the last bits."
+        False, help="Use deterministic cuDNN kernels on a GPU. Without them a resumed run differs in the last bits."
     )
     workers: int | None = option(
         None,
@@ -223,13 +225,13 @@ class TrainRecipe:
     cache: Literal["memory"] | None = option(
         None,
         help=(
-            "memory: both images of every row are decoded once, at training size. Partners of the same class are "
-            "resized twice then."
+            "memory: both images of every row are decoded once and kept at training size. Partners of the same class "
+            "are then resized twice."
         ),
     )
-    evaluate_every: float = option(1.0, help="Epochs between two validations; each is followed by a checkpoint.")
+    evaluate_every: float = option(1.0, help="Epochs between two validations. A checkpoint is written after each.")
     seeds: tuple[int, ...] = option(
-        (0,), commas=True, help="One training per seed; several give a mean and a standard deviation."
+        (0,), commas=True, help="One training per seed. Several seeds give a mean and a standard deviation."
     )
     compare: tuple[str, ...] = option(
         (),
@@ -240,13 +242,13 @@ class TrainRecipe:
         ),
     )
     arms: dict[str, dict[str, Any]] | None = option(
-        None, help="Your own arms: a map of names to the keys of this recipe that differ."
+        None, help="Your own arms: a map from names to the keys of this recipe that differ."
     )
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = option(
-        (), commas=True, help="Trackers to log to, besides log.jsonl."
+        (), commas=True, help="Experiment trackers to log to, in addition to log.jsonl."
     )
     push: str | None = option(
-        None, help="Hub id for the model of the first seed; in a comparison that of the last arm."
+        None, help="Hub id for the trained model: that of the first seed, in a comparison of the last arm."
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
     device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")

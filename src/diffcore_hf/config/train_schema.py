@@ -27,7 +27,7 @@ RULES: dict[str, Rule] = {
     "data.path": Rule("a folder or a Hub id", lambda v: bool(v.strip()), "out/miniature"),
     "data.train": Rule("a text", lambda v: bool(v.strip()), "train"),
     "data.holdout": _BELOW_ONE,
-    "model.name": Rule("a name of timm", lambda v: bool(v.strip()), "resnet50"),
+    "model.name": Rule("a model name of timm", lambda v: bool(v.strip()), "resnet50"),
     "model.pretrained": Rule("true, false or a path", lambda v: isinstance(v, bool) or bool(v.strip()), "true"),
     "model.drop_path": _BELOW_ONE,
     "mix.probability": _SHARE,
@@ -90,14 +90,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "mixup": {"mix": {"mode": "off"}, "mixer": {"name": "mixup"}},
     "cutmix": {"mix": {"mode": "off"}, "mixer": {"name": "cutmix"}},
 }
-"""The arms that every recipe has; the key `arms` adds to them or replaces them."""
+"""The built-in arms. The key `arms` adds arms or replaces these."""
 
 
 def check(recipe: TrainRecipe) -> None:
     """Check the rules between fields.
 
     Raises:
-        UserError: the first rule that is broken.
+        UserError: for the first broken rule.
     """
     if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
         raise UserError("schedule.milestones is empty, which multistep needs. Use e.g. --schedule.milestones 150,225")
@@ -107,12 +107,12 @@ def check(recipe: TrainRecipe) -> None:
         )
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
-            f"batch_size is {recipe.batch_size}, which cannot be cut into accumulate {recipe.accumulate} equal "
-            "batches. Use a multiple"
+            f"batch_size is {recipe.batch_size}, which cannot be divided into accumulate {recipe.accumulate} "
+            "equal batches. Use a multiple of accumulate"
         )
     if recipe.mix.kind == "none" and recipe.mix.partner == "real_same_class":
         raise UserError(
-            "mix.kind is 'none' with mix.partner 'real_same_class': an image of another row alone is no mix. "
+            "mix.kind is 'none' with mix.partner 'real_same_class': an image of another row alone is not a mix. "
             "Use --mix.kind both, or --mix.mode off"
         )
 

@@ -1,6 +1,6 @@
-"""Validation: from a plain mapping to a recipe, where every key is known and every value has its type and range.
+"""Builds a recipe from plain values and checks every key, type and range.
 
-Owns the construction of the dataclasses and the wording of the errors. Ranges, short forms and the rules between fields
+Owns the construction of the dataclasses and the error messages. Ranges, short forms and the rules between fields
 come from the schema of the recipe.
 """
 
@@ -18,18 +18,18 @@ from diffcore_hf.core.errors import UserError
 
 
 def construct(schema: RecipeSchema, values: Mapping[str, Any]) -> Any:
-    """Return the recipe of merged values.
+    """Return the recipe with these merged values.
 
     Raises:
         UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
     """
-    recipe = record(schema, schema.recipe, values)
+    recipe = build_section(schema, schema.recipe, values)
     schema.check(recipe)
     return recipe
 
 
-def record(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
-    """Return one section from plain values, with its keys and types checked.
+def build_section(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
+    """Build one section from plain values and check its keys and types.
 
     Args:
         schema: schema of the whole recipe.
@@ -60,7 +60,7 @@ def record(schema: RecipeSchema, cls: type, values: Any, path: str = "") -> Any:
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """Return the list that a text with commas or a single value stands for; any other value is returned as it is."""
+    """Return a text with commas as a list of its items, and a single value as a list of one; others unchanged."""
     if isinstance(value, str):
         items = [item.strip() for item in value.split(",")] if value.strip() else []
         kind = typing.get_args(hint)[0]
@@ -76,25 +76,27 @@ def _number(text: str, kind: type) -> Any:
 
 
 def unknown_key(schema: RecipeSchema, key: str, known: list[str]) -> str:
-    """Return the message about an unknown key, with the nearest known ones."""
+    """Return the message about an unknown key, with the most similar known keys."""
     near = nearest_keys(key, [*known, *(k for k in leaves(schema.recipe) if k not in known)])
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return f"{key} is no key of a recipe; {hint}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the keys are {', '.join(known)}"
+    return f"{key} is not a key of a recipe; {hint}"
 
 
 def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
-    """Return at most three dotted keys whose last name resembles that of `key`; its own section is preferred."""
+    """Return at most three dotted keys whose last name is similar to that of `key`.
 
-    def likeness(other: str) -> float:
+    Keys of the same section are preferred."""
+
+    def similarity(other: str) -> float:
         (section, _, name), (other_section, _, other_name) = key.rpartition("."), other.rpartition(".")
         return difflib.SequenceMatcher(None, name, other_name).ratio() + 0.1 * (section == other_section)
 
-    scored = sorted(((likeness(other), other) for other in known), key=lambda pair: -pair[0])
+    scored = sorted(((similarity(other), other) for other in known), key=lambda pair: -pair[0])
     return [other for score, other in scored[:3] if score >= 0.7 and score >= scored[0][0] - 0.05]
 
 
 def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any) -> Any:
-    """Return a value as its declared type; raise UserError if it has another type or range."""
+    """Convert a value to its declared type. Raise UserError for a wrong type or range."""
     options = alternatives(hint)
     if value is None:
         if type(None) in options:
@@ -102,12 +104,12 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
         raise _wrong(schema, path, value, _describe(options), default)
     for option in options:
         if isinstance(option, type) and dataclasses.is_dataclass(option):
-            return record(schema, option, value, path)
+            return build_section(schema, option, value, path)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             items = tuple(_value(schema, inner, v, f"{path}[{i}]", None) for i, v in enumerate(value))
             return _within(schema, path, items, default)
-        if (plain := _plain(option, value, path)) is not _NO:
+        if (plain := _plain(option, value, path)) is not _NO_MATCH:
             return _within(schema, path, plain, default)
     choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o) if isinstance(c, str)]
     if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
@@ -115,34 +117,34 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
     raise _wrong(schema, path, value, _describe(options), default)
 
 
-_NO = object()
+_NO_MATCH = object()
 
 
 def _plain(option: Any, value: Any, path: str) -> Any:
-    """Return a value as a scalar, choice or map; _NO if it is none of the wanted type."""
+    """Return a value as a scalar, choice or map; _NO_MATCH if it does not have the type `option`."""
     if typing.get_origin(option) is Literal:
         is_choice = isinstance(value, (str, int)) and not isinstance(value, bool)
-        return value if is_choice and value in typing.get_args(option) else _NO
+        return value if is_choice and value in typing.get_args(option) else _NO_MATCH
     if typing.get_origin(option) is dict:
-        return _mapping(value, path, typing.get_args(option)[1]) if isinstance(value, Mapping) else _NO
+        return _mapping(value, path, typing.get_args(option)[1]) if isinstance(value, Mapping) else _NO_MATCH
     if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1e300 else _NO  # false for nan too
+        return float(value) if abs(value) < 1e300 else _NO_MATCH  # false for nan too
     if option is int and isinstance(value, int) and not isinstance(value, bool):
-        return value if abs(value) < 2**63 else _NO
+        return value if abs(value) < 2**63 else _NO_MATCH
     if option in (str, bool) and type(value) is option:
         return value
-    return _NO
+    return _NO_MATCH
 
 
 def _mapping(value: Mapping[Any, Any], path: str, kind: Any) -> dict[str, Any]:
     """Return a map with text keys; integers become texts, so that `{0: cat}` names integer labels.
 
-    The items are texts, plain data, or layers of a recipe (a map of maps), which are checked when they are merged.
+    The items are texts, plain data, or layers of a recipe (in a map of maps). Layers are checked when they are merged.
     """
     result = {}
     for key, item in value.items():
         if isinstance(key, bool) or not isinstance(key, (str, int)):
-            raise UserError(f"{path} has the key {key!r}, which is no text. Quote it: '{key}'")
+            raise UserError(f"{path} has the key {key!r}, which is not a text. Quote it: '{key}'")
         if kind is str and not isinstance(item, str):
             raise UserError(f"{path}.{key} is {shown(item)}, not a text. Quote it: '{item}'")
         if kind is Any and not _is_data(item):

@@ -1,4 +1,4 @@
-"""YAML text to plain values, with the rules of YAML 1.2 and errors in one line."""
+"""Parses YAML text into plain values, with the rules of YAML 1.2 and errors in one line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffcore_hf.core.errors import UserError
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads plain values as in YAML 1.2: `on`, `no` and dates are texts, `1e-4` is a number; a repeated key raises."""
+    """Loads plain values as in YAML 1.2: `on`, `no` and dates are texts, `1e-4` is a number. A repeated key raises."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the name is PyYAML's)
 
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# Tag, pattern of the plain values, and their first characters.
+# Each entry: tag, pattern of the plain values, and the first characters of such values.
 _RESOLVERS = (
     ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", [*"tTfF"]),
@@ -53,13 +53,13 @@ def read_yaml(text: str | bytes) -> Any:
     """Return the plain values of a YAML text.
 
     Raises:
-        UserError: the text is no YAML; the message has the line and column where they are known.
+        UserError: the text is not valid YAML. The message has the line and column if they are known.
     """
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{position}{' '.join((error.problem or error.context or 'no YAML').split())}") from None
+        raise UserError(f"{position}{' '.join((error.problem or error.context or 'not valid YAML').split())}") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise UserError("no YAML: " + " ".join(str(error).split())[:200]) from None
+        raise UserError("not valid YAML: " + " ".join(str(error).split())[:200]) from None

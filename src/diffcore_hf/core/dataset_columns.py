@@ -1,4 +1,4 @@
-"""Reading single columns of a `datasets.Dataset` without decoding images or touching other columns."""
+"""Reads single columns of a `datasets.Dataset` without decoding images or reading other columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def column_values(rows: Dataset, name: str) -> list[Any]:
 
 
 def undecoded(rows: Dataset, *names: str) -> Dataset:
-    """Return the dataset with the named image columns as they are stored: bytes and path instead of a picture."""
+    """Return the dataset with the named image columns undecoded: as bytes and path."""
     from datasets import Image
 
     for name in names:
@@ -31,7 +31,7 @@ def undecoded(rows: Dataset, *names: str) -> Dataset:
 
 
 def image_mask(rows: Dataset, name: str) -> np.ndarray:
-    """Return (N,) bool: whether the image column holds an image in each row; nothing is decoded."""
+    """Return (N,) bool: whether each row has an image in the column. No image is decoded."""
     cells = undecoded(rows, name).select_columns([name]).with_format("arrow")
     starts = range(0, len(rows), _WINDOW)
     masks = [cells[start : start + _WINDOW][name].is_valid().to_numpy().astype(bool) for start in starts]

@@ -1,6 +1,6 @@
-"""Errors that a user can correct, and the cause of a library's exception in one line.
+"""Errors that a user can correct, and the causes of exceptions.
 
-Every other exception is a fault of this package or of a library and keeps its traceback (commands/errors.py).
+An exception that is neither a UserError nor a fault of the machine keeps its traceback (commands/errors.py).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ ENVIRONMENT = frozenset(
         errno.ESTALE,
     }
 )
-"""Error numbers for which the machine is responsible: disk, quota, permissions, memory, limits on open files."""
+"""Error numbers of faults of the machine: disk, quota, permissions, memory, limits on open files."""
 
 
 class UserError(ValueError):
-    """Raised for what a user can correct; the message is one line with the value and a remedy that works.
+    """Raised for an error that a user can correct; the message is one line with the value and a remedy that works.
 
-    An exception of a library that stems from the user's input is wrapped in this class where the library is called,
-    with its innermost cause in the message.
+    If user input causes an exception in a library, the code that calls the library wraps it in this class, with its
+    innermost cause in the message.
     """
 
 
 def environment_fault(error: BaseException) -> OSError | None:
-    """Return the OSError behind an exception for which the machine is responsible; None if there is none."""
+    """Return the OSError in the causes of an exception that is a fault of the machine; None if there is none."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
             return cause
@@ -45,7 +45,7 @@ def environment_fault(error: BaseException) -> OSError | None:
 
 
 def innermost_cause(error: BaseException) -> str:
-    """Return type and first line of the exception from which the others were raised: `OSError: No such file`.
+    """Return type and first line of the innermost cause of an exception, such as `OSError: No such file`.
 
     The second line is taken if the first is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
     """
@@ -57,7 +57,7 @@ def innermost_cause(error: BaseException) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception and, from the outer to the inner one, everything that it was explicitly raised from."""
+    """Yield the exception and the causes that it was raised from, the innermost last."""
     while error is not None:
         yield error
         error = error.__cause__

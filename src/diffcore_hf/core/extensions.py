@@ -1,7 +1,6 @@
-"""Classes and objects that a user names in a recipe as `module:NAME`, such as a mixer or a check of their own.
+"""Imports classes and objects that a recipe names as `module:NAME`, such as a mixer or a check of the user.
 
-Owns how such a name is imported. The module must be importable here: code is never loaded from a dataset or a
-repository of the Hub.
+The module must be installed or on PYTHONPATH. Code is never loaded from a dataset or a repository of the Hub.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ def load_class(name: str, base: type[Base], key: str) -> type[Base]:
 
     Args:
         name: e.g. `my_package.mixers:MyMixer`.
-        base: what it must be a subclass of.
-        key: of the recipe, for the message.
+        base: the required base class.
+        key: key of the recipe, for the message.
 
     Raises:
-        UserError: no such module or class here, or a class of another kind. An error inside the module keeps its
-            traceback.
+        UserError: the module or class does not exist, or it is not a subclass of `base`. An error inside the module
+            keeps its traceback.
     """
-    found = _attribute(name, key)
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise UserError(_mismatch(name, key, found, f"a subclass of {base.__module__}.{base.__name__}"))
-    return found
+    attribute = _attribute(name, key)
+    if not (isinstance(attribute, type) and issubclass(attribute, base)):
+        raise UserError(_mismatch(name, key, attribute, f"a subclass of {base.__module__}.{base.__name__}"))
+    return attribute
 
 
 def load_instance(name: str, kind: type[Base], key: str) -> Base:
@@ -37,36 +36,36 @@ def load_instance(name: str, kind: type[Base], key: str) -> Base:
 
     Args:
         name: e.g. `my_package.checks:BLANK`.
-        kind: the class of which it must be an instance.
-        key: of the recipe, for the message.
+        kind: the required class of the object.
+        key: key of the recipe, for the message.
 
     Raises:
-        UserError: no such module or name here, or an object of another kind. An error inside the module keeps its
-            traceback.
+        UserError: the module or name does not exist, or the object is not of class `kind`. An error inside the
+            module keeps its traceback.
     """
-    found = _attribute(name, key)
-    if not isinstance(found, kind):
-        raise UserError(_mismatch(name, key, found, f"an instance of {kind.__module__}.{kind.__name__}"))
-    return found
+    attribute = _attribute(name, key)
+    if not isinstance(attribute, kind):
+        raise UserError(_mismatch(name, key, attribute, f"an instance of {kind.__module__}.{kind.__name__}"))
+    return attribute
 
 
 def _attribute(name: str, key: str) -> Any:
-    """Imports the module of `module:NAME` and returns its attribute; None where it has none."""
-    module_name, _, attribute = name.partition(":")
+    """Imports the module of `module:NAME` and returns its attribute; None if it does not exist."""
+    module_name, _, attribute_name = name.partition(":")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module exists, and imports something that is not installed
+            raise  # the module exists but imports a module that is not installed
         raise UserError(
-            f"{key} is {name!r}, but there is no module {error.name!r} here. Install the package that has it, or put "
-            "its folder on PYTHONPATH"
+            f"{key} is {name!r}, but there is no module {error.name!r}. Install its package, or put its folder on "
+            "PYTHONPATH"
         ) from error
-    return getattr(module, attribute, None)
+    return getattr(module, attribute_name, None)
 
 
-def _mismatch(name: str, key: str, found: object, expected: str) -> str:
-    """Returns the message for an attribute that does not exist or is not what was expected."""
-    attribute = name.partition(":")[2]
-    what = "missing" if found is None else f"not {expected}"
-    return f"{key} is {name!r}, but {attribute!r} in that module is {what}. Name {expected}"
+def _mismatch(name: str, key: str, attribute: object, expected: str) -> str:
+    """Returns the message for an attribute that does not exist or has the wrong type."""
+    attribute_name = name.partition(":")[2]
+    problem = "missing" if attribute is None else f"not {expected}"
+    return f"{key} is {name!r}, but {attribute_name!r} in that module is {problem}. Name {expected}"

@@ -1,6 +1,6 @@
-"""The local cache of huggingface_hub: which commit a branch or tag pointed to when it was last downloaded.
+"""The local cache of huggingface_hub: the commits of branches and tags at their last download.
 
-Serves models and datasets, and holds the constants that every request to the Hub needs. Sends no request itself.
+Used for models and datasets. Also defines constants for requests to the Hub. Sends no request itself.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from diffcore_hf.core.folder import write_atomic
 RepoType = Literal["model", "dataset"]
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-"""A full commit of a Hub repository."""
+"""Pattern of a full commit hash of a Hub repository."""
 
 HUB_TIMEOUT = 120.0
-"""Seconds without a byte after which a request to the Hub times out, as in Xet; its client has no default."""
+"""Seconds without data after which a request to the Hub times out. The client itself has no default."""
 
 
 def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:
-    """Store in the cache which commit a revision (default: main) points to, so that it can be resolved offline.
+    """Store in the cache the commit of a revision (default: main), so that it can be resolved offline.
 
-    huggingface_hub stores this itself only for downloads by branch or tag, not by commit. Without a commit (a local
-    path) nothing is stored.
+    huggingface_hub stores the commit only for downloads by branch or tag. Nothing is stored if `commit` is None, as for
+    a local path.
     """
     if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
         write_atomic(ref_file(repo_id, revision, repo_type), commit.encode())
@@ -33,7 +33,7 @@ def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_t
 def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType = "model") -> str | None:
     """Return the commit that a revision (default: main) pointed to when it was last downloaded.
 
-    A full commit is returned as it is; None means that the revision was never downloaded.
+    A full commit is returned unchanged. None means that the revision was never downloaded.
     """
     if revision is not None and COMMIT.fullmatch(revision):
         return revision

@@ -1,9 +1,10 @@
-"""Decoding and encoding of images: the only module that turns image bytes into pixels, through Pillow.
+"""Decodes and encodes images with Pillow.
 
-Owns the formats that are read, the conversion of every mode to RGB, the reasons why an image is unreadable, and how
-generated images are encoded.
+Owns the formats that are read, the conversion of every mode to RGB, the reasons why an image is unreadable, and the
+encoding of generated images.
 
-A *cell* is the undecoded storage of `datasets.Image`: {"bytes": ..., "path": ...}; bytes win over the path.
+A *cell* is an undecoded value of `datasets.Image`: {"bytes": ..., "path": ...}. The path is used only if there are no
+bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
 class UnreadableImage(ValueError):
-    """Raised for an image that cannot be decoded; the message is a short reason, stored with the row."""
+    """Raised for an image that cannot be decoded. The message is a short reason, which is stored with the row."""
 
 
 def read_bytes(cell: Mapping[str, Any] | None) -> bytes:
@@ -50,7 +51,7 @@ def read_bytes(cell: Mapping[str, Any] | None) -> bytes:
 
 
 def decode(cell: Mapping[str, Any] | None) -> Image.Image:
-    """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits a channel.
+    """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits per channel.
 
     Raises:
         UnreadableImage: the cell is empty, truncated, in none of FORMATS, or has more than MAX_PIXELS pixels.
@@ -64,7 +65,7 @@ def decode_bytes(content: bytes) -> Image.Image:
         image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} megapixels") from error
-    except Exception as error:  # Pillow's plugins raise nearly anything on garbage
+    except Exception as error:  # the plugins of Pillow raise many types for invalid bytes
         raise UnreadableImage(f"no image in a known format ({len(content)} bytes)") from error
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableImage(f"{image.width} x {image.height}, more than {MAX_PIXELS // 10**6} megapixels")
@@ -81,10 +82,10 @@ def decode_pixels(cell: Mapping[str, Any] | None, fast: Decoder | None = None) -
 
     Args:
         cell: undecoded storage of an image.
-        fast: the decoder of jpeg.py, tried first. Only training passes it; facts are computed through Pillow.
+        fast: the decoder of jpeg.py, tried first. Only training passes it. Facts are computed with Pillow.
 
     Raises:
-        UnreadableImage: as `decode`.
+        UnreadableImage: see `decode`.
     """
     content = read_bytes(cell)
     pixels = fast(content) if fast else None
@@ -92,7 +93,7 @@ def decode_pixels(cell: Mapping[str, Any] | None, fast: Decoder | None = None) -
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB: transparency on white, deep grey scaled to 8 bits."""
+    """Convert an image of any mode to RGB: transparency on white, 16-bit and 32-bit grey scaled to 8 bits."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -145,13 +146,13 @@ def sha256(content: bytes) -> str:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Return those of FORMATS that this build of Pillow can read."""
+    """Return the items of FORMATS that this build of Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Return the image in the orientation that its EXIF block asks for."""
+    """Return the image rotated to the orientation in its EXIF block."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
@@ -159,7 +160,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image) -> np.ndarray:
-    """Return deep grey as uint8: 16-bit modes by 1/257; modes `I` and `F` by the range of their values."""
+    """Return 16-bit or 32-bit grey as uint8.
+
+    16-bit modes are divided by 257. For modes `I` and `F` the scale depends on the range of the values."""
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     low, high = values.min(), values.max()
     if image.mode.startswith("I;16"):

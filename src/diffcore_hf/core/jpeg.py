@@ -1,7 +1,7 @@
-"""A faster JPEG decoder for training, used only if it gives exactly the pixels of Pillow.
+"""A faster JPEG decoder for training, used only if its pixels are equal to those of Pillow.
 
-Owns the optional decoder (the extra `fast`, simplejpeg) and its check. Pillow (images.py) decodes everything else:
-other formats, CMYK, rotated or damaged files.
+Owns the optional decoder (the extra `fast`, simplejpeg) and its check. Pillow (images.py) decodes all other images:
+other formats, CMYK, and rotated or damaged files.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ Decoder = Callable[[bytes], "np.ndarray | None"]
 def fast_decoder() -> Decoder | None:
     """Return a decoder of JPEG bytes to (H, W, 3) uint8; None if simplejpeg is missing or differs from Pillow.
 
-    The decoder returns None for an image that Pillow must decode. It is checked once per process: colour images of
-    every chroma subsampling and grey images, sequential and progressive, must have the pixels of Pillow. The result is
-    logged.
+    The decoder returns None for an image that Pillow must decode. It is checked once per process with colour images
+    of every chroma subsampling, sequential and progressive, and with a grey image. The result is logged.
     """
     try:
         import simplejpeg
@@ -39,7 +38,7 @@ def fast_decoder() -> Decoder | None:
     decode = functools.partial(_decode, simplejpeg)
     if not all(_equal(decode, content) for content in _samples()):
         log.warning(
-            "simplejpeg %s gives other pixels than Pillow on this machine: JPEG is decoded by Pillow",
+            "simplejpeg %s and Pillow give different pixels on this machine, so JPEG is decoded by Pillow",
             simplejpeg.__version__,
         )
         return None
@@ -56,24 +55,24 @@ def _decode(simplejpeg: ModuleType, content: bytes) -> np.ndarray | None:
             return None
         pixels: np.ndarray = simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False)
         return pixels
-    except ValueError:  # damaged: Pillow gives the exact reason
+    except ValueError:  # a damaged file: Pillow reports the reason
         return None
 
 
 def _is_rotated(content: bytes) -> bool:
-    """Return whether the EXIF block asks for another orientation."""
+    """Return whether the EXIF block contains a rotation."""
     if not _may_have_exif(content):
         return False
     try:
         return bool(Image.open(io.BytesIO(content), formats=("JPEG",)).getexif().get(0x0112, 1) != 1)
-    except Exception:  # a damaged EXIF block is left to Pillow
+    except Exception:  # Pillow decodes files with a damaged EXIF block
         return True
 
 
 def _may_have_exif(content: bytes) -> bool:
-    """Return whether an EXIF block lies before the pixels, or the segments before them cannot be followed.
+    """Return whether there is an EXIF block before the pixels, or the segments before the pixels cannot be parsed.
 
-    Follows the lengths of the segments, because a search would read every byte of the file.
+    The function jumps from segment to segment, because a search would read every byte of the file.
     """
     offset = 2
     while content[offset : offset + 2] not in (b"\xff\xda", b""):
@@ -87,9 +86,9 @@ def _may_have_exif(content: bytes) -> bool:
 
 
 def _samples() -> list[bytes]:
-    """Return small JPEG files of every kind that the fast decoder may get."""
-    grain = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
-    picture = Image.fromarray(grain).resize((75, 53), Image.Resampling.BICUBIC)
+    """Return one small JPEG file of every kind that the fast decoder decodes."""
+    noise = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((75, 53), Image.Resampling.BICUBIC)
     kinds = itertools.product((0, 1, 2), (False, True))
     coloured = [_encoded(picture, subsampling=sampling, progressive=progressive) for sampling, progressive in kinds]
     return [*coloured, _encoded(picture.convert("L"))]

@@ -1,6 +1,6 @@
-"""Loading a dataset from a folder or the Hub: pinned to a commit, and never an outdated state from a cache.
+"""Loads a dataset from a folder or the Hub at a fixed commit, without outdated rows from a cache.
 
-Wraps `datasets.load_dataset`: its caches can return outdated rows, and its errors are long. Columns and rows are
+Replaces `datasets.load_dataset`, whose caches can return outdated rows and whose errors are long. Columns and rows are
 checked elsewhere (augmentation/source, training/data).
 """
 
@@ -24,40 +24,39 @@ if TYPE_CHECKING:
 def load_splits(
     path: str, name: str | None, data_files: str | None, revision: str | None, *, section: str
 ) -> tuple[DatasetDict, str | None]:
-    """Return the splits of a dataset and its commit, which is None for a folder.
+    """Return the splits of a dataset, and its commit or None for a folder.
 
     Args:
         path: a folder, or a Hub id.
-        name: configuration; None is the default one.
+        name: configuration; None means the default.
         data_files: pattern of files inside `path`.
         revision: branch, tag or commit on the Hub.
         section: section of the recipe for error messages, `source` or `data`.
 
     Raises:
-        UserError: there is no such dataset, or it cannot be loaded.
+        UserError: the dataset does not exist or cannot be loaded.
     """
     from datasets import DatasetDict, load_dataset_builder
 
     local = Path(path).is_dir()
-    # `out/birds` is an output folder that does not exist yet; a stranger may own that name on the Hub.
+    # `out/birds` means an output folder that does not exist yet, not a dataset of the Hub user `out`.
     is_output = path.startswith("out/") and Path("out").is_dir()
     if not local and (path.count("/") != 1 or path.startswith((".", "/", "~")) or is_output):
         raise UserError(
-            f"{section}.path is {path!r}, which is no folder below the current directory and no Hub id. "
-            f"Use --{section}.path"
+            f"{section}.path is {path!r}, which is neither an existing folder nor a Hub id. Use --{section}.path"
         )
     commit = None if local else commit_of(path, revision, section=section)
     try:
-        # The path is resolved, because datasets names a dataset by the last part of its path, and "." has none.
+        # The path is resolved, because datasets uses its last part as a name, and "." has no last part.
         location = str(Path(path).resolve()) if local else path
         cache = cache_of(Path(location)) if local else None
         builder = load_dataset_builder(
             location, name, data_files=data_files, revision=commit, cache_dir=cache and str(cache)
         )
-        # If the Hub fails, datasets silently loads whatever version its cache holds.
+        # If the Hub fails, datasets silently loads the version in its cache.
         if commit and COMMIT.fullmatch(str(builder.hash)) and builder.hash != commit:
             raise UserError(
-                f"the Hub failed, and the cache holds commit {builder.hash}, not {commit}. Run the command again"
+                f"the Hub failed, and the cache contains commit {builder.hash}, not {commit}. Run the command again"
             )
         # A download shows a progress bar; reading a local folder takes seconds and shows none.
         with quiet_datasets() if local else nullcontext():
@@ -65,7 +64,9 @@ def load_splits(
         splits = builder.as_dataset()
     except UserError:
         raise
-    except Exception as error:  # datasets raises many types here; all but faults of the machine concern the source
+    except (
+        Exception
+    ) as error:  # datasets raises many types here; all except faults of the machine are caused by the source
         if environment_fault(error):
             raise
         raise UserError(
@@ -73,20 +74,20 @@ def load_splits(
             f"or --{section}.name"
         ) from error
     if not isinstance(splits, DatasetDict):
-        raise UserError(f"{section}.path {path} is no dataset with splits. Use another --{section}.path")
+        raise UserError(f"{section}.path {path} is not a dataset with splits. Use another --{section}.path")
     return splits, commit
 
 
 def cache_of(folder: Path) -> Path:
-    """Return the cache folder of `datasets` for the present state of a local folder.
+    """Return the cache folder of `datasets` for the current state of a local folder.
 
     The default cache identifies a folder with a card by its name and the names of its files. It would return old rows
-    for another folder of that name, or after a change of a file. Only the last state of each folder is kept.
+    for another folder of that name, or after a change of a file. Only the cache of the last state is kept.
     """
     from datasets import config
 
     inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    files = [_state(folder, name) for name in inside if not _NO_DATA.match(name.as_posix())]
+    files = [_state(folder, name) for name in inside if not _NOT_DATA.match(name.as_posix())]
     state = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     name_digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     states = Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / name_digest
@@ -96,12 +97,12 @@ def cache_of(folder: Path) -> Path:
     return states / state
 
 
-# Files that datasets does not read: hidden folders, the pictures of the card, the result of a training.
-_NO_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
+# Files that datasets does not read: hidden files and folders, the pictures of the card, the result of a training.
+_NOT_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
 
 def _state(folder: Path, name: Path) -> tuple[str, object, int]:
-    """Return what changes when a file changes: size and time, or the header of a card."""
+    """Return name, size and time of a file; for a card its header instead of the size, and 0."""
     path = folder / name
     if name.as_posix() == "README.md":
         return name.as_posix(), path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")[0], 0
@@ -109,25 +110,25 @@ def _state(folder: Path, name: Path) -> tuple[str, object, int]:
 
 
 def commit_of(path: str, revision: str | None, *, section: str) -> str:
-    """Return the commit that a revision of a dataset points to on the Hub, or offline the commit in the cache."""
+    """Return the commit of a revision of a dataset on the Hub; offline, the commit in the cache."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or (revision and COMMIT.fullmatch(revision)):
         if cached := cached_commit(path, revision, "dataset"):
             return cached
-        once = "Run once with the network" + (" (diffcore-hf plan --fetch)" if section == "source" else "")
+        remedy = "Run once with the network" + (" (diffcore-hf plan --fetch)" if section == "source" else "")
         raise UserError(
-            f"{section}.path is {path!r}, which is no folder here and not in the cache, and HF_HUB_OFFLINE is set. "
-            f"{once}, or give a folder"
+            f"{section}.path is {path!r}, which is neither a folder nor in the cache, and HF_HUB_OFFLINE is set. "
+            f"{remedy}, or give a folder"
         )
     try:
         commit = HfApi().dataset_info(path, revision=revision, timeout=HUB_TIMEOUT).sha
     except Exception as error:
         raise UserError(
-            f"{section}.path is {path!r}, which the Hub does not deliver: {innermost_cause(error)}. "
+            f"{section}.path is {path!r}, which cannot be read from the Hub: {innermost_cause(error)}. "
             "Correct the id, log in with a token that may read it, or give a folder"
         ) from error
     if commit is None:
-        raise ValueError(f"the Hub names no commit of {path} at {revision or 'main'}")
+        raise ValueError(f"the Hub returns no commit of {path} at {revision or 'main'}")
     record_commit(path, revision, commit, "dataset")
     return commit

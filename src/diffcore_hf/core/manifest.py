@@ -1,6 +1,7 @@
-"""The fixed schemas of the two files that describe a dataset: diffcore.json and compare.json.
+"""The schemas of the two files that describe a dataset: diffcore.json and compare.json.
 
-Owns the types, and the check that a manifest from elsewhere has them. Does not read or write a file (folder.py).
+Owns the types, and the check that a manifest from another source has these types. Does not read or write a file
+(folder.py).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from diffcore_hf.core.errors import UserError
 
 
 class FileEntry(TypedDict):
-    """One published file in the manifest's list."""
+    """One entry of the list of published files in the manifest."""
 
     path: str
     size: int
     sha256: str
     rows: NotRequired[int]
-    """Of a shard; other files have none."""
+    """Number of rows; only shards have it."""
 
 
 class Resolved(TypedDict):
@@ -58,13 +59,13 @@ class Manifest(TypedDict):
     files: list[FileEntry]
     layout: NotRequired[str]
     originals: NotRequired[bool]
-    """Whether the images of the source are published; true where it is absent."""
+    """Whether the images of the source are published. A missing key means true."""
     hash: NotRequired[str]
     """Hash of the body, added when the file is written."""
 
 
 class ComparedData(TypedDict):
-    """The dataset that a comparison was trained on."""
+    """The dataset of a comparison."""
 
     path: str
     hash: str | None
@@ -77,7 +78,7 @@ class ComparedArm(TypedDict):
     name: str
     top1: float
     difference: float
-    """To the first arm, paired by seed."""
+    """Difference in top-1 to the first arm, paired by seed."""
     half_interval: float | None
     """Half of the 95 % interval of the difference; None with one seed."""
     seen: bool | None
@@ -86,7 +87,7 @@ class ComparedArm(TypedDict):
 
 
 class Comparison(TypedDict):
-    """The content of compare.json, as far as a dataset card reads it."""
+    """The keys of compare.json that a dataset card uses."""
 
     data: ComparedData
     arms: list[ComparedArm]
@@ -112,7 +113,7 @@ _REQUIRED: Mapping[str, type] = {
     "configs": dict,
     "files": list,
 }
-"""Dotted key -> type of its value."""
+"""Required dotted key -> type of its value."""
 _FILE_REQUIRED: Mapping[str, type] = {"path": str, "size": int, "sha256": str}
 
 
@@ -120,11 +121,11 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
     """Return the content as a manifest.
 
     Args:
-        content: diffcore.json, parsed; None where there is none.
-        where: the folder or version, for the error.
+        content: parsed content of diffcore.json; None if the file does not exist.
+        where: folder or version, for the error message.
 
     Raises:
-        UserError: no manifest, or one that lacks a key or has a value of another type.
+        UserError: there is no manifest, a key is missing, or a value has another type.
     """
     if content is None:
         raise UserError(f"{where} has no readable diffcore.json. Give a dataset that diffcore-hf exported")
@@ -143,7 +144,7 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
 
 
 def _value(content: Any, key: str) -> Any:
-    """Return the value of a dotted key; None where it or one of its parents is absent."""
+    """Return the value of a dotted key; None if the key or one of its parents is missing."""
     for name in key.split("."):
         content = content.get(name) if isinstance(content, Mapping) else None
     return content

@@ -1,4 +1,4 @@
-"""Progress bars of `datasets`, switched off while a run shows its own bar."""
+"""Switches the progress bars of `datasets` off while a run shows its own bar."""
 
 from __future__ import annotations
 

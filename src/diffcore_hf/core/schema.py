@@ -1,7 +1,6 @@
-"""The schema of the data: every column with its Feature, every status and every reason.
+"""The schema of the data: names and types of all columns, and all statuses.
 
-Owns names and types. `datasets` is imported inside the functions, because method, config and --help need the names
-alone.
+`datasets` is imported inside the functions, because method, config and --help need only the names.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ if TYPE_CHECKING:
     from datasets import Features
 
 STATUSES = {
-    "not_planned": "the plan does not want a counterpart for this row",
+    "not_planned": "the plan has no counterpart for this row",
     "kept": "has a counterpart",
     "exhausted": "no attempt passed, or its class was given up",
     "failed": "no attempt was possible: unreadable or unlabelled source, or every attempt crashed",
     "pending": "planned, not finished: a limit or an interruption",
 }
-"""Result for a row of the source: column `status` of config default."""
+"""Statuses of a row of the source, in column `status` of config default, with their meaning."""
 
 SOURCE_IMAGE, GENERATED_IMAGE = "source_image", "generated_image"
-"""Names of the two images of a unit in units, stages and parts, whatever name the source gives its image column."""
+"""Columns of the two images of a unit in stages and parts. They do not depend on the image column of the source."""
 
 CONFIGS = ("default", "generated", "attempts", "references", "classes")
 ADDED_COLUMNS = ("generated", "context", "prompt", "seed", "similarity", "status", "row_id")
 
 
 def _features(**columns: str) -> Features:
-    """Return Features by short names of types: `image`, `embedding`, or a dtype of `Value`."""
+    """Return Features from short names of types: `image`, `embedding`, or a dtype of `Value`."""
     from datasets import Features, Image, List, Value
 
     special = {"image": Image(), "embedding": List(Value("float16"))}
@@ -37,7 +36,7 @@ def _features(**columns: str) -> Features:
 
 
 def added_features(prefix: str = "") -> Features:
-    """Return the seven columns that config default adds to those of the source, each name behind `prefix`."""
+    """Return the seven columns that config default adds to the columns of the source, each name with `prefix`."""
     features = _features(
         generated="image",
         context="string",
@@ -53,7 +52,7 @@ def added_features(prefix: str = "") -> Features:
 def prefix_of(names: Iterable[str], added: Iterable[str] = ADDED_COLUMNS) -> str:
     """Return the prefix of the added columns of a published table; "" if there is none.
 
-    The source may have a `row_id` of its own, so a prefix counts only if all added columns exist with it.
+    The source may have its own column `row_id`, so all added columns must exist with the prefix.
 
     Args:
         names: the columns of the table.
@@ -85,7 +84,10 @@ def plan_features() -> Features:
 
 
 def attempt_facts() -> Features:
-    """A part of round 0, 1, ...: one row per attempt; `reason` is null or a recorded reason of method/checks.py."""
+    """Return the columns of a part of round 0, 1, ...: one row per attempt.
+
+    `reason` is null or one of the recorded reasons of method/checks.py.
+    """
     return _features(
         row_id="string",
         copy="int32",
@@ -103,12 +105,18 @@ def attempt_facts() -> Features:
 
 
 def reference_facts() -> Features:
-    """Return the columns of a part of round `ref`: one row per real image; `reason` tells why it has no embedding."""
+    """Return the columns of a part of round `ref`: one row per real image.
+
+    `reason` is the reason why an image has no embedding, else null.
+    """
     return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
 
 
 def class_facts() -> Features:
-    """Return the columns of a part of kind `text`: the embedding of each class's caption, if the tower reads text."""
+    """Return the columns of a part of kind `text`: one row per class, with the embedding of its caption.
+
+    Such a part exists only if the image tower has a text tower.
+    """
     return _features(label="int64", prompt="string", text_embedding="embedding")
 
 

@@ -1,6 +1,6 @@
-"""Random choices from one hash, and the row ids that are its keys.
+"""Derives random choices and row ids from hashes.
 
-Every choice is derived from the seed of the recipe and the names of what it concerns. So it does not depend on order,
+Every random choice is computed from the seed of the recipe and keys such as the row id. So it does not depend on order,
 batch, worker or machine.
 """
 
@@ -30,18 +30,21 @@ def attempt_seed(seed: int, row_id: str, copy: int, attempt: int) -> int:
 
 
 def hub_row_ids(split: str, count: int) -> list[str]:
-    """Return `<split>/<index>` for each row of a Hub split, whose order the commit fixes."""
+    """Return `<split>/<index>` for each row of a Hub split. The commit fixes the order of the rows."""
     return [f"{split}/{index}" for index in range(count)]
 
 
 def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[str]:
-    """Return `<split>/<16 hex of sha256(image bytes, label)>[~n]`, which does not depend on file order or machine.
+    """Return `<split>/<16 hex digits of sha256(image bytes, label)>[~n]` for each row.
+
+    The ids do not depend on the order of the files or on the machine.
 
     Args:
+        split: name of the split.
         contents: for each row the sha256 of its image bytes (32 bytes) and its label as text.
 
     Returns:
-        One id per row; the second and later equal ones end in `~1`, `~2`, ... in the order given.
+        One id per row. Repeated ids get the endings `~1`, `~2`, ... in the given order.
     """
     seen: dict[str, int] = defaultdict(int)
     ids = []

@@ -29,7 +29,7 @@ from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.config.layers import keywords_layer, what_layer
+from diffcore_hf.config.layers import keywords_layer, positional_layer
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
@@ -105,7 +105,7 @@ def as_recipe(
     if rows is not None:
         layers.append({"source": {"path": IN_MEMORY}})
     elif data is not None:
-        layers.append(what_layer(str(data)))
+        layers.append(positional_layer(str(data)))
     return build_recipe(*layers, keywords_layer(**keys)), rows
 
 

@@ -131,8 +131,10 @@ def test_the_command_line_publishes_and_prints_no_token(hub, finished, tmp_path)
     ]
     assert "nothing was sent: v1.0.0 would add" in outputs[0] and "in a new repository" in outputs[0]
     assert f'load_dataset("{repo}", revision="v1.0.0")' in outputs[1]
-    assert "it is private, and should stay so" in outputs[1]
-    assert "already there, nothing was sent" in outputs[2] and "v1.0.0" in outputs[3] and "no difference" in outputs[4]
+    assert "it is private and should stay private" in outputs[1]
+    assert (
+        "already published, nothing was sent" in outputs[2] and "v1.0.0" in outputs[3] and "no difference" in outputs[4]
+    )
     files = [path.read_bytes() for path in finished.rglob("*") if path.is_file()]
     files += [blob.content or b"" for commit in hub.dataset(repo).commits.values() for blob in commit.files.values()]
     assert not any(hub.token.encode() in content for content in [*files, *map(str.encode, outputs)])

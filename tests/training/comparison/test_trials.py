@@ -101,10 +101,10 @@ def test_a_warning_says_that_few_rows_have_a_generated_image(tmp_path, train_rec
         (["--compare", "plain,blend"], "compare has 'blend', which is no arm; there are plain, genaug"),
         (
             ["--compare", "plain,x", "--arms", "{x: {mix: {knd: patch}}}"],
-            "arms.x: mix.knd is no key of a recipe; did you",
+            "arms.x: mix.knd is not a key of a recipe; did you",
         ),
         (["--model.name", "resnet19"], "resnet19"),
-        (["--data.path", "nowhere"], "data.path is 'nowhere', which is no folder here"),
+        (["--data.path", "nowhere"], "data.path is 'nowhere', which is neither an existing folder"),
         (["--precision", "float16"], "precision is 'float16', which training on a CPU cannot use"),
         (["--trackers", "trackio"], "trackers has 'trackio', which is not installed. Run: pip install trackio"),
         (["--transform.preset", "imagenet"], "transform.preset is 'imagenet', not one of"),

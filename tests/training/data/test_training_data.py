@@ -107,7 +107,7 @@ def test_what_is_missing_is_one_line(tmp_path, line):
 
 
 def test_no_folder_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="data.path is .* which is no folder here"):
+    with pytest.raises(ValueError, match="data.path is .* which is neither an existing folder"):
         load_data(DataConfig(str(tmp_path / "none")), OFF)
 
 

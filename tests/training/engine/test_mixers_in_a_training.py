@@ -168,7 +168,7 @@ def test_a_mixer_refuses_a_network_in_one_line(training):
     [
         ("mixpu", "mixer.name is 'mixpu', which is no mixer; did you mean mixup?"),
         ("xyz", "mixer.name is 'xyz', which is no mixer; there are mixup, cutmix"),
-        ("nowhere:Mixer", "mixer.name is 'nowhere:Mixer', but there is no module 'nowhere' here"),
+        ("nowhere:Mixer", "mixer.name is 'nowhere:Mixer', but there is no module 'nowhere'"),
         ("own_mixers:Nothing", "but 'Nothing' in that module is missing"),
         ("own_mixers:CALLS", "is not a subclass of diffcore_hf.training.mixers.base.Mixer. Name a subclass of"),
         ({"name": "mixup", "options": {"alpa": 1}}, "mixer.options.alpa is no option of mixup; did you mean alpha?"),
