@@ -1,4 +1,4 @@
-"""Checks: their order, what an accept overrides, and adding one."""
+"""Tests of the checks: their order, the checks that an accept overrides, and an added check."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_the_first_check_that_rejects_gives_the_reason(facts, reason):
 
 
 def test_an_added_check_gives_its_reason_at_its_position():
-    invalid = next(place for place, check in enumerate(CHECKS) if check.reason == "invalid")
+    invalid = next(index for index, check in enumerate(CHECKS) if check.reason == "invalid")
     with_blank = (*CHECKS[:invalid], BLANK, *CHECKS[invalid:])
     blank, noise = (candidate(recorded="invalid", detail=detail) for detail in ("of one colour", "not finite"))
     assert [first_reason(facts, with_blank) for facts in (blank, noise)] == ["blank", "invalid"]
@@ -73,7 +73,7 @@ def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
     *builtin, blank = checks.checks_of(["some_checks:BLANK"])
     assert (tuple(builtin), blank.reason) == (CHECKS, "blank")
     for name, message in (
-        ("some_checks:UNSAFE", "whose reason 'unsafe' is that of another check"),
+        ("some_checks:UNSAFE", "whose reason 'unsafe' is already the reason of another check"),
         ("some_checks:NUMBER", r"'NUMBER' in that module is not an instance of diffcore_hf\.method\.checks\.Check"),
         ("some_checks:MISSING", "'MISSING' in that module is missing"),
         ("no_checks:BLANK", "there is no module 'no_checks'"),
@@ -83,9 +83,9 @@ def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
 
 
 def test_a_recorded_reason_without_a_check_is_refused():
-    with pytest.raises(ValueError, match=r"'leak' is none of crashed, unsafe, invalid"):
+    with pytest.raises(ValueError, match=r"recorded reason 'leak'; known: crashed, unsafe, invalid"):
         first_reason(candidate(recorded="leak", accepted=True))
-    with pytest.raises(ValueError, match="'low_rank' is none of"):
+    with pytest.raises(ValueError, match="no check has the recorded reason 'low_rank'"):
         first_reason(candidate(recorded="low_rank"))
 
 

@@ -1,4 +1,4 @@
-"""The finite-sample quantile, its pooling, and the promise on synthetic data."""
+"""Tests of the finite-sample quantile, its pooling, and its guarantee on synthetic data."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 @pytest.mark.parametrize(
     ("n", "alpha", "bound"),
     [
-        (8, 0.1, -np.inf),  # floor(0.9) = 0: no promise without accepting everything
+        (8, 0.1, -np.inf),  # floor(0.9) = 0: only a bound that accepts everything has the guarantee
         (9, 0.1, 1),
         (18, 0.1, 1),
         (19, 0.1, 2),
@@ -42,7 +42,7 @@ def test_small_classes_pool_differences_from_the_others():
     np.testing.assert_array_equal(rejected, [1, 0, 0, 1, 0, np.nan])  # k' = floor(5 * 0.4) = 2
 
 
-def test_a_large_class_sets_its_own_bound():
+def test_a_large_class_has_its_own_bound():
     scores = np.concatenate([np.arange(30) / 100, [0.9, 0.95]])
     labels = np.array([0] * 30 + [1] * 2)
     bounds, rejected = similarity_bounds(scores, labels, 2, 0.1)
@@ -52,7 +52,7 @@ def test_a_large_class_sets_its_own_bound():
     assert not rejected[30:].any()
 
 
-def test_ranks_by_class_from_fifty():
+def test_a_class_of_fifty_ranks_has_its_own_bound():
     ranks = np.concatenate([np.ones(46, int), [5, 5, 6, 7], [1, 1, 2], [0]])
     labels = np.array([0] * 50 + [1] * 3 + [2])
     bounds, rejected = rank_bounds(ranks, labels, 3, 0.1)
@@ -81,24 +81,27 @@ def images(rng, centres, spread, labels):
     ],
     ids=lambda policy: policy.by or policy.name,
 )
-def test_at_most_about_alpha_of_fresh_real_images_are_rejected(policy, size):
-    """Counts over many repetitions with overlapping classes, so that the bounds reject some images."""
+def test_at_most_about_alpha_of_new_real_images_are_rejected(policy, size):
+    """Averages many repetitions. The classes overlap, so that the bounds reject some images."""
     rng, rejected, real = np.random.default_rng(size), [], []
-    classes, width, fresh = 12, 8, 20
+    classes, width, new_images = 12, 8, 20
     for _ in range(60):
         centres = rng.normal(size=(classes, width))
         spread = rng.uniform(0.5, 1.5, size=width)
         labels = np.repeat(np.arange(classes), size)
-        real_ones = images(rng, centres, spread, labels)
-        judge = fit(
-            policy, ReferenceEmbeddings([f"train/{i}" for i in range(len(labels))], labels, real_ones, classes), 0
+        real_images = images(rng, centres, spread, labels)
+        fitted = fit(
+            policy, ReferenceEmbeddings([f"train/{i}" for i in range(len(labels))], labels, real_images, classes), 0
         )
-        asked = np.repeat(np.arange(classes), fresh)
-        verdicts = judge.verdicts(
-            asked, images(rng, centres, spread, asked), np.zeros((len(asked), width)), [("", 0, 0)] * len(asked)
+        new_labels = np.repeat(np.arange(classes), new_images)
+        verdicts = fitted.verdicts(
+            new_labels,
+            images(rng, centres, spread, new_labels),
+            np.zeros((len(new_labels), width)),
+            [("", 0, 0)] * len(new_labels),
         )
         rejected.append(1 - verdicts.passed.mean())
-        real.append(np.nanmean(judge.rejected_real()))
+        real.append(np.nanmean(fitted.rejected_real()))
     slack = 3 * np.std(rejected) / len(rejected) ** 0.5
     assert np.mean(rejected) <= 0.1 + slack
-    assert np.mean(real) <= 0.1 + 1e-9  # as reported, each judged as if left out
+    assert np.mean(real) <= 0.1 + 1e-9  # the reported rate, with each image left out

@@ -1,4 +1,4 @@
-"""decide and due: the order of the decisions, their statuses, and the attempts that are due."""
+"""Tests of decide and due: the order of the decisions, the statuses, and the attempts that are due."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ from diffcore_hf.method.filtration import AttemptFacts, Units, decide, due, reje
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings
 
-GOOD, BAD, NONE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity 1, 0 and none with the parent (1, 0)
+GOOD, BAD, NO_IMAGE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity to the real image (1, 0): 1, 0 and NaN
 CLASSES = 2
-JUDGE = fit(
+FIXED = fit(
     PolicyConfig("fixed", t=0.5),
     ReferenceEmbeddings(["train/a", "train/b"], np.array([0, 1]), np.array([GOOD, BAD], np.float16), CLASSES),
     0,
@@ -32,7 +32,10 @@ def plan(count, labels=None, copies=None, readable=None):
 
 
 def facts(*rows):
-    """Facts from rows of unit, attempt, embedding, and optionally a recorded reason and a sha256 (default: unique)."""
+    """Returns facts from rows of unit, attempt, embedding, and optionally a recorded reason and a sha256.
+
+    By default each image has a sha256 of its own.
+    """
     rows = [(*row, None, f"{row[0]}-{row[1]}")[:5] if len(row) == 3 else row for row in rows]
     rows = [row if len(row) == 5 else (*row, f"{row[0]}-{row[1]}") for row in rows]
     return AttemptFacts(
@@ -46,7 +49,7 @@ def facts(*rows):
 
 
 def decided(units, attempts, max_attempts=3, review=None):
-    return decide(units, attempts, JUDGE, max_attempts=max_attempts, review=review)
+    return decide(units, attempts, FIXED, max_attempts=max_attempts, review=review)
 
 
 CRASH = ("crashed: out of memory", None)
@@ -62,10 +65,10 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD), (0, 1, GOOD), (0, 2, BAD)], {}, ["kept", "superseded", "superseded"], "kept"),
         ([(0, 0, BAD), (0, 1, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 3, "exhausted"),
         ([(0, 0, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 2, "pending"),  # attempt 1 is missing
-        ([(0, 0, NONE, *CRASH), (0, 1, NONE, *CRASH), (0, 2, NONE, *CRASH)], {}, ["crashed"] * 3, "failed"),
-        ([(0, 0, NONE, *CRASH), (0, 1, BAD), (0, 2, NONE, *CRASH)], {}, ["crashed", "low_similarity", "crashed"],
-         "exhausted"),
-        ([(0, 0, NONE, *CRASH)], {}, ["crashed"], "pending"),
+        ([(0, 0, NO_IMAGE, *CRASH), (0, 1, NO_IMAGE, *CRASH), (0, 2, NO_IMAGE, *CRASH)], {}, ["crashed"] * 3, "failed"),
+        ([(0, 0, NO_IMAGE, *CRASH), (0, 1, BAD), (0, 2, NO_IMAGE, *CRASH)], {},
+         ["crashed", "low_similarity", "crashed"], "exhausted"),
+        ([(0, 0, NO_IMAGE, *CRASH)], {}, ["crashed"], "pending"),
         ([(0, 0, GOOD, "unsafe")], {}, ["unsafe"], "pending"),
         ([(0, 0, GOOD, "invalid: of one colour")], {}, ["invalid"], "pending"),
         # A reviewer's accept overrides the policy and recorded reasons, if there is an image.
@@ -74,8 +77,8 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 0): False}, ["review", "kept"], "kept"),
         ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): True}, ["kept"], "kept"),
         ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): False}, ["unsafe"], "pending"),
-        ([(0, 0, NONE, *CRASH)], {("train/0", 0, 0): True}, ["crashed"], "pending"),
-        ([(0, 0, NONE, "invalid: not finite", None)], {("train/0", 0, 0): True}, ["invalid"], "pending"),
+        ([(0, 0, NO_IMAGE, *CRASH)], {("train/0", 0, 0): True}, ["crashed"], "pending"),
+        ([(0, 0, NO_IMAGE, "invalid: not finite", None)], {("train/0", 0, 0): True}, ["invalid"], "pending"),
         ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", "superseded"], "kept"),  # the first stays
         ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # another unit's review
     ],
@@ -89,13 +92,13 @@ def test_one_unit(rows, review, reasons, status):
     assert decisions.counterpart.tolist() == [kept]
 
 
-def test_an_added_check_decides():
-    # A check against blank images, from a fact that every attempt has: the embedding of a blank image is known.
+def test_an_added_check_rejects_in_its_position():
+    # The check rejects blank images by their embedding, a fact that every attempt has.
     blank = checks.Check(
         "blank", "looks like an empty page", "a blank image", lambda candidate: tuple(candidate.embedding) == BAD
     )
     rows = facts((0, 0, BAD), (0, 1, GOOD), (1, 0, BAD, "unsafe"))
-    decisions = decide(plan(2), rows, JUDGE, max_attempts=3, checks=(blank, *checks.CHECKS))
+    decisions = decide(plan(2), rows, FIXED, max_attempts=3, checks=(blank, *checks.CHECKS))
     assert decisions.reason.tolist() == ["blank", "kept", "blank"]
     last = decide(plan(2), rows, fit(PolicyConfig("all"), EMPTY, 0), max_attempts=3, checks=(*checks.CHECKS, blank))
     assert last.reason.tolist() == ["blank", "kept", "unsafe"]
@@ -103,7 +106,7 @@ def test_an_added_check_decides():
 
 
 def test_score_bound_and_rank_of_each_attempt_are_reported():
-    decisions = decided(plan(1), facts((0, 0, BAD), (0, 1, NONE, *CRASH), (0, 2, GOOD), (0, 3, GOOD)))
+    decisions = decided(plan(1), facts((0, 0, BAD), (0, 1, NO_IMAGE, *CRASH), (0, 2, GOOD), (0, 3, GOOD)))
     np.testing.assert_array_equal(decisions.similarity, [0, np.nan, 1, np.nan])
     np.testing.assert_array_equal(decisions.score, [0, np.nan, 1, np.nan])
     np.testing.assert_array_equal(decisions.bound, [0.5, 0.5, 0.5, np.nan])
@@ -111,7 +114,7 @@ def test_score_bound_and_rank_of_each_attempt_are_reported():
     assert decisions.class_bound.tolist() == [0.5, 0.5]
 
 
-def test_a_duplicate_is_the_later_one_in_round_and_plan_order():
+def test_the_later_of_two_equal_images_is_the_duplicate():
     rows = [(2, 0, GOOD, None, "same"), (0, 1, GOOD, None, "same"), (1, 0, GOOD, None, "same"), (0, 0, BAD, None, "x")]
     decisions = decided(plan(3), facts(*rows))
     assert decisions.reason.tolist() == ["duplicate", "duplicate", "kept", "low_similarity"]
@@ -119,7 +122,7 @@ def test_a_duplicate_is_the_later_one_in_round_and_plan_order():
     assert accepted.reason.tolist() == ["kept", "duplicate", "kept", "low_similarity"]
 
 
-def test_a_superseded_attempt_makes_no_duplicate():
+def test_an_image_equal_to_a_superseded_one_is_not_a_duplicate():
     rows = [(0, 0, GOOD), (0, 1, GOOD, None, "same"), (1, 0, BAD), (1, 1, GOOD, None, "same")]
     assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "superseded", "low_similarity", "kept"]
 
@@ -164,8 +167,8 @@ def test_one_kept_image_prevents_giving_up_its_class():
     assert decided(plan(20), facts(*bad, (19, 0, GOOD))).given_up.tolist() == [False, False]
     review = {("train/5", 0, 0): True}
     assert decided(plan(20), facts(*bad, (19, 0, BAD)), review=review).given_up.tolist() == [False, False]
-    # A kept image beyond the first twenty units stays kept and prevents nothing. A later attempt, from when the plan
-    # was smaller, is ignored, as if the plan had been large from the start.
+    # A kept image beyond the first twenty units stays kept, and the class is still given up. Attempt 1 of unit 3 exists
+    # because an earlier and smaller plan did not give the class up; it is ignored.
     late = decided(plan(21), facts(*bad, (19, 0, BAD), (20, 0, GOOD), (3, 1, GOOD)))
     assert late.given_up.tolist() == [True, False]
     assert [late.status[i] for i in (2, 3, 20)] == ["exhausted", "exhausted", "kept"]
@@ -188,18 +191,18 @@ def test_due_after_every_round():
     outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 never passes; unit 20 passes at once, unit 21 at attempt 1
     while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
         r, missing = step
-        if len(missing) > 3:  # interrupted in the middle of the round: the rest of it is still due
-            some = [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing[1::2]]
-            left = due(units, facts(*rows, *some), decided(units, facts(*rows, *some)), 3)
-            assert left[0] == r
-            assert left[1].tolist() == missing[::2].tolist()
+        if len(missing) > 3:  # an interruption in the middle of the round: the other attempts are still due
+            half = [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing[1::2]]
+            still_due = due(units, facts(*rows, *half), decided(units, facts(*rows, *half)), 3)
+            assert still_due[0] == r
+            assert still_due[1].tolist() == missing[::2].tolist()
         rows += [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing]
         rounds.append((r, missing.tolist()))
     assert rounds == [(0, list(range(23))), (1, [21, 22]), (2, [22])]
     assert decided(units, facts(*rows)).status.tolist() == ["exhausted"] * 20 + ["kept", "kept", "exhausted"]
 
 
-def test_due_of_unreadable_rows_and_of_a_lost_attempt():
+def test_unreadable_rows_are_not_due_and_a_lost_attempt_is():
     units = plan(3, readable=np.array([True, False, True]))
     nothing = facts()
     r, missing = due(units, nothing, decided(units, nothing), 3)
@@ -210,7 +213,7 @@ def test_due_of_unreadable_rows_and_of_a_lost_attempt():
 
 
 def test_rates_leave_out_superseded_and_crashed():
-    rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NONE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
+    rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NO_IMAGE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
     decisions = decided(plan(2), facts(*rows))
     assert decisions.rejected_generated[0] == 2 / 4  # low_similarity and unsafe of four
     assert np.isnan(decisions.rejected_generated[1])
@@ -218,7 +221,7 @@ def test_rates_leave_out_superseded_and_crashed():
     assert rejected_share(decisions.reason, contexts) == {"snow": 1.0, "rain": 0.0}
 
 
-worlds = st.integers(1, 6).flatmap(
+cases = st.integers(1, 6).flatmap(
     lambda count: st.tuples(
         st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=count, max_size=count),
         st.dictionaries(
@@ -236,15 +239,15 @@ worlds = st.integers(1, 6).flatmap(
 
 
 @settings(max_examples=150, deadline=None)
-@given(worlds)
-def test_invariants_of_decisions(world):
-    kinds, attempts, random = world
+@given(cases)
+def test_invariants_of_decisions(case):
+    kinds, attempts, random = case
     units = plan(len(kinds), [label for label, _ in kinds], [copy for _, copy in kinds])
     rows = []
     for (unit, number), (embedding, fact, sha256, _) in attempts.items():
         crashed = fact is not None and fact.startswith("crashed")
         own = f"{unit}-{number}"
-        rows.append((unit, number, NONE if crashed else embedding, fact, None if crashed else sha256 or own))
+        rows.append((unit, number, NO_IMAGE if crashed else embedding, fact, None if crashed else sha256 or own))
     review = {
         (f"train/{unit}", kinds[unit][1], number): word
         for (unit, number), (*_, word) in attempts.items()
@@ -253,19 +256,19 @@ def test_invariants_of_decisions(world):
     decisions = decided(units, facts(*rows), review=review)
 
     for unit in range(len(kinds)):
-        mine = sorted((number, i) for i, (u, number, *_) in enumerate(rows) if u == unit and number < 3)
-        words = [decisions.reason[i] for _, i in mine]
+        own_attempts = sorted((number, i) for i, (u, number, *_) in enumerate(rows) if u == unit and number < 3)
+        words = [decisions.reason[i] for _, i in own_attempts]
         kept = words.index("kept") if "kept" in words else len(words)
         assert words.count("kept") == (kept < len(words)) == (decisions.status[unit] == "kept")
         assert "superseded" not in words[:kept]
         assert set(words[kept + 1 :]) <= {"superseded"}
-        assert decisions.counterpart[unit] == (mine[kept][1] if kept < len(words) else -1)
+        assert decisions.counterpart[unit] == (own_attempts[kept][1] if kept < len(words) else -1)
     assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
 
-    turn = list(range(len(rows)))
-    random.shuffle(turn)
-    shuffled = decided(units, facts(*(rows[i] for i in turn)), review=review)
-    assert shuffled.reason.tolist() == [decisions.reason[i] for i in turn]
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    shuffled = decided(units, facts(*(rows[i] for i in order)), review=review)
+    assert shuffled.reason.tolist() == [decisions.reason[i] for i in order]
     assert shuffled.status.tolist() == decisions.status.tolist()
 
     # Decisions about rounds <= r do not depend on later rounds.
@@ -273,7 +276,7 @@ def test_invariants_of_decisions(world):
         early = [i for i, row in enumerate(rows) if row[1] <= r]
         before = decided(units, facts(*(rows[i] for i in early)), review=review)
         assert before.reason.tolist() == [decisions.reason[i] for i in early]
-    # Nor on units that are added at the end, except for duplicates.
+    # Decisions do not depend on units that are added at the end, except for duplicates.
     fewer = [i for i, row in enumerate(rows) if row[0] < len(kinds) - 1]
     before = decided(plan(len(kinds) - 1, units.labels[:-1], units.copies[:-1]), facts(*(rows[i] for i in fewer)),
                      review=review)  # fmt: skip
@@ -289,9 +292,9 @@ def test_decisions_do_not_depend_on_the_order_of_facts():
         np.tile(np.arange(40), 2), np.repeat([0, 1], 40), rng.normal(size=(80, 4)), rng.normal(size=(80, 4)),
         [None] * 80, [str(i) for i in range(80)],
     )  # fmt: skip
-    turn = rng.permutation(80)
+    order = rng.permutation(80)
     other = AttemptFacts(**{
-        field.name: np.array(getattr(attempts, field.name))[turn] for field in dataclasses.fields(attempts)
+        field.name: np.array(getattr(attempts, field.name))[order] for field in dataclasses.fields(attempts)
     })  # fmt: skip
     for policy in (
         PolicyConfig(),
@@ -300,8 +303,8 @@ def test_decisions_do_not_depend_on_the_order_of_facts():
         PolicyConfig("quantile"),
         PolicyConfig("all"),
     ):
-        judge = fit(policy, references, 0)
-        one, two = (decide(units, facts, judge, max_attempts=2) for facts in (attempts, other))
-        assert one.reason[turn].tolist() == two.reason.tolist()
-        np.testing.assert_array_equal(one.score[turn], two.score)
-        assert one.status.tolist() == two.status.tolist()
+        fitted = fit(policy, references, 0)
+        first, second = (decide(units, facts, fitted, max_attempts=2) for facts in (attempts, other))
+        assert first.reason[order].tolist() == second.reason.tolist()
+        np.testing.assert_array_equal(first.score[order], second.score)
+        assert first.status.tolist() == second.status.tolist()

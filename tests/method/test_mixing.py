@@ -1,4 +1,4 @@
-"""Mixing (Eq. 6 to 8): equal to a slow reference written from the equations; draws follow their distributions."""
+"""Tests of mixing (Eq. 6 to 8): it equals a slow version of the equations, and draws follow their distributions."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def images(kind, height=7, width=9, count=2):
 
 
 def slow_mix(real, generated, draw):
-    """Pixel by pixel from the equations: M = lambda I + (1 - lambda) G, or M_p * I + (1 - M_p) * G."""
+    """Mixes pixel by pixel by the equations: M = lambda I + (1 - lambda) G, or M_p * I + (1 - M_p) * G."""
     channels, height, width = real.shape
     side = math.sqrt(1 - draw.lam)
-    tall, wide = int(height * side), int(width * side)
+    box_height, box_width = int(height * side), int(width * side)
     row, column = int(draw.centre[0] * height), int(draw.centre[1] * width)
     mixed = np.zeros((channels, height, width))
     for y in range(height):
         for x in range(width):
-            inside = row - tall // 2 <= y < row + tall // 2 and column - wide // 2 <= x < column + wide // 2
+            inside_rows = row - box_height // 2 <= y < row + box_height // 2
+            inside = inside_rows and column - box_width // 2 <= x < column + box_width // 2
             mask = float(inside != draw.generated_into_real)  # M_p: 1 where the real image shows
             weight = draw.lam if draw.pixel else mask
             for c in range(channels):
@@ -51,35 +52,36 @@ def test_mixing_equals_a_slow_reference_from_the_equations(draw, kind):
     real, generated = images(kind)
     mixed = apply_mix(real, generated, draw)
     assert (mixed.dtype, mixed.shape) == (real.dtype, real.shape)
-    # uint8 is rounded to the nearest; a value within a rounding error of one half may go either way.
+    # uint8 is rounded to the nearest. A value that is one half up to a rounding error may be rounded up or down.
     tolerance = 0.5 + 1e-4 if kind == torch.uint8 else 1e-6
     assert (mixed.double() - slow_mix(real, generated, draw)).abs().max() <= tolerance
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(DRAWS, min_size=1, max_size=4), st.sampled_from([torch.uint8, torch.float32]))
-def test_a_batch_is_its_samples(draws, kind):
+def test_a_mixed_batch_equals_its_mixed_samples(draws, kind):
     pairs = [images(kind, count=2) for _ in draws]
-    real, generated = (torch.stack([pair[place] for pair in pairs]) for place in (0, 1))
+    real, generated = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
     pixel = pixel_mix(real, generated, torch.tensor([draw.lam for draw in draws]))
     boxes = torch.tensor([patch_box(draw, 7, 9) for draw in draws])
     patch = patch_mix(real, generated, boxes, torch.tensor([draw.generated_into_real for draw in draws]))
     for row, draw in enumerate(draws):
-        alone = pixel_mix(real[row], generated[row], torch.tensor(draw.lam).item())
-        assert (pixel[row].float() - alone.float()).abs().max() <= (1 if kind == torch.uint8 else 1e-6)
+        single = pixel_mix(real[row], generated[row], torch.tensor(draw.lam).item())
+        assert (pixel[row].float() - single.float()).abs().max() <= (1 if kind == torch.uint8 else 1e-6)
         box = patch_box(draw, 7, 9)
         assert torch.equal(patch[row], patch_mix(real[row], generated[row], box, draw.generated_into_real))
 
 
 @given(DRAWS, st.integers(1, 40), st.integers(1, 40))
-def test_a_box_lies_in_its_frame_and_the_share_counts_its_pixels(draw, height, width):
-    top, left, tall, wide = patch_box(draw, height, width)
-    assert top >= 0 and left >= 0 and tall >= 0 and wide >= 0 and top + tall <= height and left + wide <= width
+def test_a_box_is_inside_its_frame_and_the_share_counts_its_pixels(draw, height, width):
+    top, left, box_height, box_width = patch_box(draw, height, width)
+    assert min(top, left, box_height, box_width) >= 0
+    assert top + box_height <= height and left + box_width <= width
     real, generated = torch.ones(1, height, width), torch.zeros(1, height, width)
     assert apply_mix(real, generated, draw).mean().item() == pytest.approx(real_share(draw, height, width), abs=1e-5)
 
 
-def test_neither_input_is_changed():
+def test_mixing_does_not_change_its_inputs():
     real, generated = images(torch.uint8)
     before = real.clone(), generated.clone()
     for pixel in (True, False):
@@ -110,7 +112,7 @@ def test_kind_and_pi_choose_the_way_of_mixing(kind, pi, share):
     assert np.mean([draw.pixel for draw in draws]) == share
 
 
-def test_arms_share_their_draws():
+def test_every_kind_has_the_same_draws():
     both, pixel = (draw_mix(seeding.generator("a", 1), kind=kind) for kind in ("both", "pixel"))
     assert (both.lam, both.centre, both.generated_into_real) == (pixel.lam, pixel.centre, pixel.generated_into_real)
 

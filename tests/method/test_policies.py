@@ -1,4 +1,4 @@
-"""Each policy on numbers that can be checked by hand."""
+"""Tests of each policy, with numbers that can be checked by hand."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,10 @@ def angle(degrees):
     return [np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))]
 
 
-def judged(judge, labels, embeddings, parents=None):
+def verdicts_of(fitted, labels, embeddings, parents=None):
     embeddings = np.array(embeddings, np.float16)
     parents = embeddings if parents is None else np.array(parents, np.float16)
-    return judge.verdicts(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
+    return fitted.verdicts(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
 
 
 # tau of class 0: one pair at 60 degrees, 0.5; class 1: one pair at 90 degrees, 0; class 2 has no pair.
@@ -36,35 +36,35 @@ def test_every_policy_of_the_recipe_can_be_fitted():
     assert set(POLICIES) == set(POLICY_PARAMETERS)
 
 
-def test_mean_is_eq_5_against_the_own_parent():
-    judge = fit(PolicyConfig("mean"), PAIRS, 0)
-    np.testing.assert_allclose(judge.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
-    assert judge.notes == (
+def test_mean_compares_with_the_real_image_of_the_row_by_eq_5():
+    fitted = fit(PolicyConfig("mean"), PAIRS, 0)
+    np.testing.assert_allclose(fitted.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
+    assert fitted.notes == (
         "1 of 3 classes have fewer than two readable real images: they use the threshold pooled over all classes",
     )
     parents = [angle(0)] * 4 + [NAN]
-    verdicts = judged(judge, [0, 0, 1, 2, 0], [angle(50), angle(70), angle(70), angle(80), angle(0)], parents)
-    assert verdicts.passed.tolist() == [True, False, True, False, False]  # no parent, no pass
+    verdicts = verdicts_of(fitted, [0, 0, 1, 2, 0], [angle(50), angle(70), angle(70), angle(80), angle(0)], parents)
+    assert verdicts.passed.tolist() == [True, False, True, False, False]  # the last row has no real image
     assert verdicts.reasons == [None, "low_similarity", None, "low_similarity", "low_similarity"]
     np.testing.assert_allclose(verdicts.score[:4], np.cos(np.deg2rad([50, 70, 70, 80])), atol=1e-3)
-    np.testing.assert_allclose(verdicts.bound, judge.bound[[0, 0, 1, 2, 0]])
+    np.testing.assert_allclose(verdicts.bound, fitted.bound[[0, 0, 1, 2, 0]])
 
 
-def test_mean_is_strict():
-    judge = fit(PolicyConfig("mean"), references([[angle(0), angle(60)]]), 0)
-    assert not judged(judge, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
-    assert judge.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
+def test_mean_rejects_a_similarity_equal_to_the_bound():
+    fitted = fit(PolicyConfig("mean"), references([[angle(0), angle(60)]]), 0)
+    assert not verdicts_of(fitted, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
+    assert fitted.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
 
 
 def test_mean_without_any_pair_accepts_everything_with_a_note():
-    judge = fit(PolicyConfig("mean"), references([[angle(0)], [angle(90)]]), 0)
-    assert judge.bound.tolist() == [-1, -1]
-    assert judged(judge, [0], [angle(170)], [angle(0)]).passed.all()
-    assert "accepts everything" in judge.notes[0]
-    assert np.isnan(judge.rejected_real()).all()
+    fitted = fit(PolicyConfig("mean"), references([[angle(0)], [angle(90)]]), 0)
+    assert fitted.bound.tolist() == [-1, -1]
+    assert verdicts_of(fitted, [0], [angle(170)], [angle(0)]).passed.all()
+    assert "accepts everything" in fitted.notes[0]
+    assert np.isnan(fitted.rejected_real()).all()
 
 
-def test_mean_with_sampled_pairs_is_near_and_seeded():
+def test_mean_with_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
     many = references([[angle(a) for a in range(0, 90, 2)]])
     exact, sampled = fit(PolicyConfig("mean"), many, 0), fit(PolicyConfig("mean", pairs=500), many, 0)
     assert sampled.bound[0] != exact.bound[0]
@@ -73,17 +73,17 @@ def test_mean_with_sampled_pairs_is_near_and_seeded():
 
 
 def test_fixed_and_its_rejected_real_pairs():
-    judge = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
-    assert judged(judge, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
-    np.testing.assert_array_equal(judge.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
+    fitted = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
+    assert verdicts_of(fitted, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
+    np.testing.assert_array_equal(fitted.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
 
 
 def test_all_and_random():
     everything = fit(PolicyConfig("all"), PAIRS, 0)
-    assert judged(everything, [0, 1], [angle(0), NAN]).passed.all()
+    assert verdicts_of(everything, [0, 1], [angle(0), NAN]).passed.all()
     assert everything.rejected_real().tolist() == [0, 0, 0]
     draw = fit(PolicyConfig("random", p=0.3), PAIRS, 7)
-    verdicts = judged(draw, [0] * 400, [angle(0)] * 400)
+    verdicts = verdicts_of(draw, [0] * 400, [angle(0)] * 400)
     assert verdicts.score.tolist() == [uniform("policy", 7, "train/0", 0, i) for i in range(400)]
     assert verdicts.passed.tolist() == (verdicts.score < 0.3).tolist()
     assert verdicts.passed.mean() == pytest.approx(0.3, abs=0.07)
@@ -94,38 +94,40 @@ def test_all_and_random():
 def test_quantile_against_the_class_mean():
     # Left-out similarities of -20, 0 and 20 degrees: cos 30, 1, cos 30; differences from the mean of the others:
     # -0.067, 0.134, -0.067; k = floor(4 * 0.3) = 1, so the bound is 0.911 - 0.067 = 0.844, at 32.5 degrees.
-    judge = fit(PolicyConfig("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
-    np.testing.assert_allclose(judge.bound, [0.844], atol=2e-3)
-    verdicts = judged(judge, [0, 0, 0], [angle(31), angle(-34), NAN])
+    fitted = fit(PolicyConfig("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
+    np.testing.assert_allclose(fitted.bound, [0.844], atol=2e-3)
+    verdicts = verdicts_of(fitted, [0, 0, 0], [angle(31), angle(-34), NAN])
     assert verdicts.passed.tolist() == [True, False, False]
     assert verdicts.reasons == [None, "low_similarity", "low_similarity"]
 
 
 def test_rank_keeps_images_whose_class_has_the_rank_of_real_ones():
     rng = np.random.default_rng(0)
-    crowd = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
+    clusters = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
     for by in ("class_mean", "classifier", "context_free", "text"):
         text = np.array([angle(0), angle(60), angle(120)], np.float16)
-        crowd = ReferenceEmbeddings(crowd.row_ids, crowd.labels, crowd.embeddings, 3, text)
-        judge = fit(PolicyConfig("rank", by=by, floor="off"), crowd, 0)
-        assert judge.bound.tolist() == [1, 1, 1]
-        verdicts = judged(judge, [0, 0, 1, 0], [angle(5), angle(100), angle(75), NAN])
+        clusters = ReferenceEmbeddings(clusters.row_ids, clusters.labels, clusters.embeddings, 3, text)
+        fitted = fit(PolicyConfig("rank", by=by, floor="off"), clusters, 0)
+        assert fitted.bound.tolist() == [1, 1, 1]
+        verdicts = verdicts_of(fitted, [0, 0, 1, 0], [angle(5), angle(100), angle(75), NAN])
         assert verdicts.passed.tolist() == [True, False, True, False]
         assert verdicts.class_rank.tolist() == [1, 3, 1, 0]
         assert verdicts.score[:3].tolist() == [1, 3, 1]
         assert verdicts.reasons == [None, "low_rank", None, "low_rank"]
-        assert judge.rejected_real().tolist() == [0, 0, 0]
+        assert fitted.rejected_real().tolist() == [0, 0, 0]
 
 
-def test_the_floor_rejects_images_of_no_class():
+def test_the_floor_rejects_images_that_are_similar_to_no_class():
     rng = np.random.default_rng(1)
-    crowd = references([[angle(a + e) for e in rng.normal(0, 3, 120)] for a in (0, 60)])
-    garbage, right = angle(-60), angle(2)
+    clusters = references([[angle(a + e) for e in rng.normal(0, 3, 120)] for a in (0, 60)])
+    outlier, right = angle(-60), angle(2)
     for floor, passed, reason in [("auto", False, "below_floor"), ("on", False, "below_floor"), ("off", True, None)]:
-        verdicts = judged(fit(PolicyConfig("rank", by="class_mean", floor=floor), crowd, 0), [0, 0], [garbage, right])
+        verdicts = verdicts_of(
+            fit(PolicyConfig("rank", by="class_mean", floor=floor), clusters, 0), [0, 0], [outlier, right]
+        )
         assert verdicts.passed.tolist() == [passed, True]
         assert verdicts.reasons == [reason, None]
-    real = fit(PolicyConfig("rank", by="class_mean", floor="on"), crowd, 0).rejected_real()
+    real = fit(PolicyConfig("rank", by="class_mean", floor="on"), clusters, 0).rejected_real()
     assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) a class
 
 
@@ -136,20 +138,20 @@ def test_auto_floor_is_off_from_twenty_classes():
 
 def test_one_class_falls_back_to_quantile_with_a_note():
     single = references([[angle(a) for a in range(-20, 21)]])
-    judge = fit(PolicyConfig("rank"), single, 0)
-    np.testing.assert_array_equal(judge.bound, fit(PolicyConfig("quantile"), single, 0).bound)
-    assert judge.notes == ("with one class there is no rank: quantile(0.1) decides in place of rank",)
-    assert judged(judge, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
+    fitted = fit(PolicyConfig("rank"), single, 0)
+    np.testing.assert_array_equal(fitted.bound, fit(PolicyConfig("quantile"), single, 0).bound)
+    assert fitted.notes == ("fewer than two classes can be ranked: policy quantile(0.1) replaces policy rank",)
+    assert verdicts_of(fitted, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
 
 
 def test_classes_of_one_image_and_of_none():
     few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
     rank = fit(PolicyConfig("rank", floor="off"), few, 0)
-    assert judged(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
-    assert judged(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # no reference to compare with
+    assert verdicts_of(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
+    assert verdicts_of(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # no reference to compare with
     assert any("1 of 3 classes cannot be ranked" in note for note in rank.notes)
     quantile = fit(PolicyConfig("quantile", alpha=0.4), few, 0)
-    assert judged(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]
+    assert verdicts_of(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]
     assert any("1 of 3 classes have one readable real image" in note for note in quantile.notes)
     for policy in (PolicyConfig("quantile"), PolicyConfig(), PolicyConfig("mean")):
         assert np.isnan(fit(policy, few, 0).rejected_real()[1:]).all()
@@ -158,11 +160,11 @@ def test_classes_of_one_image_and_of_none():
 def test_no_reference_at_all_accepts():
     none = references([[], []], classes=2)
     for policy in (PolicyConfig(), PolicyConfig("quantile"), PolicyConfig("mean"), PolicyConfig("all")):
-        judge = fit(policy, none, 0)
-        assert judged(judge, [0], [angle(0)]).passed.all()
+        fitted = fit(policy, none, 0)
+        assert verdicts_of(fitted, [0], [angle(0)]).passed.all()
         if policy.name != "all":
-            assert judge.notes
-            assert np.isnan(judge.rejected_real()).all()
+            assert fitted.notes
+            assert np.isnan(fitted.rejected_real()).all()
 
 
 @pytest.mark.parametrize(
@@ -172,14 +174,14 @@ def test_no_reference_at_all_accepts():
 def test_a_verdict_does_not_depend_on_the_order_of_references_or_other_attempts(policy):
     rng = np.random.default_rng(2)
     embeddings, labels = rng.normal(size=(60, 2)).astype(np.float16), np.arange(60) % 4
-    ids, turn = [f"train/{i}" for i in range(60)], rng.permutation(60)
-    forth = fit(policy, ReferenceEmbeddings(ids, labels, embeddings, 4), 0)
-    back = fit(policy, ReferenceEmbeddings([ids[i] for i in turn], labels[turn], embeddings[turn], 4), 0)
-    np.testing.assert_array_equal(forth.bound, back.bound)
+    ids, order = [f"train/{i}" for i in range(60)], rng.permutation(60)
+    fitted = fit(policy, ReferenceEmbeddings(ids, labels, embeddings, 4), 0)
+    reordered = fit(policy, ReferenceEmbeddings([ids[i] for i in order], labels[order], embeddings[order], 4), 0)
+    np.testing.assert_array_equal(fitted.bound, reordered.bound)
     images = rng.normal(size=(30, 2))
-    company, alone = judged(forth, np.arange(30) % 4, images), judged(back, [3], images[7:8])
-    assert company.reasons[7] == alone.reasons[0]
-    assert company.class_rank[7] == alone.class_rank[0]
+    together, single = verdicts_of(fitted, np.arange(30) % 4, images), verdicts_of(reordered, [3], images[7:8])
+    assert together.reasons[7] == single.reasons[0]
+    assert together.class_rank[7] == single.class_rank[0]
 
 
 def test_verdicts_on_no_attempts():

@@ -1,4 +1,4 @@
-"""The texts of one recipe: its prompts by class and context, and the notes about them."""
+"""Tests of the prompt texts of a recipe: prompts by class and context, and the notes about them."""
 
 import time
 
@@ -9,22 +9,22 @@ from diffcore_hf.config.kinds import TEMPLATES
 from diffcore_hf.method.prompt_texts import make_prompt_texts
 
 
-def words_of(names, **keys):
+def texts_of(names, **keys):
     return make_prompt_texts(build_recipe({"source": "photos"}, keys), names)
 
 
-def test_a_pair_is_the_two_prompts_of_a_class_in_a_context():
-    words = words_of(["001.crow", "toy_poodle"], prompts={"contexts": ["in fog", ""]}, kind="pet")
-    positive, negative = words.prompt_pair(0, "in fog", {})
+def test_a_class_in_a_context_has_two_prompts():
+    texts = texts_of(["001.crow", "toy_poodle"], prompts={"contexts": ["in fog", ""]}, kind="pet")
+    positive, negative = texts.prompt_pair(0, "in fog", {})
     assert positive == "a photo of a crow, a pet, in fog"
     assert "plush toy" in negative
-    assert words.captions() == ["a photo of a crow, a pet", "a photo of a toy poodle, a pet"]
+    assert texts.captions() == ["a photo of a crow, a pet", "a photo of a toy poodle, a pet"]
 
 
-def test_dropped_terms_are_noted_once_with_their_number():
-    (note,) = words_of(["crow", "sketch"], prompts={"contexts": ["in fog", ""]}).notes
-    assert note == "2 built-in negative terms dropped where they clash with the label or the context"
-    assert words_of(["crow"], prompts={"contexts": [""]}).notes == ()
+def test_removed_terms_are_noted_once_with_their_number():
+    (note,) = texts_of(["crow", "sketch"], prompts={"contexts": ["in fog", ""]}).notes
+    assert note == "2 built-in negative terms removed because they contradict the label or the context"
+    assert texts_of(["crow"], prompts={"contexts": [""]}).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -40,34 +40,34 @@ def test_dropped_terms_are_noted_once_with_their_number():
         ({"model": {"gamma": 6.5}}, False),
     ],
 )
-def test_our_reading_of_the_paper_is_noted(keys, noted):
-    expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is our reading of it",)
-    assert words_of(["crow"], **keys).notes == (expected if noted else ())
+def test_our_assumption_about_gamma_is_noted(keys, noted):
+    expected = ("the template is the paper's, but the paper gives no gamma: 6.5 is our assumption",)
+    assert texts_of(["crow"], **keys).notes == (expected if noted else ())
 
 
 @pytest.mark.parametrize(
     ("names", "listed"),
     [
-        (["134.crane", "517.crane", "owl"], "'crane' (134.crane, 517.crane). Tell"),
-        (["1_Owl", "2_owl", "3_owl", "4_owl"], "'Owl' (1_Owl, 2_owl, 3_owl, ...). Tell"),
-        ([f"{n}_{word}" for n in (1, 2) for word in "abcd"], "'c' (1_c, 2_c) and 1 more. Tell"),
+        (["134.crane", "517.crane", "owl"], "'crane' (134.crane, 517.crane). Give"),
+        (["1_Owl", "2_owl", "3_owl", "4_owl"], "'Owl' (1_Owl, 2_owl, 3_owl, ...). Give"),
+        ([f"{n}_{word}" for n in (1, 2) for word in "abcd"], "'c' (1_c, 2_c) and 1 more. Give"),
     ],
 )
 def test_classes_with_one_name_in_prompts_are_listed(names, listed):
-    (note,) = words_of(names).notes
+    (note,) = texts_of(names).notes
     assert note.startswith("classes that share a name in prompts: ")
     assert listed in note
     assert note.endswith("with prompts.label_descriptions")
 
 
 def test_a_description_makes_names_different():
-    assert words_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
+    assert texts_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
 
 
 @pytest.mark.slow  # it measures processor time, which other work on the machine lengthens
 def test_ten_thousand_classes_take_little_processor_time():
     names = [f"{number:05d}.Footed_Albatross_{number}x" for number in range(10_000)]
     began = time.process_time()
-    words = words_of(names, kind="bird")
+    texts = texts_of(names, kind="bird")
     assert time.process_time() - began < 3
-    assert len({text for texts in words.negatives for text in texts}) == 1
+    assert len({text for texts in texts.negatives for text in texts}) == 1

@@ -1,4 +1,4 @@
-"""Label names, templates, articles, negatives, lint: the words of Eq. 4's two prompts."""
+"""Tests of the texts of the two prompts of Eq. 4: class names, templates, articles, negative terms, and lint."""
 
 import re
 
@@ -68,7 +68,7 @@ def test_labels_are_cleaned(name, clean):
 
 
 @given(st.text())
-def test_cleaning_never_raises_and_keeps_something(name):
+def test_cleaning_never_raises_and_keeps_letters_or_digits(name):
     clean = clean_label(name)
     assert any(c.isalnum() for c in clean) == any(c.isalnum() for c in name)
     assert clean == " ".join(clean.split())
@@ -77,7 +77,7 @@ def test_cleaning_never_raises_and_keeps_something(name):
 
 
 @given(st.text(), st.text(), st.text())
-def test_any_words_can_be_rendered(label, noun, value):
+def test_any_text_can_be_rendered(label, noun, value):
     prompt = render_prompt("a photo of a {label}, a {kind}, {context}, {x}", label, noun, "in fog", {"x": value})
     assert prompt.startswith("a")
     assert "in fog" in prompt
@@ -139,7 +139,7 @@ def test_a_wrong_template_is_an_error(template):
         template_fields(template)
 
 
-def test_attributes_are_names_not_access():
+def test_a_dot_in_a_placeholder_is_part_of_its_name():
     assert template_fields("{label.__class__}") == {"label.__class__"}
     with pytest.raises(ValueError, match="has no value"):
         render_prompt("{label.__class__}", "crow", "", "")
@@ -159,9 +159,9 @@ def test_names_of_classes():
 @pytest.mark.parametrize(
     ("names", "label_names", "descriptions", "message"),
     [
-        (["crow", "owl"], {"crw": "x"}, None, "names 'crw', which is no class of the dataset; the nearest: 'crow'"),
-        (["crow", "owl"], "clean", {"owll": "x"}, "prompts.label_descriptions names 'owll', which is no class"),
-        (["134.crane", "517.crane"], "clean", {"crane": "x"}, "fits '134.crane', '517.crane'. Name them in full"),
+        (["crow", "owl"], {"crw": "x"}, None, "'crw', which is not a class of the dataset. Similar classes: 'crow'"),
+        (["crow", "owl"], "clean", {"owll": "x"}, "prompts.label_descriptions names 'owll', which is not a class"),
+        (["134.crane", "517.crane"], "clean", {"crane": "x"}, "matches '134.crane', '517.crane'. Use the full name"),
         (["crow", "n01440764"], "clean", None, "class 'n01440764' is an opaque id"),
         (["0"], "clean", None, "class '0' is an opaque id"),
         (["0", "1"], {"0": "cat"}, None, "class '1' is an opaque id"),
@@ -171,7 +171,7 @@ def test_names_of_classes():
         (["???"], "clean", None, "is an opaque id"),
     ],
 )  # fmt: skip
-def test_names_that_say_nothing_are_errors(names, label_names, descriptions, message):
+def test_unusable_class_names_are_errors(names, label_names, descriptions, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         prompt_names(names, label_names, descriptions)
     assert "\n" not in str(caught.value)
@@ -181,12 +181,12 @@ def test_names_that_say_nothing_are_errors(names, label_names, descriptions, mes
 
 
 @pytest.mark.parametrize("name", ["facade", "747-400", "A320", "decade", "class", "n5", "beef"])
-def test_names_that_look_odd_pass(name):
+def test_names_that_resemble_ids_pass(name):
     assert prompt_names([name]) == [name]
 
 
 @pytest.mark.parametrize(
-    ("term", "text", "clash"),
+    ("term", "text", "expected"),
     [
         ("a Crow toy", "crow", True),
         ("crow", "American Crow", True),
@@ -199,12 +199,12 @@ def test_names_that_look_odd_pass(name):
         ("extra legs", "extra long legs", False),
     ],
 )
-def test_clashes_are_whole_words(term, text, clash):
-    assert contradicts(term, text) is clash
-    assert contradicts(text, term) is clash
+def test_terms_contradict_texts_by_whole_words(term, text, expected):
+    assert contradicts(term, text) is expected
+    assert contradicts(text, term) is expected
 
 
-def test_a_built_in_negative_that_clashes_is_dropped_and_counted():
+def test_a_built_in_term_that_contradicts_is_removed_and_counted():
     assert negative_prompts(["blurry", "toy"], ["toy poodle"], [""], builtin=True) == ([("blurry",)], 1)
     assert negative_prompts(["rain"], ["crow"], ["in the rain"], builtin=True) == ([(None,)], 1)
     assert negative_prompts([], ["crow"], [""], builtin=False) == ([(None,)], 0)
@@ -224,7 +224,7 @@ def test_a_built_in_negative_that_clashes_is_dropped_and_counted():
         ("rain", "in the rain", "has 'rain', which contradicts the context 'in the rain'"),
     ],
 )
-def test_a_negative_of_the_users_that_clashes_is_an_error(term, context, message):
+def test_a_term_of_the_user_that_contradicts_is_an_error(term, context, message):
     with pytest.raises(ValueError, match=message):
         negative_prompts([term], ["owl", "crow"], ["", context], builtin=False)
 
@@ -239,21 +239,21 @@ def test_contexts_and_negatives_of_a_recipe():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_words_of_each_kind(name):
+def test_the_texts_of_each_kind(name):
     kind = KINDS[name]
     assert kind.contexts[0] == ""
     assert 6 <= len(kind.contexts) <= 10
     for words in (kind.contexts, kind.negatives):
         assert len(set(words)) == len(words)
         assert all(word == " ".join(word.split()) for word in words)
-    prompts, dropped = negative_prompts(kind.negatives, ["zebra"], kind.contexts, builtin=True)
-    assert dropped == 0
+    prompts, removed = negative_prompts(kind.negatives, ["zebra"], kind.contexts, builtin=True)
+    assert removed == 0
     assert set(prompts[0]) == {", ".join(kind.negatives)}
-    # CLIP's text encoder takes 77 tokens; a word and a comma are two at least.
+    # CLIP's text encoder uses 77 tokens. Each word is at least one token, and each comma is one.
     assert len(prompts[0][0].split()) < 50
 
 
-def test_the_papers_words():
+def test_the_template_and_contexts_of_the_paper():
     assert TEMPLATES["paper"] == "Generate {context} to the {label}, a {kind} object"
     assert PAPER_CONTEXTS[0] == "heavy snow"
     assert "" not in PAPER_CONTEXTS
@@ -262,6 +262,8 @@ def test_the_papers_words():
 def test_lint_warns_about_prompts_that_are_cut():
     long = "word " * 80
     assert lint(["short", long, long]) == lint([long])
-    assert lint([long])[0].startswith("at least 82 tokens, the text encoder takes 77")
-    assert lint(["a b c"], tokenize=str.split, max_length=2)[0].startswith("3 tokens, the text encoder takes 2")
+    assert lint([long])[0].startswith("at least 82 tokens, but the text encoder uses only the first 77")
+    assert lint(["a b c"], tokenize=str.split, max_length=2)[0].startswith(
+        "3 tokens, but the text encoder uses only the first 2"
+    )
     assert lint(["a b"], tokenize=str.split, max_length=2) == []

@@ -1,4 +1,4 @@
-"""Ranks by the three judges: ties, left-out ranks against a refit, classes that vanish."""
+"""Tests of the rankings: ties, left-out ranks compared with a new fit, and classes without references."""
 
 from dataclasses import replace
 
@@ -26,19 +26,19 @@ def references_of(counts, width=6, seed=0, text=False):
     [
         ([0.9, 0.5, 0.1], 0, 1),
         ([0.9, 0.5, 0.1], 2, 3),
-        ([0.5, 0.5, 0.1], 0, 2),  # ties rank worst
+        ([0.5, 0.5, 0.1], 0, 2),  # a tie gets the worst rank
         ([0.5, 0.5 - 1e-16, 0.1], 0, 2),  # equal up to rounding is a tie
-        ([0.5, np.nan, 0.6], 0, 2),  # an unknown class does not lower the rank of another
-        ([0.5, np.nan, 0.6], 1, 0),  # and has no rank
+        ([0.5, np.nan, 0.6], 0, 2),  # an unranked class does not change the rank of another class
+        ([0.5, np.nan, 0.6], 1, 0),  # an unranked class has rank 0
         ([np.nan, np.nan, np.nan], 1, 0),
     ],
 )
-def test_the_rank_of_the_own_class(scores, label, rank):
+def test_the_rank_of_one_class(scores, label, rank):
     assert worst_ranks(np.array([scores]), np.array([label])).tolist() == [rank]
 
 
 def slow_discriminant(unit, labels, classes, images):
-    """Scores of the images by a fit on (unit, labels), written out as in the design."""
+    """Returns the scores of images by a discriminant that is fitted to (unit, labels) directly."""
     known = [k for k in range(classes) if (labels == k).any()]
     means = {k: unit[labels == k].mean(axis=0) for k in known}
     centred = np.stack([u - means[k] for u, k in zip(unit, labels, strict=True)])
@@ -53,7 +53,7 @@ def slow_discriminant(unit, labels, classes, images):
 
 
 @pytest.mark.parametrize("counts", [(5, 5, 5), (12, 1, 3, 7), (2, 2), (1, 1, 1, 9), (30, 0, 20)])
-def test_left_out_ranks_of_the_classifier_against_a_refit(counts):
+def test_left_out_ranks_of_the_classifier_equal_those_of_a_new_fit(counts):
     references, sums = references_of(counts, seed=sum(counts))
     unit, labels = unit_rows(references.embeddings), references.labels
     folds = np.array([int.from_bytes(digest(row_id), "big") % 5 for row_id in references.row_ids])
@@ -73,11 +73,11 @@ def test_generated_images_are_ranked_by_the_fit_on_all_references():
     images = unit_rows(np.random.default_rng(9).normal(size=(20, 6)))
     slow = slow_discriminant(unit_rows(references.embeddings), references.labels, 3, images)
     scores = ByClassifier(references, sums).scores(images)
-    wanted = np.arange(20) % 3  # the scale of W differs, the order does not
-    assert worst_ranks(scores, wanted).tolist() == worst_ranks(slow, wanted).tolist()
+    labels = np.arange(20) % 3  # the scale of W differs, the order of the classes does not
+    assert worst_ranks(scores, labels).tolist() == worst_ranks(slow, labels).tolist()
 
 
-def test_left_out_ranks_of_the_class_mean_against_a_refit():
+def test_left_out_ranks_of_the_class_mean_equal_those_of_a_new_fit():
     references, sums = references_of((4, 1, 6, 2), seed=5)
     unit, labels = unit_rows(references.embeddings), references.labels
     expected = []
@@ -98,7 +98,7 @@ def test_without_any_spread_the_identity_replaces_the_covariance():
     assert ranking.ranks(np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0, 0])).tolist() == [1, 2]
 
 
-def test_text_ranks_by_captions_and_needs_them():
+def test_ranking_by_text_needs_captions():
     references, sums = references_of((3, 3, 3), text=True)
     captions = unit_rows(references.text)
     assert ByText(references, sums).ranks(captions, np.arange(3)).tolist() == [1, 1, 1]
@@ -124,22 +124,22 @@ def test_without_contexts_is_the_classifier_of_projected_embeddings(counts, cont
     out = context_directions(references.contexts, 8)
     assert out.shape == (contexts - 1, 8)
     np.testing.assert_allclose(out @ out.T, np.eye(contexts - 1), atol=1e-12)
-    judge, images = ContextFree(references, sums), unit_rows(np.random.default_rng(9).normal(size=(40, 8)))
+    ranking, images = ContextFree(references, sums), unit_rows(np.random.default_rng(9).normal(size=(40, 8)))
     unit = unit_rows(references.embeddings)
     expected = slow_discriminant(
         unit - unit @ out.T @ out, references.labels, len(counts), images - images @ out.T @ out
     )
-    found = judge.scores(images)  # in units of tr(W) / d
-    np.testing.assert_allclose(found * (expected[0, 0] / found[0, 0]), expected, rtol=1e-6, atol=1e-8)
-    assert judge.notes == ()
+    scores = ranking.scores(images)  # in units of tr(W) / d
+    np.testing.assert_allclose(scores * (expected[0, 0] / scores[0, 0]), expected, rtol=1e-6, atol=1e-8)
+    assert ranking.notes == ()
 
 
 def test_moving_an_image_from_one_context_to_another_changes_no_rank():
     references, sums = with_contexts((9, 9, 9), 4)
-    judge, images = ContextFree(references, sums), np.random.default_rng(2).normal(size=(30, 8))
+    ranking, images = ContextFree(references, sums), np.random.default_rng(2).normal(size=(30, 8))
     captions = unit_rows(references.contexts)
     moved = images + 0.7 * (captions[0] - captions[3])
-    np.testing.assert_allclose(judge.scores(images), judge.scores(moved), atol=1e-9)
+    np.testing.assert_allclose(ranking.scores(images), ranking.scores(moved), atol=1e-9)
     plain = ByClassifier(references, sums)
     assert not np.allclose(plain.scores(images), plain.scores(moved), atol=1e-3)
 
@@ -148,6 +148,6 @@ def test_moving_an_image_from_one_context_to_another_changes_no_rank():
 def test_without_context_directions_it_is_the_classifier_with_a_note(contexts):
     references, sums = references_of((6, 6, 6))
     captions = None if contexts is None else np.ones((contexts, 6), np.float16)
-    judge, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)
-    assert judge.left_out_ranks().tolist() == plain.left_out_ranks().tolist()
-    assert "policy rank uses by classifier" in judge.notes[0]
+    ranking, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)
+    assert ranking.left_out_ranks().tolist() == plain.left_out_ranks().tolist()
+    assert "policy rank uses `by: classifier`" in ranking.notes[0]

@@ -1,4 +1,4 @@
-"""Eq. 5: the closed form, its merge, the sample, and the mean of the others."""
+"""Tests of Eq. 5: the closed form, the sum of shards, sampled pairs, and left-out similarities."""
 
 from itertools import combinations
 
@@ -46,7 +46,7 @@ def test_one_image_has_no_pairs():
         class_threshold(np.ones((1, 3)))
 
 
-def test_sums_merge_over_shards_in_any_cut():
+def test_sums_over_shards_add_up():
     embeddings, labels = RNG.normal(size=(30, 5)).astype(np.float16), RNG.integers(0, 4, 30)
     whole = PairSums.of(embeddings, labels, 5)
     merged = sum((PairSums.of(embeddings[i], labels[i], 5) for i in np.split(np.arange(30), [1, 1, 17])[1:]),
@@ -65,28 +65,28 @@ def test_the_pooled_threshold_counts_every_pair_once():
     assert np.isnan(pooled_threshold(embeddings[:2], np.array([0, 1])))
 
 
-def test_sampled_pairs_are_seeded_different_images_and_near_tau():
+def test_sampled_pairs_are_seeded_pairs_of_different_images():
     embeddings = (RNG.normal(size=(60, 8)) + 0.7).astype(np.float16)
     tau = class_threshold(embeddings)
     assert sampled_threshold(embeddings, 1500, 0, 3) == sampled_threshold(embeddings, 1500, 0, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) != sampled_threshold(embeddings, 1500, 1, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) == pytest.approx(tau, abs=0.05)
-    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # at most as many pairs as asked for: all of them
+    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # all pairs, because there are only this many
     orthogonal = np.eye(10)
-    assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # never an image with itself
+    assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # no pair of an image with itself
 
 
 def test_left_out_similarity_by_hand():
-    # The mean of the other two of class 0 is at 45 degrees of each axis image, and along it for the diagonal one.
+    # Class 0 has the directions 0, 90 and 45 degrees. The mean of two of them is compared with the third.
     embeddings = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], np.float16)
     labels = np.array([0, 0, 0, 1])
-    got = PairSums.of(embeddings, labels, 2).left_out_similarities(embeddings, labels)
+    similarities = PairSums.of(embeddings, labels, 2).left_out_similarities(embeddings, labels)
     others = unit_rows(np.array([[0.5**0.5, 1 + 0.5**0.5]]))[0]
-    np.testing.assert_allclose(got[:3], [others[0], others[0], 1], atol=1e-12)
-    assert np.isnan(got[3])
+    np.testing.assert_allclose(similarities[:3], [others[0], others[0], 1], atol=1e-12)
+    assert np.isnan(similarities[3])
 
 
-def test_rows_without_direction():
+def test_rows_that_cannot_be_normalised():
     assert unit_rows(np.zeros((1, 2), np.float16)).tolist() == [[0, 0]]
     bad = np.array([[np.nan, 1], [np.inf, 1]], np.float16)
     assert np.isnan(row_cosines(bad, np.ones((2, 2)))).all()

@@ -72,7 +72,7 @@ def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
     warnings = [line for line in lines if line.startswith("warning: ")]
     # Start, 21 letters, comma, end; counted by words there are 10.
     assert warnings[0] == (
-        "warning: 24 tokens, the text encoder takes 16 and drops the end: 'a photo of a blue jay, in fog'"
+        "warning: 24 tokens, but the text encoder uses only the first 16: 'a photo of a blue jay, in fog'"
     )
     assert len(warnings) == 3
     assert not any("'blurry'" in line for line in warnings)
@@ -86,7 +86,7 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
     (warning,) = [
         line for line in lines_of(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
     ]
-    assert warning.startswith("warning: at least 82 tokens, the text encoder takes 77")
+    assert warning.startswith("warning: at least 82 tokens, but the text encoder uses only the first 77")
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,10 @@ def test_a_tokenizer_that_is_not_here_is_none(model):
 
 
 def test_notes_name_the_papers_missing_gamma(prepare):
-    assert any("6.5 is our reading" in line for line in lines_of(prepare(preset="paper")) if line.startswith("note: "))
-    assert not any("our reading" in line for line in lines_of(prepare()))
+    assert any(
+        "6.5 is our assumption" in line for line in lines_of(prepare(preset="paper")) if line.startswith("note: ")
+    )
+    assert not any("our assumption" in line for line in lines_of(prepare()))
 
 
 def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):

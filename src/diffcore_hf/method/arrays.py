@@ -1,4 +1,4 @@
-"""Names for the array types that this package passes around; shapes stand in the docstrings."""
+"""Names of the array types that this package uses. The shapes are in the docstrings of the functions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Words = NDArray[np.object_]
-"""Strings as an object array, so that words of any length fit."""
+"""Array of strings. Its type is object, so that strings of any length fit."""
 Embeddings = NDArray[np.floating[Any]]
-"""(N, d) of any float type: float16 as stored, float64 in computations."""
+"""(N, d) embeddings of any float type: float16 as stored, float64 in computations."""

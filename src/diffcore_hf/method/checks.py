@@ -1,7 +1,7 @@
 """Checks: the ordered list of reasons for which an attempt is rejected.
 
-Owns the reasons, what each one means, and the order in which they are tested. Does not own the filter policies
-(policies/), nor which attempts are examined (filtration.py).
+Owns the reasons, their meanings, and the order in which the checks run. Does not own the filter policies (policies/) or
+the choice of the attempts that are checked (filtration.py).
 
 Each check is one entry of `CHECKS`. The first check that rejects an attempt gives its reason; an attempt that passes
 all checks is kept. The published list of reasons is derived from the same entries (`reasons`).
@@ -9,11 +9,11 @@ all checks is kept. The published list of reasons is derived from the same entri
 To add a check to the package:
     1. write its function, `Candidate -> bool`, here or in a file of its own in this folder;
     2. add one entry to `CHECKS`, at the position where the check should run.
-To use a check of your own without a change of the package, define a `Check` in an installed module and name it in the
+To use a check of your own without changing this package, define a `Check` in an installed module and name it in the
 recipe: `filter: {checks: ["my_package.checks:BLANK"]}`.
 
-A function reads only the facts in `Candidate`. A check that needs pixels needs a fact first: the stage that has the
-pixels records it as the attempt's reason, and the check is a `recorded` one.
+The function of a check uses only the facts in `Candidate`. If a check needs pixels, the stage that has the pixels
+records a reason with the attempt, and the check tests for that reason (`recorded_reason`).
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ OUTCOMES = {
     KEPT: "the counterpart of its unit",
     SUPERSEDED: "an earlier attempt of the unit is kept; in no rate",
 }
-"""Values of column `reason` that are no rejection, with their meaning."""
+"""The values of column `reason` that do not mean a rejection, with their meanings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """All facts about one attempt at the moment when it is checked."""
+    """The facts about one attempt that a check can use."""
 
     row_id: str
     copy: int
     attempt: int
     """0, 1, 2, ..."""
     label: int
-    """The class that was asked for, in [0, K)."""
+    """Index of the class that the image has to show, in [0, K)."""
     recorded: str | None
-    """The reason that a stage stored with the attempt, without its detail; None: the image is sound."""
+    """Reason that a stage stored with the attempt, without its detail. None: the stage found no fault."""
     detail: str
-    """What the stage stored after the colon, for example `of one colour`; "" for nothing."""
+    """Text that the stage stored after the colon, for example `of one colour`; "" without a text."""
     image_sha256: str | None
     """Hex digest of the encoded image; None: there is no image."""
     embedding: np.ndarray
-    """(d,) float16: embedding of the generated image; NaN where there is none."""
+    """(d,) float16: embedding of the generated image; NaN without an embedding."""
     parent: np.ndarray
-    """(d,) float16: embedding of the row's real image; NaN where it cannot be read."""
+    """(d,) float16: embedding of the row's real image; NaN if that image cannot be read."""
     accepted: bool | None
     """The verdict of a reviewer; None: the attempt was not reviewed."""
     duplicate: bool
-    """True: an earlier attempt, in round and plan order, has the same `image_sha256`."""
+    """True: an attempt that comes before this one, by round and then in plan order, has the same `image_sha256`."""
     policy_reason: str | None
-    """The reason for which the filter policy rejects the image; None: it passes."""
+    """Reason for which the filter policy rejects the image; None: the image passes."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class Check:
     """One reason to reject an attempt."""
 
     reason: str
-    """The value of column `reason` in config `attempts`."""
+    """Value of column `reason` in config `attempts`."""
     meaning: str
-    """The definition on the dataset card, one line."""
+    """Definition for the dataset card, one line."""
     label: str
-    """A few words for the line below an image on the contact sheet."""
+    """Short text below an image on the contact sheet."""
     rejects: Callable[[Candidate], bool]
-    """A pure function of the facts: true rejects the attempt."""
+    """Pure function of the facts; it returns true to reject the attempt."""
     recorded: bool = False
     """True: a stage records this reason with the attempt, as `reason` or `reason: detail`."""
     final: bool = False
-    """True: a reviewer cannot override this check. An accept overrides every other one, if there is an image."""
+    """True: a reviewer cannot override this check. For other checks, `accept` keeps an attempt that has an image."""
 
 
 def recorded_reason(reason: str, meaning: str, label: str, *, final: bool = False) -> Check:
@@ -89,24 +89,29 @@ def recorded_reason(reason: str, meaning: str, label: str, *, final: bool = Fals
 
 
 def policy_reason(reason: str, meaning: str, label: str) -> Check:
-    """Returns the check that rejects an attempt which the filter policy rejects for `reason`."""
+    """Returns the check that rejects an attempt if the filter policy rejects it for `reason`."""
     return Check(reason, meaning, label, lambda candidate: candidate.policy_reason == reason)
 
 
 CHECKS: tuple[Check, ...] = (
-    recorded_reason(CRASHED, "the model raised an error; the part holds its text", "the model crashed", final=True),
+    recorded_reason(CRASHED, "the model raised an error; the part stores its text", "the model crashed", final=True),
     recorded_reason("unsafe", "the pipeline's safety checker flagged it", "safety checker"),
     recorded_reason("invalid", "the image has a single colour, or its pixels are not finite", "not an image"),
-    Check("review", "rejected by a person", "a person said no", lambda candidate: candidate.accepted is False),
-    Check("duplicate", "byte for byte an earlier attempt", "a duplicate", lambda candidate: candidate.duplicate),
+    Check("review", "rejected by a reviewer", "rejected by a reviewer", lambda candidate: candidate.accepted is False),
+    Check(
+        "duplicate",
+        "the image file equals that of an earlier attempt",
+        "a duplicate",
+        lambda candidate: candidate.duplicate,
+    ),
     policy_reason("low_similarity", "score not above the bound (policies mean, fixed, quantile)", "not similar enough"),
     policy_reason(
-        "low_rank", "its class stands below the rank that real images reach (policy rank)", "looks like another class"
+        "low_rank", "its class has a worse rank than the bound (policy rank)", "more similar to another class"
     ),
     policy_reason(
         "below_floor",
-        "further from its class than the floor that nearly all real images clear",
-        "too far from its class",
+        "less similar to its class than about 99 % of the real images (policy rank with a floor)",
+        "not similar to its class",
     ),
     policy_reason("not_drawn", "not drawn by the control policy random(p)", "not drawn"),
 )
@@ -116,22 +121,22 @@ CHECKS: tuple[Check, ...] = (
 def checks_of(names: Sequence[str]) -> tuple[Check, ...]:
     """Returns the checks of a run: the built-in ones, then those that its recipe names.
 
-    The recipe's own checks run last, so they reject images that would be kept and change no other reason. The digest of
-    a recipe holds their names: give a check another name when its rule changes.
+    The recipe's own checks run last. So they can only reject images that would otherwise be kept, and they change no
+    other reason. The recipe digest depends on their names alone, so give a check another name when its rule changes.
 
     Args:
         names: `filter.checks` of the recipe, each `module:NAME`.
 
     Raises:
-        UserError: no such check here, or one whose reason is in use already.
+        UserError: a name that is not a check, or a check whose reason another check has.
     """
     checks = CHECKS
     for name in names:
         check = load_instance(name, Check, "filter.checks")
         if check.reason in reasons(checks):
             raise UserError(
-                f"filter.checks names {name!r}, whose reason {check.reason!r} is that of another check. "
-                "Give it a reason of its own"
+                f"filter.checks names {name!r}, whose reason {check.reason!r} is already the reason of another check. "
+                "Give it a different reason"
             )
         checks = (*checks, check)
     return checks
@@ -141,16 +146,16 @@ def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:
     """Returns the reason of the first check that rejects the attempt, or `kept`.
 
     Args:
-        candidate: the facts.
-        checks: tested in this order. A reviewer's accept skips all but the final ones, if there is an image.
+        candidate: the facts about the attempt.
+        checks: tested in this order. For an image that a reviewer accepted, only the final checks are tested.
 
     Raises:
-        ValueError: the stage recorded a reason for which there is no check.
+        ValueError: the stage recorded a reason without a check.
     """
     if candidate.recorded is not None:
         known = [check.reason for check in checks if check.recorded]
         if candidate.recorded not in known:
-            raise ValueError(f"the recorded reason {candidate.recorded!r} is none of {', '.join(known)}")
+            raise ValueError(f"no check has the recorded reason {candidate.recorded!r}; known: {', '.join(known)}")
     overridden = candidate.accepted is True and candidate.image_sha256 is not None
     for check in checks:
         if (check.final or not overridden) and check.rejects(candidate):

@@ -1,12 +1,12 @@
 """Filtration: which attempt becomes the counterpart of which unit, and which attempts are due next.
 
-Owns the walk over the attempts, round by round and in plan order, and what follows from it: given-up classes, statuses,
-rates, and the attempts that are due. Does not own the reasons to reject (checks.py), the filter policies (policies/),
-nor where facts are stored.
+Owns the decisions, which are made round by round and in plan order. Also owns the results that follow from them:
+given-up classes, statuses, rates, and the attempts that are due. Does not own the reasons to reject (checks.py), the
+filter policies (policies/) or the storage of facts.
 
-Every function here is pure: the result depends on the plan, the facts, the fitted policy and the review, and not on the
-order in which facts arrived. A decision about an attempt does not change when the run grows, except for duplicates: of
-two equal images the earlier one in round and plan order counts.
+Every function here is pure. The result depends on the plan, the facts, the fitted policy and the review, and not on the
+order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates:
+of two equal images, the one that comes later by round and then in plan order is the duplicate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from diffcore_hf.method.thresholds import chunks, row_cosines
 Group = TypeVar("Group", bound=Hashable)
 
 GIVEN_UP_AFTER = 20
-"""Number of the first units of a class (copy 0, drawing order) whose attempt 0 must all fail before it is given up."""
+"""A class is given up if attempt 0 of each of its first 20 units (copy 0, in drawing order) was rejected."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Units:
     labels: Ints
     """(U,) int64 in [0, K)."""
     readable: Bools | None = None
-    """(U,) bool: false where the row's real image cannot be read, so no attempt is ever made. None: all can."""
+    """(U,) bool: false where the row's real image cannot be read, so that no attempt is made. None: all can be read."""
 
     def possible(self) -> Bools:
         """Returns (U,) bool: the units for which attempts can be made."""
@@ -50,15 +50,15 @@ class AttemptFacts:
     """The facts about M attempts, in any order."""
 
     units: Ints
-    """(M,) int64 index into Units; negative for units that are not in the present plan."""
+    """(M,) int64: index into Units; negative for units that are not in this plan."""
     attempts: Ints
-    """(M,) int64: 0, 1, 2, ..."""
+    """(M,) int64: number of the attempt for its unit, 0, 1, 2, ..."""
     embeddings: Embeddings
-    """(M, d) float16; NaN where a recorded reason left none."""
+    """(M, d) float16: embedding of the generated image; NaN without an embedding."""
     parents: Embeddings
-    """(M, d) float16: embedding of the row's real image; NaN where it cannot be read."""
+    """(M, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
     reasons: Sequence[str | None]
-    """The reason that a stage recorded, possibly followed by `: detail`; None: the image is sound."""
+    """Reason that a stage recorded, possibly followed by `: detail`. None: the stage found no fault."""
     image_sha256: Sequence[str | None]
     """Hex digest of the encoded image; None: there is no image."""
 
@@ -70,25 +70,25 @@ class Decisions:
     decided: Bools
     """(M,) bool: attempts 0 .. max_attempts - 1 of units in the plan; the other attempts are ignored."""
     reason: Words
-    """(M,) object: a key of checks.reasons(); "" where not decided."""
+    """(M,) object: a key of checks.reasons(); "" for an attempt that is not decided."""
     similarity: Floats
-    """(M,) float64: S(I, G) with the row's own image, in [-1, 1]; NaN without embedding or where not decided."""
+    """(M,) float64: S(I, G) with the row's real image, in [-1, 1]; NaN if it has no embedding or is not decided."""
     score: Floats
-    """(M,) float64: the number that the policy compared; NaN likewise."""
+    """(M,) float64: number that the policy compared; NaN if it compared nothing or the attempt is not decided."""
     bound: Floats
-    """(M,) float64: the bound that it was compared with; NaN likewise."""
+    """(M,) float64: bound that the score was compared with; NaN if there is none or the attempt is not decided."""
     class_rank: Ints
-    """(M,) int64: rank of the own class, 1 = best; 0 where there is none."""
+    """(M,) int64: rank of the attempt's class, 1 = best; 0 without a rank."""
     status: Words
     """(U,) object: kept, exhausted, failed or pending."""
     counterpart: Ints
-    """(U,) int64: index of the kept attempt; -1 for none."""
+    """(U,) int64: index of the kept attempt; -1 without one."""
     given_up: Bools
-    """(K,) bool: no further attempt is made for the class."""
+    """(K,) bool: true if no further attempt is made for the class."""
     class_bound: Floats
-    """(K,) float64: the policy's bound."""
+    """(K,) float64: the policy's bound for the class."""
     rejected_generated: Floats
-    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected; NaN with none to count."""
+    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected; NaN if no attempt counts."""
 
 
 def decide(
@@ -103,19 +103,19 @@ def decide(
     """Decides about every attempt, round by round in plan order.
 
     The first check that rejects an attempt gives its reason (checks.py). Within a unit the first attempt that passes
-    all checks is kept. Later ones are superseded, as if they did not exist: no rate counts them, and an attempt with
-    the same image is no duplicate of theirs.
+    all checks is kept. The later ones are superseded: no rate counts them, and an attempt with the same image is not
+    their duplicate.
 
     Args:
-        units: the plan.
-        attempts: the facts; an attempt may occur once.
+        units: the planned units.
+        attempts: the facts; each attempt occurs once.
         policy: the fitted filter policy (policies.fit).
         max_attempts: attempts with this number or a higher one are ignored.
-        review: (row id, copy, attempt) -> accept.
+        review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
         checks: the reasons to reject, in the order in which they are tested.
 
     Raises:
-        ValueError: an attempt that occurs twice; a recorded reason for which there is no check.
+        ValueError: an attempt that occurs twice, or a recorded reason without a check.
     """
     decided = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
     rows = np.flatnonzero(decided)
@@ -131,8 +131,9 @@ def decide(
 
     classes = len(policy.bound)
     given_up = _given_up(units, unit_of, number, reasons, classes)
-    # A class is given up because of its first attempts alone. Later attempts, made while the plan was smaller, are
-    # ignored, so that a plan that grew and one that was large from the start give the same decisions.
+    # A class is given up because of attempts with number 0 alone. Attempts with a higher number may exist, because an
+    # earlier and smaller plan did not give the class up. They are ignored, so that a plan that grew gives the same
+    # decisions as a plan that was large from the start.
     late = np.zeros(len(decided), np.bool_)
     late[rows] = (number > 0) & given_up[units.labels[unit_of]]
     if late.any():
@@ -168,13 +169,13 @@ def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts
     """Returns the missing attempts of the first unfinished round.
 
     Round r needs attempt r of every unit that has no counterpart from rounds < r. From round 1 on it skips the units of
-    given-up classes. Round 0 is always made for every unit, so that an interrupted run and an uninterrupted one agree
-    on which classes are given up.
+    given-up classes. Round 0 always includes every unit, so that an interrupted run and an uninterrupted one give up
+    the same classes.
 
     Args:
-        units: the plan.
-        attempts: the facts from which `decisions` was made.
-        decisions: from decide, with the same max_attempts.
+        units: the planned units.
+        attempts: the facts from which `decisions` were made.
+        decisions: the result of `decide` with the same max_attempts.
         max_attempts: the number of rounds.
 
     Returns:
@@ -196,11 +197,13 @@ def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts
 
 
 def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float]:
-    """Returns the share of decided attempts that were rejected, by any grouping: label, context, attempt number.
+    """Returns the share of decided attempts that were rejected, for each group of attempts.
+
+    A group may be a label, a context or an attempt number.
 
     Args:
         reasons: (M,) as in Decisions.reason.
-        groups: (M,) the group of each attempt.
+        groups: (M,) group of each attempt.
 
     Returns:
         group -> rejected / decided, in ascending order of the groups. Neither number includes attempts that were not
@@ -224,16 +227,16 @@ def _walk(
     """Tests the attempts one after the other, because a duplicate depends on the attempts before it.
 
     Args:
-        units: the plan.
+        units: the planned units.
         attempts: the facts.
-        rows: (n,) int64: the decided attempts by round, then plan order.
-        keys: (n,) of the same attempts.
-        policy_reasons: (n,) why the policy rejects each; None: it passes.
-        review: (row id, copy, attempt) -> accept.
-        checks: in the order in which they are tested.
+        rows: (n,) int64: indices of the decided attempts, by round and then in plan order.
+        keys: (n,) keys of these attempts.
+        policy_reasons: (n,) reason for which the policy rejects each attempt; None: it passes.
+        review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
+        checks: the checks, in the order in which they are tested.
 
     Returns:
-        (n,) object: the reason of each of `rows`; (U,) int64: the index of each unit's counterpart, or -1.
+        (n,) object: reason of each attempt in `rows`; (U,) int64: index of each unit's counterpart, or -1.
     """
     reasons: list[str] = []
     images: set[str] = set()
@@ -268,10 +271,10 @@ def _given_up(units: Units, unit_of: Ints, number: Ints, reasons: Words, classes
     """Returns (K,) bool: attempt 0 of each of the class's first 20 possible units of copy 0 was rejected.
 
     Args:
-        units: the plan.
-        unit_of: (n,) int64: the unit of each decided attempt; below likewise.
-        number: (n,) int64: 0, 1, 2, ...
-        reasons: (n,) object.
+        units: the planned units.
+        unit_of: (n,) int64: unit of each decided attempt.
+        number: (n,) int64: number of each decided attempt.
+        reasons: (n,) object: reason of each decided attempt.
         classes: K.
     """
     rejected = np.zeros(len(units.labels), np.bool_)
@@ -295,16 +298,16 @@ def _statuses(
 ) -> Words:
     """Returns (U,) object: the status of each unit.
 
-    kept: it has a counterpart. pending: more attempts may follow. Otherwise no attempt follows, and the unit is failed
-    if it has no image at all, else exhausted.
+    kept: it has a counterpart. pending: more attempts may follow. Otherwise no attempt follows. Then the unit is
+    `failed` if it has no image at all, else `exhausted`.
     """
     count = len(units.labels)
-    made = np.bincount(unit_of, minlength=count)
+    attempted = np.bincount(unit_of, minlength=count)
     crashed = np.bincount(unit_of[reasons == CRASHED], minlength=count)
     started = np.zeros(count, np.bool_)
     started[unit_of[number == 0]] = True
-    over = (made == max_attempts) | (given_up[units.labels] & started) | ~units.possible()
-    status = np.where(over, "exhausted", "pending").astype(np.object_)
-    status[over & (made == crashed)] = "failed"
+    finished = (attempted == max_attempts) | (given_up[units.labels] & started) | ~units.possible()
+    status = np.where(finished, "exhausted", "pending").astype(np.object_)
+    status[finished & (attempted == crashed)] = "failed"
     status[counterpart >= 0] = "kept"
     return status

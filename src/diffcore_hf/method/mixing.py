@@ -1,10 +1,10 @@
-"""Mixes a real image with a generated one (Eq. 6 to 8): random draws, and their application.
+"""Mixes a real image with a generated one (Eq. 6 to 8): draws the random numbers and applies them.
 
 Owns the record of one draw, the two ways to mix, and the resizing of the generated image to the size of the real one.
-Does not load images, and does not own the crops and flips that follow (training/data/framing.py).
+Does not load images. Does not own the crops and flips that follow (training/data/framing.py).
 
-Both images have the same class, so the label stays. They may have different sizes. The frame of a mix is the size of
-the real image: the generated image is scaled and centre-cropped to cover it, and box and lambda refer to this frame.
+Both images have the same class, so the label stays. They may have different sizes. The frame of a mix has the size of
+the real image. The generated image is scaled and centre-cropped to cover it. Box and lambda refer to this frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Box = tuple[int, int, int, int]
-"""top, left, height, width in pixels."""
+"""A box as top, left, height and width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,24 +26,25 @@ class MixDraw:
     """The random numbers of the mix of one sample (Eq. 8). They do not depend on the images."""
 
     pixel: bool
-    """eta: pixel-wise if true, patch-wise otherwise."""
+    """The number eta: true mixes pixel-wise, false patch-wise."""
     lam: float
-    """lambda in [0, 1]: the share of the real image if pixel-wise; the box has sides sqrt(1 - lambda) if patch-wise."""
+    """The number lambda in [0, 1]. Pixel-wise it is the weight of the real image. Patch-wise the sides of the box are
+    sqrt(1 - lambda) of those of the frame."""
     centre: tuple[float, float]
     """Centre of the box as shares of height and width, in [0, 1)."""
     generated_into_real: bool
-    """Direction of the patch. True: a box of the generated image into the real one. False: the other way round."""
+    """Direction of the patch. True: a box of the generated image is put into the real one. False: the reverse."""
 
 
 def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0, kind: str = "both") -> MixDraw:
     """Draws eta ~ Bernoulli(pi), lambda ~ Beta(alpha, alpha), a uniform centre and a direction with probability 1/2.
 
-    The same numbers are drawn for every `kind`, so that the arms of a comparison share them.
+    The same numbers are drawn for every `kind`, so that the arms of a comparison use the same ones.
 
     Args:
         random: the random stream of this sample.
         pi: probability of pixel-wise mixing, in [0, 1].
-        alpha: above 0; 1 makes lambda uniform.
+        alpha: parameter of the Beta distribution, above 0; 1 makes lambda uniform.
         kind: `both`, `pixel` or `patch`.
     """
     eta, row, column, direction = random.random(4)
@@ -55,27 +56,28 @@ def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0
 def patch_box(draw: MixDraw, height: int, width: int) -> Box:
     """Returns the box of a draw in a frame of `height` x `width` pixels (CutMix, Yun et al. 2019).
 
-    Its sides are sqrt(1 - lambda) of those of the frame, rounded down; its centre is uniform; it is clipped at the
-    border of the frame.
+    Its sides are sqrt(1 - lambda) of those of the frame, rounded down. Its centre is uniform in the frame. The part of
+    the box outside the frame is cut off.
     """
     side = math.sqrt(1 - draw.lam)
-    tall, wide = int(height * side), int(width * side)
+    box_height, box_width = int(height * side), int(width * side)
     row, column = int(draw.centre[0] * height), int(draw.centre[1] * width)
-    top, bottom = max(row - tall // 2, 0), min(row + tall // 2, height)
-    left, right = max(column - wide // 2, 0), min(column + wide // 2, width)
+    top, bottom = max(row - box_height // 2, 0), min(row + box_height // 2, height)
+    left, right = max(column - box_width // 2, 0), min(column + box_width // 2, width)
     return top, left, bottom - top, right - left
 
 
 def real_share(draw: MixDraw, height: int, width: int) -> float:
-    """Returns the share of the pixels of the mixed image that is real, in [0, 1].
+    """Returns the share of the mixed image that is real, in [0, 1].
 
-    Pixel-wise it is lambda. Patch-wise it follows from the clipped box in a frame of `height` x `width` pixels.
+    Pixel-wise it is lambda. Patch-wise it is the share of pixels of the real image in a frame of `height` x `width`
+    pixels.
     """
     if draw.pixel:
         return draw.lam
-    _, _, tall, wide = patch_box(draw, height, width)
-    box = tall * wide / (height * width)
-    return 1 - box if draw.generated_into_real else box
+    _, _, box_height, box_width = patch_box(draw, height, width)
+    box_share = box_height * box_width / (height * width)
+    return 1 - box_share if draw.generated_into_real else box_share
 
 
 def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
@@ -84,10 +86,10 @@ def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
     Args:
         real: I, (..., C, H, W) uint8 or floating.
         generated: G, the same shape and dtype.
-        lam: in [0, 1]; one number, or (B,) one for each image of a batch.
+        lam: lambda in [0, 1]; one number, or (B,) one for each image of a batch.
 
     Returns:
-        The shape and dtype of `real`; uint8 is rounded to the nearest.
+        The mixed image, with the shape and dtype of `real`; uint8 values are rounded to the nearest.
     """
     if isinstance(lam, Tensor):
         lam = lam.reshape(-1, 1, 1, 1).to(torch.float32 if real.dtype == torch.uint8 else real.dtype)
@@ -95,7 +97,8 @@ def pixel_mix(real: Tensor, generated: Tensor, lam: float | Tensor) -> Tensor:
         return generated + lam * (real - generated)
     mixed = generated.float()
     mixed = mixed.lerp_(real.float(), lam)
-    # Through int16: torch converts float to uint8 without vector instructions, which takes five times as long.
+    # The conversion goes through int16, because torch converts float to uint8 without vector instructions. The direct
+    # conversion takes five times as long.
     return mixed.round_().to(torch.int16).to(torch.uint8)
 
 
@@ -106,11 +109,11 @@ def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into
         real: I, (..., C, H, W) uint8 or floating.
         generated: G, the same shape and dtype.
         box: top, left, height, width in pixels; for a batch also (B, 4).
-        generated_into_real: true: the box shows the generated image (M_p is 0 there); false: it shows the real one. For
-            a batch also (B,).
+        generated_into_real: true if the box shows the generated image (M_p is 0 there), false if it shows the real one;
+            for a batch also (B,).
 
     Returns:
-        The shape and dtype of `real`; neither input is changed.
+        The mixed image, with the shape and dtype of `real`. The inputs do not change.
     """
     if isinstance(box, Tensor):
         return _patch_mix_batch(real, generated, box, generated_into_real)
@@ -141,10 +144,12 @@ def apply_mix(
 ) -> Tensor:
     """Returns the pixel-wise or patch-wise mix of a draw (Eq. 8).
 
+    A crop of the images can be mixed alone, which saves the work for pixels that would be cut off.
+
     Args:
-        real: (C, H, W) uint8 or floating: the whole frame, or a crop of it, so that no pixel is mixed and then cut off.
-        generated: the same crop of the generated image, which covers the frame; same shape and dtype.
-        draw: lambda and box refer to the whole frame.
+        real: (C, H, W) uint8 or floating: the whole frame, or a crop of it.
+        generated: the same crop of the generated image, scaled to the frame; same shape and dtype.
+        draw: the random numbers; lambda and box refer to the whole frame.
         frame: height and width of the frame; None: the images are the whole frame.
         corner: top and left of the crop in the frame.
     """
@@ -155,16 +160,16 @@ def apply_mix(
 
 
 def _within(box: Box, top: int, left: int) -> Box:
-    """Returns a box in the coordinates of a crop that starts at (top, left), without what lies before the crop."""
+    """Returns a box in the coordinates of a crop that starts at (top, left), without its part above or left of it."""
     first_row, first_column = max(box[0] - top, 0), max(box[1] - left, 0)
     last_row, last_column = max(box[0] + box[2] - top, 0), max(box[1] + box[3] - left, 0)
     return first_row, first_column, last_row - first_row, last_column - first_column
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """Resizes a (C, h, w) uint8 image to (C, height, width), bilinear and antialiased; the memory format stays."""
-    # torch recognises a single image as channels-last by these strides alone; otherwise it copies it and uses a slower
-    # kernel.
+    """Resizes a (C, h, w) uint8 image to (C, height, width), bilinear and antialiased. The memory format stays."""
+    # torch recognises a single image as channels-last only by these strides. Otherwise it makes a copy and uses a
+    # slower kernel.
     batch = image.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
     return functional.interpolate(batch, (height, width), mode="bilinear", antialias=True)[0]
 
@@ -174,24 +179,27 @@ def cover(image: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         image: (C, h, w) uint8.
-        height: of the frame, in pixels.
-        width: of the frame, in pixels.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
 
     Returns:
-        (C, height, width) uint8; the input itself where it has this size already. Bilinear, antialiased.
+        (C, height, width) uint8, scaled bilinearly with antialiasing; the input itself if it already has this size.
     """
     old_height, old_width = image.shape[-2:]
     scale = max(height / old_height, width / old_width)
-    # Crop first what the scaled image would lose anyway, in whole pixels; the second crop is exact.
+    # The first crop removes whole pixels that the frame will not show, so that less is scaled. The second is exact.
     image = _centre(image, math.ceil(height / scale), math.ceil(width / scale), even=True)
-    tall, wide = max(height, round(image.shape[-2] * scale)), max(width, round(image.shape[-1] * scale))
-    if (tall, wide) != tuple(image.shape[-2:]):
-        image = resized(image, tall, wide)
+    new_height, new_width = max(height, round(image.shape[-2] * scale)), max(width, round(image.shape[-1] * scale))
+    if (new_height, new_width) != tuple(image.shape[-2:]):
+        image = resized(image, new_height, new_width)
     return _centre(image, height, width)
 
 
 def _centre(image: Tensor, height: int, width: int, even: bool = False) -> Tensor:
-    """Returns the centre of an image. With `even` both sides lose equally, so one row or column more may stay."""
+    """Returns the centre of an image. With `even`, opposite sides lose the same number of pixels.
+
+    The result is then one row or column larger where an exact crop would be uneven.
+    """
     old_height, old_width = image.shape[-2:]
     top, left = max(old_height - height, 0) // 2, max(old_width - width, 0) // 2
     if even:

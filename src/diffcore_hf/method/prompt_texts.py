@@ -1,7 +1,7 @@
 """Prompt texts: template, class names, contexts and negative prompts of one recipe for the classes of one dataset.
 
-Owns the pairing of label and context into the two prompts of Eq. 4. Does not render a prompt (prompts.py), and does not
-choose the context of a unit (augmentation/plan.py).
+Owns the checked texts, and the choice of the two prompts of Eq. 4 for a class and a context. Does not render a prompt
+(prompts.py) or choose the context of a unit (augmentation/plan.py).
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from diffcore_hf.method.prompts import (
 
 @dataclass(frozen=True)
 class PromptTexts:
-    """The texts of a run."""
+    """Prompt texts of a run: template, class names, contexts and negative prompts."""
 
     template: str
+    """The template of the positive prompts, with placeholders."""
     noun: str
     """The text for {kind}; may be empty."""
     names: tuple[str, ...]
-    """The text for {label}, by class."""
+    """The text for {label} of each class."""
     contexts: tuple[str, ...]
-    """The text for {context} of each context; "" is the dataset's own look."""
+    """The text for {context} of each context; "" for a prompt without a context."""
     fields: tuple[str, ...]
     """Columns of the source that the template names."""
     negatives: tuple[tuple[str | None, ...], ...]
-    """The negative prompt by class and context; None: there is none."""
+    """The negative prompt of each class in each context; None: without a negative prompt."""
     notes: tuple[str, ...]
     """Remarks on these texts for the plan and the card, one line each."""
     backgrounds: tuple[str, ...] = ()
-    """Contexts that do not depend on the class: the recipe's and the usual ones. Empty where a class is a context."""
+    """Contexts that do not name a class, of the recipe and built-in ones. Empty if the classes are contexts."""
 
     def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
@@ -55,7 +56,7 @@ class PromptTexts:
         return positive, self.negatives[label][self.contexts.index(context)]
 
     def captions(self) -> list[str]:
-        """Returns the caption of each class without a context, which a text tower compares with images."""
+        """Returns the caption of each class without a context, for ranking by text (ranking.py)."""
         return [render_prompt(TEMPLATES["caption"], name, self.noun, "") for name in self.names]
 
     def context_captions(self) -> list[str]:
@@ -65,20 +66,24 @@ class PromptTexts:
 
 
 def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
-    """Returns the texts of a recipe for the classes that the source calls `names`.
+    """Returns the prompt texts of a recipe for the classes of a dataset.
+
+    Args:
+        recipe: the recipe; its `source`, `kind`, `prompts` and `model.gamma` are used.
+        names: the K class names of the source.
 
     Raises:
-        UserError: an opaque id as a class name, a map with a key that is no class, or a negative term of the user that
-            contradicts a label or a context.
+        UserError: a class name that is an opaque id, a map with a key that is not a class, or a negative term of the
+            user that contradicts a label or a context.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     contexts = contexts_of(recipe.prompts, recipe.kind)
     terms, builtin = negatives_of(recipe.prompts, recipe.kind)
     names_in_prompts = prompt_names(names, recipe.source.label_names, recipe.prompts.label_descriptions)
-    negatives, dropped = negative_prompts(terms, names_in_prompts, contexts, builtin)
+    negatives, removed = negative_prompts(terms, names_in_prompts, contexts, builtin)
     notes = [*gamma_note(recipe), *shared_names(names, names_in_prompts)]
-    if dropped:
-        notes.append(f"{dropped:,} built-in negative terms dropped where they clash with the label or the context")
+    if removed:
+        notes.append(f"{removed:,} built-in negative terms removed because they contradict the label or the context")
     return PromptTexts(
         template=template,
         noun=KINDS[recipe.kind].noun,
@@ -92,27 +97,30 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
 
 
 def backgrounds(contexts: Sequence[str], kind: str) -> tuple[str, ...]:
-    """Returns the contexts of a recipe, of its kind and of kind general, each once, without those that name a class.
+    """Returns the contexts of a recipe, of its kind and of kind general that do not name a class, each once.
 
-    The contexts of the kinds are included because real images show contexts that no prompt names.
+    The contexts of the kinds are included, because real images show contexts that no prompt names.
     """
     if KINDS[kind].is_context:
         return ()
-    usual = (*contexts, *KINDS[kind].contexts, *KINDS["general"].contexts)
-    return tuple(dict.fromkeys(context for context in usual if context.strip() and "{" not in context))
+    candidates = (*contexts, *KINDS[kind].contexts, *KINDS["general"].contexts)
+    return tuple(dict.fromkeys(context for context in candidates if context.strip() and "{" not in context))
 
 
 def gamma_note(recipe: Recipe) -> list[str]:
-    """Returns the remark that the paper gives no gamma, if the recipe has its template and the gamma of the preset."""
+    """Returns the remark that the paper gives no gamma, or [].
+
+    The remark applies if the recipe has the template of the paper and the gamma of preset `paper`.
+    """
     gamma = PRESETS["paper"]["model"]["gamma"]
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     if template != TEMPLATES["paper"] or recipe.model.gamma != gamma:
         return []
-    return [f"the template is the paper's, but the paper gives no gamma: {gamma} is our reading of it"]
+    return [f"the template is the paper's, but the paper gives no gamma: {gamma} is our assumption"]
 
 
 def shared_names(names: Sequence[str], names_in_prompts: Sequence[str]) -> list[str]:
-    """Returns a remark on classes that have the same name in prompts, with three examples; [] without any.
+    """Returns a remark on classes that have the same name in prompts, with at most three examples; [] without any.
 
     Args:
         names: the K class names of the source.
@@ -131,5 +139,5 @@ def shared_names(names: Sequence[str], names_in_prompts: Sequence[str]) -> list[
     more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
     return [
         f"classes that share a name in prompts: {', '.join(examples)}{more}. "
-        "Tell them apart with prompts.label_descriptions"
+        "Give each class a different text with prompts.label_descriptions"
     ]

@@ -1,15 +1,15 @@
 """Rankings: the rank of an image's own class among all classes, by one of four methods.
 
-Owns the scores of classes by class mean, by linear discriminant (with or without the directions of contexts) and by
-caption, the ranks that follow, and the ranks of real images when they are left out. Does not own which rank is good
-enough (conformal.py).
+Owns the scores of the classes, the ranks that follow from them, and the ranks of left-out real images. The four methods
+are class mean, linear discriminant, linear discriminant without the directions of contexts, and caption. Does not own
+the bound on ranks (conformal.py).
 
-A rank is 1 + the number of other classes that score at least as high, so ties take the worst rank. Scores that are
-equal up to rounding are ties. A class without any reference or caption scores NaN: it raises no other class's rank, and
-its own images have rank 0.
+A rank is 1 + the number of other classes that score at least as high, so ties get the worst rank. Scores that are equal
+up to rounding are ties. A class without a reference or caption scores NaN. It does not change the rank of other
+classes, and its own images have rank 0.
 
-To add a ranking: write a subclass of Ranking here, add it to RANKINGS, and add its name to `Policy.by` in
-config/augment.py and its words to publishing/card/policy_words.py.
+To add a ranking: write a subclass of Ranking here and add it to RANKINGS. Then add its name to `Policy.by` in
+config/augment.py and its texts to publishing/card/policy_words.py.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
 
 FOLDS = 5
-"""Folds in which the discriminant ranks real images."""
+"""Number of cross-validation folds in which the discriminant ranks real images."""
 SHRINKAGE = 0.3
 """Weight s of the identity in the shrunk covariance (1 - s) W + s tr(W)/d I."""
 
 
 def worst_ranks(scores: Floats, labels: Ints) -> Ints:
-    """Returns the rank of each row's own class; ties take the worst rank.
+    """Returns the rank of the class in `labels` among all classes; ties get the worst rank.
 
     Args:
         scores: (M, K) float64, larger is better; NaN for a class that cannot be ranked.
-        labels: (M,) int64, the own class.
+        labels: (M,) int64, the class of each row.
 
     Returns:
-        (M,) int64 in [1, K]; 0 where the own class scores NaN.
+        (M,) int64 in [1, K]; 0 if this class scores NaN.
     """
     own = scores[np.arange(len(labels)), labels]
     return np.count_nonzero(scores >= (own - 1e-10 * np.maximum(1, np.abs(own)))[:, None], axis=1)
 
 
 class Ranking:
-    """Scores all classes for any image. Each method is a subclass, which is fitted to the references once."""
+    """Scores all classes for an image. Each method is a subclass that is fitted to the references once."""
 
     ranked: Bools
-    """(K,) bool: the classes that can be ranked."""
+    """(K,) bool: true for classes that can be ranked."""
     notes: tuple[str, ...] = ()
-    """Remarks on the fit for the summary and the card, a sentence each."""
+    """Remarks on the fit for the summary and the card, one line each."""
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:
         self._references, self._sums = references, sums
@@ -61,14 +61,14 @@ class Ranking:
         raise NotImplementedError
 
     def ranks(self, unit: Floats, labels: Ints) -> Ints:
-        """Returns (M,) int64 for (M, d) unit rows and their labels; 0 where a row is NaN or its class is unknown."""
+        """Returns (M,) int64: ranks for (M, d) unit rows and their labels; 0 for a NaN row or a class without rank."""
         ranks = np.zeros(len(labels), np.int64)
         for rows in chunks(len(labels), len(self.ranked)):
             ranks[rows] = worst_ranks(self.scores(unit[rows]), labels[rows])
         return ranks
 
     def left_out_ranks(self) -> Ints:
-        """Returns (N,) int64: the rank of each reference by a fit without it; 0 where there is no such fit."""
+        """Returns (N,) int64: the rank of each reference by a fit without it; 0 if such a fit is not possible."""
         raise NotImplementedError
 
 
@@ -94,11 +94,12 @@ class ByClassMean(Ranking):
 
 
 class ByClassifier(Ranking):
-    """Ranks by a linear discriminant: unit embeddings, (1 - s) W + s tr(W)/d I with s = 0.3, equal priors.
+    """Ranks by a linear discriminant of unit embeddings with equal priors.
 
-    W is the pooled within-class covariance; its scale does not change a rank. Real images are ranked in five folds,
-    fold = digest(row id) mod 5, each by the fit on the other four; a class without an image in these four has no rank
-    there. The fits of the folds follow from sums over each fold, so the references are read twice, not five times.
+    The covariance is shrunk: (1 - s) W + s tr(W)/d I with s = 0.3. W is the pooled within-class covariance; its scale
+    does not change a rank. Real images are ranked in five folds, fold = digest(row id) mod 5. The discriminant for a
+    fold is fitted to the other four folds. An image whose class has no image in these four has rank 0. The fits are
+    computed from sums over each fold, so the references are read twice instead of five times.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:
@@ -113,13 +114,13 @@ class ByClassifier(Ranking):
     def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
         return discriminant(means, scatter, magnitude)
 
-    def _scatter(self, means: Floats, wanted: Bools) -> Floats:
-        """Returns (d, d): the sum of (u - mean of its class)(...)^T over the wanted references."""
+    def _scatter(self, means: Floats, mask: Bools) -> Floats:
+        """Returns (d, d): the sum of (u - m)(u - m)^T over the selected references u; m is the mean of the class."""
         scatter = np.zeros((means.shape[1],) * 2)
-        members = np.flatnonzero(wanted)
+        members = np.flatnonzero(mask)
         for rows in chunks(len(members), means.shape[1]):
-            some = members[rows]
-            centred = unit_rows(self._references.embeddings[some]) - means[self._references.labels[some]]
+            part = members[rows]
+            centred = unit_rows(self._references.embeddings[part]) - means[self._references.labels[part]]
             scatter += centred.T @ centred
         return scatter
 
@@ -132,44 +133,46 @@ class ByClassifier(Ranking):
         for fold in range(FOLDS):
             members = np.flatnonzero(self._folds == fold)
             rest = self._sums - PairSums.of(embeddings[members], labels[members], len(self.ranked))
-            # The scatter was taken about the means of all references; move it to the means of the other four folds.
+            # The scatter is about the means of all references. Here it is moved to the means of the other four folds.
             scatter = _sum([*self._scatters[:fold], *self._scatters[fold + 1 :]])
             shift = np.where(rest.counts[:, None] > 0, rest.means() - means, 0) * np.sqrt(rest.counts)[:, None]
             weights, offsets = self._discriminant(rest.means(), scatter - shift.T @ shift, float(np.trace(scatter)))
             for rows in chunks(len(members), len(self.ranked)):
-                some = members[rows]
-                ranks[some] = worst_ranks(unit_rows(embeddings[some]) @ weights + offsets, labels[some])
+                part = members[rows]
+                ranks[part] = worst_ranks(unit_rows(embeddings[part]) @ weights + offsets, labels[part])
         return ranks
 
 
 class ContextFree(ByClassifier):
-    """Ranks by the linear discriminant after the directions of contexts were removed from the embeddings.
+    """Ranks by a linear discriminant of embeddings from which the directions of contexts are removed.
 
-    Class and context are confounded in most datasets: the means of classes that were photographed in different places
-    differ by these places too, and the within-class covariance does not contain the places that prompts add. The
-    directions of contexts are known without an image. They are spanned by captions that name a context and no class,
-    such as `a photo of a bird, in heavy snow`. Means and covariance are projected onto the orthogonal complement, as
-    Chuang et al. 2023 (*Debiasing Vision-Language Models via Biased Prompts*) do with prompts of a bias. Without a text
-    tower, or with fewer than two contexts, this is ByClassifier.
+    In most datasets class and context are confounded. If two classes were photographed in different places, their means
+    also differ because of the places. The within-class covariance does not include the contexts that prompts add.
+
+    The directions of contexts are computed without images, from captions that name a context and no class, such as `a
+    photo of a bird, in heavy snow`. Means and covariance are projected onto the orthogonal complement. Chuang et al.
+    2023 (*Debiasing Vision-Language Models via Biased Prompts*) project in the same way with prompts that describe a
+    bias. Without a text tower, or with fewer than two contexts, this class ranks like ByClassifier.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:
         self._contexts = context_directions(references.contexts, references.embeddings.shape[1])
         if not len(self._contexts):
             self.notes = (
-                "the directions of contexts could not be removed (a model without text tower, a kind whose classes are "
-                "contexts, or captions that an older run did not embed: augment again): policy rank uses by classifier",
+                "policy rank uses `by: classifier`, because the directions of contexts are not known: the model has no "
+                "text tower, the classes are contexts themselves, or an older run did not embed the captions. In the "
+                "last case run augment again",
             )
         super().__init__(references, sums)
 
     def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
-        # The weights then lie in the complement too, so images need no projection.
-        keep = np.eye(means.shape[1]) - self._contexts.T @ self._contexts
-        return discriminant(means @ keep, keep @ scatter @ keep, magnitude)
+        # The weights are then in the complement too, so the embeddings of images need no projection.
+        projection = np.eye(means.shape[1]) - self._contexts.T @ self._contexts
+        return discriminant(means @ projection, projection @ scatter @ projection, magnitude)
 
 
 class ByText(Ranking):
-    """Ranks by the cosine to the caption of each class. It uses no real image, so none has to be left out.
+    """Ranks by the cosine to the caption of each class. No real image is used, so a left-out fit is the same fit.
 
     Raises:
         UserError: the references have no caption embeddings.
@@ -202,10 +205,11 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
     Args:
         means: (K, d) class means, NaN for a class without images.
         scatter: (d, d) proportional to the pooled within-class covariance W.
-        magnitude: the trace before subtraction. A trace of `scatter` far below it is rounding error and counts as 0.
+        magnitude: trace of the sum from which `scatter` was computed by subtraction. If the trace of `scatter` is far
+            smaller, it is rounding error and counts as 0.
 
     Returns:
-        weights (d, K) and offsets (K,) float64, NaN for classes without images. With tr(W) = 0 the identity replaces W.
+        weights (d, K) and offsets (K,) float64, NaN for classes without images. If tr(W) = 0, the identity replaces W.
     """
     width, trace = means.shape[1], float(np.trace(scatter))
     if trace <= max(1e-12 * magnitude, 1e-20):
@@ -227,11 +231,11 @@ def context_directions(captions: Embeddings | None, width: int) -> Floats:
     """Returns orthonormal rows that span the differences between captions of contexts.
 
     Args:
-        captions: (C, d) embeddings of captions that differ by their context alone; None: there are none.
-        width: d.
+        captions: (C, d) embeddings of captions that differ only in their context; None: there are none.
+        width: d, the length of an embedding.
 
     Returns:
-        (r, d) float64, r <= C - 1; r = 0 with fewer than two captions.
+        (r, d) float64, r <= C - 1; r = 0 if there are fewer than two captions.
     """
     if captions is None or len(captions) < 2:
         return np.zeros((0, width))

@@ -1,7 +1,7 @@
 """References: the real images to which a filter policy is fitted.
 
-Owns their record and the order in which they are summed. Does not own how they are drawn (augmentation/plan.py) or
-embedded.
+Owns the record of their embeddings and the order in which these are summed. Does not draw the references
+(augmentation/plan.py) or embed them (augmentation/stages/reference.py).
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ class ReferenceEmbeddings:
 
     row_ids: Sequence[str]
     labels: Ints
-    """(N,) int64 in [0, K); N may be 0."""
+    """(N,) int64 in [0, K): class of each reference; N may be 0."""
     embeddings: Embeddings
-    """(N, d) float16, d >= 1, finite."""
+    """(N, d) float16, d >= 1, finite: embedding of each reference."""
     classes: int
-    """K: all classes of the source, with references or without."""
+    """K, the number of classes of the source. It includes classes without references."""
     text: Embeddings | None = None
     """(K, d) float16: embedding of each class's caption; None: the filter's model has no text tower."""
     contexts: Embeddings | None = None
-    """(C, d) float16: embedding of a caption of each context that names no class; None likewise."""
+    """(C, d) float16: embeddings of captions that name a context and no class; None: there are none."""
 
     def __post_init__(self) -> None:
         n = len(self.row_ids)
         if self.labels.shape != (n,) or self.embeddings.ndim != 2 or len(self.embeddings) != n:
             raise ValueError(f"{n} references with labels {self.labels.shape}, embeddings {self.embeddings.shape}")
         if n and not 0 <= self.labels.min() <= self.labels.max() < self.classes:
-            raise ValueError(f"labels of references must be in [0, {self.classes}): leave unlabelled rows out")
+            raise ValueError(f"labels of references must be in [0, {self.classes}): leave out unlabelled rows")
         finite = np.isfinite(self.embeddings).all(axis=1)
         if not finite.all():
             raise ValueError(f"reference {self.row_ids[int(np.argmin(finite))]} has no finite embedding: leave it out")
@@ -48,7 +48,7 @@ class ReferenceEmbeddings:
             raise ValueError(f"text {self.text.shape} for {self.classes} classes of embeddings {self.embeddings.shape}")
 
     def ordered(self) -> ReferenceEmbeddings:
-        """Returns the same references by class, then row id, so that sums do not depend on the order of reading."""
+        """Returns the same references, sorted by class and row id, so that sums do not depend on the reading order."""
         order = np.lexsort((np.array(self.row_ids, dtype=str), self.labels))
         ids = [self.row_ids[i] for i in order]
         return dataclasses.replace(self, row_ids=ids, labels=self.labels[order], embeddings=self.embeddings[order])

@@ -1,10 +1,10 @@
-"""Class thresholds: the similarity of real images of one class, from sums that can be merged (Eq. 5).
+"""Class thresholds: the similarity of real images of one class, computed from sums that can be added (Eq. 5).
 
-Owns unit rows, the sums over a class, and the values that follow from them in closed form: tau_k, class means, and the
-similarity of an image to the mean of the other images of its class. Does not own what is compared (policies/).
+Owns unit rows, the sums over a class, and the values that are computed from these sums: tau_k, class means, and the
+similarity of an image to the mean of the other images of its class. Does not compare them (policies/).
 
-Cosines are rounded to twelve decimals before a comparison (`rounded`). This is far below the resolution of float16
-embeddings, and it makes equal cosines equal whatever the order of a sum.
+Cosines are rounded to twelve decimals before a comparison (`rounded`). Then equal cosines are equal numbers, even if
+sums were computed in another order. float16 embeddings are far less precise than twelve decimals.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.arrays import Embeddings, Floats, Ints
 
 _MOST_ROWS, _MOST_NUMBERS = 8192, 8_000_000
-"""Bounds on one chunk of a computation: rows, and numbers in its largest table (64 MB as float64)."""
+"""Limits of one chunk of a computation: its rows, and the numbers in its largest table (64 MB as float64)."""
 
 
 def unit_rows(embeddings: Embeddings) -> Floats:
@@ -28,7 +28,7 @@ def unit_rows(embeddings: Embeddings) -> Floats:
         embeddings: (M, d), any float type and norm.
 
     Returns:
-        (M, d) float64, rows of norm 1. A row of zeros stays zero; a row with NaN or an infinity becomes NaN.
+        (M, d) float64, rows of norm 1. A row of zeros does not change. A row with NaN or an infinity becomes NaN.
     """
     rows = np.asarray(embeddings).astype(np.float64)
     norms = np.sqrt(np.einsum("md,md->m", rows, rows))
@@ -38,7 +38,7 @@ def unit_rows(embeddings: Embeddings) -> Floats:
 
 
 def rounded(cosines: Floats) -> Floats:
-    """Returns cosines rounded to twelve decimals, as they are compared with `>` and `>=`; NaN and infinities stay."""
+    """Returns cosines rounded to twelve decimals. Round both sides before you compare them with `>` or `>=`."""
     return np.round(cosines, 12)
 
 
@@ -50,7 +50,7 @@ def row_cosines(a: Embeddings, b: Embeddings) -> Floats:
         b: (M, d).
 
     Returns:
-        (M,) float64 in [-1, 1], rounded; NaN where a row is not finite.
+        (M,) float64 in [-1, 1], rounded; NaN if one of the two rows is not finite.
     """
     return rounded(np.clip(np.einsum("md,md->m", unit_rows(a), unit_rows(b)), -1, 1))
 
@@ -65,8 +65,8 @@ def chunks(count: int, width: int) -> Iterator[slice]:
 def class_threshold(embeddings: Embeddings) -> float:
     """Returns the expected cosine similarity of two different real images of one class (Eq. 5, unordered pairs).
 
-    Exact in O(N d): the squared norm of the sum of unit vectors counts every pair twice and each vector once. The
-    paper's formula divides the ordered sum by C(N, 2), twice too large.
+    The result is exact and takes O(N d) operations: the squared norm of the sum of unit vectors counts every pair twice
+    and each vector once. The paper divides the sum over ordered pairs by C(N, 2), which gives twice this value.
 
     Args:
         embeddings: (N, d), any float type and norm; N >= 2.
@@ -86,9 +86,9 @@ def class_threshold(embeddings: Embeddings) -> float:
 
 
 def pooled_threshold(embeddings: Embeddings, labels: Ints) -> float:
-    """Returns Eq. 5 over the pairs within all classes, each pair counted once.
+    """Returns Eq. 5 over the pairs of all classes: two images of a pair have the same class.
 
-    It is the threshold of a class that has no pair of its own.
+    It is the threshold of a class that has no pairs.
 
     Args:
         embeddings: (N, d), any float type and norm.
@@ -107,9 +107,9 @@ def sampled_threshold(embeddings: Embeddings, pairs: int, seed: int, label: int)
 
     Args:
         embeddings: (N, d), in a reproducible order (by row id); N >= 2.
-        pairs: z >= 1.
-        seed: the recipe's.
-        label: the class; each class has draws of its own.
+        pairs: number of pairs, at least 1.
+        seed: seed of the recipe.
+        label: index of the class; each class has different draws.
 
     Returns:
         tau in [-1, 1].
@@ -130,18 +130,18 @@ def sampled_threshold(embeddings: Embeddings, pairs: int, seed: int, label: int)
 
 @dataclass(frozen=True)
 class PairSums:
-    """The sums from which Eq. 5 follows, over any subset of the references; the sums of two subsets add up."""
+    """The sums from which Eq. 5 is computed, over any subset of the references. Two disjoint subsets can be added."""
 
     counts: Ints
     """(K,) int64: images of each class."""
     totals: Floats
-    """(K, d) float64: sum of the unit embeddings."""
+    """(K, d) float64: sum of the unit embeddings of each class."""
     squares: Floats
-    """(K,) float64: sum of their squared norms. Equal to the count, except for rows of zeros."""
+    """(K,) float64: sum of their squared norms. It equals the count, unless there are rows of zeros."""
 
     @classmethod
     def of(cls, embeddings: Embeddings, labels: Ints, classes: int) -> PairSums:
-        """Returns the sums over (N, d) embeddings with (N,) labels in [0, classes); memory O(classes d)."""
+        """Returns the sums over (N, d) embeddings with (N,) labels in [0, classes). It takes O(classes d) memory."""
         totals, squares = np.zeros((classes, embeddings.shape[1])), np.zeros(classes)
         for rows in chunks(len(labels), embeddings.shape[1]):
             order = np.argsort(labels[rows], kind="stable")
@@ -159,16 +159,16 @@ class PairSums:
         return PairSums(self.counts - other.counts, self.totals - other.totals, self.squares - other.squares)
 
     def _pairs(self) -> tuple[Floats, Ints]:
-        """Returns by class the sum of similarities over ordered pairs of different images, and their number."""
+        """Returns for each class the sum of similarities over ordered pairs of different images, and their number."""
         return np.einsum("kd,kd->k", self.totals, self.totals) - self.squares, self.counts * (self.counts - 1)
 
     def class_thresholds(self) -> Floats:
-        """Returns (K,) tau_k of Eq. 5; NaN where a class has no pairs."""
+        """Returns (K,) float64: tau_k of Eq. 5; NaN for a class without pairs."""
         ordered, count = self._pairs()
         return np.where(count > 0, ordered / np.maximum(count, 1), np.nan)
 
     def pooled_threshold(self) -> float:
-        """Returns tau over the pairs of all classes together; NaN where there are none."""
+        """Returns tau over the pairs of all classes; NaN without pairs."""
         ordered, count = self._pairs()
         return float(ordered[count > 0].sum() / count.sum()) if count.sum() else float("nan")
 
@@ -185,11 +185,11 @@ class PairSums:
         """Returns the similarity of each image to the mean of the *other* images of its class.
 
         Args:
-            embeddings: (N, d), images that the sums contain.
-            labels: (N,) int64.
+            embeddings: (N, d), embeddings of images that the sums include.
+            labels: (N,) int64, their classes.
 
         Returns:
-            (N,) float64 in [-1, 1], rounded; NaN where the class has no other image.
+            (N,) float64 in [-1, 1], rounded; NaN if the class has no other image.
         """
         similarities = np.full(len(labels), np.nan)
         for rows in chunks(len(labels), embeddings.shape[1]):

@@ -1,16 +1,16 @@
-"""Filter policies: which generated images pass, given real images of their class.
+"""Filter policies: rules that decide which generated images pass, given real images of their class.
 
-Each policy is one file here, with its class and the function that fits it; `POLICIES` lists them. Does not own their
-parameters (config/augment.py), the order of checks (checks.py), what becomes of a unit (filtration.py), nor the
-statistics (thresholds.py, conformal.py, ranking.py).
+Each file here has the class of a policy and the functions that fit it. `POLICIES` lists the policies. This package does
+not own their parameters (config/augment.py), the order of the checks (checks.py), the status of a unit (filtration.py)
+or the statistics (thresholds.py, conformal.py, ranking.py).
 
-A verdict on an attempt depends on that attempt and on the references alone, never on other attempts.
+A verdict on an attempt depends on that attempt and on the references, never on other attempts.
 
 To add a policy:
     1. here: a file with a subclass of FittedPolicy and a function that fits it, and one line in `POLICIES`;
     2. config/augment.py: its name in `Policy.name`, its parameters as fields of `Policy` and in `POLICY_PARAMETERS`;
-    3. publishing/card/policy_words.py: its rule and its promise, in words for the card;
-    4. if it rejects for a reason of its own: one entry in `CHECKS` (checks.py).
+    3. publishing/card/policy_words.py: the texts about its rule and its guarantee for the card;
+    4. if it rejects for a new reason: one entry in `CHECKS` (checks.py).
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def fit(policy: PolicyConfig, references: ReferenceEmbeddings, seed: int) -> Fit
     """Fits a policy to the references. The order of the references does not matter.
 
     Args:
-        policy: the recipe's filter.policy.
-        references: the real images.
-        seed: the recipe's; `random` and `mean` with `pairs` draw by it.
+        policy: section filter.policy of the recipe.
+        references: the embeddings of the real images.
+        seed: seed of the recipe; used by `random`, and by `mean` with `pairs`.
 
     Raises:
-        UserError: policy rank by text without text embeddings.
+        UserError: the policy is rank by text, and the references have no text embeddings.
     """
     references = references.ordered()
     sums = PairSums.of(references.embeddings, references.labels, references.classes)

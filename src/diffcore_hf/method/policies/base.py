@@ -1,7 +1,7 @@
-"""What a filter policy is after it was fitted, and what its verdicts hold.
+"""The base class of fitted filter policies, and the records of their inputs and verdicts.
 
-Owns the protocol that each policy implements (FittedPolicy), its input for one chunk of attempts (ComparedAttempts) and
-the input of the functions that fit policies (FitInput).
+Owns the class that each policy extends (FittedPolicy), its input for one chunk of attempts (ComparedAttempts), its
+verdicts (Verdicts) and the input of the functions that fit policies (FitInput).
 """
 
 from __future__ import annotations
@@ -26,57 +26,59 @@ class Verdicts:
     """The verdicts of a policy on M attempts, with the numbers that were compared."""
 
     score: Floats
-    """(M,) float64: a similarity in [-1, 1], a draw in [0, 1), or a rank; NaN where there is nothing to compare."""
+    """(M,) float64: a similarity in [-1, 1], a draw in [0, 1), or a rank; NaN without a number to compare."""
     bound: Floats
-    """(M,) float64: the bound that the score is compared with; NaN where the policy has none."""
+    """(M,) float64: bound that the score is compared with; NaN if the policy has none."""
     class_rank: Ints
-    """(M,) int64, 1 = best, by the policy's ranking or else by class mean; 0 without embedding or class to rank."""
+    """(M,) int64: rank of the class that the image has to show, 1 = best; 0 without a rank. A policy that has no
+    ranking ranks by class mean."""
     passed: Bools
-    """(M,) bool."""
+    """(M,) bool: true if the attempt passes."""
     reasons: list[str | None]
-    """Why each attempt does not pass (a reason of checks.py); None: it passes."""
+    """Reason for which each attempt does not pass (checks.py); None: it passes."""
 
 
 @dataclass(frozen=True)
 class ComparedAttempts:
-    """One chunk of the attempts that are compared."""
+    """One chunk of the attempts that a policy compares."""
 
     labels: Ints
-    """(m,) int64: the class that was asked for."""
+    """(m,) int64: class that each image has to show."""
     unit: Floats
-    """(m, d) float64 rows of norm 1; NaN where there is no image."""
+    """(m, d) float64: embeddings divided by their norms; NaN without an image."""
     parents: Embeddings
-    """(m, d) float16: embedding of the row's real image; NaN where it cannot be read."""
+    """(m, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
     keys: Sequence[Key]
+    """m keys (row id, copy, attempt)."""
     ranks: Ints
-    """(m,) int64: rank of the own class; 0 where there is none."""
+    """(m,) int64: rank of the class in `labels`; 0 without a rank."""
 
 
 class FittedPolicy:
-    """A policy after it was fitted to the references. The same attempt gets the same verdict, whatever else exists.
+    """A policy that is fitted to the references. Its verdict on an attempt does not depend on other attempts.
 
     Each policy is a subclass with the methods `rejected_real`, `_scores` and `_passes`.
     """
 
     reason = "low_similarity"
-    """The reason of attempts that do not pass."""
+    """The reason that attempts get if they do not pass."""
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums, ranking: Ranking | None = None) -> None:
         self.references, self.sums = references, sums
         self.bound: Floats = np.full(references.classes, np.nan)
-        """(K,) float64: the bound of each class; NaN where the policy compares nothing."""
+        """(K,) float64: bound of each class; NaN if the policy compares nothing."""
         self.notes: tuple[str, ...] = ()
-        """Remarks on the fit for the summary and the card, a sentence each."""
+        """Remarks on the fit for the summary and the card, one line each."""
         self._ranking = ranking or ByClassMean(references, sums)
 
     def verdicts(self, labels: Ints, embeddings: Embeddings, parents: Embeddings, keys: Sequence[Key]) -> Verdicts:
         """Returns the verdicts on M attempts.
 
         Args:
-            labels: (M,) int64, the class that was asked for.
-            embeddings: (M, d) float16; NaN where there is no image. Such a row passes only the control policies.
-            parents: (M, d) float16, embedding of the row's real image; NaN where it cannot be read.
-            keys: M times (row id, copy, attempt).
+            labels: (M,) int64, class that each image has to show.
+            embeddings: (M, d) float16; NaN without an image. Such an attempt passes only the control policies.
+            parents: (M, d) float16, embedding of the row's real image; NaN if that image cannot be read.
+            keys: M keys (row id, copy, attempt).
         """
         m = len(labels)
         score, bound = np.full(m, np.nan), self.bound[labels].astype(np.float64)
@@ -93,35 +95,36 @@ class FittedPolicy:
     def rejected_real(self) -> Floats:
         """Returns the share of each class's real images that the policy would reject.
 
-        Each image is judged as if left out of its class. For `mean` and `fixed` it is the share of ordered pairs of two
-        different real images of the class that fail. `all`: 0. `random(p)`: 1 - p.
+        Each image is left out of its class when it is compared. For `mean` and `fixed` the result is a share of pairs:
+        ordered pairs of two different real images of the class whose similarity is not above the bound. For `all` it is
+        0, and for `random(p)` it is 1 - p.
 
         Returns:
-            (K,) float64 in [0, 1]; NaN where there is nothing to count.
+            (K,) float64 in [0, 1]; NaN for a class without images to compare.
         """
         raise NotImplementedError
 
     def _scores(self, attempts: ComparedAttempts) -> Floats:
-        """Returns (m,) float64: what the policy compares."""
+        """Returns (m,) float64: the number of each attempt that the policy compares with its bound."""
         raise NotImplementedError
 
     def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str | np.ndarray]:
-        """Returns (m,) bool, and the reason of the attempts that do not pass: one for all, or (m,) one for each."""
+        """Returns (m,) bool, true for attempts that pass; and the reason of the others, one for all or (m,) reasons."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class FitInput:
-    """What the function that fits a policy receives."""
+    """The input of a function that fits a policy."""
 
     references: ReferenceEmbeddings
-    """In the order of `ReferenceEmbeddings.ordered`."""
+    """The references in the order of `ReferenceEmbeddings.ordered`."""
     sums: PairSums
-    """Over these references."""
+    """The sums over these references."""
     seed: int
-    """The recipe's."""
+    """Seed of the recipe."""
     parameters: dict[str, Any]
-    """The parameters that the policy reads, defaults filled in."""
+    """The parameters that the policy uses, with defaults filled in."""
 
 
 def members(references: ReferenceEmbeddings, label: int) -> Embeddings:
@@ -136,7 +139,12 @@ def has_embedding(unit: Floats) -> Bools:
 
 
 def share_by_class(rejected: Floats, references: ReferenceEmbeddings) -> Floats:
-    """Returns the (K,) mean by class of the (N,) values that are not NaN; NaN for classes without any."""
+    """Returns (K,) float64: the mean of the values of each class that are not NaN; NaN for a class without such values.
+
+    Args:
+        rejected: (N,) float64, one value for each reference.
+        references: the references, which give the classes.
+    """
     counted = ~np.isnan(rejected)
     counts = np.bincount(references.labels[counted], minlength=references.classes)
     sums = np.bincount(references.labels[counted], weights=rejected[counted], minlength=references.classes)

@@ -1,4 +1,4 @@
-"""The control policies `all` and `random(p)`, which do not look at the image."""
+"""The control policies `all` and `random(p)`, which do not use the image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from diffcore_hf.method.thresholds import PairSums
 
 
 class Control(FittedPolicy):
-    """`all` and `random(p)`: keep iff the attempt's own draw in [0, 1) is below p.
+    """The policies `all`, which passes every attempt, and `random(p)`, which passes a seeded draw of the attempts.
+
+    With `random(p)` each attempt has a number in [0, 1) that depends on the seed and the attempt's key. The attempt
+    passes if and only if this number is below p.
 
     Args:
+        references: the references.
+        sums: their sums.
+        seed: seed of the recipe.
         share: p in [0, 1]; None: every attempt passes, without a draw.
     """
 

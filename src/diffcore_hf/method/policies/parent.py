@@ -11,7 +11,7 @@ from diffcore_hf.method.thresholds import PairSums, chunks, rounded, row_cosines
 
 
 class AgainstParent(FittedPolicy):
-    """`mean` (Eq. 5) and `fixed(t)`: keep iff S(I, G) > bound, where I is the row's own image.
+    """The policies `mean` (Eq. 5) and `fixed(t)`: pass if and only if S(I, G) > bound, where I is the row's real image.
 
     An attempt whose real image cannot be read does not pass.
     """
@@ -47,9 +47,9 @@ def fit_fixed(fit: FitInput) -> FittedPolicy:
 
 
 def fit_mean(fit: FitInput) -> FittedPolicy:
-    """Fits policy mean: tau_k of each class (Eq. 5), exact or by sampled pairs.
+    """Fits policy mean: the bound of a class is tau_k (Eq. 5), exact or estimated from sampled pairs.
 
-    A class without pairs uses the threshold pooled over all classes, or -1 where no class has a pair.
+    A class without pairs uses the threshold that is pooled over all classes. If no class has a pair, the bound is -1.
     """
     references, sums, pairs = fit.references, fit.sums, fit.parameters["pairs"]
     bound = sums.class_thresholds()
@@ -57,12 +57,14 @@ def fit_mean(fit: FitInput) -> FittedPolicy:
     if pairs is not None:
         for label in np.flatnonzero(sums.counts > 1).tolist():
             bound[label] = sampled_threshold(members(references, label), pairs, fit.seed, label)
-    alone = np.isnan(bound)
-    if alone.all():
+    without_pairs = np.isnan(bound)
+    if without_pairs.all():
         bound[:] = -1
-        notes = ("no class has two readable real images: no threshold, policy mean accepts everything",)
-    elif alone.any():
-        bound[alone] = sums.pooled_threshold()
-        few = f"{np.count_nonzero(alone)} of {references.classes} classes have fewer than two readable real images"
-        notes = (f"{few}: they use the threshold pooled over all classes",)
+        notes = ("no class has two readable real images: there is no threshold, and policy mean accepts everything",)
+    elif without_pairs.any():
+        bound[without_pairs] = sums.pooled_threshold()
+        affected = f"{np.count_nonzero(without_pairs)} of {references.classes} classes"
+        notes = (
+            f"{affected} have fewer than two readable real images: they use the threshold pooled over all classes",
+        )
     return AgainstParent(references, sums, bound, notes)

@@ -12,10 +12,10 @@ from diffcore_hf.method.thresholds import PairSums, row_cosines
 
 
 class Quantile(FittedPolicy):
-    """`quantile(alpha)`: keep iff the similarity to the class mean reaches a bound that 1 - alpha of real images reach.
+    """The policy `quantile(alpha)`: an attempt passes if its similarity to the class mean is at least the bound.
 
-    The bound is conformal (conformal.py): at most about alpha of fresh real images like those of the dataset would be
-    rejected.
+    The bound is conformal (conformal.py): of new real images like those of the dataset it rejects at most a share of
+    about alpha.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums, alpha: float) -> None:
@@ -24,21 +24,23 @@ class Quantile(FittedPolicy):
         bound, rejected = similarity_bounds(left_out, references.labels, references.classes, alpha)
         self.bound = np.where(sums.counts == 0, -np.inf, bound)
         self.rejected = rejected
-        """(N,) float64: 1 where the reference itself would be rejected when left out, else 0; NaN without score."""
+        """(N,) float64: 1 where the left-out reference would be rejected, else 0; NaN without a score."""
         self._directions = sums.directions()
-        without, alone = np.count_nonzero(sums.counts == 0), np.count_nonzero(sums.counts == 1)
-        if without:
+        empty_classes = np.count_nonzero(sums.counts == 0)
+        single_image_classes = np.count_nonzero(sums.counts == 1)
+        if empty_classes:
             self.notes += (
-                f"{without} of {len(sums.counts)} classes have no readable real image: all images pass there",
+                f"{empty_classes} of {len(sums.counts)} classes have no readable real image: "
+                "all images of these classes pass",
             )
-        if alone:
+        if single_image_classes:
             self.notes += (
-                f"{alone} of {len(sums.counts)} classes have one readable real image: "
+                f"{single_image_classes} of {len(sums.counts)} classes have one readable real image: "
                 "they use the mean score over all classes",
             )
 
     def similarities(self, labels: Ints, unit: Floats) -> Floats:
-        """Returns (m,) float64: cosine to the mean of the own class, rounded; NaN where it has no references."""
+        """Returns (m,) float64: the cosine to the class mean, rounded; NaN for a class without references."""
         return row_cosines(unit, self._directions[labels])
 
     def reaches_bound(self, labels: Ints, unit: Floats, score: Floats) -> Bools:

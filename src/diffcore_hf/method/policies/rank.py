@@ -1,4 +1,4 @@
-"""The policy `rank(by, alpha)`, which ranks the attempt's own class among all classes."""
+"""The policy `rank(by, alpha)`, which ranks the class that an image has to show among all classes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums
 
 FLOOR_ALPHA = 0.01
-"""Policy rank with a floor: share of real images that the floor may reject."""
+"""Share of real images that the floor of policy rank may reject."""
 FLOOR_BELOW_CLASSES = 20
-"""Policy rank with `floor: auto` has a floor below this number of classes."""
+"""With `floor: auto`, policy rank has a floor if there are fewer classes than this."""
 
 
 class Rank(FittedPolicy):
-    """`rank(by, alpha)`: keep iff the own class has rank r_alpha or better, and the floor is cleared.
+    """The policy `rank(by, alpha)`: an attempt passes if and only if the rank of its class is r_alpha or better.
 
-    The bound is conformal (conformal.py): at most about alpha of fresh real images like those of the dataset would be
-    rejected for their rank. The floor, where it is on, adds at most about one percent.
+    The bound is conformal (conformal.py): of new real images like those of the dataset it rejects at most a share of
+    about alpha. With a floor, an attempt must also reach the bound of `quantile(0.01)`, which rejects at most about one
+    percent more.
     """
 
     reason = "low_rank"
@@ -46,11 +47,11 @@ class Rank(FittedPolicy):
     def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str | np.ndarray]:
         labels, unit = attempts.labels, attempts.unit
         unknown = ~self._ranking.ranked[labels] & has_embedding(unit)
-        high = (score <= self.bound[labels]) | unknown
+        rank_passes = (score <= self.bound[labels]) | unknown
         if not self._floor:
-            return high, self.reason
-        cleared = self._floor.reaches_bound(labels, unit, self._floor.similarities(labels, unit))
-        return high & cleared, np.where(high, "below_floor", self.reason)
+            return rank_passes, self.reason
+        above_floor = self._floor.reaches_bound(labels, unit, self._floor.similarities(labels, unit))
+        return rank_passes & above_floor, np.where(rank_passes, "below_floor", self.reason)
 
     def rejected_real(self) -> Floats:
         return share_by_class(self._rejected, self.references)
@@ -61,31 +62,32 @@ def _notes_on_ranks(ranking: Ranking, ranks: Ints, bound: Floats, alpha: float) 
 
     Args:
         ranking: the fitted ranking of K classes.
-        ranks: (N,) int64, left-out ranks of the references; 0 where there is none.
+        ranks: (N,) int64, left-out ranks of the references; 0 without a rank.
         bound: (K,) float64, r_alpha of each class.
-        alpha: the policy's.
+        alpha: parameter of the policy.
     """
     notes = []
     classes, ranked = len(bound), np.count_nonzero(ranking.ranked)
     if unknown := classes - ranked:
-        notes.append(f"{unknown} of {classes} classes cannot be ranked: every rank passes there")
+        notes.append(f"{unknown} of {classes} classes cannot be ranked: all their images pass the rank test")
     if not ranks.any():
         notes.append("no real image can be ranked when left out: policy rank accepts every rank")
-    elif vacuous := np.count_nonzero(ranking.ranked & (bound >= ranked)):
+    elif unbounded := np.count_nonzero(ranking.ranked & (bound >= ranked)):
         notes.append(
-            f"in {vacuous} of {classes} classes every rank passes, because {1 - alpha:.0%} of the real images reach no "
-            "better: the image tower does not tell the classes apart, or there are too few images"
+            f"in {unbounded} of {classes} classes every rank passes, because no stricter bound would keep "
+            f"{1 - alpha:.0%} of the real images: the image embeddings do not separate the classes, or there are too "
+            "few images"
         )
     return tuple(notes)
 
 
 def fit_rank(fit: FitInput) -> FittedPolicy:
-    """Fits policy rank. With fewer than two classes that can be ranked, policy quantile replaces it."""
+    """Fits policy rank. If fewer than two classes can be ranked, policy quantile replaces it."""
     references, alpha, floor = fit.references, fit.parameters["alpha"], fit.parameters["floor"]
     ranking = RANKINGS[fit.parameters["by"]](references, fit.sums)
     if np.count_nonzero(ranking.ranked) < 2:
         policy = Quantile(references, fit.sums, alpha)
-        policy.notes += (f"with one class there is no rank: quantile({alpha}) decides in place of rank",)
+        policy.notes += (f"fewer than two classes can be ranked: policy quantile({alpha}) replaces policy rank",)
         return policy
     with_floor = floor == "on" or (floor == "auto" and references.classes < FLOOR_BELOW_CLASSES)
     return Rank(references, fit.sums, ranking, alpha, with_floor)
