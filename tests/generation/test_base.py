@@ -26,9 +26,9 @@ class Named(Strategy):
     "name, message",
     [
         ("image_to_image", "none of text_to_image"),
-        ("no_such_module_anywhere:X", "cannot be imported"),
-        ("json:JSONDecoder", "no class JSONDecoder that is a subclass of"),
-        (f"{__name__}:Missing", "no class Missing"),
+        ("no_such_module_anywhere:X", "no module 'no_such_module_anywhere'"),
+        ("json:JSONDecoder", "not a subclass of"),
+        (f"{__name__}:Missing", "is missing"),
         (f"{__name__}:Unknown", "reads 'img', which no unit has"),
     ],
 )

@@ -5,12 +5,16 @@ The module must be installed or on PYTHONPATH. Code is never loaded from a datas
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any, TypeVar
 
 from diffcore_hf.core.errors import UserError
 
 Base = TypeVar("Base")
+
+NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""A dotted module name, a colon and a name in that module."""
 
 
 def load_class(name: str, base: type[Base], key: str) -> type[Base]:
@@ -51,6 +55,8 @@ def load_instance(name: str, kind: type[Base], key: str) -> Base:
 
 def _attribute(name: str, key: str) -> Any:
     """Imports the module of `module:NAME` and returns its attribute; None if it does not exist."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{key} is {name!r}, which does not have the form module:NAME. Use e.g. my_package.module:NAME")
     module_name, _, attribute_name = name.partition(":")
     try:
         module = import_module(module_name)

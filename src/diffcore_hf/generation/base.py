@@ -9,13 +9,13 @@ A strategy of your own is a subclass of `Strategy` in a module that is installed
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.extensions import load_class
 from diffcore_hf.core.schema import SOURCE_IMAGE
 from diffcore_hf.models.samples import Samples
 
@@ -139,25 +139,12 @@ def strategy_class(name: str) -> type[Strategy]:
         UserError: no such strategy, or a class that is none.
     """
     path = STRATEGIES.get(name, name)
-    module_name, _, class_name = path.partition(":")
-    if not class_name:
+    if ":" not in path:
         raise UserError(
             f"strategy.name is {name!r}, which is none of {', '.join(STRATEGIES)}. Use one of these, or module:Class "
             "for a strategy of your own"
         )
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"strategy.name is {name!r}, and {module_name} cannot be imported ({error}). Install the package that "
-            "holds it, or use --strategy.name text_to_image"
-        ) from error
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
-        raise UserError(
-            f"strategy.name is {name!r}, and {module_name} has no class {class_name} that is a subclass of "
-            "diffcore_hf.generation.base.Strategy. Correct the name"
-        )
+    found = load_class(path, Strategy, "strategy.name")
     if unknown := [column for column in found.reads if column not in UNIT_COLUMNS]:
         raise UserError(
             f"strategy {name!r} reads {unknown[0]!r}, which no unit has. The columns of a unit: "

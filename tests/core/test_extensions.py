@@ -1,0 +1,36 @@
+"""Names of a user's own classes and objects: what is loaded, and what is refused in one line."""
+
+import pytest
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.extensions import load_class, load_instance
+
+ANSWER = 42
+
+
+def test_a_class_and_an_object_are_loaded_by_name():
+    assert load_class("collections:OrderedDict", dict, "mixer.name").__name__ == "OrderedDict"
+    assert load_instance(f"{__name__}:ANSWER", int, "filter.checks") == 42
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "form module:NAME"),
+        (":Class", "form module:NAME"),
+        ("module:", "form module:NAME"),
+        (".module:Class", "form module:NAME"),
+        ("a b:Class", "form module:NAME"),
+        ("../module:Class", "form module:NAME"),
+        ("module:Class.method", "form module:NAME"),
+        ("https://host/x:Class", "form module:NAME"),
+        ("no_such_module:Class", "no module 'no_such_module'"),
+        ("json.no_such_module:Class", "no module 'json.no_such_module'"),
+        ("json:Missing", "'Missing' in that module is missing"),
+        ("json:JSONDecoder", "not a subclass of builtins.dict"),
+    ],
+)
+def test_a_name_that_cannot_be_used_is_one_line(name, message):
+    with pytest.raises(UserError, match=message) as error:
+        load_class(name, dict, "mixer.name")
+    assert str(error.value).startswith(f"mixer.name is {name!r}") and "\n" not in str(error.value)
