@@ -62,7 +62,7 @@ def test_one_table_and_a_card_with_the_result(home, monkeypatch, capsys):
     out = capsys.readouterr().out
     table = [line for line in out.splitlines() if line.startswith("|")]
     assert len(table) == 4 and table[2].split("|")[1].strip() == "plain" and table[3].split("|")[1].strip() == "mix"
-    assert "held out of training" in out
+    assert "held out of the training" in out
     card = (home / "out/photos/README.md").read_text()
     assert "not measured" not in card.split(worth.START)[1].split(worth.END)[0]
     assert "plain " in card and "paired by seed" in card

@@ -62,7 +62,7 @@ class Learned(Mixer):
                 "progress": progress,
                 "gain": self.gain.tolist(),
                 "network": type(self.context.model).__name__,
-                "rows": [f"{key.epoch} {key.place}" for key in self.context.keys],
+                "rows": [f"{key.epoch} {key.layout_index}" for key in self.context.keys],
             }
             file = Path(path) / f"{os.environ.get('RANK', '0')}.jsonl"
             with open(file, "a", encoding="utf-8") as lines:
@@ -102,5 +102,5 @@ class OfPairs(Recorder):
 
     asks_for_pairs = True
 
-    def loader_facts(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
-        return {"mean": image.float().mean(), "place": torch.tensor(key.place)}
+    def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
+        return {"mean": image.float().mean(), "layout_index": torch.tensor(key.layout_index)}

@@ -1,4 +1,4 @@
-"""The cache: the same pixels as without it."""
+"""The cache: samples have the same pixels as without it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from train_batches import batches_of
     [{}, {"mode": "off"}, {"mode": "replace", "probability": 0.5}, {"kind": "none"}, {"partner": "real_same_class"}],
     ids=str,
 )
-def test_the_cache_changes_no_pixel(train_recipe, mix):
+def test_samples_from_the_cache_have_the_same_pixels(train_recipe, mix):
     recipe = train_recipe(mix=mix)
     base, cached = batches_of(recipe), batches_of(train_recipe(mix=mix, cache="memory"), workers=2)
-    if mix.get("partner"):  # a partner out of a pool is kept at its own frame, not at each row's
+    if mix.get("partner"):  # the cache stores a partner from a pool in its own frame, not in the frame of each row
         assert (base[0].float() - cached[0].float()).abs().mean() < 6
     else:
         assert torch.equal(base[0], cached[0])
     assert torch.equal(base[1], cached[1])
 
 
-def test_a_preset_that_crops_first_has_no_frames_to_keep(train_recipe):
-    with pytest.raises(ValueError, match="cache is 'memory', but the transform's preset crops before"):
+def test_a_preset_that_crops_first_cannot_be_cached(train_recipe):
+    with pytest.raises(ValueError, match="cache is 'memory', but the preset of the transform crops before"):
         batches_of(train_recipe(cache="memory", transform={"preset": "imagenet_300"}))

@@ -1,4 +1,4 @@
-"""Columns: diffcore.json of a dataset, and one line if it cannot be read."""
+"""Columns: reading diffcore.json of a dataset, and the errors if it cannot be read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data.columns import read_manifest
 
 
-def test_an_unreachable_hub_is_not_a_dataset_without_a_manifest(monkeypatch):
+def test_an_unreachable_hub_raises_an_error(monkeypatch):
     with pytest.raises(ValueError, match="diffcore.json of org/birds is not in the cache"):
         read_manifest("org/birds", "0" * 40)
 
 
-def test_a_damaged_manifest_is_one_line(tmp_path):
+def test_a_damaged_manifest_raises_an_error(tmp_path):
     assert read_manifest(str(tmp_path)) is None
     (tmp_path / "diffcore.json").write_text("{")
     with pytest.raises(UserError, match="diffcore.json of .* is damaged .* Export or download the dataset again"):

@@ -1,4 +1,4 @@
-"""The layout of an epoch: the samples of each mode, and that a training builds it once."""
+"""The layout of an epoch: the samples of each mode, and a training that builds the layout once."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def test_samples_of_each_mode(mode, rows, mixed):
     assert (layout.rows.tolist(), list(layout.mixed), len(layout)) == (rows, mixed, len(rows))
 
 
-def test_a_training_asks_once_a_row_for_a_partner(train_recipe, monkeypatch):
-    asked = []
+def test_a_training_looks_for_a_partner_once_for_each_row(train_recipe, monkeypatch):
+    row_ids = []
     serves = Pool.serves
     monkeypatch.setattr(
-        Pool, "serves", lambda pool, label, row_id=None: (asked.append(row_id), serves(pool, label, row_id))[1]
+        Pool, "serves", lambda pool, label, row_id=None: (row_ids.append(row_id), serves(pool, label, row_id))[1]
     )
     trials.run(train_recipe(mix={"partner": "real_same_class"}, max_steps=1, seeds=[0, 1]), progress=False)
-    assert len(asked) == len(set(asked)) == 15
+    assert len(row_ids) == len(set(row_ids)) == 15
 
 
-def test_data_loaded_for_another_mode_is_refused(train_recipe):
+def test_data_loaded_for_another_mode_raises_an_error(train_recipe):
     recipe = train_recipe(mix={"mode": "off"})
     with pytest.raises(ValueError, match="loaded for mode 'append', but the recipe's is 'off'"):
         train_samples(recipe, load_data(recipe.data, train_recipe().mix), seed=0)

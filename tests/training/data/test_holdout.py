@@ -1,4 +1,4 @@
-"""The holdout: some rows of each class, with everything that was computed from them."""
+"""The holdout: the number of rows of each class, and the images that were computed from held-out rows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ OFF = MixConfig(mode="off")
 
 
 @pytest.mark.parametrize(
-    ("counts", "share", "out"), [((1, 9), 0.5, 0), ((2, 9), 0.01, 1), ((3, 9), 0.9, 2), ((10, 9), 0.0, 0)]
+    ("counts", "share", "held_out"), [((1, 9), 0.5, 0), ((2, 9), 0.01, 1), ((3, 9), 0.9, 2), ((10, 9), 0.0, 0)]
 )
-def test_a_class_is_never_held_out_whole(tmp_path, counts, share, out):
+def test_a_class_is_never_held_out_completely(tmp_path, counts, share, held_out):
     folder = write_augmented(tmp_path / "a", train=augmented(counts), test=augmented((1, 1)))
     train = load_data(DataConfig(str(folder)), OFF).train
-    assert (train.labels[holdout(train, share)[1]] == 0).sum() == out
+    assert (train.labels[holdout(train, share)[1]] == 0).sum() == held_out
 
 
-def test_images_made_of_a_row_that_is_held_out_are_neither_trained_on_nor_scored(tmp_path):
-    """Layouts rows and mixed: real rows, then what was made of them, under the same row ids."""
+def test_images_computed_from_a_held_out_row_are_neither_trained_on_nor_scored(tmp_path):
+    """In layouts rows and mixed, the computed images follow the real rows and have the same row ids."""
     from datasets import concatenate_datasets
 
     real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])

@@ -1,4 +1,4 @@
-"""The loader: an endless stream of samples in which what a step reads depends on its number alone."""
+"""The loader: an endless stream of samples, in which the samples of a step depend only on the number of the step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stream(count, batch_size, start, stop, *, accumulate=1, world=1, rank=0):
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (7, 16), (12, 3), (1, 2)])
-def test_every_sample_is_read_once_an_epoch_and_every_batch_is_full(count, batch_size):
+def test_every_sample_is_read_once_in_an_epoch_and_every_batch_is_full(count, batch_size):
     read = list(chain.from_iterable(stream(count, batch_size, 0, 3 * count)))
     assert len(read) == 3 * count * batch_size
     for epoch in range(3):
@@ -29,7 +29,7 @@ def test_every_sample_is_read_once_an_epoch_and_every_batch_is_full(count, batch
     assert count < 3 or len(set(orders)) == 3
 
 
-def test_a_later_start_is_the_rest_of_the_stream():
+def test_a_stream_that_starts_later_has_the_same_steps():
     assert stream(10, 4, 5, 9) == stream(10, 4, 0, 9)[5:]
 
 
@@ -50,25 +50,25 @@ def test_batches_are_the_same_for_any_number_of_workers(train_recipe, workers):
 
 
 @pytest.mark.parametrize(("count", "world"), [(7, 1), (7, 2), (8, 2), (1, 3), (10, 4)])
-def test_scored_rows_are_shared_in_equal_parts_and_none_is_left_out(count, world):
+def test_scored_rows_are_divided_into_equal_parts_and_none_is_left_out(count, world):
     parts = [loader.scored_batches(count, 3, rank, world) for rank in range(world)]
     assert len({len(part) for part in parts}) == 1 and len({sum(map(len, part)) for part in parts}) == 1
     assert set(chain.from_iterable(chain.from_iterable(parts))) == set(range(count))
 
 
-def test_an_unreadable_image_is_scored_as_nothing(train_recipe):
+def test_an_unreadable_image_has_the_ignored_label(train_recipe):
     recipe = train_recipe()
     data = load_data(recipe.data, recipe.mix)
     from diffcore_hf.training.data import framing
 
-    rows = data.test
-    broken = {"bytes": b"garbage", "path": None}
+    split = data.test
 
-    class Half:
-        def __getitem__(self, places):
-            table = rows.rows[places]
-            cells = table["image"].to_pylist()
-            cells[0] = broken
+    class FirstUnreadable:
+        """Rows of the split, of which the first one read has an unreadable image."""
+
+        def __getitem__(self, indices):
+            cells = split.rows[indices]["image"].to_pylist()
+            cells[0] = {"bytes": b"garbage", "path": None}
 
             class Column:
                 def to_pylist(self):
@@ -76,7 +76,7 @@ def test_an_unreadable_image_is_scored_as_nothing(train_recipe):
 
             return {"image": Column()}
 
-    scored = loader.ScoredRows(replace(rows, rows=Half()), "image", framing.protocol_of(recipe.transform))
+    scored = loader.ScoredRows(replace(split, rows=FirstUnreadable()), "image", framing.protocol_of(recipe.transform))
     batch = scored.__getitems__([0, 1])
     assert batch["labels"].tolist()[0] == -100 and batch["labels"].tolist()[1] >= 0
 

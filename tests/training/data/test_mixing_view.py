@@ -1,4 +1,4 @@
-"""The view of mode append: every row clean, and the rows with a partner once more."""
+"""The dataset of mode append: every row unmixed, then the rows with a partner once more."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ def rows():
     return augmented()
 
 
-def test_the_view_of_append_has_every_row_and_the_mixed_ones(rows):
+def test_mixing_rows_appends_the_rows_with_a_counterpart(rows):
     view = mixing_rows(rows)
     assert len(view) == 15 + 12
     assert view["mixed"][:] == [False] * 15 + [True] * 12
-    assert view["row_id"][15:] == [i for i, s in zip(rows["row_id"], rows["status"], strict=True) if s == "kept"]
+    assert view["row_id"][15:] == [
+        row_id for row_id, status in zip(rows["row_id"], rows["status"], strict=True) if status == "kept"
+    ]

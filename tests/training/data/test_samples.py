@@ -1,4 +1,4 @@
-"""Samples: the same in every arm and in the view for other loops."""
+"""Samples: they are the same in every arm and in mixing_rows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.training_data import load_data
 
 
-def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
-    """TrainSamples of mode append and mixing_rows with MixTransform have the same samples in an epoch."""
+def test_train_samples_and_mixing_rows_have_the_same_samples(train_recipe):
+    """TrainSamples of mode append and mixing_rows with MixTransform give the same samples in an epoch."""
     recipe = train_recipe()
     data = load_data(recipe.data, recipe.mix)
     samples = train_samples(recipe, data, seed=0)
@@ -28,20 +28,20 @@ def test_our_samples_are_those_of_the_view_for_other_loops(train_recipe):
     assert batch["mixed"] == 12
 
 
-def test_plain_rows_are_the_same_in_every_arm(train_recipe):
-    """The clean samples of append are those of a training without mixing, so only the mixed ones differ."""
-    wanted = [(0, index) for index in range(15)]
+def test_unmixed_samples_are_the_same_in_every_arm(train_recipe):
+    """The unmixed samples of mode append are equal to those of a training without mixing."""
+    requested = [(0, index) for index in range(15)]
     images = []
     for mix in ({"mode": "off"}, {}):
         recipe = train_recipe(mix=mix)
-        images.append(train_samples(recipe, load_data(recipe.data, recipe.mix), 0).__getitems__(wanted)["images"])
+        images.append(train_samples(recipe, load_data(recipe.data, recipe.mix), 0).__getitems__(requested)["images"])
     assert torch.equal(*images)
 
 
 def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     rows = augmented()
     folder = write_augmented(tmp_path / "photos", train=rows, test=augmented((2, 2, 2), start=30))
-    with pytest.raises(ValueError, match="reads config 'generated', and .* has none"):
+    with pytest.raises(ValueError, match="reads config 'generated', but .* has no such config"):
         load_data(train_recipe(data={"path": str(folder)}).data, train_recipe(mix={"partner": "class"}).mix)
     kept = rows.filter(lambda status: status == "kept", input_columns="status")
     (folder / "generated").mkdir()
@@ -57,7 +57,7 @@ def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     data = load_data(recipe.data, recipe.mix)
     samples = train_samples(recipe, data, seed=0)
     assert len(samples) == 30 and len(data.pool) == 12
-    held = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
-    trained = set(held.train.row_ids)
-    assert len(held.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
+    with_holdout = load_data(replace(recipe.data, test=None, holdout=0.4), recipe.mix)
+    trained = set(with_holdout.train.row_ids)
+    assert len(with_holdout.pool) == sum(row_id in trained for row_id in kept["row_id"]) < 12
     assert samples.__getitems__([(0, index) for index in range(15, 30)])["mixed"] == 15

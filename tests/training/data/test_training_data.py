@@ -41,7 +41,7 @@ def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
 
 
 def test_groups_follow_their_rows(tmp_path):
-    rows = augmented((4, 4, 4)).add_column("camera", [f"camera {place % 3}" for place in range(12)])
+    rows = augmented((4, 4, 4)).add_column("camera", [f"camera {index % 3}" for index in range(12)])
     rows = rows.map(
         lambda s, i: {"status": "failed" if i == 2 else s},
         input_columns="status",
@@ -49,7 +49,7 @@ def test_groups_follow_their_rows(tmp_path):
         features=rows.features,
     )
     data = load_data(DataConfig(str(write_augmented(tmp_path / "g", train=rows, test=rows)), group="camera"), OFF)
-    assert list(data.test.groups) == [f"camera {place % 3}" for place in range(12) if place != 2]
+    assert list(data.test.groups) == [f"camera {index % 3}" for index in range(12) if index != 2]
     assert list(data.test.select(np.array([3, 0])).groups) == [data.test.groups[3], "camera 0"]
     assert load_data(DataConfig(str(tmp_path / "g")), OFF).test.groups is None
 
@@ -63,36 +63,36 @@ def test_labels_may_be_texts_or_numbers(tmp_path):
     assert [data.classes[label] for label in data.train.labels] == texts["label"][:]
 
 
-def test_rows_that_cannot_be_trained_on_are_left_out_and_counted(tmp_path):
+def test_unusable_rows_are_left_out_and_counted(tmp_path):
     rows = augmented()
-    marked = rows.map(
-        lambda s, i: {"status": "failed" if i == 1 else s},
+    with_failed_row = rows.map(
+        lambda status, index: {"status": "failed" if index == 1 else status},
         input_columns="status",
         with_indices=True,
         features=rows.features,
     )
-    data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=marked, test=rows))), MixConfig())
+    data = load_data(DataConfig(str(write_augmented(tmp_path / "a", train=with_failed_row, test=rows))), MixConfig())
     assert len(data.train) == 14 and data.notes[0].startswith("1 of 15 rows of split train")
 
 
-LINES = {
+MESSAGES = {
     "data.train is 'training', which": ({"train": "training"}, MixConfig(), "rows"),
     "has no column 'generated' (generated)": ({}, MixConfig(), "plain"),
     "has no column 'species' (label)": ({"label": "species"}, OFF, "rows"),
     "was published without its original images. Put them back with join_originals": ({}, MixConfig(), "empty"),
     "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
     "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
-    "holds Value('float32'), not one class": ({}, OFF, "floats"),
-    "data.validation is 'train', which is trained on": ({"validation": "train"}, OFF, "rows"),
-    "data.test is 'train', which is trained on": ({"test": "train"}, OFF, "rows"),
+    "holds Value('float32'), not one class for each row": ({}, OFF, "floats"),
+    "data.validation is 'train', which is the training split": ({"validation": "train"}, OFF, "rows"),
+    "data.test is 'train', which is the training split": ({"test": "train"}, OFF, "rows"),
     "data.group is 'weather', which split 'holdout' of": ({"group": "weather"}, OFF, "rows"),
-    "has 1 class in 'label': there is nothing to tell apart": ({}, OFF, "one"),
+    "has 1 class in column 'label', but a training needs two or more": ({}, OFF, "one"),
 }
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_what_is_missing_is_one_line(tmp_path, line):
-    keys, mix, kind = LINES[line]
+@pytest.mark.parametrize("message", MESSAGES)
+def test_missing_data_raises_an_error_of_one_line(tmp_path, message):
+    keys, mix, kind = MESSAGES[message]
     rows = augmented()
     table = {
         "rows": lambda: rows,
@@ -101,17 +101,17 @@ def test_what_is_missing_is_one_line(tmp_path, line):
         "one": lambda: augmented((5,)),
         "floats": lambda: rows.cast_column("label", Value("float32")),
     }[kind]()
-    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         load_data(DataConfig(str(write_augmented(tmp_path / "a", train=table)), **keys), mix)
     assert "\n" not in str(caught.value)
 
 
-def test_no_folder_is_one_line(tmp_path):
+def test_a_missing_folder_raises_an_error(tmp_path):
     with pytest.raises(ValueError, match="data.path is .* which is neither an existing folder"):
         load_data(DataConfig(str(tmp_path / "none")), OFF)
 
 
-def test_one_split_does_not_choose_and_score(folder):
-    with pytest.raises(ValueError, match="what chooses a model may not score it"):
+def test_one_split_cannot_both_select_and_score(folder):
+    with pytest.raises(ValueError, match="the split that selects a model must not score it"):
         load_data(DataConfig(str(folder), validation="test"), OFF)
     assert load_data(DataConfig(str(folder), train="validation"), OFF).validation is None

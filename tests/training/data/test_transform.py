@@ -1,4 +1,4 @@
-"""MixTransform: the same samples however they are loaded, in any loop, and one line for what is impossible."""
+"""MixTransform: samples are the same for every way of loading, and bad arguments raise errors of one line."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def test_pixels_are_the_same_for_any_batch_size_and_workers(rows, heavy):
 def test_set_epoch_reaches_running_workers(rows):
     mix = MixTransform(**TINY)
     loader = DataLoader(mixing_rows(rows).with_transform(mix), 8, num_workers=2, persistent_workers=True)
-    seen = {}
+    pixels_by_epoch = {}
     for epoch in (0, 1, 0):
         mix.set_epoch(epoch)
         pixels = torch.cat([batch["pixel_values"] for batch in loader])
-        assert epoch not in seen or torch.equal(seen[epoch], pixels)
-        seen[epoch] = pixels
-    assert not torch.equal(seen[0], seen[1])
+        assert epoch not in pixels_by_epoch or torch.equal(pixels_by_epoch[epoch], pixels)
+        pixels_by_epoch[epoch] = pixels
+    assert not torch.equal(pixels_by_epoch[0], pixels_by_epoch[1])
 
 
-def test_until_set_epoch_every_pass_is_fresh_and_that_is_logged_once(rows, caplog):
+def test_before_set_epoch_draws_differ_and_a_warning_is_logged_once(rows, caplog):
     transform._logged.clear()
     view = mixing_rows(rows).with_transform(MixTransform(**TINY))
     with caplog.at_level(logging.WARNING):
@@ -65,7 +65,7 @@ def test_until_set_epoch_every_pass_is_fresh_and_that_is_logged_once(rows, caplo
     assert caplog.text.count("not reproducible") == 1
 
 
-def test_another_seed_gives_other_draws(rows):
+def test_another_seed_gives_different_draws(rows):
     pixels = []
     for seed in (0, 1):
         mix = MixTransform(seed=seed, **TINY)
@@ -74,8 +74,8 @@ def test_another_seed_gives_other_draws(rows):
     assert not torch.equal(*pixels)
 
 
-def test_a_sample_is_what_its_record_says(rows):
-    """Frame, mix, crop and flip by hand from the draw of the sample."""
+def test_a_sample_is_computed_from_its_draws(rows):
+    """Compute frame, mix, crop and flip step by step from the draws of each sample."""
     mix = MixTransform(seed=7, normalise=False, **TINY)
     batch = mixing_rows(rows)[:]
     samples = mix.samples(batch, [5] * len(batch["label"]))
@@ -84,7 +84,7 @@ def test_a_sample_is_what_its_record_says(rows):
     for row, sample in enumerate(samples):
         mixed = row >= 15
         stream = seeding.generator("sample", 7, 5, batch["row_id"][row], 0, mixed)
-        stream.random()  # whether it is mixed, where no column says so
+        stream.random()  # decides whether the row is mixed, if there is no column `mixed`
         draw = draw_mix(stream)
         frame = framing.framed(pairs.decoded(batch["image"][row]), mix.protocol)
         crop = framing.draw_crop(stream, mix.protocol, *frame.shape[-2:])
@@ -96,8 +96,8 @@ def test_a_sample_is_what_its_record_says(rows):
         assert torch.equal(sample.pixels, expected) and sample.label == batch["label"][row]
 
 
-def test_lambda_one_and_zero_are_the_two_images():
-    """With no randomness in the frame, a pixel mix of lambda 1 is the real image, and kind none the generated one."""
+def test_each_kind_mixes_two_images_of_one_colour_correctly():
+    """The real image is 200 everywhere and the generated one 100, so the value of a mix is known."""
     real = torch.full((3, 32, 32), 200, dtype=torch.uint8)
     generated = torch.full((3, 64, 64), 100, dtype=torch.uint8)
     cell = [torch_to_pil(image) for image in (real, generated)]
@@ -122,7 +122,7 @@ def torch_to_pil(image):
 
 
 @pytest.mark.parametrize("preset", sorted(framing.PROTOCOLS))
-def test_every_preset_makes_images_of_its_size(rows, preset):
+def test_every_preset_returns_images_of_the_given_size(rows, preset):
     size = 48
     mix = MixTransform(size, transform=preset, normalise=False)
     mix.set_epoch(0)
@@ -131,20 +131,20 @@ def test_every_preset_makes_images_of_its_size(rows, preset):
 
 def test_rows_without_a_counterpart_stay_real(rows):
     mix = MixTransform(normalise=False, **TINY)
-    without = [place for place, status in enumerate(rows["status"]) if status == "exhausted"]
-    batch = rows.select(without)[:]
-    assert all(sample.mix is None and sample.share == 1 for sample in mix.samples(batch, [0] * len(without)))
+    indices = [index for index, status in enumerate(rows["status"]) if status == "exhausted"]
+    batch = rows.select(indices)[:]
+    assert all(sample.mix is None and sample.share == 1 for sample in mix.samples(batch, [0] * len(indices)))
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
-def test_replace_mixes_by_probability(probability):
+def test_mode_replace_mixes_with_the_given_probability(probability):
     rows = augmented((40, 40), without=())
     mix = MixTransform(probability=probability, normalise=False, **TINY)
     samples = mix.samples(rows[:], [0] * 80)
     assert np.mean([sample.mix is not None for sample in samples]) == pytest.approx(probability, abs=0.15)
 
 
-def test_partner_class_draws_kept_images_of_the_class_and_serves_every_row(rows):
+def test_partner_class_draws_kept_images_of_the_class_for_every_row(rows):
     pool = rows.filter(lambda status: status == "kept", input_columns="status")
     pool = pool.remove_columns("image").rename_column("generated", "image")
     view = mixing_rows(rows, partner="class", pool=pool)
@@ -154,26 +154,26 @@ def test_partner_class_draws_kept_images_of_the_class_and_serves_every_row(rows)
     assert all(sample.share == 0 for sample in mix.samples(view[15:], [0] * 15))
 
 
-def test_a_stream_is_mixed_in_place_through_map(rows):
+def test_map_mixes_the_rows_of_a_stream(rows):
     stream = rows.to_iterable_dataset(num_shards=3)
     mix = MixTransform(normalise=False, **TINY)
     mix.set_epoch(1)
-    served = list(stream.map(mix, batched=True, batch_size=4, remove_columns=rows.column_names))
+    mapped = list(stream.map(mix, batched=True, batch_size=4, remove_columns=rows.column_names))
     direct = rows.cast_column("image", Image(decode=False)).cast_column("generated", Image(decode=False))
     direct = direct.with_transform(mix)[:]
-    assert [row["label"] for row in served] == direct["label"]
-    assert torch.equal(torch.stack([torch.as_tensor(row["pixel_values"]) for row in served]), direct["pixel_values"])
+    assert [row["label"] for row in mapped] == direct["label"]
+    assert torch.equal(torch.stack([torch.as_tensor(row["pixel_values"]) for row in mapped]), direct["pixel_values"])
 
 
-def test_undecoded_and_pil_columns_give_the_same(rows):
+def test_undecoded_and_pil_images_give_the_same_samples(rows):
     mix = MixTransform(**TINY)
     mix.set_epoch(0)
     raw = rows.cast_column("image", Image(decode=False)).cast_column("generated", Image(decode=False))
     assert torch.equal(raw.with_transform(mix)[:]["pixel_values"], rows.with_transform(mix)[:]["pixel_values"])
 
 
-@pytest.mark.parametrize("names", [{"image": "img", "generated": "made", "label": "species"}])
-def test_names_of_columns_are_arguments(rows, names):
+@pytest.mark.parametrize("names", [{"image": "img", "generated": "synthetic", "label": "species"}])
+def test_column_names_can_be_given(rows, names):
     renamed = rows.rename_columns(names)
     mixes = [MixTransform(**TINY), MixTransform(**TINY, **names)]
     for mix in mixes:
@@ -182,14 +182,14 @@ def test_names_of_columns_are_arguments(rows, names):
     assert torch.equal(pixels, rows.with_transform(mixes[0])[:]["pixel_values"])
 
 
-def test_columns_behind_a_prefix_are_found(rows):
+def test_columns_with_a_prefix_are_recognised(rows):
     renamed = rows.rename_columns({name: f"dc_{name}" for name in ("generated", "status", "row_id")})
     mix = MixTransform(**TINY)
     mix.set_epoch(0)
     assert torch.equal(renamed.with_transform(mix)[:]["pixel_values"], rows.with_transform(mix)[:]["pixel_values"])
 
 
-def test_without_a_row_id_the_image_is_hashed(rows):
+def test_without_row_ids_draws_depend_on_the_hash_of_the_image(rows):
     mix = MixTransform(**TINY)
     mix.set_epoch(0)
     view = rows.remove_columns("row_id").with_transform(mix)
@@ -203,15 +203,15 @@ def test_images_of_any_mode_become_rgb(rows, mode):
     from PIL import Image as Pillow
 
     buffer = io.BytesIO()
-    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (30, 26, 3), dtype=np.uint8))
-    odd = Pillow.fromarray(np.zeros((30, 26), np.uint16)) if mode == "I;16" else picture.convert(mode)
-    odd.save(buffer, "JPEG" if mode in ("L", "CMYK") else "PNG")
+    colour = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (30, 26, 3), dtype=np.uint8))
+    converted = Pillow.fromarray(np.zeros((30, 26), np.uint16)) if mode == "I;16" else colour.convert(mode)
+    converted.save(buffer, "JPEG" if mode in ("L", "CMYK") else "PNG")
     batch = {"image": [{"bytes": buffer.getvalue(), "path": None}], "generated": [None], "label": [1], "row_id": ["a"]}
     (sample,) = MixTransform(normalise=False, **TINY).samples(batch, [0])
     assert sample.pixels.shape == (3, 32, 32) and sample.label == 1
 
 
-def test_an_image_that_cannot_be_read_is_ignored_and_named(caplog):
+def test_an_unreadable_image_gets_the_ignored_label_and_is_logged(caplog):
     batch = {"image": [{"bytes": b"garbage", "path": None}], "generated": [None], "label": [1], "row_id": ["train/7"]}
     with caplog.at_level(logging.WARNING):
         transformed = MixTransform(**TINY)(batch)
@@ -221,7 +221,7 @@ def test_an_image_that_cannot_be_read_is_ignored_and_named(caplog):
 @pytest.mark.parametrize(
     ("keys", "line"),
     [
-        ({"partner": "class"}, "partner is 'class', which draws from a pool. Give pool="),
+        ({"partner": "class"}, "partner is 'class', which needs a pool. Give pool="),
         ({"partner": "neighbour"}, "partner is 'neighbour', not one of own, class"),
         ({"kind": "blend"}, "kind is 'blend', not one of both"),
         ({"probability": 1.5}, "probability is 1.5, not a number in"),
@@ -229,41 +229,41 @@ def test_an_image_that_cannot_be_read_is_ignored_and_named(caplog):
         ({"transform": "imagenet"}, "transform.preset is 'imagenet', not one of fgvc_scratch_224"),
     ],
 )
-def test_bad_arguments_are_one_line(keys, line):
+def test_bad_arguments_raise_an_error(keys, line):
     with pytest.raises(ValueError, match="^" + line.replace("(", r"\(")):
         MixTransform(**keys)
 
 
 @pytest.mark.parametrize(("drop", "kind"), [("generated", "generated"), ("image", "image"), ("label", "label")])
-def test_a_missing_column_is_one_line(rows, drop, kind):
-    with pytest.raises(ValueError, match=rf"has no column '{drop}' \({kind}\); its columns: "):
+def test_a_missing_column_raises_an_error(rows, drop, kind):
+    with pytest.raises(ValueError, match=rf"has no column '{drop}' \({kind}\). Its columns are "):
         MixTransform(**TINY).samples(rows.remove_columns(drop)[:], [0] * 15)
 
 
-def test_left_out_originals_are_one_line(rows):
+def test_left_out_originals_raise_an_error(rows):
     batch = rows[:2] | {"image": [None, None]}
     with pytest.raises(ValueError, match="has no real image. If the originals were left out, .* join_originals"):
         MixTransform(**TINY).samples(batch, [0, 0])
 
 
-@pytest.mark.parametrize("call", [lambda s: mixing_rows(s), lambda s: MixTransform(partner="class", pool=s)])
-def test_what_a_stream_cannot_do_is_one_line(rows, call):
+@pytest.mark.parametrize("call", [mixing_rows, lambda stream: MixTransform(partner="class", pool=stream)])
+def test_a_stream_raises_an_error_where_it_cannot_be_used(rows, call):
     with pytest.raises(ValueError, match="stream"):
         call(rows.to_iterable_dataset())
 
 
 def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypatch):
-    seen = []
-    real = pairs.decoded
-    monkeypatch.setattr(pairs, "decoded", lambda cell: (seen.append(cell), real(cell))[1])
+    decoded_cells = []
+    decode = pairs.decoded
+    monkeypatch.setattr(pairs, "decoded", lambda cell: (decoded_cells.append(cell), decode(cell))[1])
     batch = mixing_rows(rows)[:]
-    for kind, decoded in (("both", 15 + 2 * 12), ("none", 15 + 12)):
-        seen.clear()
+    for kind, expected in (("both", 15 + 2 * 12), ("none", 15 + 12)):
+        decoded_cells.clear()
         MixTransform(kind=kind, **TINY).samples(batch, [0] * 27)
-        assert len(seen) == decoded
+        assert len(decoded_cells) == expected
 
 
-def test_size_is_the_presets_unless_it_is_given():
+def test_the_default_size_is_that_of_the_preset():
     assert MixTransform(transform="cifar_preact_1200").protocol.size == 32
     assert MixTransform(48, transform=TransformConfig("cars448_author")).protocol.size == 48
     assert MixTransform().protocol.size == 224
@@ -275,7 +275,7 @@ def test_a_missing_label_is_ignored(rows, label):
     assert [sample.label for sample in MixTransform(**TINY).samples(batch, [0, 0])] == [-100, 1]
 
 
-def test_pixel_values_may_be_viewed_as_rows(rows):
+def test_pixel_values_are_contiguous(rows):
     mix = MixTransform(**TINY)
     mix.set_epoch(0)
     assert rows.with_transform(mix)[:3]["pixel_values"].view(3, -1).shape == (3, 3 * 32 * 32)

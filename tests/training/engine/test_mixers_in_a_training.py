@@ -62,24 +62,24 @@ def test_a_context_has_the_keys_of_its_images_and_the_generator_of_the_step(trai
     row_ids = built.data.train.row_ids
     keys = [key for context in contexts() for key in context.keys]
     assert len(keys) == 32 and {key.epoch for key in keys} == {0, 1, 2}
-    assert all(key.row_id == row_ids[key.place] for key in keys)
-    assert sorted(key.place for key in keys[:15]) == list(range(15))
+    assert all(key.row_id == row_ids[key.layout_index] for key in keys)
+    assert sorted(key.layout_index for key in keys[:15]) == list(range(15))
     draws = [context.generator.random() for context in contexts()]
     assert len(set(draws)) == 8
 
 
-def test_pairs_and_facts_come_from_the_loader(training, contexts):
+def test_pairs_and_loader_tensors_come_from_the_loader(training, contexts):
     keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "max_steps": 4, "workers": 1}
     built = training(mixer="own_mixers:OfPairs", **keys)
     built.run()
     has = built.data.has_counterpart
     for context in contexts():
         assert context.pairs.shape == context.images.shape
-        assert context.facts["place"].tolist() == [key.place for key in context.keys]
+        assert context.loader_tensors["layout_index"].tolist() == [key.layout_index for key in context.keys]
         same = [bool(torch.equal(a, b)) for a, b in zip(context.images, context.pairs, strict=True)]
-        assert same == [not has[key.place] for key in context.keys]
+        assert same == [not has[key.layout_index] for key in context.keys]
         normalised = context.images.mean((1, 2, 3)) * 0.5 + 0.5
-        assert torch.allclose(context.facts["mean"] / 255, normalised, atol=1e-4)
+        assert torch.allclose(context.loader_tensors["mean"] / 255, normalised, atol=1e-4)
 
 
 def test_the_images_are_the_same_with_pairs_and_without(training):

@@ -1,7 +1,7 @@
-"""The cache: both images of every row decoded once, in their frames, in memory.
+"""The cache of decoded images: both images of every row are decoded once and kept in memory.
 
-Owns the stored frames and the pairs that are read from them. It serves presets that resize first and crop then; a
-preset that crops first has no frame to keep.
+Owns the stored frames and the pairs that are read from them. A frame is an image after the resize and before the crop.
+The cache supports presets that resize first. A preset that crops first has no frame that could be stored.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from diffcore_hf.training.data.training_data import TrainingData
 log = logging.getLogger(__name__)
 
 NO_FRAMES = (
-    "cache is 'memory', but the transform's preset crops before it resizes, so there is no frame to keep. Leave cache "
-    "out, or use e.g. --transform.preset fgvc_scratch_224"
+    "cache is 'memory', but the preset of the transform crops before it resizes, so it has no frame to store. Leave "
+    "cache out, or use e.g. --transform.preset fgvc_scratch_224"
 )
 
 
 class Frames:
-    """Images of any sizes in one block of shared memory, which loader workers read without a copy."""
+    """Images of different sizes in one block of shared memory, which loader workers read without a copy."""
 
     def __init__(self, count: int, load: Callable[[int], Tensor | None]):
-        """Load `count` images, with one thread a core; for an unreadable one the reason is kept.
+        """Load `count` images with one thread for each core; an unreadable image is stored as its error message.
 
         Args:
             count: number of images.
-            load: index -> (3, H, W) uint8, or None for no image.
+            load: function of the index that returns (3, H, W) uint8, or None if there is no image.
         """
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             results = list(threads.map(lambda index: _loaded_or_reason(load, index), range(count)))
@@ -50,16 +50,16 @@ class Frames:
         self._block = torch.empty(int(self._starts[-1]), dtype=torch.uint8).share_memory_()
         for index, image in enumerate(tensors):
             if image is not None:
-                # Channels last, as decoders write it: resizing and cropping are fastest in this order.
+                # Decoders write channels last, and resizing and cropping are fastest in this order.
                 self._block[self._starts[index] : self._starts[index + 1]] = image.permute(1, 2, 0).reshape(-1)
 
     @property
     def bytes(self) -> int:
-        """Return the size of the block."""
+        """Return the size of the block of memory in bytes."""
         return self._block.numel()
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return (3, H, W) uint8, a view that must not be written to.
+        """Return an image, (3, H, W) uint8; it is a view that must not be changed.
 
         Raises:
             UnreadableImage: the image could not be decoded.
@@ -71,30 +71,30 @@ class Frames:
 
 
 class FrameCache:
-    """Frames of the training rows and of their partners."""
+    """Frames of the training rows and of the images that they are mixed with."""
 
     def __init__(self, data: TrainingData, protocol: framing.Protocol, *, alone: bool):
-        """Decode every image.
+        """Decode every image that the training reads.
 
         Args:
             data: the training rows and the pool.
-            protocol: must resize before it crops.
-            alone: generated images are served alone (GenAug) instead of in the real image's frame.
+            protocol: protocol that resizes before it crops.
+            alone: store generated images in their own frame, for GenAug, and not in the frame of the real image.
 
         Raises:
-            UserError: the protocol crops first.
+            UserError: the protocol crops before it resizes.
         """
         if protocol.resize is None:
             raise UserError(NO_FRAMES)
-        rows, names, pool, has_counterpart = data.train.rows, data.columns, data.pool, data.has_counterpart
+        rows, columns, pool, has_counterpart = data.train.rows, data.columns, data.pool, data.has_counterpart
 
         def real_frame(index: int) -> Tensor:
-            return framing.framed(decoded(rows[index][names.image][0].as_py()), protocol)
+            return framing.framed(decoded(rows[index][columns.image][0].as_py()), protocol)
 
         def counterpart_frame(index: int) -> Tensor | None:
             if not has_counterpart[index]:
                 return None
-            generated = decoded(rows[index][names.generated][0].as_py())
+            generated = decoded(rows[index][columns.generated][0].as_py())
             return framing.framed(generated, protocol) if alone else cover(generated, *self.real[index].shape[-2:])
 
         self.real = Frames(len(data.train), real_frame)
@@ -110,7 +110,7 @@ class FrameCache:
 
         Args:
             row: index of the training row.
-            pool_index: of the partner in the pool; None: the row's own counterpart.
+            pool_index: index of the partner in the pool; None: the partner is the row's own counterpart.
         """
         if pool_index is None:
             return CachedPair(self.real, row, self.counterparts, row)
@@ -118,7 +118,7 @@ class FrameCache:
 
 
 class CachedPair:
-    """A pair read from the cache (pairs.Pair)."""
+    """Both images of a sample, read from the cache (see pairs.Pair)."""
 
     def __init__(self, real: Frames, row: int, partners: Frames | None, partner: int):
         self._real, self._row, self._partners, self._partner = real, row, partners, partner
@@ -128,15 +128,15 @@ class CachedPair:
         return self._real[self._row]
 
     def generated_alone(self) -> Tensor:
-        """Return the partner, which was stored in the frame in which it is served."""
+        """Return the partner; it was stored in its own frame."""
         return self.generated()
 
     def generated_covering(self, height: int, width: int) -> Tensor:
-        """Cover a frame of `height` x `width` with the partner."""
+        """Return the partner scaled and cut to cover a frame of `height` x `width`."""
         return cover(self.generated(), height, width)
 
     def generated(self) -> Tensor:
-        """Return the partner as it was stored."""
+        """Return the partner as it is stored."""
         if self._partners is None:
             raise ValueError(f"training row {self._row} has no partner in the cache")
         return self._partners[self._partner]

@@ -1,7 +1,7 @@
-"""Columns: under which names an augmented dataset holds what mixing needs.
+"""Names of the columns of an augmented dataset that a training reads.
 
-Owns the reading of diffcore.json for training, from a folder or the Hub, and the one-line errors for datasets that lack
-a column. Does not read rows.
+Owns the reading of diffcore.json for training, from a folder or the Hub, and the errors for a missing column. Does not
+read rows.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from diffcore_hf.core.errors import UserError, environment_fault, innermost_caus
 from diffcore_hf.core.schema import prefix_of
 
 MIXED = "mixed"
-"""Bool column of the view that mixing_rows returns: whether the row is served mixed."""
+"""Name of the bool column that mixing_rows adds; true if the row is to be mixed."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that are read."""
+    """Names of the columns that a training reads."""
 
     image: str = "image"
     generated: str = "generated"
@@ -30,15 +30,15 @@ class Columns:
 
     @property
     def prefix(self) -> str:
-        """Return the prefix of the columns that the augmentation added."""
+        """Prefix of the columns that the augmentation added; empty if they have none."""
         return self.row_id.removesuffix("row_id")
 
 
 def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] | None:
-    """Read diffcore.json of a folder or of a dataset on the Hub; None if it has none.
+    """Read diffcore.json of a folder or of a dataset on the Hub; None if the dataset has no such file.
 
     Raises:
-        UserError: the file is damaged, or the Hub did not give it.
+        UserError: the file is damaged, or cannot be downloaded.
     """
     if Path(path).exists():
         local = Path(path) / "diffcore.json"
@@ -48,7 +48,7 @@ def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] |
 
 
 def _downloaded(path: str, revision: str | None) -> Path | None:
-    """Download diffcore.json; None if the dataset has none, because this project did not write it."""
+    """Download diffcore.json; None if the dataset has none because it was not written by this package."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -60,7 +60,7 @@ def _downloaded(path: str, revision: str | None) -> Path | None:
         ) from error
     except EntryNotFoundError:
         return None
-    except Exception as error:  # the client raises many types: no such repository, no access, a server error
+    except Exception as error:  # the client raises many types: no such repository, no access, server error
         if environment_fault(error):
             raise
         raise UserError(
@@ -70,6 +70,11 @@ def _downloaded(path: str, revision: str | None) -> Path | None:
 
 
 def _parsed(file: Path, path: str) -> Mapping[str, Any]:
+    """Parse diffcore.json.
+
+    Raises:
+        UserError: the file is not valid JSON.
+    """
     try:
         manifest: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -87,7 +92,10 @@ def name_columns(
     generated: str | None = None,
     label: str | None = None,
 ) -> Columns:
-    """Return the column names: as given, else as in diffcore.json, else the defaults with the prefix that exists."""
+    """Return the column names: the given ones, else those of diffcore.json, else the defaults.
+
+    The columns `generated` and `row_id` have the prefix with which they exist.
+    """
     source = (manifest or {}).get("recipe", {}).get("source", {})
     prefix = prefix_of(existing, ("generated", "row_id"))
     return Columns(
@@ -105,17 +113,17 @@ def require_columns(existing: Collection[str], names: Columns, kinds: Collection
         existing: names of all columns.
         names: the names that are looked up.
         kinds: fields of `names` that are needed: `image`, `generated`, `label`.
-        owner: what the columns belong to, for the error.
+        owner: name of the dataset or object that the columns belong to, for the error message.
 
     Raises:
-        UserError: for the first column that does not exist.
+        UserError: a column does not exist; the message names the first one.
     """
     for kind in kinds:
         name = getattr(names, kind)
         if name not in existing:
             remedy = (
-                "It is no augmented dataset: run diffcore-hf augment first, or train with --mix.mode off"
+                "Run diffcore-hf augment first, or train without generated images: --mix.mode off"
                 if kind == "generated"
-                else f"Name it with --data.{kind}"
+                else f"Name the column with --data.{kind}"
             )
-            raise UserError(f"{owner} has no column {name!r} ({kind}); its columns: {', '.join(existing)}. {remedy}")
+            raise UserError(f"{owner} has no column {name!r} ({kind}). Its columns are {', '.join(existing)}. {remedy}")

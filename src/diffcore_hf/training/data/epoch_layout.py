@@ -1,4 +1,4 @@
-"""The layout of an epoch: which row each sample is made of, and whether it is mixed.
+"""The layout of an epoch: the row from which each sample is computed, and whether the sample is mixed.
 
 Owns the three modes `off`, `append` and `replace`. Does not read rows (samples.py) nor decide the order in which
 samples are read (loader.py).
@@ -23,9 +23,9 @@ class EpochLayout:
     rows: np.ndarray
     """(S,) int64: the row of each sample."""
     mixed: Sequence[bool | None]
-    """S values: whether each sample is mixed; None: drawn by chance when the sample is computed."""
+    """S values: whether each sample is mixed. None: it is drawn at random when the sample is computed."""
     has_partner: np.ndarray
-    """(N,) bool: the rows for which an image to mix with exists."""
+    """(N,) bool: whether an image to mix with exists for each row."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,9 +35,9 @@ def lay_out_epoch(mode: Mode, has_partner: np.ndarray) -> EpochLayout:
     """List the samples of an epoch.
 
     Args:
-        mode: `off`: every row once, clean. `replace`: every row once, mixed by chance. `append`: every row once, clean,
-            then every row with a partner once more, mixed.
-        has_partner: (N,) bool.
+        mode: `off`: every row once, unmixed. `replace`: every row once, mixed at random. `append`: every row once,
+            unmixed, then every row with a partner once more, mixed.
+        has_partner: (N,) bool, whether an image to mix with exists for each row.
     """
     rows = np.arange(len(has_partner))
     mixed: list[bool | None] = [None if mode == "replace" else False] * len(rows)

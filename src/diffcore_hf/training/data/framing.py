@@ -1,8 +1,8 @@
-"""Framing: from decoded images to the training image, by the protocols of the literature.
+"""Framing: resizing, cropping and classical augmentation of decoded images, in the protocols of published papers.
 
-Owns the presets, the crop of a sample as a record that is drawn first, its application, and the classical augmentation
-that follows. Both images of a pair go through the same crop: in the real image's frame if the protocol resizes first,
-directly if it crops first. The mixing itself is method/mixing.py.
+Owns the presets, the crop of a sample, which is drawn before it is applied, and the classical augmentation after it.
+Both images of a pair get the same crop. If the protocol resizes first, the crop is made in the frame of the real image.
+If the protocol crops first, the original images are cropped. The mixing itself is in method/mixing.py.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from diffcore_hf.method.mixing import resized
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel, on the scale [0, 1]."""
 
+# Normalisations that the protocols use; IDENTITY leaves pixels on [0, 1].
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-NOTHING = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+IDENTITY = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a training and an evaluation image are cut. All resizing is bilinear and antialiased."""
+    """Resizing and cropping of training and evaluation images. All resizing is bilinear and antialiased."""
 
     size: int
     """Side of the network's square input in pixels."""
     resize: int | None
-    """Shorter side before a random crop; None: no resize, the crop is a random resized one."""
+    """Shorter side of the frame before the random crop; None: random resized crop without a resize before it."""
     square: bool = False
-    """Resize both sides to `resize`, which changes the proportions."""
+    """Resize both sides to `resize`, which changes the aspect ratio."""
     padding: int = 0
-    """Black pixels around the frame before the crop."""
+    """Width in pixels of the black border around the frame before the crop."""
     evaluation: int | None = None
-    """Shorter side (both sides if `square`) before the central crop of an evaluation; None: as `resize`."""
+    """Shorter side (both sides if `square`) before the central crop of an evaluation; None: same as `resize`."""
     jitter: float = 0.0
-    """Colour jitter of brightness, contrast and saturation."""
+    """Strength of the colour jitter of brightness, contrast and saturation; 0: none."""
     normalisation: Normalisation = IMAGENET
-    """Used from scratch; pretrained weights bring their own."""
+    """Used when training from scratch; pretrained weights define their own."""
 
 
 # The protocols of the paper's tables; docs/training.md names the source of each.
@@ -59,15 +60,15 @@ PROTOCOLS: dict[str, Protocol] = {
     "tiny_preact_1200": Protocol(64, 64, padding=4, normalisation=HALF),
     "imagenet_fast100": Protocol(224, None, evaluation=256),
     "imagenet_300": Protocol(224, None, evaluation=256, jitter=0.4),
-    "cars448_author": Protocol(448, 512, square=True, padding=8, evaluation=448, normalisation=NOTHING),
+    "cars448_author": Protocol(448, 512, square=True, padding=8, evaluation=448, normalisation=IDENTITY),
 }
 
 
 def protocol_of(config: TransformConfig) -> Protocol:
-    """Return the preset at the wanted size; its resizes change in proportion.
+    """Return the protocol of the preset, scaled to the size of the configuration.
 
     Raises:
-        UserError: no such preset.
+        UserError: the preset does not exist.
     """
     if config.preset not in PROTOCOLS:
         raise UserError(f"transform.preset is {config.preset!r}, not one of {', '.join(PROTOCOLS)}")
@@ -89,7 +90,7 @@ def _scaled(side: int | None, scale: float) -> int | None:
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the frame that a sample shows, drawn before pixels are touched."""
+    """The part of the frame that a sample shows, and whether it is flipped; drawn before pixels are computed."""
 
     top: int
     left: int
@@ -99,68 +100,73 @@ class Crop:
 
 
 def framed(image: Tensor, protocol: Protocol) -> Tensor:
-    """Return the image in its frame, (C, h, w) uint8: resized by the protocol, unchanged if the crop comes first."""
+    """Return the frame of an image, (C, h, w) uint8: resized, or unchanged if the protocol crops first."""
     return image if protocol.resize is None else _resized(image, protocol.resize, protocol.square)
 
 
 def draw_crop(random: np.random.Generator, protocol: Protocol, height: int, width: int) -> Crop:
     """Draw a crop of a frame, and a flip with probability 1/2.
 
-    If the protocol resizes first, the crop has the training size and a uniform position. Else it is an Inception crop:
-    8 to 100 % of the area with sides 3:4 to 4:3.
+    If the protocol resizes first, the crop has the training size and a uniform position. Otherwise it is an Inception
+    crop: 8 to 100 % of the area with an aspect ratio from 3:4 to 4:3.
 
     Args:
-        random: the sample's own stream; five numbers are drawn in every case.
-        protocol: the preset.
-        height: of the frame.
-        width: of the frame.
+        random: random numbers of the sample; five numbers are drawn in every case.
+        protocol: protocol of the training.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
     """
-    down, right, area, shape, turn = random.random(5)
+    top_share, left_share, area_share, ratio_share, flip_chance = random.random(5)
     if protocol.resize is not None:
         padding, size = protocol.padding, protocol.size
-        top = int(down * (height + 2 * padding - size + 1)) - padding
-        left = int(right * (width + 2 * padding - size + 1)) - padding
-        return Crop(top, left, size, size, bool(turn < 0.5))
-    target = (0.08 + 0.92 * area) * height * width
-    ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
-    wide, tall = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
-    wide, tall = min(max(wide, 1), width), min(max(tall, 1), height)
-    return Crop(int(down * (height - tall + 1)), int(right * (width - wide + 1)), tall, wide, bool(turn < 0.5))
+        top = int(top_share * (height + 2 * padding - size + 1)) - padding
+        left = int(left_share * (width + 2 * padding - size + 1)) - padding
+        return Crop(top, left, size, size, bool(flip_chance < 0.5))
+    crop_area = (0.08 + 0.92 * area_share) * height * width
+    ratio = math.exp((2 * ratio_share - 1) * math.log(4 / 3))
+    crop_width = min(max(round(math.sqrt(crop_area * ratio)), 1), width)
+    crop_height = min(max(round(math.sqrt(crop_area / ratio)), 1), height)
+    top = int(top_share * (height - crop_height + 1))
+    left = int(left_share * (width - crop_width + 1))
+    return Crop(top, left, crop_height, crop_width, bool(flip_chance < 0.5))
 
 
 def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
-    """Cut the crop out of a frame: (C, size, size) uint8, not flipped yet; outside the frame it is black."""
+    """Cut the crop out of a frame: (C, size, size) uint8, not flipped; pixels outside the frame are black."""
     image = functional.crop(image, crop.top, crop.left, crop.height, crop.width)
     size = protocol.size
     return image if image.shape[-2:] == (size, size) else resized(image, size, size)
 
 
 def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
-    """Cut the crop out of a generated image as if it covered a frame of height x width; that frame is not computed."""
-    old_height, old_width = image.shape[-2:]
-    scale = max(height / old_height, width / old_width)
-    top = (crop.top + (old_height * scale - height) / 2) / scale
-    left = (crop.left + (old_width * scale - width) / 2) / scale
-    tall, wide = max(1, round(crop.height / scale)), max(1, round(crop.width / scale))
-    top, left = min(round(top), old_height - tall), min(round(left), old_width - wide)
-    return cropped(image, Crop(max(top, 0), max(left, 0), tall, wide, crop.flip), protocol)
+    """Cut the crop out of a generated image as if the image covered a frame of `height` x `width`.
+
+    The covered frame is not computed; the crop is scaled to the generated image instead.
+    """
+    image_height, image_width = image.shape[-2:]
+    scale = max(height / image_height, width / image_width)
+    top = (crop.top + (image_height * scale - height) / 2) / scale
+    left = (crop.left + (image_width * scale - width) / 2) / scale
+    crop_height, crop_width = max(1, round(crop.height / scale)), max(1, round(crop.width / scale))
+    top, left = min(round(top), image_height - crop_height), min(round(left), image_width - crop_width)
+    return cropped(image, Crop(max(top, 0), max(left, 0), crop_height, crop_width, crop.flip), protocol)
 
 
 def flipped(image: Tensor, crop: Crop) -> Tensor:
-    """Flip the image if the crop says so; this is the last step of the geometry."""
+    """Flip the image if `crop.flip` is true; this is the last geometric step."""
     return image.flip(-1) if crop.flip else image
 
 
 def evaluation_frame(image: Tensor, protocol: Protocol) -> Tensor:
-    """Resize an image and crop its centre: (C, h, w) uint8 -> (C, size, size) uint8; nothing is random."""
+    """Resize an image and crop its centre, without random numbers: (C, h, w) uint8 -> (C, size, size) uint8."""
     side = protocol.evaluation or protocol.resize or protocol.size
     return functional.center_crop(_resized(image, side, protocol.square), [protocol.size, protocol.size])
 
 
 def classical(config: TransformConfig, protocol: Protocol) -> Callable[[Tensor], Tensor] | None:
-    """Build the classical augmentation of a uint8 image after its crop; None if the recipe has none.
+    """Build the classical augmentation that is applied to a uint8 image after its crop; None if the recipe has none.
 
-    It draws from torch's global generator.
+    The augmentation draws from torch's global generator.
     """
     grey = [255 * mean for mean in protocol.normalisation[0]]
     steps: list[Any] = []
@@ -178,25 +184,25 @@ def classical(config: TransformConfig, protocol: Protocol) -> Callable[[Tensor],
 
 
 def normalised(images: Tensor, normalisation: Normalisation) -> Tensor:
-    """Normalise on the images' device: uint8 (..., C, H, W) -> float32, (x / 255 - mean) / std."""
-    # Each value repeated for a whole row: broadcasting three numbers over channels-last memory is slow.
+    """Normalise images on their device: uint8 (..., C, H, W) -> float32, (x / 255 - mean) / std."""
+    # Each value is repeated for a whole row, because broadcasting three numbers over channels-last memory is slow.
     mean, std = (
         torch.tensor(values, device=images.device).repeat(images.shape[-1], 1).T.unsqueeze(1)
         for values in normalisation
     )
-    # In place, because allocating memory for a batch costs more than the arithmetic.
+    # Computed in place, because allocating memory for a batch takes longer than the arithmetic.
     return images.float().sub_(255 * mean).div_(255 * std)
 
 
 def stacked(images: Sequence[Tensor]) -> Tensor:
-    """Stack (C, H, W) images to (B, C, H, W), channels last in memory as decoders write and convolutions read them."""
+    """Stack (C, H, W) images to (B, C, H, W) in channels-last memory, the order of decoders and fast convolutions."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
 
 
 def _resized(image: Tensor, side: int, square: bool) -> Tensor:
     height, width = image.shape[-2:]
-    short = min(height, width)
-    size = (side, side) if square else (round(height * side / short), round(width * side / short))
+    shorter = min(height, width)
+    size = (side, side) if square else (round(height * side / shorter), round(width * side / shorter))
     return image if size == (height, width) else resized(image, *size)
 
 

@@ -1,4 +1,4 @@
-"""The holdout: rows of each class that are scored instead of trained on, for a dataset without a split to score."""
+"""The holdout: rows of each class that are scored and not trained on, for a dataset that has only a training split."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from diffcore_hf.training.data.split import Split
 
 
 def holdout(split: Split, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the rows that stay and of the rows that are held out.
+    """Return the indices of the rows to train on and of the rows that are held out.
 
-    Of each class the first `share` in the order of their hashes is held out: at least one row of a class with two or
-    more, never all. The order does not depend on the seed of a training. Images that were computed from a row that is
-    held out are neither trained on nor scored.
+    The rows of each class are ordered by a hash, and the first `share` of them is held out. At least one row of a class
+    with two or more rows is held out, and never all of them. The order does not depend on the seed of a training.
+    Images that were computed from a held-out row are neither trained on nor scored.
     """
     held_out: list[int] = []
     for label in np.unique(split.labels):

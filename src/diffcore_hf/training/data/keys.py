@@ -1,4 +1,4 @@
-"""The key of a training sample, from which its random draws follow."""
+"""The key of a training sample. Its random draws are a function of the key and the seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class SampleKey(NamedTuple):
-    """Names one sample of one epoch, whatever batch, process or worker it is read by."""
+    """Identifies one sample of one epoch, independent of the batch, process or worker that reads it."""
 
     row_id: str
     epoch: int
-    place: int
-    """Index in the epoch's layout: it tells the clean sample of a row from the mixed one."""
+    layout_index: int
+    """Index in the layout of the epoch; the mixed and the unmixed sample of a row have different ones."""

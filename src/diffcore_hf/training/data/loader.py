@@ -1,9 +1,10 @@
-"""The loader: which samples a step reads, and batches of uint8 images from worker processes.
+"""The loader: selects the samples of each step, and reads batches of uint8 images in worker processes.
 
-Owns the order of samples and the batches. A training reads one endless stream: the samples of epoch 0 in the order of
-(seed, epoch 0), then those of epoch 1, and so on. Step s of a batch of B takes positions s B to (s + 1) B - 1, and each
-process reads its part of them. So every step has equally many samples, and no sample is read twice in an epoch. What a
-step reads depends on its number alone, whatever the workers, processes and interruptions.
+Owns the order of samples and the batches. A training reads one endless stream of samples: first those of epoch 0 in an
+order drawn from (seed, 0), then those of epoch 1, and so on. Step s with batch size B reads the positions s B to
+(s + 1) B - 1, and each process reads its part of them. Therefore every step has equally many samples, and no sample is
+read twice in an epoch. The samples of a step depend only on the number of the step. They do not depend on workers,
+processes or interruptions.
 """
 
 from __future__ import annotations
@@ -29,19 +30,26 @@ Batch = dict[str, Any]
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """Return (count,) the order of the samples in an epoch."""
+    """Return the order of the samples in an epoch, (count,) int64."""
     return seeding.generator("epoch", seed, epoch).permutation(count)
 
 
 def positions(step: int, batch_size: int, part: int, parts: int) -> range:
-    """Return the positions in the stream that part `part` of `parts` of a step reads."""
+    """Return the positions in the stream of one part of a step.
+
+    Args:
+        step: number of the step.
+        batch_size: number of samples of the whole step.
+        part: index of the part.
+        parts: number of parts: processes times accumulated batches.
+    """
     each = batch_size // parts
     first = step * batch_size + part * each
     return range(first, first + each)
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):
-    """Yields the (epoch, sample) pairs of this process's batches, `accumulate` for each step from `start` to `stop`."""
+    """Yields the batches of this process as lists of (epoch, sample), `accumulate` batches for each step."""
 
     def __init__(
         self, count: int, batch_size: int, seed: int, start: int, stop: int, *, accumulate: int, rank: int, world: int
@@ -57,8 +65,8 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
         for step in self._steps:
             for batch in range(self._accumulate):
                 part = batch * self._world + self._rank
-                read = positions(step, self._batch_size, part, self._accumulate * self._world)
-                yield [self._sample(position) for position in read]
+                read_positions = positions(step, self._batch_size, part, self._accumulate * self._world)
+                yield [self._sample(position) for position in read_positions]
 
     def _sample(self, position: int) -> tuple[int, int]:
         epoch, index = divmod(position, self._count)
@@ -66,7 +74,7 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
 
 
 class ScoredRows(Dataset[Batch]):
-    """Rows as they are scored: resized, cut from the centre, nothing random."""
+    """Rows of a split for scoring: resized and cropped at the centre, without random numbers."""
 
     def __init__(self, split: Split, image: str, protocol: framing.Protocol):
         self._split, self._image, self._protocol = split, image, protocol
@@ -75,7 +83,10 @@ class ScoredRows(Dataset[Batch]):
         return len(self._split)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """Return `images` (B, 3, S, S) uint8, `labels` (B,) int64 (-100 if unreadable), `places` (B,) int64."""
+        """Return `images` (B, 3, S, S) uint8, `labels` (B,) int64 and `rows` (B,) int64.
+
+        An unreadable image is black and has label -100.
+        """
         cells = self._split.rows[list(indices)][self._image].to_pylist()
         images, labels = [], self._split.labels[list(indices)].copy()
         for position, cell in enumerate(cells):
@@ -87,12 +98,12 @@ class ScoredRows(Dataset[Batch]):
         return {
             "images": framing.stacked(images),
             "labels": torch.from_numpy(labels),
-            "places": torch.tensor(list(indices)),
+            "rows": torch.tensor(list(indices)),
         }
 
 
 def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> DataLoader[Batch]:
-    """Read batches in worker processes of one thread each; the dataset returns whole batches itself."""
+    """Read batches in worker processes with one thread each; the dataset itself returns whole batches."""
     return DataLoader(
         rows,
         batch_sampler=sampler,
@@ -105,22 +116,23 @@ def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> D
 
 
 def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
-    """List this process's batches of a split; every process has equally many, padded by repeating row 0.
+    """List the batches of a split that this process scores; all processes have equally many.
 
-    `places` of a batch holds the rows, so the receiver drops the padding: each row counts once (metrics.py).
+    Shorter lists are padded with row 0. `rows` of a batch has the indices of its rows, so that metrics.py counts each
+    row only once.
     """
-    mine = list(range(rank, count, world))
+    own_rows = list(range(rank, count, world))
     longest = -(-count // world)
-    mine += [0] * (longest - len(mine))
-    return [mine[first : first + batch_size] for first in range(0, longest, batch_size)]
+    own_rows += [0] * (longest - len(own_rows))
+    return [own_rows[first : first + batch_size] for first in range(0, longest, batch_size)]
 
 
 def _identity(batch: Any) -> Any:
-    """Return the batch: the dataset has collated it."""
+    """Return the batch unchanged, because the dataset has collated it."""
     return batch
 
 
 def _init_worker(worker: int) -> None:
-    """Limit the worker to one thread, and leave Ctrl-C to the main process, which finishes its step first."""
+    """Limit the worker to one thread, and ignore Ctrl-C: the main process handles it after the current step."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

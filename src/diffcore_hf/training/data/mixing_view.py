@@ -1,6 +1,6 @@
-"""The view of mode `append` for other training loops: a dataset with a column that says which rows are served mixed.
+"""Mode `append` for other training loops: a dataset with a column that marks the rows to be mixed.
 
-Owns `mixing_rows`. The layout of an epoch of our own loop is epoch_layout.py; how a row is mixed is transform.py.
+Owns `mixing_rows`. Our own training loop uses epoch_layout.py instead. Rows are mixed in transform.py.
 """
 
 from __future__ import annotations
@@ -27,38 +27,41 @@ def mixing_rows(
     generated: str | None = None,
     label: str | None = None,
 ) -> Dataset:
-    """Return the view of mode `append`: all rows clean, then the rows with a partner once more, to be mixed.
+    """Return the dataset of mode `append`: all rows unmixed, then the rows with a partner once more, to be mixed.
 
-    The bool column `mixed` tells them apart. Images stay undecoded, so that MixTransform decodes only what it needs.
+    The bool column `mixed` marks the rows to be mixed. Images stay undecoded, so that MixTransform decodes only the
+    images that it needs.
 
     Args:
-        rows: an augmented split; with N rows of which K have a counterpart the view has N + K (nothing is copied).
-        partner: `own`: rows with a counterpart. `class`, `real_same_class`: rows for whose class the pool has an image.
-        pool: for the last two, as for MixTransform.
+        rows: an augmented split. With N rows, of which K have a counterpart, the result has N + K rows; no image is
+            copied.
+        partner: `own`: repeat the rows with a counterpart. `class`, `real_same_class`: repeat the rows for whose class
+            the pool has an image.
+        pool: dataset to draw partners from, for `class` and `real_same_class`; the same as for MixTransform.
         image: column of the real images; default `image`.
         generated: column of the counterparts; default `generated`.
         label: column of the labels, here and in the pool; default `label`.
 
     Raises:
-        UserError: a stream, a missing column, or no pool where one is needed.
+        UserError: `rows` is a stream, a column does not exist, or the partner needs a pool and there is none.
     """
     from datasets import concatenate_datasets
 
     if not hasattr(rows, "select"):
         raise UserError(
-            "mode append cannot lengthen a stream. Use MixTransform(probability=0.5) with map, or load it without "
-            "streaming"
+            "rows is a stream, to which mode append cannot add samples. Use MixTransform(probability=0.5) with map, or "
+            "load it without streaming"
         )
     names = name_columns(rows.column_names, image=image, generated=generated, label=label)
     has_partner = partner_mask(rows, partner, pool, names)
     rows = undecoded(rows, names.image, names.generated)
-    clean = rows.add_column(MIXED, [False] * len(rows))
+    unmixed = rows.add_column(MIXED, [False] * len(rows))
     mixed = rows.add_column(MIXED, [True] * len(rows))
-    return concatenate_datasets([clean, mixed.select(np.flatnonzero(has_partner))])
+    return concatenate_datasets([unmixed, mixed.select(np.flatnonzero(has_partner))])
 
 
 def partner_mask(rows: Dataset, partner: str, pool: Dataset | Pool | None, names: Columns) -> np.ndarray:
-    """Return (N,) bool: the rows for which an image to mix with exists."""
+    """Return for each row whether an image to mix with exists, (N,) bool."""
     if partner == "own":
         require_columns(rows.column_names, names, ("generated",), "the dataset")
         return image_mask(rows, names.generated)

@@ -1,6 +1,7 @@
 """Pairs: the real and the generated image of one sample, decoded when they are needed.
 
-Owns what a pair offers and the pair as the dataset stores it. The pair of already decoded images is cache.py.
+Owns the interface of a pair, and the pair of undecoded images. The pair of images that are already decoded is in
+cache.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Pair(Protocol):
         """Return the real image in its frame (framing.framed)."""
 
     def generated_alone(self) -> Tensor:
-        """Return the generated image in a frame of its own."""
+        """Return the generated image in its own frame."""
 
     def generated_covering(self, height: int, width: int) -> Tensor:
         """Return the generated image scaled and cut to cover the real image's frame."""
@@ -34,7 +35,7 @@ class Pair(Protocol):
 
 
 class StoredPair:
-    """A pair of undecoded cells."""
+    """A pair of undecoded images from a dataset."""
 
     def __init__(self, real: Any, generated: Any, protocol: framing.Protocol):
         self._real, self._generated, self._protocol = real, generated, protocol
@@ -57,10 +58,13 @@ class StoredPair:
 
 
 def decoded(cell: Any) -> Tensor:
-    """Decode an undecoded cell, or convert a PIL image: (3, H, W) uint8, channels last in memory as decoders write it.
+    """Decode an undecoded image, or convert a PIL image.
+
+    Returns:
+        (3, H, W) uint8, in channels-last memory as decoders write it.
 
     Raises:
-        UnreadableImage: see core/images.py.
+        UnreadableImage: the image cannot be decoded.
     """
     if cell is None or isinstance(cell, Mapping):
         array = images.decode_pixels(cell, fast_decoder())

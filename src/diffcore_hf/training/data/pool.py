@@ -1,6 +1,6 @@
-"""The pool: images by class, from which a partner is drawn.
+"""The pool: a dataset of images, indexed by class, from which the second image of a mix (the partner) is drawn.
 
-Owns the index of a map-style dataset by class and the draw of one member.
+Owns the index by class and the draw of a partner. Does not decode images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """Images by class. They are indexed once; nothing is decoded."""
+    """Images indexed by class; nothing is decoded."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class Pool:
         """Index `rows` by class.
 
         Args:
-            rows: config `generated`, or the rows of the source; map-style.
-            names: its columns.
-            without_self: leave out the row itself when a partner is drawn for it.
-            labels: of each row; None: its column.
-            row_ids: of each row; None: its column.
+            rows: config `generated`, or the real rows, as a map-style dataset.
+            names: names of its columns.
+            without_self: never draw the row itself as its own partner.
+            labels: label of each row; None: they are read from the column.
+            row_ids: row id of each row; None: they are read from the column.
 
         Raises:
-            UserError: a stream, or a missing column.
+            UserError: `rows` is a stream, or a column does not exist.
         """
         if not hasattr(rows, "select_columns") or not hasattr(rows, "__len__"):
-            raise UserError("the pool is a stream, which cannot be drawn from. Load it without streaming")
+            raise UserError("the pool is a stream, from which partners cannot be drawn. Load it without streaming")
         kinds = ("image", "label") if labels is None else ("image",)
         require_columns(rows.column_names, names, kinds, "the pool")
         if labels is None:
@@ -54,8 +54,8 @@ class Pool:
         self.rows = undecoded(rows, names.image).select_columns([names.image]).with_format("arrow")
         self._image = names.image
         members: dict[Any, list[int]] = defaultdict(list)
-        plain_labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
-        for index, label in enumerate(plain_labels):
+        label_list = labels.tolist() if isinstance(labels, np.ndarray) else labels
+        for index, label in enumerate(label_list):
             members[label].append(index)
         self._members = {label: np.array(indices) for label, indices in members.items()}
         self._index_of: dict[str | None, int] = {}
@@ -66,30 +66,30 @@ class Pool:
         return len(self.rows)
 
     def serves(self, label: Any, row_id: str | None = None) -> bool:
-        """Return whether the pool has a partner for a row of the class."""
+        """Return whether the pool has a partner for a row of class `label`."""
         return self._count(label, row_id) > 0
 
     def serves_each(self, labels: Sequence[Any], row_ids: Sequence[str | None]) -> np.ndarray:
-        """Return (N,) bool: `serves` for each row."""
-        pairs = zip(labels, row_ids, strict=True)
-        return np.array([self.serves(label, row_id) for label, row_id in pairs], bool)
+        """Return for each row whether the pool has a partner for it, (N,) bool."""
+        rows = zip(labels, row_ids, strict=True)
+        return np.array([self.serves(label, row_id) for label, row_id in rows], bool)
 
     def draw(self, random: np.random.Generator, label: Any, row_id: str | None = None) -> int | None:
-        """Draw the index of a member of the class, uniformly; None if the class has none.
+        """Draw the index of a partner of the class uniformly; None if the pool has no partner of this class.
 
-        The row itself is never drawn if the pool was built `without_self`. One number is drawn in every case.
+        The row itself is never drawn if the pool was built `without_self`. One random number is used in every case.
         """
-        chance, count = random.random(), self._count(label, row_id)
+        share, count = random.random(), self._count(label, row_id)
         if not count:
             return None
-        members, own = self._members[label], self._index_of.get(row_id)
-        position = int(chance * count)
-        if own is not None and position >= int(np.searchsorted(members, own)):
+        members, own_index = self._members[label], self._index_of.get(row_id)
+        position = int(share * count)
+        if own_index is not None and position >= int(np.searchsorted(members, own_index)):
             position += 1
         return int(members[position])
 
     def cells(self, indices: Sequence[int]) -> list[dict[str, Any] | None]:
-        """Return the undecoded images at the indices."""
+        """Return the images at the indices, undecoded."""
         if not len(indices):
             return []
         cells: list[dict[str, Any] | None] = self.rows[list(indices)][self._image].to_pylist()
@@ -100,17 +100,17 @@ class Pool:
 
 
 def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:
-    """Return the index of a pool dataset; an existing index is returned as it is.
+    """Return `pool` as a Pool; a dataset is indexed.
 
     Raises:
-        UserError: no pool was given.
+        UserError: `pool` is None.
     """
     if isinstance(pool, Pool):
         return pool
     if pool is None:
         real_rows = ", or the real rows" if partner == "real_same_class" else ""
         raise UserError(
-            f"partner is {partner!r}, which draws from a pool. "
+            f"partner is {partner!r}, which needs a pool. "
             f"Give pool=load_dataset(..., 'generated', split='train'){real_rows}"
         )
     return Pool(pool, names, without_self=partner == "real_same_class")

@@ -1,7 +1,7 @@
-"""One training image: frame, mix, crop, augment, from draws that come first.
+"""Computes one training image: random draws first, then frame, crop, mix, flip and classical augmentation.
 
-Owns the order in which a sample is computed and the record of how it was computed. The mathematics is
-method/mixing.py, the crops are framing.py, the draw of a partner is transform.py.
+Owns the order of these steps and the record of a sample. The mathematics is in method/mixing.py, the crops are in
+framing.py, and the draw of a partner is in transform.py.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class Sample:
     """(3, size, size) uint8."""
     label: Any
     mix: MixDraw | None = None
-    """The draw, if two images were mixed."""
+    """The draw of the mix; None if the sample is not mixed."""
     share: float = 1.0
-    """Share of the frame that is real."""
+    """Share of the frame that comes from the real image."""
     seconds: float = 0.0
-    """Time spent on the second image and the mix."""
+    """Time spent on the second image and on mixing, in seconds."""
     pair: Tensor | None = None
-    """The row's generated image, cropped, flipped and augmented like `pixels`, if the caller asks for it and the sample
-    is not mixed."""
+    """The row's generated image, cropped, flipped and augmented like `pixels`. None if the caller does not ask for it
+    or the sample is mixed."""
 
 
 class RowMixer:
-    """Computes a sample from a pair of images and the random stream of the sample."""
+    """Computes a sample from a pair of images and the random numbers of the sample."""
 
     def __init__(self, config: TransformConfig, *, kind: str, pi: float, alpha: float):
         """Store the settings.
 
         Args:
             config: the preset and its classical augmentation.
-            kind: `both`, `pixel`, `patch`, or `none`: the generated image alone.
-            pi: probability of pixel-wise mixing, under `both`.
-            alpha: lambda ~ Beta(alpha, alpha).
+            kind: `both`, `pixel` or `patch`; `none` uses the generated image without mixing.
+            pi: probability of pixel-wise mixing, if `kind` is `both`.
+            alpha: parameter of lambda ~ Beta(alpha, alpha).
 
         Raises:
-            UserError: no such preset.
+            UserError: the preset does not exist.
         """
         self.protocol = framing.protocol_of(config)
         self._classical: Callable[[Tensor], Tensor] | None = framing.classical(config, self.protocol)
@@ -65,19 +65,19 @@ class RowMixer:
     def sample(
         self, pair: Pair, mixed: bool, label: Any, stream: np.random.Generator, *, with_pair: bool = False
     ) -> Sample:
-        """Compute one sample; only the images that the draw needs are decoded.
+        """Compute one sample; only the images that the sample needs are decoded.
 
         Args:
             pair: the two images.
-            mixed: whether the generated image takes part.
-            label: of the row.
-            stream: random numbers of the sample; the same ones are drawn in every arm.
-            with_pair: return the generated image beside a sample that is not mixed.
+            mixed: whether the generated image is used.
+            label: label of the row.
+            stream: random numbers of the sample; every arm draws the same ones.
+            with_pair: also return the generated image if the sample is not mixed.
 
         Raises:
-            UnreadableImage: an image that is needed cannot be decoded.
+            UnreadableImage: an image that the sample needs cannot be decoded.
         """
-        # Kind `none` draws as `both` does, so that all arms of a comparison have the same crops.
+        # Kind `none` makes the same draws as `both`, so that all arms of a comparison have the same crops.
         draw = draw_mix(stream, pi=self._pi, alpha=self._alpha, kind="both" if self._kind == "none" else self._kind)
         alone = mixed and self._kind == "none"
         frame = pair.generated_alone() if alone else pair.real()
@@ -95,26 +95,26 @@ class RowMixer:
         return Sample(self._augmented(image, crop, seed), label, share=0.0 if alone else 1.0, pair=second)
 
     def _mix(self, pair: Pair, frame: Tensor, crop: Crop, draw: MixDraw) -> tuple[Tensor, float]:
-        """Return the mix of both images in the crop, and the share of it that is real."""
+        """Return the mix of both images in the crop, and the share of the frame that comes from the real image."""
         height, width = frame.shape[-2:]
         real = framing.cropped(frame, crop, self.protocol)
         generated = self._cropped_generated(pair, crop, height, width)
         if self.protocol.resize is None:
-            # The crop comes first and both images are read through it, so they are mixed at the training size.
+            # The protocol crops first, so both images are mixed at the training size.
             image = apply_mix(real, generated, draw)
             return image, real_share(draw, *image.shape[-2:])
-        # Both are cropped before they are mixed, which is cheaper; the box keeps its place in the frame.
+        # Cropping before mixing is faster. The box of a patch keeps its position in the frame.
         image = apply_mix(real, generated, draw, (height, width), (crop.top, crop.left))
         return image, real_share(draw, height, width)
 
     def _cropped_generated(self, pair: Pair, crop: Crop, height: int, width: int) -> Tensor:
-        """Return the part of the generated image that the crop shows, in a frame of `height` x `width`."""
+        """Return the crop of the generated image after it covers a frame of `height` x `width`."""
         if self.protocol.resize is None:
             return framing.cropped_through(pair.generated(), crop, self.protocol, height, width)
         return framing.cropped(pair.generated_covering(height, width), crop, self.protocol)
 
     def _seed(self, stream: np.random.Generator) -> int:
-        """Draw the seed of the classical augmentation, if there is any."""
+        """Draw the seed of the classical augmentation; 0 if the recipe has no such augmentation."""
         return 0 if self._classical is None else int(stream.integers(2**62))
 
     def _augmented(self, image: Tensor, crop: Crop, seed: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""Samples: whole batches of training images of an epoch.
+"""Samples: batches of training images of an epoch.
 
-Owns the way from indices in the layout of an epoch to images. The layout is epoch_layout.py, the order in which samples
-are read is loader.py, one sample is computed by transform.py.
+Owns the computation of a batch from indices in the layout of an epoch. The layout is in epoch_layout.py, the order in
+which samples are read is in loader.py, and one sample is computed in transform.py.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from diffcore_hf.training.data.pairs import Pair, StoredPair
 from diffcore_hf.training.data.training_data import TrainingData
 from diffcore_hf.training.data.transform import MixTransform, RowDraw, partner_cells
 
-FactsOfImage = Callable[[Tensor, SampleKey], Mapping[str, Tensor]]
-"""(3, S, S) uint8 and its key -> named tensors of the image, each of a fixed shape."""
+TensorsOfImage = Callable[[Tensor, SampleKey], Mapping[str, Tensor]]
+"""Function of an image, (3, S, S) uint8, and its key. Returns named tensors of the image, each of a fixed shape."""
 
 
 class TrainSamples(Dataset[Batch]):
-    """The samples of an epoch, read in whole batches."""
+    """The training samples of an epoch, computed in whole batches."""
 
     def __init__(
         self,
@@ -36,40 +36,41 @@ class TrainSamples(Dataset[Batch]):
         cache: FrameCache | None = None,
         *,
         with_pairs: bool = False,
-        facts: FactsOfImage | None = None,
+        loader_tensors: TensorsOfImage | None = None,
     ):
-        """Store what the samples of `data.layout` are computed from; nothing is read.
+        """Store data and transform; nothing is read yet.
 
         Args:
             data: rows, layout and pool.
-            transform: computes a sample of a row.
-            cache: decoded images.
+            transform: computes a sample from a row.
+            cache: decoded images; None: images are decoded for every sample.
             with_pairs: add each row's own generated image to a batch.
-            facts: computes more tensors of each finished image; None: no more.
+            loader_tensors: computes more tensors from each finished image; None: a batch has no such tensors.
         """
         self._data, self._transform, self._cache = data, transform, cache
-        self._with_pairs, self._facts = with_pairs, facts
+        self._with_pairs, self._loader_tensors = with_pairs, loader_tensors
 
     def __len__(self) -> int:
         return len(self._data.layout)
 
-    def __getitems__(self, wanted: Sequence[tuple[int, int]]) -> Batch:
-        """Compute a whole batch.
+    def __getitems__(self, requested: Sequence[tuple[int, int]]) -> Batch:
+        """Compute one batch.
 
         Args:
-            wanted: (epoch, index in the layout) of each sample.
+            requested: (epoch, index in the layout) of each sample.
 
         Returns:
-            `images` (B, 3, S, S) uint8, `labels` (B,) int64, `keys` of the samples, `mixed` the number of samples that
-            are not all real, and `seconds` spent on second images and mixing. With pairs also `pairs` like `images`,
-            which repeats the image of a row without a generated one; with facts also `facts`, name -> (B, ...).
+            `images`: (B, 3, S, S) uint8. `labels`: (B,) int64. `keys`: key of each sample. `mixed`: number of samples
+            with pixels of a generated image. `seconds`: time spent on second images and mixing. `pairs`, only if
+            `with_pairs`: the generated image of each row, or its real image if it has none. `loader_tensors`, only if
+            they are computed: (B, ...) for each name.
         """
         data, transform = self._data, self._transform
-        rows = [int(data.layout.rows[index]) for _, index in wanted]
+        rows = [int(data.layout.rows[index]) for _, index in requested]
         labels = data.train.labels[rows].tolist()
         draws = [
             transform.draw(data.train.row_ids[row], 0, data.layout.mixed[index], label, epoch)
-            for (epoch, index), row, label in zip(wanted, rows, labels, strict=True)
+            for (epoch, index), row, label in zip(requested, rows, labels, strict=True)
         ]
         if data.pool is None:
             has_partner = [bool(data.has_counterpart[row]) for row in rows]
@@ -80,16 +81,17 @@ class TrainSamples(Dataset[Batch]):
             for arguments in zip(self._pairs(rows, draws), draws, has_partner, labels, strict=True)
         ]
         keys = [
-            SampleKey(data.train.row_ids[row], epoch, index) for (epoch, index), row in zip(wanted, rows, strict=True)
+            SampleKey(data.train.row_ids[row], epoch, index)
+            for (epoch, index), row in zip(requested, rows, strict=True)
         ]
         extras: Batch = {}
         if self._with_pairs:
             extras["pairs"] = framing.stacked(
                 [sample.pixels if sample.pair is None else sample.pair for sample in samples]
             )
-        if self._facts is not None:
-            facts = [self._facts(sample.pixels, key) for sample, key in zip(samples, keys, strict=True)]
-            extras["facts"] = {name: torch.stack([fact[name] for fact in facts]) for name in facts[0]}
+        if self._loader_tensors is not None:
+            by_image = [self._loader_tensors(sample.pixels, key) for sample, key in zip(samples, keys, strict=True)]
+            extras["loader_tensors"] = {name: torch.stack([named[name] for named in by_image]) for name in by_image[0]}
         return extras | {
             "images": framing.stacked([sample.pixels for sample in samples]),
             "labels": torch.tensor([sample.label for sample in samples]),
@@ -99,7 +101,7 @@ class TrainSamples(Dataset[Batch]):
         }
 
     def _pairs(self, rows: Sequence[int], draws: Sequence[RowDraw]) -> Sequence[Pair]:
-        """Return both images of each row: from the cache, else as they are stored."""
+        """Return both images of each row, from the cache if there is one."""
         if self._cache is not None:
             return [self._cache.pair(row, draw.pool_index) for row, draw in zip(rows, draws, strict=True)]
         data, names = self._data, self._data.columns
@@ -121,20 +123,20 @@ def train_samples(
     seed: int,
     *,
     with_pairs: bool = False,
-    facts: FactsOfImage | None = None,
+    loader_tensors: TensorsOfImage | None = None,
 ) -> TrainSamples:
     """Build the training samples of a recipe.
 
     Args:
-        recipe: of the training.
-        data: loaded for it.
-        seed: of the training.
+        recipe: recipe of the training.
+        data: data that was loaded for the recipe.
+        seed: seed of the training.
         with_pairs: add each row's own generated image to a batch.
-        facts: computes more tensors of each finished image.
+        loader_tensors: computes more tensors from each finished image; None: a batch has no such tensors.
 
     Raises:
-        UserError: pairs are asked for, and the recipe reads no generated images of rows.
-        ValueError: `data` was loaded for another mode than the recipe's.
+        UserError: `with_pairs` is true, but the recipe reads no generated images of rows.
+        ValueError: `data` was loaded for another mode.
     """
     if with_pairs and not data.has_counterpart.any():
         raise UserError(
@@ -155,4 +157,4 @@ def train_samples(
         transform=recipe.transform,
     )
     cache = FrameCache(data, transform.protocol, alone=mix.kind == "none") if recipe.cache == "memory" else None
-    return TrainSamples(data, transform, cache, with_pairs=with_pairs, facts=facts)
+    return TrainSamples(data, transform, cache, with_pairs=with_pairs, loader_tensors=loader_tensors)

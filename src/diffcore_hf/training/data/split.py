@@ -1,6 +1,6 @@
 """A split: rows that can be trained on or scored, with labels as integers.
 
-Owns the reading of one split and which of its rows are left out. Images stay undecoded.
+Owns the reading of one split and the choice of the rows that are left out. Images stay undecoded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 UNKNOWN = -1
-"""Label of a row whose class is not known."""
+"""Label of a row whose class is unknown."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,20 @@ class Split:
 
     name: str
     rows: Dataset
-    """The image columns alone, undecoded, in arrow format."""
+    """Dataset with only the image columns, undecoded, in arrow format."""
     labels: np.ndarray
-    """(N,) int64, indices of the classes."""
+    """(N,) int64, class index of each row."""
     row_ids: Sequence[str]
     derived: np.ndarray
-    """(N,) bool: computed from a real image (layouts rows and mixed); never held out to be scored."""
+    """(N,) bool: whether the image was computed from a real one (layouts rows and mixed). It is never held out."""
     groups: Sequence[str] | None = None
-    """N values of the column `data.group`; None if the recipe names none, or the split does not have it."""
+    """N values of the column `data.group`; None if the recipe names no column, or the split does not have it."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, indices: np.ndarray, name: str | None = None) -> Split:
-        """Return the rows at the indices, in their order."""
+        """Return a split with the rows at the indices, in the order of the indices."""
         return Split(
             name or self.name,
             self.rows.select(indices),
@@ -55,21 +55,21 @@ class Split:
 def read_split(
     rows: Dataset, name: str, names: Columns, codes: Mapping[Any, int], *, path: str, group: str | None
 ) -> tuple[Split, int]:
-    """Read a split without the rows that have no image or no known label.
+    """Read a split; rows without an image or without a known label are left out.
 
     Args:
-        rows: of the split.
-        name: of the split.
-        names: its columns.
-        codes: label value -> index of the class.
-        path: of the dataset, for errors.
-        group: column whose values group the images; None: none.
+        rows: dataset with all rows of the split.
+        name: name of the split.
+        names: names of its columns.
+        codes: class index for each value of the label column.
+        path: path or Hub id of the dataset, for error messages.
+        group: column whose values divide the images into groups; None: no groups.
 
     Returns:
-        The split and the number of rows that were left out.
+        The split, and the number of rows that were left out.
 
     Raises:
-        UserError: no row can be used.
+        UserError: the split has no usable row.
     """
     labels = np.array([codes.get(value, UNKNOWN) for value in column_values(rows, names.label)], np.int64).reshape(-1)
     has_real = image_mask(rows, names.image)
@@ -85,16 +85,17 @@ def read_split(
         usable &= np.array([value != "failed" for value in column_values(rows, status)], bool)
     if not usable.any():
         raise UserError(
-            f"split {name!r} of {path} has no row with an image and a known label. Name another split, or --data.label"
+            f"split {name!r} of {path} has no row with an image and a known label. "
+            "Name another split, or use --data.label"
         )
     derived = np.zeros(len(rows), bool)
     for flag in ("is_generated", "is_mixed"):
         if flag in columns:
             derived |= np.array(column_values(rows, flag), bool)
-    images = [column for column in (names.image, names.generated) if column in columns]
+    image_columns = [column for column in (names.image, names.generated) if column in columns]
     split = Split(
         name,
-        undecoded(rows, *images).select_columns(images).with_format("arrow"),
+        undecoded(rows, *image_columns).select_columns(image_columns).with_format("arrow"),
         labels,
         column_values(rows, names.row_id) if has_ids else [f"{name}/{index}" for index in range(len(rows))],
         derived,
@@ -104,10 +105,10 @@ def read_split(
 
 
 def read_classes(rows: Dataset, label: str, path: str) -> tuple[tuple[str, ...], dict[Any, int]]:
-    """Read the class names, and the index of the class for each value of the label column.
+    """Read the class names, and the class index for each value of the label column.
 
     Raises:
-        UserError: the column does not hold one class a row, or there are fewer than two classes.
+        UserError: the column does not have one class for each row, or there are fewer than two classes.
     """
     from datasets import ClassLabel, Value
 
@@ -118,9 +119,9 @@ def read_classes(rows: Dataset, label: str, path: str) -> tuple[tuple[str, ...],
         values = sorted({value for value in column_values(rows, label) if value not in (None, "", UNKNOWN)})
         classes, codes = tuple(map(str, values)), {value: index for index, value in enumerate(values)}
     else:
-        raise UserError(f"column {label!r} of {path} holds {feature}, not one class a row. Use --data.label")
+        raise UserError(f"column {label!r} of {path} has type {feature}, not one class for each row. Use --data.label")
     if len(classes) < 2:
         raise UserError(
-            f"{path} has {len(classes)} class in {label!r}: there is nothing to tell apart. Use --data.label"
+            f"{path} has {len(classes)} class in column {label!r}, but a training needs two or more. Use --data.label"
         )
     return classes, codes

@@ -1,7 +1,7 @@
-"""The data of a training: splits, classes, partners and the layout of an epoch, from `data` of the recipe.
+"""The data of a training: splits, classes, partners and the layout of an epoch, loaded as the recipe describes.
 
-Owns the choice of the splits, the checks that need more than one of them, and the identity of the data. One split is
-read by split.py; images are decoded in pairs.py and batched in loader.py.
+Owns the choice of the splits, the checks that need several splits, and the identity of the data. split.py reads one
+split, pairs.py decodes images, and loader.py reads batches.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ VALIDATION_NAMES = ("validation", "val", "valid", "dev")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a training reads."""
+    """The data that a training reads."""
 
     train: Split
     validation: Split | None
-    """The split that chooses the best checkpoint; None: only the last one is scored."""
+    """The split that selects the best checkpoint; None: only the last checkpoint is scored."""
     test: Split
     """The split that is scored at the end."""
     classes: tuple[str, ...]
     columns: Columns
     pool: Pool | None
-    """The images from which partners are drawn, by class; None if partners are the rows' own counterparts."""
+    """The images from which partners are drawn; None if partners are the rows' own counterparts."""
     has_counterpart: np.ndarray
-    """(N,) bool, of the training rows."""
+    """(N,) bool: whether each training row has a counterpart that the training reads."""
     layout: EpochLayout
-    """Samples of an epoch in the recipe's mode, built once."""
+    """The samples of an epoch in the mode of the recipe."""
     planned_share: float
     """Share of the training rows for which the augmentation planned a counterpart."""
     identity: Mapping[str, Any]
-    """Identifies the data, independent of where it is stored."""
+    """Values that identify the data, independent of the location where it is stored."""
     notes: tuple[str, ...] = ()
-    """Sentences that a reader of the result needs."""
+    """Sentences that are printed below the result, such as the number of rows that were left out."""
 
 
 def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     """Load and check the data of a recipe.
 
     Args:
-        config: where it is stored, and its columns and splits.
-        mix: decides what is needed: the column of counterparts, a pool, or neither.
+        config: location, columns and splits of the data.
+        mix: mode and partner of mixing. They decide whether the column of counterparts or a pool is needed.
 
     Raises:
-        UserError: one line for a missing dataset, split, column or pool, and for originals that were left out.
+        UserError: the dataset, a split, a column or the pool does not exist, or the originals were left out.
     """
     splits, commit = load_splits(config.path, config.name, None, config.revision, section="data")
     manifest = read_manifest(config.path, commit)
     if config.train not in splits:
         raise UserError(
-            f"data.train is {config.train!r}, which {config.path} does not have; its splits: {', '.join(splits)}. "
+            f"data.train is {config.train!r}, which {config.path} does not have. Its splits are {', '.join(splits)}. "
             "Use --data.train"
         )
     columns = splits[config.train].column_names
@@ -82,10 +82,8 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     def read(name: str) -> Split:
         split, left_out = read_split(splits[name], name, names, codes, path=config.path, group=config.group)
         if left_out:
-            whole = left_out + len(split)
-            notes.append(
-                f"{left_out} of {whole} rows of split {name} have no image, or no known label, and are left out"
-            )
+            total = left_out + len(split)
+            notes.append(f"{left_out} of {total} rows of split {name} have no image or no known label and are left out")
         return split
 
     train = read(config.train)
@@ -95,7 +93,7 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     held_out: Set[str] = frozenset()
     if test is None:
         if validation is not None:
-            # The split that chooses a checkpoint must not score it, so a single one only scores.
+            # The split that selects a checkpoint must not score it, so a single split is only used for scoring.
             test = validation
             validation = None
         else:
@@ -103,14 +101,14 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
             train, test = _hold_out(train, config)
             held_out = all_ids - set(train.row_ids)
             notes.append(
-                f"{len(test)} of {len(test) + len(train)} images were held out of training, by class, to be scored. "
-                "Where their classes' thresholds were made, they may have been among the references"
+                f"{len(test)} of {len(test) + len(train)} images were held out of the training, by class, and scored. "
+                "Some of them may have been references of the filter"
             )
     if config.group and test.groups is None:
         scored_columns = splits[test_name or validation_name or config.train].column_names
         raise UserError(
-            f"data.group is {config.group!r}, which split {test.name!r} of {config.path} does not have; its columns: "
-            f"{', '.join(scored_columns)}. Use --data.group"
+            f"data.group is {config.group!r}, which split {test.name!r} of {config.path} does not have. Its columns "
+            f"are {', '.join(scored_columns)}. Use --data.group"
         )
 
     has_counterpart = image_mask(train.rows, names.generated) if reads_own else np.zeros(len(train), bool)
@@ -132,42 +130,47 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
 
 
 def _scored_splits(config: DataConfig, splits: DatasetDict) -> tuple[str | None, str | None]:
-    """Return the names of the splits for validation and test; None: there is none.
+    """Return the names of the validation split and of the test split; None if the data has no such split.
 
     Raises:
-        UserError: a named split does not exist, is trained on, or is meant for both.
+        UserError: a named split does not exist, is the training split, or is named for both.
     """
     validation = _named_split("validation", config.validation, VALIDATION_NAMES, config.train, splits)
     test = _named_split("test", config.test, ("test",), config.train, splits)
     if validation and validation == test:
         raise UserError(
-            f"data.validation and data.test are both {test!r}: what chooses a model may not score it. "
+            f"data.validation and data.test are both {test!r}, but the split that selects a model must not score it. "
             "Use --data.validation null"
         )
     return validation, test
 
 
 def _named_split(
-    key: str, name: str | None, usual_names: Sequence[str], train: str, splits: Collection[str]
+    key: str, name: str | None, default_names: Sequence[str], train: str, splits: Collection[str]
 ) -> str | None:
+    """Return the split that `data.<key>` names; for `auto` the first existing default.
+
+    Raises:
+        UserError: the split does not exist, or is the training split.
+    """
     if name == "auto":
-        return next((usual for usual in usual_names if usual in splits and usual != train), None)
+        return next((default for default in default_names if default in splits and default != train), None)
     if name is not None and name not in splits:
         raise UserError(
-            f"data.{key} is {name!r}, which the data does not have; its splits: {', '.join(splits)}. "
-            f"Use --data.{key}, or null"
+            f"data.{key} is {name!r}, which the data does not have. Its splits are {', '.join(splits)}. "
+            f"Name one of them with --data.{key}, or use null"
         )
     if name == train:
-        raise UserError(f"data.{key} is {name!r}, which is trained on. Name another split, or null")
+        raise UserError(f"data.{key} is {name!r}, which is the training split. Name another split, or use null")
     return name
 
 
 def _hold_out(split: Split, config: DataConfig) -> tuple[Split, Split]:
-    """Return the rows that are trained on and, as split `holdout`, the rows that are scored."""
+    """Return the rows to train on, and the rows to score as a split named `holdout`."""
     kept, held_out = holdout(split, config.holdout)
     if not len(held_out):
         raise UserError(
-            f"{config.path} has no split to score on, and data.holdout {config.holdout:g} leaves none. "
+            f"{config.path} has no split to score on, and data.holdout {config.holdout:g} holds out no row. "
             "Use e.g. --data.holdout 0.2"
         )
     return split.select(kept), split.select(held_out, "holdout")
@@ -193,10 +196,10 @@ def _partner_pool(
 def _generated_pool(
     config: DataConfig, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
 ) -> Pool:
-    """Index config `generated`: every kept image of any copy, without those of rows that are held out."""
+    """Index the images of config `generated`, all copies included, but not those of held-out rows."""
     missing = UserError(
-        f"mix.partner is 'class', which reads config 'generated', and {config.path} has none that loads. Use "
-        "--mix.partner own"
+        f"mix.partner is 'class', which reads config 'generated', but {config.path} has no such config that can be "
+        "loaded. Use --mix.partner own"
     )
     try:
         splits, _ = load_splits(config.path, "generated", None, commit or config.revision, section="data")
@@ -215,7 +218,7 @@ def _generated_pool(
 def _identity(
     config: DataConfig, commit: str | None, manifest: Mapping[str, Any] | None, splits: DatasetDict
 ) -> dict[str, Any]:
-    """Return what identifies the data; of a local path only the last part, because results are published."""
+    """Return values that identify the data; only the last part of a local path, because results are published."""
     manifest = manifest or {}
     return {
         "path": config.path if commit else f"local:{Path(config.path).resolve().name}",

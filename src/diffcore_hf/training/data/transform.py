@@ -1,7 +1,8 @@
-"""MixTransform: rows of an augmented dataset to training images, mixed on the fly (Eq. 6 to 8).
+"""MixTransform: computes training images from rows of an augmented dataset, mixed when they are read (Eq. 6 to 8).
 
-Owns its arguments, the draw of each row's random stream and partner, and the calls by `Dataset.with_transform`, by
-`map` on a stream and by our own loader. One sample is computed by row_mixer.py; the index of partners is pool.py.
+Owns the arguments of MixTransform, and the draw of the random numbers and the partner of each row. It is called by
+`Dataset.with_transform`, by `map` on a stream and by our own loader. row_mixer.py computes one sample, and pool.py is
+the index of partners.
 """
 
 from __future__ import annotations
@@ -34,24 +35,25 @@ Kind = Literal["both", "pixel", "patch", "none"]
 
 @dataclass(frozen=True)
 class RowDraw:
-    """What is drawn for a row before anything is decoded."""
+    """The random choices for a row that are made before anything is decoded."""
 
     row_id: str
     stream: np.random.Generator
-    """The rest of the row's own stream: the mix and the crop are drawn from it."""
+    """Random numbers of the row, from which mix and crop are drawn next."""
     mixed: bool
     pool_index: int | None
-    """Index of the partner in the pool; None if there is no partner, or no pool."""
+    """Index of the partner in the pool; None if there is no partner or no pool."""
 
 
 class MixTransform:
-    """Turns real rows into training images, mixed with their generated counterparts (Eq. 6 to 8).
+    """Computes training images from rows, mixed with their generated counterparts (Eq. 6 to 8).
 
-    `mixing_rows(ds).with_transform(MixTransform(224))` is mode `append`: column `mixed` decides. Without that column
-    rows are mixed in place with `probability` (mode `replace`). `probability=0` is the plain transform.
+    `mixing_rows(ds).with_transform(MixTransform(224))` is mode `append`: rows with a true column `mixed` are mixed.
+    Without that column each row is mixed with `probability` (mode `replace`). `probability=0` never mixes.
 
-    After `set_epoch` a sample is a function of (seed, epoch, row id, copy, mixed or not): the same for any number of
-    workers, batch size and processes. Before it, draws come from torch's global generator and are fresh each time.
+    After `set_epoch` a sample is a function of (seed, epoch, row id, copy, mixed or not). It is the same for any number
+    of workers, batch size and number of processes. Before `set_epoch`, draws come from torch's global generator and
+    differ at every read.
     """
 
     def __init__(
@@ -72,27 +74,29 @@ class MixTransform:
         generated: str | None = None,
         label: str | None = None,
     ):
-        """Check and store the settings; only diffcore.json of `data` and the labels of `pool` are read.
+        """Check and store the settings. Only diffcore.json of `data` and the labels of `pool` are read.
 
         Args:
-            size: side of the training image in pixels; None: that of `transform`.
-            probability: how often a row is mixed if the batch has no column `mixed`.
+            size: side of the training image in pixels; None: the size of `transform`.
+            probability: probability that a row is mixed, if the batch has no column `mixed`.
             partner: `own`: the row's counterpart. `class`: any image of its class in the pool. `real_same_class`:
-                another row of its class; the pool holds the real rows.
-            kind: `both` (pixel- or patch-wise), `pixel`, `patch`, or `none`: the generated image alone (GenAug).
-            pi: probability of pixel-wise mixing, under `both`.
-            alpha: lambda ~ Beta(alpha, alpha).
-            pool: a map-style dataset, for partners `class` and `real_same_class`.
-            seed: every draw follows from it.
-            transform: a preset's name, or a `Transform` with classical augmentation.
-            normalise: True: float32, by the preset's mean and standard deviation; or these two; False: uint8.
-            data: a folder or Hub id whose diffcore.json names the columns that are not given.
+                another row of its class; the pool has the real rows.
+            kind: `both` (pixel- or patch-wise at random), `pixel` or `patch`; `none`: the generated image without
+                mixing (GenAug).
+            pi: probability of pixel-wise mixing, if `kind` is `both`.
+            alpha: parameter of lambda ~ Beta(alpha, alpha).
+            pool: map-style dataset from which partners `class` and `real_same_class` are drawn.
+            seed: seed of all draws.
+            transform: name of a preset, or a `TransformConfig` with classical augmentation.
+            normalise: True: return float32, normalised by the preset. A pair of mean and standard deviation: normalise
+                by these values. False: return uint8.
+            data: folder or Hub id whose diffcore.json names the columns; arguments below override it.
             image: column of the real images; default `image`.
-            generated: column of the generated ones; default `generated`.
+            generated: column of the generated images; default `generated`.
             label: column of the labels; default `label`.
 
         Raises:
-            UserError: a value outside its range, an unknown preset, or no pool where one is needed.
+            UserError: a value is outside its range, the preset does not exist, or the partner needs a pool.
         """
         _check_arguments(partner, kind, probability, pi, alpha)
         config = TransformConfig(preset=transform) if isinstance(transform, str) else transform
@@ -104,36 +108,40 @@ class MixTransform:
         self._given_names = {"image": image, "generated": generated, "label": label}
         self._manifest = read_manifest(data) if data else None
         self._pool = None if partner == "own" else as_pool(pool, partner, self._names(()))
-        # In shared memory, so that a later epoch reaches loader workers that already run.
+        # Shared memory, so that loader workers that already run read a later epoch.
         self._epoch = torch.full((1,), -1, dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MixTransform:
-        """Return the object itself.
+        """Return the object itself, not a copy.
 
-        `Dataset.with_transform` keeps a deep copy of the transform. `set_epoch` of the caller's object must reach that
-        copy, and nothing but the epoch ever changes, so both are one object.
+        `Dataset.with_transform` stores a deep copy of the transform. `set_epoch` of the caller's object must change
+        that copy too. Only the epoch ever changes, so both can be the same object.
         """
         return self
 
     @property
     def protocol(self) -> framing.Protocol:
-        """Return the preset at the size of the training image."""
+        """Protocol of the preset, scaled to the size of the training image."""
         return self._mixer.protocol
 
     def set_epoch(self, epoch: int) -> None:
-        """Make samples a function of (seed, epoch, row); call it before each epoch, running workers follow."""
+        """Set the epoch, so that samples are a function of (seed, epoch, row); call it before each epoch.
+
+        Workers that already run use the new epoch too.
+        """
         self._epoch[0] = epoch
 
     def __call__(self, batch: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Transform a batch of columns, for `with_transform` and `map(batched=True)`.
 
         Returns:
-            `pixel_values`, (B, 3, size, size) float32, or uint8 without normalisation; `label`, a list of B. A sample
-            whose image cannot be read is black with label -100, which cross_entropy ignores, and is logged.
+            `pixel_values`, (B, 3, size, size) float32, or uint8 without normalisation, and `label`, a list of B values.
+            If an image cannot be read, the sample is black, its label is -100, which cross_entropy ignores, and a
+            warning is logged.
         """
         epoch = int(self._epoch[0])
         if epoch < 0:
-            _warn_once("MixTransform: draws are fresh and not reproducible until set_epoch(epoch) is called")
+            _warn_once("MixTransform: random draws are not reproducible until set_epoch(epoch) is called")
         count = len(next(iter(batch.values())))
         samples = self.samples(batch, None if epoch < 0 else [epoch] * count)
         pixel_values = framing.stacked([sample.pixels for sample in samples])
@@ -145,8 +153,8 @@ class MixTransform:
         """Compute the samples of a batch of columns, before normalisation.
 
         Args:
-            batch: columns; images undecoded (or PIL), `mixed` where the view has it.
-            epochs: of each row; None: fresh draws from torch's global generator.
+            batch: values by column; images are undecoded or PIL images. `mixed` is optional.
+            epochs: epoch of each row; None: draw from torch's global generator.
         """
         names = self._names(batch)
         reads_own = self._partner == "own" and (MIXED in batch or self._probability > 0)
@@ -154,7 +162,7 @@ class MixTransform:
         real, labels = batch[names.image], batch[names.label]
         has_ids = names.row_id in batch
         row_ids = batch[names.row_id] if has_ids else [_content_id(cell) for cell in real]
-        # Config `generated` numbers copies in `copy`; in a dataset without row ids that column means something else.
+        # Column `copy` of config `generated` is the number of the copy. Without row ids it may mean anything else.
         copies = batch["copy"] if has_ids and "copy" in batch else [0] * len(labels)
         flags = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
         draws = [
@@ -176,11 +184,11 @@ class MixTransform:
         """Draw whether a row is mixed and with which partner, before anything is decoded.
 
         Args:
-            row_id: of the row.
-            copy: of the row, in config `generated`; else 0.
-            flag: column `mixed`; None: drawn with `probability`.
-            label: class of the row, from which the pool draws.
-            epoch: None: fresh draws from torch's global generator.
+            row_id: row id of the row.
+            copy: number of the copy in config `generated`, otherwise 0.
+            flag: value of column `mixed`; None: drawn with `probability`.
+            label: class of the row, of which the partner is drawn.
+            epoch: epoch of the sample; None: draw from torch's global generator.
         """
         if epoch is None:
             stream = np.random.default_rng(int(torch.randint(2**62, ())))
@@ -192,17 +200,17 @@ class MixTransform:
         return RowDraw(row_id, stream, mixed, pool_index)
 
     def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any, *, with_pair: bool = False) -> Sample:
-        """Compute one training image; it is black and ignored by the loss if an image of it cannot be read.
+        """Compute one training image; if one of its images cannot be read, it is black and the loss ignores it.
 
         Args:
             pair: the two images of the row.
-            draw: of the row.
+            draw: random choices for the row.
             has_partner: whether there is a second image.
-            label: of the row.
-            with_pair: return the second image beside a sample that is not mixed.
+            label: label of the row.
+            with_pair: also return the second image if the sample is not mixed.
 
         Raises:
-            UserError: the row has no real image at all.
+            UserError: the row has no real image.
         """
         if label is None or label == -1:
             label = IGNORED
@@ -213,7 +221,7 @@ class MixTransform:
             if str(error) == "no image":
                 raise UserError(
                     f"row {draw.row_id} has no real image. If the originals were left out, put them back with "
-                    "join_originals; else leave such rows out: filter by status"
+                    "join_originals. Otherwise remove such rows: filter by column status"
                 ) from None
             _warn_once(f"row {draw.row_id} cannot be read and is ignored: {error}")
             size = self.protocol.size
@@ -224,18 +232,23 @@ class MixTransform:
 
 
 def partner_cells(pool: Pool, draws: Sequence[RowDraw]) -> list[dict[str, Any] | None]:
-    """Read the partner of each draw from the pool, in one read; None for a draw without a partner."""
+    """Read the partners of all draws from the pool in one read; None for a draw without a partner."""
     cells = iter(pool.cells([draw.pool_index for draw in draws if draw.pool_index is not None]))
     return [None if draw.pool_index is None else next(cells) for draw in draws]
 
 
 def _check_arguments(partner: str, kind: str, probability: float, pi: float, alpha: float) -> None:
+    """Check the ranges of the arguments.
+
+    Raises:
+        UserError: a value is outside its range; the message names the first one.
+    """
     for name, choice, choices in (("partner", partner, get_args(Partner)), ("kind", kind, get_args(Kind))):
         if choice not in choices:
             raise UserError(f"{name} is {choice!r}, not one of {', '.join(choices)}")
-    for name, share in (("probability", probability), ("pi", pi)):
-        if not 0 <= share <= 1:
-            raise UserError(f"{name} is {share!r}, not a number in [0, 1]")
+    for name, value in (("probability", probability), ("pi", pi)):
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} is {value!r}, not a number in [0, 1]")
     if not alpha > 0:
         raise UserError(f"alpha is {alpha!r}, not a number above 0. Use e.g. 1.0")
 
@@ -250,7 +263,7 @@ def _normalisation(
 
 
 def _content_id(cell: Any) -> str:
-    """Return the id of a row without one: the hash of its image."""
+    """Return an id for a row that has no row id: the first 16 digits of the hash of its image."""
     content = images.read_bytes(cell) if cell is None or isinstance(cell, Mapping) else cell.tobytes()
     return images.sha256(content)[:16]
 

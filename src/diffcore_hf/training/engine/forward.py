@@ -99,7 +99,9 @@ class BatchLoss:
             loss=self._loss,
             autocast=self._accelerator.autocast,
             pairs=None if pairs is None else self._on_device(pairs),
-            facts={name: fact.to(device, non_blocking=True) for name, fact in batch.get("facts", {}).items()},
+            loader_tensors={
+                name: tensor.to(device, non_blocking=True) for name, tensor in batch.get("loader_tensors", {}).items()
+            },
         )
         with evaluation_mode(self._network) if self._mixer.uses_network else nullcontext():
             return self._mixer(context)
@@ -112,7 +114,7 @@ class BatchLoss:
 
 def _readable(batch: Batch, readable: Tensor) -> Batch:
     """The part of a batch whose images could be read."""
-    places = readable.nonzero().flatten().tolist()
+    indices = readable.nonzero().flatten().tolist()
     part = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
-    facts = {name: fact[readable] for name, fact in batch.get("facts", {}).items()}
-    return part | {"keys": [batch["keys"][place] for place in places], "facts": facts}
+    loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}
+    return part | {"keys": [batch["keys"][index] for index in indices], "loader_tensors": loader_tensors}

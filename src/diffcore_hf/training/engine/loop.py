@@ -99,7 +99,7 @@ class Training:
             data,
             seed,
             with_pairs=mixer is not None and mixer.asks_for_pairs,
-            facts=mixer.loader_facts if mixer is not None and _has_loader_facts(mixer) else None,
+            loader_tensors=mixer.loader_tensors if mixer is not None and _has_loader_tensors(mixer) else None,
         )
         self.length = training_length(recipe, len(self.samples), like)
         self.parts = build_parts(recipe, mixer, len(data.classes), self.length.steps, seed, accelerator)
@@ -316,8 +316,8 @@ class Training:
         )
 
 
-def _has_loader_facts(mixer: Mixer) -> bool:
-    return type(mixer).loader_facts is not Mixer.loader_facts
+def _has_loader_tensors(mixer: Mixer) -> bool:
+    return type(mixer).loader_tensors is not Mixer.loader_tensors
 
 
 def _next_batch(batches: Iterator[loader.Batch]) -> loader.Batch:

@@ -131,7 +131,7 @@ def evaluate_model(
         channels_last: memory format of the images.
     """
     model.eval()
-    ranked, labels, places = [], [], []
+    ranked, labels, rows = [], [], []
     for batch in batches:
         images = framing.normalised(batch["images"].to(accelerator.device, non_blocking=True), normalisation)
         images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -139,9 +139,9 @@ def evaluate_model(
             logits = model(images)
         ranked.append(logits.float().topk(min(K, classes), dim=1).indices)
         labels.append(batch["labels"].to(accelerator.device))
-        places.append(batch["places"].to(accelerator.device))
+        rows.append(batch["rows"].to(accelerator.device))
     all_ranked, all_labels, all_places = (
-        accelerator.gather(torch.cat(parts)).cpu().numpy() for parts in (ranked, labels, places)
+        accelerator.gather(torch.cat(parts)).cpu().numpy() for parts in (ranked, labels, rows)
     )
     _, first = np.unique(all_places, return_index=True)
     return score(all_ranked[first], all_labels[first], classes, groups)

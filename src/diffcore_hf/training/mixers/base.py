@@ -51,8 +51,8 @@ class BatchContext:
     pairs: Tensor | None = None
     """(B, 3, H, W): each row's own generated image, cropped and flipped like `images`; a row without one has its real
     image here. None unless the mixer sets `asks_for_pairs`."""
-    facts: Mapping[str, Tensor] = field(default_factory=dict)
-    """Name -> (B, ...): what the mixer's `loader_facts` computed of each image in the loader."""
+    loader_tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """(B, ...) for each name: the results of `Mixer.loader_tensors` for all images of the batch."""
 
     def streams(self) -> list[np.random.Generator]:
         """Returns one stream of random numbers for each image, a function of (seed, key)."""
@@ -114,12 +114,12 @@ class Mixer(nn.Module):
             UserError: the network cannot carry this mixer.
         """
 
-    def loader_facts(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
-        """Returns what the loader computes of one image for `BatchContext.facts`, in its worker processes.
+    def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
+        """Returns tensors of one image for `BatchContext.loader_tensors`; called in the worker processes of the loader.
 
         Args:
             image: (3, H, W) uint8, cropped and flipped.
-            key: of the sample.
+            key: key of the sample.
         """
         return {}
 
