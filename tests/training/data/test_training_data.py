@@ -82,7 +82,7 @@ MESSAGES = {
     "was published without its original images. Put them back with join_originals": ({}, MixConfig(), "empty"),
     "data.validation is 'dev', which": ({"validation": "dev"}, OFF, "rows"),
     "no split to score on": ({"holdout": 0.0}, OFF, "rows"),
-    "holds Value('float32'), not one class for each row": ({}, OFF, "floats"),
+    "has type Value('float32'), not one class for each row": ({}, OFF, "floats"),
     "data.validation is 'train', which is the training split": ({"validation": "train"}, OFF, "rows"),
     "data.test is 'train', which is the training split": ({"test": "train"}, OFF, "rows"),
     "data.group is 'weather', which split 'holdout' of": ({"group": "weather"}, OFF, "rows"),

@@ -140,8 +140,8 @@ def evaluate_model(
         ranked.append(logits.float().topk(min(K, classes), dim=1).indices)
         labels.append(batch["labels"].to(accelerator.device))
         rows.append(batch["rows"].to(accelerator.device))
-    all_ranked, all_labels, all_places = (
+    all_ranked, all_labels, all_rows = (
         accelerator.gather(torch.cat(parts)).cpu().numpy() for parts in (ranked, labels, rows)
     )
-    _, first = np.unique(all_places, return_index=True)
+    _, first = np.unique(all_rows, return_index=True)
     return score(all_ranked[first], all_labels[first], classes, groups)
