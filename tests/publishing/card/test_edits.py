@@ -67,7 +67,7 @@ def test_the_side_that_changed_a_section_is_kept(edits, result):
 
 
 def test_a_section_changed_on_both_sides_is_refused():
-    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
+    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Make both equal"):
         pushed(card(OLD), writes(WORDS), card(MINE))
 
 
@@ -101,7 +101,7 @@ def test_metadata_changed_on_both_sides_and_invalid_metadata_are_refused():
     with pytest.raises(ValueError, match="license was changed here and on the Hub"):
         pushed(card(), sets("license", "apache-2.0"), card(license="mit"))
     for broken in ("---\na: [\n---\n", "---\n1: a\n---\n", "---\n- a\n---\n"):
-        with pytest.raises(ValueError, match="are not YAML with named values. Correct them"):
+        with pytest.raises(ValueError, match="are not valid YAML of the form `key: value`. Correct them"):
             with_edits(card(), broken)
 
 

@@ -39,12 +39,12 @@ def test_everything_is_added_to_an_empty_repository(folder):
 
 
 def test_equal_files_are_not_sent_and_files_of_an_older_version_are_deleted(folder):
-    old = {"data/a.parquet": b"aaaa", "data/b.parquet": b"bb", "data/gone.parquet": b"x"}
+    old = {"data/a.parquet": b"aaaa", "data/b.parquet": b"bb", "data/missing.parquet": b"x"}
     files = {"data/a.parquet": large(b"aaaa"), "data/b.parquet": large(b"bb"), "assets/x.png": plain(b"png"),
              "README.md": plain(b"card"), "notes.txt": plain(b"mine")}  # fmt: skip
     changes = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, State("c" * 40, files, listed(old)))
     assert set(changes.add) == {"diffcore.json"}
-    assert changes.delete == ("data/b.parquet",)  # a person's notes stay; what is gone already is not deleted again
+    assert changes.delete == ("data/b.parquet",)  # Notes of a person stay. A missing file is not deleted again.
 
 
 def test_equal_sizes_are_not_equal_files(folder):

@@ -1,4 +1,4 @@
-"""Checks: a public push of originals whose source is gated, private, unlicensed, gone or open."""
+"""Checks: a public push of originals whose source is gated, private, unlicensed, deleted or open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCES = {
     "gated": ({"gated": "manual"}, "mit", "is gated"),
     "private": ({"private": True}, "mit", "is private"),
     "without a licence": (dict(), None, "the licence of .* is not known"),
-    "gone": (None, "mit", "cannot be read on the Hub"),
+    "deleted": (None, "mit", "cannot be read on the Hub"),
 }
 
 

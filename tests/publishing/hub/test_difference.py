@@ -21,8 +21,8 @@ def test_each_kind_of_change_is_counted_and_named():
         ("a", 0, "kept", "x2"), ("b", 0, "kept", "y"), ("c", 0, "low_rank", "z"),
     )  # fmt: skip
     difference = compare(old, new)
-    assert (difference.rows_added, difference.rows_gone) == (("d",), ("c",))
-    assert (difference.added, difference.gone, difference.changed) == ((("b", 0),), (("c", 0),), (("a", 0),))
+    assert (difference.rows_added, difference.rows_removed) == (("d",), ("c",))
+    assert (difference.added, difference.removed, difference.changed) == ((("b", 0),), (("c", 0),), (("a", 0),))
     assert difference.recipe == (("fraction", 0.5, 1.0),) and difference.originals == ("b",)
     assert "fraction: 0.5 -> 1.0" in difference.text() and "counterparts changed" in difference.text()
 

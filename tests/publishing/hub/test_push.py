@@ -66,7 +66,7 @@ def test_a_second_version_does_not_change_the_first(hub, client, finished, secon
     listed = client(steps.call, "versions", repo)
     assert [(one["tag"], one["kept"]) for one in listed] == [("v1.0.0", 10), ("v1.1.0", 5)]
     changed = client(steps.call, "diff", repo, "v1.0.0", "v1.1.0")
-    assert (len(changed["gone"]), len(changed["added"]), changed["rows_gone"]) == (5, 0, ())
+    assert (len(changed["removed"]), len(changed["added"]), changed["rows_removed"]) == (5, 0, ())
     assert changed["recipe"] == (("fraction", 1.0, 0.5),)
     assert client(steps.call, "diff", repo, "v1.1.0", str(second))["recipe"] == ()
 
@@ -115,7 +115,7 @@ def test_local_edits_of_the_card_are_pushed_and_conflicts_are_refused(hub, clien
     assert "Mine, from here." in client(steps.text, repo, "README.md", "v1.1.0")
     put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.1.0"), "From the web."))
     (out / "README.md").write_bytes(about(card, "Changed here."))
-    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Copy one over the other"):
+    with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Make both equal"):
         client(steps.push, out, repo, "v1.2.0")
 
 
@@ -187,10 +187,10 @@ def test_a_pull_request_is_proposed_and_tagged_after_the_merge(hub, client, fini
     again = client(steps.push, second, repo, "v1.1.0", create_pr=True)
     assert asked["request"] == again["request"] and len(hub.dataset(repo).pulls) == 1
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]
-    with pytest.raises(ValueError, match=r"/1 proposes v1.1.0 already, with another card .* Close it there"):
+    with pytest.raises(ValueError, match=r"/1 proposes v1.1.0 already, but .* Close that pull request"):
         client(steps.push, second, repo, "v1.1.0", create_pr=True, originals_are_mine=True)
     client(steps.hub, "merge_pull_request", repo, 1, repo_type="dataset")
-    with pytest.raises(ValueError, match="holds this content already. Push without --create-pr"):
+    with pytest.raises(ValueError, match="has this content already. Push without --create-pr"):
         client(steps.push, second, repo, "v1.1.0", create_pr=True)
     done = client(steps.push, second, repo, "v1.1.0")
     assert (done["added"], done["tagged"]) == ([], True)
@@ -217,8 +217,8 @@ def test_the_code_on_a_card_loads_the_version_of_the_card(hub, client, finished,
     ("path", "content", "line"),
     [
         ("README.md", b"\xff\xfe", "is not UTF-8 text .*Correct it there, then push"),
-        ("diffcore.json", b"\xff", r"holds files that diffcore-hf did not write \("),
-        ("diffcore.json", b"[]", r"holds files that diffcore-hf did not write \("),
+        ("diffcore.json", b"\xff", r"has files that diffcore-hf did not write \("),
+        ("diffcore.json", b"[]", r"has files that diffcore-hf did not write \("),
     ],
 )
 def test_an_unreadable_file_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
@@ -274,7 +274,7 @@ def test_a_repository_of_other_images_is_refused(hub, client, finished, keys, tm
         Image.new("RGB", (32, 32), (40 * number, 90, 200)).save(path)
     source = {"path": str(tmp_path / "others")}
     run_augment(build_recipe({"source": source, "output": str(out), "max_attempts": 1}, keys), progress=False)
-    with pytest.raises(ValueError, match="holds an augmentation of other images: .* nothing was sent. Use another"):
+    with pytest.raises(ValueError, match="has an augmentation of other images, .* nothing was sent. Use another"):
         client(steps.push, out, repo, "v1.1.0")
     assert list(hub.dataset(repo).tags) == ["v1.0.0"]
 
@@ -300,7 +300,7 @@ def test_a_repository_that_lost_a_file_is_repaired_by_the_next_version(hub, clie
 
 BAD = {
     "no access": ("stranger", r"HTTP 40[13]"),
-    "another dataset": ("foreign", r"holds files that diffcore-hf did not write \(data.csv\); nothing was sent"),
+    "another dataset": ("another tool", r"has files that diffcore-hf did not write \(data.csv\); nothing was sent"),
     "changed after the export": (
         "changed",
         r"is incomplete or was changed \(data/.* is not the file that was exported\)",
@@ -318,7 +318,7 @@ def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, t
     repo, out, version = hub.repo_id(), finished, "v1.0.0"
     if kind == "stranger":
         repo = hub.repo_id("somebody-else")
-    if kind == "foreign":
+    if kind == "another tool":
         client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
         client(steps.hub, "upload_file", path_or_fileobj=b"a,b", path_in_repo="data.csv", repo_id=repo,
                repo_type="dataset")  # fmt: skip

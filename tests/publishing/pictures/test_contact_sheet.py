@@ -16,7 +16,7 @@ from diffcore_hf.publishing.pictures.contact_sheet import (
     Tile,
     choose_tiles,
     contact_sheet,
-    decision_words,
+    decision_label,
 )
 
 
@@ -122,17 +122,17 @@ def test_no_columns_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("reason", "words", "colour"),
+    ("reason", "label", "colour"),
     [
         ("kept", "✓ kept", KEPT),
         ("low_rank", "✗ rejected: more similar to another class", REJECTED),
         ("crashed: out of memory", "✗ rejected: the model crashed", REJECTED),
-        ("superseded", "an earlier one is kept", UNDECIDED),
-        ("", "not judged", UNDECIDED),
+        ("superseded", "an earlier attempt is kept", UNDECIDED),
+        ("", "no decision yet", UNDECIDED),
     ],
 )
-def test_decisions_in_plain_words(reason, words, colour):
-    assert decision_words(reason) == (words, colour)
+def test_the_label_of_a_decision(reason, label, colour):
+    assert decision_label(reason) == (label, colour)
 
 
 CLASSES, CONTEXTS = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from diffcore_hf.publishing.pictures.card_sheet import WIDTH
-from diffcore_hf.publishing.pictures.mixed_sheet import PATCH, PIXEL, MixedTile, choose_mixed, mix_words, mixed_sheet
+from diffcore_hf.publishing.pictures.mixed_sheet import PATCH, PIXEL, MixedTile, choose_mixed, mix_label, mixed_sheet
 
 
 def encoded(colour: str) -> bytes:
@@ -48,15 +48,15 @@ def test_real_generated_and_mixed_stand_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "label"),
     [
         ({"lam": 0.634}, "pixel-wise, lambda 0.63"),
         ({"pixel": False, "lam": 0.41}, "patch-wise, generated into real, lambda 0.41"),
         ({"pixel": False, "lam": 0.0, "generated_into_real": False}, "patch-wise, real into generated, lambda 0.00"),
     ],
 )
-def test_a_mix_in_plain_words(changed, words):
-    assert mix_words(tile(**changed)) == words
+def test_the_label_of_a_mix(changed, label):
+    assert mix_label(tile(**changed)) == label
 
 
 def test_the_choice_is_balanced_and_deterministic():

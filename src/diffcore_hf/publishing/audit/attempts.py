@@ -1,8 +1,8 @@
-"""Attempts: checks config `attempts` against itself, the references and the recipe.
+"""Attempts: checks config `attempts` against the references and the recipe.
 
-Owns what follows from what: a similarity from two embeddings, a seed from the ids, a reason from score and bound, a
-hash from an image. The bounds themselves are not recomputed: fitting a policy again needs the embeddings of the
-captions of all contexts, which are not published.
+Owns the checks of values that follow from others: a similarity from two embeddings, a seed from the ids, a reason from
+score and bound, and a hash from an image. The bounds are not recomputed, because fitting a policy again needs the
+embeddings of captions, which are not published.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Unit = tuple[str, int]
 Embedding = NDArray[np.float16]
 
 TOLERANCE = 1e-5
-"""Published scores are float32."""
-_NOT_JUDGED = ("superseded", "crashed")
-"""Reasons of attempts that are in no rate."""
+"""Absolute tolerance for published scores, which are float32."""
+_NOT_IN_RATES = ("superseded", "crashed")
+"""Reasons of attempts that are not counted in any rate."""
 _COLUMNS = (
     "row_id",
     "copy",
@@ -69,7 +69,7 @@ class AttemptRow(TypedDict):
 
 @dataclass(frozen=True)
 class ReferenceTable:
-    """Config `references` by row id."""
+    """Embeddings and hashes of config `references`, by row id."""
 
     embeddings: Mapping[str, Embedding]
     """Row id -> (d,) float16, for the rows that have one."""
@@ -79,7 +79,7 @@ class ReferenceTable:
 
 @dataclass(frozen=True)
 class AttemptTally:
-    """Config `attempts` by unit, and its counts by class."""
+    """The attempts of config `attempts` by unit, and their counts by class."""
 
     kept: dict[Unit, AttemptRow] = field(default_factory=dict)
     """Unit -> the attempt that was kept."""
@@ -89,23 +89,23 @@ class AttemptTally:
     """Label -> number of attempts."""
     passed: Counter[int] = field(default_factory=Counter)
     """Label -> number of kept attempts."""
-    judged: Counter[int] = field(default_factory=Counter)
-    """Label -> number of attempts that are in the rates."""
+    in_rates: Counter[int] = field(default_factory=Counter)
+    """Label -> number of attempts that are counted in the rates."""
     rejected: Counter[int] = field(default_factory=Counter)
     """Label -> number of rejected attempts."""
 
     def add(self, row: AttemptRow, findings: Findings, where: str) -> None:
-        """Add an attempt."""
+        """Add an attempt; `where` names it in a finding."""
         unit, label, reason = (row["row_id"], row["copy"]), row["label"], row["reason"]
         if reason == "kept" and unit in self.kept:
-            findings.add("attempts: two are kept of one unit", where)
+            findings.add("attempts: two attempts of one unit are kept", where)
         elif reason == "kept":
             self.kept[unit] = row
         self.has_image[unit] = self.has_image.get(unit, False) or reason != "crashed"
         self.attempts[label] += 1
         self.passed[label] += reason == "kept"
-        self.judged[label] += reason not in _NOT_JUDGED
-        self.rejected[label] += reason not in ("kept", *_NOT_JUDGED)
+        self.in_rates[label] += reason not in _NOT_IN_RATES
+        self.rejected[label] += reason not in ("kept", *_NOT_IN_RATES)
 
 
 def read_references(shards: Shards) -> ReferenceTable:
@@ -122,7 +122,7 @@ def read_references(shards: Shards) -> ReferenceTable:
 
 
 def audit_attempts(shards: Shards, references: ReferenceTable, findings: Findings) -> AttemptTally:
-    """Check every attempt; returns their tally, which the other configs are compared with."""
+    """Check every attempt and return their tally, with which the other configs are compared."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
     for table in shards.batches("attempts", [*_COLUMNS, "embedding"], "image"):
         rows: list[AttemptRow] = table.select(_COLUMNS).to_pylist()
@@ -142,10 +142,10 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
     """Return the faults of one attempt."""
     faults = []
     if row["seed"] != attempt_seed(recipe.get("seed", 0), row["row_id"], row["copy"], row["attempt"]):
-        faults.append("the seed is not that of row, copy and attempt")
+        faults.append("the seed does not follow from row, copy and attempt")
     published = np.nan if row["similarity"] is None else row["similarity"]
     if not np.isclose(published, similarity, rtol=0, atol=TOLERANCE, equal_nan=True):
-        faults.append("the similarity is not that of the embeddings")
+        faults.append("the similarity does not follow from the embeddings")
     if not _reason_fits(row, recipe):
         faults.append("the reason does not follow from score and bound")
     if image is not None and sha256(image).hexdigest() != row["image_sha256"]:
@@ -154,7 +154,7 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
 
 
 def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
-    """Return whether the policy can give this reason: a rejected score is beyond the bound, a kept one is not."""
+    """Return whether score and bound allow this reason: the score of a kept attempt is within the bound."""
     reason, score, bound, policy = row["reason"], row["score"], row["bound"], recipe["filter"]["policy"]["name"]
     if reason == "kept":
         # A reviewer's verdict overrides the policy, and verdicts are not published.
@@ -162,7 +162,7 @@ def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
             return True
         if policy == "random":
             return score < bound + TOLERANCE
-        # With one class, policy rank uses a quantile instead, whose scores are similarities.
+        # With one class, policy rank uses a quantile of similarities instead of ranks.
         ranked = policy == "rank" and score == row["class_rank"]
         return score <= bound if ranked else score >= bound - TOLERANCE
     if reason == "low_rank":

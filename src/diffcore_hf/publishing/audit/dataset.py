@@ -1,4 +1,4 @@
-"""Dataset: the whole audit, config by config, and the counts of diffcore.json and of config `classes`."""
+"""Dataset: runs the audit of each config, and checks the counts in diffcore.json and in config `classes`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Totals(TypedDict):
 
 
 def audit(shards: Shards) -> list[str]:
-    """Return one line for each kind of fault; [] where everything is consistent."""
+    """Return one line for each kind of fault; [] if the dataset is consistent."""
     findings = Findings()
     references = read_references(shards)
     tally = audit_attempts(shards, references, findings)
@@ -37,18 +37,18 @@ def audit(shards: Shards) -> list[str]:
 
 
 def _audit_classes(shards: Shards, tally: AttemptTally, findings: Findings) -> _Totals:
-    """Check counts and rates by class against the attempts; returns the totals over the classes."""
+    """Check counts and rates by class against the attempts and return the totals over the classes."""
     planned = images = 0
     for table in shards.batches("classes", _CLASSES):
         for row in table.to_pylist():
             label = row["label"]
             planned, images = planned + row["planned"], images + row["images"]
             if (row["attempts"], row["kept"]) != (tally.attempts[label], tally.passed[label]):
-                findings.add("classes: the counts are not those of config attempts", row["name"])
-            rate = tally.rejected[label] / tally.judged[label] if tally.judged[label] else np.nan
+                findings.add("classes: the counts differ from those of config attempts", row["name"])
+            rate = tally.rejected[label] / tally.in_rates[label] if tally.in_rates[label] else np.nan
             published = np.nan if row["rejected_generated"] is None else row["rejected_generated"]
             if not np.isclose(published, rate, rtol=0, atol=TOLERANCE, equal_nan=True):
-                findings.add("classes: the rate of rejected images is not that of config attempts", row["name"])
+                findings.add("classes: the rate of rejected images differs from that of config attempts", row["name"])
     return _Totals(attempts=sum(tally.attempts.values()), kept=len(tally.kept), planned=planned, rows=images)
 
 

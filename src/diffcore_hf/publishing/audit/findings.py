@@ -1,4 +1,4 @@
-"""Findings: collects faults, one line for each kind however often it occurs."""
+"""Findings: collects faults and describes each kind of fault in one line."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import Counter
 
 
 class Findings:
-    """The first example and the number of each kind of fault."""
+    """Faults by kind: the first example of each kind and the number of faults."""
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
         self._count: Counter[str] = Counter()
 
     def add(self, kind: str, where: str) -> None:
-        """Add a fault, e.g. `("attempts: the seed is not ...", "a1b2 copy 0 attempt 1")`."""
+        """Add a fault, e.g. `("attempts: the seed does not ...", "a1b2 copy 0 attempt 1")`."""
         self._first.setdefault(kind, where)
         self._count[kind] += 1
 

@@ -1,6 +1,6 @@
-"""Rows: checks configs `default`, in each layout, and `generated` against the attempts and the hashes of the originals.
+"""Rows: compares configs `default`, in each layout, and `generated` with the attempts and the hashes of the originals.
 
-Owns what a dataset stores twice and has to be equal: statuses, counterparts, prompts, images, labels.
+Owns the checks of values that a dataset stores twice: statuses, counterparts, prompts, images and labels.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ RowCount = Counter[str]
 """Row id -> number of rows that have it."""
 
 _ADDED = ("row_id", "status", "context", "prompt", "seed", "similarity")
-"""Added columns of layout `columns` that are compared with the attempts, without the image."""
+"""Added columns of layout `columns` that are compared with the attempts; the image is compared separately."""
 _MIXED = ("row_id", "is_mixed", "kind", "lambda", "real_share")
 
 
 class _DefaultRow(TypedDict):
-    """The added columns of a row of layout `columns`, without prefix."""
+    """The added columns of a row of layout `columns`, named without prefix."""
 
     row_id: str
     status: str | None
@@ -37,7 +37,7 @@ class _DefaultRow(TypedDict):
 
 
 def audit_default(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> None:
-    """Check config `default`, whatever its layout; every row of the source has to be in it once."""
+    """Check config `default` in its layout; it must have every row of the source exactly once."""
     layout = shards.manifest.get("layout", "columns")
     if layout not in _LAYOUTS:
         findings.add("diffcore.json: the layout is not known", layout)
@@ -68,7 +68,7 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
             if attempt is None:
                 findings.add("generated: a row has no kept attempt", _name(unit))
                 continue
-            # The source's labels may have any type, so equal values have to stand for one label of the attempts.
+            # The source's labels may have any type, so only equality is checked: one label number for each value.
             same_label = label_of.setdefault(value, attempt["label"]) == attempt["label"]
             same_facts = (row["context"], row["similarity"]) == (attempt["context"], attempt["similarity"])
             if not same_label or not same_facts:
@@ -85,7 +85,7 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
 
 
 def _audit_columns(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
-    """Check layout `columns`: a counterpart is in the row of its real image. Returns the number of rows by id."""
+    """Check layout `columns`, in which a counterpart is in the row of its real image; return row id -> row count."""
     count: RowCount = Counter()
     augmented_split = shards.manifest["recipe"].get("source", {}).get("split", "train")
     for split, paths in shards.splits("default").items():
@@ -106,7 +106,7 @@ def _audit_columns(shards: Shards, tally: AttemptTally, hashes: Hashes, findings
 
 
 def _check_row(row: _DefaultRow, tally: AttemptTally, findings: Findings, *, augmented: bool) -> None:
-    """Check status and facts of a row against the attempts of its first copy."""
+    """Compare the status and the facts of a row with the attempts of its first copy."""
     unit, status = (row["row_id"], 0), row["status"]
     attempt, has_image = tally.kept.get(unit), tally.has_image.get(unit)
     wrong_status = (
@@ -116,7 +116,7 @@ def _check_row(row: _DefaultRow, tally: AttemptTally, findings: Findings, *, aug
         or (status == "failed" and has_image is True)
     )
     if wrong_status:
-        findings.add("default: the status is not that of the attempts", row["row_id"])
+        findings.add("default: the status does not follow from the attempts", row["row_id"])
     elif attempt is not None:
         own = (row["context"], row["prompt"], row["seed"], row["similarity"])
         if own != (attempt["context"], attempt["prompt"], attempt["seed"], attempt["similarity"]):
@@ -126,7 +126,7 @@ def _check_row(row: _DefaultRow, tally: AttemptTally, findings: Findings, *, aug
 def _check_counterparts(
     ids: Sequence[str], images: Sequence[bytes | None], tally: AttemptTally, findings: Findings
 ) -> None:
-    """Check the counterparts in rows of layout `columns`."""
+    """Compare the counterparts in rows of layout `columns` with the hashes of the kept attempts."""
     attempts = [tally.kept.get((row_id, 0)) for row_id in ids]
     recorded = [attempt["image_sha256"] if attempt else None for attempt in attempts]
     check_images(findings, "default: the counterpart", ids, images, recorded, required=True)
@@ -136,7 +136,7 @@ def _check_counterparts(
 
 
 def _audit_rows(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
-    """Check layout `rows`: real and kept images as plain rows. Returns the number of real rows by id."""
+    """Check layout `rows`, which has real and kept images as plain rows; return row id -> number of real rows."""
     kept_hashes: dict[str, set[str | None]] = {}
     for (row_id, _), attempt in tally.kept.items():
         kept_hashes.setdefault(row_id, set()).add(attempt["image_sha256"])
@@ -161,9 +161,9 @@ def _audit_rows(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: F
 
 
 def _audit_mixed(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
-    """Check layout `mixed`: real images, then mixed ones, whose pixels are not recomputed.
+    """Check layout `mixed`, which has real images and then mixed ones; return row id -> number of real rows.
 
-    Returns the number of real rows by id.
+    The pixels of mixed images are not recomputed.
     """
     count: RowCount = Counter()
     mixed: RowCount = Counter()
@@ -179,7 +179,7 @@ def _audit_mixed(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: 
                 findings.add("default: kind, lambda and real_share are not consistent", row["row_id"])
         count.update(real_ids)
         _check_originals(shards, real_ids, real_images, hashes, findings)
-    # A real image that cannot be decoded has no mixed one.
+    # A real image that cannot be decoded has no mixed image.
     expected = Counter(row_id for row_id, copy in tally.kept if copy == 0)
     _check_numbers(findings, "mixed", expected, mixed, fewer_allowed=True)
     return count
@@ -193,7 +193,11 @@ _LAYOUTS: Mapping[str, Callable[[Shards, AttemptTally, Hashes, Findings], RowCou
 
 
 def _mix_is_possible(row: Mapping[str, Any]) -> bool:
-    """Return whether a row can be a mix: for pixels the real share is lambda (Eq. 6); a box may be clipped (Eq. 7)."""
+    """Return whether kind, lambda and real share of a row are possible.
+
+    In a pixel-wise mix the real share is lambda (Eq. 6). In a patch-wise mix it may differ, because the patch may be
+    clipped (Eq. 7).
+    """
     if not row["is_mixed"]:
         return row["kind"] is None and row["lambda"] is None and row["real_share"] == 1
     kind, lam, share = row["kind"], row["lambda"], row["real_share"]
@@ -205,7 +209,7 @@ def _mix_is_possible(row: Mapping[str, Any]) -> bool:
 def _check_originals(
     shards: Shards, ids: Sequence[str], images: Sequence[bytes | None], hashes: Hashes, findings: Findings
 ) -> None:
-    """Check real images against their hashes; a dataset published without originals has to have none."""
+    """Compare real images with their hashes; a dataset that is published without originals must have no real images."""
     if not shards.manifest.get("originals", True):
         for row_id, image in zip(ids, images, strict=True):
             if image is not None:
@@ -218,10 +222,10 @@ def _check_originals(
 def _check_numbers(
     findings: Findings, kind: str, expected: RowCount, actual: RowCount, *, fewer_allowed: bool = False
 ) -> None:
-    """Check how many images of a kind each row has."""
+    """Compare the number of images of one kind with the expected number, for each row."""
     for row_id in sorted(expected.keys() | actual.keys()):
         if actual[row_id] > expected[row_id] or (actual[row_id] < expected[row_id] and not fewer_allowed):
-            findings.add(f"default: the number of {kind} images of a row is not the number that was kept", row_id)
+            findings.add(f"default: the number of {kind} images of a row is not the number of kept ones", row_id)
 
 
 def _name(unit: Unit) -> str:

@@ -20,14 +20,14 @@ class Shards:
 
     manifest: Manifest
     read: Callable[[str, Sequence[str]], Iterable[pa.Table]]
-    """Path of a shard, names of columns -> batches of its rows."""
+    """Function of (path of a shard, names of columns) that returns batches of its rows."""
     names: Callable[[str], Sequence[str]]
-    """Path of a shard -> names of its columns."""
+    """Function of the path of a shard that returns the names of its columns."""
     images: bool
-    """Whether every image is read and hashed as well."""
+    """Whether the images are read and hashed as well."""
 
     def splits(self, config: str) -> Mapping[str, Sequence[str]]:
-        """Return split -> paths of its shards; {} for a config without rows."""
+        """Return the paths of a config's shards by split; {} for a config without rows."""
         return self.manifest["configs"].get(config, {})
 
     def paths(self, config: str) -> list[str]:
@@ -36,23 +36,23 @@ class Shards:
 
     def batches(self, config: str, columns: Sequence[str], image: str | None = None) -> Iterator[pa.Table]:
         """Yield the rows of a config in batches, with the column `image` if images are read."""
-        wanted = [*columns, image] if image and self.images else list(columns)
+        names = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
-            yield from self.read(path, wanted)
+            yield from self.read(path, names)
 
     @property
     def image(self) -> str:
-        """The source's name of its image column."""
+        """The name of the image column in the source."""
         return str(self.manifest["recipe"].get("source", {}).get("image", "image"))
 
     @property
     def label(self) -> str:
-        """The source's name of its label column."""
+        """The name of the label column in the source."""
         return str(self.manifest["recipe"].get("source", {}).get("label", "label"))
 
 
 def image_bytes(table: pa.Table, name: str) -> list[bytes | None]:
-    """Return the images of a column; None where a row has no image, or where images are not read."""
+    """Return the encoded images of a column; None for a row without image, or if images are not read."""
     if name not in table.column_names:
         return [None] * len(table)
     return [cell and cell["bytes"] for cell in table[name].to_pylist()]
@@ -70,12 +70,12 @@ def check_images(
     """Compare images with their recorded hashes.
 
     Args:
-        findings: receives the faults.
-        subject: how a fault names the image, e.g. "default: the original".
-        rows: the name of each row.
-        images: the image of each row.
-        recorded: its recorded sha256; None: none is recorded.
-        required: whether an image with a recorded hash has to be present.
+        findings: collection to which the faults are added.
+        subject: name of the image in a fault, e.g. "default: the original".
+        rows: name of each row.
+        images: encoded image of each row; None for a row without image.
+        recorded: recorded sha256 of each row; None if none is recorded.
+        required: whether a row with a recorded hash must have an image.
     """
     for row, image, expected in zip(rows, images, recorded, strict=True):
         if expected is None:
@@ -83,4 +83,4 @@ def check_images(
         if image is None and required:
             findings.add(f"{subject} is missing", row)
         elif image is not None and sha256(image).hexdigest() != expected:
-            findings.add(f"{subject} is not the image whose hash is recorded", row)
+            findings.add(f"{subject} does not have the recorded hash", row)

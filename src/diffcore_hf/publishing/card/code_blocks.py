@@ -1,7 +1,7 @@
 """Code blocks: the code on a dataset card that loads the dataset or trains on it.
 
-Owns the code and the text around it. In a folder the code loads the folder; `with_location` makes it load one version
-from the Hub.
+Owns the code and the text around it. On the card of a folder the code loads the folder. `with_location` changes it to
+load one version from the Hub.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _DATA_OPTIONS = "--data.path path/to/this/folder"
 
 
 def with_location(card: str, repo_id: str, tag: str) -> str:
-    """Return the card with code that loads this version from the Hub, and not the folder that was pushed."""
+    """Return the card with code that loads this version from the Hub instead of the local folder."""
     location = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
     options = f"--data.path {repo_id} --data.revision {tag}"
     return card.replace(_LOCATION, location).replace(_DATA_OPTIONS, options)
 
 
 def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
-    """Return the code that loads the dataset. A config without a row cannot be loaded and is left out."""
+    """Return the code that loads the dataset. Configs without rows cannot be loaded and are left out."""
     column = json.dumps(prefix + "generated")
     examples = {
         "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
@@ -47,9 +47,9 @@ def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any
 
 
 def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
-    """Return the code that trains on the dataset; None for a layout or a dataset without counterparts.
+    """Return the code that trains on the dataset; None if its layout or the dataset has no counterparts.
 
-    Without originals the code joins them first.
+    For a dataset without originals it is the code that adds them.
     """
     if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
         return None
@@ -60,7 +60,7 @@ def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> M
             'dataset = join_originals(here, source="path/or/name/of/the/source", version=version)',
             'dataset.save_to_disk("with-originals")',
         ]
-        introduction = "Add the original images first. Each one is checked against its recorded hash:"
+        introduction = "Add the original images first. Each image is compared with its recorded hash:"
         return Markdown(f"{introduction}\n\n{_python(joining)}")
     own_trainer = f"accelerate launch -m diffcore_hf.training {_DATA_OPTIONS} --compare plain,genaug,mix --seeds 0,1,2"
     transformers_trainer = [

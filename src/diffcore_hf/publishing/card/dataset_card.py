@@ -2,8 +2,8 @@
 
 Owns the card's metadata and the values that its template shows. The text is in hub_cards/dataset_card.md.jinja.
 
-To add a section to the card: write it in hub_cards/dataset_card.md.jinja. A value that it needs and that `view` does
-not return yet is one entry there; a fact that is not recorded yet is one field of `CardFacts`.
+To add a section to the card, write it in hub_cards/dataset_card.md.jinja. Add each new value to `view`. If the value
+needs a fact that is not recorded yet, add a field to `CardFacts`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLAIM = "<!-- originals -->"
 """Marks where `with_claim` puts the publisher's statement."""
 _MOST_CLASSES, _MOST_NAMES, _MOST_EXAMPLES, _MOST_NEGATIVES = 15, 40, 6, 3
 _UNBALANCED_FACTOR = 3
-_NO_CONTEXT = "(none: the dataset's own look)"
+_NO_CONTEXT = "(no context)"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
 _SPLITS = ("train", "validation", "test")
 _SECTION_KEYS = ("path", "identity", "licence", "family", "guidance", "processor")
@@ -36,7 +36,7 @@ _BOUNDS = {"rank": "highest rank that passes", "random": "share that is drawn"}
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All facts that a card is made from."""
+    """All facts that a card shows."""
 
     manifest: Mapping[str, Any]
     """The content of diffcore.json: recipe, attempt_digest, recipe_digest, resolved, counts, configs, files."""
@@ -44,19 +44,19 @@ class CardFacts:
     """rejected_generated, rejected_real, by_context, by_class (most rejected first), given_up, mean_similarity,
     notes."""
     example_prompts: Sequence[tuple[str, str]] = ()
-    """A few pairs (class, prompt)."""
+    """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
-    """The distinct negative prompts; the card shows a few and counts the others."""
+    """The distinct negative prompts; the card shows some and counts the others."""
     columns_prefix: str = ""
     """The prefix of each added column."""
     comparison: Comparison | None = None
-    """compare.json of trainings on this content of the dataset; None where there were none."""
+    """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
-    """Features, rows and bytes of each config, for the Hub's viewer and load_dataset."""
+    """Features, number of rows and bytes of each config, for the Hub's viewer and load_dataset."""
 
 
 class ClassRow(NamedTuple):
-    """One row of the table of classes; shares are in [0, 1], None where there is nothing to count."""
+    """One row of the table of classes. Shares are in [0, 1]; a share is None if nothing was counted."""
 
     name: str
     attempts: int
@@ -72,7 +72,7 @@ class ClassRow(NamedTuple):
 
 
 def render_card(facts: CardFacts) -> str:
-    """Return the card: YAML metadata, then Markdown. The same facts give the same text; no request is sent."""
+    """Return the card: YAML metadata, then Markdown. Equal facts give equal text, and no request is sent."""
     from huggingface_hub import DatasetCardData
 
     header = DatasetCardData(**metadata(facts)).to_yaml()
@@ -80,7 +80,7 @@ def render_card(facts: CardFacts) -> str:
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:
-    """Return the card's metadata. Every shard is named, so that a file of another version is never loaded."""
+    """Return the card's metadata. They list every shard, so that a file of another version is never loaded."""
     manifest = facts.manifest
     source = manifest["resolved"]["source"]
     data: dict[str, Any] = {
@@ -101,7 +101,7 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
 
 
 def view(facts: CardFacts) -> dict[str, Any]:
-    """Return the values of the template, unescaped; they are escaped when they are inserted."""
+    """Return the values of the template. They are escaped later, when they are inserted."""
     manifest = facts.manifest
     originals = manifest.get("originals", True)
     source = dict.fromkeys(_SECTION_KEYS) | manifest["resolved"]["source"]
@@ -191,8 +191,8 @@ def _unbalanced(by_class: Sequence[ClassRow]) -> list[str]:
     """Return the classes whose share of generated images is above three times the median share."""
     if not by_class:
         return []
-    usual = median(row.generated for row in by_class)
-    return [row.name for row in by_class if row.generated > _UNBALANCED_FACTOR * usual]
+    median_share = median(row.generated for row in by_class)
+    return [row.name for row in by_class if row.generated > _UNBALANCED_FACTOR * median_share]
 
 
 def with_claim(card: str) -> str:
@@ -218,7 +218,7 @@ def _context(name: str) -> str:
 
 
 def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
-    """Return the configs that have shards in the order of core/schema.py; train, validation, test come first."""
+    """Return the configs with shards in the order of core/schema.py; splits in the order train, validation, test."""
     ordered = []
     for name in sorted(configs, key=lambda config: _position(CONFIGS, config)):
         splits = sorted(configs[name], key=lambda split: _position(_SPLITS, split))
@@ -228,7 +228,7 @@ def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> lis
 
 
 def _position(known: Sequence[str], name: str) -> tuple[int, str]:
-    """Return a sort key: known names in their order, then all others by name."""
+    """Return a sort key that puts known names first in their order, and then all others by name."""
     return (known.index(name) if name in known else len(known), name)
 
 
@@ -242,7 +242,7 @@ def _rows(manifest: Mapping[str, Any], config: str) -> int:
 
 
 def _with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the given mapping with absent keys filled in from the defaults, also in nested mappings."""
+    """Return the given mapping with the defaults of absent keys, also in nested mappings."""
     filled = dict(given)
     for key, default in defaults.items():
         value = given.get(key, default)

@@ -1,8 +1,8 @@
 """Card edits: merges the local card with edits that people made on the Hub.
 
 Owns the merge of free sections and of metadata. An edit on either side is kept; conflicting edits raise. A card on the
-Hub ends in a record of what the last push sent, which tells an edit made there from an older text of ours. Does not
-write the card itself (dataset_card.py).
+Hub ends with a record of the content that the last push sent, so that later edits on the Hub can be recognised. Does
+not write the card itself (dataset_card.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.publishing.card.text import free_sections, merge_free_sections
 
 _FROM_FILES = ("configs", "dataset_info", "size_categories")
-"""Metadata that follow from the files, so edits on the Hub are not kept."""
+"""Metadata that are computed from the files; edits of them on the Hub are not kept."""
 _LISTS = ("tags", "task_categories")
-"""Metadata whose entries are merged one by one."""
+"""Metadata that are lists; each entry is merged separately."""
 _UNSET = (None, "unknown")
 _HEADER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
@@ -29,7 +29,7 @@ _EARLIER = "earlier"
 
 
 class _Record(TypedDict, total=False):
-    """What the last push sent; a key is absent where the card has no valid record."""
+    """Record of the content that the last push sent; a key is absent if the card has no valid record of it."""
 
     metadata: dict[str, Any]
     sections: dict[str, str]
@@ -37,16 +37,16 @@ class _Record(TypedDict, total=False):
 
 
 def with_edits(local: str, on_hub: str | None) -> str:
-    """Return the card to push: the local one with the edits made on the Hub, and the record of what is sent.
+    """Return the card to push: the local card with the edits made on the Hub, and a new record.
 
-    A card on the Hub that another tool or a person wrote becomes a section, so nothing of it is lost.
+    If another tool or a person wrote the card on the Hub, its whole text becomes a section of the new card.
 
     Args:
-        local: the card of the folder.
-        on_hub: the card on the Hub now; None where there is none.
+        local: card of the folder.
+        on_hub: card on the Hub; None if there is none.
 
     Raises:
-        UserError: a section or value that was changed on both sides, a section without an end, or invalid metadata.
+        UserError: a section or value was changed on both sides, a section has no end, or the metadata are invalid.
     """
     local = _RECORD.sub("\n", local)
     sent = {
@@ -64,7 +64,7 @@ def with_edits(local: str, on_hub: str | None) -> str:
 
 
 def _merged_sections(local: str, on_hub: str, last: _Record) -> str:
-    """Return the free sections to use, as the text of a card."""
+    """Return the merged free sections, written as in a card."""
     ours, theirs = free_sections(local), free_sections(on_hub)
     body = _RECORD.sub("", _HEADER.sub("", on_hub)).strip()
     if not theirs and body:
@@ -96,7 +96,7 @@ def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
             kept = [entry for entry in own if entry not in removed]
             merged[key] = kept + [entry for entry in other if entry not in kept]
             continue
-        if sent is None:  # the card on the Hub was not pushed by this package
+        if sent is None:  # This package did not push the card on the Hub.
             changed_here, changed_there = own not in _UNSET, other is not None
         else:
             changed_here, changed_there = _plain(own) != sent.get(key), _plain(other) != sent.get(key)
@@ -108,20 +108,20 @@ def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
 
 
 def _merged(what: str, own: Any, other: Any, changed_here: bool, changed_there: bool) -> Any:
-    """Return the text or value that was changed since the last push.
+    """Return the text or value of the side that changed it since the last push.
 
     Raises:
-        UserError: both were changed, to different ones.
+        UserError: both sides changed it, and differently.
     """
     if own == other or not changed_there:
         return own
     if not changed_here:
         return other
-    raise UserError(f"{what} was changed here and on the Hub. Copy one over the other, then push")
+    raise UserError(f"{what} was changed here and on the Hub. Make both equal, then push")
 
 
 def _last_record(card: str) -> _Record:
-    """Return the record of the last push; empty where the card has no valid one."""
+    """Return the record of the last push; empty if the card has no valid record."""
     match = _RECORD.search(card)
     try:
         parsed = json.loads(match.group(1)) if match else {}
@@ -138,7 +138,7 @@ def _last_record(card: str) -> _Record:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value as JSON restores it: a date becomes its text."""
+    """Return the value after conversion to JSON and back, in which a date becomes text."""
     return json.loads(json.dumps(value, default=str))
 
 
@@ -147,10 +147,10 @@ def _hash(text: str) -> str:
 
 
 def card_shards(card: str) -> set[str]:
-    """Return the shards that a card's metadata name; `load_dataset` loads these and no others.
+    """Return the paths of the shards that a card's metadata list; `load_dataset` loads only these.
 
     Raises:
-        UserError: metadata that are not YAML.
+        UserError: the metadata are not valid YAML.
     """
     shards: set[str] = set()
     for config in _entries(_metadata(card).get("configs")):
@@ -166,10 +166,10 @@ def _entries(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _metadata(card: str) -> dict[str, Any]:
-    """Return the metadata in the card's header; {} where it has no header.
+    """Return the metadata in the card's header; {} if it has no header.
 
     Raises:
-        UserError: a header that is not YAML with named values.
+        UserError: the header is not a YAML mapping with text as keys.
     """
     import yaml
 
@@ -183,9 +183,11 @@ def _metadata(card: str) -> dict[str, Any]:
     if parsed is None:
         return {}
     if not isinstance(parsed, dict) or not all(isinstance(key, str) for key in parsed):
-        raise UserError("the metadata between the `---` lines are not YAML with named values. Correct them")
+        raise UserError(
+            "the metadata between the `---` lines are not valid YAML of the form `key: value`. Correct them"
+        )
     language = parsed.get("language")
-    if language is False:  # YAML reads `no`, the code of Norwegian, as false
+    if language is False:  # The code of Norwegian, `no`, is false in YAML.
         parsed["language"] = "no"
     elif isinstance(language, list):
         parsed["language"] = ["no" if entry is False else entry for entry in language]

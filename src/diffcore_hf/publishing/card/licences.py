@@ -1,6 +1,6 @@
-"""Licences: the licence of the result, from those of the source and the model.
+"""Licences: computes the licence of the result from the licences of the source and of the model.
 
-A licence is never guessed. Where one is unknown, the publisher has to decide.
+A licence is never guessed. If one of them is unknown, the publisher has to decide.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _UNKNOWN = ("", "unknown", "other", "none")
 
 
 def is_known(licence: object) -> bool:
-    """Return whether a recorded licence names particular terms."""
+    """Return whether a recorded licence is a particular licence, and not `unknown` or `other`."""
     return str(licence or "").strip().lower() not in _UNKNOWN
 
 
 def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the licences of the source and of the model, without repetition; [] where one of them is unknown.
+    """Return the distinct licences of the source and of the model; [] if one of them is unknown.
 
     With adapters the result is [] as well, because their licences are not recorded.
     """
@@ -32,7 +32,7 @@ def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def hub_licence(licences: Sequence[str]) -> str | list[str]:
-    """Return the value of the card's `license`: `unknown` for none, `other` for terms that the Hub has no id for."""
+    """Return the card's value of `license`: `unknown` for no licences, `other` if the Hub has no id for one of them."""
     if not licences:
         return "unknown"
     if not all(map(_HUB_ID.fullmatch, licences)):

@@ -1,4 +1,4 @@
-"""The card of a trained model: README.md beside its weights, a pure function of the facts of its training.
+"""The model card: README.md in the folder of a trained model, a pure function of the facts of its training.
 
 Owns the card's metadata and the values of hub_cards/model_card.md.jinja. The facts come from a training's folder
 (result.json, compare.json, recipe.yaml).
@@ -17,27 +17,29 @@ from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
 _LOWEST = 10
-"""Classes in the table of the lowest accuracies."""
+"""Number of classes in the table of the lowest accuracies."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """All facts that the card of a model is made from."""
+    """All facts that the card of a model shows."""
 
     recipe: Mapping[str, Any]
-    """The training recipe as plain values, with the changes of the arm."""
+    """Training recipe as plain values, with the changes of the arm."""
     result: Mapping[str, Any]
-    """result.json of the training."""
+    """Content of the training's result.json."""
     comparison: Mapping[str, Any]
-    """compare.json."""
+    """Content of compare.json."""
     classes: list[str]
+    """Names of the classes in the order of the labels."""
     table: str
-    """The comparison as Markdown; empty where there was none."""
+    """Table of the compared arms in Markdown; empty if there was one arm."""
     legend: str
+    """Text under the table."""
 
 
 def render_model_card(facts: ModelFacts) -> str:
-    """Return the card: YAML metadata, then Markdown. The same facts give the same text."""
+    """Return the card: YAML metadata, then Markdown. Equal facts give equal text."""
     from huggingface_hub import ModelCardData
 
     header = ModelCardData(**_metadata(facts)).to_yaml()
@@ -79,7 +81,7 @@ def _view(facts: ModelFacts) -> dict[str, Any]:
 
 
 def _training_sentences(recipe: Mapping[str, Any]) -> str:
-    """Return what the recipe does with the real images."""
+    """Describe how the recipe uses the real images in training."""
     mix, mixer = recipe["mix"], recipe["mixer"]["name"]
     partner = "another real image of the class" if mix["partner"] == "real_same_class" else "a generated counterpart"
     change = f"replaced by {partner}" if mix["kind"] == "none" else f"mixed with {partner} (Eq. 6 to 8)"

@@ -1,6 +1,6 @@
-"""Words for a filter policy: what it does and what it guarantees, for people who read a card.
+"""Descriptions of filter policies and of their guarantees, for the readers of a card.
 
-Owns the wording only; the rules themselves are in method/.
+Owns only the texts; the rules themselves are in method/.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-_JUDGES = {
+_RANKINGS = {
     "class_mean": "similarity to the mean embedding of each class",
     "classifier": "a linear discriminant on the embeddings of the real images",
     "context_free": "a linear discriminant on the embeddings of the real images without the directions of contexts",
@@ -67,10 +67,10 @@ def describe(policy: Mapping[str, Any] | str) -> PolicyWords:
             "An image is kept if it is as similar to the mean of its class as real images are.", guarantee
         )
     if name == "rank":
-        judge = _JUDGES.get(value("by", "context_free"), str(given.get("by")))
+        ranking = _RANKINGS.get(value("by", "context_free"), str(given.get("by")))
         rule = (
-            f"All classes are ranked by {judge}. An image is kept if its own class ranks at least as high as for real "
-            "images that were left out of the fit."
+            f"All classes are ranked by {ranking}. An image is kept if its own class ranks at least as high as for "
+            "real images that were left out of the fit."
         )
         return PolicyWords(f"{rule} {_FLOORS.get(value('floor', 'auto'), '')}".strip(), guarantee)
     return PolicyWords(f"The policy {name}.", "Not described.")

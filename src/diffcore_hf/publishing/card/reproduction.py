@@ -1,7 +1,7 @@
-"""Reproduction: the recipe on a card, as a file that runs once its placeholders are replaced.
+"""Reproduction: the recipe on a card, as a file that runs after its placeholders are replaced.
 
-Owns the way back from what a manifest records (identities) to a recipe (paths and revisions). Does not own what is
-recorded, nor what a recipe may contain (config/).
+Owns the conversion of a manifest's identities to the paths and revisions of a recipe. Does not define the manifest
+(core/manifest.py) or the recipe (config/).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _PLACEHOLDER = "YOUR/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Plain words such as 08 and 1e5, which a recipe file reads as numbers and `safe_dump` does not quote.
+# Words such as 08 and 1e5. The parser of recipe files reads them as numbers, and `safe_dump` does not quote them.
 _READ_AS_NUMBER = re.compile(r"(?:[-+]?(?:[0-9]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?))\Z")
 
 
 def is_hub(section: Mapping[str, Any]) -> bool:
-    """Return whether a recorded source, model or filter is on the Hub: `org/name`, or a bare name with a commit."""
+    """Return whether a recorded source, model or filter is on the Hub: `org/name`, or a name with a commit."""
     path, identity = section.get("path") or "", section.get("identity") or ""
     return bool(_HUB_ID.fullmatch(path) or (_HUB_NAME.fullmatch(path) and _COMMIT.fullmatch(identity)))
 
@@ -44,13 +44,13 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
     """Return the recipe as YAML, and the placeholders in it, such as `YOUR/SOURCE`.
 
     Args:
-        manifest: the content of diffcore.json.
-        prefix: columns.prefix of the recipe, which is in no digest and so not in the manifest.
-        originals: include_originals of the recipe, likewise.
+        manifest: content of diffcore.json.
+        prefix: `columns.prefix` of the recipe, which the manifest does not record.
+        originals: `include_originals` of the recipe, which the manifest's recipe does not record.
     """
     recipe, resolved = json.loads(json.dumps(manifest["recipe"])), manifest["resolved"]
     comments: dict[str, str] = {}
-    """Placeholder -> what is known about the path that it stands for."""
+    """Placeholder -> known facts about the path that it replaces."""
 
     def location(key: str, section: Mapping[str, Any]) -> dict[str, str]:
         path, identity = section.get("path") or "", section.get("identity") or ""
@@ -92,12 +92,12 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
 
 
 def _comment(text: Any) -> str:
-    """Return any text as one line of ASCII."""
+    """Return a text as one line of ASCII."""
     return re.sub(r"[^ -~]", "?", one_line(text))
 
 
 def _ordered(given: Any, model: Any) -> Any:
-    """Return the mapping with its keys in the model's order, so that the card does not depend on the stored order."""
+    """Return a mapping with its keys in the order of `model`, so that the card does not depend on the stored order."""
     if not isinstance(given, dict) or not isinstance(model, dict):
         return given
     keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
@@ -108,7 +108,7 @@ def _yaml(value: Any) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Quotes text that a recipe file would read as a number."""
+        """YAML writer that quotes text which the parser of recipe files would read as a number."""
 
     Dumper.add_implicit_resolver("tag:diffcore,2026:number", _READ_AS_NUMBER, list("-+.0123456789"))
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,6 +1,6 @@
 """Templates: fills the Jinja templates in hub_cards/ and formats numbers in them.
 
-Every value is escaped when it is inserted, unless it is Markdown already (text.py).
+Every inserted value is escaped, except values of type `Markdown` (text.py).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from diffcore_hf.publishing.card.text import code, escape_md, listed
 
 MISSING = "–"
-"""Stands for a number that does not exist."""
+"""Text that is shown instead of a missing number."""
 
 
 def fill_template(name: str, values: Mapping[str, Any]) -> str:
-    """Return the text of a template of hub_cards/ with the values inserted."""
+    """Return the text of a template in hub_cards/ with the values inserted."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -29,12 +29,15 @@ def fill_template(name: str, values: Mapping[str, Any]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in [0, 1] as a percentage with one digit."""
+    """Return a share in [0, 1] as a percentage with one decimal."""
     return MISSING if share is None or math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """Return a number with `digits` decimals; without `digits` as short as possible, a count with separators."""
+    """Return a number as text.
+
+    With `digits` it has so many decimals. Without, a count has separators and another number is as short as possible.
+    """
     if value is None or math.isnan(value):
         return MISSING
     if digits is not None:

@@ -1,7 +1,7 @@
-"""Text from elsewhere in Markdown: labels, prompts and paths that anybody may have written.
+"""Text in Markdown: escapes labels, prompts and paths, and handles the free sections of a card.
 
-Owns the escaping, in a line, in Markdown and in a code block, and the free sections of a card, whose text belongs to
-the publisher. Does not own what a card contains (dataset_card.py).
+Owns the escaping in a line, in Markdown and in a code block. Owns the reading and merging of free sections, whose text
+the publisher writes. Does not decide what a card contains (dataset_card.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 _ENTITIES = {character: f"&#{ord(character)};" for character in "|`{}@\\"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _BACKSLASHED = re.compile(
     r"[*_\[\]#~$]"
-    r"|:(?=\S)|(?i:(?<=\bwww)\.)"  # shorthand for pictures, addresses
-    r"|^(?:[-+](?= |$)|-(?=-)|=|[0-9]+[.)](?= |$))"  # a list item, a rule, the underline of a heading
+    r"|:(?=\S)|(?i:(?<=\bwww)\.)"  # emoji such as :bird:, addresses
+    r"|^(?:[-+](?= |$)|-(?=-)|=|[0-9]+[.)](?= |$))"  # a list item, a horizontal line, the underline of a heading
 )
 _CODE = re.compile(r"[\w./+=:-]+( [\w./+=:-]+)*", re.ASCII)
 _FREE = re.compile(r"^<!-- free:start ([\w-]+) -->\n(.*?)^<!-- free:end -->$", re.MULTILINE | re.DOTALL)
@@ -33,7 +33,11 @@ class Markdown(str):
 
 
 def one_line(text: object) -> str:
-    """Return the text in one line: white space and control characters become a blank, lone surrogates U+FFFD."""
+    """Return the text in one line, without control characters.
+
+    White space and control characters become one blank, and lone surrogates become U+FFFD. Characters that change the
+    direction of text are removed.
+    """
     characters = []
     for character in str(text):
         category = unicodedata.category(character)
@@ -47,9 +51,9 @@ def one_line(text: object) -> str:
 
 
 def escape_md(text: object) -> Markdown:
-    """Return Markdown that shows exactly the characters of the text, in one line, wherever a line may be.
+    """Return Markdown that shows exactly the characters of the text, in one line.
 
-    It opens no tag, table cell, code span, link, formula, template or block, and addresses are no links.
+    The text cannot start a tag, table cell, code span, formula, template or block, and addresses do not become links.
     """
     if isinstance(text, Markdown):
         return text
@@ -58,7 +62,7 @@ def escape_md(text: object) -> Markdown:
 
 
 def code(text: object) -> Markdown:
-    """Return a code span for plain words such as a path or a hash; other text is escaped."""
+    """Return a code span for simple text such as a path or a hash; other text is escaped."""
     line = str(text)
     return Markdown(f"`{line}`") if _CODE.fullmatch(line) else escape_md(line)
 
@@ -69,7 +73,7 @@ def listed(values: Iterable[object], separator: str = ", ") -> Markdown:
 
 
 def fenced(text: str, language: str = "") -> Markdown:
-    """Return a code block that the text cannot end: its fence is longer than any run of backticks inside."""
+    """Return a code block. Its fence is longer than any run of backticks in the text, so the text cannot end it."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return Markdown(f"{fence}{language}\n{text.rstrip()}\n{fence}")
@@ -78,10 +82,10 @@ def fenced(text: str, language: str = "") -> Markdown:
 def free_sections(card: str) -> dict[str, str]:
     """Return the text of each section between `<!-- free:start NAME -->` and `<!-- free:end -->`, by name.
 
-    Each marker has a line of its own.
+    Each marker is a separate line.
 
     Raises:
-        UserError: a section without an end, or two of one name; their text could be lost.
+        UserError: a section has no end, or two sections have one name, so that text could be lost.
     """
     card = card.replace("\r\n", "\n").replace("\r", "\n")
     sections: dict[str, str] = {}
@@ -100,7 +104,7 @@ def free_sections(card: str) -> dict[str, str]:
 def merge_free_sections(new: str, old: str | None) -> str:
     """Return the new card with the free sections of the old one.
 
-    Sections that the new card does not have are appended at its end, so that no text of a person is lost.
+    Sections that the new card does not have are appended at its end, so that no text is lost.
     """
     if not old:
         return new

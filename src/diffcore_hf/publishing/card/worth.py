@@ -1,6 +1,6 @@
-"""The measured worth of a dataset: one sentence on its card about what training on it gained.
+"""The measured worth of a dataset: one sentence on its card about the gain from training on it.
 
-Owns the wording and its position in a card. The figures are those of compare.json, which a training writes.
+Owns the text and its position in a card. The figures are from compare.json, which a training writes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ NOT_MEASURED = (
 
 
 def parse_comparison(content: Any) -> Comparison:
-    """Return the parsed content of compare.json.
+    """Return the content of compare.json after checking its form.
 
     Raises:
-        UserError: content of another form.
+        UserError: the content has another form.
     """
     if not isinstance(content, Mapping):
         raise UserError("it is not a JSON object")
@@ -57,10 +57,10 @@ def parse_comparison(content: Any) -> Comparison:
 
 
 def read_comparison(folder: Path, manifest_hash: str | None) -> Comparison | None:
-    """Return compare.json of a dataset folder if it was measured on this content of the dataset, else None."""
+    """Return the content of compare.json in a folder; None if it is missing or was measured on another dataset."""
     try:
         comparison = parse_comparison(json.loads((folder / "compare.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # there is none, or it has another form
+    except (OSError, ValueError):  # The file is missing or has another form.
         return None
     if comparison["data"].get("hash") != manifest_hash or len(comparison["arms"]) < 2:
         return None
@@ -68,7 +68,7 @@ def read_comparison(folder: Path, manifest_hash: str | None) -> Comparison | Non
 
 
 def sentence(comparison: Comparison | None) -> Markdown:
-    """Return one Markdown sentence for the card; every value in it is escaped."""
+    """Return the Markdown sentence for the card, with escaped values."""
     if comparison is None:
         return Markdown(NOT_MEASURED)
     first, *others = comparison["arms"]
@@ -85,12 +85,12 @@ def sentence(comparison: Comparison | None) -> Markdown:
 
 
 def marked(text: Markdown) -> Markdown:
-    """Return the sentence between the markers that `with_sentence` looks for."""
+    """Return the sentence between the markers that `with_sentence` replaces."""
     return Markdown(f"{START}\n{text}\n{END}")
 
 
 def with_sentence(card: str, text: Markdown) -> str:
-    """Return the card with its marked sentence replaced; unchanged where the card has no markers."""
+    """Return the card with its marked sentence replaced; unchanged if the card has no markers."""
     return _MARKED.sub(lambda _: marked(text), card, count=1)
 
 

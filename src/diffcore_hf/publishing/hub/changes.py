@@ -1,6 +1,7 @@
-"""Changes: what one commit adds and deletes, so that a repository holds a folder and no file of an older version.
+"""Changes: the files that one commit adds and deletes, so that a repository has the files of one version only.
 
-Owns this comparison, as a pure function. Does not decide what a folder publishes (core/folder.py).
+Owns the comparison of a folder with a repository, as a pure function. Does not decide which files a folder publishes
+(core/folder.py).
 """
 
 from __future__ import annotations
@@ -18,31 +19,32 @@ COMPARISON = "compare.json"
 
 @dataclass(frozen=True)
 class Changes:
-    """The additions and deletions of one commit; false where there are none."""
+    """The additions and deletions of one commit; false if there are none."""
 
     add: Mapping[str, Path | bytes]
     """Path in the repository -> the local file or the content."""
     delete: tuple[str, ...]
+    """Paths in the repository."""
 
     def __bool__(self) -> bool:
         return bool(self.add or self.delete)
 
     def size(self) -> int:
-        """Return the bytes to add, if the Hub stores none of them yet."""
+        """Return the number of bytes to add, on the assumption that the Hub stores none of the files yet."""
         return sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in self.add.values())
 
 
 def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], head: State | None) -> Changes:
     """Compare a folder with the head of a repository.
 
-    Files that somebody else added to the repository stay. Files that the manifest of an older version lists and this
-    one does not are deleted.
+    Files that another tool or a person added to the repository stay. Files that only the older manifest lists are
+    deleted.
 
     Args:
         folder: a finished folder.
-        manifest: its diffcore.json, parsed.
-        extra: published files outside the manifest's list, by path: the card and compare.json.
-        head: the head of the repository; None where there is no repository yet.
+        manifest: the parsed diffcore.json of the folder.
+        extra: path -> content of the published files that the manifest does not list: the card and compare.json.
+        head: the latest commit of the repository; None if there is no repository yet.
     """
     remote = head.files if head else {}
     add: dict[str, Path | bytes] = {}
@@ -58,7 +60,7 @@ def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], hea
     older = [entry["path"] for entry in head.manifest.get("files", ())]
     delete = [path for path in older if path in remote and path not in listed]
     if COMPARISON in remote and COMPARISON not in extra:
-        delete.append(COMPARISON)  # it was measured on an older version, not on this one
+        delete.append(COMPARISON)  # It was measured on an older version.
     return Changes(add, tuple(sorted(delete)))
 
 

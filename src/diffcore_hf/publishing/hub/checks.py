@@ -1,6 +1,6 @@
-"""Checks: what is refused before anything is sent.
+"""Checks: refuse a push before anything is sent.
 
-Owns the reasons in the folder, in the repository, and in who may see the original images. Sends nothing.
+Owns the checks of the folder, of the repository, and of the right to publish the original images. Sends nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 MOST_FILES = 100
-"""Most files of one version: one commit carries them all, and loading requests each of them."""
+"""Maximum number of files of one version, because one commit adds them all and loading requests each of them."""
 
 ReadColumns = Callable[[str, Sequence[str]], "pa.Table"]
-"""Path of a shard and names of columns -> the columns."""
+"""Function of (path of a shard, names of columns) that returns these columns."""
 
 
 def finished(out: str | Path) -> tuple[Folder, Manifest]:
-    """Return a folder that can be published, every byte of it checked, and its manifest.
+    """Check every byte of a finished folder and return the folder and its manifest.
 
     Raises:
-        UserError: not a folder of diffcore-hf, one that is incomplete or was changed, or one with too many files.
+        UserError: diffcore-hf did not write the folder, or it is incomplete, was changed, or has too many files.
     """
     folder = Folder(out)
     if not folder.path.is_dir():
@@ -52,36 +52,36 @@ def finished(out: str | Path) -> tuple[Folder, Manifest]:
     manifest = checked_manifest(content, str(out))
     if (count := len(manifest["files"])) > MOST_FILES - 3:
         raise UserError(
-            f"{out} has {count} files, but a version is one commit of at most {MOST_FILES}. Export it again: the size "
-            "of a shard grows with the dataset"
+            f"{out} has {count} files, but a version has at most {MOST_FILES}. Export it again; the shards are then "
+            "larger"
         )
     return folder, manifest
 
 
 def check_same_dataset(remote: Remote, state: State, manifest: Manifest, folder: Path) -> None:
-    """Check that the repository is empty or holds earlier versions of this dataset.
+    """Check that the repository is empty or has earlier versions of this dataset.
 
-    A source without a name, which is a folder or a dataset in memory, is identified by its images: at least one of
-    them has to be in both.
+    A source without a name is a folder or a dataset in memory. It is identified by its images: the repository and the
+    folder must have at least one image in common.
 
     Raises:
-        UserError: it holds something else.
+        UserError: the repository has other content.
     """
     repo_id = remote.repo_id
     if state.manifest is None:
         others = [path for path in state.files if path not in (".gitattributes", "README.md")]
         if others:
             raise UserError(
-                f"{repo_id} holds files that diffcore-hf did not write ({others[0]}); nothing was sent. "
-                "Use another name"
+                f"{repo_id} has files that diffcore-hf did not write ({others[0]}); nothing was sent. "
+                "Use another repository name"
             )
         return
     theirs = checked_manifest(state.manifest, f"{repo_id} at {state.commit[:12]}")
     own_path, their_path = (content["resolved"].get("source", {}).get("path") for content in (manifest, theirs))
     if own_path != their_path:
         raise UserError(
-            f"{repo_id} holds an augmentation of {their_path}, this folder one of {own_path}; nothing was sent. "
-            "Use another name"
+            f"{repo_id} has an augmentation of {their_path}, but this folder is one of {own_path}; nothing was sent. "
+            "Use another repository name"
         )
     if "/" in str(own_path) or manifest["hash"] == theirs.get("hash"):
         return
@@ -89,19 +89,19 @@ def check_same_dataset(remote: Remote, state: State, manifest: Manifest, folder:
     their_ids = _row_ids(theirs, lambda path, columns: remote.columns(path, state.commit, columns), state.files)
     if own_ids and their_ids and not own_ids & their_ids:
         raise UserError(
-            f"{repo_id} holds an augmentation of other images: this folder has none of them; nothing was sent. "
-            "Use another name"
+            f"{repo_id} has an augmentation of other images, none of which is in this folder; nothing was sent. "
+            "Use another repository name"
         )
 
 
 def _row_ids(manifest: Manifest, read: ReadColumns, existing: Container[str] | None = None) -> set[str]:
-    """Return the row ids of all images of the source; they are content hashes where the source is not on the Hub.
+    """Return the row ids of all images of the source. If the source is not on the Hub, they are content hashes.
 
     Args:
-        manifest: names the shards of config `references`.
-        read: reads columns of a shard.
-        existing: the files of the commit. A shard that was deleted by hand is skipped, so that a new version can
-            repair the repository; None: all files exist.
+        manifest: manifest that lists the shards of config `references`.
+        read: function that reads columns of a shard.
+        existing: paths of the files in the commit; None if all files exist. A missing shard is skipped, so that a new
+            version can repair the repository.
     """
     row_ids: set[str] = set()
     for paths in manifest["configs"].get("references", {}).values():
@@ -112,21 +112,21 @@ def _row_ids(manifest: Manifest, read: ReadColumns, existing: Container[str] | N
 
 
 def shows_originals(manifest: Manifest) -> bool:
-    """Return whether a folder has images of the source, in its rows or on its contact sheet."""
+    """Return whether a folder publishes images of the source, in its rows or on its contact sheet."""
     return manifest.get("originals", True)
 
 
 def check_may_be_shown(manifest: Manifest, api: HfApi, *, originals_are_mine: bool, out: str | Path) -> None:
-    """Check that a public push does not show original images which may not be public.
+    """Check that a public push does not publish original images that may have to stay private.
 
     Args:
-        manifest: of the folder.
-        api: requests whether a source on the Hub is gated or private.
-        originals_are_mine: the publisher states that they may be shown.
-        out: the folder, for the remedy.
+        manifest: manifest of the folder.
+        api: client that requests whether a source on the Hub is gated or private.
+        originals_are_mine: True if the publisher states that the original images may be published.
+        out: path of the folder, for the error message.
 
     Raises:
-        UserError: the images may not be public.
+        UserError: the images may have to stay private.
     """
     if originals_are_mine or not shows_originals(manifest):
         return
@@ -139,7 +139,7 @@ def check_may_be_shown(manifest: Manifest, api: HfApi, *, originals_are_mine: bo
 
 
 def reason_against_public(source: Mapping[str, Any], api: HfApi) -> str | None:
-    """Return why the images of a source may not be public; None where there is no such reason."""
+    """Return why the images of a source may have to stay private; None if there is no reason."""
     if not is_hub(source):
         return "their source is not on the Hub"
     if not is_known(source.get("licence")):

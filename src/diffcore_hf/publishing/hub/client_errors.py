@@ -1,7 +1,7 @@
-"""Client errors: failures of the Hub, of its client and of the disk as one line with a remedy.
+"""Client errors: turns failures of the Hub, of its client and of the disk into one line with a remedy.
 
-Owns the wording, and which exceptions are failures of that kind. Every other exception is a bug and keeps its
-traceback. Does not decide what is retried (retry.py).
+Owns the texts and the rule that decides which exceptions are such failures. Every other exception is a bug and keeps
+its traceback. Does not decide which failures are retried (retry.py).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _REMEDIES = {
 
 
 class StaleResponse(Exception):
-    """Raised when the Hub returns other content than was sent; a new commit may take a moment to be visible."""
+    """Raised when the Hub does not yet return the content that was sent; a new commit may be visible only later."""
 
 
 @contextmanager
 def as_user_error(what: str, otherwise: str = "Run the same command again") -> Iterator[None]:
-    """Turn a failure of the Hub or its client into a UserError of one line; other exceptions pass unchanged.
+    """Turn a failure of the Hub or its client into a UserError of one line; other exceptions are raised unchanged.
 
     Args:
-        what: what was being done or asked for, at the start of the line.
-        otherwise: the remedy where the failure has no particular one.
+        what: name of the action that failed; the line starts with it.
+        otherwise: remedy for failures without a particular one.
     """
     try:
         with request_timeout():
@@ -54,8 +54,9 @@ def as_user_error(what: str, otherwise: str = "Run the same command again") -> I
 def is_client_error(error: BaseException) -> bool:
     """Return whether an exception is a failure of the Hub, its client, the network or the disk.
 
-    Most are an OSError or an error of the HTTP library. For a malformed response the client also raises ValueError,
-    KeyError and RuntimeError. They differ from bugs of this package only by the package that raised them.
+    Most failures are an OSError or an error of the HTTP library. For a malformed response the client also raises
+    ValueError, KeyError and RuntimeError, which bugs of this package raise as well. These are failures of the client
+    only if a package of the client raised them.
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # not in its __all__
 
@@ -65,7 +66,7 @@ def is_client_error(error: BaseException) -> bool:
 
 
 def _raising_package(error: BaseException) -> str | None:
-    """Return the package, this one or one of the client's, whose code is innermost in the traceback."""
+    """Return this package or the client's package, whichever is innermost in the traceback; None if neither is."""
     package, traceback = None, error.__traceback__
     while traceback is not None:
         name = str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0]
@@ -76,7 +77,7 @@ def _raising_package(error: BaseException) -> str | None:
 
 
 def chain(error: BaseException) -> list[BaseException]:
-    """Return the error and its causes, outermost first: an upload's own error hides the error of its request."""
+    """Return the error and its causes, outermost first; the cause of a failed upload is the failed request."""
     errors: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in errors:
@@ -86,7 +87,7 @@ def chain(error: BaseException) -> list[BaseException]:
 
 
 def http_status(error: BaseException) -> int | None:
-    """Return the HTTP status of the response that an error carries, if any."""
+    """Return the HTTP status of the response that belongs to an error; None if there is none."""
     response = getattr(error, "response", None)
     return getattr(response, "status_code", None)
 
@@ -117,7 +118,7 @@ def _masked(text: str) -> str:
 
 
 def remedy(error: BaseException, otherwise: str = "Run the same command again") -> str:
-    """Return what a user can do about an error; `otherwise` where the same command may succeed later."""
+    """Return the remedy for an error; it is `otherwise` if the same command may succeed later."""
     if type(error).__name__ == "OfflineModeIsEnabled":
         return "Unset HF_HUB_OFFLINE"
     if any(_errno(cause) in _DISK_FULL for cause in chain(error)):
@@ -130,6 +131,6 @@ def remedy(error: BaseException, otherwise: str = "Run the same command again") 
 
 
 def _errno(error: BaseException) -> int | None:
-    """Return the number of an error of the operating system; Xet has it in its message only."""
+    """Return the error number of the operating system; for errors of Xet it is parsed from the message."""
     in_message = re.search(r"\(os error (\d+)\)", str(error))
     return int(in_message.group(1)) if in_message else getattr(error, "errno", None)

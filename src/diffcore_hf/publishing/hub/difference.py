@@ -1,4 +1,4 @@
-"""Difference: what changed from one version to another: rows, counterparts and recipe.
+"""Difference: the changes of rows, counterparts and recipe from one version to another.
 
 Owns the comparison of two manifests and of two tables of attempts. Reads no image and no file.
 """
@@ -21,7 +21,7 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True)
 class VersionContent:
-    """The content of a version, as far as versions are compared."""
+    """The part of a version's content that is compared."""
 
     manifest: Manifest
     originals: Mapping[str, str | None]
@@ -32,34 +32,35 @@ class VersionContent:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference from an older version to a newer one; false where there is none but in the files."""
+    """The difference from an older version to a newer one; false if at most the files differ."""
 
     rows_added: tuple[str, ...]
-    rows_gone: tuple[str, ...]
+    rows_removed: tuple[str, ...]
     added: tuple[Unit, ...]
-    """Units that have a counterpart now and had none."""
-    gone: tuple[Unit, ...]
+    """Units that have a counterpart in the newer version only."""
+    removed: tuple[Unit, ...]
+    """Units that have a counterpart in the older version only."""
     changed: tuple[Unit, ...]
-    """Units whose counterpart is another image."""
+    """Units whose counterpart is a different image."""
     recipe: tuple[tuple[str, Any, Any], ...]
-    """Recipe keys with another value: key, old, new."""
+    """Recipe keys whose value differs: key, old value, new value."""
     originals: tuple[str, ...] = ()
-    """Rows whose real image is another one."""
+    """Rows whose real image differs."""
     same_files: bool = True
     """Whether the lists of files are equal."""
 
     def __bool__(self) -> bool:
-        kinds = (self.rows_added, self.rows_gone, self.added, self.gone, self.changed, self.recipe, self.originals)
-        return any(kinds)
+        kinds = (self.rows_added, self.rows_removed, self.added, self.removed, self.changed, self.recipe)
+        return any(kinds) or bool(self.originals)
 
     def text(self) -> str:
-        """Return the difference as text for people, one line each."""
+        """Return the difference as text, with one line for each kind of change."""
         counted: list[tuple[str, Sequence[str]]] = [
             ("rows added", self.rows_added),
-            ("rows gone", self.rows_gone),
+            ("rows removed", self.rows_removed),
             ("real images changed", self.originals),
             ("counterparts added", _unit_names(self.added)),
-            ("counterparts gone", _unit_names(self.gone)),
+            ("counterparts removed", _unit_names(self.removed)),
             ("counterparts changed", _unit_names(self.changed)),
         ]
         lines = [f"{kind:<21}{len(names):>8,}{_examples(names)}" for kind, names in counted]
@@ -73,18 +74,18 @@ class Difference:
 
 def compare(old: VersionContent, new: VersionContent) -> Difference:
     """Compare two versions."""
-    before, after = old.originals, new.originals
-    had, has = old.counterparts, new.counterparts
+    old_rows, new_rows = old.originals, new.originals
+    old_units, new_units = old.counterparts, new.counterparts
     old_recipe, new_recipe = _flat(old.manifest["recipe"]), _flat(new.manifest["recipe"])
     recipe_keys = sorted(set(old_recipe) | set(new_recipe))
     return Difference(
-        rows_added=tuple(sorted(after.keys() - before.keys())),
-        rows_gone=tuple(sorted(before.keys() - after.keys())),
-        originals=tuple(sorted(row for row in before.keys() & after.keys() if before[row] != after[row])),
+        rows_added=tuple(sorted(new_rows.keys() - old_rows.keys())),
+        rows_removed=tuple(sorted(old_rows.keys() - new_rows.keys())),
+        originals=tuple(sorted(row for row in old_rows.keys() & new_rows.keys() if old_rows[row] != new_rows[row])),
         same_files=old.manifest.get("hash") == new.manifest.get("hash"),
-        added=tuple(sorted(has.keys() - had.keys())),
-        gone=tuple(sorted(had.keys() - has.keys())),
-        changed=tuple(sorted(unit for unit in had.keys() & has.keys() if had[unit] != has[unit])),
+        added=tuple(sorted(new_units.keys() - old_units.keys())),
+        removed=tuple(sorted(old_units.keys() - new_units.keys())),
+        changed=tuple(sorted(u for u in old_units.keys() & new_units.keys() if old_units[u] != new_units[u])),
         recipe=tuple(
             (key, old_recipe.get(key), new_recipe.get(key))
             for key in recipe_keys
@@ -94,13 +95,17 @@ def compare(old: VersionContent, new: VersionContent) -> Difference:
 
 
 def counterparts_of(attempts: pa.Table) -> dict[Unit, str]:
-    """Return unit -> hash of its counterpart, from the columns row_id, copy, reason and image_sha256 of `attempts`."""
+    """Return unit -> hash of its counterpart.
+
+    Args:
+        attempts: config `attempts` with the columns row_id, copy, reason and image_sha256.
+    """
     columns = [attempts[name].to_pylist() for name in ("row_id", "copy", "reason", "image_sha256")]
     return {(row_id, copy): sha for row_id, copy, reason, sha in zip(*columns, strict=True) if reason == "kept"}
 
 
 def _flat(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Return nested keys as dotted ones."""
+    """Return a nested mapping as a flat one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         flat |= _flat(value, f"{path}{key}.") if isinstance(value, Mapping) else {path + key: value}

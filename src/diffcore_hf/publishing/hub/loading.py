@@ -1,8 +1,8 @@
-"""Loading: a version from the Hub exactly as it was pushed, and never another version in its place.
+"""Loading: loads a version from the Hub exactly as it was pushed, and never another version instead.
 
-Owns this guarantee. Where the Hub fails and the cache holds only v1, `load_dataset(revision="v2")` returns the rows of
-v1 without a warning (huggingface/datasets#7928). Here the tag is resolved to its commit first, and the loaded files
-have to be of that commit.
+Owns this guarantee. If the Hub fails and the cache has only v1, `load_dataset(revision="v2")` returns the rows of v1
+without a warning (huggingface/datasets#7928). Here the tag is resolved to its commit first, and files of another
+commit raise.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ def load_augmented(
 
     Args:
         path: `owner/name` on the Hub, or a local folder (which has no versions).
-        version: a version on the Hub, e.g. `v1.0.0`, or a full commit. Required there, because `main` may be between
-            two versions.
+        version: a version on the Hub, e.g. `v1.0.0`, or a full commit. It is required for a dataset on the Hub,
+            because the latest commit of `main` may not be a version.
         name: `default`, `generated`, `attempts`, `references` or `classes`.
-        split: one of its splits; None: all of them.
+        split: name of one split; None for all splits.
 
     Returns:
         The split, or all splits.
 
     Raises:
-        UserError: no such dataset, version, config or split, or the loaded files are not of that version.
+        UserError: the dataset, version, config or split does not exist, or the loaded files are of another version.
     """
     local = Path(path).is_dir()
     if version is None and not local:
@@ -48,7 +48,7 @@ def load_augmented(
         splits, _ = load_splits(str(path), name, None, revision, section="path")
     except UserError as error:
         remedy = "Run augment or export again" if local else f"See diffcore-hf versions {path}"
-        # The remedy of core/loading.py names options of a recipe, which do not exist here.
+        # Removes the remedy of core/loading.py, which names options that this function does not have.
         reason = re.split(r"\. (?=[A-Z][a-z]+ )", str(error).replace("path.path", "path"))[0]
         raise UserError(f"{path} {version or ''}: {reason}. {remedy}") from error
     if split is None:

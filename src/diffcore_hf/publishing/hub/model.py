@@ -8,10 +8,10 @@ from diffcore_hf.publishing.hub.client_errors import as_user_error
 
 
 def push_model(folder: Path, repo_id: str) -> str:
-    """Push a model's folder in one commit; returns the address of the repository.
+    """Push a model's folder in one commit and return the address of the repository.
 
     Raises:
-        UserError: the Hub failed or refused, in one line; the same command may be run again.
+        UserError: the request failed or the Hub refused it; the same command may be run again.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 

@@ -1,7 +1,7 @@
-"""Originals: joins the source's images to a dataset that was published without them.
+"""Originals: adds the source's images to a dataset that was published without them.
 
-Owns the join. Rows match by the hash of the image's bytes, which config `references` records. So the order, revision
-and location of the source do not matter, and an image is either the right one or absent.
+Owns the join. It uses the hash of the image's bytes, which config `references` records. So the order, the revision and
+the location of the source do not matter, and no row gets a wrong image.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ def join_originals(
 
     Args:
         augmented: config `default` of a dataset that was published without originals.
-        references: its config `references`.
-        source: the images; its splits may be fewer than the dataset's.
-        image: the column of the images, in both.
-        prefix: the prefix of the added columns, where the dataset was made with `columns.prefix`.
+        references: config `references` of the same dataset.
+        source: dataset with the images; it may have fewer splits than `augmented`.
+        image: name of the image column in both datasets.
+        prefix: `columns.prefix` of the recipe: the prefix of the added columns.
 
     Returns:
-        The splits of `augmented` for which the source has images, every image byte for byte the source's.
+        The splits of `augmented` for which the source has images. Every image has the same bytes as in the source.
 
     Raises:
-        UserError: no such column, or an image that the source does not have with the recorded hash.
+        UserError: the source has no such column, or lacks an image with the recorded hash.
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 
@@ -61,12 +61,12 @@ def join_originals(
                 f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in config references (the first is "
                 f"{unknown[0]!r}). Give the dataset as it was published"
             )
-        # A row that has an image keeps it: in layout `rows` a generated image has the row id of its original.
+        # A row with an image keeps it. In layout `rows` a generated image has the row id of its original.
         empty = rows.with_format("arrow")[:][image].is_null().to_pylist()
         hashes = [recorded[row_id] if is_empty else None for row_id, is_empty in zip(ids, empty, strict=True)]
         missing = [row for row, sha in enumerate(hashes) if sha is not None and sha not in index_of]
         if missing and len(missing) == len(hashes) - hashes.count(None):
-            continue  # the source does not have this split
+            continue  # The source does not have this split.
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(rows)} images of split {name!r} are not in the source with the recorded hash "
@@ -75,12 +75,12 @@ def join_originals(
         indices = [None if sha is None else index_of[sha] for sha in hashes]
         joined[name] = _with_images(rows, images, image, indices)
     if not joined:
-        raise UserError("the source has none of this dataset's images. Give the dataset that its card names")
+        raise UserError("the source has none of this dataset's images. Give the source that the card names")
     return DatasetDict(joined)
 
 
 def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
-    """Yield the sha256 of each image; None where it cannot be read."""
+    """Yield the sha256 of each image; None for an image that cannot be read."""
     for batch in rows.with_format("arrow").iter(batch_size=64):
         for cell in batch[image].to_pylist():
             try:
@@ -90,7 +90,7 @@ def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
 
 
 def _with_images(rows: Dataset, images: Dataset, image: str, indices: list[int | None]) -> Dataset:
-    """Return the rows with the images at those indices; a row without an index keeps what it has."""
+    """Return the rows with the images at the given indices; a row whose index is None keeps its image."""
     from datasets import Image, concatenate_datasets
 
     own = rows.select_columns([image]).cast_column(image, Image(decode=False))

@@ -1,6 +1,6 @@
-"""Parquet: reads shards; a file that is damaged or lacks a column is an error of one line.
+"""Parquet: reads shards; a file that is damaged or lacks a column gives an error of one line.
 
-Owns the errors. A shard may come from a stranger's repository, so nothing about its content is taken for granted.
+Owns these errors. A shard may come from a repository of another user, so its content is always checked.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def read_columns(source: _Source, name: str, columns: Sequence[str]) -> pa.Table
     """Read some columns of a shard.
 
     Args:
-        source: the file, by path or open.
-        name: the shard's path in the dataset, for the error.
-        columns: their names.
+        source: path of the file, or an open file.
+        name: path of the shard in the dataset, for the error message.
+        columns: names of the columns.
 
     Raises:
         UserError: the file is not Parquet, or lacks a column.
@@ -49,7 +49,7 @@ def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) 
 
 
 def row_count(source: _Source, name: str) -> int:
-    """Return the number of rows that a shard's footer states.
+    """Return the number of rows of a shard, read from its footer.
 
     Raises:
         UserError: the file is not Parquet.
@@ -85,7 +85,7 @@ def _damage_as_user_error(name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        # Parquet reports some kinds of damage as a bare OSError; those of the network and the disk have more to say.
+        # Some kinds of damage raise a plain OSError without errno. Errors of the network and the disk are different.
         if not isinstance(error, pa.ArrowException) and (type(error) is not OSError or error.errno is not None):
             raise
         lines = str(error).splitlines()

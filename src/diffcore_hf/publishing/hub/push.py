@@ -1,8 +1,9 @@
-"""Push: a finished folder becomes a version of a repository, visible as a whole or not at all.
+"""Push: publishes a finished folder as a version of a repository. A version is complete or does not exist.
 
-Owns the order of the steps: check, upload, one commit, read it back, and only then the tag that names the version. A
-version never changes once its tag exists. Every step is idempotent: stored files are not sent again, and an existing
-commit or tag is recognised by the hash in its manifest. So the same call completes the same version after any failure.
+Owns the order of the steps: check, upload, create one commit, read it back, and only then set the tag that names the
+version. A version never changes after its tag exists. Every step is idempotent: stored files are not sent again, and
+an existing commit or tag is recognised by the hash in its manifest. So after any failure the same call completes the
+same version.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
 
 ExtraFiles = Callable[[str | None], Mapping[str, bytes]]
-"""Makes the published files outside the manifest's list, the card among them, from the card in the repository (or None
-where it has no card)."""
+"""Function of the card in the repository (None if it has none) that returns path -> content of the published files that
+the manifest does not list, the card included."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,18 @@ class PushResult:
     url: str
     version: str
     commit: str | None
-    """None where nothing was sent (dry run)."""
+    """None if nothing was sent (dry run)."""
     private: bool
     changes: Changes
-    """Additions and deletions of the commit; empty where the commit existed already."""
+    """Additions and deletions of the commit; empty if the commit existed already."""
     pull_request: str | None = None
+    """Address of the pull request; None if there is none."""
     tagged: bool = False
-    """Whether this push set the tag; false where an earlier push had set it."""
+    """Whether this push set the tag; false if an earlier push had set it."""
     created: bool = False
-    """Whether the repository is new."""
+    """Whether this push created the repository, or would create it in a dry run."""
     reason_for_private: str | None = None
-    """Why a private repository should stay private; None where there is no such reason."""
+    """Why a private repository should stay private; None if there is no reason."""
 
 
 def push(
@@ -64,18 +66,18 @@ def push(
     """Publish a folder as one version.
 
     Args:
-        out: the folder; it is checked against its own hashes before anything is sent.
-        repo_id: `owner/name` of a dataset repository, created if it does not exist.
-        version: a semantic version.
-        extra_files: makes the files outside the manifest's list.
+        out: path of the folder; every file is compared with its recorded hash before anything is sent.
+        repo_id: `owner/name` of a dataset repository, which is created if it does not exist.
+        version: semantic version, such as `v1.0.0`.
+        extra_files: function that returns the published files that the manifest does not list.
         public: create a new repository as public; the visibility of an existing one does not change.
-        originals_are_mine: the publisher states that the original images may be public.
+        originals_are_mine: True if the publisher states that the original images may be published.
         create_pr: propose the version in a pull request; push again after the merge to set the tag.
-        dry_run: send nothing.
-        backoff: seconds before each retry of a step that failed.
+        dry_run: send nothing and return the changes.
+        backoff: seconds before each retry of a failed step.
 
     Raises:
-        UserError: in one line with a remedy; no version became visible or changed.
+        UserError: the push failed or was refused; no version became visible or changed.
     """
     number = parse_version(version)
     remote = open_remote(repo_id)
@@ -95,7 +97,7 @@ def push(
 
 
 class _Committed(NamedTuple):
-    """The commit that holds the version."""
+    """The commit that contains the version."""
 
     commit: str
     changes: Changes
@@ -104,7 +106,7 @@ class _Committed(NamedTuple):
 
 @dataclass(frozen=True)
 class _Push:
-    """One push: what is published where, and the steps."""
+    """The parameters and the steps of one push."""
 
     remote: Remote
     folder: Path
@@ -117,7 +119,7 @@ class _Push:
 
     @property
     def title(self) -> str:
-        """Message of the commit and title of the pull request; it names the content, so both can be recognised."""
+        """Message of the commit and title of the pull request. It contains the hash of the content."""
         return f"Version {self.version.tag} ({self.manifest['hash'][:16]})"
 
     @property
@@ -167,17 +169,17 @@ class _Push:
         )
 
     def check_may_be_shown(self) -> None:
-        """Raise UserError where the push would make original images public that may not be."""
+        """Raise UserError if the push would publish original images that may have to stay private."""
         checks.check_may_be_shown(self.manifest, self.api, originals_are_mine=self.originals_are_mine, out=self.folder)
 
     def reason_for_private(self) -> str | None:
-        """Return why the repository should stay private; None where there is no such reason."""
+        """Return why the repository should stay private; None if there is no reason."""
         if self.originals_are_mine or not checks.shows_originals(self.manifest):
             return None
         return checks.reason_against_public(self.manifest["resolved"]["source"], self.api)
 
     def create(self, private: bool) -> bool:
-        """Create the repository; returns whether it is private."""
+        """Create the repository and return whether it is private."""
         repo_id = self.remote.repo_id
 
         def create_repo() -> None:
@@ -185,23 +187,23 @@ class _Push:
 
         retry("create", create_repo, self.backoff)
         existing = retry("repository", self.remote.head, self.backoff)
-        if private and existing and not existing.private:  # somebody else created it in the meantime
+        if private and existing and not existing.private:  # Another user created it in the meantime.
             self.check_may_be_shown()
             return False
         return private
 
     def changes_to_head(self) -> Changes:
-        """Return what a commit on the present head would add and delete."""
+        """Return the changes that a commit on the latest commit would make."""
         state = self.remote.state(self.remote.commit_of("main"))
         checks.check_same_dataset(self.remote, state, self.manifest, self.folder)
         return self.changes_to(state)
 
     def changes_to(self, state: State | None) -> Changes:
-        """Return what a commit on that state would add and delete."""
+        """Return the changes that a commit on the given state would make."""
         return changes_to(self.folder, self.manifest, self.extra_files(self.card(state)), state)
 
     def card(self, state: State | None) -> str | None:
-        """Return the card of a state; None where it has none."""
+        """Return the card of a state; None if it has none."""
         if state is None or "README.md" not in state.files:
             return None
         try:
@@ -212,10 +214,10 @@ class _Push:
             ) from error
 
     def commit(self) -> _Committed:
-        """Commit the version, or find the commit that holds it already.
+        """Commit the version, or return the commit that contains it already.
 
-        Retried as a whole: after a lost response the head holds the version already, and after somebody else's commit
-        the changes are other ones.
+        A retry repeats this whole method, because the head may have changed: after a lost response it contains the
+        version already, and after a commit of another user the changes are different.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -224,15 +226,15 @@ class _Push:
         checks.check_same_dataset(remote, state, self.manifest, self.folder)
         changes = self.changes_to(state)
         if not changes and self.create_pr:
-            raise UserError(f"{remote.repo_id} holds this content already. Push without --create-pr to set the tag")
+            raise UserError(f"{remote.repo_id} has this content already. Push without --create-pr to set the tag")
         if not changes:
             return _Committed(state.commit, changes, None)
         if self.create_pr and (proposed := self.open_pull_request()):
             commit, address = proposed
             if self.changes_to(remote.state(commit)):
                 raise UserError(
-                    f"{address} proposes {self.version.tag} already, with another card or other files than this folder "
-                    "has now. Close it there, then push again"
+                    f"{address} proposes {self.version.tag} already, but with a different card or different files. "
+                    "Close that pull request, then push again"
                 )
             return _Committed(commit, changes, address)
         additions = [
@@ -252,10 +254,10 @@ class _Push:
         return _Committed(info.oid, changes, info.pr_url)
 
     def upload(self, additions: Sequence[CommitOperationAdd]) -> None:
-        """Store the large files before the commit, so that the commit itself has pointers only and is fast.
+        """Upload the large files before the commit, so that the commit has only pointers to them and is fast.
 
-        One file a call: Xet packs the files of a call together in the order in which they are read, which differs from
-        call to call. What an interrupted call had stored would then be sent again.
+        Each call uploads one file. Xet packs the files of one call together in an order that differs between calls, so
+        data that an interrupted call had stored would be sent again.
         """
         for addition in additions:
             self.api.preupload_lfs_files(
@@ -268,7 +270,7 @@ class _Push:
             )
 
     def open_pull_request(self) -> tuple[str, str] | None:
-        """Return commit and address of the open pull request of this version, made by an earlier call or attempt."""
+        """Return commit and address of the open pull request that an earlier call or try created for this version."""
         discussions = self.api.get_repo_discussions(
             self.remote.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
         )
@@ -278,16 +280,16 @@ class _Push:
         return None
 
     def tag(self, commit: str) -> None:
-        """Set the tag; an existing one, set by a call whose response was lost or by somebody else, has to match."""
+        """Set the tag. If another push, or a call whose response was lost, has set it, check its content."""
         try:
             self.api.create_tag(self.remote.repo_id, tag=self.version.tag, revision=commit, repo_type="dataset")
-        except Exception as error:  # re-raised unless it is transient and the tag exists
+        except Exception as error:  # Raised again unless it is transient and the tag exists.
             if not is_transient(error) or self.version.tag not in (tags := self.remote.tags()):
                 raise
             self.check_same_version(tags)
 
     def check_same_version(self, tags: Mapping[str, str]) -> None:
-        """Raise UserError where the existing tag holds other content, or where its commit is damaged."""
+        """Raise UserError if the existing tag names other content or its commit is damaged."""
         state = self.remote.state(tags[self.version.tag])
         if state.hash != self.manifest["hash"]:
             fault = "with other content"

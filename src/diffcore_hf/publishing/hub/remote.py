@@ -1,7 +1,7 @@
 """Remote: reads a dataset repository on the Hub, one commit at a time.
 
 Owns the requests that only read, and the records that they return. Every request names a commit, so a result never
-mixes two states of the repository, and no cache can return another state.
+mixes two states of the repository, and a cache cannot return the files of another state.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RemoteFile:
     sha256: str | None
     """Hash of a file in large file storage; None for a file that git stores itself."""
     blob: str
-    """Git's own hash, of the content or of the pointer to it."""
+    """Hash that git computes, of the content or of the pointer to large file storage."""
 
     def equals(self, local: Path) -> bool:
         """Return whether a local file has the same bytes."""
@@ -51,11 +51,11 @@ class State:
     commit: str
     files: Mapping[str, RemoteFile]
     manifest: Mapping[str, Any] | None
-    """diffcore.json, which may be of a stranger; None where there is none that can be parsed."""
+    """Content of diffcore.json, not validated; None if it is missing or cannot be parsed."""
 
     @property
     def hash(self) -> str | None:
-        """The hash that its manifest carries, which identifies the content of a version."""
+        """The hash in the manifest, which identifies the content of a version."""
         return (self.manifest or {}).get("hash")
 
 
@@ -66,7 +66,7 @@ class Remote:
         self.repo_id, self.api = repo_id, api
 
     def head(self) -> Any | None:
-        """Return the Hub's description (sha, private, ...); None where no repository is visible to this token."""
+        """Return the Hub's record of the repository (sha, private, ...); None if this token cannot see it."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:
@@ -75,11 +75,11 @@ class Remote:
             return None
 
     def tags(self) -> dict[str, str]:
-        """Return tag -> commit."""
+        """Return the commit of each tag, by the tag's name."""
         return {ref.name: ref.target_commit for ref in self.api.list_repo_refs(self.repo_id, repo_type="dataset").tags}
 
     def commit_of(self, revision: str) -> str:
-        """Return the commit of a tag or branch, which is never read from a cache."""
+        """Request the commit of a tag or branch from the Hub, never from a cache."""
         if COMMIT.fullmatch(revision):
             return revision
         commit = self.api.dataset_info(self.repo_id, revision=revision).sha
@@ -88,10 +88,10 @@ class Remote:
         return commit
 
     def commit_of_version(self, version: str) -> str:
-        """Return the commit of a version's tag; a full commit is returned as it is.
+        """Return the commit of a version's tag; a full commit is returned unchanged.
 
         Raises:
-            UserError: neither a version nor a commit.
+            UserError: the text is neither a version nor a commit.
         """
         return self.commit_of(version if COMMIT.fullmatch(version) else parse_version(version).tag)
 
@@ -109,12 +109,12 @@ class Remote:
         return State(commit, files, manifest)
 
     def manifest(self, commit: str) -> Mapping[str, Any] | None:
-        """Return diffcore.json of a commit; None where there is none that can be parsed."""
+        """Return the content of diffcore.json in a commit; None if it is missing or cannot be parsed."""
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
             return parse_manifest(self.download(MANIFEST, commit).read_bytes())
-        except LocalEntryNotFoundError:  # the request failed, so the file may exist
+        except LocalEntryNotFoundError:  # The request failed, so the file may exist.
             raise
         except EntryNotFoundError:
             return None
@@ -124,16 +124,16 @@ class Remote:
         return self.download(path, commit).read_text(encoding="utf-8")
 
     def download(self, path: str, commit: str) -> Path:
-        """Return the local copy of a file, downloaded where the cache has none."""
+        """Return the local copy of a file; it is downloaded if it is not cached."""
         return Path(self.api.hf_hub_download(self.repo_id, path, repo_type="dataset", revision=commit))
 
     def row_count(self, path: str, commit: str) -> int:
-        """Return the number of rows of a shard; only its footer is fetched."""
+        """Return the number of rows of a shard; only its footer is downloaded."""
         with self._open(path, commit) as file:
             return parquet.row_count(file, path)
 
     def columns(self, path: str, commit: str, names: Sequence[str]) -> pa.Table:
-        """Return some columns of a shard; the others are not fetched."""
+        """Return some columns of a shard; the others are not downloaded."""
         with self._open(path, commit) as file:
             return parquet.read_columns(file, path, names)
 
@@ -150,10 +150,10 @@ class Remote:
 
 
 def open_remote(repo_id: str) -> Remote:
-    """Return the repository of that name, with the user's own token. Sends no request.
+    """Return the repository of this name, to be read with the user's token. Sends no request.
 
     Raises:
-        UserError: a name that the Hub refuses.
+        UserError: the Hub would refuse the name.
     """
     from huggingface_hub import HfApi
 
@@ -162,5 +162,5 @@ def open_remote(repo_id: str) -> Remote:
 
 
 def blob_of(content: bytes) -> str:
-    """Return git's hash of a file's content."""
+    """Return the hash that git computes of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

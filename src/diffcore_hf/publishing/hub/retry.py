@@ -22,28 +22,29 @@ Result = TypeVar("Result")
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before the second, third, ... attempt of a step."""
 RETRY_WINDOW = 300.0
-"""Seconds after a first failure in which a step is retried: the clients retry requests themselves, for minutes."""
+"""Seconds after the first failure in which retries may start. It limits the total time, because the client itself
+retries a request for minutes."""
 _LONGEST_PAUSE = 60.0
 
 
 def retry(step: str, call: Callable[[], Result], backoff: Sequence[float] = BACKOFF) -> Result:
-    """Call until it succeeds, fails with an error that is not transient, or the backoff is used up.
+    """Call a function and retry it after transient failures.
 
     Args:
-        step: the name of the step, for the log.
+        step: name of the step, for the log.
         call: an idempotent function.
-        backoff: seconds before each retry. A longer Retry-After of the Hub is respected, up to a minute. No retry
+        backoff: seconds before each retry. A longer Retry-After of the Hub is used instead, up to a minute. No retry
             starts later than RETRY_WINDOW seconds after the first failure.
 
     Raises:
-        Exception: the last one, as the client raised it.
+        Exception: the exception of the last call, unchanged.
     """
     first_failure = None
     for seconds in backoff:
         try:
             with request_timeout():
                 return call()
-        except Exception as error:  # re-raised below unless it is transient
+        except Exception as error:  # Raised again below unless it is transient.
             pause = min(max(seconds, _retry_after(error)), _LONGEST_PAUSE)
             now = time.monotonic()
             first_failure = now if first_failure is None else first_failure
@@ -68,13 +69,13 @@ def is_transient(error: BaseException) -> bool:
         if (status := http_status(cause)) is not None:
             return status in TRANSIENT_STATUSES
         if isinstance(cause, (ConnectionError, TimeoutError, httpx.TransportError)):
-            # Xet has the HTTP status in its message only.
+            # Errors of Xet have the HTTP status only in their message.
             return not re.search(r"\b(400|401|403|404|413|422)\b", str(cause))
     return False
 
 
 def _retry_after(error: BaseException) -> float:
-    """Return the seconds that the Hub asks to wait: header Retry-After, or `t` in RateLimit (`"api";r=0;t=30`)."""
+    """Return the seconds to wait from the header Retry-After, or from `t` in RateLimit (`"api";r=0;t=30`); else 0."""
     for cause in chain(error):
         headers = getattr(getattr(cause, "response", None), "headers", None) or {}
         seconds = re.fullmatch(r"\d+", headers.get("Retry-After", "")) or re.search(

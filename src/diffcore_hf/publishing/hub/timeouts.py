@@ -1,6 +1,6 @@
-"""Timeouts: a read timeout for requests of the Hub's client that would otherwise wait for ever.
+"""Timeouts: sets a read timeout for requests of the Hub's client that would otherwise wait for ever.
 
-Owns the hook on the client's session. Does not retry anything (retry.py).
+Owns the hook on the client's session. Does not retry requests (retry.py).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from diffcore_hf.core.hub_cache import HUB_TIMEOUT
 
 _LOCK = threading.Lock()
 _active = 0
-"""Number of `request_timeout` contexts that are open; uploads send requests from threads of their own."""
+"""Number of open `request_timeout` contexts. It is global, because uploads send requests from other threads."""
 
 
 @contextmanager
 def request_timeout() -> Iterator[None]:
-    """Time out after HUB_TIMEOUT seconds without a byte, in every request of the client that sets no timeout itself."""
+    """Let every request without its own timeout fail after HUB_TIMEOUT seconds in which no byte arrives."""
     global _active
     _install_hook()
     with _LOCK:
@@ -34,9 +34,9 @@ def request_timeout() -> Iterator[None]:
 def _install_hook() -> None:
     """Add `_set_timeout` to the client's session and to every session that replaces it.
 
-    The client replaces its session after a lost connection, so a hook on the present session alone would be lost in
-    the middle of a retried request. A factory is therefore needed. It has to call the factory that is set now, because
-    a user may have set one with a proxy or certificates, and the client has no public function that returns it.
+    The client replaces its session after a lost connection, so the hook has to be added by a session factory. The
+    factory calls the previous one, because a user may have set one with a proxy or certificates. The client has no
+    public function that returns the previous factory, so its private variable is read.
     """
     from huggingface_hub import get_session, set_client_factory
     from huggingface_hub.utils import _http

@@ -1,4 +1,4 @@
-"""Verification: compares a folder or a commit with the file list in its manifest: every file, size, hash and count.
+"""Verification: compares a folder or a commit with its manifest: every file, its size, its hash and its number of rows.
 
 Does not check whether the rows are consistent with each other (publishing/audit).
 """
@@ -16,10 +16,10 @@ from diffcore_hf.publishing.hub.remote import MANIFEST, Remote, State, blob_of
 
 
 def check_commit(remote: Remote, commit: str, manifest: Manifest, folder: Path) -> None:
-    """Read a new commit back and compare it with the folder; rows are counted from the footers.
+    """Read a new commit back and compare it with the folder; the number of rows is read from the footers of the shards.
 
     Raises:
-        StaleResponse: it is not the folder, or not yet.
+        StaleResponse: the commit does not have the content of the folder, possibly only for a moment.
     """
     state = remote.state(commit)
     if state.hash != manifest["hash"]:
@@ -29,19 +29,20 @@ def check_commit(remote: Remote, commit: str, manifest: Manifest, folder: Path) 
 
 
 def commit_faults(state: State, remote: Remote, folder: Path | None = None) -> list[str]:
-    """Return what does not match in a commit, a line each; [] where everything matches.
+    """Return the faults of a commit, one line each; [] if it matches its manifest.
 
     Args:
         state: the files of the commit.
-        remote: its repository.
-        folder: a local copy of the files. Those that git stores itself are hashed there; None: they are downloaded.
+        remote: the repository of the commit.
+        folder: a folder with a copy of the files; None if there is none. Of files outside large file storage the Hub
+            has no sha256, so an equal copy is hashed; without one they are downloaded.
     """
     if state.manifest is None:
         return [f"{MANIFEST} is missing or cannot be parsed"]
     manifest = checked_manifest(state.manifest, f"{remote.repo_id} at {state.commit[:12]}")
     faults = []
     if not _has_content(state, MANIFEST, manifest_bytes(manifest)):
-        faults.append(f"{MANIFEST} does not contain the hash of its own body")
+        faults.append(f"{MANIFEST} does not have the hash of its own content")
     for entry in manifest["files"]:
         path, file = entry["path"], state.files.get(entry["path"])
         if file is None:
@@ -61,7 +62,7 @@ def _has_content(state: State, path: str, content: bytes) -> bool:
 
 
 def _sha256(path: str, state: State, remote: Remote, folder: Path | None) -> str:
-    """Return the sha256 of a file: the Hub's own record, or for a file that git stores itself, from an equal copy."""
+    """Return the sha256 of a file: the one that the Hub records, or else the one of an equal copy."""
     file = state.files[path]
     if file.sha256:
         return file.sha256
@@ -73,7 +74,7 @@ def _sha256(path: str, state: State, remote: Remote, folder: Path | None) -> str
 
 
 def folder_faults(out: str | Path) -> list[str]:
-    """Return what does not match in a local folder, row counts included; [] where everything matches."""
+    """Return the faults of a local folder, numbers of rows included; [] if it matches its manifest."""
     folder = Folder(out)
     content = folder.manifest()
     if content is None:

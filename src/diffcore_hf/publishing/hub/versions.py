@@ -1,6 +1,6 @@
-"""Versions: names of repositories and versions, the tags of versions, and their order.
+"""Versions: parses and orders versions, and checks names of repositories.
 
-Owns their form. Does not read the tags of a repository (remote.py).
+Owns the form of versions, tags and names. Does not read the tags of a repository (remote.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError
 
-# https://semver.org without build metadata, because a tag cannot contain `+`.
+# The form of https://semver.org without build metadata, because a tag cannot contain `+`.
 _SEMANTIC_VERSION = re.compile(
     r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
     r"(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?",
@@ -37,7 +37,7 @@ class Version:
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
-        """The precedence of semantic versions: a prerelease sorts before its release."""
+        """The sort key of semantic versions; a prerelease sorts before its release."""
         parts = [] if self.prerelease is None else self.prerelease.split(".")
         # Numeric parts sort before words, and by value.
         ranked = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
@@ -48,7 +48,7 @@ def parse_version(text: str) -> Version:
     """Parse `1.2.3` or `v1.2.3`, either with a prerelease.
 
     Raises:
-        UserError: anything else.
+        UserError: the text has another form.
     """
     match = _SEMANTIC_VERSION.fullmatch(text.strip())
     if match is None:
@@ -64,16 +64,16 @@ def versions_among(tags: Iterable[str]) -> list[Version]:
 
 
 def next_version(existing: Iterable[Version]) -> Version:
-    """Return the version to propose for new content: the highest one with the next minor number."""
+    """Return the proposed version for new content: the highest existing version with the next minor number."""
     highest = max(existing, key=lambda version: version.sort_key, default=None)
     return Version(1, 0, 0) if highest is None else Version(highest.major, highest.minor + 1, 0)
 
 
 def check_name(repo_id: str) -> None:
-    """Check the name of a repository without asking the Hub.
+    """Check the name of a repository without a request.
 
     Raises:
-        UserError: a name that the Hub would refuse.
+        UserError: the Hub would refuse the name.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__

@@ -1,7 +1,7 @@
-"""The layout that all sheets of images share: cards in columns, a title, a legend, and counts by colour.
+"""Card sheet: draws cards in columns with a title, a legend, and the number of cards by colour.
 
-Owns how a sheet looks: sizes, colours, fonts. Does not choose what is shown (contact_sheet.py, mixed_sheet.py), reads
-no files and loads no model.
+Owns the sizes, colours and fonts of all sheets. Does not choose the images (contact_sheet.py, mixed_sheet.py), read
+files or load models.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WIDTH, MARGIN, GAP, PADDING, BETWEEN = 1200, 36, 20, 12, 8
 """Pixels: page width, page margin, gap between cards, padding in a card, gap between the images of a card."""
 
 HEADER, CAPTIONS, TEXT = 86, 28, 100
-"""Heights in pixels: title and legend, column captions, text under the images."""
+"""Heights in pixels: of title and legend, of the column captions, of the text under the images."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Card:
     """Encoded images; None is shown as a placeholder. Every card of a sheet has the same number."""
     name: str
     context: str
-    """Context of the prompt; "" is the dataset's own look."""
-    words: str
-    """Text in the pill."""
+    """Context of the prompt; "" if the prompt names none."""
+    label: str
+    """Text in the label, a small coloured field."""
     number: str
-    """Text at the right."""
+    """Text to the right of the label."""
     colour: str
-    """Colour of the pill's text and of the number."""
+    """Colour of the label's text and of the number."""
     tint: str
-    """Background colour of the pill."""
+    """Background colour of the label."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class _Layout:
     card_width: int
     card_height: int
     side: int
-    """Side of the square for each image."""
+    """Side of the square in which an image is drawn."""
 
     def corner(self, index: int) -> tuple[int, int]:
-        """Returns the left and the top edge of a card."""
+        """Returns the left and the top edge of a card in pixels."""
         left = MARGIN + index % self.columns * (self.card_width + GAP)
         top = MARGIN + HEADER + CAPTIONS + index // self.columns * (self.card_height + GAP)
         return left, top
@@ -77,11 +77,11 @@ def draw_sheet(
     """Draws cards in columns, 1200 pixels wide (less for fewer cards than columns).
 
     Args:
-        cards: in reading order.
-        title: one line.
+        cards: the cards in reading order.
+        title: title in one line.
         legend: one line that explains the text under the images.
-        captions: one for each image of a card, shown above the columns.
-        kinds: colour -> name of the cards of that colour, which are counted at the top.
+        captions: captions above the columns, one for each image of a card.
+        kinds: colour -> name of the cards of that colour; their number is shown at the top.
         columns: number of cards in a row.
         empty: text of a sheet without cards.
 
@@ -159,18 +159,18 @@ def _draw_card(page: Image.Image, draw: ImageDraw.ImageDraw, card: Card, layout:
     below = top + PADDING + side
     bold = _font(18, bold=True)
     draw.text((edge, below + 24), _fit(card.name, bold, inner), font=bold, fill=INK, anchor="ls")
-    context = one_line(card.context) or "the dataset's own look"
+    context = one_line(card.context) or "(no context)"
     draw.text((edge, below + 47), _fit(context, _font(15), inner), font=_font(15), fill=MUTED, anchor="ls")
     number = _font(16, bold=True)
     draw.text((edge + inner, below + 73), card.number, font=number, fill=card.colour, anchor="rm")
-    words = _fit(card.words, _font(14), inner - number.getlength(card.number) - 30)
-    pill_width = round(_font(14).getlength(words)) + 20
-    page.paste(card.tint, (edge - 2, below + 60), _rounded(pill_width, 26, 13))
-    draw.text((edge + 8, below + 73), words, font=_font(14), fill=card.colour, anchor="lm")
+    label = _fit(card.label, _font(14), inner - number.getlength(card.number) - 30)
+    label_width = round(_font(14).getlength(label)) + 20
+    page.paste(card.tint, (edge - 2, below + 60), _rounded(label_width, 26, 13))
+    draw.text((edge + 8, below + 73), label, font=_font(14), fill=card.colour, anchor="lm")
 
 
 def _square(data: bytes | None, side: int) -> Image.Image:
-    """Fits an image into a square; a placeholder replaces an image that is missing or cannot be decoded."""
+    """Returns an image scaled into a square; if it is missing or cannot be decoded, a placeholder."""
     try:
         image = decode_bytes(data or b"")
     except UnreadableImage:
@@ -185,7 +185,7 @@ def _square(data: bytes | None, side: int) -> Image.Image:
 
 
 def _placeholder(side: int) -> Image.Image:
-    """Draws the diagonal hatching that stands for a missing image."""
+    """Draws diagonal hatching instead of a missing image."""
     image = Image.new("RGB", (side, side), BLANK)
     draw = ImageDraw.Draw(image)
     for start in range(-side, side, 14):
@@ -198,7 +198,7 @@ def _placeholder(side: int) -> Image.Image:
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Returns the text in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    """Returns the text in one line; if it is wider than `width` pixels, its start and an ellipsis."""
     line = one_line(text)[:400]
     if font.getlength(line) <= width:
         return line
@@ -214,7 +214,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @lru_cache(maxsize=16)
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Loads DejaVu Sans from matplotlib: the same on every machine, with many alphabets; others appear as boxes."""
+    """Loads DejaVu Sans from matplotlib, which is equal on every machine. Characters that it lacks appear as boxes."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")

@@ -1,4 +1,4 @@
-"""The choice of what a sheet shows: different classes and contexts, two kinds in a fixed ratio.
+"""Choice: selects the images of a sheet with different classes and contexts, and two kinds in a fixed ratio.
 
 Owns a deterministic choice among described candidates. Does not draw.
 """
@@ -23,33 +23,33 @@ def choose_balanced(
 
     Args:
         majority: indices of the candidates of the first kind, by their description.
-        minority: the same for the second kind.
+        minority: indices of the candidates of the second kind, by their description.
         count: maximum number of chosen candidates.
-        share: part of `count` for the minority; a kind with too few candidates is filled up with the other.
+        share: share of the minority in `count`. If one kind has too few candidates, more of the other are chosen.
 
     Returns:
-        Indices, in the order in which they are shown. A function of the arguments only.
+        Indices in the order in which they are shown; they depend on the arguments only.
     """
     majority_total = sum(map(len, majority.values()))
     minority_total = sum(map(len, minority.values()))
-    few = min(minority_total, max(round(count * share), count - majority_total))
-    many = min(majority_total, count - few)
+    minority_count = min(minority_total, max(round(count * share), count - majority_total))
+    majority_count = min(majority_total, count - minority_count)
     used: list[Counter[str]] = []
-    first, second = _spread(majority, many, used), _spread(minority, few, used)
-    total, order = many + few, []
+    from_majority, from_minority = _spread(majority, majority_count, used), _spread(minority, minority_count, used)
+    total, order = majority_count + minority_count, []
     for position in range(total):
-        due = (position + 1) * few // total - position * few // total
-        order.append((second if due else first).pop(0))
+        takes_minority = (position + 1) * minority_count // total - position * minority_count // total
+        order.append((from_minority if takes_minority else from_majority).pop(0))
     return order
 
 
 def _spread(groups: Mapping[Description, Sequence[int]], count: int, used: list[Counter[str]]) -> list[int]:
-    """Takes `count` indices, each from the group whose class, then context, ... was used least.
+    """Returns `count` indices, each from the group whose class, and then whose context, was used least.
 
     Args:
         groups: indices by description.
-        count: how many to take; at most the number of indices.
-        used: how often each value was used, a counter for each property; updated.
+        count: number of indices to return; at most the number of all indices.
+        used: for each property a counter of its used values; the chosen values are added.
     """
     remaining = {key: list(members) for key, members in groups.items() if members}
     properties = len(next(iter(remaining), ()))

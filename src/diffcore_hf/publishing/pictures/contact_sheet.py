@@ -1,7 +1,7 @@
-"""The contact sheet: real and generated images side by side, each with its context, similarity and decision.
+"""The contact sheet: real and generated images side by side, with context, similarity and decision.
 
-Owns which attempts are shown and the text under them. Gets encoded images and decisions as arguments, reads no files
-and loads no model. The layout is in card_sheet.py.
+Owns the choice of the attempts and the text under the images. Does not read files or load models: encoded images and
+decisions are arguments. The layout is in card_sheet.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from diffcore_hf.publishing.pictures.choice import Description, choose_balanced
 
 KEPT, REJECTED, UNDECIDED = "#2f7d5b", "#b3423a", "#70757d"
 TINTS = {KEPT: "#e7f3ec", REJECTED: "#faebe9", UNDECIDED: "#eeeeec"}
-LEGEND = "Under each pair: the class, the context it was prompted with, the decision, the similarity of the two images"
+LEGEND = "Under each pair: the class, the context of the prompt, the decision, the similarity of the two images"
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Tile:
     name: str
     """Class name as in prompts."""
     context: str
-    """Context of the prompt; "" is the dataset's own look."""
+    """Context of the prompt; "" if the prompt names none."""
     similarity: float | None
-    """Cosine similarity of the two images; None where there is none."""
+    """Cosine similarity of the two images; None if it was not computed."""
     reason: str
-    """Reason of the decision: `kept`, `low_rank`, ...; "" before any filter."""
+    """Reason of the decision: `kept`, `low_rank`, ...; "" if there is no decision yet."""
 
 
 def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: bool = True) -> Image.Image:
     """Draws one card for each tile, 1200 pixels wide (less for fewer tiles than columns).
 
     Args:
-        tiles: in reading order.
-        title: one line.
-        columns: number of cards in a row; twice as many without real images.
+        tiles: the attempts in reading order.
+        title: title in one line.
+        columns: number of cards in a row; without real images a row has twice as many.
         real: whether the real images are shown.
 
     Returns:
@@ -67,21 +67,21 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: 
 
 
 def _card(tile: Tile, real: bool) -> Card:
-    words, colour = decision_words(tile.reason)
+    label, colour = decision_label(tile.reason)
     number = "–" if tile.similarity is None else f"{tile.similarity:.2f}"
     images = (tile.real, tile.generated) if real else (tile.generated,)
-    return Card(images, tile.name, tile.context, words, number, colour, TINTS[colour])
+    return Card(images, tile.name, tile.context, label, number, colour, TINTS[colour])
 
 
 def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> list[int]:
-    """Chooses the attempts of a sheet: different classes and contexts, about a third of them rejected.
+    """Chooses attempts of different classes and contexts, about a third of them rejected.
 
     Args:
-        attempts: (class name, context, reason) of each, in plan order; superseded attempts are never chosen.
+        attempts: (class name, context, reason) of each attempt, in plan order; superseded ones are never chosen.
         count: maximum number of tiles.
 
     Returns:
-        Indices into `attempts`, with the rejected ones spread among the kept ones. A function of the arguments only.
+        Indices into `attempts`, with the rejected ones spread among the kept ones. They depend on the arguments only.
     """
     kept: dict[Description, list[int]] = defaultdict(list)
     rejected: dict[Description, list[int]] = defaultdict(list)
@@ -92,13 +92,13 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
     return choose_balanced(kept, rejected, count, share=1 / 3)
 
 
-def decision_words(reason: str) -> tuple[str, str]:
-    """Returns a decision in plain words, and its colour."""
+def decision_label(reason: str) -> tuple[str, str]:
+    """Returns the text for a decision, and its colour."""
     cause, _, _ = reason.partition(":")
     if cause == "kept":
         return "✓ kept", KEPT
     if cause == "superseded":
-        return "an earlier one is kept", UNDECIDED
+        return "an earlier attempt is kept", UNDECIDED
     if not cause:
-        return "not judged", UNDECIDED
+        return "no decision yet", UNDECIDED
     return f"✗ rejected: {checks.labels().get(cause, one_line(cause))}", REJECTED

@@ -1,6 +1,6 @@
-"""Histograms of the similarities that the filter used, for the whole dataset and for each class.
+"""Histograms: draws the similarities that the filter used, for the whole dataset and for each class.
 
-Owns how they look. Gets numbers as arguments. Uses only matplotlib's object interface: no pyplot, no global state.
+Owns the layout of the plots. Uses only matplotlib's object interface, without pyplot and without global state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REAL, REAL_LINE = "#d3d7de", "#8b93a1"
 MAX_CLASSES = 24
 
 Similarities = npt.NDArray[np.floating[Any]]
-"""Cosine similarities, (N,)."""
+"""(N,) cosine similarities."""
 
 Counts = npt.NDArray[np.float64]
 
@@ -38,17 +38,17 @@ class ClassSimilarities:
 
     name: str
     real_real: Similarities
-    """Between two different real images."""
+    """Similarities of two different real images."""
     kept: Similarities
-    """Between a kept generated image and the real image of its row."""
+    """Similarities of a kept generated image and the real image of its row."""
     rejected: Similarities
-    """Between a rejected generated image and the real image of its row."""
+    """Similarities of a rejected generated image and the real image of its row."""
     bound: float | None = None
-    """Bound of the policy; None where the policy does not compare these similarities."""
+    """Bound of the policy; None if the policy does not compare these similarities."""
 
     @property
     def rejected_share(self) -> float:
-        """Returns the share of the generated images that was rejected; 0 without generated images."""
+        """Returns the share of rejected images among the generated ones; 0 without generated images."""
         return len(self.rejected) / max(1, len(self.kept) + len(self.rejected))
 
 
@@ -64,13 +64,14 @@ def similarity_histogram(
     """Draws two distributions in one plot: pairs of real images of a class, and real images with generated ones.
 
     Args:
-        real_real: similarities of two different real images of one class; here and below only finite values are used.
+        real_real: similarities of two different real images of one class. Values that are not finite are ignored, here
+            and in the next arguments.
         kept: similarities of kept generated images to the real image of their row.
-        rejected: the same for rejected generated images.
-        bound: threshold of the policy for these similarities. None: the mean of the real pairs (tau of Eq. 5) is drawn
-            dotted, and the legend says that it is no threshold.
+        rejected: similarities of rejected generated images to the real image of their row.
+        bound: threshold of the policy for these similarities. If it is None, a dotted line shows the mean of the real
+            pairs (tau of Eq. 5), and the legend says that it is not a threshold.
         bound_label: name of the bound in the legend.
-        title: one line.
+        title: title in one line.
 
     Returns:
         PNG, 1200 pixels wide; equal arguments give equal bytes.
@@ -97,9 +98,9 @@ def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, column
     """Draws one small plot for each class, the largest share of rejected images first.
 
     Args:
-        classes: at most 24 are shown; the title says how many there are.
-        title: one line.
-        columns: plots in a row.
+        classes: similarities of each class. At most 24 are drawn, and the title then has the number of all classes.
+        title: title in one line.
+        columns: number of plots in a row.
 
     Returns:
         PNG, 1200 pixels wide; equal arguments give equal bytes.
@@ -107,7 +108,7 @@ def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, column
     ordered = sorted(classes, key=lambda item: (-item.rejected_share, item.name))[:MAX_CLASSES]
     rows = max(1, -(-len(ordered) // columns))
     if len(ordered) < len(classes):
-        title += f" · the {len(ordered)} of {len(classes)} classes with most rejected"
+        title += f" · {len(ordered)} of {len(classes)} classes, those with the largest rejected share"
     figure = _figure(7.5, 0.85 + 1.25 * rows, title)
     series = [_finite(item.real_real, item.kept, item.rejected) for item in ordered]
     edges = _edges(list(chain.from_iterable(series)), 24)
@@ -119,8 +120,8 @@ def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, column
         name = _shorten(item.name, 18)
         axes.set_title(name, loc="left", fontsize=7.5, color=INK, pad=4, parse_math=False)
         total = len(item.kept) + len(item.rejected)
-        words = f"{len(item.rejected)} of {total}" if total else "none"
-        axes.set_title(words, loc="right", fontsize=7, color=REJECTED if len(item.rejected) else MUTED, pad=4)
+        rejected_text = f"{len(item.rejected)} of {total}" if total else "none"
+        axes.set_title(rejected_text, loc="right", fontsize=7, color=REJECTED if len(item.rejected) else MUTED, pad=4)
         axes.tick_params(labelsize=6)
         axes.set_yticks([])
     _legend(figure, columns=4)
@@ -133,13 +134,13 @@ def _shorten(text: str, length: int) -> str:
 
 
 def _finite(*arrays: Similarities) -> list[Counts]:
-    """Returns each array flat, as float64, with its finite values only."""
+    """Returns the finite values of each array, flat and as float64."""
     flat = [np.asarray(values, dtype=np.float64).ravel() for values in arrays]
     return [values[np.isfinite(values)] for values in flat]
 
 
 def _edges(series: Sequence[Counts], bins: int) -> Counts:
-    """Returns bin edges over all values, (bins + 1,)."""
+    """Returns the (bins + 1,) bin edges for all values."""
     values = np.concatenate([*series, np.zeros(0)])
     low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
     margin = max(0.01, (high - low) * 0.02)
@@ -149,7 +150,7 @@ def _edges(series: Sequence[Counts], bins: int) -> Counts:
 def _bars(axes: Axes, series: Sequence[Counts], edges: Counts) -> None:
     """Draws real pairs as an area, and in front of it kept and rejected images as stacked bars.
 
-    Each of the two distributions sums to 1.
+    The area and all bars together each have the sum 1.
     """
     real, kept, rejected = series
     if len(real):
@@ -185,7 +186,7 @@ def _bars(axes: Axes, series: Sequence[Counts], edges: Counts) -> None:
 
 
 def _figure(width: float, height: float, title: str) -> Figure:
-    """Creates a figure with a title and its own canvas; sizes in inches, at 160 dots an inch."""
+    """Creates a figure with a title and a canvas. Sizes are in inches, at 160 dots per inch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -199,7 +200,7 @@ def _figure(width: float, height: float, title: str) -> Figure:
 
 
 def _legend(figure: Figure, *, columns: int) -> None:
-    """Draws one legend for all plots, below them; a figure without data gets a text instead."""
+    """Draws one legend for all plots below them, or a text if the figure has no data."""
     entries: dict[str, Any] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()

@@ -1,7 +1,7 @@
-"""The sheet of mixed images: real, generated and the training image that mixing makes of the two, side by side.
+"""The sheet of mixed images: a real image, a generated image and the mix of both, side by side.
 
-Owns which samples are shown and the text under them. Gets encoded images and draws as arguments, reads no files and
-loads no model. The layout is in card_sheet.py.
+Owns the choice of the samples and the text under the images. Does not read files or load models: encoded images and
+draws are arguments. The layout is in card_sheet.py.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ TINTS = {PIXEL: "#e8f0f9", PATCH: "#f8eee1"}
 
 @dataclass(frozen=True)
 class MixedTile:
-    """One training sample on the sheet, and the two images that it is made of."""
+    """One training sample on the sheet, and the two images from which it was mixed."""
 
     real: bytes | None
-    """Encoded image; None is shown as a placeholder."""
+    """Encoded real image; None is shown as a placeholder, also below."""
     generated: bytes | None
+    """Encoded generated image."""
     mixed: bytes | None
+    """Encoded mixed image."""
     name: str
     """Class name as in prompts."""
     context: str
-    """Context of the generated image; "" is the dataset's own look."""
+    """Context of the generated image; "" if its prompt names none."""
     pixel: bool
-    """Pixel-wise if true, patch-wise otherwise."""
+    """True for a pixel-wise mix, false for a patch-wise one."""
     generated_into_real: bool
-    """Direction of the patch."""
+    """Whether a patch of the generated image is put into the real one; false for the other direction."""
     lam: float
     """Lambda of Eq. 6 and 7."""
     share: float
-    """Share of the frame that is real, in [0, 1]."""
+    """Share of the mixed image that is real, in [0, 1]."""
 
 
 def mixed_sheet(tiles: Sequence[MixedTile], *, title: str, legend: str, columns: int = 2) -> Image.Image:
@@ -62,11 +64,11 @@ def _card(tile: MixedTile) -> Card:
     colour = PIXEL if tile.pixel else PATCH
     number = f"{100 * tile.share:.0f} % real"
     images = (tile.real, tile.generated, tile.mixed)
-    return Card(images, tile.name, tile.context, mix_words(tile), number, colour, TINTS[colour])
+    return Card(images, tile.name, tile.context, mix_label(tile), number, colour, TINTS[colour])
 
 
-def mix_words(tile: MixedTile) -> str:
-    """Returns how the two images were mixed (Eq. 6 and 7), in plain words."""
+def mix_label(tile: MixedTile) -> str:
+    """Returns the text for the kind of mixing (Eq. 6 and 7)."""
     if tile.pixel:
         return f"pixel-wise, lambda {tile.lam:.2f}"
     direction = "generated into real" if tile.generated_into_real else "real into generated"
@@ -74,14 +76,14 @@ def mix_words(tile: MixedTile) -> str:
 
 
 def choose_mixed(mixes: Sequence[tuple[str, str, bool]], count: int = 12) -> list[int]:
-    """Chooses the samples of a sheet: different classes and contexts, every second one patch-wise.
+    """Chooses samples of different classes and contexts, every second one patch-wise.
 
     Args:
-        mixes: (class name, context, whether pixel-wise) of each.
+        mixes: (class name, context, whether pixel-wise) of each sample.
         count: maximum number of tiles.
 
     Returns:
-        Indices into `mixes`. A function of the arguments only.
+        Indices into `mixes`, which depend on the arguments only.
     """
     pixel: dict[Description, list[int]] = defaultdict(list)
     patch: dict[Description, list[int]] = defaultdict(list)
