@@ -100,7 +100,7 @@ def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
         hash = "f" * 40
 
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder)
-    with pytest.raises(ValueError, match=f"the cache holds commit {'f' * 40}, not {COMMIT}"):
+    with pytest.raises(ValueError, match=f"the cache contains commit {'f' * 40}, not {COMMIT}"):
         sources.load_source(SourceConfig("org/birds", revision=COMMIT))
 
 

@@ -1,4 +1,4 @@
-"""Bad input gets one line that names the value and the remedy, exit status 2, and nothing is written."""
+"""Invalid input: one line with the value and a remedy, exit status 2, and nothing is written."""
 
 import json
 import shutil
@@ -13,8 +13,8 @@ from diffcore_hf.workflows.augment import augment
 
 
 @pytest.fixture
-def world(tmp_path, keys, tiny, monkeypatch):
-    """The current directory: photos/ and recipe.yaml over them, with the tiny models."""
+def work_folder(tmp_path, keys, tiny, monkeypatch):
+    """Change to a folder with photos/ and recipe.yaml for them, with the tiny models."""
     write_photos(tmp_path / "photos", [2, 2])
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"source": "photos", **keys}))
     monkeypatch.chdir(tmp_path)
@@ -26,9 +26,9 @@ def listing(root):
             for path in root.rglob("*")}  # fmt: skip
 
 
-def refused(world, capsys, *argv):
-    """Return what a refused command prints on stderr; check that it does nothing else."""
-    before = listing(world)
+def refused(work_folder, capsys, *argv):
+    """Run a command that is refused and return its stderr; check that it prints and writes nothing else."""
+    before = listing(work_folder)
     capsys.readouterr()
     status = main(argv)
     printed = capsys.readouterr()
@@ -37,34 +37,34 @@ def refused(world, capsys, *argv):
     assert printed.err.startswith("diffcore-hf: ")
     assert printed.err.count("\n") == 1
     assert "Traceback" not in printed.err
-    assert listing(world) == before
+    assert listing(work_folder) == before
     return printed.err
 
 
-def of_recipe(**changes):
-    """A recipe file with dotted keys changed."""
+def change_recipe(**changes):
+    """Return a function that changes keys of the recipe file; `__` separates the parts of a key."""
 
-    def prepare(world):
-        recipe = yaml.safe_load((world / "recipe.yaml").read_text())
+    def prepare(work_folder):
+        recipe = yaml.safe_load((work_folder / "recipe.yaml").read_text())
         for key, value in changes.items():
             *sections, last = key.split("__")
-            place = recipe
+            mapping = recipe
             for section in sections:
-                place = place.setdefault(section, {})
-            place[last] = value
-        (world / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+                mapping = mapping.setdefault(section, {})
+            mapping[last] = value
+        (work_folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
 
     return prepare
 
 
-def of_columns(**columns):
-    """A folder of Parquet with other columns: name -> (values, feature)."""
+def write_columns(**columns):
+    """Return a function that writes a folder of Parquet with these columns: name -> (values, feature)."""
 
-    def prepare(world):
+    def prepare(work_folder):
         features = Features({name: feature for name, (_, feature) in columns.items()})
         ds = Dataset.from_dict({name: values for name, (values, _) in columns.items()}, features=features)
-        (world / "table").mkdir()
-        ds.to_parquet(world / "table" / "train.parquet")
+        (work_folder / "table").mkdir()
+        ds.to_parquet(work_folder / "table" / "train.parquet")
 
     return prepare
 
@@ -73,35 +73,35 @@ def cells(count=2):
     return [{"bytes": picture(0, number), "path": None} for number in range(count)]
 
 
-def of_folder(*names):
-    """Photos in class folders of these names."""
+def class_folders(*names):
+    """Return a function that replaces the photos by photos in class folders with these names."""
 
-    def prepare(world):
-        shutil.rmtree(world / "photos")
+    def prepare(folder):
+        shutil.rmtree(folder / "photos")
         for name in names:
-            (world / "photos" / name).mkdir(parents=True)
+            (folder / "photos" / name).mkdir(parents=True)
             for number in range(2):
-                (world / "photos" / name / f"{number}.jpg").write_bytes(picture(0, number))
+                (folder / "photos" / name / f"{number}.jpg").write_bytes(picture(0, number))
 
     return prepare
 
 
-def pickled_model(world):
-    (world / "model" / "unet").mkdir(parents=True)
-    (world / "model" / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    (world / "model" / "unet" / "config.json").write_text("{}")
-    (world / "model" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
+def pickled_model(folder):
+    (folder / "model" / "unet").mkdir(parents=True)
+    (folder / "model" / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    (folder / "model" / "unet" / "config.json").write_text("{}")
+    (folder / "model" / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"pickle")
 
 
-def foreign_output(world):
-    (world / "taken").mkdir()
-    (world / "taken" / "thesis.tex").write_text("dear")
+def output_of_another_program(folder):
+    (folder / "taken").mkdir()
+    (folder / "taken" / "thesis.tex").write_text("a thesis")
 
 
-def validation_split(world):
-    (world / "table").mkdir()
-    photos([2, 2]).to_parquet(world / "table" / "train.parquet")
-    photos([1, 1]).to_parquet(world / "table" / "validation.parquet")
+def validation_split(folder):
+    (folder / "table").mkdir()
+    photos([2, 2]).to_parquet(folder / "table" / "train.parquet")
+    photos([1, 1]).to_parquet(folder / "table" / "validation.parquet")
 
 
 IMAGES, LABELS = (cells(), Image()), ([0, 1], ClassLabel(names=["red fox", "blue jay"]))
@@ -109,17 +109,17 @@ TABLE = ("--source.path", "table")
 
 CASES = {
     # The source
-    "no image column": (of_columns(photo=IMAGES, label=LABELS), TABLE,
+    "no image column": (write_columns(photo=IMAGES, label=LABELS), TABLE,
                         ["source.image is 'image'", "its columns: photo, label", "--source.image"]),
-    "no label column": (of_columns(image=IMAGES, species=LABELS), TABLE,
+    "no label column": (write_columns(image=IMAGES, species=LABELS), TABLE,
                         ["source.label is 'label'", "its columns: image, species", "--source.label"]),
-    "several labels": (of_columns(image=IMAGES, label=([[0], [1]], List(Value("int64")))), TABLE,
+    "several labels": (write_columns(image=IMAGES, label=([[0], [1]], List(Value("int64")))), TABLE,
                        ["source.label is 'label', with several labels in a row"]),
-    "several images": (of_columns(image=([[c] for c in cells()], List(Image())), label=LABELS), TABLE,
+    "several images": (write_columns(image=([[c] for c in cells()], List(Image())), label=LABELS), TABLE,
                        ["source.image is 'image', with several images in a row"]),
-    "images that are texts": (of_columns(image=(["a", "b"], Value("string")), label=LABELS), TABLE,
+    "images that are texts": (write_columns(image=(["a", "b"], Value("string")), label=LABELS), TABLE,
                               ["source.image is 'image', which holds", "columns with images: none"]),
-    "a column of ours": (of_columns(image=IMAGES, label=LABELS, prompt=(["a", "b"], Value("string"))), TABLE,
+    "an added column": (write_columns(image=IMAGES, label=LABELS, prompt=(["a", "b"], Value("string"))), TABLE,
                          ["a column 'prompt', the name of a column that is added", "--columns.prefix dc_"]),
     "no such split": (None, ("--source.split", "dev"),
                       ["source.split is 'dev'", "its splits: train", "--source.split"]),
@@ -127,20 +127,20 @@ CASES = {
     "a Hub id offline": (None, ("--source.path", "org/birds"), ["'org/birds'", "HF_HUB_OFFLINE"]),
     "a holdout beside validation": (validation_split, (*TABLE, "--source.holdout", "0.1"),
                                     ["source.holdout is 0.1", "--source.holdout 0"]),
-    "a wnid": (of_folder("n01440764", "red fox"), (), ["'n01440764' is an opaque id", "--source.label_names"]),
-    "a number": (of_folder("12", "13"), (), ["'12' is an opaque id", "--source.label_names"]),
+    "a wnid": (class_folders("n01440764", "red fox"), (), ["'n01440764' is an opaque id", "--source.label_names"]),
+    "a number": (class_folders("12", "13"), (), ["'12' is an opaque id", "--source.label_names"]),
     "a name of no class": (None, ("--source.label_names", "{red_foxx: fox}"), ["'red_foxx'", "'red_fox'"]),
     "a description of no class": (None, ("--prompts.label_descriptions", "{crane: bird}"), ["'crane'", "no class"]),
     # The recipe
-    "an unknown key": (of_recipe(fractoin=0.5), (), ["fractoin is not a key", "did you mean fraction"]),
-    "an unknown key below": (of_recipe(model__gama=2), (), ["model.gama is not a key", "model.gamma"]),
-    "a wrong type": (of_recipe(fraction="half"), (), ["fraction is 'half'", "a number"]),
-    "a list for a number": (of_recipe(model__steps=[2, 3]), (), ["model.steps is [2, 3]", "an integer"]),
-    "not valid YAML": (lambda world: (world / "recipe.yaml").write_text("source: {path: photos"), (),
+    "an unknown key": (change_recipe(fractoin=0.5), (), ["fractoin is not a key", "did you mean fraction"]),
+    "an unknown key below": (change_recipe(model__gama=2), (), ["model.gama is not a key", "model.gamma"]),
+    "a wrong type": (change_recipe(fraction="half"), (), ["fraction is 'half'", "a number"]),
+    "a list for a number": (change_recipe(model__steps=[2, 3]), (), ["model.steps is [2, 3]", "an integer"]),
+    "not valid YAML": (lambda folder: (folder / "recipe.yaml").write_text("source: {path: photos"), (),
                 ["recipe.yaml", "line "]),
-    "a key given twice": (lambda world: (world / "recipe.yaml").write_text("seed: 1\nseed: 2\n"), (),
+    "a key given twice": (lambda folder: (folder / "recipe.yaml").write_text("seed: 1\nseed: 2\n"), (),
                           ["'seed'", "twice"]),
-    "no source": (lambda world: (world / "recipe.yaml").write_text("seed: 1\n"), (), ["source.path is missing"]),
+    "no source": (lambda folder: (folder / "recipe.yaml").write_text("seed: 1\n"), (), ["source.path is missing"]),
     "an unknown preset": (None, ("--preset", "papper"), ["papper", "paper"]),
     "an unknown kind": (None, ("--kind", "brid"), ["kind is 'brid'", "did you mean bird"]),
     "gamma without guidance": (None, ("--model.gamma", "0"), ["model.gamma is 0", "prompts.negatives []"]),
@@ -155,7 +155,7 @@ CASES = {
     "a negative that is a context": (None, ("--prompts.negatives", "SNOW"), ["'SNOW'", "context 'in snow'"]),
     **{f"fraction {value}": (None, ("--fraction", value), ["fraction is ", "(0, 1]"])
        for value in ("0", "1.5", "-0.1", "nan")},
-    "a switch that is neither": (None, ("--strict", "perhaps"), ["perhaps"]),
+    "an invalid switch": (None, ("--strict", "perhaps"), ["perhaps"]),
     **{f"--{key} {value}": (None, (f"--{key}", value), [key])
        for key, value in (("copies", "0"), ("max_attempts", "0"), ("limit", "0"), ("limit", "2.5"),
                           ("model.size", "20"), ("model.steps", "0"), ("filter.references", "1"),
@@ -167,12 +167,12 @@ CASES = {
     "no such review": (None, ("--review", "review.csv"), ["review is review.csv", "no file"]),
     # The models
     "pickled weights": (pickled_model, ("--model.path", "model"), ["pickled", "safetensors"]),
-    "a pickled file": (lambda world: (world / "model.ckpt").write_bytes(b"x"), ("--model.path", "model.ckpt"),
+    "a pickled file": (lambda folder: (folder / "model.ckpt").write_bytes(b"x"), ("--model.path", "model.ckpt"),
                        ["model.ckpt", "safetensors"]),
     "a folder without a model": (None, ("--model.path", "photos"), ["photos", "no safetensors"]),
     "no such model": (None, ("--model.path", "./nowhere"), ["./nowhere"]),
-    "a model that is not here": (None, ("--model.path", "org/model"), ["org/model", "plan --fetch"]),
-    "a tower that is not here": (None, ("--filter.path", "org/clip"), ["org/clip", "plan --fetch"]),
+    "a model not in the cache": (None, ("--model.path", "org/model"), ["org/model", "plan --fetch"]),
+    "a tower not in the cache": (None, ("--filter.path", "org/clip"), ["org/clip", "plan --fetch"]),
     "no such adapter": (None, ("--model.adapters", "[./lora]"), ["./lora"]),
     "an unknown scheduler": (None, ("--model.scheduler", "DreamScheduler"), ["'DreamScheduler'"]),
     "a scheduler's unknown option": (None, ("--model.scheduler", "{name: DDIMScheduler, options: {betta: 1}}"),
@@ -180,28 +180,31 @@ CASES = {
     "half precision on a CPU": (None, ("--model.device", "cpu", "--model.dtype", "float16"), ["float16", "float32"]),
     "no such device": (None, ("--model.device", "toaster"), ["'toaster'"]),
     # The output
-    "somebody's folder": (foreign_output, ("--output", "taken"), ["taken holds files", "--output"]),
+    "an unknown folder": (output_of_another_program, ("--output", "taken"), ["taken holds files", "--output"]),
     "a folder inside the source": (None, ("--output", "photos/out"), ["photos/out", "--output"]),
     "a file": (None, ("--output", "recipe.yaml"), ["recipe.yaml is a file", "--output"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_one_line_and_nothing_is_written(world, capsys, name):
+def test_invalid_input_is_refused_in_one_line(work_folder, capsys, name):
     prepare, flags, expected = CASES[name]
     if prepare:
-        prepare(world)
+        prepare(work_folder)
     flags = flags if "--output" in flags else ("--output", "out", *flags)
-    line = refused(world, capsys, "augment", "recipe.yaml", *flags)
+    line = refused(work_folder, capsys, "augment", "recipe.yaml", *flags)
     assert [words for words in expected if words not in line] == []
 
 
-@pytest.mark.parametrize("name", ["no label column", "a wnid", "a wrong type", "pickled weights", "somebody's folder"])
-def test_plan_refuses_what_augment_refuses(world, capsys, name):
+@pytest.mark.parametrize(
+    "name",
+    ["no label column", "a wnid", "a wrong type", "pickled weights", "an unknown folder"],
+)
+def test_plan_refuses_what_augment_refuses(work_folder, capsys, name):
     prepare, flags, expected = CASES[name]
     if prepare:
-        prepare(world)
-    line = refused(world, capsys, "plan", "recipe.yaml", *flags)
+        prepare(work_folder)
+    line = refused(work_folder, capsys, "plan", "recipe.yaml", *flags)
     assert [words for words in expected if words not in line] == []
 
 
@@ -229,37 +232,37 @@ def test_plan_refuses_what_augment_refuses(world, capsys, name):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and " " not in value[0] else "",
 )
-def test_a_wrong_command_is_one_line(world, capsys, argv, expected):
-    line = refused(world, capsys, *argv)
+def test_a_wrong_command_is_refused_in_one_line(work_folder, capsys, argv, expected):
+    line = refused(work_folder, capsys, *argv)
     assert [words for words in expected if words not in line] == []
 
 
-def test_an_output_of_other_attempts_names_the_key(world, capsys):
+def test_an_output_of_other_attempts_names_the_key(work_folder, capsys):
     assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
-    line = refused(world, capsys, "augment", "recipe.yaml", "--output", "out", "--model.gamma", "3")
+    line = refused(work_folder, capsys, "augment", "recipe.yaml", "--output", "out", "--model.gamma", "3")
     assert "model.gamma: 2.0 -> 3.0" in line
     assert "--output" in line
 
 
-def test_an_export_into_the_run_itself_is_refused(world, capsys):
+def test_an_export_into_the_run_itself_is_refused(work_folder, capsys):
     assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
-    line = refused(world, capsys, "export", "out", "--output", "./out/")
+    line = refused(work_folder, capsys, "export", "out", "--output", "./out/")
     assert "is the folder of a run" in line
 
 
-def test_a_policy_that_the_tower_cannot_serve_is_refused(world, capsys, tmp_path_factory):
+def test_a_policy_that_needs_a_text_tower_is_refused_without_it(work_folder, capsys, tmp_path_factory):
     import tiny_models
 
     tower = tiny_models.seeded(tiny_models.save_clip_vision, tmp_path_factory.mktemp("tower") / "clip")
     policy = ("--filter.path", str(tower), "--filter.policy", "{name: rank, by: text}")
-    line = refused(world, capsys, "augment", "recipe.yaml", "--output", "out", *policy)
+    line = refused(work_folder, capsys, "augment", "recipe.yaml", "--output", "out", *policy)
     assert "text" in line
 
 
-def test_errors_of_python_are_the_same_lines(world, keys):
-    before = listing(world)
+def test_calls_in_python_raise_the_same_messages(work_folder, keys):
+    before = listing(work_folder)
     with pytest.raises(ValueError, match=r"fraction is 2.0, not a number in \(0, 1\]"):
         augment("photos", fraction=2.0, output="out", **keys)
     with pytest.raises(ValueError, match="fractoin is not a key of a recipe; did you mean fraction"):
         augment("photos", fractoin=0.5, output="out", **keys)
-    assert listing(world) == before
+    assert listing(work_folder) == before

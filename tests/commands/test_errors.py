@@ -1,4 +1,4 @@
-"""The error boundary: which exception becomes one line, which a traceback, and with which exit status."""
+"""The error boundary: output and exit status for each kind of exception."""
 
 import errno
 import subprocess
@@ -13,7 +13,7 @@ from diffcore_hf.core.errors import UserError
 
 
 def bug(*arguments, **keywords):
-    """Raise what a length mismatch inside the package raises."""
+    """Raise the error of a length mismatch inside the package."""
     list(zip([1], [1, 2], strict=True))
 
 
@@ -24,7 +24,7 @@ def raising(error):
     return action
 
 
-def caused(outer, inner):
+def with_cause(outer, inner):
     outer.__cause__ = inner
     return outer
 
@@ -41,12 +41,12 @@ def caused(outer, inner):
             "prog: [Errno 13] Permission denied: 'x', resume\n",
         ),
         (
-            caused(RuntimeError("failed"), OSError(errno.EDQUOT, "Disk quota exceeded")),
+            with_cause(RuntimeError("failed"), OSError(errno.EDQUOT, "Disk quota exceeded")),
             1,
             f"prog: [Errno {errno.EDQUOT}] Disk quota exceeded, resume\n",
         ),
     ],
-    ids=["user", "interrupt", "disk full", "permission", "quota as a cause"],
+    ids=["user", "interrupt", "disk full", "permission", "quota as cause"],
 )
 def test_an_expected_error_is_one_line(capsys, error, status, line):
     assert run_program("prog", raising(error), resume_hint=lambda: ", resume") == status
@@ -67,14 +67,14 @@ def test_every_other_exception_shows_its_traceback_and_where_to_report_it(capsys
     )
 
 
-def test_a_closed_pipe_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     code = (
         "import sys; from diffcore_hf.commands.errors import run_program\n"
         "def action():\n    raise BrokenPipeError\n"
         "sys.exit(run_program('prog', action))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 def test_a_bug_inside_a_verb_shows_its_traceback(capsys, monkeypatch):

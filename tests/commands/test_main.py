@@ -23,8 +23,8 @@ COMMAND = [sys.executable, "-m", "diffcore_hf"]
 
 
 @pytest.fixture
-def world(tmp_path, keys, monkeypatch):
-    """The current directory: photos/ of numbered classes and recipe.yaml over them, with the tiny models."""
+def work_folder(tmp_path, keys, monkeypatch):
+    """Change to a folder with photos/ of numbered classes and recipe.yaml for them, with the tiny models."""
     photos = write_photos(tmp_path / "photos", [3, 3])
     for number, name in ((1, "red_fox"), (2, "green_frog")):
         (photos / name).rename(photos / f"{number:03d}.{name.title()}")
@@ -42,20 +42,20 @@ def printed_by(capsys, *argv, status=0):
     return capsys.readouterr().out
 
 
-def test_help_names_every_verb_and_loads_nothing_heavy():
+def test_help_names_every_verb_and_imports_no_heavy_library():
     code = (
         "import sys; from diffcore_hf.commands.main import main; main(['--help'])\n"
         "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm', 'tyro'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [verb for verb in VERBS if f"  {verb} " not in done.stdout] == []
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert [verb for verb in VERBS if f"  {verb} " not in finished.stdout] == []
 
 
-@pytest.mark.slow  # it measures processor time, which other work on the machine lengthens
+@pytest.mark.slow  # processor time depends on other processes of the machine
 def test_help_costs_less_than_half_a_second():
-    """Processor time, because the time on the clock depends on what else runs on the machine."""
+    """Measures processor time, because the elapsed time depends on other processes even more."""
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -65,7 +65,7 @@ def test_help_costs_less_than_half_a_second():
     assert min(seconds) < 0.5
 
 
-def test_the_version_stands_in_one_place(capsys):
+def test_the_version_is_defined_only_in_the_package(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"diffcore-hf {diffcore_hf.__version__}\n"
@@ -77,9 +77,9 @@ def test_the_version_stands_in_one_place(capsys):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit) as exit_info:
         main([verb, "--help"])
-    assert not leaving.value.code
+    assert not exit_info.value.code
     assert "examples:" in capsys.readouterr().out
 
 
@@ -91,25 +91,25 @@ def test_the_flags_of_augment_are_the_keys_of_a_recipe(capsys):
             if flag not in printed] == []  # fmt: skip
 
 
-def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(world, capsys):
+def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(work_folder, capsys):
     printed = printed_by(capsys, "plan", "recipe.yaml", "--model.gamma", "2")
     lines = [line.strip() for line in printed.splitlines()]
     for line in (
         "001.Red_Fox -> Red Fox",
         "002.Green_Frog -> Green Frog",
-        "one prompt a class",
+        "one prompt per class",
         "guidance    gamma 2.0 = guidance_scale 3.0",
         "contexts    'in snow', 'at night'",
     ):
         assert line in lines
     assert sum(re.fullmatch(r"a photo of a (Red Fox|Green Frog), (in snow|at night)", line) is not None
                for line in lines) == 2  # fmt: skip
-    assert "plan        6 units (fraction 1, copies 1), 3 a class; up to 2 attempts each" in lines
+    assert "plan        6 units (fraction 1, copies 1), 3 per class; up to 2 attempts each" in lines
     assert re.search(r"peak disk about [\d.]+ [kMG]?B", printed)
-    assert sorted(path.name for path in world.iterdir()) == ["photos", "recipe.yaml"]
+    assert sorted(path.name for path in work_folder.iterdir()) == ["photos", "recipe.yaml"]
 
 
-def test_augment_ends_with_the_table(world, capsys):
+def test_augment_ends_with_the_table(work_folder, capsys):
     printed = printed_by(capsys, "augment", "recipe.yaml")
     table = dict(re.findall(r"^(\S.*?)  +(.+)$", printed, re.MULTILINE))
     assert table["rows"] == table["planned"] == "6"
@@ -118,12 +118,12 @@ def test_augment_ends_with_the_table(world, capsys):
             "Red Fox", "Green Frog"} <= set(table)  # fmt: skip
     assert re.fullmatch(r"\d+ \([\d.]+ % of 6 decided\)", table["kept"])
     assert "out/assets/contact_sheet.png" in printed
-    assert len(load_dataset("out", split="train", cache_dir=world / "cache")) == 6
-    again = printed_by(capsys, "augment", "recipe.yaml")
-    assert "- (none made now)" in again
+    assert len(load_dataset("out", split="train", cache_dir=work_folder / "cache")) == 6
+    repeated = printed_by(capsys, "augment", "recipe.yaml")
+    assert "- (none made now)" in repeated
 
 
-def test_a_first_look_says_what_the_full_run_would_take(world, capsys):
+def test_augment_with_a_limit_estimates_the_full_run(work_folder, capsys):
     printed = printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
     assert "first look: 2 of 6 units" in printed
     for words in ("kept      about", "time      about", "disk      about", "the same command without --limit"):
@@ -131,21 +131,21 @@ def test_a_first_look_says_what_the_full_run_would_take(world, capsys):
     assert re.search(r"^pending +4$", printed, re.MULTILINE)
 
 
-def test_a_folder_of_photos_needs_no_recipe(world, capsys, tiny):
+def test_a_folder_of_photos_needs_no_recipe(work_folder, capsys, tiny):
     flags = ("--model.path", tiny["sd"], "--filter.path", tiny["clip"], "--model.steps", "2", "--max-attempts", "1")
     printed = printed_by(capsys, "augment", "photos", "--kind", "general", *flags)
     assert "rows" in printed
-    assert (world / "out/photos/diffcore.json").is_file()
+    assert (work_folder / "out/photos/diffcore.json").is_file()
 
 
-def test_a_flag_wins_over_the_file(world, capsys):
+def test_a_flag_overrides_the_file(work_folder, capsys):
     flags = ("--fraction", "0.5", "--prompts.contexts", "on the moon", "in a zoo")
     printed = printed_by(capsys, "plan", "recipe.yaml", *flags)
     assert "3 units (fraction 0.5" in printed
     assert "contexts    'on the moon', 'in a zoo'" in printed
 
 
-def test_preview_export_and_clean_say_what_they_made(world, capsys):
+def test_preview_export_and_clean_print_their_results(work_folder, capsys):
     printed_by(capsys, "augment", "recipe.yaml")
     for path in printed_by(capsys, "preview", "out").split():
         assert Image.open(path).format == "PNG"
@@ -160,10 +160,10 @@ def test_preview_export_and_clean_say_what_they_made(world, capsys):
     assert "parts deleted" in printed_by(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err
-    assert not (world / "other").exists()
+    assert not (work_folder / "other").exists()
 
 
-def test_an_interruption_exports_and_says_how_to_go_on(world, capsys, monkeypatch):
+def test_an_interrupted_run_exports_and_can_be_resumed(work_folder, capsys, monkeypatch):
     from diffcore_hf.models.diffusion import TextToImage
 
     def interrupted(self, *arguments, **keywords):
@@ -177,9 +177,11 @@ def test_an_interruption_exports_and_says_how_to_go_on(world, capsys, monkeypatc
     assert "kept" in printed_by(capsys, "augment", "recipe.yaml")
 
 
-def test_stderr_of_a_good_run_is_the_bar_alone(world):
-    loud = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
-    printed = subprocess.run([*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=loud)
+def test_a_run_without_errors_prints_only_the_progress_bar_on_stderr(work_folder):
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_VERBOSITY")}
+    printed = subprocess.run(
+        [*COMMAND, "augment", "recipe.yaml"], capture_output=True, text=True, check=True, env=environment
+    )
     rest = [line for line in re.split(r"[\r\n]", printed.stderr) if line.strip() and not line.startswith("augment: ")]
     assert rest == []
 

@@ -1,4 +1,4 @@
-"""The command line: what was typed becomes a layer; errors are one line; --help is quick and teaches."""
+"""The command line: flags become a layer, errors are one line, and --help shows every key."""
 
 import re
 import shlex
@@ -46,12 +46,12 @@ from diffcore_hf.config.mappings import to_mapping
         ("org/name --preset paper", {"preset": "paper"}),
     ],
 )
-def test_only_what_was_given_is_in_the_layer(line, layer):
+def test_the_layer_contains_only_the_given_flags(line, layer):
     command = parse_command(["augment", *line.split(" ")])
     assert command == Command("augment", "org/name", layer, {})
 
 
-def test_values_may_hold_blanks_and_maps():
+def test_values_may_contain_spaces_and_maps():
     argv = ["plan", "a/b", "--prompts.contexts", "in the rain", "", "--source.label_names", "{0: cat, 1: dog}"]
     layer = parse_command(argv).layer
     assert layer == {"prompts": {"contexts": ["in the rain", ""]}, "source": {"label_names": {0: "cat", 1: "dog"}}}
@@ -65,7 +65,7 @@ def shown(value):
 
 
 @pytest.mark.parametrize("key", [k for k in leaves(Recipe) if k not in ("source.path", "model.scheduler")])
-def test_every_key_is_a_flag_and_its_default_can_be_said(key):
+def test_every_key_is_a_flag_that_accepts_its_default(key):
     plain = build_recipe({"source": "a/b"})
     value = to_mapping(plain)
     for name in key.split("."):
@@ -125,7 +125,7 @@ def test_verbs_and_their_options(line, command):
         ("plan x --fetch maybe", "'maybe' is one argument too many. See diffcore-hf plan --help"),
     ],
 )
-def test_wrong_lines_are_one_line_with_the_remedy(line, message, capsys):
+def test_a_wrong_line_raises_one_line_with_a_remedy(line, message, capsys):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         parse_command(line.split())
     assert "\n" not in str(caught.value)
@@ -133,11 +133,11 @@ def test_wrong_lines_are_one_line_with_the_remedy(line, message, capsys):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_teaches(verb, capsys):
-    with pytest.raises(SystemExit) as left:
+def test_the_help_of_a_verb_has_examples_and_flags(verb, capsys):
+    with pytest.raises(SystemExit) as exit_info:
         parse_command([verb, "--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert left.value.code == 0
+    assert exit_info.value.code == 0
     assert text.index("examples:") < text.index("positional arguments")
     assert f"diffcore-hf {verb} " in text
     assert "_Given" not in text
@@ -148,16 +148,16 @@ def test_the_help_of_a_verb_teaches(verb, capsys):
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
-def test_the_help_of_the_whole(argv, capsys):
-    with pytest.raises(SystemExit) as left:
+def test_the_overview_names_every_verb(argv, capsys):
+    with pytest.raises(SystemExit) as exit_info:
         parse_command(argv)
-    assert left.value.code == 0
+    assert exit_info.value.code == 0
     text = capsys.readouterr().out
     assert all(verb in text for verb in VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_examples_of_a_verb_can_be_typed(verb):
+def test_the_examples_of_a_verb_are_valid(verb):
     for example in VERBS[verb].examples:
         assert parse_command(shlex.split(example)).verb == verb
 
@@ -224,10 +224,10 @@ def test_a_wrong_line_without_target(line, message, capsys):
 
 
 def test_the_help_without_target_has_every_key_with_its_default(capsys):
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as exit_info:
         parse(["--data.path", "x", "--help"], TRAIN)
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert left.value.code == 0
+    assert exit_info.value.code == 0
     assert text.startswith("usage: accelerate launch recipes/train.py [-h] [OPTIONS] Train a network")
     assert "target_" not in text
     assert "positional" not in text
@@ -238,7 +238,7 @@ def test_the_help_without_target_has_every_key_with_its_default(capsys):
         assert expected in text
 
 
-def test_the_examples_without_target_can_be_typed():
+def test_the_examples_without_target_are_valid():
     for example in TRAIN.examples:
         tokens = shlex.split(example)
         program = TRAIN.name if TRAIN.name in tokens else "diffcore_hf.training"
@@ -259,11 +259,11 @@ def test_every_field_is_documented():
         "from diffcore_hf.commands.definitions import TRAIN; parse(['--seeds=1'], TRAIN)",
     ],
 )
-def test_reading_the_command_line_loads_nothing_heavy(line):
+def test_reading_the_command_line_imports_no_heavy_library(line):
     code = (
         f"import sys; {line};"
         "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

@@ -1,4 +1,4 @@
-"""Strict construction and the rules of a recipe: each error is one line that names key, value and remedy."""
+"""Construction of a recipe and its rules: each error is one line that names key, value and remedy."""
 
 import dataclasses
 import re
@@ -30,12 +30,12 @@ def test_every_field_has_a_scope():
     marked = scopes(Recipe)
     assert {key: scope for key, scope in marked.items() if scope not in SCOPES} == {}
     assert {"source.path", "filter.policy.alpha", "columns.prefix", "model.adapters"} <= set(marked)
-    # Optional sections and lists of sections are one key: what is in them is of the same scope.
+    # Optional sections and lists of sections are one key, and all their fields have the scope of that key.
     for cls, key in ((SchedulerConfig, "model.scheduler"), (AdapterConfig, "model.adapters")):
         assert set(scopes(cls).values()) == {marked[key]}
 
 
-def test_an_unmarked_field_is_found():
+def test_a_field_without_a_scope_has_the_scope_none():
     cls = dataclasses.make_dataclass("Section", [("a", int, dataclasses.field(default=1))])
     assert scopes(cls) == {"a": None}
 
@@ -46,7 +46,7 @@ def test_only_the_source_is_required():
     assert recipe.filter.policy == PolicyConfig()
 
 
-def test_plain_texts_stand_for_paths_and_names():
+def test_plain_texts_set_paths_and_names():
     recipe = build_recipe(
         {
             "source": "org/data",
@@ -167,7 +167,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("layer", "message"), WRONG)
-def test_a_wrong_value_is_one_line_with_the_remedy(layer, message):
+def test_a_wrong_value_raises_one_line_with_a_remedy(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         build(**layer)
     assert "\n" not in str(caught.value)
@@ -184,12 +184,12 @@ def test_a_wrong_value_is_one_line_with_the_remedy(layer, message):
         {"limit": None, "store_size": None, "seed": -1},
     ],
 )
-def test_right_values_pass(layer):
+def test_valid_values_are_accepted(layer):
     build(**layer)
 
 
 @pytest.mark.parametrize(
-    ("given", "reads"),
+    ("given", "used"),
     [
         (PolicyConfig("all"), {}),
         (PolicyConfig("random"), {"p": 0.5}),
@@ -201,11 +201,11 @@ def test_right_values_pass(layer):
         (PolicyConfig("rank", by="text", floor="off"), {"by": "text", "alpha": 0.1, "floor": "off"}),
     ],
 )
-def test_a_policy_has_the_parameters_that_it_reads(given, reads):
-    assert policy_parameters(given) == reads
+def test_policy_parameters_are_those_that_the_policy_uses(given, used):
+    assert policy_parameters(given) == used
 
 
-def test_every_policy_and_parameter_is_known():
+def test_the_table_has_every_policy_and_parameter():
     names = {field.name for field in dataclasses.fields(PolicyConfig)} - {"name"}
     assert set().union(*POLICY_PARAMETERS.values()) == names
     assert set(leaves(PolicyConfig)["name"][1].__args__) == set(POLICY_PARAMETERS)

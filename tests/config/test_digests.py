@@ -1,4 +1,4 @@
-"""Digests: an attempt field changes both, a decision field only the recipe's, a free field none."""
+"""Digests: an attempt field changes both digests, a decision field only the recipe digest, a free field none."""
 
 import dataclasses
 
@@ -19,7 +19,7 @@ from diffcore_hf.config.mappings import to_mapping
 IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
 VERSIONS = {"generate": "1", "score": "1"}
 BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
-# A valid value of each field that is not its default; for a policy's parameter with the policy that reads it.
+# A valid value of each field that is not its default. POLICIES has the policies that use the parameters.
 CHANGED = {
     "source.path": "b", "source.name": "x", "source.data_files": "*.parquet", "source.revision": "v1",
     "source.split": "test", "source.image": "img", "source.label": "species", "source.label_names": "raw",
@@ -43,8 +43,15 @@ POLICIES = {
     "filter.policy.p": {"name": "random"},
     "filter.policy.pairs": {"name": "mean"},
 }
-# Replaced by identities.
-PLACES = {"source.path", "source.revision", "model.path", "model.revision", "filter.path", "filter.revision"}
+# These keys are replaced by identities.
+PATHS_AND_REVISIONS = {
+    "source.path",
+    "source.revision",
+    "model.path",
+    "model.revision",
+    "filter.path",
+    "filter.revision",
+}
 
 
 def nested(key, value):
@@ -57,7 +64,7 @@ def digests(recipe, identities=IDENTITIES, versions=VERSIONS):
     return attempt_digest(recipe, identities, versions), recipe_digest(recipe, identities, versions)
 
 
-def test_every_field_is_in_the_table():
+def test_the_table_has_every_field():
     assert set(CHANGED) == set(scopes(Recipe))
 
 
@@ -65,32 +72,32 @@ def test_every_field_is_in_the_table():
 def test_a_field_changes_the_digests_of_its_scope(key):
     base = {**BASE, "filter": {"policy": POLICIES.get(key, {"name": "rank"})}}
     before = build_recipe(base)
-    if key == "preset":  # what it stands for is in other fields
+    if key == "preset":  # the values of the preset are in other fields
         after = dataclasses.replace(before, preset="paper")
     else:
         after = build_recipe(base, nested(key, CHANGED[key]))
     assert after != before
     (attempt_before, recipe_before), (attempt_after, recipe_after) = digests(before), digests(after)
     scope = scopes(Recipe)[key]
-    assert (attempt_before != attempt_after) == (scope == "attempt" and key not in PLACES)
-    assert (recipe_before != recipe_after) == (scope in ("attempt", "decision") and key not in PLACES)
+    assert (attempt_before != attempt_after) == (scope == "attempt" and key not in PATHS_AND_REVISIONS)
+    assert (recipe_before != recipe_after) == (scope in ("attempt", "decision") and key not in PATHS_AND_REVISIONS)
 
 
 @pytest.mark.parametrize("name", ["source", "model", "filter"])
-def test_another_identity_changes_both(name):
+def test_another_identity_changes_both_digests(name):
     recipe = build_recipe(BASE)
     changed = digests(recipe, {**IDENTITIES, name: "other"})
     assert all(a != b for a, b in zip(digests(recipe), changed, strict=True))
 
 
-def test_adapters_count_by_identity_and_scale():
+def test_digests_cover_identity_and_scale_of_adapters():
     with_path = build_recipe(BASE, {"model": {"adapters": ["a"]}})
     assert digests(with_path) == digests(build_recipe(BASE, {"model": {"adapters": ["b"]}}))
     assert digests(with_path) != digests(build_recipe(BASE, {"model": {"adapters": [{"path": "a", "scale": 0.5}]}}))
     assert digests(with_path)[0] != digests(with_path, {**IDENTITIES, "adapters": "a2"})[0]
 
 
-def test_a_review_counts_by_its_content():
+def test_the_recipe_digest_covers_the_content_of_a_review():
     recipe = build_recipe(BASE, {"review": "review.csv"})
     assert digests(recipe) == digests(build_recipe(BASE, {"review": "elsewhere.csv"}))
     attempt, whole = digests(recipe, {**IDENTITIES, "review": "r2"})
@@ -98,25 +105,25 @@ def test_a_review_counts_by_its_content():
     assert whole != digests(recipe)[1]
 
 
-def test_a_default_that_is_said_is_no_change():
-    said = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "context_free"}}, "model": {"gamma": 2}})
-    assert digests(said) == digests(build_recipe(BASE))
+def test_an_explicit_default_changes_no_digest():
+    explicit = build_recipe(BASE, {"filter": {"policy": {"alpha": 0.1, "by": "context_free"}}, "model": {"gamma": 2}})
+    assert digests(explicit) == digests(build_recipe(BASE))
 
 
 def test_the_default_strategy_is_in_no_digest():
     assert "strategy" not in fields_with_identities(build_recipe(BASE), IDENTITIES, ("attempt",))
-    mine = fields_with_identities(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
-    assert mine["strategy"] == {"name": "my_module:Mine", "options": None}
+    own_strategy = fields_with_identities(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
+    assert own_strategy["strategy"] == {"name": "my_module:Mine", "options": None}
 
 
-def test_a_stage_version_changes_both():
+def test_a_stage_version_changes_both_digests():
     recipe = build_recipe(BASE)
     changed = digests(recipe, versions={**VERSIONS, "score": "2"})
     assert all(a != b for a, b in zip(digests(recipe), changed, strict=True))
     assert digests(recipe) == digests(recipe, versions=dict(reversed(VERSIONS.items())))
 
 
-def test_digests_are_hex():
+def test_digests_are_32_hex_digits():
     for digest in digests(build_recipe(BASE)):
         assert len(digest) == 32
         assert set(digest) <= set("0123456789abcdef")
@@ -127,7 +134,7 @@ def test_a_missing_identity_is_an_error():
         attempt_digest(build_recipe(BASE), {"source": "s"}, VERSIONS)
 
 
-def test_canonical_bytes():
+def test_canonical_json_is_sorted_ascii_without_spaces():
     assert canonical({"b": [1, 2.0, None], "a": {"ü": True}}) == b'{"a":{"\\u00fc":true},"b":[1,2.0,null]}'
     with pytest.raises(ValueError, match="JSON"):
         canonical({"a": float("nan")})

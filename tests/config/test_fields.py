@@ -1,4 +1,4 @@
-"""Keys of a recipe class, as the command line and the documentation show them."""
+"""Fields of a recipe class, as the command line and the documentation show them."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Layers: what WHAT and Python keywords stand for."""
+"""The layers for WHAT of the command line and for keywords in Python."""
 
 import re
 
@@ -22,11 +22,11 @@ from diffcore_hf.config.layers import keywords_layer, positional_layer
         ({"model": {"gamma": 3}, "model.steps": 5}, {"model": {"gamma": 3, "steps": 5}}),
     ],
 )
-def test_keywords_are_keys(keywords, layer):
+def test_keywords_become_a_layer(keywords, layer):
     assert keywords_layer(**keywords) == layer
 
 
-def test_keywords_take_records():
+def test_keywords_accept_section_objects():
     recipe = build_recipe(keywords_layer(source=SourceConfig("a"), model=ModelConfig(steps=4)))
     assert (recipe.source, recipe.model) == (SourceConfig("a"), ModelConfig(steps=4))
 
@@ -37,7 +37,7 @@ def test_a_keyword_given_twice_is_an_error(keywords):
         keywords_layer(**keywords)
 
 
-def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
+def test_what_may_be_a_file_a_folder_a_recipe_name_or_a_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("kind: bird")
     (tmp_path / "photos").mkdir()
@@ -65,7 +65,7 @@ def test_what_is_a_file_a_folder_a_name_or_an_id(tmp_path, monkeypatch):
         ("data.csv", "is a file, not a recipe"),
     ],
 )
-def test_what_is_nothing(tmp_path, monkeypatch, what, message):
+def test_an_invalid_what_is_refused_in_one_line(tmp_path, monkeypatch, what, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").touch()
     with pytest.raises(ValueError, match=re.escape(message)) as caught:

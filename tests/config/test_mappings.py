@@ -1,4 +1,4 @@
-"""A recipe as plain values and as YAML, and back."""
+"""Conversion of a recipe to plain values and YAML, and back."""
 
 import yaml
 
@@ -9,7 +9,7 @@ from diffcore_hf.config.yaml_text import read_yaml
 FILE = {"source": {"path": "org/a", "split": "test"}, "model": {"gamma": 3.0}, "fraction": 0.5}
 
 
-def test_a_recipe_goes_out_and_comes_in():
+def test_a_recipe_can_be_rebuilt_from_its_values_and_from_its_yaml():
     recipe = build_recipe(
         FILE,
         {"preset": "paper", "model": {"scheduler": "X", "adapters": ["a"]}, "filter": {"policy": {"name": "rank"}}},
@@ -22,7 +22,7 @@ def test_a_recipe_goes_out_and_comes_in():
     assert yaml.safe_load(to_yaml(recipe)) == values
 
 
-def test_a_mapping_of_some_scopes():
+def test_a_mapping_can_be_limited_to_some_scopes():
     recipe = build_recipe({"source": "a"})
     assert set(to_mapping(recipe, ("free",))) == {
         "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit",

@@ -1,4 +1,4 @@
-"""Layers: defaults < preset < file < flags or keywords; what WHAT means; plain values out again."""
+"""Merging of layers: a later layer overrides an earlier one, in the order defaults, preset, file, flags."""
 
 import re
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from diffcore_hf.config.merging import build
 FILE = {"source": {"path": "org/a", "split": "test"}, "model": {"gamma": 3.0}, "fraction": 0.5}
 
 
-def test_later_layers_win_key_by_key():
+def test_a_later_layer_overrides_single_keys():
     recipe = build_recipe(FILE, {"model": {"steps": 5}}, {"fraction": 0.25})
     assert (recipe.source.path, recipe.source.split) == ("org/a", "test")
     assert (recipe.model.gamma, recipe.model.steps, recipe.fraction) == (3.0, 5, 0.25)
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_the_preset_lies_below_every_layer(place):
+@pytest.mark.parametrize("layer_with_preset", [0, 1])
+def test_every_layer_overrides_the_preset(layer_with_preset):
     layers = [dict(FILE), {"model": {"steps": 7}}]
-    layers[place]["preset"] = "paper"
+    layers[layer_with_preset]["preset"] = "paper"
     recipe = build_recipe(*layers)
     assert (recipe.model.gamma, recipe.model.steps, recipe.model.size) == (3.0, 7, 512)
     assert recipe.filter.policy == PolicyConfig("mean")
@@ -34,28 +34,28 @@ def test_the_preset_lies_below_every_layer(place):
     assert recipe.prompts.contexts[0] == "heavy snow"
 
 
-def test_the_paper_alone():
+def test_preset_paper_without_other_keys():
     recipe = build_recipe({"source": "org/a"}, {"preset": "paper"})
     assert (recipe.model.gamma, recipe.model.steps, recipe.model.size, recipe.preset) == (6.5, 50, 512, "paper")
 
 
-def test_the_last_preset_counts():
+def test_the_preset_of_the_last_layer_is_used():
     assert build_recipe({"source": "a", "preset": "paper"}, {"preset": None}).model.gamma == 2.0
 
 
-def test_another_policy_drops_the_parameters_below():
+def test_another_policy_removes_the_parameters_of_lower_layers():
     below = {"source": "a", "filter": {"policy": {"name": "rank", "alpha": 0.2, "floor": "off"}}}
     assert build_recipe(below, {"filter": {"policy": {"name": "mean"}}}).filter.policy == PolicyConfig("mean")
     assert build_recipe(below, {"filter": {"policy": "quantile"}}).filter.policy == PolicyConfig("quantile")
     assert build_recipe(below, {"filter": {"policy": {"name": "rank", "by": "text"}}}).filter.policy.alpha == 0.2
 
 
-def test_naming_the_default_policy_drops_nothing():
+def test_naming_the_default_policy_keeps_its_parameters():
     layers = {"source": "a", "filter": {"policy": {"alpha": 0.2}}}, {"filter": {"policy": {"name": "rank"}}}
     assert build_recipe(*layers).filter.policy.alpha == 0.2
 
 
-def test_another_path_drops_what_was_said_of_the_old_one():
+def test_another_path_removes_the_keys_that_describe_the_old_path():
     below = {
         "source": {"path": "org/a", "name": "x", "revision": "v1", "label": "species"},
         "model": {"path": "org/m", "revision": "v2", "family_preset": "cosxl", "gamma": 3},
@@ -68,12 +68,12 @@ def test_another_path_drops_what_was_said_of_the_old_one():
     assert build_recipe(below, {"source": {"path": "org/a"}}).source.revision == "v1"
 
 
-def test_maps_of_the_users_replace_each_other():
+def test_a_map_of_names_is_replaced_as_a_whole():
     below = {"source": {"path": "a", "label_names": {"x": "y"}}}
     assert build_recipe(below, {"source": {"label_names": {"z": "w"}}}).source.label_names == {"z": "w"}
 
 
-def test_layers_are_left_alone():
+def test_merging_does_not_change_the_layers():
     layer = {"source": {"path": "a"}, "filter": {"policy": "mean"}}
     build_recipe(layer, {"filter": {"policy": {"pairs": 3}}})
     assert layer == {"source": {"path": "a"}, "filter": {"policy": "mean"}}
@@ -125,7 +125,7 @@ CAKE = RecipeSchema(
         *(([{"minutes": given}], Cake()) for given in ([], "", " ")),
     ],
 )
-def test_any_recipe_is_built_by_its_grammar(layers, cake):
+def test_build_works_for_any_schema(layers, cake):
     assert build(CAKE, *layers) == cake
     assert build(CAKE, to_mapping(cake)) == cake
 
@@ -148,7 +148,7 @@ def test_any_recipe_is_built_by_its_grammar(layers, cake):
         ({"kinds": {True: {}}}, "kinds has the key True, which is not a text"),
     ],
 )
-def test_an_error_speaks_of_its_own_recipe(layer, message):
+def test_errors_name_the_keys_of_the_schema(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         build(CAKE, layer)
     assert "\n" not in str(caught.value)

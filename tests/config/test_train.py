@@ -1,4 +1,4 @@
-"""The training recipe: every key said as a flag or in a file, in layers; errors are one line with the remedy."""
+"""The training recipe: every key can be given as a flag or in a file; errors are one line with a remedy."""
 
 import re
 
@@ -25,7 +25,7 @@ from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.config.yaml_text import read_yaml
 
 
-def made(**sections):
+def built(**sections):
     return build(TRAIN_SCHEMA, {"data": "out/photos"}, sections)
 
 
@@ -36,19 +36,19 @@ def shown(value):
 
 
 @pytest.mark.parametrize("key", [key for key in leaves(TrainRecipe) if key != "data.path"])
-def test_every_key_is_a_flag_and_its_default_can_be_said(key):
-    plain = made()
+def test_every_key_is_a_flag_that_accepts_its_default(key):
+    plain = built()
     value = to_mapping(plain)
     for name in key.split("."):
         value = value[name]
     layer = parse([f"--{key}", shown(value)], TRAIN).layer
     assert layer != {}
-    assert made(**layer) == plain
+    assert built(**layer) == plain
 
 
 def test_only_the_data_is_required():
-    assert made() == TrainRecipe(DataConfig("out/photos"))
-    assert made() == build(TRAIN_SCHEMA, parse(["--data.path", "out/photos"], TRAIN).layer)
+    assert built() == TrainRecipe(DataConfig("out/photos"))
+    assert built() == build(TRAIN_SCHEMA, parse(["--data.path", "out/photos"], TRAIN).layer)
 
 
 def test_defaults_preset_file_flags_in_this_order(tmp_path):
@@ -62,14 +62,14 @@ def test_defaults_preset_file_flags_in_this_order(tmp_path):
     assert recipe.data == DataConfig("org/birds")
 
 
-def test_plain_texts_stand_for_paths_and_names():
-    recipe = made(data="org/d", model="resnet50", transform="imagenet_300", optimizer="adamw", schedule="linear")
+def test_plain_texts_set_paths_and_names():
+    recipe = built(data="org/d", model="resnet50", transform="imagenet_300", optimizer="adamw", schedule="linear")
     assert (recipe.data, recipe.model) == (DataConfig("org/d"), BackboneConfig("resnet50"))
     assert (recipe.transform, recipe.optimizer) == (TransformConfig("imagenet_300"), OptimizerConfig("adamw"))
     assert recipe.schedule == ScheduleConfig("linear")
 
 
-def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
+def test_another_name_removes_only_the_keys_that_describe_the_old_name():
     below = {
         "data": {"path": "org/a", "name": "x", "revision": "v1", "train": "all", "label": "species"},
         "model": {"name": "resnet50", "pretrained": "org/weights"},
@@ -100,14 +100,14 @@ def test_another_name_drops_what_was_said_of_the_old_one_and_no_more():
     ],
 )
 def test_values_take_their_declared_types(layer, key, value):
-    recipe = made(**layer)
+    recipe = built(**layer)
     assert getattr(recipe, key) == value
     assert type(getattr(recipe, key)) is type(value)
 
 
 @pytest.mark.parametrize("given", [True, False, "timm/resnet50.a1_in1k"])
-def test_weights_are_named_or_switched(given):
-    assert made(model={"pretrained": given}).model.pretrained == given
+def test_pretrained_is_a_switch_or_a_path(given):
+    assert built(model={"pretrained": given}).model.pretrained == given
 
 
 def test_arms_are_replaced_name_by_name():
@@ -117,8 +117,8 @@ def test_arms_are_replaced_name_by_name():
 
 
 @pytest.mark.parametrize("name", ARMS)
-def test_an_arm_is_a_layer(name):
-    assert build(TRAIN_SCHEMA, to_mapping(made(epochs=3)), ARMS[name]).epochs == 3.0
+def test_every_arm_can_be_merged_as_a_layer(name):
+    assert build(TRAIN_SCHEMA, to_mapping(built(epochs=3)), ARMS[name]).epochs == 3.0
 
 
 @pytest.mark.parametrize(
@@ -159,30 +159,30 @@ def test_an_arm_is_a_layer(name):
         ({"mix": {"kind": "none", "partner": "real_same_class"}}, "mix.kind is 'none' with mix.partner"),
     ],
 )
-def test_a_wrong_value_is_one_line_with_the_remedy(layer, message):
+def test_a_wrong_value_raises_one_line_with_a_remedy(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         build(TRAIN_SCHEMA, layer if "data" in layer else {"data": "out/photos", **layer})
     assert "\n" not in str(caught.value)
 
 
-def test_a_recipe_goes_out_and_comes_in():
-    recipe = made(preset="paper", seeds="1,2", arms={"big": {"model": "resnet50"}}, model={"pretrained": "org/w"})
+def test_a_recipe_can_be_rebuilt_from_its_values_and_from_its_yaml():
+    recipe = built(preset="paper", seeds="1,2", arms={"big": {"model": "resnet50"}}, model={"pretrained": "org/w"})
     assert build(TRAIN_SCHEMA, to_mapping(recipe)) == recipe
     assert build(TRAIN_SCHEMA, read_yaml(to_yaml(recipe))) == recipe
 
 
 @pytest.fixture
 def shipped(tmp_path, monkeypatch):
-    """Recipes as if they came with the package; the current directory is another one."""
+    """Replace the shipped recipes, and change to a folder with recipe files and other files."""
     (tmp_path / "package").mkdir()
     for name in ("cub", "cub-train", "miniature-train", "cars-ablation-train"):
         (tmp_path / "package" / f"{name}.yaml").write_text(f"data: out/{name}\n")
     monkeypatch.setattr(recipe_files.resources, "files", lambda package: tmp_path / "package")
-    (tmp_path / "here" / "photos").mkdir(parents=True)
-    (tmp_path / "here" / "mine.yaml").write_text("data: mine\n")
-    (tmp_path / "here" / "empty.yaml").write_text("")
-    (tmp_path / "here" / "data.csv").touch()
-    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "work" / "photos").mkdir(parents=True)
+    (tmp_path / "work" / "mine.yaml").write_text("data: mine\n")
+    (tmp_path / "work" / "empty.yaml").write_text("")
+    (tmp_path / "work" / "data.csv").touch()
+    monkeypatch.chdir(tmp_path / "work")
 
 
 def test_a_training_recipe_is_a_file_or_a_name(shipped):
@@ -206,7 +206,7 @@ def test_a_training_recipe_is_a_file_or_a_name(shipped):
         ("empty.yaml", "empty.yaml: contains no keys of a recipe. Start it with e.g. data: {path: out/photos}"),
     ],
 )
-def test_a_config_that_is_no_recipe(shipped, config, message):
+def test_an_invalid_config_is_refused_in_one_line(shipped, config, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         config_layer(config)
     assert "\n" not in str(caught.value)

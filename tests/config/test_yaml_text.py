@@ -1,9 +1,9 @@
-"""YAML text to plain values: no surprising types, errors with the line."""
+"""Parsing of YAML text: plain values have the types of YAML 1.2."""
 
 from diffcore_hf.config.recipe_files import read_recipe_file
 
 
-def test_yaml_is_read_without_surprises(tmp_path):
+def test_plain_values_have_the_types_of_yaml_1_2(tmp_path):
     file = tmp_path / "r.yaml"
     file.write_text("a: on\nb: 1e-3\nc: 2012-01-01\nd: no\ne: true\nf: null\ng: -3\nh: 1:30\ni: ~\nj: 010\n")
     read = read_recipe_file(file)

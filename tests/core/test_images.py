@@ -1,3 +1,5 @@
+"""Decoding and encoding of images: every mode becomes RGB, unreadable images have a short reason."""
+
 from __future__ import annotations
 
 import contextlib
@@ -26,7 +28,7 @@ def palette(**options):
     return stored(image, **options)
 
 
-def deep(value, mode="I;16"):
+def grey(value, mode="I;16"):
     kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
     return Image.fromarray(np.full((4, 4), value, kind))
 
@@ -52,11 +54,11 @@ def deep(value, mode="I;16"):
         (stored(Image.new("RGB", (4, 4), RED), format="BMP"), RED),
         (stored(Image.new("RGB", (4, 4), RED), format="PPM"), RED),
         (stored(Image.new("RGB", (4, 4), RED), format="WEBP", lossless=True), RED),
-        (stored(deep(65535)), (255, 255, 255)),
-        (stored(deep(257 * 10)), (10, 10, 10)),
-        (stored(deep(200, "I"), format="TIFF"), (200, 200, 200)),
-        (stored(deep(0.5, "F"), format="TIFF"), (128, 128, 128)),
-        (stored(deep(9.0, "F"), format="TIFF"), (9, 9, 9)),
+        (stored(grey(65535)), (255, 255, 255)),
+        (stored(grey(257 * 10)), (10, 10, 10)),
+        (stored(grey(200, "I"), format="TIFF"), (200, 200, 200)),
+        (stored(grey(0.5, "F"), format="TIFF"), (128, 128, 128)),
+        (stored(grey(9.0, "F"), format="TIFF"), (9, 9, 9)),
     ],
 )
 def test_every_mode_becomes_rgb(cell, colour):
@@ -66,14 +68,14 @@ def test_every_mode_becomes_rgb(cell, colour):
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L"])
-def test_jpeg_modes(mode):
+def test_jpeg_of_every_mode_becomes_rgb(mode):
     assert images.decode(stored(Image.new(mode, (8, 8)), format="JPEG")).mode == "RGB"
 
 
 @pytest.mark.parametrize(
     ("mode", "pixel"), [("La", (0, 0)), ("RGBa", (0, 0, 0, 0)), ("HSV", (0, 0, 255)), ("LAB", (255, 128, 128))]
 )
-def test_modes_that_hardly_a_file_has(mode, pixel):
+def test_rare_modes_become_rgb(mode, pixel):
     image = images.to_rgb(Image.new(mode, (2, 2), pixel))
     assert image.mode == "RGB"
     assert images.to_array(image).min() >= 254 or mode == "LAB"
@@ -86,12 +88,12 @@ def test_orientation_is_applied():
     assert images.decode(cell).size == (4, 8)
 
 
-def test_bytes_before_path(tmp_path):
+def test_the_path_is_used_only_without_bytes(tmp_path):
     cell = stored(Image.new("RGB", (4, 4), RED))
     (tmp_path / "a.png").write_bytes(cell["bytes"])
-    here = {"bytes": None, "path": str(tmp_path / "a.png")}
-    assert images.read_bytes(here) == cell["bytes"]
-    assert images.decode(here).size == (4, 4)
+    cell_with_path = {"bytes": None, "path": str(tmp_path / "a.png")}
+    assert images.read_bytes(cell_with_path) == cell["bytes"]
+    assert images.decode(cell_with_path).size == (4, 4)
     assert images.read_bytes(cell | {"path": "/nowhere"}) == cell["bytes"]
 
 
@@ -107,14 +109,14 @@ def test_bytes_before_path(tmp_path):
         (stored(Image.new("RGB", (2, 2)), format="ICO"), "no image in a known format"),
     ],
 )
-def test_unreadable(cell, reason):
+def test_an_unreadable_image_has_a_reason(cell, reason):
     with pytest.raises(images.UnreadableImage) as error:
         images.decode(cell)
     assert str(error.value).startswith(reason)
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF"])
-def test_truncated(image_format):
+def test_a_truncated_image_has_a_reason_in_one_line(image_format):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     content = stored(Image.fromarray(noise), format=image_format)["bytes"]
     with pytest.raises(images.UnreadableImage) as error:
@@ -135,14 +137,14 @@ def test_too_many_pixels_are_refused_before_decoding(side, monkeypatch):
     st.binary(min_size=1, max_size=200),
     st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"GIF89a"]),
 )
-def test_garbage_is_unreadable_and_nothing_else(content, start):
+def test_invalid_bytes_raise_only_unreadable_image(content, start):
     with contextlib.suppress(images.UnreadableImage):
         assert images.decode_bytes(start + content).mode == "RGB"
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_damaged_files_are_unreadable_or_images(data):
+def test_damaged_files_raise_only_unreadable_image(data):
     image_format = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]))
     content = bytearray(stored(Image.new("RGB", (9, 7), RED), format=image_format)["bytes"])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -152,14 +154,14 @@ def test_damaged_files_are_unreadable_or_images(data):
 
 
 @pytest.mark.parametrize(
-    ("image_format", "kind", "worst"), [("jpeg", "JPEG", 12), ("png", "PNG", 0), ("webp", "WEBP", 0)]
+    ("image_format", "kind", "largest_error"), [("jpeg", "JPEG", 12), ("png", "PNG", 0), ("webp", "WEBP", 0)]
 )
-def test_encode(image_format, kind, worst):
+def test_encoded_images_have_the_format_and_the_pixels(image_format, kind, largest_error):
     gradient = np.stack([*np.meshgrid(np.arange(32), np.arange(48)), np.full((48, 32), 200)], axis=-1).astype(np.uint8)
     content = images.encode(gradient, image_format)
     assert Image.open(io.BytesIO(content)).format == kind
-    again = images.to_array(images.decode_bytes(content))
-    assert np.abs(again.astype(int) - gradient).max() <= worst
+    decoded = images.to_array(images.decode_bytes(content))
+    assert np.abs(decoded.astype(int) - gradient).max() <= largest_error
     assert content == images.encode(Image.fromarray(gradient), image_format)
 
 
@@ -167,7 +169,7 @@ def test_jpeg_keeps_colour_at_full_resolution():
     assert b"\x01\x11\x00\x02\x11\x01\x03\x11\x01" in images.encode(np.zeros((8, 8, 3), np.uint8), "jpeg")
 
 
-def test_unknown_format():
+def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="image_format is 'bmp'; use one of jpeg, png, webp"):
         images.encode(np.zeros((2, 2, 3), np.uint8), "bmp")
 
@@ -177,9 +179,9 @@ def test_unknown_format():
     [((100, 50), 25, (50, 25)), ((50, 100), 25, (25, 50)), ((30, 30), 64, (30, 30)), ((30, 40), None, (30, 40)),
      ((30, 40), 30, (30, 40)), ((3000, 2), 1, (1500, 1))],
 )  # fmt: skip
-def test_shrink(size, shorter, result):
+def test_shrink_reduces_the_shorter_side(size, shorter, result):
     assert images.shrink(Image.new("RGB", size), shorter).size == result
 
 
-def test_hash():
+def test_sha256_is_the_hex_digest():
     assert images.sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -1,4 +1,4 @@
-"""Manifest: what a stranger's diffcore.json lacks is one line that names the key."""
+"""The check of a manifest: an invalid diffcore.json raises one line that names the key."""
 
 import copy
 from typing import Any
@@ -49,6 +49,6 @@ def test_invalid_shards_and_files_are_named():
         checked_manifest(complete() | {"files": [complete()["files"][0], {"path": "y"}]}, "x")
 
 
-def test_no_manifest_is_one_line():
+def test_a_missing_manifest_raises_one_line():
     with pytest.raises(UserError, match="^x has no readable diffcore.json"):
         checked_manifest(None, "x")

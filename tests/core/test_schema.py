@@ -1,4 +1,4 @@
-"""The words of the data: the columns are those that the design promises to readers of a published dataset."""
+"""The schema of the data: the columns of published datasets must not change."""
 
 import pytest
 from datasets import Features, Image, List, Value
@@ -57,7 +57,7 @@ def test_columns_and_their_features(features, columns):
     assert list(features()) == list(columns)
 
 
-def test_a_prefix_stands_before_every_added_column():
+def test_every_added_column_gets_the_prefix():
     assert list(schema.added_features("dc_")) == [f"dc_{name}" for name in schema.ADDED_COLUMNS]
 
 

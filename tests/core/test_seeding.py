@@ -1,4 +1,4 @@
-"""One hash behind every random choice: its values are part of every dataset that was ever made, so they are pinned."""
+"""Random choices from hashes: existing datasets depend on the values, so the tests fix them."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ def test_a_digest_is_the_sha256_of_compact_json():
     "parts, other",
     [(("a", "bc"), ("ab", "c")), (("a", 1), ("a", "1")), ((0, "x"), (1, "x")), (("a",), ("a", None))],
 )
-def test_other_parts_are_another_digest(parts, other):
+def test_different_parts_have_different_digests(parts, other):
     assert seeding.digest(*parts) != seeding.digest(*other)
 
 
@@ -30,7 +30,7 @@ def test_other_parts_are_another_digest(parts, other):
         ((1, "train/0", 0, 0), 6067117827347554942),
     ],
 )
-def test_the_seed_of_an_attempt_is_pinned(key, seed):
+def test_the_seed_of_an_attempt_does_not_change(key, seed):
     assert seeding.attempt_seed(*key) == seed
 
 
@@ -49,7 +49,7 @@ def test_uniform_numbers_are_uniform():
     assert seeding.uniform("test", 7) == seeding.uniform("test", 7)
 
 
-def test_a_hub_row_is_its_place():
+def test_the_id_of_a_hub_row_is_its_index():
     assert seeding.hub_row_ids("train", 3) == ["train/0", "train/1", "train/2"]
 
 
@@ -57,7 +57,7 @@ def sha(content: bytes) -> bytes:
     return hashlib.sha256(content).digest()
 
 
-def test_content_ids_tell_equal_rows_apart_by_a_number():
+def test_content_ids_of_equal_rows_have_different_numbers():
     rows = [(sha(b"crow"), "bird"), (sha(b"cod"), "fish"), (sha(b"crow"), "bird"), (sha(b"crow"), "bird")]
     first = "train/" + hashlib.sha256(sha(b"crow") + b"bird").hexdigest()[:16]
     ids = seeding.content_row_ids("train", rows)
@@ -70,7 +70,7 @@ def test_content_ids_tell_equal_rows_apart_by_a_number():
     [((b"crow", "bird"), (b"crow", "fish")), ((b"crow", "bird"), (b"cod", "bird"))],
     ids=["another label", "another image"],
 )
-def test_a_content_id_knows_image_and_label(row, other):
+def test_a_content_id_depends_on_image_and_label(row, other):
     ids = seeding.content_row_ids("train", [(sha(row[0]), row[1]), (sha(other[0]), other[1])])
     assert len(set(ids)) == 2
 

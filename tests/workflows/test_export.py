@@ -137,7 +137,7 @@ def test_an_export_of_a_run_in_memory_may_publish_otherwise(make, tmp_path, laye
 def test_a_run_in_memory_without_originals_cannot_be_exported_and_says_so(make, tmp_path):
     go(make(tmp_path / "run", source="in-memory", include_originals=False), photos([3, 3]))
     for layer in ({}, {"include_originals": True}):
-        with pytest.raises(ValueError, match="holds no originals and its source was in memory"):
+        with pytest.raises(ValueError, match="has no originals, and its source was in memory"):
             export(tmp_path / "run", tmp_path / "out", layer)
 
 
@@ -152,7 +152,7 @@ def test_what_is_taken_back_is_as_if_it_had_never_been(make, done, tmp_path, cha
 def test_clean_then_export_is_one_line(make, copy, tmp_path):
     Folder(copy).clean()
     before = tree(copy)
-    with pytest.raises(ValueError, match="was cleaned: its parts are gone"):
+    with pytest.raises(ValueError, match="was cleaned: its parts were deleted"):
         export(copy, tmp_path / "other", {})
     assert tree(copy) == before
     assert not (tmp_path / "other").exists()
@@ -162,6 +162,6 @@ def test_a_source_that_changed_is_named_by_export(recipe, make, tmp_path):
     source = write_photos(tmp_path / "photos", [2, 2])
     go(make(tmp_path / "run", source=str(source), max_attempts=1))
     (source / "red_fox" / "00.jpg").write_bytes(picture(0, 50))
-    with pytest.raises(ValueError, match=r"is local:.* now, but .* was made from local:"):
+    with pytest.raises(ValueError, match=r"is now local:.*, but .* was generated from local:"):
         export(tmp_path / "run", tmp_path / "out", {})
     assert not (tmp_path / "out").exists()

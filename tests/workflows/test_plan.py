@@ -35,7 +35,7 @@ def with_guidance(prepared, **guidance):
 def test_floats_are_printed_as_floats(prepare):
     assert "guidance    gamma 2.0 = guidance_scale 3.0" in lines_of(prepare(**{"model.gamma": 2}))
     native = with_guidance(prepare(), argument=None, value=None)
-    assert "guidance    gamma 2.0 is not used: the pipeline takes no scale" in lines_of(native)
+    assert "guidance    gamma 2.0 is not used: the pipeline has no guidance scale" in lines_of(native)
 
 
 def test_a_strategy_is_named_where_it_is_not_the_default(prepare):
@@ -50,14 +50,14 @@ def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeyp
         "blue_jay -> blue jay", "green_frog -> green frog", "red_fox -> red fox"
     ]  # fmt: skip
     assert sum(line.startswith("a photo of a ") for line in lines) == 3
-    monkeypatch.setattr(plan_workflow, "MOST_CLASSES", 2)
+    monkeypatch.setattr(plan_workflow, "MAX_CLASSES", 2)
     lines = lines_of(prepare())
     assert sum("->" in line for line in lines) == 2
     assert sum(line.startswith("a photo of a ") for line in lines) == 2
     assert lines.count("... and 1 more") == 2
 
 
-def test_forty_classes_are_not_cut(prepare, tmp_path):
+def test_all_of_forty_classes_are_shown(prepare, tmp_path):
     photos = write_photos(tmp_path / "photos", [1])
     for number in range(40):
         (photos / f"bird_{number}x").mkdir()
@@ -135,12 +135,12 @@ def outcome(tmp_path, monkeypatch):
 
 def test_a_first_look_is_projected(outcome):
     assert plan_workflow.projection(outcome(kept=1, pending=8)) == [
-        "first look: 2 of 10 units. The full run, if it goes on like this:",
+        "first look: 2 of 10 units. Estimate for the full run:",
         "  kept      about 50% of the units, 2.00 attempts each",
-        "  time      about 32 s more (loading included, so rather less)",
-        "  disk      about 20 kB at the peak, originals apart",
+        "  time      about 32 s more (an upper estimate, because it includes loading)",
+        "  disk      about 20 kB at the peak, without the originals",
         "  most rejected: crow (50 %)",
-        "  the same command without --limit goes on in out/x",
+        "  the same command without --limit continues in out/x",
     ]
     assert not any("time" in line for line in plan_workflow.projection(outcome(kept=1, pending=8, new_attempts=0)))
 

@@ -41,7 +41,7 @@ def test_a_mixed_preview_is_drawn_of_a_run_and_of_an_export(copy, tmp_path):
     "layer, layout, message",
     [
         ({"filter": {"policy": {"name": "fixed", "t": 1.0}}}, "columns", "because no attempt was kept"),
-        ({}, "rows", "its layout is 'rows'. Name the run"),
+        ({}, "rows", "its layout is 'rows'. Name the folder"),
         ({"include_originals": False}, "columns", "without its original images"),
     ],
     ids=["nothing kept", "plain rows", "no originals"],
@@ -56,7 +56,7 @@ def test_a_dataset_without_pairs_has_no_mixed_preview(done, tmp_path, layer, lay
 
 def test_a_mixed_preview_of_something_else_is_one_line(copy, folder_of_photos, tmp_path):
     for folder in (folder_of_photos, tmp_path / "nowhere"):
-        with pytest.raises(ValueError, match="is no finished dataset of diffcore-hf"):
+        with pytest.raises(ValueError, match="is not a finished dataset of diffcore-hf"):
             preview(folder, mixed=True)
     [shard] = (copy / "data").iterdir()
     shard.write_bytes(b"cut off")

@@ -1,7 +1,7 @@
-"""Augment: the main job, from a recipe to a finished output folder.
+"""Augments a dataset: from a recipe to a finished output folder.
 
 Owns the order of the steps: prepare, collect, decide, export, write the card. The steps themselves are in augmentation
-and publishing, which meet only here. Prints nothing (commands/ does).
+and publishing, which do not import each other. Prints nothing (commands/ does).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RunResult:
     summary: Summary
     seconds: float
     new_attempts: int
-    """Attempts that this run made."""
+    """Number of attempts that this run generated."""
     interrupted: bool = False
 
 
@@ -68,20 +68,20 @@ def augment(
     progress: bool = True,
     **keys: Any,
 ) -> Dataset:
-    """Augment a dataset: add a generated, checked counterpart to its rows. Calling it again resumes.
+    """Add generated and checked counterparts to the rows of a dataset. The same call again resumes the run.
 
     Args:
-        data: a Hub id, a folder, a recipe (file or shipped name), or a Dataset in memory.
+        data: a Hub id, a folder, a recipe (a file or the name of a shipped recipe), or a Dataset in memory.
         recipe: a recipe file or a Recipe; `keys` override it.
         progress: show the progress bar.
-        keys: the recipe's keys; `split` is short for `source.split`, sections are mappings.
+        keys: keys of the recipe. `split` means `source.split`; a section is a mapping.
 
     Returns:
         The augmented split: all columns of the source plus generated, context, prompt, seed, similarity, status and
-        row_id. Its folder is the Hub repository.
+        row_id. The output folder can be published as it is with `push`.
 
     Raises:
-        UserError: bad input, in one line that names the value and the remedy; nothing was written.
+        UserError: the input is not valid; nothing was written.
     """
     from datasets import load_dataset
 
@@ -95,7 +95,7 @@ def augment(
 def as_recipe(
     data: Any, recipe: str | Path | Recipe | None, keys: Mapping[str, Any]
 ) -> tuple[Recipe, Dataset | DatasetDict | None]:
-    """Return the recipe of a call in Python, and the dataset in memory where one was given."""
+    """Return the recipe of a call in Python, and the dataset if it is in memory."""
     layers: list[Mapping[str, Any]] = []
     rows = None if data is None or isinstance(data, (str, Path)) else data
     if isinstance(recipe, Recipe):
@@ -116,16 +116,16 @@ def run(
     progress: bool = True,
     executor: Callable[[Run], Executor] = LocalExecutor,
 ) -> RunResult:
-    """Collect facts until every unit is decided, then export. An interrupted run exports what is finished.
+    """Collect facts until every unit is decided, then export. An interrupted run exports the finished units.
 
     Args:
-        recipe: what to do.
-        data: the source, where it is a dataset in memory.
+        recipe: the recipe of the run.
+        data: the source, if it is a dataset in memory.
         progress: show the progress bar.
-        executor: makes the executor of the run, which computes the parts.
+        executor: function that creates the executor of the run, which computes the parts.
 
     Raises:
-        UserError: bad input, before anything is written; or a model that cannot work at all.
+        UserError: the input is not valid (nothing was written), or the model fails for every attempt.
     """
     started = time.monotonic()
     prepared = prepare(recipe, data)
@@ -143,22 +143,22 @@ def run(
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
-    """Check everything that can be checked without loading weights or writing.
+    """Check all input that can be checked without loading weights or writing files.
 
     Raises:
         UserError: see load_source, make_plan and resolve_run.
     """
     folder = Folder(recipe.output or default_output(recipe))
     folder.check_owned_or_empty()
-    inside = Path(recipe.source.path)
-    if data is None and inside.is_dir() and folder.path.resolve().is_relative_to(inside.resolve()):
+    source_path = Path(recipe.source.path)
+    if data is None and source_path.is_dir() and folder.path.resolve().is_relative_to(source_path.resolve()):
         raise UserError(
-            f"output {folder.path} lies inside the source {recipe.source.path}, so it would become part of it. "
+            f"output {folder.path} is inside the source {recipe.source.path}, so it would become part of the source. "
             "Choose another folder with --output"
         )
     previous = folder.read_run()
     if previous and previous.get("cleaned"):
-        raise UserError(f"{folder.path} was cleaned, it cannot be continued. Choose another folder with --output")
+        raise UserError(f"{folder.path} was cleaned and cannot be continued. Choose another folder with --output")
     if previous and previous.get("exported"):
         raise UserError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     review = read_review(recipe.review)
@@ -172,17 +172,17 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
 
 
 def check_text_policy(resolution: Resolution) -> None:
-    """Raise UserError where the policy compares with texts and the image tower has no text tower."""
+    """Raise UserError if the policy compares images with texts but the image tower has no text tower."""
     tower = resolution.recipe.filter
     if tower.policy.by == "text" and not resolution.filter["has_text"]:
         raise UserError(
             f"filter.policy.by is 'text', but {tower.path} has no text tower. Use --filter.policy.by classifier, "
-            "or a filter.path that has one (CLIP, SigLIP)"
+            "or a filter.path with a text tower (CLIP, SigLIP)"
         )
 
 
 def start(run: Run) -> None:
-    """Write run.json and the hashes that a later run uses again. From here on the folder belongs to this recipe."""
+    """Write run.json and the hashes that a later run reuses. From now on the folder belongs to this recipe."""
     resolution = run.resolution
     run.folder.write_run(resolutions.run_content(resolution, run.previous, in_memory=run.in_memory))
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
@@ -191,7 +191,7 @@ def start(run: Run) -> None:
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
-    """Write tables, pictures and card into a staging folder and swap them in, the manifest last."""
+    """Write tables, pictures and card into a staging folder, then replace the old export with them, manifest last."""
     summary = summarise(material)
     staging = folder.staging()
     shards, files = write_tables(material, staging, layout)
@@ -225,7 +225,7 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
 def _card(
     material: Material, content: Mapping[str, Any], summary: Summary, info: list[dict[str, Any]], folder: Folder
 ) -> str:
-    """Return the text of the card, with the sections that a person added to the one in the folder."""
+    """Return the text of the card, with the sections that a person added to the card in the folder."""
     measured = worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"])
     text = render_card(pictures.card_facts(material, content, summary, measured, info))
     old = folder.path / "README.md"

@@ -1,4 +1,4 @@
-"""Diff: compares two versions of a dataset, or a version with a folder. Prints nothing."""
+"""Compares two versions of a dataset, or a version with a folder. Prints nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def diff(repo_id: str, old: str, new: str) -> Difference:
         new: the newer version, or a folder.
 
     Raises:
-        UserError: no such dataset or version, or a folder that is incomplete.
+        UserError: the dataset or version does not exist, or the folder is incomplete.
     """
     remote = open_remote(repo_id)
     with as_user_error(f"{repo_id} {old}"):

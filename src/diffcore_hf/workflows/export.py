@@ -1,4 +1,4 @@
-"""Export: another dataset from the facts of a run, without a model."""
+"""Writes another dataset from the facts of a run, without a model."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ if TYPE_CHECKING:
 
 
 def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout: str = "columns") -> RunResult:
-    """Write another finished dataset from the facts of a run, without a model.
+    """Write another dataset from the facts of a run, without a model.
 
     Args:
         out: the folder of a run.
-        output: the folder to write: new, or an earlier export.
+        output: the folder to write; a new folder or an earlier export.
         layer: keys of the recipe of scope `decision` or `free`.
         layout: `columns`, `rows` or `mixed`.
 
     Raises:
-        UserError: see reopen; an output that is a run's or foreign; a layout that the dataset cannot have.
+        UserError: see `reopen`. Also if the output is the folder of a run or has files of another program, or if the
+            dataset cannot have the layout.
     """
     started = time.monotonic()
     target = Folder(output)
     target.check_owned_or_empty()
     is_run = target.path.resolve() == Path(out).resolve()
     if is_run or ((content := target.read_run()) and not content.get("exported")):
-        raise UserError(f"--output {output} is the folder of a run; its facts stay. Choose another --output")
+        raise UserError(
+            f"--output {output} is the folder of a run, which an export must not replace. Choose another --output"
+        )
     run = reopen(out, layer)
     check_layout(run.recipe, layout)
     material = Decider.read(run).decide()
     if missing := material.missing_references:
         raise UserError(
             f"filter.references {run.recipe.filter.references} draws {missing} real images that {out} has not "
-            "embedded. Run augment with this value once, or leave it as it was"
+            "embedded. Run augment with this value once, or use the old value"
         )
     target.write_run(resolutions.run_content(run.resolution, None, exported=True, in_memory=False))
     summary = publish(material, target, layout)
@@ -58,10 +61,10 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
 
 
 def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
-    """Open the folder of a run under its last recipe with some keys changed; no model is read.
+    """Open the folder of a run with its last recipe and some keys changed. No model is loaded.
 
     Raises:
-        UserError: no folder of a run, parts that were cleaned away, or a source that is gone or has changed.
+        UserError: this is not the folder of a run, its parts were deleted, or the source is missing or has changed.
     """
     folder = Folder(out)
     content = folder.read_run()
@@ -70,7 +73,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
     if content.get("exported"):
         raise UserError(f"{out} is an export. Name the folder that it was exported from")
     if content.get("cleaned"):
-        raise UserError(f"{out} was cleaned: its parts are gone. Augment again into a new folder")
+        raise UserError(f"{out} was cleaned: its parts were deleted. Run augment with another --output")
     recipe = build_recipe(content["resolved"], layer)
     review = read_review(recipe.review)
     data = published_rows(folder, build_recipe(content["resolved"])) if content["in_memory"] else None
@@ -78,8 +81,8 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
     identity = content["attempt"]["source"]["identity"]
     if source.identity != identity:
         raise UserError(
-            f"source {recipe.source.path} is {source.identity} now, but {out} was made from {identity}. "
-            "Bring the source back as it was"
+            f"source {recipe.source.path} is now {source.identity}, but {out} was generated from {identity}. "
+            "Restore the source"
         )
     plan = make_plan(source, recipe)
     resolution = resolutions.resolution_from_run(recipe, review, content)
@@ -88,16 +91,16 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
 
 
 def read_decided(out: str | Path, layer: Mapping[str, Any] | None = None) -> Material:
-    """Read the facts of a run and decide them under its last recipe with some keys changed.
+    """Read the facts of a run and decide them with its last recipe and some keys changed.
 
     Raises:
-        UserError: see reopen.
+        UserError: see `reopen`.
     """
     return Decider.read(reopen(out, layer or {})).decide()
 
 
 def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
-    """Return the source of a run over a dataset in memory, from what the run published.
+    """Return the source of a run on a dataset in memory, read from the published files of the run.
 
     Raises:
         UserError: the run published no originals, or its folder cannot be read.
@@ -105,7 +108,9 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
     from datasets import DatasetDict, concatenate_datasets, load_dataset
 
     if not recipe.include_originals:
-        raise UserError(f"{folder.path} holds no originals and its source was in memory. Call augment with it again")
+        raise UserError(
+            f"{folder.path} has no originals, and its source was in memory. Call augment with the dataset again"
+        )
     added = list(schema.added_features(recipe.columns.prefix))
     try:
         splits = load_dataset(str(folder.path), "default").remove_columns(added)

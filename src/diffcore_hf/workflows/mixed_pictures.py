@@ -1,7 +1,7 @@
-"""The picture of mixing: samples of a published dataset as training makes them, on a sheet.
+"""Draws the contact sheet of mixing: training samples of a published dataset.
 
-Owns the choice of rows, and joins training and publishing. Imports torch, so it is imported only for this picture. How
-a sample is made is defined in training/data, how the sheet looks in publishing/pictures.
+Owns the choice of rows, and joins training and publishing. Imports torch, so it is imported only for this picture.
+Samples are created in training/data, and the sheet is drawn in publishing/pictures.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ if TYPE_CHECKING:
 TILES = 12
 PRESET = "fgvc_scratch_224"
 MAX_ROWS = 4096
-"""Number of rows among which the choice is made, evenly spaced in a larger dataset."""
+"""Maximum number of rows from which the tiles are chosen; they are evenly spaced in a larger dataset."""
 TITLE = "Real, generated, and the mix that training sees"
 LEGEND = (
-    "Under each: the class, the context of the generated image, the mix. Mixed at {size} pixels, cropped and flipped "
-    "at random, as {preset} does"
+    "Below each: the class, the context of the generated image, the mix. Mixed at {size} pixels, cropped and flipped "
+    "at random, as in preset {preset}"
 )
 
 
 @dataclass(frozen=True)
 class _MixedRow:
-    """One mixed sample, and the row that it was made from."""
+    """One mixed sample and its row."""
 
     sample: Sample
     mix: MixDraw
     real: Mapping[str, Any]
-    """Undecoded image, as below."""
+    """Undecoded real image."""
     generated: Mapping[str, Any]
+    """Undecoded generated image."""
     name: str
     context: str
 
@@ -67,13 +68,13 @@ class _MixedRow:
 
 
 def mixed_batch(out: str | Path) -> bytes:
-    """Draws rows of a published dataset beside the samples that epoch 0 of mode `append` makes of them, as PNG.
+    """Draws rows of a published dataset beside their samples in epoch 0 of mode `append`, as PNG.
 
     Args:
         out: the folder of a run, or an export with counterparts beside their rows.
 
     Raises:
-        UserError: no finished dataset, or one without pairs of a real and a generated image.
+        UserError: this is not a finished dataset, or no row has both a real and a generated image.
     """
     rows, names, manifest = _pairs(Path(out))
     described = _describe(rows, names, _prompt_names(Path(out), manifest))
@@ -103,18 +104,18 @@ def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
     """Returns the rows that have both images, undecoded, at most MAX_ROWS; their columns; and diffcore.json."""
     manifest = read_manifest(str(out)) if out.is_dir() else None
     if manifest is None:
-        raise UserError(f"{out} is no finished dataset of diffcore-hf. Name the --output of an augment or an export")
+        raise UserError(f"{out} is not a finished dataset of diffcore-hf. Name the --output of an augment or an export")
     try:
         splits, _ = load_splits(str(out), None, None, None, section="data")
     except UserError as error:
         cause = (Folder(out).faults() or [str(error)])[0]
-        raise UserError(f"{out} cannot be read: {cause}. Run the augment or export that made it again") from error
+        raise UserError(f"{out} cannot be read: {cause}. Run the augment or export again that wrote it") from error
     rows = splits[manifest["recipe"]["source"]["split"]]
     names = name_columns(rows.column_names, manifest)
     if names.generated not in rows.column_names:
         raise UserError(
             f"{out} has no column of counterparts: its layout is {manifest.get('layout')!r}. "
-            "Name the run that it was exported from, or export with --layout columns"
+            "Name the folder that it was exported from, or export with --layout columns"
         )
     has_generated, has_real = image_mask(rows, names.generated), image_mask(rows, names.image)
     if not has_generated.any():
@@ -140,7 +141,7 @@ def _describe(rows: Dataset, names: Columns, prompt_names: Mapping[str, str]) ->
 
 
 def _prompt_names(out: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Returns class names of the source -> class names in prompts."""
+    """Returns a map from the class names of the source to the class names in prompts."""
     prompt_names: dict[str, str] = {}
     for file in manifest["configs"].get("classes", {}).get("train", []):
         table = pq.read_table(out / file, columns=["name", "prompt_name"]).to_pydict()

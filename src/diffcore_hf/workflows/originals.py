@@ -1,4 +1,4 @@
-"""Originals: joins the images of the source to a dataset that was published without them."""
+"""Joins the images of the source to a dataset that was published without them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 def join_originals(
     path: str | Path, source: str | Path | DatasetDict | Dataset | None = None, version: str | None = None
 ) -> DatasetDict:
-    """Load a dataset that was published without its original images, and fill in the source's images.
+    """Load a dataset that was published without its original images, and add the images of its source.
 
     Args:
         path: `owner/name` on the Hub, or a folder.
-        source: the images: a Hub id, a folder, or a dataset in memory; None: the source that the dataset's manifest
-            names, at the recorded commit.
-        version: of `path`, if it is on the Hub.
+        source: the dataset with the images: a Hub id, a folder, or a dataset in memory. None means the source in the
+            manifest, at its recorded commit.
+        version: the version of `path`; needed only if it is on the Hub.
 
     Returns:
         The splits for which the source has images.
 
     Raises:
-        UserError: no such dataset or source, or an image that the source does not have with the recorded hash.
+        UserError: the dataset or source does not exist, or the source has no image with a recorded hash.
     """
     from diffcore_hf.core.loading import load_splits
     from diffcore_hf.publishing.hub.loading import load_augmented
@@ -46,7 +46,9 @@ def join_originals(
     recorded = manifest["resolved"]["source"]
     source_recipe = manifest["recipe"]["source"]
     if source is None and not is_hub(recorded):
-        raise UserError(f"source is missing: {path} was made from {recorded['path']}. Give the folder or the dataset")
+        raise UserError(
+            f"source is missing: {path} was generated from {recorded['path']}. Give the folder or the dataset"
+        )
     given = recorded["path"] if source is None else source
     if isinstance(given, (str, Path)):
         commit = recorded["identity"] if str(given) == recorded["path"] and is_hub(recorded) else None

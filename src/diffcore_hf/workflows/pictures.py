@@ -1,6 +1,6 @@
 """Pictures and card facts of a run: joins the records of augmentation with the pictures of publishing.
 
-Owns which attempts, pairs and classes are shown. How a picture looks is defined in publishing/pictures.
+Owns the choice of the attempts, pairs and classes that are shown. The drawing is in publishing/pictures.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SHEET_TILES = 12
 MAX_PAIRS = 20_000
 MAX_CLASSES = 24
 EXAMPLE_PROMPTS = 6
-"""Prompts on the card, one for each class."""
+"""Maximum number of prompts on the card, one per class."""
 
 
 def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[Tile]:
-    """Returns a tile for each attempt; without `decided`, as it was before any filter."""
+    """Returns a tile for each attempt. Without `decided` the tiles do not show the decisions."""
     plan = material.plan
     units = [plan.unit(int(material.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
@@ -83,8 +83,8 @@ def contact_sheet(material: Material) -> bytes:
 def samples(material: Material, count: int) -> bytes:
     """Draws the first attempts of the drawing order, before any filter, as PNG.
 
-    Attempt 0 of every unit comes first. Later attempts exist only where the filter rejected one, so that a sheet of
-    them would look worse than the dataset.
+    Attempt 0 of every unit comes first. Later attempts exist only where the filter rejected one, so
+    a sheet of later attempts would show worse images than the dataset has.
     """
     attempts = material.attempts
     order = np.lexsort((attempts.units, attempts.attempts)).tolist()[:count]
@@ -95,7 +95,7 @@ def samples(material: Material, count: int) -> bytes:
 def real_pairs(material: Material, label: int | None = None) -> Embeddings:
     """Returns similarities of pairs of different real images of one class, or of every class.
 
-    Where there are more than MAX_PAIRS pairs, a seeded draw of them is used.
+    If there are more than MAX_PAIRS pairs, a seeded random sample is used.
     """
     references = material.embeddings
     labels = range(references.classes) if label is None else [label]
@@ -124,25 +124,25 @@ def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple
         drawn = np.arange(total)
     else:
         drawn = np.sort(np.random.default_rng(seed).choice(total, most, replace=False, shuffle=False))
-    owner = np.searchsorted(ends, drawn, side="right")
-    k = drawn - np.concatenate([[0], ends])[owner]
+    class_index = np.searchsorted(ends, drawn, side="right")
+    k = drawn - np.concatenate([[0], ends])[class_index]
     j = ((1 + np.sqrt(1 + 8 * k.astype(np.float64))) / 2).astype(np.int64)
     # The square root is rounded, so j can be wrong by one in either direction.
     j -= j * (j - 1) // 2 > k
     j += (j + 1) * j // 2 <= k
     rows = np.concatenate([*members, np.empty(0, np.int64)]).astype(np.int64)
     starts = np.cumsum(sizes) - sizes
-    return rows[starts[owner] + k - j * (j - 1) // 2], rows[starts[owner] + j]
+    return rows[starts[class_index] + k - j * (j - 1) // 2], rows[starts[class_index] + j]
 
 
 def _kept_and_rejected(material: Material) -> tuple[Bools, Bools]:
-    """Returns which attempts are kept and which are rejected, (M,) bool twice."""
+    """Returns two masks of the attempts, (M,) bool: kept and rejected."""
     reason = material.decisions.reason
     return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "superseded", "crashed"))
 
 
 def _bounds_similarity(material: Material) -> bool:
-    """Whether the policy has a threshold on the similarity to the row's image; only `mean` and `fixed` have one."""
+    """Returns whether the policy has a threshold on the similarity to the image of the row (`mean` and `fixed`)."""
     return material.recipe.filter.policy.name in ("mean", "fixed")
 
 
@@ -157,17 +157,17 @@ def histogram(material: Material) -> bytes:
         decisions.similarity[rejected],
         bound=float(np.nanmean(decisions.class_bound)) if _bounds_similarity(material) else None,
         bound_label="threshold tau_k, mean over the classes" if is_mean else "fixed threshold",
-        title="Similarity of real images to each other, and to what was generated for them",
+        title="Similarity of real images to each other and to their generated images",
     )
 
 
 def class_histograms(material: Material) -> bytes:
-    """Draws the same for each class, the classes with the most rejections first, as PNG."""
+    """Draws the same histogram for each class as PNG; classes with the most rejections come first."""
     plan = material.plan
     decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
     labels = plan.labels[material.attempts.units]
-    worst = sorted(
+    by_rejections = sorted(
         range(len(plan.prompt_texts.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k)
     )
     classes = [
@@ -178,7 +178,7 @@ def class_histograms(material: Material) -> bytes:
             rejected=decisions.similarity[rejected & (labels == label)],
             bound=float(decisions.class_bound[label]) if _bounds_similarity(material) else None,
         )
-        for label in worst[:MAX_CLASSES]
+        for label in by_rejections[:MAX_CLASSES]
     ]
     return histograms.class_histograms(classes, title="Similarity to the row's real image, by class")
 

@@ -1,6 +1,6 @@
-"""Plan: what a run would do, before it starts, and what the full run takes, after a first look.
+"""Describes a run before it starts, and estimates the full run after a run with `--limit`.
 
-Owns the text of `plan`, its --fetch and --probe, and the projection after `--limit`. Only --probe loads weights.
+Owns the text of `plan`, its options --fetch and --probe, and the estimate. Only --probe loads weights.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from diffcore_hf.method.prompts import lint
 from diffcore_hf.workflows.augment import RunResult
 
 BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
-"""Bytes per pixel of a photo-like image, measured on 512x512 renderings: JPEG q95 4:4:4, and lossless formats."""
+"""Bytes per pixel of a photo-like image, measured on 512 x 512 renderings: JPEG quality 95 and lossless formats."""
 PUBLISHED_COPIES = 3
-"""How often a counterpart is published: in the configs default, generated and attempts."""
-MOST_CLASSES = 200
-MOST_WARNINGS = 5
+"""Number of copies of a counterpart in the export: in the configs default, generated and attempts."""
+MAX_CLASSES = 200
+MAX_WARNINGS = 5
 
 
 def fetch(recipe: Recipe) -> Iterator[str]:
-    """Download the model files that this machine loads; yield one line per model with its commit."""
+    """Download the model files that this machine needs; yield one line per model with its commit."""
     from diffcore_hf.models.pipelines import fetch_model
     from diffcore_hf.models.weights_access import fetch_weights
 
@@ -37,7 +37,7 @@ def fetch(recipe: Recipe) -> Iterator[str]:
 
 
 def text(run: Run) -> str:
-    """Return what would run, for the user to check before the first image is paid for."""
+    """Return a description of the run, which the user can check before the first image is generated."""
     source, plan, recipe = run.source, run.plan, run.recipe
     split, texts = source.config.split, plan.prompt_texts
     counts = Counter(plan.labels.tolist())
@@ -45,7 +45,7 @@ def text(run: Run) -> str:
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
         f"{len(source.names)} classes",
         f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "
-        f"{_span(counts.values())} a class; up to {recipe.max_attempts} attempts each",
+        f"{_span(counts.values())} per class; up to {recipe.max_attempts} attempts each",
         f"references  {len(plan.references):,} real images for statistics and thresholds",
     ]
     if plan.heldout.any():
@@ -64,21 +64,19 @@ def text(run: Run) -> str:
     ]
     renamed = [f"{old} -> {new}" for old, new in zip(source.names, texts.names, strict=True) if old != new]
     if renamed:
-        lines += _listed(
-            f"label names ({len(renamed)} of {len(source.names)} are written otherwise in prompts)", renamed
-        )
+        lines += _listed(f"label names ({len(renamed)} of {len(source.names)} are different in prompts)", renamed)
     units = _first_units(run, len(counts))
-    lines += _listed("one prompt a class", [unit.prompt for unit in units])
+    lines += _listed("one prompt per class", [unit.prompt for unit in units])
     negatives = {unit.negative_prompt for unit in units}
     lines += ["", "negative prompt" + (" (of the first class)" if len(negatives) > 1 else "")]
     lines.append(f"  {units[0].negative_prompt or '(none)'}")
-    lines += [f"warning: {line}" for line in _cut(run, units)]
+    lines += [f"warning: {line}" for line in _length_warnings(run, units)]
     lines += [f"note: {note}" for note in texts.notes]
     return "\n".join(lines)
 
 
 def _strategy(recipe: Recipe) -> list[str]:
-    """Return the line about the strategy; none for the default."""
+    """Return the line about the strategy; no line for the default strategy."""
     if recipe.strategy == StrategyConfig():
         return []
     options = ", ".join(f"{name} {value}" for name, value in (recipe.strategy.options or {}).items())
@@ -86,20 +84,20 @@ def _strategy(recipe: Recipe) -> list[str]:
 
 
 def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:
-    """Return gamma and the argument of the pipeline that it sets."""
+    """Return the text about gamma and the argument of the pipeline that it sets."""
     if not about["argument"]:
-        return f"gamma {model.gamma} is not used: the pipeline takes no scale"
+        return f"gamma {model.gamma} is not used: the pipeline has no guidance scale"
     return f"gamma {model.gamma} = {about['argument']} {float(about['value'])}"
 
 
 def _listed(title: str, items: Sequence[str]) -> list[str]:
-    """Return the items below a title, at most MOST_CLASSES of them and then a count."""
-    lines = ["", title, *(f"  {item}" for item in items[:MOST_CLASSES])]
-    return lines + ([f"  ... and {len(items) - MOST_CLASSES:,} more"] if len(items) > MOST_CLASSES else [])
+    """Return a title, at most MAX_CLASSES items, and the number of the others."""
+    lines = ["", title, *(f"  {item}" for item in items[:MAX_CLASSES])]
+    return lines + ([f"  ... and {len(items) - MAX_CLASSES:,} more"] if len(items) > MAX_CLASSES else [])
 
 
 def _first_units(run: Run, classes: int) -> list[Unit]:
-    """Return the first unit of each class that has one, by class."""
+    """Return the first unit of each class that has a unit, in the order of the classes."""
     plan = run.plan
     first: dict[int, int] = {}
     for index, label in enumerate(plan.labels.tolist()):
@@ -109,8 +107,8 @@ def _first_units(run: Run, classes: int) -> list[Unit]:
     return [plan.unit(index) for _, index in sorted(first.items())]
 
 
-def _cut(run: Run, units: Sequence[Unit]) -> list[str]:
-    """Return warnings about prompts that are too long for the text encoder, at most MOST_WARNINGS of each kind."""
+def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
+    """Return warnings about prompts that are too long for the text encoder, at most MAX_WARNINGS of each kind."""
     texts = run.plan.prompt_texts
     tokenizer = text_tokenizer(run.recipe.model)
     limit = tokenizer.model_max_length if tokenizer else 77
@@ -128,7 +126,7 @@ def _cut(run: Run, units: Sequence[Unit]) -> list[str]:
     return [
         line
         for group in (prompts, negatives)
-        for line in lint(group, tokenize if tokenizer else None, limit)[:MOST_WARNINGS]
+        for line in lint(group, tokenize if tokenizer else None, limit)[:MAX_WARNINGS]
     ]
 
 
@@ -172,7 +170,7 @@ def _policy(run: Run) -> str:
 def disk(run: Run) -> float:
     """Return the number of bytes at the peak: the parts of all attempts, the old export and the new one."""
     recipe = run.recipe
-    size = recipe.model.size or recipe.store_size or 512  # a resolved model has a size
+    size = recipe.model.size or recipe.store_size or 512  # the size is None only if the model does not state it
     side = min(size, recipe.store_size or size)
     image = side * side * BYTES_A_PIXEL[recipe.image_format]
     originals = sum(sum(sizes) for sizes in run.source.sizes.values()) if recipe.include_originals else 0
@@ -188,27 +186,27 @@ def _size(count: float) -> str:
 
 
 def probe(run: Run) -> str:
-    """Generate two images, which are not stored, and return how long one takes."""
+    """Generate two images without storing them, and return a text with the time for one image."""
     from diffcore_hf.augmentation.stages.generate import Generate
 
     recipe = run.recipe
     stage = Generate(recipe.model, strategy=recipe.strategy, strict=recipe.strict)
     if stage.strategy.preparation() is not None:
-        return f"\nprobe: not possible, because strategy {recipe.strategy.name} first learns from the references"
-    for unit in range(min(2, len(run.plan))):  # the first loads the weights, the second is timed
+        return f"\nprobe: not possible, because strategy {recipe.strategy.name} needs a preparation on the references"
+    for unit in range(min(2, len(run.plan))):  # the first image includes loading the weights, so the second is timed
         columns = unit_columns(run.source, run.plan, recipe, [unit], 0, stage.reads)
         started = time.monotonic()
         stage.generate(*columns)
         seconds = time.monotonic() - started
     hours = seconds * len(run.plan) / 3600
     return (
-        f"\nprobe: {seconds:.2f} s for one image alone; at most about {hours:.1f} h for one attempt of every unit "
+        f"\nprobe: {seconds:.2f} s for one image; at most about {hours:.1f} h for one attempt of every unit "
         "(batches are faster)"
     )
 
 
 def projection(result: RunResult) -> list[str]:
-    """Return kept rate, time and disk of the full run after a first look; nothing where no unit is pending."""
+    """Return an estimate of kept rate, time and disk of the full run; no lines if no unit is pending."""
     counts = result.summary.counts
     ledger = Ledger(result.folder.parts)
     done, stored = counts["kept"] + counts["exhausted"] + counts["failed"], ledger.count()
@@ -218,17 +216,17 @@ def projection(result: RunResult) -> list[str]:
     each = sum(path.stat().st_size for kind in ledger.rounds() for path in ledger.parts(kind)) / stored
     peak = each * (attempts + 2 * PUBLISHED_COPIES * counts["planned"])
     lines = [
-        f"first look: {done:,} of {counts['planned']:,} units. The full run, if it goes on like this:",
+        f"first look: {done:,} of {counts['planned']:,} units. Estimate for the full run:",
         f"  kept      about {counts['kept'] / done:.0%} of the units, {counts['attempts'] / done:.2f} attempts each",
-        f"  disk      about {_size(peak)} at the peak, originals apart",
+        f"  disk      about {_size(peak)} at the peak, without the originals",
     ]
     if result.new_attempts:
         seconds = result.seconds / result.new_attempts * max(attempts - counts["attempts"], 0)
-        lines.insert(2, f"  time      about {_duration(seconds)} more (loading included, so rather less)")
+        lines.insert(2, f"  time      about {_duration(seconds)} more (an upper estimate, because it includes loading)")
     worst = [f"{name} ({100 * rate:.0f} %)" for name, _, rate, *_ in result.summary.by_class[:5] if rate]
     if worst:
         lines.append(f"  most rejected: {', '.join(worst)}")
-    lines.append(f"  the same command without --limit goes on in {result.folder.path}")
+    lines.append(f"  the same command without --limit continues in {result.folder.path}")
     return lines
 
 

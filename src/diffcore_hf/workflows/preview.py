@@ -1,4 +1,4 @@
-"""Preview: pictures of a run, written beside what it published."""
+"""Draws pictures of a run into its private folder."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from diffcore_hf.workflows.export import read_decided
 
 
 def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False) -> list[Path]:
-    """Draw a contact sheet and histograms of a run, or one other sheet.
+    """Draw a contact sheet and histograms of a run, or one other picture.
 
     Args:
-        out: the folder of a run; for `mixed` any folder that holds counterparts, an export as well.
-        samples: draw this many attempts before any filter instead.
-        mixed: draw rows beside the training images that mixing makes of them instead.
+        out: the folder of a run; for `mixed` also the folder of an export.
+        samples: draw a sheet of this many attempts before any filter instead.
+        mixed: draw rows beside their mixed training images instead.
 
     Returns:
         The PNG files, in OUT/.diffcore/preview.
 
     Raises:
-        UserError: no folder of a run, or one without an attempt.
+        UserError: this is not the folder of a run, or the run has no attempt.
     """
     if mixed:
         from diffcore_hf.workflows.mixed_pictures import mixed_batch
@@ -32,7 +32,7 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
         return [path]
     material = read_decided(out)
     if not len(material.facts):
-        raise UserError(f"{out} has no attempt yet. Run augment first, with --limit 20 for a quick look")
+        raise UserError(f"{out} has no attempt yet. Run augment first, e.g. with --limit 20")
     if samples is not None:
         contents = {f"samples-{samples}.png": pictures.samples(material, samples)}
     else:

@@ -1,7 +1,7 @@
-"""Push: publishes a finished folder as one version of a dataset on the Hub.
+"""Publishes a finished folder as one version of a dataset on the Hub.
 
-Owns the files of a version that are outside the manifest's list: the card, with what people wrote into it, and the
-result of trainings. Prints nothing.
+Owns the files of a version that the manifest does not list: the card, with the text that people added, and the result
+of trainings. Prints nothing.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ def push(
 
     Args:
         out: the folder of a run or an export.
-        repo_id: `owner/name`; created, as private, if it does not exist.
+        repo_id: `owner/name`; a repository that does not exist is created as private.
         version: a semantic version, which becomes the tag.
         public: create a new repository as public.
         originals_are_mine: state on the card that the original images may be public, whatever their source says.
-        compare: compare.json of a training on this dataset; None: the folder's own, if it has one.
+        compare: compare.json of a training on this dataset; None means the file in the folder, if it exists.
         create_pr: propose the version in a pull request.
         dry_run: send nothing.
         backoff: seconds before each retry of a step that failed.
 
     Raises:
-        UserError: in one line with a remedy; no version became visible or changed.
+        UserError: the version cannot be published; no version was added or changed.
     """
     tag = parse_version(version).tag
 
@@ -73,7 +73,7 @@ def push(
 def _extra_files(
     folder: Folder, card_on_hub: str | None, compare: str | Path | None, originals_are_mine: bool
 ) -> dict[str, bytes]:
-    """Return the card and compare.json: the folder's own, with what people wrote there or on the Hub."""
+    """Return the card and compare.json of the folder. The card includes edits made in the folder or on the Hub."""
     manifest = folder.manifest() or {}
     card_file = folder.path / "README.md"
     try:
@@ -96,7 +96,7 @@ def _extra_files(
     for needed, marker in ((comparison is not None, worth.START), (originals_are_mine, CLAIM)):
         if needed and marker not in text:
             raise UserError(
-                f"{card_file} has no line {marker} any more, which marks where a sentence has to be added. "
+                f"{card_file} has no line {marker}, which marks the position of a sentence. "
                 "Run augment or export again to write it"
             )
     text = worth.with_sentence(text, worth.sentence(comparison))
@@ -111,16 +111,14 @@ def _extra_files(
 
 
 def _read_comparison(path: Path, manifest_hash: str | None) -> Comparison:
-    """Return a comparison that was measured on the dataset with this hash."""
+    """Return the comparison in a file; raise UserError if it was measured on a dataset with another hash."""
     try:
         comparison = worth.parse_comparison(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"compare is {path}, which is not a compare.json of a training ({error}). Give the one in the --output of "
-            "a --compare"
+            f"compare is {path}, which is not a compare.json of a training ({error}). Give the file in the --output of "
+            "a training with --compare"
         ) from error
     if comparison["data"].get("hash") != manifest_hash:
-        raise UserError(
-            f"compare is {path}, which was measured on another dataset than this folder holds. Train on this one"
-        )
+        raise UserError(f"compare is {path}, which was measured on another dataset. Train on this folder")
     return comparison

@@ -1,7 +1,7 @@
-"""The verb that trains: trainings, their table, the cards of their models, and the result in the dataset's card.
+"""Trains and compares: runs trainings, reports the table, and writes model cards and the result in the dataset card.
 
-Owns the order of these steps and the joining of training and publishing. Prints nothing: a caller gets each message
-through `report`.
+Owns the order of these steps, and joins training and publishing. Prints nothing: the function `report` receives each
+message.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Report = Callable[[str], None]
 
 
 def train(recipe: TrainRecipe, report: Report, *, progress: bool = True) -> None:
-    """Train every arm with every seed, report the table, and write and push what describes the result.
+    """Train every arm with every seed, report the table, and write the cards. Push the model if `push` is set.
 
     Args:
-        recipe: complete.
-        report: called on the main process alone.
+        recipe: the complete recipe.
+        report: called in the main process only.
         progress: show a progress bar for each training.
 
     Raises:
-        UserError: bad input, in one line.
-        Interrupted: stopped by the user; the same call resumes.
+        UserError: the input is not valid.
+        Interrupted: the user stopped the training; the same call resumes it.
     """
     comparison = trials.run(recipe, progress=progress)
     if not is_main_process():
@@ -49,7 +49,7 @@ def train(recipe: TrainRecipe, report: Report, *, progress: bool = True) -> None
 
     output = Path(recipe.output or trials.default_output(recipe))
     cards = write_model_cards(output, comparison, table if recipe.compare else "", legend)
-    report(f"{output}/compare.json holds these figures. Models that timm loads, each with its card:")
+    report(f"{output}/compare.json contains these figures. Trained models, each with a card; timm can load them:")
     for card in cards:
         report(f"  {card.parent}")
 
@@ -58,20 +58,21 @@ def train(recipe: TrainRecipe, report: Report, *, progress: bool = True) -> None
 
     if dataset_card := write_worth(recipe.data.path, comparison):
         figures = dataset_card.with_name("compare.json")
-        report(f"{dataset_card} now states this result, and {figures} holds the figures")
+        report(f"{dataset_card} now states this result, and {figures} contains the figures")
 
 
 def evaluate(folder: str, flags: Mapping[str, Any], report: Report, recipe_file: Mapping[str, Any] | None) -> None:
     """Score a trained model on the test split and report the figures.
 
     Args:
-        folder: of the model.
-        flags: the layer of the command line.
-        report: called on the main process alone.
-        recipe_file: the layer of a recipe; None: the recipe.yaml of the training that wrote the folder, if it exists.
+        folder: the folder of the model.
+        flags: the layer from the flags of the command line.
+        report: called in the main process only.
+        recipe_file: the layer of a recipe file. None means the recipe.yaml of the training that wrote the folder, if it
+            exists.
 
     Raises:
-        UserError: bad input, in one line.
+        UserError: the input is not valid.
     """
     if recipe_file is None:
         path = evaluation.recipe_of(folder)
@@ -82,17 +83,19 @@ def evaluate(folder: str, flags: Mapping[str, Any], report: Report, recipe_file:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes and reports; of several that train together only the first does."""
+    """Return whether this process writes and reports. Of several training processes only the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def write_model_cards(output: Path, comparison: Mapping[str, Any], table: str, legend: str) -> list[Path]:
-    """Write the card of every model of a finished training folder; text in free sections of an old card is kept.
+    """Write the card of every model of a finished training folder.
+
+    Sections that a person added to an old card are kept.
 
     Args:
         output: the folder of the trainings.
-        comparison: its compare.json.
-        table: the comparison as Markdown; empty where nothing was compared.
+        comparison: content of compare.json in that folder.
+        table: the comparison as Markdown; empty if nothing was compared.
         legend: the text below the table.
     """
     cards = []
@@ -100,7 +103,7 @@ def write_model_cards(output: Path, comparison: Mapping[str, Any], table: str, l
         for seed in comparison["seeds"]:
             run = output / arm["name"] / f"seed-{seed}"
             models = [run / kind for kind in ("best", "last")]
-            # Without a validation split there is no best model.
+            # Without a validation split there is no folder `best`.
             cards += [
                 _write_model_card(model, comparison, table, legend)
                 for model in models
@@ -127,21 +130,21 @@ def _write_model_card(model: Path, comparison: Mapping[str, Any], table: str, le
 
 
 def _model_to_push(recipe: TrainRecipe, output: Path) -> Path:
-    """Return the folder of the model of the last arm and first seed: the best by validation, else the last one."""
+    """Return the folder of the model of the last arm and first seed: `best` if it exists, else `last`."""
     run = output / (recipe.compare[-1] if recipe.compare else SINGLE) / f"seed-{recipe.seeds[0]}"
     return run / ("best" if (run / "best").is_dir() else "last")
 
 
 def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | None:
-    """Write the result of a comparison into the dataset folder that it was measured on, and its sentence into the card.
+    """Write the result of a comparison into the folder of its dataset, and a sentence about it into the card.
 
     Args:
         data_path: the dataset of the trainings.
-        comparison: compare.json of the trainings.
+        comparison: content of compare.json of the trainings.
 
     Returns:
-        The card; None where the data is no folder of this project, has changed since, or has no section for the
-        sentence, or where nothing was compared.
+        The path of the card; None if no sentence was written. This is so if nothing was compared, if the data is not a
+        folder of this project or has changed since, or if the card has no position for the sentence.
     """
     folder = Folder(data_path)
     manifest = folder.manifest()

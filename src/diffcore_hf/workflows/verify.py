@@ -1,4 +1,4 @@
-"""Verify: checks a folder, or a version on the Hub, against its own manifest and recipe. Prints nothing."""
+"""Checks a folder, or a version on the Hub, against its own manifest and recipe. Prints nothing."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 256
-"""Rows, images included, that are in memory at a time."""
+"""Number of rows, with their images, in memory at a time."""
 
 
 def verify(target: str) -> list[str]:
-    """Check a folder, or a version `owner/name@v1.0.0`; returns one line for each kind of fault, [] for none.
+    """Check a folder or a version such as `owner/name@v1.0.0`; return one line per kind of fault, [] for none.
 
-    Files are compared with the manifest's list, then rows with each other and with the rules of the recipe. Each image
-    is hashed in a folder only: on the Hub the hash of its file covers it.
+    Files are compared with the manifest, then rows with each other and with the rules of the recipe. The hash of each
+    image is checked in a folder only. On the Hub the hash of the shard already covers its images.
 
     Raises:
-        UserError: no such folder, dataset or version, or the Hub failed.
+        UserError: the folder, dataset or version does not exist, or the Hub failed.
     """
     if Path(target).is_dir():
         return _verify_folder(Folder(target))

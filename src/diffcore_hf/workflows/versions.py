@@ -1,4 +1,4 @@
-"""Versions: lists the versions of a dataset on the Hub. Prints nothing."""
+"""Lists the versions of a dataset on the Hub. Prints nothing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class ListedVersion:
 
 
 def versions(repo_id: str) -> list[ListedVersion]:
-    """List the versions of a dataset, lowest number first; tags of other content are left out.
+    """List the versions of a dataset, lowest number first. Tags that are not versions of this project are left out.
 
     Raises:
-        UserError: no such dataset, or the Hub failed.
+        UserError: the dataset does not exist, or the Hub failed.
     """
     remote = open_remote(repo_id)
     listed = []

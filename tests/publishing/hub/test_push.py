@@ -157,7 +157,7 @@ def test_a_card_without_the_marker_for_a_sentence_is_refused(hub, client, finish
     if "compare" in options:
         (tmp_path / "compare.json").write_text(json.dumps(comparison(Folder(out).manifest()["hash"])))
         options = {"compare": str(tmp_path / "compare.json")}
-    with pytest.raises(ValueError, match=f"README.md has no line {marker} any more"):
+    with pytest.raises(ValueError, match=f"README.md has no line {marker}, which"):
         client(steps.push, out, hub.repo_id(), "v1.0.0", **options)
 
 
@@ -249,7 +249,7 @@ def test_a_comparison_is_pushed_only_with_the_dataset_it_was_measured_on(hub, cl
     (tmp_path / "compare.json").write_text(json.dumps(comparison(manifest["hash"])))
     client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))
     assert "plain 50.0 %, mix 60.0 %" in client(steps.text, repo, "README.md", "v1.0.0")
-    with pytest.raises(ValueError, match="which was measured on another dataset than this folder holds"):
+    with pytest.raises(ValueError, match="which was measured on another dataset"):
         client(steps.push, second, repo, "v1.1.0", compare=str(tmp_path / "compare.json"))
     client(steps.push, second, repo, "v1.1.0")
     assert "compare.json" not in hub.dataset(repo).tags["v1.1.0"].files

@@ -125,7 +125,7 @@ def test_the_program_prints_one_table_and_evaluates_what_it_trained(train_recipe
     recipe = train_recipe()
     assert main(flags(recipe, "--compare", "plain,mix")) == 0
     out = capsys.readouterr().out
-    assert out.count("| arm") == 1 and "plain" in out and "compare.json holds these figures" in out
+    assert out.count("| arm") == 1 and "plain" in out and "compare.json contains these figures" in out
     best = tmp_path / "trained" / "mix" / "seed-0" / "best"
     assert main(["--evaluate", str(best)]) == 0
     output = capsys.readouterr().out

@@ -182,7 +182,7 @@ def test_the_best_model_is_the_latest_of_the_best_on_validation(training, tmp_pa
 
 
 def test_batches_that_processes_cannot_share_are_one_line(training, train_recipe):
-    with pytest.raises(ValueError, match="batch_size is 5, which cannot be cut into accumulate 2 equal"):
+    with pytest.raises(ValueError, match="batch_size is 5, which cannot be divided into accumulate 2 equal"):
         train_recipe(batch_size=5, accumulate=2)
 
 
