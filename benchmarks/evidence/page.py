@@ -52,49 +52,53 @@ def _opening(results: Results) -> list[str]:
     measured = len(results.trainings)
     wanted = len(SEEDS) * sum(len(trainings.nets(arm)) for arm in trainings.ARMS)
     part = (
-        f"**{measured} of {wanted} trainings are measured so far**; a dash stands for what is not, and a difference of "
+        f"**{measured} of {wanted} trainings are measured so far**. A dash marks a missing value, and a difference of "
         "one seed has no interval."
     )
     return [*_HOW, when, *([part] if measured < wanted else [])]
 
 
 _HOW = (
-    """What the filter, the context, the guidance and the mixing are worth, measured where the truth is known: in the
-miniature world, whose birds are rendered and whose generated images an oracle can name. `make evidence` measures all of
-it, cell by cell, and writes this page from the results in `benchmarks/evidence/results`; `make evidence LIST=1` lists
-the cells.""",
-    """**How.** A seed draws the species' contexts, the training images, the generation and the training anew. Twenty
-species, twelve training images each, in two contexts of the species' own; 2,000 test images in all ten contexts.
-Accuracy is top-1 in percent in three groups of test images: contexts that *nobody ever mentioned* (neither the species'
-training images nor any prompt), contexts that are *prompted* though the species' training images lack them, and the
-species' *own*. A ResNet-10-T: from scratch, 450 steps of 32; or pretrained on the other twenty species and fine-tuned,
-150 steps of 32. Every arm takes the same steps of equally many samples. The model is chosen on the validation split,
-which shows the training contexts alone, and tested once. Where images are generated, half of the samples are: every
-real image as it is, and for each any kept image of its class (`mix.kind none`, `mix.partner class`), unless a table
-says otherwise. 720 attempts a folder (240 rows, three copies), one attempt a unit, 16 steps, gamma 2.""",
-    """Mean ± standard deviation over the seeds; differences are paired by seed, with Student's 95 % interval; one that
-holds zero is written *no difference seen*.""",
+    """This page measures the effect of the filter, the context, the guidance and the mixing. All measurements use
+the miniature world: its birds are rendered, and a classifier that was trained on renderings of everything
+(the *oracle*) names the species of every generated image. `make evidence` measures everything, cell by cell,
+and writes this page from the results in `benchmarks/evidence/results`. `make evidence LIST=1` lists the
+cells.""",
+    """**Data.** The dataset has twenty species with twelve training images each. Each species appears in two
+contexts of its own. The 2,000 test images show all ten contexts. A seed draws the contexts of the species,
+the training images, the generated images and the training.""",
+    """**Accuracy** is top-1 in percent, for three groups of test images. *Never mentioned*: contexts that occur in
+no training image of the species and in no prompt. *Prompted*: contexts that the prompts name and that the
+training images of the species lack. *Own*: the two contexts of the species' training images.""",
+    """**Training.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32 images) or pretrained
+on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same number of steps. The
+model is selected on the validation split, which shows only the training contexts, and tested once. With
+generated images, half of the samples are generated: every real image is used without mixing, and for each one
+any kept image of its class (`mix.kind none`, `mix.partner class`), unless a table says otherwise. A folder
+has 720 attempts (240 rows, three copies), one attempt per unit, 16 steps, gamma 2.""",
+    """Values are mean ± standard deviation over the seeds. Differences are paired by seed, with Student's 95 %
+interval. A difference whose interval contains zero is written as *no difference seen*.""",
 )
-_RENDERED = """Rendered images, hence perfect ones: of every class in every context three that show it, three of another
-species of the dataset, three of its look-alike and three of a species outside the dataset: 2,400. Two CLIPs, one that
-never saw the dataset's species (the one that ships) and one that did; the dataset shows each species in two contexts of
-its own, or all in the same two."""
-_OUTSTANDING = """**Outstanding.** This piece wants a small text-to-image pipeline and a small CLIP trained on
-photographs, which takes a CUDA machine; none was at hand. Everything above is of rendered birds of 64 pixels, with
-models trained on renderings: that a sentence here holds for photographs is not shown."""
+_RENDERED = """The images are rendered, so they are perfect. For every class and every context there are three
+images of the class, three of another species of the dataset, three of a look-alike species and three of a species
+outside the dataset: 2,400 in all. One of two CLIPs was not trained on the species of the dataset (the one in the
+package); the other was. The dataset shows each species in two contexts of its own, or all species in the same two."""
+_OUTSTANDING = """**Not measured yet.** This section needs a small text-to-image pipeline and a small CLIP that
+were trained on photographs, which takes a CUDA machine; none was available. Everything above is about rendered
+birds of 64 pixels, with models that were trained on renderings. Nothing here shows that it holds for photographs."""
 
 
 def _judge(results: Results) -> list[str]:
     return [
         f"{_RENDERED} {_judge_seeds(results, 'unseen-own').capitalize()} a cell:",
         tables.judge_cells(results, JUDGES),
-        f"Where the CLIP did not see the species, own contexts ({_judge_seeds(results, 'unseen-own')}):",
+        f"CLIP not trained on the species, own contexts ({_judge_seeds(results, 'unseen-own')}):",
         tables.judge_shares(results, "unseen-own", JUDGES),
-        f"Where it saw them, shared contexts, the kindest cell ({_judge_seeds(results, 'seen-shared')}):",
+        f"CLIP trained on the species, shared contexts, the easiest cell ({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
-        "![Right images accepted, by context, where the CLIP did not see the species](ASSETS/results-contexts.png)",
-        f"Images of the text-to-image model, the CLIP that ships ({len(results.right_species(STANDARD))} seeds); in "
-        "brackets how many of 720 show what:",
+        "![Right images accepted, by context; CLIP not trained on the species](ASSETS/results-contexts.png)",
+        f"Images of the text-to-image model, with the CLIP of the package ({len(results.right_species(STANDARD))} seeds); "
+        "in parentheses the number of images of each kind among 720:",
         tables.judge_generated(
             results, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
         ),
@@ -113,13 +117,14 @@ def _investment(results: Results) -> list[str]:
     equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     parts = [
-        f"**Equal generated images**: all arms pay for the same 720, each trains on what it keeps. From scratch, "
+        f"**Equal generated images**: all arms generate the same 720 images, and each trains on those that it "
+        f"keeps. From scratch, "
         f"{tables.seeds(results, list(arms))}:",
         tables.of_arms(results, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
-        f"**Equal kept images**: each arm trains on the first n that it keeps, n the smallest number that any policy "
-        f"keeps. From scratch, {tables.seeds(results, list(equal))}:",
+        f"**Equal kept images**: each arm trains on the first n images that it keeps; n is the smallest number that "
+        f"any policy keeps. From scratch, {tables.seeds(results, list(equal))}:",
         tables.of_arms(results, equal, f"{STANDARD}.all.equal-kept"),
     ]
     for generator in ("random-species", "look-alike"):
@@ -145,8 +150,8 @@ def _guidance(results: Results) -> list[str]:
     return [
         f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(results, arms)}:",
         tables.guidance(results, GAMMAS, ("all", BEST, "oracle")),
-        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}, without the lowest gamma (400 "
-        "trainings are the budget):",
+        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}, without the lowest gamma (the "
+        "limit was 400 trainings):",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
         "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
@@ -168,7 +173,7 @@ def _context(results: Results) -> list[str]:
     }
     tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
     return [
-        f"Everything is kept. The prompted group means the six contexts in every row. From scratch, "
+        f"Everything is kept. In every row, the prompted group has the same six contexts. From scratch, "
         f"{tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, "no-context.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
@@ -189,7 +194,7 @@ def _mixing(results: Results) -> list[str]:
         "mix-own-100": "DiffCoRe-Mix-100",
     }
     draws = {
-        f"{STANDARD}.all": "generated images as they are, beside the real ones",
+        f"{STANDARD}.all": "generated images without mixing, beside the real ones",
         "mix-own-100": "mixed, `append`, partner own (240 images)",
         "mix-class": "mixed, `append`, partner class (720 images)",
         "mix-class-replace-0.5": "mixed, `replace`, probability 0.5, partner class",
@@ -198,7 +203,7 @@ def _mixing(results: Results) -> list[str]:
     few = {
         f"{generator}.{name}": f"{number} real images a species, {words}"
         for generator, number in (("real-3", 3), ("real-6", 6))
-        for name, words in (("plain", "alone"), ("generated", "and generated ones as they are"), ("mix", "mixed"))
+        for name, words in (("plain", "alone"), ("generated", "and generated ones without mixing"), ("mix", "mixed"))
     }
     longer = {arm: seven[arm] for arm in trainings.LONGER}
     tuned = {"plain": "plain", f"{STANDARD}.all": draws[f"{STANDARD}.all"], "mix-own-100": draws["mix-own-100"],
@@ -246,13 +251,13 @@ def _photos(results: Results) -> list[str]:
 
 
 _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
-    "1. The filter as a judge": _judge,
-    "2. The filter as an investment": _investment,
+    "1. How well the filter decides": _judge,
+    "2. Whether the filter is worth its cost": _investment,
     "3. Guidance and filter": _guidance,
     "4. Context": _context,
     "5. Mixing": _mixing,
-    "6. What people use today, and what money could buy": _alternatives,
-    "7. On real photos": _photos,
+    "6. Other ways to improve accuracy": _alternatives,
+    "7. Photographs": _photos,
 }
 
 _FIGURES: dict[str, Callable[[Results], bytes]] = {
@@ -281,6 +286,6 @@ _FIGURES: dict[str, Callable[[Results], bytes]] = {
             "generated": {3: "real-3.generated", 6: "real-6.generated", 12: f"{STANDARD}.all"},
             "mix": {3: "real-3.mix", 6: "real-6.mix", 12: "mix-class"},
         },
-        {"plain": "real images alone", "generated": "and generated ones as they are", "mix": "mixed"},
+        {"plain": "real images alone", "generated": "and generated ones without mixing", "mix": "mixed"},
     ),
 }

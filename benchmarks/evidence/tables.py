@@ -24,10 +24,10 @@ POLICY_WORDS = {
     "classifier": "`rank` by classifier",
     "context_free": "`rank`, context-free",
     "text": "`rank` by text",
-    "oracle": "the oracle: right species alone",
+    "oracle": "the oracle: only the right species",
 }
-CELLS = {"unseen-own": "did not see, own", "unseen-shared": "did not see, shared", "seen-own": "saw, own",
-         "seen-shared": "saw, shared"}  # fmt: skip
+CELLS = {"unseen-own": "not trained, own", "unseen-shared": "not trained, shared", "seen-own": "trained, own",
+         "seen-shared": "trained, shared"}  # fmt: skip
 
 
 def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
@@ -40,7 +40,12 @@ def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "sc
         net: the network.
         images: whether to show the number of generated images, and the share of right ones.
     """
-    head = ["", *(["generated images", "right species"] if images else []), *GROUPS, "to the base, never mentioned"]
+    head = [
+        "",
+        *(["generated images", "right species"] if images else []),
+        *GROUPS,
+        "difference to the base, never mentioned",
+    ]
     ground = results.accuracy(base, net, UNMENTIONED)
     rows = []
     for arm, words in arms.items():
