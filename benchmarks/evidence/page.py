@@ -97,7 +97,7 @@ def _judge(results: Results) -> list[str]:
         f"CLIP trained on the species, shared contexts, the easiest cell ({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
         "![Right images accepted, by context; CLIP not trained on the species](ASSETS/results-contexts.png)",
-        f"Images of the text-to-image model, with the CLIP of the package ({len(results.right_species(STANDARD))} seeds); "
+        f"Images of the text-to-image model, the CLIP of the package ({len(results.right_species(STANDARD))} seeds); "
         "in parentheses the number of images of each kind among 720:",
         tables.judge_generated(
             results, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
