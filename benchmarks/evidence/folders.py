@@ -119,7 +119,7 @@ def truth(folder: Path) -> dict[Key, Shown]:
     path = folder / ".diffcore" / "truth.json"
     if not path.is_file():
         rows = load_dataset(str(folder), "generated", split="train")
-        species, contexts = Oracle.load().judge(rows["image"][:])
+        species, contexts = Oracle.load().classify(rows["image"][:])
         seen = zip(species.tolist(), [CONTEXTS[place] for place in contexts.tolist()], strict=True)
         units = zip(rows["row_id"][:], rows["copy"][:], rows["label"][:], rows["context"][:], seen, strict=True)
         lines = [[row_id, copy, label, shown, asked, scene] for row_id, copy, label, asked, (shown, scene) in units]

@@ -72,7 +72,7 @@ def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, lis
     """Returns the shares of single attempts with the right species and the right context, and names the worst."""
     asked = list(product(DATASET_SPECIES, PROMPTED_CONTEXTS)) * args.repeats
     images, seconds = generate(args, [CAPTION.format(name=s.name, context=c) for s, c in asked])
-    species, contexts = oracle.judge(images)
+    species, contexts = oracle.classify(images)
     right_species = species == [s.id for s, _ in asked]
     right_context = contexts == [CONTEXTS.index(c) for _, c in asked]
     alike = species == [look_alike(s).id for s, _ in asked]
@@ -93,7 +93,7 @@ def judge_oracle(oracle: Oracle, rng: np.random.Generator, count: int = 2000) ->
     """Returns the accuracy on fresh renderings of all species in all contexts."""
     species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
     images = [render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)]
-    species_ids, context_ids = oracle.judge(images)
+    species_ids, context_ids = oracle.classify(images)
     return {"species": float((species_ids == species).mean()), "context": float((context_ids == contexts).mean())}
 
 

@@ -20,7 +20,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
+from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_meaningless_words
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import SPECIES, Species
@@ -81,7 +81,7 @@ def rendered_pairs(
             image, text = flawed(image, flaw, rng), flaw_caption(bird, context, flaw, rng)
         else:
             text = caption(bird, context, rng)
-        yield image, with_asides(text, rng) if rng.random() < asides else text
+        yield image, with_meaningless_words(text, rng) if rng.random() < asides else text
 
 
 def folder_pairs(path: str, seed: int, size: int) -> Pairs:

@@ -7,8 +7,8 @@
         hub.faults.add("POST", "/commit/", Status(503))       # the next fault
         hub.verify()                                          # raises after an unknown request or a leak
 
-`double` is the server as one object. `server` has the sockets; `routing` and `routes_*` map requests to replies;
-`repos`, `accounts`, `objects`, `xet` and `lz4` hold the state. `faults`, `log` and `tripwire` serve tests. `client` and
-`worker` run the clients. `fixtures` defines `hub`, `client`, `xet_client` and `either_client`. The double uses the
-standard library alone: it imports no client, so a fault of a client cannot hide in the double.
+`double` is the server as one object. `server` has the sockets. `routing` and `routes_*` map requests to replies.
+`repos`, `accounts`, `objects`, `xet` and `lz4` have the state. Tests use `faults`, `log` and `tripwire`. `client` and
+`worker` run the clients. `fixtures` defines `hub`, `client`, `xet_client` and `either_client`. The double imports only
+the standard library and no client, so it cannot repeat a fault of a client.
 """

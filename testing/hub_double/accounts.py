@@ -1,7 +1,7 @@
-"""Tokens, users and organisations, and what each may do.
+"""Accounts: tokens, users and organisations, and their rights.
 
-The replies are those of the Hub: 401 for an unknown token; 404 for a repository that the account may not see, or 401
-without a token; 403 for one that it may see and not change.
+The replies are those of the Hub. An unknown token gets 401. A repository that the account may not see gives 404, or 401
+without a token. A repository that it may see but not change gives 403.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Accounts:
         self.reader = self.add("ada", {"org": WRITE}, role=READ)
 
     def add(self, name: str, organisations: dict[str, str] | None = None, role: str = WRITE) -> str:
-        """Creates a token of the user `name`, formed like those of the Hub."""
+        """Creates a token of the user `name`, in the form of the Hub's tokens."""
         token = f"hf_{secrets.token_hex(17)}"
         self._by_token[token] = Account(name, organisations or {}, role)
         return token
@@ -63,9 +63,9 @@ class Accounts:
 
 
 def require(account: Account | None, need: str, repository: Repository | None) -> None:
-    """Raises unless `account` may read, contribute to (open pull requests for) or write to a repository.
+    """Raises Refusal unless the account has the right `need` on a repository: "read", "contribute" or "write".
 
-    The reply is the same for a missing and for a hidden repository.
+    To contribute means to open pull requests. A missing and a hidden repository give the same reply.
     """
     hidden = repository is None or (repository.private if account is None else not account.sees(repository))
     if hidden:

@@ -1,8 +1,8 @@
-"""Runs code with the real clients in a process whose environment is set before they are imported.
+"""Client: runs code with the real clients in a process whose environment is set before they are imported.
 
-The clients read HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET once, at import, and the tests themselves run offline.
-Therefore client code runs in a long-lived worker (worker.py), to which a test sends functions. A program under test
-that is a separate process gets `environment()`.
+The clients read HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET once, at import, and the process of the tests is offline.
+Therefore client code runs in a worker process (worker.py), to which a test sends functions. A separate program under
+test is started with `environment()`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 """Folder of the package `testing`, which the worker imports."""
-OTHERS = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")  # variables that the user or the test suite set for the clients
+CLIENT_VARIABLES = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")
+"""Prefixes of the variables that the clients read; the values of the test process are not passed on."""
 
 
 def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None) -> dict[str, str]:
     """Returns the environment of a process whose clients reach the double and no other host.
 
     Args:
-        home: its HF_HOME; a fresh folder has an empty cache.
+        hub: the double.
+        home: value of HF_HOME; an empty folder gives an empty cache.
         xet: whether large files are uploaded over Xet, the default of the clients, or over LFS.
-        token: its HF_TOKEN, the writer's by default.
+        token: value of HF_TOKEN; by default the token of the writer.
     """
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(CLIENT_VARIABLES)}
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         kept.pop(name, None)
         kept.pop(name.upper(), None)
@@ -49,7 +51,7 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        # Without these a shard that is always refused is retried for minutes, and timeouts last as long.
+        # With the defaults, a shard that is always refused is retried for minutes, and timeouts take minutes too.
         "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
         "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
         "HF_XET_CLIENT_READ_TIMEOUT": "2s",
@@ -60,11 +62,11 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
 
 
 class Client:
-    """A worker process; a call runs a function there: `client(function, *args, **kwargs)`.
+    """A worker process in which a call runs a function: `client(function, *args, **kwargs)`.
 
-    The function must be importable (it is pickled by name); its arguments and result must be picklable. Its exception
-    is raised here, with the traceback of the worker as a note. The first call starts the worker, and so does a call
-    after one that killed it or took more than `timeout` seconds.
+    The function must be importable, because it is pickled by name. Its arguments and its result must be picklable. Its
+    exception is raised here, with the traceback of the worker as a note. A call starts the worker if it does not run,
+    also after a call that killed it or took more than `timeout` seconds.
     """
 
     def __init__(self, hub: Double, home: Path, *, xet: bool, token: str | None = None, timeout: float = 120):
@@ -77,7 +79,7 @@ class Client:
         if self._process is None:
             self._start()
         try:
-            # The path first: only this process may be able to import the module of the function.
+            # The worker needs the import path first, to import the module of the function.
             self._pipe.send(sys.path)
             self._pipe.send_bytes(pickle.dumps((function, args, kwargs)))
             if not self._pipe.poll(self.timeout):
@@ -87,7 +89,7 @@ class Client:
             self.close()
             raise RuntimeError(f"the worker died:\n{self.output()[-4000:]}") from None
         except BaseException:
-            self.close()  # its late result would be taken for that of the next call
+            self.close()  # A late result would otherwise be read as the result of the next call.
             raise
         if raised:
             raise outcome

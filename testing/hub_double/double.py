@@ -1,4 +1,4 @@
-"""The double as one object: its state, its two servers, and the settings and queries of tests."""
+"""Double: the Hub double as one object with its state, its two servers, and settings and queries for tests."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from testing.hub_double.wire import Refusal, Reply, Request
 
 
 class Double:
-    """A running Hub double; a context manager that stops it.
+    """A running Hub double; as a context manager it stops at the end.
 
     Attributes:
-        url, storage_url: the origins of the Hub and of all storage, which is on other hosts in reality.
-        accounts: the tokens, `accounts.writer` and others; `token` is the writer's.
-        log, faults: see log.py and faults.py.
+        url: origin of the Hub.
+        storage_url: origin of all storage, which for the real Hub is on other hosts.
+        accounts: the tokens, `accounts.writer` and others; `token` is the token of the writer.
+        log: the requests (log.py).
+        faults: the faults to inject (faults.py).
         redirects: whether large files are downloaded from the storage origin, as from a CDN.
-        page_size: entries on a page of a tree, of commits and of discussions.
-        grants: whether xorbs are uploaded under grants, as clients prefer; a stored xorb is then not sent again.
-        part_size: LFS objects larger than this are uploaded in parts; None: never.
+        page_size: number of entries on a page of a tree, of commits and of discussions.
+        grants: whether xorbs are uploaded under grants, which clients try first; a stored xorb is then not sent again.
+        part_size: LFS objects with more bytes are uploaded in parts; None to upload no object in parts.
     """
 
     def __init__(self):
@@ -44,7 +46,7 @@ class Double:
         self.reset()
 
     def reset(self) -> None:
-        """Resets all but the accounts and the Xet store: hf_xet does not send again what it remembers as sent."""
+        """Resets everything except the accounts and the Xet store, because hf_xet never sends the same data twice."""
         with self._lock:
             xet = self.objects.xet
             self.objects = Objects()
@@ -52,7 +54,7 @@ class Double:
             self.repositories.clear()
             self.redirects, self.page_size, self.part_size, self.grants = False, 1000, None, True
             self.unknown: list[str] = []  # requests without a route
-            self.strayed: list[str] = []  # requests that sent a token of the Hub to the storage origin
+            self.leaked_tokens: list[str] = []  # requests that sent a token of the Hub to the storage origin
             self.crashes: list[str] = []  # errors of the double itself
             self.tripwire.caught.clear()
             self.faults.clear()
@@ -62,8 +64,8 @@ class Double:
         """Raises AssertionError after a request without a route, a leaked token, stray traffic or a crash."""
         wrong = {
             "the double has no route for": self.unknown,
-            "a token was sent to another host": self.strayed,
-            "traffic off loopback": self.tripwire.caught,
+            "a token was sent to another host": self.leaked_tokens,
+            "a request was sent to another host": self.tripwire.caught,
             "the double crashed": self.crashes,
         }
         faults: list[str] = []
@@ -77,7 +79,7 @@ class Double:
         return self.accounts.writer
 
     def repo_id(self, namespace: str = "org") -> str:
-        """Returns an unused repository id; the caches of the clients are keyed by it."""
+        """Returns an unused repository id, so that the caches of the clients have nothing under it."""
         return f"{namespace}/repo-{secrets.token_hex(6)}"
 
     def dataset(self, repo_id: str) -> Repository:
@@ -127,12 +129,12 @@ class Double:
             raise Refusal(403, f"the token is for {has}")
 
     def respond(self, origin: str, request: Request) -> Reply:
-        """Returns the reply to a request that no fault stops."""
+        """Returns the reply to a request if no fault is injected."""
         if origin == STORAGE and "authorization" in request.headers:
             if self.accounts.known(request.bearer):
-                self.strayed.append(f"{request.method} {request.path}")
+                self.leaked_tokens.append(f"{request.method} {request.path}")
             if not request.path.startswith("/v"):
-                # As the buckets of the real Hub do: a signed link and a header are one signature too many.
+                # The buckets of the real Hub also refuse a signed link together with an Authorization header.
                 return Refusal(400, "Only one auth mechanism allowed").reply()
         with self._lock:
             return dispatch(self, origin, request)

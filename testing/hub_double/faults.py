@@ -1,12 +1,12 @@
-"""Faults that tests inject: into which requests, how many of them, and which fault.
+"""Faults: the errors that tests inject, and the requests into which they are injected.
 
     hub.faults.add("POST", "/commit/", Status(500), times=2)          # the first two
     hub.faults.add(*STEPS["upload"], LostReply(), skip=1)             # the second one
     rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # always
     rule.hits
 
-The first rule applies that matches, has skipped `skip` requests and is not used up. server.py has the effect of each
-fault on the sockets.
+The first rule is used that matches a request, has skipped `skip` requests and is not used up. server.py applies the
+faults to the sockets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ class Reset:
 
 @dataclass(frozen=True)
 class ResetMidBody:
-    """RST after this many bytes of the request's body, not applied; without a body, of the reply."""
+    """The connection is reset (RST) after `after` bytes of the request's body, and the request is not applied.
+
+    For a request without body, the reset is after `after` bytes of the reply.
+    """
 
     after: int = 100
 
@@ -50,14 +53,14 @@ class Delay:
 
 @dataclass(frozen=True)
 class Silence:
-    """No reply for so many seconds; the request is dropped, not applied, if the client disconnects before."""
+    """There is no reply for some seconds. If the client disconnects before, the request is not applied."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The reply declares its full length and ends (FIN) after this many bytes."""
+    """The reply declares its full length, but the connection ends (FIN) after `after` bytes."""
 
     after: int = 100
 
@@ -85,7 +88,7 @@ Fault = Status | Reset | ResetMidBody | LostReply | Delay | Silence | Cut
 
 @dataclass
 class Rule:
-    """A fault and the requests that it is injected into."""
+    """A fault and the requests into which it is injected."""
 
     method: re.Pattern
     path: re.Pattern
@@ -94,10 +97,10 @@ class Rule:
     times: int | None
     hits: int = 0  # how often it was applied
 
-    def takes(self, method: str, target: str) -> bool:
+    def applies_to(self, method: str, target: str) -> bool:
         """Returns whether the rule matches a request and is not used up."""
-        spent = self.times is not None and self.hits >= self.times
-        return not spent and bool(self.method.fullmatch(method) and self.path.search(target))
+        used_up = self.times is not None and self.hits >= self.times
+        return not used_up and bool(self.method.fullmatch(method) and self.path.search(target))
 
 
 class Faults:
@@ -113,7 +116,8 @@ class Faults:
         Args:
             method, path: regular expressions, e.g. "POST|PUT" and "/commit/main$".
             skip: number of matching requests that pass first.
-            times: number of requests that are hit after that; None for all.
+            fault: the fault.
+            times: number of requests after that into which the fault is injected; None for all.
         """
         rule = Rule(re.compile(method), re.compile(path), fault, skip, times)
         with self._lock:
@@ -124,11 +128,11 @@ class Faults:
         with self._lock:
             self._rules.clear()
 
-    def strike(self, method: str, target: str) -> Fault | None:
-        """Returns the fault for a request that has arrived, and counts one hit."""
+    def next_fault(self, method: str, target: str) -> Fault | None:
+        """Returns the fault for a request and counts one hit; None if no rule applies."""
         with self._lock:
             for rule in self._rules:
-                if rule.takes(method, target):
+                if rule.applies_to(method, target):
                     if rule.skip:
                         rule.skip -= 1
                         continue

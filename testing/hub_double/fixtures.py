@@ -2,8 +2,8 @@
 
     from testing.hub_double.fixtures import client, either_client, hub, xet_client
 
-A test process has one double and one worker of each kind, which all folders share: the endpoint of a worker cannot be
-changed, and its imports take seconds. `hub` is emptied before each test.
+A test process has one double and one worker of each kind for all tests, because the imports of a worker take seconds
+and its endpoint cannot be changed. `hub` is reset before each test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _client(xet: bool) -> Client:
 
 @pytest.fixture
 def hub() -> Iterator[Double]:
-    """The double, empty; the test fails after a request without a route or traffic to another host."""
+    """Provides the empty double. The test fails after a request without a route or a request to another host."""
     double = _double()
     double.reset()
     yield double
@@ -49,17 +49,17 @@ def hub() -> Iterator[Double]:
 
 @pytest.fixture
 def client(hub) -> Client:
-    """A worker whose clients upload large files over LFS."""
+    """Provides a worker whose clients upload large files over LFS."""
     return _client(False)
 
 
 @pytest.fixture
 def xet_client(hub) -> Client:
-    """A worker whose clients upload large files over Xet, as by default."""
+    """Provides a worker whose clients upload large files over Xet, which is their default."""
     return _client(True)
 
 
 @pytest.fixture(params=["client", "xet_client"])
 def either_client(request) -> Client:
-    """Runs the test twice, with each of the two workers."""
+    """Runs the test twice, once with each worker."""
     return request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""The log of requests, for assertions such as "nothing was uploaded" or "no token went there"."""
+"""Log: the recorded requests, for assertions such as "nothing was uploaded" or "no token was sent"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Entry:
     """One request and its outcome. It is logged before its reply is sent."""
 
-    origin: str  # "hub", or "storage" for what is on other hosts in reality
+    origin: str  # "hub" or "storage"; the storage of the real Hub is on other hosts
     method: str
     target: str  # the raw path with the query
     headers: dict[str, str]  # names in lower case
@@ -51,7 +51,7 @@ class Log:
         return len(self.select(method, path))
 
     def uploaded(self) -> int:
-        """Returns the received bytes of large files: LFS objects, their parts, and xorbs."""
+        """Returns the number of received bytes of large files: LFS objects, their parts, and xorbs."""
         return sum(entry.received for entry in self.select("PUT|POST", "^/(upload|part|xorb-upload|v1/xorbs)/"))
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
-"""Unpacks LZ4 frames, after the public description of the format (lz4_Frame_format.md, lz4_Block_format.md).
+"""LZ4: unpacks frames, following the public description of the format (lz4_Frame_format.md, lz4_Block_format.md).
 
-Checksums are skipped, because the sha256 of the whole content is compared later. Its speed is a few MB a second.
+Checksums are not compared, because the sha256 of the whole content is compared later. The speed is a few MB per second.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ def unpack(frame: bytes) -> bytes:
     """Returns the content of one frame.
 
     Raises:
-        Refusal: this is no frame, or it ends too early.
+        Refusal: the content is not a frame, or it ends too early.
     """
     if not frame.startswith(MAGIC) or len(frame) < 7:
-        raise Refusal(400, "no LZ4 frame")
+        raise Refusal(400, "not an LZ4 frame")
     flags = frame[4]
     position = 7 + (8 if flags & CONTENT_SIZE else 0) + (4 if flags & DICTIONARY else 0)
-    plain = bytearray()  # of all blocks, because a match may start in an earlier one
+    plain = bytearray()  # Content of all blocks, because a match may start in an earlier block.
     try:
         while size := int.from_bytes(frame[position : position + 4], "little"):
             position += 4
@@ -35,12 +35,12 @@ def unpack(frame: bytes) -> bytes:
             else:
                 _append(plain, block)
     except IndexError:
-        raise Refusal(400, "an LZ4 block that is damaged") from None
+        raise Refusal(400, "an LZ4 block is damaged") from None
     return bytes(plain)
 
 
 def _append(plain: bytearray, block: bytes) -> None:
-    """Appends a block: pairs of literals and a match; the last pair has no match."""
+    """Unpacks a block and appends it. A block has pairs of literals and a match; the last pair has no match."""
     position = 0
     while position < len(block):
         token = block[position]
@@ -57,14 +57,14 @@ def _append(plain: bytearray, block: bytes) -> None:
             raise IndexError
         if offset >= count:
             plain += plain[start : start + count]
-        else:  # the match overlaps itself: the last `offset` bytes repeat
+        else:  # The match is longer than its offset, so the last `offset` bytes are repeated.
             whole, rest = divmod(count, offset)
             run = plain[start:]
             plain += run * whole + run[:rest]
 
 
 def _length(block: bytes, position: int, length: int) -> tuple[int, int]:
-    """Reads a length: four bits, and more bytes where all four are set; returns it and the next position."""
+    """Reads a length of four bits, with more bytes if all four are set; returns it and the next position."""
     if length == 15:
         while True:
             more = block[position]

@@ -1,7 +1,7 @@
-"""Large files: which are stored, their bytes, and the tickets (signed links) for uploads and downloads.
+"""Objects: the stored large files, and the tickets (signed links) for uploads and downloads.
 
-An LFS object (one PUT, or parts) belongs to the repository that it was uploaded for. Xet is one store for all
-repositories; a shard registers a file in it. Both are read by sha256.
+An LFS object is uploaded in one request or in parts, and belongs to one repository. Xet is one store for all
+repositories, in which a shard registers a file. Files of both are found by their sha256.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from testing.hub_double.xet import XetStore
 
 @dataclass
 class Upload:
-    """A ticket for one object; like a link of the Hub it can be used twice."""
+    """A ticket for the upload of one object; like a link of the Hub it can be used more than once."""
 
     repository: Repository
     sha256: str
@@ -47,7 +47,7 @@ class Objects:
             return len(self._lfs[sha256])
         return self.xet.files[self.xet.names[sha256]].size
 
-    def expect(self, repository: Repository, sha256: str, size: int) -> str:
+    def create_upload(self, repository: Repository, sha256: str, size: int) -> str:
         """Creates a ticket for uploading an object."""
         ticket = secrets.token_hex(16)
         self._uploads[ticket] = Upload(repository, sha256, size)
@@ -75,7 +75,7 @@ class Objects:
             raise Refusal(403, "the link is not signed by this Hub")
         name, length, _ = self._xorbs[ticket]
         if len(content) != length:
-            raise Refusal(400, f"{len(content)} bytes came, {length} were granted")
+            raise Refusal(400, f"{len(content)} bytes were sent, but the grant is for {length}")
         self._xorbs[ticket] = (name, length, content)
 
     def commit_xorb(self, name: str, ticket: str) -> bool:
@@ -85,10 +85,10 @@ class Objects:
         return self.xet.add_xorb(name, content)
 
     def goal(self, ticket: str) -> str:
-        """Returns what a ticket is for: the sha256 of an object, or the name of a xorb."""
+        """Returns the sha256 of the object, or the name of the xorb, for which a ticket was created."""
         return self._xorbs[ticket][0] if ticket in self._xorbs else self.upload(ticket).sha256
 
-    def offer(self, sha256: str) -> str:
+    def create_download(self, sha256: str) -> str:
         """Creates a ticket for downloading an object."""
         ticket = secrets.token_hex(16)
         self._downloads[ticket] = sha256

@@ -1,7 +1,7 @@
 """Repositories: commits, branches, tags and pull requests, without HTTP.
 
-A commit has its whole tree as {path: Blob}; a large file is a pointer (sha256, size) whose bytes are in objects.py.
-accounts.py checks the rights beforehand.
+A commit has all its files as {path: Blob}. A large file is a pointer (sha256, size), and its bytes are in objects.py.
+The rights are checked before, in accounts.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ATTRIBUTES = b"*.parquet filter=lfs diff=lfs merge=lfs -text\n"
 
 @dataclass(frozen=True)
 class Blob:
-    """A file of a commit: `content` of a regular one, or the `sha256` of one in large file storage."""
+    """A file of a commit: a regular file has `content`, a file in large file storage has `sha256`."""
 
     size: int
     content: bytes | None = None
@@ -34,14 +34,14 @@ class Blob:
 
     @property
     def pointer(self) -> bytes:
-        """Returns what git stores: the content, or the pointer text of a large file."""
+        """Returns the bytes that git stores: the content of a regular file, or the pointer text of a large one."""
         if self.content is not None:
             return self.content
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
     @property
     def oid(self) -> str:
-        """Returns the hash that git gives the blob."""
+        """Returns the hash that git computes of the blob."""
         return hashlib.sha1(b"blob %d\0" % len(self.pointer) + self.pointer).hexdigest()
 
 
@@ -75,7 +75,7 @@ class Commit:
 
 @dataclass
 class Pull:
-    """A pull request: its commits are the branch `refs/pr/<number>`, which starts at `base` of the branch `onto`."""
+    """A pull request. Its commits are the branch `refs/pr/<number>`, which starts at the commit `base` of `onto`."""
 
     number: int
     title: str
@@ -123,7 +123,7 @@ class Repository:
     def head(self, ref: str) -> Commit:
         """Returns the commit that a new commit on `ref`, a branch or pull request, follows."""
         if ref not in self.branches and ref not in (pull.ref for pull in self.pulls.values()):
-            raise Refusal(404, f"{ref} is no branch", "RevisionNotFound")
+            raise Refusal(404, f"{ref} is not a branch", "RevisionNotFound")
         return self.find(ref)
 
     def commit(
@@ -136,26 +136,29 @@ class Repository:
         message: str = "",
         author: str = "ada",
     ) -> Commit:
-        """Moves `ref` to a new commit: its files with `changes`; None deletes a file.
+        """Creates a commit on `ref`, which changes the given files; None deletes a file.
 
         Raises:
-            Refusal: 412 where `ref` is not at `parent` (7 hex digits or more).
+            Refusal: status 412 if the latest commit of `ref` is not `parent` (7 hex digits or more).
         """
         head = self.head(ref)
         if parent is not None and not head.sha.startswith(parent):
             raise Refusal(412, f"A commit has happened since. Please refresh and try again: {ref} is at {head.sha}")
-        commit = self._grow(head, changes, title, message, author)
+        commit = self._new_commit(head, changes, title, message, author)
         self._move(ref, commit)
         return commit
 
     def open_pull(
         self, changes: dict[str, Blob | None], *, onto: str, parent: str | None, title: str, message: str, author: str
     ) -> Pull:
-        """Opens a pull request from `parent` (default: head of `onto`); without changes it has no commit."""
+        """Opens a pull request that starts at `parent`, by default the latest commit of `onto`.
+
+        Without changes it has no commit.
+        """
         if onto not in self.branches:
-            raise Refusal(404, f"{onto} is no branch", "RevisionNotFound")
+            raise Refusal(404, f"{onto} is not a branch", "RevisionNotFound")
         base = self.find(parent or onto)
-        head = self._grow(base, changes, title, message, author) if changes else base
+        head = self._new_commit(base, changes, title, message, author) if changes else base
         pull = Pull(len(self.pulls) + 1, title, message, author, onto, base, head, "open" if changes else "draft")
         self.pulls[pull.number] = pull
         return pull
@@ -180,7 +183,9 @@ class Repository:
             **{pull.ref: pull.head.sha for pull in self.pulls.values()},
         }
 
-    def _grow(self, head: Commit, changes: dict[str, Blob | None], title: str, message: str, author: str) -> Commit:
+    def _new_commit(
+        self, head: Commit, changes: dict[str, Blob | None], title: str, message: str, author: str
+    ) -> Commit:
         files = dict(head.files)
         for path, blob in changes.items():
             if blob is not None:

@@ -1,4 +1,4 @@
-"""Routes of a commit: upload mode of a file, LFS batch and verify, the commit, pull requests."""
+"""Routes of commits: upload modes of files, LFS batch and verify, commits, and pull requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LFS_JSON = "application/vnd.git-lfs+json"
 
 
 def may_change(hub: Double, request: Request, repository: Repository, revision: str | None) -> Account:
-    """Returns the account if it may commit to `revision`; None is a new pull request, open to every account."""
+    """Returns the account if it may commit to `revision`; every account may open a pull request (revision None)."""
     account = hub.accounts.of(request.bearer)
     own = [pull.ref for pull in repository.pulls.values() if pull.author == account.name]
     if revision is not None and revision not in own:
@@ -44,7 +44,7 @@ def preupload(hub: Double, request: Request, repository: Repository, revision: s
     existing = repository.find(revision).files
     files = request.json()["files"]
     if len(files) > 256:
-        raise Refusal(413, f"{len(files)} files, at most 256")
+        raise Refusal(413, f"{len(files)} files; at most 256 are allowed")
     modes = []
     for file in files:
         path, size = file["path"], file["size"]
@@ -63,18 +63,18 @@ def lfs_batch(hub: Double, request: Request, repository: Repository) -> Reply:
         raise Refusal(415, f"the content type of a batch is {LFS_JSON}")
     batch = request.json()
     if batch.get("operation") != "upload" or batch.get("hash_algo") != "sha256":
-        raise Refusal(400, "the double takes uploads by sha256 only")
+        raise Refusal(400, "the double accepts only uploads by sha256")
     may_change(hub, request, repository, batch.get("ref", {}).get("name"))
     objects = []
-    for wanted in batch["objects"]:
-        sha256, size = wanted["oid"], wanted["size"]
-        known = hub.objects.holds(repository, sha256)
-        objects.append(wanted if known else {**wanted, "actions": _actions(hub, repository, sha256, size)})
+    for pointer in batch["objects"]:
+        sha256, size = pointer["oid"], pointer["size"]
+        stored = hub.objects.holds(repository, sha256)
+        objects.append(pointer if stored else {**pointer, "actions": _actions(hub, repository, sha256, size)})
     return json_reply({"transfer": "basic", "objects": objects}, **{"Content-Type": LFS_JSON})
 
 
 def _actions(hub: Double, repository: Repository, sha256: str, size: int) -> dict:
-    ticket = hub.objects.expect(repository, sha256, size)
+    ticket = hub.objects.create_upload(repository, sha256, size)
     verify = {"href": f"{hub.page(repository.kind, repository.id)}.git/info/lfs/objects/verify"}
     if hub.part_size is None or size <= hub.part_size:
         return {"upload": {"href": f"{hub.storage_url}/upload/{ticket}", "header": {}}, "verify": verify}
@@ -86,11 +86,11 @@ def _actions(hub: Double, repository: Repository, sha256: str, size: int) -> dic
 
 @route("POST", rf"{WEB}\.git/info/lfs/objects/verify", need="contribute")
 def lfs_verify(hub: Double, request: Request, repository: Repository) -> Reply:
-    wanted = request.json()
-    if not hub.objects.holds(repository, wanted["oid"]):
-        raise Refusal(404, f"object {wanted['oid']} is not stored")
-    if hub.objects.size(wanted["oid"]) != wanted["size"]:
-        raise Refusal(422, f"object {wanted['oid']} has another size")
+    pointer = request.json()
+    if not hub.objects.holds(repository, pointer["oid"]):
+        raise Refusal(404, f"object {pointer['oid']} is not stored")
+    if hub.objects.size(pointer["oid"]) != pointer["size"]:
+        raise Refusal(422, f"object {pointer['oid']} has another size")
     return json_reply({})
 
 
@@ -101,28 +101,28 @@ def commit(hub: Double, request: Request, repository: Repository, revision: str)
     try:
         header, *lines = [json.loads(line) for line in request.body.splitlines()]
     except ValueError as error:
-        raise Refusal(400, f"the commit is no ndjson: {error}") from None
+        raise Refusal(400, f"the commit is not valid ndjson: {error}") from None
     if header["key"] != "header" or not header["value"].get("summary"):
         raise Refusal(400, "a commit begins with a header that has a summary")
-    about = {
+    description = {
         "parent": header["value"].get("parentCommit"),
         "title": header["value"]["summary"],
         "message": header["value"].get("description", ""),
         "author": account.name,
     }
-    base = repository.find(about["parent"] or revision) if ref is None else repository.head(ref)
+    base = repository.find(description["parent"] or revision) if ref is None else repository.head(ref)
     changes = changes_of(hub, repository, base.files, lines)
     page = hub.page(repository.kind, repository.id)
     if ref is None:
-        pull = repository.open_pull(changes, onto=revision, **about)
+        pull = repository.open_pull(changes, onto=revision, **description)
         sha, more = pull.head.sha, {"pullRequestUrl": f"{page}/discussions/{pull.number}"}
     else:
-        sha, more = repository.commit(changes, ref=ref, **about).sha, {}
+        sha, more = repository.commit(changes, ref=ref, **description).sha, {}
     return json_reply({"success": True, "commitOid": sha, "commitUrl": f"{page}/commit/{sha}", **more})
 
 
 def changes_of(hub: Double, repository: Repository, existing: dict, lines: list[dict]) -> dict[str, Blob | None]:
-    """Returns the changes that the lines of a commit describe, each checked; large files must be uploaded before."""
+    """Checks the lines of a commit and returns the changes that they describe; large files must be uploaded before."""
     changes: dict[str, Blob | None] = {}
     for line in lines:
         key, value = line["key"], line["value"]
@@ -141,13 +141,13 @@ def changes_of(hub: Double, repository: Repository, existing: dict, lines: list[
                 raise Refusal(404, f"A folder with this name doesn't exist: {path}", "EntryNotFound")
             changes |= dict.fromkeys(inside)
         else:
-            raise Refusal(400, f"the double knows no {key!r} in a commit")
+            raise Refusal(400, f"the double does not support {key!r} in a commit")
     return changes
 
 
 def _regular(path: str, value: dict) -> Blob:
     if value.get("encoding") != "base64":
-        raise Refusal(400, f"{path}: a file's encoding is base64")
+        raise Refusal(400, f"{path}: the encoding of a file must be base64")
     try:
         content = base64.b64decode(value["content"], validate=True)
     except binascii.Error as error:
@@ -164,18 +164,18 @@ def _pointer(hub: Double, repository: Repository, path: str, value: dict) -> Blo
     if value.get("algo") != "sha256" or not hub.objects.holds(repository, sha256):
         raise Refusal(400, f"Your push was rejected: the large file {path} ({sha256}) was not uploaded")
     size = hub.objects.size(sha256)
-    if value.get("size", size) != size:  # a copy of a file in the repository has no size
+    if value.get("size", size) != size:  # A copy of a file in the repository is sent without size.
         raise Refusal(400, f"Your push was rejected: {path} has {size} bytes, not {value['size']}")
     return Blob(size, sha256=sha256)
 
 
 @route("POST", f"{API}/discussions", need="contribute")
 def create_discussion(hub: Double, request: Request, repository: Repository) -> Reply:
-    wanted, account = request.json(), hub.accounts.of(request.bearer)
-    if not wanted.get("pullRequest"):
-        raise Refusal(400, "the double has pull requests only")
-    about = {"title": wanted["title"], "message": wanted.get("description", ""), "author": account.name}
-    pull = repository.open_pull({}, onto="main", parent=None, **about)
+    fields, account = request.json(), hub.accounts.of(request.bearer)
+    if not fields.get("pullRequest"):
+        raise Refusal(400, "the double supports only pull requests")
+    description = {"title": fields["title"], "message": fields.get("description", ""), "author": account.name}
+    pull = repository.open_pull({}, onto="main", parent=None, **description)
     return json_reply({"num": pull.number, "pullRequest": True})
 
 
@@ -219,7 +219,8 @@ def discussion(hub: Double, request: Request, repository: Repository, number: st
 def merge(hub: Double, request: Request, repository: Repository, number: str) -> Reply:
     pull, account = _pull(repository, number), hub.accounts.of(request.bearer)
     if pull.status == "merged":
-        raise Refusal(409, f"pull request {number} is merged")
-    done = repository.merge(pull.number, account.name)
-    event = {"id": done.sha, "type": "status-change", "createdAt": stamp(done.date), "author": {"name": account.name}}
+        raise Refusal(409, f"pull request {number} is merged already")
+    commit = repository.merge(pull.number, account.name)
+    author = {"name": account.name}
+    event = {"id": commit.sha, "type": "status-change", "createdAt": stamp(commit.date), "author": author}
     return json_reply({"newEvent": {**event, "data": {"status": "merged"}}})

@@ -1,4 +1,4 @@
-"""Routes of file contents: resolve, and the tokens for Xet."""
+"""Routes of file contents: downloads (resolve), and the tokens for Xet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resolve(hub: Double, request: Request, repository: Repository, revision: str
     if repository.gated and (account is None or repository.namespace not in (account.name, *account.organisations)):
         raise Refusal(403 if account else 401, f"Access to {repository.id} is restricted", "GatedRepo", headers)
     if path not in commit.files:
-        # The commit is sent as well: the client caches under it that the file does not exist.
+        # The reply names the commit, because the client caches for it that the file does not exist.
         raise Refusal(404, f"{path} does not exist on {revision}", "EntryNotFound", headers)
     blob = commit.files[path]
     if blob.content is not None:
@@ -31,7 +31,7 @@ def resolve(hub: Double, request: Request, repository: Repository, revision: str
         auth = f"{hub.url}/api/{repository.kind}/{repository.id}/xet-read-token/{commit.sha}"
         headers |= {"X-Xet-Hash": xet, "Link": f'<{auth}>; rel="xet-auth"'}
     if hub.redirects:
-        location = f"{hub.storage_url}/cdn/{hub.objects.offer(blob.sha256)}"
+        location = f"{hub.storage_url}/cdn/{hub.objects.create_download(blob.sha256)}"
         return Reply(302, b"", {"Location": location, "ETag": f'"{blob.sha256}"', **headers})
     return ranged(hub.objects.read(blob.sha256), request, ETag=f'"{blob.sha256}"', **headers)
 

@@ -1,4 +1,4 @@
-"""Routes of repositories: whoami, create and delete, settings, files, branches and tags, cards."""
+"""Routes of repositories: whoami, creation and deletion, settings, lists of files, branches and tags, cards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ YAML_LINE = re.compile(r"#.*|---|\s+\S.*|- .*|-|[^\s\-'\"][^:]*:(\s.*)?|(\"[^\"]
 
 @route("GET", "/api/agent-harnesses", need=None)
 def agent_harnesses(hub: Double, request: Request) -> Reply:
-    # Every first process sends this request and ignores a failure.
+    # A client sends this request once in a new HF_HOME and ignores a failure.
     raise Refusal(404, "not offered")
 
 
@@ -38,7 +38,7 @@ def _named(request: Request, account: Account) -> tuple[str, str, dict]:
     payload = request.json()
     kind = {"model": "models", "dataset": "datasets"}.get(payload.get("type") or "model")
     if kind is None:
-        raise Refusal(400, f"the double has no {payload['type']}s")
+        raise Refusal(400, f"the double does not support repositories of type {payload['type']}")
     return kind, f"{payload.get('organization') or account.name}/{payload['name']}", payload
 
 
@@ -70,11 +70,11 @@ def delete(hub: Double, request: Request) -> Reply:
 
 @route("PUT", f"{API}/settings", need="write")
 def settings(hub: Double, request: Request, repository: Repository) -> Reply:
-    wanted = request.json()
-    if "visibility" in wanted:
-        repository.private = wanted["visibility"] == "private"
-    if "gated" in wanted:
-        repository.gated = wanted["gated"]
+    new = request.json()
+    if "visibility" in new:
+        repository.private = new["visibility"] == "private"
+    if "gated" in new:
+        repository.gated = new["gated"]
     return json_reply({"private": repository.private, "gated": repository.gated})
 
 
@@ -82,7 +82,7 @@ def settings(hub: Double, request: Request, repository: Repository) -> Reply:
 def info(hub: Double, request: Request, repository: Repository, revision: str | None) -> Reply:
     commit = repository.find(revision or MAIN)
     blobs = request.flag("blobs")
-    # Only the license of the card: the standard library has no parser of YAML.
+    # Only the license of the card is returned, because the standard library has no parser of YAML.
     license_line = re.search(r"^license: *(\S+)", front_matter(commit) or "", re.MULTILINE)
     card = {"license": license_line[1]} if license_line else {}
     return json_reply(
@@ -183,7 +183,7 @@ def delete_branch(hub: Double, request: Request, repository: Repository, branch:
     if branch == MAIN:
         raise Refusal(403, "Cannot delete the default branch")
     if repository.branches.pop(branch, None) is None:
-        raise Refusal(404, f"{branch} is no branch", "RevisionNotFound")
+        raise Refusal(404, f"{branch} is not a branch", "RevisionNotFound")
     return json_reply({})
 
 
@@ -199,13 +199,13 @@ def create_tag(hub: Double, request: Request, repository: Repository, revision: 
 @route("DELETE", f"{API}/tag/(?P<tag>[^/]+)", need="write")
 def delete_tag(hub: Double, request: Request, repository: Repository, tag: str) -> Reply:
     if repository.tags.pop(tag, None) is None:
-        raise Refusal(404, f"{tag} is no tag", "RevisionNotFound")
+        raise Refusal(404, f"{tag} is not a tag", "RevisionNotFound")
     return json_reply({})
 
 
 @route("POST", "/api/validate-yaml", need=None)
 def validate_yaml(hub: Double, request: Request) -> Reply:
-    """Validates a card, without a token too. The client reads the body as JSON for every status."""
+    """Validates a card. No token is needed, and the client reads the body as JSON for every status."""
     content = request.json()["content"]
     if FRONT.match(content) is None:
         return json_reply({"errors": [], "warnings": [{"message": "empty or missing yaml metadata in repo card"}]})
@@ -214,10 +214,10 @@ def validate_yaml(hub: Double, request: Request) -> Reply:
 
 
 def faults_of_card(content: str) -> list[str]:
-    """Returns the lines of a card's metadata that are no YAML; the standard library has no parser of it."""
+    """Returns the faults of a card's metadata, found line by line, because the standard library cannot parse YAML."""
     front = FRONT.match(content)
     lines = (front[1] or "").splitlines() if front else []
-    return [f"line {n} is no YAML: {line}" for n, line in enumerate(lines, 1) if not YAML_LINE.fullmatch(line)]
+    return [f"line {n} is not valid YAML: {line}" for n, line in enumerate(lines, 1) if not YAML_LINE.fullmatch(line)]
 
 
 def front_matter(commit: Commit) -> str | None:
@@ -227,7 +227,7 @@ def front_matter(commit: Commit) -> str | None:
 
 
 def entry(hub: Double, commit: Commit, path: str, *, expand: bool) -> dict:
-    """Returns a file or folder as tree and paths-info list it; `expand` adds the commit that last changed it."""
+    """Returns the entry of a file or folder in a list of files; `expand` adds the commit that last changed it."""
     last = {}
     if expand:
         changed = commit
@@ -244,7 +244,7 @@ def _at(commit: Commit, path: str) -> str | None:
 
 
 def blob_fields(hub: Double, blob: Blob, *, oid: str) -> dict:
-    """Returns size and hashes of a file's content; info and tree have different keys for the hashes."""
+    """Returns the size and the hashes of a file; info and tree have different keys for the hashes."""
     fields = {"size": blob.size, oid: blob.oid}
     if blob.sha256:
         large = "sha256" if oid == "blobId" else "oid"

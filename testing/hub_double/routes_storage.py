@@ -1,6 +1,7 @@
-"""Routes of the storage origin: the LFS bucket, the CDN and the Xet server (CAS), which are other hosts in reality.
+"""Routes of the storage origin: the LFS bucket, the CDN and the Xet server (CAS).
 
-Requests here have no token of the Hub: links contain tickets, and the Xet server has its own tokens.
+The storage of the real Hub is on other hosts. Its requests have no token of the Hub: links contain tickets, and the Xet
+server has its own tokens.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def upload_part(hub: Double, request: Request, ticket: str, number: str) -> Repl
 
 @route("POST", "/complete/(?P<ticket>[^/]+)", need=None, origin=STORAGE)
 def complete(hub: Double, request: Request, ticket: str) -> Reply:
-    upload, wanted = hub.objects.upload(ticket), request.json()
-    listed = {part["partNumber"]: part["etag"].strip('"') for part in wanted["parts"]}
+    upload, fields = hub.objects.upload(ticket), request.json()
+    listed = {part["partNumber"]: part["etag"].strip('"') for part in fields["parts"]}
     stored = {number: hashlib.md5(part).hexdigest() for number, part in upload.parts.items()}
-    if wanted["oid"] != upload.sha256 or listed != stored:
-        raise Refusal(400, "the parts are not those that were uploaded")
+    if fields["oid"] != upload.sha256 or listed != stored:
+        raise Refusal(400, "the listed parts are not the uploaded ones")
     hub.objects.store(upload, b"".join(upload.parts[number] for number in sorted(upload.parts)))
     return json_reply({})
 
@@ -50,7 +51,7 @@ def download(hub: Double, request: Request, ticket: str) -> Reply:
 @route("POST", "/v2/shards", need=None, origin=STORAGE)
 @route("GET", "/v2/reconstructions/.+", need=None, origin=STORAGE)
 def not_offered(hub: Double, request: Request) -> Reply:
-    # Deduplication between users, and alternatives to the routes below: after a 404 the client continues without them.
+    # These are deduplication between users, and alternatives to the routes below. The client works without them.
     raise Refusal(404, "not offered")
 
 
@@ -61,7 +62,7 @@ def telemetry(hub: Double, request: Request) -> Reply:
 
 @route("POST", f"/v1/xorb-grants/default/{HASH}", need=None, origin=STORAGE)
 def grant_xorb(hub: Double, request: Request, name: str) -> Reply:
-    """Grants the upload of a xorb, the first of three steps: a signed link unless it is stored already."""
+    """Grants the upload of a xorb, the first of three steps; the reply has no link if the xorb is stored already."""
     if not hub.grants:
         return not_offered(hub, request)
     hub.granted(request, "write")

@@ -1,8 +1,8 @@
-"""Maps requests to functions, and checks the rights that each needs.
+"""Routing: maps requests to functions and checks the rights for each request.
 
-A route is a regular expression over the raw path, so that a quoted slash in a name (`refs%2Fpr%2F1`) stays in its
-segment. Its groups are unquoted and passed by name. A route of a repository has the groups `kind` and `id`; the
-repository is looked up and the rights are checked here, before the function is called.
+A route is a regular expression that matches the raw path, so that a quoted slash in a name (`refs%2Fpr%2F1`) does not
+split it. The groups are unquoted and passed by name. The route of a repository has the groups `kind` and `id`. The
+repository and the rights are checked before the function is called.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testing.hub_double.double import Double
 
 API = "/api/(?P<kind>models|datasets)/(?P<id>[^/]+/[^/]+)"
-WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # pages of models have no prefix
+WEB = "(?:/(?P<kind>datasets))?/(?P<id>[^/]+/[^/]+)"  # Pages of models have no prefix.
 REVISION = "/(?P<revision>[^/]+)"
 HUB, STORAGE = "hub", "storage"
 
@@ -41,7 +41,10 @@ def route(method: str, path: str, need: str | None = "read", origin: str = HUB):
     """Registers a function `(hub, request, [repository,] **groups) -> Reply`.
 
     Args:
-        need: the right on the repository: "read", "contribute" or "write"; None for a route without a repository.
+        method: HTTP method.
+        path: regular expression for the raw path.
+        need: required right on the repository: "read", "contribute" or "write"; None for a route without a repository.
+        origin: HUB or STORAGE.
     """
 
     def register(function: Callable[..., Reply]) -> Callable[..., Reply]:
@@ -52,7 +55,7 @@ def route(method: str, path: str, need: str | None = "read", origin: str = HUB):
 
 
 def dispatch(hub: Double, origin: str, request: Request) -> Reply:
-    """Returns the reply to a request; refusals become replies, and a request without a route is recorded."""
+    """Returns the reply to a request; a request without a route is recorded and gets 404."""
     method = "GET" if request.method == "HEAD" else request.method
     for entry in ROUTES:
         if (entry.origin, entry.method) != (origin, method) or not (match := entry.path.fullmatch(request.path)):

@@ -1,7 +1,7 @@
-"""The sockets: HTTP/1.1 with keep-alive on loopback, one thread a connection, and the effects of faults.
+"""Server: HTTP/1.1 with keep-alive on loopback, with one thread for each connection, and the effects of faults.
 
-A request is read completely, `Double.respond` returns the reply, the log is written, and the reply is sent. Replies are
-sent in one piece and without Nagle's delay, which would take 40 ms each.
+A request is read completely, `Double.respond` returns the reply, the log is written, and the reply is sent. Nagle's
+algorithm is off, because it would delay each reply by 40 ms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True, name=f"double-{origin}").start()
 
     def handle_error(self, request, client_address) -> None:
-        """Records a crash; a client that disconnected is none, because tests kill clients."""
+        """Records a crash. A client that disconnected is ignored, because tests kill clients."""
         error = traceback.format_exc()
         if "ConnectionResetError" not in error and "BrokenPipeError" not in error:
             self.hub.crashes.append(error)
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16
 
     def exchange(self) -> None:
-        hub, fault = self.server.hub, self.server.hub.faults.strike(self.command, self.path)
+        hub, fault = self.server.hub, self.server.hub.faults.next_fault(self.command, self.path)
         length = int(self.headers.get("Content-Length") or 0)
         if isinstance(fault, Reset):
             return self.drop(fault, received=0)
@@ -62,12 +62,12 @@ class Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, path, query, headers, self.rfile.read(length))
         if len(request.body) < length:
-            # The client ended while it was sending: the request is incomplete and not applied.
+            # The client ended while it sent the request, so the request is incomplete and not applied.
             return self.drop(None, received=len(request.body))
         if isinstance(fault, Delay):
             time.sleep(fault.seconds)
         if isinstance(fault, Silence) and select.select([self.connection], [], [], fault.seconds)[0]:
-            return self.drop(fault, received=length)  # the client has disconnected
+            return self.drop(fault, received=length)  # The client has disconnected.
         if isinstance(fault, Status):
             reply = Refusal(fault.status, "a fault was injected", headers=fault.headers).reply()
         else:
@@ -82,7 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(fault, Cut):
             self.close_connection = True
         if isinstance(fault, ResetMidBody):
-            time.sleep(0.05)  # without it the reset would overtake the bytes that were sent
+            time.sleep(0.05)  # Otherwise the reset would discard bytes that the client has not read yet.
             self.reset()
         return None
 
@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def decide(self, hub: Double, request: Request) -> Reply:
         if "transfer-encoding" in request.headers:
-            return Refusal(411, "the double reads no chunked bodies").reply()
+            return Refusal(411, "the double cannot read chunked bodies").reply()
         try:
             return hub.respond(self.server.origin, request)
         except Exception:
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         """Ends the connection with RST instead of FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        os.close(self.connection.detach())  # closing the object would wait for its readers and send FIN
+        os.close(self.connection.detach())  # Closing the socket object would wait for its readers and send FIN.
 
     def note(self, fault, *, received: int, status: int | None, sent: int) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -123,4 +123,4 @@ class Handler(BaseHTTPRequestHandler):
         self.server.hub.log.append(entry)
 
     def log_message(self, *parts) -> None:
-        """Prints nothing; the log is an object."""
+        """Prints nothing, because requests are recorded in `Double.log`."""

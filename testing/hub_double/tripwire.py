@@ -1,7 +1,7 @@
-"""A proxy that blocks and records every request to a host other than the double.
+"""Tripwire: a proxy that blocks and records every request to a host other than the double.
 
-The client processes use it as HTTP_PROXY and HTTPS_PROXY, except for loopback. Stray traffic therefore fails at once,
-without a DNS request, and the test that caused it fails with the address.
+The client processes use it as HTTP_PROXY and HTTPS_PROXY, except for loopback. A request to another host therefore
+fails at once, without a DNS request, and the test that caused it fails with the address.
 """
 
 from __future__ import annotations

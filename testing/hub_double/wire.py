@@ -1,6 +1,6 @@
-"""Requests, replies, refusals and ranges of bytes, as values.
+"""Wire: the values of the protocol, which are requests, replies, refusals and ranges of bytes.
 
-Owns HTTP and the format of the Hub's errors. Does not own sockets (server.py) or state.
+Owns HTTP and the format of the Hub's errors. Has no sockets (server.py) and no state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 
 @dataclass(frozen=True)
 class Request:
-    """One request, read completely. `path` is raw: still quoted, and without the query."""
+    """One complete request. `path` is raw: it is quoted and has no query."""
 
     method: str
     path: str
@@ -68,7 +68,11 @@ def json_reply(value: Any, status: int = 200, **headers: str) -> Reply:
 
 
 def ranged(content: bytes, request: Request, **headers: str) -> Reply:
-    """Returns `content`, or with 206 the part that a Range header requests; raises 416 outside of it."""
+    """Returns a reply with `content`, or with the part that a Range header requests (status 206).
+
+    Raises:
+        Refusal: status 416 if the requested part is outside of the content.
+    """
     headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers}
     requested = request.headers.get("range")
     if requested is None:

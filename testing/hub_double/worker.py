@@ -1,4 +1,4 @@
-"""The process in which client code runs: it reads functions from a pipe and sends back values or exceptions."""
+"""Worker: the process that runs client code. It reads functions from a pipe and sends back values or exceptions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run(message: bytes) -> tuple[bool, object]:
     try:
         function, args, kwargs = pickle.loads(message)
         return False, function(*args, **kwargs)
-    except (Exception, SystemExit) as error:  # a command exits; the worker continues
+    except (Exception, SystemExit) as error:  # A command may exit, but the worker continues.
         error.add_note(f"in the worker:\n{traceback.format_exc()}")
         return True, error
 
@@ -22,7 +22,7 @@ def packed(raised: bool, outcome: object) -> bytes:
     """Pickles an outcome; one that cannot be pickled becomes a RuntimeError that describes it."""
     try:
         message = pickle.dumps((raised, outcome))
-        pickle.loads(message)  # some exceptions can be pickled and not unpickled
+        pickle.loads(message)  # Some exceptions can be pickled but not unpickled.
         return message
     except Exception as error:
         text = f"cannot be sent back: {outcome!r} ({error!r})"

@@ -1,9 +1,10 @@
-"""A minimal Xet store: xorbs and shards as hf_xet uploads them, from which the bytes of a file are rebuilt.
+"""Xet: a minimal store of the xorbs and shards that hf_xet uploads, from which the bytes of a file are rebuilt.
 
 The formats follow the public specification (huggingface.co/docs/xet). A xorb is a sequence of chunks with headers of 8
-bytes. A shard has records of 48 bytes: a header, then for each file its name, its terms (runs of chunks of xorbs),
-a verification record for each term, and a record with its sha256. Uploads are checked as far as the standard library
-allows: blake3 names are not checked, but a file is registered only if its xorbs are stored and its sha256 is right.
+bytes. A shard has records of 48 bytes: first a header, then for each file its name, its terms (runs of chunks of
+xorbs), a verification record for each term, and a record with its sha256. Names, which are blake3 hashes, are not
+checked, because the standard library cannot compute them. A file is registered only if its xorbs are stored and its
+sha256 is correct.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ RECORD = 48
 BOOKEND = b"\xff" * 32
 VERIFIED, WITH_METADATA = 1 << 31, 1 << 30
 STORED, LZ4, GROUPED_LZ4 = 0, 1, 2
-FOOTER = b"XETBLOB"  # some clients send a table of chunks after the chunks
+FOOTER = b"XETBLOB"  # Some clients send a table of chunks after the chunks.
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Term:
-    """The chunks [first, last) of a xorb: a run of a file's bytes."""
+    """The chunks [first, last) of a xorb, which contain a run of a file's bytes."""
 
     xorb: str
     first: int
@@ -65,7 +66,7 @@ class XetStore:
         return True
 
     def add_shard(self, content: bytes) -> None:
-        """Registers the files that a shard lists, all or none."""
+        """Registers all files that a shard lists; if one is invalid, none."""
         files = files_of(content)
         for file in files.values():
             if hashlib.sha256(self._rebuild(file.terms)).hexdigest() != file.sha256:
@@ -77,7 +78,10 @@ class XetStore:
         return self._rebuild(self.files[self.names[sha256]].terms)
 
     def reconstruction(self, name: str, requested: str | None, url: str) -> dict:
-        """Returns how to build the file `name`, or a range of it, from the xorbs at `url`."""
+        """Returns the description from which a client rebuilds the file `name`, or a range of it.
+
+        The xorbs are at `url`.
+        """
         if name not in self.files:
             raise Refusal(404, f"no file {name}")
         file = self.files[name]
@@ -98,7 +102,7 @@ class XetStore:
         }
 
     def _fetches(self, xorb: str, terms: list[Term], url: str) -> list[dict]:
-        """Returns the parts of a xorb that terms need; overlapping terms are merged, because parts must not overlap."""
+        """Returns the parts of a xorb that the terms need; parts must not overlap, so overlapping terms are merged."""
         runs: list[list[int]] = []
         for first, last in sorted((term.first, term.last) for term in terms if term.xorb == xorb):
             if runs and first <= runs[-1][1]:
@@ -136,7 +140,7 @@ def chunks_of(xorb: bytes) -> list[Chunk]:
         packed, size = int.from_bytes(header[1:4], "little"), int.from_bytes(header[5:8], "little")
         end = position + 8 + packed
         if header[0] != 0 or len(header) < 8 or header[4] > GROUPED_LZ4 or end > len(xorb):
-            raise Refusal(400, f"no chunk at byte {position} of a xorb")
+            raise Refusal(400, f"byte {position} of a xorb is not the start of a chunk")
         chunks.append(Chunk(position, end, header[4], size))
         position = end
     return chunks
@@ -148,10 +152,10 @@ def unpacked(xorb: bytes, chunk: Chunk) -> bytes:
         return packed
     plain = unpack(packed)
     if len(plain) != chunk.size:
-        raise Refusal(400, f"a chunk has {len(plain)} bytes, and its header says {chunk.size}")
+        raise Refusal(400, f"a chunk has {len(plain)} bytes, but its header has {chunk.size}")
     if chunk.scheme == LZ4:
         return plain
-    # The bytes are grouped by position modulo four: all first ones, all second ones, and so on.
+    # The bytes are grouped by their position modulo four.
     whole, start = bytearray(chunk.size), 0
     for group in range(4):
         size = len(range(group, chunk.size, 4))

@@ -50,15 +50,15 @@ def test_every_model_records_its_training(name):
 def test_oracle_names_species_and_context_of_fresh_renderings(oracle):
     rng = np.random.default_rng(987)
     truth = [(int(rng.integers(40)), int(rng.integers(10))) for _ in range(400)]
-    species, contexts = oracle.judge([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])
+    species, contexts = oracle.classify([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])
     assert np.mean(species == [s for s, _ in truth]) >= 0.98
     assert np.mean(contexts == [c for _, c in truth]) >= 0.98
 
 
 def test_oracle_accepts_an_empty_list_and_large_images(oracle):
-    assert [len(ids) for ids in oracle.judge([])] == [0, 0]
+    assert [len(ids) for ids in oracle.classify([])] == [0, 0]
     picture = render(SPECIES[7], "at night", np.random.default_rng(0), size=128)
-    assert [int(ids[0]) for ids in oracle.judge([picture])] == [7, CONTEXTS.index("at night")]
+    assert [int(ids[0]) for ids in oracle.classify([picture])] == [7, CONTEXTS.index("at night")]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_pipeline_is_a_standard_one_and_follows_the_prompt(pipeline, oracle)
         negative_prompt=["blurry, deformed, low quality"] * len(prompted),
         generator=noise,
     ).images
-    species, contexts = oracle.judge(images)
+    species, contexts = oracle.classify(images)
     assert images[0].size == (64, 64)
     # Over many images 80 % are right; sixteen images vary more.
     assert np.mean(species == [s.id for s, _ in prompted]) >= 0.6

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffcore_hf.miniature import world
-from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_asides
+from diffcore_hf.miniature.captions import FLAWS, caption, flaw_caption, with_meaningless_words
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, SPECIES, look_alike
@@ -93,7 +93,7 @@ def test_captions_of_flawed_pictures_name_the_flaw(flaw):
 
 
 def test_meaningless_words_follow_the_caption():
-    assert with_asides("a bird", np.random.default_rng(0)).startswith("a bird, ")
+    assert with_meaningless_words("a bird", np.random.default_rng(0)).startswith("a bird, ")
 
 
 def test_the_written_dataset_loads_and_equal_worlds_give_equal_bytes(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
-"""A bird as a list of coloured polygons.
+"""Bird: builds the coloured polygons of a bird.
 
-Owns the shapes and the positions of the marks. Coordinates: x points to the beak, y down, the body is about two units
-long, the feet are at y = `FEET`. Scenes and light are in scenery.py, pixels in renderer.py.
+Owns the shapes and the positions of the marks. In its coordinates x points to the beak and y points down. The body is
+about two units long, and the feet are at y = `FEET`. Scenes and light are in scenery.py, pixels in renderer.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HEAD = (0.46, -0.40)
 
 
 Points = NDArray[np.float64]
-"""(N, 2) corners."""
+"""(N, 2) corners of a polygon."""
 
 
 class Patch(NamedTuple):
@@ -42,7 +42,7 @@ def smooth(points: list[tuple[float, float]], steps: int = 5) -> Points:
 
 
 def disc(x: float, y: float, radius: float, steps: int = 16, ratio: float = 1.0) -> Points:
-    """Returns an ellipse as (steps, 2) points; `ratio` is height over width."""
+    """Returns an ellipse as (steps, 2) points; `ratio` is its height divided by its width."""
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     return np.stack([x + radius * np.cos(angle), y + radius * ratio * np.sin(angle)], axis=1)
 
@@ -66,10 +66,10 @@ BODY = smooth(
     ]
 )
 BELLY = smooth([(0.645, -0.04), (0.53, 0.23), (0.15, 0.44), (-0.26, 0.38), (-0.02, 0.26), (0.26, 0.06), (0.46, -0.10)])
-FOLDED = smooth(
+FOLDED_WING = smooth(
     [(0.26, -0.17), (0.20, 0.06), (-0.08, 0.21), (-0.45, 0.25), (-0.80, 0.22), (-0.48, 0.02), (-0.12, -0.17)]
 )
-RAISED = smooth(
+RAISED_WING = smooth(
     [(0.24, -0.12), (0.02, 0.06), (-0.24, -0.02), (-0.52, -0.36), (-0.72, -0.88), (-0.36, -0.72), (0.02, -0.42)]
 )
 FAR_WING = smooth([(0.30, -0.16), (0.10, -0.10), (0.0, -0.40), (-0.10, -0.92), (0.14, -0.74), (0.30, -0.44)])
@@ -120,7 +120,7 @@ CAP = np.concatenate([disc(*HEAD, 0.285, 24)[12:], [(0.745, -0.44), (0.46, -0.50
 
 @lru_cache(maxsize=128)
 def bird(species: Species, raised: bool) -> tuple[Patch, ...]:
-    """Returns the patches of a bird that faces right, in drawing order; `raised` spreads its wings."""
+    """Returns the patches of a bird that faces right, in drawing order; with `raised` its wings are spread."""
     color = {name: COLORS[getattr(species, name)] for name in ("body", "wing", "belly", "head", "beak_color", "accent")}
     patches = [Patch(FAR_WING, _shade(color["wing"], 0.72), True)] if raised else []
     if not raised:
@@ -137,7 +137,7 @@ def bird(species: Species, raised: bool) -> tuple[Patch, ...]:
     patches += [Patch(shape, color["beak_color"], True) for shape in BEAK[species.beak]]
     patches += [Patch(disc(*HEAD, 0.28, 24), color["head"], True)]
     patches += [Patch(points, color["accent"]) for points in _marks(species.pattern)]
-    patches += [Patch(RAISED if raised else FOLDED, color["wing"], True)]
+    patches += [Patch(RAISED_WING if raised else FOLDED_WING, color["wing"], True)]
     patches += _feathers(species, raised, color)
     patches += [
         Patch(disc(0.56, -0.44, 0.095), (250, 250, 246)),
@@ -161,7 +161,7 @@ def _marks(pattern: str) -> list[Points]:
 
 
 def _feathers(species: Species, raised: bool, color: dict[str, Color]) -> list[Patch]:
-    """Returns the marks on the wing: bars if the species has them, else a soft line of flight feathers."""
+    """Returns the marks on the wing: bars if the species has them, else a line of flight feathers."""
     if species.pattern == "bars":
         if raised:
             strips = [

@@ -1,6 +1,7 @@
-"""Captions for pictures of the miniature world, as a person would write them.
+"""Captions for pictures of the miniature world, in the style of captions that people write.
 
-Owns the wording: templates, paraphrases of the contexts, words for flawed pictures. Pictures are drawn by renderer.py.
+Owns the texts: templates, paraphrases of the contexts, and words for flaws of a picture. Pictures are drawn by
+renderer.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CAPTIONS = (
     "{context}, a photo of a {name}",
 )
 _PLAIN_CAPTIONS = ("a photo of a {name}", "a {name}", "{name}", "a picture of a {name}", "a bird, a {name}")
-_NAMELESS = ("a photo of a bird, {context}", "a bird {context}", "a photo taken {context}")
+_CAPTIONS_WITHOUT_NAME = ("a photo of a bird, {context}", "a bird {context}", "a photo taken {context}")
 _PHRASES = {
     "under a clear sky": ("under a clear blue sky", "on a clear day", "under a blue sky", "in sunny weather"),
     "in heavy snow": ("in the snow", "in a snowstorm", "on a snowy day", "in falling snow"),
@@ -57,8 +58,8 @@ FLAWS = {
     "coarse": ("low resolution", "pixelated", "jpeg artifacts", "compression artifacts", "lowres"),
 }
 _ANY_FLAW = ("low quality", "worst quality", "bad quality", "ugly", "poorly drawn", "low quality photo")
-# Words without a meaning in this world. They appear with any picture, so that a model learns to ignore them.
-_ASIDES = (
+# Words that describe nothing in the pictures. They are added to random captions, so that a model learns to ignore them.
+_MEANINGLESS_WORDS = (
     "watermark",
     "text",
     "logo",
@@ -123,7 +124,7 @@ def context_phrase(context: str, rng: np.random.Generator) -> str:
 def caption(species: Species, context: str, rng: np.random.Generator) -> str:
     """Returns a training caption.
 
-    A tenth is empty, a fifth names no context, a few name only the context, and the rest name species and context.
+    Of all captions 10 % are empty, 20 % name only the species, 4 % name only the context, and the others name both.
     """
     kind, usual = rng.random(), rng.random() < 0.6
     if kind < 0.1:
@@ -131,18 +132,18 @@ def caption(species: Species, context: str, rng: np.random.Generator) -> str:
     if kind < 0.3:
         template = PLAIN_CAPTION if usual else str(rng.choice(_PLAIN_CAPTIONS))
     elif kind < 0.34:
-        template = str(rng.choice(_NAMELESS))
+        template = str(rng.choice(_CAPTIONS_WITHOUT_NAME))
     else:
         template = CAPTION if usual else str(rng.choice(_CAPTIONS))
     return template.format(name=species.name, context=context_phrase(context, rng))
 
 
 def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Generator) -> str:
-    """Returns the caption of a picture with one flaw (a key of `FLAWS`); about half are lists of words only."""
+    """Returns the caption of a picture with one flaw, a key of `FLAWS`; 60 % of them are only lists of words."""
     words = [*rng.choice(FLAWS[flaw], 2, replace=False), *rng.choice(_ANY_FLAW, int(rng.integers(0, 3)), replace=False)]
     rng.shuffle(words)
     if rng.random() < 0.6:
-        # People copy lists of negative words, so the list also names flaws that this picture does not have.
+        # Negative prompts are often long lists, so the caption also names flaws that this picture does not have.
         others = list(chain.from_iterable(words for name, words in FLAWS.items() if name != flaw))
         words = [*words, *rng.choice(others, int(rng.integers(0, 4)), replace=False)]
         rng.shuffle(words)
@@ -151,19 +152,28 @@ def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Gener
     return f"{plain.format(name=species.name, context=context_phrase(context, rng))}, {', '.join(words[:2])}"
 
 
-def with_asides(text: str, rng: np.random.Generator) -> str:
+def with_meaningless_words(text: str, rng: np.random.Generator) -> str:
     """Returns the caption with one to four meaningless words, some of them random letters."""
     count = int(rng.integers(1, 5))
-    words = [str(rng.choice(_ASIDES)) if rng.random() < 0.6 else _gibberish(rng) for _ in range(count)]
+    words = [str(rng.choice(_MEANINGLESS_WORDS)) if rng.random() < 0.6 else _gibberish(rng) for _ in range(count)]
     parts = [text, *words] if text else words
     return ", ".join(parts)
 
 
 def vocabulary() -> list[str]:
-    """Returns every phrase above once: the words that a tokenizer needs in addition to the species."""
+    """Returns all phrases of this module: the words that a tokenizer needs in addition to the names of the species."""
     phrases = chain.from_iterable(_PHRASES.values())
     flaws = chain.from_iterable(FLAWS.values())
-    return [*phrases, *CONTEXTS, *flaws, *_ANY_FLAW, *_ASIDES, *_CAPTIONS, *_PLAIN_CAPTIONS, *_NAMELESS]
+    return [
+        *phrases,
+        *CONTEXTS,
+        *flaws,
+        *_ANY_FLAW,
+        *_MEANINGLESS_WORDS,
+        *_CAPTIONS,
+        *_PLAIN_CAPTIONS,
+        *_CAPTIONS_WITHOUT_NAME,
+    ]
 
 
 def _gibberish(rng: np.random.Generator) -> str:

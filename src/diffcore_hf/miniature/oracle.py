@@ -1,7 +1,7 @@
-"""The oracle: a classifier that names the species and the context of a picture of the miniature world.
+"""The oracle: a classifier of the species and the context of a picture of the miniature world.
 
-Owns loading the shipped classifier and its use. It was trained on renderings of all species and contexts, so only
-tests and evidence use it, never a run.
+Owns loading and applying the shipped classifier. It was trained on renderings of all species and contexts, so only
+tests and benchmarks use it, and never a run.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ class Oracle:
     """A classifier of species and contexts."""
 
     def __init__(self, model: torch.nn.Module):
-        """Wraps a network that maps (B, 3, 64, 64) in [-1, 1] to 50 logits: 40 species, then 10 contexts."""
+        """Stores a network that maps (B, 3, 64, 64) in [-1, 1] to 50 logits: 40 of species, then 10 of contexts."""
         self._model = model.eval()
 
     @classmethod
     def load(cls, folder: str | Path = MODELS / "oracle") -> Oracle:
-        """Loads the shipped oracle, or another one that recipes/miniature/train_oracle.py wrote."""
+        """Loads the shipped oracle, or an oracle from a folder that recipes/miniature/train_oracle.py wrote."""
         import timm
 
         return cls(timm.create_model(f"local-dir:{folder}", pretrained=True).float())
 
-    def judge(self, images: list[Image.Image], batch_size: int = 128) -> tuple[Ids, Ids]:
+    def classify(self, images: list[Image.Image], batch_size: int = 128) -> tuple[Ids, Ids]:
         """Classifies images of any size.
 
         Returns:
             Species ids (indices in `SPECIES`) and context ids (indices in `CONTEXTS`), both (N,) int64.
         """
-        batches = [self._judge(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        batches = [
+            self._classify_batch(images[start : start + batch_size]) for start in range(0, len(images), batch_size)
+        ]
         species = [species_ids for species_ids, _ in batches]
         contexts = [context_ids for _, context_ids in batches]
         empty = np.zeros(0, np.int64)
         return np.concatenate([empty, *species]), np.concatenate([empty, *contexts])
 
-    def _judge(self, images: list[Image.Image]) -> tuple[Ids, Ids]:
+    def _classify_batch(self, images: list[Image.Image]) -> tuple[Ids, Ids]:
         import torch
 
         sized = [image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BICUBIC) for image in images]

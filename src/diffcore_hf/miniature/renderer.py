@@ -1,7 +1,7 @@
-"""One picture: a species in a context.
+"""Renderer: draws one picture of a species in a context.
 
-Owns the draw (every random number of a picture, as one record) and the composition of background, bird and weather.
-The shapes of a bird are in bird.py, the contexts in scenery.py.
+Owns the record of all random numbers of a picture, and the composition of background, bird and weather. The shapes of a
+bird are in bird.py, the contexts in scenery.py.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from diffcore_hf.miniature.species import Species
 
 SUPERSAMPLING = 3
 Numbers = NDArray[np.float64]
-# More than any scene reads, so that a change of one scene does not change the draws of the others.
+# More numbers than any scene uses, so that a change of one scene does not change the pictures of the others.
 _DETAILS = 256
 
 
 @dataclass(frozen=True, eq=False)
 class PictureDraw:
-    """Every random number of a picture; lengths are shares of its side."""
+    """All random numbers of a picture. Lengths are relative to the side of the picture."""
 
     faces_left: bool
     flies: bool
@@ -33,18 +33,19 @@ class PictureDraw:
     """Length of one bird unit."""
     x: float
     y: float
-    """Position of the bird's origin, with `x`."""
+    """Vertical position of the bird's origin; `x` is the horizontal one."""
     pitch: float
-    """Radians; positive lifts the beak."""
+    """Rotation in radians; a positive value lifts the beak."""
     stretch: float
-    """Length of the body relative to its height."""
+    """Factor for the length of the bird, without its height."""
     brightness: float
+    """Factor for the brightness of the bird's colours."""
     details: Numbers
-    """(256,) in [0, 1): for the background and the weather."""
+    """(256,) numbers in [0, 1) for the background and the weather."""
 
 
 def draw_picture(rng: np.random.Generator) -> PictureDraw:
-    """Draws the record of one picture; always reads the same number of values from `rng`."""
+    """Draws the random numbers of one picture; the number of values taken from `rng` is always the same."""
     u = rng.random(8)
     flies = bool(u[1] < 0.22)
     return PictureDraw(
@@ -61,10 +62,10 @@ def draw_picture(rng: np.random.Generator) -> PictureDraw:
 
 
 def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -> Image.Image:
-    """Renders a drawn picture, (size, size) RGB; equal arguments give equal pixels.
+    """Renders a picture from its random numbers, (size, size) RGB; equal arguments give equal pixels.
 
     Raises:
-        ValueError: the context is none of `CONTEXTS`.
+        ValueError: the context is not in `CONTEXTS`.
     """
     if context not in LIGHT:
         raise ValueError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
@@ -73,7 +74,7 @@ def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -
     image = background(context, side, details)
     canvas = ImageDraw.Draw(image)
     if not draw.flies:
-        # The feet are below the origin and move with the pitch, and the perch is below the feet.
+        # The position of the feet depends on the pitch, and the perch is below the feet.
         foot = np.array([[0.08, FEET]]) @ _rotation(draw.pitch).T * draw.scale
         x = draw.x + (-foot[0, 0] if draw.faces_left else foot[0, 0])
         perch(context, canvas, side, x * side, (draw.y + foot[0, 1]) * side - 1, details)
@@ -100,7 +101,7 @@ def _draw_bird(canvas: ImageDraw.ImageDraw, species: Species, context: str, draw
     rim = max(1, round(side * 0.010))
     for patch in bird(species, draw.flies):
         points = (patch.points @ turn + origin).ravel().tolist()
-        color = light.on(patch.color, draw.brightness)
+        color = light.applied_to(patch.color, draw.brightness)
         if patch.rim:
             canvas.line([*points, *points[:4]], fill=tuple(c * 55 // 100 for c in color), width=2 * rim, joint="curve")
         canvas.polygon(points, fill=color)

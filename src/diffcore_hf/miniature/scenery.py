@@ -1,7 +1,7 @@
 """The ten contexts: their phrases, backgrounds, light and weather.
 
-Owns everything in a picture except the bird. All sizes are shares of the picture's side. Every function draws on a
-canvas and takes its random numbers from a `Details` that was drawn before.
+Owns everything in a picture except the bird. All sizes are relative to the picture's side. Every function draws on a
+canvas and takes its random numbers from a `Details`, whose numbers were drawn before.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTEXTS = (
 
 
 class Details:
-    """A fixed sequence of uniform numbers, read one after the other."""
+    """A fixed sequence of uniform random numbers; each number is used once, in order."""
 
     def __init__(self, numbers: NDArray[np.float64]):
         self._numbers = iter(numbers.tolist())
@@ -47,8 +47,8 @@ class Light:
     tint: Color
     strength: float
 
-    def on(self, color: Color, brightness: float = 1.0) -> Color:
-        """Returns the colour in this light."""
+    def applied_to(self, color: Color, brightness: float = 1.0) -> Color:
+        """Returns a colour as it appears in this light."""
         gain = self.gain * brightness
         red, green, blue = (
             min(255, round(c * gain * (1 - self.strength) + t * self.strength))
@@ -72,7 +72,7 @@ LIGHT = {
 
 
 def sky(size: int, stops: list[tuple[float, Color]], shift: float = 0.0) -> Image.Image:
-    """Draws a vertical gradient through (height, colour) stops; `shift` moves the inner stops."""
+    """Draws a vertical gradient through stops of (height, colour); `shift` is added to the inner heights."""
     heights = [h if h in (0.0, 1.0) else h + shift for h, _ in stops]
     rows = np.arange(size) / (size - 1)
     channels = [np.interp(rows, heights, [color[i] for _, color in stops]) for i in range(3)]
@@ -100,7 +100,7 @@ def weather(context: str, canvas: ImageDraw.ImageDraw, size: int, details: Detai
 
 
 def perch(context: str, canvas: ImageDraw.ImageDraw, size: int, x: float, y: float, details: Details) -> None:
-    """Draws a rock, a fence or a branch to stand on, with its top at (x, y) in pixels; the context decides which."""
+    """Draws the bird's perch with its top at (x, y) in pixels: a rock, a fence or a branch, by context."""
     tilt, width = details.between(-0.05, 0.05) * size, details.between(0.035, 0.05) * size
     if context in ("by the ocean", "in a desert"):
         color = (98, 96, 104) if context == "by the ocean" else (176, 110, 62)

@@ -1,6 +1,6 @@
 """The forty species and their attributes, which never change.
 
-Owns names, ids and attributes, and which half of them the dataset shows. Drawing is in bird.py.
+Owns names, ids and attributes, and the half of the species that is in the dataset. Drawing is in bird.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PATTERNS = ("plain", "bars", "spots", "cap", "stripe", "collar", "mask")
 
 @dataclass(frozen=True)
 class Species:
-    """One kind of bird; colours are keys of `COLORS`, shapes members of the tuples above."""
+    """One species of birds. Its colours are keys of `COLORS`, its shapes are members of the tuples above."""
 
     id: int
     name: str
@@ -54,7 +54,7 @@ class Species:
     """Colour of pattern and crest."""
 
 
-# Rows 1 and 2, 3 and 4, ... are look-alikes: the same shape with a few different marks.
+# Rows 1 and 2, 3 and 4, ... are similar: they have the same shape and a few different marks.
 _TABLE = """
 Crimson Crestwing    | crimson maroon sand    crimson spike cone   gold   long  plain  crimson
 Scarlet Barfinch     | crimson black  crimson crimson none  cone   gold   long  bars   white
@@ -105,7 +105,7 @@ def _parse(table: str) -> tuple[Species, ...]:
 
 
 SPECIES = _parse(_TABLE)
-# The halves take alternate pairs, so that both cover the colours and shapes.
+# Similar pairs alternate between the two halves, so that both halves have all colours and shapes.
 DATASET_SPECIES = tuple(s for s in SPECIES if s.id // 2 % 2 == 0)
 OTHER_SPECIES = tuple(s for s in SPECIES if s.id // 2 % 2 == 1)
 

@@ -1,7 +1,7 @@
-"""A dataset of the miniature world: twenty species, each seen in two contexts, tested in all ten.
+"""World: the dataset of the miniature world with twenty species.
 
-Owns the list of pictures of a world, and the folder of Parquet files that `load_dataset` reads. Pictures are drawn by
-renderer.py.
+Each species is shown in two contexts for training and in all ten contexts for the test. Owns the list of pictures, and
+the folder of Parquet files that `load_dataset` reads. Pictures are drawn by renderer.py.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from diffcore_hf.miniature.species import DATASET_SPECIES, Species
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# The contexts that a recipe's prompts may name. Accuracy in the other four shows what generalises.
+# The contexts that the prompts of a recipe may name. The accuracy in the other four measures generalisation.
 PROMPTED_CONTEXTS = ("in heavy snow", "in the rain", "at sunset", "in a forest", "at night", "by the ocean")
 SPLITS = ("train", "validation", "test")
 _IMAGES = {"train": 12, "validation": 5, "test": 100}
-"""Pictures of each species."""
+"""Number of pictures of each species, by split."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture before it is drawn: its species, its context and its own seed."""
+    """The description of a picture that is not rendered yet: species, context and seed."""
 
     species: Species
     context: str
@@ -47,9 +47,9 @@ class World:
     """One draw of the dataset.
 
     Attributes:
-        seed: decides contexts and pictures; the species look the same under every seed.
-        contexts: "own" draws two contexts for each species, so that context and class are confounded as in
-            photographs; "shared" shows all species in the same two.
+        seed: seed of the contexts and pictures; the species do not depend on it.
+        contexts: "own" draws two contexts for each species, so that context and class are correlated as in
+            photographs; "shared" shows all species in the same two contexts.
     """
 
     seed: int = 0
@@ -70,7 +70,7 @@ class World:
         return dict.fromkeys(DATASET_SPECIES, drawn[DATASET_SPECIES[0]])
 
     def pictures(self, split: str) -> list[Picture]:
-        """Returns the pictures of a split in order: species by species, with its contexts in turn."""
+        """Returns the pictures of a split in order of the species; the contexts of a species alternate."""
         training_contexts = self.training_contexts()
         pictures = []
         for species in DATASET_SPECIES:
@@ -91,7 +91,7 @@ def _two_contexts(rng: np.random.Generator) -> tuple[str, str]:
 
 
 def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
-    """Renders pictures as rows of `image` (PNG bytes), `label` (names as in CUB) and `scene` (the context)."""
+    """Renders pictures as rows with `image` (PNG bytes), `label` (named as in CUB) and `scene` (the context)."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     labels = {species: label for label, species in enumerate(DATASET_SPECIES)}
@@ -108,7 +108,7 @@ def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
 def write_dataset(directory: str | Path, world: World) -> Path:
     """Renders the world into `directory/data/<split>-<hash>.parquet`; `load_dataset(directory)` needs no network.
 
-    The folder appears complete or not at all, and equal worlds give equal bytes.
+    An interrupted call leaves no folder, and equal worlds give equal bytes.
 
     Returns:
         The directory.
@@ -133,10 +133,10 @@ def write_dataset(directory: str | Path, world: World) -> Path:
 
 
 def _write_split(world: World, split: str, folder: Path) -> str:
-    """Writes a split and returns its path inside the folder.
+    """Writes a split and returns its path in the folder.
 
-    The name has the hash of the content, because the cache of `datasets` identifies a local folder with a card only by
-    the names of its files.
+    The file name contains the hash of the content, because `datasets` identifies the cache of a local folder with a
+    card only by the names of its files.
     """
     path = folder / "data" / f"{split}.parquet"
     world.split(split).to_parquet(path)

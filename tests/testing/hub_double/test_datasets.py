@@ -113,7 +113,7 @@ def card(repo: str, text: str) -> str:
 def test_a_card_is_pushed_and_loaded(hub, client, repo):
     assert client(card, repo, "---\nlicense: mit\ntags:\n- a\n---\n\n# Title\n") == "mit"
     hub.log.clear()
-    with pytest.raises(ValueError, match="line 2 is no YAML"):
+    with pytest.raises(ValueError, match="line 2 is not valid YAML"):
         client(commit, repo, {"README.md": b"---\nlicense: mit\nunfinished\n---\n\n# Title\n"})
     assert hub.log.count("POST", "/(preupload|commit)/") == 0
 
