@@ -101,7 +101,7 @@ CAKE = RecipeSchema(
     check=lambda cake: None,
     shorthand={Oven: "name"},
     presets={"quick": {"oven": {"name": "gas", "level": 9}, "minutes": [5]}},
-    bound={("oven",): ("name", ("level",))},
+    describing_keys={("oven",): ("name", ("level",))},
 )
 
 

@@ -85,7 +85,7 @@ def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monk
         (lambda out, tmp: (tmp / "thesis.tex").write_text("dear") and tmp, "holds files that no run"),
         (lambda out, tmp: (tmp / "file").write_text("x") and tmp / "file", "is a file"),
     ],
-    ids=["the run itself", "foreign", "a file"],
+    ids=["the run itself", "files of another program", "a file"],
 )
 def test_an_export_refuses_a_folder_that_is_not_its_own(copy, tmp_path_factory, make_target, message):
     folder = tmp_path_factory.mktemp("folder")

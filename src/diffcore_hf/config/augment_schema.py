@@ -173,7 +173,7 @@ AUGMENT_SCHEMA = RecipeSchema(
         PolicyConfig: "name",
     },
     presets=PRESETS,
-    bound={
+    describing_keys={
         ("source",): ("path", ("name", "data_files", "revision")),
         ("model",): ("path", ("revision", "variant", "family_preset")),
         ("model", "scheduler"): ("name", ("options",)),

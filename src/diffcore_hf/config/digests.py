@@ -73,9 +73,8 @@ def fields_with_identities(
             del adapter["path"], adapter["revision"]
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
     if not values.get("filter", {}).get("checks", True):
-        del values["filter"][
-            "checks"
-        ]  # Empty checks are left out, so that digests from before this key existed stay the same.
+        # Empty checks are left out, so that digests from before this key existed stay the same.
+        del values["filter"]["checks"]
     if values.get("strategy") == {"name": "text_to_image", "options": None}:
         # The default strategy is left out, so that digests from before this key existed stay the same.
         del values["strategy"]
@@ -100,7 +99,7 @@ def _digest(
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return `model.gamma: 2.0 -> 3.0` for every dotted key whose value differs, sorted by key."""
+    """Return a line such as `model.gamma: 2.0 -> 3.0` for every dotted key whose value differs, sorted by key."""
     before, after = _flat(old), _flat(new)
     missing = object()
     lines = []
@@ -114,8 +113,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        where = f"{path}.{key}" if path else key
-        flat |= _flat(value, where) if isinstance(value, Mapping) and value else {where: value}
+        dotted_key = f"{path}.{key}" if path else key
+        flat |= _flat(value, dotted_key) if isinstance(value, Mapping) and value else {dotted_key: value}
     return flat
 
 

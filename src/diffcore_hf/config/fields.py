@@ -72,7 +72,7 @@ class RecipeSchema:
     """Section class -> the field that a plain text sets: `model: org/name` means `model: {path: org/name}`."""
     presets: Mapping[str, Mapping[str, Any]]
     """Name of a preset -> the layer below all other layers."""
-    bound: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
+    describing_keys: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
     """Section -> (key with a name or path, keys that describe it). When a layer gives another name or path, the
     describing keys of the layers below no longer apply and are removed: a revision, or the parameters of a policy."""
 

@@ -109,8 +109,8 @@ def _combine(a: Mapping[str, Any], b: Mapping[str, Any], path: str) -> dict[str,
     """Merge two mappings. A value that both give raises UserError."""
     result = dict(a)
     for key, value in b.items():
-        where = join(path, key)
+        dotted_key = join(path, key)
         if key in result and not (isinstance(result[key], Mapping) and isinstance(value, Mapping)):
-            raise UserError(f"{where} is given twice, as {result[key]!r} and {value!r}. Leave one out")
-        result[key] = _combine(result[key], value, where) if key in result else value
+            raise UserError(f"{dotted_key} is given twice, as {result[key]!r} and {value!r}. Leave one out")
+        result[key] = _combine(result[key], value, dotted_key) if key in result else value
     return result

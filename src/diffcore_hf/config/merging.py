@@ -38,34 +38,34 @@ def as_sections(schema: RecipeSchema, cls: type, layer: Mapping[str, Any]) -> di
     hints = typing.get_type_hints(cls)
     result = {}
     for key, value in layer.items():
-        below = section(hints.get(key))
-        if below and isinstance(value, str) and below in schema.shorthand:
-            value = {schema.shorthand[below]: value}
-        elif below and isinstance(value, Mapping):
-            value = as_sections(schema, below, value)
+        section_class = section(hints.get(key))
+        if section_class and isinstance(value, str) and section_class in schema.shorthand:
+            value = {schema.shorthand[section_class]: value}
+        elif section_class and isinstance(value, Mapping):
+            value = as_sections(schema, section_class, value)
         result[key] = value
     return result
 
 
 def _merge(
-    schema: RecipeSchema, kind: Any, below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...]
+    schema: RecipeSchema, kind: Any, earlier: Mapping[str, Any], later: Mapping[str, Any], path: tuple[str, ...]
 ) -> dict[str, Any]:
     """Merge two layers key by key inside sections and maps of maps. Any other map is replaced as a whole.
 
     Args:
         schema: schema of the whole recipe.
         kind: section class at `path`, or the type of a map of maps.
-        below: earlier layers.
-        above: the later layer.
+        earlier: the result of the earlier layers.
+        later: the layer that overrides them.
         path: keys from the recipe down to this section.
     """
-    result = dict(below)
-    if path in schema.bound:
-        name, describing_keys = schema.bound[path]
-        if name in above and above[name] != below.get(name, _default(schema.recipe, (*path, name))):
-            result = {key: value for key, value in below.items() if key not in describing_keys}
+    result = dict(earlier)
+    if path in schema.describing_keys:
+        name, describing = schema.describing_keys[path]
+        if name in later and later[name] != earlier.get(name, _default(schema.recipe, (*path, name))):
+            result = {key: value for key, value in earlier.items() if key not in describing}
     hints = typing.get_type_hints(kind) if isinstance(kind, type) else {}
-    for key, value in above.items():
+    for key, value in later.items():
         old_value, nested_type = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
         if nested_type and isinstance(value, Mapping) and isinstance(old_value, Mapping):
             value = _merge(schema, nested_type, old_value, value, (*path, key))

@@ -130,7 +130,7 @@ TRAIN_SCHEMA = RecipeSchema(
         ScheduleConfig: "name",
     },
     presets=PRESETS,
-    bound={
+    describing_keys={
         ("data",): ("path", ("name", "revision")),
         ("mixer",): ("name", ("probability", "options")),
         ("schedule",): ("name", ("milestones", "decay")),

@@ -47,20 +47,20 @@ def build_section(schema: RecipeSchema, cls: type, values: Any, path: str = "") 
             raise UserError(unknown_key(schema, join(path, str(key)), [join(path, name) for name in hints]))
     built = {}
     for field in dataclasses.fields(cls):
-        where, hint = join(path, field.name), hints[field.name]
+        dotted_key, hint = join(path, field.name), hints[field.name]
         if field.name in values:
             value = _listed(values[field.name], hint) if "commas" in field.metadata else values[field.name]
-            built[field.name] = _value(schema, hint, value, where, field.default)
+            built[field.name] = _value(schema, hint, value, dotted_key, field.default)
         elif field.default is dataclasses.MISSING:
-            name = join(where, schema.shorthand.get(hint, ""))
-            example = _rule(schema, where, name).example or "VALUE"
+            name = join(dotted_key, schema.shorthand.get(hint, ""))
+            example = _rule(schema, dotted_key, name).example or "VALUE"
             use = f"path: {example}" if "[" in name else f"--{name} {example}"
             raise UserError(f"{name} is missing. Use e.g. {use}")
     return cls(**built)
 
 
 def _listed(value: Any, hint: Any) -> Any:
-    """Return a text with commas as a list of its items, and a single value as a list of one; others unchanged."""
+    """Convert a text with commas, or a single value, to a list. Return any other value unchanged."""
     if isinstance(value, str):
         items = [item.strip() for item in value.split(",")] if value.strip() else []
         kind = typing.get_args(hint)[0]
@@ -85,7 +85,8 @@ def unknown_key(schema: RecipeSchema, key: str, known: list[str]) -> str:
 def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
     """Return at most three dotted keys whose last name is similar to that of `key`.
 
-    Keys of the same section are preferred."""
+    Keys of the same section are preferred.
+    """
 
     def similarity(other: str) -> float:
         (section, _, name), (other_section, _, other_name) = key.rpartition("."), other.rpartition(".")
@@ -108,9 +109,9 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
             inner = typing.get_args(option)[0]
             items = tuple(_value(schema, inner, v, f"{path}[{i}]", None) for i, v in enumerate(value))
-            return _within(schema, path, items, default)
+            return _checked_range(schema, path, items, default)
         if (plain := _plain(option, value, path)) is not _NO_MATCH:
-            return _within(schema, path, plain, default)
+            return _checked_range(schema, path, plain, default)
     choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o) if isinstance(c, str)]
     if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
         raise UserError(f"{path} is {value!r}, not {_describe(options)}; did you mean {near[0]}?")
@@ -118,6 +119,7 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
 
 
 _NO_MATCH = object()
+"""Result of `_plain` for a value of another type; None is a valid value."""
 
 
 def _plain(option: Any, value: Any, path: str) -> Any:
@@ -163,7 +165,7 @@ def _is_data(item: Any) -> bool:
     return item is None or isinstance(item, (str, bool, int)) or (isinstance(item, float) and math.isfinite(item))
 
 
-def _within(schema: RecipeSchema, path: str, value: Any, default: Any) -> Any:
+def _checked_range(schema: RecipeSchema, path: str, value: Any, default: Any) -> Any:
     rule = schema.rules.get(path)
     if rule and not rule.holds(value):
         raise _wrong(schema, path, value, rule.expects, default)

@@ -53,5 +53,5 @@ def cache_folder(repo_id: str, repo_type: RepoType) -> Path:
 
 
 def ref_file(repo_id: str, revision: str | None, repo_type: RepoType) -> Path:
-    """Return the file in the cache that holds the commit of a branch or tag."""
+    """Return the file in the cache that contains the commit of a branch or tag."""
     return cache_folder(repo_id, repo_type) / "refs" / (revision or "main")

@@ -55,7 +55,7 @@ class Manifest(TypedDict):
     resolved: Resolved
     counts: Counts
     configs: dict[str, dict[str, list[str]]]
-    """Config -> split -> paths of its shards."""
+    """Name of a config -> name of a split -> paths of its shards."""
     files: list[FileEntry]
     layout: NotRequired[str]
     originals: NotRequired[bool]
@@ -80,7 +80,7 @@ class ComparedArm(TypedDict):
     difference: float
     """Difference in top-1 to the first arm, paired by seed."""
     half_interval: float | None
-    """Half of the 95 % interval of the difference; None with one seed."""
+    """Half of the width of the 95 % interval of the difference; None with one seed."""
     seen: bool | None
     """Whether the interval excludes zero."""
     steps: int

@@ -116,7 +116,7 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
     def tokenize(text: str) -> Sequence[int]:
         return tokenizer(text, verbose=False)["input_ids"]
 
-    # The longest prompt of a class is the one with the longest context; columns of the source may add to it.
+    # The longest prompt of a class has the longest context. Placeholders for source columns may add more text.
     longest = max(texts.contexts, key=lambda text: len(tokenize(text) if tokenizer else text.split()))
     blank = dict.fromkeys(run.plan.fields, "")
     prompts = [texts.prompt_pair(unit.label, longest, blank)[0] for unit in units]
@@ -131,9 +131,9 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
 
 
 def text_tokenizer(model: ModelConfig) -> Any:
-    """Return the tokenizer of a resolved model's text encoder; of several, the one that takes the longest prompt.
+    """Return the tokenizer of a resolved model's text encoder; if there are several, the one with the longest limit.
 
-    Reads local and cached files only; None where there are none.
+    Reads local and cached files only; None if there is no tokenizer among them.
     """
     from transformers import AutoTokenizer
 
@@ -192,7 +192,9 @@ def probe(run: Run) -> str:
     recipe = run.recipe
     stage = Generate(recipe.model, strategy=recipe.strategy, strict=recipe.strict)
     if stage.strategy.preparation() is not None:
-        return f"\nprobe: not possible, because strategy {recipe.strategy.name} needs a preparation on the references"
+        return (
+            f"\nprobe: not possible, because strategy {recipe.strategy.name} must first be prepared on the references"
+        )
     for unit in range(min(2, len(run.plan))):  # the first image includes loading the weights, so the second is timed
         columns = unit_columns(run.source, run.plan, recipe, [unit], 0, stage.reads)
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Trains and compares: runs trainings, reports the table, and writes model cards and the result in the dataset card.
+"""Runs trainings, reports the table of results, and writes model cards and the result in the dataset card.
 
 Owns the order of these steps, and joins training and publishing. Prints nothing: the function `report` receives each
 message.
