@@ -64,7 +64,7 @@ def test_the_table_has_a_row_for_each_arm_and_escapes_names():
     lines = text.splitlines()
     assert len(lines) == 4 and {line.count("|") for line in lines} == {9}
     assert "40.0 ± 0.0" in lines[2] and "+11.0 ± 2.5" in lines[3] and "a/b" in lines[2]
-    assert "the model that validation chose" in statistics.legend(compared)
+    assert "the model that the validation split selected" in statistics.legend(compared)
 
 
 def test_groups_of_images_have_columns_of_their_own():

@@ -67,7 +67,7 @@ def test_a_single_training_needs_no_arms(train_recipe, tmp_path):
 def test_another_recipe_does_not_overwrite_a_finished_training(train_recipe):
     trials.run(train_recipe(max_steps=2), progress=False)
     with pytest.raises(
-        ValueError, match="is finished, but by another recipe or on other data. Choose another --output"
+        ValueError, match="has a finished training with another recipe or other data. Choose another --output"
     ):
         trials.run(train_recipe(max_steps=2, optimizer={"lr": 0.01}), progress=False)
 
@@ -98,7 +98,7 @@ def test_a_warning_says_that_few_rows_have_a_generated_image(tmp_path, train_rec
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (["--compare", "plain,blend"], "compare has 'blend', which is no arm; there are plain, genaug"),
+        (["--compare", "plain,blend"], "compare has 'blend', which is not an arm. The arms are plain, genaug"),
         (
             ["--compare", "plain,x", "--arms", "{x: {mix: {knd: patch}}}"],
             "arms.x: mix.knd is not a key of a recipe; did you",
@@ -169,7 +169,7 @@ def test_a_mistake_in_a_later_arm_is_reported_before_the_first_is_trained(train_
 def test_arms_are_scored_on_the_same_rows(train_recipe, tmp_path):
     other = write_augmented(tmp_path / "other", train=augmented(), test=augmented((3, 3, 3), start=60))
     recipe = train_recipe(compare=["plain", "b"], arms={"b": {"data": {"path": str(other)}}})
-    with pytest.raises(ValueError, match="arms plain and b would be scored on other images"):
+    with pytest.raises(ValueError, match="arms plain and b would be scored on different images"):
         trials.run(recipe, progress=False)
 
 
@@ -181,7 +181,7 @@ def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys)
     other = write_augmented(tmp_path / "other", train=turned, test=turned)
     best = str(tmp_path / "trained" / "run" / "seed-0" / "best")
     assert main(["--evaluate", best, "--data.path", str(other)]) == 2
-    assert "its classes are not those of the dataset, or in another order" in capsys.readouterr().err
+    assert "the classes of the model and of the dataset differ, or their order differs" in capsys.readouterr().err
 
 
 def test_a_second_comparison_beside_an_interrupted_one_has_its_cards(train_recipe, tmp_path, capsys):

@@ -114,7 +114,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
         training("cut", ctrl_c_once(), evaluate_every=0.3).run()
     other = training("other")
     other.folder, other.digest = tmp_path / "cut", "e"
-    with pytest.raises(ValueError, match="belongs to another recipe. Resume with that one"):
+    with pytest.raises(ValueError, match="belongs to another recipe. Resume with that recipe"):
         other._resume()
 
 

@@ -166,12 +166,15 @@ def test_a_mixer_refuses_a_network_in_one_line(training):
 @pytest.mark.parametrize(
     ("mixer", "line"),
     [
-        ("mixpu", "mixer.name is 'mixpu', which is no mixer; did you mean mixup?"),
-        ("xyz", "mixer.name is 'xyz', which is no mixer; there are mixup, cutmix"),
+        ("mixpu", "mixer.name is 'mixpu', which is not a mixer. Did you mean mixup?"),
+        ("xyz", "mixer.name is 'xyz', which is not a mixer. The mixers are mixup, cutmix"),
         ("nowhere:Mixer", "mixer.name is 'nowhere:Mixer', but there is no module 'nowhere'"),
         ("own_mixers:Nothing", "but 'Nothing' in that module is missing"),
         ("own_mixers:CALLS", "is not a subclass of diffcore_hf.training.mixers.base.Mixer. Name a subclass of"),
-        ({"name": "mixup", "options": {"alpa": 1}}, "mixer.options.alpa is no option of mixup; did you mean alpha?"),
+        (
+            {"name": "mixup", "options": {"alpa": 1}},
+            "mixer.options.alpa is not an option of mixup. Did you mean alpha?",
+        ),
         ({"name": "mixup", "options": {"alpha": 0}}, "mixer.options.alpha is 0, not a number above 0. Use e.g. 1.0"),
         ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
     ],

@@ -124,9 +124,9 @@ def test_a_step_moves_body_and_head(name):
 @pytest.mark.parametrize(
     "name, parts",
     [
-        ("adamv", ["optimizer.name is 'adamv'", "nearest: ", "--optimizer.name adam"]),
+        ("adamv", ["optimizer.name is 'adamv'", "nearest names: ", "--optimizer.name adam"]),
         ("lookahead_sgdx", ["sgd"]),
-        ("!", ["nearest: none", "--optimizer.name sgd"]),
+        ("!", ["nearest names: none", "--optimizer.name sgd"]),
         ("adahessian", ["second derivatives", "--optimizer.name adamw"]),
         ("foo_adamw", ["adamw"]),
     ],

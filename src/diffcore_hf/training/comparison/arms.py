@@ -1,4 +1,4 @@
-"""Arms: the recipes that a comparison trains, each the recipe itself with a few keys changed."""
+"""Arms: the recipes that a comparison trains. Each is the given recipe with a few keys changed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from diffcore_hf.training.mixers.registry import make_mixer
 from diffcore_hf.training.networks.timm_names import architecture_of
 
 SINGLE = "run"
-"""Name of the only arm if nothing is compared."""
+"""Name of the only arm of a training without a comparison."""
 _SHARED = (
     *("batch_size", "epochs", "max_steps", "evaluate_every", "precision", "deterministic", "device"),
     *("seeds", "compare", "arms", "output", "trackers", "push", "preset"),
 )
-"""Keys that no arm may change: all arms take equally many steps of equally many samples, into one output folder."""
+"""Keys that no arm may change. All arms take the same number of steps with the same batch size, and share one output
+folder."""
 
 
 def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
-    """Returns name -> recipe of each arm to compare; only the recipe itself if nothing is compared.
+    """Returns the recipe of each arm by name; without a comparison, the recipe itself is the only arm.
 
     Raises:
-        UserError: an unknown arm, or an arm with a key that is unknown or shared by all arms.
+        UserError: an arm does not exist, or it has a key that is unknown or that no arm may change.
     """
     if not recipe.compare:
         return {SINGLE: recipe}
@@ -38,15 +39,19 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
     arms = {}
     for name in recipe.compare:
         if name not in known:
-            raise UserError(f"compare has {name!r}, which is no arm; there are {', '.join(known)}. Declare it in arms")
+            raise UserError(
+                f"compare has {name!r}, which is not an arm. The arms are {', '.join(known)}. Define others in arms"
+            )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
-            raise UserError(f"arms has {name!r}, which cannot be a folder. Use letters, digits, and any of ._+-")
+            raise UserError(
+                f"arms has {name!r}, which cannot be the name of a folder. Use letters, digits, and any of ._+-"
+            )
         changes = known[name]
         if shared := [key for key in _SHARED if key in changes]:
             raise UserError(
                 f"arms.{name} has {shared[0]}, which must be the same for all arms. Set it in the recipe itself"
             )
-        # An arm that names a kind of mixing must also mix where the recipe itself does not.
+        # An arm that sets a kind of mixing must also turn mixing on if the recipe turns it off.
         names_kind = "kind" in changes.get("mix", {}) and "mode" not in changes["mix"]
         mode = {"mix": {"mode": "append"}} if names_kind and recipe.mix.mode == "off" else {}
         try:
@@ -57,10 +62,10 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
 
 
 def check_arm(arm: TrainRecipe) -> None:
-    """Check what would otherwise fail only when the arm is trained, perhaps hours after the start.
+    """Check network, optimiser, mixer and cache of an arm, so that it does not fail hours after the start.
 
     Raises:
-        UserError: an unknown network, optimiser or mixer, or a cache that the protocol cannot use.
+        UserError: network, optimiser or mixer is unknown, or the protocol cannot use the cache.
     """
     architecture_of(arm.model.name)
     check_known(arm.optimizer.name)
@@ -70,7 +75,7 @@ def check_arm(arm: TrainRecipe) -> None:
 
 
 def public_recipe(arm: TrainRecipe) -> TrainRecipe:
-    """Returns an arm's recipe as it is published: without the other arms, and without paths of this machine."""
+    """Returns the recipe of an arm for publication, without the other arms and without paths of this machine."""
     weights = arm.model.pretrained
     if isinstance(weights, str) and Path(weights).expanduser().exists():
         weights = "local"

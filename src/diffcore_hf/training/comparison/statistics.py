@@ -1,4 +1,4 @@
-"""Statistics of a comparison: means, paired intervals, and the table that shows them.
+"""Statistics of a comparison: means, paired intervals, and the table of the result.
 
 Owns the statistics over finished trainings and their presentation as text and JSON. Does not train (trials.py).
 """
@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from diffcore_hf.core.manifest import ComparedArm
 from diffcore_hf.training.engine.result import TrainingResult, counted_scores
 
-# Quantiles 0.975 of Student's t for 1 to 30 degrees of freedom; beyond that the normal one is close enough.
+# 0.975 quantiles of Student's t for 1 to 30 degrees of freedom. For more, the normal quantile is close enough.
 _T975 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
     2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
@@ -31,7 +31,7 @@ class ArmSummary(ComparedArm):
     by_seed: list[float]
     top5: float
     last_top1: float
-    """Of the last models, not of those that validation chose."""
+    """Top-1 of the last models, not of those that the validation split selected."""
     worst_classes: list[tuple[str, float]]
     by_group: dict[str, float] | None
     epochs: float
@@ -50,7 +50,7 @@ class TrainingComparison(TypedDict):
     split: str
     images: int
     validation: bool
-    """Whether a validation split chose the models."""
+    """Whether a validation split selected the models."""
     seeds: list[int]
     arms: list[ArmSummary]
     notes: list[str]
@@ -59,11 +59,11 @@ class TrainingComparison(TypedDict):
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of an arm to the first one, over the seeds, in [-1, 1]."""
+    """Difference in top-1 of an arm to the first arm, paired by seed, in [-1, 1]."""
 
     mean: float
     half: float | None
-    """Half of the paired 95 % interval; None with one seed."""
+    """Half width of the paired 95 % interval; None with one seed."""
 
     @property
     def seen(self) -> bool | None:
@@ -72,10 +72,14 @@ class Difference:
 
 
 def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Compute the mean of the differences seed by seed, with Student's 95 % interval.
+    """Compute the mean of the differences for each seed, with Student's 95 % interval.
+
+    Args:
+        values: top-1 of an arm for each seed.
+        base: top-1 of the first arm for the same seeds.
 
     Raises:
-        ValueError: the numbers of values differ, or are zero.
+        ValueError: the numbers of values differ, or there are none.
     """
     if len(values) != len(base) or not values:
         raise ValueError(f"{len(values)} values cannot be paired with {len(base)}")
@@ -90,10 +94,10 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
 def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence[str]) -> list[ArmSummary]:
     """Summarise each arm over its seeds; the first arm is the base of the differences.
 
-    The score of a training is that of the model that validation chose, else that of the last one.
+    The score of a training is that of the model that the validation split selected, else that of the last model.
 
     Args:
-        results: arm -> result of each seed, in the same order of seeds for every arm.
+        results: results by arm, one for each seed, in the same order of seeds for every arm.
         classes: names of the classes.
     """
     top1_by_arm = {name: [counted_scores(run)["top1"] for run in runs] for name, runs in results.items()}
@@ -143,7 +147,7 @@ def _by_group(runs: Sequence[TrainingResult]) -> dict[str, float] | None:
 
 
 def difference_words(arm: ComparedArm) -> str:
-    """Returns the difference of an arm to the first one, in percentage points of top-1."""
+    """Returns the text for the difference of an arm to the first arm, in percentage points of top-1."""
     points = f"{100 * arm['difference']:+.1f}"
     if arm["half_interval"] is None:
         return f"{points} (one seed: no interval)"
@@ -152,7 +156,7 @@ def difference_words(arm: ComparedArm) -> str:
 
 
 def table(comparison: TrainingComparison) -> str:
-    """Returns a comparison as a Markdown table whose columns are aligned for a terminal."""
+    """Returns a comparison as a Markdown table with columns that are aligned in a terminal."""
     first, *others = comparison["arms"]
     groups = list(first["by_group"] or {})
     header = ["arm", "top-1", *map(_cell, groups)]
@@ -190,12 +194,12 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def legend(comparison: TrainingComparison) -> str:
-    """Returns the text below the table: what was scored, over which seeds, and how long the arms were trained."""
+    """Returns the text below the table: scored split and models, number of seeds, and length of the trainings."""
     seeds = comparison["seeds"]
     chosen = (
-        "the model that validation chose, scored once"
+        "the model that the validation split selected, scored once"
         if comparison["validation"]
-        else "the last model (no validation split to choose another by)"
+        else "the last model (there is no validation split to select another)"
     )
     spread = f"mean ± standard deviation of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
     paired = "; differences are paired by seed" if len(comparison["arms"]) > 1 else ""

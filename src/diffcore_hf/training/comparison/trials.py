@@ -1,10 +1,10 @@
-"""Trials: trains all arms and seeds of a recipe, one training after the other, and keeps each finished one.
+"""Trials: trains all arms and seeds of a recipe, one training after the other. Finished trainings are not repeated.
 
-Owns the folders of the trainings, the digest that says whether a finished one is still valid, and the accelerator that
-they share.
+Owns the folders of the trainings, the digest that decides whether a finished training is still valid, and the
+accelerator that all trainings share.
 
-    OUT/recipe.yaml            the recipe as it was given
-    OUT/<arm>/recipe.yaml      the recipe of an arm; without a comparison the arm is called run
+    OUT/recipe.yaml            the given recipe
+    OUT/<arm>/recipe.yaml      the recipe of an arm; without a comparison the arm has the name run
     OUT/<arm>/seed-<n>/        a training (engine/loop.py)
     OUT/compare.json, .md      the comparison
 """
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NOT_IN_DIGEST = ("output", "workers", "seeds", "compare", "arms", "trackers", "push", "device", "preset")
-"""Keys that change no result, so a finished training stays valid if they change."""
+"""Keys that do not change the result. A finished training stays valid if they change."""
 _VERSIONS = ("torch", "timm", "accelerate", "datasets")
 
 
@@ -58,18 +58,18 @@ class Trial:
 
 
 def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
-    """Train every arm with every seed, and compare them; finished trainings are not repeated.
+    """Train every arm with every seed, and compare the arms; finished trainings are not repeated.
 
     Args:
-        recipe: complete.
+        recipe: complete recipe with all arms and seeds.
         progress: show a progress bar for each training, on the main process.
 
     Returns:
-        The comparison (compare.json), also of a single arm.
+        The comparison (compare.json), also for a single arm.
 
     Raises:
-        UserError: bad input, in one line.
-        Interrupted: by the user; the same call resumes.
+        UserError: the recipe or the data is not valid.
+        Interrupted: the user stopped the training; the same call resumes it.
     """
     arms = arms_of(recipe)
     output = Path(recipe.output or default_output(recipe))
@@ -119,15 +119,15 @@ def train(
     """Run one training, or return its result if it is finished.
 
     Args:
-        trial: what to train.
-        data: loaded for its arm.
-        like: the length of the first arm, which all arms take.
+        trial: arm, seed, recipe and folder of the training.
+        data: data that was loaded for the arm.
+        like: length of the first arm, which all arms use.
         accelerator: shared by all trainings.
-        steps_before: steps of the trainings before it, because trackers need increasing steps.
+        steps_before: number of steps of all earlier trainings, because trackers need increasing steps.
         progress: show a progress bar.
 
     Raises:
-        UserError: the folder holds a finished training of another recipe or other data.
+        UserError: the folder has a finished training with another recipe or other data.
     """
     digest = digest_of(trial.recipe, data, trial.seed, like)
     result_file = trial.folder / "result.json"
@@ -135,8 +135,8 @@ def train(
         finished: TrainingResult = json.loads(result_file.read_text(encoding="utf-8"))
         if finished["digest"] != digest:
             raise UserError(
-                f"{trial.folder} is finished, but by another recipe or on other data. Choose another --output, or "
-                "delete the folder"
+                f"{trial.folder} has a finished training with another recipe or other data. Choose another --output, "
+                "or delete the folder"
             )
         return finished
     bar = tqdm(
@@ -168,7 +168,7 @@ def train(
 
 
 def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:
-    """Returns 32 hex digits over all that decides a training."""
+    """Returns a digest of all settings and data that determine the result of a training, 32 hex digits."""
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _NOT_IN_DIGEST}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
     content = {
@@ -182,7 +182,7 @@ def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) 
 
 
 def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
-    """Warn if less than a third of the mixing that the recipe asks for will happen, for lack of generated images."""
+    """Warn if so few images are generated that less than a third of the planned mixing can be done."""
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
@@ -190,10 +190,10 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     planned, effective = data.planned_share * share, float(has_partner.mean()) * share
     if effective >= planned / 3:
         return
-    remedy = "" if recipe.mix.partner == "class" else "; --mix.partner class serves every row of a class"
+    remedy = "" if recipe.mix.partner == "class" else ". --mix.partner class finds an image for every row of a class"
     log.warning(
-        f"{name}: {100 * planned:.0f} % of the rows were to be mixed, but {100 * effective:.0f} % will be: only "
-        f"{has_partner.sum()} of {len(has_partner)} have a generated image{remedy}"
+        f"{name}: {100 * planned:.0f} % of the rows should be mixed, but only {100 * effective:.0f} % will be, "
+        f"because only {has_partner.sum()} of {len(has_partner)} have a generated image{remedy}"
     )
 
 
@@ -203,10 +203,10 @@ def default_output(recipe: TrainRecipe) -> str:
 
 
 def _check_output(output: Path) -> None:
-    """Check that the output folder is new, empty, or written by an earlier training; writes nothing.
+    """Check that the output folder is new, empty, or written by an earlier training; nothing is written.
 
     Raises:
-        UserError: it is a file, or holds other files.
+        UserError: the path is a file, or the folder has other files.
     """
     if output.exists() and not output.is_dir():
         raise UserError(f"output {output} is a file, not a folder. Choose another with --output")
@@ -220,13 +220,14 @@ def _check_same_test_images(data: Mapping[str, TrainingData]) -> None:
     """Check that all arms are scored on the same images.
 
     Raises:
-        UserError: they are not.
+        UserError: two arms have different test images or classes.
     """
     (first, base), *others = data.items()
     for name, arm_data in others:
         if (arm_data.classes, list(arm_data.test.row_ids)) != (base.classes, list(base.test.row_ids)):
             raise UserError(
-                f"arms {first} and {name} would be scored on other images or classes. Compare on one test split"
+                f"arms {first} and {name} would be scored on different images or classes. "
+                "Use the same test split for all arms"
             )
 
 

@@ -1,8 +1,8 @@
-"""Checkpoints: the state of a training between two steps, in one safetensors file that is written whole or not at all.
+"""Checkpoints: the state of a training between two steps, in one safetensors file that is written atomically.
 
-Owns the file: tensors of weights, averaged weights, optimiser and mixer, each under its prefix, and plain values as
-JSON in its header. No pickles. Random state is not stored, because every draw follows from (seed, step). Models of
-finished trainings are networks/trained_model.py.
+Owns the file. It has the tensors of weights, averaged weights, optimiser and mixer, each with a prefix in its name, and
+plain values as JSON in its header. It has no pickles. Random state is not stored, because every draw is a function of
+(seed, step). Models of finished trainings are written by networks/trained_model.py.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Checkpoint:
     """The state of a training between two steps."""
 
     step: int
-    """Number of steps that are done."""
+    """Number of finished steps."""
     digest: str
-    """Digest of the training that it belongs to."""
+    """Digest of the training that wrote the checkpoint."""
     values: Mapping[str, Any]
     """Plain values: the best score so far, the loss scale."""
     tensors: Mapping[str, Tensor]
@@ -57,7 +57,7 @@ class Checkpoint:
         for name, tensor in _with_prefix(self.tensors, "group.").items():
             index, _, key = name.partition(".")
             groups[int(index)][key] = tensor
-        # Values that are not plain, such as a dtype, were not stored: the new optimiser's own are used.
+        # Values that JSON cannot store, such as a dtype, are taken from the new optimiser.
         new_groups = optimizer.state_dict()["param_groups"]
         groups = [new | stored for new, stored in zip(new_groups, groups, strict=True)]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -73,7 +73,7 @@ def write(
     averaged: nn.Module | None,
     mixer: nn.Module | None = None,
 ) -> None:
-    """Replace the checkpoint at `path`; an interrupted write leaves the earlier one as it is."""
+    """Replace the checkpoint at `path`; an interrupted write leaves the earlier checkpoint unchanged."""
     from safetensors.torch import save_file
 
     plain: dict[str, Any] = {"state": {}, "param_groups": []}
@@ -108,7 +108,7 @@ def read(path: Path) -> Checkpoint | None:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except Exception as error:  # safetensors raises its own types; KeyError is a file without our header
+    except Exception as error:  # safetensors raises its own types; KeyError means that our header is missing
         raise UserError(f"{path} is damaged ({error}). Delete it to train from the start") from error
     return Checkpoint(header["step"], header["digest"], header["values"], tensors, header["optimizer"])
 

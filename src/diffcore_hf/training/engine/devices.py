@@ -20,11 +20,11 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
     """Build the accelerator: device, precision and trackers.
 
     Args:
-        recipe: of the training.
+        recipe: recipe of the training.
         output: folder for the files of trackers.
 
     Raises:
-        UserError: a precision that the device cannot use, or a tracker that is not installed.
+        UserError: the device cannot use the precision, or a tracker is not installed.
     """
     import torch
     from accelerate import Accelerator
@@ -56,7 +56,8 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
 def workers(recipe: TrainRecipe) -> int:
     """Returns the number of loader processes for each training process.
 
-    The recipe's number; without one, none if decoded images are kept in memory, else one for each core, at most 8.
+    This is the number in the recipe. If the recipe has none, it is 0 with decoded images in memory, otherwise one for
+    each core, at most 8.
     """
     if recipe.workers is not None:
         return recipe.workers

@@ -1,6 +1,6 @@
-"""Evaluation: scores a model on a split, and a trained model from its folder without training.
+"""Evaluation: scores a model on a split, and loads and scores a trained model from its folder.
 
-Owns how a split is read for scoring, and how the recipe of a model's folder is found. Ranks and accuracies are
+Owns the reading of a split for scoring, and the search for the recipe of a model's folder. Accuracies are computed in
 metrics.py.
 """
 
@@ -40,16 +40,16 @@ def score_split(
     """Score a model on a split.
 
     Args:
-        model: on the accelerator's device.
-        split: what is scored.
-        data: columns and classes.
-        recipe: batch size, loader processes and memory format.
-        protocol: how images are resized and cropped.
-        normalisation: mean and standard deviation.
+        model: network on the device of the accelerator.
+        split: rows to score.
+        data: data of the training, for columns and classes.
+        recipe: recipe with batch size, loader processes and memory format.
+        protocol: resizing and cropping of images.
+        normalisation: mean and standard deviation of the images.
         accelerator: device, precision and processes.
 
     Returns:
-        The scores, the same on every process and for any number of them.
+        The scores. They are the same on every process and for any number of processes.
     """
     rows = loader.ScoredRows(split, data.columns.image, protocol)
     processes = accelerator.num_processes
@@ -79,21 +79,21 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     """Score a trained model on the test split of `data`, at the model's own size and normalisation.
 
     Args:
-        folder: of the model.
-        recipe: names the data.
+        folder: folder of the model.
+        recipe: recipe that names the data.
 
     Returns:
         One line: top-1 and top-5, the worst five classes, and the groups of `data.group`.
 
     Raises:
-        UserError: no model in the folder, or a model of other classes.
+        UserError: the folder has no model, or the model has other classes than the data.
     """
     data = load_data(recipe.data, MixConfig(mode="off"))
     model = load_model(folder, len(data.classes))
-    facts: Any = model.pretrained_cfg
-    _check_classes(folder, facts.get("label_names"), data.classes)
-    protocol = framing.protocol_of(dataclasses.replace(recipe.transform, size=facts["input_size"][-1]))
-    normalisation = tuple(facts["mean"]), tuple(facts["std"])
+    pretrained_cfg: Any = model.pretrained_cfg
+    _check_classes(folder, pretrained_cfg.get("label_names"), data.classes)
+    protocol = framing.protocol_of(dataclasses.replace(recipe.transform, size=pretrained_cfg["input_size"][-1]))
+    normalisation = tuple(pretrained_cfg["mean"]), tuple(pretrained_cfg["std"])
     accelerator = make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
     model = model.to(accelerator.device)
     scores = score_split(model, data.test, data, recipe, protocol, normalisation, accelerator)
@@ -101,13 +101,18 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
 
 
 def _check_classes(folder: str, model_classes: Sequence[str] | None, data_classes: Sequence[str]) -> None:
+    """Check that model and data have the same classes in the same order.
+
+    Raises:
+        UserError: they differ; the message names the first difference.
+    """
     if not model_classes or list(model_classes) == list(data_classes):
         return
     pairs = zip(model_classes, data_classes, strict=True)
     model_class, data_class = next(pair for pair in pairs if pair[0] != pair[1])
     raise UserError(
-        f"{folder}: its classes are not those of the dataset, or in another order ({model_class!r} stands where the "
-        f"dataset has {data_class!r}). Give the dataset that it was trained on"
+        f"{folder}: the classes of the model and of the dataset differ, or their order differs ({model_class!r} is at "
+        f"the position of {data_class!r}). Give the dataset that the model was trained on"
     )
 
 

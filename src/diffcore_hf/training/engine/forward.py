@@ -1,7 +1,7 @@
-"""The loss of a batch: normalise, mix, forward pass, loss.
+"""The loss of a batch: normalises, mixes, runs the forward pass and computes the loss.
 
-Owns how the mixer, the network and the loss are called. Does not choose the mixer (mixers/registry.py) nor take the
-optimiser's step (loop.py).
+Owns the calls of mixer, network and loss. The mixer is chosen in mixers/registry.py, and the optimiser steps in
+loop.py.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class BatchLoss:
         normalisation: framing.Normalisation,
         channels_last: bool,
     ):
-        """Store what every batch needs.
+        """Store the objects that every batch needs.
 
         Args:
-            recipe: of the training.
-            model: the network as it is trained: compiled and distributed, where the recipe and the launcher say so.
-            network: the same network without these wrappers, which is what a mixer gets.
-            mixer: prepared and on the device; None: nothing is mixed.
+            recipe: recipe of the training.
+            model: the network with the wrappers of torch.compile and DDP, if they are used.
+            network: the same network without wrappers, for the mixer.
+            mixer: mixer on the device, after `prepare`; None: nothing is mixed.
             accelerator: device and precision.
-            seed: of the training.
+            seed: seed of the training.
             normalisation: mean and standard deviation of the images.
             channels_last: memory format of the images.
         """
@@ -59,12 +59,12 @@ class BatchLoss:
     def __call__(self, batch: Batch, step: int, part: int) -> Tensor:
         """Returns the mean loss of the readable images of a batch, with its graph.
 
-        Where fewer than two images are readable there is nothing to mix or to normalise by: the loss is zero, but goes
-        through the network, because every process must take part in the backward pass.
+        Mixing and batch norm need at least two readable images. With fewer, the loss is zero. It is still computed by
+        the network, because every process must run the backward pass.
 
         Args:
-            batch: of the loader.
-            step: counted from 0.
+            batch: batch of the loader.
+            step: number of the step, counted from 0.
             part: index of the accumulated batch within the step.
         """
         readable = batch["labels"] >= 0
@@ -76,9 +76,9 @@ class BatchLoss:
 
     def _loss_of(self, batch: Batch, step: int, part: int) -> Tensor:
         mixed = self._mixed(batch, step, part)
-        with self._accelerator.autocast(), mixed.during() as seen:
+        with self._accelerator.autocast(), mixed.during() as context_value:
             logits = self._model(mixed.images)
-        targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
+        targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(context_value)
         loss = mixed.loss or self._loss
         return loss(logits.float(), targets)
 
@@ -107,13 +107,13 @@ class BatchLoss:
             return self._mixer(context)
 
     def _on_device(self, images: Tensor) -> Tensor:
-        """uint8 images of the loader -> normalised float32 ones on the device, in the network's memory format."""
+        """Returns normalised float32 images on the device, in the network's memory format."""
         images = framing.normalised(images.to(self._accelerator.device, non_blocking=True), self._normalisation)
         return images.contiguous(memory_format=self._format)
 
 
 def _readable(batch: Batch, readable: Tensor) -> Batch:
-    """The part of a batch whose images could be read."""
+    """Returns the batch without its unreadable images."""
     indices = readable.nonzero().flatten().tolist()
     part = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
     loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}

@@ -14,8 +14,8 @@ def stop_flag(enabled: bool) -> Iterator[threading.Event]:
     """Yield a flag that the first Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt at once.
 
     Args:
-        enabled: False where several processes train together: they would not stop after the same step. There a signal
-            ends the process as usual, and the last checkpoint remains.
+        enabled: False if several processes train together, because they would not stop after the same step. A signal
+            then ends the process as usual, and the last checkpoint remains.
     """
     flag = threading.Event()
     if not enabled or threading.current_thread() is not threading.main_thread():

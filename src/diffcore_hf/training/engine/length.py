@@ -1,4 +1,4 @@
-"""The length of a training: its steps, and the steps between two validations. Both are the same for all arms."""
+"""The length of a training: its number of steps, and the steps between two validations; the same for all arms."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from diffcore_hf.config.train import TrainRecipe
 
 @dataclass(frozen=True)
 class Length:
-    """How long a training is."""
+    """Length of a training in steps."""
 
     steps: int
     per_epoch: float
-    """Steps for one epoch of this arm's samples."""
+    """Number of steps in one epoch of this arm."""
     evaluate_every: float
     """Steps between validations. Evaluating more often gives more chances to pick a high score, so all arms evaluate
     equally often."""
 
     @property
     def epochs(self) -> float:
-        """How many times this arm's samples are read."""
+        """Number of times that the training reads each sample of this arm."""
         return self.steps / self.per_epoch
 
     @property
     def evaluations(self) -> frozenset[int]:
-        """The numbers of steps after which a model is validated, the last step included."""
+        """The steps after which the model is validated; the last step is always one of them."""
         every = max(1.0, self.evaluate_every)
         count = int(self.steps / every)
         return frozenset({max(1, round(every * number)) for number in range(1, count + 1)} | {self.steps})
 
     @property
     def log_every(self) -> int:
-        """Steps between two records of the log: an epoch, at most 50."""
+        """Steps between two records of the log: one epoch, but at most 50 steps."""
         return max(1, min(50, round(self.per_epoch)))
 
 
@@ -40,9 +40,9 @@ def training_length(recipe: TrainRecipe, samples: int, like: Length | None = Non
     """Returns the length of a training.
 
     Args:
-        recipe: max_steps, else epochs, say how long it is.
-        samples: of an epoch.
-        like: another arm's length, whose steps and evaluations are taken instead.
+        recipe: recipe with max_steps or, if that is not set, epochs.
+        samples: number of samples in an epoch.
+        like: length of another arm, whose number of steps and evaluations are used instead.
     """
     per_epoch = samples / recipe.batch_size
     if like is not None:

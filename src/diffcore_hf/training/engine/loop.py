@@ -1,6 +1,6 @@
-"""The loop: one training, from a recipe and loaded data to scored models in a folder.
+"""The training loop: trains one arm with one seed, and writes scored models to a folder.
 
-Owns the order of a step, when models are evaluated and written, and how a training resumes. The folder holds:
+Owns the order of a step, the times of evaluations and checkpoints, and the resuming of a training. The folder has:
 
     result.json                scores of the best and the last model; it exists when the training is finished
     best/, last/               models that timm loads: config.json, model.safetensors
@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60.0
-"""Shortest time between two checkpoints of a running training: writing those of large models takes a while."""
+"""Shortest time between two checkpoints, because writing the checkpoint of a large model takes long."""
 
 
 class Interrupted(Exception):
-    """Raised when the user stopped a training between two steps; a checkpoint was written."""
+    """Raised when the user stops a training between two steps, after a checkpoint is written."""
 
 
 class NotFinite(UserError):
@@ -60,7 +60,7 @@ class NotFinite(UserError):
 
 
 class Training:
-    """One arm with one seed."""
+    """The training of one arm with one seed."""
 
     def __init__(
         self,
@@ -77,17 +77,18 @@ class Training:
         """Build all parts, and load the checkpoint if one exists.
 
         Args:
-            recipe: of the arm.
-            data: loaded for the arm's mix.
-            seed: of weights, order, draws and layers.
-            folder: of the training; created with the first file.
+            recipe: recipe of the arm.
+            data: data that was loaded for the arm.
+            seed: seed of all random numbers: weights, order of samples, draws and layers.
+            folder: folder of the training; created with the first file.
             accelerator: devices and precision.
-            like: length of the arm that this one is compared with; None: as the recipe says.
-            digest: of all that decides this training; a checkpoint with another one is refused.
-            report: receives each record of the log.
+            like: length of the first arm, which is used here too; None: the length in the recipe.
+            digest: digest of all settings that determine the result; a checkpoint must have the same one.
+            report: callback that receives each record of the log.
 
         Raises:
-            UserError: see `build_parts`; a batch size that cannot be shared; a checkpoint of another recipe.
+            UserError: a part cannot be built (see `build_parts`), processes cannot share the batch size, or the
+                checkpoint belongs to another recipe.
         """
         check_batch_size(recipe, accelerator.num_processes)
         self.recipe, self.data, self.seed, self.folder = recipe, data, seed, Path(folder)
@@ -114,7 +115,7 @@ class Training:
         """Train to the end, score the best and the last model, and write result.json.
 
         Raises:
-            Interrupted: by a signal, between two steps; the checkpoint of the last step is written.
+            Interrupted: a signal stopped the training between two steps; a checkpoint is written.
             NotFinite: the loss became NaN or infinite; the message names the step and the last good checkpoint.
         """
         batches = iter(self.batches())
@@ -129,7 +130,7 @@ class Training:
                     self._log_figures(window)
                     self._validate()
                     self._write_checkpoint_if_due()
-                    window.restart()  # the time of an evaluation is not that of training
+                    window.restart()  # the time of an evaluation is not counted
                 elif self.step % log_every == 0:
                     self._log_figures(window)
                     self._write_checkpoint_if_due()
@@ -140,7 +141,7 @@ class Training:
         return self._finish()
 
     def train_step(self, batches: Iterator[loader.Batch], window: Window) -> None:
-        """Take one optimiser step: read, mix, forward and backward for each accumulated batch, then update."""
+        """Take one optimiser step: read, mix, forward and backward pass for each accumulated batch, then update."""
         recipe, parts, accelerator = self.recipe, self.parts, self.accelerator
         parts.model.train()
         parts.schedule.step_update(self.step)
@@ -181,10 +182,10 @@ class Training:
         return loader.batches(self.samples, sampler, workers=workers(recipe), pin=pin)
 
     def score(self, split: Split) -> Scores:
-        """Score the present weights on a split."""
+        """Score the current weights on a split."""
         network = self.parts.scored_network
         if self.accelerator.num_processes > 1:
-            # Each process has running statistics of its own until the next forward pass; those of the first count.
+            # Each process has its own running statistics until the next forward pass. Those of process 0 are used.
             for buffer in network.buffers():
                 torch.distributed.broadcast(buffer, 0)
         return self._score(network, split)
@@ -195,10 +196,10 @@ class Training:
         )
 
     def _validate(self) -> None:
-        """Score on validation, and keep the model if none before was better.
+        """Score on the validation split, and store the model if no earlier one was better.
 
-        Of equal scores the later one is kept: a small validation split soon reaches its maximum, and then shows only
-        that nothing got worse.
+        Of models with equal scores the later one is stored. A small validation split soon reaches its maximum, and then
+        an equal score only shows that the model did not get worse.
         """
         if self.data.validation is None:
             return
@@ -237,7 +238,7 @@ class Training:
         return result
 
     def _score_best(self) -> Scores:
-        """Score the model in best/, loaded from its files, so that the scores are those of what was kept."""
+        """Score the model in best/; it is loaded from its files, so that exactly the stored model is scored."""
         self.accelerator.wait_for_everyone()
         best = load_model(self.folder / "best", len(self.data.classes)).to(self.accelerator.device)
         return self._score(best, self.data.test)
@@ -286,7 +287,7 @@ class Training:
         if checkpoint is None:
             return
         if checkpoint.digest != self.digest:
-            raise UserError(f"{path} belongs to another recipe. Resume with that one, or choose another --output")
+            raise UserError(f"{path} belongs to another recipe. Resume with that recipe, or choose another --output")
         parts = self.parts
         checkpoint.restore(parts.network, parts.plain_optimizer, parts.averaged, parts.mixer)
         if self.accelerator.scaler is not None and checkpoint.values.get("scaler"):
@@ -324,7 +325,7 @@ def _next_batch(batches: Iterator[loader.Batch]) -> loader.Batch:
     """Returns the next batch.
 
     Raises:
-        UserError: a loader process was killed, usually for lack of memory.
+        UserError: a loader process was killed, usually because memory ran out.
     """
     try:
         return next(batches)
@@ -332,6 +333,6 @@ def _next_batch(batches: Iterator[loader.Batch]) -> loader.Batch:
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            "a loader process was killed, usually for lack of memory. Use fewer, e.g. --workers 1; the same command "
-            "resumes from the last checkpoint"
+            "a loader process was killed, usually because memory ran out. Use fewer processes, e.g. --workers 1. The "
+            "same command resumes from the last checkpoint"
         ) from error

@@ -1,4 +1,4 @@
-"""The loss of a classification, against class indices or probabilities."""
+"""Losses of a classification, for class indices or probabilities as targets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: f
 
     Args:
         logits: (B, K) float32.
-        targets: (B,) int64 class indices, -100 for an image that is ignored; or (B, K) float probabilities.
-        kind: `cross_entropy`; or `softmax_bce`, the binary cross-entropy of the softmax against the target of each
-            class, averaged over classes. Its gradient at the start is about 1/K of that of cross-entropy.
+        targets: (B,) int64 class indices, -100 for an ignored image; or (B, K) float probabilities.
+        kind: `cross_entropy`, or `softmax_bce`: the binary cross-entropy of the softmax for each class, averaged over
+            classes. At the start of a training its gradient is about 1/K of that of cross-entropy.
         smoothing: label smoothing in [0, 1), for both kinds.
     """
     if kind == "cross_entropy":

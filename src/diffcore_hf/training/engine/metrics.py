@@ -1,7 +1,7 @@
-"""Scores: top-1, top-5 and accuracy by class, exact on any number of processes.
+"""Scores: top-1, top-5 and accuracy by class, exact for any number of processes.
 
-Owns the metric and the evaluation of a model on the batches of a split. The library `evaluate` is imported where it is
-used, because that takes seconds.
+Owns the metric, and the evaluation of a model on the batches of a split. The library `evaluate` is imported inside
+functions, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 K = 5
-"""The number of classes that count for top-5."""
+"""Number of highest-ranked classes that top-5 uses."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Scores:
 
     top1: float
     top5: float
-    """Equals 1 where the data has five classes or fewer."""
+    """Always 1 if the data has five classes or fewer."""
     by_class: list[float | None]
-    """top-1 of each class; None where the split has no image of it."""
+    """Top-1 of each class; None for a class without an image in the split."""
     count: int
     """Number of scored images."""
     unreadable: int = 0
-    """Number of images that could not be read; they are not scored."""
+    """Number of unreadable images; they are not scored."""
     by_group: dict[str, float] | None = None
-    """top-1 of each group of images (`data.group`), by name; None without groups."""
+    """Top-1 of each group of images (`data.group`) by name; None without groups."""
 
     def plain(self) -> ScoresRecord:
-        """Returns the scores as JSON."""
+        """Returns the scores as a dictionary for JSON."""
         return cast(ScoresRecord, asdict(self))
 
 
@@ -54,7 +54,7 @@ def top_k_metric() -> type:
     import evaluate
 
     class TopK(evaluate.Metric):
-        """top1, top5 and accuracy by class of (N, up to 5) ranked classes against (N,) labels."""
+        """Computes top1, top5 and accuracy by class from (N, up to 5) ranked classes and (N,) labels."""
 
         def _info(self) -> evaluate.MetricInfo:
             return evaluate.MetricInfo(
@@ -83,16 +83,16 @@ def top_k_metric() -> type:
 
 
 def score(ranked: np.ndarray, labels: np.ndarray, classes: int, groups: Sequence[str] | None = None) -> Scores:
-    """Score (N, k) ranked classes against (N,) labels; a negative label marks an unreadable image.
+    """Compute the scores of ranked classes.
 
     Args:
-        ranked: classes of each image, best first.
-        labels: of the images.
+        ranked: (N, k) classes of each image, best first.
+        labels: (N,) class of each image; a negative label marks an unreadable image.
         classes: number of classes.
-        groups: (N,) names of the images' groups, each of which is also scored by itself.
+        groups: (N,) name of the group of each image; each group is also scored separately.
 
     Raises:
-        UserError: no image could be read.
+        UserError: no image is readable.
     """
     readable = labels >= 0
     if not readable.any():
@@ -122,12 +122,12 @@ def evaluate_model(
     """Score a model on the batches of a split (loader.scored_batches); the result is the same on every process.
 
     Args:
-        model: in any mode; it is in evaluation mode afterwards.
-        batches: of this process; an image that occurs twice counts once.
+        model: network in any mode; it is in evaluation mode afterwards.
+        batches: batches of this process; an image that occurs twice counts once.
         accelerator: device, precision, and gathering across processes.
-        normalisation: mean and standard deviation.
+        normalisation: mean and standard deviation of the images.
         classes: number of classes.
-        groups: names of the images' groups, in the order of the split.
+        groups: name of the group of each image, in the order of the split.
         channels_last: memory format of the images.
     """
     model.eval()

@@ -1,4 +1,4 @@
-"""Parameters that a mixer itself has: their place in the optimiser, and their gradients across processes."""
+"""Parameters of a mixer: adds them to the optimiser, and averages their gradients over processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from diffcore_hf.training.mixers.base import Mixer
 
 
 def add_to_optimiser(mixer: Mixer | None, optimizer: torch.optim.Optimizer) -> None:
-    """Add the mixer's parameter groups behind those of the network; what a group leaves out is the optimiser's default.
+    """Add the mixer's parameter groups after those of the network; missing settings are the optimiser's defaults.
 
     Args:
-        mixer: prepared; None: nothing is added.
-        optimizer: of the network, before the schedule is built.
+        mixer: mixer after `prepare`; None: nothing is added.
+        optimizer: optimiser of the network, before the schedule is built.
     """
     for group in mixer.parameter_groups() if mixer is not None else ():
         optimizer.add_param_group(dict(group))

@@ -1,10 +1,10 @@
-"""Optimisers and learning rates; all of them are timm's.
+"""Optimisers and learning-rate schedules; timm provides all of them.
 
-Owns how a recipe's `optimizer` and `schedule` become timm's: parameter groups with their own rates, and epochs
-converted to steps. Does not take the steps (loop.py).
+Owns the construction from `optimizer` and `schedule` of a recipe: parameter groups with their own learning rates, and
+the conversion of epochs to steps. The steps are taken in loop.py.
 
-timm's schedulers scale each group from its own `initial_lr` and by its `lr_scale` (layer decay), so the ratio between
-the classifier's rate and the others stays the same.
+timm's schedulers scale the `initial_lr` of each group and multiply it by `lr_scale` (layer decay). The ratio between
+the learning rate of the classifier and the others stays the same.
 """
 
 from __future__ import annotations
@@ -34,17 +34,18 @@ _LOOKAHEAD = "lookahead_"
 
 
 def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Build timm's optimiser over the trainable parameters of a network.
+    """Build an optimiser of timm for the trainable parameters of a network.
 
-    Weight decay applies to biases and norms if the recipe says so, and never to parameters that the network itself
-    exempts (position embeddings). The classifier is what `model.get_classifier()` returns.
+    Weight decay applies to biases and norms if `decay_norms` is true. It never applies to parameters that the network
+    itself excludes, such as position embeddings. The classifier is the result of `model.get_classifier()`.
 
     Args:
-        model: a network of timm, not yet wrapped or compiled.
-        config: the recipe's `optimizer`.
+        model: a network of timm, before DDP and torch.compile.
+        config: section `optimizer` of the recipe.
 
     Raises:
-        UserError: timm has no such optimiser, it cannot be used here, or it needs a library that is not installed.
+        UserError: timm does not have the optimiser, it cannot be used here, or it needs a library that is not
+            installed.
     """
     name = config.name.lower()
     check_known(name)
@@ -62,33 +63,34 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
         raise UserError(f"optimizer.name is {name!r}: {error}. Use e.g. --optimizer.name adamw") from error
     if config.head_lr is not None:
         head = {id(parameter) for parameter in _head(model)}
-        # In place, because Lookahead and the optimiser inside it share the list.
+        # Changed in place, because Lookahead and its inner optimiser share the list.
         optimizer.param_groups[:] = _split(optimizer.param_groups, head, config.head_lr)
     return optimizer
 
 
 def _split(groups: Iterable[dict[str, Any]], head: set[int], head_lr: float) -> list[dict[str, Any]]:
-    """Returns the groups, each that holds parameters of the classifier and others split in two."""
+    """Returns the groups; a group with parameters of the classifier and other parameters is split in two."""
     result = []
     for group in groups:
-        for inside, rate in ((False, group["lr"]), (True, head_lr)):
-            params = [parameter for parameter in group["params"] if (id(parameter) in head) is inside]
+        for in_head, rate in ((False, group["lr"]), (True, head_lr)):
+            params = [parameter for parameter in group["params"] if (id(parameter) in head) is in_head]
             if params:
                 result.append(group | {"params": params, "lr": rate})
     return result
 
 
 def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: float, total_steps: int) -> Scheduler:
-    """Build timm's scheduler, counted in steps: call `step_update(step)` before step 0, 1, ... on every process.
+    """Build a scheduler of timm that counts steps.
 
-    The warm-up replaces the first steps of the schedule and does not delay the rest. It rises linearly to each group's
-    own rate, from a hundredth of the lowest one. min_lr is the same for all groups.
+    Call `step_update(step)` before each step 0, 1, ... on every process. The warm-up replaces the first steps of the
+    schedule and does not delay the other steps. It rises linearly to the learning rate of each group, from a hundredth
+    of the lowest one. min_lr is the same for all groups.
 
     Args:
-        optimizer: with the rates of its groups; afterwards they are those of step 0.
-        config: the recipe's `schedule`; milestones and warm-up are in epochs.
-        epochs: of the recipe, to which milestones and warm-up refer.
-        total_steps: of this training, over which the schedule is stretched.
+        optimizer: optimiser with the learning rates of its groups; they are changed to those of step 0.
+        config: section `schedule` of the recipe; milestones and warm-up are in epochs.
+        epochs: number of epochs of the recipe, to which milestones and warm-up refer.
+        total_steps: number of steps of this training, to which the schedule is scaled.
     """
     kinds: Mapping[str, dict[str, Any]] = {
         "cosine": {"sched": "cosine"},
@@ -102,7 +104,7 @@ def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: 
         optimizer,
         **kinds[config.name],
         num_epochs=total_steps,
-        # timm applies a milestone m from index m - 1 on.
+        # timm applies milestone m from index m - 1.
         decay_milestones=[steps + 1 for steps in sorted(_steps(milestones, epochs, total_steps))],
         min_lr=config.min_lr,
         warmup_epochs=_steps([config.warmup], epochs, total_steps)[0],
@@ -129,28 +131,28 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
 
 
 def check_known(name: str) -> None:
-    """Check that timm has an optimiser of that name, and that this trainer can use it.
+    """Check that timm has an optimiser of this name, and that this package can use it.
 
     Raises:
-        UserError: it does not, or needs second derivatives.
+        UserError: timm does not have it, or it needs second derivatives.
     """
-    bare = name.removeprefix(_LOOKAHEAD)
+    base_name = name.removeprefix(_LOOKAHEAD)
     known = [str(known_name) for known_name in list_optimizers()]
-    if bare not in known:
-        near = difflib.get_close_matches(bare, known, n=3)
+    if base_name not in known:
+        near = difflib.get_close_matches(base_name, known, n=3)
         raise UserError(
-            f"optimizer.name is {name!r}, which timm does not know; the nearest: {', '.join(near) or 'none'}. "
+            f"optimizer.name is {name!r}, which timm does not have. The nearest names: {', '.join(near) or 'none'}. "
             f"Use e.g. --optimizer.name {near[0] if near else 'sgd'}"
         )
-    if get_optimizer_info(bare).second_order:
+    if get_optimizer_info(base_name).second_order:
         raise UserError(
-            f"optimizer.name is {name!r}, which needs second derivatives; the trainer computes none. "
+            f"optimizer.name is {name!r}, which needs second derivatives, but this training computes none. "
             "Use e.g. --optimizer.name adamw"
         )
 
 
 def _momentum(name: str, config: OptimizerConfig) -> dict[str, Any]:
-    """Returns the argument for the recipe's momentum: `momentum`, or `betas` with it as the first, or nothing."""
+    """Returns the argument that sets the momentum of the recipe: `momentum`, `betas` with it as beta1, or none."""
     info = get_optimizer_info(name.removeprefix(_LOOKAHEAD))
     defaults = info.defaults or {}
     if info.has_momentum:

@@ -1,6 +1,6 @@
 """The parts of a training: network, mixer, optimiser, schedule and averaged weights, built from a recipe.
 
-Owns the order in which they are built. Does not read a checkpoint nor take a step (loop.py).
+Owns the order in which they are built. Checkpoints are read and steps are taken in loop.py.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """What a step calls and changes."""
+    """The objects that a training step uses and changes."""
 
     network: nn.Module
-    """The network itself."""
+    """The network without wrappers."""
     model: nn.Module
-    """The network as it is trained: compiled and distributed, where the recipe and the launcher say so."""
+    """The network with the wrappers of torch.compile and DDP, if they are used."""
     mixer: Mixer | None
     averaged: ModelEmaV3 | None
-    """timm's exponential moving average of the weights; None where the recipe asks for none."""
+    """timm's exponential moving average of the weights; None if the recipe has no `ema`."""
     optimizer: Any
-    """As accelerate wraps it."""
+    """The optimiser in the wrapper of accelerate."""
     schedule: Scheduler
     batch_loss: BatchLoss
     normalisation: framing.Normalisation
-    """Of the pretrained weights, else of the recipe's protocol."""
+    """Normalisation of the pretrained weights or, without them, of the recipe's protocol."""
     channels_last: bool
     network_groups: int
-    """How many of the optimiser's groups are the network's; those of the mixer follow."""
+    """Number of the optimiser's groups that belong to the network; those of the mixer follow."""
 
     @property
     def scored_network(self) -> nn.Module:
-        """The averaged weights where they exist, else the network."""
+        """The network with averaged weights if it exists, else the network."""
         if self.averaged is None:
             return self.network
         averaged: nn.Module = self.averaged.module
@@ -73,15 +73,16 @@ def build_parts(
     """Build the parts of a training, on the accelerator's device.
 
     Args:
-        recipe: of the training.
-        mixer: not yet prepared; None: nothing is mixed.
+        recipe: recipe of the training.
+        mixer: mixer before `prepare`; None: nothing is mixed.
         classes: number of classes of the dataset.
-        steps: of the training.
-        seed: of the initial weights and of the mixer's draws.
+        steps: number of steps of the training.
+        seed: seed of the initial weights and of the mixer's draws.
         accelerator: device, precision and processes.
 
     Raises:
-        UserError: see `backbones.create` and `optimisers.optimiser`; a network that the mixer cannot work with.
+        UserError: the network or the optimiser cannot be built (see `backbones.create`, `optimisers.optimiser`), or the
+            mixer does not work with the network.
     """
     protocol = framing.protocol_of(recipe.transform)
     torch.manual_seed(int(seeding.generator("weights", seed).integers(2**62)))
@@ -125,10 +126,10 @@ def build_parts(
 
 
 def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
-    """Check that processes and accumulated batches can share the samples of a step.
+    """Check that the samples of a step can be divided equally among processes and accumulated batches.
 
     Raises:
-        UserError: they cannot, or a mixer would get single images.
+        UserError: they cannot, or a mixer would get batches of one image.
     """
     parts = processes * recipe.accumulate
     if recipe.batch_size % parts:
@@ -144,7 +145,7 @@ def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
 
 
 def _averaged(network: nn.Module, decay: float | None, device: torch.device) -> ModelEmaV3 | None:
-    """A copy of the network that will hold the exponential moving average of its weights."""
+    """Returns a copy of the network for the exponential moving average of its weights; None without `ema`."""
     if decay is None:
         return None
     return ModelEmaV3(network, decay=decay, device=device)

@@ -1,4 +1,4 @@
-"""Random numbers of a step follow from (seed, step): a resumed training needs no stored random state."""
+"""Random numbers of a step: a function of (seed, step), so that a checkpoint needs no random state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def seed_step(seed: int, step: int, part: int, rank: int) -> None:
     """Seed the global generators of torch and numpy, from which layers draw (dropout, stochastic depth).
 
     Args:
-        seed: of the training.
-        step: counted from 0.
+        seed: seed of the training.
+        step: number of the step, counted from 0.
         part: index of the accumulated batch within the step.
-        rank: of this process.
+        rank: index of this process.
     """
     stream = seeding.generator("step", seed, step, part, rank)
     torch.manual_seed(int(stream.integers(2**62)))
@@ -23,5 +23,5 @@ def seed_step(seed: int, step: int, part: int, rank: int) -> None:
 
 
 def mixer_generator(seed: int, step: int, part: int, rank: int) -> np.random.Generator:
-    """Returns the generator from which a mixer draws for a whole batch; the arguments are those of `seed_step`."""
+    """Returns the random generator of a mixer for a whole batch; the arguments are those of `seed_step`."""
     return seeding.generator("mixer step", seed, step, part, rank)

@@ -1,4 +1,4 @@
-"""The content of result.json, which exists when a training is finished."""
+"""The content of result.json, which is written when a training is finished."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingResult(TypedDict):
     """One finished training."""
 
     digest: str
-    """Of all that decides the training."""
+    """Digest of all settings that determine the result."""
     seed: int
     steps: int
     epochs: float
@@ -32,11 +32,11 @@ class TrainingResult(TypedDict):
     last: ScoresRecord
     """Scores of the last model."""
     best: NotRequired[ScoresRecord]
-    """Scores of the model that validation chose; absent without a validation split."""
+    """Scores of the model that the validation split selected; absent without a validation split."""
     best_step: NotRequired[int]
     validation_top1: NotRequired[float]
 
 
 def counted_scores(result: TrainingResult) -> ScoresRecord:
-    """Returns the scores that a comparison uses: those of the best model, else of the last one."""
+    """Returns the scores that a comparison uses: those of the best model if there is one, else of the last model."""
     return result.get("best") or result["last"]

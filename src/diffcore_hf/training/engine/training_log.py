@@ -1,6 +1,6 @@
-"""The log of a training: log.jsonl, and the figures of loss, throughput and time between two of its lines.
+"""The log of a training: log.jsonl, and the sums of loss, throughput and time since its last line.
 
-Losses stay on the device until a line is written, so that no step waits for the device.
+Losses stay on the device until a line is written, so that steps do not wait for the device.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Report = Callable[[Mapping[str, Any]], None]
 
 
 class TrainingLog:
-    """Writes records of figures to log.jsonl and passes them on."""
+    """Writes records to log.jsonl and passes them to a callback."""
 
     def __init__(self, path: Path, report: Report, writes: bool):
-        """Store where records go.
+        """Store the file and the callback.
 
         Args:
-            path: of log.jsonl; its folder is created with the first record.
-            report: receives each record.
-            writes: False on processes other than the main one, which write nothing.
+            path: path of log.jsonl; its folder is created with the first record.
+            report: callback that receives each record.
+            writes: whether this process writes; only the main process does.
         """
         self._path, self._report, self._writes = path, report, writes
 
     def write(self, step: int, **figures: Any) -> None:
-        """Append a record: the step and figures of it."""
+        """Append a record with the number of the step and its figures."""
         if not self._writes:
             return
         record = {"step": step, **figures}
@@ -53,40 +53,40 @@ class Window:
         self.restart()
 
     def restart(self) -> None:
-        """Set all sums to zero and the clock to now, e.g. after an evaluation, whose time is not that of training."""
+        """Set all sums to zero and restart the clock, e.g. after an evaluation, so that its time is not counted."""
         self._loss = torch.zeros((), device=self._device)
         self._batches = self._images = self._mixed = 0
         self._waited = self._mixing = 0.0
         self._started = time.monotonic()
 
     def add_batch(self, batch: Batch, waited: float) -> None:
-        """Count a batch for which the loop waited so many seconds."""
+        """Count a batch for which the loop waited `waited` seconds."""
         self._waited += waited
         self._images += len(batch["labels"])
         self._mixed += batch["mixed"]
         self._mixing += batch["seconds"]
 
     def add_loss(self, loss: Tensor, step: int) -> None:
-        """Add the loss of a batch of a step, counted from 0."""
+        """Add the loss of a batch; `step` is counted from 0."""
         self._loss += loss
         self._batches += 1
         self._bad_step = torch.where((self._bad_step < 0) & ~torch.isfinite(loss), step, self._bad_step)
 
     @property
     def bad_step(self) -> int:
-        """The first step whose loss was not finite, counted from 0; -1 if all were."""
+        """The first step with a loss that is not finite, counted from 0; -1 if all losses are finite."""
         return int(self._bad_step)
 
     def figures(self, processes: int) -> dict[str, float]:
-        """Return the figures since the last call, and restart.
+        """Return the figures since the last restart, and restart.
 
         Args:
-            processes: throughput is that of all of them.
+            processes: number of training processes, for the total throughput.
 
         Returns:
-            loss; images_per_second; data_wait, the share of time in which the loop waited for a batch; mixing, the
-            seconds of second images and mixes (in whichever process) as a share of the time; mixed, the share of
-            samples that were mixed.
+            `loss`: mean loss. `images_per_second`: throughput of all processes. `data_wait`: share of the time in which
+            the loop waited for a batch. `mixing`: time spent on second images and mixing, summed over loader processes,
+            as a share of the time. `mixed`: share of samples that were mixed.
         """
         seconds = time.monotonic() - self._started
         figures = {

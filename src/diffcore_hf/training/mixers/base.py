@@ -1,10 +1,10 @@
-"""What a mixer is: a module that is called once for each batch before the forward pass.
+"""Base class of mixers: modules that mix a batch and are called once for each batch, before the forward pass.
 
-Owns the two records that pass between the training loop and a mixer, and the base class. The loop builds a
-`BatchContext`, the mixer returns `Mixed`, and the loop runs the forward pass and the loss as `Mixed` says. Mixing a row
-with its own generated image happens in the transform (method/mixing.py), not here.
+Owns the base class, and the two records that the training loop and a mixer exchange. The loop builds a `BatchContext`
+and the mixer returns `Mixed`. The loop then runs the forward pass and the loss with the values in `Mixed`. A row is
+mixed with its own generated image in the transform (method/mixing.py), not here.
 
-A mixer must leave alone: gradients (`.grad`; use `torch.autograd.grad`), the weights and buffers of the network, the
+A mixer must not change: gradients (`.grad`; use `torch.autograd.grad`), the weights and buffers of the network, the
 training flags of its modules, and the global random generators. tests/training/mixers/test_conformance.py checks this
 for every registered mixer.
 """
@@ -29,89 +29,89 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BatchContext:
-    """A batch and what a mixer may use beside it."""
+    """A batch, and the objects that a mixer may use."""
 
     images: Tensor
     """(B, 3, H, W) float, normalised, on the device."""
     targets: Tensor
-    """(B,) int64 class indices, all of them readable images."""
+    """(B,) int64 class indices; unreadable images are already removed."""
     keys: Sequence[SampleKey]
-    """The key of each image: draws that follow from it depend on no batch, process or order."""
+    """The key of each image. Draws from it do not depend on batch, process or order."""
     seed: int
     """Seed of the training."""
     generator: np.random.Generator
-    """Draws of this batch, a function of (seed, step, part of the step, process)."""
+    """Random numbers for the whole batch, a function of (seed, step, part of the step, process)."""
     model: nn.Module
-    """The network itself: without DDP and torch.compile, in evaluation mode unless the mixer says otherwise
-    (`Mixer.uses_network`)."""
+    """The network without DDP and torch.compile. It is in evaluation mode, unless `Mixer.uses_network` is false."""
     loss: Loss
     """The loss of the recipe."""
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """The precision of the forward pass; `with context.autocast(): context.model(...)`."""
+    """Context manager for the precision of the forward pass: `with context.autocast(): context.model(...)`."""
     pairs: Tensor | None = None
-    """(B, 3, H, W): each row's own generated image, cropped and flipped like `images`; a row without one has its real
-    image here. None unless the mixer sets `asks_for_pairs`."""
+    """(B, 3, H, W): each row's own generated image, cropped and flipped like `images`. A row without a generated image
+    has its real image here. None unless `Mixer.asks_for_pairs` is true."""
     loader_tensors: Mapping[str, Tensor] = field(default_factory=dict)
     """(B, ...) for each name: the results of `Mixer.loader_tensors` for all images of the batch."""
 
     def streams(self) -> list[np.random.Generator]:
-        """Returns one stream of random numbers for each image, a function of (seed, key)."""
+        """Returns one random generator for each image, a function of (seed, key)."""
         return [seeding.generator("mixer", self.seed, *key) for key in self.keys]
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """What the forward pass and the loss of a batch use in place of images and targets."""
+    """The images and targets that replace those of the batch in the forward pass and the loss."""
 
     images: Tensor
-    """What the network sees, (V, 3, H, W)."""
+    """(V, 3, H, W): input of the network."""
     targets: Tensor
     """(B,) int64 or (B, K) float."""
     during: Callable[[], AbstractContextManager[Any]] = nullcontext
-    """Makes the context manager around the forward pass, e.g. one that registers a hook and removes it."""
+    """Function that returns the context manager around the forward pass, e.g. one that registers and removes a hook."""
     targets_after: Callable[[Any], Tensor] | None = None
-    """Targets that are known after the forward pass only: a function of what `during` yields."""
+    """Computes targets that are known only after the forward pass, from the value that `during` yields."""
     loss: Loss | None = None
-    """The mixer's own loss of (logits, targets); None: that of the recipe."""
+    """Loss of (logits, targets) that the mixer defines itself; None: the loss of the recipe."""
 
 
 @dataclass(frozen=True)
 class MixerSetup:
-    """What every mixer is built with, beside the options of its own."""
+    """Settings that every mixer has, in addition to its own options."""
 
     classes: int
     probability: float = 1.0
-    """How often an image, or a whole batch, is mixed."""
+    """Probability that an image, or the whole batch, is mixed."""
     per: Literal["image", "batch"] = "image"
-    """Whether each image has draws of its own, or the batch has one."""
+    """`image`: each image has its own random draws. `batch`: all images of a batch share one draw."""
 
 
 class Mixer(nn.Module):
-    """Base class of mixers; keyword-only parameters of the constructor are the options in a recipe.
+    """Base class of mixers. Keyword-only parameters of the constructor are the options in a recipe.
 
-    Parameters and buffers are written to the checkpoint. Do not assign the network or another frozen model as an
-    attribute, because it would become part of them: take the network from the context, keep other models in a tuple.
+    Parameters and buffers of a mixer are written to the checkpoint. Do not assign the network or another frozen model
+    to an attribute, because its weights would be written too. Use the network of the context, and store other models
+    in a tuple.
     """
 
     asks_for_pairs: ClassVar[bool] = False
     """Whether the loader adds each row's own generated image (`BatchContext.pairs`)."""
     uses_network: ClassVar[bool] = True
-    """Whether the network is put into evaluation mode while the mixer is called. False spares two walks over its
-    modules; `BatchContext.model` is in training mode then, and may be hooked but not called."""
+    """Whether the network is set to evaluation mode while the mixer is called. False saves two loops over its modules.
+    `BatchContext.model` is then in training mode; hooks may be registered on it, but it must not be called."""
 
     def __init__(self, setup: MixerSetup):
         super().__init__()
         self.setup = setup
 
     def prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
-        """Check the network and build what depends on it; called once, before the optimiser is built.
+        """Check the network and build parameters that depend on it; called once, before the optimiser is built.
 
         Args:
-            network: not yet wrapped or compiled.
+            network: the network before DDP and torch.compile.
             shape: (channels, height, width) of the training images.
 
         Raises:
-            UserError: the network cannot carry this mixer.
+            UserError: this mixer does not work with the network.
         """
 
     def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
@@ -128,21 +128,21 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """Returns optimiser groups of the mixer's own parameters: `params` and where they differ, e.g. `lr`."""
+        """Returns optimiser groups of the mixer's own parameters: `params`, and settings that differ, such as `lr`."""
         return []
 
     def after_step(self, network: nn.Module, progress: float) -> None:
-        """Update what follows the network, such as an average of its weights; called after each optimiser step.
+        """Update state that depends on the weights, such as their average; called after each optimiser step.
 
         Args:
-            network: without DDP and torch.compile.
-            progress: share of the training's steps that are done, in (0, 1].
+            network: the network without DDP and torch.compile.
+            progress: finished share of the steps of the training, in (0, 1].
         """
 
 
 @contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put all modules of a network into evaluation mode, and give each its own flag back afterwards."""
+    """Set all modules of a network to evaluation mode, and restore the flag of each module afterwards."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
@@ -153,5 +153,5 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """(B,) int64 class indices -> (B, K) float32."""
+    """Returns the one-hot vectors of class indices: (B,) int64 -> (B, K) float32."""
     return torch.nn.functional.one_hot(targets, classes).float()

@@ -1,4 +1,4 @@
-"""Boxes in images, drawn in shares of the sides and rounded to pixels."""
+"""Boxes in images: from positions and sizes relative to the image to whole pixels."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import Tensor
 
 
 def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes around uniform centres, cut off at the border of the image.
+    """Returns boxes around the centres, clipped at the border of the image.
 
-    Each edge is rounded to the nearest pixel, so that a box has the drawn size on average; rounding side and centre
-    down, as the code of CutMix does, makes boxes smaller than the formula by about a pixel in each direction.
+    Each edge is rounded to the nearest pixel, so that a box has the drawn size on average. The code of CutMix rounds
+    side and centre down instead. This makes its boxes about one pixel smaller than the formula in each direction.
 
     Args:
-        centres: (B, 2) rows and columns, in shares of height and width.
-        sides: (B,) the side in shares of height and width, in [0, 1].
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        centres: (B, 2) row and column, as shares of height and width.
+        sides: (B,) the side as a share of height and width, in [0, 1].
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
-        (B, 4) int64: top, left, height, width; none negative, all inside the image.
+        (B, 4) int64: top, left, height and width, inside the image.
     """
     size = np.array([height, width])
     half = sides[:, None] / 2
@@ -30,8 +30,8 @@ def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: in
 
 
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """(B, 4) boxes (top, left, height, width) -> (B, 1, H, W) bool: the pixels in them."""
-    top, left, tall, wide = (side.reshape(-1, 1, 1, 1) for side in boxes.unbind(-1))
+    """Returns the pixels inside boxes: (B, 4) top, left, height, width -> (B, 1, H, W) bool."""
+    top, left, box_height, box_width = (side.reshape(-1, 1, 1, 1) for side in boxes.unbind(-1))
     rows = torch.arange(height, device=boxes.device).reshape(-1, 1)
     columns = torch.arange(width, device=boxes.device)
-    return (rows >= top) & (rows < top + tall) & (columns >= left) & (columns < left + wide)
+    return (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)

@@ -1,4 +1,4 @@
-"""CutMix (Yun et al. 2019, arXiv:1905.04899): a box of one image, pasted into another at the same place."""
+"""CutMix (Yun et al. 2019, arXiv:1905.04899): pastes a box of one image into another at the same position."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 class CutMix(PairwiseMixer):
     """Pastes a box of the partner with sides sqrt(1 - lambda) and a uniform centre, lambda ~ Beta(alpha, alpha).
 
-    The label weight is the share of pixels that are shown. With `corrected` false it is lambda, which ignores what the
-    border cuts off.
+    The label weight is the share of pixels that each image has in the mix. With `corrected` false it is lambda, even if
+    the border of the image clips the box.
     """
 
     def __init__(self, setup: MixerSetup, *, alpha: float = 1.0, corrected: bool = True):
@@ -25,11 +25,11 @@ class CutMix(PairwiseMixer):
         self.corrected = switch("corrected", corrected)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Returns (lambda, row, column), the centre in shares of the sides."""
+        """Returns lambda, and row and column of the centre as shares of height and width."""
         return random.beta(self.alpha, self.alpha), random.random(), random.random()
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Paste a box of its partner into every image."""
+        """Paste a box of the partner into each image."""
         height, width = context.images.shape[-2:]
         boxes = clipped_boxes(drawn[:, 1:], np.sqrt(1 - drawn[:, 0]), height, width)
         pasted = inside(torch.from_numpy(boxes).to(context.images.device), height, width)

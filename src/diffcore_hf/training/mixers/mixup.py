@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412): two images, blended."""
+"""Mixup (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization", arXiv:1710.09412): blends two images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 
 
 class Mixup(PairwiseMixer):
-    """x' = lambda x + (1 - lambda) x_partner with lambda ~ Beta(alpha, alpha); labels alike."""
+    """Blends images: x' = lambda x + (1 - lambda) x_partner with lambda ~ Beta(alpha, alpha); labels likewise."""
 
     def __init__(self, setup: MixerSetup, *, alpha: float = 1.0):
         super().__init__(setup)
         self.alpha = positive("alpha", alpha)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Returns (lambda,)."""
+        """Returns lambda, as a tuple of one number."""
         return (random.beta(self.alpha, self.alpha),)
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -29,6 +29,9 @@ class Mixup(PairwiseMixer):
 
 
 def blend(images: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """(B, C, H, W) twice and (B,) shares of the first, in [0, 1] -> their weighted sum, exact for equal images."""
+    """Returns the weighted sum of two batches (B, C, H, W); `share` (B,) in [0, 1] is the weight of `images`.
+
+    The result is exact for equal images.
+    """
     weight = (1 - share).to(images.dtype).reshape(-1, 1, 1, 1)
     return torch.lerp(images, partners, weight)

@@ -1,4 +1,4 @@
-"""Checks of a mixer's options: each returns the value, or raises an error that names the option and its range."""
+"""Checks of the options of a mixer. Each returns the value, or raises an error that names the option and its range."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from diffcore_hf.core.errors import UserError
 
 
 def positive(name: str, value: Any) -> float:
-    """A number above 0.
+    """Returns a number above 0.
 
     Raises:
-        UserError: anything else.
+        UserError: the value is not a number above 0.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise UserError(f"mixer.options.{name} is {value!r}, not a number above 0. Use e.g. 1.0")
@@ -19,10 +19,10 @@ def positive(name: str, value: Any) -> float:
 
 
 def switch(name: str, value: Any) -> bool:
-    """True or false.
+    """Returns true or false.
 
     Raises:
-        UserError: anything else.
+        UserError: the value is neither true nor false.
     """
     if not isinstance(value, bool):
         raise UserError(f"mixer.options.{name} is {value!r}, not true or false")

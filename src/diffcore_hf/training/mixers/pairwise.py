@@ -1,6 +1,7 @@
-"""Mixing each image with one partner: who the partner is, what is drawn, and the label of the mix.
+"""Mixers that mix each image with one other image of the batch, its partner.
 
-Owns all that such mixers share. A method says what it draws and how two images are mixed (mixup.py, cutmix.py).
+Owns the choice of partners and the labels of the mix. A method such as mixup.py or cutmix.py defines the random draws
+and how two images are mixed.
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ class Partners:
     """The second image of each mix."""
 
     images: Tensor
-    """(B, 3, H, W)."""
+    """(B, 3, H, W): the partner of each image."""
     targets: Tensor
-    """(B,) int64."""
+    """(B,) int64: class of each partner."""
     index: Tensor
-    """(B,) int64: its place in the batch."""
+    """(B,) int64: index of each partner in the batch."""
 
 
 class PairwiseMixer(Mixer):
     """Mixes each image with another image of the batch; the label weight is the share of the pixels.
 
-    Draws are by image unless `per` is `batch`. By image, the partners form one random circle through the batch: each
-    image is used exactly once as a partner, none is its own partner, and any number of images will do. All draws of an
-    image, its position in the circle included, follow from its key, so a permuted batch gives the permuted result. By
-    batch, one draw serves all images and the partners are a random permutation, as in the papers' code.
+    If `per` is `image`, the images are put in a random order. The partner of each is the next one in this order, and
+    the partner of the last is the first. Each image is used exactly once as a partner, and no image is its own partner
+    in a batch of two or more. All draws of an image, also its position in the order, are a function of its key.
+    Therefore a permuted batch gives the permuted result.
+
+    If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
     """
 
     uses_network = False
@@ -46,16 +49,16 @@ class PairwiseMixer(Mixer):
 
         Args:
             context: the batch.
-            partners: of each image.
-            drawn: (B, n) float64, what `draw` returned for each image.
+            partners: partner of each image.
+            drawn: (B, n) float64: result of `draw` for each image.
 
         Returns:
-            The mixed images, and (B,) float32 the share of each image that is its own.
+            The mixed images, and the share (B,) float32 of each mix that comes from the image itself.
         """
         raise NotImplementedError
 
     def forward(self, context: BatchContext) -> Mixed:
-        """Mix a batch; images that chance leaves out stay as they are, bit for bit."""
+        """Mix a batch; images that are not drawn for mixing do not change, bit for bit."""
         index, mixed, drawn = self._draws(context)
         if not mixed.any():
             return Mixed(context.images, context.targets)
@@ -63,15 +66,15 @@ class PairwiseMixer(Mixer):
         partners = Partners(context.images[partner], context.targets[partner], partner)
         images, share = self.mix(context, partners, drawn)
         if not mixed.all():
-            chosen = torch.from_numpy(mixed).to(images.device)
-            images = torch.where(chosen[:, None, None, None], images, context.images)
-            share = torch.where(chosen, share, 1.0)
+            is_mixed = torch.from_numpy(mixed).to(images.device)
+            images = torch.where(is_mixed[:, None, None, None], images, context.images)
+            share = torch.where(is_mixed, share, 1.0)
         share = share[:, None]
         own, other = (one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets))
         return Mixed(images, share * own + (1 - share) * other)
 
     def _draws(self, context: BatchContext) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(B,) int64 partners, (B,) bool whether an image is mixed, (B, n) float64 what was drawn for it."""
+        """Returns partners (B,) int64, whether each image is mixed (B,) bool, and its random draws (B, n) float64."""
         count = len(context.images)
         if self.setup.per == "batch":
             random = context.generator
@@ -79,14 +82,17 @@ class PairwiseMixer(Mixer):
             one_draw = np.array(self.draw(random), np.float64)
             return index, np.full(count, batch_chance < self.setup.probability), np.tile(one_draw, (count, 1))
         streams = context.streams()
-        circle = circle_partners(np.array([random.random() for random in streams]))
+        partners = circle_partners(np.array([random.random() for random in streams]))
         chance = np.array([random.random() for random in streams])
         drawn = np.array([self.draw(random) for random in streams], np.float64)
-        return circle, chance < self.setup.probability, drawn
+        return partners, chance < self.setup.probability, drawn
 
 
 def circle_partners(positions: np.ndarray) -> np.ndarray:
-    """(N,) positions on a circle -> (N,) int64: the next one's index, for N of 2 or more never the own one."""
+    """Returns the index of the next image on a circle for each image: positions (N,) -> (N,) int64.
+
+    No image is its own partner if N is 2 or more.
+    """
     order = np.argsort(positions, kind="stable")
     partners = np.empty(len(order), np.int64)
     partners[order] = np.roll(order, -1)

@@ -1,7 +1,7 @@
-"""The mixers by name, and how the one of a recipe is built.
+"""The registry of mixers, and the function that builds the mixer of a recipe.
 
-A new mixer is one file in this folder and one line here. A user's own mixer needs neither: the recipe names it as
-`module:Class`.
+A new mixer is one file in this folder and one line here. A mixer outside this package needs no registration: the
+recipe names it as `module:Class`.
 """
 
 from __future__ import annotations
@@ -22,35 +22,37 @@ MIXERS: Mapping[str, str] = {
 
 
 def mixer_class(name: str) -> type[Mixer]:
-    """Returns the class of a registered name, or of a user's own `module:Class`.
+    """Returns the class of a registered mixer, or of a mixer that is named as `module:Class`.
 
     Raises:
-        UserError: neither.
+        UserError: the name is not registered, or the class cannot be imported.
     """
     if ":" in name:
         return load_class(name, Mixer, "mixer.name")
     if name not in MIXERS:
         near = difflib.get_close_matches(name, MIXERS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(MIXERS)}."
-        raise UserError(f"mixer.name is {name!r}, which is no mixer; {hint} Name a mixer of your own module:Class")
+        hint = f"Did you mean {near[0]}?" if near else f"The mixers are {', '.join(MIXERS)}."
+        raise UserError(
+            f"mixer.name is {name!r}, which is not a mixer. {hint} Name a mixer of your own as module:Class"
+        )
     return load_class(MIXERS[name], Mixer, "mixer.name")
 
 
 def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
-    """Returns the mixer of a recipe, None where no mixer is named.
+    """Returns the mixer of a recipe; None if the recipe names no mixer.
 
     Raises:
-        UserError: an unknown mixer, or an option that it does not have or accept.
+        UserError: the mixer is unknown, or it does not have an option or does not accept its value.
     """
     if config.name is None:
         return None
-    chosen = mixer_class(config.name)
+    selected = mixer_class(config.name)
     options = dict(config.options or {})
-    parameters = inspect.signature(chosen).parameters.values()
+    parameters = inspect.signature(selected).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
-            raise UserError(f"mixer.options.{name} is no option of {config.name}; {hint}")
-    return chosen(MixerSetup(classes, config.probability, config.per), **options)
+            hint = f"Did you mean {near[0]}?" if near else f"Its options: {', '.join(known) or 'none'}"
+            raise UserError(f"mixer.options.{name} is not an option of {config.name}. {hint}")
+    return selected(MixerSetup(classes, config.probability, config.per), **options)
