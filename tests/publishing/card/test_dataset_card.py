@@ -56,7 +56,7 @@ def printed_recipe(text: str, **places: str) -> dict:
 
 def test_a_card_is_the_stored_one():
     assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
-        f"{RENDERED} is render_card(example_facts()): look at the difference, then write it anew"
+        f"{RENDERED} is render_card(example_facts()): check the difference, then write the file again"
     )
 
 
