@@ -109,13 +109,13 @@ def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_pa
     assert after[:10] == before[:10]
     assert list(after)[10:] == [row for row in list(before)[10:] if row["row_id"] not in lost]
     messages = [record.getMessage() for record in caplog.records if "no mixed image" in record.getMessage()]
-    assert messages == [f"real images that cannot be decoded, and so have no mixed image: {len(lost)}"]
+    assert messages == [f"{len(lost)} real images cannot be decoded, so they have no mixed image"]
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])
 def test_a_mixed_image_shows_the_original_so_it_must_be_published(run, tmp_path, layout):
     without = {"include_originals": False}
-    with pytest.raises(ValueError, match="include_originals is false, but layout mixed shows the originals") as error:
+    with pytest.raises(ValueError, match="include_originals is false, but the images of layout mixed contain") as error:
         export_workflow.export(run, tmp_path / "out", without, "mixed")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()

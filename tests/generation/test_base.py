@@ -1,4 +1,4 @@
-"""How a recipe names a strategy, and what is refused."""
+"""Tests of the names of strategies in a recipe, and of the errors about them."""
 
 import pytest
 
@@ -25,11 +25,11 @@ class Named(Strategy):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("image_to_image", "none of text_to_image"),
+        ("image_to_image", "not a strategy; the strategies: text_to_image"),
         ("no_such_module_anywhere:X", "no module 'no_such_module_anywhere'"),
         ("json:JSONDecoder", "not a subclass of"),
         (f"{__name__}:Missing", "is missing"),
-        (f"{__name__}:Unknown", "reads 'img', which no unit has"),
+        (f"{__name__}:Unknown", "reads 'img', which is not a column of a unit"),
     ],
 )
 def test_a_strategy_that_cannot_be_used_is_one_line(name, message):

@@ -111,7 +111,7 @@ def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
 )
 def test_another_attempt_digest_is_refused_by_the_key(make, done, change, message):
     before = tree(done.folder.path)
-    with pytest.raises(ValueError, match="was started with other attempts") as error:
+    with pytest.raises(ValueError, match="was started with settings that give other images") as error:
         go(make(done.folder.path, **change))
     assert message in str(error.value)
     assert "--output" in str(error.value)

@@ -23,7 +23,7 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        (None, "which is no file"),
+        (None, "which is not a file"),
         ("row_id,copy,attempt,note\n", "has no column verdict"),
         ("row_id,copy,attempt,verdict\ntrain/0,0,0,maybe\n", "line 2: verdict is 'maybe'"),
         ("row_id,copy,attempt,verdict\ntrain/0,0,0,accept\ntrain/0,x,0,accept\n", "line 3: copy and attempt must be"),

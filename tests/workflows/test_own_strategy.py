@@ -64,7 +64,7 @@ def test_a_strategy_of_ones_own_runs_through_the_main_job(run, keys, tmp_path):
     run_json = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
     assert run_json["stages"]["attempt"] == "1+7+1"
     assert run_json["attempt"]["strategy"] == {"name": f"{__name__}:Blurred", "options": None}
-    with pytest.raises(UserError, match=r"was started with other attempts \(.*strategy"):
+    with pytest.raises(UserError, match=r"was started with settings that give other images \(.*strategy"):
         run()
 
 

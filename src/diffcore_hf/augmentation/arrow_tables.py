@@ -1,6 +1,6 @@
-"""Arrow tables of a fixed schema from columns of Python values, a window of rows at a time.
+"""Arrow tables of a fixed schema, built from columns of Python values, one window of rows at a time.
 
-Owns the size of a window and the storage types. Does not own which values stand where (tables.py, layouts.py).
+Owns the size of a window and the storage types. Does not own the values of the columns (tables.py, layouts.py).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from datasets import Features
 
 WINDOW = 256
-"""Rows that are built at a time. It bounds the memory of an export, whatever the number of rows."""
+"""Number of rows that are built at a time. It limits the memory of an export for any number of rows."""
 
 
 def windows(rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> Iterator[list[int]]:
-    """Yields the rows in lists of `size`, or WINDOW."""
+    """Yields the rows in lists of `size` rows, or of WINDOW rows if `size` is None."""
     listed, size = [int(row) for row in rows], size or WINDOW
     for start in range(0, len(listed), size):
         yield listed[start : start + size]
 
 
 def arrow_table(columns: Mapping[str, Sequence[Any] | pa.Array], features: Features) -> pa.Table:
-    """Returns columns as a table, each in the storage type of its Feature."""
+    """Returns a table of the columns, each converted to the storage type of its Feature."""
     schema = features.arrow_schema
     return pa.table({name: _array(values, schema.field(name).type) for name, values in columns.items()})
 
 
 def _array(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
-    """Returns a column; embeddings are converted as whole arrays, not as Python floats."""
+    """Returns one column as an Arrow array. Embeddings are converted as whole arrays, which is fast."""
     if isinstance(values, pa.Array):
         return values
     if pa.types.is_list(kind):
@@ -43,7 +43,7 @@ def _array(values: Sequence[Any] | pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def image_cell(content: bytes | None) -> dict[str, Any] | None:
-    """Returns an encoded image as `datasets` stores it; None for none."""
+    """Returns an encoded image as `datasets` stores it; None if there is no image."""
     return {"bytes": content, "path": None} if content else None
 
 

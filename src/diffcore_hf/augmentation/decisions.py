@@ -1,7 +1,7 @@
-"""Decisions: joins plan, facts and review by key and lets the method decide about them.
+"""Decisions: joins plan, facts and review by key, and calls the method to decide about the attempts.
 
-Owns the joining. The rules are method/filtration.py. Holds nothing that could not be computed again from the plan, the
-facts, the recipe and the review.
+Owns the joining. The rules are in method/filtration.py. Decisions are not stored: they can always be computed again
+from the plan, the facts, the recipe and the review.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 
 
 class Decider:
-    """Decides about the facts of a run as they arrive.
+    """Decides about the attempts of a run while their facts are added.
 
-    The policy is fitted once, on the references alone, so a decision does not change when attempts are added.
+    The policy is fitted once, to the references alone. So a decision does not change when attempts are added.
 
     Args:
         run: the run.
@@ -51,7 +51,7 @@ class Decider:
         self.checks = checks_of(run.recipe.filter.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
-        self._passed = self._counted = self._counted_facts = 0
+        self._passed = self._compared = self._compared_facts = 0
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -59,7 +59,7 @@ class Decider:
         return cls(run, Facts.read(run.ledger, [REFERENCES]), Facts.read(run.ledger, run.ledger.rounds()))
 
     def reread(self) -> Decider:
-        """Read the facts about attempts again; references and policy stay."""
+        """Read the facts about attempts again. References and policy do not change."""
         self.attempts = Facts.read(self.run.ledger, self.run.ledger.rounds())
         return self
 
@@ -68,7 +68,11 @@ class Decider:
         self.attempts.read_part(self.run.ledger, round_name(number), part.path)
 
     def due(self, wanted: int) -> tuple[int, np.ndarray] | None:
-        """Return the first unfinished round among the first `wanted` units, and the units that it still needs."""
+        """Return the first unfinished round of the first `wanted` units, and the units that it still needs.
+
+        Returns:
+            (number of the round, (n,) int64 indices of units); None if no attempt is due.
+        """
         attempts, _, decisions = self._decided()
         first = self.units.possible() & (np.arange(len(self.run.plan)) < wanted)
         units = replace(self.units, readable=first)
@@ -76,19 +80,19 @@ class Decider:
 
     def passing(self) -> float:
         """Return the share of the attempts so far that the policy passes, for the progress bar."""
-        attempts, _ = self._attempt_facts(self._counted_facts)
+        attempts, _ = self._attempt_facts(self._compared_facts)
         keys = [
             (*self.run.plan.key(unit), int(number))
             for unit, number in zip(attempts.units, attempts.attempts, strict=True)
         ]
         verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
         self._passed += int(verdicts.passed.sum())
-        self._counted += len(attempts.units)
-        self._counted_facts = len(self.attempts)
-        return self._passed / max(self._counted, 1)
+        self._compared += len(attempts.units)
+        self._compared_facts = len(self.attempts)
+        return self._passed / max(self._compared, 1)
 
     def decide(self) -> Material:
-        """Decide everything that the facts so far allow."""
+        """Decide about all attempts that have facts so far."""
         attempts, indices, decisions = self._decided()
         plan = self.run.plan
         missing = sum((plan.source_ids[row], 0, 0) not in self.references.keys for row in plan.references.tolist())
@@ -106,11 +110,11 @@ class Decider:
         )
 
     def _decided(self) -> tuple[filtration.AttemptFacts, np.ndarray, filtration.Decisions]:
-        """Return the attempts that count, their indices in the facts, and the decisions about them."""
+        """Return the attempts that are decided, their indices in the facts, and the decisions about them."""
         attempts, indices = self._attempt_facts()
         decisions = self._decide(attempts)
         if not decisions.decided.all():
-            attempts, indices = _chosen(attempts, decisions.decided), indices[decisions.decided]
+            attempts, indices = _selected(attempts, decisions.decided), indices[decisions.decided]
             decisions = self._decide(attempts)
         return attempts, indices, decisions
 
@@ -118,12 +122,14 @@ class Decider:
         notes = []
         if missing:
             notes.append(
-                f"{missing} of {len(self.run.plan.references)} references are still to be read: decisions may change"
+                f"{missing} of {len(self.run.plan.references)} references are not yet read: decisions may change"
             )
         verdicts = self.run.review.verdicts
         known = {(row_id, copy) for row_id, copy, _ in self.attempts.keys} if verdicts else set()
         if unmatched := sum((row_id, copy) not in known for row_id, copy, _ in verdicts):
-            notes.append(f"{unmatched} of {len(verdicts)} verdicts of the review fit no attempt: check row_id and copy")
+            notes.append(
+                f"{unmatched} of {len(verdicts)} verdicts of the review match no attempt: correct row_id and copy"
+            )
         return notes
 
     def _decide(self, attempts: filtration.AttemptFacts) -> filtration.Decisions:
@@ -137,13 +143,17 @@ class Decider:
         )
 
     def _attempt_facts(self, since: int = 0) -> tuple[filtration.AttemptFacts, np.ndarray]:
-        """Return the facts from index `since` on about attempts of planned units that count, and their indices."""
-        chosen = [
+        """Return the facts about attempts 0 .. max_attempts - 1 of planned units, and their indices.
+
+        Args:
+            since: index of the first fact to return.
+        """
+        selected = [
             (self._unit_of[row_id, copy], attempt, index)
             for (row_id, copy, attempt), index in self.attempts.since(since)
             if (row_id, copy) in self._unit_of and attempt < self.run.recipe.max_attempts
         ]
-        units, numbers, indices = np.array(chosen, np.int64).reshape(-1, 3).T
+        units, numbers, indices = np.array(selected, np.int64).reshape(-1, 3).T
         parents = [self.references.keys.get((self.run.plan.row_ids[unit], 0, 0)) for unit in units]
         facts = filtration.AttemptFacts(
             units=units,
@@ -156,7 +166,7 @@ class Decider:
         return facts, indices
 
 
-def _chosen(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
+def _selected(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:
     """Return the attempts that a mask selects."""
     return filtration.AttemptFacts(
         units=attempts.units[mask],
@@ -171,7 +181,16 @@ def _chosen(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.A
 def _references(
     source: LoadedSource, plan: Plan, facts: Facts, width: int, captions: np.ndarray | None, contexts: np.ndarray | None
 ) -> ReferenceEmbeddings:
-    """Return the drawn real images that could be read."""
+    """Return the embeddings of the drawn real images that could be read.
+
+    Args:
+        source: the source of the run.
+        plan: its plan.
+        facts: the facts of round `ref`.
+        width: length of an embedding.
+        captions: (K, d) embeddings of the captions of classes; None: there are none.
+        contexts: (C, d) embeddings of the captions of contexts; None: there are none.
+    """
     indices = {row: facts.keys.get((plan.source_ids[row], 0, 0)) for row in plan.references.tolist()}
     rows = [row for row, index in indices.items() if index is not None and facts.embeddings[index].size]
     return ReferenceEmbeddings(
@@ -185,5 +204,5 @@ def _references(
 
 
 def captions_of(texts: Sequence[str], known: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return (N, d) float16, the embeddings of some captions; None where one of them is missing."""
+    """Return (N, d) float16, the embeddings of N captions; None if one of them is missing."""
     return np.stack([known[text] for text in texts]) if texts and all(text in known for text in texts) else None

@@ -1,7 +1,7 @@
-"""Export: writes the tables of a run as shards into a staging folder, and makes the manifest of them.
+"""Export: writes the tables of a run as shards into a staging folder, and creates their manifest.
 
-Owns the shards, their names, the features in them and the content of diffcore.json. Does not own what the rows hold
-(tables.py, layouts.py), nor the swap of the staging folder into the output folder (core/folder.py).
+Owns the shards, their names and features, and the content of diffcore.json. Does not own the content of the rows
+(tables.py, layouts.py), or the replacement of the old export by the staging folder (core/folder.py).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from datasets import Features
 
 SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
-"""Uncompressed bytes of a shard. The smaller number fits a laptop's memory and the dataset viewer; the shards of large
-datasets grow up to the larger one, so that a version stays one commit of few files."""
+"""Normal and largest number of uncompressed bytes of a shard. The normal size suits the memory of a laptop and the
+dataset viewer. Shards of large datasets are larger, so that a version is one commit of few files."""
 SHARDS = 40
-"""Number of shards at which they start to grow."""
+"""With more shards than this of the normal size, the shards become larger instead."""
 MOST_FILES = 90
-"""Most shards of all configs. A version on the Hub is one commit of under 100 files, pictures and card included."""
+"""Largest number of shards of all configs. A version is one commit of fewer than 100 files, with pictures and card."""
 ONLY_SPLIT = "train"
 """The split of every config but `default`."""
 
@@ -44,14 +44,15 @@ def check_layout(recipe: Recipe, layout: str) -> None:
     """Checks that the dataset of a recipe can be exported in a layout.
 
     Raises:
-        UserError: layout mixed without the originals, or with a source column that has the name of one of its columns.
+        UserError: the layout is mixed, and the originals are not included or a source column has the name of one of the
+            layout's columns.
     """
     if layout != "mixed":
         return
     if not recipe.include_originals:
         raise UserError(
-            "include_originals is false, but layout mixed shows the originals in its images. Use --layout columns or "
-            "rows, or --include_originals true"
+            "include_originals is false, but the images of layout mixed contain pixels of the originals. Use --layout "
+            "columns or rows, or --include_originals true"
         )
     for key, column in (("image", recipe.source.image), ("label", recipe.source.label)):
         if column in schema.mixed_features():
@@ -66,14 +67,14 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
     Args:
         material: the run, its facts and decisions.
         staging: an empty folder.
-        layout: `columns` (a counterpart stands in the row of its real image), `rows` (real and kept images as plain
-            rows) or `mixed` (real images, then each one that has a counterpart mixed with it).
+        layout: `columns` (the counterpart is a column beside the real image), `rows` (real and kept images are separate
+            rows) or `mixed` (real images, then a mix of each real image that has a counterpart).
 
     Returns:
         The shards by config and split, and one entry for each file.
     """
-    # A counterpart is in three configs. The estimate of its bytes depends on its side alone, so every machine cuts the
-    # same shards.
+    # A counterpart is in three configs. The estimate of its bytes uses only its side in pixels, so that every machine
+    # writes the same shards.
     side = material.recipe.store_size or material.recipe.model.size or 512
     size = shard_bytes(sum(map(sum, material.source.sizes.values())) + 3 * len(material.plan) * side * side // 2)
     while True:
@@ -81,14 +82,14 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
         fewest = sum(len(splits) for splits in shards.values())
         if len(files) <= max(MOST_FILES, fewest) or size >= LARGEST_SHARD:
             return shards, files
-        # The estimate was too low, because images are stored without loss or rejected ones are published too.
+        # The estimate was too low, because images are stored without loss or rejected images are included.
         for path in staging.iterdir():
             shutil.rmtree(path)
         size = min(size * (len(files) // MOST_FILES + 1), LARGEST_SHARD)
 
 
 def _write_tables(material: Material, staging: Path, layout: str, size: int) -> tuple[Shards, list[FileEntry]]:
-    """Writes every config with shards of about `size` bytes; see write_tables."""
+    """Writes every config as shards of about `size` bytes; see write_tables."""
     source = material.source
     config = source.config
     plain = dict(source.features.items())
@@ -106,7 +107,7 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
     def write(name: str, folder: str, split: str, rows: Iterator[pa.Table], features: Mapping[str, Any]) -> None:
         written = _shards(staging, folder, split, rows, kind(features), size)
         files.extend(written)
-        # `datasets` cannot load a config without rows, so the card does not list it.
+        # `datasets` cannot load a split without rows, so the card does not list it.
         if any(entry["rows"] for entry in written):
             shards[name][split] = [entry["path"] for entry in written]
 
@@ -123,14 +124,14 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
 
 
 def shard_bytes(total: int) -> int:
-    """Returns the size of a shard for a dataset of `total` bytes: about SHARDS shards, within the two bounds."""
+    """Returns the bytes of a shard for a dataset of `total` bytes: 1 / SHARDS of them, within the two limits."""
     return min(max(SHARD_BYTES, total // SHARDS), LARGEST_SHARD)
 
 
 def _shards(
     staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features, shard_size: int
 ) -> list[FileEntry]:
-    """Writes windows of rows into shards; a shard is closed at its size. There is at least one, which may be empty."""
+    """Writes windows of rows into shards of about `shard_size` bytes. Without rows it writes one empty shard."""
     waiting: list[pa.Table] = []
     size = 0
     written: list[tuple[Path, int]] = []
@@ -145,7 +146,7 @@ def _shards(
     entries: list[FileEntry] = []
     for number, (path, count) in enumerate(written):
         sha256 = file_sha256(path)
-        # The name has the hash, because the cache of `datasets` identifies a local folder by its file names alone.
+        # The name contains the hash, because the cache of `datasets` identifies a local folder by its file names.
         final = path.with_name(f"{split}-{number:05d}-of-{len(written):05d}-{sha256[:16]}.parquet")
         path.rename(final)
         entries.append(
@@ -167,22 +168,22 @@ def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], feature
     from datasets import Dataset
 
     target = features.arrow_schema
-    whole = pa.concat_tables([table.cast(target) for table in parts]) if parts else target.empty_table()
+    joined = pa.concat_tables([table.cast(target) for table in parts]) if parts else target.empty_table()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{split}-{number:05d}.parquet"
     with quiet_datasets():
-        Dataset(whole).to_parquet(path)
-    return path, len(whole)
+        Dataset(joined).to_parquet(path)
+    return path, len(joined)
 
 
 def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> list[dict[str, Any]]:
-    """Returns `dataset_info` of the card: the features of each config, and the rows and bytes of each split.
+    """Returns `dataset_info` for the card: the features of each config, and the rows and bytes of each split.
 
     `load_dataset` compares these numbers with the files.
 
     Args:
         staging: the folder of the shards.
-        shards: by config and split.
+        shards: paths of the shards by config and split.
         files: an entry for each shard.
     """
     import pyarrow.parquet as pq
@@ -216,7 +217,7 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> l
 
 
 def counts(material: Material) -> Counts:
-    """Returns the rows of the augmented split, its units by status, and the attempts."""
+    """Returns the numbers of rows of the augmented split, of units by status, of attempts and of references."""
     decisions, source = material.decisions, material.source
     by_status = Counter(decisions.status)
     return {
@@ -236,14 +237,16 @@ def counts(material: Material) -> Counts:
 def manifest(
     shards: Shards, files: Sequence[FileEntry], assets: Path, recipe: Mapping[str, Any], **facts: Any
 ) -> dict[str, Any]:
-    """Returns the content of diffcore.json. It has no time, host, path, batch size or speed, so runs can be compared.
+    """Returns the content of diffcore.json.
+
+    It contains no time, host, path, batch size or speed, so that equal runs have equal manifests.
 
     Args:
-        shards: by config and split.
+        shards: paths of the shards by config and split.
         files: an entry for each shard.
         assets: the folder of the pictures.
-        recipe: the fields that decide the result, with identities in place of paths.
-        facts: more keys of the manifest, such as the digests and the counts.
+        recipe: the fields of the recipe that change the result, with identities in place of paths.
+        facts: further keys of the manifest, such as the digests and the counts.
     """
     listed = sorted(files, key=lambda entry: entry["path"])
     for path in sorted(assets.glob("*.png")):

@@ -1,6 +1,6 @@
-"""The layouts `rows` and `mixed`: config `default` as plain images with labels, for training code that knows no pairs.
+"""The layouts `rows` and `mixed` of config `default`: images with labels, for training code that does not use pairs.
 
-Owns their rows. Layout `columns`, where a counterpart stands in the row of its real image, is in tables.py.
+Owns the rows of these layouts. Layout `columns`, where a row holds a real image and its counterpart, is in tables.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
 log = logging.getLogger(__name__)
 
 MIXED_WINDOW = 32
-"""Rows of layout mixed that are built at a time: their images are encoded here, at the size of the originals."""
+"""Number of rows of layout mixed that are built at a time. It is small, because their images have the size of the
+originals and are encoded here."""
 _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
@@ -41,7 +42,7 @@ class MixFacts(NamedTuple):
 
 
 def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields layout rows: the real images of a split, then the counterparts of the augmented split."""
+    """Yields the tables of layout rows: the real images of a split, then, for the augmented split, the counterparts."""
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
         yield _with_origin(table, is_generated=False)
@@ -51,10 +52,10 @@ def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
 
 
 def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields layout mixed: the real images of a split, then those of the augmented split that are mixed.
+    """Yields the tables of layout mixed: the real images of a split, then, for the augmented split, the mixed images.
 
-    Every real image with a counterpart is mixed once with that of copy 0 (Eq. 6 to 8 with pi 0.5, alpha 1), at the size
-    of the real image. A real image that cannot be decoded is not mixed; the number of these is logged.
+    Every real image that has a counterpart of copy 0 is mixed with it once, at the size of the real image (Eq. 6 to 8
+    with pi 0.5, alpha 1). A real image that cannot be decoded is not mixed. The number of such images is logged.
     """
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
@@ -83,18 +84,18 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
         cells = pa.array([image_cell(image) for image in images], _CELL)
         yield _with_mix_facts(table.take(pa.array(positions, pa.int64())).set_column(0, config.image, cells), facts)
     if skipped:
-        log.warning("real images that cannot be decoded, and so have no mixed image: %d", skipped)
+        log.warning("%d real images cannot be decoded, so they have no mixed image", skipped)
 
 
 def _real_rows(
     material: Material, split: str, rows: NDArray[np.int64], window: int | None = None
 ) -> Iterator[pa.Table]:
-    """Yields image, label and row id of rows of the source."""
+    """Yields tables with the image, label and row id of rows of the source."""
     config = material.source.config
-    for some in windows(rows, window):
-        whole = original_rows(material.source.splits[split], some, images=material.recipe.include_originals)
-        ids = [material.source.row_ids[split][row] for row in some]
-        yield whole.select([config.image, config.label]).append_column("row_id", pa.array(ids, pa.string()))
+    for part in windows(rows, window):
+        originals = original_rows(material.source.splits[split], part, images=material.recipe.include_originals)
+        ids = [material.source.row_ids[split][row] for row in part]
+        yield originals.select([config.image, config.label]).append_column("row_id", pa.array(ids, pa.string()))
 
 
 def _with_origin(table: pa.Table, *, is_generated: bool) -> pa.Table:
@@ -102,7 +103,7 @@ def _with_origin(table: pa.Table, *, is_generated: bool) -> pa.Table:
 
 
 def _with_mix_facts(table: pa.Table, facts: Sequence[MixFacts]) -> pa.Table:
-    """Returns image, label and row id with the columns of layout mixed."""
+    """Returns a table of image, label and row id with the columns of layout mixed appended."""
     features = schema.mixed_features()
     for index, name in enumerate(list(features)[1:]):
         values = pa.array([fact[index] for fact in facts], features.arrow_schema.field(name).type)
@@ -116,10 +117,16 @@ def _mixed(
     stream: np.random.Generator,
     image_format: Literal["jpeg", "png", "webp"],
 ) -> tuple[bytes, MixFacts] | None:
-    """Returns one pair mixed and encoded; None where the real image cannot be decoded.
+    """Returns the encoded mix of one pair of images; None if the real image cannot be decoded.
+
+    Args:
+        real: cell of the real image; None: the row has no image.
+        generated: cell of the generated image.
+        stream: the random stream of this pair.
+        image_format: format of the result.
 
     Raises:
-        UnreadableImage: the generated image is damaged.
+        UnreadableImage: the generated image cannot be decoded.
     """
     import torch
 

@@ -1,11 +1,11 @@
-"""Ledger: the parts of an output folder, files of facts that are written whole or not at all.
+"""Ledger: the parts of an output folder. A part is a file of facts that is written completely or not at all.
 
 Owns the names, the writing and the reading of parts, and the facts as columns in memory. Does not compute facts
-(worker.py), choose which are due (rounds.py) or decide anything from them (decisions.py).
+(worker.py), choose the ones that are due (rounds.py) or decide anything from them (decisions.py).
 
-The path of a part is `<round>/<2 hex>/<16 hex of its keys>-<16 hex of its content>.parquet`. It does not name the
-process that wrote it, so any process can divide the remaining work again. Where two parts hold the same fact, the part
-whose name sorts first counts.
+The path of a part is `<round>/<2 hex>/<16 hex of its keys>-<16 hex of its content>.parquet`. It does not contain the
+process that wrote it, so any process can continue the work. If two parts contain the same fact, the part whose name
+comes first in sorted order counts.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ REFERENCES = "ref"
 CLASSES = "text"
 PREPARED = "prepared"
 FINISHED = "finished.json"
-"""Written last into the folder of a preparation."""
+"""File that is written last into the folder of a preparation; it marks the preparation as finished."""
 ROW_GROUP = 4
-"""Rows of a row group: small, so that export reads the images that it needs and not whole parts."""
+"""Number of rows of a row group. It is small, so that an export reads only the images that it needs."""
 
 Key = tuple[str, int, int]
 """Row id, copy and attempt; copy and attempt of a reference are 0."""
 
 Location = tuple[Path, int]
-"""A part and a row in it."""
+"""Path of a part, and index of a row in it."""
 
 
 def round_name(number: int) -> str:
-    """Return the kind of the parts of a round of attempts."""
+    """Return the kind of the parts of a round: `r0`, `r1`, ..."""
     return f"r{number}"
 
 
@@ -54,13 +54,13 @@ def keys_of(table: pa.Table) -> list[Key]:
 
 
 class Ledger:
-    """All parts of one output folder; parts are only ever added."""
+    """All parts of one output folder. Parts are added, and never changed or removed."""
 
     def __init__(self, directory: Path):
         self.directory = directory
 
     def write(self, kind: str, table: pa.Table) -> Path:
-        """Write a part and return its path; the same facts written again are the same file."""
+        """Write a part and return its path. If the same facts are written again, the path is the same."""
         if kind == CLASSES:
             keys = "\n".join(table["prompt"].to_pylist())
         else:
@@ -74,7 +74,7 @@ class Ledger:
         return path
 
     def parts(self, kind: str) -> list[Path]:
-        """Return the finished parts of a kind, in the order in which they count."""
+        """Return the paths of the parts of a kind, sorted. The first fact with a key counts."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:
@@ -83,7 +83,7 @@ class Ledger:
         return [round_name(number) for number in sorted(numbers)]
 
     def count(self) -> int:
-        """Return the number of attempts in all parts, from the footers alone."""
+        """Return the number of attempts in all parts. Only the footers of the files are read."""
         return sum(_rows(path) for kind in self.rounds() for path in self.parts(kind))
 
     def captions(self) -> dict[str, np.ndarray]:
@@ -96,11 +96,11 @@ class Ledger:
         return known
 
     def preparation(self, digest: str) -> Path:
-        """Return the folder of what a strategy prepares from inputs with this digest."""
+        """Return the folder of the preparation whose inputs have this digest."""
         return self.directory / PREPARED / digest
 
     def is_prepared(self, folder: Path) -> bool:
-        """Whether a preparation is finished."""
+        """Return whether a preparation is finished."""
         return (folder / FINISHED).is_file()
 
     def finish_preparation(self, folder: Path) -> None:
@@ -123,22 +123,22 @@ class Ledger:
 
 @dataclass
 class Facts:
-    """The facts of one kind in columns, one row per key; it grows as parts are added. Images stay on disk."""
+    """The facts of some parts as columns in memory, with one entry per key. Images stay on disk."""
 
     keys: dict[Key, int]
     """Key -> index of the fact in the columns."""
     embeddings: list[np.ndarray]
-    """(d,) float16 each; empty where a reason left none."""
+    """(d,) float16 each; empty if the fact has no embedding."""
     reasons: list[str | None]
-    """The recorded reason; None for a usable image."""
+    """Reason that a stage recorded; None: it found no fault."""
     sha256: list[str | None]
-    """Hash of the image file; None where there is no image."""
+    """Hash of the image file; None without an image."""
     locations: list[Location]
-    """Where the image is stored."""
+    """Location of each image."""
 
     @classmethod
     def empty(cls) -> Facts:
-        """Return no facts."""
+        """Return an object without facts."""
         return cls({}, [], [], [], [])
 
     @classmethod
@@ -152,18 +152,18 @@ class Facts:
 
     @staticmethod
     def columns(kind: str) -> list[str]:
-        """Return the columns of a part that facts are read from: all but images and texts."""
+        """Return the columns of a part that are read into memory: all but images and texts."""
         if kind == REFERENCES:
             return ["row_id", "source_sha256", "embedding", "reason"]
         return ["row_id", "copy", "attempt", "image_sha256", "embedding", "reason"]
 
     def read_part(self, ledger: Ledger, kind: str, path: Path | None) -> None:
-        """Read one part that was committed after this object was made; None for a task that wrote nothing."""
+        """Add the facts of one part from its file; a path of None means that the task wrote no part."""
         if path is not None:
             self.add(path, ledger.table(path, self.columns(kind)))
 
     def add(self, path: Path, table: pa.Table) -> None:
-        """Add the facts of a part; keys that are known already keep their first fact."""
+        """Add the facts of a part. A key that exists already keeps its first fact."""
         embeddings = embedding_rows(table["embedding"])
         hashes = table["image_sha256" if "image_sha256" in table.column_names else "source_sha256"].to_pylist()
         reasons = table["reason"].to_pylist()
@@ -179,7 +179,7 @@ class Facts:
         return len(self.locations)
 
     def matrix(self, indices: Sequence[int | None], width: int) -> np.ndarray:
-        """Return (N, width) float16: the embedding at each index, NaN where there is none."""
+        """Return (N, width) float16: the embedding at each index; NaN for index None or a fact without embedding."""
         rows = np.full((len(indices), width), np.nan, np.float16)
         for row, index in enumerate(indices):
             if index is not None and self.embeddings[index].size:
@@ -187,23 +187,23 @@ class Facts:
         return rows
 
     def since(self, index: int) -> Iterator[tuple[Key, int]]:
-        """Return keys and indices of the facts from an index on, in the order in which they were added."""
+        """Return keys and indices of the facts that were added at `index` or later, in this order."""
         return islice(self.keys.items(), index, None)
 
     def width(self) -> int:
-        """Return the length of an embedding; 0 where no fact has one."""
+        """Return the length of an embedding; 0 if no fact has an embedding."""
         return next((embedding.size for embedding in self.embeddings if embedding.size), 0)
 
 
 def embedding_rows(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """Return a list<float16> column as one array per row; empty where it is null."""
+    """Return the rows of a list<float16> column as arrays; the array of a null row is empty."""
     rows: list[np.ndarray] = []
     for chunk in column.chunks:
         values = chunk.values.to_numpy(zero_copy_only=False).astype(np.float16, copy=False)
         offsets = chunk.offsets.to_numpy()
         valid = chunk.is_valid().to_numpy(zero_copy_only=False)
         rows += [
-            # A copy, so that a row does not keep the whole part in memory.
+            # A view would keep the whole part in memory, so the row is copied.
             values[start:stop].copy() if is_valid else values[:0]
             for start, stop, is_valid in zip(offsets[:-1], offsets[1:], valid, strict=True)
         ]
@@ -211,7 +211,7 @@ def embedding_rows(column: pa.ChunkedArray) -> list[np.ndarray]:
 
 
 def read_images(locations: Sequence[Location]) -> list[bytes | None]:
-    """Return the encoded images at some locations, in their order; each row group is read once.
+    """Return the encoded image at each location, in this order. Each row group is read once.
 
     Raises:
         UserError: a part is damaged.
@@ -241,8 +241,8 @@ def _rows(path: Path) -> int:
 
 
 def damaged(path: Path, error: Exception) -> UserError:
-    """Return the error about a part that cannot be read."""
+    """Return the error for a part that cannot be read."""
     return UserError(
         f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
-        "only its attempts are made again"
+        "only the facts of this part are computed again"
     )

@@ -1,4 +1,4 @@
-"""Material: a run with all its facts and everything that was decided about them.
+"""Material: a run with its facts and the decisions about them.
 
 Tables, pictures, summary and card are functions of this record.
 """
@@ -24,25 +24,25 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 
 @dataclass(frozen=True)
 class Material:
-    """A run, its facts and its decisions. An index of an attempt is a row of `attempts` and `decisions`."""
+    """A run, its facts and its decisions. An index of an attempt is an index into `attempts` and `decisions`."""
 
     run: Run
     references: Facts
     """Facts about real images."""
     facts: Facts
-    """Facts about attempts: all that are in the ledger, those that no longer count included."""
+    """Facts about all attempts in the ledger, including attempts that are not decided."""
     attempts: AttemptFacts
-    """Attempts 0 .. max_attempts - 1 of planned units, M in number, in the order of their facts."""
+    """The M decided attempts, in the order of their facts."""
     fact_of: np.ndarray
     """(M,) int64: index of each attempt in `facts`."""
     decisions: Decisions
     policy: FittedPolicy
     embeddings: ReferenceEmbeddings
-    """The real images that the policy was fitted to."""
+    """The embeddings of the real images to which the policy was fitted."""
     missing_references: int
-    """Drawn references without facts; above 0 the decisions may still change."""
+    """Number of drawn references without facts. If it is above 0, the decisions may still change."""
     notes: tuple[str, ...]
-    """What a user should know about the decisions, one sentence each."""
+    """Remarks on the decisions for the user, one line each."""
 
     @property
     def source(self) -> LoadedSource:
@@ -66,23 +66,23 @@ class Material:
 
     @cached_property
     def first_unit(self) -> dict[int, int]:
-        """Row of the source -> its unit of copy 0."""
+        """Map from a row of the source to its unit of copy 0."""
         return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
 
     @cached_property
     def sorted_attempts(self) -> list[int]:
-        """The attempts in source order, then by copy, then by number."""
+        """Indices of the decided attempts, sorted by row of the source, copy and number."""
         units = self.attempts.units
         order = np.lexsort((self.attempts.attempts, self.plan.copies[units], self.plan.rows[units]))
         return order.tolist()
 
     @cached_property
     def kept(self) -> list[int]:
-        """The attempts that are counterparts, of all copies, in the order of `sorted_attempts`."""
+        """Indices of the attempts that are counterparts, of all copies, in the order of `sorted_attempts`."""
         return [attempt for attempt in self.sorted_attempts if self.decisions.reason[attempt] == KEPT]
 
     def location(self, attempt: int) -> Location:
-        """Return where the image of an attempt is stored."""
+        """Return the location of the image of an attempt."""
         return self.facts.locations[self.fact_of[attempt]]
 
     def seed(self, attempt: int) -> int:

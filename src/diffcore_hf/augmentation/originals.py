@@ -1,6 +1,6 @@
-"""Originals: rows of the source as they are published, with the bytes of their images or without any image.
+"""Originals: rows of the source as they are published, with the bytes of their images or without images.
 
-Owns how a row of the source is copied. Which rows are copied, and the columns beside them, is decided in tables.py.
+Owns the copying of rows of the source. Does not choose the rows or the columns beside them (tables.py, layouts.py).
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 
 def original_rows(source: Dataset, rows: Sequence[int], *, images: bool) -> pa.Table:
-    """Returns rows of a split with every column unchanged; image files beside the dataset are read in as bytes.
+    """Returns rows of a split with all their columns. Images that are files beside the dataset are stored as bytes.
 
     Args:
         source: the split.
         rows: indices of the rows.
-        images: false empties every column that holds images, not only the augmented one.
+        images: false replaces the cells of every column that contains images by null.
     """
     table = source.with_format("arrow")[list(rows)]
     for index, (name, feature) in enumerate(source.features.items()):
         if _has_images(feature):
             cells = table[name].to_pylist() if images else [None] * len(table)
-            stored = pa.array([_whole(cell, feature) for cell in cells], table.schema.field(name).type)
+            stored = pa.array([_with_bytes(cell, feature) for cell in cells], table.schema.field(name).type)
             table = table.set_column(index, name, stored)
     return table
 
 
 def stored_image(cell: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns an image cell with its bytes and only the last part of its path; None where the file cannot be read."""
+    """Returns an image cell with its bytes and the file name of its path; None if the file cannot be read."""
     try:
         content = read_bytes(cell)
-    except UnreadableImage:  # The row stays; config references holds the reason.
+    except UnreadableImage:  # The row is kept; config references contains the reason.
         return None
     return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
 
@@ -53,8 +53,8 @@ def _has_images(feature: Any) -> bool:
     return any(_has_images(part) for part in parts if part is not None)
 
 
-def _whole(value: Any, feature: Any) -> Any:
-    """Returns a value with the bytes of every image in it."""
+def _with_bytes(value: Any, feature: Any) -> Any:
+    """Returns a value in which every image cell has its bytes."""
     from datasets import Image
 
     if value is None or not _has_images(feature):
@@ -62,5 +62,5 @@ def _whole(value: Any, feature: Any) -> Any:
     if isinstance(feature, Image):
         return stored_image(value)
     if isinstance(feature, dict):
-        return {name: _whole(value[name], part) for name, part in feature.items()}
-    return [_whole(item, feature.feature) for item in value]
+        return {name: _with_bytes(value[name], part) for name, part in feature.items()}
+    return [_with_bytes(item, feature.feature) for item in value]

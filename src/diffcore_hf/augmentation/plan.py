@@ -1,8 +1,8 @@
 """The plan: the units of a run in one drawing order, each with its context and its two prompts.
 
-Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the order of contexts. It is a
-pure function of source and recipe: no model is loaded and no image is decoded. Does not own the words of the prompts
-(method/prompt_texts.py) nor the decisions (method/filtration.py).
+Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the order of contexts. The
+plan is a pure function of source and recipe: no model is loaded and no image is decoded. Does not own the texts of the
+prompts (method/prompt_texts.py) or the decisions (method/filtration.py).
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 
 class Unit(NamedTuple):
-    """One counterpart that the plan asks for."""
+    """One planned counterpart, with its prompts."""
 
     row: int
     """Index of the real image in the source split."""
     row_id: str
     copy: int
-    """0, 1, ..., below `copies` of the recipe."""
+    """Number of the counterpart of this row: 0, 1, ..., `copies` - 1."""
     label: int
-    """The class, as an index into the class names."""
+    """Index of the class."""
     context: str
-    """"" is the dataset's own look."""
+    """Context that the prompt names; "" for no context."""
     prompt: str
-    """P_c of Eq. 4."""
+    """The positive prompt P_c of Eq. 4."""
     negative_prompt: str | None
-    """P_n of Eq. 4; None: there is none."""
+    """The negative prompt P_n of Eq. 4; None: without a negative prompt."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,35 @@ class Plan:
     rows: Ints
     """(U,) int64: index of each unit's row in the source split."""
     copies: Ints
-    """(U,) int64."""
+    """(U,) int64: number of each unit's counterpart, 0, 1, ..."""
     labels: Ints
-    """(U,) int64 in [0, K)."""
+    """(U,) int64 in [0, K): class of each unit."""
     contexts: Ints
     """(U,) int64: index into `prompt_texts.contexts`."""
     references: Ints
-    """(R,) int64: rows to which the filter policy is fitted. They do not depend on what is planned."""
+    """(R,) int64: rows to which the filter policy is fitted. They do not depend on the fraction or the copies."""
     heldout: Bools
-    """(N,) bool over the source split: never planned, never a reference."""
+    """(N,) bool over the source split: true for rows that are never planned and never references."""
     order: Ints
-    """(N',) int64: the drawing order of all rows that may be drawn. The rows of the plan are a prefix of it."""
+    """(N',) int64: the drawing order of all rows that may be drawn. The planned rows are the first ones."""
     row_ids: list[str]
     """(U,) row id of each unit."""
     source_ids: list[str]
     """(N,) row id of each row of the source split."""
     fields: Mapping[str, list[str]]
-    """Columns of the source that the template names, (N,) each."""
+    """Columns of the source that the template names; N values each."""
     prompt_texts: PromptTexts
-    """The texts from which prompts are rendered."""
+    """Template, class names, contexts and negative prompts of the run."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def limited(self, limit: int | None) -> int:
-        """Returns the number of units that a run with this `limit` works on."""
+        """Returns the number of units that a run with this `limit` processes."""
         return len(self) if limit is None else min(limit, len(self))
 
     def key(self, index: int) -> tuple[str, int]:
-        """Returns row id and copy of unit `index`, the key of its facts."""
+        """Returns row id and copy of unit `index`. With an attempt number they are the key of a fact."""
         return self.row_ids[index], int(self.copies[index])
 
     def unit(self, index: int) -> Unit:
@@ -93,14 +93,14 @@ class Plan:
 def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints, Ints]:
     """Returns the order in which rows are drawn.
 
-    The first row of every class comes first. The other rows follow by (j - 1/2) / N_k, where j is the position of the
-    row in the seeded order of its class and N_k is the size of the class; ties are broken by a seeded hash. So every
+    The first row of every class comes first. The other rows are sorted by (j - 1/2) / N_k, where j is the position of
+    the row in the seeded order of its class and N_k is the size of the class. A seeded hash breaks ties. So every
     prefix is balanced over the classes, and a smaller fraction draws a subset of a larger one.
 
     Args:
-        labels: (N,) int64 of the rows that may be drawn.
-        row_ids: N ids.
-        seed: the recipe's.
+        labels: (N,) int64, classes of the rows that may be drawn.
+        row_ids: N ids of these rows.
+        seed: seed of the recipe.
 
     Returns:
         (N,) int64 indices in drawing order; (N,) int64, for each row its position j - 1 in the order of its class.
@@ -112,30 +112,33 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
         members = np.flatnonzero(labels == label)
         size[members] = len(members)
         position[sorted(members.tolist(), key=hashes.__getitem__)] = np.arange(len(members))
-    # (2 j - 1) / (2 N_k) in one correctly rounded division: equal fractions are equal floats.
+    # (2 j - 1) / (2 N_k) is one correctly rounded division, so equal fractions are equal floats.
     share = np.where(position > 0, (2 * position + 1) / (2 * size), 0)
     order = sorted(range(len(labels)), key=lambda row: (position[row] > 0, share[row], hashes[row]))
     return np.array(order, np.int64), position
 
 
 def drawn(count: int, classes: int, fraction: float) -> int:
-    """Returns how many of N rows in K classes a fraction f draws: max(K, round_half_up(f N)), at most N."""
+    """Returns the number of rows that a fraction draws: at least one for each class, and at most `count`."""
     return min(count, max(classes, round_half_up(fraction, count)))
 
 
 def round_half_up(share: float, count: int) -> int:
-    """Returns `share` of `count`, in decimals: 0.29 of 50 is 14.5 and so 15; in floats it is 14.499999999999998."""
+    """Returns `share` times `count`, rounded half up, in decimal arithmetic.
+
+    For example 0.29 of 50 is 14.5, which is rounded to 15. With floats it would be 14.499999999999998.
+    """
     return int((Decimal(repr(share)) * count).to_integral_value(ROUND_HALF_UP))
 
 
 def held_out(labels: Ints, row_ids: Sequence[str], share: float, seed: int) -> Bools:
-    """Returns (N,) bool: a seeded share of each class, rounded half up, but never a whole class.
+    """Returns (N,) bool: true for a seeded share of each class, rounded half up, but never for a whole class.
 
     Args:
         labels: (N,) int64; UNLABELLED rows are never held out.
-        row_ids: N ids.
-        share: in [0, 1).
-        seed: the recipe's.
+        row_ids: N ids of the rows.
+        share: share of each class, in [0, 1).
+        seed: seed of the recipe.
     """
     mask = np.zeros(len(labels), bool)
     if share > 0:
@@ -150,8 +153,8 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     """Returns the plan of a recipe over a loaded source.
 
     Raises:
-        UserError: a holdout although the source has a validation split, an opaque class name, a template that names a
-            column which does not exist, or a negative prompt that contradicts a label or a context.
+        UserError: a holdout is set and the source has a validation split; a class name is an opaque id; the template
+            names a column that does not exist; or a negative prompt contradicts a label or a context.
     """
     config = recipe.source
     if config.holdout and "validation" in source.splits:
@@ -164,8 +167,8 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     for name in texts.fields:
         if name not in source.text_columns():
             raise UserError(
-                f"prompts.template names {{{name}}}, which is no text column of {config.path}; its text columns: "
-                f"{', '.join(source.text_columns()) or 'none'}"
+                f"prompts.template names {{{name}}}, which is not a text column of {config.path}. Use one of its text "
+                f"columns: {', '.join(source.text_columns()) or 'none'}"
             )
         fields[name] = source.rows[name][:]
     labels, row_ids = source.labels[config.split], source.row_ids[config.split]
@@ -173,16 +176,17 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     eligible = np.flatnonzero((labels >= 0) & ~heldout)
     order, position = drawing_order(labels[eligible], [row_ids[row] for row in eligible], recipe.seed)
     references = eligible[order[position[order] < recipe.filter.references]]
-    chosen = order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]
-    rows = np.tile(eligible[chosen], recipe.copies)
-    copies = np.repeat(np.arange(recipe.copies), len(chosen))
-    # By the position in the order of the class, so that the context of a row does not change when the plan grows.
-    turns = np.tile(position[chosen], recipe.copies) + copies
+    planned = order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]
+    rows = np.tile(eligible[planned], recipe.copies)
+    copies = np.repeat(np.arange(recipe.copies), len(planned))
+    # The position in the order of the class is used, so that a row keeps its context when the plan grows.
+    context_positions = np.tile(position[planned], recipe.copies) + copies
+    context_order = _contexts(source.names, len(texts.contexts), recipe.seed)
     return Plan(
         rows=rows,
         copies=copies,
         labels=labels[rows],
-        contexts=_contexts(source.names, len(texts.contexts), recipe.seed)[labels[rows], turns % len(texts.contexts)],
+        contexts=context_order[labels[rows], context_positions % len(texts.contexts)],
         references=references,
         heldout=heldout,
         order=eligible[order],
@@ -194,12 +198,12 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
 
 
 def _contexts(names: Sequence[str], count: int, seed: int) -> Ints:
-    """Returns (K, C) int64: the seeded order in which the counterparts of each class go through the contexts.
+    """Returns (K, C) int64: the seeded order in which the counterparts of each class use the contexts.
 
     Args:
         names: the K class names of the source.
-        count: C.
-        seed: the recipe's.
+        count: C, the number of contexts.
+        seed: seed of the recipe.
     """
     orders = np.zeros((len(names), count), np.int64)
     for label, name in enumerate(names):
@@ -209,27 +213,28 @@ def _contexts(names: Sequence[str], count: int, seed: int) -> Ints:
 
 
 def plan(ds: Dataset, recipe: Recipe) -> Dataset:
-    """Returns the plan as a dataset with one row per unit, in source order, for work in single steps.
+    """Returns the plan as a dataset with one row per unit, in source order, for use with the stages.
 
     Args:
         ds: an image-classification dataset; its images are not decoded.
-        recipe: its `source` names the columns; the path is not used.
+        recipe: the recipe; its `source` names the columns, but `source.path` is not used.
 
     Returns:
-        All columns of the source, its images under the name `source_image` that stages read, then row_id, copy,
-        context, prompt, negative_prompt and seed (of attempt 0).
+        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0). The
+        image column is renamed to `source_image`, the name that the stages read.
 
     Raises:
-        UserError: see load_source and make_plan.
+        UserError: the dataset cannot be augmented (load_source), or the recipe does not fit it (make_plan).
     """
     from datasets import Dataset, Image, concatenate_datasets
 
     features = schema.plan_features()
     image = recipe.source.image
     added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
-    if clash := [name for name in added if name in ds.column_names]:
+    if existing := [name for name in added if name in ds.column_names]:
         raise UserError(
-            f"the dataset has a column {clash[0]!r}, the name of a column that a plan adds. Rename it: rename_column"
+            f"the dataset has a column {existing[0]!r}, the name of a column that a plan adds. "
+            "Rename it with rename_column"
         )
     source = load_source(recipe.source, data=ds, prefix=recipe.columns.prefix)
     planned = make_plan(source, recipe)

@@ -1,7 +1,7 @@
-"""Resolution: a recipe without `auto` and null, its identities and its digests.
+"""Resolution: a recipe whose `auto` and null values are replaced, with its identities and digests.
 
-Owns the values that the first run in a folder resolves and every later run uses again, and the content of run.json.
-Loads no weights: models/ reads configuration files at most.
+Owns the values that the first run in a folder resolves and that later runs use again, and the content of run.json. It
+loads no weights. models/ reads only configuration files here.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ RESOLVED = {
     "source": ("revision",),
     "prompts": ("contexts", "negatives"),
 }
-"""Fields whose `auto` or null the first run resolves; a later run takes the value from run.json."""
+"""Fields whose `auto` or null value is replaced by the first run. A later run takes the value from run.json."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """A recipe without `auto` and null, with what identifies its source and its models."""
+    """A recipe without `auto` and null, with the identities of its source and models."""
 
     recipe: Recipe
     identities: Mapping[str, Any]
     """Commits or content hashes of the source, the models, the adapters and the review."""
     model: Mapping[str, Any]
-    """What the card says about the model: family, licence, name and value of the guidance argument, ..."""
+    """Facts about the model for the card: family, licence, name and value of the guidance argument, ..."""
     filter: Mapping[str, Any]
+    """Facts about the filter's model for the card."""
     attempt_digest: str
     recipe_digest: str
     stages: Mapping[str, str]
-    """Versions of the stages and of the strategy whose output the facts are."""
+    """Versions of the stages and of the strategy that compute the facts."""
     hashes: Mapping[str, Any]
-    """Hashes of local weights by file, size and modification time, to store in the output folder."""
+    """Hashes of local weights by file, size and modification time. They are stored in the output folder."""
 
     def scope_fields(self, *scopes: str) -> dict[str, Any]:
-        """Return the fields of some scopes, with identities in place of paths."""
+        """Return the fields of the recipe with these scopes, with identities in place of paths."""
         return digests.fields_with_identities(self.recipe, self.identities, scopes)
 
 
@@ -60,13 +61,13 @@ def resolve_run(
 
     Args:
         recipe: the recipe.
-        source: its source.
-        review: its review.
+        source: the loaded source.
+        review: the verdicts of the reviewer.
         folder: the output folder, which stores hashes of local weights.
         previous: content of run.json; None in a new folder.
 
     Raises:
-        UserError: a model that may not be loaded, or a folder with another attempt digest; it names the keys.
+        UserError: a model cannot be used, or the folder has another attempt digest; the message names the changed keys.
     """
     from diffcore_hf.generation.base import strategy_class
     from diffcore_hf.models.pipelines import resolve_model
@@ -78,7 +79,7 @@ def resolve_run(
     reads = strategy_class(recipe.strategy.name).reads
     if "negative_prompt" in reads and not about_model["takes_negatives"] and recipe.prompts.negatives:
         raise UserError(
-            f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) takes no negative prompt. "
+            f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) uses no negative prompt. "
             "Use --prompts.negatives []"
         )
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
@@ -106,14 +107,14 @@ def resolve_run(
         changed = digests.differences(previous["attempt"], resolution.scope_fields("attempt"))
         changed = changed or ["this version of diffcore-hf generates other images"]
         raise UserError(
-            f"output {folder.path} was started with other attempts ({'; '.join(changed[:3])}). "
-            "Choose another --output, or go back to that value"
+            f"output {folder.path} was started with settings that give other images ({'; '.join(changed[:3])}). "
+            "Choose another --output, or use the earlier value"
         )
     return resolution
 
 
 def stage_versions(recipe: Recipe) -> dict[str, str]:
-    """Return the versions of the stages and of the strategy whose output the facts are."""
+    """Return the versions of the stages and of the strategy that compute the facts."""
     from diffcore_hf.augmentation.stages.attempt import Attempt
     from diffcore_hf.augmentation.stages.reference import Reference
 
@@ -126,47 +127,57 @@ def stage_versions(recipe: Recipe) -> dict[str, str]:
 
 
 def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
-    """Fill in what an earlier run in this folder resolved, and spell out template, contexts and negatives.
+    """Fill in the values of an earlier run in this folder, and replace names of texts by the texts.
 
-    Reads no model. The words of a kind may change with the version of this package; a run keeps its first ones.
+    Template, contexts and negatives become texts here. The built-in texts may change with the version of this package,
+    but a run keeps its first ones. No model is read.
 
     Args:
         recipe: the recipe as the user gave it.
         previous: content of run.json; None in a new folder.
     """
     recipe = _with_earlier_values(recipe, previous)
-    words = recipe.prompts
-    words = dataclasses.replace(
-        words,
-        template=TEMPLATES.get(words.template, words.template),
-        contexts=contexts_of(words, recipe.kind),
-        negatives=negatives_of(words, recipe.kind)[0],
+    prompts = recipe.prompts
+    prompts = dataclasses.replace(
+        prompts,
+        template=TEMPLATES.get(prompts.template, prompts.template),
+        contexts=contexts_of(prompts, recipe.kind),
+        negatives=negatives_of(prompts, recipe.kind)[0],
     )
-    return dataclasses.replace(recipe, prompts=words)
+    return dataclasses.replace(recipe, prompts=prompts)
 
 
 def _with_earlier_values(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
-    """Replace every `auto` and null by the value of an earlier run, where the recipe still names the same model."""
+    """Replace every `auto` and null by the value of an earlier run.
+
+    A revision is replaced only if the section still has the same path.
+    """
     if previous is None:
         return recipe
     for section, names in RESOLVED.items():
-        now, before = getattr(recipe, section), previous["resolved"].get(section, {})
-        if before.get("path") != getattr(now, "path", None):
+        current, earlier = getattr(recipe, section), previous["resolved"].get(section, {})
+        if earlier.get("path") != getattr(current, "path", None):
             names = tuple(name for name in names if name != "revision")
         values = {
-            name: before[name]
+            name: earlier[name]
             for name in names
-            if getattr(now, name) in (None, "auto") and before.get(name) is not None
+            if getattr(current, name) in (None, "auto") and earlier.get(name) is not None
         }
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         if "scheduler" in values:
             values["scheduler"] = type_of_scheduler(values["scheduler"])
-        recipe = dataclasses.replace(recipe, **{section: dataclasses.replace(now, **values)})
+        recipe = dataclasses.replace(recipe, **{section: dataclasses.replace(current, **values)})
     return recipe
 
 
 def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:
-    """Return the resolution of a folder from run.json alone, without models; `recipe` may differ in decisions."""
+    """Return the resolution of a folder from run.json, without reading models.
+
+    Args:
+        recipe: the recipe; its fields of scope `decision` may differ from those of the run.
+        review: the verdicts of the reviewer.
+        run: content of run.json.
+    """
     identities = dict(run["identities"])
     identities.pop("review", None)
     if review.sha256:
@@ -179,14 +190,20 @@ def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) 
 
 
 def type_of_scheduler(values: Mapping[str, Any]) -> Any:
-    """Return a stored scheduler as the section of a recipe."""
+    """Return a stored scheduler as a section of a recipe."""
     from diffcore_hf.config.augment import SchedulerConfig
 
     return SchedulerConfig(values["name"], values.get("options"))
 
 
 def run_content(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
-    """Return the content of run.json: what never changes, and every recipe that the folder was continued under."""
+    """Return the content of run.json: the values that never change, and the decision fields of every recipe in order.
+
+    Args:
+        resolution: the resolution of the run.
+        previous: content of run.json before this run; None in a new folder.
+        extra: further keys.
+    """
     recipes = list(previous["recipes"]) if previous else []
     entry = {"digest": resolution.recipe_digest, "decision": to_mapping(resolution.recipe, ("decision",))}
     if not recipes or recipes[-1]["digest"] != entry["digest"]:

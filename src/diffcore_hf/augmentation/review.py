@@ -1,6 +1,6 @@
-"""Review: a person's verdicts on attempts, read from a CSV file.
+"""Review: a reviewer's verdicts on attempts, read from a CSV file.
 
-Owns the format of the file. Which verdict overrides which decision is method/filtration.py.
+Owns the format of the file. The rule for which decisions a verdict overrides is in method/checks.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ COLUMNS = ("row_id", "copy", "attempt", "verdict")
 
 @dataclass(frozen=True)
 class Review:
-    """The verdicts of a file and the digest of its bytes, from one reading."""
+    """The verdicts in a file, and the digest of its bytes."""
 
     verdicts: Mapping[Key, bool] = field(default_factory=dict)
-    """(row id, copy, attempt) -> accepted."""
+    """Map (row id, copy, attempt) -> true for `accept`, false for `reject`."""
     sha256: str | None = None
     """Hex digest of the file; None without a file."""
 
@@ -32,13 +32,13 @@ def read_review(path: str | None) -> Review:
     """Read a CSV file with the columns row_id, copy, attempt, verdict (accept or reject) and note.
 
     Raises:
-        UserError: no such file, no UTF-8 text, a missing column, a verdict that is neither word, or a number that is
-            none.
+        UserError: the file does not exist, is not UTF-8 text or lacks a column; a verdict is neither accept nor reject;
+            or copy or attempt is not a whole number.
     """
     if path is None:
         return Review()
     if not Path(path).is_file():
-        raise UserError(f"review is {path}, which is no file. Use --review FILE.csv, or leave it out")
+        raise UserError(f"review is {path}, which is not a file. Use --review FILE.csv, or leave it out")
     content = Path(path).read_bytes()
     return Review(_verdicts(path, content), hashlib.sha256(content).hexdigest())
 
@@ -52,7 +52,7 @@ def _verdicts(path: str, content: bytes) -> dict[Key, bool]:
     missing = set(COLUMNS) - set(reader.fieldnames or ())
     if missing:
         raise UserError(
-            f"review {path} has no column {', '.join(sorted(missing))}; it needs row_id,copy,attempt,verdict,note"
+            f"review {path} has no column {', '.join(sorted(missing))}; it must have row_id,copy,attempt,verdict"
         )
     verdicts: dict[Key, bool] = {}
     for line, row in enumerate(reader, start=2):

@@ -1,6 +1,6 @@
-"""Text to image: the strategy of the paper, an image from a prompt, a negative prompt and a seed (Eq. 4).
+"""Text to image: the paper's strategy, which generates an image from a prompt, a negative prompt and a seed (Eq. 4).
 
-The only caller of models/diffusion.py.
+Only this module calls models/diffusion.py.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class TextToImageStrategy(Strategy):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
         if self.options:
             raise UserError(
-                f"strategy.options has {next(iter(self.options))!r}, and text_to_image has no options. Leave it out"
+                f"strategy.options has {next(iter(self.options))!r}, but text_to_image has no options. Leave it out"
             )
 
     @cached_property
     def model(self) -> TextToImage:
-        """The text-to-image model; its weights load when it generates."""
+        """The text-to-image model. Its weights are loaded before the first image."""
         from diffcore_hf.models.diffusion import TextToImage
 
         return TextToImage(self.config, strict=self.strict, batch_size=self._batch_size)

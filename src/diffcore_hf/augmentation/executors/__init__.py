@@ -1,1 +1,1 @@
-"""Executors: which process computes the parts that are due."""
+"""Executors: each one chooses the processes that compute the parts that are due."""

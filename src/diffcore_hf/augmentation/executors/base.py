@@ -1,8 +1,8 @@
-"""The interface of an executor: tasks in, committed parts out.
+"""The interface of an executor, which takes tasks and yields committed parts.
 
-What is due, how it is divided, what is decided and what the progress bar shows does not depend on the executor. A task
-can be pickled: `worker.compute_part(output, recipe, task)` computes it in any process that sees the output folder, the
-models and the source.
+The executor has no influence on the tasks, the decisions or the progress bar. A task can be pickled. The function
+`worker.compute_part(output, recipe, task)` computes it in any process that can read the output folder, the models and
+the source.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ class Executor(Protocol):
     """Computes tasks, in this process or elsewhere."""
 
     def batch_size(self, task: type[Task]) -> int:
-        """Return the size of the first part of a type of task: a device batch, as far as it is known."""
+        """Return the number of images per device batch for a type of task. The first part has this size."""
         ...
 
     def run(self, tasks: Iterable[Task], on_progress: OnProgress) -> Iterator[CommittedPart]:
         """Compute all tasks and yield each part as soon as it is committed, in any order.
 
         Args:
-            tasks: taken one at a time, when there is a free worker: the size of later tasks follows from the seconds
-                of the parts that were yielded before.
-            on_progress: called with numbers of images. When a part is yielded, all its images have been reported.
+            tasks: the tasks. Take the next one only when a worker is free, because the sizes of later tasks are
+                computed from the times of the parts that were yielded before.
+            on_progress: called with the number of new images. All images of a part are reported before it is yielded.
 
         Raises:
-            UserError: a model that cannot work at all; parts that were committed stay.
+            UserError: a model fails on every image; committed parts stay.
         """
         ...
 
     def close(self) -> None:
-        """Stop the workers. Tasks that are not finished are lost, and due again in the next run."""
+        """Stop the workers. Unfinished tasks are lost; they are due again in the next run."""
         ...

@@ -1,4 +1,4 @@
-"""The executor of one process: computes parts one after the other, where the run was started."""
+"""The executor that computes parts one after the other, in the process that started the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diffcore_hf.augmentation.worker import Worker
 
 
 class LocalExecutor:
-    """Computes parts in this process, with the source that the run has open; it may be a dataset in memory."""
+    """Computes parts in this process, with the open source of the run, which may be a dataset in memory."""
 
     def __init__(self, run: Run):
         self._worker = Worker(run.source, run.plan, run.recipe, run.ledger)
@@ -23,4 +23,4 @@ class LocalExecutor:
             yield self._worker.compute(task, on_progress)
 
     def close(self) -> None:
-        """Nothing to stop: the models are freed with this object."""
+        """Do nothing, because there are no other processes. The models are freed with this object."""
