@@ -1,8 +1,8 @@
-"""Rounds: which tasks are due, in which order and in which sizes.
+"""Rounds: the tasks that are due, their order and their sizes.
 
 Owns the order of the work (captions, references, preparation, then round 0, 1, ...), the division into parts and the
-progress bar. Does not compute a part (worker.py), choose the process that does (executors/) or decide what is kept
-(decisions.py).
+progress bar. Does not compute parts (worker.py), choose the process that computes them (executors/) or decide about
+attempts (decisions.py).
 """
 
 from __future__ import annotations
@@ -34,21 +34,23 @@ PART_SECONDS = 60.0
 PART_BYTES = 256_000_000
 LARGEST_PART = 4096
 GROWTH = 8
-"""How many times larger than the last part the next one may be: the first part also loads the model."""
+"""Largest ratio of the next part to the last one. The time of the first part includes the loading of the model, so its
+rate is too low."""
 
 T = TypeVar("T")
 
 
 class PartSizes(Generic[T]):
-    """Divides items into parts: `part_size` items, or first one device batch and then what takes PART_SECONDS.
+    """Divides items into parts. With a `part_size`, each part has this number of items.
 
-    The division changes no result: a part is the set of attempts that it lists.
+    Otherwise the first part is one device batch. Later parts have as many items as take about PART_SECONDS. The
+    division has no influence on the results.
 
     Args:
-        items: what is due.
+        items: the items that are due.
         batch: images per device batch, the size of the first part.
-        part_size: fixed number of items; None: by measured time, a multiple of the device batch.
-        sizes: bytes that each item takes in memory; a part takes at most PART_BYTES, unless one item is larger.
+        part_size: fixed number of items; None: a multiple of the device batch, by measured time.
+        sizes: bytes of each item in memory. A part has at most PART_BYTES, unless one item is larger.
     """
 
     def __init__(self, items: Sequence[T], batch: int, part_size: int | None, sizes: Sequence[int] | None = None):
@@ -70,7 +72,7 @@ class PartSizes(Generic[T]):
         return sum(self._sizes[self._start : self._start + count])
 
     def measured(self, part: CommittedPart) -> None:
-        """Adjust the size of the next parts to the seconds of one that is committed."""
+        """Adjust the size of the next parts to the time of a committed part."""
         if self._part_size is None and len(part.task):
             rate = len(part.task) / max(part.seconds, 1e-6)
             wanted = int(min(rate * PART_SECONDS, LARGEST_PART, GROWTH * len(part.task)))
@@ -78,24 +80,24 @@ class PartSizes(Generic[T]):
 
 
 def collect(run: Run, executor: Executor, *, progress: bool = True) -> tuple[Decider, bool]:
-    """Make every fact that the plan and the decisions call for, a part at a time.
+    """Compute all facts that are due, one part at a time.
 
     Args:
         run: the run; its run.json is written.
         executor: computes the parts.
-        progress: show the bar.
+        progress: true shows the progress bar.
 
     Returns:
-        All facts, ready to be decided, and whether the user interrupted.
+        The Decider with all facts, and whether the user interrupted.
 
     Raises:
-        UserError: a model that cannot work at all; facts that were committed before stay.
+        UserError: a model fails on every image; committed facts stay.
     """
     collection = _Collection(run, executor)
     try:
         return collection.run(progress), False
     except KeyboardInterrupt:
-        log.info("interrupted: what is finished is exported")
+        log.info("interrupted: the finished images are exported")
         # The ledger is read again, because the interruption may have come between a commit and its reading.
         return (collection.decider.reread() if collection.decider else Decider.read(run)), True
     finally:
@@ -129,11 +131,11 @@ class _Progress:
         self._bar.refresh()
 
     def describe(self, text: str) -> None:
-        """Show a text behind the bar."""
+        """Show a text after the bar."""
         self._bar.set_postfix_str(text)
 
     def close(self) -> None:
-        """End the bar."""
+        """Close the bar."""
         self._bar.close()
 
 
@@ -159,7 +161,7 @@ class _Collection:
         return self.decider
 
     def _references(self, owed: Sequence[int], references: Facts, bar: _Progress) -> None:
-        """Round `ref`: captions, real images, and what the strategy prepares from them."""
+        """Compute round `ref`: captions, real images, and the preparation of the strategy."""
         run = self.data
         first: list[Task] = [CaptionTask()] if captions_are_missing(run) else []
         for _ in self.executor.run(first, bar.add):
@@ -178,7 +180,7 @@ class _Collection:
                 pass
 
     def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> None:
-        """Round 0, 1, ...: attempts, until every wanted unit is decided or given up."""
+        """Compute rounds 0, 1, ... until no attempt is due for the wanted units."""
         run = self.data
         while (due := decider.due(wanted)) is not None:
             number, units = due
@@ -195,14 +197,14 @@ class _Collection:
 
 
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
-    """Return the rows that round `ref` still has to embed: the drawn references, then the planned rows, each once."""
+    """Return the rows that round `ref` still has to embed: drawn references first, then planned rows, each once."""
     rows = dict.fromkeys([*plan.references.tolist(), *plan.rows[:wanted].tolist()])
     known = {row_id for row_id, _, _ in references.keys}
     return [row for row in rows if plan.source_ids[row] not in known]
 
 
 def captions_are_missing(run: Run) -> bool:
-    """Whether the image tower has a text tower and the ledger lacks a caption of the plan."""
+    """Return whether the filter's model has a text tower and the ledger lacks a caption of the plan."""
     texts = run.plan.prompt_texts
     wanted = {*texts.captions(), *texts.context_captions()}
     return bool(run.resolution.filter["has_text"]) and not wanted <= set(run.ledger.captions())

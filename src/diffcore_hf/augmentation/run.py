@@ -1,7 +1,7 @@
-"""Run: one augmentation of one source into one output folder, checked and ready to start.
+"""Run: one augmentation of one source into one output folder, after all checks.
 
-Owns the record that the steps of a run share. Contains no facts and no models: facts are in the ledger, models in the
-workers.
+Owns the record that the steps of a run share. It contains no facts and no models. Facts are in the ledger, and models
+in the workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffcore_hf.core.folder import Folder
 
 @dataclass(frozen=True)
 class Run:
-    """A run that passed every check that needs no weights."""
+    """A run that passed all checks that are possible without weights."""
 
     source: LoadedSource
     plan: Plan
@@ -33,7 +33,7 @@ class Run:
     previous: Mapping[str, Any] | None = None
     """Content of run.json before this run; None in a new folder."""
     in_memory: bool = False
-    """Whether the source is a dataset in memory, which no other process can open."""
+    """True: the source is a dataset in memory, which other processes cannot open."""
 
     @property
     def recipe(self) -> Recipe:
@@ -46,9 +46,13 @@ class Run:
         return Ledger(self.folder.parts)
 
     def require_source_on_disk(self, executor: str) -> None:
-        """Raise UserError where other processes cannot open the source."""
+        """Raise UserError if other processes cannot open the source.
+
+        Args:
+            executor: name of the executor that needs other processes, for the message.
+        """
         if self.in_memory:
             raise UserError(
-                f"the source is a dataset in memory, and {executor} opens it in other processes. Save it first "
+                f"the source is a dataset in memory, but {executor} opens it in other processes. Save it first "
                 "(Dataset.to_parquet) and use --source.path FOLDER, or leave the executor out"
             )

@@ -1,7 +1,7 @@
-"""The summary of a run: counts, rates and what to look at first, as one record and as text.
+"""The summary of a run as a record and as text: counts, rates, and the classes with the most rejections.
 
-Owns the choice of figures and their wording. They are derived from the facts and decisions of a run, except the seconds
-and the number of new images, which the caller measures.
+Owns the choice of the figures and their texts. They are computed from the facts and decisions of a run, except the
+seconds and the number of new images, which the caller measures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from diffcore_hf.method.arrays import Floats
 from diffcore_hf.method.filtration import rejected_share
 
 WORST = 5
-"""Classes in the text of the summary."""
+"""Number of classes in the text of the summary."""
 
 
 class ByContext(NamedTuple):
@@ -30,7 +30,7 @@ class ByContext(NamedTuple):
     name: str
     attempts: int
     rejected: float | None
-    """Share rejected, in [0, 1]; None: nothing to count."""
+    """Share of the attempts that were rejected, in [0, 1]; None: no attempt counts."""
 
 
 class ByClass(NamedTuple):
@@ -39,39 +39,39 @@ class ByClass(NamedTuple):
     name: str
     attempts: int
     rejected_generated: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: nothing to count."""
+    """Share of the attempts that were rejected, in [0, 1]; None: no attempt counts."""
     rejected_real: float | None
-    """Share of the real images that the policy would reject, in [0, 1]; None: nothing to count."""
+    """Share of the real images that the policy would reject, in [0, 1]; None: no image counts."""
     kept: int
     generated: float
     """Share of generated images among all images of the class, in [0, 1]."""
     similarity: float | None
     """Mean S(I, G) over the counterparts, in [-1, 1]."""
     bound: float | None = None
-    """The policy's bound: a rank, a similarity or a share; None: it has none."""
+    """Bound of the policy: a rank, a similarity or a share; None: without a bound."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run in figures. Rates are in [0, 1]; None where there is nothing to count."""
+    """The result of a run in figures. Rates are in [0, 1]. A rate is None if nothing counts."""
 
     counts: Counts
     rejected_generated: float | None
-    """Share of judged attempts that were rejected; superseded and crashed ones are in no rate."""
+    """Share of decided attempts that were rejected. Superseded and crashed attempts do not count."""
     rejected_real: float | None
-    """Share of real images that the same policy would reject, each judged as if left out of its class."""
+    """Share of real images that the same policy would reject, each left out of its class when it is compared."""
     by_context: list[ByContext]
     """The context with the most rejections first."""
     by_class: list[ByClass]
     """The class with the most rejected generated images first."""
     given_up: list[str]
-    """Names of the classes for which no further attempt is made."""
+    """Names of the given-up classes, for which no further attempt is made."""
     mean_similarity: float | None
     """Mean S(I, G) over the counterparts, in [-1, 1]."""
     reasons: dict[str, int]
     """Attempts by reason."""
     failed_rows: dict[str, int]
-    """Rows that could not get a counterpart, by reason."""
+    """Number of rows that could not get a counterpart, by reason."""
     notes: list[str]
     """Remarks on the decisions and the prompts, one line each."""
 
@@ -81,7 +81,7 @@ class Summary:
 
 
 def summarise(material: Material) -> Summary:
-    """Returns the summary of everything that was material."""
+    """Returns the summary of a run."""
     plan = material.plan
     decisions, units = material.decisions, material.attempts.units
     names = plan.prompt_texts.names
@@ -103,7 +103,7 @@ def summarise(material: Material) -> Summary:
 
 
 def _by_context(material: Material) -> list[ByContext]:
-    """Returns the contexts that were tried, the one with the most rejections first."""
+    """Returns the contexts with attempts, the one with the most rejections first."""
     plan = material.plan
     context_of = plan.contexts[material.attempts.units]
     rejected = rejected_share(material.decisions.reason, context_of.tolist())
@@ -117,7 +117,7 @@ def _by_context(material: Material) -> list[ByContext]:
 
 
 def _by_class(material: Material, real: Floats) -> list[ByClass]:
-    """Returns the classes that were tried, the one with the most rejections first.
+    """Returns the classes with attempts, the one with the most rejections first.
 
     Args:
         material: the run.
@@ -150,12 +150,12 @@ def _by_class(material: Material, real: Floats) -> list[ByClass]:
 
 
 def _worst_first(rejected: float | None, name: str) -> tuple[float, str]:
-    """Returns the sort key by which the highest rate comes first, and rows without a rate last."""
+    """Returns a sort key: the highest rate comes first, and rows without a rate come last."""
     return (1.0 if rejected is None else -rejected), name
 
 
 def _failed_rows(material: Material) -> dict[str, int]:
-    """Returns the number of rows without a label, and of those whose image has no embedding, by reason."""
+    """Returns the numbers of rows without a label and of rows whose image has no embedding, by reason."""
     failed: Counter[str] = Counter()
     if unlabelled := int((material.source.labels[material.source.config.split] < 0).sum()):
         failed["unlabelled"] = unlabelled
@@ -170,7 +170,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def percent(value: float | None) -> str:
-    """Returns a rate in [0, 1] as text."""
+    """Returns a rate in [0, 1] as a text in percent; `-` for None."""
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
@@ -180,8 +180,8 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     Args:
         summary: the figures.
         seconds: wall time of the run.
-        images: attempts made in it.
-        projection: lines about the full run, after a run with a limit.
+        images: number of attempts that this run generated.
+        projection: lines about the full run, if this run has a limit.
     """
     lines = _given_up_lines(summary)
     rows = _rows(summary, seconds, images)
@@ -210,24 +210,28 @@ def _given_up_lines(summary: Summary) -> list[str]:
     return [
         f"given up: {', '.join(summary.given_up)}",
         "  none of the first 20 images passed. Rename or describe the class (--prompts.label_descriptions), or add",
-        "  an adapter that knows it (--model.adapters)",
+        "  an adapter that was trained on it (--model.adapters)",
         "",
     ]
 
 
 def _rows(summary: Summary, seconds: float, images: int) -> list[tuple[str, str]]:
     """Returns name and value of each figure; a count of 0 failed or pending units is left out."""
-    c = summary.counts
-    decided = c["kept"] + c["exhausted"] + c["failed"]
+    counts = summary.counts
+    decided = counts["kept"] + counts["exhausted"] + counts["failed"]
     speed = f"{images / seconds:.2f} ({images:,} made now)" if images and seconds else "- (none made now)"
     rows = [
-        ("rows", f"{c['rows']:,}" + (f" ({c['heldout']:,} held out)" if c["heldout"] else "")),
-        ("planned", f"{c['planned']:,}"),
-        ("kept", f"{c['kept']:,}" + (f" ({percent(c['kept'] / decided)} of {decided:,} decided)" if decided else "")),
-        ("exhausted", f"{c['exhausted']:,}"),
-        ("failed", f"{c['failed']:,}"),
-        ("pending", f"{c['pending']:,}"),
-        ("attempts", f"{c['attempts']:,}"),
+        ("rows", f"{counts['rows']:,}" + (f" ({counts['heldout']:,} held out)" if counts["heldout"] else "")),
+        ("planned", f"{counts['planned']:,}"),
+        (
+            "kept",
+            f"{counts['kept']:,}"
+            + (f" ({percent(counts['kept'] / decided)} of {decided:,} decided)" if decided else ""),
+        ),
+        ("exhausted", f"{counts['exhausted']:,}"),
+        ("failed", f"{counts['failed']:,}"),
+        ("pending", f"{counts['pending']:,}"),
+        ("attempts", f"{counts['attempts']:,}"),
         ("generated images rejected", percent(summary.rejected_generated)),
         ("real images the policy would reject", percent(summary.rejected_real)),
         (
@@ -244,9 +248,9 @@ def _table(head: str, rows: Sequence[tuple[str, int, str]], real: Sequence[str] 
     """Returns the lines of a table of name, attempts and share rejected.
 
     Args:
-        head: the head of the first column.
-        rows: at least one.
-        real: a fourth column, the share of real images that the policy would reject.
+        head: heading of the first column.
+        rows: at least one row of name, attempts and share rejected.
+        real: values of a fourth column, the share of real images that the policy would reject; None: no such column.
     """
     width = max(len(head), *(len(name) for name, _, _ in rows))
     lines = [f"{head:<{width}}  attempts  rejected" + ("  of real images" if real else "")]

@@ -1,7 +1,8 @@
-"""Tables: the five configs of the published dataset as rows, derived from a run's facts and decisions.
+"""Tables: the rows of the five configs of the published dataset, computed from a run's facts and decisions.
 
-Owns which row holds what. Every function is pure and yields rows in a fixed order, so that the same facts give the same
-bytes. Does not own files or shards (export.py), nor the layouts `rows` and `mixed` of config `default` (layouts.py).
+Owns the content of the rows. Every function is pure and yields rows in a fixed order, so that the same facts give the
+same bytes. Does not own files or shards (export.py), or the layouts `rows` and `mixed` of config `default`
+(layouts.py).
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class SplitRows(NamedTuple):
     """The rows of one published split."""
 
     split: str
-    """The split of the source that they come from."""
+    """Name of the split of the source that contains these rows."""
     rows: NDArray[np.int64]
-    """(n,) int64, in source order."""
+    """(n,) int64: indices of the rows, in source order."""
 
 
 def splits(material: Material) -> dict[str, SplitRows]:
@@ -44,7 +45,7 @@ def splits(material: Material) -> dict[str, SplitRows]:
 
 
 def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields config default: one row per source row, with all its columns and the seven added ones."""
+    """Yields the tables of config default: one row per source row, with all its columns and the seven added ones."""
     split, rows = splits(material)[published]
     features = schema.added_features()
     for window in windows(rows):
@@ -84,7 +85,10 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
 
 
 def generated_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields config generated: one row per kept image of any copy; image and label have the source's own names."""
+    """Yields the tables of config generated: one row per kept image of any copy.
+
+    The columns of image and label have the names of the source's columns.
+    """
     source = material.source
     config = source.config
     for window in windows(material.kept):
@@ -104,7 +108,7 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields config attempts: every attempt that counts, kept or not."""
+    """Yields the tables of config attempts: one row per decided attempt, kept or not."""
     attempts, decisions = material.attempts, material.decisions
     features = schema.attempts_features()
     for window in windows(material.sorted_attempts):
@@ -132,9 +136,9 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _published_images(material: Material, window: Sequence[int]) -> list[dict[str, Any] | None]:
-    """Returns the images of attempts for config attempts: kept ones, and others with include_rejected."""
-    reason, everything = material.decisions.reason, material.recipe.include_rejected
-    shown = [position for position, attempt in enumerate(window) if everything or reason[attempt] == "kept"]
+    """Returns the images of attempts for config attempts: kept images, and rejected ones with include_rejected."""
+    reason, all_images = material.decisions.reason, material.recipe.include_rejected
+    shown = [position for position, attempt in enumerate(window) if all_images or reason[attempt] == "kept"]
     images: list[dict[str, Any] | None] = [None] * len(window)
     contents = read_images([material.location(window[position]) for position in shown])
     for position, content in zip(shown, contents, strict=True):
@@ -143,7 +147,10 @@ def _published_images(material: Material, window: Sequence[int]) -> list[dict[st
 
 
 def reference_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields config references: one row per real image of every split; embeddings where the run needed them."""
+    """Yields the tables of config references: one row per real image of every split.
+
+    Rows have an embedding if the run needed it.
+    """
     source, features = material.source, schema.reference_facts()
     needed = {*material.plan.references.tolist(), *material.plan.rows.tolist()}
     for split in source.splits:
@@ -154,7 +161,7 @@ def reference_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _reference_row(material: Material, split: str, row: int, has_facts: bool) -> dict[str, Any]:
-    """Returns one row of config references; a reason says why there is no embedding."""
+    """Returns one row of config references. Column `reason` states why there is no embedding."""
     source, facts = material.source, material.references
     row_id, sha256 = source.row_ids[split][row], source.sha256[split][row]
     label = int(source.labels[split][row])
@@ -175,7 +182,7 @@ def _reference_row(material: Material, split: str, row: int, has_facts: bool) ->
 
 
 def class_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields config classes: one row per class with its counts, rates and bound."""
+    """Yields the tables of config classes: one row per class with its counts, rates and bound."""
     source, plan = material.source, material.plan
     decisions, features = material.decisions, schema.classes_features()
     count = len(source.names)
@@ -199,5 +206,5 @@ def class_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _counts(labels: NDArray[np.int64], classes: int) -> list[int]:
-    """Returns the number of rows of each class; UNLABELLED ones count nowhere."""
+    """Returns the number of rows of each class, without UNLABELLED rows."""
     return np.bincount(labels[labels >= 0], minlength=classes).tolist()

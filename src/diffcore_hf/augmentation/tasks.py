@@ -1,6 +1,6 @@
-"""Tasks: what a worker can be asked to compute, and what it returns.
+"""Tasks: the inputs and the result of a worker.
 
-A task names units or rows by their keys, so images never travel with it, and it can be pickled.
+A task contains the keys of units or rows and no images. It can be pickled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OnProgress = Callable[[int], None]
-"""Called with a number of images that are done."""
+"""Callback that receives the number of images that were finished since the last call."""
 
 
 @dataclass(frozen=True)
 class CaptionTask:
-    """Embed the captions of all classes and contexts that the ledger lacks."""
+    """Task: embed the captions of all classes and contexts that the ledger lacks."""
 
     def __len__(self) -> int:
         return 0
@@ -23,7 +23,7 @@ class CaptionTask:
 
 @dataclass(frozen=True)
 class ReferenceTask:
-    """Embed some real images: one part of kind `ref`."""
+    """Task: embed real images, as one part of kind `ref`."""
 
     row_ids: tuple[str, ...]
 
@@ -33,7 +33,7 @@ class ReferenceTask:
 
 @dataclass(frozen=True)
 class PreparationTask:
-    """Make what all attempts of the strategy share."""
+    """Task: write the files that all attempts of the strategy use."""
 
     def __len__(self) -> int:
         return 0
@@ -41,7 +41,7 @@ class PreparationTask:
 
 @dataclass(frozen=True)
 class AttemptTask:
-    """Make attempt `number` of some units: one part of round `number`."""
+    """Task: generate attempt `number` of some units, as one part of round `number`."""
 
     units: tuple[tuple[str, int], ...]
     """(row id, copy) of each unit."""
@@ -60,8 +60,8 @@ class CommittedPart:
 
     task: Task
     path: Path | None
-    """The part; None where the task had nothing to write."""
+    """Path of the part; None if the task had nothing to write."""
     seconds: float
-    """Time to compute and write it, the loading of weights included."""
+    """Time to compute and write the part, including the loading of weights."""
     batch_size: int
-    """Images per device batch of the worker, of which the next parts are multiples."""
+    """Images per device batch of the worker. The sizes of the next parts are multiples of it."""

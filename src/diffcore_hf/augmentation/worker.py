@@ -1,8 +1,8 @@
 """Worker: computes the facts of one part and commits it to the ledger.
 
-Owns the columns that a stage gets and the stages of one process. A task names units or rows by their keys, and the
-process that computes it opens the source itself. Does not choose which parts
-are due (rounds.py) or which process computes them (executors/).
+Owns the input columns of the stages, and the stages of one process. A task contains the keys of units or rows, and the
+process that computes it opens the source itself. Does not choose the parts that are due (rounds.py) or the process that
+computes them (executors/).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def compute_part(output: str, recipe: Recipe, task: Task) -> CommittedPart:
 
     Args:
         output: the output folder, whose run.json exists.
-        recipe: the resolved recipe of the run; its source is on disk or on the Hub.
-        task: what to compute.
+        recipe: the resolved recipe of the run. Its source is on disk or on the Hub.
+        task: the task.
     """
     global _opened
     if _opened is None or _opened[0] != (output, recipe):
@@ -63,17 +63,17 @@ def compute_part(output: str, recipe: Recipe, task: Task) -> CommittedPart:
 
 
 _opened: tuple[tuple[str, Recipe], Worker] | None = None
-"""The worker of this process for `compute_part`."""
+"""The worker of this process for `compute_part`, with the output and recipe for which it was opened."""
 
 
 class Worker:
-    """Computes parts with the models of this process; they load on first use.
+    """Computes parts with the models of this process, which are loaded on first use.
 
     Args:
-        source: the opened source.
-        plan: its plan.
+        source: the loaded source.
+        plan: the plan of the run.
         recipe: the resolved recipe.
-        ledger: where parts are committed.
+        ledger: the ledger to which parts are written.
     """
 
     def __init__(self, source: LoadedSource, plan: Plan, recipe: Recipe, ledger: Ledger):
@@ -95,7 +95,7 @@ class Worker:
 
     @cached_property
     def attempt(self) -> Attempt:
-        """The stage that makes attempts; it shares the image tower with `reference`."""
+        """The stage that computes attempts. It shares the image tower with `reference`."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
         stage = Attempt(self.recipe, tower=self.reference.tower)
@@ -104,18 +104,18 @@ class Worker:
         return stage
 
     def batch_size(self, task: type[Task]) -> int:
-        """Return the images per device batch for a type of task. On a GPU this loads the model."""
+        """Return the number of images per device batch for a type of task. On a GPU this loads the model."""
         return self.attempt.strategy.batch_size if task is AttemptTask else self.reference.tower.batch_size
 
     def compute(self, task: Task, on_progress: OnProgress | None = None) -> CommittedPart:
         """Compute one part and commit it.
 
         Args:
-            task: what to compute.
+            task: the task.
             on_progress: called with the number of images after each device batch.
 
         Raises:
-            UserError: a model that cannot work at all.
+            UserError: a model fails on every image.
         """
         started = time.monotonic()
         path = self._commit(task, on_progress)
@@ -169,7 +169,11 @@ class Worker:
         return _facts(self.attempt, table, features)
 
     def _captions(self) -> Path | None:
-        """Embed the caption of each class (context empty) and of each context, where there is a text tower."""
+        """Embed the captions of classes and contexts that the ledger lacks, if the model has a text tower.
+
+        Returns:
+            The path of the part; None if nothing was written.
+        """
         from datasets import Dataset
 
         texts = self.plan.prompt_texts
@@ -188,7 +192,7 @@ class Worker:
         return self.ledger.write(CLASSES, table)
 
     def _preparation_folder(self, stage: Attempt) -> Path | None:
-        """Return the folder of the strategy's preparation, named by a digest of its inputs; None where it has none."""
+        """Return the folder of the strategy's preparation, named by a digest of its inputs; None if there is none."""
         inputs = stage.strategy.preparation()
         if inputs is None:
             return None
@@ -202,7 +206,7 @@ class Worker:
         return self.ledger.preparation(hashlib.sha256(digests.canonical(values)).hexdigest()[:16])
 
     def _prepare(self) -> Path | None:
-        """Let the strategy prepare, unless an earlier process finished that."""
+        """Run the preparation of the strategy, unless an earlier process finished it."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
         stage = Attempt(self.recipe, tower=self.reference.tower)
@@ -216,7 +220,7 @@ class Worker:
         return folder
 
     def _prepared_references(self) -> Iterator[dict[str, Any]]:
-        """Yield the drawn real images that can be decoded, as `Strategy.prepare` gets them."""
+        """Yield the drawn real images that can be decoded, in the format for `Strategy.prepare`."""
         labels = self.source.labels[self.source.config.split]
         for row in self.plan.references.tolist():
             [cell] = source_images(self.source, [row]).to_pylist()
@@ -250,15 +254,15 @@ def unit_features() -> Features:
 def unit_columns(
     source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, names: Sequence[str]
 ) -> list[Any]:
-    """Return columns of some units for one attempt, images undecoded.
+    """Return columns of some units for one attempt, with undecoded images.
 
     Args:
-        source: where the real images are read.
+        source: the source, from which the real images are read.
         plan: the plan of the units.
-        recipe: its seed is used.
-        units: places in the plan.
-        number: of the attempt.
-        names: keys of generation.base.UNIT_COLUMNS.
+        recipe: the recipe; its seed is used.
+        units: indices of the units in the plan.
+        number: number of the attempt.
+        names: names of the columns, keys of generation.base.UNIT_COLUMNS.
     """
     rows = [plan.unit(index) for index in units]
     columns: list[Any] = []
@@ -278,7 +282,7 @@ def unit_columns(
 
 
 def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
-    """Return a small dataset that writes no cache file."""
+    """Return a dataset in memory, which writes no cache file."""
     from datasets import Dataset, Features
 
     features = Features(kinds)
@@ -292,7 +296,7 @@ def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
 
 def _facts(stage: Stage, ds: Dataset, features: Features) -> pa.Table:
     """Map a stage over a part in memory, and return the columns of the part in their order."""
-    # A random fingerprint: nothing is cached, and the default one would hash the weights for each part.
+    # The fingerprint is random, because nothing is cached here. The default one would hash the weights for each part.
     result = stage.map(
         ds, batch_size=len(ds), keep_in_memory=True, load_from_cache_file=False, new_fingerprint=secrets.token_hex(8)
     )

@@ -72,7 +72,7 @@ def test_a_pool_of_two_processes_makes_the_same_decisions(make, monkeypatch):
 
 
 def test_other_processes_refuse_a_dataset_in_memory_in_one_line(recipe, tmp_path):
-    with pytest.raises(UserError, match=r"dataset in memory, and a process pool opens it.*--source\.path") as error:
+    with pytest.raises(UserError, match=r"dataset in memory, but a process pool opens it.*--source\.path") as error:
         augment.run(recipe(output=str(tmp_path / "out")), photos([2, 2]), progress=False, executor=TwoProcesses)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()

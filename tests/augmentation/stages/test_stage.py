@@ -95,7 +95,9 @@ def test_same_weights_elsewhere_same_fingerprint(planned, tower, tmp_path):
 
 
 def test_columns_that_lack_or_clash(planned, model, tower):
-    with pytest.raises(ValueError, match=r"Score reads 'generated_image', which the dataset lacks; it has .*columns="):
+    with pytest.raises(
+        ValueError, match=r"Score reads 'generated_image', which the dataset does not have; its columns: .*columns="
+    ):
         Score(tower).map(planned)
     clash = planned.rename_column("second", "generated_image")
     with pytest.raises(ValueError, match=r"Generate adds 'generated_image', which the dataset has already"):

@@ -1,4 +1,4 @@
-"""The source: the image-classification dataset that is augmented, as it was read.
+"""The source: reads the image-classification dataset that is augmented.
 
     dataset.py   loads it and returns one record (LoadedSource)
     columns.py   checks that its columns can be augmented

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 RESERVED = ("row_id", "copy", "context", "similarity", "is_generated")
-"""Columns beside image and label in config `generated` and in layout `rows`."""
+"""Names of the columns beside image and label in config `generated` and in layout `rows`."""
 
 
 def check_columns(config: SourceConfig, features: Features, prefix: str) -> None:
     """Checks the image column, the label column and the names that the published dataset adds.
 
     Args:
-        config: names the two columns.
-        features: of the split that is augmented.
-        prefix: stands before every added column.
+        config: section `source` of the recipe; it names the two columns.
+        features: features of the split that is augmented.
+        prefix: prefix of the name of every added column.
 
     Raises:
-        UserError: a missing column, a column of the wrong kind, or a name that is taken.
+        UserError: a column is missing or has a wrong type, or an added column has the name of an existing one.
     """
     for key, column in (("image", config.image), ("label", config.label)):
         if column not in features:
@@ -95,13 +95,13 @@ def with_columns_of(features: Features, split: Dataset, name: str, config: Sourc
     """Returns a split with its columns in the order of `features`.
 
     Args:
-        features: of the split that is augmented.
-        split: any other split of the source.
-        name: of the split, for the message.
-        config: names the source, for the message.
+        features: features of the split that is augmented.
+        split: any split of the source.
+        name: name of this split, for the message.
+        config: section `source` of the recipe, for the message.
 
     Raises:
-        UserError: other columns, or columns of another type.
+        UserError: the split has other columns, or a column of another type.
     """
     if set(split.features) != set(features):
         raise UserError(

@@ -1,7 +1,7 @@
 """Loads the source and returns it as one record.
 
 Owns the order of the steps: load, check the columns, encode the labels, hash the images, give the rows their ids. Does
-not decide which rows are wanted (plan.py).
+not choose the rows that are augmented (plan.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, Features
 
 IN_MEMORY = "in-memory"
-"""The path of a source that was given as a Dataset."""
+"""Value of `source.path` for a dataset in memory."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +35,27 @@ class LoadedSource:
     """A source that was read and checked. The rows of every split are in source order."""
 
     splits: DatasetDict
-    """Every split; its image column is `Image(decode=False)`, so the bytes are those of the source."""
+    """All splits. The image column is `Image(decode=False)`, so that the bytes are those of the source."""
     features: Features
     """The features as the source declares them."""
     config: SourceConfig
-    """The recipe's section, with the commit as revision."""
+    """Section `source` of the recipe, with the commit as revision."""
     names: tuple[str, ...]
-    """The K class names as the source has them."""
+    """The K class names of the source."""
     labels: Mapping[str, NDArray[np.int64]]
-    """By split: (N,) index into `names`; UNLABELLED where a row has no label."""
+    """(N,) indices into `names` for each split; UNLABELLED for a row without a label."""
     sha256: Mapping[str, list[str | None]]
-    """By split: hex sha256 of the bytes of each image; None where there is no image."""
+    """Hex sha256 of the bytes of each image, for each split; None without an image."""
     sizes: Mapping[str, list[int]]
-    """By split: bytes of each image; 0 where there is no image."""
+    """Number of bytes of each image, for each split; 0 without an image."""
     row_ids: Mapping[str, list[str]]
-    """By split: the id of each row."""
+    """Id of each row, for each split."""
     identity: str
     """The Hub commit, or `local:<16 hex>` over all row ids."""
     name: str
     """The name on the dataset card: the Hub id, `local`, or `in memory`."""
     licence: str | None
-    """The licence on the source's own card; None where it is not known."""
+    """The licence in the source's card; None if it is not known."""
 
     @property
     def rows(self) -> Dataset:
@@ -70,17 +70,17 @@ class LoadedSource:
 def load_source(
     config: SourceConfig, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""
 ) -> LoadedSource:
-    """Loads a source, or takes one in memory, and checks that it can be augmented.
+    """Loads a source from its path, or uses a dataset in memory, and checks that it can be augmented.
 
     Args:
-        config: `path` is a Hub id or a folder; with `data` only the columns and the split are used.
+        config: section `source` of the recipe. Its `path` is a Hub id or a folder; it is not loaded if `data` is given.
         data: a dataset in memory; a single Dataset becomes the split `config.split`.
-        folder: the output folder, whose stored hashes of an earlier run are used where they still fit.
-        prefix: stands before every column that the published dataset adds.
+        folder: the output folder. Hashes that an earlier run stored there are used if the rows are the same.
+        prefix: prefix of the names of the added columns.
 
     Raises:
-        UserError: no such source, split or column, a column of the wrong kind, no label at all, or a column with the
-            name of an added one.
+        UserError: the source, split or a column does not exist; a column has the wrong type or the name of an added
+            column; or no row has a label.
     """
     from datasets import Image
 
@@ -134,9 +134,9 @@ def _as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
 
 
 def _public_name(config: SourceConfig, commit: str | None, *, in_memory: bool) -> str:
-    """Returns the name of the source for the card, which never shows a path of this machine.
+    """Returns the name of the source for the card, which never contains a path of this machine.
 
-    A dataset in memory may be given the name of its repository as `source.path`.
+    For a dataset in memory, `source.path` may be the name of its repository on the Hub.
     """
     if commit or (in_memory and config.path != IN_MEMORY):
         return config.path
@@ -144,7 +144,7 @@ def _public_name(config: SourceConfig, commit: str | None, *, in_memory: bool) -
 
 
 def _licence(config: SourceConfig, commit: str | None) -> str | None:
-    """Returns the licence on the source's own card; None without a card, or with a card that does not name one."""
+    """Returns the licence in the source's card; None if there is no card or no licence in it."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.repocard import metadata_load
 
@@ -153,7 +153,7 @@ def _licence(config: SourceConfig, commit: str | None) -> str | None:
         if commit:
             path = Path(hf_hub_download(config.path, "README.md", repo_type="dataset", revision=commit))
         licence = (metadata_load(path) or {}).get("license") if path.is_file() else None
-    except Exception:  # A card is optional: no network, no file and broken YAML all mean "not known".
+    except Exception:  # A card is optional. Without network, without a file or with invalid YAML it is "not known".
         return None
     if isinstance(licence, list):
         return ", ".join(map(str, licence))

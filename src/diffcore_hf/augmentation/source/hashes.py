@@ -1,7 +1,7 @@
 """Hashes: the sha256 and the size of every image of the source.
 
-Owns the one pass over the bytes of all images, and the file in the output folder that spares a later run this pass.
-Images are not decoded.
+Owns the single pass over the bytes of all images, and the file in the output folder with their hashes, so that a later
+run does not read them again. Images are not decoded.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ ImageCell = dict[str, Any]
 """An image as `datasets` stores it: {"bytes": ..., "path": ...}."""
 
 _NO_HASH = "-"
-"""Stands in the stored file for an image without a hash."""
+"""Mark in the stored file for an image without a hash."""
 
 
 class ImageHash(NamedTuple):
     """Digest and size of the bytes of one image."""
 
     sha256: str | None
-    """Hex; None where the row has no image or its file cannot be read."""
+    """Hex digest; None if the row has no image or its file cannot be read."""
     size: int
-    """Bytes; 0 where there is no hash."""
+    """Number of bytes; 0 without a hash."""
 
 
 def image_cells(split: Dataset, column: str, batch: int = 64) -> Iterator[list[ImageCell | None]]:
@@ -47,10 +47,10 @@ def hash_images(split: Dataset, name: str, column: str, folder: Folder | None) -
     """Returns the hash of every image of a split.
 
     Args:
-        split: its image column is not decoded.
-        name: of the split, for the progress bar.
-        column: the image column.
-        folder: the output folder; if an earlier run read these very rows, its stored hashes are returned.
+        split: the split; its image column is not decoded.
+        name: name of the split, for the progress bar.
+        column: name of the image column.
+        folder: the output folder. If an earlier run stored hashes of the same rows there, they are returned.
     """
     from tqdm.auto import tqdm
 
@@ -58,7 +58,7 @@ def hash_images(split: Dataset, name: str, column: str, folder: Folder | None) -
     if stored is not None:
         return stored
     hashes: list[ImageHash] = []
-    # No bar for the first three seconds: most sources need no longer.
+    # The bar is shown after three seconds, because most sources are read in less time.
     with tqdm(total=len(split), desc=f"reading {name}", unit="image", delay=3, leave=False) as bar:
         for cells in image_cells(split, column):
             hashes += [_hash(cell) for cell in cells]
@@ -76,7 +76,7 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
 
 
 def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
-    """Returns the hashes that an earlier run stored for these rows; None where there are none for all of them."""
+    """Returns the hashes that an earlier run stored for these rows; None if it did not store one for each row."""
     path = _path(split, folder)
     if not path.is_file():
         return None
@@ -87,12 +87,12 @@ def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
 
 
 def _path(split: Dataset, folder: Folder) -> Path:
-    # The fingerprint of `datasets` changes with the files and the columns that the rows were read from.
+    # The fingerprint of `datasets` changes if the files or the columns of the rows change.
     return folder.rows / f"{split._fingerprint}.txt"
 
 
 def _hash(cell: ImageCell | None) -> ImageHash:
-    """Returns the hash of one cell. A row without a readable image stays, without a hash."""
+    """Returns the hash of one cell. A row without a readable image has no hash."""
     try:
         content = read_bytes(cell)
     except UnreadableImage:

@@ -1,7 +1,7 @@
-"""Identity: the id of each row, and what the whole source is known by.
+"""Identity: the id of each row, and the identity of the whole source.
 
-Owns the choice between the two kinds. A Hub dataset is fixed by its commit, so its rows are numbered. Any other source
-is known by the content of its images and its labels.
+Owns both kinds of row ids. The rows of a Hub dataset are numbered, because its commit fixes their order. The row ids of
+any other source are computed from the content of its images and labels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def row_ids_by_commit(sizes: Mapping[str, int]) -> dict[str, list[str]]:
     """Returns `<split>/<index>` for every row of each split.
 
     Args:
-        sizes: the number of rows by split.
+        sizes: number of rows of each split.
     """
     return {name: seeding.hub_row_ids(name, size) for name, size in sizes.items()}
 
@@ -29,8 +29,8 @@ def row_ids_by_content(
     """Returns `<split>/<16 hex of sha256(image, label)>[~n]` for every row of each split.
 
     Args:
-        sha256: hex digests of the image bytes by split; None for a row without an image.
-        labels: (N,) int64 by split, -1 for a row without a label.
+        sha256: hex digests of the image bytes for each split; None for a row without an image.
+        labels: (N,) int64 for each split; -1 for a row without a label.
         names: the class names.
     """
     row_ids = {}
@@ -42,7 +42,7 @@ def row_ids_by_content(
 
 
 def identity_of(row_ids: Mapping[str, Sequence[str]]) -> str:
-    """Returns `local:<16 hex>` over all row ids; the order of rows and splits does not matter."""
+    """Returns `local:<16 hex>`, a digest of all row ids. The order of rows and splits does not change it."""
     listed: list[str] = []
     for split in sorted(row_ids):
         listed += sorted(row_ids[split])

@@ -1,6 +1,6 @@
 """Labels: the values of the label column as class indices.
 
-Owns the order of the classes and the mark of a row without a label. Does not change the label column itself.
+Owns the order of the classes and the value for a row without a label. Does not change the label column.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ UNLABELLED = -1
 def encode_labels(splits: DatasetDict, column: str, split: str) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Encodes the label column of every split as indices into one list of class names.
 
-    A ClassLabel keeps its own names and indices. Strings and integers become classes in ascending order. The values
-    None, "" and -1 mean that a row has no label.
+    A ClassLabel keeps its names and indices. Strings and integers become classes in ascending order. The values None,
+    "" and -1 mean that a row has no label.
 
     Args:
         splits: all splits, with the same features.
-        column: the label column.
-        split: the split that is augmented; at least one of its rows must have a label.
+        column: name of the label column.
+        split: name of the split that is augmented; at least one of its rows must have a label.
 
     Returns:
-        The K class names, and by split (N,) int64 in [0, K), or UNLABELLED.
+        The K class names; and for each split (N,) int64 in [0, K), or UNLABELLED.
 
     Raises:
         UserError: no row of `split` has a label.

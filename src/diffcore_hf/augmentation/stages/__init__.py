@@ -1,1 +1,1 @@
-"""The callables for `datasets.Dataset.map`: generate, score, attempt (both fused), reference."""
+"""Stages: the callables for `datasets.Dataset.map`, which are Generate, Score, Attempt (both in one) and Reference."""

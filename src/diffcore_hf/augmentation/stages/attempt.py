@@ -1,8 +1,8 @@
 """Attempt: generates, embeds and encodes the images of a part in one pass.
 
-Owns the facts about a generated image. Pixels go from the strategy to the image tower as they are, and are encoded in
-threads while the next batch is generated. Does not choose what is attempted (plan.py, rounds.py) or what is kept
-(method/filtration.py).
+Owns the facts about a generated image. The image tower uses the pixels of the strategy directly, without encoding. The
+images are encoded in threads while the next batch is generated. Does not choose the attempts (plan.py, rounds.py) or
+decide about them (method/filtration.py).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ADDED = (GENERATED_IMAGE, "image_sha256", "embedding", "reason")
 
 
 class Attempt(Stage):
-    """Adds the facts about one attempt per row: the encoded image, its hash, its embedding, or why there is none.
+    """Adds the facts about one attempt per row: encoded image, hash, embedding, and the reason if one is missing.
 
-    Receives a whole part (`batch_size=len(part)`) and divides it into device batches itself. A flagged image is stored
-    without an embedding; a crashed attempt has no image.
+    It receives a whole part (`batch_size=len(part)`) and divides it into device batches. A flagged image is stored
+    without an embedding. A crashed attempt has no image.
 
     Args:
-        recipe: its model, strategy, filter, image_format, store_size, strict and batch_size are used.
-        tower: an image tower to share, such as a Reference's; it is not pickled.
+        recipe: the recipe; its model, strategy, filter, image_format, store_size, strict and batch_size are used.
+        tower: an image tower to share, such as that of a Reference; it is not pickled.
         on_progress: called with the number of attempts after each device batch; it is not pickled.
     """
 
@@ -86,7 +86,7 @@ class Attempt(Stage):
         tower = self.scoring.tower
         load(self.strategy, tower)
 
-        def work(rows: Sequence[int]) -> list[Result]:
+        def generate_rows(rows: Sequence[int]) -> list[Result]:
             samples = self.generating.sample(columns, rows)
             pixels = samples.images.cpu()
             usable = [position for position, flag in enumerate(samples.flags) if flag is None]
@@ -103,7 +103,7 @@ class Attempt(Stage):
         embedding: list[Any] = [None] * count
         reasons: list[str | None] = [None] * count
         with ThreadPoolExecutor(worker_threads()) as threads:
-            for row, (result, reason) in self.batches.run(work, count, self.on_progress):
+            for row, (result, reason) in self.batches.run(generate_rows, count, self.on_progress):
                 reasons[row] = reason
                 if result is not None:
                     pixels, embedding[row] = result

@@ -1,7 +1,8 @@
-"""Device batches: how the rows of a part are divided, and what happens to a batch that raises.
+"""Device batches: the division of the rows of a part, and the handling of batches that raise.
 
-Owns isolation: one bad prompt costs one image, a broken model stops the run. Running out of memory is handled where the
-model is called (models/diffusion.py halves its batches), so here it means that not even one image fits.
+Owns the isolation of failures. If one prompt raises, one image is missing; if every image fails, the run stops. When
+the device runs out of memory, models/diffusion.py halves its batches. So an out-of-memory error here means that even
+one image does not fit into memory.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Result = tuple[Any, str | None]
-"""The result for one image; or None and the reason why there is none."""
+"""The result for one image and None; or None and the reason why there is no result."""
 
 STOP_AFTER_FAILURES = 4
-"""Images that fail alone, before any image succeeded, until the model itself counts as broken."""
+"""The run stops if this number of images fail one by one and no image succeeded before."""
 LONGEST_REASON = 200
-"""Characters of a stored reason."""
+"""Largest number of characters of a stored reason."""
 
 
 class _Loads(Protocol):
-    """A model whose weights can be loaded ahead of the first image."""
+    """A model whose weights can be loaded before the first image."""
 
     @property
     def config(self) -> Any: ...
@@ -37,7 +38,7 @@ class _Loads(Protocol):
 
 
 def load(*models: _Loads) -> None:
-    """Load weights before the first image, so that the fault of a model is never recorded as a fact about an image."""
+    """Load weights before the first image, so that an error of the model is never recorded as a fact about an image."""
     for model in models:
         try:
             model.load()
@@ -47,9 +48,9 @@ def load(*models: _Loads) -> None:
 
 
 class DeviceBatches:
-    """Divides rows into batches of the strategy's size and isolates the rows that raise.
+    """Divides rows into batches of the strategy's size, and isolates the rows that raise.
 
-    It remembers whether any image ever succeeded, because a model that fails on every image is broken.
+    It counts the images that succeeded, because the run stops if every image fails.
     """
 
     def __init__(self, strategy: Strategy):
@@ -64,16 +65,15 @@ class DeviceBatches:
     ) -> Iterator[tuple[int, Result]]:
         """Yield (row, result) for rows 0 .. count - 1.
 
-        A batch that raises is tried image by image; images that raise again get the reason `crashed: <type>: <text>`.
+        A batch that raises is tried image by image. Images that raise again get the reason `crashed: <type>: <text>`.
 
         Args:
-            work: rows -> one result per row.
+            work: function from rows to one result per row.
             count: number of rows.
             on_progress: called with the number of rows after each batch.
 
         Raises:
-            UserError: every image fails and none ever succeeded, the device is lost, or one image does not fit into
-                memory.
+            UserError: every image failed so far, the device is lost, or one image does not fit into memory.
         """
         failures = 0
         start = 0
@@ -87,8 +87,8 @@ class DeviceBatches:
                 yield row, result
             failures += failed
             self.succeeded += len(rows) - failed
-            done = rows.stop == count
-            if self.succeeded == 0 and failed == len(rows) and (failures >= STOP_AFTER_FAILURES or done):
+            is_last = rows.stop == count
+            if self.succeeded == 0 and failed == len(rows) and (failures >= STOP_AFTER_FAILURES or is_last):
                 raise UserError(f"{self.strategy.config.path}: every image fails: {describe(last)}") from last
             if on_progress is not None:
                 on_progress(len(rows))
@@ -122,12 +122,18 @@ def describe(error: BaseException | None) -> str:
 
 
 def worker_threads() -> int:
-    """Return the number of threads that encode and decode images beside the model."""
+    """Return the number of threads that encode and decode images while the model runs."""
     return min(8, os.cpu_count() or 1)
 
 
 def _raise_device_error(error: Exception, alone: bool, what: str = "one image") -> None:
-    """Raise for errors that are no fact about an image: a lost device, or no memory for a single image."""
+    """Raise if an error is not about one image: the device is lost, or not even one image fits into memory.
+
+    Args:
+        error: the error.
+        alone: true if the error was raised for a single image.
+        what: the thing that does not fit into memory, for the message.
+    """
     from diffcore_hf.models.runtime import OutOfMemory, is_out_of_memory
 
     if isinstance(error, OutOfMemory):

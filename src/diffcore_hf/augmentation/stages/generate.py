@@ -1,7 +1,7 @@
-"""Generate: one image per row, from the columns that the strategy reads.
+"""Generate: the stage that generates one image per row, from the columns that the strategy reads.
 
-Owns the encoding of generated images. How an image is generated is generation/; how rows are divided into device
-batches, and what happens to a batch that fails, is batches.py.
+Owns the encoding of generated images. Does not own the generation (generation/), the division into device batches or
+the handling of failures (batches.py).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ImageFormat = Literal["jpeg", "png", "webp"]
 
 
 class Generate(Stage):
-    """Adds one generated image per row; null where none could be generated.
+    """Adds one generated image per row; null if the generation failed.
 
     Args:
-        config: the model.
-        strategy: how an image is generated; the default needs prompt, negative prompt and seed.
+        config: section `model` of the recipe.
+        strategy: section `strategy` of the recipe. The default reads prompt, negative prompt and seed.
         image_format: jpeg (quality 95, 4:4:4), png or webp (lossless).
-        store_size: shorter side of the stored image; None keeps all pixels.
-        strict: equal bits, however the work is divided.
-        batch_size: images per device batch; None: found automatically.
+        store_size: shorter side of the stored image in pixels; None keeps all pixels.
+        strict: true if the images must have equal bits for any division into batches.
+        batch_size: images per device batch; None: chosen automatically.
     """
 
     VERSION = "1"
@@ -73,7 +73,7 @@ class Generate(Stage):
 
     @property
     def strategy(self) -> Strategy:
-        """The strategy; its weights load when it generates."""
+        """The strategy. Its weights are loaded before the first image."""
         if self._strategy is None:
             from diffcore_hf.generation.base import make_strategy
 
@@ -84,7 +84,7 @@ class Generate(Stage):
 
     @cached_property
     def resolved(self) -> tuple[ModelConfig, ModelRecord]:
-        """The model without `auto` and null, and what a run records about it."""
+        """The model without `auto` and null, and the facts that a run records about it."""
         from diffcore_hf.models.pipelines import resolve_model
 
         return resolve_model(self.config)
@@ -108,7 +108,7 @@ class Generate(Stage):
         """Generate the images of some rows.
 
         Args:
-            columns: the columns in `reads`, images undecoded.
+            columns: the columns in `reads`, with undecoded images.
             rows: the rows to generate.
 
         Raises:
@@ -139,7 +139,7 @@ class Generate(Stage):
     def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         load(self.strategy)
 
-        def work(rows: Sequence[int]) -> list[Result]:
+        def generate_rows(rows: Sequence[int]) -> list[Result]:
             samples = self.sample(columns, rows)
             pixels = samples.images.cpu()
             return [(image if flag is None else None, flag) for image, flag in zip(pixels, samples.flags, strict=True)]
@@ -147,7 +147,7 @@ class Generate(Stage):
         count = len(columns[0])
         cells: list[Any] = [None] * count
         with ThreadPoolExecutor(worker_threads()) as threads:
-            for row, (image, reason) in self.batches.run(work, count):
+            for row, (image, reason) in self.batches.run(generate_rows, count):
                 if reason is None:
                     cells[row] = threads.submit(encode_pixels, image, self.image_format, self.store_size)
                 else:
@@ -155,12 +155,12 @@ class Generate(Stage):
         return {GENERATED_IMAGE: [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
 
     def _described(self, columns: Sequence[Sequence[Any]], row: int) -> str:
-        """Return a row as a log line names it: by its seed where the strategy reads one."""
+        """Return the name of a row for a log line: its seed, or its index if the strategy reads no seed."""
         return f"seed {columns[self.reads.index('seed')][row]}" if "seed" in self.reads else f"row {row} of the batch"
 
 
 def encode_pixels(image: Tensor, image_format: ImageFormat, store_size: int | None) -> bytes:
-    """Encode (3, H, W) uint8 on the CPU, reduced to `store_size` first."""
+    """Return the encoded file of an image (3, H, W) uint8 on the CPU, after it is reduced to `store_size`."""
     from PIL import Image
 
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

@@ -1,7 +1,7 @@
-"""Reference: embeddings of real images, the facts of round `ref`.
+"""Reference: the stage that embeds real images, for round `ref`.
 
-Each real image is decoded once, at full size and in threads. An image that cannot be read is a recorded reason, not an
-error. Labels and row ids are columns of the part that the stage does not read.
+Each real image is decoded once, at full size and in threads. If an image cannot be read, the reason is recorded and
+nothing is raised.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ ADDED = ("source_sha256", "embedding", "reason")
 
 
 class _ReadImage(NamedTuple):
-    """A real image, ready for the image tower."""
+    """A real image that is prepared for the image tower."""
 
     sha256: str | None
-    """Hash of the encoded bytes; None where there are none."""
+    """Hash of the encoded bytes; None if they cannot be read."""
     pixels: Any | None
-    """Input of the image tower; None where the image cannot be decoded."""
+    """Input of the image tower; None if the image cannot be decoded."""
     reason: str | None
+    """Reason why the image cannot be read or decoded; None if it can."""
 
 
 class Reference(Stage):
-    """Adds the facts about one real image per row: the hash of its bytes, its embedding, or why there is none.
+    """Adds the facts about one real image per row: hash of its bytes, embedding, and the reason if one is missing.
 
     Args:
-        config: the filter; its image tower is used, its policy is not.
-        strict: equal bits, however the work is divided.
+        config: section `filter` of the recipe; its image tower is used, its policy is not.
+        strict: true if the embeddings must have equal bits for any division into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         on_progress: called with the number of images after each device batch; it is not pickled.
     """
@@ -67,7 +68,7 @@ class Reference(Stage):
         return self.scoring.tower
 
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Embed captions as (K, d) float32 unit rows; None where the model has no text tower."""
+        """Embed captions as (K, d) float32 rows of norm 1; None if the model has no text tower."""
         return self.tower.embed_text(texts)
 
     @property
@@ -86,13 +87,13 @@ class Reference(Stage):
         chunks = [cells[start : start + step] for start in range(0, len(cells), step)]
         facts: dict[str, list[Any]] = {name: [] for name in ADDED}
         with ThreadPoolExecutor(worker_threads()) as threads:
-            # The next chunk is decoded while the tower embeds this one; only two are in memory.
-            coming: list[Future[_ReadImage]] = []
+            # The next chunk is decoded while the tower embeds this one. So only two chunks are in memory.
+            next_images: list[Future[_ReadImage]] = []
             for number, chunk in enumerate(chunks):
-                ready = coming or [threads.submit(self._read, cell) for cell in chunk]
-                following = chunks[number + 1] if number + 1 < len(chunks) else []
-                coming = [threads.submit(self._read, cell) for cell in following]
-                self._embed([future.result() for future in ready], facts)
+                current_images = next_images or [threads.submit(self._read, cell) for cell in chunk]
+                next_chunk = chunks[number + 1] if number + 1 < len(chunks) else []
+                next_images = [threads.submit(self._read, cell) for cell in next_chunk]
+                self._embed([future.result() for future in current_images], facts)
                 if self.on_progress is not None:
                     self.on_progress(len(chunk))
         return facts

@@ -1,6 +1,6 @@
 """Score: the similarity of each generated image to the real image of its row.
 
-Owns S of the paper as a column. Which images are kept because of it is decided in method/filtration.py.
+Owns the column with the similarity S of the paper. The decisions that use it are in method/filtration.py.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Score(Stage):
     """Adds the cosine similarity of each generated image to the real image of its row (S in section 3 of the paper).
 
     Args:
-        config: the filter; its image tower is used, its policy is not.
-        strict: equal bits, however the work is divided.
+        config: section `filter` of the recipe; its image tower is used, its policy is not.
+        strict: true if the embeddings must have equal bits for any division into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         tower: an image tower to share; it is not pickled.
     """
@@ -53,7 +53,7 @@ class Score(Stage):
 
     @property
     def tower(self) -> ImageTower:
-        """The image tower; its weights load when it is used."""
+        """The image tower. Its weights are loaded before the first image."""
         if self._tower is None:
             from diffcore_hf.models.towers import ImageTower
 
@@ -62,7 +62,7 @@ class Score(Stage):
 
     @cached_property
     def resolved(self) -> tuple[FilterConfig, FilterRecord]:
-        """The filter with its commit, and what a run records about the image tower."""
+        """The filter with its commit, and the facts that a run records about the image tower."""
         from diffcore_hf.models.towers import resolve_filter
 
         return resolve_filter(self.config)
@@ -74,11 +74,11 @@ class Score(Stage):
     def score(self, real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
         """Return the similarity of each pair of images.
 
-        It is computed from embeddings in float16, as in a run, so that stored embeddings give the same value.
+        As in a run, it is computed from float16 embeddings, so that stored embeddings give the same value.
 
         Args:
-            real: (3, H, W) uint8 of any sizes.
-            generated: as many.
+            real: B real images, (3, H, W) uint8 of any sizes.
+            generated: B generated images, (3, H, W) uint8 of any sizes.
 
         Returns:
             (B,) float32 in [-1, 1].
@@ -106,13 +106,13 @@ class Score(Stage):
 
 
 def _decoded_pair(cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
-    """Return a real and a generated image as pixels; None where one of them cannot be decoded."""
+    """Return the pixels of a real and a generated image; None if one of them cannot be decoded."""
     real, generated = (decode_pixels(cell) for cell in cells)
     return None if real is None or generated is None else (real, generated)
 
 
 def decode_pixels(cell: ImageCell | None) -> Tensor | None:
-    """Decode an image to (3, H, W) uint8 at full size; None where it is missing or cannot be read."""
+    """Decode an image to (3, H, W) uint8 at full size; None if it is missing or cannot be read."""
     import torch
 
     if cell is None:

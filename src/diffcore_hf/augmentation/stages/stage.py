@@ -1,7 +1,8 @@
 """Stage: the base class of the callables for `datasets.Dataset.map`.
 
-Owns what is easy to forget with plain `map`: images pass undecoded (otherwise `map` re-encodes the originals), features
-are declared, and the fingerprint is short and holds the model's identity. Contains no model and no computation.
+Owns the correct call of `map`. Images are passed undecoded, because `map` would otherwise encode the originals again.
+The features are declared. The fingerprint is short and includes the identity of the model. This module contains no
+model and no computation.
 """
 
 from __future__ import annotations
@@ -21,18 +22,19 @@ ImageCell = dict[str, Any]
 """An undecoded image of `datasets`: its encoded bytes, or the path of its file."""
 
 WRITER_BATCH = 64
-"""Rows in memory before they are written; the default of 1,000 images is too large."""
+"""Number of rows in memory before they are written. The default of 1,000 takes too much memory for images."""
 
 
 class Stage:
-    """A callable for `Dataset.map(batched=True)`; called with the columns it reads, returns the columns it adds.
+    """A callable for `Dataset.map(batched=True)`, from the columns that it reads to the columns that it adds.
 
-    A stage is a frozen configuration. Its model loads on first use and is not pickled: pickles and fingerprints hold
-    the configuration alone.
+    A stage is a frozen configuration. Its model is loaded on first use and is not pickled. So pickles and fingerprints
+    contain only the configuration.
     """
 
     VERSION: ClassVar[str] = "1"
-    """Part of the fingerprint: raise it when the output changes. A stage that runs others names theirs too."""
+    """Version of the output, a part of the fingerprint. Increase it when the output changes. A stage that runs other
+    stages has their versions in its own."""
     reads: tuple[str, ...] = ()
     """The columns that `__call__` takes, in order."""
     _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress")
@@ -46,7 +48,7 @@ class Stage:
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the output, for the fingerprint: attempt fields and model identities."""
+        """Return the values that change the output, for the fingerprint: attempt fields and model identities."""
         raise NotImplementedError
 
     def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
@@ -57,7 +59,7 @@ class Stage:
         name = type(self).__name__
         if columns and isinstance(columns[0], Mapping):
             raise TypeError(
-                f"{name} got a whole batch, whose images map would re-encode: use {name}(...).map(dataset), "
+                f"{name} got a whole batch, and map would encode its images again: use {name}(...).map(dataset), "
                 f"or pass input_columns={list(self.reads)} to Dataset.map"
             )
         if len(columns) != len(self.reads):
@@ -67,14 +69,16 @@ class Stage:
     def map(self, ds: Dataset, columns: Mapping[str, str] | None = None, **kwargs: Any) -> Dataset:
         """Map the stage over a dataset: `ds.map` with the right columns, features and fingerprint.
 
-        Image columns pass undecoded, so that the bytes of the originals stay as they are; they decode again afterwards.
+        Image columns are passed undecoded, so that the bytes of the originals do not change. The returned dataset
+        decodes them again.
 
         Args:
-            columns: name that the stage reads -> name in the dataset.
+            ds: the dataset.
+            columns: map from a name that the stage reads to the name in the dataset.
             kwargs: further arguments of `ds.map`.
 
         Raises:
-            UserError: a column is missing, or one that would be added exists.
+            UserError: a column is missing, or a column that the stage adds exists already.
         """
         from datasets import Features, Image
 
@@ -100,7 +104,7 @@ class Stage:
         return result
 
     def fingerprint(self, ds: Dataset, columns: list[str] | None = None, removed: list[str] | None = None) -> str:
-        """Return 32 hex digits over the fingerprint of `ds`, the class, its VERSION, its settings and the columns."""
+        """Return 32 hex digits: a digest of the fingerprint of `ds`, the class, its settings and the columns."""
         parts = [ds._fingerprint, type(self).__name__, self.VERSION, self.settings()]
         parts += [columns or list(self.reads), removed or []]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -114,8 +118,8 @@ class Stage:
         for wanted, name in zip(self.reads, names, strict=True):
             if name not in ds.column_names:
                 raise UserError(
-                    f"{type(self).__name__} reads {name!r}, which the dataset lacks; it has {available}. "
-                    f"Use columns={{{wanted!r}: <its name>}}"
+                    f"{type(self).__name__} reads {name!r}, which the dataset does not have; its columns: {available}. "
+                    f"Use columns={{{wanted!r}: <name in the dataset>}}"
                 )
         for name in self.adds:
             if name in ds.column_names and name not in removed:
@@ -124,7 +128,7 @@ class Stage:
 
 
 def attempt_fields(config: Any) -> dict[str, Any]:
-    """Return the fields of a recipe section that change what an attempt is, without paths and revisions."""
+    """Return the fields of a recipe section that change the content of an attempt, without paths and revisions."""
     fields = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
