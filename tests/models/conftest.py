@@ -6,7 +6,7 @@ import tiny_models
 
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory):
-    """Folders of saved tiny pipelines, by family."""
+    """Returns the folders of saved tiny pipelines by family."""
     root = tmp_path_factory.mktemp("pipelines")
     for name, build in tiny_models.PIPELINES.items():
         tiny_models.seeded(build).save_pretrained(root / name)
@@ -15,6 +15,6 @@ def pipelines(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def towers(tmp_path_factory):
-    """Folders of saved tiny image towers, by name."""
+    """Returns the folders of saved tiny image towers by name."""
     root = tmp_path_factory.mktemp("towers")
     return {name: tiny_models.seeded(save, root / name) for name, save in tiny_models.TOWERS.items()}

@@ -118,7 +118,7 @@ def test_gamma_and_negatives(gamma, negatives, error, pipelines):
 
 
 def test_a_missing_negative_prompt_is_the_unconditional_branch_of_the_family(pipelines):
-    """SDXL was trained with zeros, the others with the empty text; the pipelines do the same."""
+    """SDXL was trained with zeros and the others with the empty text, and the pipelines do the same."""
     for name, folder in pipelines.items():
         model = TextToImage(ModelConfig(path=str(folder), steps=1, gamma=GAMMA, size=16))
         ours = model.sample(["a bird"], [None], [3]).images

@@ -128,7 +128,7 @@ def test_fetch_downloads_only_the_files_that_are_loaded(pipelines, tmp_path, mon
     assert requests[1:] == ["configuration"]
 
 
-def test_a_folder_that_is_no_model_is_refused(pipelines, tmp_path):
+def test_a_folder_that_is_not_a_model_is_refused(pipelines, tmp_path):
     (tmp_path / "one.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="the family of a single file is unknown"):
         resolve_model(ModelConfig(path=str(tmp_path / "one.safetensors")))

@@ -143,7 +143,7 @@ def test_processor_is_the_recorded_one(towers):
         assert ImageTower(config).processor == resolve_filter(config)[1]["processor"]
 
 
-def test_a_model_that_is_no_image_tower_is_refused(pipelines, tmp_path):
+def test_a_model_that_is_not_an_image_tower_is_refused(pipelines, tmp_path):
     with pytest.raises(ValueError, match="not an image tower of transformers"):
         resolve_filter(FilterConfig(path=str(pipelines["SD"])))
     path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)

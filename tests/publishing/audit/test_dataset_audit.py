@@ -16,9 +16,9 @@ from diffcore_hf.workflows.export import export
 
 POLICIES = ("mean", "quantile", "rank", "random", "all")
 OTHER = {"bytes": b"x", "path": None}
-"""Another image."""
+"""A cell with an image that is not in the run."""
 ABOVE = object()
-"""The value of the next row."""
+"""Marks that the value of the next row is used."""
 PARAMETERS = {"random": {"p": 0.5}}
 
 
@@ -34,7 +34,7 @@ def run(tmp_path_factory, keys, folder_of_photos):
 
 @pytest.fixture(scope="module", params=POLICIES)
 def exported(request, run):
-    """The run, decided by each policy."""
+    """Provides the run with the decisions of each policy."""
     out = run.parent / request.param
     policy = {"name": request.param, **PARAMETERS.get(request.param, {})}
     export(run, out, {"filter": {"policy": policy}, "max_attempts": 1 if request.param == "random" else 2})

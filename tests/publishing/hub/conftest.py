@@ -14,7 +14,7 @@ from testing.hub_double.fixtures import client, hub, xet_client  # noqa: F401 (f
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
-    """The folder of a run that kept everything."""
+    """Returns the folder of a run that kept every image."""
     out = tmp_path_factory.mktemp("finished") / "out"
     recipe = build_recipe(
         {"source": {"path": str(folder_of_photos)}, "output": str(out)}, keys, {"filter": {"policy": {"name": "all"}}}
@@ -25,7 +25,7 @@ def finished(tmp_path_factory, keys, folder_of_photos) -> Path:
 
 @pytest.fixture(scope="session")
 def second(tmp_path_factory, finished) -> Path:
-    """Another version of the same dataset: half of the counterparts."""
+    """Returns another version of the same dataset with half of the counterparts."""
     out = tmp_path_factory.mktemp("second") / "out"
     export(finished, out, {"fraction": 0.5})
     return out
@@ -33,7 +33,7 @@ def second(tmp_path_factory, finished) -> Path:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory, finished) -> Path:
-    """The dataset without its original images."""
+    """Returns the dataset without its original images."""
     out = tmp_path_factory.mktemp("bare") / "out"
     export(finished, out, {"include_originals": False})
     return out

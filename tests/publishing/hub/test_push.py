@@ -21,7 +21,7 @@ from testing.hub_double.repos import Blob
 
 @pytest.fixture(params=["lfs", "xet"])
 def either(request):
-    """The client over LFS, and over Xet, the default."""
+    """Provides the client over LFS, and over Xet, its default."""
     return request.getfixturevalue("client" if request.param == "lfs" else "xet_client")
 
 
@@ -224,7 +224,7 @@ def test_the_code_on_a_card_loads_the_version_of_the_card(hub, client, finished,
 def test_an_unreadable_file_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    # By git: the client itself sends no such card.
+    # Committed without the client, which refuses such a card.
     hub.dataset(repo).commit({path: Blob.regular(content)})
     with pytest.raises(ValueError, match=line) as caught:
         client(steps.push, second, repo, "v1.1.0")
@@ -336,7 +336,7 @@ def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, t
     assert not any(repository.tags for repository in hub.repositories.values())
 
 
-def stranger(case: str, finished) -> dict[str, bytes]:
+def files_of_another_tool(case: str, finished) -> dict[str, bytes]:
     """Return the files of a repository that another tool could have made, by path."""
     manifest = Folder(finished).manifest()
     if case == "no recipe":
@@ -352,10 +352,10 @@ def stranger(case: str, finished) -> dict[str, bytes]:
     ("case", "line"),
     [("no recipe", "diffcore.json has no valid 'recipe'"), ("junk", "references/x.parquet cannot be read as Parquet")],
 )
-def test_content_of_strangers_is_one_line(hub, client, finished, case, line):
+def test_invalid_content_of_another_tool_is_one_line(hub, client, finished, case, line):
     repo = hub.repo_id()
     hub.create(repo, private=True)
-    files = {path: Blob.regular(content) for path, content in stranger(case, finished).items()}
+    files = {path: Blob.regular(content) for path, content in files_of_another_tool(case, finished).items()}
     hub.dataset(repo).commit(files)
     client(steps.hub, "create_tag", repo, tag="v1.0.0", repo_type="dataset")
     for step in (("verify", f"{repo}@v1.0.0"), ("diff", repo, "v1.0.0", str(finished))):
