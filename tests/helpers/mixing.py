@@ -32,7 +32,7 @@ def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | No
     return BatchContext(
         images=torch.randn(count, 3, SIDE, SIDE, generator=random),
         targets=torch.arange(count) % CLASSES,
-        keys=[SampleKey(f"row-{place}", 0, place) for place in range(count)],
+        keys=[SampleKey(f"row-{index}", 0, index) for index in range(count)],
         seed=seed,
         generator=seeding.generator("test", seed, step),
         model=model or nn.Identity(),
@@ -42,7 +42,7 @@ def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | No
 
 def permuted(context: BatchContext, order: list[int]) -> BatchContext:
     """The same batch in another order."""
-    keys = [context.keys[place] for place in order]
+    keys = [context.keys[index] for index in order]
     return replace(context, images=context.images[order], targets=context.targets[order], keys=keys)
 
 

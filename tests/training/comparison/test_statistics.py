@@ -1,4 +1,4 @@
-"""Statistics and words of a comparison, by hand."""
+"""Statistics and texts of a comparison, for small examples with known results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def comparison(**arms):
     }  # fmt: skip
 
 
-def test_a_paired_interval_by_hand():
+def test_the_paired_interval_of_three_seeds():
     gap = statistics.paired_difference([0.5, 0.6, 0.7], [0.4, 0.4, 0.4])
     assert gap.mean == pytest.approx(0.2)
     assert gap.half == pytest.approx(4.303 * 0.1 / math.sqrt(3))
@@ -32,7 +32,7 @@ def test_a_paired_interval_by_hand():
 
 
 @pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (31, 2.042), (40, 1.96)])
-def test_the_quantile_is_students(count, quantile):
+def test_the_interval_uses_the_quantile_of_student(count, quantile):
     values = [0.01 * (-1) ** number for number in range(count)]
     from statistics import stdev
 
@@ -53,7 +53,7 @@ def test_one_seed_has_no_interval():
         ([0.40, 0.40, 0.40], "no difference seen (+0.0 ± 0.0)"),
     ],
 )
-def test_an_interval_that_holds_zero_is_no_difference_seen(mix, words):
+def test_an_interval_that_contains_zero_is_no_difference_seen(mix, words):
     arms = comparison(plain=[0.40, 0.40, 0.40], mix=mix)["arms"]
     assert statistics.difference_words(arms[1]) == words
 
@@ -67,7 +67,7 @@ def test_the_table_has_a_row_for_each_arm_and_escapes_names():
     assert "the model that the validation split selected" in statistics.legend(compared)
 
 
-def test_groups_of_images_have_columns_of_their_own():
+def test_each_group_of_images_has_its_own_column():
     seeds = [run(0.5), run(0.7)]
     for seed, (night, snow) in zip(seeds, [(0.2, 0.8), (0.4, 1.0)], strict=True):
         seed["last"]["by_group"] = {"at|night": night, "snow": snow}
@@ -80,7 +80,7 @@ def test_groups_of_images_have_columns_of_their_own():
     assert [cell.strip() for cell in row.split("|")[3:5]] == ["30.0", "90.0"]
 
 
-def test_the_best_model_counts_if_there_is_one_and_the_last_is_shown_too():
+def test_the_best_model_is_scored_if_it_exists_and_the_last_is_also_shown():
     (arm,) = statistics.summarise({"plain": [run(0.6, last=0.5), run(0.8, last=0.7)]}, ("a", "b"))
     assert (arm["top1"], arm["last_top1"]) == (pytest.approx(0.7), pytest.approx(0.6))
     assert arm["worst_classes"][0] == ("b", 0.0)

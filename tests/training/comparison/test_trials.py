@@ -1,4 +1,4 @@
-"""Arms and seeds: finished trainings are kept, arms are comparable, the table is written, bad input is one line."""
+"""Arms and seeds: finished trainings are not repeated, arms are comparable, and bad input raises an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN = {"half": {"mix": {"mode": "replace", "probability": 0.5}}}
 
 
 def flags(recipe, *more):
-    """Returns the command line of a recipe of the fixture."""
+    """Return the command line for a recipe of the fixture."""
     return [
         "--data.path", recipe.data.path, "--output", recipe.output, "--model.name", recipe.model.name,
         "--model.pretrained", "false", "--transform.preset", recipe.transform.preset, "--transform.size", "32",
@@ -30,27 +30,29 @@ def test_arms_and_seeds_make_one_table(train_recipe, tmp_path):
     comparison = trials.run(recipe, progress=False)
     out = tmp_path / "trained"
     assert [arm["name"] for arm in comparison["arms"]] == ["plain", "mix", "half"]
-    assert {arm["steps"] for arm in comparison["arms"]} == {3} and {a["samples_seen"] for a in comparison["arms"]} == {
-        12
-    }
+    assert {arm["steps"] for arm in comparison["arms"]} == {3} and {
+        arm["samples_seen"] for arm in comparison["arms"]
+    } == {12}
     assert json.loads((out / "compare.json").read_text()) == json.loads(json.dumps(comparison))
     assert (out / "compare.md").read_text().startswith("| arm")
-    assert all((out / arm / f"seed-{s}" / "result.json").is_file() for arm in ("plain", "mix", "half") for s in (0, 1))
+    assert all(
+        (out / arm / f"seed-{seed}" / "result.json").is_file() for arm in ("plain", "mix", "half") for seed in (0, 1)
+    )
     assert str(tmp_path) not in (out / "compare.json").read_text()
 
 
 def test_a_finished_training_is_not_repeated(train_recipe, monkeypatch):
     first = trials.run(train_recipe(compare=["plain", "mix"], max_steps=2), progress=False)
     trained = []
-    real = loop.Training.run
-    monkeypatch.setattr(loop.Training, "run", lambda self: (trained.append(self.folder.parent.name), real(self))[1])
-    again = trials.run(train_recipe(compare=["plain", "mix"], max_steps=2), progress=False)
-    assert (trained, again) == ([], first)
+    run = loop.Training.run
+    monkeypatch.setattr(loop.Training, "run", lambda self: (trained.append(self.folder.parent.name), run(self))[1])
+    repeated = trials.run(train_recipe(compare=["plain", "mix"], max_steps=2), progress=False)
+    assert (trained, repeated) == ([], first)
     trials.run(train_recipe(compare=["plain", "mix", "patch"], max_steps=2, seeds=[0]), progress=False)
     assert trained == ["patch"]
 
 
-def test_arms_take_the_steps_of_the_first(train_recipe):
+def test_all_arms_take_the_steps_of_the_first_arm(train_recipe):
     recipe = train_recipe(compare=["plain", "mix"], max_steps=None, epochs=2, mix={"mode": "off"})
     comparison = trials.run(recipe, progress=False)
     plain, mix = comparison["arms"]
@@ -72,7 +74,7 @@ def test_another_recipe_does_not_overwrite_a_finished_training(train_recipe):
         trials.run(train_recipe(max_steps=2, optimizer={"lr": 0.01}), progress=False)
 
 
-def test_a_foreign_folder_is_not_touched(train_recipe, tmp_path):
+def test_a_folder_with_other_files_is_not_changed(train_recipe, tmp_path):
     (tmp_path / "trained").mkdir()
     (tmp_path / "trained" / "thesis.tex").write_text("mine")
     with pytest.raises(ValueError, match="holds files that no training wrote; nothing was touched"):
@@ -121,7 +123,7 @@ def test_bad_input_is_one_line_and_writes_nothing(train_recipe, tmp_path, capsys
     assert not list((tmp_path / "trained").glob("*/*/result.json"))
 
 
-def test_the_program_prints_one_table_and_evaluates_what_it_trained(train_recipe, tmp_path, capsys):
+def test_the_program_prints_one_table_and_evaluates_the_trained_model(train_recipe, tmp_path, capsys):
     recipe = train_recipe()
     assert main(flags(recipe, "--compare", "plain,mix")) == 0
     out = capsys.readouterr().out
@@ -133,7 +135,7 @@ def test_the_program_prints_one_table_and_evaluates_what_it_trained(train_recipe
     assert f"top-1 {100 * comparison['arms'][1]['top1']:.2f}, top-5" in output
 
 
-def test_a_model_of_other_classes_is_one_line(train_recipe, tmp_path, capsys):
+def test_a_model_with_other_classes_raises_an_error(train_recipe, tmp_path, capsys):
     assert main(flags(train_recipe())) == 0
     other = write_augmented(tmp_path / "other", train=augmented((3, 3)), test=augmented((2, 2)))
     best = str(tmp_path / "trained" / "run" / "seed-0" / "best")
@@ -141,14 +143,14 @@ def test_a_model_of_other_classes_is_one_line(train_recipe, tmp_path, capsys):
     assert "the model has 3 classes, but the dataset has 2" in capsys.readouterr().err
 
 
-def test_figures_go_to_tensorboard(train_recipe, tmp_path):
+def test_figures_are_written_to_tensorboard(train_recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="no tensorboard here")
     trials.run(train_recipe(trackers=["tensorboard"], max_steps=2), progress=False)
     assert list((tmp_path / "trained" / "trackers").rglob("events.out.tfevents.*"))
 
 
 @pytest.mark.parametrize("key", ["batch_size", "epochs", "max_steps", "seeds"])
-def test_arms_share_what_makes_them_comparable(train_recipe, key):
+def test_an_arm_cannot_change_keys_that_all_arms_share(train_recipe, key):
     recipe = train_recipe(compare=["plain", "big"], arms={"big": {key: [8] if key == "seeds" else 8}})
     with pytest.raises(ValueError, match=f"arms.big has {key}, which must be the same for all arms"):
         trials.run(recipe, progress=False)
@@ -177,14 +179,14 @@ def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys)
     assert main(flags(train_recipe())) == 0
     rows = augmented()
     names = rows.features["label"].names
-    turned = rows.cast_column("label", rows.features["label"].__class__(names=names[::-1]))
-    other = write_augmented(tmp_path / "other", train=turned, test=turned)
+    reordered = rows.cast_column("label", rows.features["label"].__class__(names=names[::-1]))
+    other = write_augmented(tmp_path / "other", train=reordered, test=reordered)
     best = str(tmp_path / "trained" / "run" / "seed-0" / "best")
     assert main(["--evaluate", best, "--data.path", str(other)]) == 2
     assert "the classes of the model and of the dataset differ, or their order differs" in capsys.readouterr().err
 
 
-def test_a_second_comparison_beside_an_interrupted_one_has_its_cards(train_recipe, tmp_path, capsys):
+def test_a_comparison_writes_its_cards_beside_an_interrupted_one(train_recipe, tmp_path, capsys):
     recipe = train_recipe()
     (tmp_path / "trained" / "plain" / "seed-0" / "best").mkdir(parents=True)
     (tmp_path / "trained" / "plain" / "seed-0" / "best" / "config.json").write_text("{}")

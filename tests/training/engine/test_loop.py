@@ -1,4 +1,4 @@
-"""A training resumes bit for bit, stops at a NaN, and writes whole files."""
+"""The training loop: exact resuming, errors for NaN and damaged checkpoints, and atomic files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diffcore_hf.training.engine.losses import classification_loss
 
 @pytest.fixture
 def training(train_recipe, tmp_path):
-    """A function: name of a folder and keys -> a Training."""
+    """Return a function that builds a Training from the name of a folder and keys of the recipe."""
 
     def make(name="one", report=lambda record: None, seed=0, like=None, **keys):
         recipe = train_recipe(**keys)
@@ -65,7 +65,7 @@ def test_a_training_writes_a_result_two_models_and_a_log(training, tmp_path):
     ],
     ids=["sgd", "adamw and averaged weights", "accumulated mixup", "drop-path and randaugment"],
 )
-def test_a_resumed_training_is_the_uninterrupted_one(training, tmp_path, monkeypatch, keys):
+def test_a_resumed_training_has_the_same_weights_as_an_uninterrupted_one(training, tmp_path, monkeypatch, keys):
     keys = {"max_steps": 9, "evaluate_every": 0.5, **keys}
     whole = training("whole", **keys).run()
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
@@ -79,21 +79,22 @@ def test_a_resumed_training_is_the_uninterrupted_one(training, tmp_path, monkeyp
 
     with pytest.raises(Killed):
         training("cut", kill, **keys).run()
-    kept = checkpoints.read(tmp_path / "cut" / "resume.safetensors").step
-    assert 0 < kept < 9
+    checkpoint_step = checkpoints.read(tmp_path / "cut" / "resume.safetensors").step
+    assert 0 < checkpoint_step < 9
     resumed = training("cut", **keys)
-    assert resumed.step == kept and kept % resumed.length.per_epoch  # in the middle of an epoch
+    assert resumed.step == checkpoint_step and checkpoint_step % resumed.length.per_epoch  # in the middle of an epoch
     assert resumed.run() == whole
     for kind in ("last", "best"):
         assert equal(weights(tmp_path / "whole", kind), weights(tmp_path / "cut", kind))
 
 
 def ctrl_c_once():
-    pressed = []
+    """Return a callback that sends SIGINT to this process at the first record of the log."""
+    received = []
 
     def report(line):
-        if not pressed:
-            pressed.append(line)
+        if not received:
+            received.append(line)
             os.kill(os.getpid(), signal.SIGINT)
 
     return report
@@ -109,7 +110,7 @@ def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint_that_resumes(training,
     assert whole["last"]["count"] == 9
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
+def test_a_checkpoint_of_another_recipe_raises_an_error(training, tmp_path):
     with pytest.raises(loop.Interrupted):
         training("cut", ctrl_c_once(), evaluate_every=0.3).run()
     other = training("other")
@@ -120,30 +121,30 @@ def test_a_checkpoint_of_another_recipe_is_refused(training, tmp_path):
 
 def test_a_nan_stops_the_training_and_names_step_and_checkpoint(training, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    real = forward.classification_loss
+    compute_loss = forward.classification_loss
     calls = []
 
-    def poisoned(*args, **kwargs):
+    def nan_at_the_fifth_call(*args, **kwargs):
         calls.append(1)
-        return real(*args, **kwargs) * (float("nan") if len(calls) == 5 else 1.0)
+        return compute_loss(*args, **kwargs) * (float("nan") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(forward, "classification_loss", poisoned)
+    monkeypatch.setattr(forward, "classification_loss", nan_at_the_fifth_call)
     with pytest.raises(loop.NotFinite, match=r"not finite at step 5; the last good checkpoint is .*resume.safetensors "
                                              r"\(step 3\)"):  # fmt: skip
         training(evaluate_every=0.5).run()
 
 
-def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_earlier_checkpoint(training, tmp_path, monkeypatch):
     built = training()
     built._write_checkpoint()
     path = tmp_path / "one" / "resume.safetensors"
     before = path.read_bytes()
     built.step = 3
 
-    def fails(*_, **__):
+    def disk_full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", fails)
+    monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(OSError, match="No space"):
         built._write_checkpoint()
     monkeypatch.undo()
@@ -152,7 +153,7 @@ def test_an_interrupted_write_leaves_the_checkpoint_before_it(training, tmp_path
     assert training().step == 0
 
 
-def test_a_damaged_checkpoint_is_one_line(training, tmp_path):
+def test_a_damaged_checkpoint_raises_an_error(training, tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "resume.safetensors").write_bytes(b"12345678garbage")
     with pytest.raises(ValueError, match=r"resume.safetensors is damaged .*Delete it to train from the start"):
@@ -160,7 +161,7 @@ def test_a_damaged_checkpoint_is_one_line(training, tmp_path):
 
 
 def test_milestones_apply_at_the_right_epochs(training):
-    """The rate is divided by 10 after 2 and after 3 of 4 epochs."""
+    """The learning rate is divided by 10 after 2 and after 3 of 4 epochs."""
     lines = []
     keys = {"mix": {"mode": "off"}, "max_steps": None, "epochs": 4, "batch_size": 5, "evaluate_every": 1 / 3,
             "schedule": {"name": "multistep", "milestones": [2, 3]}}  # fmt: skip
@@ -172,7 +173,7 @@ def test_milestones_apply_at_the_right_epochs(training):
     assert rates == pytest.approx(expected)
 
 
-def test_the_best_model_is_the_latest_of_the_best_on_validation(training, tmp_path):
+def test_of_equally_good_models_the_latest_is_the_best_model(training, tmp_path):
     lines = []
     result = training(report=lines.append, evaluate_every=0.15).run()
     scores = [(line["step"], line["validation_top1"]) for line in lines if "validation_top1" in line]
@@ -181,22 +182,22 @@ def test_the_best_model_is_the_latest_of_the_best_on_validation(training, tmp_pa
     assert result["best_step"] == max(step for step, score in scores if score == best)
 
 
-def test_batches_that_processes_cannot_share_are_one_line(training, train_recipe):
+def test_a_batch_size_that_accumulate_does_not_divide_raises_an_error(training, train_recipe):
     with pytest.raises(ValueError, match="batch_size is 5, which cannot be divided into accumulate 2 equal"):
         train_recipe(batch_size=5, accumulate=2)
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "softmax_bce"])
-def test_the_loss_takes_classes_and_probabilities(kind):
+def test_classes_and_one_hot_probabilities_have_the_same_loss(kind):
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([0, 3, 1, 2, 2])
     probabilities = functional.one_hot(classes, 4).float()
     for smoothing in (0.0, 0.1):
-        losses = [classification_loss(logits, t, kind, smoothing) for t in (classes, probabilities)]
+        losses = [classification_loss(logits, targets, kind, smoothing) for targets in (classes, probabilities)]
         assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-6)
 
 
-def test_softmax_bce_is_the_sum_over_classes_by_hand():
+def test_softmax_bce_is_the_mean_over_classes():
     logits = torch.tensor([[2.0, 0.0]])
     p = torch.sigmoid(torch.tensor(2.0)).item()
     expected = -(torch.tensor(p).log() + torch.tensor(1 - (1 - p)).log()) / 2
@@ -204,15 +205,15 @@ def test_softmax_bce_is_the_sum_over_classes_by_hand():
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_ignored_samples_are_in_no_loss():
+def test_ignored_samples_do_not_change_the_loss():
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    some = classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
-    assert some == classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)
+    with_ignored = classification_loss(logits, torch.tensor([1, -100, 2]), "cross_entropy", 0.0)
+    assert with_ignored == classification_loss(logits[[0, 2]], torch.tensor([1, 2]), "cross_entropy", 0.0)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lamb", "adafactorbv", "lion", "rmsprop", "lookahead_adamw"])
-def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
-    """Some optimisers keep tensors or dtypes in their groups."""
+def test_every_optimiser_is_restored_from_a_checkpoint(tmp_path, name):
+    """Some optimisers have tensors or dtypes in their parameter groups."""
 
     def build():
         torch.manual_seed(0)
@@ -225,13 +226,13 @@ def test_any_optimiser_survives_a_checkpoint(tmp_path, name):
         optimizer.step()
         optimizer.zero_grad()
 
-    (whole, optimizer), (other, again) = build(), build()
+    (whole, optimizer), (resumed, resumed_optimizer) = build(), build()
     step(whole, optimizer, 1)
     checkpoints.write(tmp_path / "c.safetensors", 1, "d", {}, whole, optimizer, None)
-    checkpoints.read(tmp_path / "c.safetensors").restore(other, again, None)
-    for model, its in ((whole, optimizer), (other, again)):
-        step(model, its, 2)
-    assert equal(whole.state_dict(), other.state_dict())
+    checkpoints.read(tmp_path / "c.safetensors").restore(resumed, resumed_optimizer, None)
+    step(whole, optimizer, 2)
+    step(resumed, resumed_optimizer, 2)
+    assert equal(whole.state_dict(), resumed.state_dict())
 
 
 @pytest.mark.parametrize("readable", [0, 1, 3])
@@ -239,7 +240,7 @@ def test_unreadable_images_do_not_stop_a_training(training, readable):
     built = training(mixer="mixup", mix={"mode": "off"})
     labels = torch.tensor([0, 1, 2, 0])
     labels[readable:] = -100
-    keys = [SampleKey(f"row-{place}", 0, place) for place in range(4)]
+    keys = [SampleKey(f"row-{index}", 0, index) for index in range(4)]
     batch = {"images": torch.zeros(4, 3, 32, 32, dtype=torch.uint8), "labels": labels, "keys": keys}
     loss = built.parts.batch_loss(batch, 0, 0)
     assert torch.isfinite(loss)

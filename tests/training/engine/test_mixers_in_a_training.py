@@ -1,4 +1,4 @@
-"""A mixer in a training: what it gets, what it may do, and that it resumes."""
+"""A mixer in a training: its context, its effects on the loss and the optimiser, and resuming."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffcore_hf.training.engine.devices import make_accelerator
 
 @pytest.fixture
 def training(train_recipe, tmp_path):
-    """A function: name of a folder and keys -> a Training."""
+    """Return a function that builds a Training from the name of a folder and keys of the recipe."""
 
     def make(name="one", report=lambda record: None, **keys):
         recipe = train_recipe(**keys)
@@ -30,7 +30,7 @@ def training(train_recipe, tmp_path):
 
 @pytest.fixture
 def contexts(monkeypatch):
-    """The contexts that a recording mixer receives."""
+    """Return a function for the contexts that a recording mixer received."""
     monkeypatch.setattr(own_mixers, "CALLS", [])
     return lambda: own_mixers.CALLS
 
@@ -72,12 +72,12 @@ def test_pairs_and_loader_tensors_come_from_the_loader(training, contexts):
     keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "max_steps": 4, "workers": 1}
     built = training(mixer="own_mixers:OfPairs", **keys)
     built.run()
-    has = built.data.has_counterpart
+    has_counterpart = built.data.has_counterpart
     for context in contexts():
         assert context.pairs.shape == context.images.shape
         assert context.loader_tensors["layout_index"].tolist() == [key.layout_index for key in context.keys]
         same = [bool(torch.equal(a, b)) for a, b in zip(context.images, context.pairs, strict=True)]
-        assert same == [not has[key.layout_index] for key in context.keys]
+        assert same == [not has_counterpart[key.layout_index] for key in context.keys]
         normalised = context.images.mean((1, 2, 3)) * 0.5 + 0.5
         assert torch.allclose(context.loader_tensors["mean"] / 255, normalised, atol=1e-4)
 
@@ -86,11 +86,13 @@ def test_the_images_are_the_same_with_pairs_and_without(training):
     keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "transform": {"randaugment": 9}}
     plain = training("a", mixer="own_mixers:Recorder", **keys)
     paired = training("b", mixer="own_mixers:OfPairs", **keys)
-    wanted = [(0, place) for place in range(8)]
-    assert torch.equal(plain.samples.__getitems__(wanted)["images"], paired.samples.__getitems__(wanted)["images"])
+    requested = [(0, index) for index in range(8)]
+    assert torch.equal(
+        plain.samples.__getitems__(requested)["images"], paired.samples.__getitems__(requested)["images"]
+    )
 
 
-def test_a_mixer_of_pairs_without_pairs_is_refused_in_one_line(training):
+def test_a_mixer_that_needs_pairs_raises_an_error_without_them(training):
     with pytest.raises(
         ValueError, match=r"mixes each row with its own generated image, but the recipe reads none. Use "
     ):
@@ -139,8 +141,8 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
     resumed.run()
     for name, tensor in whole.parts.mixer.state_dict().items():
         assert torch.equal(tensor, resumed.parts.mixer.state_dict()[name])
-    ours, theirs = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    uninterrupted, continued = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(uninterrupted[name], continued[name]) for name in uninterrupted)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lookahead_adamw"])
@@ -158,7 +160,7 @@ def test_parameters_of_a_mixer_have_their_own_rate_which_follows_the_schedule(tr
     assert max(record["lr"] for record in records if "lr" in record) <= 0.1
 
 
-def test_a_mixer_refuses_a_network_in_one_line(training):
+def test_a_mixer_that_does_not_work_with_the_network_raises_an_error(training):
     with pytest.raises(ValueError, match="needs a Conv2d classifier. Use e.g. --model.name resnet18"):
         training(mixer={"name": "own_mixers:Learned", "options": {"classifier": "Conv2d"}})
 
@@ -179,12 +181,12 @@ def test_a_mixer_refuses_a_network_in_one_line(training):
         ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
     ],
 )
-def test_a_mixer_that_cannot_be_built_is_one_line(training, mixer, line):
+def test_a_mixer_that_cannot_be_built_raises_an_error_of_one_line(training, mixer, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         training(mixer=mixer)
     assert "\n" not in str(caught.value)
 
 
-def test_a_mixer_of_one_image_is_refused(training):
+def test_a_mixer_raises_an_error_for_batches_of_one_image(training):
     with pytest.raises(ValueError, match=r"takes 1 image at a time, but mixup mixes the images of a batch. Use e.g. "):
         training(mixer="mixup", batch_size=2, accumulate=2)

@@ -16,7 +16,7 @@ def network():
 
 
 def scheduled(schedule, epochs, total_steps, lrs=(0.1,)):
-    """Returns the rate of each group at each step."""
+    """Return the learning rate of each group at each step."""
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs]
     optimizer = torch.optim.SGD(groups, lr=lrs[0])
     scheduler = optimisers.scheduler(optimizer, schedule, epochs, total_steps)
@@ -35,7 +35,7 @@ def names_by_group(model, optimizer):
 # Groups
 
 
-def test_every_parameter_is_in_one_group_and_the_head_has_its_rate(network):
+def test_every_parameter_is_in_one_group_and_the_classifier_has_its_own_rate(network):
     optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.001, head_lr=0.01, weight_decay=5e-4))
     groups = names_by_group(network, optimizer)
     assert sorted(itertools.chain(*groups)) == sorted(name for name, _ in network.named_parameters())
@@ -44,7 +44,7 @@ def test_every_parameter_is_in_one_group_and_the_head_has_its_rate(network):
     assert optimizer.defaults["nesterov"] and optimizer.defaults["momentum"] == 0.9
 
 
-def test_norms_and_biases_are_exempt_in_the_head_and_elsewhere(network):
+def test_norms_and_biases_have_no_weight_decay_in_all_layers(network):
     optimizer = optimisers.optimiser(
         network, OptimizerConfig(lr=0.001, head_lr=0.01, weight_decay=0.1, decay_norms=False)
     )
@@ -57,12 +57,12 @@ def test_norms_and_biases_are_exempt_in_the_head_and_elsewhere(network):
     assert rates["bn1.weight"] == (0.001, 0.0)
 
 
-def test_without_a_rate_of_its_own_the_head_is_as_the_rest(network):
+def test_without_head_lr_the_classifier_has_the_same_learning_rate(network):
     optimizer = optimisers.optimiser(network, OptimizerConfig(lr=0.02, head_lr=None, weight_decay=0.0))
     assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [(0.02, 0.0)]
 
 
-def test_layer_decay_is_timms_and_the_head_keeps_its_rate():
+def test_layer_decay_does_not_change_the_rate_of_the_classifier():
     model = timm.create_model("test_vit", num_classes=3, img_size=32)
     config = OptimizerConfig("adamw", lr=0.001, head_lr=0.01, layer_decay=0.5, decay_norms=False)
     optimizer = optimisers.optimiser(model, config)

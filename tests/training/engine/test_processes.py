@@ -1,4 +1,4 @@
-"""Two processes give the metrics and weights of one."""
+"""Training and evaluation on two processes give the same weights and metrics as on one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def launch(processes, arguments, **environment):
 
 @pytest.fixture(scope="module")
 def trained(folder, tmp_path_factory):
-    """The same recipe on one and on two processes: a network with GroupNorm."""
+    """Train the same recipe on one and on two processes, with a network that has GroupNorm."""
     root = tmp_path_factory.mktemp("processes")
     for processes in (1, 2):
         launch(processes, [
@@ -57,7 +57,7 @@ def trained(folder, tmp_path_factory):
     return root
 
 
-def test_a_net_with_groupnorm_gets_the_same_weights(trained):
+def test_a_network_with_groupnorm_gets_the_same_weights(trained):
     one, two = (load_file(trained / str(n) / "run" / "seed-0" / "last" / "model.safetensors") for n in (1, 2))
     assert one.keys() == two.keys()
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
@@ -107,5 +107,5 @@ def test_ctrl_c_in_a_terminal_writes_a_checkpoint_and_the_same_command_resumes(f
     _, output = started.communicate(timeout=60)
     assert started.returncode == 130 and "run the same command again to resume" in output
     step = int(re.findall(r"interrupted after step (\d+) of 3000", output)[0])
-    kept = checkpoints.read(log.with_name("resume.safetensors"))
-    assert kept.step == step
+    checkpoint = checkpoints.read(log.with_name("resume.safetensors"))
+    assert checkpoint.step == step

@@ -1,4 +1,4 @@
-"""What every registered mixer must hold: a new one is tested by its line in the registry."""
+"""Properties of every registered mixer. A new mixer is tested as soon as it is in the registry."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from diffcore_hf.training.mixers.base import evaluation_mode
 from diffcore_hf.training.mixers.registry import MIXERS
 
 EXEMPT: dict[tuple[str, str], str] = {}
-"""(mixer, name of a test without `test_`) -> why the property does not apply to it."""
+"""Reason why a property does not apply, by mixer and name of the test without `test_`."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
-"""Properties of draws by image: one draw for the batch pairs images by their place."""
+"""Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""
 
 
 @pytest.fixture(params=[(name, per) for name in MIXERS for per in ("image", "batch")], ids=lambda p: "-".join(p))
 def make(request):
-    """A function: keys of the recipe's `mixer` -> the mixer."""
+    """Return a function that builds the mixer from keys of section `mixer`."""
     name, per = request.param
     test = request.node.originalname.removeprefix("test_")
     if (name, test) in EXEMPT:
         pytest.skip(EXEMPT[name, test])
     if per == "batch" and test in BY_IMAGE_ONLY:
-        pytest.skip("draws by batch pair images by their place")
+        pytest.skip("with per batch, partners depend on the positions in the batch")
     return lambda **keys: mixer(name, per=per, **keys)
 
 
@@ -53,7 +53,7 @@ def test_equal_labels_stay_as_they_are(make):
 
 
 def test_the_label_weight_is_the_share_of_the_pixels(make):
-    """Image i is grey i + 1 everywhere and of class i: its mean is the labels' weighted sum of greys."""
+    """All pixels of image i have value i + 1, so the mean of a mix is the weighted sum of these values."""
     greys = torch.arange(1.0, CLASSES + 1)
     for step in range(5):
         context = batch(CLASSES, seed=step, step=step)
@@ -63,23 +63,23 @@ def test_the_label_weight_is_the_share_of_the_pixels(make):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_a_batch_of_any_size_is_kept_whole(make, count):
+def test_a_batch_of_any_size_keeps_its_size(make, count):
     context = batch(count)
     mixed = make()(context)
     assert mixed.images.shape == context.images.shape and len(mixed.targets) == count
     assert torch.isfinite(mixed.images).all() and torch.isfinite(probabilities(mixed)).all()
 
 
-def test_the_same_seed_gives_the_same_batch_and_another_another_one(make):
+def test_the_same_seed_gives_the_same_batch_and_another_seed_another_batch(make):
     assert equal(make()(batch(step=3)), make()(batch(step=3)))
     assert not equal(make()(batch(seed=1, step=3)), make()(batch(seed=2, step=4)))
 
 
 def test_a_permuted_batch_gives_the_permuted_result(make):
     method, context, order = make(), batch(7), [3, 0, 6, 2, 5, 1, 4]
-    straight, turned = method(context), method(permuted(context, order))
-    assert torch.equal(straight.images[order], turned.images)
-    assert torch.equal(straight.targets[order], turned.targets)
+    original, reordered = method(context), method(permuted(context, order))
+    assert torch.equal(original.images[order], reordered.images)
+    assert torch.equal(original.targets[order], reordered.targets)
 
 
 def test_probability_zero_is_the_identity(make):
@@ -88,10 +88,10 @@ def test_probability_zero_is_the_identity(make):
     assert torch.equal(mixed.images, context.images) and torch.equal(mixed.targets, context.targets)
 
 
-def test_the_network_is_left_as_it_was(make):
-    """Weights, buffers of BatchNorm, gradients and training flags."""
+def test_the_network_is_not_changed(make):
+    """Weights, buffers of BatchNorm, gradients and training flags stay the same."""
     network = small_network().train()
-    network[0][1].eval()  # a frozen norm stays frozen
+    network[0][1].eval()  # a frozen norm must stay frozen
     network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
     flags = [module.training for module in network.modules()]
     state = copy.deepcopy(network.state_dict())
@@ -104,7 +104,7 @@ def test_the_network_is_left_as_it_was(make):
     assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
 
 
-def test_the_global_generators_are_left_as_they_were(make):
+def test_the_global_generators_are_not_changed(make):
     method = make()
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
     method(batch(model=small_network().eval()))

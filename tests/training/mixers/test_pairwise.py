@@ -1,4 +1,4 @@
-"""Mixup and CutMix: exact values, and who is whose partner."""
+"""Mixup and CutMix: exact values, and the choice of partners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diffcore_hf.training.mixers.pairwise import circle_partners
 
 @pytest.mark.parametrize("per", ["image", "batch"])
 def test_mixup_of_a_linear_network_mixes_its_logits(per):
-    """z' = L z, L the label matrix of distinct classes."""
+    """Compare with z' = L z, where L is the matrix of mixed labels and each image has its own class."""
     context = batch(CLASSES)
     mixed = mixer("mixup", per=per)(context)
     linear = torch.nn.Linear(context.images[0].numel(), 4, bias=False)
@@ -22,7 +22,7 @@ def test_mixup_of_a_linear_network_mixes_its_logits(per):
     assert torch.allclose(mixed_logits, probabilities(mixed) @ logits, atol=1e-4)
 
 
-def test_a_blend_by_hand():
+def test_blend_of_known_images():
     images, partners = torch.zeros(2, 3, 1, 1), torch.ones(2, 3, 1, 1)
     assert blend(images, partners, torch.tensor([0.25, 1.0]))[:, 0, 0, 0].tolist() == [0.75, 0.0]
 
@@ -44,7 +44,7 @@ def test_boxes_of_an_image_of_eight_pixels(centre, side, box):
 
 
 def test_the_pasted_area_is_77_of_240_on_average():
-    """(r - r^2/4)^2 integrated over r^2 ~ U(0, 1), for alpha 1."""
+    """The expected area for alpha 1 is the integral of (r - r^2/4)^2 over r^2 ~ U(0, 1)."""
     random = np.random.default_rng(0)
     count = 400_000
     boxes = clipped_boxes(random.random((count, 2)), np.sqrt(1 - random.random(count)), 224, 224)
@@ -54,20 +54,20 @@ def test_the_pasted_area_is_77_of_240_on_average():
 def test_cutmix_pastes_one_box_of_the_partner():
     context = batch(CLASSES)
     mixed = mixer("cutmix")(context)
-    for place, image in enumerate(mixed.images):
-        shows = [(image == other).all(0) for other in context.images]
-        weights = [float(pixels.float().mean()) for pixels in shows]
-        assert torch.allclose(torch.tensor(weights), probabilities(mixed)[place], atol=1e-6)
-        (partner,) = {index for index, weight in enumerate(weights) if weight > 0 and index != place} or {place}
-        rows, columns = torch.nonzero(shows[partner], as_tuple=True)
-        if partner != place:
+    for position, image in enumerate(mixed.images):
+        matches = [(image == other).all(0) for other in context.images]
+        weights = [float(pixels.float().mean()) for pixels in matches]
+        assert torch.allclose(torch.tensor(weights), probabilities(mixed)[position], atol=1e-6)
+        (partner,) = {index for index, weight in enumerate(weights) if weight > 0 and index != position} or {position}
+        rows, columns = torch.nonzero(matches[partner], as_tuple=True)
+        if partner != position:
             assert len(rows) == (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
 
 
 def test_cutmix_without_correction_keeps_lambda_as_the_label_weight():
     plain, corrected = (mixer("cutmix", per="batch", options={"corrected": flag}) for flag in (False, True))
-    ours, theirs = (probabilities(each(batch(CLASSES))) for each in (plain, corrected))
-    assert ours.diagonal().max() <= theirs.diagonal().max()
+    plain_labels, corrected_labels = (probabilities(each(batch(CLASSES))) for each in (plain, corrected))
+    assert plain_labels.diagonal().max() <= corrected_labels.diagonal().max()
     assert torch.equal(plain(batch(CLASSES)).images, corrected(batch(CLASSES)).images)
 
 
@@ -75,12 +75,12 @@ def test_cutmix_without_correction_keeps_lambda_as_the_label_weight():
     ("positions", "partners"),
     [([0.1, 0.2, 0.3], [1, 2, 0]), ([0.9, 0.1], [1, 0]), ([0.5], [0]), ([0.2, 0.8, 0.4], [2, 0, 1])],
 )
-def test_partners_stand_in_one_circle(positions, partners):
+def test_partners_form_one_circle(positions, partners):
     assert circle_partners(np.array(positions)).tolist() == partners
 
 
 def test_draws_of_an_image_do_not_depend_on_the_batch():
-    """Only the partner does: the box of row 0 is the same beside other images."""
+    """Only the partner depends on the batch. The box of row 0 is the same in every batch."""
     boxes = []
     for count in (2, 5):
         context = batch(count)
