@@ -1,4 +1,4 @@
-"""Export: how large shards are."""
+"""Tests of the size of shards."""
 
 import pytest
 

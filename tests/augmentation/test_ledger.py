@@ -1,4 +1,4 @@
-"""Parts: files of facts, named by what they list and what they hold; together they are the ledger."""
+"""Tests of the ledger: parts are files of facts, named by a hash of their keys and a hash of their content."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""How due work is divided into parts."""
+"""Tests of the division of due items into parts."""
 
 import pytest
 

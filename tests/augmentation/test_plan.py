@@ -1,4 +1,4 @@
-"""The plan: every fraction is a prefix of one drawing order, and the words of a unit do not change when it grows."""
+"""Tests of the plan: a fraction is a prefix of the drawing order, and prompts do not change when the plan grows."""
 
 import subprocess
 import sys

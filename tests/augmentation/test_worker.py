@@ -1,4 +1,4 @@
-"""A worker computes parts from keys alone: what a stage is given, and what a part holds."""
+"""Tests of a worker, which computes parts from keys: the input of its stages, and the content of its parts."""
 
 import pickle
 

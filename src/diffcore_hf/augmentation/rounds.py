@@ -152,23 +152,23 @@ class _Collection:
         wanted = run.plan.limited(run.recipe.limit)
         references = Facts.read(run.ledger, [REFERENCES])
         attempts = Facts.read(run.ledger, run.ledger.rounds())
-        owed = rows_to_embed(run.plan, wanted, references)
+        due_rows = rows_to_embed(run.plan, wanted, references)
         done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
-        with closing(_Progress(len(owed) + wanted, done, shown=progress)) as bar, quiet_datasets():
-            self._references(owed, references, bar)
+        with closing(_Progress(len(due_rows) + wanted, done, shown=progress)) as bar, quiet_datasets():
+            self._references(due_rows, references, bar)
             self.decider = Decider(run, references, attempts)
             self._rounds(wanted, self.decider, bar)
         return self.decider
 
-    def _references(self, owed: Sequence[int], references: Facts, bar: _Progress) -> None:
+    def _references(self, due_rows: Sequence[int], references: Facts, bar: _Progress) -> None:
         """Compute round `ref`: captions, real images, and the preparation of the strategy."""
         run = self.data
         first: list[Task] = [CaptionTask()] if captions_are_missing(run) else []
         for _ in self.executor.run(first, bar.add):
             pass
-        if owed:
-            ids = [run.plan.source_ids[row] for row in owed]
-            sizes = [run.source.sizes[run.source.config.split][row] for row in owed]
+        if due_rows:
+            ids = [run.plan.source_ids[row] for row in due_rows]
+            sizes = [run.source.sizes[run.source.config.split][row] for row in due_rows]
             pieces = PartSizes(ids, self.executor.batch_size(ReferenceTask), run.recipe.part_size, sizes)
             tasks = (ReferenceTask(tuple(piece)) for piece in pieces)
             for part in self.executor.run(tasks, bar.add):

@@ -1,4 +1,4 @@
-"""The same run with another executor makes the same decisions: only who computes a part differs."""
+"""Tests that runs with different executors make the same decisions."""
 
 import multiprocessing
 import os

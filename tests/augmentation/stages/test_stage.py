@@ -1,4 +1,4 @@
-"""What every stage promises: `datasets.map`, but with nothing to forget."""
+"""Tests of the behaviour that all stages share, when `datasets.map` runs them."""
 
 from __future__ import annotations
 
