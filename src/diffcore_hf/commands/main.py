@@ -98,36 +98,45 @@ def export(command: Command) -> int:
 def push(command: Command) -> int:
     from diffcore_hf.workflows.push import push
 
-    done = push(command.target, *command.others, **command.options)
-    for path in done.changes.delete:
+    result = push(command.target, *command.others, **command.options)
+    for path in result.changes.delete:
         print(f"delete  {path}")
-    for path in done.changes.add:
+    for path in result.changes.add:
         print(f"add     {path}")
-    total = f"{len(done.changes.add)} files, {done.changes.size() / 1e6:,.1f} MB"
+    total = f"{len(result.changes.add)} files, {result.changes.size() / 1e6:,.1f} MB"
     repo = command.others[0]
-    if command.options["dry_run"] and done.commit:
-        print(f"\nnothing to send: {done.url} {done.version} is equal to this folder")
+    if command.options["dry_run"] and result.commit:
+        print(f"\nnothing to send: {result.url} {result.version} is equal to this folder")
         return 0
     if command.options["dry_run"]:
         new_repository = (
-            f", in a new repository ({repo} does not exist, or your token cannot read it)" if done.created else ""
+            f", in a new repository ({repo} does not exist, or your token cannot read it)" if result.created else ""
         )
-        print(f"\nnothing was sent: {done.version} would add {total}{new_repository}")
+        print(f"\nnothing was sent: {result.version} would add {total}{new_repository}")
         return 0
-    if done.pull_request:
-        print(f"\n{done.pull_request} proposes {done.version}: {total}. Merge it, then push again without --create-pr")
+    if result.pull_request:
+        print(
+            f"\n{result.pull_request} proposes {result.version}: {total}. Merge it, then push again without --create-pr"
+        )
         return 0
-    unchanged = "already published, the tag was set" if done.tagged else "already published, nothing was sent"
-    print(f"\n{done.url} {done.version}: {total if done.changes else unchanged}")
-    if not done.changes and not done.tagged and (command.options["compare"] or command.options["originals_are_mine"]):
+    unchanged = "already published, the tag was set" if result.tagged else "already published, nothing was sent"
+    print(f"\n{result.url} {result.version}: {total if result.changes else unchanged}")
+    if (
+        not result.changes
+        and not result.tagged
+        and (command.options["compare"] or command.options["originals_are_mine"])
+    ):
         print("a version and its card never change. Push with a higher --version to add to the card")
-    if done.private and command.options["public"]:
+    if result.private and command.options["public"]:
         print("--public applies to new repositories only. This repository existed and stays private")
-    if done.private and done.reason_for_private:
-        print(f"it is private and should stay private: it shows the original images, and {done.reason_for_private}")
-    elif done.private:
-        print(f"it is private. Make it public with: hf repos settings {repo} --repo-type dataset --public")
-    print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{done.version}")')
+    if result.private and result.reason_for_private:
+        print(
+            "the repository is private and should stay private: it contains the original images, "
+            f"and {result.reason_for_private}"
+        )
+    elif result.private:
+        print(f"the repository is private. Make it public with: hf repos settings {repo} --repo-type dataset --public")
+    print(f'from datasets import load_dataset; load_dataset("{repo}", revision="{result.version}")')
     return 0
 
 

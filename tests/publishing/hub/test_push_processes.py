@@ -131,7 +131,7 @@ def test_the_command_line_publishes_and_prints_no_token(hub, finished, tmp_path)
     ]
     assert "nothing was sent: v1.0.0 would add" in outputs[0] and "in a new repository" in outputs[0]
     assert f'load_dataset("{repo}", revision="v1.0.0")' in outputs[1]
-    assert "it is private and should stay private" in outputs[1]
+    assert "the repository is private and should stay private" in outputs[1]
     assert (
         "already published, nothing was sent" in outputs[2] and "v1.0.0" in outputs[3] and "no difference" in outputs[4]
     )
