@@ -13,64 +13,81 @@ from benchmarks.evidence.series import BySeed, Results, difference, points
 from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
-    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if a class was photographed in few places.
-With the CLIP of the package it accepts {accepted} % of right images: those that resemble the training images,
-not those that show the class. Policies that compare classes with each other are far better. It is better
-still to remove the directions of contexts from the embeddings: {gain} in balanced accuracy over the plain
-discriminant in the worst cell. There the default reaches {worst} %, a little below the aim of 90 %. The image
-tower causes the rest. Most of the variance within a class is between contexts, and the references show only
-two contexts of each class. Under every policy that ranks classes by images, about one in twenty images of no
-class is nearest to the requested class.""",
+    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if a class was photographed in few
+places. With the CLIP of the package it accepts {accepted} % of right images: those that resemble the
+training images, not those that show the class. Policies that compare classes with each other are far
+better. It is better still to remove the directions of contexts from the embeddings: {gain} in balanced
+accuracy over the plain discriminant in the worst cell. There the default reaches {worst} %, a little below
+the aim of 90 %. The image tower causes the rest. Most of the variance within a class is between contexts,
+and the references show only two contexts of each class. Under every policy that ranks classes by images,
+about one in twenty images of no class is nearest to the requested class.""",
     """**Against the filter.** The wrong images of a text-to-image model differ from those of a renderer. Most of
 them are near misses, and no judge here separates them from right images much better than chance. A filter
 detects a generator that does not obey. It does not improve a good one.""",
 )
 _INVESTMENT = (
-    """**For a user.** If the generator draws what the prompt asks for, keep everything. In contexts never mentioned
-neither the default filter ({obeying}) nor the oracle ({oracle}) gains over `all`, and the filter costs
-accuracy in the prompted contexts ({prompted}). If the generator does not obey, the default filter helps in
-contexts never mentioned: {random} with a random other species in 30 % of the rows, {alike} with look-alikes.
-In the prompted contexts the differences are {random_prompted} and {alike_prompted}. It is not known
-beforehand which case applies. In contexts never mentioned, a filter that is not needed costs less than a
-missing one, so it stays the default. Look at twenty samples (`preview --samples 20`). If they show what was
-asked for, use `--filter.policy.name all`.""",
+    """**For a user.** If the generator draws what the prompt asks for, keep everything. Differences in top-1
+between the default filter or the oracle and `all`:""",
+    """- default filter, contexts never mentioned: {obeying}
+- oracle, contexts never mentioned: {oracle}
+- default filter, prompted contexts: {prompted}""",
+    """If the generator does not obey, the default filter helps in contexts never mentioned. Differences between
+the default filter and `all`:""",
+    """- a random other species in 30 % of the rows, contexts never mentioned: {random}
+- a random other species in 30 % of the rows, prompted contexts: {random_prompted}
+- a look-alike in 30 % of the rows, contexts never mentioned: {alike}
+- a look-alike in 30 % of the rows, prompted contexts: {alike_prompted}""",
+    """It is not known beforehand which case applies. In contexts never mentioned, a filter that is not needed
+costs less than a missing one, so the filter stays the default. Look at twenty samples (`preview --samples
+20`). If they show what was asked for, use `--filter.policy.name all`.""",
     """**Against the method.** The paper's own rule (Eq. 5) keeps so little that most of the generated images are
-lost: {paper} against keeping everything.""",
+lost. The difference to keeping everything is {paper}.""",
 )
 _GUIDANCE = (
-    """**For a user.** Leave gamma at 2. Compared with it in contexts never mentioned, with everything kept: {low} at
-0.5, {one} at 1, {four} at 4 and {high} at 6.5. Images show the right species as often at 1 ({first} %) as at
-2 ({best} %), and least often at 6.5 ({worst} %), so more guidance does not mean more faithful images. A
-filter does not compensate for it: at 6.5 the difference between the default filter and `all` is {filtered}.
-The difference without the negative prompt, with everything kept, is {negatives}, and {negatives_prompted} in
-the prompted contexts.""",
+    """**For a user.** Leave gamma at 2. Differences to gamma 2 in contexts never mentioned, with everything kept:""",
+    """- gamma 0.5: {low}
+- gamma 1: {one}
+- gamma 4: {four}
+- gamma 6.5: {high}""",
+    """Images show the right species in {first} % of the cases at gamma 1, in {best} % at 2 and in {worst} % at
+6.5. So more guidance does not mean more faithful images. A filter does not compensate for it. Further
+differences:""",
+    """- default filter against `all`, gamma 6.5: {filtered}
+- without the negative prompt, contexts never mentioned: {negatives}
+- without the negative prompt, prompted contexts: {negatives_prompted}""",
 )
 _CONTEXT = (
-    """**For a user.** Named contexts raise the accuracy in the contexts that are named. Compared with prompts
-without any context, six named ones give {prompted} in these six, and {unmentioned} in contexts that no prompt
-mentions ({tuned} fine-tuned). Without a context in the prompt, the generator draws several contexts by
-itself. It was not counted which ones, nor whether they include the contexts that no prompt mentions. So name
-the contexts that you will meet, and do not expect an effect on others. The built-in lists contain the empty
-context beside the named ones; that mixture was not measured here.""",
+    """**For a user.** Named contexts raise the accuracy in the contexts that are named. Differences between six
+named contexts and prompts without any context:""",
+    """- in the six prompted contexts: {prompted}
+- in contexts never mentioned: {unmentioned}
+- in contexts never mentioned, fine-tuned: {tuned}""",
+    """Without a context in the prompt, the generator draws several contexts by itself. It was not counted which
+ones. So name the contexts that you will meet, and do not expect an effect on others. The built-in lists
+contain the empty context beside the named ones; that mixture was not measured here.""",
 )
 _MIXING = (
-    """**Against the method.** In this world, mixing real and generated images costs more than it gains. The
-reference is the same counterparts without mixing, in contexts never mentioned. From scratch: {own} with the
-row's own counterpart, {of_class} with any counterpart of the class. Fine-tuned: {of_class_tuned} with any of
-the class; {own_tuned} with the row's own, against three times as many images without mixing. Training time
-may explain a part: mixed images are harder to learn from, and after three times the steps the difference is
-{longer}. Fewer real images do not make the difference smaller: {fewer} with three of each species, {half}
-with six. Mixing is still much better than real images alone ({over_plain}).""",
+    """**Against the method.** In this world, mixing real and generated images costs more than it gains.
+Differences between mixing and the same counterparts without mixing, in contexts never mentioned:""",
+    """- from scratch, the row's own counterpart: {own}
+- from scratch, any counterpart of the class: {of_class}
+- fine-tuned, any counterpart of the class: {of_class_tuned}
+- fine-tuned, the row's own, against three times as many images without mixing: {own_tuned}
+- from scratch, the row's own, after three times the steps: {longer}
+- from scratch, three real images of each species: {fewer}
+- from scratch, six real images of each species: {half}""",
+    """Training time may explain a part, because mixed images are harder to learn from. Mixing is still much better
+than real images alone: {over_plain}.""",
     """**For a user.** Train on generated images without mixing, beside the real ones (`--mix.kind none`, arm
-`genaug`), and compare with `mix` on your own data. Any counterpart of the class, from three times as many
-images, against the row's own: {partner}.""",
+`genaug`), and compare with `mix` on your own data. The difference between any counterpart of the class,
+from three times as many images, and the row's own counterpart is {partner}.""",
 )
 _ALTERNATIVES = (
-    """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain} with
-real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put an
-object into another place. The same number of real images of all contexts reaches {real}: if you can get more
-real images of other places, get them. The filter already computes embeddings, so a linear probe on them needs
-no further network: with every generated image it reaches {probe}.""",
+    """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain}
+with real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put
+an object into another place. The same number of real images of all contexts reaches {real}: if you can get
+more real images of other places, get them. The filter already computes embeddings, so a linear probe on
+them needs no further network: with every generated image it reaches {probe}.""",
 )
 
 

@@ -38,7 +38,8 @@ def stored_image(cell: dict[str, Any]) -> dict[str, Any] | None:
     """Returns an image cell with its bytes and the file name of its path; None if the file cannot be read."""
     try:
         content = read_bytes(cell)
-    except UnreadableImage:  # The row is kept; config references contains the reason.
+    except UnreadableImage:
+        # The row stays in the export. The config `references` states why its image cannot be read.
         return None
     return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
 

@@ -1,7 +1,7 @@
 """Resolution: a recipe whose `auto` and null values are replaced, with its identities and digests.
 
 Owns the values that the first run in a folder resolves and that later runs use again, and the content of run.json. It
-loads no weights. models/ reads only configuration files here.
+loads no weights. The functions of models/ that this module calls read only configuration files.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def stage_versions(recipe: Recipe) -> dict[str, str]:
 
 
 def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
-    """Fill in the values of an earlier run in this folder, and replace names of texts by the texts.
+    """Fill in the values of an earlier run in this folder, and replace the names of built-in texts by the texts.
 
     Template, contexts and negatives become texts here. The built-in texts may change with the version of this package,
     but a run keeps its first ones. No model is read.

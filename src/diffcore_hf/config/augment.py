@@ -160,8 +160,8 @@ class PolicyConfig:
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
         "rank",
         help=(
-            "all and random (p): controls. mean: Eq. 5. fixed (t): one bound for all classes. quantile (alpha) and "
-            "rank (by, alpha): conformal bounds."
+            "all keeps all images and random keeps a share p; baselines. mean: Eq. 5. fixed (t): one bound for "
+            "all classes. quantile (alpha) and rank (by, alpha): conformal bounds."
         ),
     )
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(
@@ -301,7 +301,8 @@ class Recipe:
 
         Args:
             what: a recipe file, a folder of images, the name of a shipped recipe or a Hub id; None for none.
-            keys: keys of the recipe. `split` means `source.split`; a section is a mapping.
+            keys: keys of the recipe. The keys of a section are a mapping: `source={"split": "train"}`. `split` is short
+                for `source.split`.
 
         Raises:
             UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.

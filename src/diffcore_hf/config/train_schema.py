@@ -100,19 +100,22 @@ def check(recipe: TrainRecipe) -> None:
         UserError: for the first broken rule.
     """
     if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
-        raise UserError("schedule.milestones is empty, which multistep needs. Use e.g. --schedule.milestones 150,225")
+        raise UserError(
+            "schedule.milestones is empty, but schedule multistep needs at least one milestone. Use e.g. "
+            "--schedule.milestones 150,225"
+        )
     if recipe.mixer.name is None and recipe.mixer.options:
         raise UserError(
             f"mixer.options is {shown(recipe.mixer.options)}, but no mixer is named. Use e.g. --mixer.name mixup"
         )
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
-            f"batch_size is {recipe.batch_size}, which cannot be divided into accumulate {recipe.accumulate} "
-            "equal batches. Use a multiple of accumulate"
+            f"batch_size is {recipe.batch_size}, which cannot be divided by accumulate "
+            f"({recipe.accumulate}). Use a multiple of it"
         )
     if recipe.mix.kind == "none" and recipe.mix.partner == "real_same_class":
         raise UserError(
-            "mix.kind is 'none' with mix.partner 'real_same_class': an image of another row alone is not a mix. "
+            "mix.kind is 'none' with mix.partner 'real_same_class': a sample would be the real image of another row. "
             "Use --mix.kind both, or --mix.mode off"
         )
 

@@ -37,7 +37,7 @@ class UserError(ValueError):
 
 
 def environment_fault(error: BaseException) -> OSError | None:
-    """Return the OSError in the causes of an exception that is a fault of the machine; None if there is none."""
+    """Search an exception and its causes for an OSError that is a fault of the machine, such as a full disk."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in ENVIRONMENT:
             return cause

@@ -30,14 +30,14 @@ ADDED = (GENERATED_IMAGE, "image_sha256", "embedding", "reason")
 
 
 class Attempt(Stage):
-    """Adds the facts about one attempt per row: encoded image, hash, embedding, and the reason if one is missing.
+    """Adds the facts about one attempt per row: encoded image, hash and embedding, or the reason why they are missing.
 
-    It receives a whole part (`batch_size=len(part)`) and divides it into device batches. A flagged image is stored
-    without an embedding. A crashed attempt has no image.
+    It receives a whole part (`batch_size=len(part)`) and divides it into device batches. An image that
+    the model marks as unsafe or invalid is stored without an embedding. A crashed attempt has no image.
 
     Args:
         recipe: the recipe; its model, strategy, filter, image_format, store_size, strict and batch_size are used.
-        tower: an image tower to share, such as that of a Reference; it is not pickled.
+        tower: an image tower to share, such as that of the stage `Reference`; it is not pickled.
         on_progress: called with the number of attempts after each device batch; it is not pickled.
     """
 

@@ -190,7 +190,11 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     planned, effective = data.planned_share * share, float(has_partner.mean()) * share
     if effective >= planned / 3:
         return
-    remedy = "" if recipe.mix.partner == "class" else ". --mix.partner class finds an image for every row of a class"
+    remedy = (
+        ""
+        if recipe.mix.partner == "class"
+        else ". With --mix.partner class a row can use the generated image of another row of its class"
+    )
     log.warning(
         f"{name}: {100 * planned:.0f} % of the rows should be mixed, but only {100 * effective:.0f} % will be, "
         f"because only {has_partner.sum()} of {len(has_partner)} have a generated image{remedy}"
