@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network
 
-from diffcore_hf.training.mixers.base import evaluation_mode
+from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.registry import MIXERS
 
 EXEMPT: dict[tuple[str, str], str] = {}
@@ -88,20 +89,43 @@ def test_probability_zero_is_the_identity(make):
     assert torch.equal(mixed.images, context.images) and torch.equal(mixed.targets, context.targets)
 
 
-def test_the_network_is_not_changed(make):
-    """Weights, buffers of BatchNorm, gradients and training flags stay the same."""
+def assert_network_unchanged(method: Mixer) -> None:
+    """Call a mixer as the training loop does; weights, buffers, gradients and training flags must stay the same."""
     network = small_network().train()
     network[0][1].eval()  # a frozen norm must stay frozen
     network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
     flags = [module.training for module in network.modules()]
     state = copy.deepcopy(network.state_dict())
     gradients = [parameter.grad.clone() for parameter in network.parameters()]
-    method = make()
-    with evaluation_mode(network):
+    with evaluation_mode(network) if method.uses_network else nullcontext():
         method(batch(model=network))
     assert flags == [module.training for module in network.modules()]
     assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
     assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
+
+
+def test_the_network_is_not_changed(make):
+    assert_network_unchanged(make())
+
+
+class _CallsTheNetwork(Mixer):
+    """A wrong mixer: it calls the network, but declares that it does not."""
+
+    uses_network = False
+
+    def forward(self, context):
+        with torch.no_grad():
+            context.model(context.images)
+        return Mixed(context.images, context.targets)
+
+
+def test_a_mixer_that_changes_batchnorm_statistics_is_found():
+    """The check of the network must fail for it, and pass for the same mixer in evaluation mode."""
+    wrong = _CallsTheNetwork(MixerSetup(CLASSES))
+    with pytest.raises(AssertionError):
+        assert_network_unchanged(wrong)
+    wrong.uses_network = True
+    assert_network_unchanged(wrong)
 
 
 def test_the_global_generators_are_not_changed(make):
