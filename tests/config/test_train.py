@@ -146,10 +146,10 @@ def test_every_arm_can_be_merged_as_a_layer(name):
         ({"arms": {"big": 3}}, "arms.big is 3, not a section of keys. Give keys below it"),
         ({"arms": {"a,b": {}}}, "arms is {'a,b': {}}, not a map of names, each without commas"),
         ({"schedule": {"milestones": "5,3"}}, "schedule.milestones is [5.0, 3.0], not rising epochs above 0"),
-        ({"schedule": "multistep"}, "schedule.milestones is empty, which multistep needs. Use e.g. --schedule.mil"),
+        ({"schedule": "multistep"}, "schedule.milestones is empty, but schedule multistep needs at least one"),
         (
             {"batch_size": 6, "accumulate": 4},
-            "batch_size is 6, which cannot be divided into accumulate 4 equal batches",
+            "batch_size is 6, which cannot be divided by accumulate (4)",
         ),
         (
             {"mixer": {"options": {"alpha": 1}}},

@@ -79,7 +79,7 @@ def test_scheduler_by_name_and_options(pipelines):
     for wrong, error in [
         (SchedulerConfig("NoScheduler"), "'NoScheduler', which diffusers"),
         (SchedulerConfig("UNet2DModel"), "'UNet2DModel', which diffusers"),
-        (SchedulerConfig("DDIMScheduler", {"sovler": 2}), "has no 'sovler'"),
+        (SchedulerConfig("DDIMScheduler", {"sovler": 2}), "has no option 'sovler'"),
     ]:
         with pytest.raises(ValueError, match=error):
             TextToImage(config(pipelines["SD"], scheduler=wrong)).load()

@@ -183,7 +183,7 @@ def test_of_equally_good_models_the_latest_is_the_best_model(training, tmp_path)
 
 
 def test_a_batch_size_that_accumulate_does_not_divide_raises_an_error(training, train_recipe):
-    with pytest.raises(ValueError, match="batch_size is 5, which cannot be divided into accumulate 2 equal"):
+    with pytest.raises(ValueError, match="batch_size is 5, which cannot be divided by accumulate"):
         train_recipe(batch_size=5, accumulate=2)
 
 
