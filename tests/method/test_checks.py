@@ -7,11 +7,11 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import checks
 from diffcore_hf.method.checks import CHECKS, Candidate, Check, first_reason
 
-BLANK = Check(
-    "blank",
-    "the image has a single colour",
-    "a blank image",
-    lambda candidate: candidate.recorded == "invalid" and candidate.detail == "of one colour",
+MEMORY = Check(
+    "memory",
+    "the generation needed too much memory",
+    "too little memory",
+    lambda candidate: candidate.recorded == "crashed" and candidate.detail.startswith("MemoryError"),
 )
 
 
@@ -53,30 +53,33 @@ def test_the_first_check_that_rejects_gives_the_reason(facts, reason):
 
 
 def test_an_added_check_gives_its_reason_at_its_position():
-    invalid = next(index for index, check in enumerate(CHECKS) if check.reason == "invalid")
-    with_blank = (*CHECKS[:invalid], BLANK, *CHECKS[invalid:])
-    blank, noise = (candidate(recorded="invalid", detail=detail) for detail in ("of one colour", "not finite"))
-    assert [first_reason(facts, with_blank) for facts in (blank, noise)] == ["blank", "invalid"]
-    assert checks.reasons(with_blank)["blank"] == "the image has a single colour"
-    assert checks.labels(with_blank)["blank"] == "a blank image"
+    crashed = next(index for index, check in enumerate(CHECKS) if check.reason == "crashed")
+    with_memory = (*CHECKS[:crashed], MEMORY, *CHECKS[crashed:])
+    details = ("MemoryError: too large", "RuntimeError: too large")
+    memory, other = (candidate(recorded="crashed", detail=detail) for detail in details)
+    assert [first_reason(facts, with_memory) for facts in (memory, other)] == ["memory", "crashed"]
+    assert checks.reasons(with_memory)["memory"] == "the generation needed too much memory"
+    assert checks.labels(with_memory)["memory"] == "too little memory"
 
 
 def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "some_checks.py").write_text(
-        "from diffcore_hf.method.checks import Check\n"
-        "BLANK = Check('blank', 'a single colour', 'blank', lambda candidate: candidate.detail == 'of one colour')\n"
+        "from diffcore_hf.method.checks import Check, recorded_reason\n"
+        "BLURRY = recorded_reason('blurry', 'the image is blurred', 'blurred')\n"
         "UNSAFE = Check('unsafe', 'unsafe', 'unsafe', lambda candidate: False)\n"
         "NUMBER = 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert checks.checks_of(()) == CHECKS
-    *builtin, blank = checks.checks_of(["some_checks:BLANK"])
-    assert (tuple(builtin), blank.reason) == (CHECKS, "blank")
+    *builtin, blurry = with_blurry = checks.checks_of(["some_checks:BLURRY"])
+    assert (tuple(builtin), blurry.reason) == (CHECKS, "blurry")
+    assert checks.recorded_reasons(with_blurry) == ["crashed", "unsafe", "invalid", "blurry"]
+    assert first_reason(candidate(recorded="blurry"), with_blurry) == "blurry"
     for name, message in (
         ("some_checks:UNSAFE", "whose reason 'unsafe' is already the reason of another check"),
         ("some_checks:NUMBER", r"'NUMBER' in that module is not an instance of diffcore_hf\.method\.checks\.Check"),
         ("some_checks:MISSING", "'MISSING' in that module is missing"),
-        ("no_checks:BLANK", "there is no module 'no_checks'"),
+        ("no_checks:BLURRY", "there is no module 'no_checks'"),
     ):
         with pytest.raises(UserError, match=message):
             checks.checks_of([name])

@@ -70,7 +70,7 @@ CRASH = ("crashed: out of memory", None)
          ["crashed", "low_similarity", "crashed"], "exhausted"),
         ([(0, 0, NO_IMAGE, *CRASH)], {}, ["crashed"], "pending"),
         ([(0, 0, GOOD, "unsafe")], {}, ["unsafe"], "pending"),
-        ([(0, 0, GOOD, "invalid: of one colour")], {}, ["invalid"], "pending"),
+        ([(0, 0, GOOD, "invalid: not finite")], {}, ["invalid"], "pending"),
         # A reviewer's accept overrides the policy and recorded reasons, if there is an image.
         ([(0, 0, BAD)], {("train/0", 0, 0): True}, ["kept"], "kept"),
         ([(0, 0, GOOD)], {("train/0", 0, 0): False}, ["review"], "pending"),

@@ -12,6 +12,9 @@ from small_photos import photos
 from diffcore_hf import augment
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
+from diffcore_hf.method.checks import recorded_reason
+
+BLURRY = recorded_reason("blurry", "the image is blurred", "blurred")
 
 
 class Blurred(Strategy):
@@ -37,6 +40,22 @@ class Prepared(Blurred):
 
     def use_preparation(self, folder):
         assert (folder / "count.txt").read_text() == "5"
+
+
+class Flagged(Blurred):
+    """Flags every image with a reason of its own check."""
+
+    def sample(self, batch):
+        samples = super().sample(batch)
+        return Samples(samples.images, ["blurry: radius 1"] * len(samples.flags))
+
+
+class Black(Blurred):
+    """Returns black images without a flag."""
+
+    def sample(self, batch):
+        samples = super().sample(batch)
+        return Samples(samples.images * 0, samples.flags)
 
 
 @pytest.fixture
@@ -74,3 +93,20 @@ def test_a_preparation_is_made_once_and_used(run, tmp_path):
     assert len(rows) == 5
     [folder] = (tmp_path / "out" / ".diffcore" / "parts" / "prepared").iterdir()
     assert {file.name for file in folder.iterdir()} == {"count.txt", "finished.json"}
+
+
+def test_an_unknown_flag_is_refused_before_it_is_stored(run, keys, tmp_path):
+    strategy = f"{__name__}:Flagged"
+    with pytest.raises(UserError, match=rf"^strategy {strategy} returned the flag 'blurry: .*recorded=True.*checks$"):
+        run(strategy=strategy)
+    rows = run(strategy=strategy, filter=keys["filter"] | {"policy": "all", "checks": [f"{__name__}:BLURRY"]})
+    assert rows["generated"][:] == [None] * 5
+    attempts = load_dataset(str(tmp_path / "out"), "attempts", split="train", cache_dir=tmp_path / "cache")
+    assert attempts["reason"][:] == ["blurry"] * 5
+
+
+def test_images_of_one_colour_are_invalid_for_every_strategy(run, keys, tmp_path):
+    rows = run(strategy=f"{__name__}:Black", filter=keys["filter"] | {"policy": "all"})
+    assert rows["generated"][:] == [None] * 5
+    attempts = load_dataset(str(tmp_path / "out"), "attempts", split="train", cache_dir=tmp_path / "cache")
+    assert attempts["reason"][:] == ["invalid"] * 5

@@ -96,7 +96,8 @@ class Strategy(ABC):
             batch: the columns in `reads`.
 
         Returns:
-            (B, 3, H, W) uint8 and B flags.
+            (B, 3, H, W) uint8 and B flags. A flag is None or a recorded reason: `crashed`, `unsafe`, `invalid`, or the
+            reason of a check with recorded=True that `filter.checks` names. The run flags images of one colour itself.
 
         If this method raises, the units of the batch are tried one by one. A unit that raises again gets the reason
         `crashed`.

@@ -50,7 +50,7 @@ class Candidate:
     recorded: str | None
     """Reason that a stage stored with the attempt, without its detail. None: the stage found no fault."""
     detail: str
-    """Text that the stage stored after the colon, for example `of one colour`; "" without a text."""
+    """Text that the stage stored after the colon, such as the error of a crashed attempt; "" without a text."""
     image_sha256: str | None
     """Hex digest of the encoded image; None: there is no image."""
     embedding: np.ndarray
@@ -153,7 +153,7 @@ def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:
         ValueError: the stage recorded a reason without a check.
     """
     if candidate.recorded is not None:
-        known = [check.reason for check in checks if check.recorded]
+        known = recorded_reasons(checks)
         if candidate.recorded not in known:
             raise ValueError(f"no check has the recorded reason {candidate.recorded!r}; known: {', '.join(known)}")
     overridden = candidate.accepted is True and candidate.image_sha256 is not None
@@ -166,6 +166,11 @@ def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:
 def reasons(checks: Sequence[Check] = CHECKS) -> dict[str, str]:
     """Returns every value of column `reason` with its meaning, in the order of the checks."""
     return {KEPT: OUTCOMES[KEPT], **{check.reason: check.meaning for check in checks}, SUPERSEDED: OUTCOMES[SUPERSEDED]}
+
+
+def recorded_reasons(checks: Sequence[Check] = CHECKS) -> list[str]:
+    """Returns the reasons that a stage may record with an attempt, in the order of the checks."""
+    return [check.reason for check in checks if check.recorded]
 
 
 def labels(checks: Sequence[Check] = CHECKS) -> dict[str, str]:

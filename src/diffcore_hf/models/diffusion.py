@@ -30,7 +30,7 @@ from diffcore_hf.models.runtime import (
     pad,
     quiet_warnings,
 )
-from diffcore_hf.models.samples import Samples
+from diffcore_hf.models.samples import Samples, single_colour
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]
 
@@ -247,8 +247,7 @@ def _check(images: Tensor, unsafe: Sequence[bool]) -> Samples:
     images = images.float()
     finite = torch.isfinite(images).flatten(1).all(1)
     pixels = (images.nan_to_num(0.0) * 255).round().clamp(0, 255).to(torch.uint8)
-    flat = (pixels == pixels[:, :, :1, :1]).flatten(1).all(1)
-    invalid = (flat | ~finite).tolist()
+    invalid = [flat or not whole for flat, whole in zip(single_colour(pixels), finite.tolist(), strict=True)]
     return Samples(pixels, [_flag(*pair) for pair in zip(unsafe, invalid, strict=True)])
 
 

@@ -59,6 +59,7 @@ class Attempt(Stage):
             store_size=recipe.store_size,
             strict=recipe.strict,
             batch_size=recipe.batch_size,
+            checks=recipe.filter.checks,
         )
         self.scoring = Score(recipe.filter, strict=recipe.strict, device=recipe.model.device, tower=tower)
         self.on_progress = on_progress

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from diffcore_hf.augmentation.stages.samples import SamplesError
 from diffcore_hf.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def worker_threads() -> int:
 
 
 def _raise_device_error(error: Exception, alone: bool, what: str = "one image") -> None:
-    """Raise if an error is not about one image: the device is lost, or not even one image fits into memory.
+    """Raise if an error is not about one image: the device is lost, the strategy is wrong, or memory is too small.
 
     Args:
         error: the error.
@@ -136,7 +137,7 @@ def _raise_device_error(error: Exception, alone: bool, what: str = "one image") 
     """
     from diffcore_hf.models.runtime import OutOfMemory, is_out_of_memory
 
-    if isinstance(error, OutOfMemory):
+    if isinstance(error, (OutOfMemory, SamplesError)):
         raise error
     if alone and is_out_of_memory(error):
         raise OutOfMemory(f"out of memory for {what}: {describe(error)}. Use --model.offload model") from error

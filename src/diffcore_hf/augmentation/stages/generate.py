@@ -13,10 +13,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
+from diffcore_hf.augmentation.stages.samples import checked
 from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
+from diffcore_hf.method.checks import checks_of, recorded_reasons
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -40,6 +42,7 @@ class Generate(Stage):
         store_size: shorter side of the stored image in pixels; None keeps all pixels.
         strict: true if the images must have equal bits for any division into batches.
         batch_size: images per device batch; None: chosen automatically.
+        checks: `filter.checks` of the recipe. The strategy may flag an image with the recorded reasons of these checks.
     """
 
     VERSION = "1"
@@ -55,6 +58,7 @@ class Generate(Stage):
         store_size: int | None = 512,
         strict: bool = False,
         batch_size: int | None = None,
+        checks: tuple[str, ...] = (),
     ):
         self.config = config
         self.strategy_config = strategy or StrategyConfig()
@@ -62,6 +66,7 @@ class Generate(Stage):
         self.store_size = store_size
         self.strict = strict
         self.batch_size = batch_size
+        self.reasons = recorded_reasons(checks_of(checks))
         self._strategy: Strategy | None = None
         self.reads = self.strategy.reads
 
@@ -113,12 +118,13 @@ class Generate(Stage):
 
         Raises:
             UnreadableImage: the real image of a row cannot be decoded.
+            SamplesError: the strategy returned images or flags that break its interface.
         """
         batch: dict[str, list[Any]] = {}
         for name, column in zip(self.reads, columns, strict=True):
             cells = [column[row] for row in rows]
             batch[name] = [images.decode(cell) for cell in cells] if name == SOURCE_IMAGE else cells
-        return self.strategy.sample(batch)
+        return checked(self.strategy.sample(batch), len(rows), self.strategy_config.name, self.reasons)
 
     def generate(self, *columns: Sequence[Any]) -> Tensor:
         """Generate one image per row without encoding it.
