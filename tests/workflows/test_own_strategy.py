@@ -12,7 +12,9 @@ from small_photos import photos
 from diffcore_hf import augment
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
-from diffcore_hf.method.checks import recorded_reason
+from diffcore_hf.method.checks import Check, recorded_reason
+from diffcore_hf.publishing.pictures.contact_sheet import decision_label
+from diffcore_hf.workflows import pictures
 
 BLURRY = recorded_reason("blurry", "the image is blurred", "blurred")
 
@@ -110,3 +112,21 @@ def test_images_of_one_colour_are_invalid_for_every_strategy(run, keys, tmp_path
     assert rows["generated"][:] == [None] * 5
     attempts = load_dataset(str(tmp_path / "out"), "attempts", split="train", cache_dir=tmp_path / "cache")
     assert attempts["reason"][:] == ["invalid"] * 5
+
+
+NOTHING_PASSES = Check("unwanted", "this check rejects every image", "an unwanted image", lambda candidate: True)
+
+
+def test_the_contact_sheet_shows_the_label_of_a_check_of_ones_own(run, keys, monkeypatch):
+    shown = []
+    draw = pictures.draw_contact_sheet
+
+    def draw_and_record(tiles, *, labels, **options):
+        shown.extend(decision_label(tile.reason, labels)[0] for tile in tiles)
+        return draw(tiles, labels=labels, **options)
+
+    monkeypatch.setattr(pictures, "draw_contact_sheet", draw_and_record)
+    checked = keys["filter"] | {"policy": "all", "checks": [f"{__name__}:NOTHING_PASSES"]}
+    rows = run(strategy=f"{__name__}:Blurred", filter=checked)
+    assert set(rows["status"]) == {"exhausted"}
+    assert set(shown) == {"✗ rejected: an unwanted image"}

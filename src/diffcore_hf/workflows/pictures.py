@@ -16,6 +16,7 @@ from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.core.images import UnreadableImage, read_bytes
 from diffcore_hf.core.manifest import Comparison
+from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.card.dataset_card import CardFacts
@@ -76,8 +77,9 @@ def contact_sheet(material: Material) -> bytes:
     ]
     chosen = [order[position] for position in choose_tiles(described, SHEET_TILES)]
     real = material.recipe.include_originals
+    labels = checks.labels(checks.checks_of(material.recipe.filter.checks))
     title = "Real images and their generated counterparts" if real else "Generated images"
-    return png_bytes(draw_contact_sheet(tiles(material, chosen), title=title, real=real))
+    return png_bytes(draw_contact_sheet(tiles(material, chosen), title=title, labels=labels, real=real))
 
 
 def samples(material: Material, count: int) -> bytes:
@@ -89,7 +91,7 @@ def samples(material: Material, count: int) -> bytes:
     attempts = material.attempts
     order = np.lexsort((attempts.units, attempts.attempts)).tolist()[:count]
     shown = tiles(material, order, decided=False)
-    return png_bytes(draw_contact_sheet(shown, title=f"{len(shown)} attempts before any filter"))
+    return png_bytes(draw_contact_sheet(shown, title=f"{len(shown)} attempts before any filter", labels={}))
 
 
 def real_pairs(material: Material, label: int | None = None) -> Embeddings:

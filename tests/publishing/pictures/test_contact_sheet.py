@@ -8,6 +8,7 @@ import itertools
 import pytest
 from PIL import Image
 
+from diffcore_hf.method.checks import CHECKS, Check, labels
 from diffcore_hf.publishing.pictures.card_sheet import WIDTH, png_bytes
 from diffcore_hf.publishing.pictures.contact_sheet import (
     KEPT,
@@ -18,6 +19,11 @@ from diffcore_hf.publishing.pictures.contact_sheet import (
     contact_sheet,
     decision_label,
 )
+
+
+def sheet_of(tiles, **options) -> Image.Image:
+    """Returns the contact sheet with the labels of the built-in checks."""
+    return contact_sheet(tiles, labels=labels(), **options)
 
 
 def encoded(colour: str, size: tuple[int, int] = (64, 64), mode: str = "RGB", kind: str = "PNG") -> bytes:
@@ -43,29 +49,29 @@ def colours(sheet: Image.Image) -> set[str]:
 
 
 def test_a_sheet_is_as_wide_as_a_readme_and_shows_kept_and_rejected():
-    sheet = contact_sheet([tile(), tile("low_rank"), tile(), tile("below_floor")], title="Birds")
+    sheet = sheet_of([tile(), tile("low_rank"), tile(), tile("below_floor")], title="Birds")
     assert WIDTH - 3 <= sheet.width <= WIDTH
     assert {"#0000ff", "#ffff00", KEPT, REJECTED} <= colours(sheet)
-    assert REJECTED not in colours(contact_sheet([tile()] * 3, title="Birds"))
-    assert KEPT not in colours(contact_sheet([tile("unsafe")] * 3, title="Birds"))
+    assert REJECTED not in colours(sheet_of([tile()] * 3, title="Birds"))
+    assert KEPT not in colours(sheet_of([tile("unsafe")] * 3, title="Birds"))
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (4, 2), (12, 4)])
 def test_rows_follow_the_count(count, rows):
-    one_row = contact_sheet([tile()], title="").height
-    two_rows = contact_sheet([tile()] * 4, title="").height
-    assert contact_sheet([tile()] * count, title="").height == one_row + (rows - 1) * (two_rows - one_row)
+    one_row = sheet_of([tile()], title="").height
+    two_rows = sheet_of([tile()] * 4, title="").height
+    assert sheet_of([tile()] * count, title="").height == one_row + (rows - 1) * (two_rows - one_row)
 
 
 def test_without_real_images_a_sheet_shows_none():
     blue, green = (tile(real=encoded(colour)) for colour in ("#0000ff", "#00ff00"))
-    assert png_bytes(contact_sheet([blue], title="")) != png_bytes(contact_sheet([green], title=""))
-    bare = [png_bytes(contact_sheet([shown], title="", real=False)) for shown in (blue, green)]
-    assert bare[0] == bare[1] and "#ffff00" in colours(contact_sheet([blue], title="", real=False))
+    assert png_bytes(sheet_of([blue], title="")) != png_bytes(sheet_of([green], title=""))
+    bare = [png_bytes(sheet_of([shown], title="", real=False)) for shown in (blue, green)]
+    assert bare[0] == bare[1] and "#ffff00" in colours(sheet_of([blue], title="", real=False))
 
 
 def test_real_stands_left_of_generated():
-    sheet = contact_sheet([tile()], title="one")
+    sheet = sheet_of([tile()], title="one")
     blue = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (0, 0, 255)]
     yellow = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (255, 255, 0)]
     assert blue
@@ -75,20 +81,20 @@ def test_real_stands_left_of_generated():
 
 @pytest.mark.parametrize("size", [(32, 32), (1, 1), (640, 480), (30, 900), (2000, 2)])
 def test_every_image_fits_whole(size):
-    sheet = contact_sheet([tile(generated=encoded("#ffff00", size))], title="one")
+    sheet = sheet_of([tile(generated=encoded("#ffff00", size))], title="one")
     assert "#ffff00" in colours(sheet)
-    assert sheet.size == contact_sheet([tile()], title="one").size
+    assert sheet.size == sheet_of([tile()], title="one").size
 
 
 @pytest.mark.parametrize("data", [None, b"", b"rubbish", encoded("#ffff00")[:40]])
 def test_an_unreadable_image_has_a_hatched_placeholder(data):
-    sheet = contact_sheet([tile(generated=data)], title="one")
+    sheet = sheet_of([tile(generated=data)], title="one")
     assert "#dcd9d2" in colours(sheet)
     assert "#ffff00" not in colours(sheet)
 
 
 def test_a_sheet_without_attempts():
-    assert contact_sheet([], title="nothing").width > 400
+    assert sheet_of([], title="nothing").width > 400
 
 
 @pytest.mark.parametrize(
@@ -96,8 +102,8 @@ def test_a_sheet_without_attempts():
     ["", "a | b `c`\n# d\r\n---", "東京 عربى 🐦", "x" * 5000, "\x00\u202e\ud800\u2028", "{{ 7 }} $x$ \\frac{", "\n"],
 )
 def test_any_label_is_drawn_inside_its_cell(name):
-    plain = contact_sheet([tile(name="", context="-", similarity=None, reason="")], title="")
-    sheet = contact_sheet([tile(name=name, context=name or "-", similarity=None, reason=name)], title="")
+    plain = sheet_of([tile(name="", context="-", similarity=None, reason="")], title="")
+    sheet = sheet_of([tile(name=name, context=name or "-", similarity=None, reason=name)], title="")
     assert sheet.size == plain.size
     right = (
         36 + 362 - 12,
@@ -111,14 +117,14 @@ def test_any_label_is_drawn_inside_its_cell(name):
 
 def test_equal_arguments_give_equal_bytes_without_metadata():
     tiles = [tile(), tile("low_rank", similarity=None)]
-    data = png_bytes(contact_sheet(tiles, title="Birds"))
-    assert data == png_bytes(contact_sheet(tiles, title="Birds"))
+    data = png_bytes(sheet_of(tiles, title="Birds"))
+    assert data == png_bytes(sheet_of(tiles, title="Birds"))
     assert Image.open(io.BytesIO(data)).info == {}
 
 
 def test_no_columns_is_an_error():
     with pytest.raises(ValueError, match="columns is 0"):
-        contact_sheet([tile()], title="x", columns=0)
+        sheet_of([tile()], title="x", columns=0)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,14 @@ def test_no_columns_is_an_error():
     ],
 )
 def test_the_label_of_a_decision(reason, label, colour):
-    assert decision_label(reason) == (label, colour)
+    assert decision_label(reason, labels()) == (label, colour)
+
+
+def test_the_label_of_a_check_of_the_users_own():
+    """It is found only among the labels of the run. Without them the reason itself is shown."""
+    blank = Check("blank", "the image has a single colour", "a blank image", lambda candidate: False)
+    assert decision_label("blank", labels((*CHECKS, blank))) == ("✗ rejected: a blank image", REJECTED)
+    assert decision_label("blank", labels()) == ("✗ rejected: blank", REJECTED)
 
 
 CLASSES, CONTEXTS = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]

@@ -7,12 +7,11 @@ decisions are arguments. The layout is in card_sheet.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
-from diffcore_hf.method import checks
 from diffcore_hf.publishing.card.text import one_line
 from diffcore_hf.publishing.pictures.card_sheet import Card, draw_sheet
 from diffcore_hf.publishing.pictures.choice import Description, choose_balanced
@@ -40,12 +39,15 @@ class Tile:
     """Reason of the decision: `kept`, `low_rank`, ...; "" if there is no decision yet."""
 
 
-def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: bool = True) -> Image.Image:
+def contact_sheet(
+    tiles: Sequence[Tile], *, title: str, labels: Mapping[str, str], columns: int = 3, real: bool = True
+) -> Image.Image:
     """Draws one card for each tile, 1200 pixels wide (less for fewer tiles than columns).
 
     Args:
         tiles: the attempts in reading order.
         title: title in one line.
+        labels: label of each reason, of the checks of this run.
         columns: number of cards in a row; without real images a row has twice as many.
         real: whether the real images are shown.
 
@@ -56,7 +58,7 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: 
         ValueError: columns is below 1.
     """
     return draw_sheet(
-        [_card(tile, real) for tile in tiles],
+        [_card(tile, labels, real) for tile in tiles],
         title=title,
         legend=LEGEND,
         captions=("real", "generated") if real else ("generated",),
@@ -66,8 +68,8 @@ def contact_sheet(tiles: Sequence[Tile], *, title: str, columns: int = 3, real: 
     )
 
 
-def _card(tile: Tile, real: bool) -> Card:
-    label, colour = decision_label(tile.reason)
+def _card(tile: Tile, labels: Mapping[str, str], real: bool) -> Card:
+    label, colour = decision_label(tile.reason, labels)
     number = "–" if tile.similarity is None else f"{tile.similarity:.2f}"
     images = (tile.real, tile.generated) if real else (tile.generated,)
     return Card(images, tile.name, tile.context, label, number, colour, TINTS[colour])
@@ -92,8 +94,8 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
     return choose_balanced(kept, rejected, count, share=1 / 3)
 
 
-def decision_label(reason: str) -> tuple[str, str]:
-    """Returns the text for a decision, and its colour."""
+def decision_label(reason: str, labels: Mapping[str, str]) -> tuple[str, str]:
+    """Returns the text for a decision, and its colour. A reason without a label is shown itself."""
     cause, _, _ = reason.partition(":")
     if cause == "kept":
         return "✓ kept", KEPT
@@ -101,4 +103,4 @@ def decision_label(reason: str) -> tuple[str, str]:
         return "an earlier attempt is kept", UNDECIDED
     if not cause:
         return "no decision yet", UNDECIDED
-    return f"✗ rejected: {checks.labels().get(cause, one_line(cause))}", REJECTED
+    return f"✗ rejected: {labels.get(cause, one_line(cause))}", REJECTED
