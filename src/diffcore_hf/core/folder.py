@@ -26,9 +26,6 @@ from diffcore_hf.core.errors import UserError
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
-UNLISTED_FILES = ("README.md", "compare.json")
-"""Published files that the manifest does not list, because they may change after the export."""
-
 RUN_FORMAT = 2
 """Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
 stages read to `source_image` and `generated_image`."""

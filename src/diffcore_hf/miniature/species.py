@@ -28,15 +28,11 @@ COLORS: dict[str, Color] = {
     "black": (34, 34, 40),
     "white": (244, 244, 240),
 }
-CRESTS = ("none", "spike", "crown", "plume")
-BEAKS = ("cone", "needle", "hook", "spoon")
-TAILS = ("short", "long", "fork", "fan")
-PATTERNS = ("plain", "bars", "spots", "cap", "stripe", "collar", "mask")
 
 
 @dataclass(frozen=True)
 class Species:
-    """One species of birds. Its colours are keys of `COLORS`, its shapes are members of the tuples above."""
+    """One species of birds. Its colours are keys of `COLORS`; its shapes are names that bird.py draws."""
 
     id: int
     name: str

@@ -2,7 +2,8 @@
 
 The executor has no influence on the tasks, the decisions or the progress bar. A task can be pickled. The function
 `worker.compute_part(output, recipe, task)` computes it in any process that can read the output folder, the models and
-the source.
+the source. An executor that uses other processes calls `Run.require_source_on_disk` when it is created, because they
+cannot open a dataset in memory.
 """
 
 from __future__ import annotations
