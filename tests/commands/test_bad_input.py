@@ -182,6 +182,7 @@ CASES = {
     # The output
     "an unknown folder": (output_of_another_program, ("--output", "taken"), ["taken holds files", "--output"]),
     "a folder inside the source": (None, ("--output", "photos/out"), ["photos/out", "--output"]),
+    "an output that is the source": (None, ("--output", "photos"), ["photos is inside the source photos", "--output"]),
     "a file": (None, ("--output", "recipe.yaml"), ["recipe.yaml is a file", "--output"]),
 }  # fmt: skip
 
@@ -235,6 +236,12 @@ def test_plan_refuses_what_augment_refuses(work_folder, capsys, name):
 def test_a_wrong_command_is_refused_in_one_line(work_folder, capsys, argv, expected):
     line = refused(work_folder, capsys, *argv)
     assert [words for words in expected if words not in line] == []
+
+
+def test_a_source_in_the_place_of_the_default_output_is_refused(work_folder, capsys):
+    write_photos(work_folder / "out/birds", [2, 2])
+    line = refused(work_folder, capsys, "plan", "out/birds")
+    assert "the default output out/birds is in the source folder out/birds. Give another folder with --output" in line
 
 
 def test_an_output_of_other_attempts_names_the_key(work_folder, capsys):

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from small_photos import write_photos
 
 import diffcore_hf
 from diffcore_hf.commands.main import VERBS, main
+from diffcore_hf.config.recipe_files import shipped_recipe
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "diffcore_hf"]
@@ -184,6 +186,39 @@ def test_a_run_without_errors_prints_only_the_progress_bar_on_stderr(work_folder
     )
     rest = [line for line in re.split(r"[\r\n]", printed.stderr) if line.strip() and not line.startswith("augment: ")]
     assert rest == []
+
+
+def test_export_names_the_command_that_generates_missing_attempts(work_folder, capsys):
+    printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
+    printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
+    assert "4 units need more attempts" in printed
+    assert "run the augment command of out again with the keys of this export" in printed
+    printed_by(capsys, "augment", "recipe.yaml", "--filter.policy.name", "all")
+    assert "need more" not in printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("out/birds", "diffcore-hf augment miniature"),
+        ("./out/birds/", "diffcore-hf augment miniature"),
+        ("p/my birds", "diffcore-hf augment miniature --source.path 'p/my birds'"),
+        ("out", "diffcore-hf augment miniature --source.path out --output out-augmented"),
+        ("miniature", f"diffcore-hf augment {shipped_recipe('miniature')} --source.path miniature"),
+    ],
+)
+def test_the_command_after_miniature_works(tmp_path, monkeypatch, capsys, folder, expected):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "diffcore_hf.miniature.world.write_dataset", lambda path, world: write_photos(Path(path), [2, 2])
+    )
+    printed = printed_by(capsys, "miniature", folder)
+    assert printed.strip().endswith(f"Next: {expected}")
+    program, _, *flags = shlex.split(printed.partition("Next: ")[2])
+    assert program == "diffcore-hf"
+    planned = printed_by(capsys, "plan", *flags)
+    source = planned.removeprefix("source ").partition(" (local:")[0].strip()
+    assert Path(source).resolve() == Path(folder).resolve()
 
 
 def test_a_mixed_batch_has_no_samples(capsys):

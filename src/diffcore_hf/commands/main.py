@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf.commands.errors import run_program
@@ -90,7 +92,10 @@ def export(command: Command) -> int:
     result = export(command.target, command.options["output"], command.layer, command.options["layout"])
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
-        print(f"\n{pending:,} units need more attempts for this recipe. Generate them with augment {command.target}")
+        print(
+            f"\n{pending:,} units need more attempts for this recipe. To generate them, run the augment command of "
+            f"{command.target} again with the keys of this export"
+        )
     print(f"\n{result.folder.path} is written")
     return 0
 
@@ -186,8 +191,28 @@ def miniature(command: Command) -> int:
     world = World(seed=command.options["seed"], contexts=command.options["contexts"])
     with quiet_datasets():
         write_dataset(command.target, world)
-    print(f"{command.target}: train, validation and test of the miniature world. Next: diffcore-hf augment miniature")
+    next_command = _augment_miniature(command.target)
+    print(f"{command.target}: train, validation and test of the miniature world. Next: {next_command}")
     return 0
+
+
+def _augment_miniature(folder: str) -> str:
+    """Return the command that augments the miniature world in a folder with the shipped recipe."""
+    from diffcore_hf.config.augment_schema import build_recipe
+    from diffcore_hf.config.output_names import default_output
+    from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
+
+    recipe_file = shipped_recipe("miniature")
+    assert recipe_file is not None
+    recipe = build_recipe(read_recipe_file(recipe_file))
+    # A file or folder with the name of the recipe would be used instead of the recipe.
+    words = ["diffcore-hf", "augment", str(recipe_file) if os.path.exists("miniature") else "miniature"]
+    source = os.path.realpath(folder)
+    if source != os.path.realpath(recipe.source.path):
+        words += ["--source.path", folder]
+    if Path(os.path.realpath(recipe.output or default_output(recipe))).is_relative_to(source):
+        words += ["--output", os.path.relpath(f"{source}-augmented")]
+    return shlex.join(words)
 
 
 def quiet_libraries() -> None:

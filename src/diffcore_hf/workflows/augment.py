@@ -149,13 +149,9 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
         UserError: see load_source, make_plan and resolve_run.
     """
     folder = Folder(recipe.output or default_output(recipe))
+    if data is None:
+        _check_output_outside_source(recipe, folder)
     folder.check_owned_or_empty()
-    source_path = Path(recipe.source.path)
-    if data is None and source_path.is_dir() and folder.path.resolve().is_relative_to(source_path.resolve()):
-        raise UserError(
-            f"output {folder.path} is inside the source {recipe.source.path}, so it would become part of the source. "
-            "Choose another folder with --output"
-        )
     previous = folder.read_run()
     if previous and previous.get("cleaned"):
         raise UserError(f"{folder.path} was cleaned and cannot be continued. Choose another folder with --output")
@@ -169,6 +165,22 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
     resolution = resolutions.resolve_run(recipe, source, review, folder, previous)
     check_text_policy(resolution)
     return Run(source, plan, folder, resolution, review, previous, in_memory=data is not None)
+
+
+def _check_output_outside_source(recipe: Recipe, folder: Folder) -> None:
+    """Raise UserError if the output would become part of a source on disk."""
+    source = Path(recipe.source.path)
+    if not source.is_dir() or not folder.path.resolve().is_relative_to(source.resolve()):
+        return
+    if recipe.output is None:
+        raise UserError(
+            f"the default output {folder.path} is in the source folder {recipe.source.path}. "
+            "Give another folder with --output"
+        )
+    raise UserError(
+        f"output {folder.path} is inside the source {recipe.source.path}, so it would become part of the source. "
+        "Choose another folder with --output"
+    )
 
 
 def check_text_policy(resolution: Resolution) -> None:

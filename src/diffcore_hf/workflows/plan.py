@@ -16,6 +16,7 @@ from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.workflows.augment import RunResult
 
@@ -146,7 +147,7 @@ def text_tokenizer(model: ModelConfig) -> Any:
         else:
             files = resolve_weights(model.path, model.revision, identify=False)
             where, revision = files.location, files.revision
-    except ValueError:
+    except UserError:
         return None
     tokenizers = []
     for folder in ("tokenizer", "tokenizer_2", "tokenizer_3"):
