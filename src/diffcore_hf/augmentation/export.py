@@ -30,7 +30,7 @@ SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
 """Normal and largest number of uncompressed bytes of a shard. The normal size suits the memory of a laptop and the
 dataset viewer. Shards of large datasets are larger, so that a version is one commit of few files."""
 SHARDS = 40
-"""With more shards than this of the normal size, the shards become larger instead."""
+"""Largest number of shards of the normal size. A dataset that would need more gets larger shards, not more of them."""
 MOST_FILES = 90
 """Largest number of shards of all configs. A version is one commit of fewer than 100 files, with pictures and card."""
 ONLY_SPLIT = "train"

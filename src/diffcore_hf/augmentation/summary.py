@@ -30,7 +30,7 @@ class ByContext(NamedTuple):
     name: str
     attempts: int
     rejected: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: no attempt counts."""
+    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
 
 
 class ByClass(NamedTuple):
@@ -39,9 +39,9 @@ class ByClass(NamedTuple):
     name: str
     attempts: int
     rejected_generated: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: no attempt counts."""
+    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
     rejected_real: float | None
-    """Share of the real images that the policy would reject, in [0, 1]; None: no image counts."""
+    """Share of the real images that the policy would reject, in [0, 1]; None: there is no real image to compare."""
     kept: int
     generated: float
     """Share of generated images among all images of the class, in [0, 1]."""
@@ -53,7 +53,7 @@ class ByClass(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run in figures. Rates are in [0, 1]. A rate is None if nothing counts."""
+    """The result of a run in figures. Rates are in [0, 1]. A rate is None if there is nothing to divide by."""
 
     counts: Counts
     rejected_generated: float | None

@@ -136,7 +136,7 @@ class MixerConfig:
         None, help="mixup, cutmix, or module:Class for an installed mixer of your own. null: none."
     )
     probability: float = option(
-        1.0, help="Probability that an image is mixed, or with per batch that a whole batch is mixed."
+        1.0, help="per image: probability that an image is mixed. per batch: probability that a batch is mixed."
     )
     per: Literal["image", "batch"] = option(
         "image",
@@ -225,8 +225,8 @@ class TrainRecipe:
     cache: Literal["memory"] | None = option(
         None,
         help=(
-            "memory: both images of every row are decoded once and kept at training size. Partners of the same class "
-            "are then resized twice."
+            "memory: both images of every row are decoded once and kept at training size. With partner class or "
+            "real_same_class an image is resized twice, so its pixels differ slightly."
         ),
     )
     evaluate_every: float = option(1.0, help="Epochs between two validations. A checkpoint is written after each.")
@@ -248,7 +248,8 @@ class TrainRecipe:
         (), commas=True, help="Experiment trackers to log to, in addition to log.jsonl."
     )
     push: str | None = option(
-        None, help="Hub id for the trained model: that of the first seed, in a comparison of the last arm."
+        None,
+        help="Hub id for the trained model. With several seeds: that of the first one. With compare: of the last arm.",
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
     device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")

@@ -141,7 +141,8 @@ def _plain(option: Any, value: Any, path: str) -> Any:
 def _mapping(value: Mapping[Any, Any], path: str, kind: Any) -> dict[str, Any]:
     """Return a map with text keys; integers become texts, so that `{0: cat}` names integer labels.
 
-    The items are texts, plain data, or layers of a recipe (in a map of maps). Layers are checked when they are merged.
+    The items are texts, plain data, or (in a map of maps such as `arms`) sets of recipe keys. These sets are checked
+    later, when they are merged into the recipe.
     """
     result = {}
     for key, item in value.items():

@@ -81,8 +81,8 @@ def load_splits(
 def cache_of(folder: Path) -> Path:
     """Return the cache folder of `datasets` for the current state of a local folder.
 
-    The default cache identifies a folder with a card by its name and the names of its files. It would return old rows
-    for another folder of that name, or after a change of a file. Only the cache of the last state is kept.
+    If a folder contains a card (README.md), the default cache identifies the folder only by its name and its file
+    names. It would return old rows for another folder of that name, or after a change of a file. Only the cache of the last state is kept.
     """
     from datasets import config
 
@@ -102,7 +102,7 @@ _NOT_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 
 
 def _state(folder: Path, name: Path) -> tuple[str, object, int]:
-    """Return name, size and time of a file; for a card its header instead of the size, and 0."""
+    """Return (name, size, time) of a file. For a card: (name, header, 0), because only its header affects the rows."""
     path = folder / name
     if name.as_posix() == "README.md":
         return name.as_posix(), path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")[0], 0

@@ -79,7 +79,8 @@ class FrameCache:
         Args:
             data: the training rows and the pool.
             protocol: protocol that resizes before it crops.
-            alone: store generated images in their own frame, for GenAug, and not in the frame of the real image.
+            alone: true (GenAug): resize a generated image like a real one. False: scale and crop it to the size of the
+                real image.
 
         Raises:
             UserError: the protocol crops before it resizes.
@@ -128,7 +129,7 @@ class CachedPair:
         return self._real[self._row]
 
     def generated_alone(self) -> Tensor:
-        """Return the partner; it was stored in its own frame."""
+        """Return the partner, which was resized like a real image."""
         return self.generated()
 
     def generated_covering(self, height: int, width: int) -> Tensor:
