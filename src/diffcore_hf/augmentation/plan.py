@@ -93,8 +93,8 @@ class Plan:
 def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints, Ints]:
     """Returns the order in which rows are drawn.
 
-    The first row of every class comes first. The other rows are sorted by (j - 1/2) / N_k, where j is the position of
-    the row in the seeded order of its class and N_k is the size of the class. A seeded hash breaks ties. So every
+    The first row of every class comes first. The other rows are sorted by (j - 1/2) / N_k, where j = 1, 2, ...
+    is the rank of the row in the seeded order of its class and N_k is the size of the class. A seeded hash breaks ties. So every
     prefix is balanced over the classes, and a smaller fraction draws a subset of a larger one.
 
     Args:
@@ -103,7 +103,7 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
         seed: seed of the recipe.
 
     Returns:
-        (N,) int64 indices in drawing order; (N,) int64, for each row its position j - 1 in the order of its class.
+        (N,) int64 indices in drawing order; (N,) int64, for each row its rank in its class, counted from 0.
     """
     hashes = [seeding.digest("order", seed, row_id) for row_id in row_ids]
     position = np.zeros(len(labels), np.int64)

@@ -160,7 +160,7 @@ class PolicyConfig:
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
         "rank",
         help=(
-            "all keeps all images and random keeps a share p; baselines. mean: Eq. 5. fixed (t): one bound for "
+            "all: keep every image. random (p): keep a random share. mean: Eq. 5. fixed (t): one bound for "
             "all classes. quantile (alpha) and rank (by, alpha): conformal bounds."
         ),
     )
@@ -182,8 +182,8 @@ class PolicyConfig:
     floor: Literal["auto", "on", "off"] | None = decision(
         None,
         help=(
-            "rank: also require the similarity to the class mean that 99 % of real images reach. auto: on if there "
-            "are fewer than 20 classes."
+            "rank: the image must also be at least as similar to its class mean as 99 % of the real images are. "
+            "auto: on if there are fewer than 20 classes."
         ),
     )
 

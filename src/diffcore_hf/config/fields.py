@@ -71,10 +71,10 @@ class RecipeSchema:
     shorthand: Mapping[type, str]
     """Section class -> the field that a plain text sets: `model: org/name` means `model: {path: org/name}`."""
     presets: Mapping[str, Mapping[str, Any]]
-    """Name of a preset -> the layer below all other layers."""
+    """Name of a preset -> its values. The recipe file and the flags override them."""
     describing_keys: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
-    """Section -> (key with a name or path, keys that describe it). When a layer gives another name or path, the
-    describing keys of the layers below no longer apply and are removed: a revision, or the parameters of a policy."""
+    """Section -> (key with a name or path, keys that describe it). An example is the path of a model with its
+    revision. If a flag changes the path, the revision in the recipe file is dropped, because it describes the old path."""
 
 
 class Key(NamedTuple):

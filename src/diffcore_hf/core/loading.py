@@ -82,7 +82,8 @@ def cache_of(folder: Path) -> Path:
     """Return the cache folder of `datasets` for the current state of a local folder.
 
     If a folder contains a card (README.md), the default cache identifies the folder only by its name and its file
-    names. It would return old rows for another folder of that name, or after a change of a file. Only the cache of the last state is kept.
+    names. It would return old rows for another folder of that name, or after a change of a file. Only the cache of the
+    last state is kept.
     """
     from datasets import config
 

@@ -42,7 +42,8 @@ class Generate(Stage):
         store_size: shorter side of the stored image in pixels; None keeps all pixels.
         strict: true if the images must have equal bits for any division into batches.
         batch_size: images per device batch; None: chosen automatically.
-        checks: `filter.checks` of the recipe. The strategy may flag an image with the recorded reasons of these checks.
+        checks: `filter.checks` of the recipe. Their recorded reasons are flags that the
+            strategy may use in addition to the built-in ones.
     """
 
     VERSION = "1"
@@ -89,7 +90,7 @@ class Generate(Stage):
 
     @cached_property
     def resolved(self) -> tuple[ModelConfig, ModelRecord]:
-        """The model without `auto` and null, and the facts that a run records about it."""
+        """Section `model` with `auto` and null replaced by values, and what a run records about the model."""
         from diffcore_hf.models.pipelines import resolve_model
 
         return resolve_model(self.config)
