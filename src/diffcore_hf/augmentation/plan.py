@@ -94,8 +94,8 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
     """Returns the order in which rows are drawn.
 
     The first row of every class comes first. The other rows are sorted by (j - 1/2) / N_k, where j = 1, 2, ...
-    is the rank of the row in the seeded order of its class and N_k is the size of the class. A seeded hash breaks ties. So every
-    prefix is balanced over the classes, and a smaller fraction draws a subset of a larger one.
+    is the rank of the row in the seeded order of its class and N_k is the size of the class. A seeded hash breaks ties.
+    So every prefix is balanced over the classes, and a smaller fraction draws a subset of a larger one.
 
     Args:
         labels: (N,) int64, classes of the rows that may be drawn.

@@ -74,7 +74,7 @@ class RecipeSchema:
     """Name of a preset -> its values. The recipe file and the flags override them."""
     describing_keys: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
     """Section -> (key with a name or path, keys that describe it). An example is the path of a model with its
-    revision. If a flag changes the path, the revision in the recipe file is dropped, because it describes the old path."""
+    revision. If a flag changes the path, the revision in the recipe file is dropped: it describes the old path."""
 
 
 class Key(NamedTuple):
