@@ -1,5 +1,6 @@
 """Tests of the ledger: parts are files of facts, named by a hash of their keys and a hash of their content."""
 
+import errno
 import hashlib
 
 import numpy as np
@@ -170,3 +171,16 @@ def test_captions_are_parts_of_their_own(ledger):
     rows = {"label": [0], "prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
     path = ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
     assert path.stem.split("-")[0] == hashlib.sha256(b"a photo of a crow").hexdigest()[:16]
+
+
+def test_a_fault_of_the_machine_is_not_reported_as_a_damaged_part(ledger, monkeypatch):
+    path = ledger.write("r0", attempts(("a", 0, 0)))
+
+    def denied(*arguments, **keywords):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("read_table", "read_metadata", "ParquetFile"):
+        monkeypatch.setattr(pq, name, denied)
+    for read in (lambda: ledger.table(path), ledger.count, lambda: read_images([(path, 0)])):
+        with pytest.raises(PermissionError):
+            read()

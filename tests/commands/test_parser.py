@@ -113,6 +113,7 @@ def test_verbs_and_their_options(line, command):
         ("augment a --model", "--model has no value. Use e.g. --model.path VALUE"),
         ("augment a -k 3", "-k is not an option. Options start with two dashes. See diffcore-hf augment --help"),
         ("augment a --samples 3", "--samples is not a flag of augment"),
+        ("augment a --model {", "model is '{', which cannot be read (line 1"),
         ("augment a --model.adapters [", "model.adapters is '[', which cannot be read (line 1"),
         ("export o --output p --model.gamma 3", "--model.gamma is not a flag of export: it changes the attempts"),
         ("clean o --fraction 1", "--fraction is not a flag of clean: it is a key of a recipe"),

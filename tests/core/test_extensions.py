@@ -1,11 +1,20 @@
 """Names of a user's own classes and objects: what is loaded, and what is refused in one line."""
 
+from abc import ABC, abstractmethod
+
 import pytest
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_class, load_instance
 
 ANSWER = 42
+
+
+class Abstract(dict, ABC):
+    """A class with an abstract method."""
+
+    @abstractmethod
+    def wash(self): ...
 
 
 def test_a_class_and_an_object_are_loaded_by_name():
@@ -28,6 +37,7 @@ def test_a_class_and_an_object_are_loaded_by_name():
         ("json.no_such_module:Class", "no module 'json.no_such_module'"),
         ("json:Missing", "'Missing' in that module is missing"),
         ("json:JSONDecoder", "not a subclass of builtins.dict"),
+        (f"{__name__}:Abstract", "an abstract class without wash. Name a subclass that defines wash"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_one_line(name, message):

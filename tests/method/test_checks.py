@@ -67,6 +67,8 @@ def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
         "from diffcore_hf.method.checks import Check, recorded_reason\n"
         "BLURRY = recorded_reason('blurry', 'the image is blurred', 'blurred')\n"
         "UNSAFE = Check('unsafe', 'unsafe', 'unsafe', lambda candidate: False)\n"
+        "EMPTY = Check('', 'empty', 'empty', lambda candidate: False)\n"
+        "TABLE = Check('a|b', 'a bar', 'a bar', lambda candidate: False)\n"
         "NUMBER = 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -77,12 +79,16 @@ def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
     assert first_reason(candidate(recorded="blurry"), with_blurry) == "blurry"
     for name, message in (
         ("some_checks:UNSAFE", "whose reason 'unsafe' is already the reason of another check"),
+        ("some_checks:EMPTY", "whose reason is ''. Use letters, digits, _ and -"),
+        ("some_checks:TABLE", r"whose reason is 'a\|b'. Use letters, digits, _ and -"),
         ("some_checks:NUMBER", r"'NUMBER' in that module is not an instance of diffcore_hf\.method\.checks\.Check"),
         ("some_checks:MISSING", "'MISSING' in that module is missing"),
         ("no_checks:BLURRY", "there is no module 'no_checks'"),
     ):
         with pytest.raises(UserError, match=message):
             checks.checks_of([name])
+    with pytest.raises(UserError, match="filter.checks names 'some_checks:BLANK' twice. Name it once"):
+        checks.checks_of(["some_checks:BLANK", "some_checks:BLANK"])
 
 
 def test_a_recorded_reason_without_a_check_is_refused():

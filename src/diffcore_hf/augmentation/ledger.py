@@ -16,12 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, environment_fault
 from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
 from diffcore_hf.core.schema import GENERATED_IMAGE
 
@@ -118,7 +119,7 @@ class Ledger:
         try:
             return pq.read_table(path, columns=columns and list(columns), partitioning=None)
         except (pa.ArrowException, OSError) as error:
-            raise damaged(path, error) from error
+            raise_unreadable(path, error)
 
 
 @dataclass
@@ -229,7 +230,7 @@ def read_images(locations: Sequence[Location]) -> list[bytes | None]:
                         cell = column[locations[position][1] - group * ROW_GROUP].as_py()
                         images[position] = cell["bytes"] if cell else None
         except (pa.ArrowException, OSError) as error:
-            raise damaged(path, error) from error
+            raise_unreadable(path, error)
     return images
 
 
@@ -237,12 +238,20 @@ def _rows(path: Path) -> int:
     try:
         return pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
+        raise_unreadable(path, error)
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """Return the error for a part that cannot be read."""
-    return UserError(
+def raise_unreadable(path: Path, error: Exception) -> NoReturn:
+    """Raise the error for a part that cannot be read.
+
+    A fault of the machine, such as a missing permission, is raised unchanged: the part may be intact.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if environment_fault(error) is not None:
+        raise error
+    raise UserError(
         f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
         "only the facts of this part are computed again"
-    )
+    ) from error

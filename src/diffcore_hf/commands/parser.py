@@ -158,7 +158,7 @@ def _section_value(name: str, cls: type, verb: Verb, rest: list[str], has_value:
     if not rest or (not has_value and rest[0].startswith("--")):
         raise UserError(f"--{name} has no value. Use e.g. --{name}.{short or 'KEY'} VALUE")
     text = rest.pop(0)
-    value = read_yaml(text) if text.startswith("{") or text in ("null", "none") else text
+    value = _yaml_value(name, text) if text.startswith("{") or text in ("null", "none") else text
     return {short: value} if isinstance(value, str) and short else value
 
 
@@ -205,11 +205,16 @@ def _plain_value(key: Key, texts: Sequence[str]) -> Any:
         return text
     if set(kinds) == {bool, str}:
         return {"true": True, "false": False}.get(text.lower(), text)
-    try:
-        value = read_yaml(text)
-    except UserError as error:
-        raise UserError(f"{key.name} is {text!r}, which cannot be read ({error}). Quote the whole value") from None
+    value = _yaml_value(key.name, text)
     return text if isinstance(value, (int, float)) and dict[str, str] in kinds else value
+
+
+def _yaml_value(name: str, text: str) -> Any:
+    """Return the value of a key or section that is given as YAML."""
+    try:
+        return read_yaml(text)
+    except UserError as error:
+        raise UserError(f"{name} is {text!r}, which cannot be read ({error}). Quote the whole value") from None
 
 
 def _is_choice_of_texts(kind: Any) -> bool:

@@ -5,6 +5,7 @@ The module must be installed or on PYTHONPATH. Code is never loaded from a datas
 
 from __future__ import annotations
 
+import inspect
 import re
 from importlib import import_module
 from typing import Any, TypeVar
@@ -26,12 +27,17 @@ def load_class(name: str, base: type[Base], key: str) -> type[Base]:
         key: key of the recipe, for the message.
 
     Raises:
-        UserError: the module or class does not exist, or it is not a subclass of `base`. An error inside the module
-            keeps its traceback.
+        UserError: the module or class does not exist, it is not a subclass of `base`, or it is abstract. An
+            error inside the module keeps its traceback.
     """
     attribute = _attribute(name, key)
     if not (isinstance(attribute, type) and issubclass(attribute, base)):
         raise UserError(_mismatch(name, key, attribute, f"a subclass of {base.__module__}.{base.__name__}"))
+    if inspect.isabstract(attribute):
+        missing = ", ".join(sorted(getattr(attribute, "__abstractmethods__", ())))
+        raise UserError(
+            f"{key} is {name!r}, an abstract class without {missing}. Name a subclass that defines {missing}"
+        )
     return attribute
 
 

@@ -18,6 +18,7 @@ records a reason with the attempt, and the check tests for that reason (`recorde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ from diffcore_hf.core.extensions import load_instance
 KEPT = "kept"
 SUPERSEDED = "superseded"
 CRASHED = "crashed"
+
+REASON = re.compile(r"[A-Za-z0-9_-]+")
+"""A reason of a check: it is a value of column `reason` and a word in tables of the card."""
 
 OUTCOMES = {
     KEPT: "the counterpart of its unit",
@@ -128,11 +132,19 @@ def checks_of(names: Sequence[str]) -> tuple[Check, ...]:
         names: `filter.checks` of the recipe, each `module:NAME`.
 
     Raises:
-        UserError: a name that is not a check, or a check whose reason another check has.
+        UserError: a name that is given twice or is not a check, a check whose reason another check has, or a reason
+            with other characters than letters, digits, `_` and `-`.
     """
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise UserError(f"filter.checks names {repeated[0]!r} twice. Name it once")
     checks = CHECKS
     for name in names:
         check = load_instance(name, Check, "filter.checks")
+        if not REASON.fullmatch(check.reason):
+            raise UserError(
+                f"filter.checks names {name!r}, whose reason is {check.reason!r}. Use letters, digits, _ and -, "
+                "e.g. too_dark"
+            )
         if check.reason in reasons(checks):
             raise UserError(
                 f"filter.checks names {name!r}, whose reason {check.reason!r} is already the reason of another check. "

@@ -308,6 +308,7 @@ BAD = {
     "a folder of another tool": ("plain", "was not written by diffcore-hf"),
     "a name that the Hub refuses": ("name", "a name that the Hub refuses"),
     "no owner": ("owner", "not `owner/name`. Use e.g. org/photos"),
+    "two slashes": ("slashes", r"not `owner/name`. Use e.g. org/photos$"),
     "no version": ("version", "which is not a semantic version"),
 }
 
@@ -328,7 +329,7 @@ def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, t
         victim.write_bytes(victim.read_bytes()[:-1] + b"x")
     if kind == "plain":
         out = tmp_path
-    repo = {"name": "org/a--b", "owner": "photos"}.get(kind, repo)
+    repo = {"name": "org/a--b", "owner": "photos", "slashes": "a/b/photos"}.get(kind, repo)
     version = "one" if kind == "version" else version
     with pytest.raises(ValueError, match=line) as caught:
         client(steps.push, out, repo, version)

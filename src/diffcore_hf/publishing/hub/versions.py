@@ -79,7 +79,8 @@ def check_name(repo_id: str) -> None:
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in its __all__
 
     if repo_id.count("/") != 1:
-        raise UserError(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{repo_id.strip('/') or 'name'}")
+        name = repo_id.strip("/").rpartition("/")[2]
+        raise UserError(f"repository is {repo_id!r}, not `owner/name`. Use e.g. org/{name or 'name'}")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
