@@ -7,6 +7,7 @@ import pytest
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.digests import (
+    NO_MODEL,
     attempt_digest,
     canonical,
     differences,
@@ -62,6 +63,13 @@ def nested(key, value):
 
 def digests(recipe, identities=IDENTITIES, versions=VERSIONS):
     return attempt_digest(recipe, identities, versions), recipe_digest(recipe, identities, versions)
+
+
+def test_the_model_is_in_no_digest_of_a_run_without_a_model():
+    without = IDENTITIES | {"model": NO_MODEL}
+    recipe, other = build_recipe(BASE), build_recipe(BASE, {"model": {"steps": 31, "adapters": ["org/lora"]}})
+    assert digests(recipe, without) == digests(other, without)
+    assert "model" not in fields_with_identities(other, without, ("attempt", "decision"))
 
 
 def test_the_table_has_every_field():

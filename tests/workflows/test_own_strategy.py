@@ -23,6 +23,7 @@ class Blurred(Strategy):
     """Returns the real image, blurred."""
 
     VERSION = "7"
+    uses_model = False
     reads = ("source_image",)
 
     def sample(self, batch):
@@ -66,7 +67,8 @@ def run(keys, tmp_path):
 
     def run(**more):
         ds = photos([3, 2]).rename_column("image", "img")
-        more = keys | {"source": {"image": "img"}, "output": str(tmp_path / "out"), "max_attempts": 1} | more
+        without_model = {key: value for key, value in keys.items() if key != "model"}
+        more = without_model | {"source": {"image": "img"}, "output": str(tmp_path / "out"), "max_attempts": 1} | more
         return augment(ds, progress=False, **more)
 
     return run
@@ -85,8 +87,16 @@ def test_a_strategy_of_ones_own_runs_through_the_main_job(run, keys, tmp_path):
     run_json = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
     assert run_json["stages"]["attempt"] == "1+7+1"
     assert run_json["attempt"]["strategy"] == {"name": f"{__name__}:Blurred", "options": None}
+    assert "model" not in run_json["attempt"]
+    model = {"family": "none", "path": None, "identity": "none", "licence": None}
+    assert json.loads((tmp_path / "out" / "diffcore.json").read_text())["resolved"]["model"] == model
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "model:" not in card.split("```yaml")[1]
+    for text in ("text-to-image model |", "Guidance", "Steps", "YOUR/MODEL", "The model"):
+        assert text not in card
+    assert "were made without a" in card
     with pytest.raises(UserError, match=r"was started with settings that give other images \(.*strategy"):
-        run()
+        run(model=keys["model"])
 
 
 def test_a_preparation_is_made_once_and_used(run, tmp_path):

@@ -8,8 +8,18 @@ from small_photos import write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.config.augment import ModelConfig
+from diffcore_hf.generation.base import Strategy
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
+
+
+class WithoutModel(Strategy):
+    """A strategy that uses no model."""
+
+    uses_model = False
+
+    def sample(self, batch):
+        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +52,15 @@ def test_a_strategy_is_named_where_it_is_not_the_default(prepare):
     assert not any(line.startswith("strategy") for line in lines_of(prepare()))
     named = prepare(strategy={"name": "tests.generation.test_base:Named", "options": {"strength": 0.5}})
     assert "strategy    tests.generation.test_base:Named (strength 0.5)" in lines_of(named)
+
+
+def test_a_strategy_without_a_model_has_no_lines_about_a_model(prepare, tiny):
+    model = {"path": "/not/read", "adapters": ["/not/read/either"]}
+    without = prepare(strategy=f"{__name__}:WithoutModel", model=model)
+    lines = lines_of(without)
+    assert not any(line.startswith(("model", "guidance", "warning")) for line in lines)
+    assert f"strategy    {__name__}:WithoutModel" in lines
+    assert len(list(plan_workflow.fetch(without.recipe))) == 1  # the filter's model
 
 
 def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):

@@ -29,6 +29,13 @@ RESOLVED = {
     "prompts": ("contexts", "negatives"),
 }
 """Fields whose `auto` or null value is replaced by the first run. A later run takes the value from run.json."""
+NO_MODEL_FACTS: dict[str, Any] = {
+    "family": digests.NO_MODEL,
+    "path": None,
+    "identity": digests.NO_MODEL,
+    "licence": None,
+}
+"""The facts about the model in a run whose strategy uses no model."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,10 @@ class Resolution:
     identities: Mapping[str, Any]
     """Commits or content hashes of the source, the models, the adapters and the review."""
     model: Mapping[str, Any]
-    """Facts about the model for the card: family, licence, name and value of the guidance argument, ..."""
+    """Facts about the model for the card: family, licence, name and value of the guidance argument, ...
+
+    It is NO_MODEL_FACTS if the strategy uses no model.
+    """
     filter: Mapping[str, Any]
     """Facts about the filter's model for the card."""
     attempt_digest: str
@@ -74,21 +84,24 @@ def resolve_run(
     from diffcore_hf.models.towers import resolve_filter
 
     hashes = folder.read_hashes()
-    model, about_model = resolve_model(recipe.model, hash_cache=hashes)
+    strategy_type = strategy_class(recipe.strategy.name)
+    model, about_model = recipe.model, NO_MODEL_FACTS
+    if strategy_type.uses_model:
+        model, record = resolve_model(recipe.model, hash_cache=hashes)
+        about_model = dict(record)
+        if "negative_prompt" in strategy_type.reads and not record["takes_negatives"] and recipe.prompts.negatives:
+            raise UserError(
+                f"prompts.negatives is set, but {recipe.model.path} ({record['pipeline']}) uses no negative prompt. "
+                "Use --prompts.negatives []"
+            )
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
-    reads = strategy_class(recipe.strategy.name).reads
-    if "negative_prompt" in reads and not about_model["takes_negatives"] and recipe.prompts.negatives:
-        raise UserError(
-            f"prompts.negatives is set, but {recipe.model.path} ({about_model['pipeline']}) uses no negative prompt. "
-            "Use --prompts.negatives []"
-        )
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
     identities: dict[str, Any] = {
         "source": source.identity,
         "model": about_model["identity"],
         "filter": about_filter["identity"],
     }
-    if recipe.model.adapters:
+    if strategy_type.uses_model and recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]
     if review.sha256:
         identities["review"] = review.sha256
@@ -104,7 +117,12 @@ def resolve_run(
         hashes,
     )
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
-        changed = digests.differences(previous["attempt"], resolution.scope_fields("attempt"))
+        before, now = dict(previous["attempt"]), resolution.scope_fields("attempt")
+        if ("model" in before) != ("model" in now):
+            # Only one of the two strategies uses a model, so the line names the strategy and not each key of the model.
+            before.pop("model", None)
+            now.pop("model", None)
+        changed = digests.differences(before, now)
         changed = changed or ["this version of diffcore-hf generates other images"]
         raise UserError(
             f"output {folder.path} was started with settings that give other images ({'; '.join(changed[:3])}). "

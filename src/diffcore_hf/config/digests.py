@@ -16,6 +16,9 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.mappings import to_mapping
 
+NO_MODEL = "none"
+"""Identity of the model of a run whose strategy uses no model. Section `model` is then in no digest."""
+
 
 def scopes(cls: type = Recipe) -> dict[str, str | None]:
     """Return a map from the dotted key of every field below `cls` to its scope; None for a field without a scope.
@@ -60,6 +63,8 @@ def fields_with_identities(
         ValueError: an identity is missing.
     """
     values = copy.deepcopy(to_mapping(recipe, wanted_scopes))
+    if identities.get("model") == NO_MODEL:
+        values.pop("model", None)
     for section in ("source", "model", "filter"):
         fields = values.get(section, {})
         if "path" in fields:

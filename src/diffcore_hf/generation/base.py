@@ -52,7 +52,8 @@ class Strategy(ABC):
     depend on the other images of the batch, so that an interrupted run gives the same result as an uninterrupted one.
 
     Args:
-        config: section `model` of the recipe, with `auto` and null replaced when a run starts.
+        config: section `model` of the recipe, with `auto` and null replaced when a run starts. Without `uses_model` it
+            stays as the recipe has it.
         strict: true if the images must have equal bits for any division into batches.
         batch_size: images per device batch; None: the strategy chooses.
         options: `strategy.options` of the recipe.
@@ -62,6 +63,10 @@ class Strategy(ABC):
     """Version of the output. Increase it when the output changes; the attempt digest includes it."""
     reads: ClassVar[tuple[str, ...]] = ("prompt", "negative_prompt", "seed")
     """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS."""
+
+    uses_model: ClassVar[bool] = True
+    """False: the strategy reads nothing of section `model`. The run then resolves no model, the digests leave out the
+    section, and the card and `plan` name no model."""
 
     def __init__(
         self,

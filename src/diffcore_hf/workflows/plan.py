@@ -16,6 +16,7 @@ from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
+from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.workflows.augment import RunResult
@@ -30,10 +31,12 @@ MAX_WARNINGS = 5
 
 def fetch(recipe: Recipe) -> Iterator[str]:
     """Download the model files that this machine needs; yield one line per model with its commit."""
+    from diffcore_hf.generation.base import strategy_class
     from diffcore_hf.models.pipelines import fetch_model
     from diffcore_hf.models.weights_access import fetch_weights
 
-    for resolved in (*fetch_model(recipe.model), fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
+    model_files = fetch_model(recipe.model) if strategy_class(recipe.strategy.name).uses_model else ()
+    for resolved in (*model_files, fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
         yield f"{resolved.location}: downloaded, {resolved.identity}"
 
 
@@ -53,11 +56,8 @@ def text(run: Run) -> str:
         lines.append(f"held out    {int(plan.heldout.sum()):,} rows, exported as split validation")
     if (unlabelled := int((source.labels[split] < 0).sum())) > 0:
         lines.append(f"unlabelled  {unlabelled:,} rows, which get no counterpart")
-    about = run.resolution.model
     lines += [
-        f"model       {recipe.model.path} ({about['identity'][:23]}), {about['family']}, {recipe.model.steps} steps, "
-        f"{recipe.model.size} pixels, {recipe.model.dtype}",
-        f"guidance    {_guidance(recipe.model, about['guidance'])}",
+        *_model(run),
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
         *_strategy(recipe),
         f"contexts    {', '.join(repr(context) for context in texts.contexts)}",
@@ -74,6 +74,18 @@ def text(run: Run) -> str:
     lines += [f"warning: {line}" for line in _length_warnings(run, units)]
     lines += [f"note: {note}" for note in texts.notes]
     return "\n".join(lines)
+
+
+def _model(run: Run) -> list[str]:
+    """Return the lines about the model and its guidance; no lines for a strategy without a model."""
+    model, about = run.recipe.model, run.resolution.model
+    if about["family"] == NO_MODEL:
+        return []
+    return [
+        f"model       {model.path} ({about['identity'][:23]}), {about['family']}, {model.steps} steps, "
+        f"{model.size} pixels, {model.dtype}",
+        f"guidance    {_guidance(model, about['guidance'])}",
+    ]
 
 
 def _strategy(recipe: Recipe) -> list[str]:
@@ -110,6 +122,8 @@ def _first_units(run: Run, classes: int) -> list[Unit]:
 
 def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
     """Return warnings about prompts that are too long for the text encoder, at most MAX_WARNINGS of each kind."""
+    if run.resolution.model["family"] == NO_MODEL:
+        return []
     texts = run.plan.prompt_texts
     tokenizer = text_tokenizer(run.recipe.model)
     limit = tokenizer.model_max_length if tokenizer else 77

@@ -90,7 +90,8 @@ class DeviceBatches:
             self.succeeded += len(rows) - failed
             is_last = rows.stop == count
             if self.succeeded == 0 and failed == len(rows) and (failures >= STOP_AFTER_FAILURES or is_last):
-                raise UserError(f"{self.strategy.config.path}: every image fails: {describe(last)}") from last
+                name = self.strategy.config.path if self.strategy.uses_model else type(self.strategy).__name__
+                raise UserError(f"{name}: every image fails: {describe(last)}") from last
             if on_progress is not None:
                 on_progress(len(rows))
             start = rows.stop

@@ -96,10 +96,8 @@ class Generate(Stage):
         return resolve_model(self.config)
 
     def settings(self) -> dict[str, Any]:
-        config, info = self.resolved
         return {
-            "model": attempt_fields(config),
-            "identity": [info["identity"], *info["adapters"]],
+            **self._model_settings(),
             "strategy": [
                 *attempt_fields(self.strategy_config).items(),
                 self.strategy.VERSION,
@@ -109,6 +107,13 @@ class Generate(Stage):
             "store_size": self.store_size,
             "strict": self.strict,
         }
+
+    def _model_settings(self) -> dict[str, Any]:
+        """Return the fields and identities of the model; no fields if the strategy uses no model."""
+        if not self.strategy.uses_model:
+            return {}
+        config, info = self.resolved
+        return {"model": attempt_fields(config), "identity": [info["identity"], *info["adapters"]]}
 
     def sample(self, columns: Sequence[Sequence[Any]], rows: Sequence[int]) -> Samples:
         """Generate the images of some rows.

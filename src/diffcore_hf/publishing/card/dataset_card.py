@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
+from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
@@ -178,6 +179,7 @@ def _prompts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]
     contexts = recipe["prompts"]["contexts"] or [name for name, *_ in facts.summary["by_context"]]
     return {
         "model": dict.fromkeys(_SECTION_KEYS) | resolved["model"],
+        "uses_model": resolved["model"].get("identity") != NO_MODEL,
         "tower": dict.fromkeys(_SECTION_KEYS) | resolved["filter"],
         "adapters": reproduction.adapters(resolved["model"]),
         "contexts": [_context(name) for name in contexts],

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe, SourceConfig
+from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.publishing.card.text import one_line
 
 DEFAULTS = dataclasses.asdict(Recipe(source=SourceConfig(path="")))
@@ -63,10 +64,15 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
         comments[placeholder] = ", ".join(filter(None, known)) or "not recorded"
         return {"path": placeholder}
 
-    for key in ("source", "model", "filter"):
+    if resolved["model"].get("identity") == NO_MODEL:
+        recipe.pop("model", None)
+        sections: tuple[str, ...] = ("source", "filter")
+    else:
+        sections = ("source", "model", "filter")
+    for key in sections:
         section = {name: value for name, value in recipe.get(key, {}).items() if name not in ("identity", "revision")}
         recipe[key] = section | location(key, resolved[key])
-    recorded = recipe["model"].get("adapters")
+    recorded = recipe.get("model", {}).get("adapters")
     if isinstance(recorded, dict):
         known_adapters = adapters(resolved["model"])
         recipe["model"]["adapters"] = [
