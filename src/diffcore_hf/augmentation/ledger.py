@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from diffcore_hf.core.errors import UserError, environment_fault
 from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
-from diffcore_hf.core.schema import GENERATED_IMAGE
+from diffcore_hf.core.schema import GENERATED_IMAGE, AttemptKey
 
 REFERENCES = "ref"
 CLASSES = "text"
@@ -33,9 +33,6 @@ FINISHED = "finished.json"
 """File that is written last into the folder of a preparation; it marks the preparation as finished."""
 ROW_GROUP = 4
 """Number of rows of a row group. It is small, so that an export reads only the images that it needs."""
-
-Key = tuple[str, int, int]
-"""Row id, copy and attempt; copy and attempt of a reference are 0."""
 
 Location = tuple[Path, int]
 """Path of a part, and index of a row in it."""
@@ -46,7 +43,7 @@ def round_name(number: int) -> str:
     return f"r{number}"
 
 
-def keys_of(table: pa.Table) -> list[Key]:
+def keys_of(table: pa.Table) -> list[AttemptKey]:
     """Return the keys of the facts in a part."""
     ids = table["row_id"].to_pylist()
     if "copy" not in table.column_names:
@@ -126,7 +123,7 @@ class Ledger:
 class Facts:
     """The facts of some parts as columns in memory, with one entry per key. Images stay on disk."""
 
-    keys: dict[Key, int]
+    keys: dict[AttemptKey, int]
     """Key -> index of the fact in the columns."""
     embeddings: list[np.ndarray]
     """(d,) float16 each; empty if the fact has no embedding."""
@@ -187,7 +184,7 @@ class Facts:
                 rows[row] = self.embeddings[index]
         return rows
 
-    def since(self, index: int) -> Iterator[tuple[Key, int]]:
+    def since(self, index: int) -> Iterator[tuple[AttemptKey, int]]:
         """Return keys and indices of the facts that were added at `index` or later, in this order."""
         return islice(self.keys.items(), index, None)
 

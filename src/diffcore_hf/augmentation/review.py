@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffcore_hf.augmentation.ledger import Key
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.schema import AttemptKey
 
 COLUMNS = ("row_id", "copy", "attempt", "verdict")
 
@@ -22,7 +22,7 @@ COLUMNS = ("row_id", "copy", "attempt", "verdict")
 class Review:
     """The verdicts in a file, and the digest of its bytes."""
 
-    verdicts: Mapping[Key, bool] = field(default_factory=dict)
+    verdicts: Mapping[AttemptKey, bool] = field(default_factory=dict)
     """Map (row id, copy, attempt) -> true for `accept`, false for `reject`."""
     sha256: str | None = None
     """Hex digest of the file; None without a file."""
@@ -43,7 +43,7 @@ def read_review(path: str | None) -> Review:
     return Review(_verdicts(path, content), hashlib.sha256(content).hexdigest())
 
 
-def _verdicts(path: str, content: bytes) -> dict[Key, bool]:
+def _verdicts(path: str, content: bytes) -> dict[AttemptKey, bool]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -54,7 +54,7 @@ def _verdicts(path: str, content: bytes) -> dict[Key, bool]:
         raise UserError(
             f"review {path} has no column {', '.join(sorted(missing))}; it must have row_id,copy,attempt,verdict"
         )
-    verdicts: dict[Key, bool] = {}
+    verdicts: dict[AttemptKey, bool] = {}
     for line, row in enumerate(reader, start=2):
         verdict = (row["verdict"] or "").strip().lower()
         try:

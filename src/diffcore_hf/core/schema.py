@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets import Features
 
+UnitKey = tuple[str, int]
+"""Row id and copy of a unit."""
+AttemptKey = tuple[str, int, int]
+"""Row id, copy and attempt; copy and attempt of a reference are 0."""
+
 STATUSES = {
     "not_planned": "the plan has no counterpart for this row",
     "kept": "has a counterpart",

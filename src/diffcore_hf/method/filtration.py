@@ -17,9 +17,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints, Words
 from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, SUPERSEDED, Candidate, Check, first_reason
-from diffcore_hf.method.policies import FittedPolicy, Key
+from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.thresholds import chunks, row_cosines
 
 Group = TypeVar("Group", bound=Hashable)
@@ -97,7 +98,7 @@ def decide(
     policy: FittedPolicy,
     *,
     max_attempts: int,
-    review: Mapping[Key, bool] | None = None,
+    review: Mapping[AttemptKey, bool] | None = None,
     checks: Sequence[Check] = CHECKS,
 ) -> Decisions:
     """Decides about every attempt, round by round in plan order.
@@ -219,9 +220,9 @@ def _walk(
     units: Units,
     attempts: AttemptFacts,
     rows: Ints,
-    keys: Sequence[Key],
+    keys: Sequence[AttemptKey],
     policy_reasons: Sequence[str | None],
-    review: Mapping[Key, bool],
+    review: Mapping[AttemptKey, bool],
     checks: Sequence[Check],
 ) -> tuple[Words, Ints]:
     """Tests the attempts one after the other, because a duplicate depends on the attempts before it.

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation import resolution as resolutions
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
-from diffcore_hf.augmentation.resolution import Resolution
+from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, resolve_run, run_content
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.rounds import collect
 from diffcore_hf.augmentation.run import Run
@@ -159,10 +158,10 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
         raise UserError(f"output {folder.path} is an export. Continue the folder that it was exported from")
     review = read_review(recipe.review)
     checks_of(recipe.filter.checks)
-    recipe = resolutions.complete_recipe(recipe, previous)
+    recipe = complete_recipe(recipe, previous)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
-    resolution = resolutions.resolve_run(recipe, source, review, folder, previous)
+    resolution = resolve_run(recipe, source, review, folder, previous)
     check_text_policy(resolution)
     return Run(source, plan, folder, resolution, review, previous, in_memory=data is not None)
 
@@ -196,7 +195,7 @@ def check_text_policy(resolution: Resolution) -> None:
 def start(run: Run) -> None:
     """Write run.json and the hashes that a later run reuses. From now on the folder belongs to this recipe."""
     resolution = run.resolution
-    run.folder.write_run(resolutions.run_content(resolution, run.previous, in_memory=run.in_memory))
+    run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory))
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
     keep_hashes(run.source, run.folder)
     run.folder.write_hashes(resolution.hashes)

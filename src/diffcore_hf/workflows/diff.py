@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.manifest import Manifest, checked_manifest
+from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.publishing.hub import parquet
 from diffcore_hf.publishing.hub.client_errors import as_user_error
-from diffcore_hf.publishing.hub.difference import Difference, Unit, VersionContent, compare, counterparts_of
+from diffcore_hf.publishing.hub.difference import Difference, VersionContent, compare, counterparts_of
 from diffcore_hf.publishing.hub.remote import Remote, open_remote
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _folder_content(folder: Folder) -> VersionContent:
 
 def _content(manifest: Manifest, read: _ReadColumns) -> VersionContent:
     originals: dict[str, str | None] = {}
-    counterparts: dict[Unit, str] = {}
+    counterparts: dict[UnitKey, str] = {}
     for path in _shards(manifest, "references"):
         table = read(path, ["row_id", "source_sha256"])
         originals |= dict(zip(table["row_id"].to_pylist(), table["source_sha256"].to_pylist(), strict=True))

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.augmentation import resolution as resolutions
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.export import check_layout
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.resolution import resolution_from_run, run_content
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import load_source
@@ -55,7 +55,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
             f"filter.references {run.recipe.filter.references} draws {missing} real images that {out} has not "
             "embedded. Run augment with this value once, or use the old value"
         )
-    target.write_run(resolutions.run_content(run.resolution, None, exported=True, in_memory=False))
+    target.write_run(run_content(run.resolution, None, exported=True, in_memory=False))
     summary = publish(material, target, layout)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
 
@@ -85,7 +85,7 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
             "Restore the source"
         )
     plan = make_plan(source, recipe)
-    resolution = resolutions.resolution_from_run(recipe, review, content)
+    resolution = resolution_from_run(recipe, review, content)
     check_text_policy(resolution)
     return Run(source, plan, folder, resolution, review, content, in_memory=data is not None)
 

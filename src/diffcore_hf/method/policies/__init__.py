@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diffcore_hf.config.augment import PolicyConfig, policy_parameters
-from diffcore_hf.method.policies.base import FitInput, FittedPolicy, Key, Verdicts
+from diffcore_hf.method.policies.base import FitInput, FittedPolicy, Verdicts
 from diffcore_hf.method.policies.control import fit_all, fit_random
 from diffcore_hf.method.policies.parent import fit_fixed, fit_mean
 from diffcore_hf.method.policies.quantile import fit_quantile
@@ -26,7 +26,7 @@ from diffcore_hf.method.policies.rank import Rank, fit_rank
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums
 
-__all__ = ["POLICIES", "FittedPolicy", "Key", "Rank", "Verdicts", "fit"]
+__all__ = ["POLICIES", "FittedPolicy", "Rank", "Verdicts", "fit"]
 
 POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
     "all": fit_all,

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints
 from diffcore_hf.method.ranking import ByClassMean, Ranking
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
-
-Key = tuple[str, int, int]
-"""Row id, copy, attempt."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class ComparedAttempts:
     """(m, d) float64: embeddings divided by their norms; NaN without an image."""
     parents: Embeddings
     """(m, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
-    keys: Sequence[Key]
+    keys: Sequence[AttemptKey]
     """m keys (row id, copy, attempt)."""
     ranks: Ints
     """(m,) int64: rank of the class in `labels`; 0 without a rank."""
@@ -71,7 +69,9 @@ class FittedPolicy:
         """Remarks on the fit for the summary and the card, one line each."""
         self._ranking = ranking or ByClassMean(references, sums)
 
-    def verdicts(self, labels: Ints, embeddings: Embeddings, parents: Embeddings, keys: Sequence[Key]) -> Verdicts:
+    def verdicts(
+        self, labels: Ints, embeddings: Embeddings, parents: Embeddings, keys: Sequence[AttemptKey]
+    ) -> Verdicts:
         """Returns the verdicts on M attempts.
 
         Args:

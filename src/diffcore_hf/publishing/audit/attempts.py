@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.core.seeding import attempt_seed
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
@@ -24,8 +25,6 @@ from diffcore_hf.publishing.audit.shards import Shards, image_bytes
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Unit = tuple[str, int]
-"""Row id and copy."""
 Embedding = NDArray[np.float16]
 
 TOLERANCE = 1e-5
@@ -81,9 +80,9 @@ class ReferenceTable:
 class AttemptTally:
     """The attempts of config `attempts` by unit, and their counts by class."""
 
-    kept: dict[Unit, AttemptRow] = field(default_factory=dict)
+    kept: dict[UnitKey, AttemptRow] = field(default_factory=dict)
     """Unit -> the attempt that was kept."""
-    has_image: dict[Unit, bool] = field(default_factory=dict)
+    has_image: dict[UnitKey, bool] = field(default_factory=dict)
     """Unit -> whether one of its attempts did not crash."""
     attempts: Counter[int] = field(default_factory=Counter)
     """Label -> number of attempts."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, TypedDict
 
-from diffcore_hf.core.schema import STATUSES, prefix_of
-from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally, Unit
+from diffcore_hf.core.schema import STATUSES, UnitKey, prefix_of
+from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.shards import Shards, check_images, image_bytes
 
@@ -57,7 +57,7 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
     label_column, kept = shards.label, tally.kept
     label_of: dict[Any, int] = {}
     """Value of the source's label column -> label of the attempts."""
-    count: Counter[Unit] = Counter()
+    count: Counter[UnitKey] = Counter()
     for table in shards.batches("generated", ["row_id", "copy", "context", "similarity", label_column], shards.image):
         values = table[label_column].to_pylist()
         rows = table.select(["row_id", "copy", "context", "similarity"]).to_pylist()
@@ -228,5 +228,5 @@ def _check_numbers(
             findings.add(f"default: the number of {kind} images of a row is not the number of kept ones", row_id)
 
 
-def _name(unit: Unit) -> str:
+def _name(unit: UnitKey) -> str:
     return f"{unit[0]} copy {unit[1]}"

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.manifest import Manifest
+from diffcore_hf.core.schema import UnitKey
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Unit = tuple[str, int]
-"""Row id and copy."""
 _MOST_SHOWN = 5
 
 
@@ -26,7 +25,7 @@ class VersionContent:
     manifest: Manifest
     originals: Mapping[str, str | None]
     """Row id -> hash of its real image."""
-    counterparts: Mapping[Unit, str]
+    counterparts: Mapping[UnitKey, str]
     """Unit -> hash of its counterpart."""
 
 
@@ -36,11 +35,11 @@ class Difference:
 
     rows_added: tuple[str, ...]
     rows_removed: tuple[str, ...]
-    added: tuple[Unit, ...]
+    added: tuple[UnitKey, ...]
     """Units that have a counterpart in the newer version only."""
-    removed: tuple[Unit, ...]
+    removed: tuple[UnitKey, ...]
     """Units that have a counterpart in the older version only."""
-    changed: tuple[Unit, ...]
+    changed: tuple[UnitKey, ...]
     """Units whose counterpart is a different image."""
     recipe: tuple[tuple[str, Any, Any], ...]
     """Recipe keys whose value differs: key, old value, new value."""
@@ -94,7 +93,7 @@ def compare(old: VersionContent, new: VersionContent) -> Difference:
     )
 
 
-def counterparts_of(attempts: pa.Table) -> dict[Unit, str]:
+def counterparts_of(attempts: pa.Table) -> dict[UnitKey, str]:
     """Return unit -> hash of its counterpart.
 
     Args:
@@ -112,7 +111,7 @@ def _flat(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unit_names(units: Iterable[Unit]) -> list[str]:
+def _unit_names(units: Iterable[UnitKey]) -> list[str]:
     return [f"{row_id} copy {copy}" for row_id, copy in units]
 
 
