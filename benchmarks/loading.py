@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.photos import stored_pairs
 from benchmarks.plain import NORMALISATION, SIZE, PlainImages, PlainPairs, plain_batches
 from benchmarks.report import numbers, paragraphs, settings, spread, table, write_section
-from diffcore_hf.config import train as recipe
+from diffcore_hf.config.train import DataConfig, MixConfig, TrainRecipe, TransformConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.core.loading import load_splits
@@ -93,10 +93,10 @@ def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normali
 def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], DataLoader]]:
     """Returns, for each arm, a function from the number of workers to its loader."""
     paired = task == "pairs"
-    config = recipe.TrainRecipe(
-        recipe.DataConfig(str(folder)),
-        mix=recipe.MixConfig(mode="replace" if paired else "off"),
-        transform=recipe.TransformConfig(PRESETS[task], SIZE),
+    config = TrainRecipe(
+        DataConfig(str(folder)),
+        mix=MixConfig(mode="replace" if paired else "off"),
+        transform=TransformConfig(PRESETS[task], SIZE),
     )
     data = load_data(config.data, config.mix)
     rows = load_splits(str(folder), None, None, None, section="data")[0]["train"].select_columns(

@@ -9,8 +9,8 @@ from small_photos import write_photos
 
 from diffcore_hf.commands.main import main as diffcore
 from diffcore_hf.commands.train import main as train
+from diffcore_hf.core.folder import Folder
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.workflows import augment as jobs
 from diffcore_hf.workflows import train as train_workflow
 
 
@@ -67,7 +67,7 @@ def test_one_table_and_a_card_with_the_result(home, monkeypatch, capsys):
     assert "not measured" not in card.split(worth.START)[1].split(worth.END)[0]
     assert "plain " in card and "paired by seed" in card
     assert (home / "out/photos/compare.json").read_bytes() == (home / "out/train/photos/compare.json").read_bytes()
-    assert jobs.Folder(home / "out/photos").faults() == []
+    assert Folder(home / "out/photos").faults() == []
 
 
 def test_the_sentence_stays_when_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):

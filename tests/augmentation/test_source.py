@@ -13,7 +13,7 @@ from small_photos import photos, picture, write_photos
 from diffcore_hf.augmentation.originals import stored_image
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
-from diffcore_hf.config import augment as recipe
+from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.folder import Folder
 
 
@@ -28,7 +28,7 @@ def images(count=4):
 
 
 def load(ds, *, prefix="", **keys):
-    return load_source(recipe.SourceConfig(path="in-memory", **keys), data=ds, prefix=prefix)
+    return load_source(SourceConfig(path="in-memory", **keys), data=ds, prefix=prefix)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_bytes_that_are_no_image_have_a_hash():
 
 def test_a_class_folder_is_a_source(tmp_path):
     folder = write_photos(tmp_path / "photos", [3, 2])
-    source = load_source(recipe.SourceConfig(path=str(folder)))
+    source = load_source(SourceConfig(path=str(folder)))
     assert source.names == ("green_frog", "red_fox")
     assert np.bincount(source.labels["train"]).tolist() == [2, 3]
     assert source.name == "local"
@@ -137,10 +137,10 @@ def test_a_class_folder_is_a_source(tmp_path):
 
 
 def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path):
-    one = load_source(recipe.SourceConfig(path=str(write_photos(tmp_path / "one", [3, 2]))))
+    one = load_source(SourceConfig(path=str(write_photos(tmp_path / "one", [3, 2]))))
     other = write_photos(tmp_path / "two", [3, 2])
     (other / "red_fox" / "00.jpg").rename(other / "red_fox" / "zz.jpg")
-    two = load_source(recipe.SourceConfig(path=str(other)))
+    two = load_source(SourceConfig(path=str(other)))
     assert sorted(one.row_ids["train"]) == sorted(two.row_ids["train"])
     assert one.identity == two.identity
     assert one.identity.startswith("local:")
@@ -149,28 +149,28 @@ def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path
 def test_another_image_is_another_source(tmp_path):
     one, two = (write_photos(tmp_path / name, [3, 2]) for name in ("one", "two"))
     (two / "red_fox" / "00.jpg").write_bytes(picture(0, 99))
-    assert len({load_source(recipe.SourceConfig(path=str(folder))).identity for folder in (one, two)}) == 2
+    assert len({load_source(SourceConfig(path=str(folder))).identity for folder in (one, two)}) == 2
 
 
 def test_the_current_directory_is_a_source(tmp_path, monkeypatch):
     monkeypatch.chdir(write_photos(tmp_path / "photos", [2, 2]))
-    assert len(load_source(recipe.SourceConfig(path=".")).rows) == 4
+    assert len(load_source(SourceConfig(path=".")).rows) == 4
 
 
 @pytest.mark.parametrize("wrong", ["no/such/folder/here", "./nowhere", "photos", "~/nowhere"])
 def test_a_path_that_does_not_exist_is_named(wrong):
     with pytest.raises(ValueError, match=f"source.path is '{wrong}', which is neither an existing folder"):
-        load_source(recipe.SourceConfig(path=wrong))
+        load_source(SourceConfig(path=wrong))
 
 
 def test_a_hub_id_without_network_and_cache_says_what_to_do():
     with pytest.raises(ValueError, match=r"'org/birds'.*HF_HUB_OFFLINE is set.*plan --fetch"):
-        load_source(recipe.SourceConfig(path="org/birds"))
+        load_source(SourceConfig(path="org/birds"))
 
 
 def test_an_empty_folder_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="cannot be loaded") as error:
-        load_source(recipe.SourceConfig(path=str(tmp_path)))
+        load_source(SourceConfig(path=str(tmp_path)))
     assert "\n" not in str(error.value)
 
 
@@ -190,7 +190,7 @@ def test_the_callers_dataset_is_left_as_it_was():
 
 
 def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
-    folder, config = Folder(tmp_path / "out"), recipe.SourceConfig(path=str(write_photos(tmp_path / "photos", [2, 2])))
+    folder, config = Folder(tmp_path / "out"), SourceConfig(path=str(write_photos(tmp_path / "photos", [2, 2])))
     first = load_source(config, folder=folder)
     keep_hashes(first, folder)
     monkeypatch.setattr("diffcore_hf.augmentation.source.hashes.read_bytes", None)
@@ -200,7 +200,7 @@ def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
 
 def test_a_changed_photo_is_read_again(tmp_path):
     photos_, folder = write_photos(tmp_path / "photos", [2, 2]), Folder(tmp_path / "out")
-    config = recipe.SourceConfig(path=str(photos_))
+    config = SourceConfig(path=str(photos_))
     keep_hashes(load_source(config, folder=folder), folder)
     (photos_ / "red_fox" / "00.jpg").write_bytes(picture(0, 7))
     after = load_source(config, folder=folder)

@@ -9,8 +9,7 @@ import torch
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import cosxl
-from diffcore_hf.models import pipelines as loading
-from diffcore_hf.models.pipelines import resolve_model
+from diffcore_hf.models.pipelines import load_pipeline, resolve_model
 
 
 def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
@@ -30,7 +29,7 @@ def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cosxl, "configuration", lambda: tmp_path / "config")
     monkeypatch.setattr(diffusers.StableDiffusionXLPipeline, "from_single_file", from_single_file)
-    pipe = loading.load_pipeline(model)
+    pipe = load_pipeline(model)
     assert called["file"].endswith("cosxl.safetensors")
     assert called["add_watermarker"] is False
     pipe.scheduler.set_timesteps(5)

@@ -13,10 +13,16 @@ from huggingface_hub.file_download import repo_folder_name
 
 from diffcore_hf.config.augment import AdapterConfig, ModelConfig, SchedulerConfig
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import cosxl
-from diffcore_hf.models import pipelines as loading
+from diffcore_hf.models import cosxl, weights_access
 from diffcore_hf.models.diffusion import TextToImage
-from diffcore_hf.models.pipelines import resolve_model
+from diffcore_hf.models.pipelines import (
+    _adapter_file,
+    _add_adapters,
+    _pick_variant,
+    fetch_model,
+    load_pipeline,
+    resolve_model,
+)
 
 PROMPT, NEGATIVE, SEED = "a red bird", "blurry", 11
 
@@ -39,7 +45,7 @@ def close(a, b):
     ],
 )
 def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatch):
-    monkeypatch.setattr(loading, "load_pipeline", None)
+    monkeypatch.setattr("diffcore_hf.models.pipelines.load_pipeline", None)
     model, info = resolve_model(ModelConfig(path=str(pipelines[name])))
     assert (model.size, model.scheduler.name) == (size, scheduler)
     assert (model.dtype, model.variant, model.attention, model.revision) == ("float32", None, "native", None)
@@ -65,8 +71,8 @@ def test_variant(files, dtype, variant, tmp_path):
     (tmp_path / "unet").mkdir()
     for name in files:
         (tmp_path / "unet" / f"model.{name}.safetensors").touch()
-    weights = loading.weights_access.PinnedWeights(str(tmp_path), None, "")
-    assert loading._pick_variant("auto", dtype, weights) == variant
+    weights = weights_access.PinnedWeights(str(tmp_path), None, "")
+    assert _pick_variant("auto", dtype, weights) == variant
 
 
 def test_scheduler_by_name_and_options(pipelines):
@@ -113,18 +119,20 @@ def test_fetch_downloads_only_the_files_that_are_loaded(pipelines, tmp_path, mon
     monkeypatch.setattr(
         diffusers.DiffusionPipeline, "download", lambda repo, **options: requests.append((repo, options))
     )
-    monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
-    monkeypatch.setattr(loading.weights_access, "file_names", lambda weights: [])
+    monkeypatch.setattr(
+        "diffcore_hf.models.pipelines.hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name)
+    )
+    monkeypatch.setattr(weights_access, "file_names", lambda weights: [])
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    [weights] = loading.fetch_model(ModelConfig(path="org/model", revision=commit))
+    [weights] = fetch_model(ModelConfig(path="org/model", revision=commit))
     assert weights.identity == commit
     assert requests == [("org/model", {"revision": commit, "variant": None, "use_safetensors": True})]
     assert not list(tmp_path.rglob("refs"))
-    [weights] = loading.fetch_model(ModelConfig(path=str(pipelines["SD"])))
+    [weights] = fetch_model(ModelConfig(path=str(pipelines["SD"])))
     assert weights.local == pipelines["SD"]
     (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
     monkeypatch.setattr(cosxl, "configuration", lambda: requests.append("configuration"))
-    loading.fetch_model(ModelConfig(path=str(tmp_path), family_preset="cosxl"))
+    fetch_model(ModelConfig(path=str(tmp_path), family_preset="cosxl"))
     assert requests[1:] == ["configuration"]
 
 
@@ -168,7 +176,6 @@ def test_loading_is_silent_and_changes_nothing_global(pipelines, capfd):
 
 def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
     commits = {"org/model": "0" * 40, "org/lora": "1" * 40}
-    access = loading.weights_access
     online = SimpleNamespace(
         model_info=lambda repo, revision: SimpleNamespace(sha=commits[repo], siblings=[], card_data=None),
         list_repo_files=lambda repo, revision: ["lora.safetensors"],
@@ -181,19 +188,21 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
         (snapshot / "lora.safetensors").touch()
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(access, "HfApi", lambda: online)
-    monkeypatch.setattr(access, "snapshot_download", download)
+    monkeypatch.setattr(weights_access, "HfApi", lambda: online)
+    monkeypatch.setattr(weights_access, "snapshot_download", download)
     monkeypatch.setattr(diffusers.DiffusionPipeline, "download", download)
-    monkeypatch.setattr(loading, "hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name))
+    monkeypatch.setattr(
+        "diffcore_hf.models.pipelines.hf_hub_download", lambda repo, name, **options: str(pipelines["SD"] / name)
+    )
     config = ModelConfig(path="org/model", adapters=(AdapterConfig("org/lora", revision="v2"),))
-    loading.fetch_model(config)
-    monkeypatch.setattr(access, "HfApi", None)  # raises when it is called
+    fetch_model(config)
+    monkeypatch.setattr(weights_access, "HfApi", None)  # raises when it is called
     model, info = resolve_model(config)
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
     loaded = []
     pipe = SimpleNamespace(load_lora_weights=lambda *a, **k: loaded.append((a, k)), set_adapters=lambda *a: None)
-    loading._add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
+    _add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
     [((location,), options)] = loaded
     assert (location, options["revision"], options["weight_name"]) == ("org/lora", "1" * 40, "lora.safetensors")
 
@@ -208,9 +217,9 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
     ],
 )
 def test_adapter_file(files, picked, monkeypatch):
-    monkeypatch.setattr(loading.weights_access, "file_names", lambda weights: [*files, "README.md"])
-    assert loading._adapter_file(loading.weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
-    assert loading._adapter_file(loading.weights_access.PinnedWeights("/here", None, "")) is None
+    monkeypatch.setattr(weights_access, "file_names", lambda weights: [*files, "README.md"])
+    assert _adapter_file(weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
+    assert _adapter_file(weights_access.PinnedWeights("/here", None, "")) is None
 
 
 def break_weights(file):
@@ -224,7 +233,7 @@ def test_unreadable_weights_are_one_line_for_the_user(pipelines, tmp_path):
     with pytest.raises(
         UserError, match=r"sd cannot be loaded as a text-to-image pipeline: \w+: .* Give another"
     ) as error:
-        loading.load_pipeline(resolve_model(config(folder))[0])
+        load_pipeline(resolve_model(config(folder))[0])
     assert "\n" not in str(error.value)
 
 
@@ -233,7 +242,7 @@ def test_an_unreadable_adapter_is_one_line_for_the_user(pipelines, tmp_path):
     break_weights(file)
     model, _ = resolve_model(config(pipelines["SD"], adapters=(AdapterConfig(str(file)),)), identify=False)
     with pytest.raises(UserError, match=r"lora.safetensors cannot be loaded as a LoRA adapter of .*: \w+: .*") as error:
-        loading.load_pipeline(model)
+        load_pipeline(model)
     assert "\n" not in str(error.value)
 
 
@@ -244,6 +253,6 @@ def test_an_invalid_scheduler_option_is_one_line_for_the_user(pipelines):
 
 
 def test_a_bug_in_this_package_keeps_its_type(pipelines, monkeypatch):
-    monkeypatch.setattr(loading, "_move", lambda pipeline, model, device: [].pop())
+    monkeypatch.setattr("diffcore_hf.models.pipelines._move", lambda pipeline, model, device: [].pop())
     with pytest.raises(IndexError):
         TextToImage(config(pipelines["SD"])).load()

@@ -19,8 +19,8 @@ import pytest
 from augmented_photos import write_augmented
 from PIL import Image as Picture
 
-from diffcore_hf.commands import parser as flags
 from diffcore_hf.commands.definitions import TRAIN
+from diffcore_hf.commands.parser import parse
 from diffcore_hf.config.layers import config_layer
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.recipe_files import shipped_recipes, shipped_training_recipes
@@ -74,7 +74,7 @@ def commands(name: str) -> list[list[str]]:
 
 def recipe_of(argv: list[str], **keys) -> TrainRecipe:
     """Return the recipe of a command line."""
-    command = flags.parse(argv, TRAIN)
+    command = parse(argv, TRAIN)
     return build(TRAIN_SCHEMA, config_layer(command.options["config"]), command.layer, keys)
 
 

@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.method.arrays import Bools, Ints
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
 
@@ -77,7 +78,7 @@ class Plan:
         """Returns the number of units that a run with this `limit` processes."""
         return len(self) if limit is None else min(limit, len(self))
 
-    def key(self, index: int) -> tuple[str, int]:
+    def key(self, index: int) -> UnitKey:
         """Returns row id and copy of unit `index`. With an attempt number they are the key of a fact."""
         return self.row_ids[index], int(self.copies[index])
 

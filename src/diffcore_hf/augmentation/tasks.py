@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcore_hf.core.schema import UnitKey
+
 OnProgress = Callable[[int], None]
 """Callback that receives the number of images that were finished since the last call."""
 
@@ -43,8 +45,8 @@ class PreparationTask:
 class AttemptTask:
     """Task: generate attempt `number` of some units, as one part of round `number`."""
 
-    units: tuple[tuple[str, int], ...]
-    """(row id, copy) of each unit."""
+    units: tuple[UnitKey, ...]
+    """Key of each unit."""
     number: int
 
     def __len__(self) -> int:

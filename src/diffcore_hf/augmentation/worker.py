@@ -36,7 +36,7 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.quiet import quiet_datasets
-from diffcore_hf.core.schema import SOURCE_IMAGE
+from diffcore_hf.core.schema import SOURCE_IMAGE, UnitKey
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -139,7 +139,7 @@ class Worker:
         return {row_id: row for row, row_id in enumerate(self.plan.source_ids)}
 
     @cached_property
-    def _unit_of(self) -> dict[tuple[str, int], int]:
+    def _unit_of(self) -> dict[UnitKey, int]:
         keys = zip(self.plan.row_ids, self.plan.copies.tolist(), strict=True)
         return {key: unit for unit, key in enumerate(keys)}
 
@@ -157,7 +157,7 @@ class Worker:
         features = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
         return _facts(self.reference, _in_memory(columns, features), schema.reference_facts())
 
-    def attempt_part(self, keys: Sequence[tuple[str, int]], number: int) -> pa.Table:
+    def attempt_part(self, keys: Sequence[UnitKey], number: int) -> pa.Table:
         """Return the facts about attempt `number` of some units."""
         units = [self._unit_of[key] for key in keys]
         features = schema.attempt_facts()

@@ -1,13 +1,13 @@
 """Retry: which failures are transient, how long a step is retried, and that the log has no token."""
 
 import logging
+import time
 
 import pytest
 from client_failures import caused_by, http_error
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import httpx
 
-from diffcore_hf.publishing.hub import retry as module
 from diffcore_hf.publishing.hub.retry import is_transient, retry
 
 
@@ -32,7 +32,7 @@ def test_a_step_is_retried_until_it_succeeds_and_later_where_the_hub_asks(monkey
     limit = {"RateLimit": '"api";r=0;t=9'}
     slept = []
     errors = [http_error(500), http_error(429, **{"Retry-After": "7"}), http_error(429, **limit), httpx.ReadError("x")]
-    monkeypatch.setattr(module.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
 
     def call():
         if errors:
@@ -47,7 +47,7 @@ def test_a_step_is_retried_until_it_succeeds_and_later_where_the_hub_asks(monkey
 
 @pytest.mark.parametrize(("error", "calls"), [(http_error(500), 3), (http_error(403), 1), (KeyError("x"), 1)])
 def test_retries_end(monkeypatch, error, calls):
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     started = []
 
     def call():
@@ -61,8 +61,8 @@ def test_retries_end(monkeypatch, error, calls):
 
 def test_a_step_that_took_minutes_is_not_retried(monkeypatch):
     clock = iter(range(0, 10_000, 200))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     calls = []
 
     def call():
