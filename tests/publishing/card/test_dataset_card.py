@@ -179,6 +179,17 @@ def test_given_up_classes_and_pending_rows_come_first_with_their_remedy():
     assert "Not finished" not in clean
 
 
+def test_a_card_of_a_run_without_a_model_names_no_model():
+    manifest = with_resolved(model={"family": "none", "path": None, "identity": "none", "licence": None})
+    del manifest["recipe"]["model"]
+    facts = example_facts(manifest=manifest, summary=example_summary(given_up=["a"]))
+    card = render_card(facts)
+    for text in ("text-to-image model |", "**Guidance:**", "**Steps:**", "model.adapters", "YOUR/MODEL", "The model"):
+        assert text not in card
+    assert "model" not in printed_recipe(card, source="a")
+    assert licences_of_result(manifest) == []
+
+
 def test_a_card_claims_nothing_that_is_absent():
     bare = example_manifest(files=[], originals=False)
     summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
