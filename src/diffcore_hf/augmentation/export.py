@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,8 +198,8 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> l
         sizes = {split: [known[path] for path in paths] for split, paths in splits.items()}
         if not sizes:
             continue
-        first = next(path for paths in splits.values() for path in paths)
-        total = sum(entry["size"] for entries in sizes.values() for entry in entries)
+        first = next(chain.from_iterable(splits.values()))
+        total = sum(entry["size"] for entry in chain.from_iterable(sizes.values()))
         split_infos = {
             split: SplitInfo(split, sum(entry["size"] for entry in entries), sum(entry["rows"] for entry in entries))
             for split, entries in sizes.items()

@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,7 +82,7 @@ class Ledger:
 
     def count(self) -> int:
         """Return the number of attempts in all parts. Only the footers of the files are read."""
-        return sum(_rows(path) for kind in self.rounds() for path in self.parts(kind))
+        return sum(map(_rows, chain.from_iterable(self.parts(kind) for kind in self.rounds())))
 
     def captions(self) -> dict[str, np.ndarray]:
         """Return the (d,) float16 embedding of each caption, of classes and of contexts."""

@@ -112,7 +112,10 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
             return _checked_range(schema, path, items, default)
         if (plain := _plain(option, value, path)) is not _NO_MATCH:
             return _checked_range(schema, path, plain, default)
-    choices = [c for o in options if typing.get_origin(o) is Literal for c in typing.get_args(o) if isinstance(c, str)]
+    choices: list[str] = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            choices += [choice for choice in typing.get_args(option) if isinstance(choice, str)]
     if choices and isinstance(value, str) and (near := difflib.get_close_matches(value, choices, 1)):
         raise UserError(f"{path} is {value!r}, not {_describe(options)}; did you mean {near[0]}?")
     raise _wrong(schema, path, value, _describe(options), default)

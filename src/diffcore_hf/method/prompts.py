@@ -185,7 +185,8 @@ def _article(word: str, capital: bool) -> str:
         takes_an = (sound in ("a", "e", "i", "o", "u") and not _VOWEL_SPOKEN_AS_CONSONANT.match(word)) or bool(
             _SILENT_H.match(word)
         )
-    return ("An" if capital else "an") if takes_an else ("A" if capital else "a")
+    article = "an" if takes_an else "a"
+    return article.capitalize() if capital else article
 
 
 def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:

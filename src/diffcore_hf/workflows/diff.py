@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,4 +69,4 @@ def _content(manifest: Manifest, read: _ReadColumns) -> VersionContent:
 
 
 def _shards(manifest: Manifest, config: str) -> list[str]:
-    return [path for paths in manifest["configs"].get(config, {}).values() for path in paths]
+    return list(chain.from_iterable(manifest["configs"].get(config, {}).values()))

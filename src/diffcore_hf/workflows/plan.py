@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from diffcore_hf.augmentation.ledger import Ledger
@@ -137,12 +138,11 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
     prompts = [texts.prompt_pair(unit.label, longest, blank)[0] for unit in units]
     if run.plan.fields:
         prompts += [unit.prompt for unit in units]
-    negatives = {text: None for unit in units for text in texts.negatives[unit.label] if text}
-    return [
-        line
-        for group in (prompts, negatives)
-        for line in lint(group, tokenize if tokenizer else None, limit)[:MAX_WARNINGS]
-    ]
+    negatives = [text for text in chain.from_iterable(texts.negatives[unit.label] for unit in units) if text]
+    warnings: list[str] = []
+    for group in (prompts, negatives):
+        warnings += lint(group, tokenize if tokenizer else None, limit)[:MAX_WARNINGS]
+    return warnings
 
 
 def text_tokenizer(model: ModelConfig) -> Any:
@@ -230,7 +230,8 @@ def projection(result: RunResult) -> list[str]:
     if not done or not stored or not counts["pending"]:
         return []
     attempts = counts["attempts"] / done * counts["planned"]
-    each = sum(path.stat().st_size for kind in ledger.rounds() for path in ledger.parts(kind)) / stored
+    parts = chain.from_iterable(ledger.parts(kind) for kind in ledger.rounds())
+    each = sum(path.stat().st_size for path in parts) / stored
     peak = each * (attempts + 2 * PUBLISHED_COPIES * counts["planned"])
     lines = [
         f"first look: {done:,} of {counts['planned']:,} units. Estimate for the full run:",

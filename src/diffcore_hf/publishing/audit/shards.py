@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from diffcore_hf.core.manifest import Manifest
@@ -32,7 +33,7 @@ class Shards:
 
     def paths(self, config: str) -> list[str]:
         """Return the paths of all shards of a config."""
-        return [path for paths in self.splits(config).values() for path in paths]
+        return list(chain.from_iterable(self.splits(config).values()))
 
     def batches(self, config: str, columns: Sequence[str], image: str | None = None) -> Iterator[pa.Table]:
         """Yield the rows of a config in batches, with the column `image` if images are read."""

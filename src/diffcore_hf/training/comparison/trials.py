@@ -17,6 +17,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +86,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
         write_atomic(output / "recipe.yaml", to_yaml(recipe).encode())
         for name, arm in arms.items():
             write_atomic(output / name / "recipe.yaml", to_yaml(public_recipe(arm)).encode())
-    notes = [note for arm_data in data.values() for note in arm_data.notes]
-    for note in dict.fromkeys(notes):
+    for note in dict.fromkeys(chain.from_iterable(arm_data.notes for arm_data in data.values())):
         log.warning(note)
     results: dict[str, list[TrainingResult]] = {name: [] for name in arms}
     steps_before = 0
