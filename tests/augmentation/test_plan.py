@@ -15,6 +15,7 @@ from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_p
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import seeding
+from diffcore_hf.core.errors import UserError
 
 COUNTS = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
@@ -200,6 +201,12 @@ def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(rec
     assert rows[0]["seed"] == seeding.attempt_seed(0, rows[0]["row_id"], 0, 0)
     assert rows.features["source_image"] == ds.features["image"]
     assert rows[0]["source_image"].size == (24, 20)
+
+
+@pytest.mark.parametrize("data", [None, "photos", []])
+def test_a_plan_of_anything_but_a_dataset_is_refused_in_one_line(recipe, data):
+    with pytest.raises(UserError, match="not a Dataset or DatasetDict"):
+        plan(data, recipe())
 
 
 def test_a_plan_needs_no_model():

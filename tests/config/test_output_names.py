@@ -4,6 +4,7 @@ import pytest
 
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.output_names import default_output
+from diffcore_hf.core.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,9 @@ def test_the_output_of_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "birds").mkdir()
     monkeypatch.chdir(tmp_path / "birds")
     assert default_output(build_recipe({"source": "."})) == "out/birds"
+
+
+@pytest.mark.parametrize("output", ["", "  ", "a\0b"])
+def test_an_output_that_cannot_be_a_path_is_refused(output):
+    with pytest.raises(UserError, match="output is .*, not a folder"):
+        build_recipe({"source": "birds", "output": output})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
+from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
@@ -232,6 +232,7 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     features = schema.plan_features()
     image = recipe.source.image
     added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
+    as_splits(ds, recipe.source.split)
     if existing := [name for name in added if name in ds.column_names]:
         raise UserError(
             f"the dataset has a column {existing[0]!r}, the name of a column that a plan adds. "

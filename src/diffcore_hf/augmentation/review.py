@@ -40,7 +40,11 @@ def read_review(path: str | None) -> Review:
     if not Path(path).is_file():
         raise UserError(f"review is {path}, which is not a file. Use --review FILE.csv, or leave it out")
     content = Path(path).read_bytes()
-    return Review(_verdicts(path, content), hashlib.sha256(content).hexdigest())
+    try:
+        verdicts = _verdicts(path, content)
+    except csv.Error as error:  # such as a field of 131,072 characters after an unpaired quotation mark
+        raise UserError(f"review {path} is not a valid CSV file ({error}). Save it as CSV again") from error
+    return Review(verdicts, hashlib.sha256(content).hexdigest())
 
 
 def _verdicts(path: str, content: bytes) -> dict[AttemptKey, bool]:

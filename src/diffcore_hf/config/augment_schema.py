@@ -67,7 +67,7 @@ RULES: dict[str, Rule] = {
     "copies": _COUNT,
     "max_attempts": _COUNT._replace(example="3"),
     "store_size": Rule("an integer of at least 1, or null", lambda v: v >= 1, "512"),
-    "output": _NONEMPTY._replace(expects="a folder", example="out/dataset"),
+    "output": Rule("a folder", lambda v: bool(v.strip()) and "\0" not in v, "out/dataset"),
     "limit": _COUNT_OR_NULL,
     "batch_size": _COUNT_OR_NULL._replace(example="16"),
     "part_size": _COUNT_OR_NULL,

@@ -65,7 +65,7 @@ RULES: dict[str, Rule] = {
         lambda v: all(name.strip() and "," not in name for name in v),
         "'{big: {model: resnet50}}'",
     ),
-    "output": Rule("a folder", lambda v: bool(v.strip()), "out/train"),
+    "output": Rule("a folder", lambda v: bool(v.strip()) and "\0" not in v, "out/train"),
 }
 
 PRESETS: dict[str, dict[str, Any]] = {

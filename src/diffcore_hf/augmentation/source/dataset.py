@@ -88,7 +88,7 @@ def load_source(
     if data is None:
         splits, commit = load_splits(config.path, config.name, config.data_files, config.revision, section="source")
     else:
-        splits = _as_splits(data, config.split)
+        splits = as_splits(data, config.split)
     if config.split not in splits:
         raise UserError(
             f"source.split is {config.split!r}, which {config.path} does not have; its splits: "
@@ -123,7 +123,12 @@ def load_source(
     )
 
 
-def _as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
+def as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
+    """Return a dataset in memory as splits; a single Dataset becomes the split of that name.
+
+    Raises:
+        UserError: another type, such as a stream.
+    """
     from datasets import Dataset, DatasetDict
 
     if isinstance(data, DatasetDict):
