@@ -144,7 +144,7 @@ def test_every_arm_can_be_merged_as_a_layer(name):
         ({"compare": [1]}, "compare[0] is 1, not a text. Quote it: '1'"),
         ({"trackers": "wand"}, "trackers[0] is 'wand', not tensorboard, trackio or wandb; did you mean wandb?"),
         ({"arms": {"big": 3}}, "arms.big is 3, not a section of keys. Give keys below it"),
-        ({"arms": {"a,b": {}}}, "arms is {'a,b': {}}, not a map of names, each without commas"),
+        ({"arms": {"a,b": {}}}, "arms is {'a,b': {}}, not a map from arm names without commas"),
         ({"schedule": {"milestones": "5,3"}}, "schedule.milestones is [5.0, 3.0], not rising epochs above 0"),
         ({"schedule": "multistep"}, "schedule.milestones is empty, but schedule multistep needs at least one"),
         (

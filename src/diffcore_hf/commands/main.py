@@ -93,8 +93,8 @@ def export(command: Command) -> int:
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
         print(
-            f"\n{pending:,} units need more attempts for this recipe. To generate them, run the augment command of "
-            f"{command.target} again with the keys of this export"
+            f"\n{pending:,} units need more attempts for this recipe. To generate them, repeat the augment command that "
+            f"wrote {command.target}, and add the recipe keys that you gave to export"
         )
     print(f"\n{result.folder.path} is written")
     return 0
@@ -131,7 +131,10 @@ def push(command: Command) -> int:
         and not result.tagged
         and (command.options["compare"] or command.options["originals_are_mine"])
     ):
-        print("a version and its card never change. Push with a higher --version to add to the card")
+        print(
+            "--compare and --originals_are_mine had no effect, because a published version and its card never change. "
+            "Push with a higher --version"
+        )
     if result.private and command.options["public"]:
         print("--public applies to new repositories only. This repository existed and stays private")
     if result.private and result.reason_for_private:

@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {
     "seeds": Rule("one or more integers, each once", lambda v: len(v) > 0 and len(set(v)) == len(v), "0,1,2"),
     "compare": Rule("names of arms, each once", lambda v: len(set(v)) == len(v), "plain,mix"),
     "arms": Rule(
-        "a map of names, each without commas, to keys of this recipe",
+        "a map from arm names without commas to keys of this recipe",
         lambda v: all(name.strip() and "," not in name for name in v),
         "'{big: {model: resnet50}}'",
     ),
