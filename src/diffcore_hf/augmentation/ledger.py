@@ -30,7 +30,7 @@ REFERENCES = "ref"
 CLASSES = "text"
 PREPARED = "prepared"
 FINISHED = "finished.json"
-"""File that is written last into the folder of a preparation; it marks the preparation as finished."""
+"""Marks a finished preparation of the strategy, such as learned tokens; it is written last into the folder."""
 ROW_GROUP = 4
 """Number of rows of a row group. It is small, so that an export reads only the images that it needs."""
 
@@ -72,7 +72,7 @@ class Ledger:
         return path
 
     def parts(self, kind: str) -> list[Path]:
-        """Return the paths of the parts of a kind, sorted. The first fact with a key counts."""
+        """Return the paths of the parts of a kind, sorted. If several parts hold a fact with the same key, the first is used."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:
@@ -85,7 +85,7 @@ class Ledger:
         return sum(map(_rows, chain.from_iterable(self.parts(kind) for kind in self.rounds())))
 
     def captions(self) -> dict[str, np.ndarray]:
-        """Return the (d,) float16 embedding of each caption, of classes and of contexts."""
+        """Return the (d,) float16 embedding of each caption; there are captions of classes and captions of contexts."""
         known: dict[str, np.ndarray] = {}
         for path in self.parts(CLASSES):
             table = self.table(path, ["prompt", "text_embedding"])

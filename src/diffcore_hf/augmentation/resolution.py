@@ -40,7 +40,7 @@ NO_MODEL_FACTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Resolution:
-    """A recipe without `auto` and null, with the identities of its source and models."""
+    """A recipe in which `auto` and null are replaced by values, with the identities of its source and models."""
 
     recipe: Recipe
     identities: Mapping[str, Any]

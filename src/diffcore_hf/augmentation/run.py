@@ -37,7 +37,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe without `auto` and null."""
+        """The recipe in which every `auto` and null is replaced by the value that the run uses."""
         return self.resolution.recipe
 
     @cached_property

@@ -57,7 +57,8 @@ class Summary:
 
     counts: Counts
     rejected_generated: float | None
-    """Share of decided attempts that were rejected. Superseded and crashed attempts do not count."""
+    """Share of decided attempts that were rejected. Attempts that came after the counterpart of their
+    unit (superseded) or that crashed are not included."""
     rejected_real: float | None
     """Share of real images that the same policy would reject, each left out of its class when it is compared."""
     by_context: list[ByContext]
@@ -188,7 +189,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:<{width}}  {value}" for name, value in rows]
     for word, count in summary.failed_rows.items():
-        lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see config references")
+        lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see the dataset config `references`")
     if summary.by_context:
         contexts = [(row.name, row.attempts, percent(row.rejected)) for row in summary.by_context]
         lines += ["", *_table("context", contexts)]
@@ -197,7 +198,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
         classes = [(row.name, row.attempts, percent(row.rejected_generated)) for row in worst]
         lines += ["", *_table("class, worst first", classes, [percent(row.rejected_real) for row in worst])]
         if len(summary.by_class) > WORST:
-            lines.append(f"  ... and {len(summary.by_class) - WORST} more, see config classes")
+            lines.append(f"  ... and {len(summary.by_class) - WORST} more, see the dataset config `classes`")
     lines += [f"note: {note}" for note in summary.notes]
     if projection:
         lines += ["", *projection]

@@ -93,8 +93,8 @@ def export(command: Command) -> int:
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
         print(
-            f"\n{pending:,} units need more attempts for this recipe. To generate them, repeat the augment command that "
-            f"wrote {command.target}, and add the recipe keys that you gave to export"
+            f"\n{pending:,} units need more attempts for this recipe. To generate them, repeat the augment command "
+            f"that wrote {command.target}, and add the recipe keys that you gave to export"
         )
     print(f"\n{result.folder.path} is written")
     return 0

@@ -23,7 +23,7 @@ NO_MODEL = "none"
 def scopes(cls: type = Recipe) -> dict[str, str | None]:
     """Return a map from the dotted key of every field below `cls` to its scope; None for a field without a scope.
 
-    An optional section is one key.
+    A section that may be null has one entry, not one for each of its fields.
     """
     return {key: field.metadata.get("scope") for key, (field, _) in leaves(cls).items()}
 
@@ -48,7 +48,7 @@ def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versio
 def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
     """Return 32 hex digits over the fields of the attempt digest and all fields that change the decisions.
 
-    Decisions are which counterparts are planned and which are kept. The digest covers the policy with the parameters
+    The decisions are which units are planned and which attempts are kept. The digest covers the policy with the parameters
     that it uses, and the content of the review (its identity).
     """
     return _digest(resolved, identities, stage_versions, ("attempt", "decision"))

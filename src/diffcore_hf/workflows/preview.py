@@ -14,9 +14,9 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
     """Draw a contact sheet and histograms of a run, or one other picture.
 
     Args:
-        out: the folder of a run; for `mixed` also the folder of an export.
-        samples: draw a sheet of this many attempts before any filter instead.
-        mixed: draw rows beside their mixed training images instead.
+        out: the folder of a run; with `mixed`, the folder of an export is accepted too.
+        samples: if given, draw only a sheet of this many attempts, kept or not.
+        mixed: draw only rows beside their mixed training images.
 
     Returns:
         The PNG files, in OUT/.diffcore/preview.

@@ -38,7 +38,7 @@ class _ReadImage(NamedTuple):
 
 
 class Reference(Stage):
-    """Adds the facts about one real image per row: hash of its bytes, embedding, and the reason if one is missing.
+    """Adds the facts about one real image per row: hash of its bytes and embedding, or the reason why they are missing.
 
     Args:
         config: section `filter` of the recipe; its image tower is used, its policy is not.
@@ -64,7 +64,7 @@ class Reference(Stage):
 
     @property
     def tower(self) -> ImageTower:
-        """The image tower, to share with an Attempt."""
+        """The image tower; the stage `Attempt` can use the same one."""
         return self.scoring.tower
 
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
