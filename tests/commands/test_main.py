@@ -192,7 +192,7 @@ def test_export_names_the_command_that_generates_missing_attempts(work_folder, c
     printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
     printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert "4 units need more attempts" in printed
-    assert "run the augment command of out again with the keys of this export" in printed
+    assert "repeat the augment command that wrote out, and add the recipe keys that you gave to export" in printed
     printed_by(capsys, "augment", "recipe.yaml", "--filter.policy.name", "all")
     assert "need more" not in printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
 

@@ -72,7 +72,7 @@ class Ledger:
         return path
 
     def parts(self, kind: str) -> list[Path]:
-        """Return the paths of the parts of a kind, sorted. If several parts hold a fact with the same key, the first is used."""
+        """Return the paths of the parts of a kind, sorted. Of facts with the same key the first is used."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:

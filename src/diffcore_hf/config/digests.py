@@ -48,8 +48,8 @@ def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versio
 def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
     """Return 32 hex digits over the fields of the attempt digest and all fields that change the decisions.
 
-    The decisions are which units are planned and which attempts are kept. The digest covers the policy with the parameters
-    that it uses, and the content of the review (its identity).
+    The decisions are which units are planned and which attempts are kept. The digest covers the policy with the
+    parameters that it uses, and the content of the review (its identity).
     """
     return _digest(resolved, identities, stage_versions, ("attempt", "decision"))
 
