@@ -48,7 +48,8 @@ def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
 def test_a_label_column_may_not_be_called_like_one_of_ours(name):
     ds = photos([2, 2]).rename_column("label", name)
     with pytest.raises(
-        ValueError, match=f"{name}.*(has the name of a column of config generated|the name of a column that is added)"
+        ValueError,
+        match=f"{name}.*(has a name that the dataset configuration `generated` uses|the name of a column that is added)",
     ):
         sources.load_source(SourceConfig(sources.IN_MEMORY, label=name), data=ds)
 

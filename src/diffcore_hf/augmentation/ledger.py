@@ -76,7 +76,7 @@ class Ledger:
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:
-        """Return the kinds of the rounds of attempts that have parts, in order."""
+        """Return the names (`r0`, `r1`, ...) of the rounds that have parts, in ascending order."""
         numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
         return [round_name(number) for number in sorted(numbers)]
 

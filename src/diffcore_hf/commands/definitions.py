@@ -62,7 +62,7 @@ class PreviewOptions:
 
     samples: int | None = option(
         None,
-        help="Number of attempts to show before any filter. null: a balanced choice of kept and rejected attempts.",
+        help="Number of attempts to show, kept or rejected. null: a balanced choice of kept and rejected attempts.",
     )
     mixed: bool = option(
         False,

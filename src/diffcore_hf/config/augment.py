@@ -182,7 +182,7 @@ class PolicyConfig:
     floor: Literal["auto", "on", "off"] | None = decision(
         None,
         help=(
-            "rank: the image must also be at least as similar to its class mean as 99 % of the real images are. "
+            "rank: the similarity to the class mean must also reach the value that 99 % of the real images reach. "
             "auto: on if there are fewer than 20 classes."
         ),
     )
@@ -284,7 +284,7 @@ class Recipe:
     )
     include_originals: bool = free(
         True,
-        help="Publish the images of the source. false: the image columns are empty, but the row ids are published.",
+        help="Publish the images of the source. false: their columns are empty; row ids and generated images are published.",
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")

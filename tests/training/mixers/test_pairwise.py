@@ -7,9 +7,11 @@ import pytest
 import torch
 from mixing import CLASSES, batch, mixer, probabilities
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.boxes import clipped_boxes, inside
 from diffcore_hf.training.mixers.mixup import blend
 from diffcore_hf.training.mixers.pairwise import circle_partners
+from diffcore_hf.training.mixers.registry import mixer_class
 
 
 @pytest.mark.parametrize("per", ["image", "batch"])
@@ -95,3 +97,8 @@ def test_probability_is_how_often_an_image_is_mixed(name):
     context = batch(400)
     changed = (mixer(name, probability=0.3)(context).images != context.images).flatten(1).any(1)
     assert 0.22 < changed.float().mean() < 0.38
+
+
+def test_a_class_without_forward_is_refused_in_one_line():
+    with pytest.raises(UserError, match="a class without a method forward"):
+        mixer_class("diffcore_hf.training.mixers.base:Mixer")

@@ -38,7 +38,7 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
     for column in (config.image, config.label):
         if column in RESERVED:
             raise UserError(
-                f"the source's column {column!r} has the name of a column of config generated ({', '.join(RESERVED)}). "
+                f"the source's column {column!r} has a name that the dataset configuration `generated` uses ({', '.join(RESERVED)}). "
                 "Rename it first (rename_column)"
             )
     _check_image(config.image, features)

@@ -24,7 +24,7 @@ class SamplesError(UserError):
 
 
 def checked(samples: Any, count: int, strategy: str, reasons: Sequence[str]) -> Samples:
-    """Return the samples of a strategy, where an image of one colour without a flag has the flag `invalid`.
+    """Return the samples of a strategy. An image of one colour that has no flag gets the flag `invalid`.
 
     Args:
         samples: the return value of `Strategy.sample`.
@@ -46,7 +46,7 @@ def checked(samples: Any, count: int, strategy: str, reasons: Sequence[str]) -> 
         if flag is not None and str(flag).partition(":")[0] not in reasons:
             raise SamplesError(
                 f"strategy {strategy} returned the flag {flag!r}, which is no recorded reason. Use one of "
-                f"{', '.join(reasons)}, or add a check with recorded=True and this reason to filter.checks"
+                f"{', '.join(reasons)}, or write a check that has this reason and recorded=True, and name it in filter.checks"
             )
     pairs = zip(samples.flags, single_colour(samples.images), strict=True)
     return Samples(samples.images, [INVALID if flag is None and flat else flag for flag, flat in pairs])

@@ -28,7 +28,10 @@ def mixer_class(name: str) -> type[Mixer]:
         UserError: the name is not registered, or the class cannot be imported.
     """
     if ":" in name:
-        return load_class(name, Mixer, "mixer.name")
+        mixer = load_class(name, Mixer, "mixer.name")
+        if mixer.forward is Mixer.forward or inspect.isabstract(mixer):
+            raise UserError(f"mixer.name is {name!r}, a class without a method forward. Name a subclass that has one")
+        return mixer
     if name not in MIXERS:
         near = difflib.get_close_matches(name, MIXERS, 1)
         hint = f"Did you mean {near[0]}?" if near else f"The mixers are {', '.join(MIXERS)}."
