@@ -49,7 +49,7 @@ def test_a_label_column_may_not_be_called_like_one_of_ours(name):
     ds = photos([2, 2]).rename_column("label", name)
     with pytest.raises(
         ValueError,
-        match=f"{name}.*(has a name that the dataset configuration `generated` uses|the name of a column that is added)",
+        match=f"{name}.*(the dataset configuration `generated` uses|the name of a column that is added)",
     ):
         sources.load_source(SourceConfig(sources.IN_MEMORY, label=name), data=ds)
 

@@ -284,7 +284,7 @@ class Recipe:
     )
     include_originals: bool = free(
         True,
-        help="Publish the images of the source. false: their columns are empty; row ids and generated images are published.",
+        help="Publish the images of the source. false: only row ids and generated images are published.",
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")

@@ -109,9 +109,7 @@ CHECKS: tuple[Check, ...] = (
         lambda candidate: candidate.duplicate,
     ),
     policy_reason("low_similarity", "score not above the bound (policies mean, fixed, quantile)", "not similar enough"),
-    policy_reason(
-        "low_rank", "its class has a worse rank than the bound (policy rank)", "more similar to another class"
-    ),
+    policy_reason("low_rank", "its class has a worse rank than the bound (policy rank)", "looks like another class"),
     policy_reason(
         "below_floor",
         "less similar to its class than about 99 % of the real images (policy rank with a floor)",

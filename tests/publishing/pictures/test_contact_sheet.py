@@ -131,7 +131,7 @@ def test_no_columns_is_an_error():
     ("reason", "label", "colour"),
     [
         ("kept", "✓ kept", KEPT),
-        ("low_rank", "✗ rejected: more similar to another class", REJECTED),
+        ("low_rank", "✗ rejected: looks like another class", REJECTED),
         ("crashed: out of memory", "✗ rejected: the model crashed", REJECTED),
         ("superseded", "an earlier attempt is kept", UNDECIDED),
         ("", "no decision yet", UNDECIDED),

@@ -38,8 +38,8 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
     for column in (config.image, config.label):
         if column in RESERVED:
             raise UserError(
-                f"the source's column {column!r} has a name that the dataset configuration `generated` uses ({', '.join(RESERVED)}). "
-                "Rename it first (rename_column)"
+                f"the source's column {column!r} has a name that the dataset configuration `generated` uses "
+                f"({', '.join(RESERVED)}). Rename it first (rename_column)"
             )
     _check_image(config.image, features)
     _check_label(config.label, features[config.label])

@@ -46,7 +46,8 @@ def checked(samples: Any, count: int, strategy: str, reasons: Sequence[str]) -> 
         if flag is not None and str(flag).partition(":")[0] not in reasons:
             raise SamplesError(
                 f"strategy {strategy} returned the flag {flag!r}, which is no recorded reason. Use one of "
-                f"{', '.join(reasons)}, or write a check that has this reason and recorded=True, and name it in filter.checks"
+                f"{', '.join(reasons)}, or write a check that has this reason and recorded=True, and name it "
+                "in filter.checks"
             )
     pairs = zip(samples.flags, single_colour(samples.images), strict=True)
     return Samples(samples.images, [INVALID if flag is None and flat else flag for flag, flat in pairs])
