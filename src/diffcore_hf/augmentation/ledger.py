@@ -4,8 +4,8 @@ Owns the names, the writing and the reading of parts, and the facts as columns i
 (worker.py), choose the ones that are due (rounds.py) or decide anything from them (decisions.py).
 
 The path of a part is `<round>/<2 hex>/<16 hex of its keys>-<16 hex of its content>.parquet`. It does not contain the
-process that wrote it, so any process can continue the work. If two parts contain the same fact, the part whose name
-comes first in sorted order counts.
+process that wrote it, so any process can continue the work. If two parts contain facts with the
+same key, the fact of the part whose name sorts first is used.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ class PolicyConfig:
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(
         None,
         help=(
-            "rank: the classifier that orders the classes. context_free (default): a classifier on embeddings from "
-            "which the directions of the contexts are removed."
+            "rank: the method that ranks the classes for an image. context_free (default): a classifier on embeddings "
+            "from which the directions of the contexts are removed."
         ),
     )
     alpha: float | None = decision(

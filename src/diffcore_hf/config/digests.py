@@ -17,7 +17,7 @@ from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.mappings import to_mapping
 
 NO_MODEL = "none"
-"""Identity of the model of a run whose strategy uses no model. Section `model` is then in no digest."""
+"""Placeholder for the identity of the model when the strategy uses no model. Section `model` is then in no digest."""
 
 
 def scopes(cls: type = Recipe) -> dict[str, str | None]:

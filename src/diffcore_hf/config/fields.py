@@ -73,7 +73,7 @@ class RecipeSchema:
     presets: Mapping[str, Mapping[str, Any]]
     """Name of a preset -> its values. The recipe file and the flags override them."""
     describing_keys: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
-    """Section -> (key with a name or path, keys that describe it). An example is the path of a model with its
+    """Section -> (main key with a name or path, keys that are valid only for it): the path of a model and its
     revision. If a flag changes the path, the revision in the recipe file is dropped: it describes the old path."""
 
 

@@ -122,7 +122,7 @@ def _value(schema: RecipeSchema, hint: Any, value: Any, path: str, default: Any)
 
 
 _NO_MATCH = object()
-"""Result of `_plain` for a value of another type; None is a valid value."""
+"""Returned by `_plain` for a value of another type. It is not None, because None can be a valid result."""
 
 
 def _plain(option: Any, value: Any, path: str) -> Any:

@@ -1,6 +1,6 @@
 """Attempt: generates, embeds and encodes the images of a part in one pass.
 
-Owns the facts about a generated image. The image tower uses the pixels of the strategy directly, without encoding. The
+Owns the facts about a generated image. The image tower gets the pixels before they are compressed. The
 images are encoded in threads while the next batch is generated. Does not choose the attempts (plan.py, rounds.py) or
 decide about them (method/filtration.py).
 """

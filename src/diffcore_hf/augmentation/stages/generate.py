@@ -42,8 +42,8 @@ class Generate(Stage):
         store_size: shorter side of the stored image in pixels; None keeps all pixels.
         strict: true if the images must have equal bits for any division into batches.
         batch_size: images per device batch; None: chosen automatically.
-        checks: `filter.checks` of the recipe. Their recorded reasons are flags that the
-            strategy may use in addition to the built-in ones.
+        checks: `filter.checks` of the recipe. The strategy may return their recorded
+            reasons as flags, in addition to the built-in reasons.
     """
 
     VERSION = "1"

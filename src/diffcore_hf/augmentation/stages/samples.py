@@ -1,6 +1,7 @@
 """Samples: the tests that the images and flags of every strategy pass before they become facts.
 
-Owns the refusal of samples that break the interface of a strategy, and the reason `invalid` of an image of one colour.
+Owns the refusal of samples that break the interface of a strategy, and gives the reason
+`invalid` to an image of one colour.
 Does not own the other reasons (method/checks.py) or the generation (generation/).
 """
 
