@@ -130,7 +130,7 @@ CASES = {
     "a wnid": (class_folders("n01440764", "red fox"), (), ["'n01440764' is an opaque id", "--source.label_names"]),
     "a number": (class_folders("12", "13"), (), ["'12' is an opaque id", "--source.label_names"]),
     "a name of no class": (None, ("--source.label_names", "{red_foxx: fox}"), ["'red_foxx'", "'red_fox'"]),
-    "a description of no class": (None, ("--prompts.label_descriptions", "{crane: bird}"), ["'crane'", "no class"]),
+    "a description of no class": (None, ("--prompts.label_descriptions", "{crane: bird}"), ["'crane'", "not a class"]),
     # The recipe
     "an unknown key": (change_recipe(fractoin=0.5), (), ["fractoin is not a key", "did you mean fraction"]),
     "an unknown key below": (change_recipe(model__gama=2), (), ["model.gama is not a key", "model.gamma"]),
@@ -164,7 +164,7 @@ CASES = {
                                      ["filter.policy.alpha is 0.2", "policy all does not use"]),
     "fixed without a bound": (None, ("--filter.policy.name", "fixed"), ["filter.policy.t is missing"]),
     "an unknown policy": (None, ("--filter.policy.name", "best"), ["filter.policy.name is 'best'"]),
-    "no such review": (None, ("--review", "review.csv"), ["review is review.csv", "no file"]),
+    "no such review": (None, ("--review", "review.csv"), ["review is review.csv", "not a file"]),
     # The models
     "pickled weights": (pickled_model, ("--model.path", "model"), ["pickled", "safetensors"]),
     "a pickled file": (lambda folder: (folder / "model.ckpt").write_bytes(b"x"), ("--model.path", "model.ckpt"),

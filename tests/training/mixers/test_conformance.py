@@ -91,17 +91,19 @@ def test_probability_zero_is_the_identity(make):
 
 def assert_network_unchanged(method: Mixer) -> None:
     """Call a mixer as the training loop does; weights, buffers, gradients and training flags must stay the same."""
-    network = small_network().train()
-    network[0][1].eval()  # a frozen norm must stay frozen
-    network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
-    flags = [module.training for module in network.modules()]
-    state = copy.deepcopy(network.state_dict())
-    gradients = [parameter.grad.clone() for parameter in network.parameters()]
-    with evaluation_mode(network) if method.uses_network else nullcontext():
-        method(batch(model=network))
-    assert flags == [module.training for module in network.modules()]
-    assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
-    assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
+    for frozen in (False, True):
+        network = small_network().train()
+        if frozen:
+            network[0][1].eval()  # a frozen norm must stay frozen
+        network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
+        flags = [module.training for module in network.modules()]
+        state = copy.deepcopy(network.state_dict())
+        gradients = [parameter.grad.clone() for parameter in network.parameters()]
+        with evaluation_mode(network) if method.uses_network else nullcontext():
+            method(batch(model=network))
+        assert flags == [module.training for module in network.modules()]
+        assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items())
+        assert all(torch.equal(a, b.grad) for a, b in zip(gradients, network.parameters(), strict=True))
 
 
 def test_the_network_is_not_changed(make):
