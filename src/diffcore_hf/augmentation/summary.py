@@ -16,7 +16,7 @@ import numpy as np
 from diffcore_hf.augmentation.arrow_tables import number_or_none
 from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
-from diffcore_hf.core.manifest import Counts
+from diffcore_hf.core.manifest import ClassRow, Counts
 from diffcore_hf.method.arrays import Floats
 from diffcore_hf.method.filtration import rejected_share
 
@@ -33,24 +33,6 @@ class ByContext(NamedTuple):
     """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
 
 
-class ByClass(NamedTuple):
-    """The attempts and images of one class."""
-
-    name: str
-    attempts: int
-    rejected_generated: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
-    rejected_real: float | None
-    """Share of the real images that the policy would reject, in [0, 1]; None: there is no real image to compare."""
-    kept: int
-    generated: float
-    """Share of generated images among all images of the class, in [0, 1]."""
-    similarity: float | None
-    """Mean S(I, G) over the counterparts, in [-1, 1]."""
-    bound: float | None = None
-    """Bound of the policy: a rank, a similarity or a share; None: without a bound."""
-
-
 @dataclass(frozen=True)
 class Summary:
     """The result of a run in figures. Rates are in [0, 1]. A rate is None if there is nothing to divide by."""
@@ -63,7 +45,7 @@ class Summary:
     """Share of real images that the same policy would reject, each left out of its class when it is compared."""
     by_context: list[ByContext]
     """The context with the most rejections first."""
-    by_class: list[ByClass]
+    by_class: list[ClassRow]
     """The class with the most rejected generated images first."""
     given_up: list[str]
     """Names of the given-up classes, for which no further attempt is made."""
@@ -117,7 +99,7 @@ def _by_context(material: Material) -> list[ByContext]:
     return sorted(rows, key=lambda row: _worst_first(row.rejected, row.name))
 
 
-def _by_class(material: Material, real: Floats) -> list[ByClass]:
+def _by_class(material: Material, real: Floats) -> list[ClassRow]:
     """Returns the classes with attempts, the one with the most rejections first.
 
     Args:
@@ -136,7 +118,7 @@ def _by_class(material: Material, real: Floats) -> list[ByClass]:
             continue
         similarity = decisions.similarity[(decisions.reason == "kept") & (label_of == label)]
         kept, bound = len(similarity), float(decisions.class_bound[label])
-        row = ByClass(
+        row = ClassRow(
             name=name,
             attempts=attempts[label],
             rejected_generated=number_or_none(decisions.rejected_generated[label]),

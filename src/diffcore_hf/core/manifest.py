@@ -7,9 +7,27 @@ Owns the types, and the check that a manifest from another source has these type
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from diffcore_hf.core.errors import UserError
+
+
+class ClassRow(NamedTuple):
+    """The attempts and images of one class."""
+
+    name: str
+    attempts: int
+    rejected_generated: float | None
+    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
+    rejected_real: float | None
+    """Share of the real images that the policy would reject, in [0, 1]; None: there is no real image to compare."""
+    kept: int
+    generated: float
+    """Share of generated images among all images of the class, in [0, 1]."""
+    similarity: float | None
+    """Mean S(I, G) over the counterparts, in [-1, 1]."""
+    bound: float | None = None
+    """Bound of the policy: a rank, a similarity or a share; None: without a bound."""
 
 
 class FileEntry(TypedDict):

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffcore_hf.config.digests import NO_MODEL
-from diffcore_hf.core.manifest import Comparison
+from diffcore_hf.core.manifest import ClassRow, Comparison
 from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
 from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, worth
@@ -54,22 +54,6 @@ class CardFacts:
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
     """Features, number of rows and bytes of each config, for the Hub's viewer and load_dataset."""
-
-
-class ClassRow(NamedTuple):
-    """One row of the table of classes. Shares are in [0, 1]; a share is None if nothing was counted."""
-
-    name: str
-    attempts: int
-    rejected_generated: float | None
-    rejected_real: float | None
-    kept: int
-    generated: float
-    """Share of generated images among all images of the class."""
-    similarity: float | None
-    """Mean similarity of its counterparts to the real images of their rows."""
-    bound: float | None = None
-    """The policy's bound for this class: a rank, a similarity or a share."""
 
 
 def render_card(facts: CardFacts) -> str:
