@@ -25,7 +25,7 @@ class Named(Strategy):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("image_to_image", "not a strategy; the strategies: text_to_image"),
+        ("image_to_image", "not a strategy. The strategies are: text_to_image"),
         ("no_such_module_anywhere:X", "no module 'no_such_module_anywhere'"),
         ("json:JSONDecoder", "not a subclass of"),
         (f"{__name__}:Missing", "is missing"),

@@ -47,7 +47,7 @@ def test_strict_is_equal_to_the_bit(pipelines):
             part = model.sample(*([column[row] for row in rows] for column in (PROMPTS, NEGATIVES, SEEDS))).images
             assert torch.equal(part, whole[rows])
     assert torch.get_num_threads() == threads
-    with pytest.raises(ValueError, match=r"strict: Z-Image pads each prompt to the longest"):
+    with pytest.raises(ValueError, match=r"strict is true, but Z-Image pads each prompt to the longest"):
         TextToImage(config(pipelines["Z-Image"]), strict=True).load()
 
 

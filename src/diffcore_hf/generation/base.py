@@ -52,21 +52,21 @@ class Strategy(ABC):
     depend on the other images of the batch, so that an interrupted run gives the same result as an uninterrupted one.
 
     Args:
-        config: section `model` of the recipe, with `auto` and null replaced when a run starts. Without `uses_model` it
-            stays as the recipe has it.
-        strict: true if the images must have equal bits for any division into batches.
-        batch_size: images per device batch; None: the strategy chooses.
+        config: section `model` of the recipe. A run replaces the values `auto` and null in it first. It does not do so
+            for a strategy with `uses_model = False`.
+        strict: true if an image must be the same bit for bit, however the attempts are divided into batches.
+        batch_size: number of images in a device batch. None: the strategy chooses the number.
         options: `strategy.options` of the recipe.
     """
 
     VERSION: ClassVar[str] = "1"
-    """Version of the output. Increase it when the output changes; the attempt digest includes it."""
+    """Version of the output. Increase it when the output changes. The attempt digest includes it."""
     reads: ClassVar[tuple[str, ...]] = ("prompt", "negative_prompt", "seed")
     """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS."""
 
     uses_model: ClassVar[bool] = True
-    """False: the strategy reads nothing of section `model`. The run then resolves no model, the digests leave out the
-    section, and the card and `plan` name no model."""
+    """Whether the strategy uses section `model` of the recipe. If it does not, the run resolves no model, the digests
+    leave out the section, and the card and `plan` name no model."""
 
     def __init__(
         self,
@@ -101,29 +101,34 @@ class Strategy(ABC):
             batch: the columns in `reads`.
 
         Returns:
-            (B, 3, H, W) uint8 and B flags. A flag is None or a recorded reason: `crashed`, `unsafe`, `invalid`, or the
-            reason of a check with recorded=True that `filter.checks` names. The run flags images of one colour itself.
+            (B, 3, H, W) uint8 images and B flags. A flag is None for a usable image, otherwise the reason that is
+            recorded: `crashed`, `unsafe`, `invalid`, or the reason of a check in `filter.checks` with `recorded=True`.
+            Images of one colour need no flag, because the run finds them itself.
 
-        If this method raises, the units of the batch are tried one by one. A unit that raises again gets the reason
-        `crashed`.
+        If this method raises an exception, the run calls it again for each unit of the batch alone. A unit for which it
+        raises again gets the reason `crashed`.
         """
 
     def settings(self) -> dict[str, Any]:
-        """Return further values that change the output, such as the commits of other weights, as plain values.
+        """Return all other values that change the output, such as the commits of other weights. Use plain values only.
 
-        The attempt digest includes them, beside VERSION, the model and the options.
+        The attempt digest includes them, in addition to VERSION, the model and the options.
         """
         return {}
 
     def preparation(self) -> dict[str, Any] | None:
-        """Return the inputs of the preparation beside the references, as plain values; None: no preparation."""
+        """Return the inputs of the preparation, without the references, as plain values.
+
+        None means that the strategy has no preparation.
+        """
         return None
 
     def prepare(self, references: Iterable[Mapping[str, Any]], folder: Path) -> None:
-        """Write the files that all attempts use, such as learned tokens, before the first attempt.
+        """Write the files that all attempts use, such as learned tokens.
 
-        The run calls this once and records the files as a fact. The folder is named by a digest of the inputs. After
-        an interruption this is called again with the same folder, so a strategy can resume from its own checkpoints.
+        The run calls this method once, before the first attempt, and records the files as a fact. The name of the
+        folder is a digest of the inputs. After an interruption, the run calls this method again with the same folder,
+        so that a strategy can resume from its own checkpoints.
 
         Args:
             references: the drawn real images, each with row_id, label, class_name and source_image.
@@ -150,14 +155,14 @@ def strategy_class(name: str) -> type[Strategy]:
     path = STRATEGIES.get(name, name)
     if ":" not in path:
         raise UserError(
-            f"strategy.name is {name!r}, which is not a strategy; the strategies: {', '.join(STRATEGIES)}. Use one of "
-            "these, or module:Class for a strategy of your own"
+            f"strategy.name is {name!r}, which is not a strategy. The strategies are: {', '.join(STRATEGIES)}. Use one "
+            "of them, or module:Class for a strategy of your own"
         )
     # mypy refuses an abstract class as type[...] (python/mypy#4717); only subclasses of it are returned here.
     strategy_type = load_class(path, Strategy, "strategy.name")  # type: ignore[type-abstract]
     if unknown := [column for column in strategy_type.reads if column not in UNIT_COLUMNS]:
         raise UserError(
-            f"strategy {name!r} reads {unknown[0]!r}, which is not a column of a unit. The columns: "
+            f"strategy {name!r} reads {unknown[0]!r}, which is not a column of a unit. The columns are: "
             f"{', '.join(UNIT_COLUMNS)}"
         )
     return strategy_type
@@ -166,13 +171,13 @@ def strategy_class(name: str) -> type[Strategy]:
 def make_strategy(
     strategy: StrategyConfig, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None
 ) -> Strategy:
-    """Return the strategy of a recipe. Its weights are loaded before the first image.
+    """Return the strategy of a recipe. This function does not load its weights.
 
     Args:
         strategy: section `strategy` of the recipe.
         config: section `model` of the recipe.
-        strict: true if the images must have equal bits for any division into batches.
-        batch_size: images per device batch; None: the strategy chooses.
+        strict: true if an image must be the same bit for bit, however the attempts are divided into batches.
+        batch_size: number of images in a device batch. None: the strategy chooses the number.
 
     Raises:
         UserError: a name or class that is not a strategy (strategy_class).

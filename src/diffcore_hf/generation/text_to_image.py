@@ -1,6 +1,6 @@
-"""Text to image: the paper's strategy, which generates an image from a prompt, a negative prompt and a seed (Eq. 4).
+"""The strategy `text_to_image` of the paper: an image is generated from a prompt, a negative prompt and a seed (Eq. 4).
 
-Only this module calls models/diffusion.py.
+No other module calls models/diffusion.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TextToImageStrategy(Strategy):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
         if self.options:
             raise UserError(
-                f"strategy.options has {next(iter(self.options))!r}, but text_to_image has no options. Leave it out"
+                f"strategy.options has {next(iter(self.options))!r}, but text_to_image has no options. Remove them"
             )
 
     @cached_property

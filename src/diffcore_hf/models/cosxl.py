@@ -1,7 +1,7 @@
 """CosXL: SDXL retrained with v-prediction, published as one file without scheduler and configuration.
 
-Owns the loading of this file with the scheduler and the configuration that it lacks. The weights are gated and for
-non-commercial research only. The licence also covers models that are trained on their output, so CosXL is never a
+Owns the loading of this file, and adds the scheduler and the configuration. The weights are gated and may be used for
+non-commercial research only. The licence also covers models that are trained on generated images. So CosXL is never a
 default.
 """
 
@@ -41,7 +41,7 @@ def resolve_cosxl(config: ModelConfig, hash_cache: HashCache = None, identify: b
 
 
 def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
-    """Returns the SDXL pipeline of the file. Only the file itself is downloaded, and only if it is not cached."""
+    """Returns the SDXL pipeline of the file. The file is downloaded if it is not in the cache."""
     file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
     scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
     with library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"):
@@ -64,7 +64,9 @@ def fetch_cosxl(model: ModelConfig) -> PinnedWeights:
 
 
 def configuration() -> Path:
-    """Returns the folder with SDXL's configuration and tokenizers, which the file lacks; it holds no weights.
+    """Returns a folder with the configuration and the tokenizers of SDXL, but without weights.
+
+    The file of CosXL contains only weights. The folder is downloaded if it is not in the cache.
 
     Raises:
         UserError: the folder is not in the cache and cannot be downloaded.

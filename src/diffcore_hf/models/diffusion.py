@@ -1,8 +1,8 @@
 """Text to image: generates uint8 images from prompts and seeds.
 
 Owns sampling: noise from seeds, the encoding of each prompt, device batches and their size, and the checks of a
-generated image. Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, up to
-rounding. With `strict` every bit is equal, for any division of the work into batches.
+generated image. Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, except for
+rounding differences between batches. `strict` removes these differences.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 ENCODE_BATCH = 16
 CACHE_BYTES = 2 * 2**30
-"""Limit of main memory for encoded prompts. Beyond it the least recently used ones are removed from the cache."""
+"""Main memory that encoded prompts may use. Above this limit, the cache removes the least recently used prompts."""
 BYTES_AT_512 = 1.5 * 2**30
 """Estimate of the GPU memory for one image of 512 x 512 with guidance in 16 bits, in addition to the weights."""
 
@@ -47,12 +47,12 @@ class TextToImage:
     """A text-to-image model, whose weights are loaded on first use.
 
     Args:
-        config: the model; its fields with the value `auto` or null are resolved on loading.
+        config: the model. The values `auto` and null are replaced when the weights are loaded.
         strict: pad every device batch to 16 images and use one thread, so that the bits of an image do not depend on
             its batch.
-        batch_size: number of images in a device batch. None: on a GPU an estimate from its free memory; on a CPU 16
-            for sides up to 128 pixels, 4 up to 256 and 1 above. It is halved whenever memory runs out, and stays at
-            the smaller value.
+        batch_size: number of images in a device batch. None: on a GPU, the number is estimated from the free memory.
+            On a CPU, it is 16 for images with sides up to 128 pixels, 4 up to 256 pixels, and 1 for larger images.
+            The number is halved whenever memory runs out, and it never increases again.
     """
 
     def __init__(self, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None):
@@ -69,7 +69,7 @@ class TextToImage:
         self._measured: set[str] = set()
 
     def load(self) -> Any:
-        """Returns the diffusers pipeline; the first call loads it and replaces `config` by the resolved model."""
+        """Returns the diffusers pipeline. The first call loads it and replaces `config` by the resolved model."""
         if self._pipeline is None:
             self.config, record = resolve_model(self.config, identify=False)
             self._takes_negatives = record["takes_negatives"]
@@ -77,7 +77,8 @@ class TextToImage:
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
                 raise UserError(
-                    f"strict: {self._family.name} pads each prompt to the longest of its batch. Use --strict false"
+                    f"strict is true, but {self._family.name} pads each prompt to the longest prompt of its batch. "
+                    "Use --strict false"
                 )
             if record["guidance"]["argument"] is None:
                 logger.warning("%s has no guidance_scale: model.gamma changes nothing", type(pipeline).__name__)
@@ -86,7 +87,7 @@ class TextToImage:
 
     @property
     def batch_size(self) -> int:
-        """Returns the number of images in a device batch; it is smaller than configured after memory ran out."""
+        """Returns the number of images in a device batch. It is smaller than the configured one if memory ran out."""
         if self._batch_size is None:
             self.load()
             self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.side, self.config.dtype)
@@ -105,12 +106,12 @@ class TextToImage:
 
         Args:
             prompts: prompt of each image.
-            negatives: negative prompt of each image; for None or "" the model's unconditional prediction is used.
+            negatives: negative prompt of each image. For None or "", the model's unconditional prediction is used.
             seeds: seed of each image.
 
         Raises:
-            UserError: a negative prompt would be ignored, at this gamma or by this pipeline.
-            OutOfMemory: one image (with strict, one batch) does not fit into memory.
+            UserError: a negative prompt would have no effect with this gamma or this pipeline.
+            OutOfMemory: one image does not fit into memory, or one batch of 16 images if `strict` is true.
             ValueError: the arguments differ in length.
         """
         if not len(prompts) == len(negatives) == len(seeds):
@@ -137,7 +138,7 @@ class TextToImage:
     def _sample_or_halve(
         self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]
     ) -> Samples | None:
-        """Generates one device batch; returns None after memory ran out and the batch size was halved."""
+        """Generates one device batch. If memory runs out, halves the batch size and returns None."""
         try:
             return self._sample_batch(list(prompts), list(negatives), list(seeds))
         except Exception as error:
@@ -199,7 +200,7 @@ class TextToImage:
         return {family.argument: family.scale(self.config.gamma), **arguments}
 
     def _encode(self, family: Family, texts: Sequence[str]) -> dict[str, Encoded]:
-        """Returns the embeddings of each distinct text, on the CPU; texts in the cache are not encoded again."""
+        """Returns the embeddings of each distinct text, on the CPU. Texts in the cache are not encoded again."""
         distinct = list(dict.fromkeys(texts))
         missing = [text for text in distinct if text not in self._texts]
         self._note_truncated(missing)
@@ -219,7 +220,7 @@ class TextToImage:
         return encoded
 
     def _note_truncated(self, texts: Sequence[str]) -> None:
-        """Logs each text that is longer than every text encoder accepts, once for each text."""
+        """Logs each text that is too long for all text encoders. Each text is logged only once."""
         new = dict.fromkeys(text for text in texts if text not in self._measured)
         self._measured.update(new)
         components = self._pipeline.components.values()
@@ -231,7 +232,7 @@ class TextToImage:
 
 
 def _batch(rows: list[Encoded], device: torch.device, ragged: bool) -> EncodedBatch:
-    """Stacks the rows into one tensor for each keyword of the family; ragged rows become one list."""
+    """Stacks the rows into one tensor for each keyword of the family. Ragged rows become one list for each keyword."""
     columns = zip(*rows, strict=True)
     if ragged:
         return tuple([tensor.to(device) for tensor in tensors] for tensors in columns)
@@ -247,7 +248,10 @@ def _check(images: Tensor, unsafe: Sequence[bool]) -> Samples:
     images = images.float()
     finite = torch.isfinite(images).flatten(1).all(1)
     pixels = (images.nan_to_num(0.0) * 255).round().clamp(0, 255).to(torch.uint8)
-    invalid = [flat or not whole for flat, whole in zip(single_colour(pixels), finite.tolist(), strict=True)]
+    invalid = [
+        one_colour or not is_finite
+        for one_colour, is_finite in zip(single_colour(pixels), finite.tolist(), strict=True)
+    ]
     return Samples(pixels, [_flag(*pair) for pair in zip(unsafe, invalid, strict=True)])
 
 

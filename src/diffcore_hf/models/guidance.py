@@ -1,4 +1,4 @@
-"""The guidance table: which arguments of each family of text-to-image pipelines compute Eq. 4.
+"""The guidance table: the arguments with which each family of text-to-image pipelines computes Eq. 4.
 
 Eq. 4 of the paper: eps = (1 + gamma) eps(P_c) - gamma eps(P_n), for a positive prompt P_c and a negative one P_n.
 Families differ in the name of the scale, in its value for gamma 0 (0 or 1), and in the encoding of prompts. For each
@@ -20,7 +20,7 @@ Encoded = tuple[Tensor, ...]
 """Output of the text encoders: one tensor for each keyword of a family, batch first."""
 
 EncodedBatch = tuple[Tensor | list[Tensor], ...]
-"""Encoded prompts of a batch: for each keyword of a family one tensor, or one list if the family is ragged."""
+"""Encoded prompts of a batch: for each keyword of a family one tensor, or one list of tensors if `ragged` is true."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ class Family:
     argument: str
     """Name of the pipeline's argument for the guidance scale."""
     offset: float
-    """Guidance scale minus gamma: 1 where the pipeline computes neg + s (pos - neg)."""
+    """Guidance scale s minus gamma. It is 1 for a pipeline that computes neg + s (pos - neg)."""
     encode: Callable[[Any, list[str]], Encoded]
-    """Function of (pipeline, texts) that returns embeddings. It also encodes negative prompts."""
+    """Function of (pipeline, texts) that returns embeddings of positive or negative prompts."""
     embeddings: tuple[str, ...] = ("prompt_embeds", "pooled_prompt_embeds")
     """Keywords of the pipeline for the tensors of `encode`; for negative prompts the prefix `negative_` is added."""
     ragged: bool = False
-    """Whether embeddings differ in length with their text. The pipeline then takes lists and pads them to the longest
-    text of a batch, so `strict` is impossible."""
+    """Whether the length of an embedding depends on the length of its text. The pipeline then takes lists and pads each
+    embedding to the longest one of the batch. So such a family does not support `strict`."""
     zeros_without_negative: str | None = None
-    """Option of the pipeline's configuration. If it is set, a missing negative prompt is replaced by zeros; otherwise
-    by the embedding of the empty text."""
+    """Name of an option in the pipeline's configuration, if the family has it. If the option is true, zeros replace a
+    missing negative prompt. Otherwise the embedding of the empty text replaces it."""
 
     def scale(self, gamma: float) -> float:
         """Returns the value of `argument` for which the pipeline computes Eq. 4 with this gamma."""
@@ -100,7 +100,7 @@ FAMILIES = (
 
 
 def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
-    """Returns the row of the table for a pipeline; None with `guidance: native`, where gamma is its guidance_scale.
+    """Returns the row of the table for a pipeline; None with `guidance: native`.
 
     Raises:
         UserError: guidance is eq4 and the pipeline is not in the table.
@@ -113,15 +113,16 @@ def guidance_for(pipeline_class: str, guidance: str = "eq4") -> Family | None:
     known = ", ".join(family.name for family in FAMILIES)
     raise UserError(
         f"model.guidance is eq4, but {pipeline_class} is not in the guidance table ({known}). "
-        "Use --model.guidance native, which passes gamma as its guidance_scale"
+        "Use --model.guidance native, which passes gamma to the pipeline as guidance_scale"
     )
 
 
 def check_negatives(gamma: float, negatives: Sequence[str | None], takes_negatives: bool = True) -> None:
-    """Raises if a negative prompt would be ignored without a warning.
+    """Checks that gamma is valid and that each negative prompt has an effect.
 
     Raises:
-        UserError: gamma is below 0, or there is a negative prompt and gamma is 0 or the pipeline takes none.
+        UserError: gamma is below 0, or a negative prompt is given although gamma is 0, or a negative prompt is given
+            to a pipeline that takes none.
     """
     if any(negatives) and not takes_negatives:
         raise UserError(
@@ -139,7 +140,8 @@ def check_negatives(gamma: float, negatives: Sequence[str | None], takes_negativ
 def native_parameters(pipeline: Any) -> tuple[bool, bool]:
     """Returns whether a pipeline or its class takes a guidance_scale and a negative prompt with `guidance: native`.
 
-    A pipeline with a second scale, such as Flux, ignores negative prompts unless that scale is given.
+    A pipeline with a second scale (`true_cfg_scale`), such as Flux, ignores negative prompts if only the first scale is
+    set.
     """
     accepted = inspect.signature(pipeline.__call__).parameters
     return "guidance_scale" in accepted, "negative_prompt" in accepted and "true_cfg_scale" not in accepted
@@ -148,7 +150,8 @@ def native_parameters(pipeline: Any) -> tuple[bool, bool]:
 def native_arguments(pipeline: Any, gamma: float, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
     """Returns the arguments of a pipeline with `guidance: native`: plain texts, and gamma as guidance_scale.
 
-    Call `check_negatives` first. A pipeline without guidance_scale ignores gamma; loading it logs a warning.
+    Call `check_negatives` first. A pipeline without guidance_scale ignores gamma. A warning is logged when such a
+    pipeline is loaded.
     """
     takes_scale, _ = native_parameters(pipeline)
     arguments: dict[str, Any] = {"prompt": prompts}

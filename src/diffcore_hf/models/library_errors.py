@@ -1,4 +1,4 @@
-"""Exceptions of the model libraries that stem from the user's model, adapter or network."""
+"""Converts exceptions of the model libraries whose cause is the user's model, adapter or network."""
 
 from __future__ import annotations
 

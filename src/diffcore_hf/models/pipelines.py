@@ -1,8 +1,8 @@
 """Text-to-image pipelines: resolves the model of a recipe and loads its diffusers pipeline.
 
-Owns the resolution of fields with the value `auto` or null (without loading weights), and loading: precision,
-scheduler, adapters and offload. Sampling is in diffusion.py, the rules for weights in weights_access.py, and the
-arguments for guidance in guidance.py.
+Owns two steps. Resolution replaces the values `auto` and null of the recipe without loading weights. Loading sets
+precision, scheduler, adapters and offload. Sampling is in diffusion.py, the rules for weights are in
+weights_access.py, and the arguments for guidance are in guidance.py.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ from diffcore_hf.models.weights_access import HashCache, PinnedWeights
 logger = logging.getLogger(__name__)
 
 OFFLOAD_ABOVE = 0.8
+"""`offload: auto` means `model` if the weights need more than this share of the GPU memory."""
 SMALL_CARD = 12 * 2**30
+"""`vae_slicing: auto` means `on` for a GPU with less memory than this, in bytes."""
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
+"""File name that save_lora_weights writes."""
 
 
 class GuidanceRecord(TypedDict):
-    """The argument that carries the guidance scale and its value; both None where the pipeline has no such argument."""
+    """Name and value of the pipeline's argument for the guidance scale; both None if it has no such argument."""
 
     argument: str | None
     value: float | None
@@ -68,7 +71,7 @@ class ModelRecord(TypedDict):
 def resolve_model(
     config: ModelConfig, *, hash_cache: HashCache = None, identify: bool = True
 ) -> tuple[ModelConfig, ModelRecord]:
-    """Resolves the fields with the value `auto` or null for this machine, without loading weights.
+    """Replaces the values `auto` and null by values for this machine, without loading weights.
 
     Returns:
         The resolved model, whose revision is a commit, and its record.
@@ -175,10 +178,10 @@ def load_pipeline(model: ModelConfig) -> Any:
 
 
 def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
-    """Downloads a model and its adapters and pins their commits. Files that this machine does not load are left out.
+    """Downloads a model and its adapters and pins their commits. Files that this machine does not need are left out.
 
     Returns:
-        The weights of the model and then those of each adapter, local ones included.
+        The weights of the model, then those of each adapter. Local weights are included.
     """
     model, _ = resolve_model(config, identify=False)
     if model.family_preset == "cosxl":
@@ -219,11 +222,14 @@ def _dtype(model: ModelConfig) -> dict[str, torch.dtype]:
 
 
 def _text_to_image_class(index: dict[str, Any], path: str) -> str:
-    """Returns the name of the text-to-image class, also where a repository names the image-to-image class."""
+    """Returns the name of the text-to-image class.
+
+    A repository may name the image-to-image or inpainting class of the same model.
+    """
     name = index.get("_class_name")
     if not isinstance(name, str):
         raise UserError(
-            f"{path}: its pipeline is code in the repository ({name}), and such code is never run. Use a model whose "
+            f"{path}: its pipeline is code in the repository ({name}), which diffcore-hf never runs. Use a model whose "
             "pipeline is part of diffusers"
         )
     return re.sub("Img2Img|Inpaint", "", name)
@@ -282,7 +288,10 @@ def _is_distilled(weights: PinnedWeights, index: dict[str, Any]) -> bool:
 
 
 def _pick_variant(variant: str | None, dtype: str, weights: PinnedWeights) -> str | None:
-    """Returns the variant; `auto` is fp16 if such files exist and the precision is float16 or no other files exist."""
+    """Returns the variant of the weight files.
+
+    `auto` means fp16 in two cases: all files are fp16, or some are and the precision is float16.
+    """
     if variant != "auto":
         return variant
     names = [name for name in weights_access.file_names(weights) if "/" in name and name.endswith(".safetensors")]
@@ -343,12 +352,13 @@ def _add_adapters(pipeline: Any, model: ModelConfig) -> None:
 
 
 def _adapter_file(weights: PinnedWeights) -> str | None:
-    """Returns the weights file of an adapter's repository: the only one, or the one that save_lora_weights writes.
+    """Returns the name of the weights file in an adapter's repository.
 
-    Without a name, diffusers lists the files of the newest commit on the Hub, also in offline mode.
+    If it gets no name, diffusers requests the list of files from the Hub, even in offline mode.
 
     Returns:
-        The name; None for a local adapter, or where neither file exists, and diffusers then chooses.
+        The only weights file, or among several the one named ADAPTER_FILE. None for a local adapter, or if there is no
+        such file. diffusers then chooses a file.
     """
     if not weights.revision:
         return None

@@ -1,4 +1,4 @@
-"""Runtime: device and precision of a model, fixed conditions for `strict`, and loading without output.
+"""Runtime: device and precision of a model, fixed conditions for `strict`, and quiet libraries.
 
 Owns everything that depends on the machine and not on a particular model. Each context manager restores the global
 settings that it changes.
@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """Returns the named device; `auto` is cuda where there is a GPU, else mps, else cpu."""
+    """Returns the named device. `auto` means the first available one of cuda, mps and cpu."""
     if device != "auto":
         try:
             chosen = torch.device(device)
@@ -39,7 +39,9 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """Returns the precision; `auto` is float32 on a CPU, bfloat16 on a GPU that supports it, and otherwise float16.
+    """Returns the precision.
+
+    `auto` means float32 on a CPU, bfloat16 on a GPU that supports it, and float16 on other devices.
 
     Raises:
         UserError: this device cannot compute in the given precision.
@@ -58,7 +60,7 @@ def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> P
 
 @contextlib.contextmanager
 def fixed_conditions(strict: bool) -> Iterator[None]:
-    """With `strict`, sets the number of threads to one and makes convolutions deterministic; else changes nothing."""
+    """Uses one thread and deterministic convolutions inside the block if `strict` is true."""
     if not strict:
         yield
         return
@@ -118,11 +120,11 @@ class OutOfMemory(UserError):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether an exception means that memory ran out, on a GPU or a CPU."""
-    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError is a RuntimeError; a CPU and mps raise plain ones.
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError on cuda is a subclass; a CPU and mps raise the class.
         return "out of memory" in str(error) or "not enough memory" in str(error)
     return isinstance(error, (MemoryError, OutOfMemory))
 
 
 def pad(items: list[Item], size: int) -> list[Item]:
-    """Returns `items` with the last one repeated up to `size`."""
+    """Returns a list of length `size`: the items, then copies of the last item."""
     return items + [items[-1]] * (size - len(items))

@@ -16,9 +16,11 @@ class Samples:
     images: Tensor
     """(B, 3, H, W) uint8, on any device."""
     flags: list[str | None]
-    """For each image None, or the reason why it cannot be used: `unsafe` (found by the pipeline's safety checker),
-    `invalid` (not finite, or of one colour), or the reason of a check that `filter.checks` names and that is recorded.
-    A detail may follow after a colon: `blurry: variance 3`."""
+    """None for each usable image, otherwise the reason why the image cannot be used.
+
+    `unsafe` means that the pipeline's safety checker flagged the image. `invalid` means that the image has one colour
+    or values that are not finite. A strategy can also give the reason of a check in `filter.checks` with
+    `recorded=True`. A detail may follow after a colon, as in `blurry: variance 3`."""
 
 
 def single_colour(images: Tensor) -> list[bool]:

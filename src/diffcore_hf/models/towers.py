@@ -4,9 +4,9 @@ Owns loading any image tower of transformers, its preprocessing and its pooling.
 compared. A tower runs in float32 on every device, because its embeddings are stored and it is small compared with the
 text-to-image model.
 
-The embedding of an image does not depend on the other images of a batch, because the recorded processor resizes each
-image separately on the CPU. With `strict`, all batches have the same shape and one thread is used, so that the bits are
-equal as well.
+The embedding of an image does not depend on the other images of a batch, except for rounding differences. The image
+processor resizes each image separately on the CPU. `strict` also removes the rounding differences: all batches then
+have the same shape, and one thread is used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_p
 logger = logging.getLogger(__name__)
 
 OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "timm_wrapper")
-"""Model types whose pooled output is trained or defined by the architecture; it is used instead of the class token."""
+"""Model types whose pooled output is trained or defined by the architecture. It is used instead of the class token."""
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""
@@ -53,13 +53,14 @@ class FilterRecord(TypedDict):
     identity: str
     licence: str | None
     has_text: bool
-    """Whether captions can be embedded into the same space."""
+    """Whether the model can also embed captions, into the same space as images."""
 
 
 def resolve_filter(config: FilterConfig, *, hash_cache: HashCache = None) -> tuple[FilterConfig, FilterRecord]:
-    """Resolves the filter's revision to a commit; returns the resolved filter and the record of its tower.
+    """Resolves the filter's revision to a commit, without loading weights.
 
-    No weights are loaded.
+    Returns:
+        The resolved filter and the record of its image tower.
 
     Raises:
         UserError: the model does not exist, has only pickled weights, or is not an image tower.
@@ -84,7 +85,7 @@ class ImageTower:
 
     Args:
         config: the filter; only its path and revision are used.
-        strict: compute equal bits for any division of the work into batches.
+        strict: compute the same bits for an image, however the images are divided into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         batch_size: number of images in a forward pass.
     """
@@ -99,7 +100,7 @@ class ImageTower:
         self._tokenizer: Any = None
 
     def load(self) -> Any:
-        """Returns the model, which is loaded on the first call."""
+        """Returns the model. The first call loads it."""
         if self._model is None:
             path = self.config.path
             weights = resolve_weights(path, self.config.revision, "tower", identify=False)
@@ -134,7 +135,10 @@ class ImageTower:
         return hasattr(self.load(), "get_text_features")
 
     def prepare(self, image: Tensor) -> dict[str, Tensor]:
-        """Returns the model's input for one (3, H, W) uint8 image: a batch of one on the CPU. Threads may call it."""
+        """Returns the model's input for one (3, H, W) uint8 image: a batch of one image on the CPU.
+
+        Several threads may call this method at the same time.
+        """
         self.load()
         if _takes_tensors(self._processor):
             inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
@@ -165,7 +169,8 @@ class ImageTower:
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
         """Returns the embeddings of captions: (K, d) float32 unit rows in the space of `embed`.
 
-        Texts are padded to the maximum length of the tower, because SigLIP was trained so. CLIP ignores the padding.
+        Texts are padded to the maximum length of the tower, because SigLIP was trained with such padding. CLIP ignores
+        the padding.
 
         Returns:
             The embeddings; None if the model has no text tower.
@@ -191,7 +196,10 @@ class ImageTower:
         return torch.cat(rows) if rows else torch.empty(0, 0)
 
     def _load_tokenizer(self) -> Any:
-        """Returns the tokenizer; None, after one warning, if it cannot be loaded, for example without sentencepiece."""
+        """Returns the tokenizer.
+
+        If it cannot be loaded, for example because sentencepiece is not installed, logs one warning and returns None.
+        """
         if self._tokenizer is None:
             weights = resolve_weights(self.config.path, self.config.revision, "tower", identify=False)
             try:
@@ -214,7 +222,11 @@ def _load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
 
 
 def _model_class(config: Any) -> Any:
-    """Returns the class that AutoModel loads, except for CLIP's vision tower saved with its projection."""
+    """Returns the class that AutoModel loads for a configuration.
+
+    There is one exception: a CLIP vision tower that was saved with its projection. AutoModel would load it without the
+    projection.
+    """
     if (config.architectures or [""])[0] == "CLIPVisionModelWithProjection":
         return transformers.CLIPVisionModelWithProjection
     try:
@@ -243,7 +255,7 @@ def _tensor(features: Any) -> Tensor:
 def _takes_tensors(processor: Any) -> bool:
     """Returns whether an image processor accepts channels-first tensors; every processor accepts PIL images.
 
-    A processor without an argument for the order of the channels may guess it wrongly, or expect floats in [0, 1].
+    A processor without an argument for the order of the channels may assume another order, or expect floats in [0, 1].
     """
     parameters = inspect.signature(processor.preprocess).parameters
     return "input_data_format" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -256,9 +268,9 @@ def _has_class_token(model: Any) -> bool:
 def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
     """Returns the embeddings of a batch, (B, d).
 
-    They are the first of these that the model has: its projection, the pooled output of a type in `OWN_POOLING`, the
-    class token, the mean over all positions. The pooled output of other models with a class token is not used, because
-    its layer is untrained in many checkpoints.
+    The embedding is the first of these outputs that exists: the model's projection, the pooled output of a type in
+    `OWN_POOLING`, the class token, or the mean over all positions. Other models with a class token may have a pooled
+    output too. It is not used, because its layer is untrained in many checkpoints.
     """
     if hasattr(model, "get_image_features"):
         return _tensor(model.get_image_features(**batch))

@@ -1,8 +1,8 @@
 """Access to weights: only pinned safetensors weights may be loaded, without code from a repository.
 
 Owns the resolution of a recipe's path to a location and an identity, and all errors about weights that may not be
-loaded. Does not load weights: pipelines.py and towers.py do, always with `use_safetensors=True` and never with remote
-code or custom pipelines.
+loaded. Does not load weights. The modules pipelines.py and towers.py load them, always with `use_safetensors=True` and
+never with remote code or custom pipelines.
 
 An identity describes the content of the weights, independent of their location. It is the commit of a Hub repository,
 `sha256:<hex>` over the names and contents of a local folder's weights and configuration, or the sha256 of a file.
@@ -35,7 +35,7 @@ IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
-_PICKLE_REMEDY = "Pickled weights can run code: convert them where you trust them (save_pretrained writes safetensors)"
+_PICKLE_REMEDY = "Pickled weights can run code. If you trust them, convert them (save_pretrained writes safetensors)"
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ def resolve_weights(
 
     Args:
         path: Hub id, local folder, `.safetensors` file, or `package:<module>/<folder>`.
-        revision: branch, tag or commit of a Hub id; for a full commit no request is sent.
+        revision: branch, tag or commit of a Hub id. No request is sent for a full commit.
         kind: use of the weights, for error messages.
-        hash_cache: hashes of earlier calls; a file of the same size and modification time is not read again.
-        identify: False leaves the identity of a local path empty, and no file is hashed.
+        hash_cache: hashes from earlier calls. A file whose size and modification time are unchanged is not read again.
+        identify: whether local files are hashed. If not, the identity of a local path is empty.
 
     Raises:
         UserError: the path does not exist, or has only pickled weights.
@@ -116,8 +116,8 @@ def public_path(path: str, weights: PinnedWeights) -> str:
 def fetch_weights(path: str, revision: str | None = None, kind: Kind = "tower") -> PinnedWeights:
     """Downloads the pinned snapshot of a tower, backbone or adapter, so that a later run needs no network.
 
-    Only safetensors, configuration and text files are downloaded. For pipelines use `pipelines.fetch_model`, because
-    their repositories have more files than are loaded.
+    Only safetensors, configuration and text files are downloaded. Use `pipelines.fetch_model` for pipelines: their
+    repositories also contain files that no run loads.
     """
     weights = resolve_weights(path, revision, kind)
     if weights.revision is not None:
@@ -134,7 +134,7 @@ def downloading(path: str) -> AbstractContextManager[None]:
 
 
 def file_names(weights: PinnedWeights) -> list[str]:
-    """Returns the paths of the files in a folder or repository; without a network, of the cached files only."""
+    """Returns the paths of the files in a folder or repository. Without a network, returns only cached files."""
     if weights.local is not None:
         return _files_below(weights.local) if weights.local.is_dir() else []
     try:
@@ -151,7 +151,7 @@ def cached_snapshot(repo_id: str, commit: str) -> Path | None:
 
 
 def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
-    """Returns a Hub repository pinned to the commit of the revision; without a network, to the commit in the cache."""
+    """Returns a Hub repository pinned to the commit of the revision. Without a network, the commit is in the cache."""
     if revision is not None and COMMIT.fullmatch(revision):
         return _pin_snapshot(repo_id, revision)
     try:
@@ -164,7 +164,7 @@ def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWei
         ) from None
     except RepositoryNotFoundError:
         raise UserError(
-            f"{repo_id}: neither a folder here nor a {kind} on the Hub that you can see. "
+            f"{repo_id}: there is no such folder, and no {kind} on the Hub that you may read. "
             "Correct the id, or log in with: hf auth login"
         ) from None
     except HfHubHTTPError as error:
@@ -184,7 +184,7 @@ def _pin_cached(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights
     commit = cached_commit(repo_id, revision)
     if commit is None:
         raise UserError(
-            f"{repo_id}: no such folder, the Hub cannot be reached, and the {kind} is not in the cache. "
+            f"{repo_id}: there is no such folder, the Hub cannot be reached, and the {kind} is not in the cache. "
             "Run `diffcore-hf plan --fetch` once with a network"
         )
     snapshot = cached_snapshot(repo_id, commit)
@@ -227,7 +227,7 @@ def _refuse_pickles(path: str, names: Iterable[str]) -> None:
     for folder in sorted(components):
         inside = [name for name in listed if name.parent == folder]
         weights = [name for name in inside if name.suffix in PICKLED and name.name != "training_args.bin"]
-        # For the root folder, safetensors of all components are accepted: a pipeline has its weights in sub-folders.
+        # For the root folder, safetensors of any component are enough, because a pipeline has weights in sub-folders.
         has_safetensors = any(name.suffix == ".safetensors" for name in (listed if folder == Path() else inside))
         if weights and not has_safetensors:
             raise UserError(
@@ -236,7 +236,7 @@ def _refuse_pickles(path: str, names: Iterable[str]) -> None:
 
 
 def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:
-    """Returns the relative name and the sha256 of each file; a file of known size and time is not read again."""
+    """Returns the relative name and the sha256 of each file. A file in the cache that is unchanged is not read."""
     known: MutableMapping[str, list[Any]] = {} if hash_cache is None else hash_cache
     hashes = []
     for path in paths:
