@@ -16,7 +16,7 @@ def test_the_line_has_problem_innermost_cause_and_remedy():
     chained.__cause__ = KeyError("unet")
     with pytest.raises(UserError) as error, library_errors("org/model cannot be loaded", "Give another model"):
         raise chained
-    assert str(error.value) == "org/model cannot be loaded: KeyError: 'unet'. Give another model"
+    assert str(error.value) == "org/model cannot be loaded: the key 'unet' is missing. Give another model"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diffcore_hf.core.errors import UserError, environment_fault
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
 from diffcore_hf.core.schema import GENERATED_IMAGE, AttemptKey
 
@@ -249,6 +249,6 @@ def raise_unreadable(path: Path, error: Exception) -> NoReturn:
     if environment_fault(error) is not None:
         raise error
     raise UserError(
-        f"part {path} cannot be read ({str(error).splitlines()[0]}). Delete it and run again: "
+        f"part {path} cannot be read ({innermost_cause(error)}). Delete it and run again: "
         "only the facts of this part are computed again"
     ) from error

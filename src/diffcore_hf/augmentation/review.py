@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.schema import AttemptKey
 
 COLUMNS = ("row_id", "copy", "attempt", "verdict")
@@ -43,7 +43,9 @@ def read_review(path: str | None) -> Review:
     try:
         verdicts = _verdicts(path, content)
     except csv.Error as error:  # such as a field of 131,072 characters after an unpaired quotation mark
-        raise UserError(f"review {path} is not a valid CSV file ({error}). Save it as CSV again") from error
+        raise UserError(
+            f"review {path} is not a valid CSV file ({innermost_cause(error)}). Save it as CSV again"
+        ) from error
     return Review(verdicts, hashlib.sha256(content).hexdigest())
 
 
@@ -51,7 +53,9 @@ def _verdicts(path: str, content: bytes) -> dict[AttemptKey, bool]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"review {path} is not UTF-8 text ({error}). Save it as CSV in UTF-8") from error
+        raise UserError(
+            f"review {path} is not UTF-8 text ({innermost_cause(error)}). Save it as CSV in UTF-8"
+        ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = set(COLUMNS) - set(reader.fieldnames or ())
     if missing:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,4 +62,4 @@ def read_yaml(text: str | bytes) -> Any:
         position = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise UserError(f"{position}{' '.join((error.problem or error.context or 'not valid YAML').split())}") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        raise UserError("not valid YAML: " + " ".join(str(error).split())[:200]) from None
+        raise UserError(f"not valid YAML: {innermost_cause(error)}") from None

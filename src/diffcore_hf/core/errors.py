@@ -6,7 +6,10 @@ An exception that is neither a UserError nor a fault of the machine keeps its tr
 from __future__ import annotations
 
 import errno
+import re
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 ENVIRONMENT = frozenset(
     {
@@ -44,20 +47,85 @@ def environment_fault(error: BaseException) -> OSError | None:
     return None
 
 
-def innermost_cause(error: BaseException) -> str:
-    """Return type and first line of the innermost cause of an exception, such as `OSError: No such file`.
+def innermost_cause(error: BaseException, longest: int = 200) -> str:
+    """Return the message of the innermost cause of an exception in words, such as `No such file or directory: 'x'`.
+
+    An exception without a message is described by its type in words. If even the type says nothing, the line of code
+    that raised it is named.
+    """
+    causes = list(_causes(error))
+    texts = [text for cause in reversed(causes) if (text := _message(cause))]
+    if not texts:
+        # An exception that is raised while another one is handled often has its only message in the other one.
+        texts = [text for cause in causes if cause.__context__ and (text := _message(cause.__context__))]
+    return (texts[0] if texts else _type_in_words(causes[-1]))[:longest]
+
+
+_OBJECT = re.compile(r" ?<[^<>]* object at 0x[0-9a-f]+>")
+_TYPES = {
+    "MemoryError": "not enough memory",
+    "TimeoutError": "no answer within the time limit",
+    "EOFError": "the data end too early",
+    "StopIteration": "no further item",
+    "RecursionError": "the data are nested too deeply",
+    "NotImplementedError": "this library does not support it",
+    "UnidentifiedImageError": "no image in a known format",
+    "DecompressionBombError": "an image with too many pixels",
+    "KeyboardInterrupt": "interrupted",
+}
+"""Type of an exception without a message -> its meaning."""
+
+
+def _message(error: BaseException) -> str:
+    """Return the first line of an exception that says something; "" if its message is empty.
 
     The second line is taken if the first is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
     """
-    *_, cause = _causes(error)
-    lines = str(cause).strip().splitlines()
+    if isinstance(error, KeyError) and len(error.args) == 1 and not _is_sentence(error.args[0]):
+        return f"the key {error.args[0]!r} is missing"
+    if isinstance(error, OSError) and error.strerror:
+        names = [repr(str(name)) for name in (error.filename, error.filename2) if name is not None]
+        return ": ".join([error.strerror, *names])
+    content = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = [line.strip() for line in _OBJECT.sub("", str(content)).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].endswith(":"):
         lines = lines[1:]
-    return f"{type(cause).__name__}: {lines[0].strip()[:200]}" if lines else type(cause).__name__
+    if not lines:
+        return ""
+    if _is_sentence(lines[0]):
+        return lines[0]
+    return f"{_words_of(type(error).__name__)}: {lines[0]}"
+
+
+def _is_sentence(text: object) -> bool:
+    """Return whether a text has at least two words, so that it can be understood without the type of its exception."""
+    return isinstance(text, str) and len(text.split()) > 1
+
+
+def _type_in_words(error: BaseException) -> str:
+    """Return the meaning of an exception without a message, and where the library raised it."""
+    known = next((_TYPES[cls.__name__] for cls in type(error).__mro__ if cls.__name__ in _TYPES), "")
+    if known:
+        return known
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    code = f": {frames[-1].line}" if frames and frames[-1].line else ""
+    return f"{_words_of(type(error).__name__)} without a message{place}{code}"
+
+
+def _words_of(type_name: str) -> str:
+    """Return the name of a type as words: `ReadTimeout` -> `read timeout`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", type_name).lower()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield the exception and the causes that it was raised from, the innermost last."""
-    while error is not None:
+    """Yield the exception and the causes that it was raised from, the innermost last.
+
+    Of a group of exceptions only the first one is followed.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
-        error = error.__cause__
+        following = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+        error = error.__cause__ or following

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
@@ -133,7 +133,9 @@ class Folder:
             if not isinstance(content, dict):
                 raise ValueError("not a JSON object")
         except ValueError as error:
-            raise UserError(f"{self.run_file} is damaged ({error}). Restore it, or choose another --output") from error
+            raise UserError(
+                f"{self.run_file} is damaged ({innermost_cause(error)}). Restore it, or choose another --output"
+            ) from error
         if (number := content.pop("format", 1)) != RUN_FORMAT:
             raise UserError(
                 f"{self.path} was written by another version of diffcore-hf (folder format {number}, this version "

@@ -18,7 +18,7 @@ from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import schema
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows.augment import RunResult, check_text_policy, publish
 
@@ -116,7 +116,7 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
         splits = load_dataset(str(folder.path), "default").remove_columns(added)
     except Exception as error:
         raise UserError(
-            f"{folder.path} is incomplete ({error}), and its source was in memory. Call augment with the dataset again"
+            f"{folder.path} is incomplete ({innermost_cause(error)}), and its source was in memory. Call augment with the dataset again"
         ) from error
     if recipe.source.holdout and "validation" in splits:
         name = recipe.source.split

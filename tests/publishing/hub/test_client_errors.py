@@ -55,7 +55,7 @@ def test_the_line_has_the_cause_and_no_token():
     assert describe(ValueError("Bad request:\n\nInvalid metadata: licence")) == "Bad request: Invalid metadata: licence"
     hidden = caused_by(RuntimeError("Error while uploading 'a' to the Hub."), OSError(errno.EFBIG, "File too large"))
     assert describe(hidden) == "Error while uploading 'a' to the Hub. ([Errno 27] File too large)"
-    assert describe(KeyError()) == "KeyError"
+    assert describe(KeyError()) == "key error without a message"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffcore_hf.augmentation.stages.samples import SamplesError
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 
 if TYPE_CHECKING:
     from diffcore_hf.generation.base import Strategy
@@ -119,8 +119,11 @@ def _isolated(
 
 
 def describe(error: BaseException | None) -> str:
-    """Return `Type: message` on one line, at most 180 characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:180]
+    """Return type and message of an error on one line, at most 180 characters; without a message, its cause."""
+    if error is None:
+        return "no error"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if ' ' in text else innermost_cause(error)}"[:180]
 
 
 def worker_threads() -> int:

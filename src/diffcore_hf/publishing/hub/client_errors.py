@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.publishing.hub.timeouts import request_timeout
 
 TRANSIENT_STATUSES = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
@@ -100,7 +100,7 @@ def describe(error: BaseException) -> str:
     cause = _message(next((cause for cause in errors if http_status(cause)), errors[-1]))
     if cause and cause not in text:
         text = f"{text} ({cause})" if text else cause
-    return f"{status}{text or type(error).__name__}".rstrip(".")
+    return f"{status}{text or innermost_cause(error)}".rstrip(".")
 
 
 def _message(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,6 +88,4 @@ def _damage_as_user_error(name: str) -> Iterator[None]:
         # Some kinds of damage raise a plain OSError without errno. Errors of the network and the disk are different.
         if not isinstance(error, pa.ArrowException) and (type(error) is not OSError or error.errno is not None):
             raise
-        lines = str(error).splitlines()
-        reason = lines[0][:200] if lines else type(error).__name__
-        raise UserError(f"{name} cannot be read as Parquet: {reason}. {_REMEDY}") from error
+        raise UserError(f"{name} cannot be read as Parquet: {innermost_cause(error)}. {_REMEDY}") from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.publishing.hub import checks, verification
 from diffcore_hf.publishing.hub.changes import Changes, changes_to
@@ -210,7 +210,7 @@ class _Push:
             return self.remote.text("README.md", state.commit)
         except UnicodeDecodeError as error:
             raise UserError(
-                f"README.md of {self.remote.repo_id} is not UTF-8 text ({error}). Correct it there, then push"
+                f"README.md of {self.remote.repo_id} is not UTF-8 text ({innermost_cause(error)}). Correct it there, then push"
             ) from error
 
     def commit(self) -> _Committed:

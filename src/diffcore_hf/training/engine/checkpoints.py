@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import write_with
 
 
@@ -109,7 +109,7 @@ def read(path: Path) -> Checkpoint | None:
             header = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except Exception as error:  # safetensors raises its own types; KeyError means that our header is missing
-        raise UserError(f"{path} is damaged ({error}). Delete it to train from the start") from error
+        raise UserError(f"{path} is damaged ({innermost_cause(error)}). Delete it to train from the start") from error
     return Checkpoint(header["step"], header["digest"], header["values"], tensors, header["optimizer"])
 
 

@@ -26,7 +26,7 @@ from timm.scheduler.scheduler_factory import create_scheduler_v2
 from torch import nn
 
 from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 
 WARMUP_START = 0.01
 """The first learning rate of a warm-up, as a share of the lowest rate of all groups."""
@@ -60,7 +60,9 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
             **_momentum(name, config),
         )
     except (ImportError, AssertionError) as error:  # timm raises these if apex, bitsandbytes or a GPU is missing
-        raise UserError(f"optimizer.name is {name!r}: {error}. Use e.g. --optimizer.name adamw") from error
+        raise UserError(
+            f"optimizer.name is {name!r}, which cannot be built: {innermost_cause(error)}. Use e.g. --optimizer.name adamw"
+        ) from error
     if config.head_lr is not None:
         head = {id(parameter) for parameter in _head(model)}
         # Changed in place, because Lookahead and its inner optimiser share the list.

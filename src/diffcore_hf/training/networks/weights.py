@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from timm.models import PretrainedCfg
 
 from diffcore_hf.config.train import BackboneConfig
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.models.weights_access import PinnedWeights, cached_snapshot, fetch_weights, resolve_weights
 from diffcore_hf.training.networks.timm_names import (
     FROM_SCRATCH,
@@ -136,11 +136,7 @@ def pinned_weights(path: str, remedy: str, *, fetch: bool = True) -> PinnedWeigh
 
 def reason_of(error: BaseException) -> str:
     """Return the message of an exception's innermost cause: its first line with text, at most 140 characters."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    is_heading = len(lines) > 1 and lines[0].startswith("Error(s) in loading")
-    text = lines[1 if is_heading else 0].rstrip(". ")
+    text = innermost_cause(error).rstrip(". ")
     return text if len(text) <= 140 else text[:137] + "..."
 
 
