@@ -116,7 +116,8 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
         splits = load_dataset(str(folder.path), "default").remove_columns(added)
     except Exception as error:
         raise UserError(
-            f"{folder.path} is incomplete ({innermost_cause(error)}), and its source was in memory. Call augment with the dataset again"
+            f"{folder.path} is incomplete ({innermost_cause(error)}), and its source was in memory. "
+            "Call augment with the dataset again"
         ) from error
     if recipe.source.holdout and "validation" in splits:
         name = recipe.source.split

@@ -116,7 +116,8 @@ def _read_comparison(path: Path, manifest_hash: str | None) -> Comparison:
         comparison = worth.parse_comparison(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"compare is {path}, which is not a compare.json of a training ({innermost_cause(error)}). Give the file in the --output of "
+            f"compare is {path}, which is not a compare.json of a training ({innermost_cause(error)}). "
+            "Give the file in the --output of "
             "a training with --compare"
         ) from error
     if comparison["data"].get("hash") != manifest_hash:

@@ -210,7 +210,8 @@ class _Push:
             return self.remote.text("README.md", state.commit)
         except UnicodeDecodeError as error:
             raise UserError(
-                f"README.md of {self.remote.repo_id} is not UTF-8 text ({innermost_cause(error)}). Correct it there, then push"
+                f"README.md of {self.remote.repo_id} is not UTF-8 text ({innermost_cause(error)}). "
+                "Correct it there, then push"
             ) from error
 
     def commit(self) -> _Committed:

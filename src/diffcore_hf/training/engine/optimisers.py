@@ -61,7 +61,8 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
         )
     except (ImportError, AssertionError) as error:  # timm raises these if apex, bitsandbytes or a GPU is missing
         raise UserError(
-            f"optimizer.name is {name!r}, which cannot be built: {innermost_cause(error)}. Use e.g. --optimizer.name adamw"
+            f"optimizer.name is {name!r}, which cannot be built: {innermost_cause(error)}. "
+            "Use e.g. --optimizer.name adamw"
         ) from error
     if config.head_lr is not None:
         head = {id(parameter) for parameter in _head(model)}
