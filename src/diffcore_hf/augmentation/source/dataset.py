@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.source.columns import check_columns, with_columns_of
+from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.hashes import hash_images
 from diffcore_hf.augmentation.source.identity import identity_of, row_ids_by_commit, row_ids_by_content
 from diffcore_hf.augmentation.source.labels import encode_labels
@@ -56,6 +57,10 @@ class LoadedSource:
     """The name on the dataset card: the Hub id, `local`, or `in memory`."""
     licence: str | None
     """The licence in the source's card; None if it is not known."""
+    layout: str = ""
+    """How the rows follow from the files of a local folder, such as `class folders`; empty for any other source."""
+    unread: tuple[UnreadFile, ...] = ()
+    """The files of a local folder that give no row, each with its reason."""
 
     @property
     def rows(self) -> Dataset:
