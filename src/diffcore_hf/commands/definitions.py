@@ -1,6 +1,6 @@
-"""The verbs of both programs: purpose, arguments, options and examples of each, and the text of `diffcore-hf --help`.
+"""The verbs of both programs with their purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
 
-parser.py reads argv with these definitions. The package workflows does the work of a verb.
+The module parser.py reads argv with these definitions. The package workflows does the work of a verb.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class PreviewOptions:
     )
     mixed: bool = option(
         False,
-        help=("Show a training batch instead: real image, counterpart and their mix. OUT may then also be an export."),
+        help=("Show only a training batch: real image, counterpart and their mix. OUT may then also be an export."),
     )
 
     def __post_init__(self) -> None:
@@ -97,17 +97,20 @@ class PushOptions:
     version: str = option(
         help="Semantic version, such as v1.0.0. It becomes the tag. A published version never changes."
     )
-    public: bool = option(False, help="Make a new repository public. Without it a new repository is private.")
+    public: bool = option(False, help="Make a new repository public. The default is a private repository.")
     originals_are_mine: bool = option(
         False,
         help=(
-            "Declare that the original images may be public, if their source does not state it. The card repeats "
-            "your declaration."
+            "Declare that the original images may be public. This is needed if their source does not state it. The "
+            "card repeats your declaration."
         ),
     )
     compare: str | None = option(
         None,
-        help="compare.json of a training on this dataset, for the card. null: the file in the folder, if it exists.",
+        help=(
+            "Result of a training on this dataset (compare.json), which the card then shows. null: the file in the "
+            "folder, if it exists."
+        ),
     )
     create_pr: bool = option(
         False, help="Propose the version in a pull request. Push again after the merge to set the tag."
@@ -127,16 +130,17 @@ class DiffOptions:
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check a folder or a version: the files against the manifest, and the tables against each other.
+    """Check the files of a folder or a version against its manifest, and its tables against each other.
 
-    Checks the sizes, hashes and rows of files, similarities against embeddings, reasons against score and bound, and
-    counts and statuses against reasons. In a folder it also checks the hash of each image.
+    The files must have the recorded sizes, hashes and numbers of rows. Similarities must agree with embeddings,
+    reasons with scores and bounds, and counts and statuses with reasons. In a folder, the hash of each image is checked
+    too.
     """
 
 
 @dataclass(frozen=True)
 class CleanOptions:
-    """Delete the parts of a finished run, including the images of rejected attempts. It can then not be resumed."""
+    """Delete the parts of a finished run and the images of rejected attempts. The run can then not be resumed."""
 
 
 @dataclass(frozen=True)
@@ -162,13 +166,13 @@ class Verb:
     examples: tuple[str, ...]
     """Command lines without `program`."""
     takes: Callable[[str, str], bool] = lambda key, scope: False
-    """Function of a key of the recipe and its scope; true if the key is a flag of this verb."""
+    """Function of (key of the recipe, scope of the key) that returns whether the key is a flag of this verb."""
     schema: RecipeSchema = AUGMENT_SCHEMA
     """Schema of the recipe whose keys are flags."""
     program: str = "diffcore-hf"
     """Text before the name of the verb in a command line."""
     more: tuple[tuple[str, str], ...] = ()
-    """Arguments after the target: name and description of each."""
+    """Name and description of each argument after the target."""
 
     @property
     def prog(self) -> str:

@@ -24,9 +24,10 @@ def run_program(
     Args:
         name: name of the program; it starts each line.
         action: the function to run; its return value is the exit status.
-        prints: whether this process prints one-line errors. Of several training processes only one does. A traceback
-            is always printed, because the fault may occur in this process only.
-        resume_hint: returns text to append to an environment fault, such as a hint that the same command continues.
+        prints: whether this process prints one-line errors. In a training with several processes, only one of them
+            does. A traceback is always printed, because the fault may occur in this process only.
+        resume_hint: function that returns the text after the line of an environment fault. The text can say that the
+            same command continues.
     """
     try:
         return action()
@@ -51,7 +52,7 @@ def run_program(
 
 
 def issue_tracker() -> str:
-    """Return the issue address in the metadata of the installed package, or a text if it has none."""
+    """Return the address for issues from the metadata of the installed package, or a general text if it has none."""
     from importlib import metadata
 
     try:

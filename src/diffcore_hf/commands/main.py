@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
-    # OpenMP threads that spin while they wait take the cores from other processes.
+    """Run one command and return its exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
+    # Without this setting, OpenMP threads use a core while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verbs: list[str] = []
 
@@ -219,7 +219,7 @@ def _augment_miniature(folder: str) -> str:
 
 
 def quiet_libraries() -> None:
-    """Send warnings of the libraries to logging, so that the terminal shows only the progress bar and the table."""
+    """Turn off the warnings of the libraries, so that the terminal shows only the progress bar and the table."""
     import diffusers
     import transformers
 

@@ -2,9 +2,9 @@
 
 Owns the reading of argv. The flags become the last layer of the recipe, and config/validation.py checks their values.
 
-This module reads argv without a library, because the flags come from the recipe: `--model org/name` and
-`--model.gamma 3` are both valid, `--strict` means `--strict true`, lists have commas or spaces, and the error for an
-unknown flag names the most similar key. The standard library formats the help pages (help_pages.py).
+This module reads argv without a library, because the flags come from the recipe. `--model org/name` and
+`--model.gamma 3` are both valid. `--strict` means `--strict true`. The items of a list are separated by commas or
+spaces. The error for an unknown flag names the most similar key. help_pages.py formats the help pages with argparse.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Command:
     target: str
     """WHAT, OUT, REPO or DIR; empty if the verb has none."""
     layer: Mapping[str, Any]
-    """The keys of the recipe that were given as flags; they are the last layer."""
+    """The keys of the recipe that were given as flags. They override all other layers."""
     options: Mapping[str, Any]
     """All options of the verb, with defaults filled in."""
     others: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class _Arguments:
 
 
 def parse_command(argv: Sequence[str]) -> Command:
-    """Read a command line of `diffcore-hf`; --help and --version print and exit with status 0.
+    """Read a command line of `diffcore-hf`. --help and --version print a text and exit with status 0.
 
     Raises:
         UserError: the line is wrong; the message names the flag or value and a remedy.
@@ -73,7 +73,7 @@ def parse_command(argv: Sequence[str]) -> Command:
 
 
 def parse(argv: Sequence[str], verb: Verb) -> Command:
-    """Read the arguments of a verb; --help prints and exits with status 0.
+    """Read the arguments of a verb. --help prints the help page and exits with status 0.
 
     Raises:
         UserError: the line is wrong; the message names the flag or value and a remedy.
@@ -129,7 +129,7 @@ def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Argumen
 
 
 def _texts(key: Key, rest: list[str], has_value: bool) -> list[str]:
-    """Remove the texts of a flag from the start of `rest` and return them; a list ends before the next flag."""
+    """Remove the texts of a flag from the start of `rest` and return them. A list ends before the next flag."""
     if has_value:
         return [rest.pop(0)]
     if not _is_list(key):
@@ -222,7 +222,7 @@ def _is_choice_of_texts(kind: Any) -> bool:
 
 
 def _put(layer: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """Return the layer with a value at a path. A value on the path that is not a section is replaced."""
+    """Return the layer with a value at a path. A value on the path that is not a section is replaced by a section."""
     head, *rest = path
     if not rest:
         return {**layer, head: value}

@@ -20,8 +20,8 @@ from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, compare or evaluate; return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
-    # OpenMP threads that spin while they wait would take the cores from the loader's processes.
+    """Train, compare or evaluate, and return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
+    # Without this setting, OpenMP threads use a core while they wait. The loader's processes need the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prints = os.environ.get("LOCAL_RANK", "0") == "0"
     logging.basicConfig(level=logging.WARNING, format="%(message)s")

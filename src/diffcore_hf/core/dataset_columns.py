@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _WINDOW = 1024
-"""Rows that `image_mask` reads at a time: the bytes of a whole column of images may not fit into memory."""
+"""Number of rows that `image_mask` reads at a time. A whole column of images may not fit into memory."""
 
 
 def column_values(rows: Dataset, name: str) -> list[Any]:
@@ -20,7 +20,7 @@ def column_values(rows: Dataset, name: str) -> list[Any]:
 
 
 def undecoded(rows: Dataset, *names: str) -> Dataset:
-    """Return the dataset with the named image columns undecoded: as bytes and path."""
+    """Return the dataset with the named image columns undecoded. Their values are then mappings of bytes and path."""
     from datasets import Image
 
     for name in names:

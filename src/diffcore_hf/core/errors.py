@@ -28,11 +28,11 @@ ENVIRONMENT = frozenset(
         errno.ESTALE,
     }
 )
-"""Error numbers of faults of the machine: disk, quota, permissions, memory, limits on open files."""
+"""Error numbers of faults of the machine, such as a full disk, a missing permission or too many open files."""
 
 
 class UserError(ValueError):
-    """Raised for an error that a user can correct; the message is one line with the value and a remedy that works.
+    """Raised for an error that a user can correct. The message is one line with the value and a remedy that works.
 
     If user input causes an exception in a library, the code that calls the library wraps it in this class, with its
     innermost cause in the message.
@@ -48,10 +48,10 @@ def environment_fault(error: BaseException) -> OSError | None:
 
 
 def innermost_cause(error: BaseException, longest: int = 200) -> str:
-    """Return the message of the innermost cause of an exception in words, such as `No such file or directory: 'x'`.
+    """Return the message of the innermost cause of an exception, such as `No such file or directory: 'x'`.
 
-    An exception without a message is described by its type in words. If even the type says nothing, the line of code
-    that raised it is named.
+    An exception without a message is described by the meaning of its type. If that is not known, the text names the
+    line of code that raised the exception.
     """
     causes = list(_causes(error))
     texts = [text for cause in reversed(causes) if (text := _message(cause))]
@@ -73,13 +73,13 @@ _TYPES = {
     "DecompressionBombError": "an image with too many pixels",
     "KeyboardInterrupt": "interrupted",
 }
-"""Type of an exception without a message -> its meaning."""
+"""Name of an exception type -> its meaning, for exceptions without a message."""
 
 
 def _message(error: BaseException) -> str:
-    """Return the first line of an exception that says something; "" if its message is empty.
+    """Return the first informative line of the message of an exception; "" if the message is empty.
 
-    The second line is taken if the first is a heading, such as `Error(s) in loading state_dict for CLIPModel:`.
+    If the first line is a heading that ends with a colon, the second line is returned instead of it.
     """
     if isinstance(error, KeyError) and len(error.args) == 1 and not _is_sentence(error.args[0]):
         return f"the key {error.args[0]!r} is missing"
@@ -121,7 +121,7 @@ def _words_of(type_name: str) -> str:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield the exception and the causes that it was raised from, the innermost last.
 
-    Of a group of exceptions only the first one is followed.
+    Only the first exception of a group is followed.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

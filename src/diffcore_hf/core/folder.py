@@ -1,7 +1,8 @@
 """The output folder: its paths, atomic writes, the replacement of an export, and the check of a finished folder.
 
 Owns the checks that a folder belongs to a run and that its export is complete. An export that was stopped before its
-end is incomplete. The content of the tables is in augmentation/export.py, that of a part in augmentation/ledger.py.
+end is incomplete. The content of the tables is in augmentation/export.py, and the content of a part is in
+augmentation/ledger.py.
 
     OUT/                    the Hub repository: data/ generated/ attempts/ references/ classes/ README.md assets/
     OUT/diffcore.json       the manifest, written last; lists every published file with its hash
@@ -121,7 +122,7 @@ class Folder:
             )
 
     def read_run(self) -> dict[str, Any] | None:
-        """Return what the first run resolved (run.json), or None if no run has started here.
+        """Return the content of run.json, or None if no run has started in this folder.
 
         Raises:
             UserError: run.json is damaged, or a version of diffcore-hf with another folder format wrote it.
@@ -144,7 +145,7 @@ class Folder:
         return content
 
     def read_hashes(self) -> dict[str, Any]:
-        """Return the hashes of local weights that an earlier run stored; {} if there are none that can be read."""
+        """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
         try:
             hashes: dict[str, Any] = json.loads((self.private / "hashes.json").read_text())
         except (OSError, ValueError):
@@ -171,7 +172,7 @@ class Folder:
             file.write(line + "\n")
 
     def staging(self) -> Path:
-        """Return a new empty folder on the same disk, in which an export is written before it replaces the old one."""
+        """Return a new empty folder on the same disk. An export is written there before it replaces the old export."""
         path = self.private / "export"
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)

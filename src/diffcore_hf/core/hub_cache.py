@@ -1,6 +1,6 @@
 """The local cache of huggingface_hub: the commits of branches and tags at their last download.
 
-Used for models and datasets. Also defines constants for requests to the Hub. Sends no request itself.
+This module is used for models and for datasets. It also defines constants for requests to the Hub. It sends no request.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 """Pattern of a full commit hash of a Hub repository."""
 
 HUB_TIMEOUT = 120.0
-"""Seconds without data after which a request to the Hub times out. The client itself has no default."""
+"""Seconds without data after which a request to the Hub times out. The client has no timeout by default."""
 
 
 def record_commit(repo_id: str, revision: str | None, commit: str | None, repo_type: RepoType = "model") -> None:
     """Store in the cache the commit of a revision (default: main), so that it can be resolved offline.
 
-    huggingface_hub stores the commit only for downloads by branch or tag. Nothing is stored if `commit` is None, as for
-    a local path.
+    huggingface_hub stores the commit only if a download names a branch or a tag. Nothing is stored if `commit` is None,
+    which is so for a local path.
     """
     if commit is not None and cached_commit(repo_id, revision, repo_type) != commit:
         write_atomic(ref_file(repo_id, revision, repo_type), commit.encode())

@@ -54,7 +54,7 @@ def decode(cell: Mapping[str, Any] | None) -> Image.Image:
     """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits per channel.
 
     Raises:
-        UnreadableImage: the cell is empty, truncated, in none of FORMATS, or has more than MAX_PIXELS pixels.
+        UnreadableImage: the cell is empty, truncated or not in one of FORMATS, or it has more than MAX_PIXELS pixels.
     """
     return decode_bytes(read_bytes(cell))
 
@@ -82,7 +82,8 @@ def decode_pixels(cell: Mapping[str, Any] | None, fast: Decoder | None = None) -
 
     Args:
         cell: undecoded storage of an image.
-        fast: the decoder of jpeg.py, tried first. Only training passes it. Facts are computed with Pillow.
+        fast: the decoder of jpeg.py, which is then tried first. Only training uses it, because all facts are computed
+            with Pillow.
 
     Raises:
         UnreadableImage: see `decode`.

@@ -47,7 +47,7 @@ def load_splits(
         )
     commit = None if local else commit_of(path, revision, section=section)
     try:
-        # The path is resolved, because datasets uses its last part as a name, and "." has no last part.
+        # The path is made absolute, because datasets uses its last component as a name, and "." has none.
         location = str(Path(path).resolve()) if local else path
         cache = cache_of(Path(location)) if local else None
         builder = load_dataset_builder(
@@ -81,9 +81,9 @@ def load_splits(
 def cache_of(folder: Path) -> Path:
     """Return the cache folder of `datasets` for the current state of a local folder.
 
-    If a folder contains a card (README.md), the default cache identifies the folder only by its name and its file
-    names. It would return old rows for another folder of that name, or after a change of a file. Only the cache of the
-    last state is kept.
+    If a folder contains a card (README.md), the default cache of `datasets` uses only the name of the folder and the
+    names of its files as key. It would return old rows after a change of a file, or for another folder with the same
+    name. Here the key contains the state of all files. Caches of older states are deleted.
     """
     from datasets import config
 
@@ -111,7 +111,7 @@ def _state(folder: Path, name: Path) -> tuple[str, object, int]:
 
 
 def commit_of(path: str, revision: str | None, *, section: str) -> str:
-    """Return the commit of a revision of a dataset on the Hub; offline, the commit in the cache."""
+    """Return the commit of a revision of a dataset on the Hub. In offline mode, return the commit in the cache."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE or (revision and COMMIT.fullmatch(revision)):

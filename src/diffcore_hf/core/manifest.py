@@ -18,16 +18,16 @@ class ClassRow(NamedTuple):
     name: str
     attempts: int
     rejected_generated: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
+    """Share of the attempts that were rejected, in [0, 1]; None if no attempt is decided."""
     rejected_real: float | None
-    """Share of the real images that the policy would reject, in [0, 1]; None: there is no real image to compare."""
+    """Share of the real images that the policy would reject, in [0, 1]; None if no real image can be compared."""
     kept: int
     generated: float
     """Share of generated images among all images of the class, in [0, 1]."""
     similarity: float | None
     """Mean S(I, G) over the counterparts, in [-1, 1]."""
     bound: float | None = None
-    """Bound of the policy: a rank, a similarity or a share; None: without a bound."""
+    """Bound of the policy: a rank, a similarity or a share; None if the policy has no bound."""
 
 
 class FileEntry(TypedDict):
@@ -73,7 +73,7 @@ class Manifest(TypedDict):
     resolved: Resolved
     counts: Counts
     configs: dict[str, dict[str, list[str]]]
-    """Name of a config -> name of a split -> paths of its shards."""
+    """Name of a dataset configuration -> name of a split -> paths of its shards."""
     files: list[FileEntry]
     layout: NotRequired[str]
     originals: NotRequired[bool]

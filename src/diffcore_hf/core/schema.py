@@ -23,13 +23,15 @@ STATUSES = {
     "failed": "no attempt was possible: unreadable or unlabelled source, or every attempt crashed",
     "pending": "planned, not finished: a limit or an interruption",
 }
-"""Statuses of a row of the source, in column `status` of config default, with their meaning."""
+"""Statuses of a row of the source, with their meaning. They are in column `status` of the published rows."""
 
 SOURCE_IMAGE, GENERATED_IMAGE = "source_image", "generated_image"
 """Columns of the two images of a unit in stages and parts. They do not depend on the image column of the source."""
 
 CONFIGS = ("default", "generated", "attempts", "references", "classes")
+"""The dataset configurations of a published dataset. `load_dataset` takes one of these names after the path."""
 ADDED_COLUMNS = ("generated", "context", "prompt", "seed", "similarity", "status", "row_id")
+"""Columns that the dataset configuration `default` adds to the columns of the source."""
 
 
 def _features(**columns: str) -> Features:
@@ -41,7 +43,7 @@ def _features(**columns: str) -> Features:
 
 
 def added_features(prefix: str = "") -> Features:
-    """Return the seven columns that config default adds to the columns of the source, each name with `prefix`."""
+    """Return the types of ADDED_COLUMNS. `prefix` is put before each name."""
     features = _features(
         generated="image",
         context="string",
@@ -55,9 +57,9 @@ def added_features(prefix: str = "") -> Features:
 
 
 def prefix_of(names: Iterable[str], added: Iterable[str] = ADDED_COLUMNS) -> str:
-    """Return the prefix of the added columns of a published table; "" if there is none.
+    """Return the prefix of the added columns of a published table; "" if they have no prefix.
 
-    The source may have its own column `row_id`, so all added columns must exist with the prefix.
+    The source may have a column of its own that ends in `row_id`. So all added columns must exist with the prefix.
 
     Args:
         names: the columns of the table.
@@ -82,14 +84,14 @@ def mixed_features() -> Features:
 
 
 def plan_features() -> Features:
-    """Return the columns that a plan adds to a row of the source: one row per planned unit."""
+    """Return the columns that a plan adds to the columns of the source. A plan has one row per planned unit."""
     return _features(
         row_id="string", copy="int32", context="string", prompt="string", negative_prompt="string", seed="int64"
     )
 
 
 def attempt_facts() -> Features:
-    """Return the columns of a part of round 0, 1, ...: one row per attempt.
+    """Return the columns of a part of round 0, 1, ... Such a part has one row per attempt.
 
     `reason` is null or one of the recorded reasons of method/checks.py.
     """
@@ -110,23 +112,23 @@ def attempt_facts() -> Features:
 
 
 def reference_facts() -> Features:
-    """Return the columns of a part of round `ref`: one row per real image.
+    """Return the columns of a part of round `ref`. Such a part has one row per real image.
 
-    `reason` is the reason why an image has no embedding, else null.
+    `reason` is the reason why an image has no embedding, otherwise null.
     """
     return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
 
 
 def class_facts() -> Features:
-    """Return the columns of a part of kind `text`: one row per class, with the embedding of its caption.
+    """Return the columns of a part of kind `text`. Such a part has one row per caption, with its embedding.
 
-    Such a part exists only if the image tower has a text tower.
+    It exists only if the filter's model has a text tower.
     """
     return _features(label="int64", prompt="string", text_embedding="embedding")
 
 
 def attempts_features() -> Features:
-    """Return the columns of config attempts: one row per attempt, kept or not."""
+    """Return the columns of the dataset configuration `attempts`, which has one row per attempt, kept or rejected."""
     return _features(
         row_id="string",
         copy="int32",
@@ -148,7 +150,7 @@ def attempts_features() -> Features:
 
 
 def classes_features() -> Features:
-    """Return the columns of config classes: one row per class."""
+    """Return the columns of the dataset configuration `classes`, which has one row per class."""
     return _features(
         label="int64",
         name="string",

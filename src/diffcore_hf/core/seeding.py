@@ -1,7 +1,7 @@
 """Derives random choices and row ids from hashes.
 
-Every random choice is computed from the seed of the recipe and keys such as the row id. So it does not depend on order,
-batch, worker or machine.
+Every random choice is computed from the seed of the recipe and from keys such as the row id. So it does not depend on
+the order, the batch, the worker or the machine.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def digest(*parts: str | int | float | None) -> bytes:
-    """Return 32 bytes of sha256 over the parts as canonical JSON; equal parts give equal bytes on every machine."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=True, separators=(",", ":")).encode()).digest()
+def digest(*values: str | int | float | None) -> bytes:
+    """Return the sha256 (32 bytes) of the values as canonical JSON. Equal values give equal bytes on every machine."""
+    return hashlib.sha256(json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode()).digest()
 
 
-def uniform(*parts: str | int | float | None) -> float:
-    """Return a number in [0, 1) with 53 random bits, determined by the parts."""
-    return (int.from_bytes(digest(*parts)[:8], "big") >> 11) / 2**53
+def uniform(*values: str | int | float | None) -> float:
+    """Return a number in [0, 1) with 53 random bits, which is a function of the values."""
+    return (int.from_bytes(digest(*values)[:8], "big") >> 11) / 2**53
 
 
 def attempt_seed(seed: int, row_id: str, copy: int, attempt: int) -> int:
@@ -30,7 +30,7 @@ def attempt_seed(seed: int, row_id: str, copy: int, attempt: int) -> int:
 
 
 def hub_row_ids(split: str, count: int) -> list[str]:
-    """Return `<split>/<index>` for each row of a Hub split. The commit fixes the order of the rows."""
+    """Return `<split>/<index>` for each row of a Hub split. The order of the rows is the same in every load."""
     return [f"{split}/{index}" for index in range(count)]
 
 
@@ -55,6 +55,6 @@ def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[s
     return ids
 
 
-def generator(*parts: str | int | float | None) -> np.random.Generator:
-    """Return a generator of random numbers that is determined by the parts."""
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest(*parts)[:16], "big")))
+def generator(*values: str | int | float | None) -> np.random.Generator:
+    """Return a generator of random numbers whose seed is a function of the values."""
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest(*values)[:16], "big")))

@@ -1,7 +1,7 @@
 """Augments a dataset: from a recipe to a finished output folder.
 
 Owns the order of the steps: prepare, collect, decide, export, write the card. The steps themselves are in augmentation
-and publishing, which do not import each other. Prints nothing (commands/ does).
+and publishing, which do not import each other. This module prints nothing. The package commands prints.
 """
 
 from __future__ import annotations
@@ -67,13 +67,13 @@ def augment(
     progress: bool = True,
     **keys: Any,
 ) -> Dataset:
-    """Add generated and checked counterparts to the rows of a dataset. The same call again resumes the run.
+    """Add generated and checked counterparts to the rows of a dataset. Repeat the same call to resume the run.
 
     Args:
         data: a Hub id, a folder, a recipe (a file or the name of a shipped recipe), or a Dataset in memory.
         recipe: a recipe file or a Recipe; `keys` override it.
         progress: show the progress bar.
-        keys: keys of the recipe. `split` means `source.split`; a section is a mapping.
+        keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
 
     Returns:
         The augmented split: all columns of the source plus generated, context, prompt, seed, similarity, status and
@@ -124,7 +124,7 @@ def run(
         executor: function that creates the executor of the run, which computes the parts.
 
     Raises:
-        UserError: the input is not valid (nothing was written), or the model fails for every attempt.
+        UserError: the input is not valid, and nothing was written. Or the model fails for every attempt.
     """
     started = time.monotonic()
     prepared = prepare(recipe, data)
@@ -145,7 +145,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
     """Check all input that can be checked without loading weights or writing files.
 
     Raises:
-        UserError: see load_source, make_plan and resolve_run.
+        UserError: an input is not valid (see load_source, make_plan and resolve_run).
     """
     folder = Folder(recipe.output or default_output(recipe))
     if data is None:
@@ -193,7 +193,7 @@ def check_text_policy(resolution: Resolution) -> None:
 
 
 def start(run: Run) -> None:
-    """Write run.json and the hashes that a later run reuses. From now on the folder belongs to this recipe."""
+    """Write run.json and the hashes that a later run reuses. After this step the folder belongs to the recipe."""
     resolution = run.resolution
     run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory))
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
@@ -202,7 +202,10 @@ def start(run: Run) -> None:
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
-    """Write tables, pictures and card into a staging folder, then replace the old export with them, manifest last."""
+    """Write tables, pictures and card into a staging folder, then replace the old export.
+
+    The manifest is written last.
+    """
     summary = summarise(material)
     staging = folder.staging()
     shards, files = write_tables(material, staging, layout)
@@ -236,7 +239,7 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
 def _card(
     material: Material, content: Mapping[str, Any], summary: Summary, info: list[dict[str, Any]], folder: Folder
 ) -> str:
-    """Return the text of the card, with the sections that a person added to the card in the folder."""
+    """Return the text of the card. Sections that a person added to the card in the folder are kept."""
     measured = worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"])
     text = render_card(pictures.card_facts(material, content, summary, measured, info))
     old = folder.path / "README.md"

@@ -1,4 +1,4 @@
-"""Compares two versions of a dataset, or a version with a folder. Prints nothing."""
+"""Compares two versions of a dataset, or a version with a folder. This module prints nothing."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
         layout: `columns`, `rows` or `mixed`.
 
     Raises:
-        UserError: see `reopen`. Also if the output is the folder of a run or has files of another program, or if the
-            dataset cannot have the layout.
+        UserError: the run cannot be opened (see `reopen`), the output is the folder of a run or has files of another
+            program, or the dataset cannot be written in this layout.
     """
     started = time.monotonic()
     target = Folder(output)
@@ -61,7 +61,7 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
 
 
 def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
-    """Open the folder of a run with its last recipe and some keys changed. No model is loaded.
+    """Open the folder of a run with its last recipe, in which some keys may be changed. No model is loaded.
 
     Raises:
         UserError: this is not the folder of a run, its parts were deleted, or the source is missing or has changed.
@@ -91,16 +91,18 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
 
 
 def read_decided(out: str | Path, layer: Mapping[str, Any] | None = None) -> Material:
-    """Read the facts of a run and decide them with its last recipe and some keys changed.
+    """Read the facts of a run and make the decisions with its last recipe, in which some keys may be changed.
 
     Raises:
-        UserError: see `reopen`.
+        UserError: the run cannot be opened (see `reopen`).
     """
     return Decider.read(reopen(out, layer or {})).decide()
 
 
 def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
-    """Return the source of a run on a dataset in memory, read from the published files of the run.
+    """Return the source of a run that was started with a dataset in memory.
+
+    The rows are read from the published files of the run.
 
     Raises:
         UserError: the run published no originals, or its folder cannot be read.

@@ -1,7 +1,7 @@
 """Draws the contact sheet of mixing: training samples of a published dataset.
 
-Owns the choice of rows, and joins training and publishing. Imports torch, so it is imported only for this picture.
-Samples are created in training/data, and the sheet is drawn in publishing/pictures.
+Owns the choice of rows, and joins training and publishing. Samples are created in training/data, and the sheet is drawn
+in publishing/pictures. This module imports torch, so it is imported only to draw this sheet.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ MAX_ROWS = 4096
 """Maximum number of rows from which the tiles are chosen; they are evenly spaced in a larger dataset."""
 TITLE = "Real, generated, and the mix that training sees"
 LEGEND = (
-    "Below each: the class, the context of the generated image, the mix. Mixed at {size} pixels, cropped and flipped "
-    "at random, as in preset {preset}"
+    "Text below each mix: class, context of the generated image, kind of the mix. Mixed at {size} pixels, then cropped "
+    "and flipped at random, as in preset {preset}"
 )
 
 
@@ -68,7 +68,9 @@ class _MixedRow:
 
 
 def mixed_batch(out: str | Path) -> bytes:
-    """Draws rows of a published dataset beside their samples in epoch 0 of mode `append`, as PNG.
+    """Draws real and generated images of a published dataset beside their mixes, as PNG.
+
+    The mixes are the training samples of epoch 0 in mode `append`.
 
     Args:
         out: the folder of a run, or an export with counterparts beside their rows.
@@ -78,7 +80,7 @@ def mixed_batch(out: str | Path) -> bytes:
     """
     rows, names, manifest = _pairs(Path(out))
     described = _describe(rows, names, _prompt_names(Path(out), manifest))
-    # The kind of a mix is known only after mixing: mix three times as many rows as are shown, then choose both kinds.
+    # The kind of a mix is known only after mixing. So more rows are mixed than shown, to choose from both kinds.
     drawn = choose_mixed([(name, context, True) for name, context in described], 3 * TILES)
     batch = rows.select(drawn).select_columns([names.image, names.generated, names.label, names.row_id])[:]
     size = training_size(batch[names.image])
@@ -95,13 +97,16 @@ def mixed_batch(out: str | Path) -> bytes:
 
 
 def training_size(cells: Sequence[Mapping[str, Any]]) -> int:
-    """Returns the side of the samples: 224 pixels, or the median side of smaller images; a multiple of 8."""
+    """Returns the side of the samples: 224 pixels, or for smaller images their median side as a multiple of 8."""
     sides = sorted(min(decode(cell).size) for cell in cells)
     return max(8, min(224, sides[len(sides) // 2] // 8 * 8))
 
 
 def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
-    """Returns the rows that have both images, undecoded, at most MAX_ROWS; their columns; and diffcore.json."""
+    """Returns at most MAX_ROWS rows that have both images, the names of their columns, and the manifest.
+
+    The images of the rows are not decoded.
+    """
     manifest = read_manifest(str(out)) if out.is_dir() else None
     if manifest is None:
         raise UserError(f"{out} is not a finished dataset of diffcore-hf. Name the --output of an augment or an export")
@@ -131,7 +136,7 @@ def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
 
 
 def _describe(rows: Dataset, names: Columns, prompt_names: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Returns class name, as in prompts, and context of each row."""
+    """Returns the class name and the context of each row. The class name is the one in the prompts."""
     from datasets import ClassLabel
 
     labels, contexts = column_values(rows, names.label), column_values(rows, names.prefix + "context")

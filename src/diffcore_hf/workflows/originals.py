@@ -33,7 +33,7 @@ def join_originals(
         The splits for which the source has images.
 
     Raises:
-        UserError: the dataset or source does not exist, or the source has no image with a recorded hash.
+        UserError: the dataset or the source does not exist, or no image of the source has a recorded hash.
     """
     from diffcore_hf.core.loading import load_splits
     from diffcore_hf.publishing.hub.loading import load_augmented

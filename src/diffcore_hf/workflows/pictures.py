@@ -33,7 +33,7 @@ EXAMPLE_PROMPTS = 6
 
 
 def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) -> list[Tile]:
-    """Returns a tile for each attempt. Without `decided` the tiles do not show the decisions."""
+    """Returns a tile for each attempt. If `decided` is false, the tiles do not show the decisions."""
     plan = material.plan
     units = [plan.unit(int(material.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
@@ -83,10 +83,10 @@ def contact_sheet(material: Material) -> bytes:
 
 
 def samples(material: Material, count: int) -> bytes:
-    """Draws the first attempts of the drawing order, before any filter, as PNG.
+    """Draws the first attempts of the drawing order as PNG. The filter is not applied.
 
-    Attempt 0 of every unit comes first. Later attempts exist only where the filter rejected one, so
-    a sheet of later attempts would show worse images than the dataset has.
+    Attempt 0 of every unit comes first. A unit has later attempts only if the filter rejected an earlier one. So a
+    sheet of later attempts would show worse images than the dataset has.
     """
     attempts = material.attempts
     order = np.lexsort((attempts.units, attempts.attempts)).tolist()[:count]
@@ -95,7 +95,7 @@ def samples(material: Material, count: int) -> bytes:
 
 
 def real_pairs(material: Material, label: int | None = None) -> Embeddings:
-    """Returns similarities of pairs of different real images of one class, or of every class.
+    """Returns the similarities of pairs of different real images of the same class, for one class or for all classes.
 
     If there are more than MAX_PAIRS pairs, a seeded random sample is used.
     """
@@ -107,9 +107,9 @@ def real_pairs(material: Material, label: int | None = None) -> Embeddings:
 
 
 def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple[Ints, Ints]:
-    """Returns unordered pairs of different members of one class: all of them, or a uniform draw of `most`.
+    """Returns all unordered pairs of different members of one class, or `most` of them drawn uniformly.
 
-    Pair k of a class is (i, j), i < j, with k = j (j - 1) / 2 + i, so the cost depends on the drawn pairs only.
+    Pair k of a class is (i, j) with i < j and k = j (j - 1) / 2 + i. So the cost depends only on the drawn pairs.
 
     Args:
         members: for each class the rows of its members, (N_k,) int64.
@@ -149,7 +149,10 @@ def _bounds_similarity(material: Material) -> bool:
 
 
 def histogram(material: Material) -> bytes:
-    """Draws real-real and real-generated similarities with the threshold, as PNG."""
+    """Draws a histogram as PNG: similarities between real images, and between real and generated images.
+
+    If the policy has a threshold on these similarities, the histogram shows it.
+    """
     decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
     is_mean = material.recipe.filter.policy.name == "mean"
@@ -164,7 +167,7 @@ def histogram(material: Material) -> bytes:
 
 
 def class_histograms(material: Material) -> bytes:
-    """Draws the same histogram for each class as PNG; classes with the most rejections come first."""
+    """Draws the same histogram for each class as PNG. Classes with the most rejections come first."""
     plan = material.plan
     decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)

@@ -14,9 +14,9 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
     """Draw a contact sheet and histograms of a run, or one other picture.
 
     Args:
-        out: the folder of a run; with `mixed`, the folder of an export is accepted too.
-        samples: if given, draw only a sheet of this many attempts, kept or not.
-        mixed: draw only rows beside their mixed training images.
+        out: the folder of a run. If `mixed` is true, it may also be the folder of an export.
+        samples: draw only a sheet of this number of attempts, kept or rejected; None draws the other pictures.
+        mixed: draw only a sheet of rows beside their mixed training images.
 
     Returns:
         The PNG files, in OUT/.diffcore/preview.

@@ -1,7 +1,7 @@
 """Publishes a finished folder as one version of a dataset on the Hub.
 
 Owns the files of a version that the manifest does not list: the card, with the text that people added, and the result
-of trainings. Prints nothing.
+of trainings. This module prints nothing.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def push(
         repo_id: `owner/name`; a repository that does not exist is created as private.
         version: a semantic version, which becomes the tag.
         public: create a new repository as public.
-        originals_are_mine: state on the card that the original images may be public, whatever their source says.
-        compare: compare.json of a training on this dataset; None means the file in the folder, if it exists.
+        originals_are_mine: declare that the original images may be public, even if their source does not state it. The
+            card repeats the declaration.
+        compare: compare.json of a training on this dataset. None means the file in the folder, if it exists.
         create_pr: propose the version in a pull request.
         dry_run: send nothing.
         backoff: seconds before each retry of a step that failed.
@@ -111,7 +112,11 @@ def _extra_files(
 
 
 def _read_comparison(path: Path, manifest_hash: str | None) -> Comparison:
-    """Return the comparison in a file; raise UserError if it was measured on a dataset with another hash."""
+    """Return the comparison in a file.
+
+    Raises:
+        UserError: the file is not a comparison, or it was measured on a dataset with another hash.
+    """
     try:
         comparison = worth.parse_comparison(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""Runs trainings, reports the table of results, and writes model cards and the result in the dataset card.
+"""Runs trainings, reports the table of results, writes model cards, and adds the result to the dataset card.
 
-Owns the order of these steps, and joins training and publishing. Prints nothing: the function `report` receives each
-message.
+Owns the order of these steps, and joins training and publishing. This module prints nothing. It passes each message to
+the function `report`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def evaluate(folder: str, flags: Mapping[str, Any], report: Report, recipe_file:
 
 
 def is_main_process() -> bool:
-    """Return whether this process writes and reports. Of several training processes only the first does."""
+    """Return whether this process writes files and reports. Only the first process of a training does."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -143,8 +143,8 @@ def write_worth(data_path: str | Path, comparison: Mapping[str, Any]) -> Path | 
         comparison: content of compare.json of the trainings.
 
     Returns:
-        The path of the card; None if no sentence was written. This is so if nothing was compared, if the data is not a
-        folder of this project or has changed since, or if the card has no position for the sentence.
+        The path of the card. None means that no sentence was written. Then only one arm was trained, or the data is not
+        a folder of this project, or the data has changed since the training, or the card has no line for the sentence.
     """
     folder = Folder(data_path)
     manifest = folder.manifest()

@@ -1,4 +1,4 @@
-"""Checks a folder, or a version on the Hub, against its own manifest and recipe. Prints nothing."""
+"""Checks a folder, or a version on the Hub, against its own manifest and recipe. This module prints nothing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BATCH = 256
 
 
 def verify(target: str) -> list[str]:
-    """Check a folder or a version such as `owner/name@v1.0.0`; return one line per kind of fault, [] for none.
+    """Check a folder, or a version such as `owner/name@v1.0.0`. Return one line for each kind of fault.
 
-    Files are compared with the manifest, then rows with each other and with the rules of the recipe. The hash of each
-    image is checked in a folder only. On the Hub the hash of the shard already covers its images.
+    Files are compared with the manifest. Then rows are compared with each other and with the rules of the recipe. The
+    hash of each image is checked only in a folder. For a version on the Hub, the hash of each shard covers its images.
 
     Raises:
         UserError: the folder, dataset or version does not exist, or the Hub failed.

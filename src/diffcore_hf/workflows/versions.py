@@ -1,4 +1,4 @@
-"""Lists the versions of a dataset on the Hub. Prints nothing."""
+"""Lists the versions of a dataset on the Hub. This module prints nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ListedVersion:
 
 
 def versions(repo_id: str) -> list[ListedVersion]:
-    """List the versions of a dataset, lowest number first. Tags that are not versions of this project are left out.
+    """List the versions of a dataset, lowest number first. Other tags are left out.
 
     Raises:
         UserError: the dataset does not exist, or the Hub failed.
