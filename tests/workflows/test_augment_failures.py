@@ -19,6 +19,7 @@ from small_photos import photos, picture
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import pictures
 from diffcore_hf.workflows.export import export
+from diffcore_hf.workflows.verify import verify
 
 
 def test_bad_rows_are_rows_with_a_reason_and_the_run_goes_on(make, tmp_path):
@@ -30,7 +31,7 @@ def test_bad_rows_are_rows_with_a_reason_and_the_run_goes_on(make, tmp_path):
     labels = [0, 0, 0, 0, -1, 1]  # row 5 is the only one of its class, sea lion has none
     ds = Dataset.from_dict({"image": cells, "label": labels}, features=features)
     outcome = go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds)
-    assert rows(tmp_path / "out")["status"][:] == ["kept", "failed", "failed", "failed", "failed", "kept"]
+    assert rows(tmp_path / "out")["status"][:] == ["kept", "failed", "failed", "failed", "not_planned", "kept"]
     reasons = rows(tmp_path / "out", "references")["reason"][:]
     assert [reason and reason.split(":")[0] for reason in reasons] == [
         None, "unreadable", "unreadable", "unreadable", "unlabelled", None,
@@ -38,6 +39,7 @@ def test_bad_rows_are_rows_with_a_reason_and_the_run_goes_on(make, tmp_path):
     assert outcome.summary.failed_rows == {"unlabelled": 1, "unreadable": 3}
     assert outcome.summary.counts | {"rows": 6, "unlabelled": 1, "kept": 2, "failed": 3} == outcome.summary.counts
     assert rows(tmp_path / "out", "classes")["images"][:] == [4, 1, 0]
+    assert verify(str(tmp_path / "out")) == []
     assert go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds).new_attempts == 0
 
 

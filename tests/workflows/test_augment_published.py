@@ -101,13 +101,19 @@ def test_the_manifest_tells_no_clock_host_or_path(done, folder_of_photos, tiny):
         assert secret not in text
 
 
+def assert_not_planned(split):
+    """Check that no row of a split has a counterpart, and that the status says so."""
+    assert split["status"][:] == ["not_planned"] * len(split)
+    assert all(row[name] is None for row in split for name in ADDED_COLUMNS if name not in ("row_id", "status"))
+
+
 def test_other_splits_keep_their_rows_and_get_ids(make, tmp_path):
     ds = DatasetDict({"train": photos([2, 2]), "test": photos([3, 1], size=(30, 20))})
     go(make(tmp_path / "out", source="in-memory", max_attempts=1), ds)
     test = rows(tmp_path / "out", split="test")
     assert contents(test) == contents(ds["test"])
     assert all(name.startswith("test/") for name in test["row_id"])
-    assert all(row[name] is None for row in test for name in ADDED_COLUMNS if name != "row_id")
+    assert_not_planned(test)
     references = rows(tmp_path / "out", "references")
     assert [row["embedding"] is not None for row in references] == [True] * 4 + [False] * 4
 
@@ -117,6 +123,6 @@ def test_a_holdout_is_published_as_validation(make, tmp_path):
     train, held = rows(tmp_path / "out"), rows(tmp_path / "out", split="validation")
     assert np.bincount(held["label"]).tolist() == [1, 1]
     assert np.bincount(train["label"]).tolist() == [3, 3]
-    assert all(row[name] is None for row in held for name in ADDED_COLUMNS if name != "row_id")
+    assert_not_planned(held)
     embedded = {row["row_id"] for row in rows(tmp_path / "out", "references") if row["embedding"] is not None}
     assert embedded == set(train["row_id"])

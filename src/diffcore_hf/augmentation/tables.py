@@ -52,7 +52,8 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
         table = original_rows(material.source.splits[split], window, images=material.recipe.include_originals)
         added = _added(material, window) if published == material.source.config.split else {}
         row_ids = [material.source.row_ids[split][row] for row in window]
-        columns = {key: added.get(key, [None] * len(window)) for key in features} | {"row_id": row_ids}
+        empty = {key: [None] * len(window) for key in features} | {"status": ["not_planned"] * len(window)}
+        columns = empty | added | {"row_id": row_ids}
         for key, column in zip(features, arrow_table(columns, features).columns, strict=True):
             table = table.append_column(material.recipe.columns.prefix + key, column)
         yield table
@@ -60,14 +61,13 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
 
 def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
     """Returns the added columns for rows of the augmented split."""
-    source, decisions = material.source, material.decisions
-    labels = source.labels[source.config.split]
+    decisions = material.decisions
     columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in schema.ADDED_COLUMNS}
     locations, positions = [], []
     for position, row in enumerate(rows):
         index = material.first_unit.get(int(row))
         if index is None:
-            columns["status"][position] = "failed" if labels[row] == UNLABELLED else "not_planned"
+            columns["status"][position] = "not_planned"
             continue
         unit = material.plan.unit(index)
         columns["context"][position] = unit.context
@@ -161,17 +161,17 @@ def reference_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _reference_row(material: Material, split: str, row: int, has_facts: bool) -> dict[str, Any]:
-    """Returns one row of config references. Column `reason` states why there is no embedding."""
+    """Returns one row of config references. Column `reason` states why the row is unlabelled or has no embedding."""
     source, facts = material.source, material.references
     row_id, sha256 = source.row_ids[split][row], source.sha256[split][row]
     label = int(source.labels[split][row])
     index = facts.keys.get((row_id, 0, 0)) if has_facts else None
     embedding = facts.embeddings[index] if index is not None else None
     reason = facts.reasons[index] if index is not None else None
-    if sha256 is None:
+    if label == UNLABELLED:
+        reason = "unlabelled"
+    elif sha256 is None:
         reason = reason or "unreadable: no image"
-    elif label == UNLABELLED:
-        reason = reason or "unlabelled"
     return {
         "row_id": row_id,
         "label": label,

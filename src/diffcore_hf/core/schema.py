@@ -17,13 +17,13 @@ AttemptKey = tuple[str, int, int]
 """Row id, copy and attempt; copy and attempt of a reference are 0."""
 
 STATUSES = {
-    "not_planned": "the plan has no counterpart for this row",
+    "not_planned": "the plan has no counterpart for this row: not drawn, unlabelled, held out, or in another split",
     "kept": "has a counterpart",
     "exhausted": "no attempt passed, or its class was given up",
-    "failed": "no attempt was possible: unreadable or unlabelled source, or every attempt crashed",
+    "failed": "no attempt was possible: the image is unreadable, or every attempt crashed",
     "pending": "planned, not finished: a limit or an interruption",
 }
-"""Statuses of a row of the source, with their meaning. They are in column `status` of the published rows."""
+"""Statuses of a row of the source, with their meaning. In layout `columns` every published row has one."""
 
 SOURCE_IMAGE, GENERATED_IMAGE = "source_image", "generated_image"
 """Columns of the two images of a unit in stages and parts. They do not depend on the image column of the source."""

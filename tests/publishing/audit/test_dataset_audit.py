@@ -5,7 +5,8 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small_photos import photos
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
+from small_photos import photos, picture
 
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core.folder import Folder
@@ -136,6 +137,37 @@ def test_a_dataset_without_originals_has_none(run, layout):
     assert audited(out) == []
     faults = audited(out, ("data", "image", 0, OTHER))
     assert faults[0].startswith("default: an original image in a dataset that is published without them")
+
+
+@pytest.fixture(scope="module")
+def odd_rows(keys, tmp_path_factory):
+    """A run whose split train has an unlabelled row and an unreadable one, and which has a split test."""
+    cells = [{"bytes": picture(0, number), "path": None} for number in range(5)]
+    cells[1] = {"bytes": b"no image", "path": None}
+    features = Features({"image": Image(), "label": ClassLabel(names=["red fox", "blue jay"])})
+    train = Dataset.from_dict({"image": cells, "label": [0, 0, 0, 1, -1]}, features=features)
+    out = tmp_path_factory.mktemp("odd") / "out"
+    recipe = build_recipe({"source": {"path": "in-memory"}, "output": str(out), "max_attempts": 1}, keys)
+    run_augment(recipe, DatasetDict({"train": train, "test": train}), progress=False)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (None, None),
+        (("data/train", "status", 4, "failed"), "default: the status does not follow from the attempts: train/"),
+        (("data/train", "status", 4, None), "default: the status does not follow from the attempts: train/"),
+        (("data/train", "status", 3, "failed"), "default: the status does not follow from the attempts: train/"),
+        (("data/test", "status", 0, None), "default: the status does not follow from the attempts: test/"),
+        (("data/test", "status", 0, "failed"), "default: the status does not follow from the attempts: test/"),
+        (("references", "reason", 4, None), "references: a row without a label has no reason: train/"),
+        (("references", "label", 3, -1), "references: a row without a label has no reason: train/"),
+    ],
+)
+def test_every_row_of_every_split_has_a_status_that_follows(odd_rows, change, line):
+    faults = audited(odd_rows, change)
+    assert any(re.match(line, one) for one in faults) if line else faults == [], faults
 
 
 def test_any_label_numbers_a_prefix_and_a_review_are_consistent(keys, tmp_path):

@@ -68,12 +68,16 @@ class AttemptRow(TypedDict):
 
 @dataclass(frozen=True)
 class ReferenceTable:
-    """Embeddings and hashes of config `references`, by row id."""
+    """The rows of config `references`, by row id."""
 
     embeddings: Mapping[str, Embedding]
     """Row id -> (d,) float16, for the rows that have one."""
     hashes: Mapping[str, str | None]
     """Row id -> sha256 of the real image, for every row of every split."""
+    reasons: Mapping[str, str]
+    """Row id -> the reason why the row is unlabelled or has no embedding, for the rows that have a reason."""
+    unlabelled: frozenset[str]
+    """Ids of the rows without a label, of every split."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +111,23 @@ class AttemptTally:
         self.rejected[label] += reason not in ("kept", *_NOT_IN_RATES)
 
 
-def read_references(shards: Shards) -> ReferenceTable:
-    """Read config `references`."""
+def read_references(shards: Shards, findings: Findings) -> ReferenceTable:
+    """Read config `references`, and check that every row without a label has a reason."""
     embeddings: dict[str, Embedding] = {}
     hashes: dict[str, str | None] = {}
-    for table in shards.batches("references", ["row_id", "source_sha256", "embedding"]):
+    reasons: dict[str, str] = {}
+    unlabelled: set[str] = set()
+    for table in shards.batches("references", ["row_id", "label", "source_sha256", "embedding", "reason"]):
         ids = table["row_id"].to_pylist()
         hashes |= dict(zip(ids, table["source_sha256"].to_pylist(), strict=True))
+        reasons |= {row_id: text for row_id, text in zip(ids, table["reason"].to_pylist(), strict=True) if text}
+        unlabelled |= {row_id for row_id, label in zip(ids, table["label"].to_pylist(), strict=True) if label < 0}
         embeddings |= {
             row_id: row for row_id, row in zip(ids, _embeddings(table["embedding"]), strict=True) if row.size
         }
-    return ReferenceTable(embeddings, hashes)
+    for row_id in sorted(unlabelled - reasons.keys()):
+        findings.add("references: a row without a label has no reason", row_id)
+    return ReferenceTable(embeddings, hashes, reasons, frozenset(unlabelled))
 
 
 def audit_attempts(shards: Shards, references: ReferenceTable, findings: Findings) -> AttemptTally:

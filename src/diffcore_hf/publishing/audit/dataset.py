@@ -27,10 +27,10 @@ class _Totals(TypedDict):
 def audit(shards: Shards) -> list[str]:
     """Return one line for each kind of fault; [] if the dataset is consistent."""
     findings = Findings()
-    references = read_references(shards)
+    references = read_references(shards, findings)
     tally = audit_attempts(shards, references, findings)
     totals = _audit_classes(shards, tally, findings)
-    audit_default(shards, tally, references.hashes, findings)
+    audit_default(shards, tally, references, findings)
     audit_generated(shards, tally, findings)
     _audit_counts(shards.manifest["counts"], totals, findings)
     return findings.lines()

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, TypedDict
 
 from diffcore_hf.core.schema import STATUSES, UnitKey, prefix_of
-from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally
+from diffcore_hf.publishing.audit.attempts import TOLERANCE, AttemptTally, ReferenceTable
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.shards import Shards, check_images, image_bytes
 
@@ -36,13 +36,14 @@ class _DefaultRow(TypedDict):
     similarity: float | None
 
 
-def audit_default(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> None:
+def audit_default(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> None:
     """Check config `default` in its layout; it must have every row of the source exactly once."""
     layout = shards.manifest.get("layout", "columns")
     if layout not in _LAYOUTS:
         findings.add("diffcore.json: the layout is not known", layout)
         return
-    row_count = _LAYOUTS[layout](shards, tally, hashes, findings)
+    row_count = _LAYOUTS[layout](shards, tally, references, findings)
+    hashes = references.hashes
     for row_id in sorted(hashes.keys() - row_count.keys()):
         findings.add("default: a row of config references is missing", row_id)
     for row_id, count in row_count.items():
@@ -84,7 +85,7 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
             findings.add("generated: a row occurs more than once", _name(unit))
 
 
-def _audit_columns(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+def _audit_columns(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> RowCount:
     """Check layout `columns`, in which a counterpart is in the row of its real image; return row id -> row count."""
     count: RowCount = Counter()
     augmented_split = shards.manifest["recipe"].get("source", {}).get("split", "train")
@@ -98,22 +99,28 @@ def _audit_columns(shards: Shards, tally: AttemptTally, hashes: Hashes, findings
                 ids = [row["row_id"] for row in rows]
                 count.update(ids)
                 for row in rows:
-                    _check_row(row, tally, findings, augmented=split == augmented_split)
-                _check_originals(shards, ids, image_bytes(table, shards.image), hashes, findings)
+                    _check_row(row, tally, references, findings, augmented=split == augmented_split)
+                _check_originals(shards, ids, image_bytes(table, shards.image), references.hashes, findings)
                 if shards.images:
                     _check_counterparts(ids, image_bytes(table, f"{prefix}generated"), tally, findings)
     return count
 
 
-def _check_row(row: _DefaultRow, tally: AttemptTally, findings: Findings, *, augmented: bool) -> None:
-    """Compare the status and the facts of a row with the attempts of its first copy."""
+def _check_row(
+    row: _DefaultRow, tally: AttemptTally, references: ReferenceTable, findings: Findings, *, augmented: bool
+) -> None:
+    """Compare the status and the facts of a row with its reference and the attempts of its first copy."""
     unit, status = (row["row_id"], 0), row["status"]
     attempt, has_image = tally.kept.get(unit), tally.has_image.get(unit)
     wrong_status = (
         (status == "kept") != (attempt is not None)
-        or (status not in STATUSES if augmented else status is not None)
+        or (status not in STATUSES if augmented else status != "not_planned")
         or (status == "not_planned" and has_image is not None)
-        or (status == "failed" and has_image is True)
+        or (
+            status == "failed"
+            and (has_image is True or (has_image is None and row["row_id"] not in references.reasons))
+        )
+        or (status != "not_planned" and row["row_id"] in references.unlabelled)
     )
     if wrong_status:
         findings.add("default: the status does not follow from the attempts", row["row_id"])
@@ -135,7 +142,7 @@ def _check_counterparts(
             findings.add("default: a counterpart has no kept attempt", row_id)
 
 
-def _audit_rows(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+def _audit_rows(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> RowCount:
     """Check layout `rows`, which has real and kept images as plain rows; return row id -> number of real rows."""
     kept_hashes: dict[str, set[str | None]] = {}
     for (row_id, _), attempt in tally.kept.items():
@@ -155,12 +162,12 @@ def _audit_rows(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: F
             if shards.images and (image is None or sha256(image).hexdigest() not in kept_hashes.get(row_id, ())):
                 findings.add("default: a generated image is not one that was kept for its row", row_id)
         count.update(real_ids)
-        _check_originals(shards, real_ids, real_images, hashes, findings)
+        _check_originals(shards, real_ids, real_images, references.hashes, findings)
     _check_numbers(findings, "generated", Counter(row_id for row_id, _ in tally.kept), generated)
     return count
 
 
-def _audit_mixed(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: Findings) -> RowCount:
+def _audit_mixed(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> RowCount:
     """Check layout `mixed`, which has real images and then mixed ones; return row id -> number of real rows.
 
     The pixels of mixed images are not recomputed.
@@ -178,14 +185,14 @@ def _audit_mixed(shards: Shards, tally: AttemptTally, hashes: Hashes, findings: 
             if not _mix_is_possible(row):
                 findings.add("default: kind, lambda and real_share are not consistent", row["row_id"])
         count.update(real_ids)
-        _check_originals(shards, real_ids, real_images, hashes, findings)
+        _check_originals(shards, real_ids, real_images, references.hashes, findings)
     # A real image that cannot be decoded has no mixed image.
     expected = Counter(row_id for row_id, copy in tally.kept if copy == 0)
     _check_numbers(findings, "mixed", expected, mixed, fewer_allowed=True)
     return count
 
 
-_LAYOUTS: Mapping[str, Callable[[Shards, AttemptTally, Hashes, Findings], RowCount]] = {
+_LAYOUTS: Mapping[str, Callable[[Shards, AttemptTally, ReferenceTable, Findings], RowCount]] = {
     "columns": _audit_columns,
     "rows": _audit_rows,
     "mixed": _audit_mixed,
