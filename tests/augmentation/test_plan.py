@@ -1,5 +1,6 @@
 """Tests of the plan: a fraction is a prefix of the drawing order, and prompts do not change when the plan grows."""
 
+import itertools
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from small_photos import photos
 
 from diffcore_hf import plan
-from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan
+from diffcore_hf.augmentation.plan import drawing_order, drawn, held_out, make_plan, unit_contexts
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import seeding
@@ -117,14 +118,24 @@ def test_a_smaller_fraction_is_a_subset_of_a_larger_one_words_and_all(counts, fr
 
 
 @settings(deadline=None, max_examples=40)
-@given(counts=COUNTS, fraction=st.floats(0.01, 1))
-def test_the_contexts_of_a_class_go_round_robin(counts, fraction):
-    plan = planned(counts, fraction=fraction)
-    for label in range(len(counts)):
-        of_class = plan.contexts[plan.labels == label]
-        times = np.bincount(of_class, minlength=3)
-        assert times.max() - times.min() <= 1
-        assert np.array_equal(of_class, np.resize(of_class[:3], len(of_class)))
+@given(counts=COUNTS, grown=COUNTS, copies=st.integers(1, 4))
+def test_a_unit_keeps_its_context_when_rows_and_classes_are_added(counts, grown, copies):
+    more = [a + b for a, b in itertools.zip_longest(counts, grown, fillvalue=0)]
+    small, large = rows_of(counts)[1], rows_of(more)[1]
+    before, after = (
+        {key: context for key, (context, *_) in units(planned(c, copies=copies)).items()} for c in (counts, more)
+    )
+    assert {row_id for row_id, _ in before} == set(small) <= set(large)
+    assert before.items() <= after.items()
+
+
+def test_contexts_are_balanced_in_expectation_and_follow_the_formula():
+    row_ids = [f"train/{row}" for row in range(3000)]
+    contexts = unit_contexts(row_ids, np.zeros(3000, np.int64), 3, seed=0)
+    assert np.bincount(contexts).min() > 900
+    number = int.from_bytes(seeding.digest("context", 0, "train/7")[:8], "big")
+    for copy in range(4):
+        assert unit_contexts(["train/7"], np.array([copy]), 3, seed=0) == (number + copy) % 3
 
 
 def test_copies_are_the_outer_loop_and_stand_in_other_contexts():
@@ -139,22 +150,49 @@ def test_a_limit_is_a_prefix_of_the_units(limit, worked_on):
     assert planned([3, 2]).limited(limit) == worked_on
 
 
-@pytest.mark.parametrize(
-    "counts, share, held",
-    [([10], 0.1, [1]), ([10, 4], 0.25, [3, 1]), ([1, 2], 0.5, [0, 1]), ([2, 3], 0.9, [1, 2]), ([5], 0.0, [0])],
-)
-def test_a_holdout_is_a_share_of_each_class_and_never_the_whole(counts, share, held):
-    labels, row_ids = rows_of(counts)
-    mask = held_out(labels, row_ids, share, seed=0)
-    assert np.bincount(labels[mask], minlength=len(counts)).tolist() == held
+def test_a_row_is_held_out_if_its_hash_is_below_the_share():
+    labels, row_ids = rows_of([400, 4])
+    hashes = np.array([seeding.uniform("holdout", 0, row_id) for row_id in row_ids])
+    assert held_out(labels, row_ids, 0.25, seed=0).tolist() == (hashes < 0.25).tolist()
+    assert held_out(labels, row_ids, 0.0, seed=0).sum() == 0
+    unlabelled = np.where(np.arange(len(labels)) % 2, labels, -1)
+    assert held_out(unlabelled, row_ids, 0.25, seed=0).tolist() == ((hashes < 0.25) & (unlabelled >= 0)).tolist()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_class_is_never_held_out_completely(count):
+    labels, row_ids = rows_of([count, 3])
+    mask = held_out(labels, row_ids, 0.999, seed=0)
+    hashes = [seeding.uniform("holdout", 0, row_id) for row_id in row_ids[:count]]
+    assert np.flatnonzero(~mask[:count]).tolist() == [int(np.argmax(hashes))]
+
+
+@settings(deadline=None)
+@given(counts=COUNTS, grown=COUNTS, share=st.floats(0.05, 0.6))
+def test_growth_changes_the_holdout_of_no_row(counts, grown, share):
+    """All classes have a row that is not held out, so that no class needs the exception."""
+    more = [a + b for a, b in zip(counts, grown, strict=False)]
+    labels = np.repeat(np.arange(len(more)), [count + 1 for count in more])
+    row_ids = [f"train/{label}-{row}" for row, label in enumerate(labels)]
+    whole = held_out(labels, row_ids, share, seed=1)
+    kept = [int(np.flatnonzero((labels == label) & ~whole)[0]) for label in range(len(more))]
+    part = np.array(sorted({*kept, *range(0, len(labels), 2)}))
+    assert held_out(labels[part], [row_ids[row] for row in part], share, seed=1).tolist() == whole[part].tolist()
+
+
+def test_equal_images_are_held_out_together():
+    labels = np.zeros(60, np.int64)
+    row_ids = [f"train/{row // 2}" + "~1" * (row % 2) for row in range(60)]
+    mask = held_out(labels, row_ids, 0.5, seed=0)
+    assert mask[::2].tolist() == mask[1::2].tolist()
 
 
 def test_held_out_rows_are_never_planned_nor_references():
     plan = planned([8, 8], source={"holdout": 0.25})
-    assert plan.heldout.sum() == 4
+    assert 0 < plan.heldout.sum() < 16
     assert not plan.heldout[plan.rows].any()
     assert not plan.heldout[plan.references].any()
-    assert len(plan) == len(plan.references) == 12
+    assert len(plan) == len(plan.references) == 16 - plan.heldout.sum()
 
 
 def test_a_holdout_stops_where_the_source_has_a_validation_split():

@@ -85,7 +85,7 @@ def test_a_strategy_of_ones_own_runs_through_the_main_job(run, keys, tmp_path):
     generated = load_dataset(str(tmp_path / "out"), "generated", split="train", cache_dir=tmp_path / "cache")
     assert generated.column_names[:2] == ["img", "label"]
     run_json = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
-    assert run_json["stages"]["attempt"] == "1+7+1"
+    assert run_json["stages"]["attempt"] == "2+7+1"
     assert run_json["attempt"]["strategy"] == {"name": f"{__name__}:Blurred", "options": None}
     assert "model" not in run_json["attempt"]
     model = {"family": "none", "path": None, "identity": "none", "licence": None}

@@ -1,8 +1,11 @@
 """The plan: the units of a run in one drawing order, each with its context and its two prompts.
 
-Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the order of contexts. The
+Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the choice of contexts. The
 plan is a pure function of source and recipe: no model is loaded and no image is decoded. Does not own the texts of the
 prompts (method/prompt_texts.py) or the decisions (method/filtration.py).
+
+A source may grow between two runs. The context of a unit and the holdout of a row depend on the seed and the row id
+alone, so other rows do not change them. The drawing order, the planned share and the references depend on all rows.
 """
 
 from __future__ import annotations
@@ -133,20 +136,26 @@ def round_half_up(share: float, count: int) -> int:
 
 
 def held_out(labels: Ints, row_ids: Sequence[str], share: float, seed: int) -> Bools:
-    """Returns (N,) bool: true for a seeded share of each class, rounded half up, but never for a whole class.
+    """Returns (N,) bool: true for the rows whose seeded hash, as a number in [0, 1), is below the share.
+
+    The hash of a row does not depend on other rows, so adding or removing rows changes the holdout of no other row.
+    There is one exception: a class whose rows are all below the share keeps the row with the largest hash.
+    Equal images of a class have equal hashes, so they are held out together.
 
     Args:
         labels: (N,) int64; UNLABELLED rows are never held out.
         row_ids: N ids of the rows.
-        share: share of each class, in [0, 1).
+        share: expected share of each class, in [0, 1).
         seed: seed of the recipe.
     """
-    mask = np.zeros(len(labels), bool)
-    if share > 0:
-        for label in np.unique(labels[labels >= 0]):
-            members = np.flatnonzero(labels == label).tolist()
-            members.sort(key=lambda row: seeding.digest("holdout", seed, row_ids[row]))
-            mask[members[: min(round_half_up(share, len(members)), len(members) - 1)]] = True
+    if share <= 0:
+        return np.zeros(len(labels), bool)
+    hashes = np.array([seeding.uniform("holdout", seed, row_id.partition("~")[0]) for row_id in row_ids])
+    mask = (hashes < share) & (labels >= 0)
+    for label in np.unique(labels[mask]):
+        members = np.flatnonzero(labels == label).tolist()
+        if mask[members].all():
+            mask[max(members, key=lambda row: (hashes[row], row_ids[row]))] = False
     return mask
 
 
@@ -180,37 +189,36 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     planned = order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]
     rows = np.tile(eligible[planned], recipe.copies)
     copies = np.repeat(np.arange(recipe.copies), len(planned))
-    # The position in the order of the class is used, so that a row keeps its context when the plan grows.
-    context_positions = np.tile(position[planned], recipe.copies) + copies
-    context_order = _contexts(source.names, len(texts.contexts), recipe.seed)
+    planned_ids = [row_ids[row] for row in rows.tolist()]
     return Plan(
         rows=rows,
         copies=copies,
         labels=labels[rows],
-        contexts=context_order[labels[rows], context_positions % len(texts.contexts)],
+        contexts=unit_contexts(planned_ids, copies, len(texts.contexts), recipe.seed),
         references=references,
         heldout=heldout,
         order=eligible[order],
-        row_ids=[row_ids[row] for row in rows.tolist()],
+        row_ids=planned_ids,
         source_ids=row_ids,
         fields=fields,
         prompt_texts=texts,
     )
 
 
-def _contexts(names: Sequence[str], count: int, seed: int) -> Ints:
-    """Returns (K, C) int64: the seeded order in which the counterparts of each class use the contexts.
+def unit_contexts(row_ids: Sequence[str], copies: Ints, count: int, seed: int) -> Ints:
+    """Returns (U,) int64: the context of each unit, (hash(seed, row id) + copy) modulo the number of contexts.
+
+    A context depends on no other row, so a unit keeps its prompts when the source or the plan grows. The contexts of a
+    class are balanced in expectation. The copies of a row have consecutive contexts.
 
     Args:
-        names: the K class names of the source.
-        count: C, the number of contexts.
+        row_ids: U row ids.
+        copies: (U,) int64, number of each unit's counterpart.
+        count: number of contexts, at least 1.
         seed: seed of the recipe.
     """
-    orders = np.zeros((len(names), count), np.int64)
-    for label, name in enumerate(names):
-        hashes = [seeding.digest("contexts", seed, name, context) for context in range(count)]
-        orders[label] = sorted(range(count), key=hashes.__getitem__)
-    return orders
+    hashes = [int.from_bytes(seeding.digest("context", seed, row_id)[:8], "big") % count for row_id in row_ids]
+    return (np.array(hashes, np.int64) + copies) % count
 
 
 def plan(ds: Dataset, recipe: Recipe) -> Dataset:

@@ -36,8 +36,8 @@ class SourceConfig:
     holdout: float = attempt(
         0.0,
         help=(
-            "Share of each class, in [0, 1), that is drawn by the seed and exported as split validation. These rows "
-            "get no counterparts and are not references."
+            "Expected share of each class, in [0, 1), that is drawn by the seed and exported as split validation. "
+            "These rows get no counterparts and are not references."
         ),
     )
 
@@ -53,8 +53,8 @@ class PromptsConfig:
     contexts: tuple[str, ...] | None = attempt(
         None,
         help=(
-            'Contexts that are used in turn for the counterparts of a class; "" adds no context. '
-            "null: the contexts of the kind."
+            'Contexts of the counterparts. Each row draws one by the seed, and its copies use the next ones; "" adds '
+            "no context. null: the contexts of the kind."
         ),
     )
     negatives: tuple[str, ...] | None = attempt(

@@ -41,7 +41,7 @@ class Attempt(Stage):
         on_progress: called with the number of attempts after each device batch; it is not pickled.
     """
 
-    VERSION = f"1+{Score.VERSION}"
+    VERSION = f"2+{Score.VERSION}"
     _transient = ("on_progress",)
     _cached = ("batches",)
 
