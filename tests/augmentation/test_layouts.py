@@ -127,6 +127,6 @@ def test_a_source_with_a_column_of_that_name_is_refused_before_anything_is_writt
     ds = photos([2, 2]).rename_column("label", "kind")
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "label": "kind"}}
     augment.run(recipe(output=str(tmp_path / "run"), **keys), ds, progress=False)
-    with pytest.raises(ValueError, match="source.label is 'kind', which is a column of layout mixed too"):
+    with pytest.raises(ValueError, match="source.label is 'kind', which is also a column of layout mixed"):
         export_workflow.export(tmp_path / "run", tmp_path / "out", {}, "mixed")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Arrow tables of a fixed schema, built from columns of Python values, one window of rows at a time.
+"""Builds Arrow tables of a fixed schema from columns of Python values, one window of rows at a time.
 
 Owns the size of a window and the storage types. Does not own the values of the columns (tables.py, layouts.py).
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datasets import Features
 
 WINDOW = 256
-"""Number of rows that are built at a time. It limits the memory of an export for any number of rows."""
+"""Number of rows that are built at a time. So the memory of an export does not grow with the number of rows."""
 
 
 def windows(rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> Iterator[list[int]]:

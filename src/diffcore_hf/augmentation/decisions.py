@@ -1,7 +1,7 @@
 """Decisions: joins plan, facts and review by key, and calls the method to decide about the attempts.
 
-Owns the joining. The rules are in method/filtration.py. Decisions are not stored: they can always be computed again
-from the plan, the facts, the recipe and the review.
+Owns the joining. The rules are in method/filtration.py. Decisions are not stored with the facts. They can always be
+computed again from the plan, the facts, the recipe and the review.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 class Decider:
     """Decides about the attempts of a run while their facts are added.
 
-    The policy is fitted once, to the references alone. So a decision does not change when attempts are added.
+    The policy is fitted once, only to the references. So its result for an attempt does not change when other attempts
+    are added.
 
     Args:
         run: the run.
@@ -79,7 +80,7 @@ class Decider:
         return filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
 
     def passing(self) -> float:
-        """Return the share of the attempts so far that the policy passes, for the progress bar."""
+        """Return the share of the attempts so far that the policy would keep. The progress bar shows it."""
         attempts, _ = self._attempt_facts(self._compared_facts)
         keys = [
             (*self.run.plan.key(unit), int(number))
@@ -122,13 +123,13 @@ class Decider:
         notes = []
         if missing:
             notes.append(
-                f"{missing} of {len(self.run.plan.references)} references are not yet read: decisions may change"
+                f"{missing} of {len(self.run.plan.references)} references are not read yet, so decisions may change"
             )
         verdicts = self.run.review.verdicts
         known = {(row_id, copy) for row_id, copy, _ in self.attempts.keys} if verdicts else set()
         if unmatched := sum((row_id, copy) not in known for row_id, copy, _ in verdicts):
             notes.append(
-                f"{unmatched} of {len(verdicts)} verdicts of the review match no attempt: correct row_id and copy"
+                f"{unmatched} of {len(verdicts)} verdicts of the review match no attempt. Correct their row_id and copy"
             )
         return notes
 
@@ -204,5 +205,5 @@ def _references(
 
 
 def captions_of(texts: Sequence[str], known: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return (N, d) float16, the embeddings of N captions; None if one of them is missing."""
+    """Return (N, d) float16, the embeddings of N captions; None if at least one embedding is missing."""
     return np.stack([known[text] for text in texts]) if texts and all(text in known for text in texts) else None

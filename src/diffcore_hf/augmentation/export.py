@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from datasets import Features
 
 SHARD_BYTES, LARGEST_SHARD = 200_000_000, 5_000_000_000
-"""Normal and largest number of uncompressed bytes of a shard. The normal size suits the memory of a laptop and the
-dataset viewer. Shards of large datasets are larger, so that a version is one commit of few files."""
+"""Normal and largest number of uncompressed bytes of a shard. A laptop and the dataset viewer can read shards of the
+normal size. Shards of large datasets are larger, so that a version is one commit with few files."""
 SHARDS = 40
-"""Largest number of shards of the normal size. A dataset that would need more gets larger shards, not more of them."""
+"""Largest number of shards of the normal size. A dataset that would need more shards gets larger ones."""
 MOST_FILES = 90
-"""Largest number of shards of all configs. A version is one commit of fewer than 100 files, with pictures and card."""
+"""Largest number of shards of all dataset configurations together. A version has some more files, fewer than 100."""
 ONLY_SPLIT = "train"
-"""The split of every config but `default`."""
+"""The only split of every dataset configuration except `default`."""
 
 Shards = dict[str, dict[str, list[str]]]
-"""Config -> split -> paths of its shards."""
+"""Dataset configuration -> split -> paths of its shards."""
 
 
 def check_layout(recipe: Recipe, layout: str) -> None:
     """Checks that the dataset of a recipe can be exported in a layout.
 
     Raises:
-        UserError: the layout is mixed, and the originals are not included or a source column has the name of one of the
-            layout's columns.
+        UserError: the layout `mixed` needs originals that are not included, or one of its columns has the name of a
+            source column.
     """
     if layout != "mixed":
         return
@@ -58,12 +58,12 @@ def check_layout(recipe: Recipe, layout: str) -> None:
     for key, column in (("image", recipe.source.image), ("label", recipe.source.label)):
         if column in schema.mixed_features():
             raise UserError(
-                f"source.{key} is {column!r}, which is a column of layout mixed too. Use --layout columns or rows"
+                f"source.{key} is {column!r}, which is also a column of layout mixed. Use --layout columns or rows"
             )
 
 
 def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[FileEntry]]:
-    """Writes every config as Parquet shards.
+    """Writes every dataset configuration as Parquet shards.
 
     Args:
         material: the run, its facts and decisions.
@@ -72,10 +72,10 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
             rows) or `mixed` (real images, then a mix of each real image that has a counterpart).
 
     Returns:
-        The shards by config and split, and one entry for each file.
+        The shards by dataset configuration and split, and one entry for each file.
     """
-    # A counterpart is in three configs. The estimate of its bytes uses only its side in pixels, so that every machine
-    # writes the same shards.
+    # A counterpart is in three dataset configurations. The estimate of its bytes uses only its side in pixels, so that
+    # every machine writes the same shards.
     side = material.recipe.store_size or material.recipe.model.size or 512
     size = shard_bytes(sum(map(sum, material.source.sizes.values())) + 3 * len(material.plan) * side * side // 2)
     while True:
@@ -90,7 +90,7 @@ def write_tables(material: Material, staging: Path, layout: str = "columns") -> 
 
 
 def _write_tables(material: Material, staging: Path, layout: str, size: int) -> tuple[Shards, list[FileEntry]]:
-    """Writes every config as shards of about `size` bytes; see write_tables."""
+    """Writes every dataset configuration as shards of about `size` bytes; see write_tables."""
     source = material.source
     config = source.config
     plain = dict(source.features.items())
@@ -125,14 +125,14 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
 
 
 def shard_bytes(total: int) -> int:
-    """Returns the bytes of a shard for a dataset of `total` bytes: 1 / SHARDS of them, within the two limits."""
+    """Returns the size of a shard for a dataset of `total` bytes: `total` / SHARDS, within the two limits."""
     return min(max(SHARD_BYTES, total // SHARDS), LARGEST_SHARD)
 
 
 def _shards(
     staging: Path, folder: str, split: str, rows: Iterator[pa.Table], features: Features, shard_size: int
 ) -> list[FileEntry]:
-    """Writes windows of rows into shards of about `shard_size` bytes. Without rows it writes one empty shard."""
+    """Writes windows of rows into shards of about `shard_size` bytes. If there are no rows, writes one empty shard."""
     waiting: list[pa.Table] = []
     size = 0
     written: list[tuple[Path, int]] = []
@@ -164,7 +164,7 @@ def _shards(
 def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], features: Features) -> tuple[Path, int]:
     """Writes one Parquet file and returns its path and number of rows.
 
-    `Dataset.to_parquet` writes it, so it has content-defined chunks, a page index and the features.
+    `Dataset.to_parquet` writes the file, so that it has content-defined chunks, a page index and the features.
     """
     from datasets import Dataset
 
@@ -178,9 +178,10 @@ def _shard(folder: Path, split: str, number: int, parts: list[pa.Table], feature
 
 
 def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> list[dict[str, Any]]:
-    """Returns `dataset_info` for the card: the features of each config, and the rows and bytes of each split.
+    """Returns `dataset_info` for the card.
 
-    `load_dataset` compares these numbers with the files.
+    It contains the features of each dataset configuration, and the rows and bytes of each split. `load_dataset`
+    compares these numbers with the files.
 
     Args:
         staging: the folder of the shards.
@@ -247,7 +248,7 @@ def manifest(
         files: an entry for each shard.
         assets: the folder of the pictures.
         recipe: the fields of the recipe that change the result, with identities in place of paths.
-        facts: further keys of the manifest, such as the digests and the counts.
+        facts: other keys of the manifest, such as the digests and the counts.
     """
     listed = sorted(files, key=lambda entry: entry["path"])
     for path in sorted(assets.glob("*.png")):

@@ -1,6 +1,7 @@
-"""The layouts `rows` and `mixed` of config `default`: images with labels, for training code that does not use pairs.
+"""The layouts `rows` and `mixed`: rows of one image and its label, for training code that does not use pairs of images.
 
-Owns the rows of these layouts. Layout `columns`, where a row holds a real image and its counterpart, is in tables.py.
+Owns the rows of these layouts of the dataset configuration `default`. Layout `columns` is in tables.py. Its rows
+contain a real image and its counterpart.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
 log = logging.getLogger(__name__)
 
 MIXED_WINDOW = 32
-"""Number of rows of layout mixed that are built at a time. It is small, because their images have the size of the
-originals and are encoded here."""
+"""Number of rows of layout `mixed` that are built at a time. It is small, because mixed images have the size of the
+originals."""
 _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 class MixFacts(NamedTuple):
-    """The columns that layout mixed adds to image, label and row id."""
+    """The columns that layout `mixed` adds to image, label and row id."""
 
     is_mixed: bool = False
     kind: str | None = None
@@ -42,7 +43,10 @@ class MixFacts(NamedTuple):
 
 
 def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields the tables of layout rows: the real images of a split, then, for the augmented split, the counterparts."""
+    """Yields the tables of layout `rows`: the real images of a split, followed by its counterparts.
+
+    Only the augmented split has counterparts.
+    """
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
         yield _with_origin(table, is_generated=False)
@@ -52,10 +56,11 @@ def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
 
 
 def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields the tables of layout mixed: the real images of a split, then, for the augmented split, the mixed images.
+    """Yields the tables of layout `mixed`: the real images of a split, followed by its mixed images.
 
-    Every real image that has a counterpart of copy 0 is mixed with it once, at the size of the real image (Eq. 6 to 8
-    with pi 0.5, alpha 1). A real image that cannot be decoded is not mixed. The number of such images is logged.
+    Only the augmented split has mixed images. Every real image that has a counterpart of copy 0 is mixed with it once,
+    at the size of the real image (Eq. 6 to 8 with pi 0.5, alpha 1). A real image that cannot be decoded is not mixed.
+    The number of such images is logged.
     """
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
@@ -103,7 +108,7 @@ def _with_origin(table: pa.Table, *, is_generated: bool) -> pa.Table:
 
 
 def _with_mix_facts(table: pa.Table, facts: Sequence[MixFacts]) -> pa.Table:
-    """Returns a table of image, label and row id with the columns of layout mixed appended."""
+    """Returns a table of image, label and row id with the columns of layout `mixed` appended."""
     features = schema.mixed_features()
     for index, name in enumerate(list(features)[1:]):
         values = pa.array([fact[index] for fact in facts], features.arrow_schema.field(name).type)
@@ -120,7 +125,7 @@ def _mixed(
     """Returns the encoded mix of one pair of images; None if the real image cannot be decoded.
 
     Args:
-        real: cell of the real image; None: the row has no image.
+        real: cell of the real image; None if the row has no image.
         generated: cell of the generated image.
         stream: the random stream of this pair.
         image_format: format of the result.

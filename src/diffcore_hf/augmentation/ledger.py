@@ -72,7 +72,8 @@ class Ledger:
         return path
 
     def parts(self, kind: str) -> list[Path]:
-        """Return the paths of the parts of a kind, sorted. Of facts with the same key the first is used."""
+        """Return the sorted paths of the parts of a kind. If several parts have a fact with the same key, the first is
+        used."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
     def rounds(self) -> list[str]:
@@ -85,7 +86,7 @@ class Ledger:
         return sum(map(_rows, chain.from_iterable(self.parts(kind) for kind in self.rounds())))
 
     def captions(self) -> dict[str, np.ndarray]:
-        """Return the (d,) float16 embedding of each caption; there are captions of classes and captions of contexts."""
+        """Return the (d,) float16 embedding of each caption. A caption describes a class or a context."""
         known: dict[str, np.ndarray] = {}
         for path in self.parts(CLASSES):
             table = self.table(path, ["prompt", "text_embedding"])
@@ -128,9 +129,9 @@ class Facts:
     embeddings: list[np.ndarray]
     """(d,) float16 each; empty if the fact has no embedding."""
     reasons: list[str | None]
-    """Reason that a stage recorded; None: it found no fault."""
+    """Reason that a stage recorded; None if it found no fault."""
     sha256: list[str | None]
-    """Hash of the image file; None without an image."""
+    """Hash of the image file; None if there is no image."""
     locations: list[Location]
     """Location of each image."""
 
@@ -150,18 +151,18 @@ class Facts:
 
     @staticmethod
     def columns(kind: str) -> list[str]:
-        """Return the columns of a part that are read into memory: all but images and texts."""
+        """Return the columns of a part that are read into memory: all columns except images and texts."""
         if kind == REFERENCES:
             return ["row_id", "source_sha256", "embedding", "reason"]
         return ["row_id", "copy", "attempt", "image_sha256", "embedding", "reason"]
 
     def read_part(self, ledger: Ledger, kind: str, path: Path | None) -> None:
-        """Add the facts of one part from its file; a path of None means that the task wrote no part."""
+        """Add the facts of one part from its file. A path of None means that the task wrote no part."""
         if path is not None:
             self.add(path, ledger.table(path, self.columns(kind)))
 
     def add(self, path: Path, table: pa.Table) -> None:
-        """Add the facts of a part. A key that exists already keeps its first fact."""
+        """Add the facts of a part. If a key already has a fact, the new fact is ignored."""
         embeddings = embedding_rows(table["embedding"])
         hashes = table["image_sha256" if "image_sha256" in table.column_names else "source_sha256"].to_pylist()
         reasons = table["reason"].to_pylist()
@@ -177,7 +178,10 @@ class Facts:
         return len(self.locations)
 
     def matrix(self, indices: Sequence[int | None], width: int) -> np.ndarray:
-        """Return (N, width) float16: the embedding at each index; NaN for index None or a fact without embedding."""
+        """Return (N, width) float16: the embedding at each index.
+
+        The row of an index None, or of a fact without embedding, is NaN.
+        """
         rows = np.full((len(indices), width), np.nan, np.float16)
         for row, index in enumerate(indices):
             if index is not None and self.embeddings[index].size:
@@ -185,7 +189,7 @@ class Facts:
         return rows
 
     def since(self, index: int) -> Iterator[tuple[AttemptKey, int]]:
-        """Return keys and indices of the facts that were added at `index` or later, in this order."""
+        """Return the keys and indices of the facts from `index` on, in the order in which they were added."""
         return islice(self.keys.items(), index, None)
 
     def width(self) -> int:
@@ -241,7 +245,7 @@ def _rows(path: Path) -> int:
 def raise_unreadable(path: Path, error: Exception) -> NoReturn:
     """Raise the error for a part that cannot be read.
 
-    A fault of the machine, such as a missing permission, is raised unchanged: the part may be intact.
+    A fault of the machine, such as a missing permission, is raised unchanged, because the part may be intact.
 
     Raises:
         UserError: the file is damaged.
@@ -249,6 +253,6 @@ def raise_unreadable(path: Path, error: Exception) -> NoReturn:
     if environment_fault(error) is not None:
         raise error
     raise UserError(
-        f"part {path} cannot be read ({innermost_cause(error)}). Delete it and run again: "
-        "only the facts of this part are computed again"
+        f"part {path} cannot be read ({innermost_cause(error)}). Delete it and run again. "
+        "Only the facts of this part are then computed again"
     ) from error

@@ -24,7 +24,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 
 @dataclass(frozen=True)
 class Material:
-    """A run, its facts and its decisions. An index of an attempt is an index into `attempts` and `decisions`."""
+    """A run, its facts and its decisions. The index of an attempt is its position in `attempts` and in `decisions`."""
 
     run: Run
     references: Facts
@@ -66,7 +66,7 @@ class Material:
 
     @cached_property
     def first_unit(self) -> dict[int, int]:
-        """Map from a row of the source to its unit of copy 0."""
+        """Map from the index of a source row to the index of its unit with copy 0."""
         return {int(row): unit for unit, row in enumerate(self.plan.rows.tolist()) if self.plan.copies[unit] == 0}
 
     @cached_property

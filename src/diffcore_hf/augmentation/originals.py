@@ -23,7 +23,7 @@ def original_rows(source: Dataset, rows: Sequence[int], *, images: bool) -> pa.T
     Args:
         source: the split.
         rows: indices of the rows.
-        images: false replaces the cells of every column that contains images by null.
+        images: whether images are included. If not, the cells of every column that contains images become null.
     """
     table = source.with_format("arrow")[list(rows)]
     for index, (name, feature) in enumerate(source.features.items()):
@@ -39,7 +39,7 @@ def stored_image(cell: dict[str, Any]) -> dict[str, Any] | None:
     try:
         content = read_bytes(cell)
     except UnreadableImage:
-        # The row stays in the export. The config `references` states why its image cannot be read.
+        # The row stays in the export. The dataset configuration `references` states why its image cannot be read.
         return None
     return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
 

@@ -1,11 +1,11 @@
 """The plan: the units of a run in one drawing order, each with its context and its two prompts.
 
-Owns the drawing order, the fraction, the copies, the holdout, the draw of references and the choice of contexts. The
-plan is a pure function of source and recipe: no model is loaded and no image is decoded. Does not own the texts of the
-prompts (method/prompt_texts.py) or the decisions (method/filtration.py).
+Owns the choice of units, references and contexts, the drawing order and the holdout. The plan is a pure function of
+source and recipe. No model is loaded and no image is decoded. Does not own the texts of the prompts
+(method/prompt_texts.py) or the decisions (method/filtration.py).
 
-A source may grow between two runs. The context of a unit and the holdout of a row depend on the seed and the row id
-alone, so other rows do not change them. The drawing order, the planned share and the references depend on all rows.
+A source may grow between two runs. The context of a unit and the holdout of a row depend only on the seed and the row
+id, so new rows do not change them. The drawing order, the planned share and the references depend on all rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Unit(NamedTuple):
     prompt: str
     """The positive prompt P_c of Eq. 4."""
     negative_prompt: str | None
-    """The negative prompt P_n of Eq. 4; None: without a negative prompt."""
+    """The negative prompt P_n of Eq. 4; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
     references: Ints
     """(R,) int64: rows to which the filter policy is fitted. They do not depend on the fraction or the copies."""
     heldout: Bools
-    """(N,) bool over the source split: true for rows that are never planned and never references."""
+    """(N,) bool over the source split: true for rows of the holdout, which are never planned and never references."""
     order: Ints
     """(N',) int64: the drawing order of all rows that may be drawn. The planned rows are the first ones."""
     row_ids: list[str]
@@ -163,8 +163,8 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     """Returns the plan of a recipe over a loaded source.
 
     Raises:
-        UserError: a holdout is set and the source has a validation split; a class name is an opaque id; the template
-            names a column that does not exist; or a negative prompt contradicts a label or a context.
+        UserError: a holdout is set although the source has a validation split, a class name is an opaque id, the
+            template names a column that does not exist, or a negative prompt contradicts a label or a context.
     """
     config = recipe.source
     if config.holdout and "validation" in source.splits:
@@ -233,7 +233,7 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
         image column is renamed to `source_image`, the name that the stages read.
 
     Raises:
-        UserError: the dataset cannot be augmented (load_source), or the recipe does not fit it (make_plan).
+        UserError: the dataset cannot be augmented (see load_source), or the recipe does not fit it (see make_plan).
     """
     from datasets import Dataset, Image, concatenate_datasets
 

@@ -1,4 +1,4 @@
-"""Resolution: a recipe whose `auto` and null values are replaced, with its identities and digests.
+"""Resolution: a recipe whose values `auto` and null are replaced, with its identities and digests.
 
 Owns the values that the first run in a folder resolves and that later runs use again, and the content of run.json. It
 loads no weights. The functions of models/ that this module calls read only configuration files.
@@ -28,7 +28,7 @@ RESOLVED = {
     "source": ("revision",),
     "prompts": ("contexts", "negatives"),
 }
-"""Fields whose `auto` or null value is replaced by the first run. A later run takes the value from run.json."""
+"""Fields in which the first run replaces `auto` and null by a value. A later run takes the value from run.json."""
 NO_MODEL_FACTS: dict[str, Any] = {
     "family": digests.NO_MODEL,
     "path": None,
@@ -77,7 +77,8 @@ def resolve_run(
         previous: content of run.json; None in a new folder.
 
     Raises:
-        UserError: a model cannot be used, or the folder has another attempt digest; the message names the changed keys.
+        UserError: a model cannot be used, or the folder has another attempt digest. The message then names the changed
+            keys.
     """
     from diffcore_hf.generation.base import strategy_class
     from diffcore_hf.models.pipelines import resolve_model
@@ -119,7 +120,7 @@ def resolve_run(
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
         before, now = dict(previous["attempt"]), resolution.scope_fields("attempt")
         if ("model" in before) != ("model" in now):
-            # Only one of the two strategies uses a model, so the line names the strategy and not each key of the model.
+            # Only one of the two runs uses a model. So the message names the strategy and not each key of the model.
             before.pop("model", None)
             now.pop("model", None)
         changed = digests.differences(before, now)
@@ -145,10 +146,10 @@ def stage_versions(recipe: Recipe) -> dict[str, str]:
 
 
 def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
-    """Fill in the values of an earlier run in this folder, and replace the names of built-in texts by the texts.
+    """Return a recipe with the values of an earlier run in this folder, and with texts in place of their names.
 
-    Template, contexts and negatives become texts here. The built-in texts may change with the version of this package,
-    but a run keeps its first ones. No model is read.
+    Names of built-in templates, contexts and negatives are replaced by the texts. The built-in texts may change with
+    the version of this package, but a run keeps the texts that it started with. No model is read.
 
     Args:
         recipe: the recipe as the user gave it.
@@ -215,12 +216,14 @@ def type_of_scheduler(values: Mapping[str, Any]) -> Any:
 
 
 def run_content(resolution: Resolution, previous: Mapping[str, Any] | None, **extra: Any) -> dict[str, Any]:
-    """Return the content of run.json: the values that never change, and the decision fields of every recipe in order.
+    """Return the content of run.json.
+
+    It contains the values that never change, and the decision fields of all recipes that the folder was run with.
 
     Args:
         resolution: the resolution of the run.
         previous: content of run.json before this run; None in a new folder.
-        extra: further keys.
+        extra: other keys of run.json.
     """
     recipes = list(previous["recipes"]) if previous else []
     entry = {"digest": resolution.recipe_digest, "decision": to_mapping(resolution.recipe, ("decision",))}

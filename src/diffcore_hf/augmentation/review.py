@@ -25,15 +25,14 @@ class Review:
     verdicts: Mapping[AttemptKey, bool] = field(default_factory=dict)
     """Map (row id, copy, attempt) -> true for `accept`, false for `reject`."""
     sha256: str | None = None
-    """Hex digest of the file; None without a file."""
+    """Hex digest of the file; None if there is no file."""
 
 
 def read_review(path: str | None) -> Review:
     """Read a CSV file with the columns row_id, copy, attempt, verdict (accept or reject) and note.
 
     Raises:
-        UserError: the file does not exist, is not UTF-8 text or lacks a column; a verdict is neither accept nor reject;
-            or copy or attempt is not a whole number.
+        UserError: the file does not exist, is not UTF-8 text or lacks a column, or a value in a line is not valid.
     """
     if path is None:
         return Review()

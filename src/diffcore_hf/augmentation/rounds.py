@@ -1,4 +1,4 @@
-"""Rounds: the tasks that are due, their order and their sizes.
+"""Rounds: the tasks that are still to be done, their order and their sizes.
 
 Owns the order of the work (captions, references, preparation, then round 0, 1, ...), the division into parts and the
 progress bar. Does not compute parts (worker.py), choose the process that computes them (executors/) or decide about
@@ -34,23 +34,23 @@ PART_SECONDS = 60.0
 PART_BYTES = 256_000_000
 LARGEST_PART = 4096
 GROWTH = 8
-"""Largest ratio of the next part to the last one. The time of the first part includes the loading of the model, so its
-rate is too low."""
+"""Largest ratio between the sizes of two successive parts. The time of the first part includes the loading of the
+model, so the size grows in steps."""
 
 T = TypeVar("T")
 
 
 class PartSizes(Generic[T]):
-    """Divides items into parts. With a `part_size`, each part has this number of items.
+    """Divides items into parts of `part_size` items, or of measured sizes if `part_size` is None.
 
-    Otherwise the first part is one device batch. Later parts have as many items as take about PART_SECONDS. The
-    division has no influence on the results.
+    If sizes are measured, the first part is one device batch. The size of later parts is chosen so that a part takes
+    about PART_SECONDS. The division has no influence on the results.
 
     Args:
         items: the items that are due.
-        batch: images per device batch, the size of the first part.
-        part_size: fixed number of items; None: a multiple of the device batch, by measured time.
-        sizes: bytes of each item in memory. A part has at most PART_BYTES, unless one item is larger.
+        batch: number of images in a device batch.
+        part_size: number of items in each part; None: a multiple of the device batch that depends on measured times.
+        sizes: bytes of each item in memory. A part has at most PART_BYTES, unless a single item is larger.
     """
 
     def __init__(self, items: Sequence[T], batch: int, part_size: int | None, sizes: Sequence[int] | None = None):
@@ -91,14 +91,14 @@ def collect(run: Run, executor: Executor, *, progress: bool = True) -> tuple[Dec
         The Decider with all facts, and whether the user interrupted.
 
     Raises:
-        UserError: a model fails on every image; committed facts stay.
+        UserError: a model fails on every image. Facts that are already committed are kept.
     """
     collection = _Collection(run, executor)
     try:
         return collection.run(progress), False
     except KeyboardInterrupt:
         log.info("interrupted: the finished images are exported")
-        # The ledger is read again, because the interruption may have come between a commit and its reading.
+        # The ledger is read again, because a part may have been committed but not read when the interruption came.
         return (collection.decider.reread() if collection.decider else Decider.read(run)), True
     finally:
         executor.close()
@@ -197,14 +197,14 @@ class _Collection:
 
 
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
-    """Return the rows that round `ref` still has to embed: drawn references first, then planned rows, each once."""
+    """Return the rows that round `ref` still has to embed, each once: references first, then planned rows."""
     rows = dict.fromkeys([*plan.references.tolist(), *plan.rows[:wanted].tolist()])
     known = {row_id for row_id, _, _ in references.keys}
     return [row for row in rows if plan.source_ids[row] not in known]
 
 
 def captions_are_missing(run: Run) -> bool:
-    """Return whether the filter's model has a text tower and the ledger lacks a caption of the plan."""
+    """Return whether the filter's model can embed captions and the ledger lacks a caption of the plan."""
     texts = run.plan.prompt_texts
     wanted = {*texts.captions(), *texts.context_captions()}
     return bool(run.resolution.filter["has_text"]) and not wanted <= set(run.ledger.captions())

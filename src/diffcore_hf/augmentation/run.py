@@ -1,7 +1,7 @@
 """Run: one augmentation of one source into one output folder, after all checks.
 
 Owns the record that the steps of a run share. It contains no facts and no models. Facts are in the ledger, and models
-in the workers.
+are in the workers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Run:
     previous: Mapping[str, Any] | None = None
     """Content of run.json before this run; None in a new folder."""
     in_memory: bool = False
-    """True: the source is a dataset in memory, which other processes cannot open."""
+    """Whether the source is a dataset in memory. Other processes cannot open such a source."""
 
     @property
     def recipe(self) -> Recipe:

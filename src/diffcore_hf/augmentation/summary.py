@@ -1,7 +1,7 @@
 """The summary of a run as a record and as text: counts, rates, and the classes with the most rejections.
 
-Owns the choice of the figures and their texts. They are computed from the facts and decisions of a run, except the
-seconds and the number of new images, which the caller measures.
+Owns the choice of the figures and their texts. The figures are computed from the facts and decisions of a run. Only the
+seconds and the number of new images are measured by the caller.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ class ByContext(NamedTuple):
     name: str
     attempts: int
     rejected: float | None
-    """Share of the attempts that were rejected, in [0, 1]; None: there is no decided attempt."""
+    """Share of the attempts that were rejected, in [0, 1]; None if no attempt is decided."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run in figures. Rates are in [0, 1]. A rate is None if there is nothing to divide by."""
+    """The result of a run in figures. Rates are in [0, 1]. A rate is None if its denominator is 0."""
 
     counts: Counts
     rejected_generated: float | None
-    """Share of decided attempts that were rejected. Attempts that came after the counterpart of their
-    unit (superseded) or that crashed are not included."""
+    """Share of decided attempts that were rejected. Crashed attempts are not included, and neither are attempts that
+    came after the counterpart of their unit (superseded)."""
     rejected_real: float | None
-    """Share of real images that the same policy would reject, each left out of its class when it is compared."""
+    """Share of real images that the same policy would reject. Each is compared with the other images of its class."""
     by_context: list[ByContext]
     """The context with the most rejections first."""
     by_class: list[ClassRow]
@@ -138,7 +138,7 @@ def _worst_first(rejected: float | None, name: str) -> tuple[float, str]:
 
 
 def _failed_rows(material: Material) -> dict[str, int]:
-    """Returns the numbers of rows without a label and of rows whose image has no embedding, by reason."""
+    """Returns by reason the number of rows that have no label or whose image has no embedding."""
     failed: Counter[str] = Counter()
     if unlabelled := int((material.source.labels[material.source.config.split] < 0).sum()):
         failed["unlabelled"] = unlabelled
@@ -199,7 +199,7 @@ def _given_up_lines(summary: Summary) -> list[str]:
 
 
 def _rows(summary: Summary, seconds: float, images: int) -> list[tuple[str, str]]:
-    """Returns name and value of each figure; a count of 0 failed or pending units is left out."""
+    """Returns the name and the value of each figure. The numbers of failed and pending units are left out if 0."""
     counts = summary.counts
     decided = counts["kept"] + counts["exhausted"] + counts["failed"]
     speed = f"{images / seconds:.2f} ({images:,} made now)" if images and seconds else "- (none made now)"
@@ -233,7 +233,7 @@ def _table(head: str, rows: Sequence[tuple[str, int, str]], real: Sequence[str] 
     Args:
         head: heading of the first column.
         rows: at least one row of name, attempts and share rejected.
-        real: values of a fourth column, the share of real images that the policy would reject; None: no such column.
+        real: values of a fourth column, the share of real images that the policy would reject; None leaves it out.
     """
     width = max(len(head), *(len(name) for name, _, _ in rows))
     lines = [f"{head:<{width}}  attempts  rejected" + ("  of real images" if real else "")]

@@ -1,8 +1,7 @@
-"""Tables: the rows of the five configs of the published dataset, computed from a run's facts and decisions.
+"""Tables: the rows of the five dataset configurations, computed from the facts and decisions of a run.
 
 Owns the content of the rows. Every function is pure and yields rows in a fixed order, so that the same facts give the
-same bytes. Does not own files or shards (export.py), or the layouts `rows` and `mixed` of config `default`
-(layouts.py).
+same bytes. Does not own files or shards (export.py), or the layouts `rows` and `mixed` (layouts.py).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class SplitRows(NamedTuple):
 
 
 def splits(material: Material) -> dict[str, SplitRows]:
-    """Returns the published splits, the augmented one first. Its held-out rows become split validation."""
+    """Returns the published splits, the augmented split first. Its held-out rows become the split `validation`."""
     source, heldout = material.source, material.plan.heldout
     augmented = source.config.split
     published = {augmented: SplitRows(augmented, np.flatnonzero(~heldout))}
@@ -45,7 +44,10 @@ def splits(material: Material) -> dict[str, SplitRows]:
 
 
 def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
-    """Yields the tables of config default: one row per source row, with all its columns and the seven added ones."""
+    """Yields the tables of the dataset configuration `default`.
+
+    They have one row per source row, with all columns of the source and the seven added columns.
+    """
     split, rows = splits(material)[published]
     features = schema.added_features()
     for window in windows(rows):
@@ -85,9 +87,9 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
 
 
 def generated_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields the tables of config generated: one row per kept image of any copy.
+    """Yields the tables of the dataset configuration `generated`, with one row per kept image of any copy.
 
-    The columns of image and label have the names of the source's columns.
+    The image and label columns have the same names as in the source.
     """
     source = material.source
     config = source.config
@@ -108,7 +110,7 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields the tables of config attempts: one row per decided attempt, kept or not."""
+    """Yields the tables of the dataset configuration `attempts`, with one row per decided attempt."""
     attempts, decisions = material.attempts, material.decisions
     features = schema.attempts_features()
     for window in windows(material.sorted_attempts):
@@ -136,7 +138,7 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _published_images(material: Material, window: Sequence[int]) -> list[dict[str, Any] | None]:
-    """Returns the images of attempts for config attempts: kept images, and rejected ones with include_rejected."""
+    """Returns the images of attempts as they are published. Rejected images are included only if the recipe says so."""
     reason, all_images = material.decisions.reason, material.recipe.include_rejected
     shown = [position for position, attempt in enumerate(window) if all_images or reason[attempt] == "kept"]
     images: list[dict[str, Any] | None] = [None] * len(window)
@@ -147,9 +149,9 @@ def _published_images(material: Material, window: Sequence[int]) -> list[dict[st
 
 
 def reference_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields the tables of config references: one row per real image of every split.
+    """Yields the tables of the dataset configuration `references`, with one row per real image of every split.
 
-    Rows have an embedding if the run needed it.
+    A row has an embedding if the run used it.
     """
     source, features = material.source, schema.reference_facts()
     needed = {*material.plan.references.tolist(), *material.plan.rows.tolist()}
@@ -161,7 +163,10 @@ def reference_rows(material: Material) -> Iterator[pa.Table]:
 
 
 def _reference_row(material: Material, split: str, row: int, has_facts: bool) -> dict[str, Any]:
-    """Returns one row of config references. Column `reason` states why the row is unlabelled or has no embedding."""
+    """Returns one row of the dataset configuration `references`.
+
+    Column `reason` states why the row is unlabelled or has no embedding.
+    """
     source, facts = material.source, material.references
     row_id, sha256 = source.row_ids[split][row], source.sha256[split][row]
     label = int(source.labels[split][row])
@@ -182,7 +187,7 @@ def _reference_row(material: Material, split: str, row: int, has_facts: bool) ->
 
 
 def class_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields the tables of config classes: one row per class with its counts, rates and bound."""
+    """Yields the tables of the dataset configuration `classes`: one row per class with its counts, rates and bound."""
     source, plan = material.source, material.plan
     decisions, features = material.decisions, schema.classes_features()
     count = len(source.names)

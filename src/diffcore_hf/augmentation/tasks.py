@@ -12,12 +12,12 @@ from pathlib import Path
 from diffcore_hf.core.schema import UnitKey
 
 OnProgress = Callable[[int], None]
-"""Callback that receives the number of images that were finished since the last call."""
+"""Callback that receives the number of images that are finished since its last call."""
 
 
 @dataclass(frozen=True)
 class CaptionTask:
-    """Task: embed the captions of all classes and contexts that the ledger lacks."""
+    """Task: embed all captions of classes and contexts that are not in the ledger."""
 
     def __len__(self) -> int:
         return 0
@@ -66,4 +66,4 @@ class CommittedPart:
     seconds: float
     """Time to compute and write the part, including the loading of weights."""
     batch_size: int
-    """Images per device batch of the worker. The sizes of the next parts are multiples of it."""
+    """Number of images in a device batch of the worker. The sizes of the next parts are multiples of it."""

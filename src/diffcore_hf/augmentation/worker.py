@@ -1,7 +1,7 @@
 """Worker: computes the facts of one part and commits it to the ledger.
 
-Owns the input columns of the stages, and the stages of one process. A task contains the keys of units or rows, and the
-process that computes it opens the source itself. Does not choose the parts that are due (rounds.py) or the process that
+Owns the input columns of the stages, and the stages of one process. A task contains only keys of units or rows. So the
+process that computes it opens the source itself. Does not choose the parts to compute (rounds.py) or the process that
 computes them (executors/).
 """
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 def compute_part(output: str, recipe: Recipe, task: Task) -> CommittedPart:
     """Compute one part in this process and commit it. All arguments and the result can be pickled.
 
-    The source is opened on the first call of a process, and the weights are loaded once.
+    The source is opened and the weights are loaded on the first call in a process.
 
     Args:
         output: the output folder, whose run.json exists.
@@ -104,7 +104,7 @@ class Worker:
         return stage
 
     def batch_size(self, task: type[Task]) -> int:
-        """Return the number of images per device batch for a type of task. On a GPU this loads the model."""
+        """Return the number of images in a device batch for a type of task. On a GPU this call loads the model."""
         return self.attempt.strategy.batch_size if task is AttemptTask else self.reference.tower.batch_size
 
     def compute(self, task: Task, on_progress: OnProgress | None = None) -> CommittedPart:
@@ -169,7 +169,7 @@ class Worker:
         return _facts(self.attempt, table, features)
 
     def _captions(self) -> Path | None:
-        """Embed the captions of classes and contexts that the ledger lacks, if the model has a text tower.
+        """Embed the captions of classes and contexts that are not in the ledger, if the model has a text tower.
 
         Returns:
             The path of the part; None if nothing was written.
@@ -192,7 +192,10 @@ class Worker:
         return self.ledger.write(CLASSES, table)
 
     def _preparation_folder(self, stage: Attempt) -> Path | None:
-        """Return the folder of the strategy's preparation, named by a digest of its inputs; None if there is none."""
+        """Return the folder of the strategy's preparation; None if the strategy has no preparation.
+
+        The name of the folder is a digest of the inputs of the preparation.
+        """
         inputs = stage.strategy.preparation()
         if inputs is None:
             return None
@@ -244,7 +247,7 @@ def source_images(source: LoadedSource, rows: Sequence[int]) -> pa.ChunkedArray:
 
 
 def unit_features() -> Features:
-    """Return the types of all columns of a unit that a stage or a part can hold."""
+    """Return the types of all columns that a stage can read or a part can contain."""
     from datasets import Image, Value
 
     features = schema.attempt_facts()
@@ -254,7 +257,7 @@ def unit_features() -> Features:
 def unit_columns(
     source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, names: Sequence[str]
 ) -> list[Any]:
-    """Return columns of some units for one attempt, with undecoded images.
+    """Return the named columns of some units for one attempt. Images are not decoded.
 
     Args:
         source: the source, from which the real images are read.

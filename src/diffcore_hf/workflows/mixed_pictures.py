@@ -35,8 +35,8 @@ MAX_ROWS = 4096
 """Maximum number of rows from which the tiles are chosen; they are evenly spaced in a larger dataset."""
 TITLE = "Real, generated, and the mix that training sees"
 LEGEND = (
-    "Text below each mix: class, context of the generated image, kind of the mix. Mixed at {size} pixels, then cropped "
-    "and flipped at random, as in preset {preset}"
+    "Below each mix: class, context of the generated image, kind of mix. Mixed at {size} pixels, cropped and flipped "
+    "at random, as in preset {preset}"
 )
 
 
