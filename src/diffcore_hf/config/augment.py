@@ -58,7 +58,7 @@ class PromptsConfig:
         ),
     )
     negatives: tuple[str, ...] | None = attempt(
-        None, help="Terms of the negative prompt; [] for none. null: the terms of the kind."
+        None, help="Terms of the negative prompt. []: no negative prompt. null: the terms of the kind."
     )
     label_descriptions: dict[str, str] | None = attempt(
         None, help="Descriptions that replace ambiguous class names in prompts: a map from class names to texts."
@@ -131,7 +131,7 @@ class ModelConfig:
         "auto", help="auto, native: scaled_dot_product_attention of PyTorch. slicing: less memory, slower."
     )
     offload: Literal["auto", "none", "model", "sequential"] = free(
-        "auto", help="Move idle parts of the model to the CPU. auto: if the GPU is too small for the model."
+        "auto", help="Move idle parts of the model to the CPU. auto: only if the GPU is too small for the model."
     )
     vae_slicing: Literal["auto", "on", "off"] = free(
         "auto", help="Decode the images of a batch one by one. auto: on if the GPU has less than 12 GB."
@@ -233,7 +233,9 @@ class FilterConfig:
 class ColumnsConfig:
     """Names of the added columns."""
 
-    prefix: str = free("", help="Prefix of every added column, for a source that has a column of the same name.")
+    prefix: str = free(
+        "", help="Prefix of the name of every added column. Use it if the source already has such a column."
+    )
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ class Recipe:
 
     source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
     preset: Literal["paper"] | None = free(
-        None, help="paper: policy mean, the paper's template and first context, gamma 6.5, size 512, 50 steps."
+        None, help="paper: policy mean, the paper's template with contexts for it, gamma 6.5, size 512, 50 steps."
     )
     kind: str = attempt(
         "general",
@@ -273,7 +275,7 @@ class Recipe:
         "jpeg", help="Format of stored images: jpeg (quality 95, 4:4:4), png or webp (lossless)."
     )
     store_size: int | None = attempt(
-        512, help="Shorter side of the stored image, which is reduced after scoring. null: all pixels are kept."
+        512, help="Shorter side of a stored image in pixels; images are reduced after scoring. null: not reduced."
     )
     strict: bool = attempt(
         False,
@@ -289,7 +291,9 @@ class Recipe:
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
-    limit: int | None = free(None, help="Number of units to process. The same command without it processes the rest.")
+    limit: int | None = free(
+        None, help="Number of units to process. The same command without limit processes the rest."
+    )
     batch_size: int | None = free(None, help="Images per device batch. null: chosen automatically.")
     part_size: int | None = free(
         None, help="Attempts per part. null: a multiple of the batch size that takes about one minute."
@@ -300,7 +304,8 @@ class Recipe:
         """Return the recipe that `what` names, with some keys changed.
 
         Args:
-            what: a recipe file, a folder of images, the name of a shipped recipe or a Hub id; None for none.
+            what: a recipe file, a folder of images, the name of a shipped recipe or a Hub id. None: all keys come from
+                `keys`.
             keys: keys of the recipe. The keys of a section are a mapping: `source={"split": "train"}`. `split` is short
                 for `source.split`.
 

@@ -26,7 +26,7 @@ def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = Fals
     """Declare a field without a scope.
 
     Args:
-        default: default value; without it the field is required.
+        default: default value. If it is not given, the field is required.
         help: one or two sentences for `--help` and the documentation.
         commas: whether a list may also be given as one text with commas.
     """
@@ -73,8 +73,9 @@ class RecipeSchema:
     presets: Mapping[str, Mapping[str, Any]]
     """Name of a preset -> its values. The recipe file and the flags override them."""
     describing_keys: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]]
-    """Section -> (main key with a name or path, keys that are valid only for it): the path of a model and its
-    revision. If a flag changes the path, the revision in the recipe file is dropped: it describes the old path."""
+    """Section -> (its main key, the keys that are valid only for one value of the main key). For example, the main key
+    of `model` is `path`, and `revision` is valid only for one path. If a flag changes the path, the revision in the
+    recipe file is ignored."""
 
 
 class Key(NamedTuple):
@@ -124,7 +125,8 @@ def documented_keys(cls: type, path: str = "") -> dict[str, Key]:
 def leaves(cls: type, path: str = "") -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     """Return a map from dotted key to (field, type) for every field that is not a section.
 
-    An optional section counts as one field."""
+    An optional section is one field.
+    """
     result: dict[str, tuple[dataclasses.Field[Any], Any]] = {}
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):

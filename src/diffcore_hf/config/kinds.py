@@ -1,7 +1,7 @@
 """Kinds of object and prompt templates: the noun, the contexts and the negative terms of each kind.
 
-Owns these texts and the parsing of a template; method/prompts.py builds prompts from them. They are part of config
-because recipes are checked against them. A change of a text here changes the content of attempts.
+Owns these texts and the parsing of a template. method/prompts.py builds prompts from the texts. The texts are part of
+config, because recipes are checked against them. A change of a text here changes the content of attempts.
 
 Contexts are phrases that follow "a photo of a sparrow, a bird, ...". The first is empty, so that
 some images have no added context. Negatives are terms that the model avoids: faults of any image, then typical faults
@@ -32,7 +32,7 @@ class Kind:
     """One kind of object."""
 
     noun: str
-    """The noun that follows the label in the caption as `a {noun}`; empty for none."""
+    """The noun that follows the label in the caption as `a {noun}`. Empty: no noun follows."""
     contexts: tuple[str, ...]
     """Phrases for {context}; the first is ""."""
     negatives: tuple[str, ...]

@@ -32,7 +32,7 @@ def positional_layer(what: str) -> Mapping[str, Any]:
     shipped recipe, a name with one slash is a dataset on the Hub.
 
     Raises:
-        UserError: none of these.
+        UserError: `what` is none of these.
     """
     path, kind = Path(what), _path_kind(what)
     if kind == "file" and path.suffix not in SUFFIXES:
@@ -80,7 +80,7 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
     `split` means `source.split`.
 
     Raises:
-        UserError: the same key twice, or a dotted key below a value that is not a section.
+        UserError: a key is given twice, or a dotted key is below a value that is not a section.
     """
     layer: dict[str, Any] = {}
     for key, value in keywords.items():
@@ -95,7 +95,7 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
 
 
 def _path_kind(text: str) -> Literal["file", "folder"] | None:
-    """Return whether a file or a folder exists at that path; None for neither."""
+    """Return `file` or `folder` if one exists at that path, else None."""
     path = Path(text)
     try:
         if path.is_file():

@@ -17,8 +17,8 @@ from diffcore_hf.core.errors import UserError
 def build(schema: RecipeSchema, *layers: Mapping[str, Any]) -> Any:
     """Return the recipe of some layers; a later layer overrides an earlier one.
 
-    `preset` in any layer adds a layer below all others. If several layers have it, the last is used. A text in place of
-    a section sets the path or name of that section.
+    If a layer has the key `preset`, the values of that preset are the first layer. If several layers have it, the last
+    one is used. A text in place of a section sets the path or name of that section.
 
     Raises:
         UserError: a key or value is wrong; the message has the dotted key, its value and a remedy.
@@ -74,7 +74,7 @@ def _merge(
 
 
 def _map_of_maps(hint: Any) -> Any:
-    """Return the type of a field that is a map of maps, such as `arms`; None if it has no such type."""
+    """Return the type of a field that is a map of maps, such as `arms`; None if the field is something else."""
     for kind in (hint, *typing.get_args(hint)):
         if typing.get_origin(kind) is dict and typing.get_origin(typing.get_args(kind)[1]) is dict:
             return kind

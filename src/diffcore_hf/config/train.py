@@ -115,7 +115,8 @@ class TransformConfig:
         ),
     )
     size: int | None = option(
-        None, help="Side of the training image in pixels; the resize is scaled with it. null: the side of the preset."
+        None,
+        help="Side of the training image in pixels; also scales the resize before the crop. null: as in the preset.",
     )
     randaugment: int | None = option(
         None, help="Magnitude of RandAugment, 0 to 30, with two operations per image. null: none."
@@ -136,7 +137,7 @@ class MixerConfig:
         None, help="mixup, cutmix, or module:Class for an installed mixer of your own. null: none."
     )
     probability: float = option(
-        1.0, help="per image: probability that an image is mixed. per batch: probability that a batch is mixed."
+        1.0, help="Probability that an image is mixed. If per is batch: probability that a batch is mixed."
     )
     per: Literal["image", "batch"] = option(
         "image",
@@ -200,7 +201,7 @@ class TrainRecipe:
     optimizer: OptimizerConfig = option(OptimizerConfig(), help="The optimiser; a plain text is its name.")
     schedule: ScheduleConfig = option(ScheduleConfig(), help="The learning rate over time; a plain text is its name.")
     epochs: float = option(30.0, help="Epochs of the first arm; all arms take the same number of steps.")
-    max_steps: int | None = option(None, help="Number of optimiser steps, instead of epochs.")
+    max_steps: int | None = option(None, help="Number of optimiser steps. It replaces epochs.")
     batch_size: int = option(32, help="Samples per optimiser step, over all processes and accumulated batches.")
     accumulate: int = option(1, help="Number of batches into which a step is divided, to save memory.")
     clip: float | None = option(None, help="Norm to which gradients are clipped. null: no clipping.")
@@ -220,13 +221,13 @@ class TrainRecipe:
     )
     workers: int | None = option(
         None,
-        help="Loader processes per training process. null: chosen for this machine; 0 with cache memory.",
+        help="Loader processes per training process. null: chosen for this machine, or 0 if cache is memory.",
     )
     cache: Literal["memory"] | None = option(
         None,
         help=(
-            "memory: both images of every row are decoded once and kept at training size. With partner class or "
-            "real_same_class an image is resized twice, so its pixels differ slightly."
+            "memory: both images of every row are decoded once and kept at training size. If partner is class or "
+            "real_same_class, an image is resized twice, so its pixels differ slightly."
         ),
     )
     evaluate_every: float = option(1.0, help="Epochs between two validations. A checkpoint is written after each.")
@@ -249,7 +250,7 @@ class TrainRecipe:
     )
     push: str | None = option(
         None,
-        help="Hub id for the trained model. With several seeds: that of the first one. With compare: of the last arm.",
+        help="Hub id for the trained model. Of several seeds the first is pushed, of several arms the last.",
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
     device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")

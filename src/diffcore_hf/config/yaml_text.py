@@ -12,7 +12,8 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads plain values as in YAML 1.2: `on`, `no` and dates are texts, `1e-4` is a number. A repeated key raises."""
+    """Loads plain values as in YAML 1.2: `on`, `no` and dates are texts, `1e-4` is a number. A repeated key is an
+    error."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (the name is PyYAML's)
 

@@ -36,7 +36,7 @@ REASON = re.compile(r"[A-Za-z0-9_-]+")
 
 OUTCOMES = {
     KEPT: "the counterpart of its unit",
-    SUPERSEDED: "an earlier attempt of the unit is kept; in no rate",
+    SUPERSEDED: "an earlier attempt of the unit is kept; no rate includes this one",
 }
 """The values of column `reason` that do not mean a rejection, with their meanings."""
 
@@ -54,17 +54,17 @@ class Candidate:
     recorded: str | None
     """Reason that a stage stored with the attempt, without its detail. None: the stage found no fault."""
     detail: str
-    """Text that the stage stored after the colon, such as the error of a crashed attempt; "" without a text."""
+    """Text that the stage stored after the reason, such as the error of a crashed attempt; "" if there is none."""
     image_sha256: str | None
     """Hex digest of the encoded image; None: there is no image."""
     embedding: np.ndarray
-    """(d,) float16: embedding of the generated image; NaN without an embedding."""
+    """(d,) float16: embedding of the generated image; NaN if there is none."""
     parent: np.ndarray
     """(d,) float16: embedding of the row's real image; NaN if that image cannot be read."""
     accepted: bool | None
     """The verdict of a reviewer; None: the attempt was not reviewed."""
     duplicate: bool
-    """True: an attempt that comes before this one, by round and then in plan order, has the same `image_sha256`."""
+    """True: an earlier attempt (by round, then in plan order) has the same `image_sha256`."""
     policy_reason: str | None
     """Reason for which the filter policy rejects the image; None: the image passes."""
 
@@ -74,7 +74,7 @@ class Check:
     """One reason to reject an attempt."""
 
     reason: str
-    """Value of column `reason` in config `attempts`."""
+    """Value of the column `reason` in the dataset configuration `attempts`."""
     meaning: str
     """Definition for the dataset card, one line."""
     label: str
@@ -84,7 +84,8 @@ class Check:
     recorded: bool = False
     """True: a stage records this reason with the attempt, as `reason` or `reason: detail`."""
     final: bool = False
-    """True: a reviewer cannot override this check. For other checks, `accept` keeps an attempt that has an image."""
+    """True: a reviewer cannot override this check. All other checks are skipped for an image that a reviewer
+    accepted."""
 
 
 def recorded_reason(reason: str, meaning: str, label: str, *, final: bool = False) -> Check:
@@ -130,8 +131,8 @@ def checks_of(names: Sequence[str]) -> tuple[Check, ...]:
         names: `filter.checks` of the recipe, each `module:NAME`.
 
     Raises:
-        UserError: a name that is given twice or is not a check, a check whose reason another check has, or a reason
-            with other characters than letters, digits, `_` and `-`.
+        UserError: a name occurs twice or does not name a `Check`; two checks have the same reason; or a reason contains
+            a character other than letters, digits, `_` and `-`.
     """
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise UserError(f"filter.checks names {repeated[0]!r} twice. Name it once")
@@ -160,7 +161,7 @@ def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:
         checks: tested in this order. For an image that a reviewer accepted, only the final checks are tested.
 
     Raises:
-        ValueError: the stage recorded a reason without a check.
+        ValueError: the stage recorded a reason that no check has.
     """
     if candidate.recorded is not None:
         known = recorded_reasons(checks)

@@ -1,12 +1,13 @@
-"""Conformal bounds: a bound rejects at most about a share alpha of new real images.
+"""Conformal bounds. Such a bound rejects about a share alpha of new real images, or less.
 
 Owns the finite-sample quantile, the pooling of small classes, and the leave-one-out test of each real image. Does not
 own the computation of scores (thresholds.py, ranking.py).
 
 The guarantee assumes that a new image is exchangeable with the dataset's images. Then it is rejected with a probability
-of at most about alpha, on average over the classes whose scores are pooled. The guarantee is not about generated
-images, because they are not drawn from the dataset; their rejection rate is measured. It is approximate: the score of a
-left-out image is computed without that image, and the score of a new image with all images of the class.
+of at most about alpha, on average over the classes whose scores are pooled. The guarantee does not hold for generated
+images, because they are not drawn from the dataset. Their rejection rate is measured. The guarantee is approximate,
+because scores are computed in two ways. The score of a left-out image is computed without that image, but the score of
+a new image is computed with all images of the class.
 """
 
 from __future__ import annotations
@@ -51,18 +52,18 @@ def similarity_bounds(scores: Floats, labels: Ints, classes: int, alpha: float) 
 
     A class of at least SIMILARITIES_POOLED_BELOW images has its own bound. The smaller classes pool the differences
     d_i = s_i - (mean of the other left-out scores of the class). Their bound is the mean score of the class plus the
-    conformal bound of the pool. A class of one image has no left-out score. Its mean score is then the mean over the
-    other classes' mean scores.
+    conformal bound of the pool. A class of one image has no left-out score. The mean over the mean scores of the other
+    classes replaces its mean score.
 
     Args:
-        scores: (N,) float64, left-out similarities of real images; NaN without a score.
+        scores: (N,) float64, left-out similarities of real images; NaN if there is no score.
         labels: (N,) int64 in [0, K).
         classes: K.
         alpha: in (0, 1).
 
     Returns:
         bounds: (K,) float64, -inf where there are too few scores for a guarantee.
-        rejected: (N,) float64, 1 where the left-out image would be rejected, else 0; NaN without a score.
+        rejected: (N,) float64, 1 where the left-out image would be rejected, else 0; NaN if there is no score.
     """
     scored = ~np.isnan(scores)
     counts = np.bincount(labels[scored], minlength=classes)
@@ -90,14 +91,14 @@ def rank_bounds(ranks: Ints, labels: Ints, classes: int, alpha: float) -> tuple[
     its own bound; the smaller classes share one.
 
     Args:
-        ranks: (N,) int64, left-out ranks of real images, 1 = best; 0 without a rank.
+        ranks: (N,) int64, left-out ranks of real images, 1 = best; 0 if there is no rank.
         labels: (N,) int64 in [0, K).
         classes: K.
         alpha: in (0, 1).
 
     Returns:
         bounds: (K,) float64 in [1, K].
-        rejected: (N,) float64, 1 where the left-out image would be rejected, else 0; NaN without a rank.
+        rejected: (N,) float64, 1 where the left-out image would be rejected, else 0; NaN if there is no rank.
     """
     ranked, scores = ranks > 0, -ranks.astype(np.float64)
     counts = np.bincount(labels[ranked], minlength=classes)

@@ -1,4 +1,4 @@
-"""Filtration: which attempt becomes the counterpart of which unit, and which attempts are due next.
+"""Filtration: selects the counterpart of each unit, and the attempts that are due next.
 
 Owns the decisions, which are made round by round and in plan order. Also owns the results that follow from them:
 given-up classes, statuses, rates, and the attempts that are due. Does not own the reasons to reject (checks.py), the
@@ -55,7 +55,7 @@ class AttemptFacts:
     attempts: Ints
     """(M,) int64: number of the attempt for its unit, 0, 1, 2, ..."""
     embeddings: Embeddings
-    """(M, d) float16: embedding of the generated image; NaN without an embedding."""
+    """(M, d) float16: embedding of the generated image; NaN if there is no embedding."""
     parents: Embeddings
     """(M, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
     reasons: Sequence[str | None]
@@ -69,7 +69,7 @@ class Decisions:
     """The decisions about M attempts, U units and K classes."""
 
     decided: Bools
-    """(M,) bool: attempts 0 .. max_attempts - 1 of units in the plan; the other attempts are ignored."""
+    """(M,) bool: true for attempts 0 to max_attempts - 1 of units in the plan. The other attempts are ignored."""
     reason: Words
     """(M,) object: a key of checks.reasons(); "" for an attempt that is not decided."""
     similarity: Floats
@@ -79,17 +79,18 @@ class Decisions:
     bound: Floats
     """(M,) float64: bound that the score was compared with; NaN if there is none or the attempt is not decided."""
     class_rank: Ints
-    """(M,) int64: rank of the attempt's class, 1 = best; 0 without a rank."""
+    """(M,) int64: rank of the attempt's class, 1 = best; 0 if there is no rank."""
     status: Words
     """(U,) object: kept, exhausted, failed or pending."""
     counterpart: Ints
-    """(U,) int64: index of the kept attempt; -1 without one."""
+    """(U,) int64: index of the kept attempt; -1 if there is none."""
     given_up: Bools
     """(K,) bool: true if no further attempt is made for the class."""
     class_bound: Floats
     """(K,) float64: the policy's bound for the class."""
     rejected_generated: Floats
-    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected; NaN if no attempt counts."""
+    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected, see `rejected_share`; NaN if it is not
+    defined."""
 
 
 def decide(
@@ -104,8 +105,8 @@ def decide(
     """Decides about every attempt, round by round in plan order.
 
     The first check that rejects an attempt gives its reason (checks.py). Within a unit the first attempt that passes
-    all checks is kept. The later ones are superseded: no rate counts them, and an attempt with the same image is not
-    their duplicate.
+    all checks is kept. The later attempts are superseded. No rate includes them. An attempt with the same image as a
+    superseded one is not a duplicate.
 
     Args:
         units: the planned units.
@@ -116,7 +117,7 @@ def decide(
         checks: the reasons to reject, in the order in which they are tested.
 
     Raises:
-        ValueError: an attempt that occurs twice, or a recorded reason without a check.
+        ValueError: an attempt occurs twice, or no check has a recorded reason.
     """
     decided = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
     rows = np.flatnonzero(decided)
@@ -128,7 +129,7 @@ def decide(
         raise ValueError(f"attempt {number[twice[0]]} of {units.row_ids[u]} copy {units.copies[u]} occurs twice")
     keys = [(units.row_ids[u], int(units.copies[u]), int(r)) for u, r in zip(unit_of, number, strict=True)]
     verdicts = policy.verdicts(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
-    reasons, counterpart = _walk(units, attempts, rows, keys, verdicts.reasons, review or {}, checks)
+    reasons, counterpart = _apply_checks(units, attempts, rows, keys, verdicts.reasons, review or {}, checks)
 
     classes = len(policy.bound)
     given_up = _given_up(units, unit_of, number, reasons, classes)
@@ -207,8 +208,8 @@ def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float
         groups: (M,) group of each attempt.
 
     Returns:
-        group -> rejected / decided, in ascending order of the groups. Neither number includes attempts that were not
-        decided, were superseded or crashed. A group without any other attempt is absent.
+        group -> rejected / decided, in ascending order of the groups. Both numbers exclude attempts that were not
+        decided, were superseded or crashed. A group that has only such attempts is absent.
     """
     counted = ~np.isin(reasons.astype(str), ("", SUPERSEDED, CRASHED))
     values, index = np.unique(np.asarray(groups)[counted], return_inverse=True)
@@ -216,7 +217,7 @@ def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float
     return dict(zip(values.tolist(), (rejected / np.bincount(index, minlength=len(values))).tolist(), strict=True))
 
 
-def _walk(
+def _apply_checks(
     units: Units,
     attempts: AttemptFacts,
     rows: Ints,
@@ -299,8 +300,8 @@ def _statuses(
 ) -> Words:
     """Returns (U,) object: the status of each unit.
 
-    kept: it has a counterpart. pending: more attempts may follow. Otherwise no attempt follows. Then the unit is
-    `failed` if it has no image at all, else `exhausted`.
+    `kept`: the unit has a counterpart. `pending`: more attempts may follow. `failed`: no attempt follows, and no
+    attempt produced an image. `exhausted`: no attempt follows, and every image was rejected.
     """
     count = len(units.labels)
     attempted = np.bincount(unit_of, minlength=count)

@@ -3,8 +3,9 @@
 Owns the record of one draw, the two ways to mix, and the resizing of the generated image to the size of the real one.
 Does not load images. Does not own the crops and flips that follow (training/data/framing.py).
 
-Both images have the same class, so the label stays. They may have different sizes. The frame of a mix has the size of
-the real image. The generated image is scaled and centre-cropped to cover it. Box and lambda refer to this frame.
+Both images have the same class, so the label does not change. The images may have different sizes. The frame of a mix
+has the size of the real image. The generated image is scaled and centre-cropped to cover it. Box and lambda refer to
+this frame.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class MixDraw:
     """The number eta: true mixes pixel-wise, false patch-wise."""
     lam: float
     """The number lambda in [0, 1]. Pixel-wise it is the weight of the real image. Patch-wise the sides of the box are
-    sqrt(1 - lambda) of those of the frame."""
+    sqrt(1 - lambda) times the sides of the frame."""
     centre: tuple[float, float]
     """Centre of the box as shares of height and width, in [0, 1)."""
     generated_into_real: bool
@@ -39,7 +40,7 @@ class MixDraw:
 def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0, kind: str = "both") -> MixDraw:
     """Draws eta ~ Bernoulli(pi), lambda ~ Beta(alpha, alpha), a uniform centre and a direction with probability 1/2.
 
-    The same numbers are drawn for every `kind`, so that the arms of a comparison use the same ones.
+    The same numbers are drawn for every `kind`, so that all arms of a comparison use the same numbers.
 
     Args:
         random: the random stream of this sample.
@@ -56,8 +57,8 @@ def draw_mix(random: np.random.Generator, *, pi: float = 0.5, alpha: float = 1.0
 def patch_box(draw: MixDraw, height: int, width: int) -> Box:
     """Returns the box of a draw in a frame of `height` x `width` pixels (CutMix, Yun et al. 2019).
 
-    Its sides are sqrt(1 - lambda) of those of the frame, rounded down. Its centre is uniform in the frame. The part of
-    the box outside the frame is cut off.
+    Its sides are sqrt(1 - lambda) times the sides of the frame, rounded down. Its centre is uniform in the frame. The
+    part of the box outside the frame is cut off.
     """
     side = math.sqrt(1 - draw.lam)
     box_height, box_width = int(height * side), int(width * side)
@@ -108,9 +109,9 @@ def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into
     Args:
         real: I, (..., C, H, W) uint8 or floating.
         generated: G, the same shape and dtype.
-        box: top, left, height, width in pixels; for a batch also (B, 4).
+        box: top, left, height and width in pixels; or a (B, 4) tensor with one box for each image of a batch.
         generated_into_real: true if the box shows the generated image (M_p is 0 there), false if it shows the real one;
-            for a batch also (B,).
+            or a (B,) tensor for a batch.
 
     Returns:
         The mixed image, with the shape and dtype of `real`. The inputs do not change.
@@ -144,7 +145,7 @@ def apply_mix(
 ) -> Tensor:
     """Returns the pixel-wise or patch-wise mix of a draw (Eq. 8).
 
-    A crop of the images can be mixed alone, which saves the work for pixels that would be cut off.
+    The arguments can be crops of the two images. Then no pixel outside the crop is computed.
 
     Args:
         real: (C, H, W) uint8 or floating: the whole frame, or a crop of it.
@@ -160,14 +161,14 @@ def apply_mix(
 
 
 def _within(box: Box, top: int, left: int) -> Box:
-    """Returns a box in the coordinates of a crop that starts at (top, left), without its part above or left of it."""
+    """Returns a box in the coordinates of a crop at (top, left), clipped at the top and left edges of the crop."""
     first_row, first_column = max(box[0] - top, 0), max(box[1] - left, 0)
     last_row, last_column = max(box[0] + box[2] - top, 0), max(box[1] + box[3] - left, 0)
     return first_row, first_column, last_row - first_row, last_column - first_column
 
 
 def resized(image: Tensor, height: int, width: int) -> Tensor:
-    """Resizes a (C, h, w) uint8 image to (C, height, width), bilinear and antialiased. The memory format stays."""
+    """Resizes a (C, h, w) uint8 image to (C, height, width), bilinear and antialiased. The memory format is kept."""
     # torch recognises a single image as channels-last only by these strides. Otherwise it makes a copy and uses a
     # slower kernel.
     batch = image.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
@@ -187,7 +188,8 @@ def cover(image: Tensor, height: int, width: int) -> Tensor:
     """
     old_height, old_width = image.shape[-2:]
     scale = max(height / old_height, width / old_width)
-    # The first crop removes whole pixels that the frame will not show, so that less is scaled. The second is exact.
+    # The first crop removes pixels that the frame does not show, so that fewer pixels are scaled. The second crop is
+    # exact.
     image = _centre(image, math.ceil(height / scale), math.ceil(width / scale), even=True)
     new_height, new_width = max(height, round(image.shape[-2] * scale)), max(width, round(image.shape[-1] * scale))
     if (new_height, new_width) != tuple(image.shape[-2:]):
@@ -196,9 +198,9 @@ def cover(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _centre(image: Tensor, height: int, width: int, even: bool = False) -> Tensor:
-    """Returns the centre of an image. With `even`, opposite sides lose the same number of pixels.
+    """Returns the centre of an image. If `even` is true, the same number of pixels is cut from opposite sides.
 
-    The result is then one row or column larger where an exact crop would be uneven.
+    The result is then one row or column larger than asked for if an exact crop would be uneven.
     """
     old_height, old_width = image.shape[-2:]
     top, left = max(old_height - height, 0) // 2, max(old_width - width, 0) // 2

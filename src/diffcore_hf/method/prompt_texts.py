@@ -1,7 +1,7 @@
 """Prompt texts: template, class names, contexts and negative prompts of one recipe for the classes of one dataset.
 
-Owns the checked texts, and the choice of the two prompts of Eq. 4 for a class and a context. Does not render a prompt
-(prompts.py) or choose the context of a unit (augmentation/plan.py).
+Owns the record of the texts, their checks, and the two prompts of Eq. 4 for a class and a context. Does not render a
+prompt (prompts.py) or choose the context of a unit (augmentation/plan.py).
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ class PromptTexts:
     fields: tuple[str, ...]
     """Columns of the source that the template names."""
     negatives: tuple[tuple[str | None, ...], ...]
-    """The negative prompt of each class in each context; None: without a negative prompt."""
+    """The negative prompt of each class in each context; None: there is no negative prompt."""
     notes: tuple[str, ...]
     """Remarks on these texts for the plan and the card, one line each."""
     backgrounds: tuple[str, ...] = ()
-    """Contexts that do not name a class, of the recipe and built-in ones. Empty if the classes are contexts."""
+    """Contexts of the recipe and built-in contexts that do not name a class. Empty if the classes are contexts
+    themselves."""
 
     def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
@@ -73,8 +74,8 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
         names: the K class names of the source.
 
     Raises:
-        UserError: a class name that is an opaque id, a map with a key that is not a class, or a negative term of the
-            user that contradicts a label or a context.
+        UserError: a class name is an opaque id, a map has a key that is not a class, or a negative term of the user
+            contradicts a label or a context.
     """
     template = TEMPLATES.get(recipe.prompts.template, recipe.prompts.template)
     contexts = contexts_of(recipe.prompts, recipe.kind)
@@ -97,7 +98,7 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
 
 
 def backgrounds(contexts: Sequence[str], kind: str) -> tuple[str, ...]:
-    """Returns the contexts of a recipe, of its kind and of kind general that do not name a class, each once.
+    """Returns the contexts that do not name a class: those of the recipe, of its kind and of kind `general`, each once.
 
     The contexts of the kinds are included, because real images show contexts that no prompt names.
     """
@@ -120,7 +121,8 @@ def gamma_note(recipe: Recipe) -> list[str]:
 
 
 def shared_names(names: Sequence[str], names_in_prompts: Sequence[str]) -> list[str]:
-    """Returns a remark on classes that have the same name in prompts, with at most three examples; [] without any.
+    """Returns a remark on classes that have the same name in prompts, with at most three examples; [] if there are
+    none.
 
     Args:
         names: the K class names of the source.

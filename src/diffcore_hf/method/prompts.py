@@ -190,7 +190,7 @@ def _article(word: str, capital: bool) -> str:
 
 
 def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
-    """Returns the contexts in prompts: those of the recipe, or else those of the paper's template or of the kind."""
+    """Returns the contexts of the recipe. If it has none, returns those of the paper's template or of the kind."""
     if prompts.contexts is not None:
         return prompts.contexts
     return PAPER_CONTEXTS if prompts.template == "paper" else KINDS[kind].contexts
@@ -199,7 +199,7 @@ def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
 def negatives_of(prompts: PromptsConfig, kind: str) -> tuple[tuple[str, ...], bool]:
     """Returns the terms of the negative prompt, and whether they are the built-in ones of the kind.
 
-    A built-in term that contradicts a label or context is removed. A term of the user that does so is an error.
+    A built-in term that contradicts a label or a context is removed later. For a term of the user this is an error.
     """
     builtin = KINDS[kind].negatives
     if prompts.negatives is None or prompts.negatives == builtin:
@@ -208,7 +208,7 @@ def negatives_of(prompts: PromptsConfig, kind: str) -> tuple[tuple[str, ...], bo
 
 
 def contradicts(term: str, text: str) -> bool:
-    """Returns whether one of two texts contains the other as whole words; upper and lower case are the same."""
+    """Returns whether one of two texts contains the other as whole words. Upper and lower case are treated as equal."""
     return _inside(_words(term), _words(text))
 
 
@@ -289,8 +289,8 @@ def lint(prompts: Iterable[str], tokenize: Callable[[str], Sized] | None = None,
 
     Args:
         prompts: rendered prompts.
-        tokenize: function from a text to its tokens, start and end included. Without it words are counted, and a text
-            has fewer words than tokens.
+        tokenize: function from a text to its tokens, start and end included. None: words are counted. A text has at
+            least as many tokens as words.
         max_length: the largest number of tokens that the text encoder uses.
     """
     warnings = []

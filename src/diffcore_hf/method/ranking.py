@@ -133,7 +133,8 @@ class ByClassifier(Ranking):
         for fold in range(FOLDS):
             members = np.flatnonzero(self._folds == fold)
             rest = self._sums - PairSums.of(embeddings[members], labels[members], len(self.ranked))
-            # The scatter is about the means of all references. Here it is moved to the means of the other four folds.
+            # The scatter was computed with the means of all references. Here it is corrected for the means of the other
+            # four folds.
             scatter = _sum([*self._scatters[:fold], *self._scatters[fold + 1 :]])
             shift = np.where(rest.counts[:, None] > 0, rest.means() - means, 0) * np.sqrt(rest.counts)[:, None]
             weights, offsets = self._discriminant(rest.means(), scatter - shift.T @ shift, float(np.trace(scatter)))
@@ -166,13 +167,13 @@ class ContextFree(ByClassifier):
         super().__init__(references, sums)
 
     def _discriminant(self, means: Floats, scatter: Floats, magnitude: float) -> tuple[Floats, Floats]:
-        # The weights are then in the complement too, so the embeddings of images need no projection.
+        # The weights are then orthogonal to the directions of contexts, so the embeddings of images need no projection.
         projection = np.eye(means.shape[1]) - self._contexts.T @ self._contexts
         return discriminant(means @ projection, projection @ scatter @ projection, magnitude)
 
 
 class ByText(Ranking):
-    """Ranks by the cosine to the caption of each class. No real image is used, so a left-out fit is the same fit.
+    """Ranks by the cosine to the caption of each class. No real image is used, so a fit without one image is the same.
 
     Raises:
         UserError: the references have no caption embeddings.
@@ -206,7 +207,7 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
         means: (K, d) class means, NaN for a class without images.
         scatter: (d, d) proportional to the pooled within-class covariance W.
         magnitude: trace of the sum from which `scatter` was computed by subtraction. If the trace of `scatter` is far
-            smaller, it is rounding error and counts as 0.
+            smaller, it is rounding error and is treated as 0.
 
     Returns:
         weights (d, K) and offsets (K,) float64, NaN for classes without images. If tr(W) = 0, the identity replaces W.
@@ -214,7 +215,7 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
     width, trace = means.shape[1], float(np.trace(scatter))
     if trace <= max(1e-12 * magnitude, 1e-20):
         shrunk = np.eye(width)
-    else:  # Divided by tr(W) / d, so that scores are of order one.
+    else:  # The scatter is divided by tr(W) / d, so that scores are of order one.
         shrunk = (1 - SHRINKAGE) * scatter * (width / trace) + SHRINKAGE * np.eye(width)
     weights = np.full(means.T.shape, np.nan)
     known = ~np.isnan(means).any(axis=1)

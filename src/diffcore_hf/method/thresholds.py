@@ -1,7 +1,8 @@
 """Class thresholds: the similarity of real images of one class, computed from sums that can be added (Eq. 5).
 
-Owns unit rows, the sums over a class, and the values that are computed from these sums: tau_k, class means, and the
-similarity of an image to the mean of the other images of its class. Does not compare them (policies/).
+Owns the sums over the unit embeddings of a class, and the values that are computed from these sums. The values are
+tau_k, class means, and the similarity of an image to the mean of the other images of its class. Does not compare them
+(policies/).
 
 Cosines are rounded to twelve decimals before a comparison (`rounded`). Then equal cosines are equal numbers, even if
 sums were computed in another order. float16 embeddings are far less precise than twelve decimals.
@@ -38,7 +39,7 @@ def unit_rows(embeddings: Embeddings) -> Floats:
 
 
 def rounded(cosines: Floats) -> Floats:
-    """Returns cosines rounded to twelve decimals. Round both sides before you compare them with `>` or `>=`."""
+    """Returns cosines rounded to twelve decimals. Before a comparison with `>` or `>=`, round both sides."""
     return np.round(cosines, 12)
 
 
@@ -86,9 +87,9 @@ def class_threshold(embeddings: Embeddings) -> float:
 
 
 def pooled_threshold(embeddings: Embeddings, labels: Ints) -> float:
-    """Returns Eq. 5 over the pairs of all classes: two images of a pair have the same class.
+    """Returns Eq. 5 over the pairs of all classes together. The two images of a pair have the same class.
 
-    It is the threshold of a class that has no pairs.
+    A class that has no pairs uses this threshold.
 
     Args:
         embeddings: (N, d), any float type and norm.
@@ -130,7 +131,8 @@ def sampled_threshold(embeddings: Embeddings, pairs: int, seed: int, label: int)
 
 @dataclass(frozen=True)
 class PairSums:
-    """The sums from which Eq. 5 is computed, over any subset of the references. Two disjoint subsets can be added."""
+    """The sums from which Eq. 5 is computed, for any subset of the references. The sums of disjoint subsets can be
+    added."""
 
     counts: Ints
     """(K,) int64: images of each class."""
@@ -159,7 +161,8 @@ class PairSums:
         return PairSums(self.counts - other.counts, self.totals - other.totals, self.squares - other.squares)
 
     def _pairs(self) -> tuple[Floats, Ints]:
-        """Returns for each class the sum of similarities over ordered pairs of different images, and their number."""
+        """Returns for each class the sum of similarities over ordered pairs of different images, and the number of
+        pairs."""
         return np.einsum("kd,kd->k", self.totals, self.totals) - self.squares, self.counts * (self.counts - 1)
 
     def class_thresholds(self) -> Floats:

@@ -70,27 +70,27 @@ def test_a_run_is_consistent_under_every_policy(exported):
         (("attempts", "similarity", 1, 0.5), "attempts: the similarity does not follow from the embeddings"),
         (("attempts", "similarity", 1, None), "attempts: the similarity does not follow from the embeddings"),
         (("attempts", "reason", 0, "low_similarity"), "attempts: the reason does not follow from score and bound"),
-        (("attempts", "image_sha256", 0, "0" * 64), "attempts: the image is not the one whose hash is recorded"),
+        (("attempts", "image_sha256", 0, "0" * 64), "attempts: the image does not have the recorded hash"),
         (("attempts", "copy", 2, 0), "attempts: the seed"),
         (("data", "status", 0, "exhausted"), "default: the status does not follow from the attempts"),
         (("data", "generated", 0, OTHER), "default: the counterpart does not have the recorded hash"),
         (("data", "image", 0, OTHER), "default: the original does not have the recorded hash"),
         (("data", "seed", 0, 7), "default: a row differs from its counterpart's attempt"),
         (("data", "prompt", 0, "x"), "default: a row differs from its counterpart's attempt"),
-        (("data", "row_id", 0, "x"), "default: a row of config references is missing"),
-        (("data", "row_id", 0, "x"), "default: a row is not in config references: x"),
+        (("data", "row_id", 0, "x"), "default: a row of configuration references is missing"),
+        (("data", "row_id", 0, "x"), "default: a row is not in configuration references: x"),
         (("data", "row_id", 0, ABOVE), "default: a row occurs more than once"),
         (("data", "status", 0, "finished"), "default: the status does not follow from the attempts"),
         (("attempts", "image", 0, None), "attempts: the image of a kept attempt is missing"),
         (("generated", "copy", 0, ABOVE), "generated: a row occurs more than once"),
-        (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: config classes has"),
+        (("classes", "planned", 0, 99), "diffcore.json counts .* planned units: configuration classes has"),
         (("data", "generated", 0, None), "default: the counterpart is missing"),
         (("generated", "image", 0, None), "generated: the image is missing"),
         (("generated", "similarity", 0, 0.0), "generated: a row differs from its attempt"),
         (("generated", "row_id", 0, "x"), "generated: the row of a kept attempt is missing"),
         (("generated", "copy", 0, 9), "generated: a row has no kept attempt: .* copy 9"),
         (("generated", "image", 0, OTHER), "generated: the image does not have the recorded hash"),
-        (("classes", "kept", 0, 99), "classes: the counts differ from those of config attempts"),
+        (("classes", "kept", 0, 99), "classes: the counts differ from those of configuration attempts"),
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images differs"),
     ],
 )
@@ -136,7 +136,7 @@ def test_a_dataset_without_originals_has_none(run, layout):
     export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
     faults = audited(out, ("data", "image", 0, OTHER))
-    assert faults[0].startswith("default: an original image in a dataset that is published without them")
+    assert faults[0].startswith("default: a row has its original image, but the dataset is published without originals")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +196,7 @@ def test_counts_are_those_of_the_attempts(run):
     counts = Folder(run).manifest()["counts"]
     line, other = audited(run, counts=counts | {"kept": 99})
     assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: the sum over its statuses is ")
-    assert line.startswith("diffcore.json counts 99 kept: config attempts has ")
+    assert line.startswith("diffcore.json counts 99 kept: configuration attempts has ")
 
 
 def test_faults_of_one_kind_are_one_line(run):

@@ -73,6 +73,6 @@ def test_a_row_that_has_an_image_keeps_it():
 def test_a_row_that_is_not_recorded_is_an_error():
     published = DatasetDict({"train": rows([1, 2], empty=True)})
     with pytest.raises(
-        ValueError, match=r"1 of 2 rows of split 'train' are not in config references \(the first is 'r2'\)"
+        ValueError, match=r"1 of 2 rows of split 'train' are not in configuration references \(the first is 'r2'\)"
     ):
         join_originals(published, references([1]), rows([1, 2]))

@@ -24,11 +24,11 @@ class Verdicts:
     """The verdicts of a policy on M attempts, with the numbers that were compared."""
 
     score: Floats
-    """(M,) float64: a similarity in [-1, 1], a draw in [0, 1), or a rank; NaN without a number to compare."""
+    """(M,) float64: a similarity in [-1, 1], a draw in [0, 1), or a rank; NaN if there is no number to compare."""
     bound: Floats
     """(M,) float64: bound that the score is compared with; NaN if the policy has none."""
     class_rank: Ints
-    """(M,) int64: rank of the class that the image has to show, 1 = best; 0 without a rank. A policy that has no
+    """(M,) int64: rank of the class that the image has to show, 1 = best; 0 if there is no rank. A policy that has no
     ranking ranks by class mean."""
     passed: Bools
     """(M,) bool: true if the attempt passes."""
@@ -43,13 +43,13 @@ class ComparedAttempts:
     labels: Ints
     """(m,) int64: class that each image has to show."""
     unit: Floats
-    """(m, d) float64: embeddings divided by their norms; NaN without an image."""
+    """(m, d) float64: embeddings divided by their norms; NaN if there is no image."""
     parents: Embeddings
     """(m, d) float16: embedding of the row's real image; NaN if that image cannot be read."""
     keys: Sequence[AttemptKey]
     """m keys (row id, copy, attempt)."""
     ranks: Ints
-    """(m,) int64: rank of the class in `labels`; 0 without a rank."""
+    """(m,) int64: rank of the class in `labels`; 0 if there is no rank."""
 
 
 class FittedPolicy:
@@ -76,7 +76,7 @@ class FittedPolicy:
 
         Args:
             labels: (M,) int64, class that each image has to show.
-            embeddings: (M, d) float16; NaN without an image. Such an attempt passes only the control policies.
+            embeddings: (M, d) float16; NaN if there is no image. Such an attempt passes only the control policies.
             parents: (M, d) float16, embedding of the row's real image; NaN if that image cannot be read.
             keys: M keys (row id, copy, attempt).
         """
@@ -109,7 +109,8 @@ class FittedPolicy:
         raise NotImplementedError
 
     def _passes(self, attempts: ComparedAttempts, score: Floats) -> tuple[Bools, str | np.ndarray]:
-        """Returns (m,) bool, true for attempts that pass; and the reason of the others, one for all or (m,) reasons."""
+        """Returns (m,) bool, true for attempts that pass; and the reason of the other attempts, as one text or as (m,)
+        texts."""
         raise NotImplementedError
 
 

@@ -11,8 +11,9 @@ from diffcore_hf.method.thresholds import PairSums, chunks, rounded, row_cosines
 
 
 class AgainstParent(FittedPolicy):
-    """The policies `mean` (Eq. 5) and `fixed(t)`: pass if and only if S(I, G) > bound, where I is the row's real image.
+    """The policies `mean` (Eq. 5) and `fixed(t)`. An attempt passes if and only if S(I, G) > bound.
 
+    S is the similarity of the generated image G to the row's real image I.
     An attempt whose real image cannot be read does not pass.
     """
 

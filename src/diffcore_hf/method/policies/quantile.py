@@ -14,8 +14,8 @@ from diffcore_hf.method.thresholds import PairSums, row_cosines
 class Quantile(FittedPolicy):
     """The policy `quantile(alpha)`: an attempt passes if its similarity to the class mean is at least the bound.
 
-    The bound is conformal (conformal.py): of new real images like those of the dataset it rejects at most a share of
-    about alpha.
+    The bound is conformal (conformal.py). It rejects at most a share of about alpha of new real images from the
+    distribution of the dataset.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums, alpha: float) -> None:
@@ -24,7 +24,7 @@ class Quantile(FittedPolicy):
         bound, rejected = similarity_bounds(left_out, references.labels, references.classes, alpha)
         self.bound = np.where(sums.counts == 0, -np.inf, bound)
         self.rejected = rejected
-        """(N,) float64: 1 where the left-out reference would be rejected, else 0; NaN without a score."""
+        """(N,) float64: 1 where the left-out reference would be rejected, else 0; NaN if there is no score."""
         self._directions = sums.directions()
         empty_classes = np.count_nonzero(sums.counts == 0)
         single_image_classes = np.count_nonzero(sums.counts == 1)

@@ -21,9 +21,9 @@ FLOOR_BELOW_CLASSES = 20
 class Rank(FittedPolicy):
     """The policy `rank(by, alpha)`: an attempt passes if and only if the rank of its class is r_alpha or better.
 
-    The bound is conformal (conformal.py): of new real images like those of the dataset it rejects at most a share of
-    about alpha. With a floor, an attempt must also reach the bound of `quantile(0.01)`, which rejects at most about one
-    percent more.
+    The bound is conformal (conformal.py). It rejects at most a share of about alpha of new real images from the
+    distribution of the dataset. If the policy has a floor, an attempt must also reach the bound of `quantile(0.01)`,
+    which rejects at most about one percent more.
     """
 
     reason = "low_rank"
@@ -62,7 +62,7 @@ def _notes_on_ranks(ranking: Ranking, ranks: Ints, bound: Floats, alpha: float) 
 
     Args:
         ranking: the fitted ranking of K classes.
-        ranks: (N,) int64, left-out ranks of the references; 0 without a rank.
+        ranks: (N,) int64, left-out ranks of the references; 0 if there is no rank.
         bound: (K,) float64, r_alpha of each class.
         alpha: parameter of the policy.
     """

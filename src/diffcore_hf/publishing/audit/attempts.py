@@ -1,4 +1,4 @@
-"""Attempts: checks config `attempts` against the references and the recipe.
+"""Attempts: checks the configuration `attempts` against the references and the recipe.
 
 Owns the checks of values that follow from others: a similarity from two embeddings, a seed from the ids, a reason from
 score and bound, and a hash from an image. The bounds are not recomputed, because fitting a policy again needs the
@@ -49,7 +49,7 @@ _COLUMNS = (
 
 
 class AttemptRow(TypedDict):
-    """One row of config `attempts`, without embedding and image."""
+    """One row of the configuration `attempts`, without embedding and image."""
 
     row_id: str
     copy: int
@@ -68,21 +68,21 @@ class AttemptRow(TypedDict):
 
 @dataclass(frozen=True)
 class ReferenceTable:
-    """The rows of config `references`, by row id."""
+    """The rows of the configuration `references`, by row id."""
 
     embeddings: Mapping[str, Embedding]
-    """Row id -> (d,) float16, for the rows that have one."""
+    """Row id -> embedding, (d,) float16, for the rows that have one."""
     hashes: Mapping[str, str | None]
     """Row id -> sha256 of the real image, for every row of every split."""
     reasons: Mapping[str, str]
-    """Row id -> the reason why the row is unlabelled or has no embedding, for the rows that have a reason."""
+    """Row id -> the reason why the row has no label or no embedding, for the rows that have a reason."""
     unlabelled: frozenset[str]
     """Ids of the rows without a label, of every split."""
 
 
 @dataclass(frozen=True)
 class AttemptTally:
-    """The attempts of config `attempts` by unit, and their counts by class."""
+    """The rows of the configuration `attempts` by unit, and their counts by class."""
 
     kept: dict[UnitKey, AttemptRow] = field(default_factory=dict)
     """Unit -> the attempt that was kept."""
@@ -112,7 +112,7 @@ class AttemptTally:
 
 
 def read_references(shards: Shards, findings: Findings) -> ReferenceTable:
-    """Read config `references`, and check that every row without a label has a reason."""
+    """Read the configuration `references`, and check that every row without a label has a reason."""
     embeddings: dict[str, Embedding] = {}
     hashes: dict[str, str | None] = {}
     reasons: dict[str, str] = {}
@@ -131,7 +131,7 @@ def read_references(shards: Shards, findings: Findings) -> ReferenceTable:
 
 
 def audit_attempts(shards: Shards, references: ReferenceTable, findings: Findings) -> AttemptTally:
-    """Check every attempt and return their tally, with which the other configs are compared."""
+    """Check every attempt. Return the tally, which the other configurations are compared with."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
     for table in shards.batches("attempts", [*_COLUMNS, "embedding"], "image"):
         rows: list[AttemptRow] = table.select(_COLUMNS).to_pylist()
@@ -158,12 +158,12 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
     if not _reason_fits(row, recipe):
         faults.append("the reason does not follow from score and bound")
     if image is not None and sha256(image).hexdigest() != row["image_sha256"]:
-        faults.append("the image is not the one whose hash is recorded")
+        faults.append("the image does not have the recorded hash")
     return faults
 
 
 def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
-    """Return whether score and bound allow this reason: the score of a kept attempt is within the bound."""
+    """Return whether the reason agrees with score and bound, e.g. the score of a kept attempt is within the bound."""
     reason, score, bound, policy = row["reason"], row["score"], row["bound"], recipe["filter"]["policy"]["name"]
     if reason == "kept":
         # A reviewer's verdict overrides the policy, and verdicts are not published.
@@ -171,7 +171,7 @@ def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
             return True
         if policy == "random":
             return score < bound + TOLERANCE
-        # With one class, policy rank uses a quantile of similarities instead of ranks.
+        # If there is only one class, policy rank uses a quantile of similarities instead of ranks.
         ranked = policy == "rank" and score == row["class_rank"]
         return score <= bound if ranked else score >= bound - TOLERANCE
     if reason == "low_rank":

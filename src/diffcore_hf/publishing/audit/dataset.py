@@ -1,4 +1,4 @@
-"""Dataset: runs the audit of each config, and checks the counts in diffcore.json and in config `classes`."""
+"""Dataset: audits each configuration, and checks the counts in diffcore.json and in the configuration `classes`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLASSES = ("label", "name", "images", "planned", "kept", "attempts", "rejected_
 
 
 class _Totals(TypedDict):
-    """Counts that follow from the rows of configs `attempts` and `classes`."""
+    """Counts that follow from the rows of the configurations `attempts` and `classes`."""
 
     attempts: int
     kept: int
@@ -44,11 +44,13 @@ def _audit_classes(shards: Shards, tally: AttemptTally, findings: Findings) -> _
             label = row["label"]
             planned, images = planned + row["planned"], images + row["images"]
             if (row["attempts"], row["kept"]) != (tally.attempts[label], tally.passed[label]):
-                findings.add("classes: the counts differ from those of config attempts", row["name"])
+                findings.add("classes: the counts differ from those of configuration attempts", row["name"])
             rate = tally.rejected[label] / tally.in_rates[label] if tally.in_rates[label] else np.nan
             published = np.nan if row["rejected_generated"] is None else row["rejected_generated"]
             if not np.isclose(published, rate, rtol=0, atol=TOLERANCE, equal_nan=True):
-                findings.add("classes: the rate of rejected images differs from that of config attempts", row["name"])
+                findings.add(
+                    "classes: the rate of rejected images differs from that of configuration attempts", row["name"]
+                )
     return _Totals(attempts=sum(tally.attempts.values()), kept=len(tally.kept), planned=planned, rows=images)
 
 
@@ -56,10 +58,10 @@ def _audit_counts(counts: Counts, totals: _Totals, findings: Findings) -> None:
     """Check the counts of diffcore.json against those of the rows."""
     by_status = counts["kept"] + counts["exhausted"] + counts["failed"] + counts["pending"]
     pairs = (
-        ("attempts", counts["attempts"], totals["attempts"], "config attempts has"),
-        ("kept", counts["kept"], totals["kept"], "config attempts has"),
-        ("planned units", counts["planned"], totals["planned"], "config classes has"),
-        ("labelled rows", counts["rows"] - counts["unlabelled"], totals["rows"], "config classes has"),
+        ("attempts", counts["attempts"], totals["attempts"], "configuration attempts has"),
+        ("kept", counts["kept"], totals["kept"], "configuration attempts has"),
+        ("planned units", counts["planned"], totals["planned"], "configuration classes has"),
+        ("labelled rows", counts["rows"] - counts["unlabelled"], totals["rows"], "configuration classes has"),
         ("planned units", counts["planned"], by_status, "the sum over its statuses is"),
     )
     for noun, stated, counted, source in pairs:

@@ -1,4 +1,4 @@
-"""Rows: compares configs `default`, in each layout, and `generated` with the attempts and the hashes of the originals.
+"""Rows: compares the configurations `default` and `generated` with the attempts and the hashes of the originals.
 
 Owns the checks of values that a dataset stores twice: statuses, counterparts, prompts, images and labels.
 """
@@ -37,7 +37,7 @@ class _DefaultRow(TypedDict):
 
 
 def audit_default(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> None:
-    """Check config `default` in its layout; it must have every row of the source exactly once."""
+    """Check the configuration `default` in its layout. It must have every row of the source exactly once."""
     layout = shards.manifest.get("layout", "columns")
     if layout not in _LAYOUTS:
         findings.add("diffcore.json: the layout is not known", layout)
@@ -45,16 +45,16 @@ def audit_default(shards: Shards, tally: AttemptTally, references: ReferenceTabl
     row_count = _LAYOUTS[layout](shards, tally, references, findings)
     hashes = references.hashes
     for row_id in sorted(hashes.keys() - row_count.keys()):
-        findings.add("default: a row of config references is missing", row_id)
+        findings.add("default: a row of configuration references is missing", row_id)
     for row_id, count in row_count.items():
         if row_id not in hashes:
-            findings.add("default: a row is not in config references", row_id)
+            findings.add("default: a row is not in configuration references", row_id)
         elif count > 1:
             findings.add("default: a row occurs more than once", row_id)
 
 
 def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> None:
-    """Check config `generated`: one row for each kept attempt."""
+    """Check the configuration `generated`, which must have one row for each kept attempt."""
     label_column, kept = shards.label, tally.kept
     label_of: dict[Any, int] = {}
     """Value of the source's label column -> label of the attempts."""
@@ -69,7 +69,7 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
             if attempt is None:
                 findings.add("generated: a row has no kept attempt", _name(unit))
                 continue
-            # The source's labels may have any type, so only equality is checked: one label number for each value.
+            # The source's labels may have any type. So this checks only that equal values have equal label numbers.
             same_label = label_of.setdefault(value, attempt["label"]) == attempt["label"]
             same_facts = (row["context"], row["similarity"]) == (attempt["context"], attempt["similarity"])
             if not same_label or not same_facts:
@@ -216,11 +216,16 @@ def _mix_is_possible(row: Mapping[str, Any]) -> bool:
 def _check_originals(
     shards: Shards, ids: Sequence[str], images: Sequence[bytes | None], hashes: Hashes, findings: Findings
 ) -> None:
-    """Compare real images with their hashes; a dataset that is published without originals must have no real images."""
+    """Compare real images with their hashes.
+
+    If the dataset is published without originals, no row may have a real image.
+    """
     if not shards.manifest.get("originals", True):
         for row_id, image in zip(ids, images, strict=True):
             if image is not None:
-                findings.add("default: an original image in a dataset that is published without them", row_id)
+                findings.add(
+                    "default: a row has its original image, but the dataset is published without originals", row_id
+                )
         return
     recorded = [hashes.get(row_id) for row_id in ids]
     check_images(findings, "default: the original", ids, images, recorded, required=shards.images)

@@ -1,4 +1,4 @@
-"""Shards: reads columns and images of the configs in batches, so that no shard has to fit into memory."""
+"""Shards: reads columns and images of the configurations in batches, so that no shard has to fit into memory."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Shards:
     """Whether the images are read and hashed as well."""
 
     def splits(self, config: str) -> Mapping[str, Sequence[str]]:
-        """Return the paths of a config's shards by split; {} for a config without rows."""
+        """Return the paths of a configuration's shards by split; {} if it has no rows."""
         return self.manifest["configs"].get(config, {})
 
     def paths(self, config: str) -> list[str]:
-        """Return the paths of all shards of a config."""
+        """Return the paths of all shards of a configuration."""
         return list(chain.from_iterable(self.splits(config).values()))
 
     def batches(self, config: str, columns: Sequence[str], image: str | None = None) -> Iterator[pa.Table]:
-        """Yield the rows of a config in batches, with the column `image` if images are read."""
+        """Yield the rows of a configuration in batches, with the column `image` if images are read."""
         names = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
             yield from self.read(path, names)

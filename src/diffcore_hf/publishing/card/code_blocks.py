@@ -24,7 +24,7 @@ def with_location(card: str, repo_id: str, tag: str) -> str:
 
 
 def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
-    """Return the code that loads the dataset. Configs without rows cannot be loaded and are left out."""
+    """Return the code that loads the dataset. Configurations without rows cannot be loaded and are left out."""
     column = json.dumps(prefix + "generated")
     examples = {
         "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
@@ -47,9 +47,9 @@ def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any
 
 
 def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
-    """Return the code that trains on the dataset; None if its layout or the dataset has no counterparts.
+    """Return the code that trains on the dataset; None if the layout is not `columns`, or if there are no counterparts.
 
-    For a dataset without originals it is the code that adds them.
+    If the dataset is published without originals, return the code that adds them.
     """
     if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
         return None

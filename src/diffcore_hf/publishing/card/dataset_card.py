@@ -47,13 +47,13 @@ class CardFacts:
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
-    """The distinct negative prompts; the card shows some and counts the others."""
+    """The distinct negative prompts. The card shows the first ones and the number of the others."""
     columns_prefix: str = ""
     """The prefix of each added column."""
     comparison: Comparison | None = None
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
-    """Features, number of rows and bytes of each config, for the Hub's viewer and load_dataset."""
+    """Features, number of rows and bytes of each configuration, for the Hub's viewer and load_dataset."""
 
 
 def render_card(facts: CardFacts) -> str:
@@ -118,7 +118,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
 
 
 def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]:
-    """Return the values about the published files: pictures, configs, and the code that loads them."""
+    """Return the values about the published files: pictures, configurations, and the code that loads them."""
     manifest = facts.manifest
     configs = _configs_in_order(manifest["configs"])
     published = {entry["path"] for entry in manifest["files"]}
@@ -204,7 +204,10 @@ def _context(name: str) -> str:
 
 
 def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> list[tuple[str, dict[str, list[str]]]]:
-    """Return the configs with shards in the order of core/schema.py; splits in the order train, validation, test."""
+    """Return the configurations that have shards, in the order of core/schema.py.
+
+    The splits of each are in the order train, validation, test, then all others by name.
+    """
     ordered = []
     for name in sorted(configs, key=lambda config: _position(CONFIGS, config)):
         splits = sorted(configs[name], key=lambda split: _position(_SPLITS, split))
@@ -219,7 +222,7 @@ def _position(known: Sequence[str], name: str) -> tuple[int, str]:
 
 
 def _rows(manifest: Mapping[str, Any], config: str) -> int:
-    """Return the number of rows of a config, over all its splits."""
+    """Return the number of rows of a configuration, over all its splits."""
     rows = {entry["path"]: entry.get("rows") or 0 for entry in manifest["files"]}
     total = 0
     for paths in manifest["configs"].get(config, {}).values():

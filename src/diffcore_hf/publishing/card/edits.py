@@ -1,8 +1,8 @@
 """Card edits: merges the local card with edits that people made on the Hub.
 
-Owns the merge of free sections and of metadata. An edit on either side is kept; conflicting edits raise. A card on the
-Hub ends with a record of the content that the last push sent, so that later edits on the Hub can be recognised. Does
-not write the card itself (dataset_card.py).
+Owns the merge of free sections (text.py) and of metadata. An edit on either side is kept; conflicting edits are an
+error. A card on the Hub ends with a record of the content that the last push sent, so that later edits on the Hub can
+be recognised. Does not write the card itself (dataset_card.py).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def with_edits(local: str, on_hub: str | None) -> str:
         on_hub = on_hub.lstrip("\ufeff").replace("\r\n", "\n")
         last = _last_record(on_hub)
         merged = _with_metadata(merge_free_sections(local, _merged_sections(local, on_hub, last)), on_hub, last)
-    # Escaped, so that no text in the record can end the comment.
+    # `>` is escaped, so that no text in the record can end the comment.
     record = json.dumps(sent, sort_keys=True).replace(">", "\\u003e")
     return f"{merged.rstrip()}\n\n<!-- from here: {record} -->\n"
 
@@ -111,7 +111,7 @@ def _merged(what: str, own: Any, other: Any, changed_here: bool, changed_there: 
     """Return the text or value of the side that changed it since the last push.
 
     Raises:
-        UserError: both sides changed it, and differently.
+        UserError: both sides changed it, in different ways.
     """
     if own == other or not changed_there:
         return own
@@ -138,7 +138,7 @@ def _last_record(card: str) -> _Record:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value after conversion to JSON and back, in which a date becomes text."""
+    """Return the value after conversion to JSON and back. The conversion turns a date into text."""
     return json.loads(json.dumps(value, default=str))
 
 

@@ -21,7 +21,7 @@ def is_known(licence: object) -> bool:
 def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
     """Return the distinct licences of the source and of the model; [] if one of them is unknown.
 
-    With adapters the result is [] as well, because their licences are not recorded.
+    The result is also [] if the recipe has adapters, because their licences are not recorded.
     """
     if manifest["recipe"].get("model", {}).get("adapters"):
         return []

@@ -21,7 +21,8 @@ _PLACEHOLDER = "YOUR/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Words such as 08 and 1e5. The parser of recipe files reads them as numbers, and `safe_dump` does not quote them.
+# Matches words such as 08 and 1e5. The parser of recipe files reads them as numbers, but `safe_dump` does not quote
+# them.
 _READ_AS_NUMBER = re.compile(r"(?:[-+]?(?:[0-9]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?))\Z")
 
 
@@ -51,7 +52,7 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
     """
     recipe, resolved = json.loads(json.dumps(manifest["recipe"])), manifest["resolved"]
     comments: dict[str, str] = {}
-    """Placeholder -> known facts about the path that it replaces."""
+    """Placeholder -> what is known about the path that it replaces."""
 
     def location(key: str, section: Mapping[str, Any]) -> dict[str, str]:
         path, identity = section.get("path") or "", section.get("identity") or ""

@@ -36,7 +36,8 @@ def percent(share: float | None) -> str:
 def number(value: float | None, digits: int | None = None) -> str:
     """Return a number as text.
 
-    With `digits` it has so many decimals. Without, a count has separators and another number is as short as possible.
+    If `digits` is given, the text has that number of decimals. Otherwise an integer has thousands separators, and any
+    other number is written as short as possible.
     """
     if value is None or math.isnan(value):
         return MISSING

@@ -1,7 +1,7 @@
 """Text in Markdown: escapes labels, prompts and paths, and handles the free sections of a card.
 
-Owns the escaping in a line, in Markdown and in a code block. Owns the reading and merging of free sections, whose text
-the publisher writes. Does not decide what a card contains (dataset_card.py).
+Owns the escaping in a line, in Markdown and in a code block. Also owns the reading and merging of free sections. The
+publisher writes their text; a new card keeps it. Does not decide what a card contains (dataset_card.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FREE_START = re.compile(r"^<!-- free:start\b.*$", re.MULTILINE)
 
 
 class Markdown(str):
-    """Text that is Markdown already: a template inserts it unchanged, and escapes everything else."""
+    """Text that is already Markdown. A template inserts it unchanged and escapes all other values."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ def one_line(text: object) -> str:
 def escape_md(text: object) -> Markdown:
     """Return Markdown that shows exactly the characters of the text, in one line.
 
-    The text cannot start a tag, table cell, code span, formula, template or block, and addresses do not become links.
+    No part of the text is interpreted as Markdown, HTML or a template, and addresses do not become links.
     """
     if isinstance(text, Markdown):
         return text
@@ -85,7 +85,7 @@ def free_sections(card: str) -> dict[str, str]:
     Each marker is a separate line.
 
     Raises:
-        UserError: a section has no end, or two sections have one name, so that text could be lost.
+        UserError: a section has no end, or two sections have the same name, so that text could be lost.
     """
     card = card.replace("\r\n", "\n").replace("\r", "\n")
     sections: dict[str, str] = {}

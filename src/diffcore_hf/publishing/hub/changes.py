@@ -19,7 +19,7 @@ COMPARISON = "compare.json"
 
 @dataclass(frozen=True)
 class Changes:
-    """The additions and deletions of one commit; false if there are none."""
+    """The additions and deletions of one commit. Its truth value is false if there are none."""
 
     add: Mapping[str, Path | bytes]
     """Path in the repository -> the local file or the content."""
@@ -37,8 +37,8 @@ class Changes:
 def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], head: State | None) -> Changes:
     """Compare a folder with the head of a repository.
 
-    Files that another tool or a person added to the repository stay. Files that only the older manifest lists are
-    deleted.
+    Files that another tool or a person added to the repository are kept. Files that the manifest in the repository
+    lists and the new manifest does not are deleted.
 
     Args:
         folder: a finished folder.
@@ -60,7 +60,7 @@ def changes_to(folder: Path, manifest: Manifest, extra: Mapping[str, bytes], hea
     older = [entry["path"] for entry in head.manifest.get("files", ())]
     delete = [path for path in older if path in remote and path not in listed]
     if COMPARISON in remote and COMPARISON not in extra:
-        delete.append(COMPARISON)  # It was measured on an older version.
+        delete.append(COMPARISON)  # The comparison was measured on an older version.
     return Changes(add, tuple(sorted(delete)))
 
 

@@ -98,7 +98,7 @@ def _row_ids(manifest: Manifest, read: ReadColumns, existing: Container[str] | N
     """Return the row ids of all images of the source. If the source is not on the Hub, they are content hashes.
 
     Args:
-        manifest: manifest that lists the shards of config `references`.
+        manifest: manifest that lists the shards of the configuration `references`.
         read: function that reads columns of a shard.
         existing: paths of the files in the commit; None if all files exist. A missing shard is skipped, so that a new
             version can repair the repository.
@@ -121,7 +121,7 @@ def check_may_be_shown(manifest: Manifest, api: HfApi, *, originals_are_mine: bo
 
     Args:
         manifest: manifest of the folder.
-        api: client that requests whether a source on the Hub is gated or private.
+        api: client with which a source on the Hub is looked up, to see if it is gated or private.
         originals_are_mine: True if the publisher states that the original images may be published.
         out: path of the folder, for the error message.
 

@@ -38,7 +38,7 @@ def as_user_error(what: str, otherwise: str = "Run the same command again") -> I
 
     Args:
         what: name of the action that failed; the line starts with it.
-        otherwise: remedy for failures without a particular one.
+        otherwise: remedy for a failure that has no remedy of its own.
     """
     try:
         with request_timeout():
@@ -66,7 +66,8 @@ def is_client_error(error: BaseException) -> bool:
 
 
 def _raising_package(error: BaseException) -> str | None:
-    """Return this package or the client's package, whichever is innermost in the traceback; None if neither is."""
+    """Return the innermost package in the traceback that is this package or one of the client; None if there is
+    none."""
     package, traceback = None, error.__traceback__
     while traceback is not None:
         name = str(traceback.tb_frame.f_globals.get("__name__")).partition(".")[0]
@@ -93,7 +94,8 @@ def http_status(error: BaseException) -> int | None:
 
 
 def describe(error: BaseException) -> str:
-    """Return one line for an error without any token: HTTP status, message, and the message of its cause."""
+    """Return one line that describes an error: HTTP status, message, and the message of its cause. Tokens are
+    masked."""
     errors = chain(error)
     status = next((f"HTTP {code}: " for cause in errors if (code := http_status(cause))), "")
     text = _message(error)

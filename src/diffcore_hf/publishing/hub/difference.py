@@ -20,7 +20,7 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True)
 class VersionContent:
-    """The part of a version's content that is compared."""
+    """The content of a version that is compared."""
 
     manifest: Manifest
     originals: Mapping[str, str | None]
@@ -31,7 +31,8 @@ class VersionContent:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference from an older version to a newer one; false if at most the files differ."""
+    """The difference from an older version to a newer one. Its truth value is false if nothing but the files
+    differs."""
 
     rows_added: tuple[str, ...]
     rows_removed: tuple[str, ...]
@@ -97,7 +98,7 @@ def counterparts_of(attempts: pa.Table) -> dict[UnitKey, str]:
     """Return unit -> hash of its counterpart.
 
     Args:
-        attempts: config `attempts` with the columns row_id, copy, reason and image_sha256.
+        attempts: configuration `attempts` with the columns row_id, copy, reason and image_sha256.
     """
     columns = [attempts[name].to_pylist() for name in ("row_id", "copy", "reason", "image_sha256")]
     return {(row_id, copy): sha for row_id, copy, reason, sha in zip(*columns, strict=True) if reason == "kept"}

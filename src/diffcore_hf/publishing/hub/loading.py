@@ -1,8 +1,8 @@
 """Loading: loads a version from the Hub exactly as it was pushed, and never another version instead.
 
 Owns this guarantee. If the Hub fails and the cache has only v1, `load_dataset(revision="v2")` returns the rows of v1
-without a warning (huggingface/datasets#7928). Here the tag is resolved to its commit first, and files of another
-commit raise.
+without a warning (huggingface/datasets#7928). Here the tag is resolved to its commit first, and files of another commit
+are an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def load_augmented(
         The split, or all splits.
 
     Raises:
-        UserError: the dataset, version, config or split does not exist, or the loaded files are of another version.
+        UserError: the dataset, version, configuration or split does not exist, or the loaded files are of another
+            version.
     """
     local = Path(path).is_dir()
     if version is None and not local:
@@ -48,7 +49,7 @@ def load_augmented(
         splits, _ = load_splits(str(path), name, None, revision, section="path")
     except UserError as error:
         remedy = "Run augment or export again" if local else f"See diffcore-hf versions {path}"
-        # Removes the remedy of core/loading.py, which names options that this function does not have.
+        # The remedy of core/loading.py is removed, because it names options that this function does not have.
         reason = re.split(r"\. (?=[A-Z][a-z]+ )", str(error).replace("path.path", "path"))[0]
         raise UserError(f"{path} {version or ''}: {reason}. {remedy}") from error
     if split is None:

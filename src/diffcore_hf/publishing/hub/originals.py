@@ -1,7 +1,7 @@
 """Originals: adds the source's images to a dataset that was published without them.
 
-Owns the join. It uses the hash of the image's bytes, which config `references` records. So the order, the revision and
-the location of the source do not matter, and no row gets a wrong image.
+Owns the join. It uses the hash of the image's bytes, which the configuration `references` records. So the order, the
+revision and the location of the source do not matter, and no row gets a wrong image.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def join_originals(
     """Fill the image column of a dataset.
 
     Args:
-        augmented: config `default` of a dataset that was published without originals.
-        references: config `references` of the same dataset.
+        augmented: configuration `default` of a dataset that was published without originals.
+        references: configuration `references` of the same dataset.
         source: dataset with the images; it may have fewer splits than `augmented`.
         image: name of the image column in both datasets.
         prefix: `columns.prefix` of the recipe: the prefix of the added columns.
@@ -38,18 +38,18 @@ def join_originals(
         The splits of `augmented` for which the source has images. Every image has the same bytes as in the source.
 
     Raises:
-        UserError: the source has no such column, or lacks an image with the recorded hash.
+        UserError: the source has no column `image`, or it has no image with a recorded hash.
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 
-    parts = list(source.values()) if isinstance(source, DatasetDict) else [source]
-    for part in parts:
-        if image not in part.column_names:
+    splits = list(source.values()) if isinstance(source, DatasetDict) else [source]
+    for split in splits:
+        if image not in split.column_names:
             raise UserError(
-                f"the source has no column {image!r}; its columns: {', '.join(part.column_names)}. "
+                f"the source has no column {image!r}; its columns: {', '.join(split.column_names)}. "
                 f"Rename its column of images to {image!r}"
             )
-    undecoded = [part.select_columns([image]).cast_column(image, Image(decode=False)) for part in parts]
+    undecoded = [split.select_columns([image]).cast_column(image, Image(decode=False)) for split in splits]
     images = concatenate_datasets(undecoded)
     index_of = {sha: index for index, sha in enumerate(_hashes(images, image))}
     recorded = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
@@ -58,8 +58,8 @@ def join_originals(
         ids = rows[prefix + "row_id"][:]
         if unknown := [row_id for row_id in ids if row_id not in recorded]:
             raise UserError(
-                f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in config references (the first is "
-                f"{unknown[0]!r}). Give the dataset as it was published"
+                f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in configuration references (the first "
+                f"is {unknown[0]!r}). Give the dataset as it was published"
             )
         # A row with an image keeps it. In layout `rows` a generated image has the row id of its original.
         empty = rows.with_format("arrow")[:][image].is_null().to_pylist()

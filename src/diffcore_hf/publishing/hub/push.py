@@ -217,8 +217,8 @@ class _Push:
     def commit(self) -> _Committed:
         """Commit the version, or return the commit that contains it already.
 
-        A retry repeats this whole method, because the head may have changed: after a lost response it contains the
-        version already, and after a commit of another user the changes are different.
+        A retry repeats this whole method, because the latest commit may have changed. After a lost response, the latest
+        commit already contains the version. After a commit of another user, the changes are different.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -271,7 +271,7 @@ class _Push:
             )
 
     def open_pull_request(self) -> tuple[str, str] | None:
-        """Return commit and address of the open pull request that an earlier call or try created for this version."""
+        """Return commit and address of the open pull request that an earlier call created for this version."""
         discussions = self.api.get_repo_discussions(
             self.remote.repo_id, repo_type="dataset", discussion_type="pull_request", discussion_status="open"
         )
@@ -281,7 +281,7 @@ class _Push:
         return None
 
     def tag(self, commit: str) -> None:
-        """Set the tag. If another push, or a call whose response was lost, has set it, check its content."""
+        """Set the tag. If it exists, because of another push or a lost response, check its content."""
         try:
             self.api.create_tag(self.remote.repo_id, tag=self.version.tag, revision=commit, repo_type="dataset")
         except Exception as error:  # Raised again unless it is transient and the tag exists.

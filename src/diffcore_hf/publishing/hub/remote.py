@@ -66,7 +66,8 @@ class Remote:
         self.repo_id, self.api = repo_id, api
 
     def head(self) -> Any | None:
-        """Return the Hub's record of the repository (sha, private, ...); None if this token cannot see it."""
+        """Return the Hub's record of the repository (sha, private, ...); None if there is none, or the token has no
+        access."""
         from huggingface_hub.errors import RepositoryNotFoundError
 
         try:

@@ -1,4 +1,4 @@
-"""Retry: which failures of the Hub are transient, and how long a step is retried.
+"""Retry: decides which failures of the Hub are transient, and retries a step after them.
 
 Owns the backoff. The client retries some requests itself, but never a commit. Every step that is retried here is
 idempotent (push.py).
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 BACKOFF = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before the second, third, ... attempt of a step."""
+"""Seconds before the first, second, ... retry of a step."""
 RETRY_WINDOW = 300.0
-"""Seconds after the first failure in which retries may start. It limits the total time, because the client itself
-retries a request for minutes."""
+"""Retries start only within this number of seconds after the first failure. The limit is necessary, because the client
+itself also retries a request for minutes."""
 _LONGEST_PAUSE = 60.0
 
 
@@ -33,8 +33,8 @@ def retry(step: str, call: Callable[[], Result], backoff: Sequence[float] = BACK
     Args:
         step: name of the step, for the log.
         call: an idempotent function.
-        backoff: seconds before each retry. A longer Retry-After of the Hub is used instead, up to a minute. No retry
-            starts later than RETRY_WINDOW seconds after the first failure.
+        backoff: seconds before each retry. If the Hub sends a longer Retry-After, that time is used, up to a minute. No
+            retry starts later than RETRY_WINDOW seconds after the first failure.
 
     Raises:
         Exception: the exception of the last call, unchanged.

@@ -34,8 +34,8 @@ def commit_faults(state: State, remote: Remote, folder: Path | None = None) -> l
     Args:
         state: the files of the commit.
         remote: the repository of the commit.
-        folder: a folder with a copy of the files; None if there is none. Of files outside large file storage the Hub
-            has no sha256, so an equal copy is hashed; without one they are downloaded.
+        folder: a folder with a copy of the files; None if there is none. The Hub has no sha256 of files outside large
+            file storage. The copy of such a file is hashed if it is equal; otherwise the file is downloaded.
     """
     if state.manifest is None:
         return [f"{MANIFEST} is missing or cannot be parsed"]

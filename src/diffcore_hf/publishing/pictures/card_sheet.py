@@ -74,7 +74,7 @@ def draw_sheet(
     columns: int,
     empty: str,
 ) -> Image.Image:
-    """Draws cards in columns, 1200 pixels wide (less for fewer cards than columns).
+    """Draws cards in columns. The sheet is 1200 pixels wide, or less if it has fewer cards than columns.
 
     Args:
         cards: the cards in reading order.
@@ -115,7 +115,7 @@ def draw_sheet(
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """Encodes an image as PNG without metadata: equal images give equal bytes."""
+    """Encodes an image as PNG without metadata, so that equal images give equal bytes."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
@@ -214,7 +214,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 @lru_cache(maxsize=16)
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Loads DejaVu Sans from matplotlib, which is equal on every machine. Characters that it lacks appear as boxes."""
+    """Loads DejaVu Sans from matplotlib, the same font on every machine. Characters that it lacks appear as boxes."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")

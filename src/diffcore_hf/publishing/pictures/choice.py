@@ -1,4 +1,4 @@
-"""Choice: selects the images of a sheet with different classes and contexts, and two kinds in a fixed ratio.
+"""Choice: selects images of different classes and contexts for a sheet, from two kinds in a fixed ratio.
 
 Owns a deterministic choice among described candidates. Does not draw.
 """

@@ -42,13 +42,13 @@ class Tile:
 def contact_sheet(
     tiles: Sequence[Tile], *, title: str, labels: Mapping[str, str], columns: int = 3, real: bool = True
 ) -> Image.Image:
-    """Draws one card for each tile, 1200 pixels wide (less for fewer tiles than columns).
+    """Draws one card for each tile. The sheet is 1200 pixels wide, or less if it has fewer tiles than columns.
 
     Args:
         tiles: the attempts in reading order.
         title: title in one line.
-        labels: label of each reason, of the checks of this run.
-        columns: number of cards in a row; without real images a row has twice as many.
+        labels: reason -> label, for the checks of this run.
+        columns: number of cards in a row. If the real images are not shown, a row has twice as many.
         real: whether the real images are shown.
 
     Returns:
@@ -95,7 +95,7 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
 
 
 def decision_label(reason: str, labels: Mapping[str, str]) -> tuple[str, str]:
-    """Returns the text for a decision, and its colour. A reason without a label is shown itself."""
+    """Returns the text for a decision, and its colour. If a reason has no label, the reason is the text."""
     cause, _, _ = reason.partition(":")
     if cause == "kept":
         return "✓ kept", KEPT

@@ -48,7 +48,7 @@ class ClassSimilarities:
 
     @property
     def rejected_share(self) -> float:
-        """Returns the share of rejected images among the generated ones; 0 without generated images."""
+        """Returns the share of rejected images among the generated ones; 0 if there are none."""
         return len(self.rejected) / max(1, len(self.kept) + len(self.rejected))
 
 

@@ -24,11 +24,11 @@ class MixedTile:
     """One training sample on the sheet, and the two images from which it was mixed."""
 
     real: bytes | None
-    """Encoded real image; None is shown as a placeholder, also below."""
+    """Encoded real image; None is shown as a placeholder."""
     generated: bytes | None
-    """Encoded generated image."""
+    """Encoded generated image; None is shown as a placeholder."""
     mixed: bytes | None
-    """Encoded mixed image."""
+    """Encoded mixed image; None is shown as a placeholder."""
     name: str
     """Class name as in prompts."""
     context: str
@@ -44,7 +44,7 @@ class MixedTile:
 
 
 def mixed_sheet(tiles: Sequence[MixedTile], *, title: str, legend: str, columns: int = 2) -> Image.Image:
-    """Draws one card for each tile, 1200 pixels wide (less for fewer tiles than columns).
+    """Draws one card for each tile. The sheet is 1200 pixels wide, or less if it has fewer tiles than columns.
 
     Returns:
         An RGB image; equal arguments give equal pixels.
