@@ -36,7 +36,7 @@ def test_an_image_with_one_different_pixel_is_valid():
             Samples(noise(), [None, "leak"]),
             r"returned the flag 'leak', .*Use one of crashed, unsafe, invalid, blurry",
         ),
-        (Samples(noise(), [None, True]), r"returned the flag True, which is no recorded reason"),
+        (Samples(noise(), [None, True]), r"returned the flag True, which is not a recorded reason"),
         (Samples(noise(), [None]), r"returned 1 flags for 2 units\. Return one flag for each unit"),
         (Samples(noise(1), [None] * 2), r"\(1, 3, 4, 4\) torch\.uint8 for 2 units\. Return one image for each"),
         (Samples(noise(2, 1), [None] * 2), r"\(2, 1, 4, 4\) torch\.uint8\. Return a tensor \(2, 3, H, W\) of uint8"),

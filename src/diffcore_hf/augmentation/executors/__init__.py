@@ -1,1 +1,1 @@
-"""Executors: each one chooses the processes that compute the parts that are due."""
+"""Executors: classes that choose the process in which a part is computed."""

@@ -2,8 +2,8 @@
 
 The executor has no influence on the tasks, the decisions or the progress bar. A task can be pickled. The function
 `worker.compute_part(output, recipe, task)` computes it in any process that can read the output folder, the models and
-the source. An executor that uses other processes calls `Run.require_source_on_disk` when it is created, because they
-cannot open a dataset in memory.
+the source. Other processes cannot open a dataset in memory. So an executor that uses other processes calls
+`Run.require_source_on_disk` in its constructor.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Executor(Protocol):
         """Compute all tasks and yield each part as soon as it is committed, in any order.
 
         Args:
-            tasks: the tasks. Take the next one only when a worker is free, because the sizes of later tasks are
-                computed from the times of the parts that were yielded before.
-            on_progress: called with the number of new images. All images of a part are reported before it is yielded.
+            tasks: the tasks. Take the next task only when a worker is free, because the size of a task is computed
+                from the times of the parts that were yielded before.
+            on_progress: called with the number of new images. Report all images of a part before you yield the part.
 
         Raises:
-            UserError: a model fails on every image; committed parts stay.
+            UserError: a model fails on every image. Parts that are already committed are kept.
         """
         ...
 
     def close(self) -> None:
-        """Stop the workers. Unfinished tasks are lost; they are due again in the next run."""
+        """Stop the workers. Unfinished tasks are lost. The next run computes them again."""
         ...

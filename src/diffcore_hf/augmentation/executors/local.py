@@ -10,7 +10,7 @@ from diffcore_hf.augmentation.worker import Worker
 
 
 class LocalExecutor:
-    """Computes parts in this process, with the source that the run has opened. It may be a dataset in memory."""
+    """Computes parts in this process, with the source that the run has opened. The source may be in memory."""
 
     def __init__(self, run: Run):
         self._worker = Worker(run.source, run.plan, run.recipe, run.ledger)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 RESERVED = ("row_id", "copy", "context", "similarity", "is_generated")
-"""Names of the columns beside image and label in config `generated` and in layout `rows`."""
+"""Columns that the dataset configuration `generated` and the layout `rows` have in addition to image and label."""
 
 
 def check_columns(config: SourceConfig, features: Features, prefix: str) -> None:
@@ -46,7 +46,7 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
     taken = [prefix + name for name in schema.ADDED_COLUMNS if prefix + name in features]
     if taken:
         raise UserError(
-            f"the source has a column {taken[0]!r}, the name of a column that is added; nothing was written. "
+            f"the source already has a column {taken[0]!r}, but a run adds a column of this name. Nothing was written. "
             f"Use a prefix for the added columns: --columns.prefix {'dc_' if prefix != 'dc_' else 'diffcore_'}"
         )
 
@@ -57,13 +57,13 @@ def _check_image(column: str, features: Features) -> None:
     feature = features[column]
     if _is_list(feature):
         raise UserError(
-            f"source.image is {column!r}, with several images in a row; one image a row is needed. "
+            f"source.image is {column!r}, which has several images in a row. A row must have one image. "
             "Choose another column with --source.image"
         )
     if not isinstance(feature, Image):
         images = [name for name, kind in features.items() if isinstance(kind, Image)]
         raise UserError(
-            f"source.image is {column!r}, which holds {feature}, not images; columns with images: "
+            f"source.image is {column!r}, which contains {feature}, not images. Columns with images: "
             f"{', '.join(images) or 'none'}. Use --source.image"
         )
 
@@ -73,14 +73,14 @@ def _check_label(column: str, feature: Any) -> None:
 
     if _is_list(feature):
         raise UserError(
-            f"source.label is {column!r}, with several labels in a row; one class a row is needed. "
+            f"source.label is {column!r}, which has several labels in a row. A row must have one class. "
             "Choose another column with --source.label"
         )
     integer = isinstance(feature, Value) and feature.dtype.startswith(("int", "uint"))
     text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
     if not (isinstance(feature, ClassLabel) or integer or text):
         raise UserError(
-            f"source.label is {column!r}, which holds {feature}, not a ClassLabel, string or integer. "
+            f"source.label is {column!r}, which contains {feature}, not a ClassLabel, string or integer. "
             "Choose another column with --source.label"
         )
 

@@ -46,9 +46,9 @@ class LoadedSource:
     labels: Mapping[str, NDArray[np.int64]]
     """(N,) indices into `names` for each split; UNLABELLED for a row without a label."""
     sha256: Mapping[str, list[str | None]]
-    """Hex sha256 of the bytes of each image, for each split; None without an image."""
+    """Hex sha256 of the bytes of each image, for each split; None for a row without an image."""
     sizes: Mapping[str, list[int]]
-    """Number of bytes of each image, for each split; 0 without an image."""
+    """Number of bytes of each image, for each split; 0 for a row without an image."""
     row_ids: Mapping[str, list[str]]
     """Id of each row, for each split."""
     identity: str

@@ -76,7 +76,7 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
 
 
 def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
-    """Returns the hashes that an earlier run stored for these rows; None if it did not store one for each row."""
+    """Returns the hashes that an earlier run stored for these rows; None if the file does not have one for each row."""
     path = _path(split, folder)
     if not path.is_file():
         return None

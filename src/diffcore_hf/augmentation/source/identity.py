@@ -17,8 +17,6 @@ from diffcore_hf.core import seeding
 def row_ids_by_commit(sizes: Mapping[str, int]) -> dict[str, list[str]]:
     """Returns `<split>/<index>` for every row of each split.
 
-    Rows of equal image and label get `~n` from the second one on, n = 1, 2, ...
-
     Args:
         sizes: number of rows of each split.
     """
@@ -30,7 +28,7 @@ def row_ids_by_content(
 ) -> dict[str, list[str]]:
     """Returns `<split>/<16 hex of sha256(image, label)>[~n]` for every row of each split.
 
-    Rows of equal image and label get `~n` from the second one on, n = 1, 2, ...
+    If several rows have the same image and label, all of them but the first get `~n` at the end, n = 1, 2, ...
 
     Args:
         sha256: hex digests of the image bytes for each split; None for a row without an image.

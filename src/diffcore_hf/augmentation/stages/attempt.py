@@ -1,4 +1,4 @@
-"""Attempt: generates, embeds and encodes the images of a part in one pass.
+"""The stage `Attempt`, which generates, embeds and encodes the images of a part in one pass.
 
 Owns the facts about a generated image. The image tower gets the pixels before they are compressed. The
 images are encoded in threads while the next batch is generated. Does not choose the attempts (plan.py, rounds.py) or
@@ -32,12 +32,12 @@ ADDED = (GENERATED_IMAGE, "image_sha256", "embedding", "reason")
 class Attempt(Stage):
     """Adds the facts about one attempt per row: encoded image, hash and embedding, or the reason why they are missing.
 
-    It receives a whole part (`batch_size=len(part)`) and divides it into device batches. An image that
-    the model marks as unsafe or invalid is stored without an embedding. A crashed attempt has no image.
+    The stage receives a whole part (`batch_size=len(part)`) and divides it into device batches. An image that
+    the strategy flags, for example as unsafe, is stored without an embedding. A crashed attempt has no image.
 
     Args:
         recipe: the recipe; its model, strategy, filter, image_format, store_size, strict and batch_size are used.
-        tower: an image tower to share, such as that of the stage `Reference`; it is not pickled.
+        tower: an image tower that is already loaded, such as that of the stage `Reference`. It is not pickled.
         on_progress: called with the number of attempts after each device batch; it is not pickled.
     """
 

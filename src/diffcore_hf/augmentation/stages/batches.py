@@ -1,8 +1,8 @@
 """Device batches: the division of the rows of a part, and the handling of batches that raise.
 
-Owns the isolation of failures. If one prompt raises, one image is missing; if every image fails, the run stops. When
-the device runs out of memory, models/diffusion.py halves its batches. So an out-of-memory error here means that even
-one image does not fit into memory.
+Owns the isolation of failures. If the generation of one image raises, only this image is missing. If every image fails,
+the run stops. When the device runs out of memory, models/diffusion.py halves its batches. So an out-of-memory error in
+this module means that even one image does not fit into memory.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Result = tuple[Any, str | None]
-"""The result for one image and None; or None and the reason why there is no result."""
+"""Either the result for one image and None, or None and the reason why there is no result."""
 
 STOP_AFTER_FAILURES = 4
-"""The run stops if this number of images fail one by one and no image succeeded before."""
+"""The run stops after this number of failed images if no image has succeeded yet."""
 LONGEST_REASON = 200
 """Largest number of characters of a stored reason."""
 
@@ -49,9 +49,9 @@ def load(*models: _Loads) -> None:
 
 
 class DeviceBatches:
-    """Divides rows into batches of the strategy's size, and isolates the rows that raise.
+    """Divides rows into device batches, and isolates the rows whose generation raises.
 
-    It counts the images that succeeded, because the run stops if every image fails.
+    The object counts the images that succeeded, because the run stops if every image fails.
     """
 
     def __init__(self, strategy: Strategy):
@@ -66,7 +66,8 @@ class DeviceBatches:
     ) -> Iterator[tuple[int, Result]]:
         """Yield (row, result) for rows 0 .. count - 1.
 
-        A batch that raises is tried image by image. Images that raise again get the reason `crashed: <type>: <text>`.
+        If `work` raises for a batch, it is called again for each row alone. A row for which it raises again gets the
+        reason `crashed: <type>: <text>`.
 
         Args:
             work: function from rows to one result per row.

@@ -40,10 +40,10 @@ class Generate(Stage):
         strategy: section `strategy` of the recipe. The default reads prompt, negative prompt and seed.
         image_format: jpeg (quality 95, 4:4:4), png or webp (lossless).
         store_size: shorter side of the stored image in pixels; None keeps all pixels.
-        strict: true if the images must have equal bits for any division into batches.
-        batch_size: images per device batch; None: chosen automatically.
-        checks: `filter.checks` of the recipe. The strategy may return their recorded
-            reasons as flags, in addition to the built-in reasons.
+        strict: true if an image must be the same bit for bit, however the rows are divided into batches.
+        batch_size: number of images in a device batch. None: it is chosen automatically.
+        checks: `filter.checks` of the recipe. The strategy may return the reasons of these checks as flags, if they
+            have `recorded=True`.
     """
 
     VERSION = "1"
@@ -90,7 +90,7 @@ class Generate(Stage):
 
     @cached_property
     def resolved(self) -> tuple[ModelConfig, ModelRecord]:
-        """Section `model` with `auto` and null replaced by values, and what a run records about the model."""
+        """Section `model` with `auto` and null replaced by values, and the record of the model."""
         from diffcore_hf.models.pipelines import resolve_model
 
         return resolve_model(self.config)
@@ -124,7 +124,7 @@ class Generate(Stage):
 
         Raises:
             UnreadableImage: the real image of a row cannot be decoded.
-            SamplesError: the strategy returned images or flags that break its interface.
+            SamplesError: the strategy returned images or flags that its interface does not allow.
         """
         batch: dict[str, list[Any]] = {}
         for name, column in zip(self.reads, columns, strict=True):

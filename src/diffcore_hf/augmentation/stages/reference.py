@@ -38,11 +38,11 @@ class _ReadImage(NamedTuple):
 
 
 class Reference(Stage):
-    """Adds the facts about one real image per row: hash of its bytes and embedding, or the reason why they are missing.
+    """Adds the facts about one real image per row: its hash and its embedding, or the reason why they are missing.
 
     Args:
         config: section `filter` of the recipe; its image tower is used, its policy is not.
-        strict: true if the embeddings must have equal bits for any division into batches.
+        strict: true if an embedding must be the same bit for bit, however the images are divided into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         on_progress: called with the number of images after each device batch; it is not pickled.
     """
@@ -87,7 +87,7 @@ class Reference(Stage):
         chunks = [cells[start : start + step] for start in range(0, len(cells), step)]
         facts: dict[str, list[Any]] = {name: [] for name in ADDED}
         with ThreadPoolExecutor(worker_threads()) as threads:
-            # The next chunk is decoded while the tower embeds this one. So only two chunks are in memory.
+            # The next chunk is decoded while the tower embeds the current one. So only two chunks are in memory.
             next_images: list[Future[_ReadImage]] = []
             for number, chunk in enumerate(chunks):
                 current_images = next_images or [threads.submit(self._read, cell) for cell in chunk]

@@ -1,7 +1,7 @@
-"""Samples: the tests that the images and flags of every strategy pass before they become facts.
+"""Samples: tests the images and flags of every strategy before they become facts.
 
-Owns the refusal of samples that break the interface of a strategy, and gives the reason
-`invalid` to an image of one colour.
+Owns the errors for samples that the interface of a strategy does not allow. An image of one colour gets the reason
+`invalid`.
 Does not own the other reasons (method/checks.py) or the generation (generation/).
 """
 
@@ -17,9 +17,9 @@ INVALID = "invalid"
 
 
 class SamplesError(UserError):
-    """Raised for samples that break the interface of a strategy.
+    """Raised for samples that the interface of a strategy does not allow.
 
-    It stops the run before the part is committed. It is never recorded as a fact about an image, because the same
+    This error stops the run before the part is committed. It is never recorded as a fact about an image, because the
     strategy would return such samples again.
     """
 
@@ -46,12 +46,13 @@ def checked(samples: Any, count: int, strategy: str, reasons: Sequence[str]) -> 
     for flag in samples.flags:
         if flag is not None and str(flag).partition(":")[0] not in reasons:
             raise SamplesError(
-                f"strategy {strategy} returned the flag {flag!r}, which is no recorded reason. Use one of "
+                f"strategy {strategy} returned the flag {flag!r}, which is not a recorded reason. Use one of "
                 f"{', '.join(reasons)}, or write a check that has this reason and recorded=True, and name it "
                 "in filter.checks"
             )
     pairs = zip(samples.flags, single_colour(samples.images), strict=True)
-    return Samples(samples.images, [INVALID if flag is None and flat else flag for flag, flat in pairs])
+    flags = [INVALID if flag is None and one_colour else flag for flag, one_colour in pairs]
+    return Samples(samples.images, flags)
 
 
 def _check_images(pictures: Any, count: int, strategy: str) -> None:

@@ -28,9 +28,9 @@ class Score(Stage):
 
     Args:
         config: section `filter` of the recipe; its image tower is used, its policy is not.
-        strict: true if the embeddings must have equal bits for any division into batches.
+        strict: true if an embedding must be the same bit for bit, however the images are divided into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        tower: an image tower to share; it is not pickled.
+        tower: an image tower that is already loaded. It is not pickled.
     """
 
     VERSION = "1"
@@ -74,7 +74,7 @@ class Score(Stage):
     def score(self, real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
         """Return the similarity of each pair of images.
 
-        As in a run, it is computed from float16 embeddings, so that stored embeddings give the same value.
+        It is computed from float16 embeddings, because a run stores these. So stored embeddings give the same value.
 
         Args:
             real: B real images, (3, H, W) uint8 of any sizes.
@@ -106,7 +106,7 @@ class Score(Stage):
 
 
 def _decoded_pair(cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
-    """Return the pixels of a real and a generated image; None if one of them cannot be decoded."""
+    """Return the pixels of a real and a generated image; None if at least one of them cannot be decoded."""
     real, generated = (decode_pixels(cell) for cell in cells)
     return None if real is None or generated is None else (real, generated)
 

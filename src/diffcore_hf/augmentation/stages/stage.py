@@ -1,8 +1,8 @@
 """Stage: the base class of the callables for `datasets.Dataset.map`.
 
 Owns the correct call of `map`. Images are passed undecoded, because `map` would otherwise encode the originals again.
-The features are declared. The fingerprint is short and includes the identity of the model. This module contains no
-model and no computation.
+The call declares the features of all columns. Its fingerprint includes the identity of the model. This module contains
+no model and no computation.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Stage:
     """
 
     VERSION: ClassVar[str] = "1"
-    """Version of the output, a part of the fingerprint. Increase it when the output changes. A stage that runs other
-    stages has their versions in its own."""
+    """Version of the output. The fingerprint includes it. Increase it when the output changes. If a stage runs other
+    stages, its version contains their versions."""
     reads: tuple[str, ...] = ()
     """The columns that `__call__` takes, in order."""
     _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress")
-    """Attributes that are None in a pickled stage: models and callbacks."""
+    """Names of attributes that are None in a pickled stage, such as models and callbacks."""
     _cached: ClassVar[tuple[str, ...]] = ()
-    """Cached properties that a pickled stage computes again."""
+    """Names of cached properties that are left out of a pickled stage."""
 
     @property
     def adds(self) -> Features:
@@ -59,7 +59,7 @@ class Stage:
         name = type(self).__name__
         if columns and isinstance(columns[0], Mapping):
             raise TypeError(
-                f"{name} got a whole batch, and map would encode its images again: use {name}(...).map(dataset), "
+                f"{name} got a whole batch, and map would encode its images again. Use {name}(...).map(dataset), "
                 f"or pass input_columns={list(self.reads)} to Dataset.map"
             )
         if len(columns) != len(self.reads):
@@ -75,7 +75,7 @@ class Stage:
         Args:
             ds: the dataset.
             columns: map from a name that the stage reads to the name in the dataset.
-            kwargs: further arguments of `ds.map`.
+            kwargs: other arguments of `ds.map`.
 
         Raises:
             UserError: a column is missing, or a column that the stage adds exists already.
