@@ -69,11 +69,13 @@ def joined(path: str, source: str, version: str) -> dict[str, list[str]]:
     from datasets import Image
 
     from diffcore_hf import join_originals
+    from diffcore_hf.core.image_roots import files_below
     from diffcore_hf.core.images import read_bytes
 
+    files = files_below(source if Path(source).is_dir() else None)
     splits = join_originals(path, source, version).cast_column("image", Image(decode=False))
     return {
-        split: [hashlib.sha256(read_bytes(cell)).hexdigest() for cell in part["image"]]
+        split: [hashlib.sha256(read_bytes(cell, files)).hexdigest() for cell in part["image"]]
         for split, part in splits.items()
     }
 

@@ -120,9 +120,11 @@ def test_a_row_without_image_or_file_has_no_hash():
     assert len(set(source.row_ids["train"])) == 3
 
 
-def test_bytes_that_are_no_image_have_a_hash():
-    source = load(columns(image=([{"bytes": b"no image", "path": None}], Image()), label=(["a"], Value("string"))))
-    assert source.sha256["train"] == [hashlib.sha256(b"no image").hexdigest()]
+def test_only_bytes_of_an_accepted_format_have_a_hash():
+    truncated = picture(0, 0)[:40]
+    cells = [{"bytes": b"no image", "path": None}, {"bytes": truncated, "path": None}]
+    source = load(columns(image=(cells, Image()), label=(["a"] * 2, Value("string"))))
+    assert source.sha256["train"] == [None, hashlib.sha256(truncated).hexdigest()]
 
 
 def test_a_class_folder_is_a_source(tmp_path):
@@ -133,7 +135,7 @@ def test_a_class_folder_is_a_source(tmp_path):
     assert source.name == "local"
     cell = source.rows[0]["image"]
     assert cell["bytes"] is None
-    assert stored_image(cell) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
+    assert stored_image(cell, source.files) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
 
 
 def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path):

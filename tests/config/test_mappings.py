@@ -25,7 +25,7 @@ def test_a_recipe_can_be_rebuilt_from_its_values_and_from_its_yaml():
 def test_a_mapping_can_be_limited_to_some_scopes():
     recipe = build_recipe({"source": "a"})
     assert set(to_mapping(recipe, ("free",))) == {
-        "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit",
+        "source", "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit",
         "batch_size", "part_size",
     }  # fmt: skip
     assert to_mapping(recipe, ("decision",))["filter"] == {

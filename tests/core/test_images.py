@@ -92,8 +92,9 @@ def test_the_path_is_used_only_without_bytes(tmp_path):
     cell = stored(Image.new("RGB", (4, 4), RED))
     (tmp_path / "a.png").write_bytes(cell["bytes"])
     cell_with_path = {"bytes": None, "path": str(tmp_path / "a.png")}
-    assert images.read_bytes(cell_with_path) == cell["bytes"]
-    assert images.decode(cell_with_path).size == (4, 4)
+    files = images.ImageFiles((str(tmp_path.resolve()),))
+    assert images.read_bytes(cell_with_path, files) == cell["bytes"]
+    assert images.decode(cell_with_path, files).size == (4, 4)
     assert images.read_bytes(cell | {"path": "/nowhere"}) == cell["bytes"]
 
 
@@ -103,7 +104,7 @@ def test_the_path_is_used_only_without_bytes(tmp_path):
         (None, "no image"),
         ({"bytes": None, "path": None}, "no image"),
         ({"bytes": b"", "path": None}, "no image"),
-        ({"bytes": None, "path": "/nowhere/a.png"}, "file not readable (FileNotFoundError)"),
+        ({"bytes": None, "path": "/nowhere/a.png"}, "the dataset names a file, and only stored bytes are read"),
         ({"bytes": None, "path": "https://example.org/a.png"}, "not a local file"),
         ({"bytes": b"<svg/>", "path": None}, "no image in a known format (6 bytes)"),
         (stored(Image.new("RGB", (2, 2)), format="ICO"), "no image in a known format"),

@@ -98,7 +98,12 @@ def _real_rows(
     """Yields tables with the image, label and row id of rows of the source."""
     config = material.source.config
     for part in windows(rows, window):
-        originals = original_rows(material.source.splits[split], part, images=material.recipe.include_originals)
+        originals = original_rows(
+            material.source.splits[split],
+            part,
+            images=material.recipe.include_originals,
+            files=material.source.files,
+        )
         ids = [material.source.row_ids[split][row] for row in part]
         yield originals.select([config.image, config.label]).append_column("row_id", pa.array(ids, pa.string()))
 

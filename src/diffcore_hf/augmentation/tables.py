@@ -51,7 +51,12 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
     split, rows = splits(material)[published]
     features = schema.added_features()
     for window in windows(rows):
-        table = original_rows(material.source.splits[split], window, images=material.recipe.include_originals)
+        table = original_rows(
+            material.source.splits[split],
+            window,
+            images=material.recipe.include_originals,
+            files=material.source.files,
+        )
         added = _added(material, window) if published == material.source.config.split else {}
         row_ids = [material.source.row_ids[split][row] for row in window]
         empty = {key: [None] * len(window) for key in features} | {"status": ["not_planned"] * len(window)}

@@ -91,14 +91,19 @@ class Worker:
         """The stage that embeds real images."""
         from diffcore_hf.augmentation.stages.reference import Reference
 
-        return Reference(self.recipe.filter, strict=self.recipe.strict, device=self.recipe.model.device)
+        return Reference(
+            self.recipe.filter,
+            strict=self.recipe.strict,
+            device=self.recipe.model.device,
+            files=self.source.files,
+        )
 
     @cached_property
     def attempt(self) -> Attempt:
         """The stage that computes attempts. It shares the image tower with `reference`."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
-        stage = Attempt(self.recipe, tower=self.reference.tower)
+        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
         if (folder := self._preparation_folder(stage)) is not None:
             stage.strategy.use_preparation(folder)
         return stage
@@ -212,7 +217,7 @@ class Worker:
         """Run the preparation of the strategy, unless an earlier process finished it."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
-        stage = Attempt(self.recipe, tower=self.reference.tower)
+        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
         folder = self._preparation_folder(stage)
         if folder is None:
             return None
@@ -228,7 +233,7 @@ class Worker:
         for row in self.plan.references.tolist():
             [cell] = source_images(self.source, [row]).to_pylist()
             try:
-                image = images.decode(cell)
+                image = images.decode(cell, self.source.files)
             except images.UnreadableImage:
                 continue
             label = int(labels[row])

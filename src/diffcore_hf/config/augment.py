@@ -23,6 +23,16 @@ class SourceConfig:
     name: str | None = attempt(None, help="Configuration of the dataset, if it has several.")
     data_files: str | None = attempt(None, help="Pattern of the files to read inside `path`.")
     revision: str | None = attempt(None, help="Branch, tag or commit of a Hub dataset. The commit is recorded.")
+    follow_links: Literal["inside", "outside"] = free(
+        "inside",
+        help=(
+            "Links in a local folder that are read. inside: links to files inside the folder. outside: also links that "
+            "lead out of it. Use outside only for a folder that you made."
+        ),
+    )
+    root: str | None = free(
+        None, help="Folder with the image files of a dataset in memory. Without it only stored bytes are read."
+    )
     split: str = attempt("train", help="Split whose rows get counterparts. The other splits are copied unchanged.")
     image: str = attempt("image", help="Column of the images.")
     label: str = attempt("label", help="Column of the labels: ClassLabel, string or integer.")

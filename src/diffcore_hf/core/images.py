@@ -1,7 +1,7 @@
 """Decodes and encodes images with Pillow.
 
-Owns the formats that are read, the conversion of every mode to RGB, the reasons why an image is unreadable, and the
-encoding of generated images.
+Owns the conversion of every mode to RGB, the reasons why an image is unreadable, and the encoding of generated images.
+The accepted formats are in image_formats.py, the files that a cell may name in image_files.py.
 
 A *cell* is an undecoded value of `datasets.Image`: {"bytes": ..., "path": ...}. The path is used only if there are no
 bytes.
@@ -13,56 +13,90 @@ import functools
 import hashlib
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffcore_hf.core.image_files import MAX_BYTES, NO_FILES, ImageFiles, too_large
+from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
+
 if TYPE_CHECKING:
     from diffcore_hf.core.jpeg import Decoder
 
+__all__ = [
+    "NO_FILES",
+    "ImageFiles",
+    "UnreadableImage",
+    "decode",
+    "decode_bytes",
+    "decode_pixels",
+    "encode",
+    "read_bytes",
+    "sha256",
+    "shrink",
+    "signature",
+    "to_array",
+    "to_rgb",
+]
+
 MAX_PIXELS = 100_000_000
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 
-class UnreadableImage(ValueError):
-    """Raised for an image that cannot be decoded. The message is a short reason, which is stored with the row."""
+def read_bytes(cell: Any, files: ImageFiles = NO_FILES) -> bytes:
+    """Return the encoded bytes of a cell: those that it contains, else those of the file that it names.
 
-
-def read_bytes(cell: Mapping[str, Any] | None) -> bytes:
-    """Return the encoded bytes of a cell.
+    Args:
+        cell: undecoded storage of an image.
+        files: the files that the cell may name; the default accepts no path.
 
     Raises:
-        UnreadableImage: the cell is empty, or its local file cannot be read.
+        UnreadableImage: the cell is empty or is not one of `datasets.Image`, the bytes have no signature of an accepted
+            format, or the file may not be read (ImageFiles.read).
     """
-    content = (cell or {}).get("bytes")
-    if content:
-        return bytes(content)
-    path = (cell or {}).get("path")
-    if not path:
+    if cell is None:
         raise UnreadableImage("no image")
-    if "://" in path:
-        raise UnreadableImage("not a local file")
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"file not readable ({type(error).__name__})") from error
+    if not isinstance(cell, Mapping):
+        raise UnreadableImage(f"no image cell, but a {type(cell).__name__}")
+    content, path = cell.get("bytes"), cell.get("path")
+    if content is not None and not isinstance(content, (bytes, bytearray, memoryview)):
+        raise UnreadableImage(f"its bytes are a {type(content).__name__}")
+    if content is not None and len(content):
+        return _checked(bytes(content))
+    if path is None or path == "":
+        raise UnreadableImage("no image")
+    return files.read(path)
 
 
-def decode(cell: Mapping[str, Any] | None) -> Image.Image:
+def _checked(content: bytes) -> bytes:
+    """Return encoded bytes that have the signature of an accepted format."""
+    if len(content) > MAX_BYTES:
+        raise UnreadableImage(too_large(len(content)))
+    if signature(content[:HEAD]) is None:
+        raise UnreadableImage(f"no image in a known format ({len(content)} bytes)")
+    return content
+
+
+def decode(cell: Any, files: ImageFiles = NO_FILES) -> Image.Image:
     """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits per channel.
 
+    Args:
+        cell: undecoded storage of an image.
+        files: the files that the cell may name; the default accepts no path.
+
     Raises:
-        UnreadableImage: the cell is empty, truncated or not in one of FORMATS, or it has more than MAX_PIXELS pixels.
+        UnreadableImage: see `read_bytes`; or the image is truncated, or has more than MAX_PIXELS pixels.
     """
-    return decode_bytes(read_bytes(cell))
+    return decode_bytes(read_bytes(cell, files))
 
 
 def decode_bytes(content: bytes) -> Image.Image:
     """Return encoded bytes as an RGB image; see `decode`."""
+    kind = signature(content[:HEAD])
+    if kind is None:
+        raise UnreadableImage(f"no image in a known format ({len(content)} bytes)")
     try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=_formats())
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_plugins(kind))
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} megapixels") from error
     except Exception as error:  # the plugins of Pillow raise many types for invalid bytes
@@ -77,18 +111,19 @@ def decode_bytes(content: bytes) -> Image.Image:
         raise UnreadableImage(f"broken {image.format}: {reason}") from error
 
 
-def decode_pixels(cell: Mapping[str, Any] | None, fast: Decoder | None = None) -> np.ndarray:
+def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO_FILES) -> np.ndarray:
     """Return a cell as (H, W, 3) uint8, the same pixels as `decode`.
 
     Args:
         cell: undecoded storage of an image.
         fast: the decoder of jpeg.py, which is then tried first. Only training uses it, because all facts are computed
             with Pillow.
+        files: the files that the cell may name; the default accepts no path.
 
     Raises:
         UnreadableImage: see `decode`.
     """
-    content = read_bytes(cell)
+    content = read_bytes(cell, files)
     pixels = fast(content) if fast else None
     return to_array(decode_bytes(content)) if pixels is None else pixels
 
@@ -146,10 +181,16 @@ def sha256(content: bytes) -> str:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
-    """Return the items of FORMATS that this build of Pillow can read."""
+def _plugins(kind: str) -> tuple[str, ...]:
+    """Return the names of Pillow's plugins for a format.
+
+    Raises:
+        UnreadableImage: this build of Pillow cannot read the format.
+    """
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    if kind not in Image.OPEN:
+        raise UnreadableImage(f"{kind}, which the installed version of Pillow cannot read")
+    return (kind, "MPO") if kind == "JPEG" else (kind,)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -85,17 +85,21 @@ def cache_of(folder: Path) -> Path:
     names of its files as key. It would return old rows after a change of a file, or for another folder with the same
     name. Here the key contains the state of all files. Caches of older states are deleted.
     """
-    from datasets import config
-
     inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     files = [_state(folder, name) for name in inside if not _NOT_DATA.match(name.as_posix())]
     state = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-    name_digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    states = Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / name_digest
+    states = caches_of(folder)
     for older in states.glob("*"):
         if older.name != state:
             shutil.rmtree(older, ignore_errors=True)
     return states / state
+
+
+def caches_of(folder: Path) -> Path:
+    """Return the folder with the caches of all states of one local folder, whether it exists or not."""
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE) / "diffcore-hf" / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
 
 
 # Files that datasets does not read: hidden files and folders, the pictures of the card, the result of a training.

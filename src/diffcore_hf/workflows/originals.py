@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.image_roots import files_below, files_of
 from diffcore_hf.core.manifest import Manifest, checked_manifest
 from diffcore_hf.core.schema import prefix_of
 from diffcore_hf.publishing.card.reproduction import is_hub
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def join_originals(
-    path: str | Path, source: str | Path | DatasetDict | Dataset | None = None, version: str | None = None
+    path: str | Path,
+    source: str | Path | DatasetDict | Dataset | None = None,
+    version: str | None = None,
+    *,
+    root: str | Path | None = None,
 ) -> DatasetDict:
     """Load a dataset that was published without its original images, and add the images of its source.
 
@@ -28,6 +33,7 @@ def join_originals(
         source: the dataset with the images: a Hub id, a folder, or a dataset in memory. None means the source in the
             manifest, at its recorded commit.
         version: the version of `path`; needed only if it is on the Hub.
+        root: folder with the image files of a dataset in memory. Without it only stored bytes are read.
 
     Returns:
         The splits for which the source has images.
@@ -52,10 +58,14 @@ def join_originals(
     given = recorded["path"] if source is None else source
     if isinstance(given, (str, Path)):
         commit = recorded["identity"] if str(given) == recorded["path"] and is_hub(recorded) else None
-        given = load_splits(str(given), source_recipe.get("name"), None, commit, section="source")[0]
+        location = str(given)
+        given, commit = load_splits(location, source_recipe.get("name"), None, commit, section="source")
+        files = files_of(location, commit)
+    else:
+        files = files_below(root and str(root))
     prefix = prefix_of(next(iter(augmented.values())).column_names)
     image = source_recipe.get("image", "image")
-    return originals.join_originals(augmented, references, given, image=image, prefix=prefix)
+    return originals.join_originals(augmented, references, given, image=image, prefix=prefix, files=files)
 
 
 def _manifest(path: str | Path, version: str | None) -> Manifest:

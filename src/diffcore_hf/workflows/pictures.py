@@ -14,7 +14,7 @@ from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
-from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.images import ImageFiles, UnreadableImage, read_bytes
 from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
@@ -44,7 +44,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
         similarity = float(material.decisions.similarity[attempt])
         tile = Tile(
-            real=_bytes(cell),
+            real=_bytes(cell, material.source.files),
             generated=content,
             name=plan.prompt_texts.names[unit.label],
             context=unit.context,
@@ -55,9 +55,9 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     return shown
 
 
-def _bytes(cell: Mapping[str, Any] | None) -> bytes | None:
+def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
     try:
-        return read_bytes(cell) if cell else None
+        return read_bytes(cell, files) if cell else None
     except UnreadableImage:
         return None
 

@@ -29,8 +29,7 @@ def test_unreadable_rows_have_a_reason(photos, tower):
     facts = Reference(tower)([photos[0], garbage, None, {"bytes": None, "path": "/nowhere"}, photos[1]])
     assert [reason and reason.split(":")[0] for reason in facts["reason"]] == [None, *["unreadable"] * 3, None]
     assert [row is None for row in facts["embedding"]] == [False, True, True, True, False]
-    assert facts["source_sha256"][1] == images.sha256(b"no image at all")
-    assert facts["source_sha256"][2:4] == [None, None]
+    assert facts["source_sha256"][1:4] == [None] * 3
     assert len(facts["embedding"][4]) == 20
 
 

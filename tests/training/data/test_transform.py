@@ -255,7 +255,7 @@ def test_a_stream_raises_an_error_where_it_cannot_be_used(rows, call):
 def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypatch):
     decoded_cells = []
     decode = pairs.decoded
-    monkeypatch.setattr(pairs, "decoded", lambda cell: (decoded_cells.append(cell), decode(cell))[1])
+    monkeypatch.setattr(pairs, "decoded", lambda cell, files: (decoded_cells.append(cell), decode(cell, files))[1])
     batch = mixing_rows(rows)[:]
     for kind, expected in (("both", 15 + 2 * 12), ("none", 15 + 12)):
         decoded_cells.clear()

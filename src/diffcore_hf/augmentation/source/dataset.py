@@ -22,6 +22,8 @@ from diffcore_hf.augmentation.source.labels import encode_labels
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.image_files import ImageFiles
+from diffcore_hf.core.image_roots import files_below, files_of
 from diffcore_hf.core.loading import load_splits
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 IN_MEMORY = "in-memory"
 """Value of `source.path` for a dataset in memory."""
+FOLLOW_LINKS = "--source.follow_links outside"
+"""The option that reads the targets of links that lead out of a local folder."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class LoadedSource:
     """The Hub commit, or `local:<16 hex>` over all row ids."""
     name: str
     """The name on the dataset card: the Hub id, `local`, or `in memory`."""
+    files: ImageFiles
+    """The files that an image cell may name."""
     licence: str | None
     """The licence in the source's card; None if it is not known."""
     layout: str = ""
@@ -94,6 +100,7 @@ def load_source(
         splits, commit = load_splits(config.path, config.name, config.data_files, config.revision, section="source")
     else:
         splits = as_splits(data, config.split)
+    files = files_below(config.root) if data is not None else files_of(config.path, commit, FOLLOW_LINKS)
     if config.split not in splits:
         raise UserError(
             f"source.split is {config.split!r}, which {config.path} does not have; its splits: "
@@ -107,7 +114,7 @@ def load_source(
     }
     splits = type(splits)(undecoded)
     names, labels = encode_labels(splits, config.label, config.split)
-    hashes = {name: hash_images(split, name, config.image, folder) for name, split in splits.items()}
+    hashes = {name: hash_images(split, name, config.image, folder, files) for name, split in splits.items()}
     sha256 = {name: [image.sha256 for image in images] for name, images in hashes.items()}
     if commit:
         row_ids = row_ids_by_commit({name: len(split) for name, split in splits.items()})
@@ -124,6 +131,7 @@ def load_source(
         row_ids=row_ids,
         identity=commit or identity_of(row_ids),
         name=_public_name(config, commit, in_memory=data is not None),
+        files=files,
         licence=_licence(config, commit) if data is None else None,
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffcore_hf.core.folder import Folder, write_atomic
-from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +31,7 @@ class ImageHash(NamedTuple):
     """Digest and size of the bytes of one image."""
 
     sha256: str | None
-    """Hex digest; None if the row has no image or its file cannot be read."""
+    """Hex digest; None if the row has no image, or bytes of no accepted format, or its file may not be read."""
     size: int
     """Number of bytes; 0 without a hash."""
 
@@ -43,7 +43,9 @@ def image_cells(split: Dataset, column: str, batch: int = 64) -> Iterator[list[I
         yield table[column].to_pylist()
 
 
-def hash_images(split: Dataset, name: str, column: str, folder: Folder | None) -> list[ImageHash]:
+def hash_images(
+    split: Dataset, name: str, column: str, folder: Folder | None, files: ImageFiles = NO_FILES
+) -> list[ImageHash]:
     """Returns the hash of every image of a split.
 
     Args:
@@ -51,6 +53,7 @@ def hash_images(split: Dataset, name: str, column: str, folder: Folder | None) -
         name: name of the split, for the progress bar.
         column: name of the image column.
         folder: the output folder. If an earlier run stored hashes of the same rows there, they are returned.
+        files: the files that an image cell may name.
     """
     from tqdm.auto import tqdm
 
@@ -61,7 +64,7 @@ def hash_images(split: Dataset, name: str, column: str, folder: Folder | None) -
     # The bar is shown after three seconds, because most sources are read in less time.
     with tqdm(total=len(split), desc=f"reading {name}", unit="image", delay=3, leave=False) as bar:
         for cells in image_cells(split, column):
-            hashes += [_hash(cell) for cell in cells]
+            hashes += [_hash(cell, files) for cell in cells]
             bar.update(len(cells))
     return hashes
 
@@ -91,10 +94,10 @@ def _path(split: Dataset, folder: Folder) -> Path:
     return folder.rows / f"{split._fingerprint}.txt"
 
 
-def _hash(cell: ImageCell | None) -> ImageHash:
-    """Returns the hash of one cell. A row without a readable image has no hash."""
+def _hash(cell: ImageCell | None, files: ImageFiles) -> ImageHash:
+    """Returns the hash of one cell. A row without bytes of an accepted format has no hash."""
     try:
-        content = read_bytes(cell)
+        content = read_bytes(cell, files)
     except UnreadableImage:
         return ImageHash(None, 0)
     return ImageHash(hashlib.sha256(content).hexdigest(), len(content))

@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import GENERATED_IMAGE
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Attempt(Stage):
         recipe: the recipe; its model, strategy, filter, image_format, store_size, strict and batch_size are used.
         tower: an image tower that is already loaded, such as that of the stage `Reference`. It is not pickled.
         on_progress: called with the number of attempts after each device batch; it is not pickled.
+        files: the files that a real image may name; by default only stored bytes are read.
     """
 
     VERSION = f"2+{Score.VERSION}"
@@ -51,6 +53,7 @@ class Attempt(Stage):
         *,
         tower: ImageTower | None = None,
         on_progress: Callable[[int], None] | None = None,
+        files: ImageFiles = NO_FILES,
     ):
         self.generating = Generate(
             recipe.model,
@@ -60,6 +63,7 @@ class Attempt(Stage):
             strict=recipe.strict,
             batch_size=recipe.batch_size,
             checks=recipe.filter.checks,
+            files=files,
         )
         self.scoring = Score(recipe.filter, strict=recipe.strict, device=recipe.model.device, tower=tower)
         self.on_progress = on_progress

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.samples import checked
-from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields
+from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields, files_setting
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 from diffcore_hf.method.checks import checks_of, recorded_reasons
 
@@ -44,6 +45,7 @@ class Generate(Stage):
         batch_size: number of images in a device batch. None: it is chosen automatically.
         checks: `filter.checks` of the recipe. The strategy may return the reasons of these checks as flags, if they
             have `recorded=True`.
+        files: the files that a real image may name; by default only stored bytes are read.
     """
 
     VERSION = "1"
@@ -60,6 +62,7 @@ class Generate(Stage):
         strict: bool = False,
         batch_size: int | None = None,
         checks: tuple[str, ...] = (),
+        files: ImageFiles = NO_FILES,
     ):
         self.config = config
         self.strategy_config = strategy or StrategyConfig()
@@ -67,6 +70,7 @@ class Generate(Stage):
         self.store_size = store_size
         self.strict = strict
         self.batch_size = batch_size
+        self.files = files
         self.reasons = recorded_reasons(checks_of(checks))
         self._strategy: Strategy | None = None
         self.reads = self.strategy.reads
@@ -106,6 +110,7 @@ class Generate(Stage):
             "image_format": self.image_format,
             "store_size": self.store_size,
             "strict": self.strict,
+            **files_setting(self.files),
         }
 
     def _model_settings(self) -> dict[str, Any]:
@@ -129,7 +134,7 @@ class Generate(Stage):
         batch: dict[str, list[Any]] = {}
         for name, column in zip(self.reads, columns, strict=True):
             cells = [column[row] for row in rows]
-            batch[name] = [images.decode(cell) for cell in cells] if name == SOURCE_IMAGE else cells
+            batch[name] = [images.decode(cell, self.files) for cell in cells] if name == SOURCE_IMAGE else cells
         return checked(self.strategy.sample(batch), len(rows), self.strategy_config.name, self.reasons)
 
     def generate(self, *columns: Sequence[Any]) -> Tensor:

@@ -15,6 +15,7 @@ from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images, schema
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import SOURCE_IMAGE
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Reference(Stage):
         strict: true if an embedding must be the same bit for bit, however the images are divided into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         on_progress: called with the number of images after each device batch; it is not pickled.
+        files: the files that a real image may name; by default only stored bytes are read.
     """
 
     VERSION = f"1+{Score.VERSION}"
@@ -58,8 +60,10 @@ class Reference(Stage):
         strict: bool = False,
         device: str = "auto",
         on_progress: Callable[[int], None] | None = None,
+        files: ImageFiles = NO_FILES,
     ):
-        self.scoring = Score(config, strict=strict, device=device)
+        self.scoring = Score(config, strict=strict, device=device, files=files)
+        self.files = files
         self.on_progress = on_progress
 
     @property
@@ -113,7 +117,7 @@ class Reference(Stage):
 
         sha256 = None
         try:
-            content = images.read_bytes(cell)
+            content = images.read_bytes(cell, self.files)
             sha256 = images.sha256(content)
             array = images.to_array(images.decode_bytes(content))
         except images.UnreadableImage as error:

@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
-from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
+from diffcore_hf.augmentation.stages.stage import ImageCell, Stage, files_setting
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Score(Stage):
         strict: true if an embedding must be the same bit for bit, however the images are divided into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         tower: an image tower that is already loaded. It is not pickled.
+        files: the files that a real image may name; by default only stored bytes are read.
     """
 
     VERSION = "1"
@@ -38,11 +40,18 @@ class Score(Stage):
     _transient = ("_tower",)
 
     def __init__(
-        self, config: FilterConfig, *, strict: bool = False, device: str = "auto", tower: ImageTower | None = None
+        self,
+        config: FilterConfig,
+        *,
+        strict: bool = False,
+        device: str = "auto",
+        tower: ImageTower | None = None,
+        files: ImageFiles = NO_FILES,
     ):
         self.config = config
         self.strict = strict
         self.device = device
+        self.files = files
         self._tower = tower
 
     @property
@@ -69,7 +78,8 @@ class Score(Stage):
 
     def settings(self) -> dict[str, Any]:
         _, info = self.resolved
-        return {"identity": info["identity"], "processor": info["processor"], "strict": self.strict}
+        settings = {"identity": info["identity"], "processor": info["processor"], "strict": self.strict}
+        return settings | files_setting(self.files)
 
     def score(self, real: Sequence[Tensor], generated: Sequence[Tensor]) -> Tensor:
         """Return the similarity of each pair of images.
@@ -95,7 +105,7 @@ class Score(Stage):
         step = self.tower.batch_size
         with ThreadPoolExecutor(worker_threads()) as threads:
             for start in range(0, len(cells), step):
-                pairs = threads.map(_decoded_pair, cells[start : start + step])
+                pairs = threads.map(self._decoded_pair, cells[start : start + step])
                 usable = [(start + row, *pair) for row, pair in enumerate(pairs) if pair is not None]
                 if not usable:
                     continue
@@ -104,21 +114,20 @@ class Score(Stage):
                     similarity[row] = value
         return {"similarity": similarity}
 
+    def _decoded_pair(self, cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
+        """Return the pixels of a real and a generated image; None if one of them cannot be decoded."""
+        real, generated = (decode_pixels(cell, self.files) for cell in cells)
+        return None if real is None or generated is None else (real, generated)
 
-def _decoded_pair(cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
-    """Return the pixels of a real and a generated image; None if at least one of them cannot be decoded."""
-    real, generated = (decode_pixels(cell) for cell in cells)
-    return None if real is None or generated is None else (real, generated)
 
-
-def decode_pixels(cell: ImageCell | None) -> Tensor | None:
+def decode_pixels(cell: ImageCell | None, files: ImageFiles) -> Tensor | None:
     """Decode an image to (3, H, W) uint8 at full size; None if it is missing or cannot be read."""
     import torch
 
     if cell is None:
         return None
     try:
-        array = images.to_array(images.decode(cell))
+        array = images.to_array(images.decode(cell, files))
     except images.UnreadableImage:
         return None
     return torch.from_numpy(array).permute(2, 0, 1)

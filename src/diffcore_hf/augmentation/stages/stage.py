@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.image_files import ImageFiles
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -125,6 +126,11 @@ class Stage:
             if name in ds.column_names and name not in removed:
                 remedy = f"Use remove_columns or rename_column({name!r}, ...) first"
                 raise UserError(f"{type(self).__name__} adds {name!r}, which the dataset has already. {remedy}")
+
+
+def files_setting(files: ImageFiles) -> dict[str, Any]:
+    """Return the folders of image files as a setting of a stage; nothing without folders."""
+    return {"roots": list(files.roots)} if files.roots else {}
 
 
 def attempt_fields(config: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.images import UnreadableImage, read_bytes
+from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -24,6 +24,7 @@ def join_originals(
     *,
     image: str = "image",
     prefix: str = "",
+    files: ImageFiles = NO_FILES,
 ) -> DatasetDict:
     """Fill the image column of a dataset.
 
@@ -33,6 +34,7 @@ def join_originals(
         source: dataset with the images; it may have fewer splits than `augmented`.
         image: name of the image column in both datasets.
         prefix: `columns.prefix` of the recipe: the prefix of the added columns.
+        files: the files that an image cell of the source may name.
 
     Returns:
         The splits of `augmented` for which the source has images. Every image has the same bytes as in the source.
@@ -51,7 +53,7 @@ def join_originals(
             )
     undecoded = [split.select_columns([image]).cast_column(image, Image(decode=False)) for split in splits]
     images = concatenate_datasets(undecoded)
-    index_of = {sha: index for index, sha in enumerate(_hashes(images, image))}
+    index_of = {sha: index for index, sha in enumerate(_hashes(images, image, files))}
     recorded = dict(zip(references["row_id"][:], references["source_sha256"][:], strict=True))
     joined = {}
     for name, rows in augmented.items():
@@ -79,12 +81,12 @@ def join_originals(
     return DatasetDict(joined)
 
 
-def _hashes(rows: Dataset, image: str) -> Iterator[str | None]:
+def _hashes(rows: Dataset, image: str, files: ImageFiles) -> Iterator[str | None]:
     """Yield the sha256 of each image; None for an image that cannot be read."""
     for batch in rows.with_format("arrow").iter(batch_size=64):
         for cell in batch[image].to_pylist():
             try:
-                yield hashlib.sha256(read_bytes(cell)).hexdigest()
+                yield hashlib.sha256(read_bytes(cell, files)).hexdigest()
             except UnreadableImage:
                 yield None
 

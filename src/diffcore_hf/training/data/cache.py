@@ -87,22 +87,25 @@ class FrameCache:
         """
         if protocol.resize is None:
             raise UserError(NO_FRAMES)
+        files = data.files
         rows, columns, pool, has_counterpart = data.train.rows, data.columns, data.pool, data.has_counterpart
 
         def real_frame(index: int) -> Tensor:
-            return framing.framed(decoded(rows[index][columns.image][0].as_py()), protocol)
+            return framing.framed(decoded(rows[index][columns.image][0].as_py(), files), protocol)
 
         def counterpart_frame(index: int) -> Tensor | None:
             if not has_counterpart[index]:
                 return None
-            generated = decoded(rows[index][columns.generated][0].as_py())
+            generated = decoded(rows[index][columns.generated][0].as_py(), files)
             return framing.framed(generated, protocol) if alone else cover(generated, *self.real[index].shape[-2:])
 
         self.real = Frames(len(data.train), real_frame)
         self.counterparts = Frames(len(data.train), counterpart_frame) if has_counterpart.any() else None
         self.pool: Frames | None = None
         if pool is not None:
-            self.pool = Frames(len(pool), lambda index: framing.framed(decoded(pool.cells([index])[0]), protocol))
+            self.pool = Frames(
+                len(pool), lambda index: framing.framed(decoded(pool.cells([index])[0], files), protocol)
+            )
         size = sum(frames.bytes for frames in (self.real, self.counterparts, self.pool) if frames is not None)
         log.info("cache: %.0f MB of decoded images", size / 1e6)
 

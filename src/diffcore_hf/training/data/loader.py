@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from diffcore_hf.core import seeding
-from diffcore_hf.core.images import UnreadableImage
+from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.pairs import decoded
 from diffcore_hf.training.data.row_mixer import IGNORED
@@ -76,8 +76,8 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
 class ScoredRows(Dataset[Batch]):
     """Rows of a split for scoring: resized and cropped at the centre, without random numbers."""
 
-    def __init__(self, split: Split, image: str, protocol: framing.Protocol):
-        self._split, self._image, self._protocol = split, image, protocol
+    def __init__(self, split: Split, image: str, protocol: framing.Protocol, files: ImageFiles = NO_FILES):
+        self._split, self._image, self._protocol, self._files = split, image, protocol, files
 
     def __len__(self) -> int:
         return len(self._split)
@@ -91,7 +91,7 @@ class ScoredRows(Dataset[Batch]):
         images, labels = [], self._split.labels[list(indices)].copy()
         for position, cell in enumerate(cells):
             try:
-                images.append(framing.evaluation_frame(decoded(cell), self._protocol))
+                images.append(framing.evaluation_frame(decoded(cell, self._files), self._protocol))
             except UnreadableImage:
                 images.append(torch.zeros(3, self._protocol.size, self._protocol.size, dtype=torch.uint8))
                 labels[position] = IGNORED

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from diffcore_hf.core import images
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.method.mixing import cover
 from diffcore_hf.training.data import framing
@@ -37,12 +38,12 @@ class Pair(Protocol):
 class StoredPair:
     """A pair of undecoded images from a dataset."""
 
-    def __init__(self, real: Any, generated: Any, protocol: framing.Protocol):
-        self._real, self._generated, self._protocol = real, generated, protocol
+    def __init__(self, real: Any, generated: Any, protocol: framing.Protocol, files: ImageFiles = NO_FILES):
+        self._real, self._generated, self._protocol, self._files = real, generated, protocol, files
 
     def real(self) -> Tensor:
         """Decode and frame the real image."""
-        return framing.framed(decoded(self._real), self._protocol)
+        return framing.framed(decoded(self._real, self._files), self._protocol)
 
     def generated_alone(self) -> Tensor:
         """Decode and frame the generated image."""
@@ -54,11 +55,15 @@ class StoredPair:
 
     def generated(self) -> Tensor:
         """Decode the generated image."""
-        return decoded(self._generated)
+        return decoded(self._generated, self._files)
 
 
-def decoded(cell: Any) -> Tensor:
+def decoded(cell: Any, files: ImageFiles = NO_FILES) -> Tensor:
     """Decode an undecoded image, or convert a PIL image.
+
+    Args:
+        cell: undecoded storage of an image, or a PIL image.
+        files: the files that the cell may name.
 
     Returns:
         (3, H, W) uint8, in channels-last memory as decoders write it.
@@ -67,7 +72,7 @@ def decoded(cell: Any) -> Tensor:
         UnreadableImage: the image cannot be decoded.
     """
     if cell is None or isinstance(cell, Mapping):
-        array = images.decode_pixels(cell, fast_decoder())
+        array = images.decode_pixels(cell, fast_decoder(), files)
     else:
         array = images.to_array(images.to_rgb(cell))
     return torch.from_numpy(array).permute(2, 0, 1)

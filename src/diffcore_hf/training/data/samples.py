@@ -114,7 +114,7 @@ class TrainSamples(Dataset[Batch]):
         else:
             partners = [None] * len(rows)
         protocol = self._transform.protocol
-        return [StoredPair(cell, partner, protocol) for cell, partner in zip(real, partners, strict=True)]
+        return [StoredPair(cell, partner, protocol, data.files) for cell, partner in zip(real, partners, strict=True)]
 
 
 def train_samples(

@@ -16,6 +16,8 @@ import numpy as np
 from diffcore_hf.config.train import DataConfig, MixConfig
 from diffcore_hf.core.dataset_columns import column_values, image_mask
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
+from diffcore_hf.core.image_roots import files_of
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.training.data.columns import Columns, name_columns, read_manifest, require_columns
 from diffcore_hf.training.data.epoch_layout import EpochLayout, lay_out_epoch
@@ -50,6 +52,8 @@ class TrainingData:
     """Share of the training rows for which the augmentation planned a counterpart."""
     identity: Mapping[str, Any]
     """Values that identify the data, independent of the location where it is stored."""
+    files: ImageFiles = NO_FILES
+    """The files that an image cell may name."""
     notes: tuple[str, ...] = ()
     """Sentences that are printed below the result, such as the number of rows that were left out."""
 
@@ -125,6 +129,7 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
         layout=lay_out_epoch(mix.mode, has_partner),
         planned_share=float((manifest or {}).get("recipe", {}).get("fraction", 1.0)),
         identity=_identity(config, commit, manifest, splits),
+        files=files_of(config.path, commit),
         notes=tuple(notes),
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -18,6 +19,8 @@ import torch
 from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.image_files import NO_FILES, ImageFiles
+from diffcore_hf.core.image_roots import files_of
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.columns import MIXED, Columns, name_columns, read_manifest, require_columns
 from diffcore_hf.training.data.pairs import Pair, StoredPair
@@ -73,6 +76,7 @@ class MixTransform:
         image: str | None = None,
         generated: str | None = None,
         label: str | None = None,
+        files: ImageFiles | None = None,
     ):
         """Check and store the settings. Only diffcore.json of `data` and the labels of `pool` are read.
 
@@ -94,6 +98,8 @@ class MixTransform:
             image: column of the real images; default `image`.
             generated: column of the generated images; default `generated`.
             label: column of the labels; default `label`.
+            files: the files that an image cell may name; None: those in the folder or Hub cache of `data`. Without
+                `data` only stored bytes are read.
 
         Raises:
             UserError: a value is outside its range, the preset does not exist, or the partner needs a pool.
@@ -107,6 +113,7 @@ class MixTransform:
         self._probability, self._partner, self._seed = probability, partner, seed
         self._given_names = {"image": image, "generated": generated, "label": label}
         self._manifest = read_manifest(data) if data else None
+        self._files = _files(data) if files is None else files
         self._pool = None if partner == "own" else as_pool(pool, partner, self._names(()))
         # Shared memory, so that loader workers that already run read a later epoch.
         self._epoch = torch.full((1,), -1, dtype=torch.int64).share_memory_()
@@ -161,7 +168,7 @@ class MixTransform:
         require_columns(batch, names, ("image", "label", "generated") if reads_own else ("image", "label"), "the batch")
         real, labels = batch[names.image], batch[names.label]
         has_ids = names.row_id in batch
-        row_ids = batch[names.row_id] if has_ids else [_content_id(cell) for cell in real]
+        row_ids = batch[names.row_id] if has_ids else [_content_id(cell, self._files) for cell in real]
         # Column `copy` of config `generated` is the number of the copy. Without row ids it may mean anything else.
         copies = batch["copy"] if has_ids and "copy" in batch else [0] * len(labels)
         flags = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
@@ -175,7 +182,10 @@ class MixTransform:
             partners = list(batch[names.generated]) if reads_own else [None] * len(labels)
         return [
             self.sample(
-                StoredPair(real[row], partners[row], self.protocol), draw, partners[row] is not None, labels[row]
+                StoredPair(real[row], partners[row], self.protocol, self._files),
+                draw,
+                partners[row] is not None,
+                labels[row],
             )
             for row, draw in enumerate(draws)
         ]
@@ -262,9 +272,16 @@ def _normalisation(
     return tuple(mean), tuple(std)
 
 
-def _content_id(cell: Any) -> str:
+def _files(data: str | None) -> ImageFiles:
+    """Return the files that belong to a dataset on disk or on the Hub; none for None."""
+    if data is None:
+        return NO_FILES
+    return files_of(data, None if Path(data).is_dir() else "main")
+
+
+def _content_id(cell: Any, files: ImageFiles) -> str:
     """Return an id for a row that has no row id: the first 16 digits of the hash of its image."""
-    content = images.read_bytes(cell) if cell is None or isinstance(cell, Mapping) else cell.tobytes()
+    content = images.read_bytes(cell, files) if cell is None or isinstance(cell, Mapping) else cell.tobytes()
     return images.sha256(content)[:16]
 
 

@@ -51,7 +51,7 @@ def score_split(
     Returns:
         The scores. They are the same on every process and for any number of processes.
     """
-    rows = loader.ScoredRows(split, data.columns.image, protocol)
+    rows = loader.ScoredRows(split, data.columns.image, protocol, data.files)
     processes = accelerator.num_processes
     batch_size = max(1, 4 * recipe.batch_size // processes)
     sampler = loader.scored_batches(len(split), batch_size, accelerator.process_index, processes)

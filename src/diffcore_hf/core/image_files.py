@@ -1,0 +1,136 @@
+"""Image files: reads the file that an image cell names, if the file belongs to the dataset.
+
+A dataset from a stranger may name any path. So a path is read only inside the folders that the dataset was loaded from
+(its roots), only from a regular file, and only if the content has the signature of an image. Nothing of another file
+is returned, and no reason contains its content.
+
+Owns the checks of a path. Does not know where a dataset was loaded from (image_roots.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
+
+MAX_BYTES = 2**28
+"""Largest size of an encoded image in bytes. An image is in memory several times while it is published."""
+
+_READ_SIZE = 2**20
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
+_FLAGS |= getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The folders whose files an image cell may name."""
+
+    roots: tuple[str, ...] = ()
+    """Absolute folders without symbolic links in them. Empty: no path is read."""
+    option: str = "source.root"
+    """The option that reads a file outside the roots, for the reason; empty if there is none."""
+
+    def read(self, path: str) -> bytes:
+        """Return the content of an image file.
+
+        Raises:
+            UnreadableImage: the path is not absolute, leads out of the roots, names no regular file, or the file is too
+                large or has no signature of an accepted format. Then no content was read, except for the first bytes
+                of a file inside the roots.
+        """
+        _check_path(path)
+        if not self.roots:
+            raise UnreadableImage(self._refusal("the dataset names a file, and only stored bytes are read"))
+        try:
+            if not self._contains(os.path.realpath(path)):
+                raise UnreadableImage(self._refusal("the file is outside the dataset"))
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise UnreadableImage("not a regular file")
+            handle = os.open(path, _FLAGS)
+            try:
+                return self._read_open(handle, path)
+            finally:
+                os.close(handle)
+        except (OSError, ValueError) as error:
+            if isinstance(error, UnreadableImage):
+                raise
+            raise UnreadableImage(f"file not readable ({type(error).__name__})") from error
+
+    def _read_open(self, handle: int, path: str) -> bytes:
+        """Return the content of an open file, after the checks that only the open file can pass."""
+        opened = os.fstat(handle)
+        if not stat.S_ISREG(opened.st_mode):
+            raise UnreadableImage("not a regular file")
+        if not self._contains(_location(handle, path, opened)):
+            raise UnreadableImage(self._refusal("the file is outside the dataset"))
+        if opened.st_size > MAX_BYTES:
+            raise UnreadableImage(too_large(opened.st_size))
+        head = _read(handle, HEAD)
+        if not head:
+            raise UnreadableImage("no image (0 bytes)")
+        if signature(head) is None:
+            raise UnreadableImage(f"no image in a known format ({opened.st_size} bytes)")
+        content = head if len(head) < HEAD else head + _read(handle, MAX_BYTES + 1 - len(head))
+        if len(content) > MAX_BYTES:
+            raise UnreadableImage(too_large(len(content)))
+        return content
+
+    def _contains(self, location: str) -> bool:
+        """Return whether an absolute path without links lies inside a root."""
+        return any(Path(location).is_relative_to(root) for root in self.roots)
+
+    def _refusal(self, fault: str) -> str:
+        return f"{fault} ({self.option})" if self.option else fault
+
+
+NO_FILES = ImageFiles()
+"""No path is read; the default where nothing is known about the folder of a dataset."""
+
+
+def too_large(size: int) -> str:
+    """Return the reason of an image of `size` encoded bytes, which is above MAX_BYTES."""
+    return f"{size // 10**6} MB, more than {MAX_BYTES // 10**6} MB"
+
+
+def _check_path(path: object) -> None:
+    """Raise UnreadableImage unless a value is an absolute path of this machine."""
+    if not isinstance(path, str):
+        raise UnreadableImage(f"its path is a {type(path).__name__}, not a text")
+    if "\0" in path:
+        raise UnreadableImage("its path has a null byte")
+    if "://" in path:
+        raise UnreadableImage("not a local file")
+    if not os.path.isabs(path):
+        raise UnreadableImage("its path is relative")
+
+
+def _location(handle: int, path: str, opened: os.stat_result) -> str:
+    """Return the absolute path of an open file without links.
+
+    Raises:
+        UnreadableImage: the path names another file since it was opened.
+    """
+    try:
+        return os.readlink(f"/proc/self/fd/{handle}")
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise
+    # Systems without /proc: the path without links must name the file that was opened.
+    location = os.path.realpath(path)
+    now = os.stat(location)
+    if (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
+        raise UnreadableImage("the file changed while it was read")
+    return location
+
+
+def _read(handle: int, count: int) -> bytes:
+    """Return up to `count` bytes of an open file; fewer only at its end."""
+    chunks: list[bytes] = []
+    while count > 0 and (chunk := os.read(handle, min(count, _READ_SIZE))):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)

@@ -1,0 +1,190 @@
+"""Files that an image cell names: read inside the roots only, and only if they are images."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+
+import pytest
+from PIL import Image
+
+from diffcore_hf.core import image_files
+from diffcore_hf.core.image_files import ImageFiles, UnreadableImage
+from diffcore_hf.core.images import read_bytes
+
+SECRET = b"HF_TOKEN=canary-7f3a"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A dataset folder with one image, beside a file that does not belong to it."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(buffer.getvalue())
+    (tmp_path / "secret.txt").write_bytes(SECRET)
+    (tmp_path / "other.png").write_bytes(buffer.getvalue())
+    return tmp_path.resolve() / "data"
+
+
+def link(folder, name, target):
+    (folder / name).symlink_to(target)
+    return name
+
+
+def fifo(folder):
+    os.mkfifo(folder / "fifo.png")
+    return "fifo.png"
+
+
+def open_socket(folder):
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(folder / "socket.png"))
+    server.close()
+    return "socket.png"
+
+
+def written(folder, content):
+    (folder / "b.png").write_bytes(content)
+    return "b.png"
+
+
+CASES = {
+    "outside": (lambda folder: folder.parent / "other.png", "the file is outside the dataset (option)"),
+    "outside by dots": (lambda folder: f"{folder}/../other.png", "the file is outside the dataset (option)"),
+    "a folder whose name starts with the root": (lambda folder: f"{folder}2/a.png", "the file is outside the dataset"),
+    "environment of this process": (lambda folder: "/proc/self/environ", "the file is outside the dataset"),
+    "open file of this process": (lambda folder: "/proc/self/fd/0", "the file is outside the dataset"),
+    "link to a file outside": (
+        lambda folder: link(folder, "z.jpg", folder.parent / "other.png"),
+        "the file is outside",
+    ),
+    "link to a folder outside": (
+        lambda folder: link(folder, "up", folder.parent) + "/other.png",
+        "the file is outside",
+    ),
+    "link to the environment": (lambda folder: link(folder, "e.png", "/proc/self/environ"), "the file is outside"),
+    "broken link": (lambda folder: link(folder, "n.png", folder / "none.png"), "file not readable (FileNotFoundError)"),
+    "circular link": (lambda folder: link(folder, "c.png", folder / "c.png"), "file not readable (OSError)"),
+    "a folder": (lambda folder: folder, "not a regular file"),
+    "FIFO": (fifo, "not a regular file"),
+    "socket": (open_socket, "not a regular file"),
+    "device": (lambda folder: "/dev/zero", "the file is outside"),
+    "link to a device": (lambda folder: link(folder, "d.png", "/dev/zero"), "the file is outside"),
+    "null byte": (lambda folder: f"{folder}/a.png\0.txt", "its path has a null byte"),
+    "relative": (lambda folder: os.path.relpath(folder / "a.png"), "its path is relative"),
+    "home": (lambda folder: "~/a.png", "its path is relative"),
+    "variable": (lambda folder: "$HOME/a.png", "its path is relative"),
+    "URL": (lambda folder: "https://example.org/a.png", "not a local file"),
+    "URL of a file": (lambda folder: f"file://{folder}/a.png", "not a local file"),
+    "bytes": (lambda folder: os.fsencode(folder / "a.png"), "its path is a bytes, not a text"),
+    "number": (lambda folder: 3, "its path is a int, not a text"),
+    "too long": (lambda folder: f"{folder}/{'a' * 5000}.png", "file not readable (OSError)"),
+    "half of a character": (lambda folder: f"{folder}/\ud800.png", "file not readable (UnicodeEncodeError)"),
+    "text": (lambda folder: written(folder, SECRET), "no image in a known format (20 bytes)"),
+    "empty": (lambda folder: written(folder, b""), "no image (0 bytes)"),
+    "PDF": (lambda folder: written(folder, b"%PDF-1.7 "), "no image in a known format"),
+    "EPS": (lambda folder: written(folder, b"%!PS-Adobe-3.0 EPSF-3.0"), "no image in a known format"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_refused_path_has_a_reason_and_no_content(folder, name):
+    make, reason = CASES[name]
+    path = make(folder)
+    if isinstance(path, os.PathLike) or (isinstance(path, str) and "/" not in path):
+        path = str(folder / path)
+    elif isinstance(path, str) and path.startswith("up/"):
+        path = f"{folder}/{path}"
+    with pytest.raises(UnreadableImage) as error:
+        ImageFiles((str(folder),), "option").read(path)
+    assert str(error.value).startswith(reason)
+    assert "canary" not in str(error.value)
+
+
+def test_links_inside_the_roots_are_read(folder):
+    (folder / "cat").mkdir()
+    (folder / "cat" / "b.png").symlink_to("../a.png")
+    (folder / "kitten").symlink_to(folder / "cat")
+    content = (folder / "a.png").read_bytes()
+    files = ImageFiles((str(folder),))
+    assert files.read(str(folder / "cat" / "b.png")) == content
+    assert files.read(str(folder / "kitten" / "b.png")) == content
+    assert files.read(f"{folder}/cat/../a.png") == content
+
+
+def test_without_roots_no_path_is_looked_at(folder, monkeypatch):
+    monkeypatch.setattr(os, "stat", None)
+    monkeypatch.setattr(os, "open", None)
+    with pytest.raises(UnreadableImage, match=r"only stored bytes are read \(source.root\)"):
+        ImageFiles().read(str(folder / "a.png"))
+
+
+def test_a_large_file_is_not_read(folder, monkeypatch):
+    with (folder / "a.png").open("ab") as file:
+        file.truncate(10_000_000)
+    monkeypatch.setattr(image_files, "MAX_BYTES", 5_000_000)
+    monkeypatch.setattr(os, "read", None)
+    with pytest.raises(UnreadableImage, match="10 MB, more than 5 MB"):
+        ImageFiles((str(folder),)).read(str(folder / "a.png"))
+
+
+def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
+    """The size of the open file is not trusted, because a file in /proc or a growing file reports another one."""
+    monkeypatch.setattr(image_files, "MAX_BYTES", 5_000)
+    read, counts = os.read, []
+
+    def endless(handle, count):
+        counts.append(count)
+        return (read(handle, count) or b"").ljust(count, b"\0")
+
+    monkeypatch.setattr(os, "read", endless)
+    with pytest.raises(UnreadableImage, match="more than 0 MB"):
+        ImageFiles((str(folder),)).read(str(folder / "a.png"))
+    assert sum(counts) == 5_001
+
+
+def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(folder, monkeypatch):
+    path, opened = folder / "a.png", os.open
+
+    def exchange(name, flags):
+        path.unlink()
+        path.symlink_to(folder.parent / "other.png")
+        return opened(name, flags)
+
+    monkeypatch.setattr(os, "open", exchange)
+    with pytest.raises(UnreadableImage, match="the file is outside the dataset"):
+        ImageFiles((str(folder),)).read(str(path))
+
+
+def test_without_proc_the_open_file_is_compared(folder, monkeypatch):
+    def no_proc(path):
+        raise FileNotFoundError(2, "no /proc", path)
+
+    monkeypatch.setattr(os, "readlink", no_proc)
+    files = ImageFiles((str(folder),))
+    assert files.read(str(folder / "a.png")) == (folder / "a.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("a.png", "no image cell, but a str"),
+        ([1], "no image cell, but a list"),
+        (b"\x89PNG", "no image cell, but a bytes"),
+        ({}, "no image"),
+        ({"bytes": "text", "path": None}, "its bytes are a str"),
+        ({"bytes": {"a": 1}, "path": None}, "its bytes are a dict"),
+        ({"bytes": 3, "path": "/etc/passwd"}, "its bytes are a int"),
+        ({"bytes": None, "path": b"/etc/passwd"}, "its path is a bytes"),
+        ({"bytes": None, "path": ["/etc/passwd"]}, "its path is a list"),
+        ({"bytes": None, "path": "/a\0b"}, "its path has a null byte"),
+        ({"path": 0}, "its path is a int"),
+        ({"bytes": SECRET, "path": None}, "no image in a known format (20 bytes)"),
+    ],
+)
+def test_a_cell_of_a_wrong_shape_has_a_reason(cell, reason):
+    with pytest.raises(UnreadableImage) as error:
+        read_bytes(cell, ImageFiles(("/",)))
+    assert str(error.value).startswith(reason)
