@@ -1,0 +1,61 @@
+"""Split names: the folder names that mean a split.
+
+The words and separators are those of `datasets`, so that a folder of photos has the same splits in both. Unlike there,
+`Train` means the same as `train`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from typing import NamedTuple
+
+SPLITS = ("train", "validation", "test")
+"""The usual splits, in the order of `datasets`."""
+
+_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "dev", "val"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
+_SEPARATOR = "[-._ 0-9]"
+_FORMS = ("{word}", "{word}{gap}.*", ".*{gap}{word}", ".*{gap}{word}{gap}.*")
+
+
+class SplitName(NamedTuple):
+    """The split that a folder name means."""
+
+    split: str
+    rank: int
+    """Position of the matching word and form. `datasets` reads the folders of a split in this order."""
+
+
+def _patterns() -> list[tuple[SplitName, re.Pattern[str]]]:
+    patterns = []
+    for split, words in _WORDS.items():
+        for rank, (word, form) in enumerate(itertools.product(words, _FORMS)):
+            pattern = re.compile(form.format(word=word, gap=_SEPARATOR), re.DOTALL)
+            patterns.append((SplitName(split, rank), pattern))
+    return patterns
+
+
+_PATTERNS = _patterns()
+
+
+@functools.cache
+def split_of(name: str) -> SplitName | None:
+    """Returns the split that a folder name means; None if it means no split or several.
+
+    Examples: `train`, `Train`, `train_2024` and `my-train` mean train. `trainer` and `train_test` mean no split.
+    """
+    found: dict[str, SplitName] = {}
+    for meaning, pattern in _PATTERNS:
+        if meaning.split not in found and pattern.fullmatch(name.lower()):
+            found[meaning.split] = meaning
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def own_split_name(name: str) -> str:
+    """Returns a folder name as the name of a split of its own: letters, digits, dots and underscores."""
+    return re.sub(r"\W+", "_", name).strip("_") or "split"
