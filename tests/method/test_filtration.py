@@ -62,7 +62,7 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD)], {}, ["kept"], "kept"),
         ([(0, 0, BAD)], {}, ["low_similarity"], "pending"),
         ([(0, 0, BAD), (0, 1, GOOD)], {}, ["low_similarity", "kept"], "kept"),
-        ([(0, 0, GOOD), (0, 1, GOOD), (0, 2, BAD)], {}, ["kept", "superseded", "superseded"], "kept"),
+        ([(0, 0, GOOD), (0, 1, GOOD), (0, 2, BAD)], {}, ["kept", "", ""], "kept"),
         ([(0, 0, BAD), (0, 1, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 3, "exhausted"),
         ([(0, 0, BAD), (0, 2, BAD)], {}, ["low_similarity"] * 2, "pending"),  # attempt 1 is missing
         ([(0, 0, NO_IMAGE, *CRASH), (0, 1, NO_IMAGE, *CRASH), (0, 2, NO_IMAGE, *CRASH)], {}, ["crashed"] * 3, "failed"),
@@ -79,7 +79,7 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): False}, ["unsafe"], "pending"),
         ([(0, 0, NO_IMAGE, *CRASH)], {("train/0", 0, 0): True}, ["crashed"], "pending"),
         ([(0, 0, NO_IMAGE, "invalid: not finite", None)], {("train/0", 0, 0): True}, ["invalid"], "pending"),
-        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", "superseded"], "kept"),  # the first stays
+        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", ""], "kept"),  # the first stays
         ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # another unit's review
     ],
 )  # fmt: skip
@@ -87,7 +87,7 @@ def test_one_unit(rows, review, reasons, status):
     decisions = decided(plan(1), facts(*rows), review=review)
     assert decisions.reason.tolist() == reasons
     assert decisions.status.tolist() == [status]
-    assert set(reasons) <= set(checks.reasons())
+    assert set(reasons) - {""} <= set(checks.reasons())
     kept = reasons.index("kept") if "kept" in reasons else -1
     assert decisions.counterpart.tolist() == [kept]
 
@@ -122,9 +122,9 @@ def test_the_later_of_two_equal_images_is_the_duplicate():
     assert accepted.reason.tolist() == ["kept", "duplicate", "kept", "low_similarity"]
 
 
-def test_an_image_equal_to_a_superseded_one_is_not_a_duplicate():
+def test_an_image_equal_to_one_that_is_not_decided_is_no_duplicate():
     rows = [(0, 0, GOOD), (0, 1, GOOD, None, "same"), (1, 0, BAD), (1, 1, GOOD, None, "same")]
-    assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "superseded", "low_similarity", "kept"]
+    assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "", "low_similarity", "kept"]
 
 
 def test_attempts_beyond_max_attempts_or_the_plan_are_ignored():
@@ -212,7 +212,7 @@ def test_unreadable_rows_are_not_due_and_a_lost_attempt_is():
     assert (r, missing.tolist()) == (0, [0])
 
 
-def test_rates_leave_out_superseded_and_crashed():
+def test_rates_leave_out_undecided_and_crashed():
     rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NO_IMAGE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
     decisions = decided(plan(2), facts(*rows))
     assert decisions.rejected_generated[0] == 2 / 4  # low_similarity and unsafe of four
@@ -260,8 +260,8 @@ def test_invariants_of_decisions(case):
         words = [decisions.reason[i] for _, i in own_attempts]
         kept = words.index("kept") if "kept" in words else len(words)
         assert words.count("kept") == (kept < len(words)) == (decisions.status[unit] == "kept")
-        assert "superseded" not in words[:kept]
-        assert set(words[kept + 1 :]) <= {"superseded"}
+        assert "" not in words[:kept]
+        assert set(words[kept + 1 :]) <= {""}
         assert decisions.counterpart[unit] == (own_attempts[kept][1] if kept < len(words) else -1)
     assert [bool(word) for word in decisions.reason] == decisions.decided.tolist()
 

@@ -39,8 +39,7 @@ class Summary:
 
     counts: Counts
     rejected_generated: float | None
-    """Share of decided attempts that were rejected. Crashed attempts are not included, and neither are attempts that
-    came after the counterpart of their unit (superseded)."""
+    """Share of decided attempts that were rejected. Crashed attempts are not included."""
     rejected_real: float | None
     """Share of real images that the same policy would reject. Each is compared with the other images of its class."""
     by_context: list[ByContext]

@@ -28,17 +28,13 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_instance
 
 KEPT = "kept"
-SUPERSEDED = "superseded"
 CRASHED = "crashed"
 
 REASON = re.compile(r"[A-Za-z0-9_-]+")
 """A reason of a check: it is a value of column `reason` and a word in tables of the card."""
 
-OUTCOMES = {
-    KEPT: "the counterpart of its unit",
-    SUPERSEDED: "an earlier attempt of the unit is kept; no rate includes this one",
-}
-"""The values of column `reason` that do not mean a rejection, with their meanings."""
+OUTCOMES = {KEPT: "the counterpart of its unit"}
+"""The value of column `reason` that does not mean a rejection, with its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +172,7 @@ def first_reason(candidate: Candidate, checks: Sequence[Check] = CHECKS) -> str:
 
 def reasons(checks: Sequence[Check] = CHECKS) -> dict[str, str]:
     """Returns every value of column `reason` with its meaning, in the order of the checks."""
-    return {KEPT: OUTCOMES[KEPT], **{check.reason: check.meaning for check in checks}, SUPERSEDED: OUTCOMES[SUPERSEDED]}
+    return OUTCOMES | {check.reason: check.meaning for check in checks}
 
 
 def recorded_reasons(checks: Sequence[Check] = CHECKS) -> list[str]:

@@ -7,6 +7,11 @@ filter policies (policies/) or the storage of facts.
 Every function here is pure. The result depends on the plan, the facts, the fitted policy and the review, and not on the
 order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates:
 of two equal images, the one that comes later by round and then in plan order is the duplicate.
+
+Only the attempts that a new run of the same plan would make are decided: attempt 0 of every unit, and attempt r > 0 of
+a unit if its class is not given up and attempts 0 to r - 1 were rejected. Other attempts may exist, because an earlier
+recipe, review or source needed them. They are ignored: they are not published, no rate counts them, and an attempt
+with the same image is not their duplicate. So a continued run and a new run have the same decisions.
 """
 
 from __future__ import annotations
@@ -19,12 +24,14 @@ import numpy as np
 
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints, Words
-from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, SUPERSEDED, Candidate, Check, first_reason
+from diffcore_hf.method.checks import CHECKS, CRASHED, KEPT, Candidate, Check, first_reason
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.thresholds import chunks, row_cosines
 
 Group = TypeVar("Group", bound=Hashable)
 
+_IGNORED = ""
+"""Reason of an attempt that is not decided."""
 GIVEN_UP_AFTER = 20
 """A class is given up if attempt 0 of each of its first 20 units (copy 0, in drawing order) was rejected."""
 
@@ -69,7 +76,7 @@ class Decisions:
     """The decisions about M attempts, U units and K classes."""
 
     decided: Bools
-    """(M,) bool: true for attempts 0 to max_attempts - 1 of units in the plan. The other attempts are ignored."""
+    """(M,) bool: true for attempts that a new run of the same plan would make (see the module). Others are ignored."""
     reason: Words
     """(M,) object: a key of checks.reasons(); "" for an attempt that is not decided."""
     similarity: Floats
@@ -105,8 +112,7 @@ def decide(
     """Decides about every attempt, round by round in plan order.
 
     The first check that rejects an attempt gives its reason (checks.py). Within a unit the first attempt that passes
-    all checks is kept. The later attempts are superseded. No rate includes them. An attempt with the same image as a
-    superseded one is not a duplicate.
+    all checks is kept. The later attempts are not decided.
 
     Args:
         units: the planned units.
@@ -120,6 +126,7 @@ def decide(
         ValueError: an attempt occurs twice, or no check has a recorded reason.
     """
     decided = (attempts.units >= 0) & (attempts.attempts >= 0) & (attempts.attempts < max_attempts)
+    decided[decided] = units.possible()[attempts.units[decided]]
     rows = np.flatnonzero(decided)
     rows = rows[np.lexsort((attempts.units[rows], attempts.attempts[rows]))]
     unit_of, number = attempts.units[rows], attempts.attempts[rows]
@@ -133,14 +140,12 @@ def decide(
 
     classes = len(policy.bound)
     given_up = _given_up(units, unit_of, number, reasons, classes)
-    # A class is given up because of attempts with number 0 alone. Attempts with a higher number may exist, because an
-    # earlier and smaller plan did not give the class up. They are ignored, so that a plan that grew gives the same
-    # decisions as a plan that was large from the start.
-    late = np.zeros(len(decided), np.bool_)
-    late[rows] = (number > 0) & given_up[units.labels[unit_of]]
-    if late.any():
-        earlier = replace(attempts, units=np.where(late, -1, attempts.units))
-        return decide(units, earlier, policy, max_attempts=max_attempts, review=review, checks=checks)
+    # A class is given up because of attempts with number 0 alone, so ignoring later attempts does not change it.
+    ignored = np.zeros(len(decided), np.bool_)
+    ignored[rows] = (reasons == _IGNORED) | ((number > 0) & given_up[units.labels[unit_of]])
+    if ignored.any():
+        others = replace(attempts, units=np.where(ignored, -1, attempts.units))
+        return decide(units, others, policy, max_attempts=max_attempts, review=review, checks=checks)
 
     count = len(decided)
     reason = np.full(count, "", np.object_)
@@ -209,9 +214,9 @@ def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float
 
     Returns:
         group -> rejected / decided, in ascending order of the groups. Both numbers exclude attempts that were not
-        decided, were superseded or crashed. A group that has only such attempts is absent.
+        decided or crashed. A group that has only such attempts is absent.
     """
-    counted = ~np.isin(reasons.astype(str), ("", SUPERSEDED, CRASHED))
+    counted = ~np.isin(reasons.astype(str), (_IGNORED, CRASHED))
     values, index = np.unique(np.asarray(groups)[counted], return_inverse=True)
     rejected = np.bincount(index, weights=reasons[counted] != KEPT, minlength=len(values))
     return dict(zip(values.tolist(), (rejected / np.bincount(index, minlength=len(values))).tolist(), strict=True))
@@ -246,7 +251,7 @@ def _apply_checks(
     for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
         unit, sha256 = attempts.units[row], attempts.image_sha256[row]
         if counterpart[unit] >= 0:
-            reasons.append(SUPERSEDED)
+            reasons.append(_IGNORED)
             continue
         recorded, _, detail = (attempts.reasons[row] or "").partition(":")
         candidate = Candidate(

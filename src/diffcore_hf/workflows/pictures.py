@@ -140,7 +140,7 @@ def same_class_pairs(members: Sequence[Ints], most: int, seed: int = 0) -> tuple
 def _kept_and_rejected(material: Material) -> tuple[Bools, Bools]:
     """Returns two masks of the attempts, (M,) bool: kept and rejected."""
     reason = material.decisions.reason
-    return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "superseded", "crashed"))
+    return reason == "kept", ~np.isin(reason.astype(str), ("", "kept", "crashed"))
 
 
 def _bounds_similarity(material: Material) -> bool:

@@ -133,7 +133,6 @@ def test_no_columns_is_an_error():
         ("kept", "✓ kept", KEPT),
         ("low_rank", "✗ rejected: looks like another class", REJECTED),
         ("crashed: out of memory", "✗ rejected: the model crashed", REJECTED),
-        ("superseded", "an earlier attempt is kept", UNDECIDED),
         ("", "no decision yet", UNDECIDED),
     ],
 )
@@ -149,7 +148,7 @@ def test_the_label_of_a_check_of_the_users_own():
 
 
 CLASSES, CONTEXTS = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]
-ATTEMPTS = list(itertools.product(CLASSES, CONTEXTS, ("superseded", "kept", "kept", "low_rank")))
+ATTEMPTS = list(itertools.product(CLASSES, CONTEXTS, ("kept", "kept", "low_rank")))
 
 
 def test_the_choice_is_balanced_and_deterministic():
@@ -168,7 +167,6 @@ def test_the_choice_is_balanced_and_deterministic():
         (["kept"] * 3, 12, 3),
         (["low_rank"] * 20, 12, 12),
         ([], 12, 0),
-        (["superseded"] * 5, 12, 0),
         (["kept"], 0, 0),
         (["kept"] * 20 + ["unsafe"], 12, 12),
         ([""] * 6, 4, 4),

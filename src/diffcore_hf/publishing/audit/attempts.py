@@ -30,7 +30,7 @@ Embedding = NDArray[np.float16]
 TOLERANCE = 1e-5
 """Absolute tolerance for published scores, which are float32."""
 _NOT_IN_RATES = ("superseded", "crashed")
-"""Reasons of attempts that are not counted in any rate."""
+"""Reasons of attempts that are not counted in any rate. Earlier versions of this package published superseded ones."""
 _COLUMNS = (
     "row_id",
     "copy",

@@ -79,7 +79,7 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
     """Chooses attempts of different classes and contexts, about a third of them rejected.
 
     Args:
-        attempts: (class name, context, reason) of each attempt, in plan order; superseded ones are never chosen.
+        attempts: (class name, context, reason) of each attempt, in plan order.
         count: maximum number of tiles.
 
     Returns:
@@ -89,7 +89,7 @@ def choose_tiles(attempts: Sequence[tuple[str, str, str]], count: int = 12) -> l
     rejected: dict[Description, list[int]] = defaultdict(list)
     for index, (name, context, reason) in enumerate(attempts):
         members = (kept if reason == "kept" else rejected)[name, context, reason]
-        if reason != "superseded" and len(members) < count:
+        if len(members) < count:
             members.append(index)
     return choose_balanced(kept, rejected, count, share=1 / 3)
 
@@ -99,8 +99,6 @@ def decision_label(reason: str, labels: Mapping[str, str]) -> tuple[str, str]:
     cause, _, _ = reason.partition(":")
     if cause == "kept":
         return "✓ kept", KEPT
-    if cause == "superseded":
-        return "an earlier attempt is kept", UNDECIDED
     if not cause:
         return "no decision yet", UNDECIDED
     return f"✗ rejected: {labels.get(cause, one_line(cause))}", REJECTED
