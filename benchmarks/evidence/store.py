@@ -51,6 +51,11 @@ class Store:
         path = self.packed / f"{series}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
+    def all_of(self, series: str) -> dict[str, CellResult]:
+        """Returns the results of a series by name, packed or new; a new one replaces a packed one."""
+        new = sorted((self.new / series).glob("*.json"))
+        return self.series(series) | {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in new}
+
     def pack(self) -> int:
         """Moves every new cell into the file of its series and returns how many; a new cell replaces a packed one."""
         paths = sorted(self.new.glob("*/*.json"))

@@ -1,0 +1,194 @@
+"""Trainings on photographs: the accuracy of one arm with one learning rate, length and seed.
+
+Owns the arms, the recipe and the choice of the learning rate. The package trains, with equal steps of equally many
+samples. The validation split chooses the learning rate of each arm, by the first two seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.evidence.cells import SEEDS, Cell
+from benchmarks.evidence.photographs import EACH, photo_folder
+from benchmarks.evidence.worlds import locked
+from benchmarks.imagenet_weights import WEIGHTS, write_weights
+
+SERIES = "photographs"
+RATES = (5e-4, 2e-4, 1e-3)
+"""Learning rates in the order in which they are measured."""
+TUNING = SEEDS[:2]
+"""Seeds that choose the learning rate."""
+STEPS = {"short": 100, "long": 300}
+EVALUATIONS = 6
+"""Validations of a training; the last third lies between the fourth and the last."""
+SIZE = 128
+SECONDS = {"short": 120, "long": 340}
+"""Estimate of the time of a training on one core."""
+
+ARMS: dict[str, dict[str, Any]] = {
+    "plain": {"mix": {"mode": "off"}},
+    "genaug": {"mix": {"mode": "append", "kind": "none", "partner": "own"}},
+    "mix": {"mix": {"mode": "append", "kind": "both", "partner": "own"}},
+    "pixel": {"mix": {"mode": "append", "kind": "pixel", "partner": "own"}},
+    "patch": {"mix": {"mode": "append", "kind": "patch", "partner": "own"}},
+}
+"""Arms in the order in which they are measured."""
+_COMMON = {
+    "transform": {"preset": "finetune_224", "size": SIZE},
+    "schedule": {"name": "cosine", "warmup": 1.5},
+    "batch_size": 32,
+    "precision": "float32",
+    "cache": "memory",
+    "workers": 0,
+    "device": "cpu",
+}
+
+
+@dataclass(frozen=True)
+class PhotoTraining:
+    """One training on photographs."""
+
+    arm: str
+    length: str
+    rate: float
+    seed: int
+    data: str = "clothing"
+    """Name of the dataset's folder."""
+    each: int = EACH
+    net: str = "lite0"
+
+    @property
+    def group(self) -> str:
+        """Name that all seeds of a training share."""
+        return f"{self.data}-{self.each}-{self.net}-{self.arm}-{self.length}-{self.rate:g}"
+
+    @property
+    def name(self) -> str:
+        """Name of the cell without its series."""
+        return f"{self.group}-{self.seed}"
+
+
+def photo_cells(data: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
+    """Returns the cells that can be measured now: those of a chosen learning rate only after the choice.
+
+    Args:
+        data: folder of the datasets, such as `clothing`.
+        results: results so far, name of the cell without its series -> result.
+    """
+    return [
+        Cell(f"{SERIES}/{training.name}", SECONDS[training.length], partial(measure, training=training, data=str(data)))
+        for training in planned(results)
+    ]
+
+
+def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
+    """Yields the trainings in order: all arms seed by seed, the other learning rates, more seeds, more steps."""
+    for rate in RATES:
+        for seed in TUNING:
+            for arm in ARMS:
+                yield PhotoTraining(arm, "short", rate, seed)
+    rates = {arm: chosen_rate(results, arm) for arm in ARMS}
+    if None in rates.values():
+        return
+    for length, seeds in (("short", SEEDS[len(TUNING) :]), ("long", SEEDS)):
+        for seed in seeds:
+            for arm, rate in rates.items():
+                yield PhotoTraining(arm, length, rate, seed)
+
+
+def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float) -> float | None:
+    """Returns the mean validation top-1 over the seeds that choose the rate; None if one of them is not measured."""
+    names = [PhotoTraining(arm, "short", rate, seed).name for seed in TUNING]
+    if any(name not in results for name in names):
+        return None
+    return mean(results[name]["validation_top1"] for name in names)
+
+
+def chosen_rate(results: Mapping[str, Mapping[str, Any]], arm: str) -> float | None:
+    """Returns the rate with the best validation score, the lower one of equals; None until all rates are measured."""
+    scores = {rate: validated(results, arm, rate) for rate in sorted(RATES)}
+    if None in scores.values():
+        return None
+    return max(scores, key=lambda rate: scores[rate])
+
+
+def measure(work: Path, training: PhotoTraining, data: str) -> dict[str, Any]:
+    """Trains one arm and scores it once."""
+    folder = photo_folder(work, Path(data) / training.data, training.seed, training.each)
+    output = work / "photo-trainings" / training.name
+    result = trained(
+        folder, weights_folder(work, training.net), training.net, ARMS[training.arm], training.rate,
+        STEPS[training.length], training.seed, output,
+    )  # fmt: skip
+    shutil.rmtree(output)
+    return {"rate": training.rate, **result}
+
+
+def weights_folder(work: Path, net: str) -> Path:
+    """Returns the folder of ImageNet weights; writes it if it does not exist."""
+    folder = work / "weights" / net
+    with locked(folder):
+        return write_weights(folder, WEIGHTS[net])
+
+
+def trained(
+    data: Path,
+    weights: Path,
+    net: str,
+    arm: Mapping[str, Any],
+    rate: float,
+    steps: int,
+    seed: int,
+    output: Path,
+    changes: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Trains and returns the scores of the model that validation chose and of the last one.
+
+    Args:
+        data: folder of columns image, generated and label.
+        weights: folder of ImageNet weights.
+        net: a key of imagenet_weights.WEIGHTS.
+        arm: keys of the training recipe that belong to the arm.
+        rate: learning rate of all layers.
+        steps: number of optimiser steps.
+        seed: seed of the training.
+        output: folder of the training; a training that was killed is continued.
+        changes: more keys of the training recipe.
+    """
+    from diffcore_hf.config.merging import build
+    from diffcore_hf.config.train_schema import TRAIN_SCHEMA
+    from diffcore_hf.training.comparison import trials
+    from diffcore_hf.training.data.training_data import load_data
+    from diffcore_hf.training.engine.devices import make_accelerator
+    from diffcore_hf.training.engine.length import Length
+
+    recipe = build(
+        TRAIN_SCHEMA,
+        {"data": {"path": str(data)}, "output": str(output), "max_steps": steps},
+        {"model": {"name": WEIGHTS[net].network, "pretrained": str(weights)}},
+        {"optimizer": {"name": "adamw", "lr": rate, "head_lr": None, "weight_decay": 0.05}},
+        _COMMON, changes or {}, arm,
+    )  # fmt: skip
+    trial = trials.Trial("run", seed, recipe, output / f"seed-{seed}")
+    like = Length(steps, 0, steps / EVALUATIONS)
+    result = trials.train(trial, load_data(recipe.data, recipe.mix), like, make_accelerator(recipe, output),
+                          progress=False)  # fmt: skip
+    return {
+        **{key: result[key] for key in ("steps", "epochs", "samples_seen", "best_step", "validation_top1")},
+        **{kind: {key: result[kind][key] for key in ("top1", "top5", "count")} for kind in ("best", "last")},
+        "validation": _validation(trial.folder / "log.jsonl"),
+    }
+
+
+def _validation(log: Path) -> list[list[float]]:
+    """Returns the pairs of step and top-1 on the validation split; a step that was repeated counts once."""
+    records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    scores = {record["step"]: record["validation_top1"] for record in records if "validation_top1" in record}
+    return [[step, scores[step]] for step in sorted(scores)]
