@@ -17,6 +17,10 @@ install: .venv/installed  ## make .venv and install the package into it (about 6
 	$(RUN)/pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+.venv/photos-installed: .venv/installed
+	$(RUN)/pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[photos]'
+	@touch $@
+
 demo: install  ## render the miniature birds, augment them, look at out/miniature (under 3 minutes on a laptop)
 	test -d out/birds || $(RUN)/diffcore-hf miniature out/birds
 	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature

