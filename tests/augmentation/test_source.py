@@ -60,7 +60,7 @@ def test_labels_are_encoded_and_their_column_is_not_touched(values, feature, nam
         (lambda: columns(image=images(), species=(["a"] * 4, Value("string"))), {},
          "source.label is 'label', which in-memory does not have; its columns: image, species. Use --source.label"),
         (lambda: columns(image=([1] * 4, Value("int64")), photo=images(), label=([0] * 4, Value("int64"))), {},
-         "columns with images: photo. Use --source.image"),
+         "Columns with images: photo. Use --source.image"),
         (lambda: columns(image=([[b] for b in images()[0]], List(Image())), label=([0] * 4, Value("int64"))), {},
          "source.image is 'image', which has several images in a row"),
         (lambda: columns(image=images(), label=([[0, 1]] * 4, List(Value("int64")))), {},
