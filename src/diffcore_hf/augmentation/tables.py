@@ -181,7 +181,7 @@ def _reference_row(material: Material, split: str, row: int, has_facts: bool) ->
     if label == UNLABELLED:
         reason = "unlabelled"
     elif sha256 is None:
-        reason = reason or "unreadable: no image"
+        reason = f"unreadable: {source.unreadable[split][row]}"
     return {
         "row_id": row_id,
         "label": label,

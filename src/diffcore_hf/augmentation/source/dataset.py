@@ -53,6 +53,8 @@ class LoadedSource:
     """Hex sha256 of the bytes of each image, for each split; None for a row without an image."""
     sizes: Mapping[str, list[int]]
     """Number of bytes of each image, for each split; 0 for a row without an image."""
+    unreadable: Mapping[str, Mapping[int, str]]
+    """For each split: the index of each row without a hash, and the reason."""
     row_ids: Mapping[str, list[str]]
     """Id of each row, for each split."""
     identity: str
@@ -128,6 +130,10 @@ def load_source(
         labels=labels,
         sha256=sha256,
         sizes={name: [image.size for image in images] for name, images in hashes.items()},
+        unreadable={
+            name: {row: image.reason or "no image" for row, image in enumerate(images) if image.sha256 is None}
+            for name, images in hashes.items()
+        },
         row_ids=row_ids,
         identity=commit or identity_of(row_ids),
         name=_public_name(config, commit, in_memory=data is not None),

@@ -34,13 +34,16 @@ class ImageHash(NamedTuple):
     """Hex digest; None if the row has no image, or bytes of no accepted format, or its file may not be read."""
     size: int
     """Number of bytes; 0 without a hash."""
+    reason: str | None = None
+    """The reason why there is no hash; None if there is one."""
 
 
-def image_cells(split: Dataset, column: str, batch: int = 64) -> Iterator[list[ImageCell | None]]:
-    """Yields the image column as it is stored, in order, in lists of `batch` cells."""
+def image_cells(split: Dataset, column: str) -> Iterator[ImageCell | None]:
+    """Yields the image column as it is stored, cell by cell. The bytes of many images may not fit into memory."""
     table: pa.Table
-    for table in split.select_columns([column]).with_format("arrow").iter(batch_size=batch):
-        yield table[column].to_pylist()
+    for table in split.select_columns([column]).with_format("arrow").iter(batch_size=64):
+        for cell in table[column]:
+            yield cell.as_py()
 
 
 def hash_images(
@@ -57,47 +60,59 @@ def hash_images(
     """
     from tqdm.auto import tqdm
 
-    stored = _stored_hashes(split, folder) if folder else None
+    stored = _stored_hashes(split, folder, files) if folder else None
     if stored is not None:
         return stored
     hashes: list[ImageHash] = []
     # The bar is shown after three seconds, because most sources are read in less time.
     with tqdm(total=len(split), desc=f"reading {name}", unit="image", delay=3, leave=False) as bar:
-        for cells in image_cells(split, column):
-            hashes += [_hash(cell, files) for cell in cells]
-            bar.update(len(cells))
+        for cell in image_cells(split, column):
+            hashes.append(_hash(cell, files))
+            bar.update()
     return hashes
 
 
 def keep_hashes(source: LoadedSource, folder: Folder) -> None:
     """Stores the hashes of a source in the output folder, so that a restart does not read every image again."""
     for name, split in source.splits.items():
-        path = _path(split, folder)
+        path = _path(split, folder, source.files)
         if not path.is_file():
-            hashes = zip(source.sha256[name], source.sizes[name], strict=True)
-            write_atomic(path, "".join(f"{sha256 or _NO_HASH} {size}\n" for sha256, size in hashes).encode())
+            reasons = source.unreadable[name]
+            lines = [
+                f"{sha256} {size}\n" if sha256 else f"{_NO_HASH} {size} {reasons[row]}\n"
+                for row, (sha256, size) in enumerate(zip(source.sha256[name], source.sizes[name], strict=True))
+            ]
+            write_atomic(path, "".join(lines).encode())
 
 
-def _stored_hashes(split: Dataset, folder: Folder) -> list[ImageHash] | None:
+def _stored_hashes(split: Dataset, folder: Folder, files: ImageFiles) -> list[ImageHash] | None:
     """Returns the hashes that an earlier run stored for these rows; None if the file does not have one for each row."""
-    path = _path(split, folder)
+    path = _path(split, folder, files)
     if not path.is_file():
         return None
-    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    lines = [line.split(" ", 2) for line in path.read_text().splitlines()]
     if len(lines) != len(split):
         return None
-    return [ImageHash(None if sha256 == _NO_HASH else sha256, int(size)) for sha256, size in lines]
+    return [
+        ImageHash(None, int(size), *reason) if sha256 == _NO_HASH else ImageHash(sha256, int(size))
+        for sha256, size, *reason in lines
+    ]
 
 
-def _path(split: Dataset, folder: Folder) -> Path:
-    # The fingerprint of `datasets` changes if the files or the columns of the rows change.
-    return folder.rows / f"{split._fingerprint}.txt"
+def _path(split: Dataset, folder: Folder, files: ImageFiles) -> Path:
+    """Returns the file with the hashes of a split.
+
+    The fingerprint of `datasets` changes if the files or the columns of the rows change. Other roots may make other
+    images readable.
+    """
+    roots = hashlib.sha256("\0".join(files.roots).encode(errors="surrogateescape")).hexdigest()[:16]
+    return folder.rows / f"{split._fingerprint}-{roots}.txt"
 
 
 def _hash(cell: ImageCell | None, files: ImageFiles) -> ImageHash:
     """Returns the hash of one cell. A row without bytes of an accepted format has no hash."""
     try:
         content = read_bytes(cell, files)
-    except UnreadableImage:
-        return ImageHash(None, 0)
+    except UnreadableImage as error:
+        return ImageHash(None, 0, str(error))
     return ImageHash(hashlib.sha256(content).hexdigest(), len(content))
