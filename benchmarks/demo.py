@@ -1,9 +1,9 @@
 """Measures time and memory of `make demo` on this machine.
 
-Print a table:       python -m benchmarks.demo
-Write it into the docs: python -m benchmarks.demo --write docs/performance.md
+To print a table:             python -m benchmarks.demo
+To write it into the docs:    python -m benchmarks.demo --write docs/performance.md
 
-Whole processes are measured, import and loading included: seconds of wall time and peak resident memory.
+Wall time and peak resident memory are measured for whole processes, including the import and the loading of weights.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PACKAGES = ("torch", "diffusers", "transformers", "datasets", "numpy", "pillow")
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
+    parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser
 
 
 def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
-    """Runs one `diffcore-hf` process; returns seconds and peak resident megabytes."""
+    """Runs one `diffcore-hf` process. Returns its seconds and its peak resident megabytes."""
     start = time.monotonic()
     child = subprocess.Popen(
         [sys.executable, "-m", "diffcore_hf", *arguments],
@@ -40,7 +40,7 @@ def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    # wait4 returns the peak of this child alone.
+    # wait4 returns the peak memory of this child process only.
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"diffcore-hf {' '.join(arguments)} failed with status {os.waitstatus_to_exitcode(status)}")
@@ -49,7 +49,7 @@ def measure(arguments: list[str], folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Runs the commands of the demo one after the other and reports each."""
+    """Runs the commands of the demo one after the other and prints the table."""
     args = make_parser().parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:

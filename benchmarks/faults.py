@@ -1,15 +1,17 @@
-"""Measures what a push survives: each fault in each step, once and always, and kills at random moments.
+"""Tests pushes with faults of the Hub in each step, and pushes that are killed at random times.
 
-The whole table, half an hour:    python -m benchmarks.faults --write docs/reliability.md
-A few rows:                     python -m benchmarks.faults --steps commit,tag --kills 2
+To measure the whole table (half an hour):  python -m benchmarks.faults --write docs/reliability.md
+To measure a few rows:                      python -m benchmarks.faults --steps commit,tag --kills 2
 
-Runs against the double of the Hub (testing/hub_double) with the real clients, over LFS and over Xet.
+The real clients send their requests to a local test server in place of the Hub (testing/hub_double), over LFS and over
+Xet. Each fault occurs once, or in every request of a step. These rules are checked:
 
-A fault that occurs once has to be retried until the push is complete, except for refusals (403, and a name that is
-taken). A fault that always occurs has to end the push in one line, with no version visible, and the next push has to
-complete it. A killed push has to be completed by the next one, which sends no byte again that was stored. Each time
-the version is read back and compared with the folder, and no other version may have changed. A violation is reported
-as BROKEN, and the exit status is 1.
+- If a fault occurs once, the push retries and completes. Refusals are an exception (403, and a name that is taken).
+- If a fault always occurs, the push ends with a one-line error and no version is visible. The next push completes it.
+- The push after a killed push completes it, and sends no byte again that was stored.
+- The published version equals the folder, and no other version has changed.
+
+A violation is reported as BROKEN, and the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ FAULTS = {
     "reply lost": LostReply(),
     "reply cut": Cut(1),
     "request cut": ResetMidBody(1),
-    "no reply": Silence(60),  # longer than every timeout, see `environment` and TIMEOUT
+    "no reply": Silence(60),  # seconds; longer than every timeout of a client
 }
 PROCESSES = 4
 BACKOFF_ONCE, BACKOFF_ALWAYS = (0.05, 0.05, 0.05), (0.05,)
@@ -64,11 +66,11 @@ TIMEOUT = 0.5
 COMPLETE, NEXT_PUSH, NOT_REQUESTED, BROKEN = "complete", "next push", "–", "BROKEN"
 FINISHED_BEFORE = "finished before"
 NOT_RETRIED = {"403", "create 409"}
-"""Refusals of the Hub; 409 in `create` means that the name belongs to somebody else."""
+"""Refusals of the Hub. Status 409 in step `create` means that the name belongs to another user."""
 
 
 class Bench:
-    """A double, a client and two versions of a folder, for one protocol."""
+    """A test server, a client and two versions of a folder, for one protocol."""
 
     def __init__(self, protocol: str, directory: Path, old: Path, base: Path):
         self.xet, self.directory = protocol == "xet", directory
@@ -77,22 +79,22 @@ class Bench:
         self.old, self.base = old, base
         self.new, self.count = self.base, 0
         self.stored_at_kills = 0
-        """Bytes that killed pushes had stored, over all kills."""
+        """Number of bytes that all killed pushes together had stored."""
 
     def renew_folder(self, row_bytes: int = 20_000) -> None:
-        """Make a second version with bytes that were never sent."""
+        """Make a second version of the folder with bytes that were never sent."""
         if self.new != self.base:
             shutil.rmtree(self.new)
         self.count += 1
         self.new = enlarged(self.base, self.directory / f"new-{self.count}", self.count, row_bytes=row_bytes)
 
     def renew_hub(self) -> None:
-        """Remove all repositories, after a check that every request so far was one that the real Hub has."""
+        """Remove all repositories. Before that, check that the real Hub has every request that was sent."""
         self.hub.verify()
         self.hub.reset()
 
     def push_first(self, repo: str) -> str:
-        """Push v1.0.0; returns its commit."""
+        """Push v1.0.0 and return its commit."""
         self.client(steps.push, self.old, repo, "v1.0.0")
         return self.hub.dataset(repo).tags["v1.0.0"].sha
 
@@ -105,12 +107,12 @@ class Bench:
         return same and consistent and (first and first.sha) == first_commit
 
     def fault(self, step: str, name: str, times: int | None) -> str:
-        """Push a second version while a fault occurs in a step; returns the cell of the table.
+        """Push a second version while a fault occurs in a step. Return the cell of the table.
 
         Args:
-            step: of the protocol.
-            name: of the fault.
-            times: how often it occurs; None: always.
+            step: name of the step.
+            name: name of the fault.
+            times: how often the fault occurs; None means in every request of the step.
         """
         self.renew_hub()
         self.renew_folder()
@@ -141,7 +143,7 @@ class Bench:
             return NOT_REQUESTED
         if failed:
             if times and name not in NOT_RETRIED and f"{step} {name}" not in NOT_RETRIED:
-                return BROKEN  # it is transient, so it had to be retried
+                return BROKEN  # the fault was transient, so the push should have retried
             client(steps.push, self.new, repo, "v1.1.0")
         if not self.is_complete(repo, first_commit):
             return BROKEN
@@ -157,7 +159,7 @@ class Bench:
         return repository is not None and "v1.1.0" in repository.tags
 
     def kill_pushes(self, count: int, draw: random.Random) -> str:
-        """Kill `count` running pushes at random moments; returns a sentence about them."""
+        """Kill `count` running pushes at random times. Return a sentence about the results."""
         self.renew_hub()
         probes = []
         for number in range(3):
@@ -167,7 +169,7 @@ class Bench:
             self.hub.log.clear()
             seconds = kills.seconds_of(self.hub, home, self.new, repo, "v1.1.0", xet=self.xet)
             probes.append((seconds, self.hub.log.uploaded()))
-        # Over Xet only the last probe sends new bytes alone: the first one also sends what all of them share.
+        # Over Xet, the first probe also sends the bytes that all probes have in common. The last probe does not.
         seconds, whole = min(probes)[0], probes[-1][1]
         results: Counter[str] = Counter()
         while results.total() - results[FINISHED_BEFORE] < count and results[FINISHED_BEFORE] < 2 * count:
@@ -181,11 +183,11 @@ class Bench:
         )
 
     def kill(self, after: float, whole: int) -> str:
-        """Kill the push of a second version, and push again.
+        """Kill the push of a second version, push again, and return the result.
 
         Args:
-            after: seconds from its start to the kill.
-            whole: bytes that an undisturbed push sends.
+            after: seconds from the start of the push to the kill.
+            whole: number of bytes that an uninterrupted push sends.
         """
         self.renew_hub()
         self.renew_folder(kills.ROW_BYTES)
@@ -204,13 +206,13 @@ class Bench:
         return NEXT_PUSH if self.hub.log.uploaded() + stored <= kills.ROUNDING * whole else BROKEN
 
     def close(self) -> None:
-        """End the client and the double."""
+        """Stop the client and the test server."""
         self.client.close()
         self.hub.close()
 
 
 def fault_rows(bench: Bench, step: str, faults: Sequence[str]) -> list[list[str]]:
-    """Return two rows of the table: each fault of a step, once and always."""
+    """Return two rows of the table for a step: with faults that occur once, and with faults that always occur."""
     with closing(bench):
         rows = []
         for times, word in ((1, "once"), (None, "always")):
@@ -255,8 +257,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=words, default=(), help="only these steps")
     parser.add_argument("--faults", type=words, default=tuple(FAULTS), help="only these faults")
-    parser.add_argument("--kills", type=int, default=30, help="pushes to kill while they run, per protocol")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
+    parser.add_argument("--kills", type=int, default=30, help="number of pushes to kill for each protocol")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random times of the kills")
     parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser
 
@@ -322,7 +324,7 @@ def main() -> int:
     broken = "\n".join(parts).count(BROKEN)
     minutes = (time.monotonic() - start) / 60
     measured = settings("faults", ("huggingface_hub", "datasets", "hf-xet"))
-    text = paragraphs(*INTRODUCTION.split("\n\n"), *parts, f"{minutes:.0f} minutes. {measured}")
+    text = paragraphs(*INTRODUCTION.split("\n\n"), *parts, f"The measurement took {minutes:.0f} minutes. {measured}")
     if args.write:
         write_section(args.write, "Faults of the Hub", text)
     print(f"\n{broken} broken" if broken else "\nnothing broken")

@@ -1,15 +1,16 @@
-"""Measures the training images read per second, against loaders from the documentation of datasets.
+"""Compares the loader of this package with loaders from the documentation of datasets, in training images per second.
 
-Print a table:       python -m benchmarks.loading
-On images of yours:  python -m benchmarks.loading --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Write it into the docs: python -m benchmarks.loading --write docs/performance.md
-Briefly:             python -m benchmarks.loading --workers 0 --rounds 3 --steps 2
+To print a table:             python -m benchmarks.loading
+To use your own images:       python -m benchmarks.loading --data DATASET    (folder or Hub id, see photos.py)
+To write it into the docs:    python -m benchmarks.loading --write docs/performance.md
+To make a short measurement:  python -m benchmarks.loading --workers 0 --rounds 3 --steps 2
 
-Two tasks at 224 pixels. `pairs`: a real and a generated image, each resized to 256, cropped and flipped, all of them
-mixed (preset fgvc_scratch_224). `images`: random resized crop and flip, as in the image-classification example of
-transformers (preset imagenet_fast100). Every loader ends in batches in the main process: float32 and normalised, but
-for `ours, uint8`, which stops where a batch would go to a GPU and be normalised there. By turns in one run: the median
-of the rounds, the lowest and the highest in brackets; a ratio is of two measurements of one round.
+There are two tasks at 224 pixels. In task `pairs` (preset fgvc_scratch_224), a real and a generated image are resized
+to 256, cropped and flipped, and every pair is mixed. In task `images` (preset imagenet_fast100), one image gets a
+random resized crop and a flip, as in the image-classification example of transformers. Every loader returns normalised
+float32 batches in the main process, except `ours, uint8`: a GPU would normalise its batches. The loaders alternate in
+one run. The table gives the median of the rounds and the range in brackets. A ratio compares two measurements of the
+same round.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ PRESETS = {"pairs": "fgvc_scratch_224", "images": "imagenet_fast100"}
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
-    parser.add_argument("--pairs", type=int, default=128, help="pairs of images to load")
+    parser.add_argument("--data", help="folder or Hub id with images; the default is random images")
+    parser.add_argument("--pairs", type=int, default=128, help="number of pairs of images")
     parser.add_argument("--batch", type=int, default=64, help="batch size")
-    parser.add_argument("--workers", type=numbers, default=(0, 2), help="loader processes; each number is measured")
-    parser.add_argument("--steps", type=int, default=6, help="timed batches of a measurement (for each worker)")
+    parser.add_argument("--workers", type=numbers, default=(0, 2), help="numbers of loader processes to measure")
+    parser.add_argument("--steps", type=int, default=6, help="timed batches of a measurement, for each worker")
     parser.add_argument("--rounds", type=int, default=7, help="measurements of each loader")
-    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
+    parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser
 
 
 class Decoding(Dataset):
-    """Decodes only: an upper bound for every loader that decodes whole images."""
+    """Dataset that only decodes images. It is an upper bound for every loader that decodes whole images."""
 
     def __init__(self, data: TrainingData, columns: Sequence[str], fast: Any):
         self._rows, self._columns, self._fast = data.train.rows, columns, fast
@@ -76,7 +77,7 @@ def our_batches(data: TrainingData, rows: Dataset, batch: int, workers: int) -> 
 
 
 def rate(batches: Iterable[dict[str, Tensor]], steps: int, workers: int, normalise: bool) -> float:
-    """Returns images per second, from the first batch of each worker to the last timed one."""
+    """Returns images per second. The first batch of each worker is not timed."""
     each = max(1, workers)
     source, count = iter(batches), 0
     for _ in range(each):
@@ -114,7 +115,7 @@ def loaders(folder: Path, task: str, batch: int) -> dict[str, Callable[[int], Da
 
 
 def measure(arms: dict[str, Callable[[int], DataLoader]], workers: int, steps: int, rounds: int) -> list[str]:
-    """Measures one task with one number of workers; returns the cells of its row."""
+    """Measures one task with one number of workers. Returns the cells of its row."""
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         turn = number % len(ARMS)

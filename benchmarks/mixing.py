@@ -1,14 +1,15 @@
 """Measures the overhead of mixing, A_O = (T_aug - T_van) / T_van (Eq. 9), against the same training without it.
 
-Print a table:       python -m benchmarks.mixing
-On images of yours:  python -m benchmarks.mixing --data DATASET    (a folder or Hub id; see benchmarks/photos.py)
-Write it into the docs: python -m benchmarks.mixing --write docs/performance.md
-Briefly:             python -m benchmarks.mixing --batches 16 --rounds 3
+To print a table:             python -m benchmarks.mixing
+To use your own images:       python -m benchmarks.mixing --data DATASET    (folder or Hub id, see photos.py)
+To write it into the docs:    python -m benchmarks.mixing --write docs/performance.md
+To make a short measurement:  python -m benchmarks.mixing --batches 16 --rounds 3
 
-Three arms take steps of the program's own training loop by turns (loading, forward, backward, optimiser), equally many
-over equally many samples: plain (no mixing), mix (every sample mixed with its counterpart: the worst case) and mixup
-(over the batch). A ratio is of two steps of one round; the table has the median of the rounds, lowest and
-highest in brackets. Loader processes share the cores with the network, as they do in a training.
+There are three arms: plain (no mixing), mix (every sample is mixed with its counterpart, which is the worst case) and
+mixup (the images of a batch are mixed with each other). The arms alternate: in each round, every arm takes one step of
+the training loop of this package, which includes loading. All arms take equally many steps of equally many samples. A
+ratio compares two steps of the same round. The table gives the median of the rounds and the range in brackets. Loader
+processes share the cores with the network, as they do in a training.
 """
 
 from __future__ import annotations
@@ -50,20 +51,20 @@ PAPER = "The paper's own figures at batch 16, 32 and 64 are 68.2, 59.3 and 58.9 
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="a folder or Hub id with images; default: stand-ins are rendered")
-    parser.add_argument("--pairs", type=int, default=64, help="pairs of images to load")
+    parser.add_argument("--data", help="folder or Hub id with images; the default is random images")
+    parser.add_argument("--pairs", type=int, default=64, help="number of pairs of images")
     parser.add_argument("--batches", type=numbers, default=(16, 32, 64), help="batch sizes")
-    ways = "numbers of loader processes, or `memory`: all images decoded beforehand"
+    ways = "numbers of loader processes, or `memory` for images that are decoded beforehand"
     parser.add_argument("--loading", type=words, default=("2", "0", "memory"), help=ways)
-    parser.add_argument("--rounds", type=int, default=4, help="steps of the largest batch; of smaller ones more")
-    parser.add_argument("--model", default="resnet18", help="any of timm")
-    parser.add_argument("--size", type=int, default=224, help="pixels")
-    parser.add_argument("--write", type=Path, help="the Markdown file whose section is written")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of the largest batch; smaller batches take more")
+    parser.add_argument("--model", default="resnet18", help="name of a timm model")
+    parser.add_argument("--size", type=int, default=224, help="side of the training image in pixels")
+    parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser
 
 
 class Arm:
-    """One training whose steps are taken one by one."""
+    """One training that takes one step at a time."""
 
     def __init__(self, recipe: TrainRecipe, data: TrainingData):
         folder = Path(recipe.data.path).with_name("training")  # nothing is written into it before the first evaluation
@@ -73,7 +74,7 @@ class Arm:
         self._batches = iter(self._training.batches())
 
     def step(self) -> float:
-        """Takes one step; returns its seconds, including the wait for its batch."""
+        """Takes one step. Returns its seconds, including the time to wait for its batch."""
         start = time.perf_counter()
         self._training.train_step(self._batches, self._window)
         self._training.step += 1
@@ -81,15 +82,16 @@ class Arm:
 
     @property
     def samples(self) -> TrainSamples:
-        """Returns the samples that its loader reads."""
+        """Returns the samples that the loader of this training reads."""
         return self._training.samples
 
 
 def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float]:
-    """Returns seconds per image inside apply_mix of one thread, as in a loader process: the median epoch.
+    """Measures apply_mix in one thread, as in a loader process.
 
     Returns:
-        The first call, after decoding evicted other data from the processor's cache, and a second call at once.
+        Seconds per image with a cold and with a warm processor cache, median over the epochs. The first call for an
+        image comes after its decoding, so the cache is cold. The second call follows at once.
     """
     spent: list[tuple[float, float]] = []
 
@@ -113,7 +115,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
 
 
 def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> list[str]:
-    """Measures one batch size and way of loading; returns the cells of its row."""
+    """Measures one batch size with one way of loading. Returns the cells of its row."""
     arms = {name: Arm(arm, data[name]) for name, arm in arms_of(recipe).items()}
     for arm in arms.values():  # the first step prepares kernels and fills the queue of the loader
         arm.step()

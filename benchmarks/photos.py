@@ -1,4 +1,4 @@
-"""Pairs of photos for the benchmarks: from a dataset of the user, or rendered stand-ins.
+"""Pairs of images for the benchmarks: from a dataset of the user, or random images that resemble photos.
 
 Owns the choice of images, and the Parquet file that all loaders read.
 """
@@ -23,9 +23,9 @@ from diffcore_hf.core.quiet import quiet_datasets
 
 CLASSES = 10
 REAL, GENERATED = (375, 500), (512, 512)
-"""Height and width of stand-ins: typical for photos of the fine-grained datasets and for generated images."""
+"""Height and width of random images: typical for photos of the fine-grained datasets and for generated images."""
 SPECTRUM = 1.5
-"""Amplitude falls with frequency to this power, so that JPEG files have the size of those of photos."""
+"""The amplitude is divided by the frequency to this power, so that JPEG files are as large as those of photos."""
 
 Pair = tuple[bytes, bytes]
 """Encoded bytes of a real and a generated image."""
@@ -33,15 +33,15 @@ Pair = tuple[bytes, bytes]
 
 @contextmanager
 def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, str]]:
-    """Creates a temporary folder of one Parquet file (image, generated, label), which `load_dataset` reads.
+    """Creates a temporary folder with one Parquet file (image, generated, label) that `load_dataset` reads.
 
     Args:
-        count: rows; fewer where the dataset has fewer.
-        data: a folder or Hub id whose first split has a column `image`; where it has no `generated`, the second half of
-            its images stand in for counterparts of the first. None: noise with the spectrum of photos.
+        count: maximum number of rows.
+        data: a folder or Hub id whose first split has a column `image`. If it has no column `generated`, the second
+            half of its images is used as counterparts of the first half. None: noise with the spectrum of photos.
 
     Yields:
-        The folder, and a description of its content for the line of settings.
+        The folder, and a description of its images for the sentence about the settings.
     """
     from datasets import config
 
@@ -51,7 +51,7 @@ def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, st
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pairs"
         _write(folder, pairs)
-        # The cache of `datasets` is beside it, not in the home of the user.
+        # The cache of `datasets` is in the temporary folder, not in the home folder of the user.
         with mock.patch.object(config, "HF_DATASETS_CACHE", Path(name) / "cache"):
             yield folder, f"{len(pairs)} pairs {what}, {kilobytes[0]:.0f} and {kilobytes[1]:.0f} kB on average"
 
@@ -71,7 +71,7 @@ def _write(folder: Path, pairs: list[Pair]) -> None:
 
 
 def _rendered(row: int) -> Pair:
-    """Renders a pair: the real one encoded as by cameras and websites, the generated one as by this package."""
+    """Returns a random pair. The real image is encoded like a typical photo, the other one as by this package."""
     grain = seeding.generator("bench", row)
     buffer = io.BytesIO()
     PIL.Image.fromarray(_noise(grain, *REAL)).save(buffer, "JPEG", quality=90)
@@ -79,7 +79,7 @@ def _rendered(row: int) -> Pair:
 
 
 def _noise(grain: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8: brightness and colour of noise whose amplitude falls as 1 / frequency ** SPECTRUM."""
+    """Returns (height, width, 3) uint8: coloured noise whose amplitude is proportional to 1 / frequency ** SPECTRUM."""
     down, right = np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width
     weight = np.maximum(np.hypot(down, right), 1) ** -SPECTRUM
     planes = np.fft.irfft2(np.fft.rfft2(grain.standard_normal((4, height, width))) * weight, s=(height, width))
@@ -91,7 +91,7 @@ def _stored(data: str, count: int) -> list[Pair]:
     """Returns pairs of a dataset, with unchanged bytes."""
     rows = next(iter(load_splits(data, None, None, None, section="data")[0].values()))
     if "image" not in rows.column_names:
-        raise SystemExit(f"{data} has no column 'image'; its columns: {', '.join(rows.column_names)}")
+        raise SystemExit(f"{data} has no column 'image'. Its columns are: {', '.join(rows.column_names)}")
     rows = undecoded(rows, "image", "generated")
     if "generated" in rows.column_names:
         cells = ((row["image"], row["generated"]) for row in rows if row["image"] and row["generated"])
@@ -99,5 +99,5 @@ def _stored(data: str, count: int) -> list[Pair]:
         cells = zip(rows["image"], rows.skip(len(rows) // 2)["image"], strict=False)
     pairs = [tuple(map(images.read_bytes, pair)) for pair in itertools.islice(cells, min(count, len(rows)))]
     if len(pairs) < 2 * CLASSES:
-        raise SystemExit(f"{data} has {len(pairs)} pairs of images; {2 * CLASSES} are the least")
+        raise SystemExit(f"{data} has {len(pairs)} pairs of images, but at least {2 * CLASSES} are needed")
     return pairs

@@ -1,7 +1,8 @@
 """Reference loaders, as the documentation of datasets and torchvision recommends them.
 
-Owns transforms by Pillow to normalised float32 tensors, for one image and for a real and a generated one, and their
-DataLoader. They use no code of this package, and nothing in them is slower than in the documentation.
+Owns two transforms with Pillow to normalised float32 tensors, and their DataLoader. One transform takes single images,
+the other takes pairs of a real and a generated image. The loaders use no code of this package. They are not slower than
+the code in the documentation.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NORMALISATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class PlainImages:
-    """The transform of the image-classification example, from PIL images to a list of float32 tensors."""
+    """Transform of the image-classification example of transformers: PIL images to a list of float32 tensors."""
 
     def __init__(self):
         crop = [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip()]
@@ -30,7 +31,7 @@ class PlainImages:
 
 
 class PlainPairs:
-    """The same for two columns: each image becomes a float32 tensor, then Eq. 6 or 7 with probability 1/2 each."""
+    """Transform of pairs: both images become float32 tensors, which are mixed by Eq. 6 or Eq. 7 at random."""
 
     def __init__(self):
         crop = [transforms.Resize(256), transforms.RandomCrop(SIZE), transforms.RandomHorizontalFlip()]
@@ -55,7 +56,7 @@ class PlainPairs:
 
 
 def plain_batches(rows: Any, transform: Any, batch: int, workers: int) -> DataLoader:
-    """Returns a long loader of batches: `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
+    """Returns a loader that does not run out of batches: `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
     return DataLoader(
         rows.with_transform(transform),
         batch_size=batch,

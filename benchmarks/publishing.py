@@ -1,9 +1,11 @@
-"""Measures publishing: a small push, a load by tag, and 500 MB compared with `upload_folder` of as many bytes.
+"""Measures the publishing of a dataset: a small push, a load by tag, and a push of 500 MB.
 
-python -m benchmarks.publishing --write docs/performance.md
+To print a table:             python -m benchmarks.publishing
+To write it into the docs:    python -m benchmarks.publishing --write docs/performance.md
 
-Runs against the double of the Hub (testing/hub_double) with the real clients: over Xet, the default of the client, and
-over LFS. The push and the `upload_folder` of a pair run one after the other.
+The large push is compared with an `upload_folder` of the same number of bytes, which runs directly after it. The real
+clients send their requests to a local test server in place of the Hub (testing/hub_double). They use Xet, which is the
+default of the client, and LFS.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ SMALL_RUNS = 5
 
 
 def small_runs(hub: Double, client: Client, folder: Path) -> tuple[list[float], list[float]]:
-    """Return the seconds of pushes of a small folder to new repositories, and of loading them by tag."""
+    """Return the seconds of pushes of a small folder to new repositories, and the seconds of loading them by tag."""
     client(steps.seconds, steps.push, str(folder), hub.repo_id(), "v1.0.0")  # imports everything
     pushes, loads = [], []
     for _ in range(SMALL_RUNS):
@@ -39,7 +41,7 @@ def small_runs(hub: Double, client: Client, folder: Path) -> tuple[list[float], 
 def large_pair(
     hub: Double, client: Client, folder: Path, target: Path, seeds: Iterator[int], megabytes: int
 ) -> tuple[float, float]:
-    """Return the seconds of a push and of an `upload_folder`, each of as many bytes that were never sent."""
+    """Return the seconds of a push and of an `upload_folder`. Both send the same number of new bytes."""
     seconds = []
     for upload, version in ((steps.push, ("v1.0.0",)), (steps.upload_folder, ())):
         hub.reset()
@@ -52,7 +54,7 @@ def large_pair(
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3, help="pairs of a push and an upload_folder")
+    parser.add_argument("--pairs", type=int, default=3, help="number of pairs of a push and an upload_folder")
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large folder")
     parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser

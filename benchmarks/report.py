@@ -1,4 +1,7 @@
-"""Writes docs/performance.md by section: each benchmark replaces its own and keeps the others."""
+"""Formats the results of the benchmarks and writes them into a Markdown page, such as docs/performance.md.
+
+Each benchmark replaces its own section of the page. The other sections are kept.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
-def paragraphs(*parts: str) -> str:
-    """Joins tables and wrapped paragraphs with empty lines."""
-    return "\n\n".join(part if part.startswith(("|", "- ")) else textwrap.fill(part, 120) for part in parts)
+def paragraphs(*blocks: str) -> str:
+    """Joins blocks with empty lines. Tables and lists stay as they are, and other text is wrapped."""
+    return "\n\n".join(block if block.startswith(("|", "- ")) else textwrap.fill(block, 120) for block in blocks)
 
 
 def settings(script: str, packages: Sequence[str]) -> str:
-    """Returns the line below a table: date, command, machine and versions."""
+    """Returns the sentence below a table, which names the date, the command, the machine and the versions."""
     return (
         f"Measured on {date.today()} by `python -m benchmarks.{script}`: {os.cpu_count()} cores "
         f"({platform.machine()}), Python {platform.python_version()}, " + ", ".join(map(_version, packages)) + "."
@@ -31,12 +34,12 @@ def settings(script: str, packages: Sequence[str]) -> str:
 
 
 def numbers(text: str) -> tuple[int, ...]:
-    """Parses an option of several whole numbers: `16,32`."""
-    return tuple(int(part) for part in text.split(","))
+    """Parses an option of several whole numbers, such as `16,32`."""
+    return tuple(int(number) for number in text.split(","))
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Parses an option of several words: `0,memory`."""
+    """Parses an option of several words, such as `0,memory`."""
     return tuple(text.split(","))
 
 
@@ -47,7 +50,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def write_section(path: Path, title: str, text: str) -> None:
-    """Replaces the section `## title` of a Markdown file; a new section is added at the end."""
+    """Replaces the section `## title` of a Markdown file. If there is no such section, it is added at the end."""
     old = path.read_text(encoding="utf-8") if path.is_file() else f"# {path.stem.capitalize()}\n"
     opening, *sections = old.split("\n## ")
     by_title = {section.partition("\n")[0].strip(): section.rstrip() for section in sections}
