@@ -41,7 +41,7 @@ def test_unmixed_samples_are_the_same_in_every_arm(train_recipe):
 def test_partner_class_reads_the_config_generated(tmp_path, train_recipe):
     rows = augmented()
     folder = write_augmented(tmp_path / "photos", train=rows, test=augmented((2, 2, 2), start=30))
-    with pytest.raises(ValueError, match="reads config 'generated', but .* has no such config"):
+    with pytest.raises(ValueError, match="reads configuration 'generated', but .* has none"):
         load_data(train_recipe(data={"path": str(folder)}).data, train_recipe(mix={"partner": "class"}).mix)
     kept = rows.filter(lambda status: status == "kept", input_columns="status")
     (folder / "generated").mkdir()

@@ -27,7 +27,7 @@ class ArmSummary(ComparedArm):
     """One arm in compare.json; accuracies are means over the seeds."""
 
     sd: float | None
-    """Standard deviation of top1 over the seeds; None with one seed."""
+    """Standard deviation of top1 over the seeds; None if there is only one seed."""
     by_seed: list[float]
     top5: float
     last_top1: float
@@ -63,23 +63,23 @@ class Difference:
 
     mean: float
     half: float | None
-    """Half width of the paired 95 % interval; None with one seed."""
+    """Half width of the paired 95 % interval; None if there is only one seed."""
 
     @property
     def seen(self) -> bool | None:
-        """Whether the interval excludes zero; None with one seed."""
+        """Whether the interval excludes zero; None if there is only one seed."""
         return None if self.half is None else abs(self.mean) > self.half
 
 
 def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Compute the mean of the differences for each seed, with Student's 95 % interval.
+    """Returns the mean of the differences for each seed, with Student's 95 % interval.
 
     Args:
         values: top-1 of an arm for each seed.
         base: top-1 of the first arm for the same seeds.
 
     Raises:
-        ValueError: the numbers of values differ, or there are none.
+        ValueError: `values` and `base` have different lengths, or are empty.
     """
     if len(values) != len(base) or not values:
         raise ValueError(f"{len(values)} values cannot be paired with {len(base)}")
@@ -92,9 +92,10 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
 
 
 def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence[str]) -> list[ArmSummary]:
-    """Summarise each arm over its seeds; the first arm is the base of the differences.
+    """Returns the summary of each arm over its seeds. Differences are to the first arm.
 
-    The score of a training is that of the model that the validation split selected, else that of the last model.
+    The score of a training is the score of the model that the validation split selected. If there is no such split, it
+    is the score of the last model.
 
     Args:
         results: results by arm, one for each seed, in the same order of seeds for every arm.
@@ -139,7 +140,7 @@ def _worst(runs: Sequence[TrainingResult], classes: Sequence[str]) -> list[tuple
 
 
 def _by_group(runs: Sequence[TrainingResult]) -> dict[str, float] | None:
-    """Returns the mean accuracy of each group of images; None without groups."""
+    """Returns the mean accuracy of each group of images; None if there are no groups."""
     by_seed = [groups for run in runs if (groups := counted_scores(run).get("by_group"))]
     if len(by_seed) < len(runs):
         return None

@@ -168,7 +168,7 @@ def train(
 
 
 def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:
-    """Returns a digest of all settings and data that determine the result of a training, 32 hex digits."""
+    """Return a digest of all settings and data that determine the result of a training, 32 hex digits."""
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _NOT_IN_DIGEST}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
     content = {
@@ -182,7 +182,7 @@ def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) 
 
 
 def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
-    """Warn if so few images are generated that less than a third of the planned mixing can be done."""
+    """Warn if less than a third of the planned mixing can be done, because too few images were generated."""
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
     share = recipe.mix.probability if recipe.mix.mode == "replace" else 1.0
@@ -202,12 +202,12 @@ def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
 
 
 def default_output(recipe: TrainRecipe) -> str:
-    """Returns `out/train/<last part of data.path>`."""
+    """Return `out/train/<last part of data.path>`."""
     return f"out/train/{last_part(recipe.data.path)}"
 
 
 def _check_output(output: Path) -> None:
-    """Check that the output folder is new, empty, or written by an earlier training; nothing is written.
+    """Check that the output folder is new, is empty, or was written by an earlier training. Nothing is written.
 
     Raises:
         UserError: the path is a file, or the folder has other files.

@@ -94,7 +94,7 @@ def name_columns(
 ) -> Columns:
     """Return the column names: the given ones, else those of diffcore.json, else the defaults.
 
-    The columns `generated` and `row_id` have the prefix with which they exist.
+    The names of the columns `generated` and `row_id` include the prefix that these columns have in the dataset.
     """
     source = (manifest or {}).get("recipe", {}).get("source", {})
     prefix = prefix_of(existing, ("generated", "row_id"))

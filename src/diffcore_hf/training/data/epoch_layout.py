@@ -1,7 +1,7 @@
 """The layout of an epoch: the row from which each sample is computed, and whether the sample is mixed.
 
-Owns the three modes `off`, `append` and `replace`. Does not read rows (samples.py) nor decide the order in which
-samples are read (loader.py).
+Owns the three modes `off`, `append` and `replace`. Does not read rows (samples.py) or decide the order in which samples
+are read (loader.py).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Framing: resizing, cropping and classical augmentation of decoded images, in the protocols of published papers.
 
-Owns the presets, the crop of a sample, which is drawn before it is applied, and the classical augmentation after it.
-Both images of a pair get the same crop. If the protocol resizes first, the crop is made in the frame of the real image.
-If the protocol crops first, the original images are cropped. The mixing itself is in method/mixing.py.
+Owns the presets, the crop of a sample, and the classical augmentation after the crop. A crop is drawn before it is
+applied. Both images of a pair get the same crop. If the protocol resizes first, the crop is made in the frame of the
+real image. If the protocol crops first, each image is cropped at its stored size. The mixing itself is in
+method/mixing.py.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
 def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
     """Cut the crop out of a generated image as if the image covered a frame of `height` x `width`.
 
-    The covered frame is not computed; the crop is scaled to the generated image instead.
+    The frame is not computed, which saves time. The crop is scaled to the size of the generated image.
     """
     image_height, image_width = image.shape[-2:]
     scale = max(height / image_height, width / image_width)

@@ -2,9 +2,9 @@
 
 Owns the order of samples and the batches. A training reads one endless stream of samples: first those of epoch 0 in an
 order drawn from (seed, 0), then those of epoch 1, and so on. Step s with batch size B reads the positions s B to
-(s + 1) B - 1, and each process reads its part of them. Therefore every step has equally many samples, and no sample is
-read twice in an epoch. The samples of a step depend only on the number of the step. They do not depend on workers,
-processes or interruptions.
+(s + 1) B - 1, and each process reads its portion of them. Therefore every step has the same number of samples, and no
+sample is read twice in an epoch. The samples of a step depend only on the number of the step. They do not depend on
+workers, processes or interruptions.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return seeding.generator("epoch", seed, epoch).permutation(count)
 
 
-def positions(step: int, batch_size: int, part: int, parts: int) -> range:
-    """Return the positions in the stream of one part of a step.
+def positions(step: int, batch_size: int, portion: int, portions: int) -> range:
+    """Return the positions in the stream of one portion of a step.
 
     Args:
         step: number of the step.
         batch_size: number of samples of the whole step.
-        part: index of the part.
-        parts: number of parts: processes times accumulated batches.
+        portion: index of the portion.
+        portions: number of portions, which is processes times accumulated batches.
     """
-    each = batch_size // parts
-    first = step * batch_size + part * each
+    each = batch_size // portions
+    first = step * batch_size + portion * each
     return range(first, first + each)
 
 
@@ -64,8 +64,8 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self._steps:
             for batch in range(self._accumulate):
-                part = batch * self._world + self._rank
-                read_positions = positions(step, self._batch_size, part, self._accumulate * self._world)
+                portion = batch * self._world + self._rank
+                read_positions = positions(step, self._batch_size, portion, self._accumulate * self._world)
                 yield [self._sample(position) for position in read_positions]
 
     def _sample(self, position: int) -> tuple[int, int]:
@@ -116,7 +116,7 @@ def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> D
 
 
 def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
-    """List the batches of a split that this process scores; all processes have equally many.
+    """List the batches of a split that this process scores; all processes have the same number of batches.
 
     Shorter lists are padded with row 0. `rows` of a batch has the indices of its rows, so that metrics.py counts each
     row only once.

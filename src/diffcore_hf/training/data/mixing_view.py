@@ -1,6 +1,6 @@
 """Mode `append` for other training loops: a dataset with a column that marks the rows to be mixed.
 
-Owns `mixing_rows`. Our own training loop uses epoch_layout.py instead. Rows are mixed in transform.py.
+Owns `mixing_rows`. The training loop of this package uses epoch_layout.py. Rows are mixed in transform.py.
 """
 
 from __future__ import annotations

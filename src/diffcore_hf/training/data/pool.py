@@ -34,7 +34,7 @@ class Pool:
         """Index `rows` by class.
 
         Args:
-            rows: config `generated`, or the real rows, as a map-style dataset.
+            rows: the configuration `generated`, or the real rows, as a map-style dataset.
             names: names of its columns.
             without_self: never draw the row itself as its own partner.
             labels: label of each row; None: they are read from the column.

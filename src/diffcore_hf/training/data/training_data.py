@@ -201,9 +201,9 @@ def _partner_pool(
 def _generated_pool(
     config: DataConfig, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
 ) -> Pool:
-    """Index the images of config `generated`, all copies included, but not those of held-out rows."""
+    """Index the images of the configuration `generated`, with all copies but without those of held-out rows."""
     missing = UserError(
-        f"mix.partner is 'class', which reads config 'generated', but {config.path} has no such config that can be "
+        f"mix.partner is 'class', which reads configuration 'generated', but {config.path} has none that can be "
         "loaded. Use --mix.partner own"
     )
     try:
@@ -223,7 +223,7 @@ def _generated_pool(
 def _identity(
     config: DataConfig, commit: str | None, manifest: Mapping[str, Any] | None, splits: DatasetDict
 ) -> dict[str, Any]:
-    """Return values that identify the data; only the last part of a local path, because results are published."""
+    """Return values that identify the data. A local path is reduced to its last part, because results are published."""
     manifest = manifest or {}
     return {
         "path": config.path if commit else f"local:{Path(config.path).resolve().name}",

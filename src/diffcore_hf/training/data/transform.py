@@ -51,8 +51,9 @@ class RowDraw:
 class MixTransform:
     """Computes training images from rows, mixed with their generated counterparts (Eq. 6 to 8).
 
-    `mixing_rows(ds).with_transform(MixTransform(224))` is mode `append`: rows with a true column `mixed` are mixed.
-    Without that column each row is mixed with `probability` (mode `replace`). `probability=0` never mixes.
+    `mixing_rows(ds).with_transform(MixTransform(224))` is mode `append`: rows whose column `mixed` is true are mixed.
+    If there is no such column, each row is mixed with `probability` (mode `replace`). With `probability=0` no row is
+    mixed.
 
     After `set_epoch` a sample is a function of (seed, epoch, row id, copy, mixed or not). It is the same for any number
     of workers, batch size and number of processes. Before `set_epoch`, draws come from torch's global generator and
@@ -115,7 +116,7 @@ class MixTransform:
         self._manifest = read_manifest(data) if data else None
         self._files = _files(data) if files is None else files
         self._pool = None if partner == "own" else as_pool(pool, partner, self._names(()))
-        # Shared memory, so that loader workers that already run read a later epoch.
+        # The epoch is in shared memory, so that loader workers that already run get a new value.
         self._epoch = torch.full((1,), -1, dtype=torch.int64).share_memory_()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MixTransform:
@@ -142,9 +143,9 @@ class MixTransform:
         """Transform a batch of columns, for `with_transform` and `map(batched=True)`.
 
         Returns:
-            `pixel_values`, (B, 3, size, size) float32, or uint8 without normalisation, and `label`, a list of B values.
-            If an image cannot be read, the sample is black, its label is -100, which cross_entropy ignores, and a
-            warning is logged.
+            `pixel_values`, (B, 3, size, size) float32, or uint8 if `normalise` is false, and `label`, a list of B
+            values. If an image cannot be read, the sample is black, its label is -100, which cross_entropy ignores, and
+            a warning is logged.
         """
         epoch = int(self._epoch[0])
         if epoch < 0:
@@ -169,7 +170,8 @@ class MixTransform:
         real, labels = batch[names.image], batch[names.label]
         has_ids = names.row_id in batch
         row_ids = batch[names.row_id] if has_ids else [_content_id(cell, self._files) for cell in real]
-        # Column `copy` of config `generated` is the number of the copy. Without row ids it may mean anything else.
+        # In the configuration `generated`, column `copy` is the number of the copy. In a dataset without row ids, a
+        # column of this name can have another meaning.
         copies = batch["copy"] if has_ids and "copy" in batch else [0] * len(labels)
         flags = [bool(flag) for flag in batch[MIXED]] if MIXED in batch else [None] * len(labels)
         draws = [
@@ -195,9 +197,9 @@ class MixTransform:
 
         Args:
             row_id: row id of the row.
-            copy: number of the copy in config `generated`, otherwise 0.
+            copy: number of the copy in the configuration `generated`, otherwise 0.
             flag: value of column `mixed`; None: drawn with `probability`.
-            label: class of the row, of which the partner is drawn.
+            label: class of the row, from which the partner is drawn.
             epoch: epoch of the sample; None: draw from torch's global generator.
         """
         if epoch is None:
@@ -210,7 +212,7 @@ class MixTransform:
         return RowDraw(row_id, stream, mixed, pool_index)
 
     def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any, *, with_pair: bool = False) -> Sample:
-        """Compute one training image; if one of its images cannot be read, it is black and the loss ignores it.
+        """Compute one training image. If an image cannot be read, the sample is black and the loss ignores it.
 
         Args:
             pair: the two images of the row.

@@ -1,8 +1,8 @@
 """Checkpoints: the state of a training between two steps, in one safetensors file that is written atomically.
 
 Owns the file. It has the tensors of weights, averaged weights, optimiser and mixer, each with a prefix in its name, and
-plain values as JSON in its header. It has no pickles. Random state is not stored, because every draw is a function of
-(seed, step). Models of finished trainings are written by networks/trained_model.py.
+plain values as JSON in its header. It contains no pickled data. Random state is not stored, because every draw is a
+function of (seed, step). Models of finished trainings are written by networks/trained_model.py.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def write(
 
 
 def read(path: Path) -> Checkpoint | None:
-    """Returns the checkpoint; None if the file does not exist.
+    """Return the checkpoint; None if the file does not exist.
 
     Raises:
         UserError: the file is damaged.
@@ -108,7 +108,7 @@ def read(path: Path) -> Checkpoint | None:
         with safe_open(path, framework="pt") as file:
             header = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except Exception as error:  # safetensors raises its own types; KeyError means that our header is missing
+    except Exception as error:  # safetensors has types of its own; KeyError: the header is missing
         raise UserError(f"{path} is damaged ({innermost_cause(error)}). Delete it to train from the start") from error
     return Checkpoint(header["step"], header["digest"], header["values"], tensors, header["optimizer"])
 

@@ -70,7 +70,7 @@ def score_split(
 
 
 def recipe_of(folder: str) -> Path | None:
-    """Returns recipe.yaml of the training that a model's folder belongs to; None for any other folder."""
+    """Return recipe.yaml of the training that a model's folder belongs to; None for any other folder."""
     candidates = [parent / "recipe.yaml" for parent in Path(folder).resolve().parents]
     return next((path for path in candidates if path.is_file() and "data" in read_recipe_file(path)), None)
 
@@ -104,7 +104,7 @@ def _check_classes(folder: str, model_classes: Sequence[str] | None, data_classe
     """Check that model and data have the same classes in the same order.
 
     Raises:
-        UserError: they differ; the message names the first difference.
+        UserError: the classes differ; the message names the first difference.
     """
     if not model_classes or list(model_classes) == list(data_classes):
         return

@@ -56,33 +56,33 @@ class BatchLoss:
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self._loss = partial(classification_loss, kind=recipe.loss, smoothing=recipe.smoothing)
 
-    def __call__(self, batch: Batch, step: int, part: int) -> Tensor:
-        """Returns the mean loss of the readable images of a batch, with its graph.
+    def __call__(self, batch: Batch, step: int, micro_batch: int) -> Tensor:
+        """Returns the mean loss of the readable images of a batch, with its autograd graph.
 
-        Mixing and batch norm need at least two readable images. With fewer, the loss is zero. It is still computed by
-        the network, because every process must run the backward pass.
+        Mixing and batch norm need at least two readable images. If there are fewer, the loss is zero. The network still
+        computes it, because every process must run the backward pass.
 
         Args:
             batch: batch of the loader.
             step: number of the step, counted from 0.
-            part: index of the accumulated batch within the step.
+            micro_batch: index of the accumulated batch within the step.
         """
         readable = batch["labels"] >= 0
         if readable.all():
-            return self._loss_of(batch, step, part)
+            return self._loss_of(batch, step, micro_batch)
         if readable.sum() < 2:
             return 0.0 * self._model(self._on_device(batch["images"])).float().sum()
-        return self._loss_of(_readable(batch, readable), step, part)
+        return self._loss_of(_readable(batch, readable), step, micro_batch)
 
-    def _loss_of(self, batch: Batch, step: int, part: int) -> Tensor:
-        mixed = self._mixed(batch, step, part)
+    def _loss_of(self, batch: Batch, step: int, micro_batch: int) -> Tensor:
+        mixed = self._mixed(batch, step, micro_batch)
         with self._accelerator.autocast(), mixed.during() as context_value:
             logits = self._model(mixed.images)
         targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(context_value)
         loss = mixed.loss or self._loss
         return loss(logits.float(), targets)
 
-    def _mixed(self, batch: Batch, step: int, part: int) -> Mixed:
+    def _mixed(self, batch: Batch, step: int, micro_batch: int) -> Mixed:
         device = self._accelerator.device
         images = self._on_device(batch["images"])
         labels = batch["labels"].to(device, non_blocking=True)
@@ -94,7 +94,7 @@ class BatchLoss:
             targets=labels,
             keys=batch["keys"],
             seed=self._seed,
-            generator=mixer_generator(self._seed, step, part, self._accelerator.process_index),
+            generator=mixer_generator(self._seed, step, micro_batch, self._accelerator.process_index),
             model=self._network,
             loss=self._loss,
             autocast=self._accelerator.autocast,
@@ -115,6 +115,6 @@ class BatchLoss:
 def _readable(batch: Batch, readable: Tensor) -> Batch:
     """Returns the batch without its unreadable images."""
     indices = readable.nonzero().flatten().tolist()
-    part = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
+    tensors = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
     loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}
-    return part | {"keys": [batch["keys"][index] for index in indices], "loader_tensors": loader_tensors}
+    return tensors | {"keys": [batch["keys"][index] for index in indices], "loader_tensors": loader_tensors}

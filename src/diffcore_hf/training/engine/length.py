@@ -42,7 +42,8 @@ def training_length(recipe: TrainRecipe, samples: int, like: Length | None = Non
     Args:
         recipe: recipe with max_steps or, if that is not set, epochs.
         samples: number of samples in an epoch.
-        like: length of another arm, whose number of steps and evaluations are used instead.
+        like: length of another arm; its number of steps and interval of evaluations are used. None: those of the
+            recipe.
     """
     per_epoch = samples / recipe.batch_size
     if like is not None:

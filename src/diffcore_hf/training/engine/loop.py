@@ -145,14 +145,14 @@ class Training:
         recipe, parts, accelerator = self.recipe, self.parts, self.accelerator
         parts.model.train()
         parts.schedule.step_update(self.step)
-        for part in range(recipe.accumulate):
+        for micro_batch in range(recipe.accumulate):
             started = time.monotonic()
             batch = _next_batch(batches)
             window.add_batch(batch, time.monotonic() - started)
-            seed_step(self.seed, self.step, part, accelerator.process_index)
-            last = part == recipe.accumulate - 1
+            seed_step(self.seed, self.step, micro_batch, accelerator.process_index)
+            last = micro_batch == recipe.accumulate - 1
             with nullcontext() if last else accelerator.no_sync(parts.model):
-                loss = parts.batch_loss(batch, self.step, part)
+                loss = parts.batch_loss(batch, self.step, micro_batch)
                 accelerator.backward(loss / recipe.accumulate)
             window.add_loss(loss.detach(), self.step)
         if recipe.clip is not None:

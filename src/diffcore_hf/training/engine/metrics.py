@@ -40,7 +40,7 @@ class Scores:
     unreadable: int = 0
     """Number of unreadable images; they are not scored."""
     by_group: dict[str, float] | None = None
-    """Top-1 of each group of images (`data.group`) by name; None without groups."""
+    """Top-1 of each group of images (`data.group`) by name; None if there are no groups."""
 
     def plain(self) -> ScoresRecord:
         """Returns the scores as a dictionary for JSON."""
@@ -123,7 +123,7 @@ def evaluate_model(
 
     Args:
         model: network in any mode; it is in evaluation mode afterwards.
-        batches: batches of this process; an image that occurs twice counts once.
+        batches: batches of this process; an image that occurs twice is scored once.
         accelerator: device, precision, and gathering across processes.
         normalisation: mean and standard deviation of the images.
         classes: number of classes.

@@ -66,7 +66,7 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
         ) from error
     if config.head_lr is not None:
         head = {id(parameter) for parameter in _head(model)}
-        # Changed in place, because Lookahead and its inner optimiser share the list.
+        # The list is changed in place, because Lookahead and its inner optimiser share it.
         optimizer.param_groups[:] = _split(optimizer.param_groups, head, config.head_lr)
     return optimizer
 
@@ -86,8 +86,8 @@ def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: 
     """Build a scheduler of timm that counts steps.
 
     Call `step_update(step)` before each step 0, 1, ... on every process. The warm-up replaces the first steps of the
-    schedule and does not delay the other steps. It rises linearly to the learning rate of each group, from a hundredth
-    of the lowest one. min_lr is the same for all groups.
+    schedule and does not delay the other steps. During the warm-up the rate of each group rises linearly, from a
+    hundredth of the lowest rate of all groups. min_lr is the same for all groups.
 
     Args:
         optimizer: optimiser with the learning rates of its groups; they are changed to those of step 0.
@@ -155,7 +155,7 @@ def check_known(name: str) -> None:
 
 
 def _momentum(name: str, config: OptimizerConfig) -> dict[str, Any]:
-    """Returns the argument that sets the momentum of the recipe: `momentum`, `betas` with it as beta1, or none."""
+    """Returns the argument that sets the momentum of the recipe: `momentum`, `betas` (momentum is beta1), or none."""
     info = get_optimizer_info(name.removeprefix(_LOOKAHEAD))
     defaults = info.defaults or {}
     if info.has_momentum:

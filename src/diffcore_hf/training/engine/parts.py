@@ -43,7 +43,7 @@ class TrainingParts:
     schedule: Scheduler
     batch_loss: BatchLoss
     normalisation: framing.Normalisation
-    """Normalisation of the pretrained weights or, without them, of the recipe's protocol."""
+    """Normalisation of the pretrained weights. If there are none, it is that of the recipe's protocol."""
     channels_last: bool
     network_groups: int
     """Number of the optimiser's groups that belong to the network; those of the mixer follow."""
@@ -98,7 +98,7 @@ def build_parts(
     network_groups = len(optimizer.param_groups)
     add_to_optimiser(mixer, optimizer)
     schedule = optimisers.scheduler(optimizer, recipe.schedule, recipe.epochs, steps)
-    # Copied before DDP and torch.compile wrap the network.
+    # The weights are copied before DDP and torch.compile wrap the network.
     averaged = _averaged(network, recipe.ema, accelerator.device)
     model, optimizer = accelerator.prepare(torch.compile(network) if recipe.model.compile else network, optimizer)
     batch_loss = BatchLoss(
@@ -129,7 +129,7 @@ def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
     """Check that the samples of a step can be divided equally among processes and accumulated batches.
 
     Raises:
-        UserError: they cannot, or a mixer would get batches of one image.
+        UserError: the samples cannot be divided equally, or a mixer would get batches of one image.
     """
     parts = processes * recipe.accumulate
     if recipe.batch_size % parts:
@@ -145,7 +145,7 @@ def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
 
 
 def _averaged(network: nn.Module, decay: float | None, device: torch.device) -> ModelEmaV3 | None:
-    """Returns a copy of the network for the exponential moving average of its weights; None without `ema`."""
+    """Return a copy of the network for the exponential moving average of its weights; None if `decay` is None."""
     if decay is None:
         return None
     return ModelEmaV3(network, decay=decay, device=device)

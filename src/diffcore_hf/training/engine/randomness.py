@@ -8,20 +8,20 @@ import torch
 from diffcore_hf.core import seeding
 
 
-def seed_step(seed: int, step: int, part: int, rank: int) -> None:
+def seed_step(seed: int, step: int, micro_batch: int, rank: int) -> None:
     """Seed the global generators of torch and numpy, from which layers draw (dropout, stochastic depth).
 
     Args:
         seed: seed of the training.
         step: number of the step, counted from 0.
-        part: index of the accumulated batch within the step.
+        micro_batch: index of the accumulated batch within the step.
         rank: index of this process.
     """
-    stream = seeding.generator("step", seed, step, part, rank)
+    stream = seeding.generator("step", seed, step, micro_batch, rank)
     torch.manual_seed(int(stream.integers(2**62)))
     np.random.seed(int(stream.integers(2**32)))
 
 
-def mixer_generator(seed: int, step: int, part: int, rank: int) -> np.random.Generator:
+def mixer_generator(seed: int, step: int, micro_batch: int, rank: int) -> np.random.Generator:
     """Returns the random generator of a mixer for a whole batch; the arguments are those of `seed_step`."""
-    return seeding.generator("mixer step", seed, step, part, rank)
+    return seeding.generator("mixer step", seed, step, micro_batch, rank)

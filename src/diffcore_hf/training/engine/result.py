@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 
 class ScoresRecord(TypedDict):
-    """`metrics.Scores` as JSON."""
+    """The fields of `metrics.Scores` as JSON values."""
 
     top1: float
     top5: float
@@ -32,7 +32,7 @@ class TrainingResult(TypedDict):
     last: ScoresRecord
     """Scores of the last model."""
     best: NotRequired[ScoresRecord]
-    """Scores of the model that the validation split selected; absent without a validation split."""
+    """Scores of the model that the validation split selected; absent if there is no validation split."""
     best_step: NotRequired[int]
     validation_top1: NotRequired[float]
 

@@ -40,7 +40,7 @@ class BatchContext:
     seed: int
     """Seed of the training."""
     generator: np.random.Generator
-    """Random numbers for the whole batch, a function of (seed, step, part of the step, process)."""
+    """Random numbers for the whole batch, a function of (seed, step, accumulated batch, process)."""
     model: nn.Module
     """The network without DDP and torch.compile. It is in evaluation mode, unless `Mixer.uses_network` is false."""
     loss: Loss
@@ -96,8 +96,9 @@ class Mixer(nn.Module):
     asks_for_pairs: ClassVar[bool] = False
     """Whether the loader adds each row's own generated image (`BatchContext.pairs`)."""
     uses_network: ClassVar[bool] = True
-    """Whether the network is set to evaluation mode while the mixer is called. False saves two loops over its modules.
-    `BatchContext.model` is then in training mode; hooks may be registered on it, but it must not be called."""
+    """Whether the network is set to evaluation mode while the mixer is called. False saves two loops over the modules
+    of the network. `BatchContext.model` is then in training mode: the mixer may register hooks on it, but must not call
+    it."""
 
     def __init__(self, setup: MixerSetup):
         super().__init__()

@@ -10,8 +10,8 @@ from torch import Tensor
 def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: int) -> np.ndarray:
     """Returns boxes around the centres, clipped at the border of the image.
 
-    Each edge is rounded to the nearest pixel, so that a box has the drawn size on average. The code of CutMix rounds
-    side and centre down instead. This makes its boxes about one pixel smaller than the formula in each direction.
+    Each edge is rounded to the nearest pixel, so that a box has the drawn size on average. The published code of CutMix
+    rounds side and centre down. Its boxes are therefore about one pixel smaller than the formula in each direction.
 
     Args:
         centres: (B, 2) row and column, as shares of height and width.

@@ -15,8 +15,8 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 class CutMix(PairwiseMixer):
     """Pastes a box of the partner with sides sqrt(1 - lambda) and a uniform centre, lambda ~ Beta(alpha, alpha).
 
-    The label weight is the share of pixels that each image has in the mix. With `corrected` false it is lambda, even if
-    the border of the image clips the box.
+    The label weight is the share of pixels that each image has in the mix. If `corrected` is false, the weight is
+    lambda, even if the border of the image clips the box.
     """
 
     def __init__(self, setup: MixerSetup, *, alpha: float = 1.0, corrected: bool = True):

@@ -32,7 +32,7 @@ class PairwiseMixer(Mixer):
 
     If `per` is `image`, the images are put in a random order. The partner of each is the next one in this order, and
     the partner of the last is the first. Each image is used exactly once as a partner, and no image is its own partner
-    in a batch of two or more. All draws of an image, also its position in the order, are a function of its key.
+    in a batch of two or more. All draws of an image, including its position in the order, are a function of its key.
     Therefore a permuted batch gives the permuted result.
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
@@ -58,7 +58,7 @@ class PairwiseMixer(Mixer):
         raise NotImplementedError
 
     def forward(self, context: BatchContext) -> Mixed:
-        """Mix a batch; images that are not drawn for mixing do not change, bit for bit."""
+        """Mix a batch. Images that are not drawn for mixing stay bit-identical."""
         index, mixed, drawn = self._draws(context)
         if not mixed.any():
             return Mixed(context.images, context.targets)

@@ -45,7 +45,7 @@ def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
     """Returns the mixer of a recipe; None if the recipe names no mixer.
 
     Raises:
-        UserError: the mixer is unknown, or it does not have an option or does not accept its value.
+        UserError: the mixer is unknown, it has no such option, or it does not accept the value of an option.
     """
     if config.name is None:
         return None

@@ -51,7 +51,7 @@ def create(config: BackboneConfig, classes: int, size: int) -> nn.Module:
         size: side of the training image in pixels.
 
     Raises:
-        UserError: the network does not exist, it does not support an option or the size, or the weights do not exist or
+        UserError: the network does not exist, it does not support an option or the size, or the weights are missing or
             do not fit.
     """
     architecture = architecture_of(config.name)
@@ -95,7 +95,8 @@ def resolve_pretrained(config: BackboneConfig) -> PinnedWeights | None:
 def normalisation(config: BackboneConfig, model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return the mean and standard deviation, three values each on [0, 1], that pretrained weights expect.
 
-    A network without pretrained weights expects none, so the result is None."""
+    The result is None if the recipe uses no pretrained weights.
+    """
     if not config.pretrained:
         return None
     pretrained_cfg: Any = model.pretrained_cfg
@@ -176,7 +177,7 @@ def _build_with_weights(
 
 
 def _try_size(network: nn.Module, name: str, size: int, fixed: bool) -> None:
-    """Run one black image through the network, so that an unsupported size raises before the training starts."""
+    """Run one black image through the network, so that an unsupported size is found before the training starts."""
     patch_size = getattr(getattr(network, "patch_embed", None), "patch_size", None)
     if fixed and isinstance(patch_size, tuple) and size % patch_size[0]:  # timm would ignore pixels past the last patch
         raise UserError(

@@ -71,7 +71,7 @@ def pretrained_weights(config: BackboneConfig, architecture: str) -> Weights | N
     if config.pretrained is True:
         path = hub_id(config.name)
         file, _ = _files_at(path, FROM_SCRATCH)
-        # Files on the Hub have the layout of timm's networks. Custom loaders are only for older files outside the Hub.
+        # Files on the Hub have the layout of timm's networks. Only older files outside the Hub need a custom loader.
         return Weights(path, architecture, timm_pretrained_cfg(config.name), {}, _overlay({"file": str(file)}))
     weights = weights_at(config.pretrained, config.name, FROM_SCRATCH)
     if weights.architecture != architecture:
@@ -129,7 +129,7 @@ def pinned_weights(path: str, remedy: str, *, fetch: bool = True) -> PinnedWeigh
         pin = fetch_weights if fetch else resolve_weights
         return pin(repo_id, revision or None, "backbone")
     except UserError as error:
-        # That error suggests a command for the models of an augmentation; a training downloads when it starts.
+        # The message suggests a command for the models of an augmentation. A training downloads weights when it starts.
         message = str(error).replace("Run `diffcore-hf plan --fetch` once with a network", "Start once with a network")
         raise UserError(f"{message}, or {remedy}") from error
 
