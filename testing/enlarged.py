@@ -1,4 +1,4 @@
-"""Enlarged folders: finished folders with random bytes, because Xet never sends bytes twice that it has stored."""
+"""Enlarged folders: finished folders with random bytes, because Xet does not send bytes again that it has stored."""
 
 from __future__ import annotations
 

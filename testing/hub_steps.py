@@ -12,7 +12,7 @@ BACKOFF = (0.01, 0.01, 0.01)
 
 
 def push(out: str | Path, repo: str, version: str, timeout: float = 60, **options: Any) -> dict[str, Any]:
-    """Push with a short backoff and a timeout in seconds; returns the result as plain values."""
+    """Push with a short backoff and a timeout in seconds, and return the result as plain values."""
     from diffcore_hf.publishing.hub import timeouts
     from diffcore_hf.workflows.push import push
 
@@ -81,7 +81,7 @@ def joined(path: str, source: str, version: str) -> dict[str, list[str]]:
 
 
 def call(name: str, *args: Any, **options: Any) -> Any:
-    """Call the workflow of that name; returns its result as plain values."""
+    """Call the workflow of that name, and return its result as plain values."""
     from dataclasses import asdict, is_dataclass
     from importlib import import_module
 
@@ -92,7 +92,7 @@ def call(name: str, *args: Any, **options: Any) -> Any:
 
 
 def hub(method: str, *args: Any, **options: Any) -> str:
-    """Call a method of the client; returns the commit of its result, or the result as text."""
+    """Call a method of the client, and return the commit of its result, or the result as text."""
     from huggingface_hub import HfApi
 
     result = getattr(HfApi(), method)(*args, **options)
@@ -107,21 +107,21 @@ def text(repo: str, path: str, revision: str) -> str:
 
 
 def snippet(card: str) -> int:
-    """Run the first Python block of a card; returns the number of rows of its `dataset`."""
+    """Run the first Python block of a card, and return the number of rows of its `dataset`."""
     scope: dict[str, Any] = {}
     exec(card.split("```python\n")[1].split("\n```")[0], scope)
     return len(scope["dataset"])
 
 
 def seconds(function: Callable[..., Any], *args: Any) -> float:
-    """Return how long one of these functions takes."""
+    """Return the seconds that one of these functions takes."""
     start = time.perf_counter()
     function(*args)
     return time.perf_counter() - start
 
 
 def load(repo: str, version: str) -> None:
-    """Load all splits of config default."""
+    """Load all splits of the configuration `default`."""
     from diffcore_hf import load_augmented
 
     load_augmented(repo, version)

@@ -13,9 +13,10 @@ from testing.hub_double.client import environment
 from testing.hub_double.double import Double
 
 ROW_BYTES = 500_000
-"""Row size of the pushed folders (enlarged.py), so large that a kill leaves some files stored and others not."""
+"""Bytes in a row of the pushed folders (enlarged.py). They are so many that a kill leaves only some files stored."""
 ROUNDING = 1.02
-"""Tolerance for equally many bytes: other random bytes are cut into other chunks, so headers differ by a few bytes."""
+"""Tolerance when two numbers of sent bytes are compared. Different random bytes are divided into different chunks, so
+the sizes of the headers differ by a few bytes."""
 
 
 def start(hub: Double, home: Path, out: Path, repo: str, version: str, *, xet: bool) -> subprocess.Popen[str]:
@@ -27,7 +28,7 @@ def start(hub: Double, home: Path, out: Path, repo: str, version: str, *, xet: b
 
 
 def push_and_kill(hub: Double, home: Path, out: Path, repo: str, version: str, after: float, *, xet: bool) -> bool:
-    """Kill a push `after` seconds; returns whether it had finished before."""
+    """Kill a push after `after` seconds, and return whether it had finished before."""
     process = start(hub, home, out, repo, version, xet=xet)
     time.sleep(after)
     process.send_signal(signal.SIGKILL)

@@ -23,7 +23,7 @@ MODULES = (
 
 
 def main() -> None:
-    """Import first, so that only the push remains after `ready`."""
+    """Import all modules, print `ready`, then push, so that only the push is killed."""
     for name in MODULES:
         importlib.import_module(name)
     print("ready", flush=True)

@@ -54,7 +54,8 @@ print(f"{len(rows)} rows loaded")
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel from a copy of its sources, so that an earlier build in the checkout adds nothing to it."""
+    """Build the wheel from a copy of its sources, so that files of an earlier build in the checkout are not
+    included."""
     copy = folder / "sources"
     copy.mkdir()
     for name in SOURCES:
@@ -69,7 +70,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install(wheel: Path, folder: Path) -> Path:
-    """Install the wheel alone into a new environment that sees the packages of this one; returns its `bin` folder."""
+    """Install only the wheel into a new environment that has the packages of this one, and return its `bin` folder."""
     home = folder / "environment"
     venv.create(home, symlinks=True)
     programs = home / ("Scripts" if os.name == "nt" else "bin")
@@ -77,13 +78,14 @@ def install(wheel: Path, folder: Path) -> Path:
     run(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index",
         str(wheel), cwd=folder)  # fmt: skip
     site = run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
-    # A path in a .pth file comes last and its own .pth files are not read: the editable checkout stays invisible.
+    # Python appends a path in a .pth file and does not read the .pth files there. So it does not find the editable
+    # checkout.
     Path(site, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return programs
 
 
 def run(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command without PYTHONPATH and return its output; a failure shows the output and raises."""
+    """Run a command without PYTHONPATH and return its output. If it fails, print the output and raise."""
     clean = {name: value for name, value in (env or os.environ).items() if name != "PYTHONPATH"}
     done = subprocess.run(command, cwd=cwd, env=clean, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:

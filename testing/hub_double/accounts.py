@@ -1,7 +1,7 @@
 """Accounts: tokens, users and organisations, and their rights.
 
-The replies are those of the Hub. An unknown token gets 401. A repository that the account may not see gives 404, or 401
-without a token. A repository that it may see but not change gives 403.
+The replies are those of the Hub. An unknown token gets 401. The reply for a hidden repository is 404, or 401 if the
+request has no token. The reply for a repository that the account may see but not change is 403.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WRITE, READ = "write", "read"
 
 @dataclass(frozen=True)
 class Account:
-    """One token of one user: the role of the user in each organisation, and the upper limit that the token sets."""
+    """One token of a user, with the user's role in each organisation. The role of the token limits these roles."""
 
     name: str
     organisations: dict[str, str] = field(default_factory=dict)  # its name -> WRITE or READ
@@ -53,7 +53,7 @@ class Accounts:
         return token in self._by_token
 
     def of(self, token: str | None) -> Account | None:
-        """Returns the account of a request's token; None without a token."""
+        """Returns the account of a request's token; None if there is no token."""
         if token is None:
             return None
         if token not in self._by_token:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from testing.hub_double.double import Double
 
 ROOT = Path(__file__).parents[2]
-"""Folder of the package `testing`, which the worker imports."""
+"""Folder that contains the package `testing`, which the worker imports."""
 CLIENT_VARIABLES = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_")
 """Prefixes of the variables that the clients read; the values of the test process are not passed on."""
 

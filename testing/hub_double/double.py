@@ -30,7 +30,7 @@ class Double:
         redirects: whether large files are downloaded from the storage origin, as from a CDN.
         page_size: number of entries on a page of a tree, of commits and of discussions.
         grants: whether xorbs are uploaded under grants, which clients try first; a stored xorb is then not sent again.
-        part_size: LFS objects with more bytes are uploaded in parts; None to upload no object in parts.
+        part_size: LFS objects with more bytes are uploaded in parts; None: no object is uploaded in parts.
     """
 
     def __init__(self):
@@ -105,7 +105,7 @@ class Double:
         return f"{self.url}/{repo_id}" if kind == "models" else f"{self.url}/{kind}/{repo_id}"
 
     def account(self, request: Request) -> Account:
-        """Returns the account of a request that needs one; raises 401 without a token."""
+        """Returns the account of a request that needs one; raises Refusal 401 if there is no token."""
         account = self.accounts.of(request.bearer)
         if account is None:
             raise Refusal(401, "Invalid username or password.")

@@ -1,12 +1,12 @@
 """Faults: the errors that tests inject, and the requests into which they are injected.
 
-    hub.faults.add("POST", "/commit/", Status(500), times=2)          # the first two
-    hub.faults.add(*STEPS["upload"], LostReply(), skip=1)             # the second one
-    rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # always
+    hub.faults.add("POST", "/commit/", Status(500), times=2)          # into the first two requests
+    hub.faults.add(*STEPS["upload"], LostReply(), skip=1)             # into the second request
+    rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # into every request
     rule.hits
 
-The first rule is used that matches a request, has skipped `skip` requests and is not used up. server.py applies the
-faults to the sockets.
+Rules are tried in order. A rule is used if it matches the request, has skipped `skip` requests and is not used up.
+server.py applies the faults to the sockets.
 """
 
 from __future__ import annotations

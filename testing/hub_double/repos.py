@@ -1,7 +1,7 @@
 """Repositories: commits, branches, tags and pull requests, without HTTP.
 
 A commit has all its files as {path: Blob}. A large file is a pointer (sha256, size), and its bytes are in objects.py.
-The rights are checked before, in accounts.py.
+accounts.py checks the rights before.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Repository:
     ) -> Pull:
         """Opens a pull request that starts at `parent`, by default the latest commit of `onto`.
 
-        Without changes it has no commit.
+        If there are no changes, it has no commit.
         """
         if onto not in self.branches:
             raise Refusal(404, f"{onto} is not a branch", "RevisionNotFound")

@@ -1,10 +1,10 @@
 """Xet: a minimal store of the xorbs and shards that hf_xet uploads, from which the bytes of a file are rebuilt.
 
 The formats follow the public specification (huggingface.co/docs/xet). A xorb is a sequence of chunks with headers of 8
-bytes. A shard has records of 48 bytes: first a header, then for each file its name, its terms (runs of chunks of
-xorbs), a verification record for each term, and a record with its sha256. Names, which are blake3 hashes, are not
-checked, because the standard library cannot compute them. A file is registered only if its xorbs are stored and its
-sha256 is correct.
+bytes. A shard has records of 48 bytes. The first one is a header. Each file has a record with its name, a record for
+each term, a verification record for each term, and a record with its sha256. A term is a run of chunks of a xorb.
+Names, which are blake3 hashes, are not checked, because the standard library cannot compute them. A file is registered
+only if its xorbs are stored and its sha256 is correct.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class XetStore:
         return True
 
     def add_shard(self, content: bytes) -> None:
-        """Registers all files that a shard lists; if one is invalid, none."""
+        """Registers all files that a shard lists. If one of them is invalid, no file is registered."""
         files = files_of(content)
         for file in files.values():
             if hashlib.sha256(self._rebuild(file.terms)).hexdigest() != file.sha256:

@@ -120,7 +120,7 @@ CAP = np.concatenate([disc(*HEAD, 0.285, 24)[12:], [(0.745, -0.44), (0.46, -0.50
 
 @lru_cache(maxsize=128)
 def bird(species: Species, raised: bool) -> tuple[Patch, ...]:
-    """Returns the patches of a bird that faces right, in drawing order; with `raised` its wings are spread."""
+    """Returns the patches of a bird that faces right, in drawing order; if `raised` is true, its wings are spread."""
     color = {name: COLORS[getattr(species, name)] for name in ("body", "wing", "belly", "head", "beak_color", "accent")}
     patches = [Patch(FAR_WING, _shade(color["wing"], 0.72), True)] if raised else []
     if not raised:
@@ -181,7 +181,7 @@ def _feathers(species: Species, raised: bool, color: dict[str, Color]) -> list[P
 
 
 def _shade(color: Color, gain: float) -> Color:
-    """Returns a darker colour for a gain below 1, a lighter one above."""
+    """Returns a darker colour if the gain is below 1, and a lighter one if it is above 1."""
     offset = 24 if gain > 1 else 0
     red, green, blue = (min(255, round(channel * gain + offset)) for channel in color)
     return red, green, blue

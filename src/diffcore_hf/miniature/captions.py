@@ -124,7 +124,7 @@ def context_phrase(context: str, rng: np.random.Generator) -> str:
 def caption(species: Species, context: str, rng: np.random.Generator) -> str:
     """Returns a training caption.
 
-    Of all captions 10 % are empty, 20 % name only the species, 4 % name only the context, and the others name both.
+    10 % of the captions are empty, 20 % name only the species, 4 % only the context, and the others name both.
     """
     kind, usual = rng.random(), rng.random() < 0.6
     if kind < 0.1:

@@ -1,7 +1,7 @@
 """The oracle: a classifier of the species and the context of a picture of the miniature world.
 
 Owns loading and applying the shipped classifier. It was trained on renderings of all species and contexts, so only
-tests and benchmarks use it, and never a run.
+tests and benchmarks use it. A run never does.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class PictureDraw:
     pitch: float
     """Rotation in radians; a positive value lifts the beak."""
     stretch: float
-    """Factor for the length of the bird, without its height."""
+    """Factor for the length of the bird; its height does not change."""
     brightness: float
     """Factor for the brightness of the bird's colours."""
     details: Numbers

@@ -44,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class World:
-    """One draw of the dataset.
+    """The dataset of one seed and one choice of contexts. Nothing is rendered yet.
 
     Attributes:
         seed: seed of the contexts and pictures; the species do not depend on it.
@@ -135,7 +135,7 @@ def write_dataset(directory: str | Path, world: World) -> Path:
 def _write_split(world: World, split: str, folder: Path) -> str:
     """Writes a split and returns its path in the folder.
 
-    The file name contains the hash of the content, because `datasets` identifies the cache of a local folder with a
+    The file name contains the hash of the content, because the cache of `datasets` identifies a local folder that has a
     card only by the names of its files.
     """
     path = folder / "data" / f"{split}.parquet"
