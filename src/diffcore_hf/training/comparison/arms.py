@@ -28,7 +28,7 @@ folder."""
 
 
 def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
-    """Returns the recipe of each arm by name; without a comparison, the recipe itself is the only arm.
+    """Return the recipe of each arm by name; without a comparison, the recipe itself is the only arm.
 
     Raises:
         UserError: an arm does not exist, or it has a key that is unknown or that no arm may change.
@@ -75,7 +75,7 @@ def check_arm(arm: TrainRecipe) -> None:
 
 
 def public_recipe(arm: TrainRecipe) -> TrainRecipe:
-    """Returns the recipe of an arm for publication, without the other arms and without paths of this machine."""
+    """Return the recipe of an arm for publication, without the other arms and without paths of this machine."""
     weights = arm.model.pretrained
     if isinstance(weights, str) and Path(weights).expanduser().exists():
         weights = "local"

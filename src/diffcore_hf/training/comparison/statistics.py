@@ -72,7 +72,7 @@ class Difference:
 
 
 def paired_difference(values: Sequence[float], base: Sequence[float]) -> Difference:
-    """Returns the mean of the differences for each seed, with Student's 95 % interval.
+    """Return the mean of the differences for each seed, with Student's 95 % interval.
 
     Args:
         values: top-1 of an arm for each seed.
@@ -92,7 +92,7 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
 
 
 def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence[str]) -> list[ArmSummary]:
-    """Returns the summary of each arm over its seeds. Differences are to the first arm.
+    """Return the summary of each arm over its seeds. Differences are to the first arm.
 
     The score of a training is the score of the model that the validation split selected. If there is no such split, it
     is the score of the last model.
@@ -129,7 +129,7 @@ def _summary(
 
 
 def _worst(runs: Sequence[TrainingResult], classes: Sequence[str]) -> list[tuple[str, float]]:
-    """Returns the classes with the lowest mean accuracy, worst first."""
+    """Return the classes with the lowest mean accuracy, worst first."""
     means = []
     for index, name in enumerate(classes):
         by_seed = [counted_scores(run)["by_class"][index] for run in runs]
@@ -140,7 +140,7 @@ def _worst(runs: Sequence[TrainingResult], classes: Sequence[str]) -> list[tuple
 
 
 def _by_group(runs: Sequence[TrainingResult]) -> dict[str, float] | None:
-    """Returns the mean accuracy of each group of images; None if there are no groups."""
+    """Return the mean accuracy of each group of images; None if there are no groups."""
     by_seed = [groups for run in runs if (groups := counted_scores(run).get("by_group"))]
     if len(by_seed) < len(runs):
         return None
@@ -148,7 +148,7 @@ def _by_group(runs: Sequence[TrainingResult]) -> dict[str, float] | None:
 
 
 def difference_words(arm: ComparedArm) -> str:
-    """Returns the text for the difference of an arm to the first arm, in percentage points of top-1."""
+    """Return the text for the difference of an arm to the first arm, in percentage points of top-1."""
     points = f"{100 * arm['difference']:+.1f}"
     if arm["half_interval"] is None:
         return f"{points} (one seed: no interval)"
@@ -157,7 +157,7 @@ def difference_words(arm: ComparedArm) -> str:
 
 
 def table(comparison: TrainingComparison) -> str:
-    """Returns a comparison as a Markdown table with columns that are aligned in a terminal."""
+    """Return a comparison as a Markdown table with columns that are aligned in a terminal."""
     first, *others = comparison["arms"]
     groups = list(first["by_group"] or {})
     header = ["arm", "top-1", *map(_cell, groups)]
@@ -195,7 +195,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def legend(comparison: TrainingComparison) -> str:
-    """Returns the text below the table: scored split and models, number of seeds, and length of the trainings."""
+    """Return the text below the table: scored split and models, number of seeds, and length of the trainings."""
     seeds = comparison["seeds"]
     chosen = (
         "the model that the validation split selected, scored once"

@@ -57,7 +57,7 @@ class BatchLoss:
         self._loss = partial(classification_loss, kind=recipe.loss, smoothing=recipe.smoothing)
 
     def __call__(self, batch: Batch, step: int, micro_batch: int) -> Tensor:
-        """Returns the mean loss of the readable images of a batch, with its autograd graph.
+        """Return the mean loss of the readable images of a batch, with its autograd graph.
 
         Mixing and batch norm need at least two readable images. If there are fewer, the loss is zero. The network still
         computes it, because every process must run the backward pass.
@@ -107,13 +107,13 @@ class BatchLoss:
             return self._mixer(context)
 
     def _on_device(self, images: Tensor) -> Tensor:
-        """Returns normalised float32 images on the device, in the network's memory format."""
+        """Return normalised float32 images on the device, in the network's memory format."""
         images = framing.normalised(images.to(self._accelerator.device, non_blocking=True), self._normalisation)
         return images.contiguous(memory_format=self._format)
 
 
 def _readable(batch: Batch, readable: Tensor) -> Batch:
-    """Returns the batch without its unreadable images."""
+    """Return the batch without its unreadable images."""
     indices = readable.nonzero().flatten().tolist()
     tensors = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
     loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}

@@ -37,7 +37,7 @@ class Length:
 
 
 def training_length(recipe: TrainRecipe, samples: int, like: Length | None = None) -> Length:
-    """Returns the length of a training.
+    """Return the length of a training.
 
     Args:
         recipe: recipe with max_steps or, if that is not set, epochs.

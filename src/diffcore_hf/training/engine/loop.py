@@ -166,7 +166,7 @@ class Training:
             parts.mixer.after_step(parts.network, (self.step + 1) / self.length.steps)
 
     def batches(self) -> DataLoader[loader.Batch]:
-        """Returns the batches of this process from the next step to the last."""
+        """Return the batches of this process from the next step to the last."""
         recipe, accelerator = self.recipe, self.accelerator
         sampler = loader.StepBatches(
             len(self.samples),
@@ -322,7 +322,7 @@ def _has_loader_tensors(mixer: Mixer) -> bool:
 
 
 def _next_batch(batches: Iterator[loader.Batch]) -> loader.Batch:
-    """Returns the next batch.
+    """Return the next batch.
 
     Raises:
         UserError: a loader process was killed, usually because memory ran out.

@@ -43,13 +43,13 @@ class Scores:
     """Top-1 of each group of images (`data.group`) by name; None if there are no groups."""
 
     def plain(self) -> ScoresRecord:
-        """Returns the scores as a dictionary for JSON."""
+        """Return the scores as a dictionary for JSON."""
         return cast(ScoresRecord, asdict(self))
 
 
 @cache
 def top_k_metric() -> type:
-    """Returns the class of an `evaluate.Metric` over ranked predictions; it works offline."""
+    """Return the class of an `evaluate.Metric` over ranked predictions; it works offline."""
     import datasets
     import evaluate
 

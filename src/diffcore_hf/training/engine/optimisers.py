@@ -72,7 +72,7 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
 
 
 def _split(groups: Iterable[dict[str, Any]], head: set[int], head_lr: float) -> list[dict[str, Any]]:
-    """Returns the groups; a group with parameters of the classifier and other parameters is split in two."""
+    """Return the groups; a group with parameters of the classifier and other parameters is split in two."""
     result = []
     for group in groups:
         for in_head, rate in ((False, group["lr"]), (True, head_lr)):
@@ -126,7 +126,7 @@ def _steps(epoch_numbers: Iterable[float], epochs: float, total_steps: int) -> l
 
 
 def _head(model: nn.Module) -> list[nn.Parameter]:
-    """Returns the parameters of the classifier; distilled networks have two classifiers."""
+    """Return the parameters of the classifier; distilled networks have two classifiers."""
     network: Any = model  # timm's networks have methods that nn.Module does not declare
     classifier = network.get_classifier()
     heads = classifier if isinstance(classifier, tuple) else (classifier,)
@@ -155,7 +155,7 @@ def check_known(name: str) -> None:
 
 
 def _momentum(name: str, config: OptimizerConfig) -> dict[str, Any]:
-    """Returns the argument that sets the momentum of the recipe: `momentum`, `betas` (momentum is beta1), or none."""
+    """Return the argument that sets the momentum of the recipe: `momentum`, `betas` (momentum is beta1), or none."""
     info = get_optimizer_info(name.removeprefix(_LOOKAHEAD))
     defaults = info.defaults or {}
     if info.has_momentum:

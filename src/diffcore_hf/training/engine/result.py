@@ -38,5 +38,5 @@ class TrainingResult(TypedDict):
 
 
 def counted_scores(result: TrainingResult) -> ScoresRecord:
-    """Returns the scores that a comparison uses: those of the best model if there is one, else of the last model."""
+    """Return the scores that a comparison uses: those of the best model if there is one, else of the last model."""
     return result.get("best") or result["last"]

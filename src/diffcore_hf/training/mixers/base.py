@@ -54,7 +54,7 @@ class BatchContext:
     """(B, ...) for each name: the results of `Mixer.loader_tensors` for all images of the batch."""
 
     def streams(self) -> list[np.random.Generator]:
-        """Returns one random generator for each image, a function of (seed, key)."""
+        """Return one random generator for each image, a function of (seed, key)."""
         return [seeding.generator("mixer", self.seed, *key) for key in self.keys]
 
 
@@ -116,7 +116,7 @@ class Mixer(nn.Module):
         """
 
     def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
-        """Returns tensors of one image for `BatchContext.loader_tensors`; called in the worker processes of the loader.
+        """Return tensors of one image for `BatchContext.loader_tensors`; called in the worker processes of the loader.
 
         Args:
             image: (3, H, W) uint8, cropped and flipped.
@@ -129,7 +129,7 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """Returns optimiser groups of the mixer's own parameters: `params`, and settings that differ, such as `lr`."""
+        """Return optimiser groups of the mixer's own parameters: `params`, and settings that differ, such as `lr`."""
         return []
 
     def after_step(self, network: nn.Module, progress: float) -> None:
@@ -154,5 +154,5 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """Returns the one-hot vectors of class indices: (B,) int64 -> (B, K) float32."""
+    """Return the one-hot vectors of class indices: (B,) int64 -> (B, K) float32."""
     return torch.nn.functional.one_hot(targets, classes).float()

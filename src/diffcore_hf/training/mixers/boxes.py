@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns boxes around the centres, clipped at the border of the image.
+    """Return boxes around the centres, clipped at the border of the image.
 
     Each edge is rounded to the nearest pixel, so that a box has the drawn size on average. The published code of CutMix
     rounds side and centre down. Its boxes are therefore about one pixel smaller than the formula in each direction.
@@ -30,7 +30,7 @@ def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: in
 
 
 def inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Returns the pixels inside boxes: (B, 4) top, left, height, width -> (B, 1, H, W) bool."""
+    """Return the pixels inside boxes: (B, 4) top, left, height, width -> (B, 1, H, W) bool."""
     top, left, box_height, box_width = (side.reshape(-1, 1, 1, 1) for side in boxes.unbind(-1))
     rows = torch.arange(height, device=boxes.device).reshape(-1, 1)
     columns = torch.arange(width, device=boxes.device)

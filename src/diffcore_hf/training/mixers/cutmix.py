@@ -25,7 +25,7 @@ class CutMix(PairwiseMixer):
         self.corrected = switch("corrected", corrected)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Returns lambda, and row and column of the centre as shares of height and width."""
+        """Return lambda, and row and column of the centre as shares of height and width."""
         return random.beta(self.alpha, self.alpha), random.random(), random.random()
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:

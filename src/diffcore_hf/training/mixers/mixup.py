@@ -19,7 +19,7 @@ class Mixup(PairwiseMixer):
         self.alpha = positive("alpha", alpha)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Returns lambda, as a tuple of one number."""
+        """Return lambda, as a tuple of one number."""
         return (random.beta(self.alpha, self.alpha),)
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ class Mixup(PairwiseMixer):
 
 
 def blend(images: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """Returns the weighted sum of two batches (B, C, H, W); `share` (B,) in [0, 1] is the weight of `images`.
+    """Return the weighted sum of two batches (B, C, H, W); `share` (B,) in [0, 1] is the weight of `images`.
 
     The result is exact for equal images.
     """

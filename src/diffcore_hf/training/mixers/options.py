@@ -8,7 +8,7 @@ from diffcore_hf.core.errors import UserError
 
 
 def positive(name: str, value: Any) -> float:
-    """Returns a number above 0.
+    """Return a number above 0.
 
     Raises:
         UserError: the value is not a number above 0.
@@ -19,7 +19,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def switch(name: str, value: Any) -> bool:
-    """Returns true or false.
+    """Return true or false.
 
     Raises:
         UserError: the value is neither true nor false.

@@ -41,7 +41,7 @@ class PairwiseMixer(Mixer):
     uses_network = False
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Returns the random numbers of one mix."""
+        """Return the random numbers of one mix."""
         raise NotImplementedError
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ class PairwiseMixer(Mixer):
         return Mixed(images, share * own + (1 - share) * other)
 
     def _draws(self, context: BatchContext) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns partners (B,) int64, whether each image is mixed (B,) bool, and its random draws (B, n) float64."""
+        """Return partners (B,) int64, whether each image is mixed (B,) bool, and its random draws (B, n) float64."""
         count = len(context.images)
         if self.setup.per == "batch":
             random = context.generator
@@ -89,7 +89,7 @@ class PairwiseMixer(Mixer):
 
 
 def circle_partners(positions: np.ndarray) -> np.ndarray:
-    """Returns the index of the next image on a circle for each image: positions (N,) -> (N,) int64.
+    """Return the index of the next image on a circle for each image: positions (N,) -> (N,) int64.
 
     No image is its own partner if N is 2 or more.
     """

@@ -22,7 +22,7 @@ MIXERS: Mapping[str, str] = {
 
 
 def mixer_class(name: str) -> type[Mixer]:
-    """Returns the class of a registered mixer, or of a mixer that is named as `module:Class`.
+    """Return the class of a registered mixer, or of a mixer that is named as `module:Class`.
 
     Raises:
         UserError: the name is not registered, or the class cannot be imported.
@@ -42,7 +42,7 @@ def mixer_class(name: str) -> type[Mixer]:
 
 
 def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
-    """Returns the mixer of a recipe; None if the recipe names no mixer.
+    """Return the mixer of a recipe; None if the recipe names no mixer.
 
     Raises:
         UserError: the mixer is unknown, it has no such option, or it does not accept the value of an option.
