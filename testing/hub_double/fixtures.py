@@ -2,8 +2,8 @@
 
     from testing.hub_double.fixtures import client, either_client, hub, xet_client
 
-A test process has one double and one worker of each kind for all tests, because the imports of a worker take seconds
-and its endpoint cannot be changed. `hub` is reset before each test.
+A test process has one double and one worker of each kind for all tests, because the imports of a worker take seconds.
+The endpoint of a worker cannot be changed. `hub` is reset before each test.
 """
 
 from __future__ import annotations

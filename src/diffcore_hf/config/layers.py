@@ -28,8 +28,11 @@ HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{
 def positional_layer(what: str) -> Mapping[str, Any]:
     """Return the layer for WHAT, the positional argument of the command line.
 
-    The first match is used: an existing file is a recipe, an existing folder is a source, a name without slash is a
-    shipped recipe, a name with one slash is a dataset on the Hub.
+    WHAT is the first of these that exists:
+        1. a file, which is a recipe;
+        2. a folder, which is a source;
+        3. a shipped recipe of that name;
+        4. a dataset on the Hub, if the text has the form `org/name`.
 
     Raises:
         UserError: `what` is none of these.

@@ -9,7 +9,7 @@ all checks is kept. The published list of reasons is derived from the same entri
 To add a check to the package:
     1. write its function, `Candidate -> bool`, here or in a file of its own in this folder;
     2. add one entry to `CHECKS`, at the position where the check should run.
-To use a check of your own without changing this package, define a `Check` in an installed module and name it in the
+To use a check of your own without changing this package, define a `Check` in an installed module. Name it in the
 recipe: `filter: {checks: ["my_package.checks:BLANK"]}`.
 
 The function of a check uses only the facts in `Candidate`. If a check needs pixels, the stage that has the pixels

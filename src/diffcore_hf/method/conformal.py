@@ -6,8 +6,8 @@ own the computation of scores (thresholds.py, ranking.py).
 The guarantee assumes that a new image is exchangeable with the dataset's images. Then it is rejected with a probability
 of at most about alpha, on average over the classes whose scores are pooled. The guarantee does not hold for generated
 images, because they are not drawn from the dataset. Their rejection rate is measured. The guarantee is approximate,
-because scores are computed in two ways. The score of a left-out image is computed without that image, but the score of
-a new image is computed with all images of the class.
+because scores are computed in two ways. The score of a left-out image is computed without that image. The score of a
+new image is computed with all images of the class.
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ given-up classes, statuses, rates, and the attempts that are due. Does not own t
 filter policies (policies/) or the storage of facts.
 
 Every function here is pure. The result depends on the plan, the facts, the fitted policy and the review, and not on the
-order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates:
-of two equal images, the one that comes later by round and then in plan order is the duplicate.
+order in which facts were added. A decision about an attempt does not change when the run grows, except for duplicates.
+Of two equal images, the later one (by round, then in plan order) is the duplicate.
 
-Only the attempts that a new run of the same plan would make are decided: attempt 0 of every unit, and attempt r > 0 of
-a unit if its class is not given up and attempts 0 to r - 1 were rejected. Other attempts may exist, because an earlier
-recipe, review or source needed them. They are ignored: they are not published, no rate counts them, and an attempt
-with the same image is not their duplicate. So a continued run and a new run have the same decisions.
+Only the attempts that a new run of the same plan would make are decided. They are attempt 0 of every unit, and attempt
+r > 0 of a unit if its class is not given up and attempts 0 to r - 1 were rejected. Other attempts may exist, because an
+earlier recipe, review or source needed them. They are ignored: they are not published, no rate includes them, and an
+attempt with the same image is not their duplicate. So a continued run and a new run have the same decisions.
 """
 
 from __future__ import annotations

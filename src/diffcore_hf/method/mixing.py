@@ -127,7 +127,7 @@ def patch_mix(real: Tensor, generated: Tensor, box: Box | Tensor, generated_into
 
 
 def _patch_mix_batch(real: Tensor, generated: Tensor, box: Tensor, generated_into_real: bool | Tensor) -> Tensor:
-    """Returns `patch_mix` of (B, C, H, W) images, each with its own row of the (B, 4) boxes."""
+    """Mixes (B, C, H, W) images like `patch_mix`. Each image has its own box, a row of `box`."""
     top, left, height, width = (side.reshape(-1, 1, 1, 1) for side in box.unbind(-1))
     rows = torch.arange(real.shape[-2], device=real.device).reshape(-1, 1)
     columns = torch.arange(real.shape[-1], device=real.device)

@@ -150,10 +150,10 @@ class ContextFree(ByClassifier):
     In most datasets class and context are confounded. If two classes were photographed in different places, their means
     also differ because of the places. The within-class covariance does not include the contexts that prompts add.
 
-    The directions of contexts are computed without images, from captions that name a context and no class, such as `a
-    photo of a bird, in heavy snow`. Means and covariance are projected onto the orthogonal complement. Chuang et al.
-    2023 (*Debiasing Vision-Language Models via Biased Prompts*) project in the same way with prompts that describe a
-    bias. Without a text tower, or with fewer than two contexts, this class ranks like ByClassifier.
+    The directions of contexts are computed without images. They come from captions that name a context and no class,
+    such as `a photo of a bird, in heavy snow`. Means and covariance are projected onto the orthogonal complement.
+    Chuang et al. 2023 (*Debiasing Vision-Language Models via Biased Prompts*) project in the same way with prompts that
+    describe a bias. Without a text tower, or with fewer than two contexts, this class ranks like ByClassifier.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:

@@ -66,8 +66,9 @@ def chunks(count: int, width: int) -> Iterator[slice]:
 def class_threshold(embeddings: Embeddings) -> float:
     """Returns the expected cosine similarity of two different real images of one class (Eq. 5, unordered pairs).
 
-    The result is exact and takes O(N d) operations: the squared norm of the sum of unit vectors counts every pair twice
-    and each vector once. The paper divides the sum over ordered pairs by C(N, 2), which gives twice this value.
+    The result is exact and takes O(N d) operations, because the squared norm of the sum of unit vectors counts every
+    pair twice and each vector once. The paper divides the sum over ordered pairs by C(N, 2), which gives twice this
+    value.
 
     Args:
         embeddings: (N, d), any float type and norm; N >= 2.
@@ -171,7 +172,7 @@ class PairSums:
         return np.where(count > 0, ordered / np.maximum(count, 1), np.nan)
 
     def pooled_threshold(self) -> float:
-        """Returns tau over the pairs of all classes; NaN without pairs."""
+        """Returns tau over the pairs of all classes; NaN if there are no pairs."""
         ordered, count = self._pairs()
         return float(ordered[count > 0].sum() / count.sum()) if count.sum() else float("nan")
 

@@ -48,8 +48,8 @@ class World:
 
     Attributes:
         seed: seed of the contexts and pictures; the species do not depend on it.
-        contexts: "own" draws two contexts for each species, so that context and class are correlated as in
-            photographs; "shared" shows all species in the same two contexts.
+        contexts: `own`: each species has its own two contexts, so that context and class are correlated, as in
+            photographs. `shared`: all species have the same two contexts.
     """
 
     seed: int = 0

@@ -142,7 +142,7 @@ def test_unknown_optimisers_are_told_in_one_line(network, name, parts):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what is missing differs on a GPU")
 def test_an_optimiser_that_is_not_installed_is_told_in_one_line(network):
     with pytest.raises(
-        ValueError, match="optimizer.name is 'bnbadamw': .*bitsandbytes.*Use e.g. --optimizer.name adamw"
+        ValueError, match="optimizer.name is 'bnbadamw', .*bitsandbytes.*Use e.g. --optimizer.name adamw"
     ):
         optimisers.optimiser(network, OptimizerConfig("bnbadamw"))
 

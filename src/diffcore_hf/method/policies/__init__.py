@@ -45,7 +45,7 @@ def fit(policy: PolicyConfig, references: ReferenceEmbeddings, seed: int) -> Fit
     Args:
         policy: section filter.policy of the recipe.
         references: the embeddings of the real images.
-        seed: seed of the recipe; used by `random`, and by `mean` with `pairs`.
+        seed: seed of the recipe; used by `random`, and by `mean` if `pairs` is given.
 
     Raises:
         UserError: the policy is rank by text, and the references have no text embeddings.

@@ -1,7 +1,7 @@
 """The base class of fitted filter policies, and the records of their inputs and verdicts.
 
-Owns the class that each policy extends (FittedPolicy), its input for one chunk of attempts (ComparedAttempts), its
-verdicts (Verdicts) and the input of the functions that fit policies (FitInput).
+FittedPolicy is the class that each policy extends. FitInput is the input of the functions that fit policies.
+ComparedAttempts is the input of a fitted policy for one chunk of attempts. Verdicts is its output.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ class FittedPolicy:
     def rejected_real(self) -> Floats:
         """Returns the share of each class's real images that the policy would reject.
 
-        Each image is left out of its class when it is compared. For `mean` and `fixed` the result is a share of pairs:
-        ordered pairs of two different real images of the class whose similarity is not above the bound. For `all` it is
-        0, and for `random(p)` it is 1 - p.
+        Each image is left out of its class when it is compared. For `mean` and `fixed` the result is a share of the
+        ordered pairs of two different real images of the class. It is the share of pairs whose similarity is not above
+        the bound. For `all` it is 0, and for `random(p)` it is 1 - p.
 
         Returns:
             (K,) float64 in [0, 1]; NaN for a class without images to compare.

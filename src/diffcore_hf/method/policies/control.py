@@ -14,7 +14,7 @@ from diffcore_hf.method.thresholds import PairSums
 class Control(FittedPolicy):
     """The policies `all`, which passes every attempt, and `random(p)`, which passes a seeded draw of the attempts.
 
-    With `random(p)` each attempt has a number in [0, 1) that depends on the seed and the attempt's key. The attempt
+    For `random(p)` each attempt has a number in [0, 1), which depends on the seed and the attempt's key. The attempt
     passes if and only if this number is below p.
 
     Args:

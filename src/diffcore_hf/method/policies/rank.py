@@ -15,7 +15,7 @@ from diffcore_hf.method.thresholds import PairSums
 FLOOR_ALPHA = 0.01
 """Share of real images that the floor of policy rank may reject."""
 FLOOR_BELOW_CLASSES = 20
-"""With `floor: auto`, policy rank has a floor if there are fewer classes than this."""
+"""If `floor` is `auto`, policy rank has a floor if and only if there are fewer classes than this."""
 
 
 class Rank(FittedPolicy):

@@ -40,10 +40,10 @@ class CardFacts:
     """All facts that a card shows."""
 
     manifest: Mapping[str, Any]
-    """The content of diffcore.json: recipe, attempt_digest, recipe_digest, resolved, counts, configs, files."""
+    """The content of diffcore.json."""
     summary: Mapping[str, Any]
-    """rejected_generated, rejected_real, by_context, by_class (most rejected first), given_up, mean_similarity,
-    notes."""
+    """The summary of the run, with the keys rejected_generated, rejected_real, by_context, by_class (most rejected
+    first), given_up, mean_similarity and notes."""
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
 
 ExtraFiles = Callable[[str | None], Mapping[str, bytes]]
-"""Function of the card in the repository (None if it has none) that returns path -> content of the published files that
-the manifest does not list, the card included."""
+"""Function that returns the published files that the manifest does not list, as path -> content. They include the new
+card. The argument is the card in the repository, or None."""
 
 
 @dataclass(frozen=True)
@@ -257,8 +257,8 @@ class _Push:
     def upload(self, additions: Sequence[CommitOperationAdd]) -> None:
         """Upload the large files before the commit, so that the commit has only pointers to them and is fast.
 
-        Each call uploads one file. Xet packs the files of one call together in an order that differs between calls, so
-        data that an interrupted call had stored would be sent again.
+        Each call uploads one file. Xet packs the files of one call together, in an order that differs between calls. If
+        several files were sent in one call, a call after an interruption would send stored data again.
         """
         for addition in additions:
             self.api.preupload_lfs_files(

@@ -134,7 +134,7 @@ class Remote:
             return parquet.row_count(file, path)
 
     def columns(self, path: str, commit: str, names: Sequence[str]) -> pa.Table:
-        """Return some columns of a shard; the others are not downloaded."""
+        """Return some columns of a shard; other columns are not downloaded."""
         with self._open(path, commit) as file:
             return parquet.read_columns(file, path, names)
 

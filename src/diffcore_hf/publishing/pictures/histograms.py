@@ -69,7 +69,7 @@ def similarity_histogram(
         kept: similarities of kept generated images to the real image of their row.
         rejected: similarities of rejected generated images to the real image of their row.
         bound: threshold of the policy for these similarities. If it is None, a dotted line shows the mean of the real
-            pairs (tau of Eq. 5), and the legend says that it is not a threshold.
+            pairs (tau of Eq. 5). The legend then says that the line is not a threshold.
         bound_label: name of the bound in the legend.
         title: title in one line.
 

@@ -4,7 +4,7 @@ Owns the folders of the trainings, the digest that decides whether a finished tr
 accelerator that all trainings share.
 
     OUT/recipe.yaml            the given recipe
-    OUT/<arm>/recipe.yaml      the recipe of an arm; without a comparison the arm has the name run
+    OUT/<arm>/recipe.yaml      the recipe of an arm; the only arm of a training without a comparison is named run
     OUT/<arm>/seed-<n>/        a training (engine/loop.py)
     OUT/compare.json, .md      the comparison
 """

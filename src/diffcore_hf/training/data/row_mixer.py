@@ -71,7 +71,7 @@ class RowMixer:
             pair: the two images.
             mixed: whether the generated image is used.
             label: label of the row.
-            stream: random numbers of the sample; every arm draws the same ones.
+            stream: random numbers of the sample, the same in every arm.
             with_pair: also return the generated image if the sample is not mixed.
 
         Raises:

@@ -1,8 +1,8 @@
 """MixTransform: computes training images from rows of an augmented dataset, mixed when they are read (Eq. 6 to 8).
 
 Owns the arguments of MixTransform, and the draw of the random numbers and the partner of each row. It is called by
-`Dataset.with_transform`, by `map` on a stream and by our own loader. row_mixer.py computes one sample, and pool.py is
-the index of partners.
+`Dataset.with_transform`, by `map` on a stream and by the loader of this package. row_mixer.py computes one sample.
+pool.py indexes the partners.
 """
 
 from __future__ import annotations

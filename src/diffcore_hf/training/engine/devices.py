@@ -56,8 +56,8 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
 def workers(recipe: TrainRecipe) -> int:
     """Return the number of loader processes for each training process.
 
-    This is the number in the recipe. If the recipe has none, it is 0 if decoded images are kept in memory, else one for
-    each core, at most 8.
+    This is the number in the recipe, if it has one. Otherwise it is 0 if decoded images are kept in memory, else one
+    for each core, at most 8.
     """
     if recipe.workers is not None:
         return recipe.workers

@@ -83,7 +83,7 @@ class Training:
             folder: folder of the training; created with the first file.
             accelerator: devices and precision.
             like: length of the first arm, which is used here too; None: the length in the recipe.
-            digest: digest of all settings that determine the result; a checkpoint must have the same one.
+            digest: digest of all settings that determine the result; a checkpoint must have the same digest.
             report: callback that receives each record of the log.
 
         Raises:

@@ -3,8 +3,8 @@
 Owns the construction from `optimizer` and `schedule` of a recipe: parameter groups with their own learning rates, and
 the conversion of epochs to steps. The steps are taken in loop.py.
 
-timm's schedulers scale the `initial_lr` of each group and multiply it by `lr_scale` (layer decay). The ratio between
-the learning rate of the classifier and the others stays the same.
+timm's schedulers scale the `initial_lr` of each group and multiply it by `lr_scale` (layer decay). So the ratio of the
+learning rates of classifier and other layers stays the same.
 """
 
 from __future__ import annotations

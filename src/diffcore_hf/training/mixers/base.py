@@ -4,9 +4,9 @@ Owns the base class, and the two records that the training loop and a mixer exch
 and the mixer returns `Mixed`. The loop then runs the forward pass and the loss with the values in `Mixed`. A row is
 mixed with its own generated image in the transform (method/mixing.py), not here.
 
-A mixer must not change: gradients (`.grad`; use `torch.autograd.grad`), the weights and buffers of the network, the
-training flags of its modules, and the global random generators. tests/training/mixers/test_conformance.py checks this
-for every registered mixer.
+A mixer must not change the gradients (`.grad`), the weights and buffers of the network, the training flags of its
+modules, or the global random generators. It can compute gradients with `torch.autograd.grad`.
+tests/training/mixers/test_conformance.py checks this for every registered mixer.
 """
 
 from __future__ import annotations

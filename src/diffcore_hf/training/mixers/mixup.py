@@ -12,7 +12,8 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 
 
 class Mixup(PairwiseMixer):
-    """Blends images: x' = lambda x + (1 - lambda) x_partner with lambda ~ Beta(alpha, alpha); labels likewise."""
+    """Blends images: x' = lambda x + (1 - lambda) x_partner with lambda ~ Beta(alpha, alpha). Labels are blended with
+    the same lambda."""
 
     def __init__(self, setup: MixerSetup, *, alpha: float = 1.0):
         super().__init__(setup)

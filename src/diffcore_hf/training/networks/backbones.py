@@ -1,9 +1,9 @@
 """Backbones: any network of timm, from scratch or from pretrained weights.
 
 Owns the building of the network that a recipe's `model` names, and the errors for models that cannot be built. Weights
-are found in weights.py, the folder of a trained model is written and read in trained_model.py, and memory format and
-device are set in engine/. timm always receives the path of the weights file. If timm searched for the file itself, it
-could load a pickle.
+are found in weights.py. The folder of a trained model is written and read in trained_model.py. Memory format and device
+are set in engine/. timm always receives the path of the weights file. If timm searched for the file itself, it could
+load a pickle.
 
 Fine-tuning always starts with a new classifier, even if the weights have the same number of classes as the dataset.
 The classes of the weights are not the classes of the dataset.

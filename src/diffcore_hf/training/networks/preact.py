@@ -25,7 +25,7 @@ CHANNELS = (64, 128, 256, 512)
 NAMES = ("preact_resnet18", "preact_resnet34")
 """Names that this module registers with timm."""
 
-# Mean and standard deviation of CIFAR. The folder of a trained model has the values of its training instead.
+# Mean and standard deviation of CIFAR. The folder of a trained model has the values of its own training.
 _PRETRAINED_CFG = {
     "input_size": (3, 32, 32),
     "fixed_input_size": False,
