@@ -64,8 +64,15 @@ def failing_assertion():
         (caused_by(RuntimeError("failed"), ValueError("the header is damaged")), "the header is damaged"),
         (caused_by(RuntimeError("the file is damaged"), EOFError()), "the file is damaged"),
         (while_handling(RuntimeError(), ValueError("the header is damaged")), "the header is damaged"),
+        (
+            while_handling(
+                OSError("the file cannot be loaded"), while_handling(ValueError(), EOFError("cut off here"))
+            ),
+            "the file cannot be loaded (cut off here)",
+        ),
+        (while_handling(OSError("the file cannot be loaded"), KeyError("next")), "the file cannot be loaded"),
         (ExceptionGroup("two errors", [ValueError("the header is damaged"), ValueError("b")]), "the header is damaged"),
-        (ValueError("x" * 5 + " " + "y" * 500), "x" * 5 + " " + "y" * 194),
+        (ValueError("x" * 5 + " " + "y" * 500), "x" * 5 + " " + "y" * 191 + "..."),
     ],
 )
 def test_the_innermost_cause_is_described_in_words(error, text):

@@ -9,7 +9,8 @@ import torch
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import cosxl
-from diffcore_hf.models.pipelines import load_pipeline, resolve_model
+from diffcore_hf.models.model_resolution import resolve_model
+from diffcore_hf.models.pipelines import load_pipeline
 
 
 def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models.diffusion import TextToImage
-from diffcore_hf.models.pipelines import resolve_model
+from diffcore_hf.models.model_resolution import resolve_model
 
 PROMPTS = ["a red bird", "a blue bird", "a red bird", "a car", "a red bird", "a blue bird"]
 NEGATIVES = ["blurry", "blurry", "blurry", "dark", None, ""]

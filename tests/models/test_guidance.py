@@ -182,7 +182,7 @@ def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch,
     assert resolved("Flux") == ({"argument": "guidance_scale", "value": 5.0}, False)
     unguided = ModelConfig(path=str(pipelines["SD"]), guidance="native", steps=1, size=16)
     monkeypatch.setattr("diffcore_hf.models.guidance.native_parameters", lambda pipeline: (False, False))
-    monkeypatch.setattr("diffcore_hf.models.pipelines.native_parameters", lambda pipeline: (False, False))
+    monkeypatch.setattr("diffcore_hf.models.model_resolution._native_parameters", lambda *pipeline: (False, False))
     assert resolved("SD") == ({"argument": None, "value": None}, False)
     model = TextToImage(unguided)
     model.sample(["a bird"] * 2, [None] * 2, [0, 1])

@@ -7,7 +7,6 @@ import pytest
 from small_photos import write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
-from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.generation.base import Strategy
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
@@ -106,18 +105,6 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
         line for line in lines_of(prepare(**{"prompts.negatives": ["word " * 80]})) if line.startswith("warning: ")
     ]
     assert warning.startswith("warning: at least 82 tokens, but the text encoder uses only the first 77")
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        ModelConfig(path="org/none", revision="0" * 40),
-        ModelConfig(path="no/such/folder"),
-        ModelConfig(path="x", family_preset="cosxl"),
-    ],
-)
-def test_a_tokenizer_that_is_not_here_is_none(model):
-    assert plan_workflow.text_tokenizer(model) is None
 
 
 def test_notes_name_the_papers_missing_gamma(prepare):

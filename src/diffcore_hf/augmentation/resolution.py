@@ -65,7 +65,13 @@ class Resolution:
 
 
 def resolve_run(
-    recipe: Recipe, source: LoadedSource, review: Review, folder: Folder, previous: Mapping[str, Any] | None
+    recipe: Recipe,
+    source: LoadedSource,
+    review: Review,
+    folder: Folder,
+    previous: Mapping[str, Any] | None,
+    *,
+    describe_only: bool = False,
 ) -> Resolution:
     """Resolve the models and identities of a recipe that `complete_recipe` returned.
 
@@ -75,14 +81,15 @@ def resolve_run(
         review: the verdicts of the reviewer.
         folder: the output folder, which stores hashes of local weights.
         previous: content of run.json; None in a new folder.
+        describe_only: the models are described and not loaded afterwards; see `resolve_filter`.
 
     Raises:
         UserError: a model cannot be used, or the folder has another attempt digest. The message then names the changed
             keys.
     """
     from diffcore_hf.generation.base import strategy_class
-    from diffcore_hf.models.pipelines import resolve_model
-    from diffcore_hf.models.towers import resolve_filter
+    from diffcore_hf.models.model_resolution import resolve_model
+    from diffcore_hf.models.tower_resolution import resolve_filter
 
     hashes = folder.read_hashes()
     strategy_type = strategy_class(recipe.strategy.name)
@@ -95,7 +102,7 @@ def resolve_run(
                 f"prompts.negatives is set, but {recipe.model.path} ({record['pipeline']}) uses no negative prompt. "
                 "Use --prompts.negatives []"
             )
-    tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes)
+    tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes, describe_only=describe_only)
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
     identities: dict[str, Any] = {
         "source": source.identity,

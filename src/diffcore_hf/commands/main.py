@@ -47,7 +47,7 @@ def plan(command: Command) -> int:
     if command.options["fetch"]:
         for line in fetch(recipe):
             print(line)
-    prepared = prepare(recipe)
+    prepared = prepare(recipe, describe_only=not command.options["probe"])
     print(text(prepared))
     if command.options["probe"]:
         quiet_libraries()

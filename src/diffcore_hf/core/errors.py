@@ -51,14 +51,39 @@ def innermost_cause(error: BaseException, longest: int = 200) -> str:
     """Return the message of the innermost cause of an exception, such as `No such file or directory: 'x'`.
 
     An exception without a message is described by the meaning of its type. If that is not known, the text names the
-    line of code that raised the exception.
+    line of code that raised the exception. If a library raised the cause while it handled another exception, that one
+    follows in parentheses, because it often is the fault itself.
     """
     causes = list(_causes(error))
-    texts = [text for cause in reversed(causes) if (text := _message(cause))]
-    if not texts:
-        # An exception that is raised while another one is handled often has its only message in the other one.
-        texts = [text for cause in causes if cause.__context__ and (text := _message(cause.__context__))]
-    return (texts[0] if texts else _type_in_words(causes[-1]))[:longest]
+    text = next((text for cause in reversed(causes) if (text := _message(cause))), "")
+    handled = _handled(causes[-1])
+    if not text:
+        return _cut(handled or _type_in_words(causes[-1]), longest)
+    if not handled or handled in text:
+        return _cut(text, longest)
+    return f"{_cut(text, longest - longest // 3)} ({_cut(handled, longest // 3)})"
+
+
+def _handled(error: BaseException) -> str:
+    """Return the message of the first exception that led to this one without being named as its cause; "" if none.
+
+    A failed lookup or import is left out: libraries use them to decide what to try next.
+    """
+    text = ""
+    seen = {id(error)}
+    following = None if error.__suppress_context__ else error.__context__
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        error = following
+        following = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if not isinstance(error, (LookupError, AttributeError, ImportError, StopIteration)):
+            text = _message(error) or text
+    return text
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text with at most `longest` characters; the end of a longer one is replaced by three dots."""
+    return text if len(text) <= longest else f"{text[: longest - 3].rstrip()}..."
 
 
 _OBJECT = re.compile(r" ?<[^<>]* object at 0x[0-9a-f]+>")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import diffusers
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
@@ -42,6 +41,8 @@ def resolve_cosxl(config: ModelConfig, hash_cache: HashCache = None, identify: b
 
 def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
     """Returns the SDXL pipeline of the file. The file is downloaded if it is not in the cache."""
+    import diffusers
+
     file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
     scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
     with library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"):

@@ -21,15 +21,10 @@ from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
 from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
-from diffcore_hf.models.pipelines import load_pipeline, resolve_model
-from diffcore_hf.models.runtime import (
-    STRICT_BATCH,
-    OutOfMemory,
-    fixed_conditions,
-    is_out_of_memory,
-    pad,
-    quiet_warnings,
-)
+from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
+from diffcore_hf.models.model_resolution import resolve_model
+from diffcore_hf.models.pipelines import load_pipeline
+from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, quiet_warnings
 from diffcore_hf.models.samples import Samples, single_colour
 
 __all__ = ["Samples", "TextToImage", "resolve_model"]

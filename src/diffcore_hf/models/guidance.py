@@ -8,18 +8,19 @@ family in the table, a test compares one denoising step with Eq. 4.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from diffcore_hf.core.errors import UserError
 
-Encoded = tuple[Tensor, ...]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Encoded: TypeAlias = "tuple[Tensor, ...]"
 """Output of the text encoders: one tensor for each keyword of a family, batch first."""
 
-EncodedBatch = tuple[Tensor | list[Tensor], ...]
+EncodedBatch: TypeAlias = "tuple[Tensor | list[Tensor], ...]"
 """Encoded prompts of a batch: for each keyword of a family one tensor, or one list of tensors if `ragged` is true."""
 
 
@@ -143,7 +144,11 @@ def native_parameters(pipeline: Any) -> tuple[bool, bool]:
     A pipeline with a second scale (`true_cfg_scale`), such as Flux, ignores negative prompts if only the first scale is
     set.
     """
-    accepted = inspect.signature(pipeline.__call__).parameters
+    return native_support(inspect.signature(pipeline.__call__).parameters)
+
+
+def native_support(accepted: Collection[str]) -> tuple[bool, bool]:
+    """Returns whether a pipeline with these parameters takes a guidance_scale and a negative prompt."""
     return "guidance_scale" in accepted, "negative_prompt" in accepted and "true_cfg_scale" not in accepted
 
 

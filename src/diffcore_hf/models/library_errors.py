@@ -16,8 +16,6 @@ def library_errors(problem: str, remedy: str) -> Iterator[None]:
     types, because the libraries raise many different ones for an unreadable file. A fault of the machine, such as a
     full disk or too little memory, is raised unchanged.
     """
-    from diffcore_hf.models.runtime import is_out_of_memory
-
     try:
         yield
     except UserError:
@@ -26,3 +24,14 @@ def library_errors(problem: str, remedy: str) -> Iterator[None]:
         if is_out_of_memory(error) or environment_fault(error):
             raise
         raise UserError(f"{problem}: {innermost_cause(error).rstrip('.')}. {remedy}") from error
+
+
+class OutOfMemory(UserError):
+    """Raised when even the smallest batch does not fit into memory. The run then stops and records no attempt."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Returns whether an exception means that memory ran out, on a GPU or a CPU."""
+    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError on cuda is a subclass; a CPU and mps raise the class.
+        return "out of memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, (MemoryError, OutOfMemory))

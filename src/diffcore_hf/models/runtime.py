@@ -14,12 +14,12 @@ from typing import Literal, TypeVar
 import torch
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.models.devices import Device, Precision, precision_for
 
 STRICT_BATCH = 16
 STRICT_THREADS = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-Precision = Literal["float32", "bfloat16", "float16"]
 Item = TypeVar("Item")
 
 
@@ -38,24 +38,15 @@ def pick_device(device: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> Precision:
-    """Returns the precision.
-
-    `auto` means float32 on a CPU, bfloat16 on a GPU that supports it, and float16 on other devices.
-
-    Raises:
-        UserError: this device cannot compute in the given precision.
-    """
+def device_facts(device: torch.device) -> Device:
+    """Returns the kind of a device and what a precision depends on."""
     has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if dtype == "auto":
-        if device.type == "cpu":
-            return "float32"
-        return "bfloat16" if has_bfloat16 else "float16"
-    if dtype == "bfloat16" and device.type == "cuda" and not has_bfloat16:
-        raise UserError("model.dtype is bfloat16, which this GPU does not support. Use --model.dtype float16")
-    if dtype == "float16" and device.type == "cpu":
-        raise UserError("model.dtype is float16, which diffusion models cannot use on a CPU. Use --model.dtype float32")
-    return dtype
+    return Device(device.type, bfloat16=has_bfloat16)
+
+
+def resolve_dtype(dtype: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """Returns the precision of a model on a device; see `devices.precision_for`."""
+    return precision_for(dtype, device_facts(device))
 
 
 @contextlib.contextmanager
@@ -112,17 +103,6 @@ def quiet_warnings() -> Iterator[None]:
     finally:
         for library, level in levels:
             library.set_verbosity(level)
-
-
-class OutOfMemory(UserError):
-    """Raised when even the smallest batch does not fit into memory. The run then stops and records no attempt."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an exception means that memory ran out, on a GPU or a CPU."""
-    if isinstance(error, RuntimeError):  # torch.OutOfMemoryError on cuda is a subclass; a CPU and mps raise the class.
-        return "out of memory" in str(error) or "not enough memory" in str(error)
-    return isinstance(error, (MemoryError, OutOfMemory))
 
 
 def pad(items: list[Item], size: int) -> list[Item]:

@@ -15,8 +15,7 @@ import inspect
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 import transformers
@@ -28,7 +27,8 @@ from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
-from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_path, resolve_weights
+from diffcore_hf.models.tower_resolution import TOWER_REMEDY, load_part, model_class, pinned
+from diffcore_hf.models.weights_access import resolve_weights
 
 logger = logging.getLogger(__name__)
 
@@ -37,47 +37,6 @@ OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""
-
-_REMEDY = "Give filter.path an image model that transformers can load"
-
-
-class FilterRecord(TypedDict):
-    """The record of a run's image tower; the resolved configuration is recorded separately."""
-
-    model: str
-    """Name of the model's class in transformers."""
-    processor: str
-    """Name of the image processor's class."""
-    path: str
-    """Path in the form that may be published."""
-    identity: str
-    licence: str | None
-    has_text: bool
-    """Whether the model can also embed captions, into the same space as images."""
-
-
-def resolve_filter(config: FilterConfig, *, hash_cache: HashCache = None) -> tuple[FilterConfig, FilterRecord]:
-    """Resolves the filter's revision to a commit, without loading weights.
-
-    Returns:
-        The resolved filter and the record of its image tower.
-
-    Raises:
-        UserError: the model does not exist, has only pickled weights, or is not an image tower.
-    """
-    weights = resolve_weights(config.path, config.revision, "tower", hash_cache=hash_cache)
-    model_config = _load_part(transformers.AutoConfig, weights, config.path)
-    processor = _load_part(transformers.AutoImageProcessor, weights, config.path)
-    cls = _model_class(model_config)
-    record = FilterRecord(
-        model=cls.__name__,
-        processor=type(processor).__name__,
-        path=public_path(config.path, weights),
-        identity=weights.identity,
-        licence=weights.licence,
-        has_text=hasattr(cls, "get_text_features"),
-    )
-    return replace(config, revision=weights.revision), record
 
 
 class ImageTower:
@@ -105,13 +64,13 @@ class ImageTower:
             path = self.config.path
             weights = resolve_weights(path, self.config.revision, "tower", identify=False)
             with quiet_loading():
-                self._processor = _load_part(transformers.AutoImageProcessor, weights, path)
-                model_config = _without_class_count(_load_part(transformers.AutoConfig, weights, path))
-                cls = _model_class(model_config)
-                with library_errors(f"{path} cannot be loaded as an image tower", _REMEDY):
+                self._processor = load_part(transformers.AutoImageProcessor, weights, path)
+                model_config = _without_class_count(load_part(transformers.AutoConfig, weights, path))
+                cls = model_class(model_config)
+                with library_errors(f"{path} cannot be loaded as an image tower", TOWER_REMEDY):
                     model, report = cls.from_pretrained(
                         weights.location,
-                        **_pinned(weights),
+                        **pinned(weights),
                         config=model_config,
                         dtype=torch.float32,
                         use_safetensors=True,
@@ -203,38 +162,11 @@ class ImageTower:
         if self._tokenizer is None:
             weights = resolve_weights(self.config.path, self.config.revision, "tower", identify=False)
             try:
-                self._tokenizer = _load_part(transformers.AutoTokenizer, weights, self.config.path)
+                self._tokenizer = load_part(transformers.AutoTokenizer, weights, self.config.path)
             except UserError as error:
                 logger.warning("captions cannot be embedded: %s", error)
                 self._tokenizer = False
         return self._tokenizer or None
-
-
-def _pinned(weights: PinnedWeights) -> dict[str, str]:
-    """Returns the keyword arguments of `from_pretrained` that pin a Hub repository to its commit."""
-    return {"revision": weights.revision} if weights.revision else {}
-
-
-def _load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
-    """Loads a configuration, processor or tokenizer, never with remote code."""
-    with library_errors(f"{path} is not an image tower of transformers ({auto.__name__} cannot read it)", _REMEDY):
-        return auto.from_pretrained(weights.location, **_pinned(weights), trust_remote_code=False)
-
-
-def _model_class(config: Any) -> Any:
-    """Returns the class that AutoModel loads for a configuration.
-
-    There is one exception: a CLIP vision tower that was saved with its projection. AutoModel would load it without the
-    projection.
-    """
-    if (config.architectures or [""])[0] == "CLIPVisionModelWithProjection":
-        return transformers.CLIPVisionModelWithProjection
-    try:
-        return transformers.MODEL_MAPPING[type(config)]
-    except KeyError:
-        raise UserError(
-            f"filter.path: transformers.AutoModel does not load a model of type {config.model_type}. {_REMEDY}"
-        ) from None
 
 
 def _without_class_count(config: Any) -> Any:

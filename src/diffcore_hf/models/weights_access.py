@@ -11,6 +11,7 @@ An identity describes the content of the weights, independent of their location.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, MutableMapping
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from diffcore_hf.core.errors import UserError
@@ -144,10 +145,34 @@ def file_names(weights: PinnedWeights) -> list[str]:
         return _files_below(snapshot) if snapshot else []
 
 
+def read_json(weights: PinnedWeights, name: str) -> dict[str, Any]:
+    """Returns the content of a JSON file of a folder or repository.
+
+    Raises:
+        ValueError: the file is not JSON, or not a JSON object.
+        Exception: the file does not exist or cannot be downloaded.
+    """
+    if weights.local is not None:
+        path = weights.local / name
+    else:
+        path = Path(hf_hub_download(weights.location, name, revision=weights.revision))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} does not hold a JSON object")
+    return content
+
+
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:
     """Returns the cache folder of a commit, which may be incomplete; None if nothing of the commit is cached."""
     folder = cache_folder(repo_id, "model") / "snapshots" / commit
     return folder if folder.is_dir() else None
+
+
+def cached_file(repo_id: str, revision: str | None, name: str) -> Path | None:
+    """Returns a file of a repository (default: branch main) from the cache; None if it is not cached."""
+    commit = cached_commit(repo_id, revision)
+    path = cached_snapshot(repo_id, commit) if commit else None
+    return path / name if path is not None and (path / name).is_file() else None
 
 
 def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:

@@ -141,8 +141,13 @@ def run(
     return RunResult(prepared.folder, prepared.recipe, summary, seconds, new, interrupted)
 
 
-def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
+def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:
     """Check all input that can be checked without loading weights or writing files.
+
+    Args:
+        recipe: the recipe of the run.
+        data: the source, if it is a dataset in memory.
+        describe_only: the run is only described, so the libraries of the models are not imported where possible.
 
     Raises:
         UserError: an input is not valid (see load_source, make_plan and resolve_run).
@@ -161,7 +166,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None) -> Run:
     recipe = complete_recipe(recipe, previous)
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     plan = make_plan(source, recipe)
-    resolution = resolve_run(recipe, source, review, folder, previous)
+    resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
     return Run(source, plan, folder, resolution, review, previous, in_memory=data is not None)
 

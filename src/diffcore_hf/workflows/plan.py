@@ -18,8 +18,8 @@ from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.prompts import lint
+from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
 
 BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
@@ -127,13 +127,10 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
         return []
     texts = run.plan.prompt_texts
     tokenizer = text_tokenizer(run.recipe.model)
-    limit = tokenizer.model_max_length if tokenizer else 77
-
-    def tokenize(text: str) -> Sequence[int]:
-        return tokenizer(text, verbose=False)["input_ids"]
+    limit = tokenizer.limit if tokenizer else 77
 
     # The longest prompt of a class has the longest context. Placeholders for source columns may add more text.
-    longest = max(texts.contexts, key=lambda text: len(tokenize(text) if tokenizer else text.split()))
+    longest = max(texts.contexts, key=lambda text: len(tokenizer.tokens(text) if tokenizer else text.split()))
     blank = dict.fromkeys(run.plan.fields, "")
     prompts = [texts.prompt_pair(unit.label, longest, blank)[0] for unit in units]
     if run.plan.fields:
@@ -141,39 +138,8 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
     negatives = [text for text in chain.from_iterable(texts.negatives[unit.label] for unit in units) if text]
     warnings: list[str] = []
     for group in (prompts, negatives):
-        warnings += lint(group, tokenize if tokenizer else None, limit)[:MAX_WARNINGS]
+        warnings += lint(group, tokenizer.tokens if tokenizer else None, limit)[:MAX_WARNINGS]
     return warnings
-
-
-def text_tokenizer(model: ModelConfig) -> Any:
-    """Return the tokenizer of a resolved model's text encoder; if there are several, the one with the longest limit.
-
-    Reads local and cached files only; None if there is no tokenizer among them.
-    """
-    from transformers import AutoTokenizer
-
-    from diffcore_hf.models import cosxl
-    from diffcore_hf.models.weights_access import resolve_weights
-
-    try:
-        if model.family_preset == "cosxl":
-            where, revision = cosxl.CONFIGURATION, None
-        else:
-            files = resolve_weights(model.path, model.revision, identify=False)
-            where, revision = files.location, files.revision
-    except UserError:
-        return None
-    tokenizers = []
-    for folder in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        try:
-            tokenizers.append(
-                AutoTokenizer.from_pretrained(
-                    where, subfolder=folder, revision=revision, local_files_only=True, trust_remote_code=False
-                )
-            )
-        except Exception:  # missing, not cached, or of a kind unknown to transformers: the caller counts words
-            continue
-    return max(tokenizers, key=lambda tokenizer: tokenizer.model_max_length, default=None)
 
 
 def _policy(run: Run) -> str:

@@ -140,7 +140,7 @@ def _raise_device_error(error: Exception, alone: bool, what: str = "one image") 
         alone: true if the error was raised for a single image.
         what: the thing that does not fit into memory, for the message.
     """
-    from diffcore_hf.models.runtime import OutOfMemory, is_out_of_memory
+    from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
 
     if isinstance(error, (OutOfMemory, SamplesError)):
         raise error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffcore_hf.generation.base import Samples, Strategy
-    from diffcore_hf.models.pipelines import ModelRecord
+    from diffcore_hf.models.model_resolution import ModelRecord
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Generate(Stage):
     @cached_property
     def resolved(self) -> tuple[ModelConfig, ModelRecord]:
         """Section `model` with `auto` and null replaced by values, and the record of the model."""
-        from diffcore_hf.models.pipelines import resolve_model
+        from diffcore_hf.models.model_resolution import resolve_model
 
         return resolve_model(self.config)
 

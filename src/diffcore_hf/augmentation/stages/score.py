@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from datasets import Features
     from torch import Tensor
 
-    from diffcore_hf.models.towers import FilterRecord, ImageTower
+    from diffcore_hf.models.tower_resolution import FilterRecord
+    from diffcore_hf.models.towers import ImageTower
 
 
 class Score(Stage):
@@ -72,7 +73,7 @@ class Score(Stage):
     @cached_property
     def resolved(self) -> tuple[FilterConfig, FilterRecord]:
         """The filter with its commit, and the facts that a run records about the image tower."""
-        from diffcore_hf.models.towers import resolve_filter
+        from diffcore_hf.models.tower_resolution import resolve_filter
 
         return resolve_filter(self.config)
 

@@ -1,0 +1,246 @@
+"""Resolution of a text-to-image model: its commit, precision, scheduler, size and guidance, without its weights.
+
+Owns the resolution of fields with the value `auto` or null. Reads JSON files of the model and source files of the
+libraries, and imports neither torch nor diffusers unless these files leave a question open. Loading is in pipelines.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.models import cosxl, library_classes, weights_access
+from diffcore_hf.models.devices import device_of, precision_for
+from diffcore_hf.models.guidance import guidance_for, native_parameters, native_support
+from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.weights_access import HashCache, PinnedWeights, read_json
+
+
+class GuidanceRecord(TypedDict):
+    """Name and value of the pipeline's argument for the guidance scale; both None if it has no such argument."""
+
+    argument: str | None
+    value: float | None
+
+
+class ModelRecord(TypedDict):
+    """The record of a run's text-to-image model; the resolved configuration is recorded separately."""
+
+    pipeline: str
+    """Name of the pipeline's class in diffusers."""
+    family: str
+    """Name of the family in the guidance table, or `native`."""
+    path: str
+    """Path in the form that may be published."""
+    identity: str
+    licence: str | None
+    guidance: GuidanceRecord
+    takes_negatives: bool
+    """Whether a negative prompt changes the image."""
+    adapters: list[str]
+    """Identity of each adapter."""
+    adapter_paths: list[str]
+    """Path of each adapter in the form that may be published."""
+
+
+def resolve_model(
+    config: ModelConfig, *, hash_cache: HashCache = None, identify: bool = True
+) -> tuple[ModelConfig, ModelRecord]:
+    """Replaces the values `auto` and null by values for this machine, without loading weights.
+
+    Returns:
+        The resolved model, whose revision is a commit, and its record.
+
+    Raises:
+        UserError: the model does not exist, has pickled weights or is not in the guidance table, or this machine does
+            not support its precision.
+    """
+    dtype = precision_for(config.dtype, device_of(config.device))
+    if config.family_preset == "cosxl":
+        weights = cosxl.resolve_cosxl(config, hash_cache, identify)
+        pipeline, variant, size, distilled = "StableDiffusionXLPipeline", None, config.size or 1024, False
+        scheduler = config.scheduler or cosxl.SCHEDULER
+    else:
+        weights = weights_access.resolve_weights(
+            config.path, config.revision, "pipeline", hash_cache=hash_cache, identify=identify
+        )
+        if weights.local is not None and weights.local.is_file():
+            raise UserError(
+                f"{config.path}: the family of a single file is unknown. Use --model.family_preset cosxl for CosXL, "
+                "or a folder that save_pretrained wrote"
+            )
+        index = read_config(weights, "model_index.json")
+        pipeline = _text_to_image_class(index, config.path)
+        variant = _pick_variant(config.variant, dtype, weights)
+        size = config.size or _own_size(weights, index, pipeline)
+        scheduler = config.scheduler or _own_scheduler(weights, index)
+        distilled = _is_distilled(weights, index)
+    check_scheduler(scheduler)
+    family, guidance, takes_negatives = _resolve_guidance(config, pipeline, distilled)
+    adapters = [
+        weights_access.resolve_weights(a.path, a.revision, "adapter", hash_cache=hash_cache, identify=identify)
+        for a in config.adapters
+    ]
+    model = replace(
+        config,
+        revision=weights.revision,
+        variant=variant,
+        dtype=dtype,
+        scheduler=scheduler,
+        size=size,
+        attention="native" if config.attention == "auto" else config.attention,
+        adapters=tuple(replace(a, revision=r.revision) for a, r in zip(config.adapters, adapters, strict=True)),
+    )
+    record = ModelRecord(
+        pipeline=pipeline,
+        family=family,
+        path=weights_access.public_path(config.path, weights),
+        identity=weights.identity,
+        licence=weights.licence,
+        guidance=guidance,
+        takes_negatives=takes_negatives,
+        adapters=[adapter.identity for adapter in adapters],
+        adapter_paths=[
+            weights_access.public_path(named.path, adapter)
+            for named, adapter in zip(config.adapters, adapters, strict=True)
+        ],
+    )
+    return model, record
+
+
+def _resolve_guidance(config: ModelConfig, pipeline: str, distilled: bool) -> tuple[str, GuidanceRecord, bool]:
+    """Returns the family's name, the guidance argument, and whether a negative prompt changes the image.
+
+    Args:
+        config: the model.
+        pipeline: class name in diffusers.
+        distilled: whether the guidance is distilled into the UNet, so that a negative prompt has no effect.
+    """
+    family = guidance_for(pipeline, config.guidance)
+    if family is None:
+        takes_scale, takes_negatives = _native_parameters(pipeline, config.path)
+        record = GuidanceRecord(argument=None, value=None)
+        if takes_scale:
+            record = GuidanceRecord(argument="guidance_scale", value=config.gamma)
+        return "native", record, takes_negatives and not distilled
+    if distilled:
+        raise UserError(
+            f"{config.path}: guidance is distilled into its UNet, so Eq. 4 cannot be computed. "
+            "Use --model.guidance native"
+        )
+    return family.name, GuidanceRecord(argument=family.argument, value=family.scale(config.gamma)), True
+
+
+def _text_to_image_class(index: dict[str, Any], path: str) -> str:
+    """Returns the name of the text-to-image class.
+
+    A repository may name the image-to-image or inpainting class of the same model.
+    """
+    name = index.get("_class_name")
+    if not isinstance(name, str):
+        raise UserError(
+            f"{path}: its pipeline is code in the repository ({name}), which diffcore-hf never runs. Use a model whose "
+            "pipeline is part of diffusers"
+        )
+    return re.sub("Img2Img|Inpaint", "", name)
+
+
+def _native_parameters(name: str, path: str) -> tuple[bool, bool]:
+    """Returns whether a pipeline takes a guidance_scale and a negative prompt with `guidance: native`."""
+    known = library_classes.pipeline_class(name)
+    if known is not None:
+        return native_support(known.methods["__call__"])
+    import diffusers
+
+    cls = getattr(diffusers, name, None)
+    if not inspect.isclass(cls):
+        raise UserError(f"{path}: diffusers {diffusers.__version__} has no {name}. Use another model")
+    return native_parameters(cls)
+
+
+def read_config(weights: PinnedWeights, name: str) -> dict[str, Any]:
+    """Reads a JSON file of a resolved folder or repository."""
+    with library_errors(
+        f"{weights.location} is not a diffusers pipeline: {name} cannot be read",
+        "Give a folder or repository that save_pretrained wrote",
+    ):
+        return read_json(weights, name)
+
+
+def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> int:
+    """Returns the image side that the model was trained for: the side of its latents times the scale of its VAE."""
+    try:
+        vae = read_config(weights, "vae/config.json")
+        blocks = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
+        factor = 2 ** (len(blocks) - 1)
+        if pipeline == "FluxPipeline":  # Its latent side is in code, not in its configuration.
+            return 128 * factor
+        denoiser = "unet" if "unet" in index else "transformer"
+        side = read_config(weights, f"{denoiser}/config.json")["sample_size"]
+        return int(side[0] if isinstance(side, list) else side) * factor
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{weights.location}: its files do not state its image size. Give --model.size 1024") from None
+
+
+def _own_scheduler(weights: PinnedWeights, index: dict[str, Any]) -> SchedulerConfig:
+    try:
+        return SchedulerConfig(index["scheduler"][1])
+    except (KeyError, IndexError, TypeError):
+        raise UserError(
+            f"{weights.location}: model_index.json names no scheduler. Give a folder or repository that "
+            "save_pretrained wrote"
+        ) from None
+
+
+def _is_distilled(weights: PinnedWeights, index: dict[str, Any]) -> bool:
+    """Returns whether the UNet is distilled: its guidance scale is an input, and a negative prompt has no effect."""
+    return "unet" in index and read_config(weights, "unet/config.json").get("time_cond_proj_dim") is not None
+
+
+def _pick_variant(variant: str | None, dtype: str, weights: PinnedWeights) -> str | None:
+    """Returns the variant of the weight files.
+
+    `auto` means fp16 in two cases: all files are fp16, or some are and the precision is float16.
+    """
+    if variant != "auto":
+        return variant
+    names = [name for name in weights_access.file_names(weights) if "/" in name and name.endswith(".safetensors")]
+    halves = [name for name in names if ".fp16." in name]
+    return "fp16" if halves and (dtype == "float16" or len(halves) == len(names)) else None
+
+
+def check_scheduler(scheduler: SchedulerConfig) -> None:
+    """Checks the class and the options of a scheduler.
+
+    Raises:
+        UserError: diffusers has no such scheduler, or the scheduler has no such option.
+    """
+    known = library_classes.scheduler_class(scheduler.name)
+    parameters = set(known.methods["__init__"]) if known else _scheduler_parameters(scheduler.name)
+    unknown = sorted(set(scheduler.options or {}) - parameters)
+    if unknown:
+        raise UserError(
+            f"model.scheduler.options: {scheduler.name} has no option {unknown[0]!r}; its options are "
+            f"{', '.join(sorted(parameters))}"
+        )
+
+
+def _scheduler_parameters(name: str) -> set[str]:
+    """Returns the options of a scheduler class.
+
+    Raises:
+        UserError: diffusers has no such scheduler.
+    """
+    import diffusers
+
+    cls = getattr(diffusers, name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
+        raise UserError(
+            f"model.scheduler is {name!r}, which diffusers {diffusers.__version__} does not have. "
+            "Use a class name such as DPMSolverMultistepScheduler"
+        )
+    return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}

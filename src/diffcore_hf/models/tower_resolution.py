@@ -1,0 +1,112 @@
+"""Resolution of an image tower: its commit, class and image processor, without its weights.
+
+Owns the record of a tower. Loading and embedding are in towers.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, TypedDict
+
+from diffcore_hf.config.augment import FilterConfig
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.models import library_classes
+from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_path, read_json, resolve_weights
+
+TOWER_REMEDY = "Give filter.path an image model that transformers can load"
+
+
+class FilterRecord(TypedDict):
+    """The record of a run's image tower; the resolved configuration is recorded separately."""
+
+    model: str
+    """Name of the model's class in transformers."""
+    processor: str
+    """Name of the image processor's class; empty if only the models were described."""
+    path: str
+    """Path in the form that may be published."""
+    identity: str
+    licence: str | None
+    has_text: bool
+    """Whether captions can be embedded into the same space."""
+
+
+def resolve_filter(
+    config: FilterConfig, *, hash_cache: HashCache = None, describe_only: bool = False
+) -> tuple[FilterConfig, FilterRecord]:
+    """Resolves the filter's revision to a commit; returns the resolved filter and the record of its tower.
+
+    No weights are loaded.
+
+    Args:
+        config: the filter.
+        hash_cache: hashes of local files, see `resolve_weights`.
+        describe_only: leave out the name of the image processor, which only transformers knows. If the files of the
+            tower answer everything else, transformers is not imported.
+
+    Raises:
+        UserError: the model does not exist, has only pickled weights, or is not an image tower.
+    """
+    weights = resolve_weights(config.path, config.revision, "tower", hash_cache=hash_cache)
+    model, processor, has_text = (_described(weights) if describe_only else None) or _inspected(weights, config.path)
+    record = FilterRecord(
+        model=model,
+        processor=processor,
+        path=public_path(config.path, weights),
+        identity=weights.identity,
+        licence=weights.licence,
+        has_text=has_text,
+    )
+    return replace(config, revision=weights.revision), record
+
+
+def _described(weights: PinnedWeights) -> tuple[str, str, bool] | None:
+    """Returns class, no processor, and whether there is a text tower; None if the files leave any doubt."""
+    try:
+        config = read_json(weights, "config.json")
+        processor = read_json(weights, "preprocessor_config.json")
+    except Exception:  # the libraries look for other files, and name the fault
+        return None
+    named = processor.get("image_processor_type") or processor.get("feature_extractor_type") or ""
+    processor_class = str(named).removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if "auto_map" in processor or not library_classes.is_image_processor(processor_class):
+        return None
+    if "auto_map" in config or (config.get("architectures") or [""])[0] == "CLIPVisionModelWithProjection":
+        return None
+    known = library_classes.tower_class(str(config.get("model_type")))
+    return None if known is None else (known.name, "", "get_text_features" in known.methods)
+
+
+def _inspected(weights: PinnedWeights, path: str) -> tuple[str, str, bool]:
+    """Returns class, processor, and whether there is a text tower, as transformers sees them."""
+    import transformers
+
+    cls = model_class(load_part(transformers.AutoConfig, weights, path))
+    processor = load_part(transformers.AutoImageProcessor, weights, path)
+    return cls.__name__, type(processor).__name__, hasattr(cls, "get_text_features")
+
+
+def pinned(weights: PinnedWeights) -> dict[str, str]:
+    """Returns the keyword arguments of `from_pretrained` that pin a Hub repository to its commit."""
+    return {"revision": weights.revision} if weights.revision else {}
+
+
+def load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
+    """Loads a configuration, processor or tokenizer, never with remote code."""
+    with library_errors(f"{path} is not an image tower of transformers ({auto.__name__} cannot read it)", TOWER_REMEDY):
+        return auto.from_pretrained(weights.location, **pinned(weights), trust_remote_code=False)
+
+
+def model_class(config: Any) -> Any:
+    """Returns the class that AutoModel loads, except for CLIP's vision tower saved with its projection."""
+    import transformers
+
+    if (config.architectures or [""])[0] == "CLIPVisionModelWithProjection":
+        return transformers.CLIPVisionModelWithProjection
+    try:
+        return transformers.MODEL_MAPPING[type(config)]
+    except KeyError:
+        raise UserError(
+            f"filter.path: transformers.AutoModel does not load a model of type {config.model_type}. {TOWER_REMEDY}"
+        ) from None
