@@ -1,7 +1,7 @@
 """Accounts: tokens, users and organisations, and their rights.
 
-The replies are those of the Hub. An unknown token gets 401. The reply for a hidden repository is 404, or 401 if the
-request has no token. The reply for a repository that the account may see but not change is 403.
+The replies are the same as on the Hub. An unknown token gets 401. The reply for a hidden repository is 404, or 401 if
+the request has no token. The reply for a repository that the account may see but not change is 403.
 """
 
 from __future__ import annotations

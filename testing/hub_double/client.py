@@ -51,7 +51,7 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        # With the defaults, a shard that is always refused is retried for minutes, and timeouts take minutes too.
+        # By default, a shard that is always refused is retried for minutes, and timeouts also take minutes.
         "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
         "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
         "HF_XET_CLIENT_READ_TIMEOUT": "2s",

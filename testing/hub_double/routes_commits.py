@@ -16,7 +16,7 @@ from testing.hub_double.wire import Refusal, Reply, Request, json_reply
 if TYPE_CHECKING:
     from testing.hub_double.double import Double
 
-LARGE = 10 << 20  # a larger file is never a regular one
+LARGE = 10 << 20  # a larger file is never stored as a regular file
 LARGE_SUFFIXES = (
     *(".parquet", ".arrow", ".bin", ".safetensors", ".pt", ".pth", ".ckpt", ".npz", ".npy", ".pkl", ".h5", ".onnx"),
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".tiff", ".mp4", ".wav", ".flac", ".zip", ".gz", ".tar", ".zst"),

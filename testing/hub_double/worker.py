@@ -19,7 +19,7 @@ def run(message: bytes) -> tuple[bool, object]:
 
 
 def packed(raised: bool, outcome: object) -> bytes:
-    """Pickles an outcome; one that cannot be pickled becomes a RuntimeError that describes it."""
+    """Pickles an outcome. If it cannot be pickled, a RuntimeError that describes it is pickled."""
     try:
         message = pickle.dumps((raised, outcome))
         pickle.loads(message)  # Some exceptions can be pickled but not unpickled.

@@ -78,10 +78,10 @@ def fields_with_identities(
             del adapter["path"], adapter["revision"]
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
     if not values.get("filter", {}).get("checks", True):
-        # Empty checks are left out, so that digests from before this key existed stay the same.
+        # An empty list of checks is left out, so that digests that were computed before this key existed stay the same.
         del values["filter"]["checks"]
     if values.get("strategy") == {"name": "text_to_image", "options": None}:
-        # The default strategy is left out, so that digests from before this key existed stay the same.
+        # The default strategy is left out, so that digests that were computed before this key existed stay the same.
         del values["strategy"]
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}

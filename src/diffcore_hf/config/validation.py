@@ -83,7 +83,7 @@ def unknown_key(schema: RecipeSchema, key: str, known: list[str]) -> str:
 
 
 def nearest_keys(key: str, known: Iterable[str]) -> list[str]:
-    """Return at most three dotted keys whose last name is similar to that of `key`.
+    """Return at most three dotted keys whose last name is similar to the last name of `key`.
 
     Keys of the same section are preferred.
     """
@@ -133,7 +133,7 @@ def _plain(option: Any, value: Any, path: str) -> Any:
     if typing.get_origin(option) is dict:
         return _mapping(value, path, typing.get_args(option)[1]) if isinstance(value, Mapping) else _NO_MATCH
     if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value) if abs(value) < 1e300 else _NO_MATCH  # false for nan too
+        return float(value) if abs(value) < 1e300 else _NO_MATCH  # the comparison is also false for nan
     if option is int and isinstance(value, int) and not isinstance(value, bool):
         return value if abs(value) < 2**63 else _NO_MATCH
     if option in (str, bool) and type(value) is option:

@@ -20,9 +20,9 @@ from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.thresholds import rounded
 
 SIMILARITIES_POOLED_BELOW = 30
-"""A class with at least this many scores has its own similarity bound; smaller classes share one."""
+"""A class with at least this many scores has its own similarity bound; smaller classes share one bound."""
 RANKS_POOLED_BELOW = 50
-"""A class with at least this many ranks has its own rank bound; smaller classes share one."""
+"""A class with at least this many ranks has its own rank bound; smaller classes share one bound."""
 
 
 def conformal_bound(scores: Floats, alpha: float) -> float:
@@ -88,7 +88,7 @@ def rank_bounds(ranks: Ints, labels: Ints, classes: int, alpha: float) -> tuple[
 
     An image is kept if and only if rank <= r_alpha. The bound is the ceil((n + 1)(1 - alpha))-th smallest of n left-out
     ranks. If that position is beyond n, it is the number of classes. A class of at least RANKS_POOLED_BELOW ranks has
-    its own bound; the smaller classes share one.
+    its own bound; the smaller classes share one bound.
 
     Args:
         ranks: (N,) int64, left-out ranks of real images, 1 = best; 0 if there is no rank.

@@ -118,7 +118,7 @@ def decide(
         units: the planned units.
         attempts: the facts; each attempt occurs once.
         policy: the fitted filter policy (policies.fit).
-        max_attempts: attempts with this number or a higher one are ignored.
+        max_attempts: attempts whose number is this or higher are ignored.
         review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
         checks: the reasons to reject, in the order in which they are tested.
 
@@ -176,8 +176,8 @@ def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts
     """Returns the missing attempts of the first unfinished round.
 
     Round r needs attempt r of every unit that has no counterpart from rounds < r. From round 1 on it skips the units of
-    given-up classes. Round 0 always includes every unit, so that an interrupted run and an uninterrupted one give up
-    the same classes.
+    given-up classes. Round 0 always includes every unit, so that a run gives up the same classes whether it was
+    interrupted or not.
 
     Args:
         units: the planned units.

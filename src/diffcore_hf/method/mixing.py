@@ -1,6 +1,6 @@
 """Mixes a real image with a generated one (Eq. 6 to 8): draws the random numbers and applies them.
 
-Owns the record of one draw, the two ways to mix, and the resizing of the generated image to the size of the real one.
+Owns the record of one draw, the two ways to mix, and the resizing of the generated image to the size of the real image.
 Does not load images. Does not own the crops and flips that follow (training/data/framing.py).
 
 Both images have the same class, so the label does not change. The images may have different sizes. The frame of a mix

@@ -190,7 +190,8 @@ def _article(word: str, capital: bool) -> str:
 
 
 def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
-    """Returns the contexts of the recipe. If it has none, returns those of the paper's template or of the kind."""
+    """Returns the contexts of the recipe. If it has none, returns the contexts of the paper's template or of the
+    kind."""
     if prompts.contexts is not None:
         return prompts.contexts
     return PAPER_CONTEXTS if prompts.template == "paper" else KINDS[kind].contexts

@@ -4,8 +4,8 @@ Owns the scores of the classes, the ranks that follow from them, and the ranks o
 are class mean, linear discriminant, linear discriminant without the directions of contexts, and caption. Does not own
 the bound on ranks (conformal.py).
 
-A rank is 1 + the number of other classes that score at least as high, so ties get the worst rank. Scores that are equal
-up to rounding are ties. A class without a reference or caption scores NaN. It does not change the rank of other
+A rank is 1 + the number of other classes that score at least as high, so ties get the worst rank. Scores that differ
+only by rounding are ties. A class without a reference or caption scores NaN. It does not change the rank of other
 classes, and its own images have rank 0.
 
 To add a ranking: write a subclass of Ranking here and add it to RANKINGS. Then add its name to `Policy.by` in
@@ -153,7 +153,8 @@ class ContextFree(ByClassifier):
     The directions of contexts are computed without images. They come from captions that name a context and no class,
     such as `a photo of a bird, in heavy snow`. Means and covariance are projected onto the orthogonal complement.
     Chuang et al. 2023 (*Debiasing Vision-Language Models via Biased Prompts*) project in the same way with prompts that
-    describe a bias. Without a text tower, or with fewer than two contexts, this class ranks like ByClassifier.
+    describe a bias. If there is no text tower, or if there are fewer than two contexts, this class ranks like
+    ByClassifier.
     """
 
     def __init__(self, references: ReferenceEmbeddings, sums: PairSums) -> None:
@@ -215,7 +216,8 @@ def discriminant(means: Floats, scatter: Floats, magnitude: float) -> tuple[Floa
     width, trace = means.shape[1], float(np.trace(scatter))
     if trace <= max(1e-12 * magnitude, 1e-20):
         shrunk = np.eye(width)
-    else:  # The scatter is divided by tr(W) / d, so that scores are of order one.
+    else:
+        # The scatter is divided by tr(W) / d, so that the size of scores is about 1.
         shrunk = (1 - SHRINKAGE) * scatter * (width / trace) + SHRINKAGE * np.eye(width)
     weights = np.full(means.T.shape, np.nan)
     known = ~np.isnan(means).any(axis=1)

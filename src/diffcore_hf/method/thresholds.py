@@ -158,7 +158,7 @@ class PairSums:
         return PairSums(self.counts + other.counts, self.totals + other.totals, self.squares + other.squares)
 
     def __sub__(self, other: PairSums) -> PairSums:
-        """Returns the sums without those of a subset."""
+        """Returns the sums minus the sums of a subset."""
         return PairSums(self.counts - other.counts, self.totals - other.totals, self.squares - other.squares)
 
     def _pairs(self) -> tuple[Floats, Ints]:

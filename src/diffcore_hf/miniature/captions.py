@@ -139,7 +139,7 @@ def caption(species: Species, context: str, rng: np.random.Generator) -> str:
 
 
 def flaw_caption(species: Species, context: str, flaw: str, rng: np.random.Generator) -> str:
-    """Returns the caption of a picture with one flaw, a key of `FLAWS`; 60 % of them are only lists of words."""
+    """Returns the caption of a picture with one flaw, a key of `FLAWS`. 60 % of such captions are lists of words."""
     words = [*rng.choice(FLAWS[flaw], 2, replace=False), *rng.choice(_ANY_FLAW, int(rng.integers(0, 3)), replace=False)]
     rng.shuffle(words)
     if rng.random() < 0.6:

@@ -18,7 +18,7 @@ from diffcore_hf.miniature.species import Species
 
 SUPERSAMPLING = 3
 Numbers = NDArray[np.float64]
-# More numbers than any scene uses, so that a change of one scene does not change the pictures of the others.
+# This is more than any scene uses, so that a change of one scene does not change the pictures of other scenes.
 _DETAILS = 256
 
 

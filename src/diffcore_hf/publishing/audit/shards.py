@@ -25,7 +25,7 @@ class Shards:
     names: Callable[[str], Sequence[str]]
     """Function of the path of a shard that returns the names of its columns."""
     images: bool
-    """Whether the images are read and hashed as well."""
+    """Whether the images are also read and hashed."""
 
     def splits(self, config: str) -> Mapping[str, Sequence[str]]:
         """Return the paths of a configuration's shards by split; {} if it has no rows."""

@@ -102,7 +102,7 @@ def free_sections(card: str) -> dict[str, str]:
 
 
 def merge_free_sections(new: str, old: str | None) -> str:
-    """Return the new card with the free sections of the old one.
+    """Return the new card with the free sections of the old card.
 
     Sections that the new card does not have are appended at its end, so that no text is lost.
     """

@@ -55,8 +55,8 @@ def is_client_error(error: BaseException) -> bool:
     """Return whether an exception is a failure of the Hub, its client, the network or the disk.
 
     Most failures are an OSError or an error of the HTTP library. For a malformed response the client also raises
-    ValueError, KeyError and RuntimeError, which bugs of this package raise as well. These are failures of the client
-    only if a package of the client raised them.
+    ValueError, KeyError and RuntimeError, but so do bugs of this package. Such an error is a failure of the client only
+    if a package of the client raised it.
     """
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # not in its __all__
 

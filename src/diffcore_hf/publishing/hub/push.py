@@ -70,7 +70,7 @@ def push(
         repo_id: `owner/name` of a dataset repository, which is created if it does not exist.
         version: semantic version, such as `v1.0.0`.
         extra_files: function that returns the published files that the manifest does not list.
-        public: create a new repository as public; the visibility of an existing one does not change.
+        public: create a new repository as public. The visibility of an existing repository does not change.
         originals_are_mine: True if the publisher states that the original images may be published.
         create_pr: propose the version in a pull request; push again after the merge to set the tag.
         dry_run: send nothing and return the changes.

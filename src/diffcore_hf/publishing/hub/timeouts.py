@@ -34,8 +34,8 @@ def request_timeout() -> Iterator[None]:
 def _install_hook() -> None:
     """Add `_set_timeout` to the client's session and to every session that replaces it.
 
-    The client replaces its session after a lost connection, so the hook has to be added by a session factory. The
-    factory calls the previous one, because a user may have set one with a proxy or certificates. The client has no
+    The client replaces its session after a lost connection, so the hook has to be added by a session factory. The new
+    factory calls the previous factory, because a user may have set it for a proxy or certificates. The client has no
     public function that returns the previous factory, so its private variable is read.
     """
     from huggingface_hub import get_session, set_client_factory

@@ -25,7 +25,7 @@ def choose_balanced(
         majority: indices of the candidates of the first kind, by their description.
         minority: indices of the candidates of the second kind, by their description.
         count: maximum number of chosen candidates.
-        share: share of the minority in `count`. If one kind has too few candidates, more of the other are chosen.
+        share: share of the minority in `count`. If one kind has too few candidates, more of the other kind are chosen.
 
     Returns:
         Indices in the order in which they are shown; they depend on the arguments only.

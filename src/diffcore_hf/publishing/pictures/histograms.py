@@ -61,7 +61,7 @@ def similarity_histogram(
     bound_label: str = "bound of the policy",
     title: str,
 ) -> bytes:
-    """Draws two distributions in one plot: pairs of real images of a class, and real images with generated ones.
+    """Draws two distributions in one plot: pairs of real images of a class, and pairs of a real and a generated image.
 
     Args:
         real_real: similarities of two different real images of one class. Values that are not finite are ignored, here
@@ -98,7 +98,8 @@ def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, column
     """Draws one small plot for each class, the largest share of rejected images first.
 
     Args:
-        classes: similarities of each class. At most 24 are drawn, and the title then has the number of all classes.
+        classes: similarities of each class. At most 24 are drawn. If there are more, the title has the number of all
+            classes.
         title: title in one line.
         columns: number of plots in a row.
 

@@ -76,7 +76,7 @@ def mix_label(tile: MixedTile) -> str:
 
 
 def choose_mixed(mixes: Sequence[tuple[str, str, bool]], count: int = 12) -> list[int]:
-    """Chooses samples of different classes and contexts, every second one patch-wise.
+    """Chooses samples of different classes and contexts. Every second sample is patch-wise.
 
     Args:
         mixes: (class name, context, whether pixel-wise) of each sample.

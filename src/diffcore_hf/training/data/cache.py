@@ -79,8 +79,8 @@ class FrameCache:
         Args:
             data: the training rows and the pool.
             protocol: protocol that resizes before it crops.
-            alone: true (GenAug): resize a generated image like a real one. False: scale and crop it to the size of the
-                real image.
+            alone: true (GenAug): resize a generated image like a real image. False: scale and crop it to the size of
+                its real image.
 
         Raises:
             UserError: the protocol crops before it resizes.

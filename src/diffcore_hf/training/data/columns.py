@@ -92,7 +92,7 @@ def name_columns(
     generated: str | None = None,
     label: str | None = None,
 ) -> Columns:
-    """Return the column names: the given ones, else those of diffcore.json, else the defaults.
+    """Return the names of the columns. A given name is used first, then the name in diffcore.json, then the default.
 
     The names of the columns `generated` and `row_id` include the prefix that these columns have in the dataset.
     """

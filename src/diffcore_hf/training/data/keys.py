@@ -11,4 +11,4 @@ class SampleKey(NamedTuple):
     row_id: str
     epoch: int
     layout_index: int
-    """Index in the layout of the epoch; the mixed and the unmixed sample of a row have different ones."""
+    """Index in the layout of the epoch. The mixed and the unmixed sample of a row have different indices."""

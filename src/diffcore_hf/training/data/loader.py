@@ -1,10 +1,10 @@
 """The loader: selects the samples of each step, and reads batches of uint8 images in worker processes.
 
 Owns the order of samples and the batches. A training reads one endless stream of samples. The samples of epoch 0 come
-first, in an order drawn from (seed, 0), then those of epoch 1, and so on. Step s with batch size B reads the positions
-s B to (s + 1) B - 1. Each process reads its portion of them. Therefore every step has the same number of samples, and
-no sample is read twice in an epoch. The samples of a step depend only on the number of the step. They do not depend on
-workers, processes or interruptions.
+first, in an order drawn from (seed, 0). The samples of epoch 1 follow, and so on. Step s with batch size B reads the
+positions s B to (s + 1) B - 1. Each process reads its portion of them. Therefore every step has the same number of
+samples, and no sample is read twice in an epoch. The samples of a step depend only on the number of the step. They do
+not depend on workers, processes or interruptions.
 """
 
 from __future__ import annotations

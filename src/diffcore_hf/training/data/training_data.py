@@ -201,7 +201,7 @@ def _partner_pool(
 def _generated_pool(
     config: DataConfig, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
 ) -> Pool:
-    """Index the images of the configuration `generated`, with all copies but without those of held-out rows."""
+    """Index the images of the configuration `generated`, with all copies, but without held-out rows."""
     missing = UserError(
         f"mix.partner is 'class', which reads configuration 'generated', but {config.path} has none that can be "
         "loaded. Use --mix.partner own"

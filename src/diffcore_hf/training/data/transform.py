@@ -122,8 +122,8 @@ class MixTransform:
     def __deepcopy__(self, memo: dict[int, Any]) -> MixTransform:
         """Return the object itself, not a copy.
 
-        `Dataset.with_transform` stores a deep copy of the transform. `set_epoch` of the caller's object must change
-        that copy too. Only the epoch ever changes, so both can be the same object.
+        `Dataset.with_transform` stores a deep copy of the transform. `set_epoch` of the caller's object must also
+        change that copy. Only the epoch ever changes, so both can be the same object.
         """
         return self
 
@@ -135,7 +135,7 @@ class MixTransform:
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, so that samples are a function of (seed, epoch, row); call it before each epoch.
 
-        Workers that already run use the new epoch too.
+        Workers that already run also use the new epoch.
         """
         self._epoch[0] = epoch
 

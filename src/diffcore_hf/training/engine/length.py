@@ -42,8 +42,8 @@ def training_length(recipe: TrainRecipe, samples: int, like: Length | None = Non
     Args:
         recipe: recipe with max_steps or, if that is not set, epochs.
         samples: number of samples in an epoch.
-        like: length of another arm; its number of steps and interval of evaluations are used. None: those of the
-            recipe.
+        like: length of another arm; its number of steps and interval of evaluations are used. None: the recipe gives
+            them.
     """
     per_epoch = samples / recipe.batch_size
     if like is not None:

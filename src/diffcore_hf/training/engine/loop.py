@@ -82,7 +82,7 @@ class Training:
             seed: seed of all random numbers: weights, order of samples, draws and layers.
             folder: folder of the training; created with the first file.
             accelerator: devices and precision.
-            like: length of the first arm, which is used here too; None: the length in the recipe.
+            like: length of the first arm, which this arm also uses; None: the length in the recipe.
             digest: digest of all settings that determine the result; a checkpoint must have the same digest.
             report: callback that receives each record of the log.
 
@@ -196,10 +196,10 @@ class Training:
         )
 
     def _validate(self) -> None:
-        """Score on the validation split, and store the model if no earlier one was better.
+        """Score on the validation split, and store the model if no earlier model was better.
 
-        Of models with equal scores the later one is stored. A small validation split soon reaches its maximum, and then
-        an equal score only shows that the model did not get worse.
+        If two models have equal scores, the later model is stored. A small validation split soon reaches its maximum,
+        and then an equal score only shows that the model did not get worse.
         """
         if self.data.validation is None:
             return

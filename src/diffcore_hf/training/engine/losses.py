@@ -13,7 +13,8 @@ def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: f
         logits: (B, K) float32.
         targets: (B,) int64 class indices, -100 for an ignored image; or (B, K) float probabilities.
         kind: `cross_entropy`, or `softmax_bce`: the binary cross-entropy of the softmax for each class, averaged over
-            classes. At the start of a training its gradient is about 1/K of that of cross-entropy.
+            classes. At the start of a training its gradient is about K times smaller than the gradient of
+            cross-entropy.
         smoothing: label smoothing in [0, 1), for both kinds.
     """
     if kind == "cross_entropy":

@@ -90,7 +90,7 @@ def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: 
     hundredth of the lowest rate of all groups. min_lr is the same for all groups.
 
     Args:
-        optimizer: optimiser with the learning rates of its groups; they are changed to those of step 0.
+        optimizer: optimiser with the learning rates of its groups; the scheduler sets them to the rates of step 0.
         config: section `schedule` of the recipe; milestones and warm-up are in epochs.
         epochs: number of epochs of the recipe, to which milestones and warm-up refer.
         total_steps: number of steps of this training, to which the schedule is scaled.

@@ -43,10 +43,11 @@ class TrainingParts:
     schedule: Scheduler
     batch_loss: BatchLoss
     normalisation: framing.Normalisation
-    """Normalisation of the pretrained weights. If there are none, it is that of the recipe's protocol."""
+    """Normalisation of the pretrained weights. If there are no such weights, the normalisation of the recipe's
+    protocol."""
     channels_last: bool
     network_groups: int
-    """Number of the optimiser's groups that belong to the network; those of the mixer follow."""
+    """Number of the optimiser's groups that belong to the network; the groups of the mixer follow."""
 
     @property
     def scored_network(self) -> nn.Module:

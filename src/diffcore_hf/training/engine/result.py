@@ -38,5 +38,6 @@ class TrainingResult(TypedDict):
 
 
 def counted_scores(result: TrainingResult) -> ScoresRecord:
-    """Return the scores that a comparison uses: those of the best model if there is one, else of the last model."""
+    """Return the scores that a comparison uses. They are from the best model if there is one, else from the last
+    model."""
     return result.get("best") or result["last"]

@@ -60,7 +60,7 @@ class BatchContext:
 
 @dataclass(frozen=True)
 class Mixed:
-    """The images and targets that replace those of the batch in the forward pass and the loss."""
+    """The images and targets that replace the original ones in the forward pass and the loss."""
 
     images: Tensor
     """(V, 3, H, W): input of the network."""
@@ -89,7 +89,7 @@ class Mixer(nn.Module):
     """Base class of mixers. Keyword-only parameters of the constructor are the options in a recipe.
 
     Parameters and buffers of a mixer are written to the checkpoint. Do not assign the network or another frozen model
-    to an attribute, because its weights would be written too. Use the network of the context, and store other models
+    to an attribute, because its weights would also be written. Use the network of the context, and store other models
     in a tuple.
     """
 

@@ -30,10 +30,10 @@ class Partners:
 class PairwiseMixer(Mixer):
     """Mixes each image with another image of the batch; the label weight is the share of the pixels.
 
-    If `per` is `image`, the images are put in a random order. The partner of each is the next one in this order, and
-    the partner of the last is the first. Each image is used exactly once as a partner, and no image is its own partner
-    in a batch of two or more. All draws of an image, including its position in the order, are a function of its key.
-    Therefore a permuted batch gives the permuted result.
+    If `per` is `image`, the images are put in a random order. The partner of each image is the next image in this
+    order. The partner of the last image is the first. Each image is used exactly once as a partner, and no image is its
+    own partner in a batch of two or more. All draws of an image, including its position in the order, are a function of
+    its key. Therefore a permuted batch gives the permuted result.
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
     """
