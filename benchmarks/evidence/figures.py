@@ -1,6 +1,6 @@
-"""Figures of the page, as PNG; error bars are 95 % intervals over the seeds.
+"""Figures of the page, as PNG. Error bars are 95 % intervals over the seeds.
 
-Owns their look. Uses only the object interface of matplotlib: no pyplot, no global state.
+Owns their colours, markers and labels. Uses only the object interface of matplotlib, so there is no global state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MARKERS = {
 
 
 def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:
-    """Draws accuracy over gamma, one line a policy; below it the share of the right species."""
+    """Draws the accuracy over gamma with one line for each policy, and below it the share of the right species."""
     figure = _figure(6.4, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     places = [float(gamma) for gamma in gammas]
@@ -52,7 +52,7 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) 
 
 
 def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
-    """Draws the share of right images that are accepted, by context, one mark a policy."""
+    """Draws the accepted share of right images by context, with one mark for each policy."""
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
     for place, (policy, words) in enumerate(policies.items()):
@@ -74,7 +74,7 @@ def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
 
 
 def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
-    """Draws the gain of each policy over keeping everything, at equal generated images."""
+    """Draws the difference in accuracy between each policy and policy `all`, with equal generated images."""
     figure = _figure(6.4, 0.8 + 0.28 * len(generators) * (len(keeps) + 1))
     axes = figure.add_subplot()
     ticks, names, row = [], [], 0.0
@@ -98,7 +98,7 @@ def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[s
 
 
 def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], words: Mapping[str, str]) -> bytes:
-    """Draws accuracy over the number of real images a species, one line a way of training."""
+    """Draws the accuracy over the number of real images of a species, with one line for each kind of training."""
     figure = _figure(6.4, 3.6)
     axes = figure.add_subplot()
     for name, by_number in arms.items():

@@ -1,7 +1,7 @@
-"""Folders: the augmented datasets, one for each seed and generator; every policy is an export of one.
+"""Folders: the augmented datasets, one for each seed and generator.
 
-Owns the generators, the images that a policy keeps of a folder, and the oracle's judgement of its images. All of it
-uses the workflows of the package: augment once with `policy: all`, then export.
+Owns the generators, the images of a folder that a policy keeps, and the species that each image shows according to the
+oracle. Each folder is augmented once with policy `all`. The images that another policy keeps are then exported.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REAL = {"real-3": 3, "real-6": 6}
 # bfloat16 halves the time on processors that compute with it.
 _COMMON = {"copies": 3, "max_attempts": 1, "filter": {"policy": {"name": "all"}}, "model": {"dtype": "bfloat16"}}
 SECONDS = 140
-"""Estimate of the time of a folder of 720 attempts on one core."""
+"""Estimate of the time for a folder of 720 attempts on one core."""
 
 POLICIES: dict[str, dict[str, Any]] = {
     "all": {"name": "all"},
@@ -59,7 +59,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "text": {"name": "rank", "by": "text"},
 }
 BEST = "context_free"
-"""The judge that represents all others in comparisons with keeping everything."""
+"""The best policy. Comparisons with policy `all` show only this one if they cannot show every policy."""
 KINDS = ("right", "other species", "look-alike", "outside")
 
 Key = tuple[str, int]
@@ -67,12 +67,12 @@ Key = tuple[str, int]
 
 
 def real(name: str) -> int:
-    """Returns the number of real training pictures of a species that a generator starts with."""
+    """Returns the number of real training images of a species in the source of a generator."""
     return _REAL.get(name, EACH)
 
 
 def made(work: Path, name: str, seed: int) -> Path:
-    """Returns the folder; creates it if it does not exist, or continues a run that was killed."""
+    """Returns the folder of a generator. Creates it if it does not exist, and continues a run that was killed."""
     folder = work / "made" / f"{name}-{seed}"
     source = world_folder(work, seed, real(name))
     with locked(folder):
@@ -90,14 +90,14 @@ def made(work: Path, name: str, seed: int) -> Path:
 
 
 class Shown(NamedTuple):
-    """The judgement of the oracle about one generated image."""
+    """The result of the oracle for one generated image."""
 
     label: int
     """Class of the prompt, an index into DATASET_SPECIES."""
     species: int
     """Species that the image shows, an index into SPECIES."""
     asked: str
-    """Context of the prompt; empty for none."""
+    """Context of the prompt; "" if the prompt names no context."""
     context: str
     """Context that the image shows."""
 
@@ -113,7 +113,7 @@ class Shown(NamedTuple):
 
 
 def truth(folder: Path) -> dict[Key, Shown]:
-    """Returns unit -> what its image shows; judged once and stored beside the facts of the run."""
+    """Returns unit -> result of the oracle for its image. The oracle runs once, and its results are stored."""
     from datasets import load_dataset
 
     path = folder / ".diffcore" / "truth.json"
@@ -139,7 +139,10 @@ def kept(folder: Path, policy: Mapping[str, Any]) -> list[Key]:
 
 
 def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
-    """Returns the units that a policy keeps, the `oracle` keeps, or `random` keeps, which keeps as many as BEST."""
+    """Returns the units that are kept by a policy, by the `oracle`, or at `random`.
+
+    The oracle keeps the images of the right species. `random` keeps about as many units as BEST.
+    """
     folder = made(work, name, seed)
     if keep == "oracle":
         shown = truth(folder)
@@ -151,7 +154,7 @@ def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
 
 
 def measure(work: Path, name: str, seed: int) -> dict[str, Any]:
-    """Counts what the images of a generator show, and what each policy accepts of them."""
+    """Counts the images of a generator by the species that they show, and counts those that each policy accepts."""
     folder = made(work, name, seed)
     shown = truth(folder)
     contexts = list(dict.fromkeys(image.asked for image in shown.values()))
@@ -172,7 +175,7 @@ def _by_kind(shown: Mapping[Key, Shown], keys: Sequence[Key]) -> dict[str, int]:
 
 
 def exported(folder: Path, output: Path, keep: Sequence[Key], layer: Mapping[str, Any] | None = None) -> Path:
-    """Exports the images of a folder that are in `keep` and no others, through a review."""
+    """Exports only the images of a folder that are in `keep`. A review rejects all other images."""
     everything = kept(folder, {"name": "all"})
     chosen = set(keep)
     text = io.StringIO()

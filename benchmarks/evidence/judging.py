@@ -1,9 +1,9 @@
-"""The filter as a judge: the share of right and of wrong images that each policy accepts, where the truth is known.
+"""Tests the policies of the filter: the share of right and of wrong images that each policy accepts.
 
-Owns the rendered images that are judged and the shares that are counted. The judges are those of the package, fitted as
-in a run on the 240 training pictures of a world. Right images show the class of their prompt, in each of the ten
-contexts. Wrong images show another species of the dataset, a look-alike, or a species outside the dataset. folders.py
-counts the same for generated images.
+Owns the rendered test images, for which the species is known, and the shares. The policies are fitted as in a run to
+the 240 training images of a world. Right images show the class of their prompt, in each of the ten contexts. Wrong
+images show another species of the dataset, a look-alike, or a species outside the dataset. folders.py computes the same
+shares for generated images.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ JUDGED = {name: PolicyConfig(**policy) for name, policy in POLICIES.items() if n
     "fixed": PolicyConfig("fixed", t=0.7)
 }
 TOWERS = ("unseen", "seen")
-"""The CLIP that ships, which never saw the species of the dataset, and one that was trained on all forty."""
+"""`unseen`: the CLIP of the package, which was not trained on the species of the dataset. `seen`: a CLIP that was
+trained on all forty species."""
 EACH = 3
-"""Number of pictures of each species, context and kind."""
+"""Number of images of each species, context and kind."""
 SECONDS = 40
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One picture: its class, the species and the context that it shows, and its kind."""
+    """One test image: its class, the species and the context that it shows, and its kind."""
 
     label: int
     shows: Species
@@ -53,7 +54,7 @@ class Asked:
 
 
 def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
-    """Measures all policies in one of the four cells {CLIP saw, did not see the species} x {own, shared contexts}."""
+    """Measures all policies in one of four cells: one of two CLIPs (TOWERS) with own or shared contexts."""
     tower = tower_of(work, clip)
     held = references(World(seed, contexts), tower)
     items = asked(seed)
@@ -70,7 +71,7 @@ def measure(work: Path, clip: str, contexts: str, seed: int) -> dict[str, Any]:
 
 
 def asked(seed: int) -> list[Asked]:
-    """Returns EACH right and three times EACH wrong pictures of every class in every context."""
+    """Returns the test images: for every class in every context, EACH right images and 3 * EACH wrong ones."""
     random = generator("evidence", "asked", seed)
     items = []
     for label, species in enumerate(DATASET_SPECIES):
@@ -87,20 +88,20 @@ def asked(seed: int) -> list[Asked]:
 
 
 def pictures(items: Sequence[Asked], seed: int) -> list[Image.Image]:
-    """Renders the pictures."""
+    """Renders the test images."""
     random = generator("evidence", "render", seed)
     return [render(item.shows, item.context, np.random.default_rng(random.integers(2**62, size=2))) for item in items]
 
 
 @cache
 def tower_of(work: Path, clip: str) -> ImageTower:
-    """Returns a CLIP by its name in TOWERS."""
+    """Returns the CLIP with a name in TOWERS."""
     path = "package:diffcore_hf.miniature/models/clip" if clip == "unseen" else str(seen_clip(work))
     return ImageTower(FilterConfig(path=path), device="cpu", batch_size=128)
 
 
 def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:
-    """Returns embeddings, (N, d) float16 as a run stores them."""
+    """Returns (N, d) float16 embeddings, as a run stores them."""
     parts = [
         tower.embed([torch.from_numpy(to_array(image)).permute(2, 0, 1) for image in images[first : first + 128]])
         for first in range(0, len(images), 128)
@@ -109,7 +110,7 @@ def embed(images: Sequence[Image.Image], tower: ImageTower) -> np.ndarray:
 
 
 def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
-    """Returns the reference embeddings of the training pictures of a world."""
+    """Returns the reference embeddings of the training images of a world."""
     shown = world.pictures("train")
     labels = np.array([DATASET_SPECIES.index(picture.species) for picture in shown])
     images = [render(picture.species, picture.context, np.random.default_rng(picture.seed)) for picture in shown]
@@ -124,7 +125,10 @@ def references(world: World, tower: ImageTower) -> ReferenceEmbeddings:
 def judged(
     judge: FittedPolicy, items: Sequence[Asked], labels: np.ndarray, embeddings: np.ndarray, parents: np.ndarray
 ) -> dict[str, Any]:
-    """Returns shares accepted by kind and context, AUC, and balanced accuracy (all kinds of wrong images together)."""
+    """Returns the accepted shares by kind and by context, the AUC and the balanced accuracy of a policy.
+
+    For AUC and balanced accuracy, all kinds of wrong images are one class.
+    """
     verdicts = judge.verdicts(labels, embeddings, parents, [("evidence", 0, place) for place in range(len(labels))])
     passed, score = verdicts.passed, -verdicts.score if isinstance(judge, Rank) else verdicts.score
     kinds, contexts = np.array([item.kind for item in items]), np.array([item.context for item in items])
@@ -139,7 +143,10 @@ def judged(
 
 
 def area(right: np.ndarray, wrong: np.ndarray) -> float:
-    """Returns the AUC: the probability that a right image scores above a wrong one; ties count half."""
+    """Returns the AUC: the probability that a right image has a higher score than a wrong one.
+
+    A pair with equal scores adds one half.
+    """
     _, inverse, counts = np.unique(np.concatenate([right, wrong]), return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
     return float((ranks[: len(right)].sum() - len(right) * (len(right) + 1) / 2) / (len(right) * len(wrong)))

@@ -1,7 +1,7 @@
-"""The sentences under the tables that say what the results mean for a user.
+"""The sentences below the tables, which explain the results for a user.
 
-Owns the text. Its numbers are taken from the results, so a sentence and its table cannot differ. After a new
-measurement the sentences must be read again, because their claims are not derived.
+Owns the text. Its numbers are taken from the results, so that a sentence and its table cannot differ. The words are
+not computed. So read the sentences again after each new measurement.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The linear probe: the accuracy of the filter's own embeddings as a classifier, without training a network.
+"""The linear probe: a classifier on the embeddings of the filter, for which no network is trained.
 
-Owns the probe, multinomial logistic regression on unit embeddings. A run with a filter has these embeddings anyway, so
-the probe is the cheapest baseline for generated images.
+Owns the probe, which is multinomial logistic regression on unit embeddings. A run with a filter has already computed
+these embeddings. So the probe is the cheapest baseline for generated images.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from diffcore_hf.workflows import export as export_workflow
 
 SECONDS = 60
 DECAYS = (1e-4, 1e-3, 1e-2)
-"""Weight decays; the validation split chooses one."""
+"""Weight decays. The one with the best validation accuracy is used."""
 
 
 def measure(work: Path, seed: int) -> dict[str, Any]:
-    """Measures accuracy by group of probes on the 240 real images, alone and with the generated ones that are kept."""
+    """Measures the accuracy of probes in each group of test images.
+
+    The probes are fitted to the 240 real images, alone and together with kept generated images.
+    """
     from datasets import load_dataset
 
     splits = load_dataset(str(world_folder(work, seed)))
@@ -53,7 +56,10 @@ def measure(work: Path, seed: int) -> dict[str, Any]:
 
 
 def probe(train: np.ndarray, labels: np.ndarray, validation: np.ndarray, known: np.ndarray) -> torch.Tensor:
-    """Returns the (d + 1, K) weights of the decay with the best validation accuracy; ties go to the larger decay."""
+    """Returns the (d + 1, K) weights of the decay with the best validation accuracy.
+
+    If several decays have the same accuracy, the largest one is used.
+    """
     best = (-1.0, torch.empty(0))
     for decay in DECAYS:
         weight = fitted(train, labels, decay)
@@ -63,7 +69,10 @@ def probe(train: np.ndarray, labels: np.ndarray, validation: np.ndarray, known: 
 
 
 def fitted(train: np.ndarray, labels: np.ndarray, decay: float) -> torch.Tensor:
-    """Minimises mean cross-entropy plus decay times the squared weights, by L-BFGS from zero."""
+    """Returns the weights that minimise the mean cross-entropy plus the decay times the squared weights.
+
+    L-BFGS starts from zero weights.
+    """
     inputs, targets = _with_one(train), torch.from_numpy(labels)
     weight = torch.zeros(inputs.shape[1], int(labels.max()) + 1, dtype=inputs.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=300, line_search_fn="strong_wolfe")
@@ -84,6 +93,9 @@ def predicted(weight: torch.Tensor, embeddings: np.ndarray) -> np.ndarray:
 
 
 def _with_one(embeddings: np.ndarray) -> torch.Tensor:
-    """Returns unit rows times the root of their width, so that features are of order one, and a column of ones."""
+    """Returns the features of the probe: scaled unit rows, and a column of ones.
+
+    The rows are scaled by the root of their width, so that each feature is of order one.
+    """
     unit = torch.from_numpy(unit_rows(embeddings))
     return torch.cat([unit * unit.shape[1] ** 0.5, torch.ones(len(unit), 1, dtype=unit.dtype)], dim=1)

@@ -1,6 +1,6 @@
-"""Series: results as numbers by seed, and the difference of two series as text.
+"""Series: numbers of one measurement for each seed, and the difference of two series as text.
 
-Owns means, paired differences and their wording. Does not own the layout of the page (page.py).
+Owns means, paired differences and their text. Does not own the layout of the page (page.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GROUPS = (UNMENTIONED, PROMPTED, OWN)
 """Groups of test images in the order of the tables: contexts that were never mentioned come first."""
 BySeed = Mapping[int, float]
 Of = Callable[[Mapping[str, Any]], float]
-"""Reads a number from one result."""
+"""Function that returns a number of one result."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Results:
 
     @classmethod
     def read(cls, store: Store) -> Results:
-        """Returns the packed results; a cell that is not measured is left out."""
+        """Returns the packed results. A cell that is not measured is left out."""
         return cls(*(store.series(name) for name in ("trainings", "folders", "judge", "probes")))
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
-        """Returns the result of a training, or of the equal training where the arm keeps the same images."""
+        """Returns the result of a training. If another arm has the same images, its result is returned."""
         result = self.trainings.get(f"{arm}-{net}-{seed}")
         while result and "same_as" in result:
             result = self.trainings.get(f"{result['same_as']}-{net}-{seed}")
         return result
 
     def accuracy(self, arm: str, net: str, group: str) -> BySeed:
-        """Returns seed -> top-1 of the model that validation chose, on a group of the test images."""
+        """Returns seed -> top-1 of the model with the best validation score, on a group of the test images."""
         return self._trained(arm, net, lambda result: result["best"]["by_group"][group])
 
     def kept(self, arm: str, net: str) -> BySeed:
@@ -51,11 +51,11 @@ class Results:
         return self._trained(arm, net, lambda result: result["kept"])
 
     def right(self, arm: str, net: str) -> BySeed:
-        """Returns seed -> share of these that show the right species; a seed without any is left out."""
+        """Returns seed -> share of these images that show the right species. Seeds without an image are left out."""
         return _finite(self._trained(arm, net, lambda result: ratio(result.get("right", 0), result["kept"])))
 
     def folder(self, generator: str, of: Of) -> BySeed:
-        """Returns seed -> a number of a generator; a seed where it is NaN is left out."""
+        """Returns seed -> a number of a generator. Seeds for which it is NaN are left out."""
         return _finite(_by_seed(self.folders, generator, of))
 
     def right_species(self, generator: str) -> BySeed:
@@ -63,7 +63,7 @@ class Results:
         return self.folder(generator, lambda result: result["shows"]["right"] / result["attempts"])
 
     def judged(self, cell: str, of: Of) -> BySeed:
-        """Returns seed -> a number of a cell of the judge."""
+        """Returns seed -> a number of a cell of series `judge`."""
         return _by_seed(self.judge, cell, of)
 
     def probed(self, name: str, group: str) -> BySeed:
@@ -85,19 +85,19 @@ def _finite(values: BySeed) -> BySeed:
     return {seed: value for seed, value in values.items() if value == value}
 
 
-def ratio(part: float, whole: float) -> float:
-    """Returns part / whole; NaN where whole is 0."""
-    return part / whole if whole else float("nan")
+def ratio(numerator: float, denominator: float) -> float:
+    """Returns the ratio of two numbers; NaN if the denominator is 0."""
+    return numerator / denominator if denominator else float("nan")
 
 
 def difference(values: BySeed, base: BySeed) -> Difference | None:
-    """Returns the difference, paired over the seeds that both have; None without such a seed."""
+    """Returns the difference, paired by the seeds that both series have; None if they have no seed in common."""
     seeds = sorted(set(values) & set(base))
     return paired_difference([values[s] for s in seeds], [base[s] for s in seeds]) if seeds else None
 
 
 def percent(values: BySeed) -> str:
-    """Returns mean and standard deviation in percent; a dash without values."""
+    """Returns mean and standard deviation in percent; a dash if there are no values."""
     if not values:
         return "–"
     spread = f" ± {100 * stdev(values.values()):.1f}" if len(values) > 1 else ""
@@ -110,7 +110,7 @@ def count(values: BySeed) -> str:
 
 
 def points(gap: Difference | None) -> str:
-    """Returns a difference in points with its 95 % interval; text marks an interval that contains zero."""
+    """Returns a difference in points with its 95 % interval. If the interval contains zero, the text says so."""
     if gap is None:
         return ""
     text = f"{100 * gap.mean:+.1f}"

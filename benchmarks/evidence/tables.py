@@ -1,6 +1,6 @@
-"""Tables: results as Markdown, each with its number of seeds.
+"""Tables: the results as Markdown tables.
 
-Owns their rows and columns. Does not own their interpretation (meaning.py) nor their order (page.py).
+Owns their rows and columns. Does not own the sentences about them (meaning.py) or their order (page.py).
 """
 
 from __future__ import annotations
@@ -31,14 +31,17 @@ CELLS = {"unseen-own": "not trained, own", "unseen-shared": "not trained, shared
 
 
 def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
-    """Returns one row an arm: images, accuracy by group, and the difference to a base in contexts never mentioned.
+    """Returns a table with one row for each arm.
+
+    A row has the number of images, the accuracy in each group, and the difference to a base in contexts never
+    mentioned.
 
     Args:
         results: all packed results.
         arms: name of an arm -> label of its row.
-        base: the arm that the others are compared with, mostly one of them.
-        net: the network.
-        images: whether to show the number of generated images, and the share of right ones.
+        base: the arm with which the others are compared. It need not be in `arms`.
+        net: name of the network in NETS.
+        images: whether to show the number of generated images and the share of right images among them.
     """
     head = [
         "",
@@ -56,7 +59,7 @@ def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "sc
 
 
 def seeds(results: Results, arms: Sequence[str], net: str = "scratch") -> str:
-    """Returns the number of seeds of a table as words."""
+    """Returns the number of seeds of a table as text."""
     counts = {len(results.accuracy(arm, net, UNMENTIONED)) for arm in arms}
     least, most = min(counts), max(counts)
     if least == most == 1:
@@ -79,7 +82,7 @@ _BOTH = ("balanced_accuracy", "auc")
 
 
 def judge_shares(results: Results, cell: str, policies: Sequence[str]) -> str:
-    """Returns the share that each policy accepts in one cell, by kind of image, and its worst context."""
+    """Returns the share of images that each policy accepts in one cell, by kind of image, and its worst context."""
     head = ["accepted, %", *KINDS, "right, in the worst context"]
     return table(head, [[POLICY_WORDS[policy], *_judged(results, cell, policy)] for policy in policies])
 
@@ -92,7 +95,7 @@ def _judged(results: Results, cell: str, policy: str) -> list[str]:
 
 
 def judge_generated(results: Results, generator: str, policies: Sequence[str]) -> str:
-    """Returns the share that each policy accepts of the images of a text-to-image model."""
+    """Returns the share of the images of a text-to-image model that each policy accepts."""
     shown = {kind: results.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
     head = ["accepted, %", *(f"{kind} ({count(shown[kind])})" for kind in KINDS), "right among the kept"]
     return table(head, [[POLICY_WORDS[policy], *_accepted(results, generator, policy)] for policy in policies])
@@ -109,7 +112,7 @@ def _accepted(results: Results, generator: str, policy: str) -> list[str]:
 
 
 def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
-    """Returns, by gamma and policy, what the images show and the accuracy in contexts never mentioned."""
+    """Returns the share of right images by gamma, and the accuracy in contexts never mentioned by gamma and policy."""
     head = ["gamma", "right species", "right context", *(POLICY_WORDS[keep] for keep in keeps),
             f"{POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
     rows = []
@@ -125,7 +128,7 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net:
 
 
 def probes(results: Results) -> str:
-    """Returns the accuracy of the linear probe on real images alone and with generated ones."""
+    """Returns the accuracy of the linear probe on real images, alone and together with generated images."""
     words = {"real": "240 real images", "all": "and every generated one", BEST: "and those that context-free keeps",
              "oracle": "and those of the right species"}  # fmt: skip
     rows = [[label, *(percent(results.probed(name, group)) for group in GROUPS)] for name, label in words.items()]

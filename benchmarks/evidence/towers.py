@@ -1,6 +1,6 @@
-"""Towers: the CLIP that was trained on all forty species, for the judge cells `seen`.
+"""Towers: the CLIP that is trained on all forty species, for the cells of series `judge` with the name `seen`.
 
-Owns its folder. The training is the miniature's own script.
+Owns the folder of this CLIP. A script of the miniature world trains it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from benchmarks.evidence.worlds import locked
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "miniature" / "train_clip.py"
 SECONDS = 1200
-"""Estimate of its training time on one core."""
+"""Estimate of the training time on one core."""
 
 
 def seen_clip(work: Path) -> Path:
-    """Returns the folder of the CLIP; trains it if the folder does not exist."""
+    """Returns the folder of the CLIP. If the folder does not exist, the CLIP is trained first."""
     folder = work / "clip-seen"
     with locked(folder):
         if not folder.is_dir():
@@ -29,5 +29,5 @@ def seen_clip(work: Path) -> Path:
 
 
 def measure(work: Path) -> dict[str, Any]:
-    """Returns the record of its training."""
+    """Returns the record of the training of the CLIP."""
     return json.loads((seen_clip(work) / "training.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Trainings: the accuracy of one arm with one network and one seed, in three groups of test images.
 
-Owns the arms by name: their images and their training recipe. The package trains them, with equal steps of equally many
-samples. An arm that several sections of the page use is trained once.
+Owns the arms: their names, their images and their training recipes. The trainer of the package trains them. All arms
+take the same number of steps with the same batch size. An arm that several sections of the page use is trained once.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ NETS: dict[str, dict[str, Any]] = {
 }
 SECONDS = {"scratch": 80, "tuned": 40, "longer": 220}
 EVALUATIONS = 9
-# bfloat16, as for the generator: half the time on processors that compute with it. No loader processes.
+# bfloat16 halves the time on processors that compute with it.
 _COMMON = {"precision": "bfloat16", "workers": 0, "batch_size": 32}
 
 PLAIN = {"mix": {"mode": "off"}}
 GENERATED = {"mix": {"mode": "append", "kind": "none", "partner": "class"}}
-"""Every real image as it is and, for each, any kept image of its class: half of the samples are generated."""
+"""Each real image, and for each one any kept image of its class. So half of the samples are generated."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,18 @@ class Arm:
     train: Mapping[str, Any] = field(default_factory=lambda: GENERATED)
     """Keys of the training recipe."""
     generator: str | None = STANDARD
-    """The generator; None: real images alone."""
+    """Name of the generator; None if the arm trains on real images alone."""
     keep: str = "all"
-    """A policy, or `oracle` or `random` (folders.kept_by)."""
+    """Name of a policy, or `oracle` or `random` (folders.kept_by)."""
     cut: tuple[str, ...] = ()
-    """Keep only the first n of the drawing order, n the smallest number that one of these policies keeps."""
+    """Names of policies. If there are any, only the first n images of the drawing order are kept, where n is the
+    smallest number that one of these policies keeps."""
     export: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the augmentation's recipe for the export."""
+    """Keys of the augmentation recipe for the export."""
     extra: str = "none"
-    """More real pictures (worlds.world_folder)."""
+    """Additional real images (worlds.world_folder)."""
     each: int = EACH
-    """Real training pictures of a species, where nothing is generated."""
+    """Number of real training images of a species, if the arm has no generator."""
 
 
 def _mix(kind: str, partner: str, mode: str = "append", probability: float = 1.0) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def _mix(kind: str, partner: str, mode: str = "append", probability: float = 1.0
 JUDGED = ("mean", "class_mean", "classifier", BEST, "text", "oracle")
 ARMS: dict[str, Arm] = {
     "plain": Arm(PLAIN, None),
-    # 2. The filter as an investment: at equal generated images, and at equal kept ones.
+    # 2. The cost of the filter, with equal numbers of generated images and with equal numbers of kept images.
     **{f"{STANDARD}.{keep}": Arm(keep=keep) for keep in ("all", "random", *JUDGED)},
     **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", "mean", BEST, "oracle")},
     **{
@@ -98,7 +99,7 @@ ARMS: dict[str, Arm] = {
         for generator in ("real-3", "real-6")
         for name, train in (("plain", PLAIN), ("generated", GENERATED), ("mix", _mix("both", "class")))
     },
-    # 6. What people use today, and what money could buy.
+    # 6. Alternatives: classical augmentation, and more real images.
     "heavy": Arm(PLAIN | {"transform": {"randaugment": 9, "jitter": 0.4, "blur": 0.2, "erasing": 0.25}}, None),
     "mixup": Arm(PLAIN | {"mixer": "mixup"}, None),
     "cutmix": Arm(PLAIN | {"mixer": "cutmix"}, None),
@@ -112,7 +113,7 @@ FIRST = (
     *("no-context.all", "genaug-own", "mix-own-100", "mix-class", "heavy", "extra-all"),
     *(f"{generator}.{keep}" for generator in ("random-species", "look-alike") for keep in ("all", BEST)),
 )
-"""Arms of the main tables; measured with every seed before the others."""
+"""Arms of the main tables. They are measured with every seed before the other arms."""
 
 TUNED = (
     "plain",
@@ -121,10 +122,10 @@ TUNED = (
     *("no-context.all", "one-context.all", "own-contexts.all"),
     *("mix-own-100", "mix-class"),
 )
-"""Arms that the pretrained network is fine-tuned on as well."""
+"""Arms with which the pretrained network is also fine-tuned."""
 
 LONGER = ("genaug-own", "mix-own-100")
-"""Arms that are also trained three times as long, to see whether mixed images catch up."""
+"""Arms that are also trained three times as long, because mixed images may need more steps."""
 
 
 def nets(arm: str) -> list[str]:
@@ -134,7 +135,7 @@ def nets(arm: str) -> list[str]:
 
 
 def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
-    """Trains one arm and scores it once."""
+    """Trains one arm and returns its scores."""
     arm = ARMS[name]
     place = work / "trainings" / f"{name}-{net}-{seed}"
     keep = () if arm.generator is None else _keep(work, arm, seed)
@@ -160,7 +161,7 @@ def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
 
 
 def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
-    """Returns the generated images that a training reads: those of every copy, or each row's own counterpart."""
+    """Returns the generated images that a training uses: those of all copies, or only each row's own counterpart."""
     from datasets import load_dataset
 
     rows = load_dataset(str(data), "generated", split="train").select_columns(["row_id", "copy"])
@@ -169,7 +170,7 @@ def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
 
 
 def trained(data: Path, net: Mapping[str, Any], train: Mapping[str, Any], seed: int, output: Path) -> dict[str, Any]:
-    """Trains and returns the scores of the model that validation chose and of the last one."""
+    """Trains an arm. Returns the scores of the model with the best validation score and of the last model."""
     from diffcore_hf.config.train_schema import TRAIN_SCHEMA
     from diffcore_hf.training.comparison import trials
     from diffcore_hf.training.data.training_data import load_data

@@ -1,7 +1,7 @@
-"""Worlds: the rendered datasets of the evidence, one draw for each seed.
+"""Worlds: the rendered datasets of the evidence, one for each seed.
 
-Owns the columns that they add to those of the miniature: the group of a picture, and the name in the prompt for
-generators that draw a wrong species.
+Owns the columns that these datasets have in addition to those of the miniature world: the group of an image, and the
+names in the prompts of generators that draw wrong species.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ if TYPE_CHECKING:
 
 OWN, PROMPTED, UNMENTIONED = "own", "prompted", "never mentioned"
 EACH = 12
-"""Training pictures of a species."""
+"""Number of training images of a species."""
 WRONG = 0.3
-"""Share of the rows whose prompt names another species, for generators that draw a wrong one."""
+"""Share of the rows whose prompt names another species, for generators that draw wrong species."""
 
 
 def world_folder(work: Path, seed: int, each: int = EACH, extra: str = "none") -> Path:
-    """Returns a dataset of own contexts as a folder of Parquet; renders it if the folder does not exist.
+    """Returns a folder of Parquet files with a dataset in which each species has its own two contexts.
+
+    If the folder does not exist, the dataset is rendered first.
 
     Args:
         work: folder of intermediate files.
-        seed: draws contexts and pictures.
-        each: training pictures of a species, the first of the world's.
-        extra: 36 more real pictures of each species, in its `seen` contexts or in `all` ten; or `none`.
+        seed: seed of the contexts and the images.
+        each: number of training images of a species.
+        extra: `seen` adds 36 real images of each species in its training contexts, `all` adds 36 in all ten contexts,
+            and `none` adds no images.
     """
     folder = work / "birds" / f"{seed}-{each}-{extra}"
     with locked(folder):
@@ -57,7 +60,7 @@ def world_folder(work: Path, seed: int, each: int = EACH, extra: str = "none") -
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Locks a path, so that one process at a time creates it."""
+    """Locks a path, so that only one process at a time creates it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -65,7 +68,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def group(world: World, picture: Picture) -> str:
-    """Returns the group of a picture; a training context of the species is its own, prompted or not."""
+    """Returns the group of an image. A training context of its species gives the group `own`, prompted or not."""
     if picture.context in world.training_contexts()[picture.species]:
         return OWN
     return PROMPTED if picture.context in PROMPTED_CONTEXTS else UNMENTIONED
