@@ -103,6 +103,11 @@ def example_summary(**changed: Any) -> dict[str, Any]:
         ],
         "given_up": ["Azure Needlebill"],
         "mean_similarity": 0.7421,
+        "rejections": [
+            ("low_rank", 52, "looks like another class", "look at them"),
+            ("duplicate", 5, "a duplicate", "use the seed"),
+            ("crashed", 3, "the model crashed", "correct the cause"),
+        ],
         "notes": ["ranks pooled over all classes: they have 12 images each, per class from 50"],
     }
     return summary | changed

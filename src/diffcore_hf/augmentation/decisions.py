@@ -6,6 +6,7 @@ computed again from the plan, the facts, the recipe and the review.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -52,7 +53,9 @@ class Decider:
         self.checks = checks_of(run.recipe.filter.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
-        self._passed = self._compared = self._compared_facts = 0
+        self._checker = filtration.Checker(self.units, run.review.verdicts, self.checks)
+        self._counts: Counter[str] = Counter()
+        self._tallied = 0
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -79,18 +82,22 @@ class Decider:
         units = replace(self.units, readable=first)
         return filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
 
-    def passing(self) -> float:
-        """Return the share of the attempts so far that the policy would keep. The progress bar shows it."""
-        attempts, _ = self._attempt_facts(self._compared_facts)
+    def tally(self) -> Counter[str]:
+        """Return the number of attempts so far by reason, for the progress bar and the early stop.
+
+        Only new facts are tested. The final decisions may differ: they test the attempts in plan order, and they leave
+        out later attempts of given-up classes.
+        """
+        attempts, _ = self._attempt_facts(self._tallied)
         keys = [
             (*self.run.plan.key(unit), int(number))
             for unit, number in zip(attempts.units, attempts.attempts, strict=True)
         ]
         verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
-        self._passed += int(verdicts.passed.sum())
-        self._compared += len(attempts.units)
-        self._compared_facts = len(self.attempts)
-        return self._passed / max(self._compared, 1)
+        reasons = self._checker.reasons(attempts, np.arange(len(keys)), keys, verdicts.reasons)
+        self._counts.update(reasons[reasons != ""].tolist())
+        self._tallied = len(self.attempts)
+        return self._counts
 
     def decide(self) -> Material:
         """Decide about all attempts that have facts so far."""

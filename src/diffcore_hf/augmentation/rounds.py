@@ -8,14 +8,18 @@ attempts (decisions.py).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts
 from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.reasons import progress_text
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.tasks import (
     AttemptTask,
@@ -51,17 +55,29 @@ class PartSizes(Generic[T]):
         batch: number of images in a device batch.
         part_size: number of items in each part; None: a multiple of the device batch that depends on measured times.
         sizes: bytes of each item in memory. A part has at most PART_BYTES, unless a single item is larger.
+        stop_after: number of items after which a part has to end, rounded up to whole device batches, because the early
+            stop is tested there. A fixed `part_size` is not changed.
     """
 
-    def __init__(self, items: Sequence[T], batch: int, part_size: int | None, sizes: Sequence[int] | None = None):
+    def __init__(
+        self,
+        items: Sequence[T],
+        batch: int,
+        part_size: int | None,
+        sizes: Sequence[int] | None = None,
+        stop_after: int = 0,
+    ):
         self._items, self._sizes = items, sizes
         self._part_size = part_size
+        self._tested = 0 if part_size else math.ceil(max(stop_after, 0) / batch) * batch
         self._size = part_size or batch
         self._start = 0
 
     def __iter__(self) -> Iterator[Sequence[T]]:
         while self._start < len(self._items):
             count = min(self._size, len(self._items) - self._start)
+            if self._start < self._tested:
+                count = min(count, self._tested - self._start)
             while self._sizes is not None and count > 1 and self._bytes(count) > PART_BYTES:
                 count //= 2
             self._start += count
@@ -79,27 +95,37 @@ class PartSizes(Generic[T]):
             self._size = max(part.batch_size, wanted // part.batch_size * part.batch_size)
 
 
-def collect(run: Run, executor: Executor, *, progress: bool = True) -> tuple[Decider, bool]:
-    """Compute all facts that are due, one part at a time.
+@dataclass(frozen=True)
+class Collected:
+    """The facts of a run after `collect`, and why it ended."""
+
+    decider: Decider
+    """Has all facts."""
+    interrupted: bool = False
+    """True: the user interrupted the run."""
+    stopped: str | None = None
+    """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
+
+
+def collect(run: Run, executor: Executor, *, progress: bool = True) -> Collected:
+    """Compute all facts that are due, one part at a time, unless too many attempts are faulty (early_stop.py).
 
     Args:
         run: the run; its run.json is written.
         executor: computes the parts.
         progress: true shows the progress bar.
 
-    Returns:
-        The Decider with all facts, and whether the user interrupted.
-
     Raises:
         UserError: a model fails on every image. Facts that are already committed are kept.
     """
     collection = _Collection(run, executor)
     try:
-        return collection.run(progress), False
+        return collection.run(progress)
     except KeyboardInterrupt:
         log.info("interrupted: the finished images are exported")
         # The ledger is read again, because a part may have been committed but not read when the interruption came.
-        return (collection.decider.reread() if collection.decider else Decider.read(run)), True
+        decider = collection.decider.reread() if collection.decider else Decider.read(run)
+        return Collected(decider, interrupted=True)
     finally:
         executor.close()
 
@@ -147,7 +173,7 @@ class _Collection:
         self.data = run
         self.decider: Decider | None = None
 
-    def run(self, progress: bool) -> Decider:
+    def run(self, progress: bool) -> Collected:
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
         references = Facts.read(run.ledger, [REFERENCES])
@@ -157,8 +183,8 @@ class _Collection:
         with closing(_Progress(len(due_rows) + wanted, done, shown=progress)) as bar, quiet_datasets():
             self._references(due_rows, references, bar)
             self.decider = Decider(run, references, attempts)
-            self._rounds(wanted, self.decider, bar)
-        return self.decider
+            stopped = self._rounds(wanted, self.decider, bar)
+        return Collected(self.decider, stopped=stopped)
 
     def _references(self, due_rows: Sequence[int], references: Facts, bar: _Progress) -> None:
         """Compute round `ref`: captions, real images, and the preparation of the strategy."""
@@ -179,21 +205,41 @@ class _Collection:
             for _ in self.executor.run([PreparationTask()], bar.add):
                 pass
 
-    def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> None:
-        """Compute rounds 0, 1, ... until no attempt is due for the wanted units."""
+    def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> str | None:
+        """Compute rounds 0, 1, ... until no attempt is due for the wanted units.
+
+        Returns:
+            Why the run stopped early; None if it did not.
+        """
         run = self.data
         while (due := decider.due(wanted)) is not None:
+            if message := self._stop_message(wanted, decider):
+                return message
             number, units = due
             if number:
                 bar.extend(len(units))
             log.info("round %d: %d attempts", number, len(units))
             keys = [run.plan.key(unit) for unit in units.tolist()]
-            pieces = PartSizes(keys, self.executor.batch_size(AttemptTask), run.recipe.part_size)
+            missing = 0 if run.recipe.max_faulty is None else STOP_AFTER - decider.tally().total()
+            batch = self.executor.batch_size(AttemptTask)
+            pieces = PartSizes(keys, batch, run.recipe.part_size, stop_after=missing)
             tasks = (AttemptTask(tuple(piece), number) for piece in pieces)
             for part in self.executor.run(tasks, bar.add):
                 pieces.measured(part)
                 decider.add(part, number)
-                bar.describe(f"passing {decider.passing():.0%}, round {number}")
+                bar.describe(f"{progress_text(decider.tally())}, round {number}")
+                if message := self._stop_message(wanted, decider):
+                    return message
+        return None
+
+    def _stop_message(self, wanted: int, decider: Decider) -> str | None:
+        """Return why the run has to stop; None if it may go on, or if no further attempt is due.
+
+        The tally is tested first, because the decisions about all attempts take longer.
+        """
+        if not is_too_faulty(decider.tally(), decider.checks, self.data.recipe.max_faulty):
+            return None
+        return stop_message(decider.decide()) if decider.due(wanted) is not None else None
 
 
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:

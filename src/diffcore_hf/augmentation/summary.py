@@ -16,7 +16,10 @@ import numpy as np
 from diffcore_hf.augmentation.arrow_tables import number_or_none
 from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.reasons import reason_counts, rejected_counts, rejected_text
+from diffcore_hf.augmentation.remedies import remedy
 from diffcore_hf.core.manifest import ClassRow, Counts
+from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Floats
 from diffcore_hf.method.filtration import rejected_share
 
@@ -31,6 +34,17 @@ class ByContext(NamedTuple):
     attempts: int
     rejected: float | None
     """Share of the attempts that were rejected, in [0, 1]; None if no attempt is decided."""
+
+
+class Rejection(NamedTuple):
+    """The attempts that were rejected for one reason."""
+
+    reason: str
+    attempts: int
+    label: str
+    """What the reason means, in a few words."""
+    remedy: str
+    """The likely cause and what a user can do, one or two sentences."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,9 @@ class Summary:
     mean_similarity: float | None
     """Mean S(I, G) over the counterparts, in [-1, 1]."""
     reasons: dict[str, int]
-    """Attempts by reason."""
+    """Attempts by reason. Kept attempts are included."""
+    rejections: list[Rejection]
+    """The rejected attempts by reason, the most frequent reason first."""
     failed_rows: dict[str, int]
     """Number of rows that could not get a counterpart, by reason."""
     notes: list[str]
@@ -69,7 +85,6 @@ def summarise(material: Material) -> Summary:
     names = plan.prompt_texts.names
     real = material.policy.rejected_real()
     weight = np.bincount(material.embeddings.labels, minlength=len(names)) * ~np.isnan(real)
-    words, numbers = np.unique(decisions.reason.astype(str), return_counts=True)
     return Summary(
         counts=counts(material),
         rejected_generated=rejected_share(decisions.reason, [0] * len(units)).get(0),
@@ -78,10 +93,20 @@ def summarise(material: Material) -> Summary:
         by_class=_by_class(material, real),
         given_up=[names[label] for label in np.flatnonzero(decisions.given_up)],
         mean_similarity=_mean(decisions.similarity[decisions.reason == "kept"]),
-        reasons=dict(zip(words.tolist(), numbers.tolist(), strict=True)),
+        reasons=dict(sorted(reason_counts(material).items())),
+        rejections=_rejections(material),
         failed_rows=_failed_rows(material),
         notes=[*material.notes, *plan.prompt_texts.notes],
     )
+
+
+def _rejections(material: Material) -> list[Rejection]:
+    """Returns the rejected attempts by reason, the most frequent reason first."""
+    labels = checks.labels(checks.checks_of(material.recipe.filter.checks))
+    return [
+        Rejection(reason, count, labels[reason], remedy(material, reason))
+        for reason, count in rejected_counts(reason_counts(material)).items()
+    ]
 
 
 def _by_context(material: Material) -> list[ByContext]:
@@ -171,6 +196,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     lines += [f"{name:<{width}}  {value}" for name, value in rows]
     for word, count in summary.failed_rows.items():
         lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see the dataset config `references`")
+    lines += _rejection_lines(summary)
     if summary.by_context:
         contexts = [(row.name, row.attempts, percent(row.rejected)) for row in summary.by_context]
         lines += ["", *_table("context", contexts)]
@@ -197,6 +223,15 @@ def _given_up_lines(summary: Summary) -> list[str]:
     ]
 
 
+def _rejection_lines(summary: Summary) -> list[str]:
+    """Returns a heading, and for each reason its count, its meaning and its remedy."""
+    if not summary.rejections:
+        return []
+    width = len(f"{max(row.attempts for row in summary.rejections):,}")
+    rows = [f"  {row.attempts:>{width},} {row.reason} ({row.label}): {row.remedy}" for row in summary.rejections]
+    return ["", "why attempts were rejected", *rows]
+
+
 def _rows(summary: Summary, seconds: float, images: int) -> list[tuple[str, str]]:
     """Returns the name and the value of each figure. The numbers of failed and pending units are left out if 0."""
     counts = summary.counts
@@ -214,6 +249,7 @@ def _rows(summary: Summary, seconds: float, images: int) -> list[tuple[str, str]
         ("failed", f"{counts['failed']:,}"),
         ("pending", f"{counts['pending']:,}"),
         ("attempts", f"{counts['attempts']:,}"),
+        ("rejected", rejected_text({row.reason: row.attempts for row in summary.rejections})),
         ("generated images rejected", percent(summary.rejected_generated)),
         ("real images the policy would reject", percent(summary.rejected_real)),
         (

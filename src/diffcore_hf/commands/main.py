@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.parser import Command, parse_command
+from diffcore_hf.core.errors import UserError
 
 if TYPE_CHECKING:
     from diffcore_hf.config.augment import Recipe
@@ -74,6 +75,8 @@ def augment(command: Command) -> int:
             "\ninterrupted: finished units are exported, the others are pending. Run the same command again to resume"
         )
         return 130
+    if result.stopped:
+        raise UserError(result.stopped)
     return 0
 
 

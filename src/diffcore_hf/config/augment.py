@@ -300,6 +300,14 @@ class Recipe:
     )
     include_rejected: bool = free(False, help="Publish the images of rejected attempts too.")
     columns: ColumnsConfig = free(ColumnsConfig(), help="Names of the added columns.")
+    max_faulty: float | None = free(
+        0.2,
+        help=(
+            "Share of faulty attempts, in (0, 1], at which a run stops early. It is tested from 50 attempts on. An "
+            "attempt is faulty if its reason is invalid, unsafe, crashed, or one that the strategy records. null: "
+            "the run never stops early."
+        ),
+    )
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
     limit: int | None = free(
         None, help="Number of units to process. The same command without limit processes the rest."

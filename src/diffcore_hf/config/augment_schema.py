@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "store_size": Rule("an integer of at least 1, or null", lambda v: v >= 1, "512"),
     "output": Rule("a folder", lambda v: bool(v.strip()) and "\0" not in v, "out/dataset"),
     "limit": _COUNT_OR_NULL,
+    "max_faulty": _SHARE._replace(expects="a number in (0, 1], or null", example="0.2"),
     "batch_size": _COUNT_OR_NULL._replace(example="16"),
     "part_size": _COUNT_OR_NULL,
 }

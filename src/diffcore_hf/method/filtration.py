@@ -136,7 +136,8 @@ def decide(
         raise ValueError(f"attempt {number[twice[0]]} of {units.row_ids[u]} copy {units.copies[u]} occurs twice")
     keys = [(units.row_ids[u], int(units.copies[u]), int(r)) for u, r in zip(unit_of, number, strict=True)]
     verdicts = policy.verdicts(units.labels[unit_of], attempts.embeddings[rows], attempts.parents[rows], keys)
-    reasons, counterpart = _apply_checks(units, attempts, rows, keys, verdicts.reasons, review or {}, checks)
+    checker = Checker(units, review or {}, checks)
+    reasons, counterpart = checker.reasons(attempts, rows, keys, verdicts.reasons), checker.counterpart
 
     classes = len(policy.bound)
     given_up = _given_up(units, unit_of, number, reasons, classes)
@@ -222,56 +223,60 @@ def rejected_share(reasons: Words, groups: Sequence[Group]) -> dict[Group, float
     return dict(zip(values.tolist(), (rejected / np.bincount(index, minlength=len(values))).tolist(), strict=True))
 
 
-def _apply_checks(
-    units: Units,
-    attempts: AttemptFacts,
-    rows: Ints,
-    keys: Sequence[AttemptKey],
-    policy_reasons: Sequence[str | None],
-    review: Mapping[AttemptKey, bool],
-    checks: Sequence[Check],
-) -> tuple[Words, Ints]:
-    """Tests the attempts one after the other, because a duplicate depends on the attempts before it.
+class Checker:
+    """Applies the checks to attempts one after the other, because a duplicate depends on the attempts before it.
 
     Args:
         units: the planned units.
-        attempts: the facts.
-        rows: (n,) int64: indices of the decided attempts, by round and then in plan order.
-        keys: (n,) keys of these attempts.
-        policy_reasons: (n,) reason for which the policy rejects each attempt; None: it passes.
         review: (row id, copy, attempt) -> true for `accept`, false for `reject`.
         checks: the checks, in the order in which they are tested.
-
-    Returns:
-        (n,) object: reason of each attempt in `rows`; (U,) int64: index of each unit's counterpart, or -1.
     """
-    reasons: list[str] = []
-    images: set[str] = set()
-    counterpart = np.full(len(units.labels), -1, np.int64)
-    for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
-        unit, sha256 = attempts.units[row], attempts.image_sha256[row]
-        if counterpart[unit] >= 0:
-            reasons.append(_IGNORED)
-            continue
-        recorded, _, detail = (attempts.reasons[row] or "").partition(":")
-        candidate = Candidate(
-            *key,
-            label=int(units.labels[unit]),
-            recorded=recorded or None,
-            detail=detail.strip(),
-            image_sha256=sha256,
-            embedding=attempts.embeddings[row],
-            parent=attempts.parents[row],
-            accepted=review.get(key),
-            duplicate=sha256 is not None and sha256 in images,
-            policy_reason=policy_reason,
-        )
-        reasons.append(first_reason(candidate, checks))
-        if reasons[-1] == KEPT:
-            counterpart[unit] = row
-        if sha256 is not None:
-            images.add(sha256)
-    return np.array(reasons, np.object_), counterpart
+
+    def __init__(self, units: Units, review: Mapping[AttemptKey, bool], checks: Sequence[Check]) -> None:
+        self.counterpart: Ints = np.full(len(units.labels), -1, np.int64)
+        """(U,) int64: index of the kept attempt of each unit, or -1."""
+        self._units, self._review, self._checks = units, review, checks
+        self._images: set[str] = set()
+
+    def reasons(
+        self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
+    ) -> Words:
+        """Returns the reasons of further attempts.
+
+        Args:
+            attempts: the facts.
+            rows: (n,) int64: indices of the attempts to test, in the order in which they are tested.
+            keys: (n,) keys of these attempts.
+            policy_reasons: (n,) reason for which the policy rejects each attempt; None: it passes.
+
+        Returns:
+            (n,) object: reason of each attempt in `rows`; "" for an attempt that came after the counterpart of its unit.
+        """
+        reasons: list[str] = []
+        for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
+            unit, sha256 = attempts.units[row], attempts.image_sha256[row]
+            if self.counterpart[unit] >= 0:
+                reasons.append(_IGNORED)
+                continue
+            recorded, _, detail = (attempts.reasons[row] or "").partition(":")
+            candidate = Candidate(
+                *key,
+                label=int(self._units.labels[unit]),
+                recorded=recorded or None,
+                detail=detail.strip(),
+                image_sha256=sha256,
+                embedding=attempts.embeddings[row],
+                parent=attempts.parents[row],
+                accepted=self._review.get(key),
+                duplicate=sha256 is not None and sha256 in self._images,
+                policy_reason=policy_reason,
+            )
+            reasons.append(first_reason(candidate, self._checks))
+            if reasons[-1] == KEPT:
+                self.counterpart[unit] = row
+            if sha256 is not None:
+                self._images.add(sha256)
+        return np.array(reasons, np.object_)
 
 
 def _given_up(units: Units, unit_of: Ints, number: Ints, reasons: Words, classes: int) -> Bools:

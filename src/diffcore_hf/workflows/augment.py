@@ -57,6 +57,8 @@ class RunResult:
     new_attempts: int
     """Number of attempts that this run generated."""
     interrupted: bool = False
+    stopped: str | None = None
+    """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
 
 
 def augment(
@@ -80,7 +82,8 @@ def augment(
         row_id. The output folder can be published as it is with `push`.
 
     Raises:
-        UserError: the input is not valid; nothing was written.
+        UserError: the input is not valid, and nothing was written. Or too many attempts are faulty (`max_faulty`), and
+            the finished ones were exported.
     """
     from datasets import load_dataset
 
@@ -88,6 +91,8 @@ def augment(
     result = run(merged, rows, progress=progress)
     if result.interrupted:
         raise KeyboardInterrupt
+    if result.stopped:
+        raise UserError(result.stopped)
     return load_dataset(str(result.folder.path), split=merged.source.split)
 
 
@@ -115,7 +120,9 @@ def run(
     progress: bool = True,
     executor: Callable[[Run], Executor] = LocalExecutor,
 ) -> RunResult:
-    """Collect facts until every unit is decided, then export. An interrupted run exports the finished units.
+    """Collect facts until every unit is decided, then export.
+
+    A run that is interrupted, or that stops early because too many attempts are faulty, exports the finished units.
 
     Args:
         recipe: the recipe of the run.
@@ -131,14 +138,17 @@ def run(
     workers = executor(prepared)
     start(prepared)
     earlier = prepared.ledger.count()
-    decider, interrupted = collect(prepared, workers, progress=progress)
-    material = decider.decide()
+    collected = collect(prepared, workers, progress=progress)
+    material = collected.decider.decide()
     if prepared.folder.is_incomplete():
         log.warning("%s is incomplete because an export was stopped. This export repairs it", prepared.folder.path)
     summary = publish(material, prepared.folder)
     new, seconds = prepared.ledger.count() - earlier, time.monotonic() - started
-    prepared.folder.log("end", interrupted=interrupted, made=new, seconds=round(seconds, 1), counts=summary.counts)
-    return RunResult(prepared.folder, prepared.recipe, summary, seconds, new, interrupted)
+    interrupted, stopped = collected.interrupted, collected.stopped
+    prepared.folder.log(
+        "end", interrupted=interrupted, stopped=stopped, made=new, seconds=round(seconds, 1), counts=summary.counts
+    )
+    return RunResult(prepared.folder, prepared.recipe, summary, seconds, new, interrupted, stopped)
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:
