@@ -39,3 +39,12 @@ def test_a_part_is_about_a_minute_of_whole_batches(count, batch, seconds_per_ite
 def test_large_images_make_small_parts(monkeypatch):
     monkeypatch.setattr(rounds, "PART_BYTES", 100)
     assert sizes(6, 4, 1.0, sizes=[30, 30, 30, 30, 500, 1]) == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "stop_after, part_size, expected",
+    [(50, None, [16, 48, 136]), (5, None, [16, 128, 56]), (0, None, [16, 128, 56]), (50, 100, [100, 100])],
+    ids=["the first test", "within the first batch", "no test", "a fixed size"],
+)
+def test_a_part_ends_where_the_early_stop_is_tested(stop_after, part_size, expected):
+    assert sizes(200, 16, 0.01, part_size, stop_after=stop_after) == expected
