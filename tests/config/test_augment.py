@@ -122,7 +122,7 @@ WRONG = [
     ({"limit": 0}, "limit is 0, not an integer of at least 1, or null"),
     ({"batch_size": -4}, "batch_size is -4, not an integer of at least 1, or null"),
     ({"part_size": 0}, "part_size is 0, not an integer of at least 1, or null"),
-    ({"max_faulty": 0}, "max_faulty is 0, not a number in (0, 1], or null"),
+    ({"max_faulty": 0}, "max_faulty is 0.0, not a number in (0, 1], or null"),
     ({"store_size": 0}, "store_size is 0, not an integer of at least 1, or null. Use e.g. 512"),
     ({"model": {"steps": 0}}, "model.steps is 0, not an integer of at least 1. Use e.g. 30"),
     ({"model": {"size": 500}}, "model.size is 500, not a positive multiple of 8, or null. Use e.g. 512"),
