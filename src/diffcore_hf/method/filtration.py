@@ -250,7 +250,7 @@ class Checker:
             policy_reasons: (n,) reason for which the policy rejects each attempt; None: it passes.
 
         Returns:
-            (n,) object: reason of each attempt in `rows`; "" for an attempt that came after the counterpart of its unit.
+            (n,) object: reason of each attempt in `rows`; "" for an attempt after the counterpart of its unit.
         """
         reasons: list[str] = []
         for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True):
