@@ -171,7 +171,7 @@ def test_a_hub_id_without_network_and_cache_says_what_to_do():
 
 
 def test_an_empty_folder_is_one_line(tmp_path):
-    with pytest.raises(ValueError, match="cannot be loaded") as error:
+    with pytest.raises(ValueError, match="holds no photos. Use another --source.path") as error:
         load_source(SourceConfig(path=str(tmp_path)))
     assert "\n" not in str(error.value)
 
@@ -192,7 +192,9 @@ def test_the_callers_dataset_is_left_as_it_was():
 
 
 def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
-    folder, config = Folder(tmp_path / "out"), SourceConfig(path=str(write_photos(tmp_path / "photos", [2, 2])))
+    (tmp_path / "data").mkdir()
+    photos([2, 2]).to_parquet(tmp_path / "data" / "train.parquet")
+    folder, config = Folder(tmp_path / "out"), SourceConfig(path=str(tmp_path / "data"))
     first = load_source(config, folder=folder)
     keep_hashes(first, folder)
     monkeypatch.setattr("diffcore_hf.augmentation.source.hashes.read_bytes", None)

@@ -18,11 +18,30 @@ class SourceConfig:
     """The image-classification dataset to augment."""
 
     path: str = attempt(
-        help="A Hub id, a folder of images with one sub-folder per class, or a folder of Parquet files."
+        help=(
+            "A Hub id, a folder of images with one sub-folder per class, a zip or tar file of such a folder, or a "
+            "folder of Parquet files."
+        )
     )
     name: str | None = attempt(None, help="Configuration of the dataset, if it has several.")
     data_files: str | None = attempt(None, help="Pattern of the files to read inside `path`.")
     revision: str | None = attempt(None, help="Branch, tag or commit of a Hub dataset. The commit is recorded.")
+    layout: Literal["auto", "class_folders", "split_folders", "class_split_folders", "table", "files"] = free(
+        "auto",
+        help=(
+            "How the folders of a local source are read. class_folders: a folder for each class. split_folders: a "
+            "folder for each split with a folder for each class. class_split_folders: a folder for each class with a "
+            "folder for each split. table: a table of photos. files: data files, as `datasets` reads them. auto: "
+            "recognised from the files."
+        ),
+    )
+    table: str | None = free(
+        None,
+        help=(
+            "Table with the file names and classes of photos in a local source: CSV, TSV, JSON lines or Parquet. Its "
+            "columns are recognised from the values; source.image and source.label name them."
+        ),
+    )
     follow_links: Literal["inside", "outside"] = free(
         "inside",
         help=(

@@ -38,6 +38,7 @@ RULES: dict[str, Rule] = {
     "source.split": _NONEMPTY._replace(example="train"),
     "source.image": _NONEMPTY._replace(example="image"),
     "source.label": _NONEMPTY._replace(example="label"),
+    "source.table": Rule("a file, or null", lambda v: bool(v.strip()) and "\0" not in v, "train.csv"),
     "source.label_names": Rule(
         "clean, raw or a map of names old: new",
         lambda v: isinstance(v, str) or all(t.strip() for t in v.values()),
@@ -175,7 +176,7 @@ AUGMENT_SCHEMA = RecipeSchema(
     },
     presets=PRESETS,
     describing_keys={
-        ("source",): ("path", ("name", "data_files", "revision")),
+        ("source",): ("path", ("name", "data_files", "revision", "layout", "table")),
         ("model",): ("path", ("revision", "variant", "family_preset")),
         ("model", "scheduler"): ("name", ("options",)),
         ("strategy",): ("name", ("options",)),

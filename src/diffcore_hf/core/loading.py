@@ -7,11 +7,12 @@ checked elsewhere (augmentation/source, training/data).
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.hub_cache import COMMIT, HUB_TIMEOUT, cached_commit, record_commit
@@ -21,10 +22,26 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 
+class Loaded(NamedTuple):
+    """A dataset that `datasets` loaded."""
+
+    splits: DatasetDict
+    commit: str | None
+    """The commit of a dataset on the Hub; None for a folder."""
+    data_files: tuple[str, ...]
+    """Absolute paths or URLs of the files that were read."""
+
+
 def load_splits(
     path: str, name: str | None, data_files: str | None, revision: str | None, *, section: str
 ) -> tuple[DatasetDict, str | None]:
-    """Return the splits of a dataset, and its commit or None for a folder.
+    """Return the splits of a dataset, and its commit or None for a folder; see `load`."""
+    loaded = load(path, name, data_files, revision, section=section)
+    return loaded.splits, loaded.commit
+
+
+def load(path: str, name: str | None, data_files: str | None, revision: str | None, *, section: str) -> Loaded:
+    """Load a dataset with `datasets`.
 
     Args:
         path: a folder, or a Hub id.
@@ -34,7 +51,7 @@ def load_splits(
         section: section of the recipe for error messages, `source` or `data`.
 
     Raises:
-        UserError: the dataset does not exist or cannot be loaded.
+        UserError: the dataset does not exist or cannot be loaded, or `datasets` would read a name as something else.
     """
     from datasets import DatasetDict, load_dataset_builder
 
@@ -49,6 +66,8 @@ def load_splits(
     try:
         # The path is made absolute, because datasets uses its last component as a name, and "." has none.
         location = str(Path(path).resolve()) if local else path
+        if local:
+            refuse_names(location, data_files, section=section)
         cache = cache_of(Path(location)) if local else None
         builder = load_dataset_builder(
             location, name, data_files=data_files, revision=commit, cache_dir=cache and str(cache)
@@ -75,7 +94,39 @@ def load_splits(
         ) from error
     if not isinstance(splits, DatasetDict):
         raise UserError(f"{section}.path {path} is not a dataset with splits. Use another --{section}.path")
-    return splits, commit
+    chosen = builder.config.data_files or {}
+    read: set[str] = set()
+    for files in chosen.values():
+        read.update(map(str, files))
+    return Loaded(splits, commit, tuple(sorted(read)))
+
+
+def refuse_names(location: str, data_files: str | None, *, section: str) -> None:
+    """Raise UserError if `datasets` would read the path of a folder or of a file in it as something else.
+
+    It replaces `$NAME` by the environment variable of that name, treats the folder as a pattern, and treats `::` as a
+    chain of archives. The message contains the names as they are written.
+    """
+    if found := _SPECIAL_IN_FOLDER.search(location):
+        raise UserError(
+            f"{section}.path {location} contains {found.group()!r}, which `datasets` does not read as a name. "
+            "Rename the folder"
+        )
+    if data_files and "$" in data_files:
+        raise UserError(f"{section}.data_files is {data_files!r} with '$'. Rename the files, or use * in its place")
+    for folder, folders, names in os.walk(location):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        for each in (*folders, *names):
+            if (found := _SPECIAL_IN_NAME.search(each)) and not each.startswith("."):
+                shown = os.path.relpath(os.path.join(folder, each), location)
+                raise UserError(
+                    f"{section}.path {location} contains {shown!r}, and `datasets` does not read {found.group()!r} as "
+                    "part of a name. Rename it"
+                )
+
+
+_SPECIAL_IN_FOLDER = re.compile(r"[$*?\[\]{}]|::|://")
+_SPECIAL_IN_NAME = re.compile(r"[$]|::|://")
 
 
 def cache_of(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.source.columns import check_columns, with_columns_of
 from diffcore_hf.augmentation.source.files import UnreadFile
+from diffcore_hf.augmentation.source.folder import is_local, read_local
 from diffcore_hf.augmentation.source.hashes import hash_images
 from diffcore_hf.augmentation.source.identity import identity_of, row_ids_by_commit, row_ids_by_content
 from diffcore_hf.augmentation.source.labels import encode_labels
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = "in-memory"
 """Value of `source.path` for a dataset in memory."""
-FOLLOW_LINKS = "--source.follow_links outside"
-"""The option that reads the targets of links that lead out of a local folder."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,8 @@ class LoadedSource:
     """How the rows follow from the files of a local folder, such as `class folders`; empty for any other source."""
     unread: tuple[UnreadFile, ...] = ()
     """The files of a local folder that give no row, each with its reason."""
+    keeps_hashes: bool = False
+    """Whether the hashes are in the cache of the user (hash_cache.py), so that the output folder does not need them."""
 
     @property
     def rows(self) -> Dataset:
@@ -98,11 +99,15 @@ def load_source(
     from datasets import Image
 
     commit = None
-    if data is None:
-        splits, commit = load_splits(config.path, config.name, config.data_files, config.revision, section="source")
+    local = read_local(config) if data is None and is_local(config.path) else None
+    if local is not None:
+        splits, files = local.splits, local.files
+    elif data is not None:
+        splits, files = as_splits(data, config.split), files_below(config.root)
     else:
-        splits = as_splits(data, config.split)
-    files = files_below(config.root) if data is not None else files_of(config.path, commit, FOLLOW_LINKS)
+        _check_hub_options(config)
+        splits, commit = load_splits(config.path, config.name, config.data_files, config.revision, section="source")
+        files = files_of(config.path, commit)
     if config.split not in splits:
         raise UserError(
             f"source.split is {config.split!r}, which {config.path} does not have; its splits: "
@@ -116,7 +121,12 @@ def load_source(
     }
     splits = type(splits)(undecoded)
     names, labels = encode_labels(splits, config.label, config.split)
-    hashes = {name: hash_images(split, name, config.image, folder, files) for name, split in splits.items()}
+    hashes = {
+        name: (local and local.hashes(name)) or hash_images(split, name, config.image, folder, files)
+        for name, split in splits.items()
+    }
+    if local is not None and local.cache is not None:
+        local.cache.save()
     sha256 = {name: [image.sha256 for image in images] for name, images in hashes.items()}
     if commit:
         row_ids = row_ids_by_commit({name: len(split) for name, split in splits.items()})
@@ -138,8 +148,21 @@ def load_source(
         identity=commit or identity_of(row_ids),
         name=_public_name(config, commit, in_memory=data is not None),
         files=files,
+        layout="" if local is None else local.layout,
+        unread=() if local is None else local.unread,
+        keeps_hashes=local is not None and local.photos is not None,
         licence=_licence(config, commit) if data is None else None,
     )
+
+
+def _check_hub_options(config: SourceConfig) -> None:
+    """Raises UserError if an option for a local folder is given with a source that is none."""
+    for key, value, default in (("layout", config.layout, "auto"), ("table", config.table, None)):
+        if value != default:
+            raise UserError(
+                f"source.{key} is {value!r}, which is only for a local folder, and {config.path!r} is none. "
+                f"Leave source.{key} out"
+            )
 
 
 def as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:

@@ -73,7 +73,12 @@ def hash_images(
 
 
 def keep_hashes(source: LoadedSource, folder: Folder) -> None:
-    """Stores the hashes of a source in the output folder, so that a restart does not read every image again."""
+    """Stores the hashes of a source in the output folder, so that a restart does not read every image again.
+
+    The hashes of photos in a local folder are kept elsewhere (hash_cache.py).
+    """
+    if source.keeps_hashes:
+        return
     for name, split in source.splits.items():
         path = _path(split, folder, source.files)
         if not path.is_file():

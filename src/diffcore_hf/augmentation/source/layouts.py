@@ -204,9 +204,10 @@ def _splits_below_classes(tree: FolderTree, *, forced: bool) -> dict[Steps, _Pla
     places = {}
     own_names = _own_names([steps[-1] for steps in leaves if not split_of(steps[-1])])
     for steps in tree.direct:
-        if steps not in leaves or steps[:-1] not in classes:
-            reason = BESIDE_SPLITS if steps in classes else NO_SPLIT_FOLDER if steps else BESIDE_CLASSES
-            places[steps] = _Place("", (), 0, reason)
+        if steps in classes:
+            places[steps] = _Place("", (), 0, BESIDE_SPLITS)
+        elif steps not in leaves or steps[:-1] not in classes:
+            places[steps] = _Place("", (), 0, NO_SPLIT_FOLDER if steps else BESIDE_CLASSES)
         elif meaning := split_of(steps[-1]):
             places[steps] = _Place(meaning.split, steps[:-1], meaning.rank)
         else:

@@ -1,0 +1,243 @@
+"""Archives: unpacks zip and tar files of photos into the cache folder of the user.
+
+Only regular files with safe relative names are written. Their number and size are bounded before and while they are
+written. An archive is unpacked once: the folder is named by the hash of its content, and another process waits.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from diffcore_hf.augmentation.source.files import UnreadFile
+from diffcore_hf.augmentation.source.hash_cache import cache_folder
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+
+MAX_FILES = 2_000_000
+MAX_BYTES = 2**40
+MAX_RATIO = 200
+"""Largest ratio of unpacked to packed bytes. Photos are compressed already; a higher ratio is an attack."""
+RATIO_FREE = 2**28
+"""Number of unpacked bytes below which the ratio does not matter."""
+
+UNSAFE = "member of an archive with an unsafe name"
+SPECIAL = "member of an archive that is no regular file"
+REPEATED = "member of an archive whose name another member has"
+BY_HAND = "If you trust it, unpack it into a folder and give the folder"
+_CHUNK = 2**20
+
+
+class Member(NamedTuple):
+    """One entry of an archive."""
+
+    name: str
+    is_file: bool
+    open: Callable[[], IO[bytes]]
+
+
+class Unpacked(NamedTuple):
+    """A folder with the files of archives."""
+
+    folder: Path
+    unread: tuple[UnreadFile, ...]
+    """The members that were not unpacked."""
+
+
+def unpack(archives: Sequence[Path]) -> Unpacked:
+    """Unpacks archives into one folder of the cache and returns it. Several archives get a sub-folder each.
+
+    Args:
+        archives: paths of zip or tar files.
+
+    Raises:
+        UserError: an archive is damaged, encrypted, or larger than the bounds.
+    """
+    from filelock import FileLock
+
+    digests = [_digest(archive) for archive in archives]
+    name = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    base = cache_folder() / "archives"
+    base.mkdir(parents=True, exist_ok=True)
+    target, skipped = base / name[:32], base / f"{name[:32]}.skipped"
+    with FileLock(str(base / f"{name[:32]}.lock")):
+        if not target.is_dir():
+            working = Path(tempfile.mkdtemp(prefix=f"{name[:16]}.", dir=base))
+            try:
+                unread: list[UnreadFile] = []
+                for archive, folder in zip(archives, _folders(archives), strict=True):
+                    unread += _unpack_one(archive, working / folder)
+                skipped.write_text("".join(f"{file.path!r}\t{file.reason}\n" for file in unread), encoding="utf-8")
+                os.rename(working, target)
+            finally:
+                shutil.rmtree(working, ignore_errors=True)
+    return Unpacked(target, tuple(_skipped(skipped)))
+
+
+def is_webdataset(archive: Path) -> bool:
+    """Returns whether an archive is a shard of a WebDataset: files of equal name with different suffixes side by side.
+
+    An archive that cannot be read is none.
+    """
+    names: set[str] = set()
+    try:
+        with _members(archive) as members:
+            for number, member in enumerate(members):
+                names.add(member.name)
+                if number >= 200:
+                    break
+    except UserError:
+        return False
+    suffixes: dict[str, set[str]] = {}
+    for name in names:
+        stem, dot, suffix = os.path.basename(name).partition(".")
+        if dot and not stem.startswith("_"):
+            suffixes.setdefault(os.path.join(os.path.dirname(name), stem), set()).add(suffix.lower())
+    pairs = [
+        found for found in suffixes.values() if found & {"cls", "json", "txt", "label", "labels"} and len(found) > 1
+    ]
+    return 2 * len(pairs) > len(suffixes)
+
+
+def _folders(archives: Sequence[Path]) -> list[str]:
+    """Returns the sub-folder of each archive; a single archive needs none."""
+    if len(archives) == 1:
+        return ["."]
+    names: list[str] = []
+    for archive in archives:
+        name = archive.name.split(".")[0] or "archive"
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
+
+
+def _skipped(path: Path) -> Iterator[UnreadFile]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        name, _, reason = line.rpartition("\t")
+        yield UnreadFile(ast.literal_eval(name), reason)
+
+
+def _digest(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    """Context with an iterator over the files of an archive.
+
+    Raises:
+        UserError: the archive is damaged or encrypted, also while its members are read inside the context.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as packed:
+                yield _zip_members(packed)
+        else:
+            with tarfile.open(archive, "r:*") as unpacked:
+                yield _tar_members(unpacked)
+    except UserError:
+        raise
+    except _FAULTS as error:
+        if environment_fault(error):
+            raise
+        raise UserError(f"{archive} cannot be unpacked: {innermost_cause(error)}. {BY_HAND}") from error
+
+
+def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
+    for info in file.infolist():
+        if info.flag_bits & 1:
+            raise UserError(f"{file.filename} is encrypted. {BY_HAND}")
+        mode = info.external_attr >> 16
+        special = bool(stat.S_IFMT(mode)) and not stat.S_ISREG(mode)
+        if not info.is_dir():
+            yield Member(info.filename, not special, partial(file.open, info))
+
+
+def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
+    while (info := file.next()) is not None:
+        file.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
+        if not info.isdir():
+            opener = cast("Callable[[], IO[bytes]]", partial(file.extractfile, info))
+            yield Member(info.name, info.isreg() and not info.issparse(), opener)
+
+
+_FAULTS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+
+def _unpack_one(archive: Path, folder: Path) -> list[UnreadFile]:
+    """Writes the regular files of one archive below `folder` and returns the other members."""
+    packed, written = archive.stat().st_size, 0
+    unread: list[UnreadFile] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with _members(archive) as members:
+        for count, member in enumerate(members):
+            if count >= MAX_FILES:
+                raise UserError(f"{archive} has more than {MAX_FILES:,} files. {BY_HAND}")
+            steps = _steps(member.name)
+            target = folder.joinpath(*steps or ())
+            reason = ""
+            if steps is None:
+                reason = UNSAFE
+            elif not member.is_file:
+                reason = SPECIAL
+            elif target.exists() or _below_file(target, folder):
+                reason = REPEATED
+            if reason:
+                unread.append(UnreadFile(f"{archive.name}/{_escaped(member.name)}", reason))
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written = _write(member.open(), target, archive, packed, written)
+    return unread
+
+
+def _below_file(target: Path, folder: Path) -> bool:
+    """Returns whether a part of a path is a file, so that no folder of that name can be made."""
+    return any(parent.is_file() for parent in target.parents if parent.is_relative_to(folder))
+
+
+def _write(source: IO[bytes], target: Path, archive: Path, packed: int, written: int) -> int:
+    """Writes one member and returns the number of bytes written so far."""
+    with source, target.open("xb") as file:
+        while chunk := source.read(_CHUNK):
+            written += len(chunk)
+            if written > MAX_BYTES or (written > RATIO_FREE and written > MAX_RATIO * packed):
+                raise UserError(f"{archive} unpacks to more than {written:,} bytes, {packed:,} packed. {BY_HAND}")
+            file.write(chunk)
+    return written
+
+
+def _steps(name: str) -> list[str] | None:
+    """Returns the parts of a member's name; None if it could lead out of the folder."""
+    name = name.replace("\\", "/")
+    steps = [step for step in name.split("/") if step not in ("", ".")]
+    unsafe = name.startswith("/") or "\0" in name or ".." in steps or not steps
+    return None if unsafe or ":" in steps[0][:2] or any(len(os.fsencode(step)) > 255 for step in steps) else steps
+
+
+def _escaped(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,159 @@
+"""Hash cache: the sha256 of image files, kept between runs in the cache folder of the user.
+
+A hash is used again if device, inode, size and both times of the file are the same. A hash is not kept if the file
+changed in the last two seconds before it was read, because the clock of a file system may not distinguish a later
+change from it. A damaged cache file is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from diffcore_hf.augmentation.source.file_kinds import Kind
+from diffcore_hf.augmentation.source.files import SourceFile, read_kind
+from diffcore_hf.augmentation.source.hashes import ImageHash
+from diffcore_hf.core.folder import write_atomic
+from diffcore_hf.core.image_files import ImageFiles
+from diffcore_hf.core.image_formats import UnreadableImage
+
+State = tuple[int, int, int, int, int]
+"""(device, inode, size, mtime_ns, ctime_ns) of a file."""
+
+Photo = tuple[str | None, SourceFile | None]
+"""Absolute path and file of the photo of a row. The path of a row of a table may name no file of the folder."""
+
+UNSETTLED_NS = 2 * 10**9
+"""Age in nanoseconds below which a change may be followed by another one with equal times."""
+THREADS = 4
+LARGE = 2**24
+"""Size in bytes from which files are read one at a time, to bound the memory."""
+
+_HEADER = "diffcore-hf image hashes 1"
+
+
+def cache_folder() -> Path:
+    """Returns the folder below the cache of `datasets` for the files of this package."""
+    from datasets import config
+
+    return Path(config.HF_DATASETS_CACHE) / "diffcore-hf"
+
+
+class HashCache:
+    """The hashes of the image files of one source folder.
+
+    Args:
+        path: file of the cache. It may not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known = dict(_read(path))
+        self.used: dict[State, str] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of_folder(cls, folder: str) -> HashCache:
+        """Returns the cache of a source folder, given by its absolute path."""
+        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+        return cls(cache_folder() / "hashes" / f"{name}.txt")
+
+    def kind(self, path: str, state: os.stat_result) -> Kind | str:
+        """Returns the kind of a file. A file with a known hash is an image and is not opened."""
+        return "image" if _state(state) in self.known else read_kind(path, state)
+
+    def hashes(
+        self, files: Sequence[Photo], read: ImageFiles, done: Callable[[int], object] = lambda _: None
+    ) -> list[ImageHash]:
+        """Returns the hashes of image files, in order.
+
+        Args:
+            files: the photos of some rows.
+            read: reads the files.
+            done: called with a number of finished files.
+        """
+        results = [ImageHash(None, 0)] * len(files)
+        small: list[int] = []
+        large: list[int] = []
+        for index, (_, file) in enumerate(files):
+            known = self.known.get(_key(file)) if file else None
+            if file and known:
+                results[index] = ImageHash(known, file.size)
+                self.used[_key(file)] = known
+            else:
+                (large if file and file.size > LARGE else small).append(index)
+        done(len(files) - len(small) - len(large))
+
+        def hash_batch(indices: Sequence[int]) -> int:
+            for index in indices:
+                results[index] = self._hash(*files[index], read)
+            return len(indices)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            for finished in threads.map(hash_batch, _batches(small, 64)):
+                done(finished)
+        for index in large:
+            done(hash_batch([index]))
+        return results
+
+    def _hash(self, path: str | None, file: SourceFile | None, read: ImageFiles) -> ImageHash:
+        started = time.time_ns()
+        if path is None:
+            return ImageHash(None, 0, "no image")
+        try:
+            content = read.read(path)
+            after = os.stat(path)
+        except (UnreadableImage, OSError) as error:
+            return ImageHash(None, 0, str(error))
+        digest = hashlib.sha256(content).hexdigest()
+        settled = max(after.st_mtime_ns, after.st_ctime_ns) < started - UNSETTLED_NS
+        if file and settled and _state(after) == _key(file) and len(content) == file.size:
+            with self._lock:
+                self.used[_key(file)] = digest
+        return ImageHash(digest, len(content))
+
+    def save(self) -> None:
+        """Writes the hashes that this run used. The cache is optional, so a fault of the disk is ignored."""
+        if self.used.keys() <= self.known.keys() and len(self.used) * 2 > len(self.known):
+            return
+        lines = [" ".join(map(str, key)) + f" {digest}" for key, digest in sorted(self.used.items())]
+        body = "\n".join(lines)
+        check = hashlib.sha256(body.encode()).hexdigest()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, f"{_HEADER} {check}\n{body}".encode())
+        except OSError:
+            return
+
+
+def _key(file: SourceFile) -> State:
+    return file.device, file.inode, file.size, file.mtime_ns, file.ctime_ns
+
+
+def _state(state: os.stat_result) -> State:
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _batches(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _read(path: Path) -> Iterator[tuple[State, str]]:
+    """Yields the entries of a cache file; none if it is missing or damaged."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return
+        header, _, body = path.read_text(encoding="ascii").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return
+    if header != f"{_HEADER} {hashlib.sha256(body.encode()).hexdigest()}":
+        return
+    for line in body.splitlines():
+        device, inode, size, mtime_ns, ctime_ns, digest = line.split(" ")
+        yield (int(device), int(inode), int(size), int(mtime_ns), int(ctime_ns)), digest
