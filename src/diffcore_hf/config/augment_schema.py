@@ -89,7 +89,7 @@ def check(recipe: Recipe) -> None:
     """Check the rules between fields.
 
     Raises:
-        UserError: for the first broken rule.
+        UserError: a rule is broken; the message describes the first one.
     """
     if recipe.kind not in KINDS:
         near = difflib.get_close_matches(recipe.kind, KINDS, 1)

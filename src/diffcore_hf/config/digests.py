@@ -1,7 +1,7 @@
 """The two digests of a recipe, and the differences between two recipes.
 
-Owns which fields each digest covers and the canonical bytes that are hashed. The caller resolves `auto`, null and
-identities (commits, hashes of local folders) first.
+Owns the choice of the fields that each digest covers, and the canonical bytes that are hashed. Before that, the caller
+replaces `auto` and null, and determines the identities (commits, hashes of local folders).
 """
 
 from __future__ import annotations

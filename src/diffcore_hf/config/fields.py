@@ -1,12 +1,12 @@
 """Fields of a recipe class: functions that declare and list them, and the schema of a whole recipe.
 
 A recipe is a frozen dataclass whose sections are frozen dataclasses too. A dotted key such as `model.gamma` names
-field `gamma` of section `model`. Each field is declared with one of these functions. They keep the help text and the
-scope in the metadata of the field:
+field `gamma` of section `model`. Each field is declared with one of these functions, which store its help text and its
+scope in its metadata:
 
     attempt    changes the content of an attempt; a run with another value cannot continue an output folder
     decision   changes which counterparts are planned or kept; a run with another value can continue an output folder
-    free       changes neither
+    free       changes neither attempts nor decisions
     option     has no scope; used for fields of a training recipe and options of a command
 """
 

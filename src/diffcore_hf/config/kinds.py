@@ -133,7 +133,7 @@ others."""
 
 
 def template_pieces(template: str) -> list[tuple[str, str | None]]:
-    """Parse a template or context into pairs of a text and the placeholder that follows it, or None.
+    """Parse a template or a context into pairs: a text, and the placeholder that follows it (None if there is none).
 
     Raises:
         UserError: the braces do not pair, or a placeholder is not a plain name.

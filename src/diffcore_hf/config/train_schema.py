@@ -97,7 +97,7 @@ def check(recipe: TrainRecipe) -> None:
     """Check the rules between fields.
 
     Raises:
-        UserError: for the first broken rule.
+        UserError: a rule is broken; the message describes the first one.
     """
     if recipe.schedule.name == "multistep" and not recipe.schedule.milestones:
         raise UserError(
@@ -111,7 +111,7 @@ def check(recipe: TrainRecipe) -> None:
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
             f"batch_size is {recipe.batch_size}, which cannot be divided by accumulate "
-            f"({recipe.accumulate}). Use a multiple of it"
+            f"({recipe.accumulate}). Use a multiple of {recipe.accumulate}"
         )
     if recipe.mix.kind == "none" and recipe.mix.partner == "real_same_class":
         raise UserError(

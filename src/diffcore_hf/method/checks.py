@@ -31,7 +31,7 @@ KEPT = "kept"
 CRASHED = "crashed"
 
 REASON = re.compile(r"[A-Za-z0-9_-]+")
-"""A reason of a check: it is a value of column `reason` and a word in tables of the card."""
+"""Pattern of a reason, which is a value of the column `reason` and a word in tables of the card."""
 
 OUTCOMES = {KEPT: "the counterpart of its unit"}
 """The value of column `reason` that does not mean a rejection, with its meaning."""
@@ -80,7 +80,7 @@ class Check:
     recorded: bool = False
     """True: a stage records this reason with the attempt, as `reason` or `reason: detail`."""
     final: bool = False
-    """True: a reviewer cannot override this check. All other checks are skipped for an image that a reviewer
+    """True: a reviewer cannot override this check. Checks that are not final are skipped for an image that a reviewer
     accepted."""
 
 

@@ -96,8 +96,8 @@ class Decisions:
     class_bound: Floats
     """(K,) float64: the policy's bound for the class."""
     rejected_generated: Floats
-    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected, see `rejected_share`; NaN if it is not
-    defined."""
+    """(K,) float64 in [0, 1]: share of the class's attempts that were rejected; NaN if `rejected_share` has no value
+    for the class."""
 
 
 def decide(
@@ -176,9 +176,9 @@ def decide(
 def due(units: Units, attempts: AttemptFacts, decisions: Decisions, max_attempts: int) -> tuple[int, Ints] | None:
     """Returns the missing attempts of the first unfinished round.
 
-    Round r needs attempt r of every unit that has no counterpart from rounds < r. From round 1 on it skips the units of
-    given-up classes. Round 0 always includes every unit, so that a run gives up the same classes whether it was
-    interrupted or not.
+    Round r needs attempt r of every unit that has no counterpart from rounds < r. From round 1 on, the units of
+    given-up classes are skipped. Round 0 always includes every unit, so that a run gives up the same classes whether it
+    was interrupted or not.
 
     Args:
         units: the planned units.

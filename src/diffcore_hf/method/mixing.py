@@ -29,8 +29,8 @@ class MixDraw:
     pixel: bool
     """The number eta: true mixes pixel-wise, false patch-wise."""
     lam: float
-    """The number lambda in [0, 1]. Pixel-wise it is the weight of the real image. Patch-wise the sides of the box are
-    sqrt(1 - lambda) times the sides of the frame."""
+    """The number lambda in [0, 1]. In a pixel-wise mix it is the weight of the real image. In a patch-wise mix the
+    sides of the box are sqrt(1 - lambda) times the sides of the frame."""
     centre: tuple[float, float]
     """Centre of the box as shares of height and width, in [0, 1)."""
     generated_into_real: bool
@@ -71,8 +71,8 @@ def patch_box(draw: MixDraw, height: int, width: int) -> Box:
 def real_share(draw: MixDraw, height: int, width: int) -> float:
     """Returns the share of the mixed image that is real, in [0, 1].
 
-    Pixel-wise it is lambda. Patch-wise it is the share of pixels of the real image in a frame of `height` x `width`
-    pixels.
+    For a pixel-wise mix it is lambda. For a patch-wise mix it is the share of pixels of the real image in a frame of
+    `height` x `width` pixels.
     """
     if draw.pixel:
         return draw.lam

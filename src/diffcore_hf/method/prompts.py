@@ -75,7 +75,7 @@ def prompt_names(
         descriptions: a map from a class (its name in the dataset or in prompts) to the text that replaces it.
 
     Raises:
-        UserError: a key that matches no class or several classes, or a class whose name is an opaque id.
+        UserError: a key matches no class or several classes, or the name of a class is an opaque id.
     """
     mapped = {} if isinstance(label_names, str) else dict(label_names)
     for key in mapped:
@@ -97,7 +97,7 @@ def prompt_names(
         chosen_by_user = name in mapped or text != cleaned
         if not chosen_by_user and _is_opaque(text):
             raise UserError(
-                f"class {name!r} is an opaque id, which means nothing to a text-to-image model. "
+                f"class {name!r} is an opaque id, which does not describe the class. "
                 f"Describe the class with --source.label_names '{{{name}: ...}}' or prompts.label_descriptions"
             )
     return result
@@ -118,7 +118,7 @@ def template_fields(template: str) -> set[str]:
     """Returns the placeholders of a template that are columns of the source: all but {label}, {kind} and {context}.
 
     Raises:
-        UserError: unbalanced braces, or a placeholder that is not a plain name.
+        UserError: the braces do not pair, or a placeholder is not a plain name.
     """
     names = {field for _, field in template_pieces(TEMPLATES.get(template, template)) if field is not None}
     return names - {"label", "kind", "context"}
@@ -129,8 +129,9 @@ def render_prompt(
 ) -> str:
     """Returns the prompt P_c of one class in one context (Eq. 4).
 
-    A piece between commas that is empty after its placeholders are filled is removed with its comma. The article `a`
-    before a placeholder becomes `an` before a vowel sound. It is removed if the value starts with an article.
+    Commas divide the template into pieces. A piece that is empty after its placeholders are filled is removed, with its
+    comma. The article `a` before a placeholder becomes `an` before a vowel sound. It is removed if the value starts
+    with an article.
 
     Args:
         template: `caption`, `paper`, or a text with placeholders.
@@ -140,7 +141,7 @@ def render_prompt(
         fields: values of the other placeholders, by column.
 
     Raises:
-        UserError: a placeholder without a value.
+        UserError: a placeholder has no value.
     """
     values = {**(fields or {}), "label": label, "kind": kind}
     values["context"] = _fill(context, values) if "{" in context or "}" in context else context
@@ -200,7 +201,8 @@ def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
 def negatives_of(prompts: PromptsConfig, kind: str) -> tuple[tuple[str, ...], bool]:
     """Returns the terms of the negative prompt, and whether they are the built-in ones of the kind.
 
-    A built-in term that contradicts a label or a context is removed later. For a term of the user this is an error.
+    A built-in term that contradicts a label or a context is removed later. A term of the user that contradicts one is
+    an error.
     """
     builtin = KINDS[kind].negatives
     if prompts.negatives is None or prompts.negatives == builtin:
@@ -239,7 +241,7 @@ def negative_prompts(
         K tuples of C texts, None where no term is left; and the number of terms removed from all these prompts.
 
     Raises:
-        UserError: a term of the user (`builtin` false) that contradicts a label or a context.
+        UserError: a term of the user (`builtin` is false) contradicts a label or a context.
     """
     words = [_words(term) for term in terms]
     all_words: set[str] = set()

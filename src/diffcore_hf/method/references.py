@@ -20,7 +20,7 @@ class ReferenceEmbeddings:
     """The embeddings of the drawn real images that could be read.
 
     Raises:
-        ValueError: arrays of different lengths, a label outside [0, K), or an embedding that is not finite.
+        ValueError: the arrays have different lengths, a label is outside [0, K), or an embedding is not finite.
     """
 
     row_ids: Sequence[str]

@@ -1,4 +1,4 @@
-"""Class thresholds: the similarity of real images of one class, computed from sums that can be added (Eq. 5).
+"""Class thresholds: the similarity of real images of one class, computed from sums over the class (Eq. 5).
 
 Owns the sums over the unit embeddings of a class, and the values that are computed from these sums. The values are
 tau_k, class means, and the similarity of an image to the mean of the other images of its class. Does not compare them
@@ -77,7 +77,7 @@ def class_threshold(embeddings: Embeddings) -> float:
         tau in [-1, 1].
 
     Raises:
-        ValueError: fewer than two images; use the pooled threshold.
+        ValueError: there are fewer than two images; use the pooled threshold.
     """
     n = len(embeddings)
     if n < 2:
@@ -117,7 +117,7 @@ def sampled_threshold(embeddings: Embeddings, pairs: int, seed: int, label: int)
         tau in [-1, 1].
 
     Raises:
-        ValueError: fewer than two images, from class_threshold.
+        ValueError: there are fewer than two images.
     """
     n = len(embeddings)
     if n * (n - 1) // 2 <= pairs:

@@ -77,7 +77,7 @@ def test_another_recipe_does_not_overwrite_a_finished_training(train_recipe):
 def test_a_folder_with_other_files_is_not_changed(train_recipe, tmp_path):
     (tmp_path / "trained").mkdir()
     (tmp_path / "trained" / "thesis.tex").write_text("mine")
-    with pytest.raises(ValueError, match="holds files that no training wrote; nothing was touched"):
+    with pytest.raises(ValueError, match="has files that no training wrote; nothing was changed"):
         trials.run(train_recipe(), progress=False)
     assert [path.name for path in (tmp_path / "trained").iterdir()] == ["thesis.tex"]
 

@@ -37,5 +37,5 @@ def test_a_training_looks_for_a_partner_once_for_each_row(train_recipe, monkeypa
 
 def test_data_loaded_for_another_mode_raises_an_error(train_recipe):
     recipe = train_recipe(mix={"mode": "off"})
-    with pytest.raises(ValueError, match="loaded for mode 'append', but the recipe's is 'off'"):
+    with pytest.raises(ValueError, match="loaded for mode 'append', but the recipe has mode 'off'"):
         train_samples(recipe, load_data(recipe.data, train_recipe().mix), seed=0)

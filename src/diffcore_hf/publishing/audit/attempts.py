@@ -30,7 +30,8 @@ Embedding = NDArray[np.float16]
 TOLERANCE = 1e-5
 """Absolute tolerance for published scores, which are float32."""
 _NOT_IN_RATES = ("superseded", "crashed")
-"""Reasons of attempts that are not counted in any rate. Earlier versions of this package published superseded ones."""
+"""Reasons of attempts that are not counted in any rate. Datasets of earlier versions of this package have superseded
+attempts."""
 _COLUMNS = (
     "row_id",
     "copy",
@@ -87,7 +88,7 @@ class AttemptTally:
     kept: dict[UnitKey, AttemptRow] = field(default_factory=dict)
     """Unit -> the attempt that was kept."""
     has_image: dict[UnitKey, bool] = field(default_factory=dict)
-    """Unit -> whether one of its attempts did not crash."""
+    """Unit -> whether at least one of its attempts ended without a crash."""
     attempts: Counter[int] = field(default_factory=Counter)
     """Label -> number of attempts."""
     passed: Counter[int] = field(default_factory=Counter)

@@ -25,7 +25,7 @@ _HEADER = re.compile(r"\A---\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILIN
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _RECORD = re.compile(r"\n*^<!-- from here: (.*) -->\n?", re.MULTILINE)
 _EARLIER = "earlier"
-"""Name of the section that holds a card which was on the Hub before the first push."""
+"""Name of the section that gets the text of a card that was on the Hub before the first push."""
 
 
 class _Record(TypedDict, total=False):

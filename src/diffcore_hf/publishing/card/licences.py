@@ -32,7 +32,8 @@ def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def hub_licence(licences: Sequence[str]) -> str | list[str]:
-    """Return the card's value of `license`: `unknown` for no licences, `other` if the Hub has no id for one of them."""
+    """Return the card's value of `license`: `unknown` if there are none, `other` if the Hub has no id for one of
+    them."""
     if not licences:
         return "unknown"
     if not all(map(_HUB_ID.fullmatch, licences)):

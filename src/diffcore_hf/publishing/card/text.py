@@ -1,7 +1,7 @@
 """Text in Markdown: escapes labels, prompts and paths, and handles the free sections of a card.
 
-Owns the escaping in a line, in Markdown and in a code block. Also owns the reading and merging of free sections. The
-publisher writes their text; a new card keeps it. Does not decide what a card contains (dataset_card.py).
+Owns the escaping in a line, in Markdown and in a code block. Also owns the reading and merging of free sections, which
+the publisher writes and every later card keeps. Does not decide what a card contains (dataset_card.py).
 """
 
 from __future__ import annotations

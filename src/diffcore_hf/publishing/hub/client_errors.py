@@ -66,7 +66,7 @@ def is_client_error(error: BaseException) -> bool:
 
 
 def _raising_package(error: BaseException) -> str | None:
-    """Return the innermost package in the traceback that is this package or one of the client; None if there is
+    """Return the package of the innermost frame that belongs to this package or to the client; None if there is
     none."""
     package, traceback = None, error.__traceback__
     while traceback is not None:

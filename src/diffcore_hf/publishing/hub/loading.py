@@ -29,7 +29,7 @@ def load_augmented(
         path: `owner/name` on the Hub, or a local folder (which has no versions).
         version: a version on the Hub, e.g. `v1.0.0`, or a full commit. It is required for a dataset on the Hub,
             because the latest commit of `main` may not be a version.
-        name: `default`, `generated`, `attempts`, `references` or `classes`.
+        name: name of the configuration: `default`, `generated`, `attempts`, `references` or `classes`.
         split: name of one split; None for all splits.
 
     Returns:

@@ -40,7 +40,7 @@ def join_originals(
         The splits of `augmented` for which the source has images. Every image has the same bytes as in the source.
 
     Raises:
-        UserError: the source has no column `image`, or it has no image with a recorded hash.
+        UserError: the source has no column `image`, or an image with a recorded hash is not in the source.
     """
     from datasets import DatasetDict, Image, concatenate_datasets
 

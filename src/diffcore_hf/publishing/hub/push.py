@@ -281,7 +281,10 @@ class _Push:
         return None
 
     def tag(self, commit: str) -> None:
-        """Set the tag. If it exists, because of another push or a lost response, check its content."""
+        """Set the tag. If it already exists, check its content.
+
+        Another push may have set it, or an earlier call whose response was lost.
+        """
         try:
             self.api.create_tag(self.remote.repo_id, tag=self.version.tag, revision=commit, repo_type="dataset")
         except Exception as error:  # Raised again unless it is transient and the tag exists.

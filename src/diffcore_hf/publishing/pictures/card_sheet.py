@@ -170,7 +170,7 @@ def _draw_card(page: Image.Image, draw: ImageDraw.ImageDraw, card: Card, layout:
 
 
 def _square(data: bytes | None, side: int) -> Image.Image:
-    """Returns an image scaled into a square; if it is missing or cannot be decoded, a placeholder."""
+    """Returns an image scaled into a square, or a placeholder if the image is missing or cannot be decoded."""
     try:
         image = decode_bytes(data or b"")
     except UnreadableImage:
@@ -198,7 +198,7 @@ def _placeholder(side: int) -> Image.Image:
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Returns the text in one line; if it is wider than `width` pixels, its start and an ellipsis."""
+    """Returns the text in one line. If it is wider than `width` pixels, returns its start and an ellipsis."""
     line = one_line(text)[:400]
     if font.getlength(line) <= width:
         return line

@@ -1,6 +1,6 @@
 """Choice: selects images of different classes and contexts for a sheet, from two kinds in a fixed ratio.
 
-Owns a deterministic choice among described candidates. Does not draw.
+Owns a deterministic choice among candidates that are described by their properties. Does not draw.
 """
 
 from __future__ import annotations

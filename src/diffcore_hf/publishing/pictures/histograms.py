@@ -95,7 +95,7 @@ def similarity_histogram(
 
 
 def class_histograms(classes: Sequence[ClassSimilarities], *, title: str, columns: int = 4) -> bytes:
-    """Draws one small plot for each class, the largest share of rejected images first.
+    """Draws one small plot for each class. The classes with the largest share of rejected images come first.
 
     Args:
         classes: similarities of each class. At most 24 are drawn. If there are more, the title has the number of all
@@ -151,7 +151,7 @@ def _edges(series: Sequence[Counts], bins: int) -> Counts:
 def _bars(axes: Axes, series: Sequence[Counts], edges: Counts) -> None:
     """Draws real pairs as an area, and in front of it kept and rejected images as stacked bars.
 
-    The area and all bars together each have the sum 1.
+    The values of the area have the sum 1, and so have the values of all bars together.
     """
     real, kept, rejected = series
     if len(real):

@@ -28,7 +28,7 @@ folder."""
 
 
 def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
-    """Return the recipe of each arm by name; without a comparison, the recipe itself is the only arm.
+    """Return the recipe of each arm by name. If there is no comparison, the recipe itself is the only arm.
 
     Raises:
         UserError: an arm does not exist, or it has a key that is unknown or that no arm may change.

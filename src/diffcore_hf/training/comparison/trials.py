@@ -216,7 +216,7 @@ def _check_output(output: Path) -> None:
         raise UserError(f"output {output} is a file, not a folder. Choose another with --output")
     if output.is_dir() and any(output.iterdir()) and not (output / "recipe.yaml").is_file():
         raise UserError(
-            f"output {output} holds files that no training wrote; nothing was touched. Choose another --output"
+            f"output {output} has files that no training wrote; nothing was changed. Choose another --output"
         )
 
 

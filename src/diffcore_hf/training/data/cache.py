@@ -59,7 +59,7 @@ class Frames:
         return self._block.numel()
 
     def __getitem__(self, index: int) -> Tensor:
-        """Return an image, (3, H, W) uint8; it is a view that must not be changed.
+        """Return an image, (3, H, W) uint8. It is a view, which must not be changed.
 
         Raises:
             UnreadableImage: the image could not be decoded.

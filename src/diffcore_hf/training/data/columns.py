@@ -48,7 +48,7 @@ def read_manifest(path: str, revision: str | None = None) -> Mapping[str, Any] |
 
 
 def _downloaded(path: str, revision: str | None) -> Path | None:
-    """Download diffcore.json; None if the dataset has none because it was not written by this package."""
+    """Download diffcore.json; None if it does not exist, because this package did not write the dataset."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

@@ -50,7 +50,7 @@ class Protocol:
     jitter: float = 0.0
     """Strength of the colour jitter of brightness, contrast and saturation; 0: none."""
     normalisation: Normalisation = IMAGENET
-    """Used when training from scratch; pretrained weights define their own."""
+    """Normalisation of a training from scratch. Pretrained weights have their own."""
 
 
 # The protocols of the paper's tables; docs/training.md names the source of each.
@@ -91,7 +91,7 @@ def _scaled(side: int | None, scale: float) -> int | None:
 
 @dataclass(frozen=True)
 class Crop:
-    """The part of the frame that a sample shows, and whether it is flipped; drawn before pixels are computed."""
+    """The part of the frame that a sample shows, and whether it is flipped. It is drawn before pixels are computed."""
 
     top: int
     left: int
@@ -133,14 +133,14 @@ def draw_crop(random: np.random.Generator, protocol: Protocol, height: int, widt
 
 
 def cropped(image: Tensor, crop: Crop, protocol: Protocol) -> Tensor:
-    """Cut the crop out of a frame: (C, size, size) uint8, not flipped; pixels outside the frame are black."""
+    """Return the crop of a frame, (C, size, size) uint8, not flipped. Pixels outside the frame are black."""
     image = functional.crop(image, crop.top, crop.left, crop.height, crop.width)
     size = protocol.size
     return image if image.shape[-2:] == (size, size) else resized(image, size, size)
 
 
 def cropped_through(image: Tensor, crop: Crop, protocol: Protocol, height: int, width: int) -> Tensor:
-    """Cut the crop out of a generated image as if the image covered a frame of `height` x `width`.
+    """Return the crop of a generated image as if the image covered a frame of `height` x `width`.
 
     The frame is not computed, which saves time. The crop is scaled to the size of the generated image.
     """

@@ -103,7 +103,7 @@ class ScoredRows(Dataset[Batch]):
 
 
 def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> DataLoader[Batch]:
-    """Read batches in worker processes with one thread each; the dataset itself returns whole batches."""
+    """Read batches in worker processes with one thread each. The dataset returns whole batches."""
     return DataLoader(
         rows,
         batch_sampler=sampler,
@@ -118,7 +118,7 @@ def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> D
 def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
     """List the batches of a split that this process scores; all processes have the same number of batches.
 
-    Shorter lists are padded with row 0. `rows` of a batch has the indices of its rows, so that metrics.py counts each
+    Shorter lists are padded with row 0. `rows` of a batch has the indices of its rows, so that metrics.py scores each
     row only once.
     """
     own_rows = list(range(rank, count, world))

@@ -145,7 +145,7 @@ def train_samples(
         )
     mix = recipe.mix
     if data.layout.mode != mix.mode:
-        raise ValueError(f"the data was loaded for mode {data.layout.mode!r}, but the recipe's is {mix.mode!r}")
+        raise ValueError(f"the data was loaded for mode {data.layout.mode!r}, but the recipe has mode {mix.mode!r}")
     transform = MixTransform(
         probability=mix.probability if mix.mode == "replace" else 0.0,
         partner=mix.partner if data.pool else "own",

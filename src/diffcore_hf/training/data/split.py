@@ -33,8 +33,8 @@ class Split:
     """(N,) int64, class index of each row."""
     row_ids: Sequence[str]
     derived: np.ndarray
-    """(N,) bool: whether the image was computed from a real image (layouts `rows` and `mixed`). It is never held
-    out."""
+    """(N,) bool: whether the image was computed from a real image (layouts `rows` and `mixed`). Such a row is never
+    held out."""
     groups: Sequence[str] | None = None
     """N values of the column `data.group`; None if the recipe names no column, or the split does not have it."""
 

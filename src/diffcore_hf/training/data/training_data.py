@@ -153,7 +153,7 @@ def _scored_splits(config: DataConfig, splits: DatasetDict) -> tuple[str | None,
 def _named_split(
     key: str, name: str | None, default_names: Sequence[str], train: str, splits: Collection[str]
 ) -> str | None:
-    """Return the split that `data.<key>` names; for `auto` the first existing default.
+    """Return the split that `data.<key>` names. For `auto`, return the first default name that exists.
 
     Raises:
         UserError: the split does not exist, or is the training split.

@@ -99,8 +99,8 @@ class MixTransform:
             image: column of the real images; default `image`.
             generated: column of the generated images; default `generated`.
             label: column of the labels; default `label`.
-            files: the files that an image cell may name; None: those in the folder or Hub cache of `data`. Without
-                `data` only stored bytes are read.
+            files: the files that an image cell may name. None: the files in the folder or the Hub cache of `data`. If
+                `data` is also None, only images that are stored in the cells are read.
 
         Raises:
             UserError: a value is outside its range, the preset does not exist, or the partner needs a pool.
@@ -144,8 +144,8 @@ class MixTransform:
 
         Returns:
             `pixel_values`, (B, 3, size, size) float32, or uint8 if `normalise` is false, and `label`, a list of B
-            values. If an image cannot be read, the sample is black, its label is -100, which cross_entropy ignores, and
-            a warning is logged.
+            values. If an image cannot be read, its sample is black and a warning is logged. The label is then -100,
+            which cross_entropy ignores.
         """
         epoch = int(self._epoch[0])
         if epoch < 0:
@@ -275,7 +275,7 @@ def _normalisation(
 
 
 def _files(data: str | None) -> ImageFiles:
-    """Return the files that belong to a dataset on disk or on the Hub; none for None."""
+    """Return the files that belong to a dataset on disk or on the Hub. If `data` is None, there are none."""
     if data is None:
         return NO_FILES
     return files_of(data, None if Path(data).is_dir() else "main")

@@ -1,8 +1,9 @@
 """Checkpoints: the state of a training between two steps, in one safetensors file that is written atomically.
 
-Owns the file. It has the tensors of weights, averaged weights, optimiser and mixer. The name of each tensor has a
-prefix that states which. Plain values are JSON in the header. It contains no pickled data. Random state is not stored,
-because every draw is a function of (seed, step). Models of finished trainings are written by networks/trained_model.py.
+Owns the file. The file has the tensors of weights, averaged weights, optimiser and mixer. A prefix in the name of a
+tensor states which of these it belongs to. Plain values are JSON in the header. There is no pickled data. Random state
+is not stored, because every draw is a function of (seed, step). Models of finished trainings are written by
+networks/trained_model.py.
 """
 
 from __future__ import annotations

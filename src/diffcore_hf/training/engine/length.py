@@ -1,4 +1,5 @@
-"""The length of a training: its number of steps, and the steps between two validations; the same for all arms."""
+"""The length of a training: its number of steps, and the steps between two validations. All arms have the same
+length."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
         config: section `optimizer` of the recipe.
 
     Raises:
-        UserError: timm does not have the optimiser, it cannot be used here, or it needs a library that is not
+        UserError: timm does not have the optimiser, this training cannot use it, or it needs a library that is not
             installed.
     """
     name = config.name.lower()

@@ -23,5 +23,5 @@ def seed_step(seed: int, step: int, micro_batch: int, rank: int) -> None:
 
 
 def mixer_generator(seed: int, step: int, micro_batch: int, rank: int) -> np.random.Generator:
-    """Return the random generator of a mixer for a whole batch; the arguments are those of `seed_step`."""
+    """Return the random generator of a mixer for a whole batch; the arguments are as for `seed_step`."""
     return seeding.generator("mixer step", seed, step, micro_batch, rank)

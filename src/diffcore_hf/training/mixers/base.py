@@ -63,7 +63,7 @@ class Mixed:
     """The images and targets that replace the original ones in the forward pass and the loss."""
 
     images: Tensor
-    """(V, 3, H, W): input of the network."""
+    """(V, 3, H, W): input of the network. V may differ from B if the mixer defines its own loss."""
     targets: Tensor
     """(B,) int64 or (B, K) float."""
     during: Callable[[], AbstractContextManager[Any]] = nullcontext

@@ -1,4 +1,4 @@
-"""Boxes in images: from positions and sizes relative to the image to whole pixels."""
+"""Boxes in images: converts positions and sizes relative to the image to whole pixels."""
 
 from __future__ import annotations
 

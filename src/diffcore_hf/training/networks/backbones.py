@@ -164,7 +164,7 @@ def _build(name: str, drop_path: float | None, size: int, arguments: Mapping[str
 def _build_with_weights(
     config: BackboneConfig, size: int, weights: Weights, model_args: Mapping[str, Any]
 ) -> nn.Module:
-    """Build the network with its weights and their own classifier, so that timm reports every missing key."""
+    """Build the network with the weights, including their classifier, so that timm reports every missing key."""
     arguments = {**model_args, "num_classes": max(weights.pretrained_cfg["num_classes"], 0)}
     try:
         return _build(config.name, config.drop_path, size, {"pretrained": True, **weights.load_args, **arguments})

@@ -1,4 +1,4 @@
-"""Weights of a network: the local file that `model.pretrained` of a recipe means, and the configuration beside it.
+"""Weights of a network: the local file that `model.pretrained` of a recipe names, and the configuration beside it.
 
 Owns the search for the file and the reading of its config.json. models/weights_access.py decides what may be loaded:
 only safetensors files, pinned to a commit. backbones.py builds the network and loads the weights into it.
