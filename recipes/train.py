@@ -1,13 +1,13 @@
 """Train any timm model on an augmented dataset, mixing real and generated images while they are loaded.
 
-One GPU:            accelerate launch recipes/train.py --config cub-train
-Eight GPUs:         accelerate launch --num_processes 8 recipes/train.py --config cub-train
-No GPU, 4 minutes:  accelerate launch recipes/train.py --config miniature-train
-Does it help?       accelerate launch recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2
+On one GPU:                  accelerate launch recipes/train.py --config cub-train
+On eight GPUs:               accelerate launch --num_processes 8 recipes/train.py --config cub-train
+Without a GPU (4 minutes):   accelerate launch recipes/train.py --config miniature-train
+To measure whether it helps: accelerate launch recipes/train.py --config cub-train --compare plain,mix --seeds 0,1,2
 
 --config is a recipe file or the name of a shipped recipe. Every key is also a flag, and a flag overrides the recipe.
 --help lists all keys. `accelerate launch --quiet` hides the messages of accelerate itself.
-With the installed package, this file is not needed: accelerate launch -m diffcore_hf.training ...
+If the package is installed, `accelerate launch -m diffcore_hf.training ...` does the same without this file.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""Measures the models of the miniature world: accuracy of the generator, of the oracle and of CLIP.
+"""Measures the accuracy of the models of the miniature world: the text-to-image model, the oracle and CLIP.
 
-All figures and a contact sheet:  python recipes/miniature/evaluate.py --sheet out/sheet.png
-Figures in docs/performance.md:   python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
-Other weights, without negatives: python recipes/miniature/evaluate.py --sd out/sd --negative ""
+To print all figures and draw a sheet:     python recipes/miniature/evaluate.py --sheet out/sheet.png
+To print those in docs/performance.md:     python recipes/miniature/evaluate.py --steps 16 --repeats 2 --threads 2
+To use other weights and no negatives:     python recipes/miniature/evaluate.py --sd out/sd --negative ""
 """
 
 from __future__ import annotations
@@ -69,7 +69,11 @@ def generate(args: argparse.Namespace, prompts: list[str]) -> tuple[list[Image.I
 
 
 def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, list[Image.Image]]:
-    """Returns the shares of single attempts with the right species and the right context, and names the worst."""
+    """Measures the generated images of all species in the prompted contexts, one image for each prompt.
+
+    Returns:
+        The shares of images with the right species and the right context, and the images.
+    """
     asked = list(product(DATASET_SPECIES, PROMPTED_CONTEXTS)) * args.repeats
     images, seconds = generate(args, [CAPTION.format(name=s.name, context=c) for s, c in asked])
     species, contexts = oracle.classify(images)
@@ -90,7 +94,7 @@ def judge_generator(args: argparse.Namespace, oracle: Oracle) -> tuple[dict, lis
 
 
 def judge_oracle(oracle: Oracle, rng: np.random.Generator, count: int = 2000) -> dict:
-    """Returns the accuracy on fresh renderings of all species in all contexts."""
+    """Returns the accuracy of the oracle on new renderings of all species in all contexts."""
     species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
     images = [render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)]
     species_ids, context_ids = oracle.classify(images)
@@ -109,9 +113,9 @@ def embed(folder: str, images: list[Image.Image]) -> np.ndarray:
 
 
 def judge_clip(folder: str, seed: int, per_cell: int = 3) -> dict:
-    """Returns the accuracy over all contexts of two classifiers fitted on the training split of a world.
+    """Returns the accuracy of two classifiers on CLIP embeddings: the nearest class mean and a linear discriminant.
 
-    They are the nearest class mean and a linear discriminant.
+    Both are fitted to the training split of a world and tested on new renderings in all contexts.
     """
     world, rng = World(seed), np.random.default_rng(seed + 7)
     train = world.pictures("train")

@@ -1,4 +1,4 @@
-"""A CLIP tokenizer for the miniature world: byte-pair encoding learned from captions; it encodes any text."""
+"""Creates the CLIP tokenizer of the miniature world: byte-pair encoding that is learned from captions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def make_tokenizer(captions: Sequence[str], size: int = 1600):
-    """Learns the merges of a `CLIPTokenizer` from captions.
+    """Returns a `CLIPTokenizer` whose merges are learned from captions.
 
-    The text is lower case, as in CLIP. The end of a word is marked. Every byte is in the vocabulary twice, inside a
-    word and at its end, so that no text is unknown.
+    Text becomes lower case and the end of a word is marked, as in CLIP. The vocabulary contains every byte twice: for
+    the inside of a word and for its end. So the tokenizer can encode any text.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
@@ -49,7 +49,10 @@ def make_tokenizer(captions: Sequence[str], size: int = 1600):
 
 
 def tokenize(tokenizer, captions: Sequence[str], padding: str = "max_length"):
-    """Returns `input_ids` and `attention_mask`, (B, LENGTH), or (B, length of the longest) with padding "longest"."""
+    """Returns `input_ids` and `attention_mask`, (B, LENGTH) each.
+
+    If `padding` is "longest", the second size is the length of the longest caption.
+    """
     return tokenizer(
         list(captions),
         padding=padding,

@@ -36,7 +36,7 @@ def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Ten
 
 
 def main() -> None:
-    """Trains, tests on fresh renderings, and saves."""
+    """Trains the backbone, tests it on new renderings, and saves it."""
     import timm
 
     args = make_parser().parse_args()

@@ -1,10 +1,11 @@
-"""Trains the CLIP of the miniature world: a `CLIPModel` with tokenizer and image processor on captioned pictures.
+"""Trains the CLIP of the miniature world: a `CLIPModel` with tokenizer and image processor on images with captions.
 
-The shipped one, without the dataset's species:  python recipes/miniature/train_clip.py --species unseen
-An easier one, with all forty species:           python recipes/miniature/train_clip.py --species seen \
-                                                     --output out/clip-seen
-Any folder of images with captions:              python recipes/miniature/train_clip.py --images FOLDER --size 96 \
-                                                     --output out/clip
+To train the CLIP of the package:        python recipes/miniature/train_clip.py --species unseen
+To train on all forty species:           python recipes/miniature/train_clip.py --species seen --output out/clip-seen
+To train on images with captions:        python recipes/miniature/train_clip.py --images FOLDER --size 96 \
+                                             --output out/clip
+
+The CLIP of the package is trained without the species of the dataset (`unseen`).
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ SEEN = {"unseen": OTHER_SPECIES, "seen": SPECIES}
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--species", choices=tuple(SEEN), default="unseen", help="which species the pictures show")
+    parser.add_argument("--species", choices=tuple(SEEN), default="unseen", help="species that the renderings show")
     parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -77,7 +78,10 @@ def make_clip(tokenizer, size: int):
 
 
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, captions: list[str]) -> torch.Tensor:
-    """Returns CLIP's symmetric cross entropy on unit (B, d) embeddings; equal captions share the target."""
+    """Returns CLIP's symmetric cross-entropy on unit (B, d) embeddings.
+
+    If several images have the same caption, each of them is a correct match for it.
+    """
     numbers = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
     ids = torch.tensor([numbers[caption] for caption in captions], device=image.device)
     target = (ids[:, None] == ids[None, :]).float()
@@ -87,13 +91,13 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tenso
 
 
 def shifted(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Returns the pictures brighter or darker, each by a random amount."""
+    """Returns the images with a random change of brightness for each."""
     gain = torch.from_numpy(rng.uniform(0.85, 1.15, (len(images), 1, 1, 1))).float()
     return (images + 1) * gain - 1
 
 
 def main() -> None:
-    """Trains and saves."""
+    """Trains the CLIP and saves it."""
     from transformers import CLIPImageProcessor
 
     args = make_parser().parse_args()

@@ -1,11 +1,12 @@
 """Trains the text-to-image model of the miniature world: text encoder and UNet of a `StableDiffusionPipeline`.
 
-First the VAE:         python recipes/miniature/train_vae.py --output out/vae
-Then renderings:       python recipes/miniature/train_diffusion.py --vae out/vae
-Continue training:     python recipes/miniature/train_diffusion.py --vae out/vae --weights out/sd --output out/sd2
-Two CPU cores:         torchrun --nproc_per_node 2 recipes/miniature/train_diffusion.py --vae out/vae --batch-size 16
-Your own images:       python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
-                           --output out/sd
+To train the VAE first:     python recipes/miniature/train_vae.py --output out/vae
+To train on renderings:     python recipes/miniature/train_diffusion.py --vae out/vae
+To continue a training:     python recipes/miniature/train_diffusion.py --vae out/vae --weights out/sd --output out/sd2
+To use two CPU cores:       torchrun --nproc_per_node 2 recipes/miniature/train_diffusion.py --vae out/vae \
+                                --batch-size 16
+To use your own images:     python recipes/miniature/train_diffusion.py --vae out/vae --images FOLDER --size 128 \
+                                --output out/sd
 """
 
 from __future__ import annotations
@@ -44,25 +45,25 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vae", required=True, help="folder that train_vae.py wrote")
     parser.add_argument("--weights", help="pipeline folder from which training continues")
     parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
-    parser.add_argument("--pairs", type=int, default=16_000, help="pictures that a process encodes before training")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--pairs", type=int, default=16_000, help="images that each process encodes before training")
+    parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument(
         "--minutes",
         type=float,
         default=600,
-        help="upper bound of the duration",
+        help="maximum duration in minutes",
     )
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=32, help="batch size of each process")
-    parser.add_argument("--save-every", type=int, default=500, help="steps between usable intermediate pipelines")
+    parser.add_argument("--save-every", type=int, default=500, help="steps between two saved pipelines")
     parser.add_argument("--output", type=Path, default=MODELS / "sd")
     return parser
 
 
 def make_models(tokenizer, channels: int, side: int):
-    """Builds a text encoder 96 wide and a UNet of about four million parameters on latents of `side` squared."""
+    """Returns a text encoder of width 96, and a UNet with about 4 million parameters for latents of `side` x `side`."""
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -96,10 +97,10 @@ def make_models(tokenizer, channels: int, side: int):
 
 
 def make_scheduler():
-    """Builds a scheduler with the cosine schedule and v-prediction.
+    """Returns a scheduler with the cosine schedule and v-prediction.
 
-    The cosine schedule ends in pure noise, so that very dark and very bright pictures can be generated. v-prediction
-    still works at that end.
+    The cosine schedule ends in pure noise, so that very dark and very bright images can be generated. v-prediction is
+    also defined for pure noise.
     """
     from diffusers import DPMSolverMultistepScheduler
 
@@ -114,7 +115,7 @@ def make_scheduler():
 
 @torch.no_grad()
 def encode_pictures(vae, pairs, count: int) -> tuple[torch.Tensor, list[str]]:
-    """Encodes the next pairs: scaled latents (count, C, h, w) float16, and their captions."""
+    """Encodes the images of the next pairs. Returns scaled latents (count, C, h, w) float16, and the captions."""
     latents, captions, where = [], [], next(vae.parameters()).device
     for start in range(0, count, 64):
         images, texts = zip(*islice(pairs, min(64, count - start)), strict=True)
@@ -128,7 +129,7 @@ def encode_pictures(vae, pairs, count: int) -> tuple[torch.Tensor, list[str]]:
 def v_loss(unet, states: torch.Tensor, latents: torch.Tensor, alphas: torch.Tensor) -> torch.Tensor:
     """Returns the mean squared error of the predicted velocity (Salimans & Ho 2022) at uniform times.
 
-    z_t = sqrt(a_t) x + sqrt(1 - a_t) e and v = sqrt(a_t) e - sqrt(1 - a_t) x, a_t the cumulative alphas.
+    z_t = sqrt(a_t) x + sqrt(1 - a_t) e and v = sqrt(a_t) e - sqrt(1 - a_t) x, where a_t are the cumulative alphas.
     """
     times = torch.randint(len(alphas), (len(latents),), device=latents.device)
     noise, a = torch.randn_like(latents), alphas[times][:, None, None, None]
@@ -151,14 +152,17 @@ def average_over_processes(parameters: list[torch.nn.Parameter], share: float) -
 
 
 def learning_rate(share: float, peak: float) -> float:
-    """Returns the rate at a share of the training: linear warm-up over 2 %, then a cosine to 1 % of the peak."""
+    """Returns the learning rate at a share of the training, in [0, 1].
+
+    It increases linearly over the first 2 %. Then it follows a cosine down to 1 % of the peak.
+    """
     share = min(share, 1.0)
     decay = 0.01 + 0.99 * (1 + torch.cos(torch.tensor(torch.pi * share)).item()) / 2
     return peak * min(share * 50 + 0.01, decay)
 
 
 def main() -> None:
-    """Trains, and saves at regular steps and at the end."""
+    """Trains the model, and saves it at regular steps and at the end."""
     from diffusers import AutoencoderKL, StableDiffusionPipeline
     from diffusers.models.attention_processor import AttnProcessor
 
@@ -175,7 +179,7 @@ def main() -> None:
 
     clock = Clock(args.steps)
     pictures, captions = encode_pictures(vae, pairs_of(args.seed + rank), args.pairs)
-    torch.manual_seed(args.seed)  # Every process builds the same models; later each draws its own noise.
+    torch.manual_seed(args.seed)  # Every process creates the same models. Later, each process draws its own noise.
     vae_record, earlier = read_record(args.vae), read_record(args.weights)
     if args.weights:
         start = StableDiffusionPipeline.from_pretrained(args.weights, use_safetensors=True, dtype=torch.float32)
@@ -185,7 +189,7 @@ def main() -> None:
         tokenizer = make_tokenizer(texts + ([] if args.images else vocabulary()))
         text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2])
     text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
-    unet.set_attn_processor(AttnProcessor())  # Plain matrix products train a third faster on a CPU; not saved.
+    unet.set_attn_processor(AttnProcessor())  # A third faster on a CPU. The pipeline does not store this setting.
     tokens = tokenize(tokenizer, captions).input_ids
     torch.manual_seed(args.seed + rank)
     scheduler = make_scheduler()

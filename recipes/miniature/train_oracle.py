@@ -36,24 +36,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def batch(rng: np.random.Generator, count: int, flaws: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Renders a batch, (B, 3, 64, 64) in [-1, 1], with species and context ids; the share `flaws` has a mild flaw."""
+    """Renders a batch, (B, 3, 64, 64) in [-1, 1], with species and context ids. A share `flaws` has a mild flaw."""
     species, contexts = rng.integers(len(SPECIES), size=count), rng.integers(len(CONTEXTS), size=count)
     images = [render(SPECIES[s], CONTEXTS[c], rng) for s, c in zip(species, contexts, strict=True)]
-    # Generated pictures are slightly blurred and distorted, so the oracle must not depend on sharp edges.
+    # Generated images are slightly blurred and distorted, so the oracle must not depend on sharp edges.
     kinds = [kind for kind in FLAWS if kind not in ("crop", "coarse")]
     images = [flawed(i, str(rng.choice(kinds)), rng) if rng.random() < flaws else i for i in images]
     return pixels(images), torch.from_numpy(species), torch.from_numpy(contexts)
 
 
 def losses(logits: torch.Tensor, species: torch.Tensor, contexts: torch.Tensor) -> torch.Tensor:
-    """Returns the sum of two cross entropies; the first 40 logits are species, the last 10 contexts."""
+    """Returns the sum of two cross-entropies. The first 40 logits are for species, the last 10 for contexts."""
     heads = logits.float().split([len(SPECIES), len(CONTEXTS)], dim=1)
     return F.cross_entropy(heads[0], species) + F.cross_entropy(heads[1], contexts)
 
 
 @torch.no_grad()
 def accuracy(model: torch.nn.Module, rng: np.random.Generator, count: int = 2000) -> tuple[float, float]:
-    """Returns the shares of fresh renderings whose species and whose context are classified correctly."""
+    """Returns the accuracy for species and the accuracy for contexts, on new renderings."""
     images, species, contexts = batch(rng, count, flaws=0.0)
     where = next(model.parameters()).device
     logits = torch.cat([model(part.to(where)).float().cpu() for part in images.split(250)])
@@ -63,7 +63,7 @@ def accuracy(model: torch.nn.Module, rng: np.random.Generator, count: int = 2000
 
 
 def main() -> None:
-    """Trains, tests on fresh renderings, and saves."""
+    """Trains the oracle, tests it on new renderings, and saves it."""
     import timm
 
     args = make_parser().parse_args()

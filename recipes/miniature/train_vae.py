@@ -1,10 +1,11 @@
-"""Trains the VAE of the miniature world: an `AutoencoderKL`, 64x64 pixels to 16x16 latents of 8 channels.
+"""Trains the VAE of the miniature world: an `AutoencoderKL` from 64x64 pixels to 16x16 latents with 8 channels.
 
-Renderings:         python recipes/miniature/train_vae.py --output out/vae
-Continue training:  python recipes/miniature/train_vae.py --weights out/vae --output out/vae2
-Only the decoder, when a UNet was already trained on the latents:
-                    python recipes/miniature/train_vae.py --weights out/vae --decoder-only --output out/vae2
-Your own images:    python recipes/miniature/train_vae.py --images FOLDER --size 128 --output out/vae
+To train on renderings:    python recipes/miniature/train_vae.py --output out/vae
+To continue a training:    python recipes/miniature/train_vae.py --weights out/vae --output out/vae2
+To train the decoder:      python recipes/miniature/train_vae.py --weights out/vae --decoder-only --output out/vae2
+To use your own images:    python recipes/miniature/train_vae.py --images FOLDER --size 128 --output out/vae
+
+Train only the decoder if a UNet was already trained on the latents, because then the latents must not change.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
-    parser.add_argument("--size", type=int, default=64, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
     parser.add_argument("--weights", help="VAE folder from which training continues")
     parser.add_argument("--decoder-only", action="store_true", help="do not change the encoder and its scale")
     parser.add_argument("--seed", type=int, default=0)
@@ -46,9 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_vae(size: int):
-    """Builds a VAE that is narrow at full resolution, where a convolution costs most.
+    """Returns a VAE with few channels at full resolution, because convolutions take the most time there.
 
-    Every norm has one group: with few channels, several groups remove a picture's brightness and colour.
+    Every norm has one group. With so few channels, several groups would remove the brightness and colour of an image.
     """
     from diffusers import AutoencoderKL
 
@@ -65,9 +66,9 @@ def make_vae(size: int):
 
 
 def reconstruction_loss(decoded: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Returns the absolute and squared error of pixels plus the absolute error of differences of neighbours.
+    """Returns the absolute and squared error of the pixels, plus the absolute error of the edges.
 
-    The last term keeps edges sharp.
+    Edges are differences of neighbouring pixels. The last term makes them sharp.
     """
     error = decoded - real
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
@@ -81,7 +82,7 @@ def latent_scale(vae, images: torch.Tensor) -> float:
 
 
 def main() -> None:
-    """Trains and saves."""
+    """Trains the VAE and saves it."""
     from diffusers import AutoencoderKL
 
     args = make_parser().parse_args()

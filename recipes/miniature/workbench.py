@@ -1,6 +1,6 @@
-"""Shared code of the training scripts in this folder: pictures with captions, a moving average, records, saving.
+"""Shared code of the training scripts in this folder: images with captions, a moving average, records and saving.
 
-Owns no model and no loss.
+Contains no model and no loss.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Pairs = Iterator[tuple[Image.Image, str]]
 
 
 def device() -> torch.device:
-    """Returns cuda where there is a GPU, else cpu."""
+    """Returns cuda if there is a GPU, otherwise cpu."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cast(where: torch.device) -> torch.autocast:
-    """Returns autocast to bfloat16 for the forward pass; on recent CPUs a third faster at equal quality."""
+    """Returns autocast to bfloat16 for the forward pass. On recent CPUs this is a third faster with equal quality."""
     return torch.autocast(where.type, dtype=torch.bfloat16)
 
 
 def flawed(image: Image.Image, flaw: str, rng: np.random.Generator) -> Image.Image:
-    """Returns the picture with one flaw (a key of `FLAWS`)."""
+    """Returns the image with one flaw, which is a key of `FLAWS`."""
     size = image.width
     if flaw == "blur":
         return image.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3.5) * size / 64))
@@ -68,9 +68,9 @@ def rendered_pairs(
     flaws: float = 0.05,
     asides: float = 0.1,
 ) -> Pairs:
-    """Yields fresh renderings with captions, without end.
+    """Yields new renderings with captions, without end.
 
-    `flaws` is the share of flawed pictures, `asides` the share of captions with meaningless words.
+    `flaws` is the share of images with a flaw, and `asides` is the share of captions with meaningless words.
     """
     rng = np.random.default_rng(seed)
     while True:
@@ -85,7 +85,7 @@ def rendered_pairs(
 
 
 def folder_pairs(path: str, seed: int, size: int) -> Pairs:
-    """Yields random pairs of a dataset with an image and a text column, read by `load_dataset`, without end."""
+    """Yields random pairs of an image and a text from a dataset that `load_dataset` can read, without end."""
     from datasets import Image as ImageFeature
     from datasets import Value, load_dataset
 
@@ -110,7 +110,7 @@ def pixels(images: list[Image.Image]) -> torch.Tensor:
 
 
 class MovingAverage:
-    """Exponential moving average of parameters; its decay grows during the first steps."""
+    """Exponential moving average of parameters. Its decay increases during the first steps."""
 
     def __init__(self, *modules: torch.nn.Module, decay: float = 0.998):
         self.decay, self.step = decay, 0
@@ -119,13 +119,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Adds the present parameters to the average."""
+        """Adds the current parameters to the average."""
         self.step += 1
         torch._foreach_lerp_(self.mean, self.live, 1 - min(self.decay, (1 + self.step) / (10 + self.step)))
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchanges the average and the live parameters; a second call exchanges them back."""
+        """Exchanges the average and the current parameters. A second call exchanges them back."""
         for live, mean in zip(self.live, self.mean, strict=True):
             kept = live.clone()
             live.copy_(mean)
@@ -139,7 +139,7 @@ def optimizer_for(parameters: list, steps: int, lr: float) -> tuple[torch.optim.
 
 
 def save_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Replaces `folder` by one that `write` fills: readers see the old content or the new one, never a part."""
+    """Replaces `folder` by a new folder that `write` fills. Readers never see an incomplete folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     write(staging)
@@ -153,7 +153,7 @@ def save_whole(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_record(folder: Path, **facts: object) -> None:
-    """Writes `training.json` beside the weights: data, settings, duration and versions; prints it too."""
+    """Writes data, settings, duration and versions to `training.json` beside the weights, and prints them."""
     from importlib.metadata import version
 
     versions = {name: version(name) for name in ("torch", "diffusers", "transformers", "timm", "numpy", "pillow")}
@@ -168,7 +168,7 @@ def write_record(folder: Path, **facts: object) -> None:
 
 
 def read_record(folder: str | None) -> dict | None:
-    """Returns the record beside the weights from which a training started; None without one."""
+    """Returns the record beside the weights from which a training starts; None if there is no record."""
     path = Path(folder) / "training.json" if folder else None
     return json.loads(path.read_text()) if path and path.is_file() else None
 
@@ -188,7 +188,7 @@ class Clock:
         return round(time.monotonic() - self.start, 1)
 
     def report(self, step: int, **figures: float) -> None:
-        """Prints the figures at every `every`-th step and at the last."""
+        """Prints the figures after every `every` steps and after the last step."""
         if step % self.every == 0 or step == self.steps:
             text = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
             print(f"step {step}/{self.steps}  {self.seconds():.0f} s  {text}", flush=True)
