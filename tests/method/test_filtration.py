@@ -150,8 +150,8 @@ def test_an_attempt_that_occurs_twice_or_an_unknown_reason_raises():
 @pytest.mark.parametrize(
     ("units", "bad", "given_up"),
     [
-        (19, 19, False),  # never with fewer than twenty planned
-        (20, 19, False),  # attempt 0 of the twentieth is missing
+        (19, 19, False),  # a class with fewer than twenty planned units is not given up
+        (20, 19, False),  # attempt 0 of the twentieth unit is missing
         (20, 20, True),
         (25, 20, True),  # only the first twenty units count
     ],

@@ -34,7 +34,7 @@ def with_resolved(**parts) -> dict:
 
 
 def with_adapters() -> dict:
-    """The manifest of a run with an adapter of the Hub and one of a folder."""
+    """Return the manifest of a run with an adapter from the Hub and one from a folder."""
     manifest = with_resolved(
         model={"adapters": ["a" * 40, "sha256:" + "b" * 64], "adapter_paths": ["org/lora", "local:" + "b" * 16]}
     )
@@ -44,7 +44,7 @@ def with_adapters() -> dict:
 
 
 def printed_recipe(text: str, **places: str) -> dict:
-    """The keys of the recipe in a card, `YOUR/<PLACE>` replaced."""
+    """Return the keys of the recipe in a card, with each `YOUR/<PLACE>` replaced."""
     block = text.split("```yaml\n")[1].split("\n```")[0]
     for name, path in places.items():
         marker = f"path: YOUR/{name.upper().replace('_', '-')}  # "

@@ -162,7 +162,7 @@ def test_a_card_without_the_marker_for_a_sentence_is_refused(hub, client, finish
 
 
 def comparison(manifest_hash):
-    """compare.json of trainings on a dataset."""
+    """Return compare.json of trainings on a dataset."""
     arms = [{"name": name, "top1": top1, "difference": 0.1, "half_interval": None, "seen": None, "steps": 9}
             for name, top1 in (("plain", 0.5), ("mix", 0.6))]  # fmt: skip
     return {"data": {"hash": manifest_hash}, "arms": arms, "seeds": [0], "split": "test", "images": 9,

@@ -1,6 +1,6 @@
 """Faults of the Hub: after each one the version is complete or unchanged, and the next push completes it.
 
-Here one row for each step; `make faults` runs the whole table (benchmarks/faults.py).
+The tables here have one row for each step. `make faults` runs the whole table (benchmarks/faults.py).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_what_a_killed_push_has_stored_is_not_sent_again(hub, finished, tmp_path
     whole = hub.log.uploaded()
     hub.create(repo, private=True)
     known = kills.stored(hub, repo)
-    rule = hub.faults.add(*STEPS[step], Silence(0.5), times=None)  # time to strike in
+    rule = hub.faults.add(*STEPS[step], Silence(0.5), times=None)  # the time in which the kill can happen
 
     def has_started() -> bool:
         return rule.hits > 0 and kills.stored(hub, repo) > known

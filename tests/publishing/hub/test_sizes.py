@@ -22,7 +22,7 @@ ROWS = 150
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, keys):
-    """A run over seven megabytes of noise that kept every image."""
+    """Return a run over seven megabytes of noise that kept every image."""
     root, random = tmp_path_factory.mktemp("large"), np.random.default_rng(0)
     for number in range(ROWS):
         folder = root / "photos" / f"{CLASSES[number % 3]}"
@@ -48,7 +48,7 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
     export(large, tmp_path / "out", {"review": str(tmp_path / "review.csv")})
     hub.log.clear()
     xet_client(steps.push, tmp_path / "out", repo, "v1.1.0")
-    # The contact sheet is a new picture, which matters in so small a dataset alone.
+    # The contact sheet is a new picture. Its bytes matter only because the dataset is small.
     pictures = sum(path.stat().st_size for path in (tmp_path / "out" / "assets").iterdir())
     assert first > 7_000_000 and hub.log.uploaded() - pictures < first / 10
     assert xet_client(steps.rows, repo, "v1.1.0") == xet_client(steps.rows, str(tmp_path / "out"))

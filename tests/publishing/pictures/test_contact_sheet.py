@@ -141,7 +141,7 @@ def test_the_label_of_a_decision(reason, label, colour):
 
 
 def test_the_label_of_a_check_of_the_users_own():
-    """It is found only among the labels of the run. Without them the reason itself is shown."""
+    """The label is found if the labels of the run are given. Otherwise the reason is shown."""
     blank = Check("blank", "the image has a single colour", "a blank image", lambda candidate: False)
     assert decision_label("blank", labels((*CHECKS, blank))) == ("✗ rejected: a blank image", REJECTED)
     assert decision_label("blank", labels()) == ("✗ rejected: blank", REJECTED)

@@ -1,3 +1,5 @@
+"""Optimisers and schedules: the groups of parameters, and the learning rate of each group at each step."""
+
 from __future__ import annotations
 
 import itertools
@@ -195,7 +197,7 @@ def test_a_warm_up_takes_every_group_to_its_own_rate():
 
 
 def test_the_rate_of_a_step_does_not_depend_on_where_one_began(network):
-    """Resumed equals uninterrupted: with the optimiser's state loaded before or after the scheduler was built."""
+    """A resumed schedule equals an uninterrupted one, whether the optimiser's state is loaded first or last."""
     config, schedule = OptimizerConfig(lr=0.001, head_lr=0.01), ScheduleConfig("cosine", warmup=1)
     whole = optimisers.optimiser(network, config)
     scheduler = optimisers.scheduler(whole, schedule, 10, 100)
