@@ -18,6 +18,7 @@ import PIL.Image
 
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.dataset_columns import undecoded
+from diffcore_hf.core.image_roots import files_of
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.core.quiet import quiet_datasets
 
@@ -89,7 +90,8 @@ def _noise(grain: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def _stored(data: str, count: int) -> list[Pair]:
     """Returns pairs of a dataset, with unchanged bytes."""
-    rows = next(iter(load_splits(data, None, None, None, section="data")[0].values()))
+    splits, commit = load_splits(data, None, None, None, section="data")
+    rows, files = next(iter(splits.values())), files_of(data, commit)
     if "image" not in rows.column_names:
         raise SystemExit(f"{data} has no column 'image'. Its columns are: {', '.join(rows.column_names)}")
     rows = undecoded(rows, "image", "generated")
@@ -97,7 +99,8 @@ def _stored(data: str, count: int) -> list[Pair]:
         cells = ((row["image"], row["generated"]) for row in rows if row["image"] and row["generated"])
     else:
         cells = zip(rows["image"], rows.skip(len(rows) // 2)["image"], strict=False)
-    pairs = [tuple(map(images.read_bytes, pair)) for pair in itertools.islice(cells, min(count, len(rows)))]
+    shown = itertools.islice(cells, min(count, len(rows)))
+    pairs = [(images.read_bytes(real, files), images.read_bytes(generated, files)) for real, generated in shown]
     if len(pairs) < 2 * CLASSES:
         raise SystemExit(f"{data} has {len(pairs)} pairs of images, but at least {2 * CLASSES} are needed")
     return pairs

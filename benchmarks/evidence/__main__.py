@@ -3,7 +3,7 @@
 To measure everything (hours):     python -m benchmarks.evidence
 To list the cells:                 python -m benchmarks.evidence --list
 To pack the new results:           python -m benchmarks.evidence --pack
-To write the page:                 python -m benchmarks.evidence --page
+To write the page and the README:  python -m benchmarks.evidence --page
 To measure some cells again:       python -m benchmarks.evidence --again --only trainings/mixup
 To measure cells on photographs:   python -m benchmarks.evidence --photos DIR --only photographs
 
@@ -31,6 +31,7 @@ from benchmarks.evidence.store import NEW, PACKED, Store
 from benchmarks.report import numbers
 
 PAGE = Path(__file__).parents[2] / "docs" / "results.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def cells(seeds: tuple[int, ...] = SEEDS) -> list[Cell]:
@@ -84,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--results", type=Path, default=PACKED, help="folder of packed results, one file for each series"
     )
     parser.add_argument("--write", type=Path, default=PAGE, help="file of the page")
+    parser.add_argument("--readme", type=Path, default=README, help="README, whose part about photographs is replaced")
     parser.add_argument("--work", type=Path, default=Path("out/evidence"), help="folder of intermediate files")
     return parser
 
@@ -95,7 +97,7 @@ def main() -> int:
     if args.pack:
         print(f"{store.pack()} results packed")
     if args.page:
-        page.write(Results.read(store), args.write, args.write.parent / "assets")
+        page.write(Results.read(store), args.write, args.write.parent / "assets", args.readme)
     if args.pack or args.page:
         return 0
     measured: set[str] = set()

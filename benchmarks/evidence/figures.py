@@ -48,7 +48,7 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) 
     above.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
     below.set_ylabel("right species, %", color=MUTED)
     above.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
@@ -70,7 +70,7 @@ def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
     axes.set_xlim(-2, 102)
     axes.set_xlabel("right images accepted, %", color=MUTED)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(policies))
-    return _png(figure)
+    return png(figure)
 
 
 def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
@@ -94,7 +94,7 @@ def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[s
     axes.set_yticks(ticks, names)
     axes.set_ylim(row - 1, -1.2)
     axes.set_xlabel("points of top-1 against keeping everything, contexts never mentioned", color=MUTED)
-    return _png(figure)
+    return png(figure)
 
 
 def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], words: Mapping[str, str]) -> bytes:
@@ -108,7 +108,7 @@ def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], wor
     axes.set_xlabel("real images a species", color=MUTED)
     axes.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
     axes.legend(frameon=False, fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: str, words: str) -> None:
@@ -132,7 +132,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Returns a figure as PNG, in the look of the page."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(LINE)

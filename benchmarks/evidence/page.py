@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence import figures, meaning, tables, trainings
+from benchmarks.evidence import advice, figures, meaning, photo_page, tables, trainings
 from benchmarks.evidence.cells import SEEDS
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Results
@@ -28,11 +28,13 @@ _GENERATORS = {
 }
 
 
-def write(results: Results, page: Path, pictures: Path) -> None:
-    """Writes the page, and its pictures into a folder of the documentation."""
+def write(results: Results, page: Path, pictures: Path, readme: Path | None = None) -> None:
+    """Writes the page, its pictures into a folder of the documentation, and the photographs of the README."""
     for name, draw in _FIGURES.items():
         write_atomic(pictures / f"{name}.png", draw(results))
     write_atomic(page, text(results, pictures.name).encode())
+    if readme is not None:
+        write_atomic(readme, advice.readme(results, readme.read_text(encoding="utf-8")).encode())
 
 
 def text(results: Results, pictures: str) -> str:
@@ -44,11 +46,14 @@ def text(results: Results, pictures: str) -> str:
 
 def _opening(results: Results) -> list[str]:
     made: list[Mapping[str, Any]] = []
-    for series in (results.trainings, results.folders, results.judge, results.probes):
+    for series in (results.trainings, results.folders, results.judge, results.probes, results.photographs):
         made += [result["made"] for result in series.values()]
     days = sorted({record["date"] for record in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in made}
-    when = f"Measured from {days[0]} to {days[-1]} in bfloat16 on two CPU cores, {'; '.join(sorted(versions))}."
+    when = (
+        f"Measured from {days[0]} to {days[-1]} on two CPU cores (sections 1 to 6 in bfloat16), "
+        f"{'; '.join(sorted(versions))}."
+    )
     measured = len(results.trainings)
     wanted = len(SEEDS) * sum(len(trainings.nets(arm)) for arm in trainings.ARMS)
     part = (
@@ -59,21 +64,21 @@ def _opening(results: Results) -> list[str]:
 
 
 _HOW = (
-    """This page measures the effect of the filter, the context, the guidance and the mixing. All measurements use
-the miniature world: its birds are rendered, and a classifier that was trained on renderings of everything
-(the *oracle*) names the species of every generated image. `make evidence` measures everything, cell by cell,
-and writes this page from the results in `benchmarks/evidence/results`. `make evidence LIST=1` lists the
-cells.""",
-    """**Data.** The dataset has twenty species with twelve training images each. Each species appears in two
-contexts of its own. The 2,000 test images show all ten contexts. A seed draws the contexts of the species,
-the training images, the generated images and the training.""",
+    """This page measures the effect of the filter, the context, the guidance and the mixing. Section 7 uses
+photographs. Sections 1 to 6 use the miniature world: its birds are rendered, and a classifier that was trained
+on renderings of everything (the *oracle*) names the species of every generated image. `make evidence` measures
+everything, cell by cell, and writes this page from the results in `benchmarks/evidence/results`. `make evidence
+LIST=1` lists the cells.""",
+    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. Each species
+appears in two contexts of its own. The 2,000 test images show all ten contexts. A seed draws the contexts of the
+species, the training images, the generated images and the training.""",
     """**Accuracy** is top-1 in percent, for three groups of test images. *Never mentioned*: contexts that occur in
 no training image of the species and in no prompt. *Prompted*: contexts that the prompts name and that the
 training images of the species lack. *Own*: the two contexts of the species' training images.""",
-    """**Training.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32 images) or pretrained
-on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same number of steps. The
-model is selected on the validation split, which shows only the training contexts, and tested once. With
-generated images, half of the samples are generated: every real image is used without mixing, and for each one
+    """**Training in sections 1 to 6.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32
+images) or pretrained on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same
+number of steps. The model is selected on the validation split, which shows only the training contexts, and tested once.
+With generated images, half of the samples are generated: every real image is used without mixing, and for each one
 any kept image of its class (`mix.kind none`, `mix.partner class`), unless a table says otherwise. A folder
 has 720 attempts (240 rows, three copies), one attempt per unit, 16 steps, gamma 2.""",
     """Values are mean ± standard deviation over the seeds. Differences are paired by seed, with Student's 95 %
@@ -83,9 +88,6 @@ _RENDERED = """The images are rendered, so they are perfect. For every class and
 images of the class, three of another species of the dataset, three of a look-alike species and three of a species
 outside the dataset: 2,400 in all. One of two CLIPs was not trained on the species of the dataset (the one in the
 package); the other was. The dataset shows each species in two contexts of its own, or all species in the same two."""
-_OUTSTANDING = """**Not measured yet.** This section needs a small text-to-image pipeline and a small CLIP that
-were trained on photographs, which takes a CUDA machine; none was available. Everything above is about rendered
-birds of 64 pixels, with models that were trained on renderings. Nothing here shows that it holds for photographs."""
 
 
 def _judge(results: Results) -> list[str]:
@@ -246,21 +248,19 @@ def _alternatives(results: Results) -> list[str]:
     ]
 
 
-def _photos(results: Results) -> list[str]:
-    return [_OUTSTANDING]
-
-
 _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
+    "What to do, by case": advice.section,
     "1. How well the filter decides": _judge,
     "2. Whether the filter is worth its cost": _investment,
     "3. Guidance and filter": _guidance,
     "4. Context": _context,
     "5. Mixing": _mixing,
     "6. Other ways to improve accuracy": _alternatives,
-    "7. Photographs": _photos,
+    "7. Photographs": photo_page.section,
 }
 
 _FIGURES: dict[str, Callable[[Results], bytes]] = {
+    "results-photographs": photo_page.figure,
     "results-guidance": lambda results: figures.guidance(
         results, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
     ),

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from benchmarks.evidence.worlds import locked
 from diffcore_hf.core.dataset_columns import column_values, undecoded
+from diffcore_hf.core.image_files import ImageFiles
+from diffcore_hf.core.image_roots import files_of
+from diffcore_hf.core.images import read_bytes
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.training.data.training_data import VALIDATION_NAMES
@@ -57,7 +58,7 @@ def draw(labels: Sequence[int], seed: int, each: int = EACH) -> Draw:
     return Draw(real, counterparts)
 
 
-def photo_folder(work: Path, data: Path, seed: int, each: int = EACH) -> Path:
+def photo_folder(work: Path, data: Path, seed: int, each: int = EACH, most: int | None = None) -> Path:
     """Returns a dataset of columns image, generated and label as a folder of Parquet; writes it if it does not exist.
 
     Args:
@@ -65,17 +66,21 @@ def photo_folder(work: Path, data: Path, seed: int, each: int = EACH) -> Path:
         data: folder that `load_dataset` reads: Parquet files, or images in one sub-folder for each class.
         seed: draws the training images and their counterparts.
         each: real training images of a class.
+        most: largest number of images in a scored split; None: all of them.
     """
     folder = work / "photographs" / f"{data.name}-{each}-{seed}"
     with locked(folder):
         if not folder.is_dir():
             splits = scored_splits(load_splits(str(data), None, None, None, section="data")[0])
+            files = files_of(str(data))
             beside = folder.with_name(f".{folder.name}")
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             for name in ("validation", "test"):
-                splits[name].to_parquet(beside / f"{name}.parquet")
-            _paired(splits["train"], draw(splits["train"]["label"][:], seed, each)).to_parquet(beside / "train.parquet")
+                _with_bytes(_at_most(splits[name], most, name), files).to_parquet(beside / f"{name}.parquet")
+            _paired(splits["train"], draw(splits["train"]["label"][:], seed, each), files).to_parquet(
+                beside / "train.parquet"
+            )
             os.replace(beside, folder)
     return folder
 
@@ -83,8 +88,8 @@ def photo_folder(work: Path, data: Path, seed: int, each: int = EACH) -> Path:
 def scored_splits(splits: DatasetDict) -> dict[str, Dataset]:
     """Returns the splits train, validation and test with undecoded images and their labels.
 
-    A split that the data does not have is held out from the training split: of each class the same share for each of
-    the two, the same rows for every seed.
+    A split that the data does not have is held out from the training split: a share of each class for the test, then
+    the same share of the rest for validation. The rows are the same for every seed.
 
     Raises:
         SystemExit: the data has no split `train`, or its columns are not image and label.
@@ -98,11 +103,18 @@ def scored_splits(splits: DatasetDict) -> dict[str, Dataset]:
         found["validation"] = rows[validation]
     if "test" in rows:
         found["test"] = rows["test"]
-    for name in ("validation", "test"):
+    for name in ("test", "validation"):
         if name not in found:
             kept, scored = _divided(column_values(found["train"], "label"), name)
             found |= {name: found["train"].select(scored), "train": found["train"].select(kept)}
     return found
+
+
+def _at_most(rows: Dataset, most: int | None, name: str) -> Dataset:
+    """Returns the rows, or `most` of them, the same ones for every seed."""
+    if most is None or len(rows) <= most:
+        return rows
+    return rows.select(sorted(generator("photographs", name, most).permutation(len(rows))[:most].tolist()))
 
 
 def _divided(labels: Sequence[Any], name: str) -> tuple[list[int], list[int]]:
@@ -117,15 +129,18 @@ def _divided(labels: Sequence[Any], name: str) -> tuple[list[int], list[int]]:
     return [row for row in range(len(labels)) if row not in held], sorted(held)
 
 
-def _paired(train: Dataset, drawn: Draw) -> Dataset:
-    from datasets import Image
-
-    generated = train.select(drawn.counterparts)
-    rows = train.select(drawn.real).add_column("generated", column_values(generated, "image"))
-    return rows.cast_column("generated", Image()).cast_column("image", Image())
+def _paired(train: Dataset, drawn: Draw, files: ImageFiles) -> Dataset:
+    generated = column_values(train.select(drawn.counterparts), "image")
+    return _with_bytes(train.select(drawn.real), files, generated)
 
 
-def counts(labels: Sequence[int]) -> tuple[int, int]:
-    """Returns the smallest and the largest number of images of a class."""
-    numbers = np.bincount(np.asarray(labels))
-    return int(numbers.min()), int(numbers.max())
+def _with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
+    """Returns rows that contain the bytes of their images, because a path in a Parquet file is of no use elsewhere."""
+    from datasets import Dataset, Features, Image
+
+    columns = {"image": column_values(rows, "image"), **({} if generated is None else {"generated": generated})}
+    cells = {
+        name: [{"bytes": read_bytes(cell, files), "path": None} for cell in column] for name, column in columns.items()
+    }
+    features = Features({**dict.fromkeys(cells, Image()), "label": rows.features["label"]})
+    return Dataset.from_dict({**cells, "label": column_values(rows, "label")}, features=features)

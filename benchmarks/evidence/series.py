@@ -29,11 +29,13 @@ class Results:
     folders: Mapping[str, Mapping[str, Any]]
     judge: Mapping[str, Mapping[str, Any]]
     probes: Mapping[str, Mapping[str, Any]]
+    photographs: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def read(cls, store: Store) -> Results:
         """Returns the packed results. A cell that is not measured is left out."""
-        return cls(*(store.series(name) for name in ("trainings", "folders", "judge", "probes")))
+        series = ("trainings", "folders", "judge", "probes", "photographs")
+        return cls(*(store.series(name) for name in series))
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
         """Returns the result of a training. If another arm has the same images, its result is returned."""

@@ -1,0 +1,204 @@
+"""The section about photographs: its tables, its sentences and its figure.
+
+Every sentence with a number takes it from the results, and every judgement is derived from an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.evidence.figures import INK, MUTED, png
+from benchmarks.evidence.photo_series import FLAT, PhotoResults
+from benchmarks.evidence.photo_trainings import ARMS, RATES, SIZE, STEPS, TUNING
+from benchmarks.evidence.photographs import EACH
+from benchmarks.evidence.series import Results, difference, percent, points
+from benchmarks.report import table
+from diffcore_hf.training.comparison.statistics import Difference
+
+BASE = "genaug"
+WORDS = {
+    "plain": "real images alone",
+    "genaug": "and counterparts without mixing",
+    "pixel": "and counterparts, mixed pixel-wise",
+    "patch": "and counterparts, mixed patch-wise",
+    "mix": "and counterparts, mixed either way",
+}
+"""Label of each arm, in the order of the tables."""
+_SETTING = f"""Ten kinds of clothing, photographed by many people: {EACH} real training images a class, and for each of
+them another real photograph of its class in the place of a generated counterpart. So the counterparts are perfect, and
+the test images are like the training images. No text-to-image model takes part. A seed draws both sets and the
+training. The validation split (341 images) and the test split (372 images) are the same for every seed."""
+_TRAINING = f"""The network is EfficientNet-Lite0 with ImageNet weights (`tf_efficientnet_lite0` of timm), fine-tuned at
+{SIZE} pixels with AdamW, weight decay 0.05, a cosine schedule and batches of 32. Every arm takes the same number of
+steps. Mixing appends one sample for each counterpart (`append`, partner `own`). The learning rate of each arm is one of
+{", ".join(f"{rate:g}" for rate in sorted(RATES))}, the best on validation over the first {len(TUNING)} seeds.
+Validation also selects the model, and the test split is scored once."""
+_BOUND = """A text-to-image model makes worse counterparts than these photographs, so the differences to real images
+alone are expected to be an upper limit for it. Where the limit lies, and what the filter is worth on photographs, is
+**outstanding**: counterparts of other quality, the filter with an ImageNet tower, and a small text-to-image
+model that was trained on photographs."""
+
+
+def section(results: Results) -> list[str]:
+    """Returns the paragraphs and tables of the section."""
+    photos = PhotoResults(results.photographs)
+    if not photos.measured:
+        return [_SETTING, _TRAINING, "**Not measured yet.**", _BOUND]
+    parts = [_SETTING, _TRAINING]
+    if len(photos.measured) < photos.wanted:
+        parts.append(
+            f"**{len(photos.measured)} of {photos.wanted} trainings are measured so far**. A dash marks a missing "
+            "value, and a difference of one seed has no interval."
+        )
+    for length, steps in STEPS.items():
+        parts += [f"{steps} steps, {seeds(photos, length)}:", accuracies(photos, length)]
+    return [
+        *parts,
+        "![Difference of each arm to counterparts without mixing](ASSETS/results-photographs.png)",
+        "Top-1 on the validation split in percent, which chooses the learning rate, mean over the first "
+        f"{len(TUNING)} seeds, {STEPS['short']} steps:",
+        rates(photos),
+        *sentences(photos),
+        _BOUND,
+    ]
+
+
+def seeds(photos: PhotoResults, length: str) -> str:
+    """Returns the number of seeds of a table as words."""
+    counts = {len(photos.accuracy(arm, length)) for arm in ARMS}
+    least, most = min(counts), max(counts)
+    if most <= 1:
+        return ("not measured yet", "one seed")[most]
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds (being measured)"
+
+
+def accuracies(photos: PhotoResults, length: str) -> str:
+    """Returns one row an arm: its learning rate, top-1, top-5 and the differences to two bases."""
+    head = ["", "learning rate", "top-1", "top-5", "top-1 to counterparts without mixing", "top-1 to real images alone"]
+    rows = []
+    for arm, words in WORDS.items():
+        rate = photos.rate(arm)
+        gaps = ["base" if arm == base else points(gap(photos, arm, base, length)) or "–" for base in (BASE, "plain")]
+        scores = [percent(photos.accuracy(arm, length, key)) for key in ("top1", "top5")]
+        rows.append([words, f"{rate:g}" if rate else "–", *scores, *gaps])
+    return table(head, rows)
+
+
+def rates(photos: PhotoResults) -> str:
+    """Returns the validation score of each arm and learning rate; the chosen one is bold."""
+    rows = []
+    for arm, words in WORDS.items():
+        cells = []
+        for rate in sorted(RATES):
+            score = photos.validation(arm, rate)
+            text = "–" if score is None else f"{100 * score:.1f}"
+            cells.append(f"**{text}**" if rate == photos.rate(arm) else text)
+        rows.append([words, *cells])
+    return table(["", *(f"{rate:g}" for rate in sorted(RATES))], rows)
+
+
+def sentences(photos: PhotoResults) -> list[str]:
+    """Returns what the tables mean for a user; each judgement follows from an interval."""
+    change = photos.change_at_the_end("plain")
+    flat = [] if change is None else [_flat(change, len(photos.accuracy("plain")))]
+    lines = [
+        f"- {words}, {steps} steps: {points(gap(photos, arm, BASE, length)) or 'not measured yet'}"
+        for arm, words in (("mix", "mixed either way"), ("pixel", "mixed pixel-wise"), ("patch", "mixed patch-wise"))
+        for length, steps in STEPS.items()
+    ]
+    return [
+        *flat,
+        f"**For a user.** {judgement(photos)} Differences in top-1 between mixing and the same counterparts without "
+        "mixing:",
+        "\n".join(lines),
+    ]
+
+
+def judgement(photos: PhotoResults) -> str:
+    """Returns one sentence about counterparts and one about mixing, from the intervals of both lengths."""
+    return f"{added(photos)} {mixed(photos)}"
+
+
+def added(photos: PhotoResults) -> str:
+    """Returns the sentence about counterparts without mixing against real images alone."""
+    found = [gap(photos, BASE, "plain", length) for length in STEPS]
+    return {
+        "better": "Perfect counterparts beside the real images raise top-1 on test images like the training images.",
+        "worse": "Perfect counterparts beside the real images lower top-1 on test images like the training images.",
+        "mixed": "Perfect counterparts raise top-1 with one number of steps and lower it with the other.",
+        "none": "No effect of perfect counterparts on top-1 is seen on test images like the training images.",
+        "open": "Too few seeds are measured to judge the effect of perfect counterparts.",
+    }[verdict(found)]
+
+
+def mixed(photos: PhotoResults) -> str:
+    """Returns the sentence about mixing against the same counterparts without mixing."""
+    found = [gap(photos, arm, BASE, length) for arm in ("mix", "pixel", "patch") for length in STEPS]
+    return {
+        "better": "Mixing them raises it further.",
+        "worse": "Mixing them costs accuracy against counterparts without mixing.",
+        "mixed": "Mixing them helps in some rows and costs accuracy in others.",
+        "none": "No difference between mixing them and not mixing them is seen.",
+        "open": "Too few seeds are measured to judge mixing.",
+    }[verdict(found)]
+
+
+def verdict(gaps: Sequence[Difference | None]) -> str:
+    """Returns better, worse or mixed if an interval excludes zero, none if no interval does, open without intervals."""
+    known = [found for found in gaps if found is not None and found.half is not None]
+    signs = {found.mean > 0 for found in known if found.seen}
+    if not known:
+        return "open"
+    if not signs:
+        return "none"
+    if len(signs) == 2:
+        return "mixed"
+    return "better" if True in signs else "worse"
+
+
+def gap(photos: PhotoResults, arm: str, base: str, length: str) -> Difference | None:
+    """Returns the difference in top-1 of two arms, paired by seed; None without a common seed."""
+    return difference(photos.accuracy(arm, length), photos.accuracy(base, length))
+
+
+def figure(results: Results) -> bytes:
+    """Draws the difference of each arm to counterparts without mixing, for both numbers of steps."""
+    photos = PhotoResults(results.photographs)
+    canvas = Figure(figsize=(6.4, 3.6), dpi=140, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    ticks: list[float] = []
+    names: list[str] = []
+    row = 0.0
+    for length, steps in STEPS.items():
+        axes.text(0.0, row - 0.55, f"{steps} steps", transform=axes.get_yaxis_transform(), fontsize=9, color=INK)
+        for arm, words in WORDS.items():
+            if arm == BASE:
+                continue
+            found = gap(photos, arm, BASE, length)
+            if found is not None:
+                axes.errorbar(100 * found.mean, row, xerr=100 * (found.half or 0), fmt="o", color=_COLOURS[arm])
+            ticks.append(row)
+            names.append(words.removeprefix("and counterparts, "))
+            row += 1
+        row += 1
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(ticks, names)
+    axes.set_ylim(row - 1, -1.2)
+    axes.set_xlabel("points of top-1 against counterparts without mixing, 95 % interval", color=MUTED)
+    return png(canvas)
+
+
+_COLOURS = {"plain": "#70757d", "pixel": "#c98a2b", "patch": "#b3423a", "mix": "#3b6ea5"}
+
+
+def _flat(change: float, count: int) -> str:
+    state = "is flat" if abs(change) < FLAT else "is not flat yet"
+    return (
+        f"Real images alone change by {100 * change:+.1f} points on validation over the last third of {STEPS['short']} "
+        f"steps (mean over {count} {'seed' if count == 1 else 'seeds'}). By the limit of {100 * FLAT:.1f} points this "
+        f"arm {state}."
+    )

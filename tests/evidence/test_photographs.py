@@ -1,0 +1,160 @@
+"""Photographs: the draw of training images and counterparts, the order of the cells, and the text about them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from small_photos import write_photos
+
+from benchmarks import photo_gain, recompute
+from benchmarks.evidence import advice, photo_page, photo_trainings
+from benchmarks.evidence.__main__ import PAGE, README
+from benchmarks.evidence.photo_series import PhotoResults
+from benchmarks.evidence.photo_trainings import ARMS, RATES, PhotoTraining, chosen_rate, planned
+from benchmarks.evidence.photographs import draw, photo_folder, scored_splits
+from benchmarks.evidence.series import Results
+from benchmarks.evidence.store import Store
+from benchmarks.imagenet_weights import WEIGHTS, packaged_file
+from diffcore_hf.core.dataset_columns import column_values, undecoded
+
+
+@pytest.mark.parametrize(
+    "labels, each, per_class",
+    [
+        ([0] * 30 + [1] * 30, 10, [10, 10]),
+        ([0] * 7 + [1] * 30, 10, [3, 10]),
+        ([1, 0] * 4, 2, [2, 2]),
+    ],
+)
+def test_counterparts_are_other_images_of_the_same_class(labels, each, per_class):
+    drawn = draw(labels, 0, each)
+    assert len(set(drawn.real + drawn.counterparts)) == 2 * sum(per_class)
+    assert [labels[row] for row in drawn.real] == [labels[row] for row in drawn.counterparts]
+    assert [sum(labels[row] == label for row in drawn.real) for label in (0, 1)] == per_class
+    assert drawn == draw(labels, 0, each) != draw(labels, 1, each)
+
+
+def test_the_folder_has_the_bytes_of_the_photographs_and_scores_other_ones(tmp_path):
+    source = write_photos(tmp_path / "photos", [20, 20])
+    folder = photo_folder(tmp_path / "work", source, 0, 3)
+    rows = {name: undecoded(split, *(set(split.column_names) & {"image", "generated"}))
+            for name, split in load_dataset(str(folder)).items()}  # fmt: skip
+    used = [cell["bytes"] for split in rows.values() for cell in column_values(split, "image")]
+    used += [cell["bytes"] for cell in column_values(rows["train"], "generated")]
+    assert {name: len(split) for name, split in rows.items()} == {"train": 6, "validation": 6, "test": 8}
+    assert len(used) == 26 and set(used) <= {path.read_bytes() for path in source.rglob("*.*")}
+    assert photo_folder(tmp_path / "work", source, 0, 3) == folder
+    assert len(load_dataset(str(photo_folder(tmp_path / "few", source, 0, 3, most=4)), split="test")) == 4
+
+
+def test_data_without_the_two_columns_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="columns image and label"):
+        scored_splits(load_dataset("json", data_files={"train": _json(tmp_path)}))
+
+
+def _json(folder: Path) -> str:
+    (folder / "rows.json").write_text('{"text": "no image"}\n')
+    return str(folder / "rows.json")
+
+
+def result(top1: float, validation: float, steps: int = 100) -> dict:
+    """Returns a result as a cell stores it."""
+    scores = {"top1": top1, "top5": 0.9, "count": 10}
+    made = {"date": "2026-01-01", "versions": {"torch": "2"}}
+    return {"steps": steps, "validation_top1": validation, "best": scores, "last": scores, "made": made,
+            "validation": [[67, validation - 0.002], [steps, validation]]}  # fmt: skip
+
+
+def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
+    """Yields results of all cells; `better` is added to the top-1 of an arm, and rate 0.001 validates best."""
+    found: dict[str, dict] = {}
+    for _ in range(2):  # the second pass knows the chosen rates
+        for cell in planned(found):
+            top1 = 0.5 + 0.01 * cell.seed + better.get(cell.arm, 0) + 0.001 * (cell.seed % 2)
+            found[cell.name] = result(top1, 0.5 + 100 * cell.rate, photo_trainings.STEPS[cell.length])
+    yield from found.items()
+
+
+def test_all_arms_of_a_seed_come_first_and_more_seeds_only_at_the_chosen_rate():
+    first = list(planned({}))
+    assert [cell.arm for cell in first[:5]] == list(ARMS)
+    assert [(cell.rate, cell.seed) for cell in first[::5]] == [(rate, seed) for rate in RATES for seed in (0, 1)]
+    found = {cell.name: result(0.5, 0.5 if cell.rate != 2e-4 else 0.6) for cell in first}
+    assert chosen_rate(found, "plain") == 2e-4
+    later = list(planned(found))[len(first) :]
+    assert {cell.rate for cell in later} == {2e-4} and len(later) == 5 * (3 + 5)
+    assert len({cell.name for cell in planned(found)}) == len(first) + len(later)
+    del found[PhotoTraining("mix", "short", 1e-3, 1).name]
+    assert chosen_rate(found, "mix") is None and len(list(planned(found))) == len(first)
+
+
+def test_equal_rates_give_the_lower_one():
+    found = {cell.name: result(0.5, 0.5) for cell in planned({})}
+    assert chosen_rate(found, "plain") == 2e-4
+
+
+@pytest.mark.parametrize(
+    "better, said",
+    [
+        ({"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1}, "Mixing them raises it further."),
+        ({"genaug": 0.1}, "Mixing them costs accuracy"),
+        ({}, "No difference between mixing them and not mixing them is seen."),
+        ({"mix": 0.1, "pixel": -0.1}, "Mixing them helps in some rows and costs accuracy in others."),
+    ],
+)
+def test_the_judgement_follows_the_intervals(better, said):
+    photos = PhotoResults(dict(everything(better)))
+    assert photos.rates_complete and photos.rate("plain") == 1e-3 and len(photos.measured) == photos.wanted
+    assert said in photo_page.judgement(photos)
+
+
+def test_sections_and_readme_are_written_from_few_and_from_all_cells():
+    stored = Results.read(Store())
+    full = dict(everything({"genaug": 0.1}))
+    for count in (0, 1, 7, len(full)):
+        results = Results(
+            stored.trainings, stored.folders, stored.judge, stored.probes, dict(list(full.items())[:count])
+        )
+        parts = [*photo_page.section(results), *advice.section(results)]
+        assert ("Not measured yet" in " ".join(parts)) == (count == 0)
+        assert photo_page.figure(results).startswith(b"\x89PNG")
+        text = advice.readme(results, f"before\n{advice.BEGIN}\nold\n{advice.END}\nafter\n")
+        assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+        assert advice.readme(results, text) == text
+        page = f"## What to do, by case\n\n{chr(10).join(advice.section(results))}\n## 1\n"
+        readme = f"## Measured results\n{text}\n## Next"
+        assert not recompute.faults(recompute.Stored(stored.trainings, results.photographs), readme, page)
+    known = recompute.numbers_of_readme(recompute.Stored(stored.trainings, full))
+    assert recompute.differing(text.replace("52.0 ±", "99.9 ±"), known) == {"99.9"}
+
+
+def test_a_readme_without_marks_is_refused():
+    with pytest.raises(ValueError, match="lacks the line"):
+        advice.readme(Results.read(Store()), "no marks")
+
+
+def test_the_numbers_of_readme_and_first_section_are_the_recomputed_ones():
+    readme, page = README.read_text(encoding="utf-8"), PAGE.read_text(encoding="utf-8")
+    assert not recompute.faults(recompute.Stored.read(), readme, page)
+    changed = page.replace("+55.5", "+55.6", 1)
+    assert changed != page and recompute.faults(recompute.Stored.read(), readme, changed)
+
+
+def test_the_readme_is_written_from_the_packed_results():
+    text = README.read_text(encoding="utf-8")
+    assert advice.readme(Results.read(Store()), text) == text
+
+
+def test_a_table_from_a_folder_of_photographs(tmp_path, capsys):
+    """Trains the real network for two steps on twelve photographs."""
+    if packaged_file(WEIGHTS["lite0"]) is None:
+        pytest.skip("the extra photos is not installed")
+    source = write_photos(tmp_path / "photos", [12, 12])
+    settings = ("--each", "2", "--seeds", "0", "--steps", "2", "--workers", "1", "--output", str(tmp_path / "out"))
+    assert photo_gain.main([str(source), *settings]) == 0
+    printed = capsys.readouterr().out
+    assert all(words in printed for words in photo_gain.WORDS.values()) and "Seeds: 1." in printed
+    assert photo_gain.main([str(source), *settings]) == 0
+    with pytest.raises(SystemExit, match="is not a folder"):
+        photo_gain.main([str(tmp_path / "none")])
