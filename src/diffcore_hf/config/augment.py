@@ -29,10 +29,9 @@ class SourceConfig:
     layout: Literal["auto", "class_folders", "split_folders", "class_split_folders", "table", "files"] = free(
         "auto",
         help=(
-            "How the folders of a local source are read. class_folders: a folder for each class. split_folders: a "
-            "folder for each split with a folder for each class. class_split_folders: a folder for each class with a "
-            "folder for each split. table: a table of photos. files: data files, as `datasets` reads them. auto: "
-            "recognised from the files."
+            "How the folders of a local source are read. class_folders: CLASS/photo. split_folders: "
+            "SPLIT/CLASS/photo. class_split_folders: CLASS/SPLIT/photo. table: a table of photos. files: data files, "
+            "as `datasets` reads them. auto: recognised from the files."
         ),
     )
     table: str | None = free(
@@ -50,7 +49,8 @@ class SourceConfig:
         ),
     )
     root: str | None = free(
-        None, help="Folder with the image files of a dataset in memory. Without it only stored bytes are read."
+        None,
+        help="Folder with the image files of a dataset in memory. null: only images stored in the dataset are read.",
     )
     split: str = attempt("train", help="Split whose rows get counterparts. The other splits are copied unchanged.")
     image: str = attempt("image", help="Column of the images.")
@@ -82,8 +82,8 @@ class PromptsConfig:
     contexts: tuple[str, ...] | None = attempt(
         None,
         help=(
-            'Contexts of the counterparts. Each row draws one by the seed, and its copies use the next ones; "" adds '
-            "no context. null: the contexts of the kind."
+            "Contexts of the counterparts. Each row draws one context by the seed; its other copies use the contexts "
+            'that follow. "" adds no context. null: the contexts of the kind.'
         ),
     )
     negatives: tuple[str, ...] | None = attempt(
