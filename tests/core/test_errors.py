@@ -125,7 +125,7 @@ def _raw_uses(handler):
 ALLOWED = {
     ("config/augment_schema.py", "{key}: {error}"): "the error is a UserError of config/kinds.py",
     ("config/kinds.py", "braces"): "string.Formatter names the brace",
-    ("core/images.py", "file not readable"): "a reason of a row, with the kind of fault",
+    ("core/image_files.py", "file not readable"): "a reason of a row; the system's message would publish a path",
 }
 
 

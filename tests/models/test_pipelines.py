@@ -8,15 +8,18 @@ from types import SimpleNamespace
 
 import diffusers
 import pytest
+import torch
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
+from safetensors.torch import save_file
 
 from diffcore_hf.config.augment import AdapterConfig, ModelConfig, SchedulerConfig
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models import cosxl, weights_access
+from diffcore_hf.models import adapters, cosxl, weights_access
+from diffcore_hf.models.adapters import adapter_file, add_adapters
 from diffcore_hf.models.diffusion import TextToImage
 from diffcore_hf.models.model_resolution import _pick_variant, resolve_model
-from diffcore_hf.models.pipelines import _adapter_file, _add_adapters, fetch_model, load_pipeline
+from diffcore_hf.models.pipelines import fetch_model, load_pipeline
 
 PROMPT, NEGATIVE, SEED = "a red bird", "blurry", 11
 
@@ -180,7 +183,7 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
         assert revision == commits[repo]
         snapshot = tmp_path / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots" / revision
         snapshot.mkdir(parents=True)
-        (snapshot / "lora.safetensors").touch()
+        save_file({"unet.layer.lora_A.weight": torch.zeros(1, 1)}, snapshot / "lora.safetensors")
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(weights_access, "HfApi", lambda: online)
@@ -197,8 +200,9 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
     loaded = []
+    monkeypatch.setattr(adapters, "check_adapter", lambda *arguments: None)
     pipe = SimpleNamespace(load_lora_weights=lambda *a, **k: loaded.append((a, k)), set_adapters=lambda *a: None)
-    _add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
+    add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
     [((location,), options)] = loaded
     assert (location, options["revision"], options["weight_name"]) == ("org/lora", "1" * 40, "lora.safetensors")
 
@@ -214,8 +218,8 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
 )
 def test_adapter_file(files, picked, monkeypatch):
     monkeypatch.setattr(weights_access, "file_names", lambda weights: [*files, "README.md"])
-    assert _adapter_file(weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
-    assert _adapter_file(weights_access.PinnedWeights("/here", None, "")) is None
+    assert adapter_file(weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
+    assert adapter_file(weights_access.PinnedWeights("/here", None, "")) is None
 
 
 def break_weights(file):
@@ -236,9 +240,12 @@ def test_unreadable_weights_are_one_line_for_the_user(pipelines, tmp_path):
 def test_an_unreadable_adapter_is_one_line_for_the_user(pipelines, tmp_path):
     file = tmp_path / "lora.safetensors"
     break_weights(file)
-    model, _ = resolve_model(config(pipelines["SD"], adapters=(AdapterConfig(str(file)),)), identify=False)
+    model = config(pipelines["SD"], adapters=(AdapterConfig(str(file)),))
+    with pytest.raises(UserError, match=r"lora.safetensors cannot be read as safetensors: the header .*") as error:
+        resolve_model(model, identify=False)
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"lora.safetensors cannot be loaded as a LoRA adapter .*header.*") as error:
-        load_pipeline(model)
+        add_adapters(load_pipeline(resolve_model(config(pipelines["SD"]))[0]), model)
     assert "\n" not in str(error.value)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from diffcore_hf.core.errors import innermost_cause
 from diffcore_hf.core.image_files import MAX_BYTES, NO_FILES, ImageFiles, too_large
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
 
@@ -107,7 +108,7 @@ def decode_bytes(content: bytes) -> Image.Image:
         image.load()
         return to_rgb(_upright(image))
     except Exception as error:
-        reason = " ".join(str(error).split())[:80] or type(error).__name__
+        reason = " ".join(str(error).split())[:80] or innermost_cause(error, 80)
         raise UnreadableImage(f"broken {image.format}: {reason}") from error
 
 

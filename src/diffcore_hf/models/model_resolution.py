@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import cosxl, library_classes, weights_access
+from diffcore_hf.models.adapters import check_adapter_file
 from diffcore_hf.models.devices import device_of, precision_for
 from diffcore_hf.models.guidance import guidance_for, native_parameters, native_support
 from diffcore_hf.models.library_errors import library_errors
@@ -85,6 +86,8 @@ def resolve_model(
         weights_access.resolve_weights(a.path, a.revision, "adapter", hash_cache=hash_cache, identify=identify)
         for a in config.adapters
     ]
+    for named, adapter in zip(config.adapters, adapters, strict=True):
+        check_adapter_file(named, adapter, config, weights)
     model = replace(
         config,
         revision=weights.revision,

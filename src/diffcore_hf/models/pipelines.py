@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -20,6 +19,7 @@ from packaging.version import Version
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.core.hub_cache import record_commit
 from diffcore_hf.models import cosxl, weights_access
+from diffcore_hf.models.adapters import add_adapters
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.model_resolution import check_scheduler, read_config, resolve_model
 from diffcore_hf.models.runtime import DTYPES, pick_device, quiet_loading
@@ -31,8 +31,6 @@ OFFLOAD_ABOVE = 0.8
 """`offload: auto` means `model` if the weights need more than this share of the GPU memory."""
 SMALL_CARD = 12 * 2**30
 """`vae_slicing: auto` means `on` for a GPU with less memory than this, in bytes."""
-ADAPTER_FILE = "pytorch_lora_weights.safetensors"
-"""File name that save_lora_weights writes."""
 
 
 def load_pipeline(model: ModelConfig) -> Any:
@@ -48,7 +46,7 @@ def load_pipeline(model: ModelConfig) -> Any:
         else:
             pipeline = _load_folder(model)
         _set_scheduler(pipeline, model.scheduler)
-        _add_adapters(pipeline, model)
+        add_adapters(pipeline, model)
     pipeline.set_progress_bar_config(disable=True)
     if model.attention == "slicing":
         pipeline.enable_attention_slicing()
@@ -107,45 +105,6 @@ def _set_scheduler(pipeline: Any, scheduler: SchedulerConfig | None) -> None:
     cls = getattr(diffusers, scheduler.name)
     with library_errors(f"model.scheduler {scheduler.name} cannot be built", "Correct model.scheduler.options"):
         pipeline.scheduler = cls.from_config(pipeline.scheduler.config, **(scheduler.options or {}))
-
-
-def _add_adapters(pipeline: Any, model: ModelConfig) -> None:
-    """Loads the LoRA adapters in the order of the recipe, from safetensors only."""
-    names = []
-    for number, adapter in enumerate(model.adapters):
-        weights = weights_access.resolve_weights(adapter.path, adapter.revision, "adapter", identify=False)
-        name = adapter.weight_name or _adapter_file(weights)
-        options = {"weight_name": name} if name else {}
-        location = weights.location
-        if weights.revision:
-            options["revision"] = weights.revision
-        elif (file := Path(location)).is_file():
-            location, options["weight_name"] = str(file.parent), file.name
-        with library_errors(
-            f"{adapter.path} cannot be loaded as a LoRA adapter of {model.path}",
-            "Give an adapter that was trained for this model",
-        ):
-            pipeline.load_lora_weights(location, adapter_name=f"adapter_{number}", use_safetensors=True, **options)
-        names.append(f"adapter_{number}")
-    if names:
-        pipeline.set_adapters(names, [adapter.scale for adapter in model.adapters])
-
-
-def _adapter_file(weights: PinnedWeights) -> str | None:
-    """Returns the name of the weights file in an adapter's repository.
-
-    If it gets no name, diffusers requests the list of files from the Hub, even in offline mode.
-
-    Returns:
-        The only weights file, or among several the one named ADAPTER_FILE. None for a local adapter, or if there is no
-        such file. diffusers then chooses a file.
-    """
-    if not weights.revision:
-        return None
-    names = [name for name in weights_access.file_names(weights) if name.endswith(".safetensors")]
-    if len(names) != 1:
-        names = [name for name in names if name == ADAPTER_FILE]
-    return names[0] if names else None
 
 
 def _move(pipeline: Any, model: ModelConfig, device: torch.device) -> None:
