@@ -13,12 +13,12 @@ from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Facts, Ledger, 
 from diffcore_hf.core import schema
 
 
-def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None):
+def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None, inputs="i"):
     """The table of a part: one attempt for each (row id, copy, attempt)."""
     rows = [
         {
-            "row_id": row_id, "copy": copy, "attempt": attempt, "label": 0, "context": "", "prompt": "p",
-            "negative_prompt": None, "seed": attempt,
+            "row_id": row_id, "copy": copy, "attempt": attempt, "class_name": "crow", "context": "", "prompt": "p",
+            "negative_prompt": None, "seed": attempt, "inputs": inputs,
             "generated_image": image and {"bytes": image + row_id.encode(), "path": None},
             "image_sha256": hashlib.sha256(image).hexdigest() if image else None,
             "embedding": None if embedding is None else np.array(embedding, np.float16), "reason": reason,
@@ -28,9 +28,15 @@ def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None):
     return Dataset.from_list(rows, features=schema.attempt_facts()).data.table.combine_chunks()
 
 
-def references(*row_ids, reason=None):
-    rows = [{"row_id": name, "label": 0, "source_sha256": "s", "embedding": None, "reason": reason} for name in row_ids]
+def references(*row_ids, reason=None, sha256="s", inputs="i"):
+    row = {"inputs": inputs, "source_sha256": sha256, "embedding": None, "reason": reason}
+    rows = [{"row_id": name, **row} for name in row_ids]
     return Dataset.from_list(rows, features=schema.reference_facts()).data.table.combine_chunks()
+
+
+def wanted(key):
+    """The digest of inputs that every fact must have."""
+    return "i"
 
 
 @pytest.fixture
@@ -65,11 +71,40 @@ def test_references_are_listed_by_their_row_ids(ledger):
 
 def test_the_name_that_sorts_first_counts(ledger):
     written = {ledger.write("r0", attempts(("a", 0, 0), image=image)): image for image in (b"1", b"2", b"3", b"4")}
-    facts = Facts.read(ledger, ["r0"])
+    facts = Facts.read(ledger, ["r0"], wanted)
     first = min(written)
     assert len(facts) == 1
     assert facts.locations == [(first, 0)]
     assert facts.sha256 == [hashlib.sha256(written[first]).hexdigest()]
+
+
+@pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
+def test_a_fact_with_the_wanted_inputs_is_used_whatever_its_part_is_called(ledger, order):
+    """Several parts with other inputs exist; their names sort before and after the one that fits."""
+    for number in range(6):
+        ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
+    for inputs in order:
+        ledger.write("r0", attempts(("a", 0, 0), image=inputs.encode(), inputs=inputs))
+    facts = Facts.read(ledger, ["r0"], wanted)
+    assert facts.sha256 == [hashlib.sha256(b"i").hexdigest()]
+    assert read_images(facts.locations) == [b"ia"]
+
+
+def test_a_fact_that_the_plan_does_not_want_is_not_used(ledger):
+    ledger.write("r0", attempts(("a", 0, 0), ("gone", 0, 0)))
+    ledger.write(REFERENCES, references("a", "gone", reason="unreadable", sha256=None))
+    assert set(Facts.read(ledger, ["r0"], lambda key: "i" if key[0] == "a" else None).keys) == {("a", 0, 0)}
+    assert len(Facts.read(ledger, ["r0"], lambda key: "other")) == 0
+    assert len(Facts.read(ledger, [REFERENCES], lambda key: None)) == 0
+
+
+def test_an_image_that_could_not_be_read_keeps_its_reason_until_it_is_read(ledger):
+    ledger.write(REFERENCES, references("a", reason="unreadable: no file", sha256=None, inputs="end of the path"))
+    facts = Facts.read(ledger, [REFERENCES], wanted)
+    assert (facts.reasons, facts.unread) == (["unreadable: no file"], {("a", 0, 0)})
+    ledger.write(REFERENCES, references("a", sha256="i"))
+    again = Facts.read(ledger, [REFERENCES], wanted)
+    assert (again.reasons, again.sha256, again.unread) == ([None], ["i"], set())
 
 
 def test_facts_are_the_same_however_they_were_cut(tmp_path):
@@ -81,7 +116,7 @@ def test_facts_are_the_same_however_they_were_cut(tmp_path):
         for size in sizes:
             ledger.write("r0", attempts(*keys[start : start + size]))
             start += size
-        facts = Facts.read(ledger, ["r0"])
+        facts = Facts.read(ledger, ["r0"], wanted)
         images = read_images([facts.locations[facts.keys[key]] for key in keys])
         seen.append((set(facts.keys), images))
     assert seen[0] == seen[1] == seen[2]
@@ -112,7 +147,7 @@ def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
     path = ledger.write("r0", attempts(("a", 0, 0)))
     damage(path)
     with pytest.raises(ValueError, match="cannot be read") as error:
-        Facts.read(ledger, ["r0"])
+        Facts.read(ledger, ["r0"], wanted)
     assert str(path) in str(error.value)
     assert "Delete it and run again" in str(error.value)
     assert "\n" not in str(error.value)
@@ -127,7 +162,7 @@ def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
     start = images.dictionary_page_offset or images.data_page_offset
     content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)
     path.write_bytes(content)
-    facts = Facts.read(ledger, ["r0"])  # the other columns can be read
+    facts = Facts.read(ledger, ["r0"], wanted)  # the other columns can be read
     with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
         read_images(facts.locations)
     assert str(path) in str(error.value)
@@ -145,7 +180,7 @@ EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
 def test_embeddings_come_back_bit_by_bit(ledger):
     finite = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)]
     path = ledger.write("r0", attempts(("a", 0, 0), embedding=finite))
-    facts = Facts.read(ledger, ["r0"])
+    facts = Facts.read(ledger, ["r0"], wanted)
     assert facts.embeddings[0].dtype == np.float16
     assert facts.embeddings[0].tobytes() == finite.tobytes()
     assert ledger.table(path)["embedding"].type == pa.list_(pa.float16())
@@ -162,13 +197,13 @@ def test_rows_of_embeddings_keep_their_places():
 def test_a_matrix_has_nan_where_there_is_no_embedding(ledger):
     ledger.write("r0", attempts(("a", 0, 0)))
     ledger.write("r1", attempts(("a", 0, 1), embedding=None, reason="unsafe"))
-    facts = Facts.read(ledger, ["r0", "r1"])
+    facts = Facts.read(ledger, ["r0", "r1"], wanted)
     matrix = facts.matrix([None, facts.keys["a", 0, 1], facts.keys["a", 0, 0]], facts.width())
     np.testing.assert_array_equal(matrix, np.array([[np.nan] * 2, [np.nan] * 2, [0.5, 0.25]], np.float16))
 
 
 def test_captions_are_parts_of_their_own(ledger):
-    rows = {"label": [0], "prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
+    rows = {"prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
     path = ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
     assert path.stem.split("-")[0] == hashlib.sha256(b"a photo of a crow").hexdigest()[:16]
 

@@ -45,8 +45,11 @@ POLICIES = {
     "filter.policy.p": {"name": "random"},
     "filter.policy.pairs": {"name": "mean"},
 }
+# Every fact records what these keys decide.
+PER_FACT = {"source.label_names", "prompts.label_descriptions"}
 # These keys are replaced by identities.
-PATHS_AND_REVISIONS = {
+REPLACED = {
+    "source.data_files",
     "source.path",
     "source.revision",
     "model.path",
@@ -86,17 +89,35 @@ def test_a_field_changes_the_digests_of_its_scope(key):
     else:
         after = build_recipe(base, nested(key, CHANGED[key]))
     assert after != before
-    (attempt_before, recipe_before), (attempt_after, recipe_after) = digests(before), digests(after)
+    local = IDENTITIES | {"source": "local:s1"}
+    (attempt_before, recipe_before), (attempt_after, recipe_after) = digests(before, local), digests(after, local)
     scope = scopes(Recipe)[key]
-    assert (attempt_before != attempt_after) == (scope == "attempt" and key not in PATHS_AND_REVISIONS)
-    assert (recipe_before != recipe_after) == (scope in ("attempt", "decision") and key not in PATHS_AND_REVISIONS)
+    assert (attempt_before != attempt_after) == (scope == "attempt" and key not in REPLACED | PER_FACT)
+    assert (recipe_before != recipe_after) == (scope in ("attempt", "decision") and key not in REPLACED)
 
 
-@pytest.mark.parametrize("name", ["source", "model", "filter"])
+@pytest.mark.parametrize("name", ["model", "filter"])
 def test_another_identity_changes_both_digests(name):
     recipe = build_recipe(BASE)
     changed = digests(recipe, {**IDENTITIES, name: "other"})
     assert all(a != b for a, b in zip(digests(recipe), changed, strict=True))
+
+
+@pytest.mark.parametrize(("before", "after"), [("local:1", "local:2"), ("commit 1", "commit 2")])
+def test_a_source_that_grows_changes_only_the_recipe_digest(before, after):
+    recipe = build_recipe(BASE)
+    (attempt, whole), (grown, grown_whole) = (digests(recipe, IDENTITIES | {"source": s}) for s in (before, after))
+    assert attempt == grown
+    assert whole != grown_whole
+
+
+def test_another_repository_changes_the_attempt_digest_and_another_folder_none():
+    one, other = build_recipe(BASE), build_recipe(BASE, {"source": {"path": "b"}})
+    assert digests(one)[0] != digests(other)[0]
+    assert fields_with_identities(one, IDENTITIES, ("attempt",))["source"]["repository"] == "a"
+    assert "repository" not in fields_with_identities(one, IDENTITIES, ("attempt", "decision"))["source"]
+    local = IDENTITIES | {"source": "local:1"}
+    assert digests(one, local) == digests(other, local)
 
 
 def test_digests_cover_identity_and_scale_of_adapters():

@@ -107,14 +107,14 @@ def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
         folder.read_run()
 
 
-@pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT + 1])
+@pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT - 1, RUN_FORMAT + 1])
 def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path, format_number):
     folder = Folder(tmp_path / "out")
     content = {"attempt_digest": "d"} if format_number is None else {"attempt_digest": "d", "format": format_number}
     write_atomic(folder.run_file, canonical_json(content))
     for action in (folder.read_run, folder.clean):
         with pytest.raises(
-            UserError, match=f"folder format {format_number or 1}, this version uses 2.*--output"
+            UserError, match=f"folder format {format_number or 1}, this version uses {RUN_FORMAT}.*--output"
         ) as error:
             action()
         assert "\n" not in str(error.value)

@@ -30,7 +30,7 @@ def plain(**columns: str) -> dict:
                   image="image"),
         ),
         (
-            schema.reference_facts,
+            schema.references_features,
             plain(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string"),
         ),
         (

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from datasets import ClassLabel
 from run_folders import attempts_of, go, manifest, published, rows, sha256, tree, write_review
 from small_photos import photos
 
@@ -120,7 +121,7 @@ def test_another_attempt_digest_is_refused_by_the_key(make, done, change, messag
     assert tree(done.folder.path) == before
 
 
-@pytest.mark.parametrize("content", [{"attempt_digest": "0" * 32}, {"attempt_digest": "0" * 32, "format": 3}])
+@pytest.mark.parametrize("content", [{"attempt_digest": "0" * 32}, {"attempt_digest": "0" * 32, "format": 2}])
 def test_a_folder_of_another_version_is_refused_in_one_line(make, tmp_path, content):
     run_file = tmp_path / "out" / ".diffcore" / "run.json"
     run_file.parent.mkdir(parents=True)
@@ -133,6 +134,7 @@ def test_a_folder_of_another_version_is_refused_in_one_line(make, tmp_path, cont
 
 def test_another_source_is_refused(make, done):
     before = tree(done.folder.path)
-    with pytest.raises(ValueError, match=r"source\.identity: .*local:"):
-        go(make(done.folder.path, source="in-memory"), photos([4, 3, 3]))
+    other = photos([0, 0, 0, 4, 3]).cast_column("label", ClassLabel(names=["w", "x", "y", "sea_lion", "barn_owl"]))
+    with pytest.raises(UserError, match=r"was started with another source: .*none of its 10 images.*--output$"):
+        go(make(done.folder.path, source="in-memory"), other)
     assert tree(done.folder.path) == before

@@ -16,7 +16,7 @@ from run_folders import attempts_of, contents, go, manifest, published, rows, sh
 from small_photos import CLASSES, photos
 
 from diffcore_hf.core import seeding
-from diffcore_hf.core.schema import ADDED_COLUMNS, CONFIGS, attempts_features, classes_features, reference_facts
+from diffcore_hf.core.schema import ADDED_COLUMNS, CONFIGS, attempts_features, classes_features, references_features
 
 
 def test_the_folder_is_laid_out_as_a_repository(done):
@@ -38,7 +38,7 @@ def test_the_columns_are_those_of_the_design(done, tmp_path):
     }
     assert configs["default"].column_names == ["image", "label", *ADDED_COLUMNS]
     assert configs["generated"].column_names == ["image", "label", "row_id", "copy", "context", "similarity"]
-    for config, features in (("attempts", attempts_features()), ("references", reference_facts()),
+    for config, features in (("attempts", attempts_features()), ("references", references_features()),
                              ("classes", classes_features())):  # fmt: skip
         assert configs[config].column_names == list(features)
     default = configs["default"]

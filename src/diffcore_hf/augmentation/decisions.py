@@ -60,11 +60,11 @@ class Decider:
     @classmethod
     def read(cls, run: Run) -> Decider:
         """Read all facts of a run from its ledger."""
-        return cls(run, Facts.read(run.ledger, [REFERENCES]), Facts.read(run.ledger, run.ledger.rounds()))
+        return cls(run, *read_facts(run))
 
     def reread(self) -> Decider:
         """Read the facts about attempts again. References and policy do not change."""
-        self.attempts = Facts.read(self.run.ledger, self.run.ledger.rounds())
+        self.attempts = _read_attempts(self.run)
         return self
 
     def add(self, part: CommittedPart, number: int) -> None:
@@ -172,6 +172,15 @@ class Decider:
             image_sha256=[self.attempts.sha256[index] for index in indices],
         )
         return facts, indices
+
+
+def read_facts(run: Run) -> tuple[Facts, Facts]:
+    """Return the facts of a run about real images and about attempts. Their inputs are those of its plan."""
+    return Facts.read(run.ledger, [REFERENCES], run.inputs.of_reference), _read_attempts(run)
+
+
+def _read_attempts(run: Run) -> Facts:
+    return Facts.read(run.ledger, run.ledger.rounds(), run.inputs.of_attempt)
 
 
 def _selected(attempts: filtration.AttemptFacts, mask: np.ndarray) -> filtration.AttemptFacts:

@@ -119,7 +119,7 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
     generated = pair | {name: attempts[name] for name in ("row_id", "copy", "context", "similarity")}
     write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
     write("attempts", "attempts", ONLY_SPLIT, tables.attempt_rows(material), attempts)
-    write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.reference_facts())
+    write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.references_features())
     write("classes", "classes", ONLY_SPLIT, tables.class_rows(material), schema.classes_features())
     return shards, files
 

@@ -4,15 +4,16 @@ Owns the names, the writing and the reading of parts, and the facts as columns i
 (worker.py), choose the ones that are due (rounds.py) or decide anything from them (decisions.py).
 
 The path of a part is `<round>/<2 hex>/<16 hex of its keys>-<16 hex of its content>.parquet`. It does not contain the
-process that wrote it, so any process can continue the work. If two parts contain facts with the
-same key, the fact of the part whose name sorts first is used.
+process that wrote it, so any process can continue the work. A fact is used only if its inputs are those that the plan
+wants now (inputs.py). If two parts contain such facts with the same key, the fact of the part whose name sorts first is
+used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -36,6 +37,8 @@ ROW_GROUP = 4
 
 Location = tuple[Path, int]
 """Path of a part, and index of a row in it."""
+Wanted = Callable[[AttemptKey], str | None]
+"""Function that returns the digest of the inputs that the fact of a key must have; None: no fact is wanted."""
 
 
 def round_name(number: int) -> str:
@@ -134,16 +137,20 @@ class Facts:
     """Hash of the image file; None if there is no image."""
     locations: list[Location]
     """Location of each image."""
+    wanted: Wanted
+    """Function that returns the digest of the inputs that the fact of a key must have; None: no fact is wanted."""
+    unread: set[AttemptKey]
+    """Keys of facts about real images that exist but could not be read. A later run reads these images again."""
 
     @classmethod
-    def empty(cls) -> Facts:
-        """Return an object without facts."""
-        return cls({}, [], [], [], [])
+    def empty(cls, wanted: Wanted) -> Facts:
+        """Return an object without facts, to which facts with the wanted inputs can be added."""
+        return cls({}, [], [], [], [], wanted, set())
 
     @classmethod
-    def read(cls, ledger: Ledger, kinds: Iterable[str]) -> Facts:
-        """Read the facts of all parts of some kinds."""
-        facts = cls.empty()
+    def read(cls, ledger: Ledger, kinds: Iterable[str], wanted: Wanted) -> Facts:
+        """Read the facts of all parts of some kinds that have the wanted inputs."""
+        facts = cls.empty(wanted)
         for kind in kinds:
             for path in ledger.parts(kind):
                 facts.add(path, ledger.table(path, facts.columns(kind)))
@@ -153,8 +160,8 @@ class Facts:
     def columns(kind: str) -> list[str]:
         """Return the columns of a part that are read into memory: all columns except images and texts."""
         if kind == REFERENCES:
-            return ["row_id", "source_sha256", "embedding", "reason"]
-        return ["row_id", "copy", "attempt", "image_sha256", "embedding", "reason"]
+            return ["row_id", "inputs", "source_sha256", "embedding", "reason"]
+        return ["row_id", "copy", "attempt", "inputs", "image_sha256", "embedding", "reason"]
 
     def read_part(self, ledger: Ledger, kind: str, path: Path | None) -> None:
         """Add the facts of one part from its file. A path of None means that the task wrote no part."""
@@ -162,17 +169,31 @@ class Facts:
             self.add(path, ledger.table(path, self.columns(kind)))
 
     def add(self, path: Path, table: pa.Table) -> None:
-        """Add the facts of a part. If a key already has a fact, the new fact is ignored."""
+        """Add the facts of a part that have the wanted inputs. If a key already has such a fact, the first one stays.
+
+        A real image that exists but could not be read keeps its reason until a fact with the wanted inputs is added.
+        """
         embeddings = embedding_rows(table["embedding"])
-        hashes = table["image_sha256" if "image_sha256" in table.column_names else "source_sha256"].to_pylist()
-        reasons = table["reason"].to_pylist()
+        is_reference = "source_sha256" in table.column_names
+        hashes = table["source_sha256" if is_reference else "image_sha256"].to_pylist()
+        inputs, reasons = table["inputs"].to_pylist(), table["reason"].to_pylist()
         for row, key in enumerate(keys_of(table)):
-            if key not in self.keys:
+            if (wanted := self.wanted(key)) is None:
+                continue
+            fits = inputs[row] == wanted
+            if key not in self.keys and (fits or (is_reference and hashes[row] is None)):
                 self.keys[key] = len(self.locations)
                 self.embeddings.append(embeddings[row])
                 self.reasons.append(reasons[row])
                 self.sha256.append(hashes[row])
                 self.locations.append((path, row))
+                if not fits:
+                    self.unread.add(key)
+            elif fits and key in self.unread:
+                self.unread.remove(key)
+                index = self.keys[key]
+                self.embeddings[index], self.reasons[index] = embeddings[row], reasons[row]
+                self.sha256[index], self.locations[index] = hashes[row], (path, row)
 
     def __len__(self) -> int:
         return len(self.locations)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from diffcore_hf.augmentation.inputs import StrategyInputs
 from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
@@ -56,6 +57,8 @@ class Resolution:
     recipe_digest: str
     stages: Mapping[str, str]
     """Versions of the stages and of the strategy that compute the facts."""
+    strategy: StrategyInputs
+    """What the strategy reads. It decides which facts fit the plan."""
     hashes: Mapping[str, Any]
     """Hashes of local weights by file, size and modification time. They are stored in the output folder."""
 
@@ -87,7 +90,7 @@ def resolve_run(
         UserError: a model cannot be used, or the folder has another attempt digest. The message then names the changed
             keys.
     """
-    from diffcore_hf.generation.base import strategy_class
+    from diffcore_hf.generation.base import make_strategy, strategy_class
     from diffcore_hf.models.model_resolution import resolve_model
     from diffcore_hf.models.tower_resolution import resolve_filter
 
@@ -114,6 +117,7 @@ def resolve_run(
     if review.sha256:
         identities["review"] = review.sha256
     stages = stage_versions(recipe)
+    strategy = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict)
     resolution = Resolution(
         recipe,
         identities,
@@ -122,6 +126,7 @@ def resolve_run(
         digests.attempt_digest(recipe, identities, stages),
         digests.recipe_digest(recipe, identities, stages),
         stages,
+        StrategyInputs.of(recipe.strategy.name, strategy),
         hashes,
     )
     if previous and previous["attempt_digest"] != resolution.attempt_digest:
@@ -211,7 +216,15 @@ def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) 
     digest = digests.recipe_digest(recipe, identities, run["stages"])
     about = run["about"]
     return Resolution(
-        recipe, identities, about["model"], about["filter"], run["attempt_digest"], digest, run["stages"], {}
+        recipe,
+        identities,
+        about["model"],
+        about["filter"],
+        run["attempt_digest"],
+        digest,
+        run["stages"],
+        StrategyInputs.from_plain(run["strategy"]),
+        {},
     )
 
 
@@ -242,6 +255,7 @@ def run_content(resolution: Resolution, previous: Mapping[str, Any] | None, **ex
         "resolved": to_mapping(resolution.recipe),
         "identities": dict(resolution.identities),
         "stages": dict(resolution.stages),
+        "strategy": resolution.strategy.plain(),
         "about": {"model": dict(resolution.model), "filter": dict(resolution.filter)},
         "recipes": recipes,
         **extra,

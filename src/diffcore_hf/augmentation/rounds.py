@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts
@@ -176,8 +176,7 @@ class _Collection:
     def run(self, progress: bool) -> Collected:
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
-        references = Facts.read(run.ledger, [REFERENCES])
-        attempts = Facts.read(run.ledger, run.ledger.rounds())
+        references, attempts = read_facts(run)
         due_rows = rows_to_embed(run.plan, wanted, references)
         done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
         with closing(_Progress(len(due_rows) + wanted, done, shown=progress)) as bar, quiet_datasets():
@@ -245,7 +244,7 @@ class _Collection:
 def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
     """Return the rows that round `ref` still has to embed, each once: references first, then planned rows."""
     rows = dict.fromkeys([*plan.references.tolist(), *plan.rows[:wanted].tolist()])
-    known = {row_id for row_id, _, _ in references.keys}
+    known = {key[0] for key in set(references.keys) - references.unread}
     return [row for row in rows if plan.source_ids[row] not in known]
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from diffcore_hf.augmentation.growth import SourceChanges
+from diffcore_hf.augmentation.inputs import Inputs
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.resolution import Resolution
@@ -32,6 +34,8 @@ class Run:
     review: Review
     previous: Mapping[str, Any] | None = None
     """Content of run.json before this run; None in a new folder."""
+    changes: SourceChanges | None = None
+    """What changed in the source since the last run; None in a new folder."""
     in_memory: bool = False
     """Whether the source is a dataset in memory. Other processes cannot open such a source."""
 
@@ -39,6 +43,11 @@ class Run:
     def recipe(self) -> Recipe:
         """The recipe in which every `auto` and null is replaced by the value that the run uses."""
         return self.resolution.recipe
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The inputs that the facts of this run must have."""
+        return Inputs(self.source, self.plan, self.recipe.seed, self.resolution.strategy)
 
     @cached_property
     def ledger(self) -> Ledger:

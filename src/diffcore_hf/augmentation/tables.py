@@ -158,7 +158,7 @@ def reference_rows(material: Material) -> Iterator[pa.Table]:
 
     A row has an embedding if the run used it.
     """
-    source, features = material.source, schema.reference_facts()
+    source, features = material.source, schema.references_features()
     needed = {*material.plan.references.tolist(), *material.plan.rows.tolist()}
     for split in source.splits:
         with_facts = needed if split == source.config.split else set()

@@ -7,7 +7,6 @@ computes them (executors/).
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
@@ -31,12 +31,12 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
-from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.core.schema import SOURCE_IMAGE, UnitKey
+from diffcore_hf.generation.base import make_strategy
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -104,7 +104,7 @@ class Worker:
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
         stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
-        if (folder := self._preparation_folder(stage)) is not None:
+        if (folder := self._preparation_folder()) is not None:
             stage.strategy.use_preparation(folder)
         return stage
 
@@ -153,24 +153,26 @@ class Worker:
         from datasets import Image, Value
 
         rows = [self._row_of[row_id] for row_id in row_ids]
-        labels = self.source.labels[self.source.config.split]
-        columns = {
-            SOURCE_IMAGE: source_images(self.source, rows),
-            "row_id": list(row_ids),
-            "label": [int(labels[row]) for row in rows],
-        }
-        features = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string"), "label": Value("int64")}
-        return _facts(self.reference, _in_memory(columns, features), schema.reference_facts())
+        columns = {SOURCE_IMAGE: source_images(self.source, rows), "row_id": list(row_ids)}
+        features = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string")}
+        facts = schema.reference_facts()
+        recorded = type(facts)({name: facts[name] for name in facts if name != "inputs"})
+        part = _facts(self.reference, _in_memory(columns, features), recorded)
+        # The hash of the bytes that were embedded is used, because the file may have changed since the plan was made.
+        hashes = part["source_sha256"].to_pylist()
+        inputs = [self.inputs.of_row(row, sha256) for row, sha256 in zip(rows, hashes, strict=True)]
+        return part.append_column("inputs", pa.array(inputs, pa.string())).select(list(facts))
 
     def attempt_part(self, keys: Sequence[UnitKey], number: int) -> pa.Table:
         """Return the facts about attempt `number` of some units."""
         units = [self._unit_of[key] for key in keys]
         features = schema.attempt_facts()
-        recorded = [name for name in features if name not in self.attempt.adds]
+        recorded = [name for name in features if name not in self.attempt.adds and name != "inputs"]
         names = list(dict.fromkeys([*recorded, *self.attempt.reads]))
         columns = unit_columns(self.source, self.plan, self.recipe, units, number, names)
+        named = dict(zip(names, columns, strict=True)) | {"inputs": [self.inputs.of_unit(unit) for unit in units]}
         kinds = unit_features()
-        table = _in_memory(dict(zip(names, columns, strict=True)), {name: kinds[name] for name in names})
+        table = _in_memory(named, {name: kinds[name] for name in named})
         return _facts(self.attempt, table, features)
 
     def _captions(self) -> Path | None:
@@ -182,45 +184,37 @@ class Worker:
         from datasets import Dataset
 
         texts = self.plan.prompt_texts
-        wanted: list[tuple[int | None, str]] = [*enumerate(texts.captions())]
-        wanted += [(None, text) for text in texts.context_captions()]
         known = set(self.ledger.captions())
-        missing = [(label, text) for label, text in wanted if text not in known]
-        if not missing or (embeddings := self.reference.embed_text([text for _, text in missing])) is None:
+        missing = [text for text in (*texts.captions(), *texts.context_captions()) if text not in known]
+        if not missing or (embeddings := self.reference.embed_text(missing)) is None:
             return None
-        rows = {
-            "label": [label for label, _ in missing],
-            "prompt": [text for _, text in missing],
-            "text_embedding": list(np.asarray(embeddings, np.float16)),
-        }
+        rows = {"prompt": missing, "text_embedding": list(np.asarray(embeddings, np.float16))}
         table = Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks()
         return self.ledger.write(CLASSES, table)
 
-    def _preparation_folder(self, stage: Attempt) -> Path | None:
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The inputs that make the facts of this run."""
+        strategy = make_strategy(self.recipe.strategy, self.recipe.model, strict=self.recipe.strict)
+        read = StrategyInputs.of(self.recipe.strategy.name, strategy)
+        return Inputs(self.source, self.plan, self.recipe.seed, read)
+
+    def _preparation_folder(self) -> Path | None:
         """Return the folder of the strategy's preparation; None if the strategy has no preparation.
 
         The name of the folder is a digest of the inputs of the preparation.
         """
-        inputs = stage.strategy.preparation()
-        if inputs is None:
-            return None
-        ids = sorted(self.plan.source_ids[row] for row in self.plan.references.tolist())
-        values = {
-            "inputs": inputs,
-            "strategy": self.recipe.strategy.name,
-            "version": stage.strategy.VERSION,
-            "rows": ids,
-        }
-        return self.ledger.preparation(hashlib.sha256(digests.canonical(values)).hexdigest()[:16])
+        digest = self.inputs.preparation
+        return None if digest is None else self.ledger.preparation(digest)
 
     def _prepare(self) -> Path | None:
         """Run the preparation of the strategy, unless an earlier process finished it."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
-        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
-        folder = self._preparation_folder(stage)
+        folder = self._preparation_folder()
         if folder is None:
             return None
+        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
         if not self.ledger.is_prepared(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stage.strategy.prepare(self._prepared_references(), folder)
@@ -230,7 +224,8 @@ class Worker:
     def _prepared_references(self) -> Iterator[dict[str, Any]]:
         """Yield the drawn real images that can be decoded, in the format for `Strategy.prepare`."""
         labels = self.source.labels[self.source.config.split]
-        for row in self.plan.references.tolist():
+        # The order of the row ids is used, because the drawing order also depends on rows that are no references.
+        for row in sorted(self.plan.references.tolist(), key=self.plan.source_ids.__getitem__):
             [cell] = source_images(self.source, [row]).to_pylist()
             try:
                 image = images.decode(cell, self.source.files)
@@ -256,7 +251,8 @@ def unit_features() -> Features:
     from datasets import Image, Value
 
     features = schema.attempt_facts()
-    return type(features)({**features, "target_label": Value("int64"), SOURCE_IMAGE: Image(decode=False)})
+    labels = dict.fromkeys(CLASS_INDICES, Value("int64"))
+    return type(features)({**features, **labels, SOURCE_IMAGE: Image(decode=False)})
 
 
 def unit_columns(
@@ -270,7 +266,7 @@ def unit_columns(
         recipe: the recipe; its seed is used.
         units: indices of the units in the plan.
         number: number of the attempt.
-        names: names of the columns, keys of generation.base.UNIT_COLUMNS.
+        names: names of the columns, keys of generation.base.UNIT_COLUMNS, or class_name.
     """
     rows = [plan.unit(index) for index in units]
     columns: list[Any] = []
@@ -282,6 +278,8 @@ def unit_columns(
                 columns.append([seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows])
             case "target_label":
                 columns.append([unit.label for unit in rows])
+            case "class_name":
+                columns.append([source.names[unit.label] for unit in rows])
             case schema.SOURCE_IMAGE:
                 columns.append(source_images(source, [unit.row for unit in rows]))
             case _:

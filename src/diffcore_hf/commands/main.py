@@ -65,6 +65,8 @@ def augment(command: Command) -> int:
     result = run(_recipe(command))
     expected = projection(result) if result.recipe.limit else ()
     print()
+    if result.changes:
+        print(f"source, {result.changes.text()}; {result.reused_attempts:,} attempts reused\n")
     print(summary.text(result.summary, seconds=result.seconds, images=result.new_attempts, projection=expected))
     path = result.folder.path
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")

@@ -16,6 +16,9 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.mappings import to_mapping
 
+CHECKED_PER_FACT = (("source", "label_names"), ("prompts", "label_descriptions"))
+"""Fields that change only the names of classes in prompts. The attempt digest does not cover them, because every fact
+records the prompts that made it (augmentation/inputs.py). So the name of a class can be added or corrected later."""
 NO_MODEL = "none"
 """Placeholder for the identity of the model when the strategy uses no model. Section `model` is then in no digest."""
 
@@ -34,7 +37,10 @@ def canonical(values: Any) -> bytes:
 
 
 def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
-    """Return 32 hex digits over all fields that change the content of an attempt.
+    """Return 32 hex digits over all fields that change the content of every attempt.
+
+    It does not cover what every fact records and a run compares for each fact: the rows of the source, its commit, and
+    the names of classes. A Hub source is covered by its repository, a local source by the names of its columns alone.
 
     Args:
         resolved: a recipe in which the run has replaced `auto` and null.
@@ -59,20 +65,31 @@ def fields_with_identities(
 ) -> dict[str, Any]:
     """Return the fields of some scopes, with identities instead of paths and revisions.
 
+    Without scope `decision` these are the fields of the attempt digest: see `attempt_digest` for what they leave out.
+
     Raises:
         ValueError: an identity is missing.
     """
+    of_attempt = "decision" not in wanted_scopes
     values = copy.deepcopy(to_mapping(recipe, wanted_scopes))
+    if of_attempt:
+        for section, name in CHECKED_PER_FACT:
+            values.get(section, {}).pop(name, None)
     if identities.get("model") == NO_MODEL:
         values.pop("model", None)
     for section in ("source", "model", "filter"):
         fields = values.get(section, {})
         if "path" in fields:
-            del fields["path"], fields["revision"]
-            if identities.get(section, "").startswith("local:"):
+            path = fields.pop("path")
+            del fields["revision"]
+            identity = _identity(identities, section)
+            if identity.startswith("local:"):
                 # The identity covers the files that were read; their names are private.
                 fields.pop("data_files", None)
-            fields["identity"] = _identity(identities, section)
+            elif section == "source" and of_attempt:
+                fields["repository"] = path
+            if section != "source" or not of_attempt:
+                fields["identity"] = identity
     if adapters := values.get("model", {}).get("adapters"):
         for adapter in adapters:
             del adapter["path"], adapter["revision"]

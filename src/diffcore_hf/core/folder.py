@@ -27,9 +27,9 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
-RUN_FORMAT = 2
+RUN_FORMAT = 3
 """Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
-stages read to `source_image` and `generated_image`."""
+stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:

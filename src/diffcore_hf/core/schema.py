@@ -93,17 +93,19 @@ def plan_features() -> Features:
 def attempt_facts() -> Features:
     """Return the columns of a part of round 0, 1, ... Such a part has one row per attempt.
 
-    `reason` is null or one of the recorded reasons of method/checks.py.
+    `inputs` is a digest of what made the attempt (augmentation/inputs.py). There is no index of a class, because the
+    classes of a source can change. `reason` is null or one of the recorded reasons of method/checks.py.
     """
     return _features(
         row_id="string",
         copy="int32",
         attempt="int32",
-        label="int64",
+        class_name="string",
         context="string",
         prompt="string",
         negative_prompt="string",
         seed="int64",
+        inputs="string",
         generated_image="image",
         image_sha256="string",
         embedding="embedding",
@@ -114,9 +116,10 @@ def attempt_facts() -> Features:
 def reference_facts() -> Features:
     """Return the columns of a part of round `ref`. Such a part has one row per real image.
 
-    `reason` is the reason why an image has no embedding, otherwise null.
+    `inputs` is a digest of what made the fact (augmentation/inputs.py). `reason` is the reason why an image has no
+    embedding, otherwise null.
     """
-    return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
+    return _features(row_id="string", inputs="string", source_sha256="string", embedding="embedding", reason="string")
 
 
 def class_facts() -> Features:
@@ -124,7 +127,12 @@ def class_facts() -> Features:
 
     It exists only if the filter's model has a text tower.
     """
-    return _features(label="int64", prompt="string", text_embedding="embedding")
+    return _features(prompt="string", text_embedding="embedding")
+
+
+def references_features() -> Features:
+    """Return the columns of dataset configuration `references`. It has one row per real image of every split."""
+    return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
 
 
 def attempts_features() -> Features:

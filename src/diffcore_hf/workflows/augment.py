@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
+from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, resolve_run, run_content
@@ -59,6 +60,10 @@ class RunResult:
     interrupted: bool = False
     stopped: str | None = None
     """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
+    reused_attempts: int = 0
+    """Number of attempts of the result that an earlier run generated."""
+    changes: SourceChanges | None = None
+    """What changed in the source since the last run; None in a new folder and for an export."""
 
 
 def augment(
@@ -148,7 +153,10 @@ def run(
     prepared.folder.log(
         "end", interrupted=interrupted, stopped=stopped, made=new, seconds=round(seconds, 1), counts=summary.counts
     )
-    return RunResult(prepared.folder, prepared.recipe, summary, seconds, new, interrupted, stopped)
+    reused = max(0, summary.counts["attempts"] - new)
+    return RunResult(
+        prepared.folder, prepared.recipe, summary, seconds, new, interrupted, stopped, reused, prepared.changes
+    )
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:
@@ -178,7 +186,8 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, descri
     plan = make_plan(source, recipe)
     resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
-    return Run(source, plan, folder, resolution, review, previous, in_memory=data is not None)
+    changed = changes(folder, source) if previous else None
+    return Run(source, plan, folder, resolution, review, previous, changed, in_memory=data is not None)
 
 
 def _check_output_outside_source(recipe: Recipe, folder: Folder) -> None:
@@ -211,7 +220,9 @@ def start(run: Run) -> None:
     """Write run.json and the hashes that a later run reuses. After this step the folder belongs to the recipe."""
     resolution = run.resolution
     run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory))
-    run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest)
+    changed = {"source": run.changes.text()} if run.changes else {}
+    run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest, **changed)
+    write_record(run.folder, run.source)
     keep_hashes(run.source, run.folder)
     run.folder.write_hashes(resolution.hashes)
 

@@ -78,11 +78,11 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
     review = read_review(recipe.review)
     data = published_rows(folder, build_recipe(content["resolved"])) if content["in_memory"] else None
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
-    identity = content["attempt"]["source"]["identity"]
+    identity = content["identities"]["source"]
     if source.identity != identity:
         raise UserError(
-            f"source {recipe.source.path} is now {source.identity}, but {out} was generated from {identity}. "
-            "Restore the source"
+            f"source {recipe.source.path} has changed: it is now {source.identity}, but {out} was generated from "
+            f"{identity}. Run augment with this --output to continue with the changed source, or restore the source"
         )
     plan = make_plan(source, recipe)
     resolution = resolution_from_run(recipe, review, content)

@@ -53,6 +53,8 @@ def text(run: Run) -> str:
         f"{_span(counts.values())} per class; up to {recipe.max_attempts} attempts each",
         f"references  {len(plan.references):,} real images for statistics and thresholds",
     ]
+    if run.changes:
+        lines.append(f"changed     {run.changes.text()}")
     if plan.heldout.any():
         lines.append(f"held out    {int(plan.heldout.sum()):,} rows, exported as split validation")
     if (unlabelled := int((source.labels[split] < 0).sum())) > 0:

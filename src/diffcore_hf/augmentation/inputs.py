@@ -1,0 +1,167 @@
+"""Inputs: digests of what makes a fact, by which the facts that a plan can use are found.
+
+Owns the digests. A fact is used only if its digest equals the one of the plan. So the source and the texts of prompts
+may change between two runs in one folder: unchanged rows keep their facts, and all others get new ones. Facts that no
+unit or row of the plan wants stay in the ledger and are ignored.
+
+An attempt is made from its key (row id, copy, attempt), the recipe's attempt digest, and these inputs: both prompts,
+the name of the class, the image of the row if the strategy reads it, the index of the class if the strategy reads it,
+and the preparation of the strategy. A fact about a real image is made from the bytes of the image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.config import digests
+from diffcore_hf.core import seeding
+from diffcore_hf.core.schema import SOURCE_IMAGE, AttemptKey, UnitKey
+
+if TYPE_CHECKING:
+    from diffcore_hf.generation.base import Strategy
+
+CLASS_INDICES = ("label", "target_label")
+"""Columns of a unit that contain the index of a class. The index can change when the source gets another class."""
+
+
+@dataclass(frozen=True)
+class StrategyInputs:
+    """What a strategy reads beside the recipe. run.json stores it, so that an export needs no strategy."""
+
+    reads: tuple[str, ...]
+    """Columns of a unit, keys of generation.base.UNIT_COLUMNS."""
+    preparation: Mapping[str, Any] | None = None
+    """Inputs of the preparation beside the references, as plain values; None: the strategy has no preparation."""
+
+    @classmethod
+    def of(cls, name: str, strategy: Strategy) -> StrategyInputs:
+        """Return the inputs of a strategy that the recipe calls `name`. No weights are loaded."""
+        inputs = strategy.preparation()
+        if inputs is None:
+            return cls(tuple(strategy.reads))
+        return cls(tuple(strategy.reads), {"inputs": inputs, "strategy": name, "version": strategy.VERSION})
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> StrategyInputs:
+        """Return the inputs that `plain` stored."""
+        return cls(tuple(values["reads"]), values["preparation"])
+
+    def plain(self) -> dict[str, Any]:
+        """Return the inputs as plain values."""
+        return {"reads": list(self.reads), "preparation": self.preparation}
+
+
+class Inputs:
+    """The digests that the facts of a plan must have.
+
+    Args:
+        source: the source of the plan.
+        plan: the plan.
+        seed: seed of the recipe.
+        strategy: what the strategy reads.
+    """
+
+    def __init__(self, source: LoadedSource, plan: Plan, seed: int, strategy: StrategyInputs):
+        self.source, self.plan, self.seed, self.strategy = source, plan, seed, strategy
+        self._shared: dict[tuple[int, int], str] = {}
+
+    @cached_property
+    def preparation(self) -> str | None:
+        """16 hex digits over all inputs of the preparation; None if the strategy has none."""
+        if self.strategy.preparation is None:
+            return None
+        references = sorted(
+            [
+                self.plan.source_ids[row],
+                self.plan.prompt_texts.names[label := int(self._labels[row])],
+                label,
+                self._sha256[row],
+            ]
+            for row in self.plan.references.tolist()
+        )
+        values = {**self.strategy.preparation, "references": references}
+        return hashlib.sha256(digests.canonical(values)).hexdigest()[:16]
+
+    def of_attempt(self, key: AttemptKey) -> str | None:
+        """Return the digest for an attempt; None if its unit is not planned."""
+        unit = self._unit_of.get(key[:2])
+        return None if unit is None else self.of_unit(unit)
+
+    def of_unit(self, unit: int) -> str:
+        """Return the digest for the attempts of a unit, 32 hex digits."""
+        if self.plan.fields or SOURCE_IMAGE in self.strategy.reads:
+            return self._unit_digest(unit)
+        # The other inputs are equal for all units of a class in one context.
+        shared = int(self.plan.labels[unit]), int(self.plan.contexts[unit])
+        if shared not in self._shared:
+            self._shared[shared] = self._unit_digest(unit)
+        return self._shared[shared]
+
+    def of_reference(self, key: AttemptKey) -> str | None:
+        """Return the digest for the fact about a real image; None if the plan does not need this fact."""
+        row = self._embedded_rows.get(key[0])
+        return None if row is None else self.of_row(row, self._sha256[row])
+
+    def of_row(self, row: int, sha256: str | None) -> str:
+        """Return the digest for the fact about the image of a row.
+
+        Args:
+            row: index of the row.
+            sha256: hash of its bytes. None if they cannot be read: then the end of the path is used, because the row
+                ids of such rows are only numbered.
+        """
+        return sha256 or seeding.digest("unreadable", *_path_end(self._cell(row))).hex()
+
+    @cached_property
+    def _labels(self) -> Any:
+        return self.source.labels[self.source.config.split]
+
+    @cached_property
+    def _sha256(self) -> list[str | None]:
+        return self.source.sha256[self.source.config.split]
+
+    @cached_property
+    def _unit_of(self) -> dict[UnitKey, int]:
+        return {self.plan.key(unit): unit for unit in range(len(self.plan))}
+
+    @cached_property
+    def _embedded_rows(self) -> dict[str, int]:
+        """Row id -> index of every row that is a reference or planned."""
+        rows = dict.fromkeys([*self.plan.references.tolist(), *self.plan.rows.tolist()])
+        return {self.plan.source_ids[row]: row for row in rows}
+
+    def _unit_digest(self, index: int) -> str:
+        unit = self.plan.unit(index)
+        image = self._sha256[unit.row] if SOURCE_IMAGE in self.strategy.reads else None
+        position = unit.label if set(CLASS_INDICES) & set(self.strategy.reads) else None
+        parts = (
+            self.seed,
+            self.source.names[unit.label],
+            unit.context,
+            unit.prompt,
+            unit.negative_prompt,
+            image,
+            position,
+            self.preparation,
+        )
+        return seeding.digest("unit", *parts).hex()[:32]
+
+    @cached_property
+    def _cells(self) -> Any:
+        return self.source.rows.select_columns([self.source.config.image]).with_format("arrow")
+
+    def _cell(self, row: int) -> Any:
+        return self._cells[[row]][self.source.config.image].to_pylist()[0]
+
+
+def _path_end(cell: Any) -> tuple[str, ...]:
+    """Return folder and name of the file of an image cell; () for a cell without a path."""
+    path = cell.get("path") if isinstance(cell, Mapping) else None
+    return PurePath(path).parts[-2:] if isinstance(path, str) else ()
