@@ -18,7 +18,7 @@ import numpy as np
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.arrays import Embeddings, Floats, Ints
 
-_MOST_ROWS, _MOST_NUMBERS = 8192, 8_000_000
+_MAX_ROWS, _MAX_NUMBERS = 8192, 8_000_000
 """Limits of one chunk of a computation: its rows, and the numbers in its largest table (64 MB as float64)."""
 
 
@@ -58,7 +58,7 @@ def row_cosines(a: Embeddings, b: Embeddings) -> Floats:
 
 def chunks(count: int, width: int) -> Iterator[slice]:
     """Yields slices over `count` rows of `width` columns, so that each chunk fits into memory."""
-    step = max(1, min(_MOST_ROWS, _MOST_NUMBERS // max(1, width)))
+    step = max(1, min(_MAX_ROWS, _MAX_NUMBERS // max(1, width)))
     for start in range(0, count, step):
         yield slice(start, min(start + step, count))
 

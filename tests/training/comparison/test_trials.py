@@ -93,7 +93,7 @@ def test_a_warning_says_that_few_rows_have_a_generated_image(tmp_path, train_rec
     )
     recipe = train_recipe(data={"path": str(folder)}, mix=mix)
     with caplog.at_level(logging.WARNING):
-        trials.warn_of_few("mix", recipe, load_data(recipe.data, recipe.mix))
+        trials.warn_of_few_images("mix", recipe, load_data(recipe.data, recipe.mix))
     assert ("only 2 of 20 have" in caplog.text) == warned
 
 

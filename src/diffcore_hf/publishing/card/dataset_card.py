@@ -25,7 +25,7 @@ from diffcore_hf.publishing.card.text import Markdown, fenced
 CONTACT_SHEET, HISTOGRAM = "assets/contact_sheet.png", "assets/similarity.png"
 CLAIM = "<!-- originals -->"
 """Marks where `with_claim` puts the publisher's statement."""
-_MOST_CLASSES, _MOST_NAMES, _MOST_EXAMPLES, _MOST_NEGATIVES = 15, 40, 6, 3
+_MAX_CLASSES, _MAX_NAMES, _MAX_EXAMPLES, _MAX_NEGATIVES = 15, 40, 6, 3
 _UNBALANCED_FACTOR = 3
 _NO_CONTEXT = "(no context)"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
@@ -146,14 +146,14 @@ def _counts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]:
         "pending": counts.get("pending", 0),
         "heldout": counts.get("heldout", 0),
         "summary": summary,
-        "given_up": list(summary["given_up"])[:_MOST_NAMES],
-        "more_given_up": max(0, len(summary["given_up"]) - _MOST_NAMES),
+        "given_up": list(summary["given_up"])[:_MAX_NAMES],
+        "more_given_up": max(0, len(summary["given_up"]) - _MAX_NAMES),
         "by_context": [(_context(name), attempts, share) for name, attempts, share in summary["by_context"]],
-        "by_class": by_class[:_MOST_CLASSES],
-        "more_classes": max(0, len(by_class) - _MOST_CLASSES),
+        "by_class": by_class[:_MAX_CLASSES],
+        "more_classes": max(0, len(by_class) - _MAX_CLASSES),
         "bound": _BOUNDS.get(recipe["filter"]["policy"]["name"], "bound on the similarity"),
-        "unbalanced": unbalanced[:_MOST_NAMES],
-        "more_unbalanced": max(0, len(unbalanced) - _MOST_NAMES),
+        "unbalanced": unbalanced[:_MAX_NAMES],
+        "more_unbalanced": max(0, len(unbalanced) - _MAX_NAMES),
     }
 
 
@@ -167,9 +167,9 @@ def _prompts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]
         "tower": dict.fromkeys(_SECTION_KEYS) | resolved["filter"],
         "adapters": reproduction.adapters(resolved["model"]),
         "contexts": [_context(name) for name in contexts],
-        "examples": list(facts.example_prompts)[:_MOST_EXAMPLES],
-        "negatives": list(facts.negative_prompts)[:_MOST_NEGATIVES],
-        "more_negatives": max(0, len(facts.negative_prompts) - _MOST_NEGATIVES),
+        "examples": list(facts.example_prompts)[:_MAX_EXAMPLES],
+        "negatives": list(facts.negative_prompts)[:_MAX_NEGATIVES],
+        "more_negatives": max(0, len(facts.negative_prompts) - _MAX_NEGATIVES),
     }
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from huggingface_hub import HfApi
 
-MOST_FILES = 100
+MAX_FILES = 100
 """Maximum number of files of one version, because one commit adds them all and loading requests each of them."""
 
 ReadColumns = Callable[[str, Sequence[str]], "pa.Table"]
@@ -50,9 +50,9 @@ def finished(out: str | Path) -> tuple[Folder, Manifest]:
             f"{out} is incomplete or was changed ({faults[0]}{more}). Run augment or export again to repair it"
         )
     manifest = checked_manifest(content, str(out))
-    if (count := len(manifest["files"])) > MOST_FILES - 3:
+    if (count := len(manifest["files"])) > MAX_FILES - 3:
         raise UserError(
-            f"{out} has {count} files, but a version has at most {MOST_FILES}. Export it again; the shards are then "
+            f"{out} has {count} files, but a version has at most {MAX_FILES}. Export it again; the shards are then "
             "larger"
         )
     return folder, manifest

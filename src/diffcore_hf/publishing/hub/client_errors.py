@@ -18,7 +18,7 @@ TRANSIENT_STATUSES = (408, 409, 412, 425, 429, 500, 502, 503, 504, 520, 521, 522
 """HTTP statuses after which the same request may succeed."""
 _CLIENT_PACKAGES = ("huggingface_hub", "hf_xet", "httpx", "httpx2", "httpcore", "httpcore2", "fsspec", "pyarrow")
 _BUGS = (TypeError, AttributeError, NameError, AssertionError, NotImplementedError)
-_MOST_LINES, _MOST_CHARACTERS = 3, 300
+_MAX_LINES, _MAX_CHARACTERS = 3, 300
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{6,}")
 _REMEDIES = {
@@ -107,7 +107,7 @@ def describe(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _masked(" ".join(lines[:_MOST_LINES]))[:_MOST_CHARACTERS]
+    return _masked(" ".join(lines[:_MAX_LINES]))[:_MAX_CHARACTERS]
 
 
 def _masked(text: str) -> str:

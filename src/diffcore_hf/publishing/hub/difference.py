@@ -15,7 +15,7 @@ from diffcore_hf.core.schema import UnitKey
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -119,4 +119,4 @@ def _unit_names(units: Iterable[UnitKey]) -> list[str]:
 def _examples(names: Sequence[str]) -> str:
     if not names:
         return ""
-    return f"   {', '.join(names[:_MOST_SHOWN])}{', ...' if len(names) > _MOST_SHOWN else ''}"
+    return f"   {', '.join(names[:_MAX_SHOWN])}{', ...' if len(names) > _MAX_SHOWN else ''}"

@@ -83,12 +83,12 @@ def paired_difference(values: Sequence[float], base: Sequence[float]) -> Differe
     """
     if len(values) != len(base) or not values:
         raise ValueError(f"{len(values)} values cannot be paired with {len(base)}")
-    gaps = [value - base_value for value, base_value in zip(values, base, strict=True)]
-    if len(gaps) == 1:
-        return Difference(gaps[0], None)
-    freedom = len(gaps) - 1
-    quantile = _T975[freedom - 1] if freedom <= len(_T975) else _NORMAL975
-    return Difference(mean(gaps), quantile * stdev(gaps) / math.sqrt(len(gaps)))
+    differences = [value - base_value for value, base_value in zip(values, base, strict=True)]
+    if len(differences) == 1:
+        return Difference(differences[0], None)
+    degrees = len(differences) - 1
+    quantile = _T975[degrees - 1] if degrees <= len(_T975) else _NORMAL975
+    return Difference(mean(differences), quantile * stdev(differences) / math.sqrt(len(differences)))
 
 
 def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence[str]) -> list[ArmSummary]:
@@ -109,7 +109,7 @@ def summarise(results: Mapping[str, Sequence[TrainingResult]], classes: Sequence
 def _summary(
     name: str, runs: Sequence[TrainingResult], top1: list[float], base: Sequence[float], classes: Sequence[str]
 ) -> ArmSummary:
-    gap = paired_difference(top1, base)
+    difference = paired_difference(top1, base)
     return {
         "name": name,
         "top1": mean(top1),
@@ -117,9 +117,9 @@ def _summary(
         "by_seed": top1,
         "top5": mean(counted_scores(run)["top5"] for run in runs),
         "last_top1": mean(run["last"]["top1"] for run in runs),
-        "difference": gap.mean,
-        "half_interval": gap.half,
-        "seen": gap.seen,
+        "difference": difference.mean,
+        "half_interval": difference.half,
+        "seen": difference.seen,
         "worst_classes": _worst(runs, classes),
         "by_group": _by_group(runs),
         "steps": runs[0]["steps"],

@@ -91,7 +91,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
     results: dict[str, list[TrainingResult]] = {name: [] for name in arms}
     steps_before = 0
     for name, arm in arms.items():
-        warn_of_few(name, arm, data[name])
+        warn_of_few_images(name, arm, data[name])
         for seed in recipe.seeds:
             trial = Trial(name, seed, arm, output / name / f"seed-{seed}")
             result = train(trial, data[name], like, accelerator, steps_before=steps_before, progress=progress)
@@ -181,7 +181,7 @@ def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) 
     return hashlib.sha256(canonical(content)).hexdigest()[:32]
 
 
-def warn_of_few(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
+def warn_of_few_images(name: str, recipe: TrainRecipe, data: TrainingData) -> None:
     """Warn if less than a third of the planned mixing can be done, because too few images were generated."""
     if recipe.mix.mode == "off" or recipe.mix.partner == "real_same_class":
         return
