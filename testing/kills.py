@@ -13,7 +13,8 @@ from testing.hub_double.client import environment
 from testing.hub_double.double import Double
 
 ROW_BYTES = 500_000
-"""Bytes in a row of the pushed folders (enlarged.py). They are so many that a kill leaves only some files stored."""
+"""Bytes in a row of the pushed folders (enlarged.py). The files are so large that a kill leaves only some of them
+stored."""
 ROUNDING = 1.02
 """Tolerance when two numbers of sent bytes are compared. Different random bytes are divided into different chunks, so
 the sizes of the headers differ by a few bytes."""

@@ -5,8 +5,8 @@
     rule = hub.faults.add(*STEPS["tag"], Reset(), times=None)         # into every request
     rule.hits
 
-Rules are tried in order. A rule is used if it matches the request, has skipped `skip` requests and is not used up.
-server.py applies the faults to the sockets.
+Rules are tried in order. The first rule is used that matches the request, has skipped `skip` requests and is not used
+up. server.py applies the faults to the sockets.
 """
 
 from __future__ import annotations
