@@ -103,6 +103,7 @@ def example_summary(**changed: Any) -> dict[str, Any]:
         ],
         "given_up": ["Azure Needlebill"],
         "mean_similarity": 0.7421,
+        "weak_filter": None,
         "rejections": [
             ("low_rank", 52, "looks like another class", "look at them"),
             ("duplicate", 5, "a duplicate", "use the seed"),

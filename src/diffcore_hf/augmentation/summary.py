@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.reasons import reason_counts, rejected_counts, rejected_text
 from diffcore_hf.augmentation.remedies import remedy
+from diffcore_hf.augmentation.weak_filter import WeakFilter, weak_filter
 from diffcore_hf.core.manifest import ClassRow, Counts
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Floats
@@ -66,6 +67,8 @@ class Summary:
     """Mean S(I, G) over the counterparts, in [-1, 1]."""
     reasons: dict[str, int]
     """Attempts by reason. Kept attempts are included."""
+    weak_filter: WeakFilter | None
+    """What is said about a filter that cannot tell classes apart; None if it can."""
     rejections: list[Rejection]
     """The rejected attempts by reason, the most frequent reason first."""
     failed_rows: dict[str, int]
@@ -94,6 +97,7 @@ def summarise(material: Material) -> Summary:
         given_up=[names[label] for label in np.flatnonzero(decisions.given_up)],
         mean_similarity=_mean(decisions.similarity[decisions.reason == "kept"]),
         reasons=dict(sorted(reason_counts(material).items())),
+        weak_filter=weak_filter(material.run, material.policy),
         rejections=_rejections(material),
         failed_rows=_failed_rows(material),
         notes=[*material.notes, *plan.prompt_texts.notes],
@@ -190,7 +194,8 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
         images: number of attempts that this run generated.
         projection: lines about the full run, if this run has a limit.
     """
-    lines = _given_up_lines(summary)
+    weak = [summary.weak_filter.line(), ""] if summary.weak_filter else []
+    lines = [*weak, *_given_up_lines(summary)]
     rows = _rows(summary, seconds, images)
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:<{width}}  {value}" for name, value in rows]

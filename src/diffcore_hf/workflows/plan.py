@@ -15,6 +15,7 @@ from typing import Any
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.weak_filter import weak_filter_before_the_run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
@@ -46,7 +47,9 @@ def text(run: Run) -> str:
     source, plan, recipe = run.source, run.plan, run.recipe
     split, texts = source.config.split, plan.prompt_texts
     counts = Counter(plan.labels.tolist())
-    lines = [
+    weak_filter = weak_filter_before_the_run(run)
+    lines = [weak_filter.line(), ""] if weak_filter else []
+    lines += [
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
         f"{len(source.names)} classes",
         f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "

@@ -14,6 +14,7 @@ import numpy as np
 
 from diffcore_hf.core.schema import AttemptKey
 from diffcore_hf.method.arrays import Bools, Embeddings, Floats, Ints
+from diffcore_hf.method.policies.separation import Separation
 from diffcore_hf.method.ranking import ByClassMean, Ranking
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, unit_rows
@@ -103,6 +104,10 @@ class FittedPolicy:
             (K,) float64 in [0, 1]; NaN for a class without images to compare.
         """
         raise NotImplementedError
+
+    def separation(self) -> Separation | None:
+        """Returns how well the policy tells the classes apart; None if it does not compare images."""
+        return None
 
     def _scores(self, attempts: ComparedAttempts) -> Floats:
         """Returns (m,) float64: the number of each attempt that the policy compares with its bound."""

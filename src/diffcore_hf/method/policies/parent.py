@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffcore_hf.method.arrays import Bools, Floats
+from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, members
+from diffcore_hf.method.policies.separation import Separation, separation_of_similarities
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums, chunks, rounded, row_cosines, sampled_threshold, unit_rows
+
+MOST_PARENTS, MOST_OTHERS = 20, 2000
+"""Largest numbers of real images of a class, and of all classes, that are compared to measure the separation."""
 
 
 class AgainstParent(FittedPolicy):
@@ -40,6 +44,33 @@ class AgainstParent(FittedPolicy):
                 failed += int(np.count_nonzero(failing)) - int(np.count_nonzero(itself))
             shares[label] = failed / (n * (n - 1))
         return shares
+
+    def separation(self) -> Separation:
+        ranks = self._ranking.left_out_ranks()
+        return separation_of_similarities(self._passing_others(), self.sums.counts > 0, ranks, self.references.labels)
+
+    def _passing_others(self) -> Floats:
+        """Returns (K,) float64: share of the pairs of a real image of the class and one of another class that pass.
+
+        All pairs would take O(N^2) operations. So at most MOST_PARENTS images of the class are compared with at most
+        MOST_OTHERS images of all classes, which are spread evenly over the ordered references.
+        """
+        labels, classes = self.references.labels, self.references.classes
+        drawn = _spread(len(labels), MOST_OTHERS)
+        others = unit_rows(self.references.embeddings[drawn])
+        shares = np.full(classes, np.nan)
+        for label in np.flatnonzero(self.sums.counts).tolist():
+            foreign = others[labels[drawn] != label]
+            if len(foreign):
+                own = members(self.references, label)
+                parents = unit_rows(own[_spread(len(own), MOST_PARENTS)])
+                shares[label] = np.mean(rounded(np.clip(parents @ foreign.T, -1, 1)) > self.bound[label])
+        return shares
+
+
+def _spread(count: int, most: int) -> Ints:
+    """Returns at most `most` indices below `count`, spread evenly."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
 
 
 def fit_fixed(fit: FitInput) -> FittedPolicy:

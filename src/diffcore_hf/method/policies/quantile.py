@@ -7,8 +7,9 @@ import numpy as np
 from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.conformal import similarity_bounds
 from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, has_embedding, share_by_class
+from diffcore_hf.method.policies.separation import Separation, passing_others, separation_of_similarities
 from diffcore_hf.method.references import ReferenceEmbeddings
-from diffcore_hf.method.thresholds import PairSums, row_cosines
+from diffcore_hf.method.thresholds import PairSums, rounded, row_cosines
 
 
 class Quantile(FittedPolicy):
@@ -55,6 +56,11 @@ class Quantile(FittedPolicy):
 
     def rejected_real(self) -> Floats:
         return share_by_class(self.rejected, self.references)
+
+    def separation(self) -> Separation:
+        others = passing_others(self.references, lambda unit: rounded(unit @ self._directions.T) >= self.bound)
+        ranks = self._ranking.left_out_ranks()
+        return separation_of_similarities(others, self.sums.counts > 0, ranks, self.references.labels)
 
 
 def fit_quantile(fit: FitInput) -> FittedPolicy:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from diffcore_hf.method.arrays import Bools, Floats, Ints
+from diffcore_hf.method.arrays import Bools, Floats
 from diffcore_hf.method.conformal import rank_bounds
 from diffcore_hf.method.policies.base import ComparedAttempts, FitInput, FittedPolicy, has_embedding, share_by_class
 from diffcore_hf.method.policies.quantile import Quantile
+from diffcore_hf.method.policies.separation import Separation, separation_of_ranks
 from diffcore_hf.method.ranking import RANKINGS, Ranking
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums
@@ -33,9 +34,11 @@ class Rank(FittedPolicy):
     ) -> None:
         super().__init__(references, sums, ranking)
         self.notes += ranking.notes
-        ranks = ranking.left_out_ranks()
-        self.bound, self._rejected = rank_bounds(ranks, references.labels, references.classes, alpha)
-        self.notes += _notes_on_ranks(ranking, ranks, self.bound, alpha)
+        if unknown := np.count_nonzero(~ranking.ranked):
+            classes = references.classes
+            self.notes += (f"{unknown} of {classes} classes cannot be ranked: all their images pass the rank test",)
+        self._ranks = ranking.left_out_ranks()
+        self.bound, self._rejected = rank_bounds(self._ranks, references.labels, references.classes, alpha)
         self._floor = Quantile(references, sums, FLOOR_ALPHA) if floor else None
         if self._floor:
             below = np.where(np.isnan(self._rejected), np.nan, self._floor.rejected)
@@ -56,29 +59,8 @@ class Rank(FittedPolicy):
     def rejected_real(self) -> Floats:
         return share_by_class(self._rejected, self.references)
 
-
-def _notes_on_ranks(ranking: Ranking, ranks: Ints, bound: Floats, alpha: float) -> tuple[str, ...]:
-    """Returns the remarks on a fit of policy rank: classes without a rank, and bounds that reject nothing.
-
-    Args:
-        ranking: the fitted ranking of K classes.
-        ranks: (N,) int64, left-out ranks of the references; 0 if there is no rank.
-        bound: (K,) float64, r_alpha of each class.
-        alpha: parameter of the policy.
-    """
-    notes = []
-    classes, ranked = len(bound), np.count_nonzero(ranking.ranked)
-    if unknown := classes - ranked:
-        notes.append(f"{unknown} of {classes} classes cannot be ranked: all their images pass the rank test")
-    if not ranks.any():
-        notes.append("no real image can be ranked when left out: policy rank accepts every rank")
-    elif unbounded := np.count_nonzero(ranking.ranked & (bound >= ranked)):
-        notes.append(
-            f"in {unbounded} of {classes} classes every rank passes, because no stricter bound would keep "
-            f"{1 - alpha:.0%} of the real images: the image embeddings do not separate the classes, or there are too "
-            "few images"
-        )
-    return tuple(notes)
+    def separation(self) -> Separation:
+        return separation_of_ranks(self.bound, self._ranking.ranked, self._ranks, self.references.labels)
 
 
 def fit_rank(fit: FitInput) -> FittedPolicy:
