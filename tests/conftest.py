@@ -1,4 +1,4 @@
-"""What all tests share: an offline home of their own, tiny models, a folder of photos, a short recipe."""
+"""Fixtures of all tests: an offline home folder, tiny models, a folder of photos and a short recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmarks run with the least settings and print their tables; what they measure here is not looked at."""
+"""The benchmarks run with the smallest settings and print their tables. The measured values are not tested."""
 
 from __future__ import annotations
 

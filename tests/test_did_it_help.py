@@ -1,4 +1,4 @@
-"""Forty photos in class folders -> augment -> train --compare -> a table and a card with the result, no file edited."""
+"""A run from forty photos in class folders to a comparison of trainings, whose result is added to the card."""
 
 from __future__ import annotations
 

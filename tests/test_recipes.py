@@ -1,4 +1,4 @@
-"""The shipped recipes: each is found by name, builds, and says on top how to run it."""
+"""The shipped recipes: each is found by its name, is valid, and begins with the commands to run it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a source and a folder may not quietly become: another version, another order, a cleaned run, a wrong origin."""
+"""A changed source or folder is refused: another version, another order of rows, a cleaned run or a wrong origin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layout mixed: its draws depend on the seed and the row alone, and its images have the size of the real ones."""
+"""Layout `mixed`: its draws depend only on the seed and the row, and its images have the size of the real images."""
 
 from __future__ import annotations
 

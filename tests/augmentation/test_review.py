@@ -1,4 +1,4 @@
-"""Tests of the file of verdicts: what cannot be read is refused in one line."""
+"""Tests of the review file: an invalid file is refused in one line."""
 
 import pytest
 

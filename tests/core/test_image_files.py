@@ -1,4 +1,4 @@
-"""Files that an image cell names: read inside the roots only, and only if they are images."""
+"""Files that an image cell names are read only if they are images in one of the allowed folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast JPEG decoder: its pixels are equal to those of Pillow, else Pillow decodes."""
+"""The fast JPEG decoder: its pixels are equal to those of Pillow. Otherwise Pillow decodes the image."""
 
 from __future__ import annotations
 

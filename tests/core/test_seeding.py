@@ -1,4 +1,4 @@
-"""Random choices from hashes: existing datasets depend on the values, so the tests fix them."""
+"""Random choices from hashes. Existing datasets depend on these values, so they must not change."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/*.md runs, with tiny models and the Hub double in place of real ones."""
+"""Every code block of README.md and docs/*.md runs, with tiny models and with the Hub double in place of the Hub."""
 
 from __future__ import annotations
 

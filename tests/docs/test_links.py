@@ -1,4 +1,4 @@
-"""The link checker of the documentation finds what is broken, and nothing in this repository is."""
+"""The link checker of the documentation finds broken links, and this repository has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells: results exist whole or not at all, are measured once, and are packed into one file a series."""
+"""Cells: a result is stored completely or not at all, is measured once, and is packed into the file of its series."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A slice of the evidence, measured as all of it is: small folders and short trainings through the same functions."""
+"""A small part of the evidence: small folders and short trainings, measured with the same functions."""
 
 from pathlib import Path
 

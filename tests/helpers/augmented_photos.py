@@ -1,4 +1,4 @@
-"""A small augmented dataset, as an export writes it: in memory, and in a folder."""
+"""A small augmented dataset with the columns of an export, in memory and in a folder."""
 
 from __future__ import annotations
 

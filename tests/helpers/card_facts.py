@@ -1,4 +1,4 @@
-"""Facts of a small run, as the main job passes them to the card, and labels that try to break the Markdown."""
+"""Facts of a small run for the tests of the card, and labels with characters that have a meaning in Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions as the Hub's client raises them."""
+"""Exceptions with the types and attributes of those that the Hub's client raises."""
 
 from __future__ import annotations
 

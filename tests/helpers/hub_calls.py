@@ -1,4 +1,4 @@
-"""What tests have the clients do: functions for `client(...)`, which import the clients in the worker only."""
+"""Functions for `client(...)`. They import the clients of the Hub only in the process that runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches for the tests of mixers, and networks that a mixer may be given."""
+"""Batches and networks for the tests of mixers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mixers as a user would write them outside the package, named in recipes as `own_mixers:<Class>`."""
+"""Mixers outside the package, as a user writes them. Recipes name them `own_mixers:<Class>`."""
 
 from __future__ import annotations
 

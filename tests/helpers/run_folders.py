@@ -1,4 +1,4 @@
-"""What the tests of whole runs read from an output folder, and how they start and interrupt a run."""
+"""Functions for tests of whole runs: they start or interrupt a run and read its output folder."""
 
 from __future__ import annotations
 

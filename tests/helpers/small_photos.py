@@ -1,4 +1,4 @@
-"""Small colourful images, the same at every call: in memory, and in class folders."""
+"""Small coloured images in memory and in class folders. Every call returns the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real Hub behaves as the double assumes. Skipped without DIFFCORE_HF_LIVE_TOKEN, a token with write access.
+"""The real Hub behaves like the Hub double. These tests need DIFFCORE_HF_LIVE_TOKEN, a token with write access.
 
     DIFFCORE_HF_LIVE_TOKEN=hf_... python -m pytest tests/live
 

@@ -1,4 +1,4 @@
-"""The shipped models are small, have no pickles, and are accurate enough for tests and evidence."""
+"""The models of the package are small, contain no pickles, and are accurate enough for tests and evidence."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The shipped training recipes: each builds, states its commands, and trains on a stand-in for its data.
+"""The shipped training recipes: each is valid, states its commands, and trains on artificial data.
 
 A stand-in has a handful of rows of noise. The number of classes, the splits (a test split without labels too) and the
 size of the images are those of the real dataset, and it is written to the path in the recipe.

@@ -1,4 +1,4 @@
-"""Choices of what is published: originals, rejected images, formats, names of columns."""
+"""Tests of the keys that select what is published: originals, rejected images, formats and names of columns."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A folder continued under another recipe: what is reused, what is new, what is refused."""
+"""Tests of a folder that is continued with another recipe: facts are reused, and some changes are refused."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Datasets of every kind go through: formats, column names, labels, image modes."""
+"""Datasets with different formats, column names, labels and image modes can be augmented."""
 
 import pytest
 from datasets import (

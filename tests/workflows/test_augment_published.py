@@ -1,4 +1,4 @@
-"""What an output folder holds: its files, its columns, and which row holds what."""
+"""The content of an output folder: its files, its columns and the values of its rows."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The main job and its steps as Python functions."""
+"""Tests of the run and its steps as Python functions."""
 
 import pytest
 from datasets import (

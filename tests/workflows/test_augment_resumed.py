@@ -1,4 +1,4 @@
-"""The same facts give the same dataset, however they came about: parts, batches, interruptions, limits."""
+"""Equal facts give equal datasets, for any parts, batches, interruptions and limits."""
 
 import hashlib
 

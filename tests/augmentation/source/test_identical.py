@@ -1,4 +1,4 @@
-"""Identical images are grouped by hash; equal images of another split and of a class are found."""
+"""Identical images are grouped by hash, within a class and across splits."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tests of the samples that a strategy returns: refused ones, and images of one colour."""
+"""Tests of the samples of a strategy: invalid samples are refused, and images of one colour are flagged."""
 
 import numpy as np
 import pytest

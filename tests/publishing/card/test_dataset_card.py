@@ -1,4 +1,4 @@
-"""The card: valid metadata that names each shard, no guessed licence, and no text that breaks out of its cell."""
+"""The card: its metadata is valid and names each shard, no licence is guessed, and texts cannot change its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from elsewhere stays text in a line, in Markdown and in a code block; free sections are kept."""
+"""Text from datasets and users has no effect as Markdown, in a line or in a code block. Free sections are kept."""
 
 from __future__ import annotations
 

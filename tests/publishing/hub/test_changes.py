@@ -1,4 +1,4 @@
-"""Changes: what one commit adds and deletes, for a folder of two small files."""
+"""Changes: the files that one commit adds and deletes, for a folder of two small files."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Parquet: a damaged shard, and one without a column, is one line; a missing file stays an error of the system."""
+"""Parquet: a damaged shard or a missing column raises one line. A missing file stays an error of the system."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Retry: which failures are transient, how long a step is retried, and that the log has no token."""
+"""Retry: transient failures are retried for a limited time, and the log contains no token."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The sheet of mixed images: what it shows, and the text under the images."""
+"""The sheet of mixed images: its images, and the text below them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sees and changes what, with the real clients' words for it; and nothing leaves loopback."""
+"""Access rights in the Hub double: the messages are those of the real clients, and requests stay on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes in which clients run: values, exceptions, output; and one that is killed."""
+"""The processes in which clients run: their values, exceptions and output, and a process that is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people do with a dataset, done by the real clients, over LFS and over Xet."""
+"""Common uses of a dataset with the real clients, over LFS and over Xet."""
 
 from __future__ import annotations
 

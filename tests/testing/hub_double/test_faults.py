@@ -1,4 +1,4 @@
-"""Each fault does happen, and what the clients make of it: what publishing code has to live with."""
+"""Faults of the Hub double: each fault occurs, and the clients react to it as recorded here."""
 
 from __future__ import annotations
 

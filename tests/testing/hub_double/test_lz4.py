@@ -1,4 +1,4 @@
-"""LZ4 unpacked as an independent library packs it, and refused where it is damaged."""
+"""LZ4: data that an independent library packed is unpacked, and damaged data is refused."""
 
 import random
 

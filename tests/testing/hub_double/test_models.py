@@ -1,4 +1,4 @@
-"""Models, as folders: up with upload_folder, down with snapshot_download and hf_hub_download."""
+"""Folders of models: upload with upload_folder, download with snapshot_download and hf_hub_download."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The double refuses what the Hub refuses, asked by plain HTTP: the clients are too well-behaved to try."""
+"""Requests that the Hub refuses are refused by the double too. They use plain HTTP, because no client sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Xet store: what hf_xet has sent is rebuilt to the byte, in each way that it packs chunks."""
+"""The Xet store: files that hf_xet sent are restored byte for byte, for each way in which it packs chunks."""
 
 from __future__ import annotations
 

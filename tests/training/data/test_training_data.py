@@ -1,4 +1,4 @@
-"""The data of a training: which rows, which split is scored, and one line for what is missing."""
+"""The data of a training: its rows, the split that is scored, and errors of one line for missing data."""
 
 from __future__ import annotations
 
