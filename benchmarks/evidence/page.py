@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence import advice, figures, meaning, photo_page, tables, trainings
+from benchmarks.evidence import advice, figures, meaning, photo_page, photo_quality_page, tables, trainings
 from benchmarks.evidence.cells import SEEDS
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Results
@@ -46,7 +46,7 @@ def text(results: Results, pictures: str) -> str:
 
 def _opening(results: Results) -> list[str]:
     made: list[Mapping[str, Any]] = []
-    for series in (results.trainings, results.folders, results.judge, results.probes, results.photographs):
+    for series in results.series():
         made += [result["made"] for result in series.values()]
     days = sorted({record["date"] for record in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in made}
@@ -248,6 +248,15 @@ def _alternatives(results: Results) -> list[str]:
     ]
 
 
+def _photographs(results: Results) -> list[str]:
+    return [
+        *photo_page.section(results),
+        *photo_quality_page.quality(results),
+        *photo_quality_page.judge(results),
+        photo_page.OUTSTANDING,
+    ]
+
+
 _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "What to do, by case": advice.section,
     "1. How well the filter decides": _judge,
@@ -256,11 +265,12 @@ _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "4. Context": _context,
     "5. Mixing": _mixing,
     "6. Other ways to improve accuracy": _alternatives,
-    "7. Photographs": photo_page.section,
+    "7. Photographs": _photographs,
 }
 
 _FIGURES: dict[str, Callable[[Results], bytes]] = {
     "results-photographs": photo_page.figure,
+    "results-counterparts": photo_quality_page.figure,
     "results-guidance": lambda results: figures.guidance(
         results, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
     ),

@@ -15,12 +15,21 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.evidence import photo_filter
 from benchmarks.evidence.cells import SEEDS, Cell
-from benchmarks.evidence.photographs import EACH, photo_folder
-from benchmarks.evidence.worlds import locked
-from benchmarks.imagenet_weights import WEIGHTS, write_weights
+from benchmarks.evidence.photo_quality import PERFECT, QUALITIES
+from benchmarks.evidence.photo_tower import NET, weights_folder
+from benchmarks.evidence.photographs import EACH, measured_distance, photo_folder
+from benchmarks.imagenet_weights import WEIGHTS
 
 SERIES = "photographs"
+COUNTERPARTS = "counterparts"
+"""Series of the counterparts of lower quality."""
+FILTER = "photo_filter"
+"""Series of the filter on photographs."""
+QUALITY_ARMS = ("genaug", "mix")
+QUALITY_SEEDS = SEEDS[:3]
+DISTANCE_SECONDS = 30
 RATES = (5e-4, 2e-4, 1e-3)
 """Learning rates in the order in which they are measured."""
 TUNING = SEEDS[:2]
@@ -62,12 +71,20 @@ class PhotoTraining:
     data: str = "clothing"
     """Name of the dataset's folder."""
     each: int = EACH
-    net: str = "lite0"
+    net: str = NET
+    quality: str = PERFECT
+    """Quality of the counterparts."""
+
+    @property
+    def series(self) -> str:
+        """Name of the series that the result belongs to."""
+        return SERIES if self.quality == PERFECT else COUNTERPARTS
 
     @property
     def group(self) -> str:
         """Name that all seeds of a training share."""
-        return f"{self.data}-{self.each}-{self.net}-{self.arm}-{self.length}-{self.rate:g}"
+        quality = "" if self.quality == PERFECT else f"-{self.quality}"
+        return f"{self.data}-{self.each}-{self.net}-{self.arm}-{self.length}-{self.rate:g}{quality}"
 
     @property
     def name(self) -> str:
@@ -80,12 +97,29 @@ def photo_cells(data: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Ce
 
     Args:
         data: folder of the datasets, such as `clothing`.
-        results: results so far, name of the cell without its series -> result.
+        results: results of the deciding trainings so far, name of the cell without its series -> result.
     """
-    return [
-        Cell(f"{SERIES}/{training.name}", SECONDS[training.length], partial(measure, training=training, data=str(data)))
-        for training in planned(results)
-    ]
+    deciding = [_cell(training, data) for training in planned(results)]
+    later = [_cell(training, data) for training in planned_counterparts(results)]
+    judged = [
+        Cell(f"{FILTER}/clothing-{seed}", photo_filter.SECONDS,
+             partial(photo_filter.measure, data=str(data / "clothing"), seed=seed))
+        for seed in SEEDS
+    ]  # fmt: skip
+    distances = [
+        Cell(f"{COUNTERPARTS}/distance-{quality}-{seed}", DISTANCE_SECONDS,
+             partial(measure_distance, quality=quality, seed=seed, data=str(data)))
+        for quality in QUALITIES
+        for seed in QUALITY_SEEDS
+        if QUALITIES[quality].keep == "all"
+    ]  # fmt: skip
+    short = [cell for cell in deciding if "-short-" in cell.name]
+    return [*short, *judged, *distances, *(cell for cell in deciding if cell not in short), *later]
+
+
+def _cell(training: PhotoTraining, data: Path) -> Cell:
+    run = partial(measure, training=training, data=str(data))
+    return Cell(f"{training.series}/{training.name}", SECONDS[training.length], run)
 
 
 def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
@@ -101,6 +135,21 @@ def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]
         for seed in seeds:
             for arm, rate in rates.items():
                 yield PhotoTraining(arm, length, rate, seed)
+
+
+def planned_counterparts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
+    """Yields the trainings with counterparts of lower quality, seed by seed, at the rates that are chosen."""
+    rates = {arm: chosen_rate(results, arm) for arm in QUALITY_ARMS}
+    for seed in QUALITY_SEEDS:
+        for quality in QUALITIES:
+            for arm, rate in rates.items():
+                if rate is not None and quality != PERFECT:
+                    yield PhotoTraining(arm, "short", rate, seed, quality=quality)
+
+
+def measure_distance(work: Path, quality: str, seed: int, data: str) -> dict[str, Any]:
+    """Measures how far counterparts of a quality are from the real images."""
+    return measured_distance(work, photo_folder(work, Path(data) / "clothing", seed, quality=quality))
 
 
 def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float) -> float | None:
@@ -121,7 +170,7 @@ def chosen_rate(results: Mapping[str, Mapping[str, Any]], arm: str) -> float | N
 
 def measure(work: Path, training: PhotoTraining, data: str) -> dict[str, Any]:
     """Trains one arm and scores it once."""
-    folder = photo_folder(work, Path(data) / training.data, training.seed, training.each)
+    folder = photo_folder(work, Path(data) / training.data, training.seed, training.each, quality=training.quality)
     output = work / "photo-trainings" / training.name
     result = trained(
         folder, weights_folder(work, training.net), training.net, ARMS[training.arm], training.rate,
@@ -129,13 +178,6 @@ def measure(work: Path, training: PhotoTraining, data: str) -> dict[str, Any]:
     )  # fmt: skip
     shutil.rmtree(output)
     return {"rate": training.rate, **result}
-
-
-def weights_folder(work: Path, net: str) -> Path:
-    """Returns the folder of ImageNet weights; writes it if it does not exist."""
-    folder = work / "weights" / net
-    with locked(folder):
-        return write_weights(folder, WEIGHTS[net])
 
 
 def trained(

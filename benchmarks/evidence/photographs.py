@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from benchmarks.evidence.photo_quality import LEVELS, PERFECT, QUALITIES, accepted, degraded, distance, wrong_rows
+from benchmarks.evidence.photo_tower import embedded
 from benchmarks.evidence.worlds import locked
 from diffcore_hf.core.dataset_columns import column_values, undecoded
 from diffcore_hf.core.image_files import ImageFiles
@@ -58,7 +62,9 @@ def draw(labels: Sequence[int], seed: int, each: int = EACH) -> Draw:
     return Draw(real, counterparts)
 
 
-def photo_folder(work: Path, data: Path, seed: int, each: int = EACH, most: int | None = None) -> Path:
+def photo_folder(
+    work: Path, data: Path, seed: int, each: int = EACH, most: int | None = None, quality: str = PERFECT
+) -> Path:
     """Returns a dataset of columns image, generated and label as a folder of Parquet; writes it if it does not exist.
 
     Args:
@@ -67,8 +73,9 @@ def photo_folder(work: Path, data: Path, seed: int, each: int = EACH, most: int 
         seed: draws the training images and their counterparts.
         each: real training images of a class.
         most: largest number of images in a scored split; None: all of them.
+        quality: quality of the counterparts, a key of QUALITIES.
     """
-    folder = work / "photographs" / f"{data.name}-{each}-{seed}"
+    folder = work / "photographs" / f"{data.name}-{each}-{'' if quality == PERFECT else f'{quality}-'}{seed}"
     with locked(folder):
         if not folder.is_dir():
             splits = scored_splits(load_splits(str(data), None, None, None, section="data")[0])
@@ -78,9 +85,8 @@ def photo_folder(work: Path, data: Path, seed: int, each: int = EACH, most: int 
             beside.mkdir(parents=True)
             for name in ("validation", "test"):
                 _with_bytes(_at_most(splits[name], most, name), files).to_parquet(beside / f"{name}.parquet")
-            _paired(splits["train"], draw(splits["train"]["label"][:], seed, each), files).to_parquet(
-                beside / "train.parquet"
-            )
+            rows = _paired(work, splits["train"], seed, each, files, quality)
+            rows.to_parquet(beside / "train.parquet")
             os.replace(beside, folder)
     return folder
 
@@ -129,9 +135,39 @@ def _divided(labels: Sequence[Any], name: str) -> tuple[list[int], list[int]]:
     return [row for row in range(len(labels)) if row not in held], sorted(held)
 
 
-def _paired(train: Dataset, drawn: Draw, files: ImageFiles) -> Dataset:
-    generated = column_values(train.select(drawn.counterparts), "image")
-    return _with_bytes(train.select(drawn.real), files, generated)
+def measured_distance(work: Path, folder: Path) -> dict[str, Any]:
+    """Returns the distance of the counterparts in a folder from its real images, and the share that is rejected."""
+    from datasets import load_dataset
+
+    labels, real, generated, classes = _embedded_pairs(work, load_dataset(str(folder), split="train"))
+    rejected = ~accepted(labels, real, generated, classes)
+    return {"distance": distance(labels, real, generated), "rejected": float(rejected.mean()), "images": len(labels)}
+
+
+def _paired(work: Path, train: Dataset, seed: int, each: int, files: ImageFiles, name: str) -> Dataset:
+    labels, quality = column_values(train, "label"), QUALITIES[name]
+    drawn = draw(labels, seed, each)
+    real = train.select(drawn.real)
+    rows = wrong_rows(labels, drawn.real, drawn.counterparts, quality.wrong, seed)
+    cells = column_values(train.select(rows), "image")
+    if quality.level:
+        random = generator("photographs", "degraded", seed)
+        worse = [degraded(read_bytes(cell, files), LEVELS[quality.level], random) for cell in cells]
+        cells = [{"bytes": content, "path": None} for content in worse]
+    if quality.keep == "all":
+        return _with_bytes(real, files, cells)
+    if quality.keep == "filter":
+        kept = accepted(*_embedded_pairs(work, _with_bytes(real, files, cells))).tolist()
+    else:
+        kept = [labels[row] == labels[own] for row, own in zip(rows, drawn.real, strict=True)]
+    return _with_bytes(real, files, [cell if keep else None for cell, keep in zip(cells, kept, strict=True)])
+
+
+def _embedded_pairs(work: Path, rows: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Returns labels, the embeddings of the real images and of the counterparts, and the number of classes."""
+    rows = undecoded(rows, "image", "generated")
+    real, generated = (embedded(work, column_values(rows, name)) for name in ("image", "generated"))
+    return np.array(column_values(rows, "label")), real, generated, rows.features["label"].num_classes
 
 
 def _with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
@@ -139,8 +175,10 @@ def _with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | Non
     from datasets import Dataset, Features, Image
 
     columns = {"image": column_values(rows, "image"), **({} if generated is None else {"generated": generated})}
-    cells = {
-        name: [{"bytes": read_bytes(cell, files), "path": None} for cell in column] for name, column in columns.items()
-    }
+    cells = {name: [_stored(cell, files) for cell in column] for name, column in columns.items()}
     features = Features({**dict.fromkeys(cells, Image()), "label": rows.features["label"]})
     return Dataset.from_dict({**cells, "label": column_values(rows, "label")}, features=features)
+
+
+def _stored(cell: Any, files: ImageFiles) -> dict[str, Any] | None:
+    return None if cell is None else {"bytes": read_bytes(cell, files), "path": None}

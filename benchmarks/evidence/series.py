@@ -6,7 +6,7 @@ Owns means, paired differences and their text. Does not own the layout of the pa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import mean, stdev
 from typing import Any
 
@@ -30,12 +30,17 @@ class Results:
     judge: Mapping[str, Mapping[str, Any]]
     probes: Mapping[str, Mapping[str, Any]]
     photographs: Mapping[str, Mapping[str, Any]]
+    counterparts: Mapping[str, Mapping[str, Any]]
+    photo_filter: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def read(cls, store: Store) -> Results:
         """Returns the packed results. A cell that is not measured is left out."""
-        series = ("trainings", "folders", "judge", "probes", "photographs")
-        return cls(*(store.series(name) for name in series))
+        return cls(**{field.name: store.series(field.name) for field in fields(cls)})
+
+    def series(self) -> list[Mapping[str, Mapping[str, Any]]]:
+        """Returns the results of each series."""
+        return [getattr(self, field.name) for field in fields(self)]
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
         """Returns the result of a training. If another arm has the same images, its result is returned."""

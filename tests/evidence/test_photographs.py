@@ -1,15 +1,18 @@
 """Photographs: the draw of training images and counterparts, the order of the cells, and the text about them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import load_dataset
 from small_photos import write_photos
 
 from benchmarks import photo_gain, recompute
-from benchmarks.evidence import advice, photo_page, photo_trainings
+from benchmarks.evidence import advice, photo_filter, photo_page, photo_quality_page, photo_trainings
 from benchmarks.evidence.__main__ import PAGE, README
+from benchmarks.evidence.photo_quality import LEVELS, QUALITIES, degraded, distance, wrong_rows
 from benchmarks.evidence.photo_series import PhotoResults
 from benchmarks.evidence.photo_trainings import ARMS, RATES, PhotoTraining, chosen_rate, planned
 from benchmarks.evidence.photographs import draw, photo_folder, scored_splits
@@ -17,6 +20,7 @@ from benchmarks.evidence.series import Results
 from benchmarks.evidence.store import Store
 from benchmarks.imagenet_weights import WEIGHTS, packaged_file
 from diffcore_hf.core.dataset_columns import column_values, undecoded
+from diffcore_hf.core.images import decode, encode
 
 
 @pytest.mark.parametrize(
@@ -56,6 +60,50 @@ def test_data_without_the_two_columns_is_refused(tmp_path):
 def _json(folder: Path) -> str:
     (folder / "rows.json").write_text('{"text": "no image"}\n')
     return str(folder / "rows.json")
+
+
+@pytest.mark.parametrize("share, wrong", [(0.0, 0), (0.1, 2), (0.3, 6)])
+def test_wrong_counterparts_show_another_class_and_are_not_training_images(share, wrong):
+    labels = [0] * 40 + [1] * 40
+    drawn = draw(labels, 3)
+    rows = wrong_rows(labels, drawn.real, drawn.counterparts, share, 3)
+    changed = [place for place, row in enumerate(rows) if row != drawn.counterparts[place]]
+    assert len(changed) == wrong and len(set(rows)) == len(rows) and not set(rows) & set(drawn.real)
+    assert all(labels[rows[place]] != labels[drawn.counterparts[place]] for place in changed)
+    fewer = wrong_rows(labels, drawn.real, drawn.counterparts, share / 2, 3)
+    assert all(rows[place] == row for place, row in enumerate(fewer) if row != drawn.counterparts[place])
+
+
+def test_every_level_takes_a_photograph_further_away():
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8).repeat(3, 0).repeat(3, 1)
+    far = []
+    for level in LEVELS:
+        worse = decode({"bytes": degraded(encode(image), level, np.random.default_rng(0)), "path": None})
+        assert worse.size == (150, 120)
+        far.append(float(np.abs(np.asarray(worse, float) - image).mean()))
+    assert far == sorted(far) and far[0] < far[1] < far[2] < far[3]
+
+
+def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_ones():
+    """Three classes on three axes; unrelated counterparts lie on a fourth axis."""
+    labels = np.arange(3).repeat(4)
+    real = np.eye(4)[labels]
+    assert distance(labels, real, real) == pytest.approx(0)
+    assert distance(labels, real, np.eye(4)[np.full(12, 3)]) == pytest.approx(1)
+
+
+def test_the_filter_is_judged_on_right_random_and_confused_photographs():
+    """Classes 0 and 1 are alike, class 2 is far away, so a wrong image of the alike class is harder to reject."""
+    random = np.random.default_rng(0)
+    centres = np.array([[1, 0.3, 0, 0], [1, -0.3, 0, 0], [0, 0, 1, 1]])
+    labels = np.arange(3).repeat(20)
+    references, others = (centres[labels] + random.normal(0, 0.15, (60, 4)) for _ in range(2))
+    assert photo_filter.most_confused(labels, references) | {2: 0} == {0: 1, 1: 0, 2: 0}
+    found = photo_filter.judged(labels, references.astype(np.float16), others.astype(np.float16), 0)
+    default = found["policies"]["classifier"]
+    assert found["images"] == 180 and set(found["policies"]) == set(photo_filter.POLICIES)
+    assert default["accepted"]["right"] > 0.75 > 0.3 > default["accepted"]["random class"]
+    assert default["auc"]["random class"] > 0.9
 
 
 def result(top1: float, validation: float, steps: int = 100) -> dict:
@@ -113,9 +161,7 @@ def test_sections_and_readme_are_written_from_few_and_from_all_cells():
     stored = Results.read(Store())
     full = dict(everything({"genaug": 0.1}))
     for count in (0, 1, 7, len(full)):
-        results = Results(
-            stored.trainings, stored.folders, stored.judge, stored.probes, dict(list(full.items())[:count])
-        )
+        results = replace(stored, photographs=dict(list(full.items())[:count]))
         parts = [*photo_page.section(results), *advice.section(results)]
         assert ("Not measured yet" in " ".join(parts)) == (count == 0)
         assert photo_page.figure(results).startswith(b"\x89PNG")
@@ -127,6 +173,23 @@ def test_sections_and_readme_are_written_from_few_and_from_all_cells():
         assert not recompute.faults(recompute.Stored(stored.trainings, results.photographs), readme, page)
     known = recompute.numbers_of_readme(recompute.Stored(stored.trainings, full))
     assert recompute.differing(text.replace("52.0 ±", "99.9 ±"), known) == {"99.9"}
+
+
+def test_counterparts_and_filter_are_written_from_few_and_from_all_cells():
+    stored = replace(Results.read(Store()), photographs=dict(everything({"genaug": 0.1})))
+    cells = [training.name for training in photo_trainings.planned_counterparts(stored.photographs)]
+    cells += [f"distance-{quality}-{seed}" for quality in QUALITIES for seed in (0, 1, 2)]
+    results = {name: result(0.5, 0.5) | {"distance": 0.1, "rejected": 0.2} for name in cells}
+    scores = {kind: 0.7 for kind in photo_filter.KINDS}
+    judged = {"policies": {name: dict.fromkeys(("accepted", "balanced_accuracy", "auc"), scores)
+                           for name in photo_filter.POLICIES}}  # fmt: skip
+    for count in (0, 1, 20, len(results)):
+        some = replace(stored, counterparts=dict(list(results.items())[:count]),
+                       photo_filter={f"clothing-{seed}": judged for seed in range(min(count, 5))})  # fmt: skip
+        text = " ".join([*photo_quality_page.quality(some), *photo_quality_page.judge(some)])
+        assert ("Not measured yet" in text) == (count == 0)
+        assert photo_quality_page.figure(some).startswith(b"\x89PNG")
+    assert "10 % show another class | 0.100 | 20.0 | 50.0" in text
 
 
 def test_a_readme_without_marks_is_refused():

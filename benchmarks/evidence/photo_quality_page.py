@@ -1,0 +1,175 @@
+"""The parts of the page about the quality of counterparts and about the filter, both on photographs.
+
+Every sentence with a number takes it from the results, and every judgement is derived from an interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import mean
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.evidence import photo_filter
+from benchmarks.evidence.figures import INK, MUTED, png
+from benchmarks.evidence.photo_filter import CONFUSED, KINDS, RANDOM
+from benchmarks.evidence.photo_quality import PERFECT, QUALITIES
+from benchmarks.evidence.photo_series import PhotoResults
+from benchmarks.evidence.photo_trainings import QUALITY_ARMS, QUALITY_SEEDS, PhotoTraining
+from benchmarks.evidence.series import BySeed, Results, difference, percent, points
+from benchmarks.report import table
+from diffcore_hf.training.comparison.statistics import Difference
+
+_ARMS = {"genaug": "without mixing", "mix": "mixed"}
+_QUALITY = """**How good do counterparts have to be?** The counterparts become worse step by step. *Distance* is the
+mean cosine similarity of two different real images of a class, less that of a real image and a counterpart, in the
+space of the network with ImageNet weights. It is 0 if the counterparts are like other real images. *Rejected* is the
+share that the default filter rejects. A user computes both from the embeddings of a run."""
+_FILTER = f"""**The filter on photographs.** The tower is the network with ImageNet weights. The references are
+{photo_filter.EACH} photographs of each class. The judged images are as many other photographs of the class (*right*),
+of a random other class, and of the class whose mean embedding is most similar."""
+_POLICY_WORDS = {
+    "mean": "`mean` (Eq. 5)",
+    "fixed": "`fixed(0.7)`",
+    "quantile": "`quantile`",
+    "class_mean": "`rank` by class mean",
+    "classifier": "`rank`, the default",
+}
+
+
+def quality(results: Results) -> list[str]:
+    """Returns the paragraphs, the table and the sentences about the quality of counterparts."""
+    if not any(_accuracy(results, arm, name) for arm in QUALITY_ARMS for name in QUALITIES if name != PERFECT):
+        return [_QUALITY, "**Not measured yet.**"]
+    head = ["counterparts", "distance", "rejected, %"]
+    head += [f"{words}: {what}" for words in _ARMS.values() for what in ("top-1", "to real images alone")]
+    rows = []
+    for name, kind in QUALITIES.items():
+        cells = [_number(_distances(results, name, "distance"), 1), _number(_distances(results, name, "rejected"), 100)]
+        for arm in QUALITY_ARMS:
+            cells += [percent(_accuracy(results, arm, name)), points(_gain(results, arm, name)) or "–"]
+        rows.append([kind.words, *cells])
+    return [
+        _QUALITY,
+        f"Top-1 after the smaller number of steps, {_seeds(results)}:",
+        table(head, rows),
+        "![Gain over real images alone by the distance of the counterparts](ASSETS/results-counterparts.png)",
+        *(_crossing(results, arm) for arm in QUALITY_ARMS),
+        "Differences in top-1 to keeping everything, if 30 % of the counterparts show another class:",
+        "\n".join(
+            f"- {words}, {_ARMS[arm]}: {points(_against(results, arm, name)) or 'not measured yet'}"
+            for name, words in (("wrong-30-filter", "the default filter decides"),
+                                ("wrong-30-right", "only the right class is kept"))
+            for arm in QUALITY_ARMS
+        ),
+    ]  # fmt: skip
+
+
+def judge(results: Results) -> list[str]:
+    """Returns the paragraphs, the table and the sentence about the filter."""
+    found = results.photo_filter
+    if not found:
+        return [_FILTER, "**Not measured yet.**"]
+    head = ["", *(f"accepted: {kind}, %" for kind in KINDS)]
+    head += [f"{what}, {kind}, %" for kind in (RANDOM, CONFUSED) for what in ("balanced accuracy", "AUC")]
+    rows = []
+    for policy, words in _POLICY_WORDS.items():
+        cells = [percent(_judged(found, policy, "accepted", kind)) for kind in KINDS]
+        for kind in (RANDOM, CONFUSED):
+            cells += [percent(_judged(found, policy, key, kind)) for key in ("balanced_accuracy", "auc")]
+        rows.append([words, *cells])
+    scores = {policy: _judged(found, policy, "balanced_accuracy", CONFUSED) for policy in _POLICY_WORDS}
+    best = max(scores, key=lambda policy: mean(scores[policy].values()))
+    gap = points(difference(scores["classifier"], scores["mean"]))
+    return [
+        f"{_FILTER} {_count(len(found)).capitalize()}:",
+        table(head, rows),
+        f"Against the most confused class, {_POLICY_WORDS[best]} has the highest balanced accuracy "
+        f"({percent(scores[best])} %). Difference between the default and the paper's rule: {gap}.",
+    ]
+
+
+def figure(results: Results) -> bytes:
+    """Draws the gain over real images alone by the distance of the counterparts, one line an arm."""
+    canvas = Figure(figsize=(6.4, 3.6), dpi=140, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    for (arm, words), colour, marker in zip(_ARMS.items(), ("#2f7d5b", "#3b6ea5"), "^s", strict=True):
+        for name in QUALITIES:
+            far, gain = _distances(results, name, "distance"), _gain(results, arm, name)
+            if far and gain is not None:
+                axes.errorbar(mean(far.values()), 100 * gain.mean, yerr=100 * (gain.half or 0), fmt=marker,
+                              color=colour, label=words if name == PERFECT else None)  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_xlabel("distance of the counterparts from the real images (0: like other real images)", color=MUTED)
+    axes.set_ylabel("top-1 to real images alone, points", color=MUTED)
+    if axes.has_data() and axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+    return png(canvas)
+
+
+def _crossing(results: Results, arm: str) -> str:
+    gains = {name: _gain(results, arm, name) for name in QUALITIES if QUALITIES[name].keep == "all"}
+    seen = [QUALITIES[name].words for name, gap in gains.items() if gap is not None and gap.seen and gap.mean > 0]
+    unseen = [QUALITIES[name].words for name, gap in gains.items() if gap is None or not (gap.seen and gap.mean > 0)]
+    return (
+        f"Counterparts {_ARMS[arm]}: a gain over real images alone is seen for {_listed(seen)}. It is not seen for "
+        f"{_listed(unseen)}."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return "; ".join(names) or "no quality"
+
+
+def _gain(results: Results, arm: str, name: str) -> Difference | None:
+    plain = _few(PhotoResults(results.photographs).accuracy("plain"))
+    return difference(_accuracy(results, arm, name), plain)
+
+
+def _against(results: Results, arm: str, name: str) -> Difference | None:
+    return difference(_accuracy(results, arm, name), _accuracy(results, arm, "wrong-30"))
+
+
+def _accuracy(results: Results, arm: str, name: str) -> BySeed:
+    """Returns seed -> top-1 of an arm with counterparts of a quality, for the seeds of this part."""
+    photos = PhotoResults(results.photographs)
+    if name == PERFECT:
+        return _few(photos.accuracy(arm))
+    rate = photos.rate(arm)
+    if rate is None:
+        return {}
+    names = {seed: PhotoTraining(arm, "short", rate, seed, quality=name).name for seed in QUALITY_SEEDS}
+    found = results.counterparts
+    return {seed: found[key]["best"]["top1"] for seed, key in names.items() if key in found}
+
+
+def _distances(results: Results, name: str, key: str) -> BySeed:
+    names = {seed: f"distance-{name}-{seed}" for seed in QUALITY_SEEDS}
+    return {seed: results.counterparts[cell][key] for seed, cell in names.items() if cell in results.counterparts}
+
+
+def _judged(found: Mapping[str, Mapping[str, Any]], policy: str, key: str, kind: str) -> BySeed:
+    return {int(name.rpartition("-")[2]): cell["policies"][policy][key][kind] for name, cell in sorted(found.items())}
+
+
+def _few(values: BySeed) -> BySeed:
+    return {seed: value for seed, value in values.items() if seed in QUALITY_SEEDS}
+
+
+def _number(values: BySeed, factor: int) -> str:
+    if not values:
+        return "–"
+    return f"{factor * mean(values.values()):.{3 if factor == 1 else 1}f}"
+
+
+def _seeds(results: Results) -> str:
+    counts = {len(_accuracy(results, arm, name)) for arm in QUALITY_ARMS for name in QUALITIES}
+    least, most = min(counts), max(counts)
+    return _count(most) if least == most else f"{least} to {most} seeds (being measured)"
+
+
+def _count(number: int) -> str:
+    return "one seed" if number == 1 else f"{number} seeds"
