@@ -1,7 +1,7 @@
-"""Growth: what changed in the source since the last run in an output folder.
+"""Growth: the changes of the source since the last run in an output folder.
 
 Owns the record of the rows of the last run, the comparison with it, and the check that a folder is not continued with
-another dataset. Which facts still fit is decided for each fact (inputs.py), not here.
+another dataset. Does not decide which facts can still be used (inputs.py).
 """
 
 from __future__ import annotations

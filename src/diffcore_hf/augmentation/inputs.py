@@ -1,12 +1,12 @@
-"""Inputs: digests of what makes a fact, by which the facts that a plan can use are found.
+"""Inputs: digests of the inputs of a fact. A plan uses a fact only if the digests are equal.
 
-Owns the digests. A fact is used only if its digest equals the one of the plan. So the source and the texts of prompts
-may change between two runs in one folder: unchanged rows keep their facts, and all others get new ones. Facts that no
-unit or row of the plan wants stay in the ledger and are ignored.
+Owns the digests. The source and the texts of prompts may change between two runs in one folder. Unchanged rows then
+keep their facts, and all other rows get new facts. Facts that the plan does not need stay in the ledger and are
+ignored.
 
-An attempt is made from its key (row id, copy, attempt), the recipe's attempt digest, and these inputs: both prompts,
-the name of the class, the image of the row if the strategy reads it, the index of the class if the strategy reads it,
-and the preparation of the strategy. A fact about a real image is made from the bytes of the image.
+The inputs of an attempt are its key (row id, copy, attempt), the attempt digest of the recipe, both prompts, the name
+of the class and the preparation of the strategy. If the strategy reads them, the image of the row and the index of the
+class are inputs too. The input of a fact about a real image is the bytes of the image.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLASS_INDICES = ("label", "target_label")
 
 @dataclass(frozen=True)
 class StrategyInputs:
-    """What a strategy reads beside the recipe. run.json stores it, so that an export needs no strategy."""
+    """The inputs of a strategy that are not in the recipe. run.json stores them for exports, which need no strategy."""
 
     reads: tuple[str, ...]
     """Columns of a unit, keys of generation.base.UNIT_COLUMNS."""

@@ -1,10 +1,10 @@
 """Image files: reads the file that an image cell names, if the file belongs to the dataset.
 
-A dataset from a stranger may name any path. So a path is read only inside the folders that the dataset was loaded from
-(its roots), only from a regular file, and only if the content has the signature of an image. Nothing of another file
-is returned, and no reason contains its content.
+An untrusted dataset may name any path. So a file is read only if it is a regular file inside the folders that the
+dataset was loaded from (its roots), and if its content has the signature of an image. The content of other files is
+never returned, and no reason contains it.
 
-Owns the checks of a path. Does not know where a dataset was loaded from (image_roots.py).
+Owns the checks of a path. Does not choose the roots of a dataset (image_roots.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ImageFiles:
     """The folders whose files an image cell may name."""
 
     roots: tuple[str, ...] = ()
-    """Absolute folders without symbolic links in them. Empty: no path is read."""
+    """Absolute folders without symbolic links in their paths. If there are none, no file is read."""
     option: str = "source.root"
     """The option that reads a file outside the roots, for the reason; empty if there is none."""
 

@@ -1,4 +1,4 @@
-"""Formats: the closed list of image formats that are read, each recognised by the first bytes of a file.
+"""Formats: the image formats that are read. Each is recognised by the first bytes of a file.
 
 Owns the list, and the exception for an image that is not read. Opens no file and decodes nothing (image_files.py,
 images.py).
@@ -49,8 +49,8 @@ class UnreadableImage(ValueError):
 def signature(head: bytes) -> str | None:
     """Return the format whose signature the first bytes of a file have; None for every other file.
 
-    The name of a file does not count. A two-byte signature (BMP, PPM) is accepted only with a header of its format
-    behind it, because text files start with the same letters.
+    The name of a file is not used. A two-byte signature (BMP, PPM) is accepted only if a header of its format follows,
+    because text files can start with the same letters.
 
     Args:
         head: the first HEAD bytes, or all bytes of a shorter file.

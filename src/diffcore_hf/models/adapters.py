@@ -163,16 +163,17 @@ def _network_shapes(base: PinnedWeights, name: str) -> dict[str, tuple[int, ...]
 
 
 def adapter_file(weights: PinnedWeights, *, local: bool = False) -> str | None:
-    """Returns the weights file of an adapter's repository: the only one, or the one that save_lora_weights writes.
+    """Returns the name of the weights file in an adapter's repository.
 
-    Without a name, diffusers lists the files of the newest commit on the Hub, also in offline mode.
+    If it gets no name, diffusers requests the list of files from the Hub, even in offline mode.
 
     Args:
         weights: the resolved adapter.
         local: choose the file of a local folder too.
 
     Returns:
-        The name; None for a local adapter, or where neither file exists, and diffusers then chooses.
+        The only weights file, or among several the one named ADAPTER_FILE. None for a local adapter, or if there is no
+        such file. diffusers then chooses a file.
     """
     if not weights.revision and not local:
         return None

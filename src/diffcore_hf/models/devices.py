@@ -25,7 +25,7 @@ _MAJOR_WITH_BFLOAT16 = 8
 
 @dataclass(frozen=True)
 class Device:
-    """The kind of a device, and what a precision depends on."""
+    """The kind of a device, and the property on which the precision depends."""
 
     kind: str
     """cpu, cuda, mps, ..."""
@@ -67,7 +67,7 @@ def _device_of_torch(name: str) -> Device:
 
 
 def _device_without_torch(name: str) -> Device | None:
-    """Return the device; None if only torch can tell."""
+    """Return the device; None if it cannot be determined without torch."""
     if name == "cpu":
         return Device("cpu")
     gpu = _cuda_gpu()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LibraryClass:
-    """What the source of a library states about one class."""
+    """The definition of one class in the source of a library."""
 
     name: str
     bases: tuple[str, ...]

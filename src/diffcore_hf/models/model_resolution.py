@@ -1,7 +1,7 @@
 """Resolution of a text-to-image model: its commit, precision, scheduler, size and guidance, without its weights.
 
-Owns the resolution of fields with the value `auto` or null. Reads JSON files of the model and source files of the
-libraries, and imports neither torch nor diffusers unless these files leave a question open. Loading is in pipelines.py.
+Owns the replacement of the values `auto` and null. Reads JSON files of the model and source files of the libraries.
+Imports torch and diffusers only if these files do not give all values. Loading is in pipelines.py.
 """
 
 from __future__ import annotations

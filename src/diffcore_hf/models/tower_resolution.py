@@ -29,21 +29,21 @@ class FilterRecord(TypedDict):
     identity: str
     licence: str | None
     has_text: bool
-    """Whether captions can be embedded into the same space."""
+    """Whether the model can also embed captions, into the same space as images."""
 
 
 def resolve_filter(
     config: FilterConfig, *, hash_cache: HashCache = None, describe_only: bool = False
 ) -> tuple[FilterConfig, FilterRecord]:
-    """Resolves the filter's revision to a commit; returns the resolved filter and the record of its tower.
+    """Resolves the filter's revision to a commit, without loading weights.
 
-    No weights are loaded.
+    Returns the resolved filter and the record of its image tower.
 
     Args:
         config: the filter.
         hash_cache: hashes of local files, see `resolve_weights`.
-        describe_only: leave out the name of the image processor, which only transformers knows. If the files of the
-            tower answer everything else, transformers is not imported.
+        describe_only: leave out the name of the image processor, which needs an import of transformers. If the files of
+            the tower give all other values, transformers is not imported.
 
     Raises:
         UserError: the model does not exist, has only pickled weights, or is not an image tower.
@@ -62,7 +62,7 @@ def resolve_filter(
 
 
 def _described(weights: PinnedWeights) -> tuple[str, str, bool] | None:
-    """Returns class, no processor, and whether there is a text tower; None if the files leave any doubt."""
+    """Returns the class, no processor, and whether there is a text tower; None if the files do not state them."""
     try:
         config = read_json(weights, "config.json")
         processor = read_json(weights, "preprocessor_config.json")
@@ -79,7 +79,7 @@ def _described(weights: PinnedWeights) -> tuple[str, str, bool] | None:
 
 
 def _inspected(weights: PinnedWeights, path: str) -> tuple[str, str, bool]:
-    """Returns class, processor, and whether there is a text tower, as transformers sees them."""
+    """Returns the class, the processor, and whether there is a text tower, with an import of transformers."""
     import transformers
 
     cls = model_class(load_part(transformers.AutoConfig, weights, path))
@@ -99,7 +99,11 @@ def load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
 
 
 def model_class(config: Any) -> Any:
-    """Returns the class that AutoModel loads, except for CLIP's vision tower saved with its projection."""
+    """Returns the class that AutoModel loads for a configuration.
+
+    There is one exception: a CLIP vision tower that was saved with its projection. AutoModel would load it without the
+    projection.
+    """
     import transformers
 
     if (config.architectures or [""])[0] == "CLIPVisionModelWithProjection":

@@ -29,12 +29,12 @@ from diffcore_hf.core.errors import UserError, environment_fault, innermost_caus
 MAX_FILES = 2_000_000
 MAX_BYTES = 2**40
 MAX_RATIO = 200
-"""Largest ratio of unpacked to packed bytes. Photos are compressed already; a higher ratio is an attack."""
+"""Largest ratio of unpacked to packed bytes. Photos are already compressed, so a higher ratio means an attack."""
 RATIO_FREE = 2**28
 """Number of unpacked bytes below which the ratio does not matter."""
 
 UNSAFE = "member of an archive with an unsafe name"
-SPECIAL = "member of an archive that is no regular file"
+SPECIAL = "member of an archive that is not a regular file"
 REPEATED = "member of an archive whose name another member has"
 BY_HAND = "If you trust it, unpack it into a folder and give the folder"
 _CHUNK = 2**20

@@ -1,6 +1,6 @@
-"""File kinds: what a file holds, decided from its first bytes.
+"""File kinds: the kind of content of a file, decided from its first bytes.
 
-Only tables of text (CSV, TSV, JSON lines) are known by their suffix, because such files have no signature.
+Only text tables (CSV, TSV, JSON lines) are recognised by their suffix, because such files have no signature.
 """
 
 from __future__ import annotations

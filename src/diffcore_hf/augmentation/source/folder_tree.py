@@ -1,10 +1,11 @@
-"""Folder tree: how many photos each folder holds, and which folder is the class of a photo.
+"""Folder tree: the number of photos in each folder, and the folder that is the class of a photo.
 
-Owns two rules, both without the names of folders:
-- A folder with sub-folders of photos is a *group* if it holds no photo itself. It is a group too if it has two or more
-  such sub-folders and its own photos are at most a fifth of theirs. The own photos of a group belong to no class.
-- The class of a photo is the uppermost folder on its path that is not a group. Sub-folders below a class belong to it.
-  A group with one sub-folder is a class too if a folder beside it is a class.
+Owns two rules that do not use the names of folders:
+- A folder with sub-folders of photos is a *group* if it contains no photo directly. It is also a group if it has at
+  least two such sub-folders, and at most a fifth as many photos directly as in them. Photos directly in a group have no
+  class.
+- The class of a photo is the uppermost folder on its path that is not a group. Sub-folders of a class belong to it.
+  A group with one sub-folder is a class if a folder beside it is a class.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Split names: the folder names that mean a split.
 
-The words and separators are those of `datasets`, so that a folder of photos has the same splits in both. Unlike there,
-`Train` means the same as `train`.
+The words and separators are those of `datasets`, so that a folder of photos has the same splits in both libraries.
+There is one difference: here `Train` means the same as `train`.
 """
 
 from __future__ import annotations
