@@ -6,20 +6,14 @@ import os
 import random
 import socket
 import zipfile
-from pathlib import Path
 
 import pytest
 from small_photos import picture
+from source_folders import below_link, entries, random_tree, write
 
 from diffcore_hf.augmentation.source import files
 from diffcore_hf.augmentation.source.file_kinds import NO_IMAGE, NOT_ACCEPTED, OTHER_ARCHIVE
 from diffcore_hf.augmentation.source.files import list_files
-
-
-def write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
 
 
 def reasons(listing) -> dict[str, str]:
@@ -161,42 +155,5 @@ def test_read_and_unread_entries_are_the_entries_of_the_folder(tmp_path, seed):
         listing = list_files(root, follow)
         listed = [file.path for file in listing.files] + [file.path for file in listing.unread]
         assert len(listed) == len(set(listed))
-        real = {path for path in listed if not _below_link(root, path)}
+        real = {path for path in listed if not below_link(root, path)}
         assert real == entries(root)
-
-
-def entries(root: Path) -> set[str]:
-    """The entries that are not folders, without those that only a link leads to; a link to a folder is not one."""
-    found = set()
-    for folder, _, names in os.walk(root):
-        found |= {os.path.relpath(os.path.join(folder, name), root) for name in names}
-    return found
-
-
-def _below_link(root: Path, path: str) -> bool:
-    """Whether a path leads through a link to a folder, or is such a link."""
-    steps = Path(path).parts
-    return any((root / Path(*steps[: end + 1])).is_symlink() and (root / Path(*steps[: end + 1])).is_dir()
-               for end in range(len(steps)))  # fmt: skip
-
-
-def random_tree(base: Path, draw: random.Random) -> Path:
-    root, outside = base / "root", base / "outside"
-    folders = [root]
-    names = ["cat", "train", "test tubes", "$HOME", "a[1]", ".hid", "val", "x::y", "{q}", "__MACOSX"]
-    for _ in range(draw.randint(1, 8)):
-        folders.append(draw.choice(folders) / draw.choice(names))
-    for folder in [*folders, outside / "dogs"]:
-        folder.mkdir(parents=True, exist_ok=True)
-    contents = [picture(0, 0), picture(0, 1, image_format="PNG"), b"", b"text", b"PK\x03\x04", b"a,b\n"]
-    suffixes = [".jpg", ".Png", "", ".csv", ".heic", ".jpg?x=1"]
-    for number in range(draw.randint(0, 25)):
-        folder = draw.choice([*folders, outside / "dogs"])
-        write(folder / f"{draw.choice(['', '.', 'train_'])}f{number}{draw.choice(suffixes)}", draw.choice(contents))
-    for number in range(draw.randint(0, 8)):
-        target = draw.choice([*folders, outside, outside / "dogs", base / "nowhere", Path("/dev/null")])
-        link = draw.choice(folders) / f"link{number}"
-        link.symlink_to(target if draw.random() < 0.5 else os.path.relpath(target, link.parent))
-    if draw.random() < 0.5:
-        os.mkfifo(draw.choice(folders) / "pipe")
-    return root

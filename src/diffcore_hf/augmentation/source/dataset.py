@@ -66,8 +66,10 @@ class LoadedSource:
     """The licence in the source's card; None if it is not known."""
     layout: str = ""
     """How the rows follow from the files of a local folder, such as `class folders`; empty for any other source."""
+    read: tuple[str, ...] = ()
+    """Paths of the files of a local folder that were read: photos, tables and data files."""
     unread: tuple[UnreadFile, ...] = ()
-    """The files of a local folder that give no row, each with its reason."""
+    """The other files of a local folder, each with its reason."""
     keeps_hashes: bool = False
     """Whether the hashes are in the cache of the user (hash_cache.py), so that the output folder does not need them."""
 
@@ -149,6 +151,7 @@ def load_source(
         name=_public_name(config, commit, in_memory=data is not None),
         files=files,
         layout="" if local is None else local.layout,
+        read=() if local is None else local.read,
         unread=() if local is None else local.unread,
         keeps_hashes=local is not None and local.photos is not None,
         licence=_licence(config, commit) if data is None else None,

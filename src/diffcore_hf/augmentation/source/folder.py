@@ -35,7 +35,7 @@ FOLLOW_LINKS = "--source.follow_links outside"
 """The option that reads the targets of links that lead out of a local folder."""
 BESIDE_PHOTOS = {
     "table": ("table that is not used", "--source.table {path} reads it"),
-    "data": ("data file beside photos", "--source.layout files reads it"),
+    "data": ("data file beside photos", "--source.data_files {path} reads it"),
     "archive": ("archive beside photos", "unpack it first"),
     "image": ("photo beside an archive", "unpack the archive first"),
 }
@@ -52,8 +52,10 @@ class LocalSource:
     splits: DatasetDict
     layout: str
     """How the rows follow from the files, for `plan`."""
+    read: tuple[str, ...]
+    """Paths of the files that were read: photos, tables and data files."""
     unread: tuple[UnreadFile, ...]
-    """The files that give no row."""
+    """The other files, each with its reason."""
     files: ImageFiles
     """The files that the image cells may name."""
     photos: Mapping[str, Sequence[Photo]] | None = None
@@ -113,7 +115,8 @@ def read_local(config: SourceConfig) -> LocalSource:
         description += f"; {links:,} of the photos through symbolic links"
     named = {file.path for file in unread} | read | used
     left = [_left_over(file, bool(used)) for file in listing.files if file.path not in named]
-    return LocalSource(splits, description, tuple(sorted((*listing.unread, *unread, *left))), files, photos, cache)
+    unread = tuple(sorted((*listing.unread, *unread, *left)))
+    return LocalSource(splits, description, tuple(sorted(read | used)), unread, files, photos, cache)
 
 
 def _files(photos: Mapping[str, Sequence[Photo]]) -> Iterator[SourceFile]:
@@ -181,9 +184,8 @@ def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:
     suffixes = Counter(os.path.splitext(file)[1] or "no suffix" for file in loaded.data_files)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(3))
     description = f"files that `datasets` reads ({kinds})"
-    return LocalSource(
-        loaded.splits, description, tuple(sorted((*named, *left))), files_of(config.path, None, FOLLOW_LINKS)
-    )
+    unread = tuple(sorted((*named, *left)))
+    return LocalSource(loaded.splits, description, tuple(sorted(read)), unread, files_of(folder, None, FOLLOW_LINKS))
 
 
 def _named_by_cells(splits: DatasetDict, column: str, root: str) -> set[str]:

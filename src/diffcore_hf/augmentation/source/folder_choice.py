@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcore_hf.augmentation.source.archives import is_webdataset
-from diffcore_hf.augmentation.source.files import Listing, SourceFile
+from diffcore_hf.augmentation.source.files import LINK_OUT, Listing, SourceFile
 from diffcore_hf.augmentation.source.layouts import FolderLayout, Misfit, folder_layout
 from diffcore_hf.augmentation.source.tables import METADATA, SUFFIXES, PhotoNames, PhotoTable, read_photo_table
 from diffcore_hf.config.augment import SourceConfig
@@ -144,9 +144,9 @@ def _left_out(listing: Listing) -> str:
     reasons: dict[str, list[str]] = {}
     for file in listing.unread:
         reasons.setdefault(file.reason, []).append(file.path)
-    options = " (--source.follow_links outside reads them)"
+    option = " (--source.follow_links outside reads it)"
     return "".join(
-        f"; {len(paths)} x {reason}{options if 'leads out' in reason else ''}, e.g. {paths[0]!r}"
+        f"; {len(paths)} x {reason}{option if reason == LINK_OUT else ''}, e.g. {paths[0]!r}"
         for reason, paths in sorted(reasons.items())
     )
 
@@ -185,7 +185,7 @@ def _only_table(config: SourceConfig, listing: Listing, images: list[str]) -> Ta
         faults = "; ".join(f"{name}: {fault if isinstance(fault, str) else 'fits'}" for name, fault in found.items())
         raise UserError(
             f"source.layout is 'table', but {config.path} holds {len(fitting)} tables of its photos"
-            f"{f' ({faults})' if faults else ''}. Use --source.table"
+            f"{f' ({faults})' if faults else ''}. Use --source.table FILE, or --source.layout auto for class folders"
         )
     return Tables((fitting[0],))
 

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.folder_tree import FolderTree, Steps
-from diffcore_hf.augmentation.source.split_names import SPLITS, own_split_name, split_of
+from diffcore_hf.augmentation.source.split_names import SPLITS, is_only_split, own_split_name, split_of
 
 FolderLayoutName = Literal["class_folders", "split_folders", "class_split_folders"]
 
@@ -275,7 +275,7 @@ def _ordered(splits: Mapping[str, object]) -> list[str]:
 def _only_split_folders(tree: FolderTree) -> Misfit | None:
     """Returns a misfit if all photos lie directly in folders with the name of a split, so that no folder is a class."""
     tops = tree.below(_single_chain(tree))
-    if not all(split_of(top[-1]) and not tree.is_group(top) for top in tops):
+    if not all(is_only_split(top[-1]) and not tree.is_group(top) for top in tops):
         return None
     names = ", ".join(repr(top[-1]) for top in tops)
     return Misfit(

@@ -56,6 +56,12 @@ def split_of(name: str) -> SplitName | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+def is_only_split(name: str) -> bool:
+    """Returns whether a folder name is a split word and a number at most: `train` and `val_2`, not `test tubes`."""
+    words = [word for word in re.split(_SEPARATOR, name.lower()) if word]
+    return len(words) == 1 and split_of(words[0]) is not None
+
+
 def own_split_name(name: str) -> str:
     """Returns a folder name as the name of a split of its own: letters, digits, dots and underscores."""
     return re.sub(r"\W+", "_", name).strip("_") or "split"
