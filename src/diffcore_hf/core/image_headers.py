@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from diffcore_hf.core.images import readable_formats
+from diffcore_hf.core.image_formats import FORMATS
 
 
 class ImageHeader(NamedTuple):
@@ -30,7 +30,7 @@ def read_header(content: bytes) -> ImageHeader | None:
         content: the bytes of the file.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=readable_formats()) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return ImageHeader(image.format or "", image.width, image.height, image.mode)
     except Exception:  # the plugins of Pillow raise many types for invalid bytes
         return None
