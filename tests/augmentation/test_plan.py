@@ -27,8 +27,8 @@ def rows_of(counts):
     return labels, [f"train/{row}" for row in range(len(labels))]
 
 
-def planned(counts, labels=None, splits=("train",), **keys):
-    """The plan of a recipe over rows without images."""
+def planned(counts, labels=None, splits=("train",), sha256=None, **keys):
+    """The plan of a recipe over rows without images; `sha256` are the hashes of their images."""
     recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
     all_labels, row_ids = rows_of(counts)
     source = SimpleNamespace(
@@ -37,6 +37,7 @@ def planned(counts, labels=None, splits=("train",), **keys):
         names=tuple(f"bird {letter}" for letter in "abcdefgh"[: len(counts)]),
         labels={"train": all_labels if labels is None else np.array(labels)},
         row_ids={"train": row_ids},
+        sha256={"train": row_ids} | (sha256 or {}),
         text_columns=list,
     )
     return make_plan(source, recipe)
@@ -258,3 +259,28 @@ def test_a_plan_needs_no_model():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_equal_images_of_a_class_are_one_reference_and_each_gets_a_counterpart():
+    plan = planned([3, 2], sha256={"train": ["a", "a", "b", "a", "c"]})
+    assert sorted(plan.references.tolist()) == [0, 2, 3, 4]
+    assert sorted(plan.rows.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_row_whose_image_is_in_another_split_is_never_planned_but_stays_a_reference():
+    plan = planned([3, 2], splits=("train", "test"), sha256={"train": list("abcde"), "test": ["b", "x", "e"]})
+    assert sorted(plan.rows.tolist()) == [0, 2, 3]
+    assert sorted(plan.references.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_row_with_the_image_of_a_held_out_row_is_not_planned():
+    hashes = ["a"] * 8 + list("bcdefghi")
+    plan = planned([16], sha256={"train": hashes}, source={"holdout": 0.5})
+    held = {hashes[row] for row in np.flatnonzero(plan.heldout).tolist()}
+    assert held
+    assert held.isdisjoint(hashes[row] for row in plan.rows.tolist())
+
+
+def test_a_source_whose_rows_are_all_in_another_split_is_refused():
+    with pytest.raises(UserError, match="is also an image of another split"):
+        planned([2], splits=("train", "test"), sha256={"train": ["a", "b"], "test": ["b", "a"]})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
+from diffcore_hf.augmentation.source.identical import first_of_class, in_other_splits
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
@@ -183,11 +184,21 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         fields[name] = source.rows[name][:]
     labels, row_ids = source.labels[config.split], source.row_ids[config.split]
     heldout = held_out(labels, row_ids, config.holdout, recipe.seed)
-    eligible = np.flatnonzero((labels >= 0) & ~heldout)
-    order, position = drawing_order(labels[eligible], [row_ids[row] for row in eligible], recipe.seed)
-    references = eligible[order[position[order] < recipe.filter.references]]
-    planned = order[: drawn(len(eligible), len(np.unique(labels[eligible])), recipe.fraction)]
-    rows = np.tile(eligible[planned], recipe.copies)
+    sha256 = source.sha256[config.split]
+    eligible = (labels >= 0) & ~heldout
+    candidates = np.flatnonzero(eligible & first_of_class(sha256, labels))
+    candidate_order, position = drawing_order(labels[candidates], [row_ids[row] for row in candidates], recipe.seed)
+    references = candidates[candidate_order[position[candidate_order] < recipe.filter.references]]
+    # A counterpart of a row that is also in a test split would carry the test image into the training data.
+    plannable = np.flatnonzero(eligible & ~in_other_splits(source.sha256, config.split, heldout))
+    if not len(plannable):
+        raise UserError(
+            f"every labelled image of split {config.split!r} is also an image of another split, so no row can be "
+            "planned. Remove the copies from one of the splits, or augment another split with --source.split"
+        )
+    order, _ = drawing_order(labels[plannable], [row_ids[row] for row in plannable], recipe.seed)
+    planned = order[: drawn(len(plannable), len(np.unique(labels[plannable])), recipe.fraction)]
+    rows = np.tile(plannable[planned], recipe.copies)
     copies = np.repeat(np.arange(recipe.copies), len(planned))
     planned_ids = [row_ids[row] for row in rows.tolist()]
     return Plan(
@@ -197,7 +208,7 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         contexts=unit_contexts(planned_ids, copies, len(texts.contexts), recipe.seed),
         references=references,
         heldout=heldout,
-        order=eligible[order],
+        order=plannable[order],
         row_ids=planned_ids,
         source_ids=row_ids,
         fields=fields,

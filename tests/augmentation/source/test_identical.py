@@ -38,7 +38,13 @@ def test_a_row_without_a_class_conflicts_with_no_class():
     [(["a", "b"], ["b"], [False, True]), ([None, "a"], [None], [False, False]), (["a"], [], [False])],
 )
 def test_images_of_other_splits_are_found(train, test, expected):
-    assert in_other_splits({"train": train, "test": test}, "train").tolist() == expected
+    heldout = np.zeros(len(train), bool)
+    assert in_other_splits({"train": train, "test": test}, "train", heldout).tolist() == expected
+
+
+def test_a_row_with_the_image_of_a_held_out_row_is_found():
+    heldout = np.array([True, False, False])
+    assert in_other_splits({"train": ["a", "a", "b"]}, "train", heldout).tolist() == [False, True, False]
 
 
 def test_equal_images_of_a_class_are_one_reference_and_unread_images_are_not_compared():

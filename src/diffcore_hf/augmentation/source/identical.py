@@ -71,19 +71,26 @@ def _repeats_class(group: Group) -> bool:
     return len(set(labelled)) < len(labelled)
 
 
-def in_other_splits(sha256: Mapping[str, Sequence[str | None]], split: str) -> NDArray[np.bool_]:
-    """Returns (N,) bool over a split: true for a row whose image is also an image of another split.
+def in_other_splits(
+    sha256: Mapping[str, Sequence[str | None]], split: str, heldout: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Returns (N,) bool over a split: true for a row whose image is also in another published split.
+
+    The held-out rows are such a split, so they are false themselves and make equal rows true.
 
     Args:
         sha256: hex digests of the image bytes for each split; None for a row without an image.
         split: name of the split that is augmented.
+        heldout: (N,) bool over this split.
     """
     others: set[str | None] = set()
     for name, digests in sha256.items():
         if name != split:
             others.update(digests)
-    others.discard(None)
-    return np.array([digest in others for digest in sha256[split]], bool).reshape(-1)
+    held = {digest for digest, is_held in zip(sha256[split], heldout.tolist(), strict=True) if is_held}
+    others = (others | held) - {None}
+    found = np.array([digest in others for digest in sha256[split]], bool).reshape(-1)
+    return found & ~heldout
 
 
 def first_of_class(sha256: Sequence[str | None], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
