@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from typing import NamedTuple
 
 from PIL import Image
 
-from diffcore_hf.core.image_formats import FORMATS
+from diffcore_hf.core.image_formats import FORMATS, HEAD, signature
 
 
 class ImageHeader(NamedTuple):
@@ -29,8 +30,17 @@ def read_header(content: bytes) -> ImageHeader | None:
     Args:
         content: the bytes of the file.
     """
+    if signature(content[:HEAD]) is None:
+        return None
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=_formats()) as image:
             return ImageHeader(image.format or "", image.width, image.height, image.mode)
     except Exception:  # the plugins of Pillow raise many types for invalid bytes
         return None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Returns the accepted formats that this build of Pillow can read."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)

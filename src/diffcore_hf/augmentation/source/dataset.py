@@ -24,6 +24,7 @@ from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_files import ImageFiles
+from diffcore_hf.core.image_headers import ImageHeader
 from diffcore_hf.core.image_roots import files_below, files_of
 from diffcore_hf.core.loading import load_splits
 
@@ -52,6 +53,8 @@ class LoadedSource:
     """Hex sha256 of the bytes of each image, for each split; None for a row without an image."""
     sizes: Mapping[str, list[int]]
     """Number of bytes of each image, for each split; 0 for a row without an image."""
+    headers: Mapping[str, list[ImageHeader | None]]
+    """Format, size and mode of each image, for each split; None where the header cannot be read."""
     unreadable: Mapping[str, Mapping[int, str]]
     """For each split: the index of each row without a hash, and the reason."""
     row_ids: Mapping[str, list[str]]
@@ -142,6 +145,7 @@ def load_source(
         labels=labels,
         sha256=sha256,
         sizes={name: [image.size for image in images] for name, images in hashes.items()},
+        headers={name: [image.header for image in images] for name, images in hashes.items()},
         unreadable={
             name: {row: image.reason or "no image" for row, image in enumerate(images) if image.sha256 is None}
             for name, images in hashes.items()

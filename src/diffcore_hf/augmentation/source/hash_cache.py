@@ -1,4 +1,4 @@
-"""Hash cache: the sha256 of image files, kept between runs in the cache folder of the user.
+"""Hash cache: the sha256 and the header of image files, kept between runs in the cache folder of the user.
 
 A hash is used again if device, inode, size and both times of the file are the same. A hash is not kept if the file
 changed in the last two seconds before it was read, because the clock of a file system may not distinguish a later
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from diffcore_hf.augmentation.source.file_kinds import Kind
 from diffcore_hf.augmentation.source.files import SourceFile, read_kind
-from diffcore_hf.augmentation.source.hashes import ImageHash
+from diffcore_hf.augmentation.source.hashes import ImageHash, hash_of, header_text, parse_header
 from diffcore_hf.core.folder import write_atomic
 from diffcore_hf.core.image_files import ImageFiles
 from diffcore_hf.core.image_formats import UnreadableImage
@@ -35,7 +35,7 @@ THREADS = 4
 LARGE = 2**24
 """Size in bytes from which files are read one at a time, to bound the memory."""
 
-_HEADER = "diffcore-hf image hashes 1"
+_HEADER = "diffcore-hf image hashes 2"
 
 
 def cache_folder() -> Path:
@@ -55,7 +55,7 @@ class HashCache:
     def __init__(self, path: Path):
         self.path = path
         self.known = dict(_read(path))
-        self.used: dict[State, str] = {}
+        self.used: dict[State, ImageHash] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -84,7 +84,7 @@ class HashCache:
         for index, (_, file) in enumerate(files):
             known = self.known.get(_key(file)) if file else None
             if file and known:
-                results[index] = ImageHash(known, file.size)
+                results[index] = known
                 self.used[_key(file)] = known
             else:
                 (large if file and file.size > LARGE else small).append(index)
@@ -111,18 +111,21 @@ class HashCache:
             after = os.stat(path)
         except (UnreadableImage, OSError) as error:
             return ImageHash(None, 0, str(error))
-        digest = hashlib.sha256(content).hexdigest()
+        image = hash_of(content)
         settled = max(after.st_mtime_ns, after.st_ctime_ns) < started - UNSETTLED_NS
         if file and settled and _state(after) == _key(file) and len(content) == file.size:
             with self._lock:
-                self.used[_key(file)] = digest
-        return ImageHash(digest, len(content))
+                self.used[_key(file)] = image
+        return image
 
     def save(self) -> None:
         """Writes the hashes that this run used. The cache is optional, so a fault of the disk is ignored."""
         if self.used.keys() <= self.known.keys() and len(self.used) * 2 > len(self.known):
             return
-        lines = [" ".join(map(str, key)) + f" {digest}" for key, digest in sorted(self.used.items())]
+        lines = [
+            f"{' '.join(map(str, key))} {image.sha256} {header_text(image.header)}"
+            for key, image in sorted(self.used.items())
+        ]
         body = "\n".join(lines)
         check = hashlib.sha256(body.encode()).hexdigest()
         try:
@@ -144,7 +147,7 @@ def _batches(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _read(path: Path) -> Iterator[tuple[State, str]]:
+def _read(path: Path) -> Iterator[tuple[State, ImageHash]]:
     """Yields the entries of a cache file; none if it is missing or damaged."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -155,5 +158,6 @@ def _read(path: Path) -> Iterator[tuple[State, str]]:
     if header != f"{_HEADER} {hashlib.sha256(body.encode()).hexdigest()}":
         return
     for line in body.splitlines():
-        device, inode, size, mtime_ns, ctime_ns, digest = line.split(" ")
-        yield (int(device), int(inode), int(size), int(mtime_ns), int(ctime_ns)), digest
+        device, inode, size, mtime_ns, ctime_ns, digest, header = line.split(" ", 6)
+        key = (int(device), int(inode), int(size), int(mtime_ns), int(ctime_ns))
+        yield key, ImageHash(digest, key[2], header=parse_header(header))

@@ -1,7 +1,7 @@
-"""Hashes: the sha256 and the size of every image of the source.
+"""Hashes: the sha256, the size and the header of every image of the source.
 
 Owns the single pass over the bytes of all images, and the file in the output folder with their hashes, so that a later
-run does not read them again. Images are not decoded.
+run does not read them again. No pixels are decoded.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffcore_hf.core.folder import Folder, write_atomic
+from diffcore_hf.core.image_headers import ImageHeader, read_header
 from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _NO_HASH = "-"
 
 
 class ImageHash(NamedTuple):
-    """Digest and size of the bytes of one image."""
+    """Digest, size and header of the bytes of one image."""
 
     sha256: str | None
     """Hex digest; None if the row has no image, or bytes of no accepted format, or its file may not be read."""
@@ -36,6 +37,26 @@ class ImageHash(NamedTuple):
     """Number of bytes; 0 without a hash."""
     reason: str | None = None
     """The reason why there is no hash; None if there is one."""
+    header: ImageHeader | None = None
+    """What the header of the file states; None if it cannot be read."""
+
+
+def hash_of(content: bytes) -> ImageHash:
+    """Returns the hash of the bytes of an image."""
+    return ImageHash(hashlib.sha256(content).hexdigest(), len(content), header=read_header(content))
+
+
+def header_text(header: ImageHeader | None) -> str:
+    """Returns a header as a text without spaces around it; empty for None."""
+    return "" if header is None else f"{header.format} {header.width} {header.height} {header.mode}"
+
+
+def parse_header(text: str) -> ImageHeader | None:
+    """Returns the header that `header_text` wrote."""
+    if not text:
+        return None
+    kind, width, height, mode = text.split(" ")
+    return ImageHeader(kind, int(width), int(height), mode)
 
 
 def image_cells(split: Dataset, column: str) -> Iterator[ImageCell | None]:
@@ -83,9 +104,10 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
         path = _path(split, folder, source.files)
         if not path.is_file():
             reasons = source.unreadable[name]
+            columns = zip(source.sha256[name], source.sizes[name], source.headers[name], strict=True)
             lines = [
-                f"{sha256} {size}\n" if sha256 else f"{_NO_HASH} {size} {reasons[row]}\n"
-                for row, (sha256, size) in enumerate(zip(source.sha256[name], source.sizes[name], strict=True))
+                f"{sha256} {size} {header_text(header)}\n" if sha256 else f"{_NO_HASH} {size} {reasons[row]}\n"
+                for row, (sha256, size, header) in enumerate(columns)
             ]
             write_atomic(path, "".join(lines).encode())
 
@@ -95,13 +117,19 @@ def _stored_hashes(split: Dataset, folder: Folder, files: ImageFiles) -> list[Im
     path = _path(split, folder, files)
     if not path.is_file():
         return None
-    lines = [line.split(" ", 2) for line in path.read_text().splitlines()]
-    if len(lines) != len(split):
+    try:
+        hashes = [_parse(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError):  # a damaged file: the images are read again
         return None
-    return [
-        ImageHash(None, int(size), *reason) if sha256 == _NO_HASH else ImageHash(sha256, int(size))
-        for sha256, size, *reason in lines
-    ]
+    return hashes if len(hashes) == len(split) else None
+
+
+def _parse(line: str) -> ImageHash:
+    """Returns the hash of one line of the stored file."""
+    sha256, size, rest = line.split(" ", 2)
+    if sha256 == _NO_HASH:
+        return ImageHash(None, int(size), rest)
+    return ImageHash(sha256, int(size), header=parse_header(rest))
 
 
 def _path(split: Dataset, folder: Folder, files: ImageFiles) -> Path:
@@ -111,7 +139,7 @@ def _path(split: Dataset, folder: Folder, files: ImageFiles) -> Path:
     images readable.
     """
     roots = hashlib.sha256("\0".join(files.roots).encode(errors="surrogateescape")).hexdigest()[:16]
-    return folder.rows / f"{split._fingerprint}-{roots}.txt"
+    return folder.rows / f"{split._fingerprint}-{roots}-headers.txt"
 
 
 def _hash(cell: ImageCell | None, files: ImageFiles) -> ImageHash:
@@ -120,4 +148,4 @@ def _hash(cell: ImageCell | None, files: ImageFiles) -> ImageHash:
         content = read_bytes(cell, files)
     except UnreadableImage as error:
         return ImageHash(None, 0, str(error))
-    return ImageHash(hashlib.sha256(content).hexdigest(), len(content))
+    return hash_of(content)

@@ -56,7 +56,7 @@ class SourceReport:
     unlabelled: dict[str, int]
     """Rows without a class, by split; splits without such rows are left out."""
     unreadable: dict[str, tuple[str, ...]]
-    """Rows whose image cannot be read, by split; splits without such rows are left out."""
+    """Rows whose image cannot be read, each with the reason after a colon, by split; other splits are left out."""
     unread: tuple[UnreadFiles, ...]
     """The files that were not read, by reason and folder."""
     formats: dict[str, int]
@@ -131,8 +131,12 @@ class _RowNames:
         return tuple(tuple(self._name(place.split, place.row) for place in group) for group in groups)
 
     def of_unreadable(self, split: str) -> tuple[str, ...]:
-        headers = self._source.headers[split]
-        return tuple(self._name(split, row) for row, header in enumerate(headers) if header is None)
+        reasons, headers = self._source.unreadable[split], self._source.headers[split]
+        return tuple(
+            f"{self._name(split, row)}: {reasons.get(row, 'its header is damaged')}"
+            for row, header in enumerate(headers)
+            if header is None
+        )
 
     def _name(self, split: str, row: int) -> str:
         paths = self._paths.get(split)
