@@ -109,6 +109,7 @@ def example_summary(**changed: Any) -> dict[str, Any]:
             ("duplicate", 5, "a duplicate", "use the seed"),
             ("crashed", 3, "the model crashed", "correct the cause"),
         ],
+        "source_findings": ["2 images occur in different classes, so at least one of the labels is wrong"],
         "notes": ["ranks pooled over all classes: they have 12 images each, per class from 50"],
     }
     return summary | changed

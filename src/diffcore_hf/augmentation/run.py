@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.resolution import Resolution
 from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.source.report import SourceReport, make_report
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
@@ -48,6 +49,11 @@ class Run:
     def inputs(self) -> Inputs:
         """The inputs that the facts of this run must have."""
         return Inputs(self.source, self.plan, self.recipe.seed, self.resolution.strategy)
+
+    @cached_property
+    def source_report(self) -> SourceReport:
+        """What was read from the source and what was not."""
+        return make_report(self.source, self.plan.prompt_texts.names)
 
     @cached_property
     def ledger(self) -> Ledger:

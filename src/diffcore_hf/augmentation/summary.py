@@ -18,6 +18,7 @@ from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.reasons import reason_counts, rejected_counts, rejected_text
 from diffcore_hf.augmentation.remedies import remedy
+from diffcore_hf.augmentation.source import report_text
 from diffcore_hf.augmentation.weak_filter import WeakFilter, weak_filter
 from diffcore_hf.core.manifest import ClassRow, Counts
 from diffcore_hf.method import checks
@@ -73,6 +74,8 @@ class Summary:
     """The rejected attempts by reason, the most frequent reason first."""
     failed_rows: dict[str, int]
     """Number of rows that could not get a counterpart, by reason."""
+    source_findings: list[str]
+    """Findings about the files and images of the source, one sentence each, without names of files."""
     notes: list[str]
     """Remarks on the decisions and the prompts, one line each."""
 
@@ -100,6 +103,7 @@ def summarise(material: Material) -> Summary:
         weak_filter=weak_filter(material.run, material.policy),
         rejections=_rejections(material),
         failed_rows=_failed_rows(material),
+        source_findings=report_text.findings(material.run.source_report),
         notes=[*material.notes, *plan.prompt_texts.notes],
     )
 
@@ -211,6 +215,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
         lines += ["", *_table("class, worst first", classes, [percent(row.rejected_real) for row in worst])]
         if len(summary.by_class) > WORST:
             lines.append(f"  ... and {len(summary.by_class) - WORST} more, see the dataset config `classes`")
+    lines += [f"source: {finding}" for finding in summary.source_findings]
     lines += [f"note: {note}" for note in summary.notes]
     if projection:
         lines += ["", *projection]

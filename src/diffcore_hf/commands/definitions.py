@@ -49,6 +49,13 @@ class PlanOptions:
 
     fetch: bool = option(False, help="Download the models and record their commits, so that a run can be offline.")
     probe: bool = option(False, help="Generate two images to time them.")
+    report: str | None = option(
+        None,
+        help=(
+            "JSON file for the whole report of the source: the names of all files that are not read, of unreadable and "
+            "of identical images. Only an earlier report is replaced."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,7 @@ VERBS: dict[str, Verb] = {
             PlanOptions,
             "WHAT",
             _WHAT,
-            ("plan cub", "plan ./photos --kind general", "plan cub --fetch"),
+            ("plan cub", "plan ./photos --kind general", "plan ./photos --report report.json", "plan cub --fetch"),
             takes=lambda key, scope: True,
         ),
         Verb(

@@ -43,13 +43,19 @@ def _recipe(command: Command) -> Recipe:
 def plan(command: Command) -> int:
     from diffcore_hf.workflows.augment import prepare
     from diffcore_hf.workflows.plan import fetch, probe, text
+    from diffcore_hf.workflows.source_report import check_report_file, write_report
 
     recipe = _recipe(command)
+    report = command.options["report"]
+    check_report_file(report)
     if command.options["fetch"]:
         for line in fetch(recipe):
             print(line)
     prepared = prepare(recipe, describe_only=not command.options["probe"])
     print(text(prepared))
+    if report:
+        write_report(prepared.source_report, report)
+        print(f"\n{report} has the whole report of the source")
     if command.options["probe"]:
         quiet_libraries()
         print(probe(prepared))

@@ -63,6 +63,19 @@ class Counts(TypedDict):
     references: int
 
 
+class SourceCounts(TypedDict):
+    """Counts of what is unusual in the source."""
+
+    unread_files: int
+    unreadable_images: int
+    identical_in_class: int
+    """Images that occur several times in one class."""
+    label_conflicts: int
+    """Images that occur in different classes."""
+    across_splits: int
+    """Images that occur in different splits."""
+
+
 class Manifest(TypedDict):
     """The content of diffcore.json."""
 
@@ -75,6 +88,7 @@ class Manifest(TypedDict):
     configs: dict[str, dict[str, list[str]]]
     """Name of a dataset configuration -> name of a split -> paths of its shards."""
     files: list[FileEntry]
+    source_report: NotRequired[SourceCounts]
     layout: NotRequired[str]
     originals: NotRequired[bool]
     """Whether the images of the source are published. A missing key means true."""

@@ -255,6 +255,7 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
             "filter": dict(resolution.filter),
         },
         counts=summary.counts,
+        source_report=material.run.source_report.counts(),
     )
     info = dataset_info(staging, shards, files)
     (staging / "README.md").write_text(_card(material, content, summary, info, folder), encoding="utf-8")

@@ -15,6 +15,7 @@ from typing import Any
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.source import report_text
 from diffcore_hf.augmentation.weak_filter import weak_filter_before_the_run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
@@ -52,6 +53,7 @@ def text(run: Run) -> str:
     lines += [
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
         f"{len(source.names)} classes",
+        *report_text.lines(run.source_report),
         f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "
         f"{_span(counts.values())} per class; up to {recipe.max_attempts} attempts each",
         f"references  {len(plan.references):,} real images for statistics and thresholds",
@@ -60,8 +62,6 @@ def text(run: Run) -> str:
         lines.append(f"changed     {run.changes.text()}")
     if plan.heldout.any():
         lines.append(f"held out    {int(plan.heldout.sum()):,} rows, exported as split validation")
-    if (unlabelled := int((source.labels[split] < 0).sum())) > 0:
-        lines.append(f"unlabelled  {unlabelled:,} rows, which get no counterpart")
     lines += [
         *_model(run),
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",

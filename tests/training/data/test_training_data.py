@@ -10,7 +10,7 @@ from augmented_photos import augmented, write_augmented
 from datasets import Value
 
 from diffcore_hf.config.train import DataConfig, MixConfig
-from diffcore_hf.training.data.training_data import load_data
+from diffcore_hf.training.data.training_data import equal_images_notes, load_data
 
 OFF = MixConfig(mode="off")
 
@@ -115,3 +115,19 @@ def test_one_split_cannot_both_select_and_score(folder):
     with pytest.raises(ValueError, match="the split that selects a model must not score it"):
         load_data(DataConfig(str(folder), validation="test"), OFF)
     assert load_data(DataConfig(str(folder), train="validation"), OFF).validation is None
+
+
+@pytest.mark.parametrize(
+    "manifest, note",
+    [
+        (None, None),
+        ({}, None),
+        ({"source_report": {"across_splits": 0}}, None),
+        ({"source_report": {"across_splits": "many"}}, None),
+        ({"source_report": {"across_splits": 1}}, "1 image of the source is in more than one split"),
+        ({"source_report": {"across_splits": 3}}, "3 images of the source are in more than one split"),
+    ],
+)
+def test_equal_images_in_two_splits_are_a_note_of_the_comparison(manifest, note):
+    notes = equal_images_notes(manifest)
+    assert (notes == []) if note is None else notes[0].startswith(note)

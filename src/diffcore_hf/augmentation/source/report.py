@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.identical import Group, find_identical
+from diffcore_hf.core.manifest import SourceCounts
 
 EXAMPLES = 5
 """Largest number of names beside a count in the text. The file of `plan --report` has all names."""
@@ -79,6 +80,16 @@ class SourceReport:
     """Classes with one image in the augmented split."""
     equal_prompt_names: dict[str, tuple[str, ...]]
     """Name in prompts -> the two or more classes that have it."""
+
+    def counts(self) -> SourceCounts:
+        """Returns the counts for the manifest, without names."""
+        return {
+            "unread_files": sum(len(group.names) for group in self.unread),
+            "unreadable_images": sum(map(len, self.unreadable.values())),
+            "identical_in_class": len(self.identical_in_class),
+            "label_conflicts": len(self.label_conflicts),
+            "across_splits": len(self.across_splits),
+        }
 
     def plain(self) -> dict[str, Any]:
         """Returns the report as a mapping of plain values, for a JSON file."""

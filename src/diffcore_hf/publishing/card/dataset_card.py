@@ -43,7 +43,7 @@ class CardFacts:
     """The content of diffcore.json."""
     summary: Mapping[str, Any]
     """The summary of the run, with the keys rejected_generated, rejected_real, by_context, by_class (most rejected
-    first), given_up, rejections, mean_similarity and notes."""
+    first), given_up, rejections, mean_similarity, source_findings and notes."""
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()

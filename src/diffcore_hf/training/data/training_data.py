@@ -81,7 +81,7 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     require_columns(columns, names, ("image", "label", "generated") if reads_own else ("image", "label"), config.path)
     classes, codes = read_classes(splits[config.train], names.label, config.path)
 
-    notes: list[str] = []
+    notes = equal_images_notes(manifest)
 
     def read(name: str) -> Split:
         split, left_out = read_split(splits[name], name, names, codes, path=config.path, group=config.group)
@@ -132,6 +132,20 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
         files=files_of(config.path, commit),
         notes=tuple(notes),
     )
+
+
+def equal_images_notes(manifest: Mapping[str, Any] | None) -> list[str]:
+    """Return the note for data in which an image of one split is also an image of another split.
+
+    Args:
+        manifest: content of diffcore.json; None if the data has none.
+    """
+    report = (manifest or {}).get("source_report")
+    count = report.get("across_splits") if isinstance(report, Mapping) else None
+    if not isinstance(count, int) or count <= 0:
+        return []
+    images = "1 image of the source is" if count == 1 else f"{count} images of the source are"
+    return [f"{images} in more than one split, so the scores are too high (diffcore-hf plan names these images)"]
 
 
 def _scored_splits(config: DataConfig, splits: DatasetDict) -> tuple[str | None, str | None]:

@@ -1,0 +1,109 @@
+"""The report of a source counts its rows and names everything that is unusual."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from diffcore_hf.augmentation.source import report_text
+from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.source.files import UnreadFile
+from diffcore_hf.augmentation.source.report import equal_names, group_unread, make_report
+from diffcore_hf.config.augment import SourceConfig
+
+
+def picture(colour: int, size=(12, 10), mode="RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def folder(root, files: dict[str, bytes]):
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def report_of(root, **keys):
+    source = load_source(SourceConfig(path=str(root), **keys))
+    return make_report(source, source.names)
+
+
+@pytest.fixture
+def unusual(tmp_path):
+    """A folder with one instance of each finding."""
+    return folder(
+        tmp_path / "photos",
+        {
+            "train/ant/a.png": picture(1),
+            "train/ant/b.png": picture(1),
+            "train/ant/c.png": picture(2, (40, 30)),
+            "train/bee/d.png": picture(2, (40, 30)),
+            "train/bee/e.png": picture(3, mode="L"),
+            "train/cow/f.png": picture(4),
+            "train/bee/broken.png": picture(5)[:20],
+            "train/ant/notes.txt": b"no image",
+            "test/bee/g.png": picture(3, mode="L"),
+            "test/dog/h.png": picture(7),
+        },
+    )
+
+
+def test_every_finding_is_named(unusual):
+    report = report_of(unusual)
+    assert report.layout.startswith("class folders, 2 splits")
+    assert report.rows["train"] == {"ant": 3, "bee": 3, "cow": 1, "dog": 0}
+    assert report.rows["test"] == {"ant": 0, "bee": 1, "cow": 0, "dog": 1}
+    assert report.identical_in_class == (("train/ant/a.png", "train/ant/b.png"),)
+    assert report.label_conflicts == (("train/ant/c.png", "train/bee/d.png"),)
+    assert report.across_splits == (("train/bee/e.png", "test/bee/g.png"),)
+    assert report.not_planned == 1
+    assert report.classes_in_one_split == {"ant": "train", "cow": "train", "dog": "test"}
+    assert report.classes_of_one_image == ("cow",)
+    assert [name.partition(":")[0] for name in report.unreadable["train"]] == ["train/bee/broken.png"]
+    assert [(group.folder, group.names[0].partition(":")[0]) for group in report.unread] == [("train/ant", "notes.txt")]
+    assert (report.sides.smallest, report.sides.largest) == (10, 40)
+    assert report.modes == {"RGB": 6, "L": 2}
+
+
+def test_the_text_names_examples_and_the_findings_name_no_file(unusual):
+    report = report_of(unusual)
+    text = "\n".join(report_text.lines(report))
+    for name in ("notes.txt", "train/bee/broken.png", "train/ant/a.png", "train/bee/d.png", "test/bee/g.png"):
+        assert name in text
+    findings = report_text.findings(report)
+    assert len(findings) == 6
+    assert not any(".png" in finding or ".txt" in finding for finding in findings)
+
+
+def test_an_ordinary_source_has_no_findings(tmp_path):
+    root = folder(tmp_path / "photos", {f"{name}/{n}.png": picture(n * 7 + ord(name)) for name in "ab" for n in (0, 1)})
+    report = report_of(root)
+    assert report_text.findings(report) == []
+    assert report.counts() == dict.fromkeys(report.counts(), 0)
+
+
+@pytest.mark.parametrize(
+    "names, prompt_names, expected",
+    [
+        (["001.Crow", "002.Crow", "Jay"], ["Crow", "Crow", "Jay"], {"Crow": ("001.Crow", "002.Crow")}),
+        (["a", "b"], ["a", "b"], {}),
+    ],
+)
+def test_classes_of_one_prompt_name(names, prompt_names, expected):
+    assert equal_names(names, prompt_names) == expected
+
+
+def test_unread_files_are_grouped_by_reason_and_folder():
+    unread = [UnreadFile(f"a/{n}.txt", "not an image") for n in range(7)] + [
+        UnreadFile("b.zip", "archive", "unpack it")
+    ]
+    groups = group_unread(unread)
+    assert [(group.reason, group.folder, len(group.names)) for group in groups] == [
+        ("archive", ".", 1),
+        ("not an image", "a", 7),
+    ]
+    assert groups[0].names == ("b.zip: unpack it",)
+    assert report_text.examples(groups[1].names) == "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"
