@@ -125,7 +125,6 @@ def _raw_uses(handler):
 ALLOWED = {
     ("config/augment_schema.py", "{key}: {error}"): "the error is a UserError of config/kinds.py",
     ("config/kinds.py", "braces"): "string.Formatter names the brace",
-    ("core/image_files.py", "file not readable"): "a reason of a row; the system's message would publish a path",
 }
 
 

@@ -65,8 +65,11 @@ CASES = {
         "the file is outside",
     ),
     "link to the environment": (lambda folder: link(folder, "e.png", "/proc/self/environ"), "the file is outside"),
-    "broken link": (lambda folder: link(folder, "n.png", folder / "none.png"), "file not readable (FileNotFoundError)"),
-    "circular link": (lambda folder: link(folder, "c.png", folder / "c.png"), "file not readable (OSError)"),
+    "broken link": (
+        lambda folder: link(folder, "n.png", folder / "none.png"),
+        "file not readable (No such file or directory)",
+    ),
+    "circular link": (lambda folder: link(folder, "c.png", folder / "c.png"), "file not readable (Too many levels"),
     "a folder": (lambda folder: folder, "not a regular file"),
     "FIFO": (fifo, "not a regular file"),
     "socket": (open_socket, "not a regular file"),
@@ -80,8 +83,8 @@ CASES = {
     "URL of a file": (lambda folder: f"file://{folder}/a.png", "not a local file"),
     "bytes": (lambda folder: os.fsencode(folder / "a.png"), "its path is a bytes, not a text"),
     "number": (lambda folder: 3, "its path is a int, not a text"),
-    "too long": (lambda folder: f"{folder}/{'a' * 5000}.png", "file not readable (OSError)"),
-    "half of a character": (lambda folder: f"{folder}/\ud800.png", "file not readable (UnicodeEncodeError)"),
+    "too long": (lambda folder: f"{folder}/{'a' * 5000}.png", "file not readable (File name too long)"),
+    "half of a character": (lambda folder: f"{folder}/\ud800.png", "its path is no file name"),
     "text": (lambda folder: written(folder, SECRET), "no image in a known format (20 bytes)"),
     "empty": (lambda folder: written(folder, b""), "no image (0 bytes)"),
     "PDF": (lambda folder: written(folder, b"%PDF-1.7 "), "no image in a known format"),
@@ -125,7 +128,7 @@ def test_a_large_file_is_not_read(folder, monkeypatch):
     with (folder / "a.png").open("ab") as file:
         file.truncate(10_000_000)
     monkeypatch.setattr(image_files, "MAX_BYTES", 5_000_000)
-    monkeypatch.setattr(os, "read", None)
+    monkeypatch.setattr(image_files, "_read", None)
     with pytest.raises(UnreadableImage, match="10 MB, more than 5 MB"):
         ImageFiles((str(folder),)).read(str(folder / "a.png"))
 
@@ -142,7 +145,7 @@ def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
     monkeypatch.setattr(os, "read", endless)
     with pytest.raises(UnreadableImage, match="more than 0 MB"):
         ImageFiles((str(folder),)).read(str(folder / "a.png"))
-    assert sum(counts) == 5_001
+    assert sum(counts[1:]) == 5_001
 
 
 def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(folder, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffcore_hf.core import images, jpeg
+from diffcore_hf.core import image_cost, images, jpeg
 
 pytest.importorskip("simplejpeg", reason="the extra `fast` is not installed")
 
@@ -64,8 +64,8 @@ def test_damaged_files_have_the_reason_of_pillow(content):
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(jpeg, "MAX_PIXELS", 100)
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(jpeg, "MOST_PIXELS", 100)
+    monkeypatch.setattr(image_cost, "MAX_PIXELS", 100)
     with pytest.raises(images.UnreadableImage, match="megapixels"):
         images.decode_pixels({"bytes": CASES["4:2:0"], "path": None}, jpeg.fast_decoder())
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
+from diffcore_hf.core.image_modes import GreyRange
 
-MAX_BYTES = 2**28
-"""Largest size of an encoded image in bytes. An image is in memory several times while it is published."""
+MAX_BYTES = 400_000_000
+"""Largest size of an encoded image in bytes."""
 
 _READ_SIZE = 2**20
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
@@ -33,6 +36,8 @@ class ImageFiles:
     """Absolute folders without symbolic links in their paths. If there are none, no file is read."""
     option: str = "source.root"
     """The option that reads a file outside the roots, for the reason; empty if there is none."""
+    grey_range: GreyRange = "dtype"
+    """How grey with more than 8 bits becomes 8 bits."""
 
     def read(self, path: str) -> bytes:
         """Return the content of an image file.
@@ -41,6 +46,37 @@ class ImageFiles:
             UnreadableImage: the path is not absolute, leads out of the roots, names no regular file, or the file is too
                 large or has no signature of an accepted format. Then no content was read, except for the first bytes
                 of a file inside the roots.
+        """
+        with self._opened(path) as (handle, size):
+            if size > MAX_BYTES:
+                raise UnreadableImage(too_large(size))
+            head = _read(handle, HEAD)
+            if not head:
+                raise UnreadableImage("no image (0 bytes)")
+            if signature(head) is None:
+                raise UnreadableImage(f"no image in a known format ({size} bytes)")
+            # One read of the expected size, because joining blocks would need the memory twice.
+            os.lseek(handle, 0, os.SEEK_SET)
+            content = _read(handle, MAX_BYTES + 1, expected=size + 1)
+            if len(content) > MAX_BYTES:
+                raise UnreadableImage(too_large(len(content)))
+            return content
+
+    def size(self, path: str) -> int:
+        """Return the size of an image file in bytes.
+
+        Raises:
+            UnreadableImage: see `read`.
+        """
+        with self._opened(path) as (_, size):
+            return size
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[tuple[int, int]]:
+        """Give the handle and the size of a file that belongs to the dataset.
+
+        Raises:
+            UnreadableImage: the file does not belong to the dataset, or it cannot be read.
         """
         _check_path(path)
         if not self.roots:
@@ -52,32 +88,21 @@ class ImageFiles:
                 raise UnreadableImage("not a regular file")
             handle = os.open(path, _FLAGS)
             try:
-                return self._read_open(handle, path)
+                # Only the open file decides, because the path may name another file since it was checked.
+                opened = os.fstat(handle)
+                if not stat.S_ISREG(opened.st_mode):
+                    raise UnreadableImage("not a regular file")
+                if not self._contains(_location(handle, path, opened)):
+                    raise UnreadableImage(self._refusal("the file is outside the dataset"))
+                yield handle, opened.st_size
             finally:
                 os.close(handle)
-        except (OSError, ValueError) as error:
-            if isinstance(error, UnreadableImage):
-                raise
-            raise UnreadableImage(f"file not readable ({type(error).__name__})") from error
-
-    def _read_open(self, handle: int, path: str) -> bytes:
-        """Return the content of an open file, after the checks that only the open file can pass."""
-        opened = os.fstat(handle)
-        if not stat.S_ISREG(opened.st_mode):
-            raise UnreadableImage("not a regular file")
-        if not self._contains(_location(handle, path, opened)):
-            raise UnreadableImage(self._refusal("the file is outside the dataset"))
-        if opened.st_size > MAX_BYTES:
-            raise UnreadableImage(too_large(opened.st_size))
-        head = _read(handle, HEAD)
-        if not head:
-            raise UnreadableImage("no image (0 bytes)")
-        if signature(head) is None:
-            raise UnreadableImage(f"no image in a known format ({opened.st_size} bytes)")
-        content = head if len(head) < HEAD else head + _read(handle, MAX_BYTES + 1 - len(head))
-        if len(content) > MAX_BYTES:
-            raise UnreadableImage(too_large(len(content)))
-        return content
+        except UnreadableImage:
+            raise
+        except OSError as error:
+            raise UnreadableImage(f"file not readable ({error.strerror})") from error
+        except ValueError as error:  # half of a character, which no file name can have
+            raise UnreadableImage("its path is no file name") from error
 
     def _contains(self, location: str) -> bool:
         """Return whether an absolute path without links lies inside a root."""
@@ -127,10 +152,12 @@ def _location(handle: int, path: str, opened: os.stat_result) -> str:
     return location
 
 
-def _read(handle: int, count: int) -> bytes:
-    """Return up to `count` bytes of an open file; fewer only at its end."""
+def _read(handle: int, most: int, expected: int = _READ_SIZE) -> bytes:
+    """Return up to `most` bytes of an open file; fewer only at its end. `expected` bytes are read at once."""
     chunks: list[bytes] = []
-    while count > 0 and (chunk := os.read(handle, min(count, _READ_SIZE))):
+    count = min(expected, most)
+    while count > 0 and (chunk := os.read(handle, count)):
         chunks.append(chunk)
-        count -= len(chunk)
-    return b"".join(chunks)
+        most -= len(chunk)
+        count = min(_READ_SIZE, most)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

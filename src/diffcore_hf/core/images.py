@@ -1,7 +1,12 @@
 """Decodes and encodes images with Pillow.
 
-Owns the conversion of every mode to RGB, the reasons why an image is unreadable, and the encoding of generated images.
-The accepted formats are in image_formats.py, the files that a cell may name in image_files.py.
+Owns the way from a cell to pixels, the reasons why an image is unreadable, and the encoding of generated images.
+
+    image_formats.py  the accepted formats, recognised by content
+    image_files.py    the files that a cell may name
+    image_cost.py     the bounds on size, shape, memory and time
+    image_memory.py   the memory that the threads share
+    image_modes.py    the conversion of every mode to RGB
 
 A *cell* is an undecoded value of `datasets.Image`: {"bytes": ..., "path": ...}. The path is used only if there are no
 bytes.
@@ -9,31 +14,41 @@ bytes.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
 from diffcore_hf.core.errors import innermost_cause
+from diffcore_hf.core.image_cost import FULL_PIXELS, MAX_PIXELS, DecodingPlan, check_tiff, decoding_plan
 from diffcore_hf.core.image_files import MAX_BYTES, NO_FILES, ImageFiles, too_large
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
+from diffcore_hf.core.image_memory import BUDGET, decoding
+from diffcore_hf.core.image_modes import GreyRange, looks_underexposed, to_array, to_rgb
 
 if TYPE_CHECKING:
     from diffcore_hf.core.jpeg import Decoder
 
 __all__ = [
+    "FULL_PIXELS",
+    "MAX_PIXELS",
     "NO_FILES",
     "ImageFiles",
     "UnreadableImage",
+    "at_most",
     "decode",
     "decode_bytes",
     "decode_pixels",
     "encode",
+    "looks_underexposed",
     "read_bytes",
+    "reserved",
     "sha256",
     "shrink",
     "signature",
@@ -41,7 +56,8 @@ __all__ = [
     "to_rgb",
 ]
 
-MAX_PIXELS = 100_000_000
+LARGE_FILE = 2**24
+"""Files with more bytes are read one at a time."""
 
 
 def read_bytes(cell: Any, files: ImageFiles = NO_FILES) -> bytes:
@@ -78,38 +94,54 @@ def _checked(content: bytes) -> bytes:
     return content
 
 
+@contextmanager
+def reserved(cell: Any, files: ImageFiles = NO_FILES) -> Iterator[bytes]:
+    """Give the encoded bytes of a cell, with the memory reserved that decoding them takes, until the block ends.
+
+    Work on large pixels belongs into the block: other threads wait while the images of all blocks would take more than
+    the budget of the process (image_memory.py).
+
+    Raises:
+        UnreadableImage: see `read_bytes`. Bytes that cannot be decoded raise nothing here.
+    """
+    with _content(cell, files) as content, decoding.reserve(_memory(content)):
+        yield content
+
+
 def decode(cell: Any, files: ImageFiles = NO_FILES) -> Image.Image:
     """Return a cell as an RGB image: EXIF orientation applied, transparency on white, first frame, 8 bits per channel.
+
+    An image of more than FULL_PIXELS pixels is returned at a quarter of its width and height.
 
     Args:
         cell: undecoded storage of an image.
         files: the files that the cell may name; the default accepts no path.
 
     Raises:
-        UnreadableImage: see `read_bytes`; or the image is truncated, or has more than MAX_PIXELS pixels.
+        UnreadableImage: see `read_bytes` and `decode_bytes`.
     """
-    return decode_bytes(read_bytes(cell, files))
+    with reserved(cell, files) as content:
+        return decode_bytes(content, files.grey_range)
 
 
-def decode_bytes(content: bytes) -> Image.Image:
-    """Return encoded bytes as an RGB image; see `decode`."""
-    kind = signature(content[:HEAD])
-    if kind is None:
-        raise UnreadableImage(f"no image in a known format ({len(content)} bytes)")
-    try:
-        image: Image.Image = Image.open(io.BytesIO(content), formats=_plugins(kind))
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"more than {MAX_PIXELS // 10**6} megapixels") from error
-    except Exception as error:  # the plugins of Pillow raise many types for invalid bytes
-        raise UnreadableImage(f"no image in a known format ({len(content)} bytes)") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise UnreadableImage(f"{image.width} x {image.height}, more than {MAX_PIXELS // 10**6} megapixels")
-    try:
-        image.load()
-        return to_rgb(_upright(image))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:80] or innermost_cause(error, 80)
-        raise UnreadableImage(f"broken {image.format}: {reason}") from error
+def decode_bytes(content: bytes, grey_range: GreyRange = "dtype") -> Image.Image:
+    """Return encoded bytes as an RGB image; see `decode`.
+
+    Raises:
+        UnreadableImage: the bytes are truncated or damaged, in no accepted format, of an extreme size or shape, or
+            they would take too much memory (image_cost.py).
+    """
+    image, plan = _opened(content)
+    with decoding.reserve(plan.memory):
+        try:
+            if plan.in_decoder and plan.reduction > 1:
+                _reduce_in_decoder(image, plan.reduction)
+            image.load()
+            turn = _turn(image)
+            rgb = to_rgb(image, reduction=1 if plan.in_decoder else plan.reduction, grey_range=grey_range)
+            return rgb if turn is None else rgb.transpose(turn)
+        except Exception as error:  # the plugins of Pillow raise many types for damaged bytes
+            raise UnreadableImage(f"broken {image.format}: {_cause(error)}") from error
 
 
 def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO_FILES) -> np.ndarray:
@@ -124,24 +156,20 @@ def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO
     Raises:
         UnreadableImage: see `decode`.
     """
-    content = read_bytes(cell, files)
-    pixels = fast(content) if fast else None
-    return to_array(decode_bytes(content)) if pixels is None else pixels
+    with _content(cell, files) as content:
+        pixels = fast(content) if fast else None
+        if pixels is not None:
+            return pixels
+        with decoding.reserve(_memory(content)):
+            return to_array(decode_bytes(content, files.grey_range))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB: transparency on white, 16-bit and 32-bit grey scaled to 8 bits."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return Image.fromarray(_to_8_bits(image)).convert("RGB")
-    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info:
-        if image.mode == "La":  # Pillow converts premultiplied grey only to LA
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+def at_most(image: Image.Image, pixels: int) -> Image.Image:
+    """Return an RGB image reduced by the smallest whole factor with which it has at most this number of pixels."""
+    factor = 1
+    while math.ceil(image.width / factor) * math.ceil(image.height / factor) > pixels:
+        factor += 1
+    return image.reduce(factor) if factor > 1 else image
 
 
 def encode(image: np.ndarray | Image.Image, image_format: Literal["jpeg", "png", "webp"] = "jpeg") -> bytes:
@@ -171,49 +199,93 @@ def shrink(image: Image.Image, shorter_side: int | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def to_array(image: Image.Image) -> np.ndarray:
-    """Return an RGB image as (H, W, 3) uint8, writable."""
-    return np.array(image, dtype=np.uint8)
-
-
 def sha256(content: bytes) -> str:
     """Return the hex digest of encoded bytes, as stored in `image_sha256` and `source_sha256`."""
     return hashlib.sha256(content).hexdigest()
 
 
-@functools.cache
-def _plugins(kind: str) -> tuple[str, ...]:
-    """Return the names of Pillow's plugins for a format.
+def _opened(content: bytes) -> tuple[ImageFile.ImageFile, DecodingPlan]:
+    """Return an image whose header was read, and how it is decoded.
 
     Raises:
-        UnreadableImage: this build of Pillow cannot read the format.
+        UnreadableImage: see `decode_bytes`.
     """
+    kind = signature(content[:HEAD])
+    if kind is None:
+        raise UnreadableImage(f"no image in a known format ({len(content)} bytes)")
     Image.init()
     if kind not in Image.OPEN:
         raise UnreadableImage(f"{kind}, which the installed version of Pillow cannot read")
-    return (kind, "MPO") if kind == "JPEG" else (kind,)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image rotated to the orientation in its EXIF block."""
+    if kind == "TIFF":
+        check_tiff(content)
     try:
-        return ImageOps.exif_transpose(image)
+        # Image.open would refuse images that are accepted here, and its bound is a setting of the whole process.
+        image = Image.OPEN[kind][0](io.BytesIO(content), "")
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(f"{kind} of more than {MAX_PIXELS // 10**6} megapixels") from error
+    except Exception as error:
+        raise UnreadableImage(f"no {kind} that can be read ({_cause(error)})") from error
+    return image, decoding_plan(image, kind, content)
+
+
+@contextmanager
+def _content(cell: Any, files: ImageFiles) -> Iterator[bytes]:
+    """Give the encoded bytes of a cell. Large files are read one at a time, because their memory is not known yet."""
+    if not _names_large_file(cell, files):
+        yield read_bytes(cell, files)
+        return
+    with decoding.reserve(BUDGET):
+        yield read_bytes(cell, files)
+
+
+def _names_large_file(cell: Any, files: ImageFiles) -> bool:
+    """Return whether a cell without bytes names a file of more than LARGE_FILE bytes."""
+    if not isinstance(cell, Mapping) or cell.get("bytes") is not None or not isinstance(cell.get("path"), str):
+        return False
+    return bool(cell["path"]) and files.size(cell["path"]) > LARGE_FILE
+
+
+def _memory(content: bytes) -> int:
+    """Return the bytes of memory that decoding takes; 0 for bytes that cannot be decoded."""
+    try:
+        return _opened(content)[1].memory
+    except UnreadableImage:
+        return 0
+
+
+def _reduce_in_decoder(image: Any, reduction: int) -> None:
+    """Set the decoder of a JPEG or JPEG 2000 file to a reduced size."""
+    if image.format == "JPEG2000":
+        image.reduce = int(math.log2(reduction))
+    else:
+        image.draft(None, (image.width // reduction, image.height // reduction))
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""The values of the orientation in EXIF that turn or mirror an image."""
+_LARGEST_METADATA = 2**20
+_METADATA = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return how an image is turned to the orientation in its EXIF block; None if it stays as it is."""
+    if any(len(image.info.get(name) or "") > _LARGEST_METADATA for name in _METADATA):
+        return None
+    try:
+        return _TURNS.get(image.getexif().get(0x0112, 1))
     except Exception:  # a damaged EXIF block does not make the pixels unreadable
-        return image
+        return None
 
 
-def _to_8_bits(image: Image.Image) -> np.ndarray:
-    """Return 16-bit or 32-bit grey as uint8.
-
-    16-bit modes are divided by 257. For modes `I` and `F` the scale depends on the range of the values."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    low, high = values.min(), values.max()
-    if image.mode.startswith("I;16"):
-        values = values / 257
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        values = values * 255
-    elif low < 0 or high > 65535:
-        values = (values - low) * (255 / (high - low))
-    elif high > 255:
-        values = values / 257
-    return values.round().clip(0, 255).astype(np.uint8)
+def _cause(error: Exception) -> str:
+    """Return the text of an exception in one line, without bytes of the file that Pillow quotes in it."""
+    text = re.sub(r"""b?(['"]).*?\1""", "...", " ".join(str(error).split()))
+    return text[:80] or innermost_cause(error, 80)

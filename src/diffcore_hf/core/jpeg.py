@@ -16,7 +16,11 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from diffcore_hf.core.images import MAX_PIXELS, decode_bytes, to_array
+from diffcore_hf.core.image_cost import MAX_ASPECT, MAX_SCANS
+from diffcore_hf.core.images import decode_bytes, to_array
+
+MOST_PIXELS = 16_000_000
+"""Larger images are decoded by Pillow, within the memory that all threads share."""
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +55,18 @@ def _decode(simplejpeg: ModuleType, content: bytes) -> np.ndarray | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        if height * width > MAX_PIXELS or colours not in ("YCbCr", "Gray") or _is_rotated(content):
+        if not _is_common(content, width, height) or colours not in ("YCbCr", "Gray") or _is_rotated(content):
             return None
         pixels: np.ndarray = simplejpeg.decode_jpeg(content, colorspace="RGB", fastdct=False, fastupsample=False)
         return pixels
     except ValueError:  # a damaged file: Pillow reports the reason
         return None
+
+
+def _is_common(content: bytes, width: int, height: int) -> bool:
+    """Return whether an image has a size, a shape and a number of scans that need no special treatment by Pillow."""
+    common_shape = width * height <= MOST_PIXELS and max(width, height) <= MAX_ASPECT * min(width, height)
+    return common_shape and content.count(b"\xff\xda") <= MAX_SCANS
 
 
 def _is_rotated(content: bytes) -> bool:

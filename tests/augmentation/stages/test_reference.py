@@ -36,7 +36,7 @@ def test_unreadable_rows_have_a_reason(photos, tower):
 def test_each_image_is_decoded_once(photos, tower, monkeypatch):
     count = []
     decode = images.decode_bytes
-    monkeypatch.setattr(images, "decode_bytes", lambda content: (count.append(1), decode(content))[1])
+    monkeypatch.setattr(images, "decode_bytes", lambda *content: (count.append(1), decode(*content))[1])
     stage = Reference(tower)
     stage.tower.batch_size = 3
     progress = []

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from diffcore_hf.augmentation.stages.batches import load, worker_threads
-from diffcore_hf.augmentation.stages.score import Score
+from diffcore_hf.augmentation.stages.score import PreparationError, Score
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images, schema
@@ -113,13 +113,10 @@ class Reference(Stage):
 
     def _read(self, cell: ImageCell | None) -> _ReadImage:
         """Read and decode one image; the full-size pixels are freed on return."""
-        import torch
-
-        sha256 = None
         try:
-            content = images.read_bytes(cell, self.files)
-            sha256 = images.sha256(content)
-            array = images.to_array(images.decode_bytes(content))
+            sha256, pixels = self.scoring.prepared(cell)
+        except PreparationError as error:
+            return _ReadImage(error.sha256, None, f"unreadable: {error}")
         except images.UnreadableImage as error:
-            return _ReadImage(sha256, None, f"unreadable: {error}")
-        return _ReadImage(sha256, self.tower.prepare(torch.from_numpy(array).permute(2, 0, 1)), None)
+            return _ReadImage(None, None, f"unreadable: {error}")
+        return _ReadImage(sha256, pixels, None)

@@ -14,15 +14,20 @@ from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage, files_setting
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core import images
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
 
 if TYPE_CHECKING:
     from datasets import Features
+    from PIL import Image
     from torch import Tensor
 
     from diffcore_hf.models.tower_resolution import FilterRecord
     from diffcore_hf.models.towers import ImageTower
+
+TOWER_PIXELS = 16_000_000
+"""Largest number of pixels of an image that the processor of an image tower gets."""
 
 
 class Score(Stage):
@@ -94,10 +99,13 @@ class Score(Stage):
         Returns:
             (B,) float32 in [-1, 1].
         """
-        from torch.nn.functional import cosine_similarity
+        left, right = (self.tower.embed(side) for side in (real, generated))
+        return _cosine(left, right)
 
-        left, right = (self.tower.embed(side).half().double() for side in (real, generated))
-        return cosine_similarity(left, right, dim=-1).clamp(-1, 1).float()
+    def _similarity(self, real: Sequence[Any], generated: Sequence[Any]) -> Tensor:
+        """Return the similarity of each pair of prepared images, (B,) float32 in [-1, 1]."""
+        left, right = (self.tower.embed_prepared(side) for side in (real, generated))
+        return _cosine(left, right)
 
     def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         load(self.tower)
@@ -106,29 +114,69 @@ class Score(Stage):
         step = self.tower.batch_size
         with ThreadPoolExecutor(worker_threads()) as threads:
             for start in range(0, len(cells), step):
-                pairs = threads.map(self._decoded_pair, cells[start : start + step])
+                pairs = threads.map(self._prepared_pair, cells[start : start + step])
                 usable = [(start + row, *pair) for row, pair in enumerate(pairs) if pair is not None]
                 if not usable:
                     continue
                 rows, real, generated = zip(*usable, strict=True)
-                for row, value in zip(rows, self.score(real, generated).tolist(), strict=True):
+                for row, value in zip(rows, self._similarity(real, generated).tolist(), strict=True):
                     similarity[row] = value
         return {"similarity": similarity}
 
-    def _decoded_pair(self, cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Tensor, Tensor] | None:
-        """Return the pixels of a real and a generated image; None if one of them cannot be decoded."""
-        real, generated = (decode_pixels(cell, self.files) for cell in cells)
-        return None if real is None or generated is None else (real, generated)
+    def _prepared_pair(self, cells: tuple[ImageCell | None, ImageCell | None]) -> tuple[Any, Any] | None:
+        """Return the inputs of the image tower for both images of a row; None if one of them cannot be read."""
+        try:
+            real, generated = (self.prepared(cell)[1] for cell in cells)
+        except images.UnreadableImage:
+            return None
+        return real, generated
+
+    def prepared(self, cell: ImageCell | None) -> tuple[str, Any]:
+        """Return the hash of the bytes of an image, and the input of the image tower. Threads may call it.
+
+        The pixels at full size are freed on return, and the memory of all threads is bounded.
+
+        Raises:
+            PreparationError: the bytes were read, but not decoded or prepared. It has their hash.
+            UnreadableImage: the bytes cannot be read.
+        """
+        with images.reserved(cell, self.files) as content:
+            sha256 = images.sha256(content)
+            try:
+                return sha256, tower_input(self.tower, images.decode_bytes(content, self.files.grey_range))
+            except images.UnreadableImage as error:
+                raise PreparationError(str(error), sha256) from error
 
 
-def decode_pixels(cell: ImageCell | None, files: ImageFiles) -> Tensor | None:
-    """Decode an image to (3, H, W) uint8 at full size; None if it is missing or cannot be read."""
+class PreparationError(images.UnreadableImage):
+    """Raised for an image whose bytes were read, but cannot be decoded or prepared for the image tower."""
+
+    def __init__(self, reason: str, sha256: str):
+        super().__init__(reason)
+        self.sha256 = sha256
+
+
+def tower_input(tower: ImageTower, image: Image.Image) -> Any:
+    """Return the input of an image tower for one RGB image.
+
+    A large image is reduced first, because a processor may need 12 bytes for each of its pixels.
+
+    Raises:
+        UnreadableImage: the processor of the tower cannot prepare the image.
+    """
     import torch
 
-    if cell is None:
-        return None
+    pixels = torch.from_numpy(images.to_array(images.at_most(image, TOWER_PIXELS))).permute(2, 0, 1)
     try:
-        array = images.to_array(images.decode(cell, files))
-    except images.UnreadableImage:
-        return None
-    return torch.from_numpy(array).permute(2, 0, 1)
+        return tower.prepare(pixels)
+    except UserError:
+        raise
+    except Exception as error:  # processors raise many types for shapes that they do not expect
+        raise images.UnreadableImage(f"not prepared for the image tower: {innermost_cause(error)}"[:200]) from error
+
+
+def _cosine(left: Tensor, right: Tensor) -> Tensor:
+    """Return the cosine similarity of each pair of embeddings after they are rounded to float16."""
+    from torch.nn.functional import cosine_similarity
+
+    return cosine_similarity(left.half().double(), right.half().double(), dim=-1).clamp(-1, 1).float()
