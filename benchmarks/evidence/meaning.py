@@ -22,8 +22,8 @@ the aim of 90 %. The image tower causes the rest. Most of the variance within a 
 and the references show only two contexts of each class. Under every policy that ranks classes by images,
 about one in twenty images of no class is nearest to the requested class.""",
     """**Against the filter.** The wrong images of a text-to-image model differ from those of a renderer. Most of
-them are near misses, and no judge here separates them from right images much better than chance. A filter
-detects a generator that does not obey. It does not improve a good one.""",
+them are near misses, and no policy here separates them from right images much better than chance. A filter
+helps if the generator does not follow the prompt. It does not improve a good generator.""",
 )
 _INVESTMENT = (
     """**For a user.** If the generator draws what the prompt asks for, keep everything. Differences in top-1
@@ -31,7 +31,7 @@ between the default filter or the oracle and `all`:""",
     """- default filter, contexts never mentioned: {obeying}
 - oracle, contexts never mentioned: {oracle}
 - default filter, prompted contexts: {prompted}""",
-    """If the generator does not obey, the default filter helps in contexts never mentioned. Differences between
+    """If the generator does not follow the prompt, the default filter helps in contexts never mentioned. Differences between
 the default filter and `all`:""",
     """- a random other species in 30 % of the rows, contexts never mentioned: {random}
 - a random other species in 30 % of the rows, prompted contexts: {random_prompted}
