@@ -31,8 +31,8 @@ between the default filter or the oracle and `all`:""",
     """- default filter, contexts never mentioned: {obeying}
 - oracle, contexts never mentioned: {oracle}
 - default filter, prompted contexts: {prompted}""",
-    """If the generator does not follow the prompt, the default filter helps in contexts never mentioned. Differences between
-the default filter and `all`:""",
+    """If the generator does not follow the prompt, the default filter helps in contexts never mentioned.
+Differences between the default filter and `all`:""",
     """- a random other species in 30 % of the rows, contexts never mentioned: {random}
 - a random other species in 30 % of the rows, prompted contexts: {random_prompted}
 - a look-alike in 30 % of the rows, contexts never mentioned: {alike}

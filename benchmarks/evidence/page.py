@@ -132,8 +132,8 @@ def _investment(results: Results) -> list[str]:
     for generator in ("random-species", "look-alike"):
         worse = {f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", BEST, "oracle")}
         parts += [
-            f"**A generator that does not follow the prompt**: {_GENERATORS[generator]} (equal generated images, from scratch, "
-            f"{tables.seeds(results, list(worse))}):",
+            f"**A generator that does not follow the prompt**: {_GENERATORS[generator]} (equal generated "
+            f"images, from scratch, {tables.seeds(results, list(worse))}):",
             tables.of_arms(results, worse, f"{generator}.all"),
         ]
     parts.append("![Gain of each policy over keeping everything](ASSETS/results-investment.png)")
