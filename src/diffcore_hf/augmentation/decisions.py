@@ -62,6 +62,16 @@ class Decider:
         """Read all facts of a run from its ledger."""
         return cls(run, *read_facts(run))
 
+    @classmethod
+    def without_attempts(cls, run: Run) -> Decider:
+        """Read only the facts about real images, to which the policy is fitted."""
+        return cls(run, _read_references(run), Facts.empty(run.inputs.of_attempt))
+
+    def has_references(self) -> bool:
+        """Return whether there is a fact about every drawn reference."""
+        ids = self.run.plan.source_ids
+        return all((ids[row], 0, 0) in self.references.keys for row in self.run.plan.references.tolist())
+
     def reread(self) -> Decider:
         """Read the facts about attempts again. References and policy do not change."""
         self.attempts = _read_attempts(self.run)
@@ -176,7 +186,11 @@ class Decider:
 
 def read_facts(run: Run) -> tuple[Facts, Facts]:
     """Return the facts of a run about real images and about attempts. Their inputs are those of its plan."""
-    return Facts.read(run.ledger, [REFERENCES], run.inputs.of_reference), _read_attempts(run)
+    return _read_references(run), _read_attempts(run)
+
+
+def _read_references(run: Run) -> Facts:
+    return Facts.read(run.ledger, [REFERENCES], run.inputs.of_reference)
 
 
 def _read_attempts(run: Run) -> Facts:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffcore_hf.augmentation.decisions import Decider
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts
+from diffcore_hf.augmentation.ledger import REFERENCES
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.config.augment import policy_parameters
 from diffcore_hf.method.arrays import Bools
@@ -56,11 +56,10 @@ def weak_filter(run: Run, policy: FittedPolicy) -> WeakFilter | None:
 
 def weak_filter_before_the_run(run: Run) -> WeakFilter | None:
     """Returns the same for `plan`; None as long as the real images of the run are not embedded."""
-    references = Facts.read(run.ledger, [REFERENCES])
-    ids = run.plan.source_ids
-    if not all((ids[row], 0, 0) in references.keys for row in run.plan.references.tolist()):
+    if not run.ledger.parts(REFERENCES):
         return None
-    return weak_filter(run, Decider(run, references, Facts.empty()).policy)
+    decider = Decider.without_attempts(run)
+    return weak_filter(run, decider.policy) if decider.has_references() else None
 
 
 def _classes(run: Run, separation: Separation) -> str:
