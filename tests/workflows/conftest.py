@@ -1,4 +1,4 @@
-"""A finished run over ten photos, which the tests of this folder read or copy."""
+"""Fixtures: a finished run on ten photos, which the tests of this folder read or copy."""
 
 import shutil
 

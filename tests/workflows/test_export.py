@@ -1,4 +1,4 @@
-"""Another dataset from the facts of a run, without a model."""
+"""An export writes another dataset from the facts of a run, without a model."""
 
 import subprocess
 import sys

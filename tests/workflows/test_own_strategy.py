@@ -1,4 +1,4 @@
-"""A strategy of a user's own runs through the whole main job, without a change to any file of the package."""
+"""A run with a strategy that a user wrote needs no change to a file of the package."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What `plan` prints before a run, and what a first look says about the full run."""
+"""The text that `plan` prints before a run, and the estimate of the full run after a run with `--limit`."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Pictures of a run, beside what it published."""
+"""Tests of the pictures that `preview` draws."""
 
 import pytest
 from PIL import Image as Pillow

@@ -1,4 +1,4 @@
-"""A filter that cannot tell the classes apart is named in the first line of the summary, in plan and on the card."""
+"""A filter that does not separate the classes is named in the summary, in plan and on the card."""
 
 import io
 import re
