@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 from diffcore_hf.config.fields import attempt, decision, free
 
+Layout = Literal["auto", "class_folders", "split_folders", "class_split_folders", "table", "files"]
+"""How the files of a local folder are read."""
+
 
 @dataclass(frozen=True)
 class SourceConfig:
@@ -26,7 +29,7 @@ class SourceConfig:
     name: str | None = attempt(None, help="Configuration of the dataset, if it has several.")
     data_files: str | None = attempt(None, help="Pattern of the files to read inside `path`.")
     revision: str | None = attempt(None, help="Branch, tag or commit of a Hub dataset. The commit is recorded.")
-    layout: Literal["auto", "class_folders", "split_folders", "class_split_folders", "table", "files"] = free(
+    layout: Layout = free(
         "auto",
         help=(
             "How the folders of a local source are read. class_folders: CLASS/photo. split_folders: "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffcore_hf.augmentation.source.folder import is_local, read_local
+from diffcore_hf.config.augment import Layout, SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_roots import files_below, files_of
@@ -25,6 +27,8 @@ def join_originals(
     version: str | None = None,
     *,
     root: str | Path | None = None,
+    layout: Layout = "auto",
+    table: str | None = None,
 ) -> DatasetDict:
     """Load a dataset that was published without its original images, and add the images of its source.
 
@@ -34,6 +38,8 @@ def join_originals(
             manifest, at its recorded commit.
         version: the version of `path`; needed only if it is on the Hub.
         root: folder with the image files of a dataset in memory. Without it only stored bytes are read.
+        layout: `source.layout` of the run, if the source is a local folder.
+        table: `source.table` of the run, if the source is a local folder.
 
     Returns:
         The splits for which the source has images.
@@ -58,11 +64,16 @@ def join_originals(
     given = recorded["path"] if source is None else source
     if isinstance(given, (str, Path)):
         commit = recorded["identity"] if str(given) == recorded["path"] and is_hub(recorded) else None
-        location = str(given)
-        given, commit = load_splits(location, source_recipe.get("name"), None, commit, section="source")
-        files = files_of(location, commit)
+        location, name = str(given), source_recipe.get("name")
+        if is_local(location):
+            columns = {key: source_recipe[key] for key in ("image", "label") if key in source_recipe}
+            local = read_local(SourceConfig(location, name, layout=layout, table=table, **columns))
+            given, files = local.splits, local.files
+        else:
+            given, commit = load_splits(location, name, None, commit, section="source")
+            files = files_of(location, commit)
     else:
-        files = files_below(root and str(root))
+        files = files_below(str(root) if root else None)
     prefix = prefix_of(next(iter(augmented.values())).column_names)
     image = source_recipe.get("image", "image")
     return originals.join_originals(augmented, references, given, image=image, prefix=prefix, files=files)

@@ -83,7 +83,8 @@ class LoadedSource:
 
     def text_columns(self) -> list[str]:
         """Returns the columns that a prompt template may name."""
-        return [name for name, feature in self.features.items() if getattr(feature, "dtype", None) == "string"]
+        texts = ("string", "large_string")
+        return [name for name, feature in self.features.items() if getattr(feature, "dtype", None) in texts]
 
 
 def load_source(

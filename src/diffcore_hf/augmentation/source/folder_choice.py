@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from diffcore_hf.augmentation.source.archives import is_webdataset
 from diffcore_hf.augmentation.source.files import LINK_OUT, Listing, SourceFile
 from diffcore_hf.augmentation.source.layouts import FolderLayout, Misfit, folder_layout
+from diffcore_hf.augmentation.source.split_names import split_of
 from diffcore_hf.augmentation.source.tables import METADATA, SUFFIXES, PhotoNames, PhotoTable, read_photo_table
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
@@ -194,11 +196,18 @@ def _metadata(config: SourceConfig, listing: Listing, images: list[str]) -> Tabl
     """Returns the tables with the names of imagefolder, if all of them fit and have equal columns."""
     names = [file.path for file in listing.files if os.path.basename(file.path) in METADATA]
     tables = [_read(config, listing, name, images) for name in names]
-    fitting = tuple(table for table in tables if isinstance(table, PhotoTable))
+    fitting = tuple(_in_split_of_folder(table) for table in tables if isinstance(table, PhotoTable))
     if not fitting or len(fitting) < len(tables):
         return None
     schemas: Sequence[object] = [table.columns.schema for table in fitting]
     return Tables(fitting) if all(schema == schemas[0] for schema in schemas) else None
+
+
+def _in_split_of_folder(table: PhotoTable) -> PhotoTable:
+    """Returns a table whose rows are in the split that a folder on the way to it means, if there is one."""
+    meanings = [split_of(step) for step in table.name.split("/")[:-1]]
+    split = next((meaning.split for meaning in meanings if meaning), None)
+    return replace(table, splits=(split,) * len(table.splits)) if split else table
 
 
 def _read(config: SourceConfig, listing: Listing, path: str, images: list[str]) -> PhotoTable | str:

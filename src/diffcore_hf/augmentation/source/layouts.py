@@ -13,7 +13,7 @@ Tables are in tables.py. The choice between photos, tables and data files is in 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -249,7 +249,7 @@ def _rows(places: Mapping[str, _Place], name: FolderLayoutName) -> FolderLayout 
             rows.setdefault(place.split, []).append((place.rank, FolderRow(path, names[folder])))
     if not rows:
         return Misfit(_summary(tree), "Use --source.layout auto")
-    splits = {split: tuple(row for _, row in sorted(rows[split])) for split in _ordered(rows)}
+    splits = {split: tuple(row for _, row in sorted(rows[split])) for split in ordered_splits(rows)}
     shared = sum(count > 1 for count in leaves.values())
     return FolderLayout(
         name, _description(name, len(splits), shared), splits, tuple(sorted(names.values())), tuple(unread)
@@ -267,9 +267,10 @@ def _common(folders: set[Steps]) -> int:
     return shared
 
 
-def _ordered(splits: Mapping[str, object]) -> list[str]:
+def ordered_splits(splits: Iterable[str]) -> list[str]:
     """Returns the usual splits in their order, then the others by name."""
-    return [split for split in SPLITS if split in splits] + sorted(set(splits) - set(SPLITS))
+    known = set(splits)
+    return [split for split in SPLITS if split in known] + sorted(known - set(SPLITS))
 
 
 def _only_split_folders(tree: FolderTree) -> Misfit | None:

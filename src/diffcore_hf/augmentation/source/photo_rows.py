@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.source.files import SourceFile
 from diffcore_hf.augmentation.source.hash_cache import Photo
-from diffcore_hf.augmentation.source.layouts import FolderLayout
+from diffcore_hf.augmentation.source.layouts import FolderLayout, ordered_splits
 from diffcore_hf.augmentation.source.tables import PhotoTable
 from diffcore_hf.config.augment import SourceConfig
 
@@ -74,7 +74,7 @@ def table_rows(
     known = Features.from_arrow_schema(types)
     features = Features({name: Image() if array is None else known[name] for name, array in columns.items()})
     splits = {}
-    for split in dict.fromkeys(splits_of_rows):
+    for split in ordered_splits(splits_of_rows):
         rows = [row for row, name in enumerate(splits_of_rows) if name == split]
         part = {name: None if array is None else array.take(pa.array(rows)) for name, array in columns.items()}
         splits[split] = PhotoRows(tuple(photos[row] for row in rows), part, features)

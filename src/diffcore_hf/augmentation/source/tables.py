@@ -222,19 +222,31 @@ def _typed(location: Path, texts: Texts, file_column: str) -> pa.Table:
     import pyarrow as pa
 
     if _is_text(location):
-        return pa.table({title: _column(values, keep=title == file_column) for title, values in texts.items()})
+        text = _text_type(location)
+        return pa.table({title: _column(values, text, keep=title == file_column) for title, values in texts.items()})
     table = _arrow(location)
     files = pa.array(texts[file_column], pa.string())
     return table.set_column(table.column_names.index(file_column), file_column, files)
 
 
-def _column(values: Sequence[str | None], *, keep: bool) -> pa.Array:
+def _text_type(location: Path) -> pa.DataType:
+    """Returns the type of texts: for a table of imagefolder the one that imagefolder has, which depends on pandas."""
+    import pyarrow as pa
+
+    if location.name not in METADATA:
+        return pa.string()
+    import pandas  # type: ignore[import-untyped]
+
+    return pa.Schema.from_pandas(pandas.DataFrame({"text": ["a"]})).field(0).type
+
+
+def _column(values: Sequence[str | None], text: pa.DataType, *, keep: bool) -> pa.Array:
     """Returns a column of texts as booleans, integers, numbers or texts: the first type that all values have."""
     import pyarrow as pa
 
     distinct = set(values) - {None}
     if keep or not distinct or any(value is not None and _changes_as_number(value) for value in distinct):
-        return pa.array(values, pa.string())
+        return pa.array(values, text)
     if distinct <= {"True", "False"}:
         return pa.array([None if value is None else value == "True" for value in values])
     for kind, convert in ((pa.int64(), int), (pa.float64(), float)):
@@ -242,7 +254,7 @@ def _column(values: Sequence[str | None], *, keep: bool) -> pa.Array:
             return pa.array([None if value is None else convert(value) for value in values], kind)
         except (ValueError, OverflowError, pa.ArrowInvalid):
             continue
-    return pa.array(values, pa.string())
+    return pa.array(values, text)
 
 
 def _changes_as_number(text: str) -> bool:
