@@ -22,6 +22,7 @@ from diffcore_hf.config.recipe_files import (
 )
 from diffcore_hf.core.errors import UserError
 
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
 
@@ -29,7 +30,7 @@ def positional_layer(what: str) -> Mapping[str, Any]:
     """Return the layer for WHAT, the positional argument of the command line.
 
     WHAT is the first of these that exists:
-        1. a file, which is a recipe;
+        1. a file: a zip or tar file is a source, another file is a recipe;
         2. a folder, which is a source;
         3. a shipped recipe of that name;
         4. a dataset on the Hub, if the text has the form `org/name`.
@@ -38,10 +39,12 @@ def positional_layer(what: str) -> Mapping[str, Any]:
         UserError: `what` is none of these.
     """
     path, kind = Path(what), _path_kind(what)
+    if kind == "file" and path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        return {"source": {"path": what}}
     if kind == "file" and path.suffix not in SUFFIXES:
         raise UserError(
-            f"{what!r} is a file, not a recipe (.yaml). For data files give their folder, or --source.path "
-            "and --source.data_files"
+            f"{what!r} is a file, not a recipe (.yaml) or an archive. For data files give their folder, or "
+            "--source.path and --source.data_files. For a table give the folder of the photos and --source.table"
         )
     if kind == "file":
         return read_recipe_file(path)

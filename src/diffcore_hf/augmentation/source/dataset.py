@@ -168,8 +168,8 @@ def _check_hub_options(config: SourceConfig) -> None:
     for key, value, default in (("layout", config.layout, "auto"), ("table", config.table, None)):
         if value != default:
             raise UserError(
-                f"source.{key} is {value!r}, which is only for a local folder, and {config.path!r} is none. "
-                f"Leave source.{key} out"
+                f"source.{key} is {value!r}, which only a local folder has, and {config.path!r} is no folder. "
+                f"Give an existing folder, or leave source.{key} out"
             )
 
 

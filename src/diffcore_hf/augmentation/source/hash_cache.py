@@ -120,7 +120,8 @@ class HashCache:
 
     def save(self) -> None:
         """Writes the hashes that this run used. The cache is optional, so a fault of the disk is ignored."""
-        if self.used.keys() <= self.known.keys() and len(self.used) * 2 > len(self.known):
+        nothing_new = self.used.keys() <= self.known.keys()
+        if nothing_new and (not self.known or len(self.used) * 2 > len(self.known)):
             return
         lines = [
             f"{' '.join(map(str, key))} {image.sha256} {header_text(image.header)}"

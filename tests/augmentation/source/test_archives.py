@@ -1,0 +1,163 @@
+"""Archives are unpacked safely, once, and within bounds."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from datasets import config as datasets_config
+from small_photos import picture
+from source_folders import write
+
+from diffcore_hf.augmentation.source import archives
+from diffcore_hf.augmentation.source.archives import unpack
+from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def zipped(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def tarred(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for info, content in members:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+def unpacked(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.parametrize(
+    "name", ["../out.jpg", "/etc/out.jpg", "cat/../../out.jpg", "C:/out.jpg", "..\\out.jpg", "cat/" + "x" * 300]
+)
+def test_a_name_that_leads_out_is_not_unpacked(tmp_path, name):
+    archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0), name: picture(0, 1)})
+    result = unpack([archive])
+    assert unpacked(result.folder) == {"cat/a.jpg"}
+    assert [file.reason for file in result.unread] == [archives.UNSAFE]
+    assert not (tmp_path / "out.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "kind, link",
+    [(tarfile.SYMTYPE, "/etc/passwd"), (tarfile.LNKTYPE, "cat/a.jpg"), (tarfile.FIFOTYPE, ""), (tarfile.CHRTYPE, ""),
+     (tarfile.BLKTYPE, "")],
+)  # fmt: skip
+def test_only_regular_files_are_unpacked(tmp_path, kind, link):
+    archive = tarred(tmp_path / "a.tar", [(member("cat/a.jpg"), picture(0, 0)), (member("cat/b.jpg", kind, link), b"")])
+    result = unpack([archive])
+    assert unpacked(result.folder) == {"cat/a.jpg"}
+    assert [file.reason for file in result.unread] == [archives.SPECIAL]
+    again = unpack([archive])
+    assert again == result
+
+
+def test_a_link_in_a_zip_is_not_unpacked(tmp_path):
+    info = zipfile.ZipInfo("cat/link.jpg")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("cat/a.jpg", picture(0, 0))
+        archive.writestr(info, "/etc/passwd")
+    result = unpack([tmp_path / "a.zip"])
+    assert unpacked(result.folder) == {"cat/a.jpg"}
+    assert [(file.path, file.reason) for file in result.unread] == [("a.zip/cat/link.jpg", archives.SPECIAL)]
+
+
+def test_a_repeated_name_is_unpacked_once(tmp_path):
+    members = [
+        (member("cat"), b"x"),
+        (member("cat/a.jpg"), picture(0, 0)),
+        (member("dog"), b"1"),
+        (member("dog"), b"2"),
+    ]
+    result = unpack([tarred(tmp_path / "a.tar", members)])
+    assert unpacked(result.folder) == {"cat", "dog"}
+    assert (result.folder / "dog").read_bytes() == b"1"
+    assert [file.reason for file in result.unread] == [archives.REPEATED, archives.REPEATED]
+
+
+def test_a_bomb_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "RATIO_FREE", 2**20)
+    archive = zipped(tmp_path / "bomb.zip", {"cat/a.jpg": bytes(2**23)})
+    with pytest.raises(UserError, match=r"bomb\.zip unpacks to more than .* packed.*unpack it into a folder"):
+        unpack([archive])
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()] == []
+
+
+def test_the_number_of_files_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_FILES", 3)
+    archive = zipped(tmp_path / "many.zip", {f"cat/{number}": b"" for number in range(5)})
+    with pytest.raises(UserError, match="more than 3 files"):
+        unpack([archive])
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04broken", b"\x1f\x8b\x08\0broken", b"\xfd7zXZ\0broken"])
+def test_a_broken_archive_is_one_line(tmp_path, content):
+    archive = write(tmp_path / "in/a.tar.gz", content)
+    with pytest.raises(UserError, match=r"a\.tar\.gz cannot be unpacked: .+ If you trust it") as error:
+        unpack([archive])
+    assert "\n" not in str(error.value)
+
+
+def test_an_archive_is_unpacked_once_by_several_processes(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {f"cat/{number}.jpg": picture(0, number) for number in range(20)})
+    with ThreadPoolExecutor(4) as threads:
+        folders = {result.folder for result in threads.map(lambda _: unpack([archive]), range(4))}
+    assert len(folders) == 1
+    assert len(unpacked(folders.pop())) == 20
+    assert [path.name for path in (tmp_path / "cache/diffcore-hf/archives").iterdir() if path.is_dir()] == [
+        result.name for result in [unpack([archive]).folder]
+    ]
+
+
+def test_a_changed_archive_is_unpacked_again(tmp_path):
+    first = unpack([zipped(tmp_path / "a.zip", {"cat/a.jpg": b"1"})])
+    second = unpack([zipped(tmp_path / "a.zip", {"cat/a.jpg": b"2"})])
+    assert [(result.folder / "cat/a.jpg").read_bytes() for result in (first, second)] == [b"1", b"2"]
+
+
+def test_members_that_are_not_unpacked_are_named_with_the_source(tmp_path):
+    members = [(member(f"{name}/{number}.jpg"), picture(0, number)) for name in ("cat", "dog") for number in range(3)]
+    members.append((member("cat/link.jpg", tarfile.SYMTYPE, "/etc/passwd"), b""))
+    members.append((member("__MACOSX/cat/._0.jpg"), b"\0\5\x16\7"))
+    source = load_source(SourceConfig(str(tarred(tmp_path / "a.tar", members))))
+    assert len(source.rows) == 6
+    assert sorted(file.path for file in source.unread) == ["__MACOSX/cat/._0.jpg", "a.tar/cat/link.jpg"]
+    assert not os.path.islink(source.rows[0]["image"]["path"])
+
+
+def test_a_webdataset_stays_with_datasets(tmp_path):
+    members = []
+    for number in range(4):
+        members.append((member(f"{number:03d}.jpg"), picture(number % 2, number)))
+        members.append((member(f"{number:03d}.cls"), str(number % 2).encode()))
+    (tmp_path / "in").mkdir()
+    tarred(tmp_path / "in/train-000.tar", members)
+    source = load_source(SourceConfig(str(tmp_path / "in"), image="jpg", label="cls"))
+    assert source.layout == "files that `datasets` reads (1 .tar)"
+    assert len(source.rows) == 4
