@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 
 from diffcore_hf.core.errors import UserError, environment_fault
+from diffcore_hf.core.terminal_text import escaped_streams
 
 
 def run_program(
@@ -29,6 +30,12 @@ def run_program(
         resume_hint: function that returns the text after the line of an environment fault. The text can say that the
             same command continues.
     """
+    with escaped_streams():
+        return _run(name, action, prints, resume_hint)
+
+
+def _run(name: str, action: Callable[[], int], prints: bool, resume_hint: Callable[[], str]) -> int:
+    """Run the action and print its exception; see `run_program`."""
     try:
         return action()
     except UserError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Hashable
+import shlex
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import yaml
@@ -64,3 +66,10 @@ def read_yaml(text: str | bytes) -> Any:
         raise UserError(f"{position}{' '.join((error.problem or error.context or 'not valid YAML').split())}") from None
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         raise UserError(f"not valid YAML: {innermost_cause(error)}") from None
+
+
+def map_in_shell(values: Mapping[str, str]) -> str:
+    """Return a map of texts as one word of a shell command, which a flag reads back exactly."""
+    text = json.dumps(dict(values), ensure_ascii=False)
+    escaped = "".join(character if character.isprintable() else f"\\U{ord(character):08X}" for character in text)
+    return shlex.quote(escaped)

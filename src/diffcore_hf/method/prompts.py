@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
 from diffcore_hf.config.augment import PromptsConfig
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
+from diffcore_hf.config.yaml_text import map_in_shell
 from diffcore_hf.core.errors import UserError
 
 _WNID_PREFIX = re.compile(r"^n\d{8}[-_ ]+(?=\S)")
@@ -98,7 +99,7 @@ def prompt_names(
         if not chosen_by_user and _is_opaque(text):
             raise UserError(
                 f"class {name!r} is an opaque id, which does not describe the class. "
-                f"Describe the class with --source.label_names '{{{name}: ...}}' or prompts.label_descriptions"
+                f"Describe the class with --prompts.label_descriptions {map_in_shell({name: 'a description'})}"
             )
     return result
 

@@ -18,6 +18,7 @@ from diffcore_hf.core.manifest import ClassRow, Comparison
 from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
 from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, worth
+from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.licences import hub_licence, licences_of_result
 from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
@@ -60,8 +61,8 @@ def render_card(facts: CardFacts) -> str:
     """Return the card: YAML metadata, then Markdown. Equal facts give equal text, and no request is sent."""
     from huggingface_hub import DatasetCardData
 
-    header = DatasetCardData(**metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{fill_template('dataset_card.md.jinja', view(facts))}"
+    values = DatasetCardData(**metadata(facts)).to_dict()
+    return f"---\n{header(values)}\n---\n\n{fill_template('dataset_card.md.jinja', view(facts))}"
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, TypedDict
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.text import free_sections, merge_free_sections
 
 _FROM_FILES = ("configs", "dataset_info", "size_categories")
@@ -103,8 +104,8 @@ def _with_metadata(card: str, on_hub: str, last: _Record) -> str:
         merged[key] = _merged(key, own, other, changed_here, changed_there)
     if merged == ours:
         return card
-    header = DatasetCardData(**{key: value for key, value in merged.items() if value is not None}).to_yaml()
-    return f"---\n{header}\n---\n{_HEADER.sub('', card)}"
+    given = {key: value for key, value in merged.items() if value is not None}
+    return f"---\n{header(DatasetCardData(**given).to_dict())}\n---\n{_HEADER.sub('', card)}"
 
 
 def _merged(what: str, own: Any, other: Any, changed_here: bool, changed_there: bool) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from diffcore_hf.publishing.card.dataset_card import title
+from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
@@ -42,8 +43,8 @@ def render_model_card(facts: ModelFacts) -> str:
     """Return the card: YAML metadata, then Markdown. Equal facts give equal text."""
     from huggingface_hub import ModelCardData
 
-    header = ModelCardData(**_metadata(facts)).to_yaml()
-    return f"---\n{header}\n---\n\n{fill_template('model_card.md.jinja', _view(facts))}"
+    values = ModelCardData(**_metadata(facts)).to_dict()
+    return f"---\n{header(values)}\n---\n\n{fill_template('model_card.md.jinja', _view(facts))}"
 
 
 def _metadata(facts: ModelFacts) -> dict[str, Any]:

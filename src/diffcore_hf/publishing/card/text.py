@@ -7,13 +7,11 @@ the publisher writes and every later card keeps. Does not decide what a card con
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.terminal_text import visible
 
-# Characters that change the direction of the text around them.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Characters that could end a table cell, a code span or a template, or open a tag, a mention or a formula.
 _ENTITIES = {character: f"&#{ord(character)};" for character in "|`{}@\\"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _BACKSLASHED = re.compile(
@@ -33,21 +31,11 @@ class Markdown(str):
 
 
 def one_line(text: object) -> str:
-    """Return the text in one line, without control characters.
+    """Return the text in one line. White space becomes one blank; every other character without a form is escaped.
 
-    White space and control characters become one blank, and lone surrogates become U+FFFD. Characters that change the
-    direction of text are removed.
+    Control characters and characters that change the direction of text are shown as escapes such as `\\u202e`.
     """
-    characters = []
-    for character in str(text):
-        category = unicodedata.category(character)
-        if category in ("Cc", "Zl", "Zp", "Zs"):
-            characters.append(" ")
-        elif category == "Cs":
-            characters.append("\ufffd")
-        elif character not in _BIDI:
-            characters.append(character)
-    return " ".join("".join(characters).split())
+    return visible(" ".join(str(text).split()))
 
 
 def escape_md(text: object) -> Markdown:

@@ -1,0 +1,50 @@
+"""The header of a card: its metadata as YAML between two lines `---`.
+
+Owns the writing. A text with a line break or with a character without a visible form is written with escapes, because
+YAML readers change line breaks such as U+0085 and U+2028 inside of other texts.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from diffcore_hf.core.terminal_text import JOINERS
+
+_NUMBER = re.compile(r"[-+]?(?:0o?[0-7]+|0x[0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
+"""Texts that are numbers in one of the two versions of YAML."""
+_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def header(values: Mapping[str, Any]) -> str:
+    """Return the metadata of a card as YAML, without the two lines around it; keys without a value are left out."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """YAML writer without anchors, which quotes every text that a reader may change."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_text(self, text: str) -> yaml.ScalarNode:
+            """Represent a text, in double quotes if it has hidden characters or white space at an end."""
+            is_changed = text != text.strip() or "\n" in text or any(map(_is_hidden, text)) or _NUMBER.fullmatch(text)
+            style = '"' if is_changed else None
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_text)
+    given = {key: value for key, value in values.items() if value is not None}
+    text = yaml.dump(given, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    # Hidden characters are only in texts with double quotes, which accept escapes.
+    return "".join(_escape(character) if _is_hidden(character) else character for character in text).rstrip("\n")
+
+
+def _is_hidden(character: str) -> bool:
+    return character not in JOINERS and character != "\n" and unicodedata.category(character) in _HIDDEN
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
