@@ -99,7 +99,7 @@ def prompt_names(
         if not chosen_by_user and _is_opaque(text):
             raise UserError(
                 f"class {name!r} is an opaque id, which does not describe the class. "
-                f"Describe the class with --prompts.label_descriptions {map_in_shell({name: 'a description'})}"
+                f"Describe the class with --source.label_names {map_in_shell({name: 'a description'})}"
             )
     return result
 

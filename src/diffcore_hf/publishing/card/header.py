@@ -20,6 +20,16 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 def header(values: Mapping[str, Any]) -> str:
     """Return the metadata of a card as YAML, without the two lines around it; keys without a value are left out."""
+    return yaml_text({key: value for key, value in values.items() if value is not None}).rstrip("\n")
+
+
+def yaml_text(value: Any, width: int = 80) -> str:
+    """Return plain values as YAML that every reader turns into the same values, without any hidden character.
+
+    Args:
+        value: texts, numbers, lists and maps.
+        width: the preferred length of a line.
+    """
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -31,14 +41,12 @@ def header(values: Mapping[str, Any]) -> str:
         def represent_text(self, text: str) -> yaml.ScalarNode:
             """Represent a text, in double quotes if it has hidden characters or white space at an end."""
             is_changed = text != text.strip() or "\n" in text or any(map(_is_hidden, text)) or _NUMBER.fullmatch(text)
-            style = '"' if is_changed else None
-            return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if is_changed else None)
 
     Dumper.add_representer(str, Dumper.represent_text)
-    given = {key: value for key, value in values.items() if value is not None}
-    text = yaml.dump(given, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    text = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=width)
     # Hidden characters are only in texts with double quotes, which accept escapes.
-    return "".join(_escape(character) if _is_hidden(character) else character for character in text).rstrip("\n")
+    return "".join(_escape(character) if _is_hidden(character) else character for character in text)
 
 
 def _is_hidden(character: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffcore_hf.config.augment import Recipe, SourceConfig
 from diffcore_hf.config.digests import NO_MODEL
+from diffcore_hf.publishing.card.header import yaml_text
 from diffcore_hf.publishing.card.text import one_line
 
 DEFAULTS = dataclasses.asdict(Recipe(source=SourceConfig(path="")))
@@ -85,7 +86,7 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
         recipe["columns"] = {"prefix": prefix}
     if not originals:
         recipe["include_originals"] = False
-    text = _yaml(_ordered(recipe, DEFAULTS))
+    text = yaml_text(_ordered(recipe, DEFAULTS), width=100)
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines):
         key, _, value = line.rstrip("\n").partition("path: ")
@@ -109,13 +110,3 @@ def _ordered(given: Any, model: Any) -> Any:
         return given
     keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
     return {key: _ordered(given[key], model.get(key)) for key in keys}
-
-
-def _yaml(value: Any) -> str:
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """YAML writer that quotes text which the parser of recipe files would read as a number."""
-
-    Dumper.add_implicit_resolver("tag:diffcore,2026:number", _READ_AS_NUMBER, list("-+.0123456789"))
-    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
