@@ -99,7 +99,8 @@ def prompt_names(
         if not chosen_by_user and _is_opaque(text):
             raise UserError(
                 f"class {name!r} is an opaque id, which does not describe the class. "
-                f"Describe the class with --source.label_names {map_in_shell({name: 'a description'})}"
+                f"Describe the class with --source.label_names {map_in_shell({name: 'a description'})} "
+                "or with prompts.label_descriptions"
             )
     return result
 

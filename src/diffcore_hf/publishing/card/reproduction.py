@@ -24,7 +24,6 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Matches words such as 08 and 1e5. The parser of recipe files reads them as numbers, but `safe_dump` does not quote
 # them.
-_READ_AS_NUMBER = re.compile(r"(?:[-+]?(?:[0-9]+|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?))\Z")
 
 
 def is_hub(section: Mapping[str, Any]) -> bool:
