@@ -193,7 +193,8 @@ def test_a_card_of_a_run_without_a_model_names_no_model():
 def test_a_card_claims_nothing_that_is_absent():
     bare = example_manifest(files=[], originals=False)
     summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
-               "given_up": [], "mean_similarity": None, "notes": [], "rejections": [], "weak_filter": None}  # fmt: skip
+               "given_up": [], "mean_similarity": None, "notes": [], "rejections": [], "weak_filter": None,
+               "source_findings": []}  # fmt: skip
     text = render_card(example_facts(manifest=bare, summary=summary, negative_prompts=(), example_prompts=()))
     assert "assets/" not in text
     assert "bytes" not in text.split("## How it was made")[0]
