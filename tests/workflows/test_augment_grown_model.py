@@ -15,15 +15,15 @@ def write(folder, count):
 def test_a_run_with_a_model_is_continued_over_a_grown_source(recipe, tmp_path, monkeypatch):
     keys = {
         "source": str(tmp_path / "photos"),
-        "model": {"path": "package:diffcore_hf.miniature/models/sd", "steps": 2},
-        "filter": {"path": "package:diffcore_hf.miniature/models/clip", "references": 3, "policy": "mean"},
+        "model": {"path": "package:diffcore_hf.miniature/models/sd", "steps": 1},
+        "filter": {"path": "package:diffcore_hf.miniature/models/clip", "references": 3, "policy": "all"},
         "kind": "bird",
         "strict": True,
-        "part_size": 2,
+        "part_size": 3,
     }
     write(tmp_path / "photos", 3)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, "diffcore_hf.models.diffusion.TextToImage.sample", 3)
+        interrupt_at(patch, "diffcore_hf.models.diffusion.TextToImage.sample", 2)
         first = go(recipe(output=str(tmp_path / "out"), **keys))
     assert first.interrupted
     write(tmp_path / "photos", 4)
