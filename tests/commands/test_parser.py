@@ -78,7 +78,10 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
     ("line", "command"),
     [
         ("plan cub --fetch", Command("plan", "cub", {}, {"fetch": True, "probe": False, "report": None})),
-        ("plan cub --probe --limit 5", Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True, "report": None})),
+        (
+            "plan cub --probe --limit 5",
+            Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True, "report": None}),
+        ),
         ("preview out/x", Command("preview", "out/x", {}, {"samples": None, "mixed": False})),
         ("preview out/x --samples 20", Command("preview", "out/x", {}, {"samples": 20, "mixed": False})),
         ("preview out/x --mixed", Command("preview", "out/x", {}, {"samples": None, "mixed": True})),
