@@ -84,7 +84,7 @@ def photo_folder(
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             for name in ("validation", "test"):
-                _with_bytes(_at_most(splits[name], most, name), files).to_parquet(beside / f"{name}.parquet")
+                with_bytes(_at_most(splits[name], most, name), files).to_parquet(beside / f"{name}.parquet")
             rows = _paired(work, splits["train"], seed, each, files, quality)
             rows.to_parquet(beside / "train.parquet")
             os.replace(beside, folder)
@@ -155,12 +155,12 @@ def _paired(work: Path, train: Dataset, seed: int, each: int, files: ImageFiles,
         worse = [degraded(read_bytes(cell, files), LEVELS[quality.level], random) for cell in cells]
         cells = [{"bytes": content, "path": None} for content in worse]
     if quality.keep == "all":
-        return _with_bytes(real, files, cells)
+        return with_bytes(real, files, cells)
     if quality.keep == "filter":
-        kept = accepted(*_embedded_pairs(work, _with_bytes(real, files, cells))).tolist()
+        kept = accepted(*_embedded_pairs(work, with_bytes(real, files, cells))).tolist()
     else:
         kept = [labels[row] == labels[own] for row, own in zip(rows, drawn.real, strict=True)]
-    return _with_bytes(real, files, [cell if keep else None for cell, keep in zip(cells, kept, strict=True)])
+    return with_bytes(real, files, [cell if keep else None for cell, keep in zip(cells, kept, strict=True)])
 
 
 def _embedded_pairs(work: Path, rows: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -170,7 +170,7 @@ def _embedded_pairs(work: Path, rows: Dataset) -> tuple[np.ndarray, np.ndarray, 
     return np.array(column_values(rows, "label")), real, generated, rows.features["label"].num_classes
 
 
-def _with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
+def with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
     """Returns rows that contain the bytes of their images, because a path in a Parquet file is of no use elsewhere."""
     from datasets import Dataset, Features, Image
 

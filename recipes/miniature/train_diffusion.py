@@ -47,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", help="folder of images with captions, used instead of renderings")
     parser.add_argument("--pairs", type=int, default=16_000, help="images that each process encodes before training")
     parser.add_argument("--size", type=int, default=64, help="side of the images in pixels")
+    parser.add_argument("--width", type=int, default=64, help="channels of the UNet at full resolution")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument(
@@ -62,8 +63,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_models(tokenizer, channels: int, side: int):
-    """Returns a text encoder of width 96, and a UNet with about 4 million parameters for latents of `side` x `side`."""
+def make_models(tokenizer, channels: int, side: int, width: int = 64):
+    """Returns a text encoder of width 96, and a UNet for latents of `side` x `side`.
+
+    With a width of 64 channels the UNet has about 4 million parameters, with 224 about 50 million.
+    """
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -85,7 +89,7 @@ def make_models(tokenizer, channels: int, side: int):
         sample_size=side,
         in_channels=channels,
         out_channels=channels,
-        block_out_channels=(64, 128),
+        block_out_channels=(width, 2 * width),
         layers_per_block=1,
         cross_attention_dim=96,
         attention_head_dim=4,
@@ -187,7 +191,7 @@ def main() -> None:
     else:
         texts = [text for _, text in islice(pairs_of(args.seed), 4000)]
         tokenizer = make_tokenizer(texts + ([] if args.images else vocabulary()))
-        text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2])
+        text_encoder, unet = make_models(tokenizer, pictures.shape[1], pictures.shape[2], args.width)
     text_encoder, unet = text_encoder.to(where).train(), unet.to(where, memory_format=torch.channels_last).train()
     unet.set_attn_processor(AttnProcessor())  # A third faster on a CPU. The pipeline does not store this setting.
     tokens = tokenize(tokenizer, captions).input_ids
