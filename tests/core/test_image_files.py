@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+import zipfile
 
 import pytest
 from PIL import Image
@@ -191,3 +192,45 @@ def test_a_cell_of_a_wrong_shape_has_a_reason(cell, reason):
     with pytest.raises(UnreadableImage) as error:
         read_bytes(cell, ImageFiles(("/",)))
     assert str(error.value).startswith(reason)
+
+
+def zipped(folder, **members):
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return str(folder / "a.zip")
+
+
+def test_images_in_a_zip_file_are_read(folder):
+    content = (folder / "a.png").read_bytes()
+    archive = zipped(folder, one=content, two=content + b"more")
+    files = ImageFiles((str(folder),))
+    assert files.read(f"zip://one::{archive}") == content
+    assert files.read(f"zip://two::{archive}") == content + b"more"
+    zipped(folder, one=content + b"changed")
+    assert files.read(f"zip://one::{archive}") == content + b"changed"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("zip://text::{folder}/a.zip", "no image in a known format"),
+        ("zip://none::{folder}/a.zip", "no such file in the archive"),
+        ("zip://../secret.txt::{folder}/a.zip", "no such file in the archive"),
+        ("zip://a::{folder}/a.png", "damaged or encrypted file in an archive"),
+        ("zip://image::{folder}/../outside.zip", "the file is outside the dataset (option)"),
+        ("zip://image::zip://inner::{folder}/a.zip", "not a local file"),
+        ("zip://image::https://example.org/a.zip", "not a local file"),
+        ("zip://image::a.zip", "its path is relative"),
+        ("zip://::{folder}/a.zip", "not a local file"),
+        ("tar://image::{folder}/a.tar", "not a local file"),
+        ("zip://bomb::{folder}/a.zip", "more than 1 MB, in an archive"),
+    ],
+)
+def test_a_refused_image_in_a_zip_file_has_a_reason(folder, path, reason, monkeypatch):
+    monkeypatch.setattr(image_files, "MAX_BYTES", 1_000_000)
+    zipped(folder, text=SECRET, image=b"x", bomb=(folder / "a.png").read_bytes() + bytes(50_000_000))
+    with pytest.raises(UnreadableImage) as error:
+        ImageFiles((str(folder),), "option").read(path.format(folder=folder))
+    assert str(error.value).startswith(reason)
+    assert "canary" not in str(error.value)

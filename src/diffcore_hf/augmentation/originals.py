@@ -6,11 +6,11 @@ Owns the copying of rows of the source. Does not choose the rows or the columns 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from diffcore_hf.core.image_archives import file_name
 from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage, read_bytes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def stored_image(cell: dict[str, Any], files: ImageFiles = NO_FILES) -> dict[str
     except UnreadableImage:
         # The row stays in the export. The dataset configuration `references` states why its image cannot be read.
         return None
-    return {"bytes": content, "path": Path(cell["path"]).name if cell["path"] else None}
+    return {"bytes": content, "path": file_name(cell["path"]) if cell["path"] else None}
 
 
 def _has_images(feature: Any) -> bool:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from diffcore_hf.core.image_archives import archive_of, read_member
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
 from diffcore_hf.core.image_modes import GreyRange
 
@@ -47,7 +48,10 @@ class ImageFiles:
                 large or has no signature of an accepted format. Then no content was read, except for the first bytes
                 of a file inside the roots.
         """
-        with self._opened(path) as (handle, size):
+        archived = archive_of(path) if isinstance(path, str) else None
+        with self._opened(archived[0] if archived else path) as (handle, size):
+            if archived:
+                return read_member(handle, *archived, MAX_BYTES)
             if size > MAX_BYTES:
                 raise UnreadableImage(too_large(size))
             head = _read(handle, HEAD)
@@ -63,11 +67,13 @@ class ImageFiles:
             return content
 
     def size(self, path: str) -> int:
-        """Return the size of an image file in bytes.
+        """Return the size of an image file in bytes; 0 for an image in an archive, whose size is not known.
 
         Raises:
             UnreadableImage: see `read`.
         """
+        if archive_of(path):
+            return 0
         with self._opened(path) as (_, size):
             return size
 
