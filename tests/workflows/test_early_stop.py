@@ -17,6 +17,7 @@ from diffcore_hf.config.layers import keywords_layer
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
 from diffcore_hf.method.checks import recorded_reason
+from diffcore_hf.workflows.export import export
 
 STOP = 12
 """Number of attempts before the early stop in these tests; the package uses 50."""
@@ -224,3 +225,15 @@ def test_an_image_that_a_reviewer_accepts_is_not_faulty(run, tmp_path):
     outcome = run("Blurry", review=review)
     assert outcome.new_attempts > 0
     assert outcome.summary.counts["kept"] == 10
+
+
+def test_a_check_whose_reason_is_recorded_cannot_be_left_out(run, tmp_path):
+    run("Blurry", max_faulty=None)
+    with pytest.raises(
+        UserError, match=r"leaves out the check with the reason 'blurry'.*Use --filter\.checks"
+    ) as caught:
+        export(tmp_path / "out", tmp_path / "other", {"filter": {"checks": []}})
+    check = str(caught.value).rpartition(" ")[2]
+    assert export(tmp_path / "out", tmp_path / "other", {"filter": {"checks": [check]}}).summary.reasons == {
+        "blurry": 30
+    }

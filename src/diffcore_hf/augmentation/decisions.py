@@ -18,8 +18,9 @@ from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.tasks import CommittedPart
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import filtration, policies
-from diffcore_hf.method.checks import checks_of
+from diffcore_hf.method.checks import Check, checks_of, recorded_reasons
 from diffcore_hf.method.references import ReferenceEmbeddings
 
 
@@ -51,6 +52,7 @@ class Decider:
         )
         self.embeddings = _references(run.source, plan, references, self.width, captions, contexts)
         self.checks = checks_of(run.recipe.filter.checks)
+        _check_recorded_reasons(run, attempts, self.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)
         self._unit_of = {plan.key(unit): unit for unit in range(len(plan))}
         self._checker = filtration.Checker(self.units, run.review.verdicts, self.checks)
@@ -182,6 +184,23 @@ class Decider:
             image_sha256=[self.attempts.sha256[index] for index in indices],
         )
         return facts, indices
+
+
+def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) -> None:
+    """Check that each recorded reason of an attempt has a check.
+
+    Raises:
+        UserError: `filter.checks` leaves out a check whose reason an earlier run recorded.
+    """
+    found = {reason.partition(":")[0] for reason in attempts.reasons if reason}
+    if unknown := sorted(found - set(recorded_reasons(checks))):
+        earlier = (run.previous or {}).get("recipes", [])
+        names = dict.fromkeys(name for entry in earlier for name in entry["decision"]["filter"].get("checks") or ())
+        missing = [name for name in names if name not in run.recipe.filter.checks]
+        raise UserError(
+            f"filter.checks leaves out the check with the reason {unknown[0]!r}, which attempts in {run.folder.path} "
+            f"have. Use --filter.checks {' '.join([*run.recipe.filter.checks, *missing])}"
+        )
 
 
 def read_facts(run: Run) -> tuple[Facts, Facts]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config.digests import NO_MODEL
+from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method.checks import CRASHED, Check, checks_of
 
 FULL_PRECISION = "float32"
@@ -60,8 +61,8 @@ def situation_of(material: Material, reason: str) -> Situation:
         strategy=recipe.strategy.name,
         changed=tuple(flag for flag, value in added if value),
         review=recipe.review,
-        most_frequent_class=names[labels.most_common(1)[0][0]] if labels else "",
-        first_error=_first_error(material),
+        most_frequent_class=visible(names[labels.most_common(1)[0][0]]) if labels else "",
+        first_error=visible(_first_error(material)),
     )
 
 
@@ -74,11 +75,21 @@ def _first_error(material: Material) -> str:
 
 
 def remedy(material: Material, reason: str) -> str:
-    """Returns one sentence or two: the likely cause of a reason, and a command that changes it."""
-    situation = situation_of(material, reason)
+    """Returns the remedy for the attempts of a run that have a reason."""
+    return remedy_of(reason, situation_of(material, reason), checks_of(material.recipe.filter.checks))
+
+
+def remedy_of(reason: str, situation: Situation, checks: Sequence[Check]) -> str:
+    """Returns the likely cause of a reason, and flags or a command that change it, in one to three sentences.
+
+    Args:
+        reason: a reason of a check, other than `kept`.
+        situation: the facts about the run.
+        checks: the checks of the run.
+    """
     if reason in _REMEDIES:
         return _REMEDIES[reason](situation)
-    [check] = [check for check in checks_of(material.recipe.filter.checks) if check.reason == reason]
+    [check] = [check for check in checks if check.reason == reason]
     return _own_check(check, situation)
 
 

@@ -15,6 +15,7 @@ from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.ledger import REFERENCES
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.config.augment import policy_parameters
+from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method.arrays import Bools
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.policies.separation import Separation
@@ -67,7 +68,7 @@ def _classes(run: Run, separation: Separation) -> str:
     names, weak = run.plan.prompt_texts.names, separation.weak
     if np.count_nonzero(weak) == separation.classes:
         return "the classes"
-    shown = [names[label] for label in np.flatnonzero(weak)[:SHOWN_CLASSES]]
+    shown = [visible(names[label]) for label in np.flatnonzero(weak)[:SHOWN_CLASSES]]
     more = ", ..." if np.count_nonzero(weak) > len(shown) else ""
     return f"{np.count_nonzero(weak)} of {len(names)} classes ({', '.join(shown)}{more})"
 

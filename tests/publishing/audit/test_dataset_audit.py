@@ -71,7 +71,7 @@ def test_a_run_is_consistent_under_every_policy(exported):
         (("attempts", "similarity", 1, None), "attempts: the similarity does not follow from the embeddings"),
         (("attempts", "reason", 0, "low_similarity"), "attempts: the reason does not follow from score and bound"),
         (("attempts", "image_sha256", 0, "0" * 64), "attempts: the image does not have the recorded hash"),
-        (("attempts", "copy", 2, 0), "attempts: the seed"),
+        (("attempts", "copy", 2, lambda copy: 1 - copy), "attempts: the seed"),
         (("data", "status", 0, "exhausted"), "default: the status does not follow from the attempts"),
         (("data", "generated", 0, OTHER), "default: the counterpart does not have the recorded hash"),
         (("data", "image", 0, OTHER), "default: the original does not have the recorded hash"),
