@@ -105,5 +105,5 @@ def test_unread_files_are_grouped_by_reason_and_folder():
         ("archive", ".", 1),
         ("not an image", "a", 7),
     ]
-    assert groups[0].names == ("b.zip: unpack it",)
+    assert list(groups[0].files()) == [("b.zip", "unpack it")]
     assert report_text.examples(groups[1].names) == "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"

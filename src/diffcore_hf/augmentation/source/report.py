@@ -7,7 +7,7 @@ report_text.py. The names of files and rows are for the user of this machine; a 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -31,7 +31,12 @@ class UnreadFiles(NamedTuple):
     folder: str
     """Path below the source folder; `.` for the source folder itself."""
     names: tuple[str, ...]
-    """Names of the files, each with its detail after a colon if there is one."""
+    details: tuple[str, ...]
+    """For each file what the reason does not state, such as the target of a link; may be empty."""
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Returns the name and the detail of each file."""
+        return zip(self.names, self.details, strict=True)
 
 
 class SideLengths(NamedTuple):
@@ -167,11 +172,18 @@ def _paths(source: LoadedSource, split: str) -> list[str]:
 
 def group_unread(unread: Iterable[UnreadFile]) -> tuple[UnreadFiles, ...]:
     """Returns the unread files by reason and folder, in the order of reasons, folders and names."""
-    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[UnreadFile]] = defaultdict(list)
     for file in unread:
-        path = PurePosixPath(file.path)
-        groups[file.reason, str(path.parent)].append(f"{path.name}: {file.detail}" if file.detail else path.name)
-    return tuple(UnreadFiles(reason, folder, tuple(names)) for (reason, folder), names in sorted(groups.items()))
+        groups[file.reason, str(PurePosixPath(file.path).parent)].append(file)
+    return tuple(
+        UnreadFiles(
+            reason,
+            folder,
+            tuple(PurePosixPath(file.path).name for file in files),
+            tuple(file.detail for file in files),
+        )
+        for (reason, folder), files in sorted(groups.items())
+    )
 
 
 def equal_names(names: Sequence[str], prompt_names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from diffcore_hf.augmentation.source.report import EXAMPLES, SourceReport, UnreadFiles
 
 MAX_GROUPS = 8
-"""Largest number of groups of one kind in the text."""
+"""Largest number of folders with unread files in the text."""
 
 
 def lines(report: SourceReport) -> list[str]:
@@ -15,7 +15,7 @@ def lines(report: SourceReport) -> list[str]:
     listed = _rows(report)
     listed += _unread(report.unread)
     for split, names in report.unreadable.items():
-        listed.append(f"unreadable  {len(names):,} images of split {split}: {examples(names)}")
+        listed.append(f"unreadable  {_count(len(names), 'image')} of split {split}: {examples(names, '; ')}")
     listed += _images(report)
     listed += _identical(report)
     listed += _classes(report)
@@ -55,9 +55,9 @@ def findings(report: SourceReport) -> list[str]:
     return sentences
 
 
-def examples(names: Sequence[str]) -> str:
+def examples(names: Sequence[str], separator: str = ", ") -> str:
     """Returns the first EXAMPLES names, and the number of the others."""
-    shown = ", ".join(names[:EXAMPLES])
+    shown = separator.join(names[:EXAMPLES])
     return shown + (f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else "")
 
 
@@ -76,12 +76,20 @@ def _rows(report: SourceReport) -> list[str]:
 
 def _unread(groups: Sequence[UnreadFiles]) -> list[str]:
     listed = [
-        f"not read    {_count(len(group.names), 'file')} in {group.folder}: {group.reason} ({examples(group.names)})"
+        f"not read    {_count(len(group.names), 'file')} in {group.folder}: {group.reason} ({_names(group)})"
         for group in groups[:MAX_GROUPS]
     ]
     if rest := sum(len(group.names) for group in groups[MAX_GROUPS:]):
         listed.append(f"not read    {rest:,} more; --report FILE.json lists all of them")
     return listed
+
+
+def _names(group: UnreadFiles) -> str:
+    """Returns the first names of a group. A detail that all files have is stated once."""
+    details = set(group.details)
+    if len(details) > 1:
+        return examples([name + (f": {detail}" if detail else "") for name, detail in group.files()], "; ")
+    return examples(group.names) + (f": {group.details[0]}" if group.details[0] else "")
 
 
 def _images(report: SourceReport) -> list[str]:
@@ -97,18 +105,18 @@ def _images(report: SourceReport) -> list[str]:
 
 
 def _identical(report: SourceReport) -> list[str]:
+    planned = _count(report.not_planned, "row")
     kinds = (
-        ("duplicates", report.identical_in_class, "in one class; each is one reference"),
+        ("duplicates", report.identical_in_class, "several times in one class; each is one reference"),
         ("conflict", report.label_conflicts, "in different classes, so one of the labels is wrong"),
-        ("leak", report.across_splits, "in different splits; the row of the augmented split is not planned"),
+        ("leak", report.across_splits, f"in different splits, so {planned} of the augmented split cannot be planned"),
     )
-    listed = []
-    for word, groups, meaning in kinds:
-        listed += [f"{word:<11} the same image {meaning}: {examples(group)}" for group in groups[:MAX_GROUPS]]
-        if len(groups) > MAX_GROUPS:
-            rest = len(groups) - MAX_GROUPS
-            listed.append(f"{word:<11} {rest:,} more such images; --report FILE.json lists all of them")
-    return listed
+    return [
+        f"{word:<11} {_count(len(groups), 'image')} {_occur(groups)} {meaning}: "
+        f"{examples([' = '.join(group) for group in groups], '; ')}"
+        for word, groups, meaning in kinds
+        if groups
+    ]
 
 
 def _classes(report: SourceReport) -> list[str]:
