@@ -63,8 +63,8 @@ evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure what filter
 	$(RUN)/python -m benchmarks.evidence $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(LIST),--list)
 	$(if $(LIST),,$(RUN)/python -m benchmarks.evidence --pack --page)
 
-bench: install  ## measure demo, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
-	for part in demo mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
+bench: install  ## measure demo, a large folder, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
+	for part in demo source mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
 
 docs: install  ## the documentation site, into out/site; every link is checked
 	$(RUN)/python docs/_build/check_links.py

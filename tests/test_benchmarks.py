@@ -64,3 +64,13 @@ def test_the_options_of_the_demo_are_explained():
         [sys.executable, "-m", "benchmarks.demo", "--help"], capture_output=True, text=True, check=True
     )
     assert "--write" in shown.stdout
+
+
+def test_plan_is_measured_on_a_folder_of_photos(tmp_path, capsys):
+    from benchmarks import source
+
+    page = tmp_path / "performance.md"
+    source.main(["--classes", "3", "--photos", "2", "--write", str(page)])
+    for text in (capsys.readouterr().out, page.read_text(encoding="utf-8")):
+        assert "| first `plan` |" in text and "| second `plan` |" in text
+        assert "6 photos in 3 class folders" in text

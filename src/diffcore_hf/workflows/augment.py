@@ -33,6 +33,7 @@ from diffcore_hf.config.layers import keywords_layer, positional_layer
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
+from diffcore_hf.core.collection import paused_collection
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
@@ -182,8 +183,9 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, descri
     review = read_review(recipe.review)
     checks_of(recipe.filter.checks)
     recipe = complete_recipe(recipe, previous)
-    source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
-    plan = make_plan(source, recipe)
+    with paused_collection():
+        source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
+        plan = make_plan(source, recipe)
     resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
     changed = changes(folder, source) if previous else None
