@@ -53,6 +53,7 @@ def section(results: Results) -> list[str]:
         parts.append(
             f"**{len(photos.measured)} of {photos.wanted} trainings are measured so far**. A dash marks a missing "
             "value, and a difference of one seed has no interval."
+            + ("" if photos.rates_complete else " While learning rates are missing, the best measured one is used.")
         )
     for length, steps in STEPS.items():
         parts += [f"{steps} steps, {seeds(photos, length)}:", accuracies(photos, length)]
@@ -81,7 +82,7 @@ def accuracies(photos: PhotoResults, length: str) -> str:
     head = ["", "learning rate", "top-1", "top-5", "top-1 to counterparts without mixing", "top-1 to real images alone"]
     rows = []
     for arm, words in WORDS.items():
-        rate = photos.rate(arm)
+        rate = photos.rate(arm) or (RATES[0] if photos.accuracy(arm, length) else None)
         gaps = ["base" if arm == base else points(gap(photos, arm, base, length)) or "–" for base in (BASE, "plain")]
         scores = [percent(photos.accuracy(arm, length, key)) for key in ("top1", "top5")]
         rows.append([words, f"{rate:g}" if rate else "–", *scores, *gaps])
