@@ -36,6 +36,8 @@ _JPEG2000_FULL_PIXELS = 36_000_000
 _WEBP_BYTES = 13
 _AVIF_BYTES, _AVIF_DEEP_BYTES = 9, 18
 _SLOW_BYTES = 10
+_YCBCR = 6
+"""Value of a TIFF file with the colour space of JPEG."""
 _OVERHEAD = 24_000_000
 """Bytes for the buffers of a decoder and for one strip of a conversion."""
 
@@ -216,9 +218,10 @@ def _tiff_strip(image: ImageFile.ImageFile) -> int:
     if not (isinstance(width, int) and isinstance(height, int)):
         rows = tags.get(278)
         width, height = image.width, min(rows, image.height) if isinstance(rows, int) else image.height
-    # Four values of up to four bytes; strips of a common size cost little by any measure.
-    depth = max(8, *(bits for bits in _numbers(tags.get(258)) if bits <= 64)) / 8 if tags.get(258) else 1
-    samples = max(4, *_numbers(tags.get(277))) if tags.get(277) else 4
+    depth = max((8, *(bits for bits in _numbers(tags.get(258)) if bits <= 64))) / 8
+    samples = max(_numbers(tags.get(277)))
+    if tags.get(262) == _YCBCR:  # decoded as RGBA
+        samples, depth = 4, 1
     return int(width * height * depth * min(samples, 8))
 
 

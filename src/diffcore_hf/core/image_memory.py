@@ -6,13 +6,19 @@ it, and waits while the others use too much. The budget does not depend on the n
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 BUDGET = 900_000_000
 """Bytes that the images being decoded may take together. An image that needs more is not decoded."""
+
+
+TRIMMED = 64_000_000
+"""After a larger reservation, freed memory is given back to the system."""
 
 
 class MemoryBudget:
@@ -43,6 +49,8 @@ class MemoryBudget:
             yield
         finally:
             self._own.holds = False
+            if amount > TRIMMED:
+                _trim()
             with self._changed:
                 self._used -= amount
                 self._changed.notify_all()
@@ -50,6 +58,21 @@ class MemoryBudget:
 
 decoding = MemoryBudget(BUDGET)
 """The budget of this process."""
+
+
+def _trim() -> None:
+    """Give freed memory back to the system. The allocator of Linux would keep it for each thread."""
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return the function of the C library; None on systems without it."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def _renew() -> None:

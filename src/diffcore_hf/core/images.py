@@ -140,6 +140,10 @@ def decode_bytes(content: bytes, grey_range: GreyRange = "dtype") -> Image.Image
             turn = _turn(image)
             rgb = to_rgb(image, reduction=1 if plan.in_decoder else plan.reduction, grey_range=grey_range)
             return rgb if turn is None else rgb.transpose(turn)
+        except Image.DecompressionBombError as error:  # a bound of Pillow on one strip, frame or tile
+            raise UnreadableImage(
+                f"{image.width} x {image.height} {image.format}, larger than Pillow decodes in one piece"
+            ) from error
         except Exception as error:  # the plugins of Pillow raise many types for damaged bytes
             raise UnreadableImage(f"broken {image.format}: {_cause(error)}") from error
 
