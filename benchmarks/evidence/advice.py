@@ -1,7 +1,7 @@
-"""What a user should do, by case: the first section of the page, and the photographs of the README.
+"""Advice for a user, by case: the first section of the page, and the results on photographs in the README.
 
-Every row is a difference of two ways to train with its interval. The interval decides which of its sentences stands in
-the table, so the advice follows the results.
+Each row of the table compares two ways to train: it has their difference and its interval. The interval decides which
+advice the row shows, so the advice follows from the results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import paragraphs, table
 
 BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
-"""Lines of the README between which the photographs stand."""
+"""Lines of the README before and after the results on photographs."""
 _OPEN = "not decided yet: compare on your own data"
 
 
@@ -29,14 +29,15 @@ class Case:
     who: str
     """The user's case."""
     compared: str
+    """Both ways to train, in words."""
     values: BySeed
     base: BySeed
     gain: str
     """Advice if the difference is above zero."""
     loss: str
-    """Advice if it is below zero."""
+    """Advice if the difference is below zero."""
     none: str = "no difference seen: compare on your own data"
-    """Advice if its interval contains zero."""
+    """Advice if the interval of the difference contains zero."""
 
     def row(self) -> list[str]:
         """Returns the row of the table."""
@@ -53,20 +54,20 @@ class Case:
 
 def section(results: Results) -> list[str]:
     """Returns the paragraphs of the first section."""
-    head = ["your case", "compared", "difference in top-1, points", "seeds", "so"]
+    head = ["your case", "comparison", "difference in top-1, points", "seeds", "advice"]
     return [
-        "Photographs come first, because they are what most users have. The counterparts of the photographs are "
-        "held-back real photographs, so those rows say what perfect counterparts are worth. The other rows are from "
+        "Photographs come first, because they are what most users have. Their counterparts are held-back real "
+        "photographs. So the rows about photographs show the effect of perfect counterparts. The other rows are about "
         "the rendered birds, in contexts that were never mentioned.",
         table(head, [case.row() for case in cases(results)]),
         "`accelerate launch recipes/train.py --data.path DATA --compare plain,genaug,mix --seeds 0,1,2` measures the "
-        "same on your own augmented dataset. `make photos DATA=DIR` measures it on a folder of photographs, without a "
-        "text-to-image model.",
+        "same on your own augmented dataset. `make photos DATA=DIR` measures it on a folder of photographs, with "
+        "held-back photographs as counterparts. It needs no text-to-image model.",
     ]
 
 
 def cases(results: Results) -> list[Case]:
-    """Returns the comparisons, photographs first."""
+    """Returns the comparisons; those on photographs come first."""
     photos = PhotoResults(results.photographs)
     similar = "photographs, pretrained network, test images like the training images"
     add, leave = "add generated images", "leave generated images out"
@@ -75,10 +76,10 @@ def cases(results: Results) -> list[Case]:
     for length, steps in STEPS.items():
         plain, genaug, mixed = (photos.accuracy(arm, length) for arm in ("plain", "genaug", "mix"))
         found += [
-            Case(f"{similar}, {steps} steps", "perfect counterparts without mixing, to real images alone", genaug,
-                 plain, add, leave),
-            Case(f"{similar}, {steps} steps", "mixed (`both`), to the same counterparts without mixing", mixed, genaug,
-                 mix, keep),
+            Case(f"{similar}, {steps} steps", "perfect counterparts without mixing, compared with real images alone",
+                 genaug, plain, add, leave),
+            Case(f"{similar}, {steps} steps", "mixed images (`both`), compared with the same counterparts not mixed",
+                 mixed, genaug, mix, keep),
         ]  # fmt: skip
 
     def birds(arm: str, net: str = "scratch") -> BySeed:
@@ -86,28 +87,30 @@ def cases(results: Results) -> list[Case]:
 
     everything, judged = f"{STANDARD}.all", f"{STANDARD}.{BEST}"
     filtered, unfiltered = "use the default filter", "keep everything (`--filter.policy.name all`)"
+    scratch = "rendered birds, other contexts, network from scratch"
+    tuned = "rendered birds, other contexts, pretrained network"
     return [
         *found,
-        Case("rendered birds, other contexts, from scratch", "720 generated images, to real images alone",
-             birds(everything), birds("plain"), add, leave),
-        Case("the same", "mixed (`both`), to the same counterparts without mixing", birds("mix-own-100"),
+        Case(scratch, "720 generated images, compared with real images alone", birds(everything), birds("plain"), add,
+             leave),
+        Case(scratch, "mixed images (`both`), compared with the same counterparts not mixed", birds("mix-own-100"),
              birds("genaug-own"), mix, keep),
-        Case("rendered birds, other contexts, pretrained network", "720 generated images, to real images alone",
-             birds(everything, "tuned"), birds("plain", "tuned"), add, leave),
-        Case("the same", "mixed (`both`, partner `class`), to the same images without mixing",
+        Case(tuned, "720 generated images, compared with real images alone", birds(everything, "tuned"),
+             birds("plain", "tuned"), add, leave),
+        Case(tuned, "mixed images (`both`, partner `class`), compared with the same images not mixed",
              birds("mix-class", "tuned"), birds(everything, "tuned"), mix, keep),
-        Case("the generator draws what the prompt asks for", "default filter, to keeping everything", birds(judged),
-             birds(everything), filtered, unfiltered, "no difference seen: either"),
-        Case("the generator draws a wrong species in 30 % of the rows", "default filter, to keeping everything",
+        Case("the generator draws what the prompt asks for", "default filter, compared with policy `all`",
+             birds(judged), birds(everything), filtered, unfiltered, "no difference seen: use either"),
+        Case("the generator draws a wrong species in 30 % of the rows", "default filter, compared with policy `all`",
              birds(f"random-species.{BEST}"), birds("random-species.all"), filtered, unfiltered),
     ]  # fmt: skip
 
 
 def readme(results: Results, text: str) -> str:
-    """Returns the text of the README with new photographs between its two marks.
+    """Returns the text of the README with new results on photographs between BEGIN and END.
 
     Raises:
-        ValueError: a mark is missing.
+        ValueError: one of these lines is missing.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -117,7 +120,7 @@ def readme(results: Results, text: str) -> str:
 
 
 def readme_parts(results: Results) -> list[str]:
-    """Returns the photographs of the README: their setting, a table and what follows."""
+    """Returns the results on photographs for the README: the setting, a table and the conclusion."""
     photos = PhotoResults(results.photographs)
     if not photos.measured:
         return ["**Nothing is measured on photographs yet.**"]
@@ -127,9 +130,10 @@ def readme_parts(results: Results) -> list[str]:
     ]
     counted = " and ".join(f"{photo_page.seeds(photos, length)} at {steps} steps" for length, steps in STEPS.items())
     return [
-        f"On *photographs* of ten kinds of clothing, with {EACH} real images a class and a network with ImageNet "
-        "weights, the test images are like the training images. Held-back real photographs stand for perfect "
-        f"counterparts, so no generator takes part. Top-1 in percent, mean and standard deviation, {counted}:",
+        f"These results are for *photographs* of ten kinds of clothing, with {EACH} real training images of each class "
+        "and a network with ImageNet weights. The test images are like the training images. Held-back real photographs "
+        "are used as perfect counterparts, so no text-to-image model is needed. The table gives top-1 in percent, as "
+        f"mean and standard deviation over the seeds ({counted}):",
         table(head, rows),
         photo_page.judgement(photos),
     ]

@@ -93,7 +93,7 @@ def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[s
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(ticks, names)
     axes.set_ylim(row - 1, -1.2)
-    axes.set_xlabel("points of top-1 against keeping everything, contexts never mentioned", color=MUTED)
+    axes.set_xlabel("top-1, difference to keeping everything, points, contexts never mentioned", color=MUTED)
     return png(figure)
 
 
@@ -121,7 +121,7 @@ def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: st
 
 
 def _interval(values: BySeed) -> tuple[float, float]:
-    """Returns the mean and half of the 95 % interval over the seeds; half is 0 with one seed."""
+    """Returns the mean and half the width of the 95 % interval over the seeds; the width is 0 with one seed."""
     gap = paired_difference(list(values.values()), [0.0] * len(values))
     return mean(values.values()), gap.half or 0.0
 
@@ -133,7 +133,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """Returns a figure as PNG, in the look of the page."""
+    """Returns a figure as PNG, with the colours and grid lines of the page."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(LINE)

@@ -59,7 +59,7 @@ POLICIES: dict[str, dict[str, Any]] = {
     "text": {"name": "rank", "by": "text"},
 }
 BEST = "context_free"
-"""The best policy. Comparisons with policy `all` show only this one if they cannot show every policy."""
+"""The best policy. Comparisons with policy `all` show only this policy if they cannot show every policy."""
 KINDS = ("right", "other species", "look-alike", "outside")
 
 Key = tuple[str, int]

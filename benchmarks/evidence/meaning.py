@@ -1,7 +1,7 @@
 """The sentences below the tables, which explain the results for a user.
 
-Owns the text. Its numbers are taken from the results, so that a sentence and its table cannot differ. The words are
-not computed. So read the sentences again after each new measurement.
+Owns the text. The numbers in it are taken from the results, so that a sentence and its table cannot differ. The words
+are fixed. So read the sentences again after each new measurement.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from benchmarks.evidence.series import BySeed, Results, difference, points
 from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
-    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if a class was photographed in few
-places. With the CLIP of the package it accepts {accepted} % of right images: those that resemble the
-training images, not those that show the class. Policies that compare classes with each other are far
-better. It is better still to remove the directions of contexts from the embeddings: {gain} in balanced
-accuracy over the plain discriminant in the worst cell. There the default reaches {worst} %, a little below
-the aim of 90 %. The image tower causes the rest. Most of the variance within a class is between contexts,
-and the references show only two contexts of each class. Under every policy that ranks classes by images,
-about one in twenty images of no class is nearest to the requested class.""",
-    """**Against the filter.** The wrong images of a text-to-image model differ from those of a renderer. Most of
-them are near misses, and no policy here separates them from right images much better than chance. A filter
-helps if the generator does not follow the prompt. It does not improve a good generator.""",
+    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if the real images of a class show few
+contexts. With the CLIP of the package it accepts {accepted} % of right images. It accepts images that resemble the
+training images, and not all images that show the class. Policies that compare classes with each other are far
+better. The result is better still if the directions of contexts are removed from the embeddings. In the hardest cell
+(CLIP not trained on the species, own contexts) this changes the balanced accuracy by {gain}. There the default
+reaches {worst} %, a little below the aim of 90 %. The image tower causes the remaining errors: most of the variance
+within a class is between contexts, and the references show only two contexts of each class. Each policy that ranks
+classes by images accepts about one in twenty images of a species outside the dataset.""",
+    """**Against the filter.** The wrong images of a text-to-image model differ from the wrong rendered images. Most
+of them nearly show the right species, and no policy here separates them from right images much better than chance. A
+filter helps if the generator does not follow the prompt. It does not improve a good generator.""",
 )
 _INVESTMENT = (
     """**For a user.** If the generator draws what the prompt asks for, keep everything. Differences in top-1
@@ -37,24 +37,24 @@ Differences between the default filter and `all`:""",
 - a random other species in 30 % of the rows, prompted contexts: {random_prompted}
 - a look-alike in 30 % of the rows, contexts never mentioned: {alike}
 - a look-alike in 30 % of the rows, prompted contexts: {alike_prompted}""",
-    """It is not known beforehand which case applies. In contexts never mentioned, a filter that is not needed
-costs less than a missing one, so the filter stays the default. Look at twenty samples (`preview --samples
-20`). If they show what was asked for, use `--filter.policy.name all`.""",
-    """**Against the method.** The paper's own rule (Eq. 5) keeps so little that most of the generated images are
-lost. The difference to keeping everything is {paper}.""",
+    """You do not know beforehand which case you have. In contexts never mentioned, a filter without need costs less
+accuracy than the lack of a filter that is needed. So the filter is the default. Look at twenty samples (`preview
+--samples 20`). If they show what the prompts ask for, use `--filter.policy.name all`.""",
+    """**Against the method.** The paper's own rule (Eq. 5) keeps so few images that most of the effect of the
+generated images is lost. The difference to policy `all` is {paper}.""",
 )
 _GUIDANCE = (
-    """**For a user.** Leave gamma at 2. Differences to gamma 2 in contexts never mentioned, with everything kept:""",
+    """**For a user.** Leave gamma at 2. Differences to gamma 2 in contexts never mentioned, with policy `all`:""",
     """- gamma 0.5: {low}
 - gamma 1: {one}
 - gamma 4: {four}
 - gamma 6.5: {high}""",
-    """Images show the right species in {first} % of the cases at gamma 1, in {best} % at 2 and in {worst} % at
-6.5. So more guidance does not mean more faithful images. A filter does not compensate for it. Further
+    """At gamma 1, {first} % of the images show the right species; at gamma 2, {best} %; at gamma 6.5, {worst} %. So
+more guidance does not give more images of the right species. A filter does not compensate for a high gamma. Further
 differences:""",
-    """- default filter against `all`, gamma 6.5: {filtered}
-- without the negative prompt, contexts never mentioned: {negatives}
-- without the negative prompt, prompted contexts: {negatives_prompted}""",
+    """- default filter, compared with `all`, gamma 6.5: {filtered}
+- without the negative prompt, compared with it, contexts never mentioned: {negatives}
+- without the negative prompt, compared with it, prompted contexts: {negatives_prompted}""",
 )
 _CONTEXT = (
     """**For a user.** Named contexts raise the accuracy in the contexts that are named. Differences between six
@@ -62,32 +62,32 @@ named contexts and prompts without any context:""",
     """- in the six prompted contexts: {prompted}
 - in contexts never mentioned: {unmentioned}
 - in contexts never mentioned, fine-tuned: {tuned}""",
-    """Without a context in the prompt, the generator draws several contexts by itself. It was not counted which
-ones. So name the contexts that you will meet, and do not expect an effect on others. The built-in lists
-contain the empty context beside the named ones; that mixture was not measured here.""",
+    """If the prompt names no context, the generator draws several contexts by itself. These contexts were not
+counted. So name the contexts in which the network will be used, and do not expect an effect on other contexts. The
+built-in lists contain the empty context beside the named contexts; this mixture was not measured here.""",
 )
 _MIXING = (
-    """**Against the method.** In this world, mixing real and generated images costs more than it gains.
-Differences between mixing and the same counterparts without mixing, in contexts never mentioned:""",
+    """**Against the method.** In this world, mixed images give a lower accuracy than the same generated images that
+are not mixed. Differences between the two, in contexts never mentioned:""",
     """- from scratch, the row's own counterpart: {own}
 - from scratch, any counterpart of the class: {of_class}
 - fine-tuned, any counterpart of the class: {of_class_tuned}
-- fine-tuned, the row's own, against three times as many images without mixing: {own_tuned}
-- from scratch, the row's own, after three times the steps: {longer}
-- from scratch, three real images of each species: {fewer}
-- from scratch, six real images of each species: {half}""",
-    """Training time may explain a part, because mixed images are harder to learn from. Mixing is still much better
-than real images alone: {over_plain}.""",
-    """**For a user.** Train on generated images without mixing, beside the real ones (`--mix.kind none`, arm
-`genaug`), and compare with `mix` on your own data. The difference between any counterpart of the class,
-from three times as many images, and the row's own counterpart is {partner}.""",
+- fine-tuned, the row's own counterpart, compared with three times as many images that are not mixed: {own_tuned}
+- from scratch, the row's own counterpart, with three times as many steps: {longer}
+- from scratch, any counterpart of the class, three real images of each species: {fewer}
+- from scratch, any counterpart of the class, six real images of each species: {half}""",
+    """The training time may explain a part of the differences, because mixed images are harder to learn from. Mixing
+is still much better than real images alone: {over_plain}.""",
+    """**For a user.** Train on real and generated images that are not mixed (`--mix.kind none`, arm `genaug`), and
+compare with `mix` on your own data. The partner can be any counterpart of the class (720 images) or the row's own
+counterpart (240 images). Without mixing, the difference between the two is: {partner}.""",
 )
 _ALTERNATIVES = (
     """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain}
 with real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put
-an object into another place. The same number of real images of all contexts reaches {real}: if you can get
-more real images of other places, get them. The filter already computes embeddings, so a linear probe on
-them needs no further network: with every generated image it reaches {probe}.""",
+an object into another context. The same number of real images of all contexts reaches {real}. So if you can get
+more real images in other contexts, use them. The filter has already computed embeddings, so a linear probe on
+them needs no other network. With every generated image it reaches {probe}.""",
 )
 
 

@@ -23,13 +23,20 @@ GAMMAS = ("0.5", "1", "2", "4", "6.5")
 JUDGES = ("mean", "fixed", "quantile", "class_mean", "classifier", "context_free", "text")
 _GENERATORS = {
     STANDARD: "the generator as it is",
-    "random-species": "30 % of the rows ask for a random other species",
-    "look-alike": "30 % of the rows ask for a look-alike",
+    "random-species": "30 % of the prompts name a random other species",
+    "look-alike": "30 % of the prompts name a look-alike",
 }
 
 
 def write(results: Results, page: Path, pictures: Path, readme: Path | None = None) -> None:
-    """Writes the page, its pictures into a folder of the documentation, and the photographs of the README."""
+    """Writes the page, its pictures, and the results on photographs in the README.
+
+    Args:
+        results: all packed results.
+        page: file of the page.
+        pictures: folder of the pictures.
+        readme: file of the README; None: it is not changed.
+    """
     for name, draw in _FIGURES.items():
         write_atomic(pictures / f"{name}.png", draw(results))
     write_atomic(page, text(results, pictures.name).encode())
@@ -66,41 +73,46 @@ def _opening(results: Results) -> list[str]:
 _HOW = (
     """This page measures the effect of the filter, the context, the guidance and the mixing. Section 7 uses
 photographs. Sections 1 to 6 use the miniature world: its birds are rendered, and a classifier that was trained
-on renderings of everything (the *oracle*) names the species of every generated image. `make evidence` measures
-everything, cell by cell, and writes this page from the results in `benchmarks/evidence/results`. `make evidence
-LIST=1` lists the cells.""",
-    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. Each species
-appears in two contexts of its own. The 2,000 test images show all ten contexts. A seed draws the contexts of the
-species, the training images, the generated images and the training.""",
+on renderings of all species in all contexts (the *oracle*) names the species of every generated image. A *cell* is
+one measurement. `make evidence` measures all cells and writes this page from the results in
+`benchmarks/evidence/results`. `make evidence LIST=1` lists the cells.""",
+    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. The training
+images of a species show two of the ten contexts, which are drawn for each species. The 2,000 test images show all ten
+contexts. Everything random depends on the seed: the contexts of the species, the training images, the
+generated images and the training.""",
     """**Accuracy** is top-1 in percent, for three groups of test images. *Never mentioned*: contexts that occur in
 no training image of the species and in no prompt. *Prompted*: contexts that the prompts name and that the
 training images of the species lack. *Own*: the two contexts of the species' training images.""",
     """**Training in sections 1 to 6.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32
 images) or pretrained on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same
-number of steps. The model is selected on the validation split, which shows only the training contexts, and tested once.
-With generated images, half of the samples are generated: every real image is used without mixing, and for each one
-any kept image of its class (`mix.kind none`, `mix.partner class`), unless a table says otherwise. A folder
-has 720 attempts (240 rows, three copies), one attempt per unit, 16 steps, gamma 2.""",
-    """Values are mean ± standard deviation over the seeds. Differences are paired by seed, with Student's 95 %
-interval. A difference whose interval contains zero is written as *no difference seen*.""",
+number of steps. The validation split shows only the training contexts. It selects the model, which is then tested
+once. In arms with generated images, half of the samples are generated: each real image and one kept generated image
+of its class are two separate samples (`mix.kind none`, `mix.partner class`). Tables with another setting say so. Each
+generator makes 720 images (three copies of 240 rows, one attempt for each unit) with 16 steps and gamma 2.""",
+    """Values are mean ± standard deviation over the seeds. Differences are paired by seed and have a 95 % interval
+(Student's t). A difference whose interval contains zero is written as *no difference seen*.""",
 )
 _RENDERED = """The images are rendered, so they are perfect. For every class and every context there are three
 images of the class, three of another species of the dataset, three of a look-alike species and three of a species
-outside the dataset: 2,400 in all. One of two CLIPs was not trained on the species of the dataset (the one in the
-package); the other was. The dataset shows each species in two contexts of its own, or all species in the same two."""
+outside the dataset: 2,400 in all. Two CLIPs are compared. The CLIP of the package was *not trained* on the species of
+the dataset, and the other CLIP was *trained* on them. The two training contexts are drawn for each species (*own*), or
+they are the same for all species (*shared*)."""
 
 
 def _judge(results: Results) -> list[str]:
     return [
-        f"{_RENDERED} {_judge_seeds(results, 'unseen-own').capitalize()} a cell:",
+        f"{_RENDERED} Each cell is measured with {_judge_seeds(results, 'unseen-own')}:",
         tables.judge_cells(results, JUDGES),
-        f"CLIP not trained on the species, own contexts ({_judge_seeds(results, 'unseen-own')}):",
+        "Share of the images that each policy accepts, with the CLIP that was not trained on the species and with own "
+        f"contexts ({_judge_seeds(results, 'unseen-own')}):",
         tables.judge_shares(results, "unseen-own", JUDGES),
-        f"CLIP trained on the species, shared contexts, the easiest cell ({_judge_seeds(results, 'seen-shared')}):",
+        "The same with the CLIP that was trained on the species and with shared contexts, which is the easiest cell "
+        f"({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
         "![Right images accepted, by context; CLIP not trained on the species](ASSETS/results-contexts.png)",
-        f"Images of the text-to-image model, the CLIP of the package ({len(results.right_species(STANDARD))} seeds); "
-        "in parentheses the number of images of each kind among 720:",
+        "Share of the images of the text-to-image model that each policy accepts, with the CLIP of the package "
+        f"({len(results.right_species(STANDARD))} seeds). The head of the table gives the number of images of each "
+        "kind among 720:",
         tables.judge_generated(
             results, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
         ),
@@ -119,14 +131,13 @@ def _investment(results: Results) -> list[str]:
     equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     parts = [
-        f"**Equal generated images**: all arms generate the same 720 images, and each trains on those that it "
-        f"keeps. From scratch, "
-        f"{tables.seeds(results, list(arms))}:",
+        f"**Equal generated images**: all arms have the same 720 generated images, and each arm trains on the images "
+        f"that its policy keeps. From scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
-        f"**Equal kept images**: each arm trains on the first n images that it keeps; n is the smallest number that "
-        f"any policy keeps. From scratch, {tables.seeds(results, list(equal))}:",
+        f"**Equal kept images**: each arm trains on the first n images that its policy keeps; n is the smallest number "
+        f"that any policy keeps. From scratch, {tables.seeds(results, list(equal))}:",
         tables.of_arms(results, equal, f"{STANDARD}.all.equal-kept"),
     ]
     for generator in ("random-species", "look-alike"):
@@ -144,16 +155,16 @@ def _guidance(results: Results) -> list[str]:
     arms = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS for keep in ("all", BEST, "oracle")]
     tuned = [f"gamma-{gamma}.{keep}" for gamma in GAMMAS[1:] for keep in ("all", BEST)]
     without = {
-        f"{STANDARD}.all": "`all`, with negative prompts",
-        "no-negatives.all": "`all`, without",
-        f"{STANDARD}.{BEST}": "`rank`, context-free, with",
-        f"no-negatives.{BEST}": "`rank`, context-free, without",
+        f"{STANDARD}.all": "`all`, with the negative prompt",
+        "no-negatives.all": "`all`, without the negative prompt",
+        f"{STANDARD}.{BEST}": "`rank`, context-free, with the negative prompt",
+        f"no-negatives.{BEST}": "`rank`, context-free, without the negative prompt",
     }
     return [
         f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(results, arms)}:",
         tables.guidance(results, GAMMAS, ("all", BEST, "oracle")),
-        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}, without the lowest gamma (the "
-        "limit was 400 trainings):",
+        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 was left out to "
+        "limit the number of trainings:",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
         "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
@@ -175,8 +186,8 @@ def _context(results: Results) -> list[str]:
     }
     tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
     return [
-        f"Everything is kept. In every row, the prompted group has the same six contexts. From scratch, "
-        f"{tables.seeds(results, list(arms))}:",
+        f"All generated images are kept. In every row, the column *prompted* is for the same six contexts. From "
+        f"scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, "no-context.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, tuned, "no-context.all", "tuned"),
@@ -196,31 +207,36 @@ def _mixing(results: Results) -> list[str]:
         "mix-own-100": "DiffCoRe-Mix-100",
     }
     draws = {
-        f"{STANDARD}.all": "generated images without mixing, beside the real ones",
-        "mix-own-100": "mixed, `append`, partner own (240 images)",
-        "mix-class": "mixed, `append`, partner class (720 images)",
-        "mix-class-replace-0.5": "mixed, `replace`, probability 0.5, partner class",
-        "mix-class-replace-1": "mixed, `replace`, probability 1, partner class",
+        f"{STANDARD}.all": "generated images beside the real images, not mixed",
+        "mix-own-100": "mixed, `append`, partner `own` (240 images)",
+        "mix-class": "mixed, `append`, partner `class` (720 images)",
+        "mix-class-replace-0.5": "mixed, `replace`, probability 0.5, partner `class`",
+        "mix-class-replace-1": "mixed, `replace`, probability 1, partner `class`",
     }
     few = {
         f"{generator}.{name}": f"{number} real images a species, {words}"
         for generator, number in (("real-3", 3), ("real-6", 6))
-        for name, words in (("plain", "alone"), ("generated", "and generated ones without mixing"), ("mix", "mixed"))
+        for name, words in (
+            ("plain", "alone"),
+            ("generated", "and generated images not mixed"),
+            ("mix", "mixed with generated images"),
+        )
     }
     longer = {arm: seven[arm] for arm in trainings.LONGER}
     tuned = {"plain": "plain", f"{STANDARD}.all": draws[f"{STANDARD}.all"], "mix-own-100": draws["mix-own-100"],
              "mix-class": draws["mix-class"]}  # fmt: skip
     return [
-        "**The rows of the paper's Table 7**, with each row's own counterpart (240 images), everything kept, from "
-        f"scratch, {tables.seeds(results, list(seven))}:",
+        "**The methods of the paper's Table 7.** Each real image is mixed with its own counterpart (240 images). All "
+        f"generated images are kept. From scratch, {tables.seeds(results, list(seven))}:",
         tables.of_arms(results, seven, "genaug-own"),
-        f"**How images are drawn**, from scratch, {tables.seeds(results, list(draws))}:",
+        f"**Which images a training uses.** From scratch, {tables.seeds(results, list(draws))}:",
         tables.of_arms(results, draws, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, tuned, f"{STANDARD}.all", "tuned"),
-        f"**Three times the steps** (1,350 of 32), from scratch, {tables.seeds(results, list(longer), 'longer')}:",
+        "**Three times as many steps** (1,350 steps of 32 images). From scratch, "
+        f"{tables.seeds(results, list(longer), 'longer')}:",
         tables.of_arms(results, longer, "genaug-own", "longer"),
-        "**With fewer real images**, 720 generated ones in each case, from scratch, "
+        "**With fewer real images**, and 720 generated images in each case. From scratch, "
         f"{tables.seeds(results, list(few))}:",
         tables.of_arms(results, few, "real-3.generated"),
         "![Accuracy over the number of real images](ASSETS/results-mixing.png)",
@@ -241,7 +257,7 @@ def _alternatives(results: Results) -> list[str]:
     return [
         f"From scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, f"{STANDARD}.all", images=False),
-        "A linear probe (logistic regression) on the filter's own embeddings, without training a network "
+        "A *linear probe* is a logistic regression on the embeddings of the filter. It trains no network "
         f"({len(results.probed('all', UNMENTIONED))} seeds):",
         tables.probes(results),
         *meaning.alternatives(results),
@@ -296,6 +312,6 @@ _FIGURES: dict[str, Callable[[Results], bytes]] = {
             "generated": {3: "real-3.generated", 6: "real-6.generated", 12: f"{STANDARD}.all"},
             "mix": {3: "real-3.mix", 6: "real-6.mix", 12: "mix-class"},
         },
-        {"plain": "real images alone", "generated": "and generated ones without mixing", "mix": "mixed"},
+        {"plain": "real images alone", "generated": "and generated images not mixed", "mix": "mixed"},
     ),
 }

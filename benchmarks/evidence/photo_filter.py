@@ -1,8 +1,8 @@
 """The filter on photographs: the share of right and wrong photographs that each policy accepts, with an ImageNet tower.
 
-The references are real photographs of each class. The judged images are other photographs: of the class, of a random
-other class, and of the class that is most like it. A tower without text has no directions of contexts, so `rank` uses
-the plain discriminant.
+The references are real photographs of each class. The images that the policies judge are other photographs: of the
+class, of a random other class, and of the class with the most similar mean embedding. A tower without text has no
+directions of contexts, so `rank` uses the plain discriminant.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from diffcore_hf.method.policies import FittedPolicy, Rank, fit
 from diffcore_hf.method.references import ReferenceEmbeddings
 
 EACH = 30
-"""References of a class, and judged images of a class and kind."""
+"""Number of references of each class, and number of judged images of each class and kind."""
 SECONDS = 120
 RIGHT, RANDOM, CONFUSED = "right", "random class", "most confused class"
 KINDS = (RIGHT, RANDOM, CONFUSED)
@@ -37,7 +37,7 @@ POLICIES = {
 
 
 def measure(work: Path, data: str, seed: int) -> dict[str, Any]:
-    """Judges the photographs that a seed draws from the training split with every policy."""
+    """Draws photographs from the training split by the seed, and judges them with every policy."""
     train = scored_splits(load_splits(data, None, None, None, section="data")[0])["train"]
     labels = np.array(column_values(train, "label"))
     drawn = draw(labels.tolist(), seed, EACH)
@@ -51,7 +51,7 @@ def judged(labels: np.ndarray, references: np.ndarray, others: np.ndarray, seed:
     """Returns, for each policy, the shares that it accepts by kind, its balanced accuracy and its AUC.
 
     Args:
-        labels: (N,) class of each reference and of the image at the same place in `others`.
+        labels: (N,) class of each reference and of the image with the same index in `others`.
         references: (N, d) embeddings of the references.
         others: (N, d) embeddings of as many other real images.
         seed: draws the wrong images.

@@ -1,6 +1,6 @@
 """The section about photographs: its tables, its sentences and its figure.
 
-Every sentence with a number takes it from the results, and every judgement is derived from an interval.
+All numbers in the sentences are taken from the results. Every judgement is derived from an interval.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ WORDS = {
     "mix": "and counterparts, mixed either way",
 }
 """Label of each arm, in the order of the tables."""
-_SETTING = f"""Ten kinds of clothing, photographed by many people: {EACH} real training images a class, and for each
-of them another real photograph of its class in the place of a generated counterpart. So the counterparts are perfect,
-and the test images are like the training images. No text-to-image model takes part. A seed draws both sets and the
-training. The validation split (341 images) and the test split (372 images) are the same for every seed."""
+_SETTING = f"""The dataset has ten kinds of clothing, photographed by many people. Each class has {EACH} real training
+images. The counterpart of each is another real photograph of its class. So the counterparts are perfect, the test
+images are like the training images, and no text-to-image model is needed. The training images, the counterparts and
+the training depend on the seed. The validation split (341 images) and the test split (372 images) are the same for
+every seed."""
 _TRAINING = f"""The network is EfficientNet-Lite0 with ImageNet weights (`tf_efficientnet_lite0` of timm), fine-tuned
 at {SIZE} pixels with AdamW, weight decay 0.05, a cosine schedule and batches of 32. Every arm takes the same number
 of steps. Mixing appends one sample for each counterpart (`append`, partner `own`). The learning rate of each arm is
-one of {", ".join(f"{rate:g}" for rate in sorted(RATES))}, the best on validation over the first {len(TUNING)} seeds.
-Validation also selects the model, and the test split is scored once."""
-_BOUND = """A text-to-image model makes worse counterparts than these photographs, so the differences to real images
-alone are expected to be an upper limit for it."""
-OUTSTANDING = """**Outstanding.** A small text-to-image model that was trained on photographs, with the whole chain
-from the plan to the training: `python -m benchmarks.photos_t2i DATA` measures it on a CUDA machine. Other datasets,
-other numbers of images and other networks are not measured either."""
+one of {", ".join(f"{rate:g}" for rate in sorted(RATES))}: the one with the best validation score over the first
+{len(TUNING)} seeds. The validation split also selects the model, and the test split is scored once."""
+_BOUND = """A text-to-image model makes worse counterparts than these photographs. So its differences to real images
+alone are expected to be smaller than those in these tables."""
+OUTSTANDING = """**Not measured.** A small text-to-image model that was trained on photographs, with all steps from the
+plan to the training. `python -m benchmarks.photos_t2i DATA` measures it on a CUDA machine. Other datasets, other
+numbers of images and other networks are not measured either."""
 
 
 def section(results: Results) -> list[str]:
@@ -60,8 +61,8 @@ def section(results: Results) -> list[str]:
     return [
         *parts,
         "![Difference of each arm to counterparts without mixing](ASSETS/results-photographs.png)",
-        "Top-1 on the validation split in percent, which chooses the learning rate, mean over the first "
-        f"{len(TUNING)} seeds, {STEPS['short']} steps:",
+        "The learning rate is chosen by top-1 on the validation split. The table gives it in percent, as mean over the "
+        f"first {len(TUNING)} seeds with {STEPS['short']} steps:",
         rates(photos),
         *sentences(photos),
         _BOUND,
@@ -78,8 +79,9 @@ def seeds(photos: PhotoResults, length: str) -> str:
 
 
 def accuracies(photos: PhotoResults, length: str) -> str:
-    """Returns one row an arm: its learning rate, top-1, top-5 and the differences to two bases."""
-    head = ["", "learning rate", "top-1", "top-5", "top-1 to counterparts without mixing", "top-1 to real images alone"]
+    """Returns a table with one row for each arm: its learning rate, top-1, top-5 and the differences to two arms."""
+    head = ["", "learning rate", "top-1", "top-5", "top-1, difference to counterparts without mixing",
+            "top-1, difference to real images alone"]  # fmt: skip
     rows = []
     for arm, words in WORDS.items():
         rate = photos.rate(arm) or (RATES[0] if photos.accuracy(arm, length) else None)
@@ -113,8 +115,8 @@ def sentences(photos: PhotoResults) -> list[str]:
     ]
     return [
         *flat,
-        f"**For a user.** {judgement(photos)} Differences in top-1 between mixing and the same counterparts without "
-        "mixing:",
+        f"**For a user.** {judgement(photos)} Differences in top-1 between mixed images and the same counterparts that "
+        "are not mixed:",
         "\n".join(lines),
     ]
 
@@ -125,7 +127,7 @@ def judgement(photos: PhotoResults) -> str:
 
 
 def added(photos: PhotoResults) -> str:
-    """Returns the sentence about counterparts without mixing against real images alone."""
+    """Returns the sentence that compares counterparts without mixing with real images alone."""
     found = [gap(photos, BASE, "plain", length) for length in STEPS]
     return {
         "better": "Perfect counterparts beside the real images raise top-1 on test images like the training images.",
@@ -137,19 +139,25 @@ def added(photos: PhotoResults) -> str:
 
 
 def mixed(photos: PhotoResults) -> str:
-    """Returns the sentence about mixing against the same counterparts without mixing."""
+    """Returns the sentence that compares mixed images with the same counterparts that are not mixed."""
     found = [gap(photos, arm, BASE, length) for arm in ("mix", "pixel", "patch") for length in STEPS]
     return {
-        "better": "Mixing them raises it further.",
-        "worse": "Mixing them costs accuracy against counterparts without mixing.",
-        "mixed": "Mixing them helps in some rows and costs accuracy in others.",
-        "none": "No difference between mixing them and not mixing them is seen.",
+        "better": "Mixing the counterparts with the real images raises top-1, compared with counterparts that are not "
+        "mixed.",
+        "worse": "Mixing the counterparts with the real images lowers top-1, compared with counterparts that are not "
+        "mixed.",
+        "mixed": "Mixing the counterparts with the real images raises top-1 in some rows and lowers it in others.",
+        "none": "No difference is seen between counterparts with and without mixing.",
         "open": "Too few seeds are measured to judge mixing.",
     }[verdict(found)]
 
 
 def verdict(gaps: Sequence[Difference | None]) -> str:
-    """Returns better, worse or mixed if an interval excludes zero, none if no interval does, open without intervals."""
+    """Returns the word for a list of differences, from their intervals.
+
+    `better`, `worse` or `mixed` if an interval excludes zero; `none` if each interval contains zero; `open` if there
+    are no intervals.
+    """
     known = [found for found in gaps if found is not None and found.half is not None]
     signs = {found.mean > 0 for found in known if found.seen}
     if not known:
@@ -200,7 +208,7 @@ _COLOURS = {"plain": "#70757d", "pixel": "#c98a2b", "patch": "#b3423a", "mix": "
 def _flat(change: float, count: int) -> str:
     state = "is flat" if abs(change) < FLAT else "is not flat yet"
     return (
-        f"Real images alone change by {100 * change:+.1f} points on validation over the last third of {STEPS['short']} "
-        f"steps (mean over {count} {'seed' if count == 1 else 'seeds'}). By the limit of {100 * FLAT:.1f} points this "
-        f"arm {state}."
+        f"Over the last third of {STEPS['short']} steps, the validation score of the arm with real images alone "
+        f"changes by {100 * change:+.1f} points (mean over {count} {'seed' if count == 1 else 'seeds'}). By the limit "
+        f"of {100 * FLAT:.1f} points this arm {state}."
     )

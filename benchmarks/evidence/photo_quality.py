@@ -1,4 +1,4 @@
-"""Counterparts of lower quality: photographs of a wrong class, less real photographs, and what the filter leaves.
+"""Counterparts of lower quality: photographs of a wrong class, degraded photographs, and those that a filter keeps.
 
 Owns the qualities by name and how a counterpart is made worse. The first quality is the perfect one.
 """
@@ -28,9 +28,10 @@ class Quality:
     wrong: float = 0.0
     """Share of the counterparts that show another class."""
     level: int = 0
-    """Step of blur, JPEG compression and colour shift, an index into LEVELS; 0: none."""
+    """Strength of blur, JPEG compression and colour shift, an index into LEVELS; 0: none."""
     keep: str = "all"
-    """`all`; `filter`: those that the default policy keeps; `right`: those of the right class."""
+    """Counterparts that are kept. `all`; `filter`: those that the default policy keeps; `right`: those of the right
+    class."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def wrong_rows(
 ) -> list[int]:
     """Returns the rows of the counterparts, where a share of them is replaced by unused rows of other classes.
 
-    A larger share replaces the same counterparts and more.
+    A larger share replaces all counterparts that a smaller share replaces, and others.
     """
     random = generator("photographs", "wrong", seed)
     order = random.permutation(len(counterparts)).tolist()
@@ -109,10 +110,10 @@ def accepted(
 
 
 def distance(labels: np.ndarray, real: np.ndarray, generated: np.ndarray) -> float:
-    """Returns how far counterparts are from the real images of their class: 0 if they are like other real images.
+    """Returns the distance of counterparts from the real images of their class; 0 if they are like other real images.
 
-    It is the mean cosine similarity of two different real images of a class, less that of a real image and a
-    counterpart. A user computes it from the embeddings that a run stores.
+    It is the mean cosine similarity of two different real images of a class, minus that of a real image and a
+    counterpart. A user can compute it from the embeddings that a run stores.
     """
     units = [rows.astype(np.float64) for rows in (real, generated)]
     own, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in units)

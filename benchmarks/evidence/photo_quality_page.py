@@ -1,6 +1,6 @@
 """The parts of the page about the quality of counterparts and about the filter, both on photographs.
 
-Every sentence with a number takes it from the results, and every judgement is derived from an interval.
+All numbers in the sentences are taken from the results. Every judgement is derived from an interval.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from diffcore_hf.training.comparison.statistics import Difference
 
 _ARMS = {"genaug": "without mixing", "mix": "mixed"}
 _QUALITY = """**How good do counterparts have to be?** The counterparts become worse step by step. *Distance* is the
-mean cosine similarity of two different real images of a class, less that of a real image and a counterpart, in the
-space of the network with ImageNet weights. It is 0 if the counterparts are like other real images. *Rejected* is the
-share that the default filter rejects. A user computes both from the embeddings of a run."""
-_FILTER = f"""**The filter on photographs.** The tower is the network with ImageNet weights. The references are
-{photo_filter.EACH} photographs of each class. The judged images are as many other photographs of the class (*right*),
-of a random other class, and of the class whose mean embedding is most similar."""
+mean cosine similarity of two different real images of a class, minus that of a real image and a counterpart. Both use
+embeddings of the network with ImageNet weights. The distance is 0 if the counterparts are like other real images.
+*Rejected* is the share of the counterparts that the default filter rejects. You can compute both values from the
+embeddings of a run."""
+_FILTER = f"""**The filter on photographs.** The image tower is the network with ImageNet weights. The references are
+{photo_filter.EACH} photographs of each class. The filter compares these with {photo_filter.EACH} images of each kind:
+other photographs of the class (*right*), photographs of a random other class, and photographs of the *most confused
+class*, the class with the most similar mean embedding."""
 _POLICY_WORDS = {
     "mean": "`mean` (Eq. 5)",
     "fixed": "`fixed(0.7)`",
@@ -44,7 +46,7 @@ def quality(results: Results) -> list[str]:
     if not any(_accuracy(results, arm, name) for arm in QUALITY_ARMS for name in QUALITIES if name != PERFECT):
         return [_QUALITY, "**Not measured yet.**"]
     head = ["counterparts", "distance", "rejected, %"]
-    head += [f"{words}: {what}" for words in _ARMS.values() for what in ("top-1", "to real images alone")]
+    head += [f"{words}: {what}" for words in _ARMS.values() for what in ("top-1", "difference to real images alone")]
     rows = []
     for name, kind in QUALITIES.items():
         cells = [_number(_distances(results, name, "distance"), 1), _number(_distances(results, name, "rejected"), 100)]
@@ -57,7 +59,7 @@ def quality(results: Results) -> list[str]:
         table(head, rows),
         "![Gain over real images alone by the distance of the counterparts](ASSETS/results-counterparts.png)",
         *(_crossing(results, arm) for arm in QUALITY_ARMS),
-        "Differences in top-1 to keeping everything, if 30 % of the counterparts show another class:",
+        "If 30 % of the counterparts show another class, the differences in top-1 to policy `all` are:",
         "\n".join(
             f"- {words}, {_ARMS[arm]}: {points(_against(results, arm, name)) or 'not measured yet'}"
             for name, words in (("wrong-30-filter", "the default filter decides"),
@@ -86,13 +88,13 @@ def judge(results: Results) -> list[str]:
     return [
         f"{_FILTER} {_count(len(found)).capitalize()}:",
         table(head, rows),
-        f"Against the most confused class, {_POLICY_WORDS[best]} has the highest balanced accuracy "
+        f"For wrong images of the most confused class, {_POLICY_WORDS[best]} has the highest balanced accuracy "
         f"({percent(scores[best])} %). Difference between the default and the paper's rule: {gap}.",
     ]
 
 
 def figure(results: Results) -> bytes:
-    """Draws the gain over real images alone by the distance of the counterparts, one line an arm."""
+    """Draws the gain over real images alone by the distance of the counterparts, one line for each arm."""
     canvas = Figure(figsize=(6.4, 3.6), dpi=140, layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot()
@@ -104,7 +106,7 @@ def figure(results: Results) -> bytes:
                               color=colour, label=words if name == PERFECT else None)  # fmt: skip
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlabel("distance of the counterparts from the real images (0: like other real images)", color=MUTED)
-    axes.set_ylabel("top-1 to real images alone, points", color=MUTED)
+    axes.set_ylabel("top-1, difference to real images alone, points", color=MUTED)
     if axes.has_data() and axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
     return png(canvas)
@@ -115,13 +117,13 @@ def _crossing(results: Results, arm: str) -> str:
     seen = [QUALITIES[name].words for name, gap in gains.items() if gap is not None and gap.seen and gap.mean > 0]
     unseen = [QUALITIES[name].words for name, gap in gains.items() if gap is None or not (gap.seen and gap.mean > 0)]
     return (
-        f"Counterparts {_ARMS[arm]}: a gain over real images alone is seen for {_listed(seen)}. It is not seen for "
-        f"{_listed(unseen)}."
+        f"Counterparts {_ARMS[arm]}. A gain over real images alone is seen for these qualities: {_listed(seen)}. No "
+        f"gain is seen for these: {_listed(unseen)}."
     )
 
 
 def _listed(names: list[str]) -> str:
-    return "; ".join(names) or "no quality"
+    return "; ".join(names) or "none"
 
 
 def _gain(results: Results, arm: str, name: str) -> Difference | None:
@@ -134,7 +136,7 @@ def _against(results: Results, arm: str, name: str) -> Difference | None:
 
 
 def _accuracy(results: Results, arm: str, name: str) -> BySeed:
-    """Returns seed -> top-1 of an arm with counterparts of a quality, for the seeds of this part."""
+    """Returns seed -> top-1 of an arm with counterparts of a quality, for the seeds in QUALITY_SEEDS."""
     photos = PhotoResults(results.photographs)
     if name == PERFECT:
         return _few(photos.accuracy(arm))

@@ -1,7 +1,7 @@
-"""Results on photographs as numbers by seed, at the learning rate that validation chose for each arm.
+"""Results on photographs as numbers by seed, with the learning rate that the validation split chose for each arm.
 
-Owns the choice while cells are missing: the best of the rates that are measured so far. Does not own the arms
-(photo_trainings.py) nor the text (photo_page.py).
+Owns the choice of the rate while cells are missing: the best of the rates that are measured so far. Does not own the
+arms (photo_trainings.py) or the text (photo_page.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.evidence.photo_trainings import ARMS, RATES, TUNING, PhotoTraini
 from benchmarks.evidence.series import BySeed
 
 FLAT = 0.005
-"""A training is flat if validation top-1 changes by less than this over its last third."""
+"""A training is flat if validation top-1 changes by less than this number over its last third."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class PhotoResults:
     measured: Mapping[str, Mapping[str, Any]]
 
     def rate(self, arm: str) -> float | None:
-        """Returns the learning rate of an arm; None if nothing is measured with both seeds that choose it.
+        """Returns the learning rate of an arm; None if no rate is measured with both seeds in TUNING.
 
-        While rates are missing, it is the best one of those that are measured.
+        If some rates are not measured yet, it is the best of the measured rates.
         """
         if chosen := chosen_rate(self.measured, arm):
             return chosen
@@ -37,16 +37,16 @@ class PhotoResults:
         return max(known, key=lambda rate: known[rate]) if known else None
 
     def accuracy(self, arm: str, length: str = "short", key: str = "top1") -> BySeed:
-        """Returns seed -> accuracy on the test images of the model that validation chose."""
+        """Returns seed -> accuracy of the model with the best validation score, on the test images."""
         found = self._trainings(arm, length)
         return {seed: result["best"][key] for seed, result in found.items()}
 
     def validation(self, arm: str, rate: float) -> float | None:
-        """Returns the validation top-1 that chooses the rate; None while a seed is missing."""
+        """Returns the validation top-1 by which the rate is chosen; None if a seed in TUNING is not measured yet."""
         return validated(self.measured, arm, rate)
 
     def change_at_the_end(self, arm: str, length: str = "short") -> float | None:
-        """Returns how much validation top-1 changes over the last third of the steps, as a mean over the seeds."""
+        """Returns the change of validation top-1 over the last third of the steps, as mean over the seeds."""
         changes = []
         for result in self._trainings(arm, length).values():
             scores = dict(map(tuple, result["validation"]))

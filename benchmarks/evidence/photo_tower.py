@@ -1,4 +1,4 @@
-"""The network with ImageNet weights: its folder, and the embeddings that the filter computes with it."""
+"""The network with ImageNet weights: the folder of the weights, and the embeddings that the filter computes with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diffcore_hf.core.images import decode_pixels
 from diffcore_hf.models.towers import ImageTower
 
 NET = "lite0"
-"""The network of all measurements, a key of imagenet_weights.WEIGHTS."""
+"""The network of all measurements on photographs, a key of imagenet_weights.WEIGHTS."""
 _BATCH = 64
 
 
@@ -30,7 +30,10 @@ def weights_folder(work: Path, net: str = NET) -> Path:
 
 
 def embedded(work: Path, cells: Sequence[Any]) -> np.ndarray:
-    """Returns the embeddings of undecoded images that contain their bytes, (N, d) float16 as a run stores them."""
+    """Returns the embeddings of images, (N, d) float16 as a run stores them.
+
+    Each image is given as a cell with its encoded bytes.
+    """
     tower = _tower(os.fspath(weights_folder(work)))
     parts = []
     for first in range(0, len(cells), _BATCH):

@@ -1,7 +1,7 @@
 """Trainings on photographs: the accuracy of one arm with one learning rate, length and seed.
 
-Owns the arms, the recipe and the choice of the learning rate. The package trains, with equal steps of equally many
-samples. The validation split chooses the learning rate of each arm, by the first two seeds.
+Owns the arms, the recipe and the choice of the learning rate. The trainer of the package trains the arms, all with the
+same number of steps and samples. The learning rate of each arm is the best on the validation split over two seeds.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ DISTANCE_SECONDS = 30
 RATES = (5e-4, 2e-4, 1e-3)
 """Learning rates in the order in which they are measured."""
 TUNING = SEEDS[:2]
-"""Seeds that choose the learning rate."""
+"""Seeds whose validation scores choose the learning rate."""
 STEPS = {"short": 100, "long": 300}
 EVALUATIONS = 6
-"""Validations of a training; the last third lies between the fourth and the last."""
+"""Number of validations of a training. The last third of the steps is between the fourth and the sixth validation."""
 SIZE = 128
 SECONDS = {"short": 120, "long": 340}
 """Estimate of the time of a training on one core."""
@@ -93,11 +93,11 @@ class PhotoTraining:
 
 
 def photo_cells(data: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-    """Returns the cells that can be measured now: those of a chosen learning rate only after the choice.
+    """Returns the cells that can be measured now. Cells that need the chosen learning rate appear after the choice.
 
     Args:
         data: folder of the datasets, such as `clothing`.
-        results: results of the deciding trainings so far, name of the cell without its series -> result.
+        results: results so far of the trainings in series SERIES, name of the cell without its series -> result.
     """
     deciding = [_cell(training, data) for training in planned(results)]
     later = [_cell(training, data) for training in planned_counterparts(results)]
@@ -123,7 +123,7 @@ def _cell(training: PhotoTraining, data: Path) -> Cell:
 
 
 def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
-    """Yields the trainings in order: all arms seed by seed, the other learning rates, more seeds, more steps."""
+    """Yields the trainings in their order: all arms with each learning rate, then the other seeds, then more steps."""
     for rate in RATES:
         for seed in TUNING:
             for arm in ARMS:
@@ -138,7 +138,7 @@ def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]
 
 
 def planned_counterparts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
-    """Yields the trainings with counterparts of lower quality, seed by seed, at the rates that are chosen."""
+    """Yields the trainings with counterparts of lower quality, seed by seed, with the chosen learning rates."""
     rates = {arm: chosen_rate(results, arm) for arm in QUALITY_ARMS}
     for seed in QUALITY_SEEDS:
         for quality in QUALITIES:
@@ -148,12 +148,12 @@ def planned_counterparts(results: Mapping[str, Mapping[str, Any]]) -> Iterator[P
 
 
 def measure_distance(work: Path, quality: str, seed: int, data: str) -> dict[str, Any]:
-    """Measures how far counterparts of a quality are from the real images."""
+    """Measures the distance of counterparts of a quality from the real images."""
     return measured_distance(work, photo_folder(work, Path(data) / "clothing", seed, quality=quality))
 
 
 def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float) -> float | None:
-    """Returns the mean validation top-1 over the seeds that choose the rate; None if one of them is not measured."""
+    """Returns the mean validation top-1 over the seeds in TUNING; None if one of them is not measured."""
     names = [PhotoTraining(arm, "short", rate, seed).name for seed in TUNING]
     if any(name not in results for name in names):
         return None
@@ -161,7 +161,10 @@ def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float) -
 
 
 def chosen_rate(results: Mapping[str, Mapping[str, Any]], arm: str) -> float | None:
-    """Returns the rate with the best validation score, the lower one of equals; None until all rates are measured."""
+    """Returns the rate with the best validation score; None if a rate is not measured yet.
+
+    If several rates have the same score, the lowest one is returned.
+    """
     scores = {rate: validated(results, arm, rate) for rate in sorted(RATES)}
     if None in scores.values():
         return None
@@ -191,7 +194,7 @@ def trained(
     output: Path,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Trains and returns the scores of the model that validation chose and of the last one.
+    """Trains an arm and returns the scores of the model with the best validation score and of the last model.
 
     Args:
         data: folder of columns image, generated and label.
@@ -230,7 +233,7 @@ def trained(
 
 
 def _validation(log: Path) -> list[list[float]]:
-    """Returns the pairs of step and top-1 on the validation split; a step that was repeated counts once."""
+    """Returns pairs of step and top-1 on the validation split. If a step was repeated, its last score is used."""
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     scores = {record["step"]: record["validation_top1"] for record in records if "validation_top1" in record}
     return [[step, scores[step]] for step in sorted(scores)]

@@ -1,6 +1,6 @@
 """Photographs: small training sets drawn from a folder of photographs, with other real photographs as counterparts.
 
-A held-back photograph of the class stands for a perfect counterpart. Owns the draw of the training images and the
+A held-back photograph of the class is used as a perfect counterpart. Owns the draw of the training images and the
 folder that a training reads. The validation and test images are the same for every seed.
 """
 
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 EACH = 10
-"""Real training images of a class, and as many counterparts."""
+"""Number of real training images of a class, and of counterparts of a class."""
 HELD_OUT = 0.2
 """Share of each class that is scored if the data has no split for it."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The rows of a training split that one seed draws."""
+    """The rows of a training split that are drawn with one seed."""
 
     real: list[int]
+    """Row of each real training image."""
     counterparts: list[int]
-    """The counterpart of each real image."""
+    """Row of the counterpart of each real image, in the same order."""
 
 
 def draw(labels: Sequence[int], seed: int, each: int = EACH) -> Draw:
     """Draws `each` real images of every class and, without overlap, as many counterparts of the same class.
 
-    A class with fewer than twice as many images gives half of them.
+    If a class has fewer than 2 * `each` images, half of its images are real images and half are counterparts.
     """
     by_class: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
@@ -171,7 +172,7 @@ def _embedded_pairs(work: Path, rows: Dataset) -> tuple[np.ndarray, np.ndarray, 
 
 
 def with_bytes(rows: Dataset, files: ImageFiles, generated: Sequence[Any] | None = None) -> Dataset:
-    """Returns rows that contain the bytes of their images, because a path in a Parquet file is of no use elsewhere."""
+    """Returns rows that contain the bytes of their images, because a path in a Parquet file is useless elsewhere."""
     from datasets import Dataset, Features, Image
 
     columns = {"image": column_values(rows, "image"), **({} if generated is None else {"generated": generated})}

@@ -1,4 +1,4 @@
-"""Series: numbers of one measurement for each seed, and the difference of two series as text.
+"""One number for each seed of a measurement, and the difference of two such series as text.
 
 Owns means, paired differences and their text. Does not own the layout of the page (page.py).
 """
@@ -18,7 +18,7 @@ GROUPS = (UNMENTIONED, PROMPTED, OWN)
 """Groups of test images in the order of the tables: contexts that were never mentioned come first."""
 BySeed = Mapping[int, float]
 Of = Callable[[Mapping[str, Any]], float]
-"""Function that returns a number of one result."""
+"""Function that computes one number from a result."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class Results:
         return [getattr(self, field.name) for field in fields(self)]
 
     def training(self, arm: str, net: str, seed: int) -> Mapping[str, Any] | None:
-        """Returns the result of a training. If another arm has the same images, its result is returned."""
+        """Returns the result of a training; None if it is not measured.
+
+        An arm that trains on the same images as another arm is not trained. The result of the other arm is returned.
+        """
         result = self.trainings.get(f"{arm}-{net}-{seed}")
         while result and "same_as" in result:
             result = self.trainings.get(f"{result['same_as']}-{net}-{seed}")
@@ -58,11 +61,14 @@ class Results:
         return self._trained(arm, net, lambda result: result["kept"])
 
     def right(self, arm: str, net: str) -> BySeed:
-        """Returns seed -> share of these images that show the right species. Seeds without an image are left out."""
+        """Returns seed -> share of the generated images of an arm that show the right species.
+
+        Seeds for which the arm has no generated image are left out.
+        """
         return _finite(self._trained(arm, net, lambda result: ratio(result.get("right", 0), result["kept"])))
 
     def folder(self, generator: str, of: Of) -> BySeed:
-        """Returns seed -> a number of a generator. Seeds for which it is NaN are left out."""
+        """Returns seed -> one number computed from the folder of a generator. Seeds with NaN are left out."""
         return _finite(_by_seed(self.folders, generator, of))
 
     def right_species(self, generator: str) -> BySeed:
@@ -70,7 +76,7 @@ class Results:
         return self.folder(generator, lambda result: result["shows"]["right"] / result["attempts"])
 
     def judged(self, cell: str, of: Of) -> BySeed:
-        """Returns seed -> a number of a cell of series `judge`."""
+        """Returns seed -> one number computed from a cell of series `judge`."""
         return _by_seed(self.judge, cell, of)
 
     def probed(self, name: str, group: str) -> BySeed:
@@ -98,7 +104,7 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 def difference(values: BySeed, base: BySeed) -> Difference | None:
-    """Returns the difference, paired by the seeds that both series have; None if they have no seed in common."""
+    """Returns the difference of two series, paired by their common seeds; None if they have no seed in common."""
     seeds = sorted(set(values) & set(base))
     return paired_difference([values[s] for s in seeds], [base[s] for s in seeds]) if seeds else None
 
@@ -112,7 +118,7 @@ def percent(values: BySeed) -> str:
 
 
 def count(values: BySeed) -> str:
-    """Returns the mean of whole numbers as text."""
+    """Returns the mean, rounded to a whole number, as text; an empty text if there are no values."""
     return f"{mean(values.values()):,.0f}" if values else ""
 
 

@@ -16,7 +16,7 @@ from diffcore_hf.miniature.scenery import CONTEXTS
 
 POLICY_WORDS = {
     "all": "`all`",
-    "random": "`random(p)`, as many as context-free keeps",
+    "random": "`random(p)`, about as many as context-free keeps",
     "mean": "`mean` (Eq. 5)",
     "fixed": "`fixed(0.7)`",
     "quantile": "`quantile`",
@@ -28,6 +28,7 @@ POLICY_WORDS = {
 }
 CELLS = {"unseen-own": "not trained, own", "unseen-shared": "not trained, shared", "seen-own": "trained, own",
          "seen-shared": "trained, shared"}  # fmt: skip
+"""Name of a cell -> head of its column: how the CLIP was trained, and the training contexts."""
 
 
 def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
@@ -114,7 +115,7 @@ def _accepted(results: Results, generator: str, policy: str) -> list[str]:
 def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
     """Returns the share of right images by gamma, and the accuracy in contexts never mentioned by gamma and policy."""
     head = ["gamma", "right species", "right context", *(POLICY_WORDS[keep] for keep in keeps),
-            f"{POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
+            f"difference of {POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
     rows = []
     for gamma in gammas:
         name = f"gamma-{gamma}"
@@ -129,7 +130,8 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net:
 
 def probes(results: Results) -> str:
     """Returns the accuracy of the linear probe on real images, alone and together with generated images."""
-    words = {"real": "240 real images", "all": "and every generated one", BEST: "and those that context-free keeps",
-             "oracle": "and those of the right species"}  # fmt: skip
+    words = {"real": "240 real images", "all": "and all generated images",
+             BEST: "and the generated images that context-free keeps",
+             "oracle": "and the generated images of the right species"}  # fmt: skip
     rows = [[label, *(percent(results.probed(name, group)) for group in GROUPS)] for name, label in words.items()]
     return table(["linear probe", *GROUPS], rows)

@@ -1,4 +1,4 @@
-"""Towers: the CLIP that is trained on all forty species, for the cells of series `judge` with the name `seen`.
+"""The CLIP that is trained on all forty species. The cells named `seen` of series `judge` use it.
 
 Owns the folder of this CLIP. A script of the miniature world trains it.
 """

@@ -47,7 +47,7 @@ class Arm:
     keep: str = "all"
     """Name of a policy, or `oracle` or `random` (folders.kept_by)."""
     cut: tuple[str, ...] = ()
-    """Names of policies. If there are any, only the first n images of the drawing order are kept, where n is the
+    """Names of policies. If there are any, the arm trains only on its first n images in drawing order, where n is the
     smallest number that one of these policies keeps."""
     export: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the augmentation recipe for the export."""

@@ -145,10 +145,13 @@ def test_equal_rates_give_the_lower_one():
 @pytest.mark.parametrize(
     "better, said",
     [
-        ({"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1}, "Mixing them raises it further."),
-        ({"genaug": 0.1}, "Mixing them costs accuracy"),
-        ({}, "No difference between mixing them and not mixing them is seen."),
-        ({"mix": 0.1, "pixel": -0.1}, "Mixing them helps in some rows and costs accuracy in others."),
+        (
+            {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
+            "raises top-1, compared with counterparts that are not mixed.",
+        ),
+        ({"genaug": 0.1}, "lowers top-1, compared with counterparts that are not mixed."),
+        ({}, "No difference is seen between counterparts with and without mixing."),
+        ({"mix": 0.1, "pixel": -0.1}, "raises top-1 in some rows and lowers it in others."),
     ],
 )
 def test_the_judgement_follows_the_intervals(better, said):
