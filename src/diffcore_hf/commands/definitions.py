@@ -102,7 +102,8 @@ class PushOptions:
     """Publish a finished folder as one version: one verified and tagged commit. It is safe to run again."""
 
     version: str = option(
-        help="Semantic version, such as v1.0.0. It becomes the tag. A published version never changes."
+        help="Semantic version, such as v1.0.0. It becomes the tag. A published version never changes.",
+        example="v1.0.0",
     )
     public: bool = option(False, help="Make a new repository public. The default is a private repository.")
     originals_are_mine: bool = option(

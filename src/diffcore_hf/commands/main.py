@@ -37,15 +37,23 @@ def _recipe(command: Command) -> Recipe:
     from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.config.layers import positional_layer
 
-    return build_recipe(positional_layer(command.target), command.layer)
+    recipe = build_recipe(positional_layer(command.target), command.layer)
+    from diffcore_hf.generation.base import strategy_class
+    from diffcore_hf.models.model_resolution import check_scheduler
+
+    if ":" not in recipe.strategy.name:
+        strategy_class(recipe.strategy.name)
+    if recipe.model.scheduler is not None:
+        check_scheduler(recipe.model.scheduler)
+    return recipe
 
 
 def plan(command: Command) -> int:
+    recipe = _recipe(command)
     from diffcore_hf.workflows.augment import prepare
     from diffcore_hf.workflows.plan import fetch, probe, text
     from diffcore_hf.workflows.source_report import check_report_file, write_report
 
-    recipe = _recipe(command)
     report = command.options["report"]
     check_report_file(report)
     if command.options["fetch"]:
@@ -63,12 +71,13 @@ def plan(command: Command) -> int:
 
 
 def augment(command: Command) -> int:
+    recipe = _recipe(command)
     from diffcore_hf.augmentation import summary
     from diffcore_hf.workflows.augment import run
     from diffcore_hf.workflows.plan import projection
 
     quiet_libraries()
-    result = run(_recipe(command))
+    result = run(recipe)
     expected = projection(result) if result.recipe.limit else ()
     print()
     if result.changes:

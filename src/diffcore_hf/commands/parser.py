@@ -134,7 +134,7 @@ def _texts(key: Key, rest: list[str], has_value: bool) -> list[str]:
         return [rest.pop(0)]
     if not _is_list(key):
         if not rest or rest[0].startswith("--"):
-            raise UserError(f"--{key.name} has no value. Use --{key.name} {key.type_text}")
+            raise UserError(f"--{key.name} has no value. Use --{key.name} {key.example or key.type_text}")
         return [rest.pop(0)]
     texts = []
     while rest and not rest[0].startswith("--"):
@@ -193,6 +193,13 @@ def _is_list(key: Key) -> bool:
     return key.commas or tuple[str, ...] in alternatives(key.hint)
 
 
+def _is_list_of_sections(key: Key) -> bool:
+    return any(
+        typing.get_origin(kind) is tuple and dataclasses.is_dataclass(typing.get_args(kind)[0])
+        for kind in alternatives(key.hint)
+    )
+
+
 def _plain_value(key: Key, texts: Sequence[str]) -> Any:
     """Return the texts of a flag as the plain value that the key has in a recipe file."""
     kinds = alternatives(key.hint)
@@ -206,6 +213,8 @@ def _plain_value(key: Key, texts: Sequence[str]) -> Any:
     if set(kinds) == {bool, str}:
         return {"true": True, "false": False}.get(text.lower(), text)
     value = _yaml_value(key.name, text)
+    if isinstance(value, (str, Mapping)) and _is_list_of_sections(key):
+        return [value]
     return text if isinstance(value, (int, float)) and dict[str, str] in kinds else value
 
 

@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(recipe: TrainRecipe) -> int:
+    from diffcore_hf.training.networks.timm_source import check_names
+
+    check_names(recipe)
     from diffcore_hf.training.engine.loop import Interrupted
     from diffcore_hf.workflows.train import train
 

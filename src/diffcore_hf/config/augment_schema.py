@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +58,12 @@ RULES: dict[str, Rule] = {
     "model.steps": _COUNT._replace(example="30"),
     "model.gamma": Rule("a number of at least 0", lambda v: v >= 0, "2.0"),
     "model.size": _PIXELS,
+    "model.adapters": Rule("a list of adapters", lambda v: True, "'[org/lora]'"),
+    "model.device": Rule(
+        "auto, cpu, mps, cuda or cuda:<number>",
+        lambda v: bool(re.fullmatch(r"(auto|cpu|cuda|mps|xpu|hpu|xla|mtia|privateuseone)(:[0-9]+)?", v)),
+        "auto",
+    ),
     "strategy.name": _NONEMPTY._replace(expects="a strategy, or module:Class", example="text_to_image"),
     "filter.path": Rule("a Hub id or a folder", lambda v: bool(v.strip()), "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
     "filter.references": Rule("an integer of at least 2", lambda v: v >= 2, "200"),

@@ -22,15 +22,17 @@ from typing import Any, Literal, NamedTuple
 SCOPES = ("attempt", "decision", "free")
 
 
-def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = False) -> Any:
+def option(default: Any = dataclasses.MISSING, *, help: str, commas: bool = False, example: str = "") -> Any:
     """Declare a field without a scope.
 
     Args:
         default: default value. If it is not given, the field is required.
         help: one or two sentences for `--help` and the documentation.
         commas: whether a list may also be given as one text with commas.
+        example: a valid value, for the remedy in an error.
     """
-    return dataclasses.field(default=default, metadata={"help": help} | ({"commas": True} if commas else {}))
+    metadata = {"help": help} | ({"commas": True} if commas else {}) | ({"example": example} if example else {})
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def attempt(default: Any = dataclasses.MISSING, *, help: str) -> Any:
@@ -92,6 +94,8 @@ class Key(NamedTuple):
     """`attempt`, `decision` or `free`; None for a key without a scope."""
     commas: bool
     """Whether a list may also be given as one text with commas."""
+    example: str = ""
+    """A valid value, for the remedy in an error."""
 
     @property
     def type_text(self) -> str:
@@ -118,7 +122,8 @@ def documented_keys(cls: type, path: str = "") -> dict[str, Key]:
             keys |= documented_keys(below, name)
         else:
             scope, commas = field.metadata.get("scope"), "commas" in field.metadata
-            keys[name] = Key(name, hints[field.name], field.default, field.metadata.get("help", ""), scope, commas)
+            about = field.metadata.get("help", ""), scope, commas, field.metadata.get("example", "")
+            keys[name] = Key(name, hints[field.name], field.default, *about)
     return keys
 
 

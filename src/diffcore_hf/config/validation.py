@@ -53,7 +53,7 @@ def build_section(schema: RecipeSchema, cls: type, values: Any, path: str = "") 
             built[field.name] = _value(schema, hint, value, dotted_key, field.default)
         elif field.default is dataclasses.MISSING:
             name = join(dotted_key, schema.shorthand.get(hint, ""))
-            example = _rule(schema, dotted_key, name).example or "VALUE"
+            example = _rule(schema, dotted_key, name).example or field.metadata.get("example") or "VALUE"
             use = f"path: {example}" if "[" in name else f"--{name} {example}"
             raise UserError(f"{name} is missing. Use e.g. {use}")
     return cls(**built)
@@ -184,6 +184,8 @@ def _wrong(schema: RecipeSchema, path: str, value: Any, expects: str, default: A
     example = _rule(schema, path, path.partition("[")[0]).example
     if not example and isinstance(default, (str, bool, int, float)):
         example = _as_flag(default)
+    if isinstance(value, int) and abs(value) >= 2**63 and "an integer" in expects:
+        expects = "an integer between -2^63 and 2^63"
     message = f"{path} is {shown(value)}, not {_rule(schema, path).expects or expects}"
     if expects.startswith("a text") and value != "" and not isinstance(value, (list, Mapping, type(None))):
         return UserError(f"{message}. Quote it: '{value}'")

@@ -73,8 +73,7 @@ def escaped_streams() -> Iterator[None]:
     """Escape what is printed inside the block to stdout and stderr, and restore the streams after it."""
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (
-        stream if stream is None or isinstance(stream, EscapedStream) else EscapedStream(stream)  # type: ignore[assignment]
-        for stream in streams
+        stream if stream is None or isinstance(stream, EscapedStream) else EscapedStream(stream) for stream in streams
     )
     try:
         yield

@@ -64,6 +64,12 @@ def is_image_processor(name: str) -> bool:
     return name.isidentifier() and f'"{name}"' in _text("transformers", "models/auto/auto_mappings.py")
 
 
+def is_missing(library: str, name: str) -> bool:
+    """Return whether an installed library certainly exports nothing of this name."""
+    listing = _text(library, "__init__.py")
+    return bool(listing) and f'"{name}"' not in listing
+
+
 def _module_names() -> str:
     """Return the part of the source of transformers that maps model types to modules."""
     text = _text("transformers", "models/auto/auto_mappings.py")

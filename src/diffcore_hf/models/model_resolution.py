@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
+from importlib import metadata
 from typing import Any, TypedDict
 
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
@@ -157,11 +158,9 @@ def _native_parameters(name: str, path: str) -> tuple[bool, bool]:
     known = library_classes.pipeline_class(name)
     if known is not None:
         return native_support(known.methods["__call__"])
-    import diffusers
-
-    cls = getattr(diffusers, name, None)
-    if not inspect.isclass(cls):
-        raise UserError(f"{path}: diffusers {diffusers.__version__} has no {name}. Use another model")
+    cls = _class_of_diffusers(name)
+    if cls is None:
+        raise UserError(f"{path}: diffusers {metadata.version('diffusers')} has no {name}. Use another model")
     return native_parameters(cls)
 
 
@@ -238,12 +237,20 @@ def _scheduler_parameters(name: str) -> set[str]:
     Raises:
         UserError: diffusers has no such scheduler.
     """
+    cls = _class_of_diffusers(name)
+    if cls is None or "SchedulerMixin" not in [base.__name__ for base in cls.__mro__]:
+        raise UserError(
+            f"model.scheduler is {name!r}, which diffusers {metadata.version('diffusers')} does not have. "
+            "Use a class name such as DPMSolverMultistepScheduler"
+        )
+    return set(inspect.signature(cls).parameters) - {"kwargs"}
+
+
+def _class_of_diffusers(name: str) -> type | None:
+    """Returns a class of diffusers, which is imported only if it may have the class; None if it has not."""
+    if library_classes.is_missing("diffusers", name):
+        return None
     import diffusers
 
     cls = getattr(diffusers, name, None)
-    if not (inspect.isclass(cls) and issubclass(cls, diffusers.SchedulerMixin)):
-        raise UserError(
-            f"model.scheduler is {name!r}, which diffusers {diffusers.__version__} does not have. "
-            "Use a class name such as DPMSolverMultistepScheduler"
-        )
-    return set(inspect.signature(cls.__init__).parameters) - {"self", "kwargs"}
+    return cls if inspect.isclass(cls) else None

@@ -9,7 +9,6 @@ learning rates of classifier and other layers stays the same.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import itertools
 from collections.abc import Iterable, Mapping
@@ -27,6 +26,7 @@ from torch import nn
 
 from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig
 from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.training.networks.timm_source import unknown_in_timm
 
 WARMUP_START = 0.01
 """The first learning rate of a warm-up, as a share of the lowest rate of all groups."""
@@ -142,11 +142,7 @@ def check_known(name: str) -> None:
     base_name = name.removeprefix(_LOOKAHEAD)
     known = [str(known_name) for known_name in list_optimizers()]
     if base_name not in known:
-        near = difflib.get_close_matches(base_name, known, n=3)
-        raise UserError(
-            f"optimizer.name is {name!r}, which timm does not have. The nearest names: {', '.join(near) or 'none'}. "
-            f"Use e.g. --optimizer.name {near[0] if near else 'sgd'}"
-        )
+        raise unknown_in_timm("optimizer.name", name, known, "sgd")
     if get_optimizer_info(base_name).second_order:
         raise UserError(
             f"optimizer.name is {name!r}, which needs second derivatives, but this training computes none. "

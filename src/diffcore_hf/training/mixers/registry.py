@@ -1,6 +1,6 @@
 """The registry of mixers, and the function that builds the mixer of a recipe.
 
-A new mixer is one file in this folder and one line here. A mixer outside this package needs no registration: the
+A new mixer is one file in this folder and one line in names.py. A mixer outside this package needs no registration: the
 recipe names it as `module:Class`.
 """
 
@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
 
 from diffcore_hf.config.train import MixerConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_class
 from diffcore_hf.training.mixers.base import Mixer, MixerSetup
-
-MIXERS: Mapping[str, str] = {
-    "mixup": "diffcore_hf.training.mixers.mixup:Mixup",
-    "cutmix": "diffcore_hf.training.mixers.cutmix:CutMix",
-}
+from diffcore_hf.training.mixers.names import MIXERS, check_mixer_name
 
 
 def mixer_class(name: str) -> type[Mixer]:
@@ -32,12 +27,7 @@ def mixer_class(name: str) -> type[Mixer]:
         if mixer.forward is Mixer.forward or inspect.isabstract(mixer):
             raise UserError(f"mixer.name is {name!r}, a class without a method forward. Name a subclass that has one")
         return mixer
-    if name not in MIXERS:
-        near = difflib.get_close_matches(name, MIXERS, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"The mixers are {', '.join(MIXERS)}."
-        raise UserError(
-            f"mixer.name is {name!r}, which is not a mixer. {hint} Name a mixer of your own as module:Class"
-        )
+    check_mixer_name(name)
     return load_class(MIXERS[name], Mixer, "mixer.name")
 
 

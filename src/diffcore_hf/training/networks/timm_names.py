@@ -13,6 +13,7 @@ import timm
 from timm.models import PretrainedCfg, get_deprecated_models, get_pretrained_cfg
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.networks.timm_source import unknown_in_timm
 
 FROM_SCRATCH = "train from scratch with --model.pretrained false"
 
@@ -32,11 +33,7 @@ def architecture_of(name: str) -> str:
     if current := get_deprecated_models().get(name):
         raise UserError(f"model.name is {name!r}, an old name in timm. Use --model.name {current}")
     if not timm.is_model(architecture):
-        nearest = difflib.get_close_matches(architecture.lower(), timm.list_models(), n=3)
-        raise UserError(
-            f"model.name is {name!r}, which timm does not have. The nearest names: {', '.join(nearest) or 'none'}. "
-            f"Use e.g. --model.name {nearest[0] if nearest else 'resnet50'}"
-        )
+        raise unknown_in_timm("model.name", name, timm.list_models(), "resnet50")
     try:
         get_pretrained_cfg(name)
     except RuntimeError:  # timm has the network, but not this tag of it

@@ -1,0 +1,26 @@
+"""Names of the mixers of this package. They are checked before torch is imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from diffcore_hf.core.errors import UserError
+
+MIXERS: Mapping[str, str] = {
+    "mixup": "diffcore_hf.training.mixers.mixup:Mixup",
+    "cutmix": "diffcore_hf.training.mixers.cutmix:CutMix",
+}
+
+
+def check_mixer_name(name: str | None) -> None:
+    """Check a name without a colon; a mixer outside this package is named as `module:Class`.
+
+    Raises:
+        UserError: the package has no such mixer.
+    """
+    if name is None or ":" in name or name in MIXERS:
+        return
+    near = difflib.get_close_matches(name, MIXERS, 1)
+    hint = f"Did you mean {near[0]}?" if near else f"The mixers are {', '.join(MIXERS)}."
+    raise UserError(f"mixer.name is {name!r}, which is not a mixer. {hint} Name a mixer of your own as module:Class")
