@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.method.policies import fit
+from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.miniature.oracle import MODELS, Oracle
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES
-from diffcore_hf.miniature.world import PROMPTED_CONTEXTS
+from diffcore_hf.miniature.world import PROMPTED_CONTEXTS, World
 
 PROMPT = "a photo of a {}, a bird, {}"
 
@@ -119,6 +122,29 @@ def test_clip_loads_by_auto_classes_and_separates_species_that_it_was_not_traine
     fit = np.arange(len(labels)) % 2 == 0
     means = np.stack([vectors[fit & (labels == k)].mean(axis=0) for k in range(20)])
     assert np.mean((vectors[~fit] @ means.T).argmax(1) == labels[~fit]) >= 0.5
+
+
+@pytest.mark.parametrize("policy", ["rank", "quantile", "mean"])
+def test_no_policy_is_weak_on_the_training_images_of_the_demo(training_embeddings, policy):
+    separation = fit(PolicyConfig(policy), training_embeddings, 0).separation()
+    assert not separation.weak.any()
+    assert separation.accuracy > 0.9
+
+
+@pytest.fixture(scope="module")
+def training_embeddings() -> ReferenceEmbeddings:
+    """The embeddings of the 240 real images that the demo augments."""
+    import torch
+    from transformers import AutoImageProcessor, AutoModel
+
+    rows = World().split("train")
+    model = AutoModel.from_pretrained(MODELS / "clip", use_safetensors=True, dtype=torch.float32).eval()
+    processor = AutoImageProcessor.from_pretrained(MODELS / "clip")
+    with torch.inference_mode():
+        vectors = model.vision_model(**processor(rows["image"][:], return_tensors="pt")).pooler_output
+        vectors = model.visual_projection(vectors).numpy().astype(np.float16)
+    labels = np.array(rows["label"][:], np.int64)
+    return ReferenceEmbeddings([f"train/{row}" for row in range(len(labels))], labels, vectors, 20)
 
 
 def test_backbone_loads_by_timm_with_any_number_of_classes():

@@ -6,17 +6,19 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from run_folders import attempts_of, go, published, rows, write_review
+from run_folders import attempts_of, published, rows, write_review
 from small_photos import photos, write_photos
 
 from diffcore_hf import augment
 from diffcore_hf.augmentation import early_stop
+from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.commands.main import main
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.layers import keywords_layer
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
 from diffcore_hf.method.checks import recorded_reason
+from diffcore_hf.workflows.augment import run as augment_run
 from diffcore_hf.workflows.export import export
 
 STOP = 12
@@ -86,12 +88,13 @@ def early(monkeypatch):
 def run(keys, tmp_path):
     """A function: a strategy and keys -> the result of a run over 2 x 15 photos in memory."""
 
-    def run(strategy, **more):
+    def run(strategy, executor=LocalExecutor, **more):
         without_model = {key: value for key, value in keys.items() if key != "model"}
         own = {"source": {"path": "in-memory"}, "max_attempts": 1, "strategy.name": f"{__name__}:{strategy}"}
         policy = {"filter": keys["filter"] | {"policy": "all", "checks": [f"{__name__}:BLURRY"]}}
         output = {"output": str(tmp_path / "out"), "batch_size": 4}
-        return go(build_recipe(without_model, keywords_layer(**(own | policy | output | more))), photos([15, 15]))
+        layer = keywords_layer(**(own | policy | output | more))
+        return augment_run(build_recipe(without_model, layer), photos([15, 15]), progress=False, executor=executor)
 
     return run
 
@@ -237,3 +240,38 @@ def test_a_check_whose_reason_is_recorded_cannot_be_left_out(run, tmp_path):
     assert export(tmp_path / "out", tmp_path / "other", {"filter": {"checks": [check]}}).summary.reasons == {
         "blurry": 30
     }
+
+
+class Ahead(LocalExecutor):
+    """Commits a part while the part before is read, as other processes do."""
+
+    def run(self, tasks, on_progress):
+        parts = super().run(tasks, on_progress)
+        waiting = next(parts, None)
+        while waiting is not None:
+            following = next(parts, None)
+            yield waiting
+            waiting = following
+
+
+def test_parts_that_other_processes_commit_meanwhile_are_counted_too(run, tmp_path):
+    outcome = run("Black", executor=Ahead, part_size=4)
+    assert outcome.stopped.startswith("stopped early: 16 of 16 attempts are faulty (16 invalid)")
+    assert outcome.new_attempts == outcome.summary.counts["attempts"] == len(attempts_of(tmp_path / "out")) == 16
+    again = run("Black")
+    assert (again.new_attempts, again.stopped) == (0, outcome.stopped)
+
+
+class Same(Noise):
+    """Returns the same image for every seed."""
+
+    def sample(self, batch):
+        return super().sample({**batch, "seed": [1] * len(batch["seed"])})
+
+
+def test_the_advice_for_duplicates_saves_the_further_attempts(run):
+    outcome = run("Same", max_attempts=2, limit=6)
+    [found] = outcome.summary.rejections
+    assert (found.reason, found.attempts, outcome.new_attempts) == ("duplicate", 10, 11)
+    assert "--max_attempts 1" in found.remedy
+    assert run("Same", limit=12).new_attempts == 6

@@ -120,7 +120,7 @@ def collect(run: Run, executor: Executor, *, progress: bool = True) -> Collected
     """
     collection = _Collection(run, executor)
     try:
-        return collection.run(progress)
+        collected = collection.run(progress)
     except KeyboardInterrupt:
         log.info("interrupted: the finished images are exported")
         # The ledger is read again, because a part may have been committed but not read when the interruption came.
@@ -128,6 +128,11 @@ def collect(run: Run, executor: Executor, *, progress: bool = True) -> Collected
         return Collected(decider, interrupted=True)
     finally:
         executor.close()
+    if collected.stopped is None:
+        return collected
+    # Other processes may have committed parts until they were closed. The next run would count them too.
+    decider = collected.decider.reread()
+    return Collected(decider, stopped=stop_message(decider.decide()) or collected.stopped)
 
 
 class _Progress:

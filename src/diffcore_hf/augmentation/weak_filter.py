@@ -52,6 +52,9 @@ def weak_filter(run: Run, policy: FittedPolicy) -> WeakFilter | None:
             f" Its balanced accuracy on left-out real images is {100 * separation.accuracy:.1f} %, "
             f"{100 / separation.classes:.1f} % by chance."
         )
+    if _has_too_few_images(run, separation):
+        alpha = policy_parameters(run.recipe.filter.policy)["alpha"]
+        finding += f" {separation.images} such images are too few for alpha {alpha:g}."
     return WeakFilter(finding, f"Use {', or '.join(_remedies(run, separation))}")
 
 
@@ -84,11 +87,19 @@ def _remedies(run: Run, separation: Separation) -> list[str]:
     if parameters.get("by") == "text":
         return ["another ranking (--filter.policy.by context_free)", tower, verdicts]
     remedies = [tower, _more_images(run, separation.weak)]
+    if _has_too_few_images(run, separation):
+        remedies.reverse()
     if parameters.get("alpha", USUAL_ALPHA) < USUAL_ALPHA:
         remedies.append(f"--filter.policy.alpha {USUAL_ALPHA}, which accepts fewer images")
     if policy.name != "rank" and (separation.accuracy or 0) >= SEPARABLE:
         remedies.append("policy rank (--filter.policy.name rank)")
     return [*remedies, verdicts]
+
+
+def _has_too_few_images(run: Run, separation: Separation) -> bool:
+    """Returns whether no bound is possible, because n left-out images need (n + 1) alpha >= 1 (conformal.py)."""
+    alpha = policy_parameters(run.recipe.filter.policy).get("alpha")
+    return alpha is not None and (separation.images + 1) * alpha < 1
 
 
 def _more_images(run: Run, weak: Bools) -> str:

@@ -34,6 +34,8 @@ class Separation:
     rank 1. None: no real image can be ranked when it is left out."""
     classes: int
     """Number of classes that can be ranked. By chance the balanced accuracy is 1 / classes."""
+    images: int
+    """Number of left-out real images that have a rank."""
 
 
 def balanced_accuracy(ranks: Ints, labels: Ints) -> float | None:
@@ -62,10 +64,14 @@ def separation_of_ranks(bound: Floats, ranked: Bools, ranks: Ints, labels: Ints)
     """
     classes, accuracy = int(np.count_nonzero(ranked)), balanced_accuracy(ranks, labels)
     if accuracy is None:
-        return Separation(ranked, "every rank, because no real image can be ranked when it is left out", None, classes)
+        return Separation(
+            ranked, "every rank, because no real image can be ranked when it is left out", None, classes, 0
+        )
     weak = ranked & (bound > max(1, WEAK_SHARE * classes))
     worst = int(bound[weak].max()) if weak.any() else 0
-    return Separation(weak, f"rank {worst} of {classes}" if weak.any() else "", accuracy, classes)
+    return Separation(
+        weak, f"rank {worst} of {classes}" if weak.any() else "", accuracy, classes, int(np.count_nonzero(ranks))
+    )
 
 
 def separation_of_similarities(others: Floats, ranked: Bools, ranks: Ints, labels: Ints) -> Separation:
@@ -80,7 +86,8 @@ def separation_of_similarities(others: Floats, ranked: Bools, ranks: Ints, label
     """
     weak = ranked & (np.nan_to_num(others) > WEAK_SHARE)
     accepts = f"{100 * float(others[weak].max()):.0f} % of the real images of other classes" if weak.any() else ""
-    return Separation(weak, accepts, balanced_accuracy(ranks, labels), int(np.count_nonzero(ranked)))
+    accuracy, classes = balanced_accuracy(ranks, labels), int(np.count_nonzero(ranked))
+    return Separation(weak, accepts, accuracy, classes, int(np.count_nonzero(ranks)))
 
 
 def passing_others(references: ReferenceEmbeddings, passes: Callable[[Floats], Bools]) -> Floats:
