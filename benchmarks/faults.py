@@ -7,8 +7,9 @@ The real clients send their requests to a local test server in place of the Hub 
 Xet. Each fault occurs once, or in every request of a step. These rules are checked:
 
 - If a fault occurs once, the push retries and completes. Refusals are an exception (403, and a name that is taken).
-- If a fault always occurs, the push ends with a one-line error and no version is visible. The next push completes it.
-- The push after a killed push completes it, and sends no byte again that was stored.
+- If a fault always occurs, the push ends with a one-line error, and the second version is not visible. The next push
+  completes it.
+- The push after a killed push completes the version. It does not send bytes again that were stored.
 - The published version equals the folder, and no other version has changed.
 
 A violation is reported as BROKEN, and the exit status is then 1.
@@ -263,26 +264,28 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-INTRODUCTION = """A second version is pushed while a fault occurs in one step of the push, once or always. After each
-test, every row and byte of the version was compared with the folder. The version before was unchanged.
+INTRODUCTION = """A first version is pushed without faults. Then a second version is pushed, and a fault occurs in one
+step of this push: once, or in every request of the step. After each test, every row and byte of the second version was
+compared with the folder. The first version was unchanged.
 
 Results:
 
 - `complete`: retries completed the push.
-- `next push`: the push failed with a one-line error, and no version was visible. The same command then completed it.
-- `–`: the step has no such request.
+- `next push`: the push failed with a one-line error, and the second version was not visible. The same command then
+  completed it.
+- `–`: this fault cannot occur in this step.
 
 Faults: `500` to `403` are HTTP status codes.
 
 - `reset`: the connection is reset.
 - `reply lost`: the request is carried out, and no reply arrives.
 - `reply cut`: the reply ends after its first byte.
-- `request cut`: the connection breaks within the request, or within the reply if the request has no body.
+- `request cut`: the connection breaks during the request, or during the reply if the request has no body.
 - `no reply`: the connection stays open, and nothing arrives.
 
-The steps are the requests of a push in their order. `create` belongs to the first push to a new repository. `info`,
-`refs`, `tree` and `resolve` read the repository. `preupload`, `batch`, `upload` and `verify` store files over LFS;
-`write-token`, `xorb` and `shard` store them over Xet. `commit` and `tag` publish the version."""
+The steps are the requests of a push in their order. Only the first push to a new repository has the step `create`. The
+steps `info`, `refs`, `tree` and `resolve` read the repository. `preupload`, `batch`, `upload` and `verify` store files
+over LFS; `write-token`, `xorb` and `shard` store them over Xet. `commit` and `tag` publish the version."""
 
 
 def main() -> int:

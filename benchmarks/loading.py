@@ -9,8 +9,8 @@ There are two tasks at 224 pixels. In task `pairs` (preset fgvc_scratch_224), a 
 to 256, cropped and flipped, and every pair is mixed. In task `images` (preset imagenet_fast100), one image gets a
 random resized crop and a flip, as in the image-classification example of transformers. Every loader returns normalised
 float32 batches in the main process, except `ours, uint8`: a GPU would normalise its batches. The loaders alternate in
-one run. The table gives the median of the rounds and the range in brackets. A ratio compares two measurements of the
-same round.
+one run. The table gives the median of the rounds, and the range in parentheses. A ratio compares two measurements of
+the same round.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Decoding(Dataset):
 
 
 def our_batches(data: TrainingData, rows: Dataset, batch: int, workers: int) -> DataLoader:
-    """Returns the loader of the training program, over its samples or over `Decoding`."""
+    """Returns the loader of the training program for the samples of a training or for a `Decoding` dataset."""
     sampler = loader.StepBatches(len(data.train), batch, 0, 0, 10**6 // batch, accumulate=1, rank=0, world=1)
     return loader.batches(rows, sampler, workers=workers, pin=False)
 
@@ -142,9 +142,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "The figures are samples per second. Task `pairs` loads a real and a generated image and mixes them; "
         "task `images` loads one image. `plain` is the loader of the `datasets` documentation: "
         "`with_transform`, Pillow and float32. `ours` is the loader of this package; `ours, uint8` stops "
-        "before the normalisation, which a GPU would do. `decoding alone` decodes and does not resize; it is "
-        "the upper limit for a loader that decodes whole images. `by Pillow` decodes with Pillow in place of "
-        "simplejpeg.",
+        "before the normalisation, because a GPU would normalise. `decoding alone` decodes images and does not resize "
+        "them; it is the upper limit for a loader that decodes whole images. `by Pillow` is the same, but with Pillow "
+        "in place of simplejpeg.",
         f"Batches of {args.batch}, one thread per process; {what}. The loaders alternate in {args.rounds} rounds of "
         f"{args.steps} batches per worker. The table gives the median (minimum to maximum). "
         f"{settings('loading', PACKAGES)}",

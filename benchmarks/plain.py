@@ -1,8 +1,8 @@
-"""Reference loaders, as the documentation of datasets and torchvision recommends them.
+"""Reference loaders, written as the documentation of datasets and torchvision recommends.
 
-Owns two transforms with Pillow to normalised float32 tensors, and their DataLoader. One transform takes single images,
-the other takes pairs of a real and a generated image. The loaders use no code of this package. They are not slower than
-the code in the documentation.
+Owns two transforms that convert images with Pillow into normalised float32 tensors, and the DataLoader of these
+transforms. One transform takes single images, the other takes pairs of a real and a generated image. The loaders use no
+code of this package. They are not slower than the code in the documentation.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PlainPairs:
 
 
 def plain_batches(rows: Any, transform: Any, batch: int, workers: int) -> DataLoader:
-    """Returns a loader that does not run out of batches: `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
+    """Returns a loader with as many batches as needed: `images` (B, 3, SIZE, SIZE) float32 and `labels` (B,)."""
     return DataLoader(
         rows.with_transform(transform),
         batch_size=batch,

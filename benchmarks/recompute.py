@@ -1,10 +1,10 @@
-"""Recompute the numbers of the README and of the first section of docs/results.md from the stored results.
+"""Recomputes the numbers in the README and in the first section of docs/results.md from the stored results.
 
     python -m benchmarks.recompute
 
-It imports nothing of benchmarks.evidence: it reads the JSON files in benchmarks/evidence/results, computes means,
-standard deviations and paired intervals by itself, and compares every number with one decimal in the two texts with
-them. It prints what differs and ends with status 1, so that an error of the page's generator is seen.
+The script shares no code with benchmarks.evidence, so that it can find errors there. It reads the JSON files in
+benchmarks/evidence/results and computes means, standard deviations and paired intervals. It compares these with every
+number that has one decimal in the two texts. If a number differs, it is printed, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Stored:
 
 
 def summary(scores: Scores) -> set[str]:
-    """Returns mean and standard deviation as they are written."""
+    """Returns mean and standard deviation as they stand in the texts."""
     if not scores:
         return set()
     spread = [f"{100 * stdev(scores.values()):.1f}"] if len(scores) > 1 else []
@@ -74,7 +74,7 @@ def summary(scores: Scores) -> set[str]:
 
 
 def gap(scores: Scores, base: Scores) -> set[str]:
-    """Returns the paired difference and half of its 95 % interval as they are written."""
+    """Returns the paired difference and half the width of its 95 % interval as they stand in the texts."""
     seeds = sorted(scores.keys() & base.keys())
     if not seeds:
         return set()
@@ -86,7 +86,7 @@ def gap(scores: Scores, base: Scores) -> set[str]:
 
 
 def numbers_of_readme(stored: Stored) -> set[str]:
-    """Returns every number that the README may contain."""
+    """Returns every number that may stand in the results of the README."""
     scratch = ("plain", "heavy", "gamma-2.all", "gamma-2.context_free", "gamma-2.mean", "no-context.all",
                "mix-own-100", "extra-all")  # fmt: skip
     tuned = ("plain", "gamma-2.all", "gamma-2.context_free", "gamma-2.mean", "no-context.all", "mix-own-100")
@@ -143,15 +143,15 @@ def faults(stored: Stored, readme: str, page: str) -> list[str]:
     for row, expected in zip(advice_rows(page), numbers_of_advice(stored), strict=True):
         found = set(NUMBER.findall(row.replace("30 %", "")))
         if found != expected:
-            wrong.append(f"results.md: {sorted(found)} instead of {sorted(expected)} in {row}")
+            wrong.append(f"results.md: {sorted(found)} in place of {sorted(expected)} in the row {row}")
     return wrong
 
 
 def main() -> int:
-    """Prints what differs."""
+    """Prints the numbers that differ."""
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md")]
     wrong = faults(Stored.read(), *texts)
-    print("\n".join(wrong) or "every number is the recomputed one")
+    print("\n".join(wrong) or "every number in the texts equals the recomputed number")
     return 1 if wrong else 0
 
 

@@ -44,7 +44,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Returns the median, with the lowest and the highest value in brackets."""
+    """Returns the median, with the lowest and the highest value in parentheses."""
     low, middle, high = (form.format(value) for value in (min(values), statistics.median(values), max(values)))
     return f"{middle} ({low} to {high})"
 
