@@ -24,7 +24,8 @@ BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
 CHANGED = {
     "source.path": "b", "source.name": "x", "source.data_files": "*.parquet", "source.revision": "v1",
     "source.split": "test", "source.image": "img", "source.label": "species", "source.label_names": "raw",
-    "source.holdout": 0.1, "source.follow_links": "outside", "source.root": "images", "source.layout": "files",
+    "source.holdout": 0.1, "source.follow_links": "outside", "source.root": "images", "source.grey_range": "data",
+    "source.layout": "files",
     "source.table": "train.csv", "preset": "paper", "kind": "bird",
     "prompts.template": "{label}", "prompts.contexts": ["in fog"],
     "prompts.negatives": ["blurry"], "prompts.label_descriptions": {"a": "b"}, "model.path": "org/m",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffcore_hf.core import images
+from diffcore_hf.core import image_cost, image_modes, images
 
 RED = (255, 0, 0)
 
@@ -186,3 +186,120 @@ def test_shrink_reduces_the_shorter_side(size, shorter, result):
 
 def test_sha256_is_the_hex_digest():
     assert images.sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def deep(low, high, kind=np.uint16):
+    """Return a grey ramp of 16 or 32 bits."""
+    return Image.fromarray(np.linspace(low, high, 64).reshape(8, 8).astype(kind))
+
+
+@pytest.mark.parametrize(
+    ("image", "dtype", "data", "dark"),
+    [
+        (deep(0, 4095), (0, 16), (0, 255), True),
+        (deep(100, 4095), (0, 16), (0, 255), True),
+        (deep(0, 65535), (0, 255), (0, 255), False),
+        (deep(0, 4095, np.int32), (0, 16), (0, 255), True),
+        (deep(0, 255, np.int32), (0, 255), (0, 255), False),
+        (deep(0, 1, np.float32), (0, 255), (0, 255), False),
+        (deep(7, 7), (0, 0), (0, 0), False),
+        (Image.new("L", (8, 8), 3), (3, 3), (3, 3), False),
+    ],
+)
+def test_deep_grey_is_scaled_by_the_type_or_by_the_data(image, dtype, data, dark):
+    content = stored(image, format="TIFF")["bytes"]
+    assert images.to_array(images.decode_bytes(content)).min() == dtype[0]
+    assert images.to_array(images.decode_bytes(content)).max() == dtype[1]
+    by_data = images.to_array(images.decode({"bytes": content}, images.ImageFiles(grey_range="data")))
+    assert (by_data.min(), by_data.max()) == data
+    assert images.is_underexposed(content) is dark
+
+
+MODES = ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_strips_give_the_pixels_of_the_whole_image(mode, monkeypatch):
+    ramp = np.random.default_rng(0).integers(0, 256, (50, 30, 4), dtype=np.uint8)
+    image = Image.fromarray(ramp[..., 0].astype(np.uint16) * 200) if mode == "I;16" else as_mode(ramp, mode)
+    whole = np.asarray(images.to_rgb(image))
+    monkeypatch.setattr(image_modes, "STRIP_PIXELS", 100)
+    assert np.array_equal(np.asarray(images.to_rgb(image)), whole)
+    assert np.array_equal(images.to_array(images.to_rgb(image)), whole)
+    reduced = np.asarray(images.to_rgb(image, reduction=4)).astype(int)
+    assert reduced.shape == (13, 8, 3)
+    assert np.abs(reduced - np.asarray(Image.fromarray(whole).reduce(4)).astype(int)).max() <= 1
+
+
+def as_mode(pixels, mode):
+    """Return random pixels in a mode."""
+    if mode in ("La", "RGBa"):
+        return Image.fromarray(pixels).convert("LA" if mode == "La" else "RGBA").convert(mode)
+    if mode == "PA":
+        return Image.fromarray(pixels).convert("P").convert("PA")
+    if mode in ("LAB", "HSV", "CMYK", "YCbCr"):
+        channels = [Image.fromarray(pixels[..., index]) for index in range(4 if mode == "CMYK" else 3)]
+        return Image.merge(mode, channels)
+    return (
+        Image.fromarray(pixels).convert("RGB").convert(mode)
+        if "A" not in mode
+        else Image.fromarray(pixels).convert(mode)
+    )
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000"])
+def test_large_images_of_every_format_are_decoded_at_a_quarter_of_their_sides(image_format, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(noise).resize((201, 130), Image.Resampling.BICUBIC)
+    content = stored(picture, format=image_format)["bytes"]
+    whole = images.decode_bytes(content)
+    monkeypatch.setattr(image_cost, "FULL_PIXELS", 1000)
+    small = images.decode_bytes(content)
+    assert small.size == (51, 33)
+    difference = np.asarray(small).astype(int) - np.asarray(whole.reduce(4))
+    assert np.abs(difference).mean() < 6
+
+
+def test_the_largest_aspect_ratio_is_50():
+    assert images.decode(stored(Image.new("L", (500, 10)))).size == (500, 10)
+    assert images.decode(stored(Image.new("L", (10, 500)))).size == (10, 500)
+    with pytest.raises(images.UnreadableImage, match="501 x 10, an aspect ratio above 1:50"):
+        images.decode(stored(Image.new("L", (501, 10))))
+
+
+def test_a_reason_contains_no_text_of_the_file():
+    with pytest.raises(images.UnreadableImage) as error:
+        images.decode({"bytes": b"P3 2 2 255\n secret-token-of-a-user 1 2"})
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"BMW is a brand of cars and the text goes on", None),
+        (b"P1 is a text", None),
+        (b"P6\n# a comment\n3 4\n255\nxxx", "PPM"),
+        (b"P4 3 4\n", "PPM"),
+        (b"Pf 3 4 -1.0\n", "PPM"),
+        (b"P7\nWIDTH 3\n", None),
+        (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", None),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1avif", "AVIF"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "AVIF"),
+        (b"RIFF\0\0\0\0WAVE", None),
+        (b"RIFF\0\0\0\0WEBP", "WEBP"),
+        (b"%PDF-1.7", None),
+        (b"%!PS-Adobe", None),
+        (b"\xd7\xcd\xc6\x9a", None),
+        (b"<svg xmlns", None),
+        (b"", None),
+    ],
+)
+def test_a_format_is_recognised_by_its_content(head, kind):
+    assert images.signature(head) == kind
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "result"), [((100, 50), 5000, (100, 50)), ((100, 50), 4999, (50, 25)), ((101, 50), 600, (34, 17))]
+)
+def test_an_image_is_reduced_by_a_whole_factor(size, most, result):
+    assert images.at_most(Image.new("RGB", size), most).size == result

@@ -18,12 +18,31 @@ if TYPE_CHECKING:
 WINDOW = 256
 """Number of rows that are built at a time. So the memory of an export does not grow with the number of rows."""
 
+WINDOW_BYTES = 64_000_000
+"""Bytes of the images of a window; a larger image has a window of its own."""
 
-def windows(rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> Iterator[list[int]]:
-    """Yields the rows in lists of `size` rows, or of WINDOW rows if `size` is None."""
-    listed, size = [int(row) for row in rows], size or WINDOW
-    for start in range(0, len(listed), size):
-        yield listed[start : start + size]
+
+def windows(
+    rows: Sequence[int] | NDArray[np.int64], size: int | None = None, sizes: Sequence[int] | None = None
+) -> Iterator[list[int]]:
+    """Yields the rows in lists of `size` rows, or of WINDOW rows if `size` is None.
+
+    Args:
+        rows: indices of rows.
+        size: largest number of rows of a list.
+        sizes: bytes of the image of each index; a list then has at most WINDOW_BYTES bytes, or one row.
+    """
+    window: list[int] = []
+    stored = 0
+    for row in map(int, rows):
+        count = sizes[row] if sizes is not None else 0
+        if window and (len(window) == (size or WINDOW) or stored + count > WINDOW_BYTES):
+            yield window
+            window, stored = [], 0
+        window.append(row)
+        stored += count
+    if window:
+        yield window
 
 
 def arrow_table(columns: Mapping[str, Sequence[Any] | pa.Array], features: Features) -> pa.Table:

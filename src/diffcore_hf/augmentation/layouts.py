@@ -20,13 +20,15 @@ from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.tables import generated_rows, splits
 from diffcore_hf.core import schema, seeding
-from diffcore_hf.core.images import UnreadableImage, decode, encode, to_array
+from diffcore_hf.core.images import UnreadableImage, at_most, decode, encode, to_array
 
 log = logging.getLogger(__name__)
 
 MIXED_WINDOW = 32
 """Number of rows of layout `mixed` that are built at a time. It is small, because mixed images have the size of the
 originals."""
+MIXED_PIXELS = 16_000_000
+"""Largest number of pixels of a mixed image; a larger real image is reduced, because a mix takes 12 bytes a pixel."""
 _CELL = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
@@ -69,9 +71,11 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
         return
     units, skipped = material.attempts.units, 0
     kept = [attempt for attempt in material.kept if material.plan.copies[units[attempt]] == 0]
-    for window in windows(kept, MIXED_WINDOW):
+    sizes = material.source.sizes[config.split]
+    by_attempt = [sizes[row] for row in material.plan.rows[units].tolist()]
+    for window in windows(kept, MIXED_WINDOW, by_attempt):
         rows = np.array([material.plan.rows[units[attempt]] for attempt in window], np.int64)
-        [table] = _real_rows(material, config.split, rows, MIXED_WINDOW)
+        table = pa.concat_tables(_real_rows(material, config.split, rows, MIXED_WINDOW))
         generated = read_images([material.location(attempt) for attempt in window])
         images: list[bytes] = []
         facts: list[MixFacts] = []
@@ -97,7 +101,7 @@ def _real_rows(
 ) -> Iterator[pa.Table]:
     """Yields tables with the image, label and row id of rows of the source."""
     config = material.source.config
-    for part in windows(rows, window):
+    for part in windows(rows, window, material.source.sizes[split]):
         originals = original_rows(
             material.source.splits[split],
             part,
@@ -143,7 +147,7 @@ def _mixed(
     from diffcore_hf.method.mixing import apply_mix, cover, draw_mix, real_share
 
     try:
-        real_image = decode(real)
+        real_image = at_most(decode(real), MIXED_PIXELS)
     except UnreadableImage:
         return None
     frame = torch.from_numpy(to_array(real_image)).permute(2, 0, 1)

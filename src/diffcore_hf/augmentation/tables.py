@@ -50,7 +50,7 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """
     split, rows = splits(material)[published]
     features = schema.added_features()
-    for window in windows(rows):
+    for window in windows(rows, sizes=material.source.sizes[split]):
         table = original_rows(
             material.source.splits[split],
             window,

@@ -55,6 +55,14 @@ class SourceConfig:
         None,
         help="Folder with the image files of a dataset in memory. null: only images stored in the dataset are read.",
     )
+    grey_range: Literal["dtype", "data"] = attempt(
+        "dtype",
+        help=(
+            "How grey images of 16 or 32 bits become 8 bits. dtype: the range of the type becomes black to white. "
+            "data: the smallest and largest value of each image become black and white. Use data for 12 bits in a "
+            "16-bit file."
+        ),
+    )
     split: str = attempt("train", help="Split whose rows get counterparts. The other splits are copied unchanged.")
     image: str = attempt("image", help="Column of the images.")
     label: str = attempt("label", help="Column of the labels: ClassLabel, string or integer.")

@@ -97,6 +97,9 @@ def fields_with_identities(
     if not values.get("filter", {}).get("checks", True):
         # An empty list of checks is left out, so that digests that were computed before this key existed stay the same.
         del values["filter"]["checks"]
+    if values.get("source", {}).get("grey_range") == "dtype":
+        # The default range is left out, so that digests that were computed before this key existed stay the same.
+        del values["source"]["grey_range"]
     if values.get("strategy") == {"name": "text_to_image", "options": None}:
         # The default strategy is left out, so that digests that were computed before this key existed stay the same.
         del values["strategy"]

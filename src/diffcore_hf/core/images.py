@@ -30,7 +30,7 @@ from diffcore_hf.core.image_cost import FULL_PIXELS, MAX_PIXELS, DecodingPlan, c
 from diffcore_hf.core.image_files import MAX_BYTES, NO_FILES, ImageFiles, too_large
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
 from diffcore_hf.core.image_memory import BUDGET, decoding
-from diffcore_hf.core.image_modes import GreyRange, looks_underexposed, to_array, to_rgb
+from diffcore_hf.core.image_modes import GreyRange, is_deep_grey, looks_underexposed, to_array, to_rgb
 
 if TYPE_CHECKING:
     from diffcore_hf.core.jpeg import Decoder
@@ -46,6 +46,7 @@ __all__ = [
     "decode_bytes",
     "decode_pixels",
     "encode",
+    "is_underexposed",
     "looks_underexposed",
     "read_bytes",
     "reserved",
@@ -148,7 +149,9 @@ def decode_bytes(content: bytes, grey_range: GreyRange = "dtype") -> Image.Image
             raise UnreadableImage(f"broken {image.format}: {_cause(error)}") from error
 
 
-def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO_FILES) -> np.ndarray:
+def decode_pixels(
+    cell: Any, fast: Decoder | None = None, files: ImageFiles = NO_FILES, *, most: int = FULL_PIXELS
+) -> np.ndarray:
     """Return a cell as (H, W, 3) uint8, the same pixels as `decode`.
 
     Args:
@@ -156,6 +159,7 @@ def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO
         fast: the decoder of jpeg.py, which is then tried first. Only training uses it, because all facts are computed
             with Pillow.
         files: the files that the cell may name; the default accepts no path.
+        most: largest number of pixels; a larger image is reduced by a whole factor.
 
     Raises:
         UnreadableImage: see `decode`.
@@ -165,7 +169,23 @@ def decode_pixels(cell: Any, fast: Decoder | None = None, files: ImageFiles = NO
         if pixels is not None:
             return pixels
         with decoding.reserve(_memory(content)):
-            return to_array(decode_bytes(content, files.grey_range))
+            return to_array(at_most(decode_bytes(content, files.grey_range), most))
+
+
+def is_underexposed(content: bytes) -> bool:
+    """Return whether encoded bytes hold 16-bit grey that becomes nearly black; see `looks_underexposed`.
+
+    Raises:
+        UnreadableImage: see `decode_bytes`.
+    """
+    image, plan = _opened(content)
+    if not is_deep_grey(image):
+        return False
+    with decoding.reserve(plan.memory):
+        try:
+            return looks_underexposed(image)
+        except Exception as error:
+            raise UnreadableImage(f"broken {image.format}: {_cause(error)}") from error
 
 
 def at_most(image: Image.Image, pixels: int) -> Image.Image:
@@ -261,6 +281,8 @@ def _reduce_in_decoder(image: Any, reduction: int) -> None:
     """Set the decoder of a JPEG or JPEG 2000 file to a reduced size."""
     if image.format == "JPEG2000":
         image.reduce = int(math.log2(reduction))
+        # Pillow rounds the reduced sides to the nearest, and the decoder rounds them up.
+        image._size = tuple(-(-side // reduction) * reduction for side in image.size)
     else:
         image.draft(None, (image.width // reduction, image.height // reduction))
 

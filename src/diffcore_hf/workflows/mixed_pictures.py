@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from diffcore_hf.core.dataset_columns import column_values, image_mask, undecoded
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.core.images import decode, encode, read_bytes
+from diffcore_hf.core.images import UnreadableImage, decode, encode, read_bytes
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.method.mixing import MixDraw
 from diffcore_hf.publishing.pictures.card_sheet import png_bytes
@@ -98,8 +98,20 @@ def mixed_batch(out: str | Path) -> bytes:
 
 def training_size(cells: Sequence[Mapping[str, Any]]) -> int:
     """Returns the side of the samples: 224 pixels, or for smaller images their median side as a multiple of 8."""
-    sides = sorted(min(decode(cell).size) for cell in cells)
+    sides = sorted(side for side in map(_shorter_side, cells) if side is not None)
+    if not sides:
+        raise UserError(
+            "no real image of the dataset can be read, so there is nothing to mix. Run verify on the folder"
+        )
     return max(8, min(224, sides[len(sides) // 2] // 8 * 8))
+
+
+def _shorter_side(cell: Mapping[str, Any]) -> int | None:
+    """Returns the shorter side of an image; None if it cannot be read."""
+    try:
+        return min(decode(cell).size)
+    except UnreadableImage:
+        return None
 
 
 def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
-from diffcore_hf.core.images import ImageFiles, UnreadableImage, read_bytes
+from diffcore_hf.core.images import ImageFiles, UnreadableImage, decode_bytes, encode, read_bytes, shrink
 from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
@@ -28,6 +28,9 @@ from diffcore_hf.publishing.pictures.contact_sheet import contact_sheet as draw_
 SHEET_TILES = 12
 MAX_PAIRS = 20_000
 MAX_CLASSES = 24
+LARGE_IMAGE = 8_000_000
+"""Number of encoded bytes above which a sheet holds a small copy of an image, with a shorter side of THUMBNAIL."""
+THUMBNAIL = 512
 EXAMPLE_PROMPTS = 6
 """Maximum number of prompts on the card, one per class."""
 
@@ -38,7 +41,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     units = [plan.unit(int(material.attempts.units[attempt])) for attempt in attempts]
     image = material.source.config.image
     rows = material.source.rows.select([unit.row for unit in units])
-    cells = list(image_cells(rows, image))
+    cells = image_cells(rows, image)
     generated = read_images([material.location(attempt) for attempt in attempts])
     shown = []
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
@@ -56,8 +59,12 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
 
 
 def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
+    """Returns the encoded bytes of a real image; a small copy of a large one, because a sheet holds several."""
     try:
-        return read_bytes(cell, files) if cell else None
+        content = read_bytes(cell, files) if cell else None
+        if content is None or len(content) <= LARGE_IMAGE:
+            return content
+        return encode(shrink(decode_bytes(content, files.grey_range), THUMBNAIL))
     except UnreadableImage:
         return None
 

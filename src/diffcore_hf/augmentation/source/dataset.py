@@ -154,7 +154,7 @@ def load_source(
         row_ids=row_ids,
         identity=commit or identity_of(row_ids),
         name=_public_name(config, commit, in_memory=data is not None),
-        files=files,
+        files=replace(files, grey_range=config.grey_range),
         layout="" if local is None else local.layout,
         read=() if local is None else local.read,
         unread=() if local is None else local.unread,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.samples import checked
-from diffcore_hf.augmentation.stages.stage import Stage, attempt_fields, files_setting
+from diffcore_hf.augmentation.stages.stage import ImageCell, Stage, attempt_fields, files_setting
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
@@ -23,6 +23,7 @@ from diffcore_hf.method.checks import checks_of, recorded_reasons
 
 if TYPE_CHECKING:
     from datasets import Features
+    from PIL import Image
     from torch import Tensor
 
     from diffcore_hf.generation.base import Samples, Strategy
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STRATEGY_PIXELS = 4_000_000
+"""Largest number of pixels of a real image that a strategy gets. A whole batch of them is in memory."""
 ImageFormat = Literal["jpeg", "png", "webp"]
 
 
@@ -134,8 +137,13 @@ class Generate(Stage):
         batch: dict[str, list[Any]] = {}
         for name, column in zip(self.reads, columns, strict=True):
             cells = [column[row] for row in rows]
-            batch[name] = [images.decode(cell, self.files) for cell in cells] if name == SOURCE_IMAGE else cells
+            batch[name] = [self._source_image(cell) for cell in cells] if name == SOURCE_IMAGE else cells
         return checked(self.strategy.sample(batch), len(rows), self.strategy_config.name, self.reasons)
+
+    def _source_image(self, cell: ImageCell | None) -> Image.Image:
+        """Return a real image for the strategy, with at most STRATEGY_PIXELS pixels."""
+        with images.reserved(cell, self.files) as content:
+            return images.at_most(images.decode_bytes(content, self.files.grey_range), STRATEGY_PIXELS)
 
     def generate(self, *columns: Sequence[Any]) -> Tensor:
         """Generate one image per row without encoding it.

@@ -6,6 +6,7 @@ nothing is raised.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffcore_hf.models.towers import ImageTower
+
+log = logging.getLogger(__name__)
 
 ADDED = ("source_sha256", "embedding", "reason")
 
@@ -65,6 +68,7 @@ class Reference(Stage):
         self.scoring = Score(config, strict=strict, device=device, files=files)
         self.files = files
         self.on_progress = on_progress
+        self._dark: list[int] = []
 
     @property
     def tower(self) -> ImageTower:
@@ -85,6 +89,7 @@ class Reference(Stage):
 
     def run(self, *columns: list[Any]) -> dict[str, list[Any]]:
         [cells] = columns
+        self._dark.clear()
         tower = self.tower
         load(tower)
         step = tower.batch_size
@@ -100,6 +105,13 @@ class Reference(Stage):
                 self._embed([future.result() for future in current_images], facts)
                 if self.on_progress is not None:
                     self.on_progress(len(chunk))
+        if self._dark:
+            log.warning(
+                "%d of %d real images have 16-bit grey of a small range and become nearly black. "
+                "Use --source.grey_range data and a new --output",
+                len(self._dark),
+                len(cells),
+            )
         return facts
 
     def _embed(self, rows: Sequence[_ReadImage], facts: dict[str, list[Any]]) -> None:
@@ -111,10 +123,15 @@ class Reference(Stage):
             facts["embedding"].append(None if row.pixels is None else next(embeddings))
             facts["reason"].append(row.reason)
 
+    def _look_at(self, content: bytes) -> None:
+        """Count an image that becomes nearly black, for the log."""
+        if self.files.grey_range == "dtype" and images.is_underexposed(content):
+            self._dark.append(1)
+
     def _read(self, cell: ImageCell | None) -> _ReadImage:
         """Read and decode one image; the full-size pixels are freed on return."""
         try:
-            sha256, pixels = self.scoring.prepared(cell)
+            sha256, pixels = self.scoring.prepared(cell, self._look_at)
         except PreparationError as error:
             return _ReadImage(error.sha256, None, f"unreadable: {error}")
         except images.UnreadableImage as error:

@@ -5,7 +5,7 @@ Owns the column with the similarity S of the paper. The decisions that use it ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -131,10 +131,14 @@ class Score(Stage):
             return None
         return real, generated
 
-    def prepared(self, cell: ImageCell | None) -> tuple[str, Any]:
+    def prepared(self, cell: ImageCell | None, look_at: Callable[[bytes], None] | None = None) -> tuple[str, Any]:
         """Return the hash of the bytes of an image, and the input of the image tower. Threads may call it.
 
         The pixels at full size are freed on return, and the memory of all threads is bounded.
+
+        Args:
+            cell: undecoded storage of an image.
+            look_at: called with the encoded bytes, before they are decoded.
 
         Raises:
             PreparationError: the bytes were read, but not decoded or prepared. It has their hash.
@@ -143,6 +147,8 @@ class Score(Stage):
         with images.reserved(cell, self.files) as content:
             sha256 = images.sha256(content)
             try:
+                if look_at is not None:
+                    look_at(content)
                 return sha256, tower_input(self.tower, images.decode_bytes(content, self.files.grey_range))
             except images.UnreadableImage as error:
                 raise PreparationError(str(error), sha256) from error

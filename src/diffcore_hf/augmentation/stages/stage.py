@@ -129,8 +129,9 @@ class Stage:
 
 
 def files_setting(files: ImageFiles) -> dict[str, Any]:
-    """Return the folders of image files as a setting of a stage; nothing without folders."""
-    return {"roots": list(files.roots)} if files.roots else {}
+    """Return the folders of image files and their range of grey as settings of a stage; nothing for the defaults."""
+    settings: dict[str, Any] = {"roots": list(files.roots)} if files.roots else {}
+    return settings | ({"grey_range": files.grey_range} if files.grey_range != "dtype" else {})
 
 
 def attempt_fields(config: Any) -> dict[str, Any]:

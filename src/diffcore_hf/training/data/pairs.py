@@ -18,6 +18,9 @@ from diffcore_hf.core.jpeg import fast_decoder
 from diffcore_hf.method.mixing import cover
 from diffcore_hf.training.data import framing
 
+MOST_PIXELS = 16_000_000
+"""Largest number of pixels of a decoded image. A larger one is reduced before it is resized to its frame."""
+
 
 class Pair(Protocol):
     """The two images of a sample. Every method returns (3, H, W) uint8 and may raise UnreadableImage."""
@@ -72,7 +75,7 @@ def decoded(cell: Any, files: ImageFiles = NO_FILES) -> Tensor:
         UnreadableImage: the image cannot be decoded.
     """
     if cell is None or isinstance(cell, Mapping):
-        array = images.decode_pixels(cell, fast_decoder(), files)
+        array = images.decode_pixels(cell, fast_decoder(), files, most=MOST_PIXELS)
     else:
         array = images.to_array(images.to_rgb(cell))
     return torch.from_numpy(array).permute(2, 0, 1)

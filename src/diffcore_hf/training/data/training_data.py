@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
         layout=lay_out_epoch(mix.mode, has_partner),
         planned_share=float((manifest or {}).get("recipe", {}).get("fraction", 1.0)),
         identity=_identity(config, commit, manifest, splits),
-        files=files_of(config.path, commit),
+        files=replace(files_of(config.path, commit), grey_range=_grey_range(manifest)),
         notes=tuple(notes),
     )
 
@@ -146,6 +146,12 @@ def equal_images_notes(manifest: Mapping[str, Any] | None) -> list[str]:
         return []
     images = "1 image of the source is" if count == 1 else f"{count} images of the source are"
     return [f"{images} in more than one split, so the scores are too high (diffcore-hf plan names these images)"]
+
+
+def _grey_range(manifest: Mapping[str, Any] | None) -> Literal["dtype", "data"]:
+    """Return the range of grey with which the dataset was augmented."""
+    source = (manifest or {}).get("recipe", {}).get("source", {})
+    return "data" if source.get("grey_range") == "data" else "dtype"
 
 
 def _scored_splits(config: DataConfig, splits: DatasetDict) -> tuple[str | None, str | None]:
