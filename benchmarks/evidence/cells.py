@@ -77,9 +77,17 @@ def measure(cell: Cell, store: Store, work: Path) -> float:
         "date": str(date.today()),
         "seconds": round(seconds, 1),
         "versions": {name: version(name) for name in _VERSIONS},
+        "attempt_stage": attempt_stage(),
     }
     store.write(cell.name, result | {"made": made})
     return seconds
+
+
+def attempt_stage() -> str:
+    """Returns the version of the attempt stage, without those of its parts."""
+    from diffcore_hf.augmentation.stages.attempt import Attempt
+
+    return Attempt.VERSION.split("+")[0]
 
 
 def listing(cells: Sequence[Cell], due: Sequence[Cell], workers: int) -> str:

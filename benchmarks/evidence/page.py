@@ -6,12 +6,12 @@ Owns the sections, their order and their introductions. Does not own the interpr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence import advice, figures, meaning, photo_page, photo_quality_page, tables, trainings
-from benchmarks.evidence.cells import SEEDS
+from benchmarks.evidence.cells import SEEDS, attempt_stage
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Results
 from benchmarks.evidence.tables import POLICY_WORDS
@@ -67,7 +67,18 @@ def _opening(results: Results) -> list[str]:
         f"**{measured} of {wanted} trainings are measured so far**. A dash marks a missing value, and a difference of "
         "one seed has no interval."
     )
-    return [*_HOW, when, *([part] if measured < wanted else [])]
+    return [*_HOW, when, _stages(made), *([part] if measured < wanted else [])]
+
+
+def _stages(made: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the sentences that say with which version of the attempt stage the cells were made."""
+    # The cells of version 1 were made before the version was recorded.
+    numbers = " and ".join(sorted({record.get("attempt_stage", "1") for record in made} or {attempt_stage()}))
+    return (
+        f"The generated images were made with version {numbers} of the attempt stage; the current version is "
+        f"{attempt_stage()}. Version 1 used the contexts in turn for the rows of a class. Since version 2 the seed "
+        "draws the context of each row, so that a source can grow; the contexts of a class are balanced in expectation."
+    )
 
 
 _HOW = (

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from datasets import Features
-from small_photos import photos, picture
+from small_photos import photos, picture, write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import make_plan
@@ -14,6 +14,8 @@ from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.augmentation.tasks import AttemptTask, ReferenceTask
 from diffcore_hf.augmentation.worker import Worker, unit_columns
 from diffcore_hf.core import images, schema, seeding
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import UNIT_COLUMNS
 
 
@@ -67,6 +69,25 @@ def test_every_column_that_a_strategy_may_read_is_there(worker):
     assert all(len(column) == 2 for column in columns)
     assert values["attempt"] == [3, 3]
     assert values["target_label"] == values["label"]
+
+
+def test_facts_have_the_inputs_and_the_names_that_made_them(worker):
+    keys = [worker.plan.key(unit) for unit in range(3)]
+    part = worker.attempt_part(keys, 0)
+    assert part["inputs"].to_pylist() == [worker.inputs.of_unit(unit) for unit in range(3)]
+    assert set(part["class_name"].to_pylist()) == {"red_fox", "green_frog"}
+    assert "label" not in part.column_names
+
+
+def test_a_process_refuses_a_source_that_changed_after_the_run_had_started(recipe, tmp_path):
+    photos = write_photos(tmp_path / "photos", [2, 2])
+    config = recipe(source=str(photos), output=str(tmp_path / "out"))
+    identity = load_source(config.source).identity
+    Folder(tmp_path / "out").write_run({"identities": {"source": identity}})
+    assert len(Worker.open(str(tmp_path / "out"), config).plan) == 4
+    (photos / "red_fox" / "00.jpg").unlink()
+    with pytest.raises(UserError, match="was changed while the run was working. Run the same command again"):
+        Worker.open(str(tmp_path / "out"), config)
 
 
 def test_tasks_are_small_and_can_be_pickled():

@@ -46,7 +46,7 @@ def test_only_cells_without_a_result_are_due(store, tmp_path):
     assert sorted((tmp_path / "calls").read_text().split()) == ["1", "2"]
     assert store.pack() == 2
     assert {name: result["double"] for name, result in store.series("numbers").items()} == {"n-1": 2, "n-2": 4}
-    assert set(store.series("numbers")["n-1"]["made"]) == {"date", "seconds", "versions"}
+    assert set(store.series("numbers")["n-1"]["made"]) == {"date", "seconds", "versions", "attempt_stage"}
     assert [item.name for item in pending(cells, store)] == ["numbers/n--1"]
 
 

@@ -56,3 +56,19 @@ class Prepared(Drawn):
     def sample(self, batch):
         drawn = super().sample(batch)
         return Samples(drawn.images // 4 + self.shift, drawn.flags)
+
+
+class Restless(Drawn):
+    """Has other inputs of its preparation in each call, which is an error of a strategy."""
+
+    calls = 0
+
+    def preparation(self):
+        Restless.calls += 1
+        return {"call": Restless.calls}
+
+    def prepare(self, references, folder):
+        (folder / "empty.txt").write_text("")
+
+    def use_preparation(self, folder):
+        pass

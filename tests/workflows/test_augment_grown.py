@@ -4,7 +4,8 @@ import random
 import shutil
 
 import pytest
-from drawn_images import Drawn, Few, OfImage, Prepared
+from datasets import Dataset, Image
+from drawn_images import Drawn, Few, OfImage, Prepared, Restless
 from run_folders import PARTIAL, attempts_of, go, interrupt_at, published, rows
 from small_photos import photos, picture
 
@@ -221,6 +222,30 @@ def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
     assert (continued.changes.added, continued.changes.removed) == (4, 0)
     export(tmp_path / "out", tmp_path / "exported", {})
     assert published(tmp_path / "exported") == published(tmp_path / "new")
+
+
+def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
+    """Their row ids are only numbered, so removing one of them gives its id to another."""
+    keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:Drawn", "filter.policy": "all"}
+    ds = photos([3, 3])
+    cells = ds.cast_column("image", Image(decode=False))["image"][:]
+    unreadable = [{"bytes": None, "path": "/nowhere/a.jpg"}, {"bytes": None, "path": "/dev/null"}, None]
+
+    def rows_with(extra):
+        columns = {"image": [*extra, *cells], "label": [*[0] * len(extra), *ds["label"]]}
+        return Dataset.from_dict(columns, features=ds.features)
+
+    go(recipe(output=str(tmp_path / "out"), **keys), rows_with(unreadable))
+    for extra in (unreadable[1:], unreadable[::-1], []):
+        go(recipe(output=str(tmp_path / "out"), **keys), rows_with(extra))
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+        go(recipe(output=str(tmp_path / "new"), **keys), rows_with(extra))
+        assert published(tmp_path / "out") == published(tmp_path / "new")
+
+
+def test_inputs_that_change_from_call_to_call_are_an_error_and_no_endless_loop(augment, tmp_path):
+    with pytest.raises(ValueError, match=r"preparation\(\) and reads of drawn_images:Restless must return the same"):
+        augment(tmp_path / "out", base(), Restless)
 
 
 def test_a_class_can_be_described_later(augment, first, tmp_path):

@@ -214,12 +214,23 @@ class _Collection:
 
         Returns:
             Why the run stopped early; None if it did not.
+
+        Raises:
+            ValueError: a round was computed, but none of its facts has the inputs that the plan wants. So the inputs of
+                the strategy are not the same in each call or process.
         """
         run = self.data
+        computed: tuple[int, list[int]] | None = None
         while (due := decider.due(wanted)) is not None:
             if message := self._stop_message(wanted, decider):
                 return message
             number, units = due
+            if computed == (number, units.tolist()):
+                raise ValueError(
+                    f"the attempts of round {number} were computed, but not with the inputs of the plan. "
+                    f"preparation() and reads of {run.recipe.strategy.name} must return the same values in each process"
+                )
+            computed = number, units.tolist()
             if number:
                 bar.extend(len(units))
             log.info("round %d: %d attempts", number, len(units))

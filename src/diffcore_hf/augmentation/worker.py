@@ -33,6 +33,7 @@ from diffcore_hf.augmentation.tasks import (
 )
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.core.schema import SOURCE_IMAGE, UnitKey
@@ -81,9 +82,19 @@ class Worker:
 
     @classmethod
     def open(cls, output: str, recipe: Recipe) -> Worker:
-        """Open the source of a run and return its worker."""
+        """Open the source of a run and return its worker.
+
+        Raises:
+            UserError: the source changed after the run had started.
+        """
         folder = Folder(output)
         source = load_source(recipe.source, folder=folder, prefix=recipe.columns.prefix)
+        run = folder.read_run()
+        if run is not None and run["identities"]["source"] != source.identity:
+            raise UserError(
+                f"source {recipe.source.path} was changed while the run was working. Run the same command again: it "
+                "continues with the changed source"
+            )
         return cls(source, make_plan(source, recipe), recipe, Ledger(folder.parts))
 
     @cached_property
