@@ -10,7 +10,9 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,6 +79,7 @@ def load(path: str, name: str | None, data_files: str | None, revision: str | No
             raise UserError(
                 f"the Hub failed, and the cache contains commit {builder.hash}, not {commit}. Run the command again"
             )
+        _refuse_data_files(builder.config.data_files or {}, path, section)
         # A download shows a progress bar; reading a local folder takes seconds and shows none.
         with quiet_datasets() if local else nullcontext():
             builder.download_and_prepare()
@@ -123,6 +126,17 @@ def refuse_names(location: str, data_files: str | None, *, section: str) -> None
                     f"{section}.path {location} contains {shown!r}, and `datasets` does not read {found.group()!r} as "
                     "part of a name. Rename it"
                 )
+
+
+def _refuse_data_files(data_files: Mapping[str, Sequence[object]], path: str, section: str) -> None:
+    """Raise UserError if the name of a file to be read contains `$`, also in the cache of a dataset from the Hub."""
+    for file in chain.from_iterable(data_files.values()):
+        if "$" in str(file):
+            shown = re.sub(r"^hf://.*?@[^/]*/", "", str(file))
+            raise UserError(
+                f"{section}.path {path} contains {shown!r}, and `datasets` does not read '$' as part of a name. "
+                f"Use another --{section}.path" + (", or --source.data_files" if section == "source" else "")
+            )
 
 
 _SPECIAL_IN_FOLDER = re.compile(r"[$*?\[\]{}]|::|://")

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from datasets import Image, load_dataset
@@ -242,7 +243,7 @@ def test_the_reasons_are_named_if_no_file_is_a_photo(tmp_path):
     (root / "cat").symlink_to(tmp_path / "other/cat")
     write(root / "notes.txt", b"text")
     with pytest.raises(
-        UserError, match=r"e\.g\. 'notes\.txt'.*--source\.follow_links outside reads it\), e\.g\. 'cat'"
+        UserError, match=r"e\.g\. 'notes\.txt'.*e\.g\. 'cat' \(--source\.follow_links outside reads it\)"
     ):
         load(root)
     assert len(load(root, follow_links="outside").rows) == 4
@@ -363,3 +364,29 @@ def test_an_encrypted_and_a_broken_archive_are_one_line(tmp_path):
         ) as error:
             load(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_archive_names_its_folder(tmp_path):
+    root = write_images(tmp_path / "photos", "cat", "dog")
+    with pytest.raises(UserError, match="is a file, not a folder or an archive") as error:
+        load(write(root / "labels.txt", b"text"))
+    parent = str(error.value).rpartition("--source.path ")[2]
+    assert parent == str(root)
+    assert len(load(Path(parent)).rows) == 8
+
+
+def test_a_file_of_the_hub_whose_name_would_be_expanded_is_refused(monkeypatch):
+    import datasets
+
+    class Builder:
+        hash = "0" * 40
+        config = SimpleNamespace(data_files={"train": [f"hf://datasets/org/birds@{hash}/data/$HF_TOKEN.parquet"]})
+
+        def download_and_prepare(self):
+            raise AssertionError("nothing may be downloaded")
+
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: Builder())
+    with pytest.raises(UserError, match=r"contains 'data/\$HF_TOKEN\.parquet'") as error:
+        load(Path("org/birds"), revision="0" * 40)
+    assert "canary" not in str(error.value)

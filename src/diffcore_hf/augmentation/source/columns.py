@@ -33,7 +33,7 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
         if column not in features:
             raise UserError(
                 f"source.{key} is {column!r}, which {config.path} does not have; its columns: {', '.join(features)}. "
-                f"Use --source.{key}" + (", or one sub-folder a class" if key == "label" else "")
+                f"Use --source.{key}"
             )
     for column in (config.image, config.label):
         if column in RESERVED:

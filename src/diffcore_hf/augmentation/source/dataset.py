@@ -6,6 +6,7 @@ not choose the rows that are augmented (plan.py).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,7 +165,12 @@ def load_source(
 
 
 def _check_hub_options(config: SourceConfig) -> None:
-    """Raises UserError if an option for a local folder is given with a source that is none."""
+    """Raises UserError if the source is a file, or if it is not local and has an option for local folders."""
+    if os.path.isfile(config.path):
+        raise UserError(
+            f"source.path {config.path} is a file, not a folder or an archive. Give its folder: --source.path "
+            f"{os.path.dirname(config.path) or '.'}"
+        )
     for key, value, default in (("layout", config.layout, "auto"), ("table", config.table, None)):
         if value != default:
             raise UserError(

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from diffcore_hf.augmentation.source.archives import is_webdataset
-from diffcore_hf.augmentation.source.files import LINK_OUT, Listing, SourceFile
+from diffcore_hf.augmentation.source.files import LINK_OUT, Listing, SourceFile, UnreadFile
 from diffcore_hf.augmentation.source.layouts import FolderLayout, Misfit, folder_layout
 from diffcore_hf.augmentation.source.split_names import split_of
 from diffcore_hf.augmentation.source.tables import METADATA, SUFFIXES, PhotoNames, PhotoTable, read_photo_table
@@ -143,14 +143,14 @@ def _without_photos(config: SourceConfig, listing: Listing, archives: tuple[Sour
 
 def _left_out(listing: Listing) -> str:
     """Returns the reasons for which the files of a folder are not read, for a message."""
-    reasons: dict[str, list[str]] = {}
+    reasons: dict[str, list[UnreadFile]] = {}
     for file in listing.unread:
-        reasons.setdefault(file.reason, []).append(file.path)
-    option = " (--source.follow_links outside reads it)"
-    return "".join(
-        f"; {len(paths)} x {reason}{option if reason == LINK_OUT else ''}, e.g. {paths[0]!r}"
-        for reason, paths in sorted(reasons.items())
-    )
+        reasons.setdefault(file.reason, []).append(file)
+    parts = []
+    for reason, files in sorted(reasons.items()):
+        hint = "--source.follow_links outside reads it" if reason == LINK_OUT else files[0].detail
+        parts.append(f"; {len(files)} x {reason}, e.g. {files[0].path!r}" + (f" ({hint})" if hint else ""))
+    return "".join(parts)
 
 
 def _check_table_layout(config: SourceConfig) -> None:

@@ -86,7 +86,8 @@ def folder_layout(paths: Sequence[str], wanted: FolderLayoutName | Literal["auto
     if not tree.children:
         found = f"{_photos(len(paths))} and no folder with photos" if paths else "no photos"
         return Misfit(
-            found, "Move the photos of each class into a folder of their own, or name a table of their classes"
+            found,
+            "Move the photos of each class into a folder of their own, or name a table with --source.table",
         )
     if wanted == "auto" and (misfit := _only_split_folders(tree)):
         return misfit
@@ -281,7 +282,8 @@ def _only_split_folders(tree: FolderTree) -> Misfit | None:
     names = ", ".join(repr(top[-1]) for top in tops)
     return Misfit(
         f"{_photos(tree.total[()])} in {names} and no folders of classes",
-        "If these folders are the classes, use --source.layout class_folders",
+        "If these folders are the classes, use --source.layout class_folders. If a table has the classes, use "
+        "--source.table",
     )
 
 

@@ -137,7 +137,10 @@ def read_photo_table(
 
     file_column = image if image != "image" else _file_column(texts, find)
     if file_column is None:
-        return f"no column names photos of the folder; its columns: {titles}. Use --source.image"
+        return (
+            f"no column names photos of the folder; its columns: {titles}. Correct the names in it, or name the column "
+            "of file names with --source.image"
+        )
     class_column = _class_column(texts, file_column, label)
     if isinstance(class_column, list):
         several = f"{' or '.join(class_column)} could be" if class_column else "no column repeats its values to be"
