@@ -11,6 +11,7 @@ from small_photos import photos, write_photos
 
 from diffcore_hf import augment
 from diffcore_hf.augmentation import early_stop
+from diffcore_hf.augmentation import summary as summaries
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.commands.main import main
 from diffcore_hf.config.augment_schema import build_recipe
@@ -275,3 +276,10 @@ def test_the_advice_for_duplicates_saves_the_further_attempts(run):
     assert (found.reason, found.attempts, outcome.new_attempts) == ("duplicate", 10, 11)
     assert "--max_attempts 1" in found.remedy
     assert run("Same", limit=12).new_attempts == 6
+
+
+def test_a_class_that_is_given_up_for_faulty_images_gets_no_advice_about_its_name(run, monkeypatch):
+    monkeypatch.setattr("diffcore_hf.method.filtration.GIVEN_UP_AFTER", 4)
+    black = summaries.text(run("Black", max_faulty=None).summary, seconds=1, images=30).splitlines()
+    assert black[0].startswith("given up: ")
+    assert black[1] == "  none of the first 20 images passed. Most of them are faulty, see the reasons below"

@@ -97,7 +97,7 @@ def test_the_progress_bar_shows_the_three_most_frequent_reasons():
 @pytest.mark.parametrize("model", ["org/model", None])
 @pytest.mark.parametrize("reason", [name for name in reasons() if name != "kept"])
 def test_every_reason_has_a_remedy_that_names_a_flag(reason, model):
-    situation = Situation("out/x", model, "float32", "own:Strategy", ("--model.adapters",), "r.csv", "fox", "no disk")
+    situation = Situation("out/x", model, "float32", "own:Strategy", True, "r.csv", "fox", "no disk")
     text = remedy_of(reason, situation, CHECKS)
     assert re.search(r"--[a-z]", text)
     assert len(text) < 400
@@ -108,9 +108,9 @@ def test_every_reason_has_a_remedy_that_names_a_flag(reason, model):
     [
         ("bfloat16", "--model.dtype float32 --output 'my out-float32'"),
         ("float16", "--model.dtype float32 --output 'my out-float32'"),
-        ("float32", "Use another --model.path, leave out --model.adapters, and use --output 'my out-2'"),
+        ("float32", "Use another --model.path or leave out --model.adapters, and use --output 'my out-2'"),
     ],
 )
 def test_another_precision_is_advised_only_where_there_is_a_higher_one(dtype, flags):
-    situation = Situation("my out", "org/model", dtype, "text_to_image", ("--model.adapters",), None, "fox", "")
+    situation = Situation("my out", "org/model", dtype, "text_to_image", True, None, "fox", "")
     assert flags in remedy_of("invalid", situation, CHECKS)

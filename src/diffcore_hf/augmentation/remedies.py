@@ -33,8 +33,8 @@ class Situation:
     """Precision of the model."""
     strategy: str
     """Name of the strategy."""
-    changed: tuple[str, ...]
-    """Flags of parts that the recipe adds to the model, such as `--model.adapters`."""
+    adapters: bool
+    """Whether the recipe adds adapters to the model."""
     review: str | None
     """Path of the reviewer's file."""
     most_frequent_class: str
@@ -53,13 +53,12 @@ def situation_of(material: Material, reason: str) -> Situation:
     has_reason = np.flatnonzero(material.decisions.reason == reason)
     labels = Counter(material.plan.labels[material.attempts.units[has_reason]].tolist())
     names = material.plan.prompt_texts.names
-    added = (("--model.adapters", recipe.model.adapters), ("--model.scheduler", recipe.model.scheduler))
     return Situation(
         output=str(material.run.folder.path),
         model=None if model["family"] == NO_MODEL else recipe.model.path,
         dtype=recipe.model.dtype,
         strategy=recipe.strategy.name,
-        changed=tuple(flag for flag, value in added if value),
+        adapters=bool(recipe.model.adapters),
         review=recipe.review,
         most_frequent_class=visible(names[labels.most_common(1)[0][0]]) if labels else "",
         first_error=visible(_first_error(material)),
@@ -134,7 +133,7 @@ def _invalid(situation: Situation) -> str:
             f"one colour. Use --model.dtype {FULL_PRECISION} {situation.new_output(FULL_PRECISION)}. A new folder is "
             "necessary, because the precision is part of what an attempt is"
         )
-    without = f", leave out {' and '.join(situation.changed)}" if situation.changed else ""
+    without = " or leave out --model.adapters" if situation.adapters else ""
     return (
         f"{situation.model} gives no usable pixels, although its precision is {FULL_PRECISION}. Use another "
         f"--model.path{without}, and use {situation.new_output()}"

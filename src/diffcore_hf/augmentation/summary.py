@@ -16,7 +16,7 @@ import numpy as np
 from diffcore_hf.augmentation.arrow_tables import number_or_none
 from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
-from diffcore_hf.augmentation.reasons import reason_counts, rejected_counts, rejected_text
+from diffcore_hf.augmentation.reasons import faulty_counts, reason_counts, rejected_counts, rejected_text
 from diffcore_hf.augmentation.remedies import remedy
 from diffcore_hf.augmentation.source import report_text
 from diffcore_hf.augmentation.weak_filter import WeakFilter, weak_filter
@@ -70,6 +70,8 @@ class Summary:
     """Attempts by reason. Kept attempts are included."""
     weak_filter: WeakFilter | None
     """What is said about a filter that cannot tell classes apart; None if it can."""
+    faulty: int
+    """Number of faulty attempts (reasons.py)."""
     rejections: list[Rejection]
     """The rejected attempts by reason, the most frequent reason first."""
     failed_rows: dict[str, int]
@@ -101,6 +103,7 @@ def summarise(material: Material) -> Summary:
         mean_similarity=_mean(decisions.similarity[decisions.reason == "kept"]),
         reasons=dict(sorted(reason_counts(material).items())),
         weak_filter=weak_filter(material.run, material.policy),
+        faulty=sum(faulty_counts(reason_counts(material), checks.checks_of(material.recipe.filter.checks)).values()),
         rejections=_rejections(material),
         failed_rows=_failed_rows(material),
         source_findings=report_text.findings(material.run.source_report),
@@ -225,8 +228,12 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
 def _given_up_lines(summary: Summary) -> list[str]:
     if not summary.given_up:
         return []
+    heading = f"given up: {', '.join(summary.given_up)}"
+    if 2 * summary.faulty > sum(row.attempts for row in summary.rejections):
+        # Another name or an adapter does not change images that have a fault.
+        return [heading, "  none of the first 20 images passed. Most of them are faulty, see the reasons below", ""]
     return [
-        f"given up: {', '.join(summary.given_up)}",
+        heading,
         "  none of the first 20 images passed. Rename or describe the class (--prompts.label_descriptions), or add",
         "  an adapter that was trained on it (--model.adapters)",
         "",
