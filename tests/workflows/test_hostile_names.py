@@ -75,7 +75,8 @@ def test_the_summary_in_the_terminal_has_no_hidden_characters(published):
     _, text = published
     stream = io.StringIO()
     print(text, file=EscapedStream(stream))
-    assert {character for character in stream.getvalue() if is_hidden(character)} <= {"\n", "\t"}
+    assert {character for character in stream.getvalue() if is_hidden(character)} <= {"\n"}
+    assert {character for character in text if is_hidden(character)} <= {"\n"}
 
 
 @pytest.mark.parametrize("name", hostile_names())
@@ -154,3 +155,23 @@ def test_a_traceback_is_escaped_too(capsys):
 
     assert run_program("prog", action) == 1
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_name_with_a_line_break_stays_in_its_line(make, tmp_path):
+    from diffcore_hf.workflows import augment, plan
+
+    ds = named(["red fox", "a\nkept 100 %\x1b[2J"])
+    prepared = augment.prepare(make(tmp_path / "out", source={"path": "in-memory"}), ds)
+    lines = plan.text(prepared).splitlines()
+    assert [line for line in lines if line.startswith("kept")] == []
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udcffb"])
+def test_a_name_that_no_file_can_hold_is_one_line(name, make, tmp_path):
+    from datasets import DatasetDict
+
+    from diffcore_hf.augmentation.source.labels import encode_labels
+
+    with pytest.raises(UserError, match=r"the name of class '.*ud[8c].*' is not valid Unicode text.*Rename") as error:
+        encode_labels(DatasetDict({"train": named(["red fox", name])}), "label", "train")
+    str(error.value).encode("ascii")

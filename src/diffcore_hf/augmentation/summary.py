@@ -21,6 +21,7 @@ from diffcore_hf.augmentation.remedies import remedy
 from diffcore_hf.augmentation.source import report_text
 from diffcore_hf.augmentation.weak_filter import WeakFilter, weak_filter
 from diffcore_hf.core.manifest import ClassRow, Counts
+from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Floats
 from diffcore_hf.method.filtration import rejected_share
@@ -222,7 +223,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     lines += [f"note: {note}" for note in summary.notes]
     if projection:
         lines += ["", *projection]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _given_up_lines(summary: Summary) -> list[str]:

@@ -20,6 +20,7 @@ from diffcore_hf.augmentation.weak_filter import weak_filter_before_the_run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
+from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
@@ -79,7 +80,8 @@ def text(run: Run) -> str:
     lines.append(f"  {units[0].negative_prompt or '(none)'}")
     lines += [f"warning: {line}" for line in _length_warnings(run, units)]
     lines += [f"note: {note}" for note in texts.notes]
-    return "\n".join(lines)
+    # Each item is one line, so a line break in it comes from a label or a prompt.
+    return "\n".join(map(visible, lines))
 
 
 def _model(run: Run) -> list[str]:

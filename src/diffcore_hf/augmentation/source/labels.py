@@ -35,7 +35,7 @@ def encode_labels(splits: DatasetDict, column: str, split: str) -> tuple[tuple[s
         The K class names; and for each split (N,) int64 in [0, K), or UNLABELLED.
 
     Raises:
-        UserError: no row of `split` has a label.
+        UserError: no row of `split` has a label, or a class name cannot be written to a file.
     """
     from datasets import ClassLabel
 
@@ -48,6 +48,7 @@ def encode_labels(splits: DatasetDict, column: str, split: str) -> tuple[tuple[s
         classes = _distinct(values)
         names = tuple(str(value) for value in classes)
         index_of = {value: index for index, value in enumerate(classes)}
+    _check_written(names)
     labels = {
         name: np.array([index_of.get(value, UNLABELLED) for value in listed], np.int64).reshape(-1)
         for name, listed in values.items()
@@ -55,6 +56,18 @@ def encode_labels(splits: DatasetDict, column: str, split: str) -> tuple[tuple[s
     if not (labels[split] >= 0).any():
         raise UserError(f"no row of split {split!r} has a label in {column!r}. Use --source.label")
     return names, labels
+
+
+def _check_written(names: tuple[str, ...]) -> None:
+    """Raises UserError for a class name that no file can hold, such as one from a folder name that is not UTF-8."""
+    for name in names:
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the name of class {name!a} is not valid Unicode text, so no dataset can hold it. "
+                "Rename the class or its folder"
+            ) from None
 
 
 def _distinct(values: Mapping[str, list[Any]]) -> list[Any]:
