@@ -46,7 +46,7 @@ def test_only_the_source_is_required():
     assert recipe.filter.policy == PolicyConfig()
 
 
-def test_plain_texts_set_paths_and_names():
+def test_a_text_in_place_of_a_section_is_its_path_or_name():
     recipe = build_recipe(
         {
             "source": "org/data",
@@ -155,7 +155,10 @@ WRONG = [
     ({"prompts": {"template": "a {label:>9}"}}, "the placeholder {label:>9}, which is not a plain name"),
     ({"prompts": {"template": "a {label} {}"}}, "the placeholder {}, which is not a plain name"),
     ({"prompts": {"template": "a {label:{kind}}"}}, "not a plain name"),
-    ({"prompts": {"contexts": []}}, "prompts.contexts is an empty list. Use [\"\"] for no context, or null"),
+    (
+        {"prompts": {"contexts": []}},
+        'prompts.contexts is an empty list. Use [""] for no context, or null for the contexts of the kind',
+    ),
     ({"prompts": {"contexts": ["in {place}"]}}, "contexts has 'in {place}' with the unknown placeholder {place}"),
     ({"prompts": {"contexts": ["in {"]}}, "prompts.contexts: 'in {' has braces that do not pair"),
     ({"prompts": {"contexts": ["in fog", "in fog"]}}, "prompts.contexts has 'in fog' twice"),

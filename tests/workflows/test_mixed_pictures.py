@@ -17,7 +17,7 @@ from diffcore_hf.workflows import augment, mixed_pictures
     ("sizes", "side"),
     [([(64, 64)], 64), ([(24, 20)], 16), ([(5, 90)], 8), ([(500, 333)], 224), ([(32, 32), (90, 70), (400, 300)], 64)],
 )
-def test_no_image_is_blown_up_by_the_framing(sizes, side):
+def test_the_framing_enlarges_no_image(sizes, side):
     assert mixed_pictures.training_size([{"bytes": picture(0, 0, size=size), "path": None} for size in sizes]) == side
 
 

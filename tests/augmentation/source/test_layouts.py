@@ -12,7 +12,7 @@ from diffcore_hf.augmentation.source.split_names import own_split_name, split_of
 
 
 def photos(*folders: str, count: int = 4) -> list[str]:
-    """`count` paths in each folder; a folder name with a dot is a path of its own."""
+    """`count` paths in each folder; a name that ends in .jpg is the path of one photo."""
     paths = []
     for folder in folders:
         paths += [folder] if folder.endswith(".jpg") else [f"{folder}/{number}.jpg" for number in range(count)]
@@ -147,11 +147,12 @@ def test_the_description_names_the_layout():
         == "class folders, 3 splits by folder name"
     )
     assert folder_layout(photos("a/x", "b/x")).description.endswith(
-        "the path is the class where class folders share a name"
+        "if class folders have the same name, the path is used as the class"
     )
 
 
-def test_rows_are_in_the_order_of_their_paths_and_of_the_folders_of_a_split():
+def test_rows_of_a_split_are_sorted_by_the_rank_of_the_folder_name_and_then_by_path():
+    """Rank: a folder named like the split, then names that begin with the split, then names that end with it."""
     layout = folder_layout(["train/b/1.jpg", "train/a/2.jpg", "train/a/10.jpg", "a-train/a/1.jpg", "train-2/a/1.jpg"])
     assert [row.path for row in layout.splits["train"]] == [
         "train/a/10.jpg", "train/a/2.jpg", "train/b/1.jpg", "train-2/a/1.jpg", "a-train/a/1.jpg",

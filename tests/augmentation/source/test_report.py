@@ -68,7 +68,7 @@ def test_every_finding_is_named(unusual):
     assert report.modes == {"RGB": 6, "L": 2}
 
 
-def test_the_text_names_examples_and_the_findings_name_no_file(unusual):
+def test_the_text_gives_file_names_and_the_findings_give_none(unusual):
     report = report_of(unusual)
     text = "\n".join(report_text.lines(report))
     for name in ("notes.txt", "train/bee/broken.png", "train/ant/a.png", "train/bee/d.png", "test/bee/g.png"):

@@ -117,8 +117,13 @@ def test_only_hub_sources_are_in_the_metadata(path, identity, hub):
     ("source", "model", "in_yaml", "words"),
     [
         ("mit", "mit", "mit", "mit, the licence of both"),
-        ("cc-by-4.0", "creativeml-openrail-m", ["cc-by-4.0", "creativeml-openrail-m"], "both apply"),
-        ("My own terms", "mit", "other", "both apply"),
+        (
+            "cc-by-4.0",
+            "creativeml-openrail-m",
+            ["cc-by-4.0", "creativeml-openrail-m"],
+            "cc-by-4.0 for the original images and creativeml-openrail-m for the generated images.",
+        ),
+        ("My own terms", "mit", "other", "My own terms for the original images and mit for the generated images."),
         (None, "mit", "unknown", "to be decided by the publisher"),
         ("mit", "unknown", "unknown", "to be decided by the publisher"),
         ("other", "mit", "unknown", "to be decided by the publisher"),
@@ -360,20 +365,21 @@ def test_a_hostile_label_changes_words_only(label):
     [
         (
             "columns",
-            ['dataset[0]["generated"]', "with their counterparts", "each to its part"],
-            ["--layout", "is_mixed"],
+            ['dataset[0]["generated"]', "with their counterparts", "the columns and the order of the rows"],
+            ["--layout", "is_mixed", "under both licences"],
         ),
         (
             "rows",
-            ["column `is_generated` marks", "as plain rows", "--layout rows", "each to its part"],
-            ["is_mixed", 'dataset[0]["generated"]', "order of its rows"],
+            ["column `is_generated` marks", "as plain rows", "--layout rows"],
+            ["is_mixed", 'dataset[0]["generated"]', "order of the rows", "under both licences"],
         ),
         (
             "mixed",
-            ["column `is_mixed` marks", 'input_columns="is_mixed"', "then the rows with a counterpart again",
+            ["column `is_mixed` marks", 'input_columns="is_mixed"', "then one mixed row for each row",
              *(f"| `{name}` |" for name in ("row_id", "is_mixed", "kind", "lambda", "real_share")),
-             "--output out/again-mixed --layout mixed", "a mixed image is under both", "nor on mixed images"],
-            ["is_generated", 'dataset[0]["generated"]', "order of its rows", "each to its part"],
+             "--output out/again-mixed --layout mixed", "; a mixed image is under both licences.",
+             "nor on mixed images"],
+            ["is_generated", 'dataset[0]["generated"]', "order of the rows"],
         ),
     ],
 )  # fmt: skip

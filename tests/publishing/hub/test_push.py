@@ -1,4 +1,7 @@
-"""Pushes against the double with the real clients: a version is complete or absent, and never changes."""
+"""Pushes with the real client libraries to the Hub double, a local test server in place of the Hub.
+
+A version is complete or absent, and never changes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from testing.hub_double.repos import Blob
 
 @pytest.fixture(params=["lfs", "xet"])
 def either(request):
-    """Provides the client over LFS, and over Xet, its default."""
+    """Provides the client over LFS and over Xet. Xet is the default protocol of huggingface_hub."""
     return request.getfixturevalue("client" if request.param == "lfs" else "xet_client")
 
 
@@ -128,7 +131,9 @@ def test_a_card_from_before_the_first_push_is_kept_as_a_section(hub, client, fin
     assert "Taken in the garden." in text and text.count("# My birds") == 1 and "with generated counterparts" in text
 
 
-def test_a_dataset_without_originals_may_be_public_and_be_joined(hub, client, bare, finished, folder_of_photos):
+def test_a_dataset_without_originals_may_be_public_and_its_originals_can_be_added_again(
+    hub, client, bare, finished, folder_of_photos
+):
     repo = hub.repo_id()
     with pytest.raises(ValueError, match=r"would show the original images, and their source is not on the Hub"):
         client(steps.push, finished, repo, "v1.0.0", public=True)
@@ -221,7 +226,7 @@ def test_the_code_on_a_card_loads_the_version_of_the_card(hub, client, finished,
         ("diffcore.json", b"[]", r"has files that diffcore-hf did not write \("),
     ],
 )
-def test_an_unreadable_file_on_the_hub_is_one_line(hub, client, finished, second, path, content, line):
+def test_an_unreadable_file_on_the_hub_gives_a_one_line_error(hub, client, finished, second, path, content, line):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     # Committed without the client, which refuses such a card.
@@ -232,7 +237,7 @@ def test_an_unreadable_file_on_the_hub_is_one_line(hub, client, finished, second
 
 
 def test_another_version_in_the_cache_is_never_loaded(hub, finished, second, tmp_path):
-    """`load_dataset` returns it without a warning where the Hub fails (huggingface/datasets#7928)."""
+    """If the Hub fails, `load_dataset` returns any cached version without a warning (huggingface/datasets#7928)."""
     repo = hub.repo_id()
     with Client(hub, tmp_path / "home", xet=False) as fresh:
         fresh(steps.push, finished, repo, "v1.0.0")
@@ -314,7 +319,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_refused_push_is_one_line_and_changes_nothing(hub, client, finished, tmp_path, case):
+def test_a_refused_push_gives_a_one_line_error_and_changes_nothing(hub, client, finished, tmp_path, case):
     kind, line = BAD[case]
     repo, out, version = hub.repo_id(), finished, "v1.0.0"
     if kind == "stranger":
@@ -353,7 +358,7 @@ def files_of_another_tool(case: str, finished) -> dict[str, bytes]:
     ("case", "line"),
     [("no recipe", "diffcore.json has no valid 'recipe'"), ("junk", "references/x.parquet cannot be read as Parquet")],
 )
-def test_invalid_content_of_another_tool_is_one_line(hub, client, finished, case, line):
+def test_invalid_content_of_another_tool_gives_a_one_line_error(hub, client, finished, case, line):
     repo = hub.repo_id()
     hub.create(repo, private=True)
     files = {path: Blob.regular(content) for path, content in files_of_another_tool(case, finished).items()}

@@ -96,7 +96,7 @@ def test_the_stem_stride_of_the_weights_is_used_if_the_recipe_has_none(tmp_path)
         assert loaded.stem.conv.stride == (expected, expected)
 
 
-def test_a_config_json_cannot_cause_another_to_be_loaded(tmp_path):
+def test_a_config_json_cannot_cause_another_file_to_be_loaded(tmp_path):
     model = build(seed=3)
     folder = saved(tmp_path / "saved", model)
     other = tmp_path / "other.bin"

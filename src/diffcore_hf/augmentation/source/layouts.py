@@ -6,7 +6,7 @@ Owns the written rules for folders of photos. They are pure functions of the lis
 - `split_folders`: a folder for each split, which holds a folder for each class.
 - `class_split_folders`: a folder for each class, which holds a folder for each split.
 
-The class is the name of the class folder. Where class folders share a name, their path below the source is the class.
+The class is the name of the class folder. If class folders have the same name, their path below the source is the class.
 Tables are in tables.py. The choice between photos, tables and data files is in folder.py.
 """
 
@@ -301,7 +301,7 @@ def _description(name: FolderLayoutName, splits: int, shared: int) -> str:
         "split_folders": "class folders" + by_folder,
         "class_split_folders": "class folders that hold split folders" + by_folder,
     }[name]
-    return title + ("; the path is the class where class folders share a name" if shared else "")
+    return title + ("; if class folders have the same name, the path is used as the class" if shared else "")
 
 
 def _summary(tree: FolderTree) -> str:

@@ -120,7 +120,10 @@ def _isolated(
 
 
 def describe(error: BaseException | None) -> str:
-    """Return type and message of an error on one line, at most 180 characters; without a message, its cause."""
+    """Return type and message of an error on one line, at most 180 characters.
+
+    If the message is empty or a single word, such as the key of a KeyError, the innermost cause stands in its place.
+    """
     if error is None:
         return "no error"
     text = " ".join(str(error).split())
