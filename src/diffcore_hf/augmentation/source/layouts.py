@@ -6,8 +6,8 @@ Owns the written rules for folders of photos. They are pure functions of the lis
 - `split_folders`: a folder for each split, which holds a folder for each class.
 - `class_split_folders`: a folder for each class, which holds a folder for each split.
 
-The class is the name of the class folder. If class folders have the same name, their path below the source is the class.
-Tables are in tables.py. The choice between photos, tables and data files is in folder.py.
+The class is the name of the class folder. If class folders have the same name, the class is their path below
+the source. Tables are in tables.py. The choice between photos, tables and data files is in folder.py.
 """
 
 from __future__ import annotations
