@@ -163,3 +163,25 @@ def test_unreadable_weights_are_one_line_for_the_user(tmp_path):
     with pytest.raises(UserError, match=r"cannot be loaded as an image tower: .*header.* Give filter.path") as error:
         ImageTower(FilterConfig(path=str(path))).load()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [{"crop_size": {"height": 10**6, "width": 10**6}}, {"size": {"shortest_edge": 5000}}])
+def test_a_processor_of_absurd_sizes_is_one_line(sizes, tmp_path):
+    tiny_models.seeded(tiny_models.save_clip, tmp_path / "clip")
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "clip")
+    for name, size in sizes.items():
+        setattr(processor, name, size)
+    processor.save_pretrained(tmp_path / "clip")
+    with pytest.raises(UserError, match=r"makes images of \d+ pixels a side. Give filter.path"):
+        ImageTower(FilterConfig(path=str(tmp_path / "clip"))).load()
+
+
+def test_a_long_image_that_would_take_gigabytes_is_not_resized(tmp_path, monkeypatch):
+    from diffcore_hf.models import towers
+
+    tiny_models.seeded(tiny_models.save_clip, tmp_path / "clip")
+    tower = ImageTower(FilterConfig(path=str(tmp_path / "clip")))
+    tower.prepare(torch.zeros(3, 4, 200, dtype=torch.uint8))
+    monkeypatch.setattr(towers, "MOST_PREPARED", 1000)
+    with pytest.raises(ValueError, match="200 x 4 is too long for an image tower of"):
+        tower.prepare(torch.zeros(3, 4, 200, dtype=torch.uint8))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,12 @@ OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""
+
+
+LARGEST_SIDE = 2048
+"""Largest side in pixels of the input of an image tower."""
+MOST_PREPARED = 20_000_000
+"""Largest number of pixels of an image that was resized, before it is cropped. Each takes about 12 bytes."""
 
 
 class ImageTower:
@@ -65,6 +71,7 @@ class ImageTower:
             weights = resolve_weights(path, self.config.revision, "tower", identify=False)
             with quiet_loading():
                 self._processor = load_part(transformers.AutoImageProcessor, weights, path)
+                _check_sides(self._processor, path)
                 model_config = _without_class_count(load_part(transformers.AutoConfig, weights, path))
                 cls = model_class(model_config)
                 with library_errors(f"{path} cannot be loaded as an image tower", TOWER_REMEDY):
@@ -99,6 +106,12 @@ class ImageTower:
         Several threads may call this method at the same time.
         """
         self.load()
+        height, width = image.shape[-2:]
+        aspect = max(height, width) / max(1, min(height, width))
+        if _largest_side(self._processor) ** 2 * aspect > MOST_PREPARED:
+            raise ValueError(
+                f"{width} x {height} is too long for an image tower of {_largest_side(self._processor)} pixels"
+            )
         if _takes_tensors(self._processor):
             inputs = self._processor(images=image.cpu(), input_data_format="channels_first", return_tensors="pt")
         else:
@@ -167,6 +180,22 @@ class ImageTower:
                 logger.warning("captions cannot be embedded: %s", error)
                 self._tokenizer = False
         return self._tokenizer or None
+
+
+def _check_sides(processor: Any, path: str) -> None:
+    """Raise UserError if an image processor makes images of more than LARGEST_SIDE pixels a side."""
+    side = _largest_side(processor)
+    if side > LARGEST_SIDE:
+        raise UserError(f"{path}: its image processor makes images of {side} pixels a side. {TOWER_REMEDY}")
+
+
+def _largest_side(processor: Any) -> int:
+    """Return the largest number of pixels among the sizes that an image processor resizes and crops to."""
+    sides: list[Any] = []
+    for size in (getattr(processor, name, None) for name in ("size", "crop_size", "pad_size")):
+        fields = size if isinstance(size, Mapping) else getattr(size, "__dict__", {"side": size})
+        sides += fields.values()
+    return max((side for side in sides if isinstance(side, int)), default=0)
 
 
 def _without_class_count(config: Any) -> Any:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, Features
+from datasets import Image as ImageFeature
+from PIL import Image
 
 from diffcore_hf.augmentation.stages.attempt import Attempt
 from diffcore_hf.augmentation.stages.reference import Reference
@@ -73,3 +77,57 @@ def test_modes(image_format, tower):
 def test_policy_is_not_in_the_fingerprint(planned, tower):
     other = dataclasses.replace(tower, references=7)
     assert Reference(other).fingerprint(planned) == Reference(tower).fingerprint(planned)
+
+
+def png(width, height):
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), 90).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def test_poison_images_are_rows_with_a_reason(photos, tower):
+    cells = [photos[0], png(400_000, 1), png(9_000, 1), png(1, 9_000), png(500, 10), photos[1]]
+    facts = Reference(tower)(cells)
+    assert facts["reason"] == [
+        None,
+        "unreadable: 400000 x 1, an aspect ratio above 1:50",
+        "unreadable: 9000 x 1, an aspect ratio above 1:50",
+        "unreadable: 1 x 9000, an aspect ratio above 1:50",
+        None,
+        None,
+    ]
+    assert None not in facts["source_sha256"]
+
+
+def test_an_image_that_the_tower_cannot_prepare_is_a_row_with_a_reason(photos, tower, monkeypatch):
+    stage = Reference(tower)
+    prepare = stage.tower.prepare
+
+    def failing(image):
+        if image.shape[-2:] == (10, 500):
+            raise RuntimeError("crop of 10^9 pixels")
+        return prepare(image)
+
+    monkeypatch.setattr(stage.tower, "prepare", failing)
+    facts = stage([photos[0], png(500, 10)])
+    assert facts["reason"] == [None, "unreadable: not prepared for the image tower: crop of 10^9 pixels"]
+    assert facts["source_sha256"][1] == images.sha256(png(500, 10)["bytes"])
+
+
+def test_a_path_is_read_below_the_folders_of_the_stage_only(photos, tower, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(photos[0]["bytes"])
+    cell = {"bytes": None, "path": str(tmp_path / "a.jpg")}
+    ds = Dataset.from_dict({"image": [cell]}, features=Features({"image": ImageFeature()}))
+    columns = {"source_image": "image"}
+    refused = Reference(tower).map(ds, columns)
+    assert refused["reason"][0].startswith("unreadable: the dataset names a file, and only stored bytes are read")
+    files = images.ImageFiles((str(tmp_path.resolve()),))
+    assert Reference(tower, files=files).map(ds, columns)["source_sha256"][:] == [images.sha256(photos[0]["bytes"])]
+
+
+def test_dark_images_of_16_bits_are_counted_in_the_log(photos, tower, caplog):
+    buffer = io.BytesIO()
+    Image.fromarray(np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)).save(buffer, "PNG")
+    Reference(tower)([photos[0], {"bytes": buffer.getvalue(), "path": None}])
+    assert "1 of 2 real images have 16-bit grey of a small range" in caplog.text
+    assert "--source.grey_range data" in caplog.text
