@@ -33,12 +33,18 @@ def load_class(name: str, base: type[Base], key: str) -> type[Base]:
     attribute = _attribute(name, key)
     if not (isinstance(attribute, type) and issubclass(attribute, base)):
         raise UserError(_mismatch(name, key, attribute, f"a subclass of {base.__module__}.{base.__name__}"))
-    if inspect.isabstract(attribute):
-        missing = ", ".join(sorted(getattr(attribute, "__abstractmethods__", ())))
+    if missing := ", ".join(_abstract_methods(attribute)):
         raise UserError(
             f"{key} is {name!r}, an abstract class without {missing}. Name a subclass that defines {missing}"
         )
     return attribute
+
+
+def _abstract_methods(cls: type) -> list[str]:
+    """Returns the names of abstract methods, also of a class whose metaclass does not collect them."""
+    names = {name for base in cls.__mro__ for name in vars(base)}
+    found = (name for name in names if getattr(inspect.getattr_static(cls, name), "__isabstractmethod__", False))
+    return sorted(found)
 
 
 def load_instance(name: str, kind: type[Base], key: str) -> Base:

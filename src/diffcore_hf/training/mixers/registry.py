@@ -10,7 +10,7 @@ import difflib
 import inspect
 
 from diffcore_hf.config.train import MixerConfig
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.extensions import load_class
 from diffcore_hf.training.mixers.base import Mixer, MixerSetup
 from diffcore_hf.training.mixers.names import MIXERS, check_mixer_name
@@ -48,4 +48,12 @@ def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Its options: {', '.join(known) or 'none'}"
             raise UserError(f"mixer.options.{name} is not an option of {config.name}. {hint}")
-    return selected(MixerSetup(classes, config.probability, config.per), **options)
+    setup = MixerSetup(classes, config.probability, config.per)
+    try:
+        inspect.signature(selected).bind(setup, **options)
+    except TypeError as error:
+        raise UserError(
+            f"mixer.name is {config.name!r}, whose constructor cannot be called: {innermost_cause(error)}. "
+            "Define it as __init__(self, setup, *, option=DEFAULT)"
+        ) from error
+    return selected(setup, **options)
