@@ -215,3 +215,15 @@ def test_the_setting_of_progress_bars_stays():
     before = datasets.are_progress_bars_disabled()
     load(photos([2]))
     assert datasets.are_progress_bars_disabled() == before
+
+
+def test_a_dataset_in_memory_whose_images_are_files_names_the_option(tmp_path):
+    folder = write_photos(tmp_path / "photos", [2, 2])
+    rows = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    with pytest.raises(ValueError, match="no file is read without source.root") as error:
+        load(rows)
+    assert f"source={{'root': {str(folder)!r}}}" in str(error.value)
+    assert None not in load(rows, root=str(folder)).sha256["train"]
+    stranger = columns(image=([{"bytes": None, "path": "/etc/passwd"}], Image()), label=(["a"], Value("string")))
+    with pytest.raises(ValueError, match="source={'root': 'FOLDER'}"):
+        load(stranger)

@@ -7,7 +7,7 @@ not choose the rows that are augmented (plan.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from diffcore_hf.augmentation.source.columns import check_columns, with_columns_of
 from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.folder import is_local, read_local
-from diffcore_hf.augmentation.source.hashes import hash_images
+from diffcore_hf.augmentation.source.hashes import ImageHash, hash_images, image_cells
 from diffcore_hf.augmentation.source.identity import identity_of, row_ids_by_commit, row_ids_by_content
 from diffcore_hf.augmentation.source.labels import encode_labels
 from diffcore_hf.config.augment import SourceConfig
@@ -132,6 +132,8 @@ def load_source(
         name: (local and local.hashes(name)) or hash_images(split, name, config.image, folder, files)
         for name, split in splits.items()
     }
+    if data is not None and not files.roots:
+        _check_stored(splits[config.split], config.image, hashes[config.split])
     if local is not None and local.cache is not None:
         local.cache.save()
     sha256 = {name: [image.sha256 for image in images] for name, images in hashes.items()}
@@ -177,6 +179,22 @@ def _check_hub_options(config: SourceConfig) -> None:
                 f"source.{key} is {value!r}, which only a local folder has, and {config.path!r} is no folder. "
                 f"Give an existing folder, or leave source.{key} out"
             )
+
+
+def _check_stored(rows: Dataset, column: str, hashes: Sequence[ImageHash]) -> None:
+    """Raises UserError if every image of a dataset in memory is a file, and no folder of these files is named."""
+    if any(image.sha256 for image in hashes):
+        return
+    paths = [cell["path"] for cell in image_cells(rows, column) if cell and cell["path"] and not cell["bytes"]]
+    absolute = [path for path in paths if Path(path).is_absolute()]
+    if absolute:
+        folder = os.path.commonpath([str(Path(path).parent) for path in absolute])
+        if len(Path(folder).parts) < 3:
+            folder = "FOLDER"  # a cell may name any file, so the whole disk is never proposed
+        raise UserError(
+            f"the images of the dataset are {len(absolute)} files, and no file is read without source.root. "
+            f"If these files may be read, give their folder: source={{'root': {folder!r}}}"
+        )
 
 
 def as_splits(data: Dataset | DatasetDict, split: str) -> DatasetDict:
