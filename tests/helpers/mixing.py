@@ -10,6 +10,7 @@ from torch import nn
 
 from diffcore_hf.config.train import MixerConfig
 from diffcore_hf.core import seeding
+from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.engine.losses import classification_loss
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer
@@ -29,14 +30,16 @@ def small_network() -> nn.Module:
 def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | None = None) -> BatchContext:
     """A batch of random images, of rows 0, 1, 2, ... in epoch 0."""
     random = torch.Generator().manual_seed(count)
+    pixels = torch.randint(256, (count, 3, SIDE, SIDE), generator=random, dtype=torch.uint8)
     return BatchContext(
-        images=torch.randn(count, 3, SIDE, SIDE, generator=random),
+        images=framing.normalised(pixels, framing.HALF),
         targets=torch.arange(count) % CLASSES,
         keys=[SampleKey(f"row-{index}", 0, index) for index in range(count)],
         seed=seed,
         generator=seeding.generator("test", seed, step),
         model=model or nn.Identity(),
         loss=partial(classification_loss, kind="cross_entropy", smoothing=0.0),
+        normalisation=framing.HALF,
     )
 
 
@@ -57,4 +60,17 @@ def mixer(name: str, classes: int = CLASSES, **keys) -> Mixer:
     made = make_mixer(MixerConfig(name, **keys), classes)
     assert made is not None
     made.prepare(small_network(), (3, SIDE, SIDE))
+    made.register_forward_pre_hook(_add_loader_tensors)
     return made.train()
+
+
+def _add_loader_tensors(method: Mixer, arguments: tuple[BatchContext]) -> tuple[BatchContext]:
+    """Add the tensors that the loader computes for the mixer."""
+    (context,) = arguments
+    if type(method).loader_tensors is Mixer.loader_tensors or context.loader_tensors:
+        return arguments
+    pixels = (255 * context.pixels()).round().clamp(0, 255).to(torch.uint8)
+    images = [method.loader_tensors(image, key) for image, key in zip(pixels, context.keys, strict=True)]
+    return (
+        replace(context, loader_tensors={name: torch.stack([each[name] for each in images]) for name in images[0]}),
+    )

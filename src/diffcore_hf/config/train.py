@@ -134,7 +134,8 @@ class MixerConfig:
     """Mixing within a batch, such as Mixup and CutMix. The section `mix` mixes a row with its generated image."""
 
     name: str | None = option(
-        None, help="mixup, cutmix, or module:Class for an installed mixer of your own. null: none."
+        None,
+        help="mixup, cutmix, resizemix, ... (docs/training.md), or module:Class for a mixer of your own. null: none.",
     )
     probability: float = option(
         1.0, help="Probability that an image is mixed. If per is batch: probability that a batch is mixed."
@@ -144,6 +145,13 @@ class MixerConfig:
         help=(
             "image: one random draw per image, from its row id and epoch. batch: one draw for the batch, as in the "
             "papers."
+        ),
+    )
+    partner: Literal["batch", "own"] = option(
+        "batch",
+        help=(
+            "batch: the images of a batch are mixed with each other. own: each image is mixed with its row's own "
+            "generated image, by mixers of two images."
         ),
     )
     options: dict[str, Any] | None = option(None, help="Parameters of the mixer, e.g. {alpha: 0.2}.")
@@ -238,8 +246,8 @@ class TrainRecipe:
         (),
         commas=True,
         help=(
-            "Arms to train and compare with the first of them: plain, genaug, pixel, patch, mix, randaugment, mixup, "
-            "cutmix or your own."
+            "Arms to train and compare with the first of them: plain, genaug, pixel, patch, mix, randaugment, the name "
+            "of a mixer, or your own."
         ),
     )
     arms: dict[str, dict[str, Any]] | None = option(

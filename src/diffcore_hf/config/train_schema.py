@@ -38,7 +38,7 @@ RULES: dict[str, Rule] = {
     "transform.jitter": _AT_LEAST_0,
     "transform.blur": _SHARE,
     "transform.erasing": _SHARE,
-    "mixer.name": Rule("mixup, cutmix, module:Class or null", lambda v: bool(v.strip()), "cutmix"),
+    "mixer.name": Rule("a mixer, module:Class or null", lambda v: bool(v.strip()), "cutmix"),
     "mixer.probability": _SHARE,
     "optimizer.lr": _POSITIVE._replace(example="0.01"),
     "optimizer.head_lr": _POSITIVE._replace(example="0.01"),
@@ -87,10 +87,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "patch": {"mix": {"kind": "patch"}},
     "mix": {"mix": {"kind": "both"}},
     "randaugment": {"mix": {"mode": "off"}, "transform": {"randaugment": 9}},
-    "mixup": {"mix": {"mode": "off"}, "mixer": {"name": "mixup"}},
-    "cutmix": {"mix": {"mode": "off"}, "mixer": {"name": "cutmix"}},
 }
-"""The built-in arms. The key `arms` adds arms or replaces these."""
+"""The built-in arms without a mixer. Each registered mixer is an arm too (training/comparison/arms.py). The key `arms`
+adds arms or replaces these."""
 
 
 def check(recipe: TrainRecipe) -> None:

@@ -92,6 +92,20 @@ def test_the_images_are_the_same_with_pairs_and_without(training):
     )
 
 
+def test_a_row_is_mixed_with_its_own_generated_image(training):
+    """Every mix lies between the real and the generated image of its row, and keeps the label of the row."""
+    mixer = {"name": "mixup", "partner": "own", "options": {"alpha": 0.5}}
+    built = training(mixer=mixer, mix={"mode": "replace", "probability": 0.0, "kind": "both"}, max_steps=1)
+    batch = next(iter(built.batches()))
+    mixed = built.parts.batch_loss._mixed(batch, 0, 0)
+    images, pairs = (built.parts.batch_loss._on_device(batch[name]) for name in ("images", "pairs"))
+    difference = images - pairs
+    share = ((mixed.images - pairs) * difference).sum((1, 2, 3)) / difference.square().sum((1, 2, 3))
+    blended = pairs + share.nan_to_num()[:, None, None, None] * difference
+    assert torch.allclose(mixed.images, blended, atol=1e-4)
+    assert torch.allclose(mixed.targets[range(4), batch["labels"]], torch.ones(4))
+
+
 def test_a_mixer_that_needs_pairs_raises_an_error_without_them(training):
     with pytest.raises(
         ValueError, match=r"mixes each row with its own generated image, but the recipe reads none. Use "
@@ -171,6 +185,10 @@ def test_a_mixer_that_does_not_work_with_the_network_raises_an_error(training):
         ("mixpu", "mixer.name is 'mixpu', which is not a mixer. Did you mean mixup?"),
         ("xyz", "mixer.name is 'xyz', which is not a mixer. The mixers are mixup, cutmix"),
         ("nowhere:Mixer", "mixer.name is 'nowhere:Mixer', but there is no module 'nowhere'"),
+        (
+            {"name": "own_mixers:Recorder", "partner": "own"},
+            "mixer.partner is 'own', which own_mixers:Recorder does not support. Use --mixer.partner batch, or one of",
+        ),
         ("own_mixers:Nothing", "but 'Nothing' in that module is missing"),
         ("own_mixers:CALLS", "is not a subclass of diffcore_hf.training.mixers.base.Mixer. Name a subclass of"),
         (

@@ -13,7 +13,7 @@ import torch
 from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network
 
 from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
-from diffcore_hf.training.mixers.registry import MIXERS
+from diffcore_hf.training.mixers.names import MIXERS
 
 EXEMPT: dict[tuple[str, str], str] = {}
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""

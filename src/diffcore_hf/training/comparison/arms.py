@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.merging import build
@@ -14,6 +15,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import NO_FRAMES
 from diffcore_hf.training.engine.optimisers import check_known
+from diffcore_hf.training.mixers.names import MIXERS
 from diffcore_hf.training.mixers.registry import make_mixer
 from diffcore_hf.training.networks.timm_names import architecture_of
 
@@ -35,7 +37,7 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
     """
     if not recipe.compare:
         return {SINGLE: recipe}
-    known = ARMS | dict(recipe.arms or {})
+    known = known_arms(recipe)
     arms = {}
     for name in recipe.compare:
         if name not in known:
@@ -59,6 +61,15 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
         except UserError as error:
             raise UserError(f"arms.{name}: {error}") from error
     return arms
+
+
+def known_arms(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
+    """Return the changed keys of each arm by name: the built-in arms, one arm for each mixer, and those of the recipe.
+
+    The arm of a mixer trains on real images, and mixes the images of a batch with the default options of the mixer.
+    """
+    mixers = {name: {"mix": {"mode": "off"}, "mixer": {"name": name}} for name in MIXERS}
+    return ARMS | mixers | dict(recipe.arms or {})
 
 
 def check_arm(arm: TrainRecipe) -> None:

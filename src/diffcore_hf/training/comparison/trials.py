@@ -171,6 +171,9 @@ def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) 
     """Return a digest of all settings and data that determine the result of a training, 32 hex digits."""
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _NOT_IN_DIGEST}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
+    if keys["mixer"]["partner"] == "batch":
+        # The default is left out, so that digests that were computed before this key existed stay the same.
+        keys["mixer"] = {key: value for key, value in keys["mixer"].items() if key != "partner"}
     content = {
         "recipe": keys,
         "data": dict(data.identity),

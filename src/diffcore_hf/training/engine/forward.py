@@ -102,6 +102,7 @@ class BatchLoss:
             loader_tensors={
                 name: tensor.to(device, non_blocking=True) for name, tensor in batch.get("loader_tensors", {}).items()
             },
+            normalisation=self._normalisation,
         )
         with evaluation_mode(self._network) if self._mixer.uses_network else nullcontext():
             return self._mixer(context)

@@ -94,7 +94,7 @@ class Training:
         self.recipe, self.data, self.seed, self.folder = recipe, data, seed, Path(folder)
         self.accelerator, self.digest = accelerator, digest
         self.protocol = framing.protocol_of(recipe.transform)
-        mixer = make_mixer(recipe.mixer, len(data.classes))
+        mixer = make_mixer(recipe.mixer, len(data.classes), seed)
         self.samples = train_samples(
             recipe,
             data,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from diffcore_hf.core import seeding
+from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.keys import SampleKey
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -53,9 +54,28 @@ class BatchContext:
     loader_tensors: Mapping[str, Tensor] = field(default_factory=dict)
     """(B, ...) for each name: the results of `Mixer.loader_tensors` for all images of the batch."""
 
+    normalisation: framing.Normalisation = framing.IDENTITY
+    """Mean and standard deviation of `images`, on the scale [0, 1]."""
+
+    def pixels(self) -> Tensor:
+        """Return the images before normalisation, (B, 3, H, W) float32 on the scale [0, 1]."""
+        images = self.images.float()
+        mean, std = (images.new_tensor(values).reshape(3, 1, 1) for values in self.normalisation)
+        return images * std + mean
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return uint8 images (B, 3, H, W) normalised like `images`, in their dtype and memory format."""
+        result = framing.normalised(images, self.normalisation).to(self.images.dtype)
+        return result.contiguous(memory_format=_memory_format(self.images))
+
     def streams(self) -> list[np.random.Generator]:
         """Return one random generator for each image, a function of (seed, key)."""
         return [seeding.generator("mixer", self.seed, *key) for key in self.keys]
+
+
+def _memory_format(images: Tensor) -> torch.memory_format:
+    last = torch.channels_last
+    return last if images.is_contiguous(memory_format=last) and not images.is_contiguous() else torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,11 @@ class MixerSetup:
     """Probability that an image, or the whole batch, is mixed."""
     per: Literal["image", "batch"] = "image"
     """`image`: each image has its own random draws. `batch`: all images of a batch share one draw."""
+    partner: Literal["batch", "own"] = "batch"
+    """`batch`: images of the batch are mixed with each other. `own`: each image is mixed with its row's own generated
+    image."""
+    seed: int = 0
+    """Seed of the training, for draws in `Mixer.loader_tensors`. In `Mixer.forward` use that of the context."""
 
 
 class Mixer(nn.Module):
@@ -93,8 +118,10 @@ class Mixer(nn.Module):
     in a tuple.
     """
 
-    asks_for_pairs: ClassVar[bool] = False
+    asks_for_pairs: bool = False
     """Whether the loader adds each row's own generated image (`BatchContext.pairs`)."""
+    partners: ClassVar[tuple[str, ...]] = ("batch",)
+    """Values of `MixerSetup.partner` that the mixer supports."""
     uses_network: ClassVar[bool] = True
     """Whether the network is set to evaluation mode while the mixer is called. False saves two loops over the modules
     of the network. `BatchContext.model` is then in training mode: the mixer may register hooks on it, but must not call

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, one_hot
+from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, MixerSetup, one_hot
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Partners:
     targets: Tensor
     """(B,) int64: class of each partner."""
     index: Tensor
-    """(B,) int64: index of each partner in the batch."""
+    """(B,) int64: index of each partner in the batch. If the partner is the row's own generated image, it is the index
+    of the image itself."""
 
 
 class PairwiseMixer(Mixer):
@@ -36,9 +37,16 @@ class PairwiseMixer(Mixer):
     its key. Therefore a permuted batch gives the permuted result.
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
+
+    If `partner` is `own`, each image is mixed with its row's own generated image. The label stays as it is.
     """
 
     uses_network = False
+    partners = ("batch", "own")
+
+    def __init__(self, setup: MixerSetup):
+        super().__init__(setup)
+        self.asks_for_pairs = setup.partner == "own"
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
         """Return the random numbers of one mix."""
@@ -62,8 +70,7 @@ class PairwiseMixer(Mixer):
         index, mixed, drawn = self._draws(context)
         if not mixed.any():
             return Mixed(context.images, context.targets)
-        partner = torch.from_numpy(index).to(context.images.device)
-        partners = Partners(context.images[partner], context.targets[partner], partner)
+        partners = self._partners(context, index)
         images, share = self.mix(context, partners, drawn)
         if not mixed.all():
             is_mixed = torch.from_numpy(mixed).to(images.device)
@@ -72,6 +79,15 @@ class PairwiseMixer(Mixer):
         share = share[:, None]
         own, other = (one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets))
         return Mixed(images, share * own + (1 - share) * other)
+
+    def _partners(self, context: BatchContext, index: np.ndarray) -> Partners:
+        if self.setup.partner == "own":
+            if context.pairs is None:
+                raise ValueError("the loader added no generated images of rows")
+            own = torch.arange(len(context.images), device=context.images.device)
+            return Partners(context.pairs, context.targets, own)
+        partner = torch.from_numpy(index).to(context.images.device)
+        return Partners(context.images[partner], context.targets[partner], partner)
 
     def _draws(self, context: BatchContext) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return partners (B,) int64, whether each image is mixed (B,) bool, and its random draws (B, n) float64."""

@@ -31,11 +31,17 @@ def mixer_class(name: str) -> type[Mixer]:
     return load_class(MIXERS[name], Mixer, "mixer.name")
 
 
-def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
+def make_mixer(config: MixerConfig, classes: int, seed: int = 0) -> Mixer | None:
     """Return the mixer of a recipe; None if the recipe names no mixer.
 
+    Args:
+        config: section `mixer` of the recipe.
+        classes: number of classes.
+        seed: seed of the training.
+
     Raises:
-        UserError: the mixer is unknown, it has no such option, or it does not accept the value of an option.
+        UserError: the mixer is unknown, it has no such option, or it does not accept the value of an option or the
+            partner.
     """
     if config.name is None:
         return None
@@ -48,7 +54,13 @@ def make_mixer(config: MixerConfig, classes: int) -> Mixer | None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"Did you mean {near[0]}?" if near else f"Its options: {', '.join(known) or 'none'}"
             raise UserError(f"mixer.options.{name} is not an option of {config.name}. {hint}")
-    setup = MixerSetup(classes, config.probability, config.per)
+    if config.partner not in selected.partners:
+        able = [name for name in MIXERS if config.partner in mixer_class(name).partners]
+        raise UserError(
+            f"mixer.partner is {config.partner!r}, which {config.name} does not support. Use --mixer.partner "
+            f"{selected.partners[0]}, or one of {', '.join(able)}"
+        )
+    setup = MixerSetup(classes, config.probability, config.per, config.partner, seed)
     try:
         inspect.signature(selected).bind(setup, **options)
     except TypeError as error:
