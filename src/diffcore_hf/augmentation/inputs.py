@@ -96,13 +96,17 @@ class Inputs:
 
     def of_unit(self, unit: int) -> str:
         """Return the digest for the attempts of a unit, 32 hex digits."""
-        if self.plan.fields or SOURCE_IMAGE in self.strategy.reads:
-            return self._unit_digest(unit)
-        # The other inputs are equal for all units of a class in one context.
-        shared = int(self.plan.labels[unit]), int(self.plan.contexts[unit])
-        if shared not in self._shared:
-            self._shared[shared] = self._unit_digest(unit)
-        return self._shared[shared]
+        if self.plan.fields:
+            digest = self._text_digest(unit)
+        else:
+            # The texts are equal for all units of a class in one context.
+            shared = int(self.plan.labels[unit]), int(self.plan.contexts[unit])
+            if shared not in self._shared:
+                self._shared[shared] = self._text_digest(unit)
+            digest = self._shared[shared]
+        if SOURCE_IMAGE not in self.strategy.reads:
+            return digest
+        return seeding.digest("image", digest, self._sha256[int(self.plan.rows[unit])]).hex()[:32]
 
     def of_reference(self, key: AttemptKey) -> str | None:
         """Return the digest for the fact about a real image; None if the plan does not need this fact."""
@@ -137,21 +141,13 @@ class Inputs:
         rows = dict.fromkeys([*self.plan.references.tolist(), *self.plan.rows.tolist()])
         return {self.plan.source_ids[row]: row for row in rows}
 
-    def _unit_digest(self, index: int) -> str:
+    def _text_digest(self, index: int) -> str:
+        """Return a digest of all inputs of a unit's attempts but the image."""
         unit = self.plan.unit(index)
-        image = self._sha256[unit.row] if SOURCE_IMAGE in self.strategy.reads else None
         position = unit.label if set(CLASS_INDICES) & set(self.strategy.reads) else None
-        parts = (
-            self.seed,
-            self.source.names[unit.label],
-            unit.context,
-            unit.prompt,
-            unit.negative_prompt,
-            image,
-            position,
-            self.preparation,
-        )
-        return seeding.digest("unit", *parts).hex()[:32]
+        name = self.source.names[unit.label]
+        texts = (name, unit.context, unit.prompt, unit.negative_prompt)
+        return seeding.digest("unit", self.seed, *texts, position, self.preparation).hex()[:32]
 
     @cached_property
     def _cells(self) -> Any:
