@@ -45,7 +45,7 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path):
     assert page.read_text(encoding="utf-8") == "# Page\n\n## One\n\n1 again\n\n## Two\n\n2\n"
 
 
-def test_a_dataset_of_the_user_is_measured_as_it_is_stored(tmp_path):
+def test_the_stored_bytes_of_the_users_dataset_are_measured(tmp_path):
     from datasets import load_dataset
     from small_photos import write_photos
 

@@ -9,7 +9,7 @@ from diffcore_hf.config.layers import positional_layer
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
 
 
-def test_the_recipes_that_ship():
+def test_the_package_contains_these_recipes():
     assert {"miniature", "cub", "cub-sdxl", "cub-paper", "cars", "flowers", "aircraft", "food101", "clothing"} <= set(
         shipped_recipes()
     )
@@ -32,7 +32,7 @@ def test_the_miniature_prompts_the_contexts_of_its_world():
     assert (recipe.source.path, recipe.kind, recipe.model.steps) == ("./out/birds", "bird", 16)
 
 
-def test_the_paper_is_the_paper():
+def test_recipe_cub_paper_has_the_settings_of_the_paper():
     recipe = build_recipe(positional_layer("cub-paper"))
     assert recipe.filter.policy == PolicyConfig("mean")
     assert recipe.prompts.contexts == PAPER_CONTEXTS

@@ -37,7 +37,7 @@ def test_a_cleaned_folder_is_not_overwritten(run, tmp_path):
     assert finished.summary.counts["rows"] == 8
 
 
-def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
+def test_an_export_without_the_facts_of_its_references_raises_an_error(run, tmp_path):
     run(**{"filter.references": 2, "fraction": 0.25})
     with pytest.raises(ValueError, match="draws 4 real images that .* has not embedded"):
         export_workflow.export(tmp_path / "out", tmp_path / "more", {"filter": {"references": 4}})
@@ -45,7 +45,7 @@ def test_an_export_needs_the_references_that_it_draws(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["row_id", "copy", "similarity", "is_generated"])
-def test_a_label_column_may_not_be_called_like_one_of_ours(name):
+def test_a_label_column_must_not_have_the_name_of_an_added_column(name):
     ds = photos([2, 2]).rename_column("label", name)
     with pytest.raises(
         ValueError,
@@ -64,7 +64,7 @@ def test_splits_may_order_their_columns_otherwise_but_not_type_them():
         sources.load_source(SourceConfig(sources.IN_MEMORY), data=DatasetDict(train=train, test=other))
 
 
-def test_a_dataset_in_memory_is_not_taken_for_the_one_that_a_recipe_names():
+def test_a_dataset_in_memory_replaces_the_source_of_a_shipped_recipe():
     named, rows = augment_workflow.as_recipe(photos([2, 2]), "cub", {})
     assert (named.source.path, rows is not None) == (sources.IN_MEMORY, True)
     assert augment_workflow.as_recipe(photos([2, 2]), "cub", {"source": "org/mine"})[0].source.path == "org/mine"
@@ -93,8 +93,8 @@ def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
     assert loading.commit_of("org/birds", COMMIT, section="source") == COMMIT
 
 
-def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
-    """datasets falls back to a cached version when the Hub fails; its hash gives it away."""
+def test_another_version_in_the_cache_is_not_used(monkeypatch):
+    """If the Hub fails, `datasets` uses any cached version. The hash of its builder is the commit of that version."""
     import datasets
 
     class Builder:
@@ -105,7 +105,7 @@ def test_another_version_out_of_the_cache_is_not_taken(monkeypatch):
         sources.load_source(SourceConfig("org/birds", revision=COMMIT))
 
 
-def test_a_split_without_rows_passes(run, recipe, tmp_path):
+def test_a_source_with_an_empty_split_is_augmented(run, recipe, tmp_path):
     ds = DatasetDict(train=photos([3, 3]), test=photos([3, 3]).select([]))
     made = recipe(**{"output": str(tmp_path / "two"), "source.path": sources.IN_MEMORY})
     assert augment_workflow.run(made, ds, progress=False).summary.counts["rows"] == 6
@@ -118,7 +118,7 @@ def test_class_names_are_kept_in_the_order_of_the_feature():
     assert sources.load_source(SourceConfig(sources.IN_MEMORY), data=ds).names == ("zebra", "ant")
 
 
-def test_a_folder_with_a_card_is_read_as_it_is_now(tmp_path):
+def test_a_folder_with_a_card_is_read_without_the_cache_of_datasets(tmp_path):
     """The cache of datasets knows such a folder by names alone, wherever it lies and whatever it holds."""
     card = "---\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---\n"
     seen = []

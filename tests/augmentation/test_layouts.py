@@ -93,7 +93,7 @@ def test_other_splits_have_no_mixed_rows(recipe, tmp_path):
     assert len(held) > 0
 
 
-def test_what_cannot_be_decoded_is_counted_once_and_not_mixed(run, mixed, tmp_path, monkeypatch, caplog):
+def test_an_undecodable_image_is_counted_once_and_not_mixed(run, mixed, tmp_path, monkeypatch, caplog):
     real, broken = layouts.decode, (picture(0, 0), picture(2, 1, image_format="PNG"))
 
     def decode(cell):

@@ -44,7 +44,7 @@ def ledger(tmp_path):
     return Ledger(tmp_path / "parts")
 
 
-def test_a_part_is_named_by_what_it_lists_and_what_it_holds(ledger):
+def test_the_name_of_a_part_is_made_of_the_hashes_of_its_keys_and_its_content(ledger):
     path = ledger.write("r0", attempts(("b", 0, 0), ("a", 1, 0)))
     listed, content = path.stem.split("-")
     assert listed == hashlib.sha256(b"a 1 0\nb 0 0").hexdigest()[:16]
@@ -58,7 +58,7 @@ def test_the_same_facts_are_the_same_file(ledger):
     assert len(paths) == 1
 
 
-def test_equal_lists_with_other_facts_share_the_first_half_of_the_name(ledger):
+def test_parts_with_equal_keys_and_other_facts_have_the_same_first_half_of_the_name(ledger):
     one, other = (ledger.write("r0", attempts(("a", 0, 0), image=image)) for image in (b"one", b"other"))
     assert one != other
     assert one.stem.split("-")[0] == other.stem.split("-")[0]
@@ -69,7 +69,7 @@ def test_references_are_listed_by_their_row_ids(ledger):
     assert path.stem.split("-")[0] == hashlib.sha256(b"a 0 0\nb 0 0").hexdigest()[:16]
 
 
-def test_the_name_that_sorts_first_counts(ledger):
+def test_of_two_parts_with_the_same_attempt_the_first_by_name_is_used(ledger):
     written = {ledger.write("r0", attempts(("a", 0, 0), image=image)): image for image in (b"1", b"2", b"3", b"4")}
     facts = Facts.read(ledger, ["r0"], wanted)
     first = min(written)
@@ -79,7 +79,7 @@ def test_the_name_that_sorts_first_counts(ledger):
 
 
 @pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
-def test_a_fact_with_the_wanted_inputs_is_used_whatever_its_part_is_called(ledger, order):
+def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger, order):
     """Several parts with other inputs exist; their names sort before and after the one that fits."""
     for number in range(6):
         ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
@@ -90,7 +90,7 @@ def test_a_fact_with_the_wanted_inputs_is_used_whatever_its_part_is_called(ledge
     assert read_images(facts.locations) == [b"ia"]
 
 
-def test_a_fact_that_the_plan_does_not_want_is_not_used(ledger):
+def test_a_fact_that_does_not_fit_the_plan_is_not_used(ledger):
     ledger.write("r0", attempts(("a", 0, 0), ("gone", 0, 0)))
     ledger.write(REFERENCES, references("a", "gone", reason="unreadable", sha256=None))
     assert set(Facts.read(ledger, ["r0"], lambda key: "i" if key[0] == "a" else None).keys) == {("a", 0, 0)}
@@ -123,7 +123,7 @@ def test_facts_are_the_same_however_they_were_cut(tmp_path):
     assert seen[0][1][3] == b"jpegrow3"
 
 
-def test_images_come_in_the_order_asked_for(ledger):
+def test_images_are_read_in_the_requested_order(ledger):
     path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(9))))
     assert read_images([(path, 8), (path, 0), (path, 5)]) == [b"jpeg8", b"jpeg0", b"jpeg5"]
     crashed = ledger.write("r1", attempts(("a", 0, 1), image=None, embedding=None, reason="crashed: E: x"))
@@ -143,7 +143,7 @@ def test_rounds_are_the_folders_with_numbers(ledger):
      lambda path: path.write_bytes(b"PAR1 and nonsense PAR1")],
     ids=["cut short", "empty", "nonsense"],
 )  # fmt: skip
-def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
+def test_a_damaged_part_gives_a_one_line_error_that_names_the_file(ledger, damage):
     path = ledger.write("r0", attempts(("a", 0, 0)))
     damage(path)
     with pytest.raises(ValueError, match="cannot be read") as error:
@@ -153,7 +153,7 @@ def test_a_damaged_part_is_one_line_that_names_the_file(ledger, damage):
     assert "\n" not in str(error.value)
 
 
-def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
+def test_the_error_for_a_part_with_damaged_images_names_the_file(ledger):
     path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
     with pq.ParquetFile(path) as file:
         columns = [file.metadata.row_group(0).column(index) for index in range(file.metadata.num_columns)]
@@ -168,7 +168,7 @@ def test_a_part_whose_images_are_damaged_names_the_file_too(ledger):
     assert str(path) in str(error.value)
 
 
-def test_what_a_killed_writer_left_is_not_seen(ledger):
+def test_the_temporary_file_of_a_killed_writer_is_ignored(ledger):
     path = ledger.write("r0", attempts(("a", 0, 0)))
     (path.parent / f".{path.name}.123.tmp").write_bytes(b"half")
     assert ledger.parts("r0") == [path]

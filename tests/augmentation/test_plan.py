@@ -111,7 +111,7 @@ def test_the_drawing_order_does_not_depend_on_the_order_of_the_rows(counts, seed
 
 @settings(deadline=None, max_examples=40)
 @given(counts=COUNTS, fractions=st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), copies=st.integers(1, 2))
-def test_a_smaller_fraction_is_a_subset_of_a_larger_one_words_and_all(counts, fractions, copies):
+def test_the_units_of_a_smaller_fraction_are_a_subset_with_the_same_prompts(counts, fractions, copies):
     small, large = (planned(counts, fraction=f, copies=copies) for f in sorted(fractions))
     assert units(small).items() <= units(large).items()
     assert small.order.tolist() == large.order.tolist()
@@ -139,7 +139,7 @@ def test_contexts_are_balanced_in_expectation_and_follow_the_formula():
         assert unit_contexts(["train/7"], np.array([copy]), 3, seed=0) == (number + copy) % 3
 
 
-def test_copies_are_the_outer_loop_and_stand_in_other_contexts():
+def test_all_first_copies_come_before_the_second_copies_and_copies_have_other_contexts():
     plan = planned([3, 2], copies=2)
     assert plan.copies.tolist() == [0] * 5 + [1] * 5
     assert plan.row_ids[:5] == plan.row_ids[5:]
@@ -196,7 +196,7 @@ def test_held_out_rows_are_never_planned_nor_references():
     assert len(plan) == len(plan.references) == 16 - plan.heldout.sum()
 
 
-def test_a_holdout_stops_where_the_source_has_a_validation_split():
+def test_a_holdout_is_refused_if_the_source_has_a_validation_split():
     with pytest.raises(ValueError, match=r"source.holdout is 0.25, but .* --source.holdout 0"):
         planned([8], splits=("train", "validation"), source={"holdout": 0.25})
 

@@ -16,7 +16,7 @@ from diffcore_hf.core.errors import UserError
         (b"row_id,copy,attempt,verdict\na,0,0,maybe\n", "line 2: verdict is 'maybe'"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
+def test_a_file_that_cannot_be_read_gives_a_one_line_error(tmp_path, content, message):
     path = tmp_path / "review.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:

@@ -83,7 +83,7 @@ def test_labels_are_encoded_and_their_column_is_not_touched(values, feature, nam
         (lambda: photos([2]).to_iterable_dataset(), {}, "not a Dataset or DatasetDict"),
     ],
 )  # fmt: skip
-def test_a_source_that_cannot_be_augmented_raises_one_line(dataset, keys, message):
+def test_a_source_that_cannot_be_augmented_gives_a_one_line_error(dataset, keys, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         load(dataset(), **keys)
     assert "\n" not in str(error.value)
@@ -94,12 +94,12 @@ def test_other_columns_may_be_named():
     assert source.names == ("a", "b")
 
 
-def test_a_prefix_allows_a_source_column_of_an_added_name():
+def test_with_a_prefix_the_source_may_have_a_column_with_an_added_name():
     ds = columns(image=images(), label=([0] * 4, Value("int64")), status=(["x"] * 4, Value("string")))
     assert load(ds, prefix="dc_").rows["status"][:] == ["x"] * 4
 
 
-def test_a_prefix_may_clash_too():
+def test_a_prefix_that_gives_a_name_of_the_source_is_refused():
     ds = columns(image=images(), label=([0] * 4, Value("int64")), dc_seed=([0] * 4, Value("int64")))
     with pytest.raises(ValueError, match="--columns.prefix diffcore_"):
         load(ds, prefix="dc_")
@@ -148,7 +148,7 @@ def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path
     assert one.identity.startswith("local:")
 
 
-def test_another_image_is_another_source(tmp_path):
+def test_a_source_with_one_other_image_has_another_identity(tmp_path):
     one, two = (write_photos(tmp_path / name, [3, 2]) for name in ("one", "two"))
     (two / "red_fox" / "00.jpg").write_bytes(picture(0, 99))
     assert len({load_source(SourceConfig(path=str(folder))).identity for folder in (one, two)}) == 2
@@ -165,12 +165,12 @@ def test_a_path_that_does_not_exist_is_named(wrong):
         load_source(SourceConfig(path=wrong))
 
 
-def test_a_hub_id_without_network_and_cache_says_what_to_do():
+def test_the_error_for_a_hub_id_without_network_and_cache_has_a_remedy():
     with pytest.raises(ValueError, match=r"'org/birds'.*HF_HUB_OFFLINE is set.*plan --fetch"):
         load_source(SourceConfig(path="org/birds"))
 
 
-def test_an_empty_folder_is_one_line(tmp_path):
+def test_an_empty_folder_gives_a_one_line_error(tmp_path):
     with pytest.raises(ValueError, match="holds no photos. Use another --source.path") as error:
         load_source(SourceConfig(path=str(tmp_path)))
     assert "\n" not in str(error.value)

@@ -238,7 +238,7 @@ def test_a_wrong_command_is_refused_in_one_line(work_folder, capsys, argv, expec
     assert [words for words in expected if words not in line] == []
 
 
-def test_a_source_in_the_place_of_the_default_output_is_refused(work_folder, capsys):
+def test_a_source_with_the_path_of_the_default_output_is_refused(work_folder, capsys):
     write_photos(work_folder / "out/birds", [2, 2])
     line = refused(work_folder, capsys, "plan", "out/birds")
     assert "the default output out/birds is in the source folder out/birds. Give another folder with --output" in line

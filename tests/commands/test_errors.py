@@ -48,7 +48,7 @@ def with_cause(outer, inner):
     ],
     ids=["user", "interrupt", "disk full", "permission", "quota as cause"],
 )
-def test_an_expected_error_is_one_line(capsys, error, status, line):
+def test_an_expected_error_is_printed_as_one_line(capsys, error, status, line):
     assert run_program("prog", raising(error), resume_hint=lambda: ", resume") == status
     assert capsys.readouterr() == ("", line)
     assert run_program("prog", raising(error), prints=False) == status
@@ -77,7 +77,7 @@ def test_a_closed_pipe_is_not_an_error():
     assert (finished.returncode, finished.stderr) == (0, "")
 
 
-def test_a_bug_inside_a_verb_shows_its_traceback(capsys, monkeypatch):
+def test_a_bug_inside_a_command_shows_its_traceback(capsys, monkeypatch):
     monkeypatch.setitem(diffcore.VERBS, "plan", bug)
     assert diffcore.main(["plan", "cub"]) == 1
     printed = capsys.readouterr().err

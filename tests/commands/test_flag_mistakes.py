@@ -122,7 +122,7 @@ def results():
 
 
 @pytest.mark.parametrize(("line", "message"), [(line, message) for _, line, message, _ in CASES])
-def test_a_mistake_is_one_line_before_any_slow_import_and_its_remedy_is_accepted(results, line, message):
+def test_a_mistake_gives_a_one_line_error_before_any_slow_import_and_its_remedy_works(results, line, message):
     status, error, heavy, refused = results[line]
     assert status == 2, error
     assert len(error.splitlines()) == 1

@@ -96,7 +96,7 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
         ("miniature d --seed 3 --contexts shared", Command("miniature", "d", {}, {"seed": 3, "contexts": "shared"})),
     ],
 )  # fmt: skip
-def test_verbs_and_their_options(line, command):
+def test_commands_and_their_options_are_parsed(line, command):
     assert parse_command(line.split()) == command
 
 
@@ -129,7 +129,7 @@ def test_verbs_and_their_options(line, command):
         ("plan x --fetch maybe", "'maybe' is one argument too many. See diffcore-hf plan --help"),
     ],
 )
-def test_a_wrong_line_raises_one_line_with_a_remedy(line, message, capsys):
+def test_a_wrong_command_raises_a_one_line_error_with_a_remedy(line, message, capsys):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         parse_command(line.split())
     assert "\n" not in str(caught.value)
@@ -202,7 +202,7 @@ def test_the_examples_of_a_verb_are_valid(verb):
         ("--arms '{big: {model: resnet50}}'", {"arms": {"big": {"model": "resnet50"}}}, {}),
     ],
 )
-def test_a_line_without_target(line, layer, options):
+def test_a_training_command_is_parsed(line, layer, options):
     command = parse(shlex.split(line), TRAIN)
     assert command == Command(TRAIN.name, "", layer, {"config": None, "evaluate": None} | options)
 
@@ -220,14 +220,14 @@ def test_a_line_without_target(line, layer, options):
         ("--arms {", "arms is '{', which cannot be read (line 1"),
     ],
 )
-def test_a_wrong_line_without_target(line, message, capsys):
+def test_a_wrong_training_command_raises_a_one_line_error(line, message, capsys):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         parse(line.split(), TRAIN)
     assert "\n" not in str(caught.value)
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_help_without_target_has_every_key_with_its_default(capsys):
+def test_the_help_of_the_training_command_has_every_key_with_its_default(capsys):
     with pytest.raises(SystemExit) as exit_info:
         parse(["--data.path", "x", "--help"], TRAIN)
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -242,7 +242,7 @@ def test_the_help_without_target_has_every_key_with_its_default(capsys):
         assert expected in text
 
 
-def test_the_examples_without_target_are_valid():
+def test_the_examples_of_the_training_command_are_valid():
     for example in TRAIN.examples:
         tokens = shlex.split(example)
         program = TRAIN.name if TRAIN.name in tokens else "diffcore_hf.training"

@@ -171,7 +171,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("layer", "message"), WRONG)
-def test_a_wrong_value_raises_one_line_with_a_remedy(layer, message):
+def test_a_wrong_value_raises_a_one_line_error_with_a_remedy(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         build(**layer)
     assert "\n" not in str(caught.value)

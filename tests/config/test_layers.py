@@ -37,7 +37,7 @@ def test_a_keyword_given_twice_is_an_error(keywords):
         keywords_layer(**keywords)
 
 
-def test_what_may_be_a_file_a_folder_a_recipe_name_or_a_hub_id(tmp_path, monkeypatch):
+def test_the_first_argument_may_be_a_file_a_folder_a_recipe_name_or_a_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("kind: bird")
     (tmp_path / "photos").mkdir()
@@ -65,7 +65,7 @@ def test_what_may_be_a_file_a_folder_a_recipe_name_or_a_hub_id(tmp_path, monkeyp
         ("data.csv", "is a file, not a recipe"),
     ],
 )
-def test_an_invalid_what_is_refused_in_one_line(tmp_path, monkeypatch, what, message):
+def test_an_invalid_first_argument_gives_a_one_line_error(tmp_path, monkeypatch, what, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.csv").touch()
     with pytest.raises(ValueError, match=re.escape(message)) as caught:

@@ -68,7 +68,7 @@ def test_another_path_removes_the_keys_that_describe_the_old_path():
     assert build_recipe(below, {"source": {"path": "org/a"}}).source.revision == "v1"
 
 
-def test_a_map_of_names_is_replaced_as_a_whole():
+def test_label_names_of_a_later_layer_replace_all_earlier_names():
     below = {"source": {"path": "a", "label_names": {"x": "y"}}}
     assert build_recipe(below, {"source": {"label_names": {"z": "w"}}}).source.label_names == {"z": "w"}
 

@@ -22,7 +22,7 @@ def test_the_output_is_named_after_the_source(path, output):
     assert default_output(build_recipe({"source": path})) == output
 
 
-def test_the_output_of_the_current_folder(tmp_path, monkeypatch):
+def test_the_default_output_of_source_dot_is_named_after_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "birds").mkdir()
     monkeypatch.chdir(tmp_path / "birds")
     assert default_output(build_recipe({"source": "."})) == "out/birds"

@@ -20,7 +20,7 @@ from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, sh
         ("a: \x07", "not valid YAML"),
     ],
 )
-def test_an_invalid_file_raises_one_line_with_its_name(tmp_path, content, message):
+def test_an_invalid_file_gives_a_one_line_error_with_its_name(tmp_path, content, message):
     file = tmp_path / "broken.yaml"
     file.write_text(content)
     with pytest.raises(ValueError, match=r"broken\.yaml: .*" + re.escape(message)) as caught:
@@ -28,7 +28,7 @@ def test_an_invalid_file_raises_one_line_with_its_name(tmp_path, content, messag
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_raises_one_line(tmp_path):
+def test_a_missing_file_gives_a_one_line_error(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.yaml: No such file"):
         read_recipe_file(tmp_path / "gone.yaml")
 

@@ -159,7 +159,7 @@ def test_every_arm_can_be_merged_as_a_layer(name):
         ({"mix": {"kind": "none", "partner": "real_same_class"}}, "mix.kind is 'none' with mix.partner"),
     ],
 )
-def test_a_wrong_value_raises_one_line_with_a_remedy(layer, message):
+def test_a_wrong_value_raises_a_one_line_error_with_a_remedy(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         build(TRAIN_SCHEMA, layer if "data" in layer else {"data": "out/photos", **layer})
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from augmented_photos import augmented
 from diffcore_hf.core.dataset_columns import column_values, image_mask, undecoded
 
 
-def test_values_of_one_column():
+def test_the_values_of_one_column_are_returned():
     assert column_values(augmented((1, 2)), "row_id") == ["train/0-0", "train/1-0", "train/1-1"]
 
 

@@ -40,7 +40,7 @@ def test_a_class_and_an_object_are_loaded_by_name():
         (f"{__name__}:Abstract", "an abstract class without wash. Name a subclass that defines wash"),
     ],
 )
-def test_a_name_that_cannot_be_used_is_one_line(name, message):
+def test_a_name_that_cannot_be_used_gives_a_one_line_error(name, message):
     with pytest.raises(UserError, match=message) as error:
         load_class(name, dict, "mixer.name")
     assert str(error.value).startswith(f"mixer.name is {name!r}") and "\n" not in str(error.value)

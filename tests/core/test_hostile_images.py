@@ -60,7 +60,7 @@ def write_all(files, folder: Path) -> Path:
     return folder
 
 
-def test_every_bomb_has_a_reason_in_bounded_memory_and_time(tmp_path):
+def test_every_decompression_bomb_has_a_reason_in_bounded_memory_and_time(tmp_path):
     bombs = image_bombs.bombs()
     assert len(bombs) == 44
     outcomes, growth = decoded(write_all(bombs.items(), tmp_path), threads=4)

@@ -118,7 +118,7 @@ def test_links_inside_the_roots_are_read(folder):
     assert files.read(f"{folder}/cat/../a.png") == content
 
 
-def test_without_roots_no_path_is_looked_at(folder, monkeypatch):
+def test_without_roots_no_path_is_opened(folder, monkeypatch):
     monkeypatch.setattr(os, "stat", None)
     monkeypatch.setattr(os, "open", None)
     with pytest.raises(UnreadableImage, match=r"only stored bytes are read \(source.root\)"):
@@ -149,7 +149,7 @@ def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
     assert sum(counts[1:]) == 5_001
 
 
-def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(folder, monkeypatch):
+def test_a_file_that_is_replaced_by_a_link_after_the_check_is_not_read(folder, monkeypatch):
     path, opened = folder / "a.png", os.open
 
     def exchange(name, flags):
@@ -162,7 +162,7 @@ def test_a_file_exchanged_for_a_link_after_the_check_is_not_read(folder, monkeyp
         ImageFiles((str(folder),)).read(str(path))
 
 
-def test_without_proc_the_open_file_is_compared(folder, monkeypatch):
+def test_without_proc_the_identity_of_the_open_file_is_compared(folder, monkeypatch):
     def no_proc(path):
         raise FileNotFoundError(2, "no /proc", path)
 

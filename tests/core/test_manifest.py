@@ -16,7 +16,7 @@ def complete() -> dict[str, Any]:
     return manifest
 
 
-def test_a_manifest_of_a_run_is_valid():
+def test_the_manifest_of_a_run_is_valid():
     assert checked_manifest(complete(), "x")["counts"]["kept"] == 221
 
 
@@ -49,6 +49,6 @@ def test_invalid_shards_and_files_are_named():
         checked_manifest(complete() | {"files": [complete()["files"][0], {"path": "y"}]}, "x")
 
 
-def test_a_missing_manifest_raises_one_line():
+def test_a_missing_manifest_gives_a_one_line_error():
     with pytest.raises(UserError, match="^x has no readable diffcore.json"):
         checked_manifest(None, "x")

@@ -118,7 +118,7 @@ def test_every_command_runs(line, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in BASH if HUB_REPOSITORY in block.text}))
-def test_what_uses_the_hub_runs_against_its_double(hub, home, tmp_path, page):  # noqa: F811
+def test_commands_that_use_the_hub_run_against_the_double(hub, home, tmp_path, page):  # noqa: F811
     env = environment(hub, tmp_path / "home", xet=True)
     lines = [line for block in BASH if block.page == page for line in block.commands if HUB_REPOSITORY in line]
     for line in lines:

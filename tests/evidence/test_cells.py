@@ -64,7 +64,7 @@ def test_packing_adds_new_results_and_replaces_old_ones(store):
     assert store.pack() == 0 and store.series("c") == {}
 
 
-def test_a_packed_cell_is_measured_anew_when_asked(store):
+def test_a_packed_cell_is_measured_again_if_requested(store):
     store.write("numbers/n-1", {"double": 0})
     store.pack()
     cells = [cell(1), cell(2)]

@@ -137,7 +137,7 @@ def test_all_arms_of_a_seed_come_first_and_more_seeds_only_at_the_chosen_rate():
     assert chosen_rate(found, "mix") is None and len(list(planned(found))) == len(first)
 
 
-def test_equal_rates_give_the_lower_one():
+def test_of_rates_with_equal_scores_the_lowest_is_chosen():
     found = {cell.name: result(0.5, 0.5) for cell in planned({})}
     assert chosen_rate(found, "plain") == 2e-4
 
@@ -195,7 +195,7 @@ def test_counterparts_and_filter_are_written_from_few_and_from_all_cells():
     assert "10 % show another class | 0.100 | 20.0 | 50.0" in text
 
 
-def test_a_readme_without_marks_is_refused():
+def test_a_readme_without_the_two_lines_is_refused():
     with pytest.raises(ValueError, match="lacks the line"):
         advice.readme(Results.read(Store()), "no marks")
 
@@ -212,7 +212,7 @@ def test_the_readme_is_written_from_the_packed_results():
     assert advice.readme(Results.read(Store()), text) == text
 
 
-def test_a_table_from_a_folder_of_photographs(tmp_path, capsys):
+def test_photo_gain_prints_a_table_for_a_folder_of_photographs(tmp_path, capsys):
     """Trains the real network for two steps on twelve photographs."""
     if packaged_file(WEIGHTS["lite0"]) is None:
         pytest.skip("the extra photos is not installed")

@@ -30,7 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(trainings, "_COMMON", trainings._COMMON | {"precision": "float32"})
 
 
-def test_a_slice_from_folders_to_the_page(work):
+def test_two_cells_are_measured_packed_and_written_to_the_page(work):
     store = Store(work / "packed", work / "new")
     made = [
         ("folders/gamma-2-0", lambda place: folders.measure(place, "gamma-2", 0)),

@@ -32,7 +32,7 @@ class Named(Strategy):
         (f"{__name__}:Unknown", "reads 'img', which is not a column of a unit"),
     ],
 )
-def test_a_strategy_that_cannot_be_used_is_one_line(name, message):
+def test_a_strategy_that_cannot_be_used_gives_a_one_line_error(name, message):
     with pytest.raises(UserError, match=message) as error:
         strategy_class(name)
     assert "\n" not in str(error.value)

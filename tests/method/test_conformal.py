@@ -21,7 +21,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
         (0, 0.5, -np.inf),
     ],
 )
-def test_the_bound_is_the_kth_smallest(n, alpha, bound):
+def test_the_bound_is_the_kth_smallest_value(n, alpha, bound):
     scores = np.arange(n, 0, -1.0)
     assert conformal_bound(scores, alpha) == bound
 
@@ -61,7 +61,7 @@ def test_a_class_of_fifty_ranks_has_its_own_bound():
     assert np.isnan(rejected[-1])
 
 
-def test_classes_of_one_image_accept_everything():
+def test_the_bounds_of_classes_with_one_image_accept_every_rank():
     bounds, rejected = rank_bounds(np.zeros(2, int), np.array([0, 1]), 2, 0.1)
     assert bounds.tolist() == [2, 2]
     assert np.isnan(rejected).all()

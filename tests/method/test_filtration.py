@@ -83,7 +83,7 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # another unit's review
     ],
 )  # fmt: skip
-def test_one_unit(rows, review, reasons, status):
+def test_the_facts_of_one_unit_give_its_reasons_and_its_status(rows, review, reasons, status):
     decisions = decided(plan(1), facts(*rows), review=review)
     assert decisions.reason.tolist() == reasons
     assert decisions.status.tolist() == [status]

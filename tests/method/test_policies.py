@@ -72,13 +72,13 @@ def test_mean_with_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
     assert fit(PolicyConfig("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
 
 
-def test_fixed_and_its_rejected_real_pairs():
+def test_policy_fixed_and_the_share_of_real_pairs_that_it_rejects():
     fitted = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
     assert verdicts_of(fitted, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
     np.testing.assert_array_equal(fitted.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
 
 
-def test_all_and_random():
+def test_policies_all_and_random():
     everything = fit(PolicyConfig("all"), PAIRS, 0)
     assert verdicts_of(everything, [0, 1], [angle(0), NAN]).passed.all()
     assert everything.rejected_real().tolist() == [0, 0, 0]
@@ -144,7 +144,7 @@ def test_one_class_falls_back_to_quantile_with_a_note():
     assert verdicts_of(fitted, [0, 0], [angle(0), angle(80)]).reasons == [None, "low_similarity"]
 
 
-def test_classes_of_one_image_and_of_none():
+def test_classes_with_one_image_and_without_images_are_ranked():
     few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
     rank = fit(PolicyConfig("rank", floor="off"), few, 0)
     assert verdicts_of(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
@@ -157,7 +157,7 @@ def test_classes_of_one_image_and_of_none():
         assert np.isnan(fit(policy, few, 0).rejected_real()[1:]).all()
 
 
-def test_no_reference_at_all_accepts():
+def test_without_references_every_image_is_accepted():
     none = references([[], []], classes=2)
     for policy in (PolicyConfig(), PolicyConfig("quantile"), PolicyConfig("mean"), PolicyConfig("all")):
         fitted = fit(policy, none, 0)
@@ -184,7 +184,7 @@ def test_a_verdict_does_not_depend_on_the_order_of_references_or_other_attempts(
     assert together.class_rank[7] == single.class_rank[0]
 
 
-def test_verdicts_on_no_attempts():
+def test_every_policy_returns_no_verdicts_for_no_attempts():
     for policy in (
         PolicyConfig(),
         PolicyConfig("mean"),

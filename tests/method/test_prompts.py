@@ -103,7 +103,7 @@ def test_any_text_can_be_rendered(label, noun, value):
         ("a photo of a {label}", "a crane, a tall bird", "bird", "", "a photo of a crane, a tall bird"),
     ],
 )
-def test_prompts(template, label, kind, context, prompt):
+def test_prompts_are_rendered_from_the_template(template, label, kind, context, prompt):
     assert render_prompt(template, label, KINDS[kind].noun, context) == prompt
 
 
@@ -119,7 +119,7 @@ def test_prompts(template, label, kind, context, prompt):
         ("8 ball", "an"), ("18-wheeler", "an"), ("747-400", "a"), ("1967 Ford", "a"), ("utensil", "a"), ("urn", "an"),
     ],
 )  # fmt: skip
-def test_articles(word, article):
+def test_the_article_fits_the_class_name(word, article):
     assert render_prompt("a photo of a {label}", word, "", "") == f"a photo of {article} {word}"
     assert render_prompt("a photo of an {label}, x", word, "", "") == f"a photo of {article} {word}, x"
 
@@ -145,7 +145,7 @@ def test_a_dot_in_a_placeholder_is_part_of_its_name():
         render_prompt("{label.__class__}", "crow", "", "")
 
 
-def test_names_of_classes():
+def test_class_names_are_cleaned_kept_or_replaced():
     names = ["001.crane", "002.Snow_Owl"]
     assert prompt_names(names) == ["crane", "Snow Owl"]
     assert prompt_names(names, "raw") == names
@@ -204,7 +204,7 @@ def test_terms_contradict_texts_by_whole_words(term, text, expected):
     assert contradicts(text, term) is expected
 
 
-def test_a_built_in_term_that_contradicts_is_removed_and_counted():
+def test_a_built_in_negative_term_that_contradicts_the_prompt_is_removed_and_counted():
     assert negative_prompts(["blurry", "toy"], ["toy poodle"], [""], builtin=True) == ([("blurry",)], 1)
     assert negative_prompts(["rain"], ["crow"], ["in the rain"], builtin=True) == ([(None,)], 1)
     assert negative_prompts([], ["crow"], [""], builtin=False) == ([(None,)], 0)
@@ -224,7 +224,7 @@ def test_a_built_in_term_that_contradicts_is_removed_and_counted():
         ("rain", "in the rain", "has 'rain', which contradicts the context 'in the rain'"),
     ],
 )
-def test_a_term_of_the_user_that_contradicts_is_an_error(term, context, message):
+def test_a_negative_term_of_the_user_that_contradicts_the_prompt_is_an_error(term, context, message):
     with pytest.raises(ValueError, match=message):
         negative_prompts([term], ["owl", "crow"], ["", context], builtin=False)
 
@@ -239,7 +239,7 @@ def test_contexts_and_negatives_of_a_recipe():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_texts_of_each_kind(name):
+def test_the_contexts_and_negatives_of_each_kind_are_well_formed(name):
     kind = KINDS[name]
     assert kind.contexts[0] == ""
     assert 6 <= len(kind.contexts) <= 10

@@ -33,7 +33,7 @@ def references_of(counts, width=6, seed=0, text=False):
         ([np.nan, np.nan, np.nan], 1, 0),
     ],
 )
-def test_the_rank_of_one_class(scores, label, rank):
+def test_the_rank_counts_the_classes_with_a_higher_score(scores, label, rank):
     assert worst_ranks(np.array([scores]), np.array([label])).tolist() == [rank]
 
 

@@ -46,7 +46,7 @@ def test_a_policy_that_compares_nothing_has_no_separation(name):
 
 
 @pytest.mark.parametrize(("t", "weak"), [(-1.0, True), (0.999, False)])
-def test_a_fixed_bound_that_other_classes_reach_is_weak(t, weak):
+def test_a_filter_with_a_fixed_bound_that_other_classes_reach_is_weak(t, weak):
     separation = fit(PolicyConfig("fixed", t=t), references(3), 0).separation()
     assert separation.weak.all() == weak == separation.weak.any()
     assert separation.accepts == ("100 % of the real images of other classes" if weak else "")
@@ -94,7 +94,7 @@ def test_balanced_accuracy_is_the_mean_over_the_classes(ranks, labels, accuracy)
     assert balanced_accuracy(np.array(ranks, np.int64), np.array(labels, np.int64)) == accuracy
 
 
-def test_one_class_has_nothing_to_tell_apart():
+def test_a_filter_of_one_class_is_never_weak():
     for name in ("rank", "quantile", "mean"):
         assert not fit(PolicyConfig(name), references(0, classes=1), 0).separation().weak.any()
 

@@ -113,7 +113,7 @@ def test_the_written_dataset_loads_and_equal_worlds_give_equal_bytes(tmp_path, m
     assert splits["train"][0]["image"].size == (64, 64) and set(splits["test"]["scene"]) == set(CONTEXTS)
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_not_changed(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="exists and is not empty: name another folder"):
         write_dataset(tmp_path, World())

@@ -111,7 +111,7 @@ def test_an_adapter_that_fits_is_loaded_in_every_key_style(style, fresh, pipelin
 
 
 @pytest.mark.parametrize("style", MISFITTING)
-def test_an_adapter_that_does_not_fit_is_one_line_with_its_layers(style, fresh, pipelines, tmp_path):
+def test_an_adapter_that_does_not_fit_gives_a_one_line_error_with_its_layers(style, fresh, pipelines, tmp_path):
     file, model = described(pipelines["SD"], MISFITTING[style], tmp_path)
     with pytest.raises(UserError) as error:
         add_adapters(fresh, model)
@@ -153,7 +153,7 @@ def test_the_headers_show_a_misfit_before_weights_are_loaded(style, pipelines, t
 
 
 @pytest.mark.parametrize("style", [name for name in MISFITTING if name not in HEADER_IS_ENOUGH])
-def test_where_the_headers_are_not_certain_nothing_is_refused(style, pipelines, tmp_path):
+def test_an_adapter_is_not_refused_if_the_headers_are_not_certain(style, pipelines, tmp_path):
     _, model = described(pipelines["SD"], MISFITTING[style], tmp_path)
     if style != "whole weights":
         resolve_model(model, identify=False)
@@ -179,7 +179,7 @@ def damaged(tmp_path, change):
         (lambda content: (2).to_bytes(8, "little") + b"[]", "header of the file is damaged"),
     ],
 )
-def test_a_damaged_adapter_is_one_line_before_weights_are_loaded(change, cause, pipelines, tmp_path):
+def test_a_damaged_adapter_gives_a_one_line_error_before_weights_are_loaded(change, cause, pipelines, tmp_path):
     file = damaged(tmp_path, change)
     model = ModelConfig(path=str(pipelines["SD"]), adapters=(AdapterConfig(str(file)),))
     with pytest.raises(UserError, match=cause) as error:
@@ -213,7 +213,7 @@ def test_the_file_of_a_folder_is_checked(files, pipelines, tmp_path):
         check_adapter_file(adapter, weights, ModelConfig(path="org/model"), base)
 
 
-def test_a_model_whose_shards_are_not_all_here_is_not_compared(pipelines, tmp_path):
+def test_a_model_with_missing_shards_is_not_compared_with_the_adapter(pipelines, tmp_path):
     base = tmp_path / "sd"
     shutil.copytree(pipelines["SD"], base)
     whole = base / "unet" / "diffusion_pytorch_model.safetensors"

@@ -40,7 +40,7 @@ def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
     assert pipe.scheduler.sigmas[0] == pytest.approx(120.0)
 
 
-def test_without_its_configuration_the_error_names_it(monkeypatch):
+def test_the_error_names_a_missing_configuration(monkeypatch):
     def offline(*arguments, **options):
         raise OSError("no network")
 

@@ -35,7 +35,7 @@ def forget():
         ("float16", CPU, "Use --model.dtype float32"),
     ],
 )
-def test_the_precision_of_a_device(dtype, device, expected):
+def test_the_precision_fits_the_device(dtype, device, expected):
     if not expected.startswith("Use"):
         assert precision_for(dtype, device) == expected
         return
@@ -53,7 +53,7 @@ def test_without_torch_the_device_is_that_of_torch(name):
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
-def test_a_gpu_that_is_not_here_is_refused(name):
+def test_a_missing_gpu_is_refused(name):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert devices._device_without_torch(name) is None
@@ -99,7 +99,7 @@ class Driver:
     ],
     ids=["new", "old", "old driver", "no GPU", "fault", "no driver"],
 )
-def test_the_answers_of_the_driver(driver, expected, monkeypatch):
+def test_the_answers_of_the_driver_give_the_devices(driver, expected, monkeypatch):
     def load(name):
         if driver is None:
             raise OSError("no such library")

@@ -75,7 +75,7 @@ def test_encoded_prompts_are_kept_within_bounds(pipelines, monkeypatch):
     assert close(bounded, TextToImage(config(pipelines["SD"])).sample(PROMPTS, NEGATIVES, SEEDS).images)
 
 
-def test_no_negatives_at_gamma_0(pipelines):
+def test_gamma_0_needs_no_negative_prompt(pipelines):
     samples = TextToImage(config(pipelines["SD"], gamma=0.0)).sample(["a bird"], [None], [1])
     assert samples.flags == [None]
     assert TextToImage(config(pipelines["SD"])).sample([], [], []).images.shape == (0, 3, 16, 16)
@@ -93,7 +93,7 @@ class Suspicious(torch.nn.Module):
     device = torch.device("cpu")
 
 
-def test_flags(pipelines, monkeypatch):
+def test_flags_mark_unsafe_and_invalid_images(pipelines, monkeypatch):
     model = TextToImage(config(pipelines["SD"]), batch_size=3)
     pipe = model.load()
     pipe.safety_checker, pipe.feature_extractor = Suspicious(), tiny_models.image_processor()

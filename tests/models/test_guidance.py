@@ -108,7 +108,7 @@ def test_family_outside_the_table_needs_native():
         (-1.0, [None], ">= 0"),
     ],
 )
-def test_gamma_and_negatives(gamma, negatives, error, pipelines):
+def test_negative_prompts_are_checked_against_gamma(gamma, negatives, error, pipelines):
     if error is None:
         guidance.check_negatives(gamma, negatives)
         return

@@ -35,13 +35,13 @@ MODEL_TYPES = ["clip", "siglip", "siglip2", "dinov2", "swin", "vit", "convnext",
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_the_options_of_a_scheduler(name):
+def test_the_options_of_a_scheduler_are_read_from_its_file(name):
     expected = set(inspect.signature(getattr(diffusers, name).__init__).parameters) - {"self", "kwargs"}
     assert set(library_classes.scheduler_class(name).methods["__init__"]) == expected
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_arguments_of_a_pipeline(name):
+def test_the_arguments_of_a_pipeline_are_read_from_its_file(name):
     found = library_classes.pipeline_class(name)
     cls = getattr(diffusers, name)
     expected = set(inspect.signature(cls.__call__).parameters) - {"self", "kwargs"}
@@ -50,7 +50,7 @@ def test_the_arguments_of_a_pipeline(name):
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
-def test_the_class_of_a_tower(model_type):
+def test_the_class_of_a_tower_is_read_from_its_file(model_type):
     cls = transformers.MODEL_MAPPING[transformers.CONFIG_MAPPING[model_type]]
     found = library_classes.tower_class(model_type)
     assert found.name == cls.__name__
@@ -58,21 +58,21 @@ def test_the_class_of_a_tower(model_type):
 
 
 @pytest.mark.parametrize("name", ["NoSuchScheduler", "StableDiffusionPipeline", "not a name", "SchedulerMixin", ""])
-def test_a_scheduler_that_is_unclear_is_none(name):
+def test_an_unknown_or_ambiguous_scheduler_has_no_class(name):
     assert library_classes.scheduler_class(name) is None
 
 
 @pytest.mark.parametrize("name", ["NoSuchPipeline", "DDIMScheduler", "DiffusionPipeline", "../x", ""])
-def test_a_pipeline_that_is_unclear_is_none(name):
+def test_an_unknown_or_ambiguous_pipeline_has_no_class(name):
     assert library_classes.pipeline_class(name) is None
 
 
 @pytest.mark.parametrize("model_type", ["none", "", "../clip", "timm_wrapper_x"])
-def test_a_model_type_that_is_unclear_is_none(model_type):
+def test_an_unknown_or_ambiguous_model_type_has_no_class(model_type):
     assert library_classes.tower_class(model_type) is None
 
 
-def test_a_library_that_is_not_installed_answers_nothing(monkeypatch):
+def test_a_library_that_is_not_installed_gives_no_classes(monkeypatch):
     monkeypatch.setattr(library_classes, "_root", lambda library: None)
     library_classes._text.cache_clear()
     try:
@@ -83,7 +83,7 @@ def test_a_library_that_is_not_installed_answers_nothing(monkeypatch):
         library_classes._text.cache_clear()
 
 
-def test_a_described_tower_equals_the_inspected_one_except_for_its_processor(towers):
+def test_a_described_tower_equals_the_inspected_tower_except_for_its_processor(towers):
     for folder in towers.values():
         config = FilterConfig(path=str(folder))
         _, described = resolve_filter(config, describe_only=True)

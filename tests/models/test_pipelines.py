@@ -64,7 +64,7 @@ def test_resolving_needs_no_weights(name, size, scheduler, pipelines, monkeypatc
         (["a"], "float16", None),
     ],
 )
-def test_variant(files, dtype, variant, tmp_path):
+def test_the_variant_of_the_weights_fits_the_precision(files, dtype, variant, tmp_path):
     (tmp_path / "unet").mkdir()
     for name in files:
         (tmp_path / "unet" / f"model.{name}.safetensors").touch()
@@ -88,7 +88,7 @@ def test_scheduler_by_name_and_options(pipelines):
             TextToImage(config(pipelines["SD"], scheduler=wrong)).load()
 
 
-def test_lora_adapter(pipelines, tmp_path):
+def test_a_lora_adapter_changes_the_image(pipelines, tmp_path):
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
@@ -216,7 +216,7 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
         (["a.safetensors", "pytorch_lora_weights.safetensors"], "pytorch_lora_weights.safetensors"),
     ],
 )
-def test_adapter_file(files, picked, monkeypatch):
+def test_the_file_of_an_adapter_is_picked(files, picked, monkeypatch):
     monkeypatch.setattr(weights_access, "file_names", lambda weights: [*files, "README.md"])
     assert adapter_file(weights_access.PinnedWeights("org/lora", "1" * 40, "")) == picked
     assert adapter_file(weights_access.PinnedWeights("/here", None, "")) is None
@@ -226,7 +226,7 @@ def break_weights(file):
     file.write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
 
 
-def test_unreadable_weights_are_one_line_for_the_user(pipelines, tmp_path):
+def test_unreadable_weights_give_a_one_line_error(pipelines, tmp_path):
     folder = tmp_path / "sd"
     shutil.copytree(pipelines["SD"], folder)
     break_weights(folder / "unet" / "diffusion_pytorch_model.safetensors")
@@ -237,7 +237,7 @@ def test_unreadable_weights_are_one_line_for_the_user(pipelines, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_an_unreadable_adapter_is_one_line_for_the_user(pipelines, tmp_path):
+def test_an_unreadable_adapter_gives_a_one_line_error(pipelines, tmp_path):
     file = tmp_path / "lora.safetensors"
     break_weights(file)
     model = config(pipelines["SD"], adapters=(AdapterConfig(str(file)),))
@@ -249,7 +249,7 @@ def test_an_unreadable_adapter_is_one_line_for_the_user(pipelines, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_an_invalid_scheduler_option_is_one_line_for_the_user(pipelines):
+def test_an_invalid_scheduler_option_gives_a_one_line_error(pipelines):
     scheduler = SchedulerConfig("DPMSolverMultistepScheduler", {"algorithm_type": "nothing"})
     with pytest.raises(UserError, match=r"model.scheduler DPMSolverMultistepScheduler cannot be built: .*options"):
         TextToImage(config(pipelines["SD"], scheduler=scheduler)).load()

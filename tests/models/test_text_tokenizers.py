@@ -109,5 +109,5 @@ def test_a_damaged_tokenizer_is_left_out(damage, tmp_path):
         ModelConfig(path="x", family_preset="cosxl"),
     ],
 )
-def test_a_tokenizer_that_is_not_here_is_none(named):
+def test_a_missing_tokenizer_is_none(named):
     assert text_tokenizer(named) is None

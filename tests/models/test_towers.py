@@ -33,7 +33,7 @@ def images():
         ("timm_vit", 64),
     ],
 )
-def test_unit_rows_that_do_not_depend_on_the_rest_of_the_batch(name, width, towers):
+def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(name, width, towers):
     tower = ImageTower(FilterConfig(path=str(towers[name])))
     rows = tower.embed(images())
     assert rows.shape == (5, width)
@@ -103,11 +103,11 @@ def test_texts(name, towers):
 
 
 @pytest.mark.parametrize("name", ["dinov2", "clip_vision"])
-def test_no_text_tower(name, towers):
+def test_a_tower_without_text_returns_no_text_embeddings(name, towers):
     assert ImageTower(FilterConfig(path=str(towers[name]))).embed_text(["a bird"]) is None
 
 
-def test_tokenizer_that_cannot_be_read(tmp_path, caplog):
+def test_a_tower_with_an_unreadable_tokenizer_returns_no_text_embeddings(tmp_path, caplog):
     path = tiny_models.seeded(tiny_models.save_siglip, tmp_path)
     for file in path.glob("*token*"):
         file.unlink()
@@ -157,7 +157,7 @@ def test_a_model_that_is_not_an_image_tower_is_refused(pipelines, tmp_path):
         ImageTower(FilterConfig(path=str(path))).load()
 
 
-def test_unreadable_weights_are_one_line_for_the_user(tmp_path):
+def test_unreadable_weights_give_a_one_line_error(tmp_path):
     path = tiny_models.seeded(tiny_models.save_dinov2, tmp_path)
     (path / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00not json")
     with pytest.raises(UserError, match=r"cannot be loaded as an image tower: .*header.* Give filter.path") as error:

@@ -42,7 +42,7 @@ def test_identity_is_names_and_contents(tmp_path):
         assert access.resolve_weights(str(second)).identity != before
 
 
-def test_single_file(tmp_path):
+def test_weights_in_a_single_file_are_resolved(tmp_path):
     file = folder(tmp_path, lora_DOT_safetensors=b"weights") / "lora.safetensors"
     sha256 = "9d9595c5d94fb65b824f56e9999527dba9542481580d69feb89056aabaa0aa87"
     assert len(sha256) == 64
@@ -107,12 +107,12 @@ def test_a_missing_path_is_refused(path, error):
         access.resolve_weights(path)
 
 
-def test_empty_folder(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"has no safetensors.*save_pretrained"):
         access.resolve_weights(str(tmp_path))
 
 
-def test_package_data(tmp_path, monkeypatch):
+def test_weights_in_the_data_of_a_package_are_resolved(tmp_path, monkeypatch):
     package = tmp_path / "some_package" / "inner"
     model_folder(package / "models" / "sd")
     (package / "__init__.py").touch()
@@ -134,7 +134,7 @@ class Hub:
         return SimpleNamespace(sha=self.sha, siblings=siblings, card_data=SimpleNamespace(license="openrail"))
 
 
-def test_hub(monkeypatch, tmp_path):
+def test_weights_on_the_hub_are_resolved_to_a_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(access, "HfApi", lambda: Hub("config.json", "model.safetensors", "pytorch_model.bin"))
     assert access.resolve_weights("org/model", "v1") == access.PinnedWeights("org/model", COMMIT, COMMIT, "openrail")
     monkeypatch.setattr(access, "HfApi", lambda: Hub("config.json", "pytorch_model.bin"))

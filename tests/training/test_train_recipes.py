@@ -172,7 +172,7 @@ def test_no_two_recipes_share_a_folder():
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_without_its_data_a_recipe_is_one_line(name, elsewhere, capsys):
+def test_a_recipe_without_its_data_gives_a_one_line_error(name, elsewhere, capsys):
     from diffcore_hf.commands.train import main
 
     assert main(["--config", name, "--device", "cpu"]) == 2
@@ -275,7 +275,7 @@ TRAININGS = [
 
 
 @pytest.mark.parametrize("argv", TRAININGS)
-def test_a_command_trains_for_two_steps_on_stand_ins(argv, elsewhere):
+def test_a_command_trains_for_two_steps_on_stand_in_datasets(argv, elsewhere):
     recipe = recipe_of(argv, **STAND_IN)
     for path in {arm.data.path for arm in arms_of(recipe).values()}:
         write_stand_in(path)

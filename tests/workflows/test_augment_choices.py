@@ -75,7 +75,7 @@ def test_stored_images_may_be_smaller_than_what_was_scored(make, done, tmp_path)
     assert attempts_of(tmp_path / "out") == attempts_of(done.folder.path)
 
 
-def test_a_prefix_stands_before_the_added_columns(make, tmp_path):
+def test_every_added_column_has_the_prefix(make, tmp_path):
     ds = photos([2, 2]).add_column("seed", ["a", "b", "c", "d"])
     go(make(tmp_path / "out", source="in-memory", max_attempts=1, columns={"prefix": "dc_"}), ds)
     default = rows(tmp_path / "out")

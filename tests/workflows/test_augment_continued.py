@@ -51,7 +51,7 @@ def test_a_larger_fraction_reuses_every_attempt(make, done, tmp_path):
     assert published(tmp_path / "out") == published(done.folder.path)
 
 
-def test_more_attempts_make_only_what_is_newly_due(make, done, copy):
+def test_a_larger_max_attempts_adds_only_the_attempts_that_are_missing(make, done, copy):
     exhausted = done.summary.counts["exhausted"]
     before = attempts_of(copy)
     more = go(make(copy, max_attempts=3))
@@ -62,7 +62,7 @@ def test_more_attempts_make_only_what_is_newly_due(make, done, copy):
     assert {attempt for _, _, attempt in attempts_of(copy)} == {0}
 
 
-def test_places_do_not_matter_only_what_lies_there(make, done, copy, tmp_path, tiny, folder_of_photos):
+def test_moved_models_and_sources_continue_the_same_folder(make, done, copy, tmp_path, tiny, folder_of_photos):
     for name, path in (("sd", tiny["sd"]), ("clip", tiny["clip"]), ("photos", folder_of_photos)):
         shutil.copytree(path, tmp_path / "moved" / name)
     moved = {"source": "photos", "model.path": "sd", "filter.path": "clip"}
@@ -80,7 +80,7 @@ def test_more_copies_keep_the_first(make, copy):
     assert {key[1] for key in now} == {0, 1}
 
 
-def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
+def test_another_policy_adds_only_the_attempts_that_are_missing(make, done, copy):
     exhausted = {key[0] for key, reason in attempts_of(copy).items() if key[2] == 1 and reason != "kept"}
     lenient = go(make(copy, **{"filter.policy": {"name": "all"}}))
     assert (lenient.new_attempts, lenient.summary.counts["kept"]) == (0, 10)
@@ -111,7 +111,7 @@ def test_another_policy_makes_only_what_is_newly_due(make, done, copy):
         ({"source.holdout": 0.25}, "source.holdout: 0.0 -> 0.25"),
     ],
 )
-def test_another_attempt_digest_is_refused_by_the_key(make, done, change, message):
+def test_a_folder_with_another_attempt_digest_is_refused_and_the_error_names_the_key(make, done, change, message):
     before = tree(done.folder.path)
     with pytest.raises(ValueError, match="was started with settings that give other images") as error:
         go(make(done.folder.path, **change))

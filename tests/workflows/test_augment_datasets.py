@@ -24,7 +24,7 @@ from small_photos import photos, picture
     ],
     ids=["torch", "numpy", "a transform", "undecoded", "shuffled", "concatenated"],
 )
-def test_a_dataset_in_memory_may_be_set_up_as_one_likes(make, tmp_path, change):
+def test_a_dataset_in_memory_can_have_any_transform_or_format(make, tmp_path, change):
     ds = change(photos([2, 2]))
     go(make(tmp_path / "out", source="in-memory", max_attempts=1, **{"filter.policy": {"name": "all"}}), ds)
     augmented = {row["row_id"]: row for row in rows(tmp_path / "out")}
@@ -34,7 +34,7 @@ def test_a_dataset_in_memory_may_be_set_up_as_one_likes(make, tmp_path, change):
     assert all(row["status"] == "kept" for row in augmented.values())
 
 
-def test_columns_keep_their_names_and_labels_their_words(make, tmp_path):
+def test_columns_and_labels_keep_their_names(make, tmp_path):
     ds = photos([2, 2]).rename_column("image", "photo").remove_columns("label")
     ds = ds.add_column("größe", ["Fuchs", "Fuchs", "Straße_7", "Straße_7"])
     source = {"path": "in-memory", "image": "photo", "label": "größe"}
@@ -54,12 +54,12 @@ def test_the_same_photo_twice_is_two_rows(make, tmp_path):
     assert outcome.summary.counts["kept"] == 8
 
 
-def test_one_class_alone_goes_through(make, tmp_path):
+def test_a_source_with_one_class_is_augmented(make, tmp_path):
     outcome = go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "rank"}}), photos([5]))
     assert outcome.summary.counts["planned"] == 5
 
 
-def test_where_no_image_can_be_read_every_row_is_accounted_for(make, tmp_path):
+def test_every_row_has_a_status_if_no_image_can_be_read(make, tmp_path):
     features = Features({"image": Image(), "label": ClassLabel(names=["red fox", "blue jay"])})
     cells = [{"bytes": bytes([number]) * 9, "path": None} for number in range(4)]
     ds = Dataset.from_dict({"image": cells, "label": [0, 0, 1, 1]}, features=features)

@@ -22,7 +22,7 @@ from diffcore_hf.workflows.export import export
 from diffcore_hf.workflows.verify import verify
 
 
-def test_bad_rows_are_rows_with_a_reason_and_the_run_goes_on(make, tmp_path):
+def test_bad_rows_have_a_reason_and_the_run_continues(make, tmp_path):
     cells = [{"bytes": picture(0, number), "path": None} for number in range(6)]
     cells[1] = {"bytes": b"no image at all", "path": None}
     cells[2] = {"bytes": None, "path": str(tmp_path / "gone.jpg")}
@@ -84,7 +84,7 @@ def test_every_config_of_the_card_loads_where_nothing_was_kept(done, tmp_path):
     assert counts == {"default": 10, "attempts": 10, "references": 10, "classes": 3}
 
 
-def test_an_image_that_crashes_is_an_attempt_without_one(make, tmp_path, monkeypatch):
+def test_an_attempt_that_crashes_has_no_image(make, tmp_path, monkeypatch):
     from diffcore_hf.models.diffusion import TextToImage
 
     real = TextToImage.sample
@@ -101,7 +101,7 @@ def test_an_image_that_crashes_is_an_attempt_without_one(make, tmp_path, monkeyp
     assert [row["image_sha256"] for row in crashed] == [None] * 3
 
 
-def test_an_interrupted_export_leaves_the_old_one_and_the_next_is_whole(make, done, copy, monkeypatch):
+def test_an_interrupted_export_keeps_the_old_files_and_the_next_export_is_complete(make, done, copy, monkeypatch):
     before = published(copy)
     with monkeypatch.context() as patch:
         patch.setattr(pictures, "histogram", lambda material: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -149,7 +149,7 @@ def test_a_grown_source_is_continued_as_a_new_run(augment, first, tmp_path, stra
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_each_change_makes_only_what_is_new(augment, first, tmp_path, name):
+def test_each_change_of_the_source_generates_only_the_new_units(augment, first, tmp_path, name):
     shutil.copytree(first(OfImage, "finished"), tmp_path / "out")
     before, files = attempts_of(tmp_path / "out"), changed_by(CHANGES[name])
     continued = augment(tmp_path / "out", files, OfImage)
@@ -166,7 +166,7 @@ def test_each_change_makes_only_what_is_new(augment, first, tmp_path, name):
         assert not continued.changes
 
 
-def test_growing_back_uses_everything_again(augment, first, tmp_path):
+def test_a_source_that_grows_back_uses_all_its_facts_again(augment, first, tmp_path):
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     before = published(tmp_path / "out")
     for change in (class_removed, new_class):

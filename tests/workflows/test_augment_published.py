@@ -46,12 +46,12 @@ def test_the_columns_are_those_of_the_design(done, tmp_path):
     assert default.features["label"].names == sorted(CLASSES[:3])
 
 
-def test_real_and_generated_can_be_put_together(done):
+def test_real_and_generated_rows_can_be_concatenated(done):
     both = [rows(done.folder.path, config).select_columns(["image", "label"]) for config in ("default", "generated")]
     assert len(concatenate_datasets(both)) == 10 + done.summary.counts["kept"]
 
 
-def test_the_bytes_of_the_originals_are_the_sources(done, folder_of_photos):
+def test_the_published_originals_have_the_bytes_of_the_source(done, folder_of_photos):
     files = sorted(folder_of_photos.rglob("*.*"))
     default, references = rows(done.folder.path), rows(done.folder.path, "references")
     expected = [sha256(file.read_bytes()) for file in files]
@@ -61,7 +61,7 @@ def test_the_bytes_of_the_originals_are_the_sources(done, folder_of_photos):
     assert references["row_id"][:] == default["row_id"][:]
 
 
-def test_a_row_says_what_became_of_it(done):
+def test_the_columns_of_a_row_agree_with_its_status(done):
     default = rows(done.folder.path)
     for row in default:
         kept = row["status"] == "kept"
@@ -96,7 +96,7 @@ def test_similarities_follow_from_the_published_embeddings(done):
         assert row["similarity"] == pytest.approx(unit[row["row_id"]] @ mine / np.linalg.norm(mine), abs=1e-6)
 
 
-def test_the_manifest_tells_no_clock_host_or_path(done, folder_of_photos, tiny):
+def test_the_manifest_contains_no_time_host_or_path(done, folder_of_photos, tiny):
     text = (done.folder.path / "diffcore.json").read_text()
     for secret in (str(done.folder.path), str(folder_of_photos), tiny["sd"], "batch_size", "part_size", "seconds"):
         assert secret not in text

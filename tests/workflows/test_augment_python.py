@@ -29,7 +29,7 @@ def test_augment_takes_a_dataset_in_memory(keys, tmp_path):
     assert contents(augmented) == contents(ds)
 
 
-def test_augment_takes_a_recipe_under_keywords(make, done, tmp_path):
+def test_keywords_of_augment_override_the_recipe(make, done, tmp_path):
     augmented = augment(recipe=make(tmp_path / "other"), output=str(tmp_path / "out"), limit=2, progress=False)
     assert sorted(augmented["status"]) != sorted(rows(done.folder.path)["status"])
     assert augmented["status"][:].count("pending") == 8

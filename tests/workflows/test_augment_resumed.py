@@ -17,7 +17,7 @@ from run_folders import (
 from diffcore_hf.workflows.augment import prepare
 
 
-def test_run_again_makes_nothing_and_gives_the_same_bytes(make, copy, monkeypatch):
+def test_a_second_run_generates_nothing_and_gives_the_same_bytes(make, copy, monkeypatch):
     before = published(copy)
     monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", None)  # no model is loaded
     again = go(make(copy))
@@ -44,7 +44,9 @@ def test_batches_of_any_size_decide_the_same(make, done, tmp_path, batch_size):
      ("diffusion.TextToImage.sample", 5)],
     ids=["at the references", "before any attempt", "in round 0", "in round 1"],
 )  # fmt: skip
-def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, method, calls):
+def test_an_interrupted_run_gives_the_same_result_as_an_uninterrupted_run(
+    make, done, tmp_path, monkeypatch, method, calls
+):
     with monkeypatch.context() as patch:
         interrupt_at(patch, f"diffcore_hf.models.{method}", calls)
         first = go(make(tmp_path / "out", part_size=3))
@@ -58,14 +60,14 @@ def test_interrupted_is_uninterrupted(make, done, tmp_path, monkeypatch, method,
     assert published(tmp_path / "out") == published(done.folder.path)
 
 
-def test_a_limit_is_a_first_look_from_which_the_run_goes_on(make, done, tmp_path):
+def test_a_run_with_a_limit_can_be_continued_without_it(make, done, tmp_path):
     first = go(make(tmp_path / "out", limit=4))
     assert first.summary.counts | {"planned": 10, "pending": 6} == first.summary.counts
     go(make(tmp_path / "out"))
     assert published(tmp_path / "out") == published(done.folder.path)
 
 
-def test_a_part_that_was_lost_is_made_again(make, done, copy):
+def test_a_lost_part_is_computed_again(make, done, copy):
     before = published(copy)
     [part] = (copy / ".diffcore/parts/r1").rglob("*.parquet")
     part.unlink()
@@ -73,7 +75,7 @@ def test_a_part_that_was_lost_is_made_again(make, done, copy):
     assert published(copy) == before
 
 
-def test_a_damaged_part_stops_in_one_line_and_nothing_is_touched(make, copy):
+def test_a_damaged_part_gives_a_one_line_error_and_no_file_is_changed(make, copy):
     [part] = (copy / ".diffcore/parts/r0").rglob("*.parquet")
     part.write_bytes(part.read_bytes()[:100])
     before = published(copy)
@@ -82,8 +84,8 @@ def test_a_damaged_part_stops_in_one_line_and_nothing_is_touched(make, copy):
     assert published(copy) == before
 
 
-def test_what_is_loaded_is_what_lies_there_now(make, tmp_path):
-    """The cache of `datasets` must not take a continued folder for the one that it was."""
+def test_the_current_files_of_a_folder_are_loaded(make, tmp_path):
+    """The cache of `datasets` must not return the earlier files of a folder that was continued."""
     for limit, pending in ((2, 8), (6, 4)):
         go(make(tmp_path / "looked-at", limit=limit, max_attempts=1))
         loaded = load_dataset(str(tmp_path / "looked-at"), split="train", cache_dir=tmp_path / "cache")

@@ -109,7 +109,7 @@ def run(keys, tmp_path):
         ("Blurry", "12 blurry", "blurry: the image is blurred: strategy {name} recorded it"),
     ],
 )
-def test_a_run_with_many_faulty_attempts_stops_and_keeps_what_is_there(run, tmp_path, strategy, faulty, cause):
+def test_a_run_with_many_faulty_attempts_stops_and_keeps_its_facts(run, tmp_path, strategy, faulty, cause):
     outcome = run(strategy)
     assert outcome.new_attempts == STOP == len(attempts_of(tmp_path / "out"))
     count = outcome.summary.counts["attempts"] - outcome.summary.reasons.get("kept", 0)
@@ -138,7 +138,7 @@ def test_the_share_is_a_setting_that_changes_no_result(run, tmp_path, share, sto
         assert published(tmp_path / "out") == published(tmp_path / "other")
 
 
-def test_a_run_with_few_faulty_attempts_goes_on(run):
+def test_a_run_with_few_faulty_attempts_continues(run):
     outcome = run("Black", **{"strategy.options": {"every": 8}})
     assert 0 < outcome.summary.reasons["invalid"] < 6
     assert (outcome.stopped, outcome.new_attempts) == (None, 30)
@@ -171,7 +171,7 @@ def test_the_advice_for_a_strategy_is_to_correct_it_and_to_use_a_new_folder(run,
     assert (outcome.stopped, outcome.summary.counts["kept"]) == (None, 30)
 
 
-def test_the_advice_for_unsafe_images_is_other_words(run):
+def test_the_advice_for_unsafe_images_is_to_use_other_prompts(run):
     message = run("Unsafe").stopped
     assert "most of them in class red fox" in message
     words = {"label_descriptions": {"red_fox": "a small animal"}}

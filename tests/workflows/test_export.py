@@ -51,20 +51,20 @@ def test_the_manifest_of_an_export_differs_only_where_it_must(done, tmp_path):
     assert {key for key in old["recipe"] if old["recipe"][key] != new["recipe"][key]} == {"filter"}
 
 
-def test_an_export_is_what_the_run_itself_would_publish(make, done, copy, tmp_path):
+def test_an_export_equals_the_folder_that_a_run_with_its_recipe_publishes(make, done, copy, tmp_path):
     export(copy, tmp_path / "exported", {"filter": {"policy": {"name": "all"}}})
     go(make(copy, **{"filter.policy": {"name": "all"}}))
     assert published(tmp_path / "exported") == published(copy)
 
 
-def test_an_export_may_be_made_again_under_another_policy(done, tmp_path):
+def test_an_export_can_be_made_again_with_another_policy(done, tmp_path):
     for policy in ({"name": "all"}, {"name": "fixed", "t": 1.0}):
         outcome = export(done.folder.path, tmp_path / "out", {"filter": {"policy": policy}})
     assert outcome.summary.counts["kept"] == 0
     assert outcome.folder.faults() == []
 
 
-def test_a_check_of_ones_own_decides_and_stands_on_the_card(done, tmp_path, monkeypatch):
+def test_a_check_of_the_user_decides_and_is_on_the_card(done, tmp_path, monkeypatch):
     (tmp_path / "own_checks.py").write_text(
         "from diffcore_hf.method.checks import Check\n"
         "EMPTY = Check('empty', 'shows an empty page', 'empty', lambda candidate: candidate.copy == 0)\n"
@@ -126,7 +126,7 @@ def test_an_export_of_a_run_in_memory_puts_held_out_rows_back(make, tmp_path):
     [({"columns": {"prefix": "dc_"}}, 6), ({"include_originals": False}, 0), ({"include_rejected": True}, 6)],
     ids=["a prefix", "without originals", "with rejected images"],
 )
-def test_an_export_of_a_run_in_memory_may_publish_otherwise(make, tmp_path, layer, images):
+def test_an_export_of_a_run_in_memory_can_publish_with_other_settings(make, tmp_path, layer, images):
     go(make(tmp_path / "run", source="in-memory"), photos([3, 3]))
     export(tmp_path / "run", tmp_path / "out", layer)
     default = rows(tmp_path / "out")
@@ -142,14 +142,14 @@ def test_a_run_in_memory_without_originals_cannot_be_exported_and_says_so(make, 
 
 
 @pytest.mark.parametrize("change", [{"fraction": 0.5}, {"max_attempts": 1}])
-def test_what_is_taken_back_is_as_if_it_had_never_been(make, done, tmp_path, change):
+def test_an_export_with_smaller_settings_equals_a_run_with_smaller_settings(make, done, tmp_path, change):
     """An export under a smaller recipe is the run under the smaller recipe, whatever else the ledger holds."""
     export(done.folder.path, tmp_path / "exported", change)
     go(make(tmp_path / "run", **change))
     assert published(tmp_path / "exported") == published(tmp_path / "run")
 
 
-def test_clean_then_export_is_one_line(make, copy, tmp_path):
+def test_an_export_after_clean_gives_a_one_line_error(make, copy, tmp_path):
     Folder(copy).clean()
     before = tree(copy)
     with pytest.raises(ValueError, match="was cleaned: its parts were deleted"):
@@ -158,7 +158,7 @@ def test_clean_then_export_is_one_line(make, copy, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_source_that_changed_is_named_by_export(recipe, make, tmp_path):
+def test_the_error_of_export_names_a_source_that_changed(recipe, make, tmp_path):
     source = write_photos(tmp_path / "photos", [2, 2])
     go(make(tmp_path / "run", source=str(source), max_attempts=1))
     (source / "red_fox" / "00.jpg").write_bytes(picture(0, 50))

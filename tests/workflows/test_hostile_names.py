@@ -167,7 +167,7 @@ def test_a_name_with_a_line_break_stays_in_its_line(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\udcffb"])
-def test_a_name_that_no_file_can_hold_is_one_line(name, make, tmp_path):
+def test_a_name_that_no_file_can_have_gives_a_one_line_error(name, make, tmp_path):
     from datasets import DatasetDict
 
     from diffcore_hf.augmentation.source.labels import encode_labels

@@ -21,7 +21,7 @@ def test_the_framing_enlarges_no_image(sizes, side):
     assert mixed_pictures.training_size([{"bytes": picture(0, 0, size=size), "path": None} for size in sizes]) == side
 
 
-def test_what_is_shown_is_what_training_sees(recipe, tmp_path, monkeypatch):
+def test_the_preview_shows_the_pixels_of_the_training(recipe, tmp_path, monkeypatch):
     keep_all = {"filter.policy": {"name": "all"}, "max_attempts": 1, "columns": {"prefix": "dc_"}}
     out = tmp_path / "out"
     augment.run(recipe(output=str(out), **keep_all), photos([4, 3]), progress=False)

@@ -47,7 +47,7 @@ def test_floats_are_printed_as_floats(prepare):
     assert "guidance    gamma 2.0 is not used: the pipeline has no guidance scale" in lines_of(native)
 
 
-def test_a_strategy_is_named_where_it_is_not_the_default(prepare):
+def test_the_plan_names_a_strategy_that_is_not_the_default(prepare):
     assert not any(line.startswith("strategy") for line in lines_of(prepare()))
     named = prepare(strategy={"name": "tests.generation.test_base:Named", "options": {"strength": 0.5}})
     assert "strategy    tests.generation.test_base:Named (strength 0.5)" in lines_of(named)
@@ -139,7 +139,7 @@ def outcome(tmp_path, monkeypatch):
     return outcome
 
 
-def test_a_first_look_is_projected(outcome):
+def test_a_run_with_a_limit_gives_an_estimate_for_the_full_run(outcome):
     assert plan_workflow.projection(outcome(kept=1, pending=8)) == [
         "first look: 2 of 10 units. Estimate for the full run:",
         "  kept      about 50% of the units, 2.00 attempts each",
@@ -151,5 +151,5 @@ def test_a_first_look_is_projected(outcome):
     assert not any("time" in line for line in plan_workflow.projection(outcome(kept=1, pending=8, new_attempts=0)))
 
 
-def test_a_look_at_everything_has_nothing_to_go_on_with(outcome):
+def test_a_run_without_pending_units_gives_no_estimate(outcome):
     assert plan_workflow.projection(outcome(kept=3, pending=0)) == []

@@ -18,7 +18,7 @@ def test_preview_draws_what_was_decided_and_what_came_before(copy):
     assert published(copy) == before
 
 
-def test_preview_before_the_first_attempt_says_what_to_do(make, tmp_path, monkeypatch):
+def test_the_error_of_preview_before_the_first_attempt_has_a_remedy(make, tmp_path, monkeypatch):
     interrupt_at(monkeypatch, "diffcore_hf.models.diffusion.TextToImage.sample", 1)
     go(make(tmp_path / "out"))
     with pytest.raises(ValueError, match="has no attempt yet"):
@@ -54,7 +54,7 @@ def test_a_dataset_without_pairs_has_no_mixed_preview(done, tmp_path, layer, lay
     assert not (tmp_path / "out/.diffcore/preview").exists()
 
 
-def test_a_mixed_preview_of_something_else_is_one_line(copy, folder_of_photos, tmp_path):
+def test_a_mixed_preview_of_an_unfinished_or_damaged_folder_gives_a_one_line_error(copy, folder_of_photos, tmp_path):
     for folder in (folder_of_photos, tmp_path / "nowhere"):
         with pytest.raises(ValueError, match="is not a finished dataset of diffcore-hf"):
             preview(folder, mixed=True)

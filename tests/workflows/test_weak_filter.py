@@ -68,7 +68,7 @@ def test_the_summary_plan_and_card_name_a_weak_filter_first(settings, noise, tmp
     assert exported.summary.weak_filter is None
 
 
-def test_a_filter_that_tells_the_classes_apart_is_not_named(settings, tmp_path):
+def test_a_filter_that_separates_the_classes_is_not_reported(settings, tmp_path):
     apart = photos([12] * 3)
     outcome = go(settings(), apart)
     assert outcome.summary.weak_filter is None
@@ -92,7 +92,7 @@ def test_more_references_are_advised_where_the_source_has_them_and_they_help(set
     ).startswith("rows ")
 
 
-def test_a_small_alpha_is_named(settings):
+def test_a_small_alpha_is_reported_as_the_cause(settings):
     apart = photos([12] * 3)
     line = first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.01}}), apart))
     assert "accepts rank 3 of 3" in line

@@ -101,7 +101,7 @@ def test_a_repeated_name_is_unpacked_once(tmp_path):
     assert [file.reason for file in result.unread] == [archives.REPEATED, archives.REPEATED]
 
 
-def test_a_bomb_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+def test_a_decompression_bomb_gives_a_one_line_error_and_leaves_no_file(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "RATIO_FREE", 2**20)
     archive = zipped(tmp_path / "bomb.zip", {"cat/a.jpg": bytes(2**23)})
     with pytest.raises(UserError, match=r"bomb\.zip unpacks to more than .* packed.*unpack it into a folder"):
@@ -117,7 +117,7 @@ def test_the_number_of_files_is_bounded(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04broken", b"\x1f\x8b\x08\0broken", b"\xfd7zXZ\0broken"])
-def test_a_broken_archive_is_one_line(tmp_path, content):
+def test_a_broken_archive_gives_a_one_line_error(tmp_path, content):
     archive = write(tmp_path / "in/a.tar.gz", content)
     with pytest.raises(UserError, match=r"a\.tar\.gz cannot be unpacked: .+ If you trust it") as error:
         unpack([archive])
@@ -151,7 +151,7 @@ def test_members_that_are_not_unpacked_are_named_with_the_source(tmp_path):
     assert not os.path.islink(source.rows[0]["image"]["path"])
 
 
-def test_a_webdataset_stays_with_datasets(tmp_path):
+def test_a_webdataset_is_read_by_datasets(tmp_path):
     members = []
     for number in range(4):
         members.append((member(f"{number:03d}.jpg"), picture(number % 2, number)))

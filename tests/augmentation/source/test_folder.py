@@ -224,7 +224,9 @@ def test_a_data_folder_whose_name_is_a_pattern_is_refused(tmp_path):
          "source.table labels.csv does not exist; the tables in {root}: none", None),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_one_line_and_its_advice_helps(tmp_path, folders, keys, message, remedy):
+def test_a_folder_that_does_not_fit_gives_a_one_line_error_and_its_remedy_works(
+    tmp_path, folders, keys, message, remedy
+):
     root = tmp_path / "photos"
     root.mkdir()
     write_images(root, *folders)
@@ -259,7 +261,7 @@ def test_a_published_folder_is_read_as_before(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_files_read_and_files_named_are_the_files_of_the_folder(tmp_path, seed):
+def test_every_file_of_the_folder_is_either_read_or_reported(tmp_path, seed):
     """Holds for random trees of links, depths, names, suffixes and splits."""
     root = random_tree(tmp_path, random.Random(1000 + seed))
     write_images(root, "cat/a.jpg", "dog/b.jpg")
@@ -346,7 +348,7 @@ def test_photos_of_the_folder_are_cells_with_paths(tmp_path):
     assert source.splits["train"]._fingerprint == load(tmp_path).splits["train"]._fingerprint
 
 
-def test_an_encrypted_and_a_broken_archive_are_one_line(tmp_path):
+def test_an_encrypted_and_a_broken_archive_give_a_one_line_error(tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("cat/a.jpg", picture(0, 0))

@@ -116,7 +116,7 @@ def test_a_changed_character_of_the_cache_is_noticed(root, opened, tmp_path, pos
     assert hashes(root) == expected(root)
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault(root, tmp_path):
+def test_a_cache_that_cannot_be_written_does_not_stop_the_reading(root, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/diffcore-hf").write_text("a file in the way")
     assert hashes(root) == expected(root)

@@ -22,7 +22,7 @@ def test_groups_are_listed_by_what_their_rows_share():
     assert rows(found.across_splits) == [[("train", 2), ("test", 1)], [("train", 6), ("test", 0)]]
 
 
-def test_a_group_of_three_can_be_in_all_lists():
+def test_a_group_of_three_equal_images_can_be_in_all_lists():
     found = find_identical({"train": ["a", "a", "a"], "test": ["a"]}, labels(train=[0, 0, 1], test=[0]))
     assert [len(groups) for groups in found] == [1, 1, 1]
     assert len(found.within_class[0]) == 4

@@ -33,7 +33,7 @@ def classes(layout: FolderLayout) -> dict[str, dict[str, int]]:
         ("trainer", None), ("strain", None), ("train_test", None), ("", None), ("holdout", None),
     ],
 )  # fmt: skip
-def test_a_split_is_known_by_its_word(name, meaning):
+def test_a_folder_name_with_the_word_of_a_split_is_that_split(name, meaning):
     assert (split_of(name).split if split_of(name) else None) == meaning
 
 

@@ -92,7 +92,7 @@ def test_an_ordinary_source_has_no_findings(tmp_path):
         (["a", "b"], ["a", "b"], {}),
     ],
 )
-def test_classes_of_one_prompt_name(names, prompt_names, expected):
+def test_classes_with_the_same_name_in_prompts_are_found(names, prompt_names, expected):
     assert equal_names(names, prompt_names) == expected
 
 

@@ -67,7 +67,7 @@ def test_the_columns_are_recognised_by_their_values(tmp_path, text, columns):
     assert Path(source.rows[2]["image"]["path"]).name == "002.jpg"
 
 
-def test_a_single_table_beside_photos_is_taken(tmp_path):
+def test_a_single_fitting_table_beside_photos_is_used(tmp_path):
     root = kaggle(tmp_path, csv("id,breed", *(f"{name},{breed}" for name, breed in DOGS)))
     write(root / "sample_submission.csv", csv("id,pug,husky", "100,0.5,0.5", "101,0.5,0.5").encode())
     source = load(root)
@@ -95,7 +95,7 @@ def test_class_folders_win_and_the_table_is_named(tmp_path):
     assert rows(load(root, table="labels.csv")) == {"train": {"x": 2, "y": 2}}
 
 
-def test_equal_names_in_other_folders_are_those_of_the_table(tmp_path):
+def test_a_table_for_one_folder_does_not_match_equal_names_in_other_folders(tmp_path):
     root = write_images(tmp_path, *(f"{split}/{number}.jpg" for split in ("train", "test") for number in range(4)))
     write(root / "train.csv", csv("id,kind", "0,a", "1,a", "2,b", "3,b").encode())
     source = load(root, table="train.csv")
@@ -202,7 +202,7 @@ def test_types_of_columns_follow_from_their_values(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"file,kind\n", b"\x00\x01\x02", b"a\n" * 3, b'"unclosed'])
-def test_a_file_that_is_no_table_is_one_line(tmp_path, content):
+def test_a_file_that_is_not_a_table_gives_a_one_line_error(tmp_path, content):
     root = write_images(tmp_path, "1.jpg", "2.jpg")
     write(root / "labels.csv", content or b"\n")
     for keys in ({"table": "labels.csv"}, {}):

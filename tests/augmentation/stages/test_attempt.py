@@ -53,7 +53,7 @@ def test_facts(planned, recipe):
     assert np.allclose(stage.scoring.tower.embed(pixels).half().float().numpy(), embeddings, atol=1e-3)
 
 
-def test_device_batches_and_progress(recipe):
+def test_progress_is_reported_after_each_batch_on_the_device(recipe):
     progress = []
     stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=progress.append)
     facts = part(stage)
@@ -74,7 +74,7 @@ def test_strict_facts_are_equal_to_the_bit(recipe):
             assert all((a == whole["embedding"][row]).all() for a, row in zip(facts["embedding"], rows, strict=True))
 
 
-def test_encoding_happens_beside_the_drawing(recipe, monkeypatch):
+def test_images_are_encoded_in_other_threads_while_the_model_draws(recipe, monkeypatch):
     names = set()
     encode = images.encode
     monkeypatch.setattr(images, "encode", lambda *a: (names.add(threading.current_thread().name), encode(*a))[1])
@@ -82,7 +82,7 @@ def test_encoding_happens_beside_the_drawing(recipe, monkeypatch):
     assert threading.main_thread().name not in names
 
 
-def test_one_bad_prompt_costs_one_image(recipe):
+def test_one_bad_prompt_loses_only_its_own_image(recipe):
     stage = break_on(Attempt(dataclasses.replace(recipe, batch_size=4)), PROMPTS[1])
     progress = []
     stage.on_progress = progress.append
@@ -101,7 +101,7 @@ def test_one_bad_prompt_costs_one_image(recipe):
             assert facts["generated_image"][row]["bytes"]
 
 
-def test_a_broken_model_does_not_fill_the_ledger(recipe):
+def test_a_broken_model_stops_the_run_and_records_no_facts(recipe):
     stage = break_on(Attempt(dataclasses.replace(recipe, batch_size=4)), *PROMPTS)
     with pytest.raises(ValueError, match=r"every image fails: RuntimeError: cannot draw a bird") as error:
         part(stage)
@@ -112,12 +112,12 @@ def test_a_broken_model_does_not_fill_the_ledger(recipe):
             part(stage, range(3))
 
 
-def test_a_bad_first_prompt_in_batches_of_one_is_no_broken_model(recipe):
+def test_a_bad_first_prompt_in_batches_of_one_does_not_stop_the_run(recipe):
     stage = break_on(Attempt(dataclasses.replace(recipe, batch_size=1)), PROMPTS[0])
     assert [reason is None for reason in part(stage, range(3))["reason"]] == [False, True, True]
 
 
-def test_what_fails_after_a_success_is_a_fact(recipe):
+def test_a_prompt_that_fails_after_a_success_is_recorded_as_a_fact(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4))
     part(stage, range(2))
     assert all(reason.startswith("crashed") for reason in part(break_on(stage, *PROMPTS), range(4))["reason"])
@@ -167,7 +167,7 @@ def test_flagged_images_have_a_reason_and_no_embedding(recipe):
     assert all(cell["bytes"] for cell in facts["generated_image"])
 
 
-def test_out_of_memory_halves_and_goes_on(recipe):
+def test_out_of_memory_halves_the_batch_and_the_run_continues(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4))
     unet = stage.strategy.model.load().unet
     forward = unet.forward
@@ -185,7 +185,7 @@ def test_out_of_memory_halves_and_goes_on(recipe):
     assert sum(progress) == 10
 
 
-def test_interruption_passes_through(recipe):
+def test_a_keyboard_interrupt_is_not_caught(recipe):
     stage = Attempt(recipe)
 
     def interrupt(*arguments):
@@ -200,7 +200,7 @@ def test_interruption_passes_through(recipe):
 @pytest.mark.parametrize(
     ("rows", "length"), [([None, ("x" * 500)], 180), ([ValueError("a\nb")], len("ValueError: a b"))]
 )
-def test_errors_are_one_line(rows, length):
+def test_wrong_arguments_give_a_one_line_error(rows, length):
     error = rows[-1] if isinstance(rows[-1], Exception) else RuntimeError(rows[-1])
     assert len(batches.describe(error)) == length
 
@@ -211,7 +211,7 @@ def test_errors_are_one_line(rows, length):
     [(ValueError("its weights are incomplete"), r"^its weights are incomplete$"),
      (torch.OutOfMemoryError("CUDA out of memory"), r"out of memory for the weights of .*Use --model.offload")],
 )  # fmt: skip
-def test_what_cannot_be_loaded_is_raised_once(where, error, message, recipe, monkeypatch, caplog):
+def test_a_model_that_cannot_be_loaded_raises_its_error_once(where, error, message, recipe, monkeypatch, caplog):
     calls = []
 
     def load(self):
@@ -227,6 +227,6 @@ def test_what_cannot_be_loaded_is_raised_once(where, error, message, recipe, mon
     assert "trying its images alone" not in caplog.text
 
 
-def test_versions_are_those_of_what_is_run():
+def test_the_version_of_a_stage_contains_the_versions_of_its_parts():
     assert Attempt.VERSION.split("+")[1:] == [Score.VERSION]
     assert Reference.VERSION.split("+")[1:] == [Score.VERSION]

@@ -12,7 +12,7 @@ from diffcore_hf.augmentation.stages.score import Score
 from diffcore_hf.core import images
 
 
-def test_step_by_step(planned, model, tower, cells):
+def test_generate_and_score_work_as_separate_stages(planned, model, tower, cells):
     ds = Generate(model).map(planned)
     ds = Score(tower).map(ds)
     assert [image.size for image in ds["generated_image"]] == [(16, 16)] * 4
@@ -20,7 +20,7 @@ def test_step_by_step(planned, model, tower, cells):
     assert all(-1 <= value <= 1 for value in ds["similarity"])
 
 
-def test_columns_are_the_cores_output(planned, model, cells):
+def test_the_columns_equal_the_output_of_the_core(planned, model, cells):
     stage = Generate(model, image_format="png")
     tensor = stage.generate(planned["prompt"][:], planned["negative_prompt"][:], planned["seed"][:])
     assert tensor.dtype == torch.uint8
@@ -29,7 +29,7 @@ def test_columns_are_the_cores_output(planned, model, cells):
 
 
 @pytest.mark.parametrize(("store_size", "side"), [(8, 8), (16, 16), (512, 16), (None, 16)])
-def test_store_size(store_size, side, planned, model):
+def test_stored_images_are_reduced_to_the_store_size(store_size, side, planned, model):
     ds = Generate(model, store_size=store_size, image_format="webp").map(planned.select([0]))
     assert ds[0]["generated_image"].size == (side, side)
 
@@ -50,7 +50,7 @@ def test_a_row_that_fails_is_null(planned, model, tower, caplog):
     assert "seed 2: invalid" in caplog.text
 
 
-def test_what_cannot_be_loaded_is_raised_once(planned, model, caplog):
+def test_a_model_that_cannot_be_loaded_raises_its_error_once(planned, model, caplog):
     stage = Generate(dataclasses.replace(model, path="/nowhere/at/all"))
     with pytest.raises(ValueError, match=r"^/nowhere/at/all: this pipeline is neither an existing path nor a Hub id"):
         stage(["a bird"] * 2, [None] * 2, [0, 1])

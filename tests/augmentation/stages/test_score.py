@@ -18,14 +18,14 @@ def test_similarity_is_the_cosine(tower):
     assert stage.score(real, drawn)[1] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_null_where_either_is_missing_or_unreadable(tower, photos):
+def test_the_similarity_is_null_if_one_of_the_images_is_missing_or_unreadable(tower, photos):
     broken = {"bytes": b"no image", "path": None}
     rows = Score(tower)([photos[0], None, photos[1], broken], [photos[0], photos[1], None, photos[2]])
     assert rows["similarity"][0] == pytest.approx(1.0, abs=1e-6)
     assert rows["similarity"][1:] == [None, None, None]
 
 
-def test_more_rows_than_a_batch(tower, photos):
+def test_more_rows_than_one_batch_give_the_same_scores(tower, photos):
     whole = Score(tower)
     small = Score(tower)
     small.tower.batch_size = 3

@@ -46,7 +46,7 @@ def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
         assert [cell["path"] for cell in stored] == [cell["path"] for cell in expected]
 
 
-def test_a_whole_batch_is_refused(stage, planned):
+def test_a_stage_refuses_a_whole_batch(stage, planned):
     with pytest.raises(TypeError, match=r"got a whole batch.*\.map\(dataset\).*input_columns=") as error:
         stage(planned[:2])
     assert "\n" not in str(error.value)
@@ -66,7 +66,9 @@ def test_pickling_carries_no_weights(stage, ready, recipe):
     assert again.map(ready)._fingerprint == before._fingerprint
 
 
-def test_fingerprint(planned, model, tower, recipe, tmp_path):
+def test_the_fingerprint_depends_on_the_configuration_and_not_on_the_batch_size(
+    planned, model, tower, recipe, tmp_path
+):
     stage = Generate(model)
     first = stage.fingerprint(planned)
     assert len(first) == 32
@@ -86,7 +88,7 @@ def test_fingerprint(planned, model, tower, recipe, tmp_path):
     assert Newer(model).fingerprint(planned) not in prints
 
 
-def test_same_weights_elsewhere_same_fingerprint(planned, tower, tmp_path):
+def test_the_fingerprint_of_moved_weights_stays_the_same(planned, tower, tmp_path):
     import shutil
 
     shutil.copytree(tower.path, tmp_path / "elsewhere")
@@ -94,7 +96,7 @@ def test_same_weights_elsewhere_same_fingerprint(planned, tower, tmp_path):
     assert Score(moved).fingerprint(planned) == Score(tower).fingerprint(planned)
 
 
-def test_columns_that_lack_or_clash(planned, model, tower):
+def test_missing_and_conflicting_columns_raise_an_error(planned, model, tower):
     with pytest.raises(
         ValueError, match=r"Score reads 'generated_image', which the dataset does not have; its columns: .*columns="
     ):
@@ -106,13 +108,13 @@ def test_columns_that_lack_or_clash(planned, model, tower):
     assert replaced.column_names[-1] == "generated_image"
 
 
-def test_names_of_the_datasets_own(planned, model):
+def test_a_stage_reads_columns_under_other_names(planned, model):
     renamed = planned.rename_columns({"prompt": "caption"})
     mapped = Generate(model).map(renamed, columns={"prompt": "caption"})
     assert mapped["generated_image"][:] == Generate(model).map(planned)["generated_image"][:]
 
 
-def test_two_processes(planned, model):
+def test_two_processes_generate_the_same_images_as_one(planned, model):
     one = Generate(model, strict=True).map(planned)
     two = Generate(model, strict=True).map(planned, num_proc=2)
     assert one["generated_image"][:] == two["generated_image"][:]

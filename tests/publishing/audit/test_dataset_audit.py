@@ -94,7 +94,7 @@ def test_a_run_is_consistent_under_every_policy(exported):
         (("classes", "rejected_generated", 0, 0.123), "classes: the rate of rejected images differs"),
     ],
 )
-def test_a_change_is_a_finding(run, change, line):
+def test_a_changed_value_is_reported(run, change, line):
     out = run.parent / "kept"
     if not out.exists():
         export(run, out, {"filter": {"policy": {"name": "fixed", "t": -1.0}}})
@@ -122,7 +122,7 @@ def test_a_change_is_a_finding(run, change, line):
         ("mixed", ("data", "row_id", -1, "x"), "default: the number of mixed images"),
     ],
 )
-def test_other_layouts_are_consistent_and_a_change_is_a_finding(run, layout, change, line):
+def test_other_layouts_are_consistent_and_a_changed_value_is_reported(run, layout, change, line):
     out = run.parent / layout
     if not out.exists():
         export(run, out, {"filter": {"policy": {"name": "all"}}}, layout)
@@ -131,7 +131,7 @@ def test_other_layouts_are_consistent_and_a_change_is_a_finding(run, layout, cha
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])
-def test_a_dataset_without_originals_has_none(run, layout):
+def test_a_dataset_without_originals_contains_no_original_image(run, layout):
     out = run.parent / f"bare-{layout}"
     export(run, out, {"include_originals": False}, layout)
     assert audited(out) == []
@@ -170,7 +170,7 @@ def test_every_row_of_every_split_has_a_status_that_follows(odd_rows, change, li
     assert any(re.match(line, one) for one in faults) if line else faults == [], faults
 
 
-def test_any_label_numbers_a_prefix_and_a_review_are_consistent(keys, tmp_path):
+def test_a_run_with_any_label_numbers_a_prefix_and_a_review_is_consistent(keys, tmp_path):
     rows = photos([3, 3])
     odd = [(5, 9)[label] for label in rows["label"]]
     rows = rows.remove_columns("label").add_column("label", odd)
@@ -199,6 +199,6 @@ def test_counts_are_those_of_the_attempts(run):
     assert line.startswith("diffcore.json counts 99 kept: configuration attempts has ")
 
 
-def test_faults_of_one_kind_are_one_line(run):
+def test_faults_of_one_kind_are_listed_in_one_line(run):
     faults = audited(run, recipe=Folder(run).manifest()["recipe"] | {"seed": 5})
     assert len(faults) == 1 and faults[0].endswith(" more")

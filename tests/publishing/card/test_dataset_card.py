@@ -54,7 +54,7 @@ def printed_recipe(text: str, **places: str) -> dict:
     return read_yaml(block)
 
 
-def test_a_card_is_the_stored_one():
+def test_the_rendered_card_equals_the_stored_card():
     assert RENDERED.read_text(encoding="utf-8") == render_card(example_facts()), (
         f"{RENDERED} is render_card(example_facts()): check the difference, then write the file again"
     )
@@ -195,7 +195,7 @@ def test_a_card_of_a_run_without_a_model_names_no_model():
     assert licences_of_result(manifest) == []
 
 
-def test_a_card_claims_nothing_that_is_absent():
+def test_a_card_does_not_mention_absent_pictures_and_values():
     bare = example_manifest(files=[], originals=False)
     summary = {"rejected_generated": None, "rejected_real": float("nan"), "by_context": [], "by_class": [],
                "given_up": [], "mean_similarity": None, "notes": [], "rejections": [], "weak_filter": None,
@@ -223,7 +223,7 @@ def test_guidance_is_given_in_the_terms_of_diffusers():
     assert "None =" not in text
 
 
-def test_a_strategy_and_checks_of_the_users_own_are_named():
+def test_the_card_names_a_strategy_and_checks_of_the_user():
     manifest = example_manifest()
     manifest["recipe"]["strategy"] = {"name": "own_module:Blur", "options": {"radius": 2}}
     manifest["recipe"]["filter"]["checks"] = ["card_facts:OWN_CHECK"]

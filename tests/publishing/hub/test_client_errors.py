@@ -40,7 +40,7 @@ def test_failures_of_the_client_differ_from_bugs(error, failure):
     assert is_client_error(error) is failure
 
 
-def test_a_failure_is_one_line_and_a_bug_passes_unchanged():
+def test_a_failure_of_the_hub_gives_a_one_line_error_and_a_bug_is_raised_unchanged():
     line = r"^push a/b: HTTP 503: 503 for hf_\*\*\*\. Run the same command again$"
     with pytest.raises(UserError, match=line), as_user_error("push a/b"):
         raise http_error(503)
@@ -50,7 +50,7 @@ def test_a_failure_is_one_line_and_a_bug_passes_unchanged():
         raise UserError("as it is")
 
 
-def test_the_line_has_the_cause_and_no_token():
+def test_the_error_names_its_cause_and_no_token():
     assert describe(http_error(401)) == "HTTP 401: 401 for hf_***"
     assert describe(ValueError("Bad request:\n\nInvalid metadata: licence")) == "Bad request: Invalid metadata: licence"
     hidden = caused_by(RuntimeError("Error while uploading 'a' to the Hub."), OSError(errno.EFBIG, "File too large"))

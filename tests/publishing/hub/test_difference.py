@@ -27,7 +27,7 @@ def test_each_kind_of_change_is_counted_and_named():
     assert "fraction: 0.5 -> 1.0" in difference.text() and "counterparts changed" in difference.text()
 
 
-def test_no_difference_is_one_line():
+def test_versions_with_equal_rows_have_no_difference_or_only_other_files():
     kept = ("a", 0, "kept", "x")
     same = version({"recipe": {}}, {"a": "1"}, kept)
     assert not compare(same, same) and compare(same, same).text() == "no difference"

@@ -21,7 +21,7 @@ def test_a_shard_is_read_by_columns_and_batches(shard):
 
 
 @pytest.mark.parametrize("content", [b"x", b"", b"PAR1" + b"junk" * 10 + b"PAR1"])
-def test_damage_is_one_line(shard, content):
+def test_a_damaged_shard_gives_a_one_line_error(shard, content):
     shard.write_bytes(content)
     for read in (
         lambda: parquet.read_columns(shard, "data/s.parquet", ["a"]),
@@ -34,7 +34,7 @@ def test_damage_is_one_line(shard, content):
         assert "\n" not in str(caught.value)
 
 
-def test_a_missing_column_is_one_line(shard):
+def test_a_missing_column_gives_a_one_line_error(shard):
     line = "^s has no column 'c'; its columns: a, b. Export the dataset again$"
     with pytest.raises(UserError, match=line):
         parquet.read_columns(shard, "s", ["a", "c"])

@@ -249,7 +249,7 @@ def test_another_version_in_the_cache_is_never_loaded(hub, finished, second, tmp
         assert hub.dataset(repo).tags["v1.1.0"].sha[:12] in str(caught.value)
 
 
-def test_a_comparison_is_pushed_only_with_the_dataset_it_was_measured_on(hub, client, finished, second, tmp_path):
+def test_a_comparison_is_pushed_only_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):
     repo, manifest = hub.repo_id(), json.loads((finished / "diffcore.json").read_text())
     (tmp_path / "compare.json").write_text(json.dumps(comparison(manifest["hash"])))
     client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))

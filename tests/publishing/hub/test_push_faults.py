@@ -59,7 +59,7 @@ def test_a_transient_fault_while_creating_the_repository_is_retried(hub, client,
 
 
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
-def test_a_permanent_fault_is_one_line_and_the_next_push_completes(hub, client, finished, step):
+def test_a_permanent_fault_gives_a_one_line_error_and_the_next_push_completes(hub, client, finished, step):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     hub.faults.add(*STEPS[step], Status(500), times=None)
@@ -92,7 +92,7 @@ def test_a_request_without_a_reply_times_out_and_is_retried(hub, client, finishe
     assert rule.hits == 1 and client(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
-def test_a_server_that_never_replies_is_one_line(hub, client, finished):
+def test_a_server_that_never_replies_gives_a_one_line_error(hub, client, finished):
     hub.faults.add(*STEPS["info"], Silence(30), times=None)
     with pytest.raises(ValueError, match=r"^push org/.* v1.0.0: [Tt]imed out.*run the same command again"):
         client(steps.push, finished, hub.repo_id(), "v1.0.0", timeout=0.1)
@@ -107,7 +107,7 @@ def test_a_token_without_write_access_is_not_retried(hub, client, finished):
     assert hub.log.count("POST", "/commit/") == 1
 
 
-def test_a_commit_on_top_of_somebody_elses_commit_succeeds(hub, client, finished, second):
+def test_a_commit_after_the_latest_commit_of_another_client_succeeds(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     rule = hub.faults.add(*STEPS["commit"], Status(412))
@@ -123,7 +123,7 @@ def test_a_cut_reply_while_reading_back_is_retried(hub, client, finished):
     assert whole(hub, client, repo, finished)
 
 
-def test_a_failing_hub_is_not_reported_as_other_content(hub, finished, client, tmp_path):
+def test_a_failure_of_the_hub_is_not_reported_as_other_content(hub, finished, client, tmp_path):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     fresh = Client(hub, tmp_path / "home", xet=False)  # with nothing in its cache

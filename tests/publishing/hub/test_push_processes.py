@@ -45,7 +45,7 @@ def test_after_a_kill_at_any_moment_the_next_push_completes_and_no_other_version
 @pytest.mark.parametrize(
     ("number", "way", "step"), [(0, "lfs", "upload"), (1, "lfs", "commit"), (2, "xet", "shard"), (3, "xet", "commit")]
 )
-def test_what_a_killed_push_has_stored_is_not_sent_again(hub, finished, tmp_path, number, way, step):
+def test_the_bytes_that_a_killed_push_stored_are_not_sent_again(hub, finished, tmp_path, number, way, step):
     xet, repo = way == "xet", hub.repo_id()
     probe, out = (
         enlarged(finished, tmp_path / name, 400 + 10 * number + other, row_bytes=kills.ROW_BYTES)
@@ -83,7 +83,7 @@ def test_two_pushes_at_once_both_succeed(hub, client, finished, second, tmp_path
     assert client(steps.rows, repo, "v1.1.0") == client(steps.rows, str(second))
 
 
-def test_of_two_pushes_of_one_version_at_once_one_is_refused(hub, client, finished, second, tmp_path):
+def test_only_one_of_two_simultaneous_pushes_of_a_version_succeeds(hub, client, finished, second, tmp_path):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     outs = (finished, second)
@@ -96,7 +96,7 @@ def test_of_two_pushes_of_one_version_at_once_one_is_refused(hub, client, finish
 
 
 @pytest.mark.parametrize("xet", [False, True], ids=["lfs", "xet"])
-def test_a_full_disk_is_one_line_and_sets_no_tag(hub, client, finished, tmp_path, xet):
+def test_a_full_disk_gives_a_one_line_error_and_sets_no_tag(hub, client, finished, tmp_path, xet):
     repo = hub.repo_id()
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     done = subprocess.run(

@@ -28,7 +28,7 @@ def test_which_failures_are_transient(error, transient):
     assert is_transient(error) is transient
 
 
-def test_a_step_is_retried_until_it_succeeds_and_later_where_the_hub_asks(monkeypatch, caplog):
+def test_a_step_is_retried_until_it_succeeds_and_waits_as_long_as_the_hub_asks(monkeypatch, caplog):
     limit = {"RateLimit": '"api";r=0;t=9'}
     slept = []
     errors = [http_error(500), http_error(429, **{"Retry-After": "7"}), http_error(429, **limit), httpx.ReadError("x")]
@@ -59,7 +59,7 @@ def test_retries_end(monkeypatch, error, calls):
     assert len(started) == calls
 
 
-def test_a_step_that_took_minutes_is_not_retried(monkeypatch):
+def test_a_step_that_failed_after_minutes_is_not_retried(monkeypatch):
     clock = iter(range(0, 10_000, 200))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

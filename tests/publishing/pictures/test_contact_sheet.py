@@ -57,7 +57,7 @@ def test_a_sheet_is_as_wide_as_a_readme_and_shows_kept_and_rejected():
 
 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (3, 1), (4, 2), (12, 4)])
-def test_rows_follow_the_count(count, rows):
+def test_the_number_of_rows_of_a_sheet_follows_from_the_number_of_images(count, rows):
     one_row = sheet_of([tile()], title="").height
     two_rows = sheet_of([tile()] * 4, title="").height
     assert sheet_of([tile()] * count, title="").height == one_row + (rows - 1) * (two_rows - one_row)
@@ -80,7 +80,7 @@ def test_real_stands_left_of_generated():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (1, 1), (640, 480), (30, 900), (2000, 2)])
-def test_every_image_fits_whole(size):
+def test_every_image_is_shown_completely(size):
     sheet = sheet_of([tile(generated=encoded("#ffff00", size))], title="one")
     assert "#ffff00" in colours(sheet)
     assert sheet.size == sheet_of([tile()], title="one").size
@@ -93,7 +93,7 @@ def test_an_unreadable_image_has_a_hatched_placeholder(data):
     assert "#ffff00" not in colours(sheet)
 
 
-def test_a_sheet_without_attempts():
+def test_a_sheet_without_attempts_can_be_drawn():
     assert sheet_of([], title="nothing").width > 400
 
 
@@ -101,7 +101,7 @@ def test_a_sheet_without_attempts():
     "name",
     ["", "a | b `c`\n# d\r\n---", "東京 عربى 🐦", "x" * 5000, "\x00\u202e\ud800\u2028", "{{ 7 }} $x$ \\frac{", "\n"],
 )
-def test_any_label_is_drawn_inside_its_cell(name):
+def test_every_label_is_drawn_inside_its_cell(name):
     plain = sheet_of([tile(name="", context="-", similarity=None, reason="")], title="")
     sheet = sheet_of([tile(name=name, context=name or "-", similarity=None, reason=name)], title="")
     assert sheet.size == plain.size
@@ -122,7 +122,7 @@ def test_equal_arguments_give_equal_bytes_without_metadata():
     assert Image.open(io.BytesIO(data)).info == {}
 
 
-def test_no_columns_is_an_error():
+def test_a_sheet_of_zero_columns_raises_an_error():
     with pytest.raises(ValueError, match="columns is 0"):
         sheet_of([tile()], title="x", columns=0)
 
@@ -136,11 +136,11 @@ def test_no_columns_is_an_error():
         ("", "no decision yet", UNDECIDED),
     ],
 )
-def test_the_label_of_a_decision(reason, label, colour):
+def test_each_decision_has_a_label_and_a_colour(reason, label, colour):
     assert decision_label(reason, labels()) == (label, colour)
 
 
-def test_the_label_of_a_check_of_the_users_own():
+def test_the_label_of_a_check_of_the_user():
     """The label is found if the labels of the run are given. Otherwise the reason is shown."""
     blank = Check("blank", "the image has a single colour", "a blank image", lambda candidate: False)
     assert decision_label("blank", labels((*CHECKS, blank))) == ("✗ rejected: a blank image", REJECTED)
@@ -172,6 +172,6 @@ def test_the_choice_is_balanced_and_deterministic():
         ([""] * 6, 4, 4),
     ],
 )
-def test_the_choice_takes_what_there_is(reasons, count, shown):
+def test_the_choice_is_limited_to_the_available_images(reasons, count, shown):
     chosen = choose_tiles([("a", "", reason) for reason in reasons], count)
     assert len(chosen) == len(set(chosen)) == shown

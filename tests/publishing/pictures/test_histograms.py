@@ -28,7 +28,7 @@ REAL, KEPT, REJECTED = rng.normal(0.8, 0.05, 500), rng.normal(0.75, 0.05, 50), r
         ([1.0, 1.0], [], [-1.0], None),
     ],
 )
-def test_any_numbers_are_drawn_and_give_equal_bytes(real, kept, rejected, bound):
+def test_equal_numbers_of_any_kind_give_equal_bytes(real, kept, rejected, bound):
     arrays = [np.asarray(values, np.float32) for values in (real, kept, rejected)]
     data = similarity_histogram(*arrays, bound=bound, bound_label="tau $", title="any $\\frac{ 東 title\n")
     image = Image.open(io.BytesIO(data))
@@ -44,7 +44,7 @@ def test_classes_are_drawn_worst_first():
     assert Image.open(io.BytesIO(data)).size[0] == 1200
 
 
-def test_many_classes_are_cut(monkeypatch):
+def test_the_histograms_show_a_limited_number_of_classes(monkeypatch):
     monkeypatch.setattr(histograms, "MAX_CLASSES", 2)
     classes = [ClassSimilarities(f"class {k}", REAL[:9], KEPT[:5], REJECTED[:k]) for k in range(4)]
     data = class_histograms(classes, title="t")

@@ -55,7 +55,7 @@ def test_real_generated_and_mixed_stand_side_by_side():
         ({"pixel": False, "lam": 0.0, "generated_into_real": False}, "patch-wise, real into generated, lambda 0.00"),
     ],
 )
-def test_the_label_of_a_mix(changed, label):
+def test_the_label_of_a_mixed_image_names_the_kind_of_mix(changed, label):
     assert mix_label(tile(**changed)) == label
 
 
@@ -73,7 +73,7 @@ def test_the_choice_is_balanced_and_deterministic():
 @pytest.mark.parametrize(
     ("pixel", "shown"), [([], 0), ([True], 1), ([False] * 20, 12), ([True] * 20 + [False], 12), ([True] * 3, 3)]
 )
-def test_the_choice_takes_what_there_is(pixel, shown):
+def test_the_choice_is_limited_to_the_available_images(pixel, shown):
     chosen = choose_mixed([("a", "", kind) for kind in pixel], 12)
     assert len(chosen) == len(set(chosen)) == shown
     assert sum(not pixel[index] for index in chosen) == min(pixel.count(False), shown)

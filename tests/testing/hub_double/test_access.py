@@ -42,7 +42,7 @@ HIDDEN, FORBIDDEN = "RepositoryNotFoundError 404", "HfHubHTTPError 403"
         ("hf_unknown", False, "HfHubHTTPError 401", "HfHubHTTPError 401"),
     ],
 )
-def test_rights(hub, client, who, private, reading, writing):
+def test_access_depends_on_the_role_of_the_user(hub, client, who, private, reading, writing):
     repo = hub.repo_id()
     hub.create(repo, private=private)
     token = getattr(hub.accounts, who, who) if who else who
@@ -56,7 +56,7 @@ def load(repo: str, token: str, cache: str) -> int:
     return load_dataset(repo, revision="v1", split="train", token=token, cache_dir=cache).num_rows
 
 
-def test_a_private_dataset_is_loaded_by_who_may_see_it(hub, client, tmp_path):
+def test_a_private_dataset_is_loaded_only_with_the_token_of_a_member(hub, client, tmp_path):
     """Each with a cache of its own: `datasets` serves a private dataset from a shared one to whoever asks."""
     repo = hub.repo_id()
     hub.create(repo, private=True)
@@ -67,7 +67,7 @@ def test_a_private_dataset_is_loaded_by_who_may_see_it(hub, client, tmp_path):
         client(load, repo, hub.accounts.stranger, str(tmp_path / "stranger"))
 
 
-def test_a_stranger_may_open_a_pull_request_of_a_public_dataset(hub, either_client, repo):
+def test_a_user_without_access_can_open_a_pull_request_on_a_public_dataset(hub, either_client, repo):
     content = {"path_or_fileobj": b"\0" * 4000, "path_in_repo": "a.bin", "repo_id": repo, **DATASET}
     assert either_client(outcome, hub.accounts.stranger, "upload_file", **content) == FORBIDDEN
     assert either_client(outcome, hub.accounts.stranger, "upload_file", create_pr=True, **content) == "ok"
@@ -82,7 +82,7 @@ def test_private_by_request_and_public_by_settings(hub, client):
     assert client(of, False, "dataset_info", repo).private is False
 
 
-def test_creating(hub, client):
+def test_an_existing_repository_is_not_created_again(hub, client):
     repo = hub.repo_id()
     assert client(outcome, hub.token, "create_repo", repo, **DATASET) == "ok"
     assert client(outcome, hub.token, "create_repo", repo, **DATASET) == "HfHubHTTPError 409"
@@ -92,14 +92,14 @@ def test_creating(hub, client):
     assert client(outcome, hub.token, "dataset_info", repo) == HIDDEN
 
 
-def test_a_gated_dataset_says_so_and_keeps_its_files(hub, client, repo):
+def test_a_gated_dataset_reports_that_it_is_gated_and_refuses_its_files(hub, client, repo):
     client(of, hub.token, "update_repo_settings", repo, gated="manual", **DATASET)
     assert client(of, hub.accounts.stranger, "dataset_info", repo).gated == "manual"
     wanted = {"repo_id": repo, "filename": ".gitattributes", **DATASET}
     assert client(outcome, hub.accounts.stranger, "hf_hub_download", **wanted) == "GatedRepoError 403"
 
 
-def test_whoami(hub, client):
+def test_whoami_returns_the_name_and_the_role_of_the_token(hub, client):
     assert client(of, hub.accounts.member, "whoami")["name"] == "ben"
     assert client(of, hub.accounts.reader, "whoami")["auth"]["accessToken"]["role"] == "read"
 
@@ -120,7 +120,7 @@ def test_traffic_to_another_host_is_caught(hub, client, repo):
     hub.reset()
 
 
-def test_a_request_that_no_route_is_for_is_told(hub, client):
+def test_a_request_without_a_route_is_reported(hub, client):
     assert client(outcome, hub.token, "list_liked_repos", "ada").startswith("HfHubHTTPError 404")
     with pytest.raises(AssertionError, match="no route for: GET /api/users/ada/likes"):
         hub.verify()
@@ -133,14 +133,14 @@ def download_with_token(url: str, token: str) -> int:
     return get_session().get(url, headers={"Authorization": f"Bearer {token}"}).status_code
 
 
-def test_a_token_at_the_storage_origin_is_told(hub, client):
+def test_a_token_that_is_sent_to_the_storage_origin_is_reported(hub, client):
     assert client(download_with_token, f"{hub.storage_url}/cdn/x", hub.token) == 400
     with pytest.raises(AssertionError, match="token was sent to another host: GET /cdn/x"):
         hub.verify()
     hub.reset()
 
 
-def test_two_doubles_know_nothing_of_each_other(hub):
+def test_two_doubles_share_no_state(hub):
     with Double() as other:
         other.create("org/name")
         assert other.url != hub.url and not hub.repositories

@@ -58,20 +58,20 @@ def wait() -> None:
     time.sleep(60)
 
 
-def test_the_double_loads_no_client():
+def test_the_double_imports_no_client_library():
     code = (
         "import sys, testing.hub_double.double; sys.exit(not {'huggingface_hub', 'datasets'}.isdisjoint(sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
 
 
-def test_the_clients_of_a_worker_are_set_to_the_double(hub, client, xet_client):
+def test_the_clients_of_a_worker_send_their_requests_to_the_double(hub, client, xet_client):
     about = {"endpoints": {hub.url}, "offline": False, "token": hub.token}
     assert client(settings) == {**about, "home": str(client.home), "xet": False}
     assert xet_client(settings) == {**about, "home": str(xet_client.home), "xet": True}
 
 
-def test_values_exceptions_and_output(client):
+def test_the_worker_returns_values_exceptions_and_output(client):
     assert client(say, "a word said") == "a word said"
     assert "a word said" in client.output()
     with pytest.raises(RuntimeError, match="this and that") as caught:
@@ -93,7 +93,7 @@ def test_a_worker_that_dies_or_hangs_is_replaced(hub, tmp_path):
         assert worker(say, "here again") == "here again"
 
 
-def test_a_program_that_exits_does_so_here(client):
+def test_the_exit_of_a_function_in_the_worker_is_raised_here(client):
     with pytest.raises(SystemExit, match="2"):
         client(sys.exit, 2)
 

@@ -23,7 +23,7 @@ def test_one_commit_adds_and_deletes(hub, either_client, repo, beforehand):
     assert {k: v for k, v in hub.content(hub.dataset(repo)).items() if k != ".gitattributes"} == kept | second
 
 
-def test_a_commit_after_somebody_elses_is_refused(hub, either_client, repo):
+def test_a_commit_is_refused_if_another_commit_came_first(hub, either_client, repo):
     stale = hub.dataset(repo).find("main").sha
     hub.dataset(repo).commit({".gitattributes": None})
     before = hub.dataset(repo).refs()
@@ -33,7 +33,7 @@ def test_a_commit_after_somebody_elses_is_refused(hub, either_client, repo):
     assert hub.dataset(repo).refs() == before
 
 
-def test_of_two_commits_at_once_one_is_made(hub, client, xet_client, repo):
+def test_only_one_of_two_simultaneous_commits_succeeds(hub, client, xet_client, repo):
     parent = hub.dataset(repo).find("main").sha
 
     def one(run) -> object:
@@ -47,7 +47,7 @@ def test_of_two_commits_at_once_one_is_made(hub, client, xet_client, repo):
     assert outcomes == {412, hub.dataset(repo).find("main").sha}
 
 
-def test_what_is_stored_is_not_sent_again(hub, either_client, repo):
+def test_stored_bytes_are_not_sent_again(hub, either_client, repo):
     content = secrets.token_bytes(100_000)
     either_client(commit, repo, {"a.parquet": content})
     assert hub.log.uploaded() >= len(content)
@@ -57,7 +57,7 @@ def test_what_is_stored_is_not_sent_again(hub, either_client, repo):
     assert hub.content(hub.dataset(repo))["b.parquet"] == content
 
 
-def test_a_pull_request_by_commit(hub, either_client, repo):
+def test_a_commit_can_open_a_pull_request(hub, either_client, repo):
     before = hub.dataset(repo).refs()
     done = either_client(commit, repo, {"a.parquet": secrets.token_bytes(3000)}, create_pr=True)
     assert done.pr_url == f"{hub.url}/datasets/{repo}/discussions/1"
@@ -81,7 +81,7 @@ def test_a_tag_stays_where_it_is(hub, client, repo):
     assert hub.dataset(repo).tags == {}
 
 
-def test_refs_trees_and_history(hub, client, repo):
+def test_branches_tags_trees_and_commits_are_listed(hub, client, repo):
     hub.page_size = 2
     client(api, "create_branch", repo, branch="staging/1", **DATASET)
     done = client(commit, repo, {f"data/{n}.txt": b"%d" % n for n in range(5)}, revision="staging/1")

@@ -47,7 +47,7 @@ def differences(repo: str, counts: list[int], revision: str, config: str = "defa
     ]
 
 
-def test_what_is_pushed_is_what_is_loaded_by_tag(hub, either_client):
+def test_the_pushed_data_equals_the_data_that_is_loaded_by_tag(hub, either_client):
     repo = hub.repo_id()
     sha = either_client(push_and_tag, repo, [3, 2], "v1.0.0")
     assert either_client(differences, repo, [3, 2], "v1.0.0") == []
@@ -58,7 +58,7 @@ def test_what_is_pushed_is_what_is_loaded_by_tag(hub, either_client):
     }
 
 
-def test_files_take_the_way_that_the_client_is_set_to(hub, client, xet_client):
+def test_files_are_uploaded_with_the_protocol_of_the_client(hub, client, xet_client):
     def ways():
         return hub.log.count("PUT", "^/upload/"), hub.log.count("POST", "^/v1/shards")
 
@@ -68,7 +68,7 @@ def test_files_take_the_way_that_the_client_is_set_to(hub, client, xet_client):
     assert ways()[0] == 2 and ways()[1] > 0
 
 
-def test_the_same_again_is_no_commit_and_no_upload(hub, either_client):
+def test_pushing_the_same_data_again_makes_no_commit_and_no_upload(hub, either_client):
     repo = hub.repo_id()
     sha = either_client(push, repo, [2, 2])
     hub.log.clear()
@@ -77,7 +77,7 @@ def test_the_same_again_is_no_commit_and_no_upload(hub, either_client):
     assert hub.log.count("POST", "/commit/") == 0
 
 
-def test_a_second_configuration_leaves_the_first_one_as_it_is(hub, either_client):
+def test_a_second_configuration_does_not_change_the_first(hub, either_client):
     repo = hub.repo_id()
     either_client(push, repo, [2, 1])
     either_client(push, repo, [1, 3], config_name="more")
@@ -96,7 +96,7 @@ def test_a_pull_request_leaves_main_where_it_is_until_it_is_merged(hub, either_c
     assert either_client(differences, repo, [2, 2], hub.dataset(repo).find("main").sha) == []
 
 
-def test_a_push_to_a_branch(hub, either_client):
+def test_a_push_to_a_branch_changes_only_the_branch(hub, either_client):
     repo = hub.repo_id()
     either_client(push, repo, [1, 2], revision="staging")
     assert either_client(differences, repo, [1, 2], "staging") == []
@@ -118,7 +118,7 @@ def test_a_card_is_pushed_and_loaded(hub, client, repo):
     assert hub.log.count("POST", "/(preupload|commit)/") == 0
 
 
-def test_downloads_may_be_redirected_to_another_origin_and_the_token_stays(hub, either_client):
+def test_a_redirected_download_does_not_send_the_token_to_the_other_origin(hub, either_client):
     repo = hub.repo_id()
     sha = either_client(push, repo, [1, 4])
     hub.redirects = True

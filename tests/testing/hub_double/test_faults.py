@@ -44,7 +44,7 @@ def test_each_step_of_xet_that_fails_once_is_tried_again(hub, xet_client, repo, 
     assert hub.content(hub.dataset(repo))["a.parquet"] == content["a.parquet"]
 
 
-def test_an_upload_that_is_forbidden_fails_at_once(hub, client, xet_client, repo):
+def test_a_forbidden_upload_fails_without_a_retry(hub, client, xet_client, repo):
     hub.faults.add(*STEPS["upload"], Status(403), times=None)
     hub.faults.add(*STEPS["xorb"], Status(403), times=None)
     before = hub.dataset(repo).refs()
@@ -108,7 +108,7 @@ def test_a_delay_is_waited_for(hub, client, repo, monkeypatch):
     assert seconds == [0.5] and len(shas(hub, repo)) == 2
 
 
-def test_a_download_that_is_cut_is_begun_again(hub, client, repo):
+def test_a_download_whose_reply_is_cut_is_started_again(hub, client, repo):
     content = some()
     client(commit, repo, content)
     hub.faults.add("GET", "/resolve/", Cut(20_000))
@@ -117,7 +117,7 @@ def test_a_download_that_is_cut_is_begun_again(hub, client, repo):
     assert (first.sent, second.sent) == (20_000, 50_000)
 
 
-def test_a_download_that_is_reset_is_given_up(hub, client, repo):
+def test_a_download_whose_connection_is_reset_fails(hub, client, repo):
     client(commit, repo, some())
     hub.faults.add("GET", "/resolve/", ResetMidBody(20_000))
     with pytest.raises(Exception, match="(?i)reset"):
@@ -144,7 +144,7 @@ def publish(repo: str, content: dict[str, bytes]) -> None:
     hf_hub_download(repo, "a.parquet", revision="v1.0.0", **DATASET)
 
 
-def test_faults_skip_end_and_are_forgotten(hub, client, repo):
+def test_a_fault_can_skip_requests_ends_and_can_be_cleared(hub, client, repo):
     rule = hub.faults.add("POST", "/tag/", Status(500), skip=1, times=1)
     outcomes = []
     for tag in ("v1", "v2", "v3"):

@@ -18,12 +18,12 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_what_a_library_packs_is_unpacked(name):
+def test_frames_of_an_lz4_library_are_unpacked(name):
     content = CONTENTS[name]
     assert unpack(pyarrow.compress(content, codec="lz4", asbytes=True)) == content
 
 
 @pytest.mark.parametrize("frame", [b"", b"no frame", b"\x04\x22\x4d\x18\x40\x40\x00\x02\x00\x00\x00\x0f\xff"])
-def test_what_is_damaged_is_refused(frame):
+def test_a_damaged_frame_is_refused(frame):
     with pytest.raises(Refusal):
         unpack(frame)

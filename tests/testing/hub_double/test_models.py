@@ -37,7 +37,7 @@ def read(folder: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_a_folder_goes_up_and_comes_down(hub, either_client, model, files, tmp_path):
+def test_an_uploaded_folder_can_be_downloaded_unchanged(hub, either_client, model, files, tmp_path):
     either_client(api, "upload_folder", repo_id=model, folder_path=str(tmp_path))
     attributes = {".gitattributes": hub.content(hub.model(model))[".gitattributes"]}
     assert hub.content(hub.model(model)) == files | attributes
@@ -46,14 +46,14 @@ def test_a_folder_goes_up_and_comes_down(hub, either_client, model, files, tmp_p
     assert Path(one).read_bytes() == files["weights/part.bin"]
 
 
-def test_a_folder_as_a_pull_request(hub, either_client, model, files, tmp_path):
+def test_a_folder_can_be_uploaded_as_a_pull_request(hub, either_client, model, files, tmp_path):
     before = hub.model(model).refs()
     either_client(api, "upload_folder", repo_id=model, folder_path=str(tmp_path), create_pr=True)
     assert hub.content(hub.model(model), "refs/pr/1").items() > files.items()
     assert {ref: sha for ref, sha in hub.model(model).refs().items() if ref != "refs/pr/1"} == before
 
 
-def test_large_lfs_files_may_go_in_parts(hub, client, model, files, tmp_path):
+def test_large_lfs_files_are_uploaded_in_several_parts(hub, client, model, files, tmp_path):
     hub.part_size = 1_000_000
     client(api, "upload_folder", repo_id=model, folder_path=str(tmp_path))
     assert hub.content(hub.model(model)).items() > files.items()

@@ -70,7 +70,7 @@ def test_a_commit_that_is_refused_changes_nothing(hub, repo, api, body, status):
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "v1", "refs%2Fpr%2F1"])
-def test_only_branches_and_pull_requests_take_commits(hub, repo, api, revision):
+def test_commits_are_possible_only_on_branches_and_pull_requests(hub, repo, api, revision):
     hub.dataset(repo).tags["v1"] = hub.dataset(repo).find("main")
     status, headers, _ = api(f"/commit/{revision}", "POST", commit_of(file("x")))
     assert (status, headers["X-Error-Code"]) == (404, "RevisionNotFound")
@@ -85,7 +85,7 @@ def batch(hub, repo: str, oid: str = OID, size: int = len(CONTENT)) -> dict:
     return json.loads(reply)["objects"][0]
 
 
-def test_an_object_is_taken_only_with_its_hash_and_stored_for_one_repository(hub, repo):
+def test_an_object_is_accepted_only_with_its_hash_and_stored_for_one_repository(hub, repo):
     actions = batch(hub, repo)["actions"]
     href, verify = actions["upload"]["href"], actions["verify"]["href"]
     about = {"oid": OID, "size": len(CONTENT)}
@@ -103,7 +103,7 @@ def test_an_object_is_taken_only_with_its_hash_and_stored_for_one_repository(hub
     assert "actions" in batch(hub, other)
 
 
-def test_ranges(hub, repo, api):
+def test_the_double_sends_ranges_of_a_file(hub, repo, api):
     hub.dataset(repo).files()
     api("/commit/main", "POST", commit_of(file("x", b"0123456789")))
     url = f"{hub.url}/datasets/{repo}/resolve/main/x"
@@ -119,7 +119,7 @@ def test_ranges(hub, repo, api):
     assert ask(url, Range="bytes=10-12")[0] == 416
 
 
-def test_what_a_head_request_says(hub, repo, api):
+def test_a_head_request_returns_the_size_the_commit_and_the_hash(hub, repo, api):
     api("/commit/main", "POST", commit_of(file("x", b"0123456789")))
     status, headers, body = ask(f"{hub.url}/datasets/{repo}/resolve/main/x", "HEAD")
     assert (status, body, headers["Content-Length"]) == (200, b"", "10")
@@ -131,12 +131,12 @@ def test_what_a_head_request_says(hub, repo, api):
 
 
 @pytest.mark.parametrize("name", ["a--b", "a..b", "-a", "a.git", "a b", "a" * 97])
-def test_names_that_the_hub_refuses(hub, name):
+def test_the_double_refuses_the_names_that_the_hub_refuses(hub, name):
     body = {"name": name, "organization": "org", "type": "dataset"}
     assert ask(f"{hub.url}/api/repos/create", "POST", body, hub.token)[0] == 400
 
 
-def test_xet_has_tokens_of_its_own_and_takes_only_what_is_whole(hub, repo, api):
+def test_xet_requires_its_own_tokens_and_complete_uploads(hub, repo, api):
     name = "0" * 64
     assert ask(f"{hub.storage_url}/v1/xorbs/default/{name}", "POST", b"")[0] == 401
     read, write = (json.loads(api(f"/xet-{scope}-token/main")[2])["accessToken"] for scope in ("read", "write"))

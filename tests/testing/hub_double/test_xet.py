@@ -23,7 +23,7 @@ SCHEMES = {"noise.bin": STORED, "text.bin": LZ4, "floats.bin": GROUPED_LZ4}
 
 
 @pytest.mark.parametrize("name", CONTENTS)
-def test_a_file_comes_back_as_it_was(hub, xet_client, repo, name):
+def test_a_downloaded_file_equals_the_uploaded_file(hub, xet_client, repo, name):
     before = set(hub.objects.xet.xorbs)
     content = CONTENTS[name]()
     xet_client(commit, repo, {name: content})
@@ -54,7 +54,7 @@ def test_a_range_of_a_file_needs_only_some_of_its_chunks(hub, xet_client, repo):
     assert sum(term["unpacked_length"] for term in plan["terms"]) > plan["offset_into_first_range"]
 
 
-def test_little_that_is_new_is_little_to_send(hub, xet_client, repo):
+def test_a_small_change_of_a_large_file_sends_few_bytes(hub, xet_client, repo):
     content = random.Random(4).randbytes(2_000_000)  # fixed: where a client divides it depends on the content
     xet_client(commit, repo, {"a.bin": content})
     hub.log.clear()

@@ -25,7 +25,7 @@ def flags(recipe, *more):
     ]  # fmt: skip
 
 
-def test_arms_and_seeds_make_one_table(train_recipe, tmp_path):
+def test_the_results_of_all_arms_and_seeds_are_one_table(train_recipe, tmp_path):
     recipe = train_recipe(compare=["plain", "mix", "half"], seeds=[0, 1], arms=OWN, max_steps=3)
     comparison = trials.run(recipe, progress=False)
     out = tmp_path / "trained"
@@ -114,7 +114,7 @@ def test_a_warning_says_that_few_rows_have_a_generated_image(tmp_path, train_rec
         (["--config", "miniature"], "did you mean miniature-train?"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(train_recipe, tmp_path, capsys, monkeypatch, more, line):
+def test_bad_input_gives_a_one_line_error_and_writes_nothing(train_recipe, tmp_path, capsys, monkeypatch, more, line):
     monkeypatch.setattr(devices, "find_spec", lambda name: None)
     recipe = train_recipe()
     assert main(flags(recipe, *more)) == 2
@@ -186,7 +186,7 @@ def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys)
     assert "the classes of the model and of the dataset differ, or their order differs" in capsys.readouterr().err
 
 
-def test_a_comparison_writes_its_cards_beside_an_interrupted_one(train_recipe, tmp_path, capsys):
+def test_a_comparison_writes_its_cards_beside_those_of_an_interrupted_comparison(train_recipe, tmp_path, capsys):
     recipe = train_recipe()
     (tmp_path / "trained" / "plain" / "seed-0" / "best").mkdir(parents=True)
     (tmp_path / "trained" / "plain" / "seed-0" / "best" / "config.json").write_text("{}")

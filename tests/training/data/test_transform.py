@@ -247,7 +247,7 @@ def test_left_out_originals_raise_an_error(rows):
 
 
 @pytest.mark.parametrize("call", [mixing_rows, lambda stream: MixTransform(partner="class", pool=stream)])
-def test_a_stream_raises_an_error_where_it_cannot_be_used(rows, call):
+def test_a_stream_raises_an_error_if_it_cannot_be_used(rows, call):
     with pytest.raises(ValueError, match="stream"):
         call(rows.to_iterable_dataset())
 

@@ -99,14 +99,14 @@ def test_distilled_networks_have_two_heads():
         ("adafactor", 0.8, {"beta1": None}),
     ],
 )
-def test_momentum_means_what_the_optimiser_has(network, name, momentum, expected):
+def test_momentum_sets_the_parameter_that_the_optimiser_has(network, name, momentum, expected):
     optimizer = optimisers.optimiser(network, OptimizerConfig(name, momentum=momentum))
     for group in optimizer.param_groups:
         assert {key: group[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "lookahead_adamw", "lamb", "muon"])
-def test_a_step_moves_body_and_head(name):
+def test_a_training_step_changes_body_and_head(name):
     model = timm.create_model("test_resnet", num_classes=3)
     optimizer = optimisers.optimiser(model, OptimizerConfig(name, lr=0.01, head_lr=0.1))
     scheduler = optimisers.scheduler(optimizer, ScheduleConfig(), 1, 4)
@@ -133,7 +133,7 @@ def test_a_step_moves_body_and_head(name):
         ("foo_adamw", ["adamw"]),
     ],
 )
-def test_unknown_optimisers_are_told_in_one_line(network, name, parts):
+def test_unknown_optimisers_give_a_one_line_error(network, name, parts):
     with pytest.raises(ValueError, match="optimizer.name is") as caught:
         optimisers.optimiser(network, OptimizerConfig(name))
     assert "\n" not in str(caught.value)
@@ -142,7 +142,7 @@ def test_unknown_optimisers_are_told_in_one_line(network, name, parts):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="what is missing differs on a GPU")
-def test_an_optimiser_that_is_not_installed_is_told_in_one_line(network):
+def test_an_optimiser_that_is_not_installed_gives_a_one_line_error(network):
     with pytest.raises(
         ValueError, match="optimizer.name is 'bnbadamw', .*bitsandbytes.*Use e.g. --optimizer.name adamw"
     ):
@@ -152,7 +152,7 @@ def test_an_optimiser_that_is_not_installed_is_told_in_one_line(network):
 # Rates over time
 
 
-def test_milestones_are_met_exactly():
+def test_the_rate_changes_exactly_at_the_milestones():
     rates = scheduled(ScheduleConfig("multistep", milestones=(150, 225)), 300, 600, lrs=(0.1, 1.0))
     for step, factor in [(0, 1), (299, 1), (300, 0.1), (301, 0.1), (449, 0.1), (450, 0.01), (599, 0.01)]:
         assert rates[step] == pytest.approx([0.1 * factor, 1.0 * factor]), step
@@ -189,14 +189,14 @@ def test_every_group_is_scaled_from_its_own_rate(network):
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.001 * factor, 0.01 * factor])
 
 
-def test_a_warm_up_takes_every_group_to_its_own_rate():
+def test_a_warm_up_raises_every_group_to_its_own_rate():
     rates = scheduled(ScheduleConfig("constant", warmup=1), 10, 100, lrs=(0.001, 0.01))
     assert rates[0] == pytest.approx([1e-5, 1e-5])
     assert rates[5] == pytest.approx([0.000505, 0.005005])
     assert rates[10] == pytest.approx([0.001, 0.01])
 
 
-def test_the_rate_of_a_step_does_not_depend_on_where_one_began(network):
+def test_the_learning_rate_of_a_step_does_not_depend_on_the_step_of_a_restart(network):
     """A resumed schedule equals an uninterrupted one, whether the optimiser's state is loaded first or last."""
     config, schedule = OptimizerConfig(lr=0.001, head_lr=0.01), ScheduleConfig("cosine", warmup=1)
     whole = optimisers.optimiser(network, config)
