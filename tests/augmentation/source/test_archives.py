@@ -141,6 +141,26 @@ def test_a_changed_archive_is_unpacked_again(tmp_path):
     assert [(result.folder / "cat/a.jpg").read_bytes() for result in (first, second)] == [b"1", b"2"]
 
 
+def test_the_hash_of_an_old_archive_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNSETTLED_NS", -(10**9))
+    archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"1"})
+    first = unpack([archive])
+    with monkeypatch.context() as patch:
+        patch.setattr(archives.hashlib, "file_digest", None)
+        assert unpack([archive]) == first
+    zipped(tmp_path / "a.zip", {"cat/a.jpg": b"2"})
+    assert unpack([archive]).folder != first.folder
+
+
+def test_an_incomplete_folder_is_unpacked_again(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"1", "cat/b.jpg": b"2", "../c.jpg": b"3"})
+    first = unpack([archive])
+    (first.folder / "cat/a.jpg").unlink()
+    second = unpack([archive])
+    assert second == first
+    assert unpacked(second.folder) == {"cat/a.jpg", "cat/b.jpg"}
+
+
 def test_members_that_are_not_unpacked_are_named_with_the_source(tmp_path):
     members = [(member(f"{name}/{number}.jpg"), picture(0, number)) for name in ("cat", "dog") for number in range(3)]
     members.append((member("cat/link.jpg", tarfile.SYMTYPE, "/etc/passwd"), b""))

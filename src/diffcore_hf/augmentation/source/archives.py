@@ -10,10 +10,12 @@ import ast
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +25,9 @@ from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from diffcore_hf.augmentation.source.files import UnreadFile
-from diffcore_hf.augmentation.source.hash_cache import cache_folder
+from diffcore_hf.augmentation.source.hash_cache import UNSETTLED_NS, cache_folder
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+from diffcore_hf.core.folder import write_atomic
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 2**40
@@ -67,19 +70,21 @@ def unpack(archives: Sequence[Path]) -> Unpacked:
     """
     from filelock import FileLock
 
-    digests = [_digest(archive) for archive in archives]
-    name = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
     base = cache_folder() / "archives"
     base.mkdir(parents=True, exist_ok=True)
+    digests = [_digest(archive, base) for archive in archives]
+    name = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
     target, skipped = base / name[:32], base / f"{name[:32]}.skipped"
     with FileLock(str(base / f"{name[:32]}.lock")):
-        if not target.is_dir():
+        if not _is_complete(target, skipped):
+            shutil.rmtree(target, ignore_errors=True)
             working = Path(tempfile.mkdtemp(prefix=f"{name[:16]}.", dir=base))
             try:
                 unread: list[UnreadFile] = []
                 for archive, folder in zip(archives, _folders(archives), strict=True):
                     unread += _unpack_one(archive, working / folder)
-                skipped.write_text("".join(f"{file.path!r}\t{file.reason}\n" for file in unread), encoding="utf-8")
+                lines = [f"{_count(working)}\n", *(f"{file.path!r}\t{file.reason}\n" for file in unread)]
+                skipped.write_text("".join(lines), encoding="utf-8")
                 os.rename(working, target)
             finally:
                 shutil.rmtree(working, ignore_errors=True)
@@ -122,19 +127,41 @@ def _folders(archives: Sequence[Path]) -> list[str]:
     return names
 
 
+def _is_complete(target: Path, skipped: Path) -> bool:
+    """Returns whether an unpacked folder has all its files. Programs that delete old files may have removed some."""
+    try:
+        count = skipped.read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return False
+    return target.is_dir() and count == str(_count(target))
+
+
+def _count(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
 def _skipped(path: Path) -> Iterator[UnreadFile]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return
-    for line in lines:
+    for line in lines[1:]:
         name, _, reason = line.rpartition("\t")
         yield UnreadFile(ast.literal_eval(name), reason)
 
 
-def _digest(archive: Path) -> str:
+def _digest(archive: Path, base: Path) -> str:
+    """Returns the hash of an archive's content. It is kept in `base` as long as the file is the same."""
+    state, started = archive.stat(), time.time_ns()
+    key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    kept = base / f"{hashlib.sha256(repr(key).encode()).hexdigest()[:32]}.sha256"
+    if kept.is_file() and re.fullmatch("[0-9a-f]{64}", text := kept.read_text(encoding="ascii", errors="replace")):
+        return text
     with archive.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if max(state.st_mtime_ns, state.st_ctime_ns) < started - UNSETTLED_NS:
+        write_atomic(kept, digest.encode())
+    return digest
 
 
 @contextmanager
