@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import timm
 import torch
 from torch import nn
 
@@ -15,6 +16,7 @@ from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.engine.losses import classification_loss
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer
 from diffcore_hf.training.mixers.registry import make_mixer
+from diffcore_hf.training.networks import preact  # noqa: F401  # registers its networks with timm
 
 CLASSES = 5
 SIDE = 32
@@ -22,9 +24,24 @@ SIDE = 32
 
 def small_network() -> nn.Module:
     """A network with BatchNorm and dropout: both behave differently in training."""
-    torch.manual_seed(0)
-    convolution = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
-    return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, CLASSES))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        convolution = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
+        return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, CLASSES))
+
+
+def timm_network(kind: str) -> nn.Module:
+    """A small network of timm in training mode: resnet, convnext, vit, swin, vgg or preact."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if kind == "swin":
+            sizes = {"img_size": SIDE, "patch_size": 4, "window_size": 4, "embed_dim": 16}
+            return timm.models.SwinTransformer(**sizes, depths=(1, 1), num_heads=(1, 2), num_classes=CLASSES)
+        if kind == "vit":
+            sizes = {"img_size": SIDE, "patch_size": 8, "embed_dim": 24, "depth": 3, "num_heads": 3}
+            return timm.models.VisionTransformer(**sizes, num_classes=CLASSES)
+        name = {"vgg": "vgg11", "preact": "preact_resnet18"}.get(kind, f"test_{kind}")
+        return timm.create_model(name, num_classes=CLASSES)
 
 
 def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | None = None) -> BatchContext:
@@ -37,7 +54,7 @@ def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | No
         keys=[SampleKey(f"row-{index}", 0, index) for index in range(count)],
         seed=seed,
         generator=seeding.generator("test", seed, step),
-        model=model or nn.Identity(),
+        model=model or small_network().eval(),
         loss=partial(classification_loss, kind="cross_entropy", smoothing=0.0),
         normalisation=framing.HALF,
     )
@@ -55,11 +72,11 @@ def probabilities(mixed: Mixed) -> torch.Tensor:
     return targets if targets.ndim == 2 else nn.functional.one_hot(targets, CLASSES).float()
 
 
-def mixer(name: str, classes: int = CLASSES, **keys) -> Mixer:
-    """A mixer of the registry, prepared for the small network."""
+def mixer(name: str, classes: int = CLASSES, *, network: nn.Module | None = None, **keys) -> Mixer:
+    """A mixer of the registry, prepared for a network, or for the small network."""
     made = make_mixer(MixerConfig(name, **keys), classes)
     assert made is not None
-    made.prepare(small_network(), (3, SIDE, SIDE))
+    made.prepare(network or small_network(), (3, SIDE, SIDE))
     made.register_forward_pre_hook(_add_loader_tensors)
     return made.train()
 

@@ -10,13 +10,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network
+from mixer_training import mixer_loss
+from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network, timm_network
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.names import MIXERS
 
-EXEMPT: dict[tuple[str, str], str] = {}
+EXEMPT: dict[tuple[str, str], str] = {
+    ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
+}
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""
+REFUSED: set[tuple[str, str]] = set()
+"""Mixers and networks that do not work together."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""
 
@@ -110,6 +116,19 @@ def test_the_network_is_not_changed(make):
     assert_network_unchanged(make())
 
 
+@pytest.mark.parametrize("kind", ["resnet", "convnext", "vit", "swin"])
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_a_network_of_timm_is_trained_or_refused_in_words(name, kind):
+    network = timm_network(kind).train()
+    if (name, kind) in REFUSED:
+        with pytest.raises(UserError, match=rf"mixer.name is {name}.*\bUse "):
+            mixer(name, network=network)
+        return
+    loss = mixer_loss(mixer(name, network=network))(batch(model=network))
+    loss.backward()
+    assert torch.isfinite(loss) and all(parameter.grad is not None for parameter in network.parameters())
+
+
 class _CallsTheNetwork(Mixer):
     """A wrong mixer: it calls the network, but declares that it does not."""
 
@@ -147,7 +166,7 @@ def test_inputs_are_not_changed(make):
 
 def test_bfloat16_stays_finite(make):
     context = batch()
-    mixed = make()(replace(context, images=context.images.bfloat16()))
+    mixed = make()(replace(context, images=context.images.bfloat16(), model=context.model.bfloat16()))
     assert torch.isfinite(mixed.images).all() and torch.isfinite(probabilities(mixed)).all()
 
 

@@ -30,9 +30,9 @@ class Mixup(PairwiseMixer):
 
 
 def blend(images: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """Return the weighted sum of two batches (B, C, H, W); `share` (B,) in [0, 1] is the weight of `images`.
+    """Return the weighted sum of two batches (B, ...); `share` (B,) in [0, 1] is the weight of `images`.
 
     The result is exact for equal images.
     """
-    weight = (1 - share).to(images.dtype).reshape(-1, 1, 1, 1)
+    weight = (1 - share).to(images.dtype).reshape(-1, *(1 for _ in images.shape[1:]))
     return torch.lerp(images, partners, weight)

@@ -10,6 +10,7 @@ from diffcore_hf.core.errors import UserError
 MIXERS: Mapping[str, str] = {
     "mixup": "diffcore_hf.training.mixers.mixup:Mixup",
     "cutmix": "diffcore_hf.training.mixers.cutmix:CutMix",
+    "manifold_mixup": "diffcore_hf.training.mixers.manifold_mixup:ManifoldMixup",
 }
 
 

@@ -27,3 +27,23 @@ def switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise UserError(f"mixer.options.{name} is {value!r}, not true or false")
     return value
+
+
+def indices(name: str, value: Any, example: str) -> tuple[int, ...]:
+    """Return different whole numbers from 0, in the given order.
+
+    Args:
+        name: name of the option.
+        value: the value in the recipe.
+        example: a value that works.
+
+    Raises:
+        UserError: the value is not a list of such numbers, or it is empty.
+    """
+    numbers = list(value) if isinstance(value, (list, tuple)) else []
+    whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers)
+    if not numbers or not whole or len(set(numbers)) != len(numbers):
+        raise UserError(
+            f"mixer.options.{name} is {value!r}, not a list of different numbers from 0. Use e.g. {example}"
+        )
+    return tuple(numbers)

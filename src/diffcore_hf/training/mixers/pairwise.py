@@ -7,6 +7,7 @@ and how two images are mixed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class PairwiseMixer(Mixer):
     """
 
     uses_network = False
-    partners = ("batch", "own")
+    partners: ClassVar[tuple[str, ...]] = ("batch", "own")
 
     def __init__(self, setup: MixerSetup):
         super().__init__(setup)
@@ -76,9 +77,12 @@ class PairwiseMixer(Mixer):
             is_mixed = torch.from_numpy(mixed).to(images.device)
             images = torch.where(is_mixed[:, None, None, None], images, context.images)
             share = torch.where(is_mixed, share, 1.0)
-        share = share[:, None]
+        return Mixed(images, self.label_mix(context, partners, share))
+
+    def label_mix(self, context: BatchContext, partners: Partners, share: Tensor) -> Tensor:
+        """Return the labels (B, K) whose weight for the image itself is `share` (B,) in [0, 1]."""
         own, other = (one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets))
-        return Mixed(images, share * own + (1 - share) * other)
+        return share[:, None] * own + (1 - share[:, None]) * other
 
     def _partners(self, context: BatchContext, index: np.ndarray) -> Partners:
         if self.setup.partner == "own":
