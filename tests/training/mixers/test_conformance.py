@@ -19,6 +19,7 @@ from diffcore_hf.training.mixers.names import MIXERS
 
 EXEMPT: dict[tuple[str, str], str] = {
     ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
+    ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
 }
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""
 REFUSED: set[tuple[str, str]] = set()

@@ -59,7 +59,11 @@ class BatchContext:
 
     def pixels(self) -> Tensor:
         """Return the images before normalisation, (B, 3, H, W) float32 on the scale [0, 1]."""
-        images = self.images.float()
+        return self.pixels_of(self.images)
+
+    def pixels_of(self, images: Tensor) -> Tensor:
+        """Return images that are normalised like those of the batch before normalisation, as `pixels` does."""
+        images = images.float()
         mean, std = (images.new_tensor(values).reshape(3, 1, 1) for values in self.normalisation)
         return images * std + mean
 

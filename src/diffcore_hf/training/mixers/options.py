@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffcore_hf.core.errors import UserError
@@ -16,6 +17,52 @@ def positive(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         raise UserError(f"mixer.options.{name} is {value!r}, not a number above 0. Use e.g. 1.0")
     return float(value)
+
+
+def share(name: str, value: Any) -> float:
+    """Return a number in [0, 1].
+
+    Raises:
+        UserError: the value is not a number in [0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number in [0, 1]. Use e.g. 0.5")
+    return float(value)
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return an integer from `low` to `high`.
+
+    Raises:
+        UserError: the value is not such an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"mixer.options.{name} is {value!r}, not an integer from {low} to {high}. Use e.g. {low}")
+    return value
+
+
+def choice(name: str, value: Any, values: Sequence[str]) -> str:
+    """Return one of some texts.
+
+    Raises:
+        UserError: the value is not one of them.
+    """
+    if value not in values:
+        raise UserError(f"mixer.options.{name} is {value!r}, not one of {', '.join(values)}. Use e.g. {values[0]}")
+    return str(value)
+
+
+def interval(names: tuple[str, str], low: float, high: float) -> tuple[float, float]:
+    """Return two ends of an interval, the lower end first.
+
+    Raises:
+        UserError: the upper end is below the lower end.
+    """
+    if low > high:
+        raise UserError(
+            f"mixer.options.{names[0]} is {low}, above mixer.options.{names[1]} ({high}). Exchange the two values"
+        )
+    return low, high
 
 
 def switch(name: str, value: Any) -> bool:

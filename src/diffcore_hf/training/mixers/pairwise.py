@@ -27,6 +27,10 @@ class Partners:
     index: Tensor
     """(B,) int64: index of each partner in the batch. If the partner is the row's own generated image, it is the index
     of the image itself."""
+    maps: Tensor | None = None
+    """(B, h, w): saliency map of each partner, if the mixer computes maps."""
+    own_maps: Tensor | None = None
+    """(B, h, w): saliency map of each image itself, if the mixer computes maps."""
 
 
 class PairwiseMixer(Mixer):
@@ -48,6 +52,24 @@ class PairwiseMixer(Mixer):
     def __init__(self, setup: MixerSetup):
         super().__init__(setup)
         self.asks_for_pairs = setup.partner == "own"
+
+    def maps(self, context: BatchContext, images: Tensor) -> Tensor | None:
+        """Return the saliency map of each image, (B, h, w), for `partner_index` and `mix`; None if none is needed.
+
+        Args:
+            context: the batch.
+            images: (B, 3, H, W): the images of the batch, or the generated images of their rows.
+        """
+        return None
+
+    def partner_index(self, index: np.ndarray, maps: Tensor | None) -> np.ndarray:
+        """Return the index of each partner in the batch; by default the random one.
+
+        Args:
+            index: (B,) int64: random partners.
+            maps: result of `maps`.
+        """
+        return index
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
         """Return the random numbers of one mix."""
@@ -71,7 +93,8 @@ class PairwiseMixer(Mixer):
         index, mixed, drawn = self._draws(context)
         if not mixed.any():
             return Mixed(context.images, context.targets)
-        partners = self._partners(context, index)
+        maps = self.maps(context, context.images)
+        partners = self._partners(context, index, maps)
         images, share = self.mix(context, partners, drawn)
         if not mixed.all():
             is_mixed = torch.from_numpy(mixed).to(images.device)
@@ -84,14 +107,15 @@ class PairwiseMixer(Mixer):
         own, other = (one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets))
         return share[:, None] * own + (1 - share[:, None]) * other
 
-    def _partners(self, context: BatchContext, index: np.ndarray) -> Partners:
+    def _partners(self, context: BatchContext, index: np.ndarray, maps: Tensor | None) -> Partners:
         if self.setup.partner == "own":
             if context.pairs is None:
                 raise ValueError("the loader added no generated images of rows")
             own = torch.arange(len(context.images), device=context.images.device)
-            return Partners(context.pairs, context.targets, own)
-        partner = torch.from_numpy(index).to(context.images.device)
-        return Partners(context.images[partner], context.targets[partner], partner)
+            return Partners(context.pairs, context.targets, own, self.maps(context, context.pairs), maps)
+        partner = torch.from_numpy(self.partner_index(index, maps)).to(context.images.device)
+        partner_maps = None if maps is None else maps[partner]
+        return Partners(context.images[partner], context.targets[partner], partner, partner_maps, maps)
 
     def _draws(self, context: BatchContext) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return partners (B,) int64, whether each image is mixed (B,) bool, and its random draws (B, n) float64."""

@@ -1,0 +1,90 @@
+"""Short trainings with a mixer, and with an independent implementation of the same method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from mixing import CLASSES, batch, mixer
+from torch import Tensor, nn
+
+from diffcore_hf.core import seeding
+from diffcore_hf.training.mixers.base import BatchContext, evaluation_mode
+
+SlowMix = Callable[[BatchContext], tuple[Tensor, Tensor]]
+"""Function of a batch that returns the mixed images and the (B, K) labels."""
+STEPS = 50
+SMALL = 12
+"""Side of the images, small enough for loops over pixels."""
+
+
+def assert_same_training(name: str, slow: SlowMix, *, side: int = SMALL, **keys) -> None:
+    """Train a small network for 50 steps with a mixer and with `slow`: all losses must be the same."""
+    method = mixer(name, **keys)
+
+    def of_mixer(context: BatchContext, network: nn.Module) -> Tensor:
+        with evaluation_mode(network):
+            mixed = method(context)
+        with mixed.during() as seen:
+            logits = network(mixed.images)
+        targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
+        return (mixed.loss or context.loss)(logits, targets)
+
+    def of_slow(context: BatchContext, network: nn.Module) -> Tensor:
+        with evaluation_mode(network):
+            images, labels = slow(context)
+        return -(labels * network(images).log_softmax(1)).sum(1).mean()
+
+    expected = losses(of_slow, side)
+    assert max(expected) - min(expected) > 0.1, "the training changes nothing"
+    np.testing.assert_allclose(losses(of_mixer, side), expected, rtol=2e-3, atol=2e-4)
+
+
+def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor], side: int) -> list[float]:
+    """Train for 50 steps, and return the loss of each step."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(32, CLASSES),
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
+    found = []
+    for step in range(STEPS):
+        context = small_batch(step, side, network)
+        loss = loss_of(context, network)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    return found
+
+
+def small_batch(step: int, side: int, model: nn.Module | None = None) -> BatchContext:
+    """The batch of a step: five images with the keys of epoch `step`, without structure in the pixels."""
+    context = batch(5, seed=step, step=step, model=model)
+    keys = [key._replace(epoch=step) for key in context.keys]
+    shift = context.images.roll((step, step), (2, 3))[..., :side, :side].contiguous()
+    return replace(context, images=shift, keys=keys)
+
+
+def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
+    """For each image its partner on the circle, and its generator after the first two draws (`per: image`)."""
+    streams = [seeding.generator("mixer", context.seed, *key) for key in context.keys]
+    positions = [stream.random() for stream in streams]
+    for stream in streams:
+        stream.random()  # decides whether the image is mixed
+    result = []
+    for own, stream in zip(positions, streams, strict=True):
+        later = [position for position in positions if position > own]
+        result.append((positions.index(min(later or positions)), stream))
+    return result
+
+
+def label(context: BatchContext, own: int, partner: int, share: float) -> Tensor:
+    """The label of a mix: `share` of the class of `own`, and the rest of the class of `partner`."""
+    row = torch.zeros(CLASSES)
+    row[context.targets[own]] += share
+    row[context.targets[partner]] += 1 - share
+    return row
