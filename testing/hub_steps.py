@@ -1,4 +1,4 @@
-"""Steps of the publishing tests, which the double's worker runs with the real clients; they are pickled by name."""
+"""Steps of the publishing tests. The worker of the Hub double runs them with the real clients, pickled by name."""
 
 from __future__ import annotations
 

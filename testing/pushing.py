@@ -23,7 +23,7 @@ MODULES = (
 
 
 def main() -> None:
-    """Import all modules, print `ready`, then push, so that only the push is killed."""
+    """Import all modules, print `ready`, then push. So a test that waits for `ready` kills only the push."""
     for name in MODULES:
         importlib.import_module(name)
     print("ready", flush=True)

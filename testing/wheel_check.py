@@ -4,7 +4,7 @@ usage: python -m testing.wheel_check
 
 The fresh environment sees the installed dependencies but not the checkout: every module must be imported from the
 wheel. The commands that a first user types run there, and a small dataset is pushed to the Hub double, loaded and
-verified. Raises CalledProcessError or AssertionError with the output of what failed.
+verified. If a step fails, CalledProcessError or AssertionError is raised with its output.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from small_photos import write_photos  # noqa: E402
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory) -> dict[str, str]:
-    """Folders of a tiny random StableDiffusionPipeline (`sd`) and CLIPModel (`clip`), as a user's would be."""
+    """Returns the folders of a tiny random StableDiffusionPipeline (`sd`) and CLIPModel (`clip`)."""
     import tiny_models
 
     root = tmp_path_factory.mktemp("tiny")
@@ -43,7 +43,7 @@ def tiny(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def keys(tiny) -> dict:
-    """The keys of a recipe that takes seconds: two steps, 16 pixels, few references."""
+    """Returns the keys of a recipe whose run takes seconds: two steps, 16 pixels, few references."""
     return {
         "model": {"path": tiny["sd"], "steps": 2},
         "filter": {"path": tiny["clip"], "references": 6, "policy": {"name": "quantile"}},
@@ -54,7 +54,7 @@ def keys(tiny) -> dict:
 
 @pytest.fixture(scope="session")
 def recipe(keys):
-    """A function: keywords of a recipe -> the Recipe, over `keys`; the source is in memory where no path is given."""
+    """Returns a function that builds a Recipe from `keys` and keywords. Without a path the source is in memory."""
     from diffcore_hf.config.augment_schema import build_recipe
     from diffcore_hf.config.layers import keywords_layer
 

@@ -1,4 +1,4 @@
-"""Memory: what a run needs at its peak does not grow with the number of rows."""
+"""Memory: the peak memory of a run does not grow with the number of rows."""
 
 import json
 import subprocess

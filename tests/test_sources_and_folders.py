@@ -1,4 +1,4 @@
-"""A changed source or folder is refused: another version, another order of rows, a cleaned run or a wrong origin."""
+"""A changed source or folder is refused, such as another version, another order of rows, or a cleaned run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def run(recipe, tmp_path):
-    """A run over eight photos in memory, into `out`, with some keys changed."""
+    """Returns a function that runs on eight photos in memory, with some keys changed, into the folder `out`."""
 
     def go(**keys):
         made = recipe(**{"output": str(tmp_path / "out"), "source.path": sources.IN_MEMORY, **keys})
@@ -119,7 +119,7 @@ def test_class_names_are_kept_in_the_order_of_the_feature():
 
 
 def test_a_folder_with_a_card_is_read_without_the_cache_of_datasets(tmp_path):
-    """The cache of datasets knows such a folder by names alone, wherever it lies and whatever it holds."""
+    """The cache of `datasets` identifies such a folder only by names, not by its path or its content."""
     card = "---\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---\n"
     seen = []
     for place, counts in (("a", [2, 2]), ("b", [3, 2]), ("a", [2, 4])):

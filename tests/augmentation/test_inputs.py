@@ -17,7 +17,7 @@ PREPARED = StrategyInputs(("prompt",), {"inputs": {"steps": 5}, "strategy": "m:S
 
 @pytest.fixture
 def loaded(recipe):
-    """A function: counts of photos and keys -> the source and its plan."""
+    """Returns a function of counts of photos and keys that returns the source and its plan."""
 
     def loaded(counts, **keys):
         config = recipe(**keys)
@@ -28,7 +28,7 @@ def loaded(recipe):
 
 
 def digests(source, plan, strategy, seed=0):
-    """Key of attempt 0 of each unit -> digest of its inputs."""
+    """Returns the key of attempt 0 of each unit -> digest of its inputs."""
     inputs = Inputs(source, plan, seed, strategy)
     return {(*plan.key(unit), 0): inputs.of_attempt((*plan.key(unit), 0)) for unit in range(len(plan))}
 

@@ -20,7 +20,7 @@ from diffcore_hf.workflows import export as export_workflow
 
 
 def rows(folder: Path, config: str = "default", split: str = "train") -> Dataset:
-    """A split of a config, images undecoded."""
+    """Returns a split of a dataset configuration with undecoded images."""
     shards = json.loads((folder / "diffcore.json").read_text())["configs"][config][split]
     return Dataset.from_parquet([str(folder / name) for name in shards]).cast_column("image", Image(decode=False))
 
@@ -31,7 +31,7 @@ def pixels(cell: dict) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
-    """A run over ten photos of 24 x 20 pixels that keeps two copies of everything, stored without loss."""
+    """A run on ten photos of 24 x 20 pixels. It keeps two counterparts of each photo, stored without loss."""
     out = tmp_path_factory.mktemp("mixed") / "run"
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "copies": 2, "fraction": 0.8, "image_format": "png"}
     augment.run(recipe(source=str(folder_of_photos), output=str(out), **keys), progress=False)
@@ -40,7 +40,7 @@ def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(run) -> Path:
-    """Its export."""
+    """The export of the run with layout `mixed`."""
     export_workflow.export(run, run.parent / "mixed", {}, "mixed")
     return run.parent / "mixed"
 

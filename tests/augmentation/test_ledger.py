@@ -80,7 +80,7 @@ def test_of_two_parts_with_the_same_attempt_the_first_by_name_is_used(ledger):
 
 @pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
 def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger, order):
-    """Several parts with other inputs exist; their names sort before and after the one that fits."""
+    """Several parts with other inputs exist. Their names come before and after the name of the part that fits."""
     for number in range(6):
         ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
     for inputs in order:

@@ -8,7 +8,7 @@ from diffcore_hf.augmentation.tasks import CommittedPart, ReferenceTask
 
 
 def sizes(count, batch, seconds_per_item, part_size=None, **options):
-    """The sizes of the parts of `count` items, each measured before the next is taken."""
+    """Returns the sizes of the parts of `count` items. Each part is timed before the next one is started."""
     pieces = PartSizes([str(item) for item in range(count)], batch, part_size, **options)
     counts, items = [], []
     for piece in pieces:

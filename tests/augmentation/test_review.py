@@ -1,4 +1,4 @@
-"""Tests of the review file: an invalid file is refused in one line."""
+"""Tests of the review file: an invalid file gives a one-line error."""
 
 import pytest
 

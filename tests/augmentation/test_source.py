@@ -1,4 +1,4 @@
-"""The source: its columns stay unchanged, and a source that cannot be augmented raises one line."""
+"""The source: its columns stay unchanged, and a source that cannot be augmented gives a one-line error."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from diffcore_hf.core.folder import Folder
 
 
 def columns(**columns):
-    """A Dataset in memory of (values, feature) by name."""
+    """Returns a Dataset in memory from column name -> (values, feature)."""
     features = Features({name: feature for name, (_, feature) in columns.items()})
     return Dataset.from_dict({name: values for name, (values, _) in columns.items()}, features=features)
 

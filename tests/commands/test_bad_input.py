@@ -1,4 +1,4 @@
-"""Invalid input: one line with the value and a remedy, exit status 2, and nothing is written."""
+"""Invalid input: a one-line error with the value and a remedy, exit status 2, and nothing is written."""
 
 import json
 import shutil

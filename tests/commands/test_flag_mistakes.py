@@ -1,4 +1,4 @@
-"""Mistakes on the command line are one line, found before any slow import, and the remedy of each is accepted."""
+"""Mistakes on the command line: each gives a one-line error before any slow import, and its remedy works."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ CASES = [("main", *case) for case in AUGMENT] + [("train", *case) for case in TR
 
 @pytest.fixture(scope="module")
 def results():
-    """Map from a command line to its status, its error, the slow modules, and the fault of the line after the remedy.
+    """Return command line -> its status, its error, the slow modules that it imported, and the error after the remedy.
 
     One process runs all lines, so a slow import of one line shows in all lines after it.
     """

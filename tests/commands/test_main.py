@@ -1,4 +1,4 @@
-"""The output of every verb; bad input is in test_bad_input.py."""
+"""The output of every command. Tests of bad input are in test_bad_input.py."""
 
 import os
 import re
@@ -57,7 +57,7 @@ def test_help_names_every_verb_and_imports_no_heavy_library():
 
 @pytest.mark.slow  # processor time depends on other processes of the machine
 def test_help_costs_less_than_half_a_second():
-    """Measures processor time, because the elapsed time depends on other processes even more."""
+    """Measures processor time, because the elapsed time depends on other processes."""
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""The command line: flags become a layer, errors are one line, and --help shows every key."""
+"""The command line: flags become a layer, each error has one line, and --help shows every key."""
 
 import re
 import shlex

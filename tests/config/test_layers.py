@@ -1,4 +1,4 @@
-"""The layers for WHAT of the command line and for keywords in Python."""
+"""The layers that are made from the first argument of a command and from keywords in Python."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The training recipe: every key can be given as a flag or in a file; errors are one line with a remedy."""
+"""The training recipe: every key can be given as a flag or in a file; each error has one line with a remedy."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The garbage collector is paused inside the block alone."""
+"""The garbage collector is paused only inside the block."""
 
 import gc
 

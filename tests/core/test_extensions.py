@@ -1,4 +1,4 @@
-"""Tests of classes and objects that a recipe names: valid names are imported, others raise one line."""
+"""Tests of classes and objects that a recipe names: valid names are imported, others give a one-line error."""
 
 from abc import ABC, abstractmethod
 

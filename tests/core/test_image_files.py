@@ -19,7 +19,7 @@ SECRET = b"HF_TOKEN=canary-7f3a"
 
 @pytest.fixture
 def folder(tmp_path):
-    """A dataset folder with one image, beside a file that does not belong to it."""
+    """Returns a dataset folder with one image. Beside the folder is a file that does not belong to it."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
     (tmp_path / "data").mkdir()
@@ -135,7 +135,7 @@ def test_a_large_file_is_not_read(folder, monkeypatch):
 
 
 def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
-    """The size of the open file is not trusted, because a file in /proc or a growing file reports another one."""
+    """The size of the open file is not used, because a file in /proc or a growing file reports a wrong size."""
     monkeypatch.setattr(image_files, "MAX_BYTES", 5_000)
     read, counts = os.read, []
 

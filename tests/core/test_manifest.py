@@ -1,4 +1,4 @@
-"""The check of a manifest: an invalid diffcore.json raises one line that names the key."""
+"""The check of a manifest: an invalid diffcore.json gives a one-line error that names the key."""
 
 import copy
 from typing import Any

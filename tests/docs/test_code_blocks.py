@@ -55,7 +55,7 @@ LOCAL_SNIPPETS = [text for text in PYTHON if HUB_REPOSITORY not in text]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder like a clone after `make demo`, but made with few rows and few steps."""
+    """Returns a folder like a clone after `make demo`, but with few rows and few steps."""
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -74,7 +74,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def at_home(home, monkeypatch):
-    """Commands and snippets run in the folder that the pages describe."""
+    """Changes to the folder that the pages describe."""
     monkeypatch.chdir(home)
 
 
@@ -83,7 +83,7 @@ def is_training(words: list[str]) -> bool:
 
 
 def runnable(line: str) -> list[str]:
-    """A command line with the models of the miniature world in place of the large ones, and few images and steps."""
+    """Returns a command line that uses the models of the miniature world, few images and few steps."""
     words = shlex.split(line)
     if is_training(words):
         own = [word for word in words[2:] if word not in ("--quiet", "recipes/train.py", "-m", "diffcore_hf.training")]

@@ -1,4 +1,4 @@
-"""The link checker of the documentation finds broken links, and this repository has none."""
+"""The link checker of the documentation finds broken links, and no link of this repository is broken."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def store(tmp_path) -> Store:
 
 
 def double(work: Path, value: int) -> dict:
-    """A measurement that records every call."""
+    """Measures a cell and records the call."""
     if value < 0:
         raise ValueError("below zero")
     with open(work / "calls", "a") as file:
@@ -81,7 +81,7 @@ def test_the_listing_names_what_is_due():
 
 
 def test_a_killed_run_leaves_no_process_and_continues(store, tmp_path):
-    """The parent is killed: its processes end by themselves, no result is left, the next run measures it."""
+    """If the parent is killed, its processes end and leave no result. The next run measures the cell."""
     script = tmp_path / "slow.py"
     script.write_text(
         "import sys, time, os\n"
@@ -114,7 +114,7 @@ def test_a_killed_run_leaves_no_process_and_continues(store, tmp_path):
 
 
 def state(process: int) -> str:
-    """Returns the state of a process, `Z` for one that has ended and is not collected yet."""
+    """Returns the state of a process; `Z` if it has ended but its parent has not read its status."""
     return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][:1]
 
 

@@ -85,7 +85,7 @@ def test_every_level_takes_a_photograph_further_away():
 
 
 def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_ones():
-    """Three classes on three axes; unrelated counterparts lie on a fourth axis."""
+    """Each of three classes has its own axis. Unrelated counterparts have a fourth axis."""
     labels = np.arange(3).repeat(4)
     real = np.eye(4)[labels]
     assert distance(labels, real, real) == pytest.approx(0)
@@ -93,7 +93,7 @@ def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_ones()
 
 
 def test_the_filter_is_judged_on_right_random_and_confused_photographs():
-    """Classes 0 and 1 are alike, class 2 is far away, so a wrong image of the alike class is harder to reject."""
+    """Classes 0 and 1 are similar and class 2 is not, so a wrong image of the similar class is harder to reject."""
     random = np.random.default_rng(0)
     centres = np.array([[1, 0.3, 0, 0], [1, -0.3, 0, 0], [0, 0, 1, 1]])
     labels = np.arange(3).repeat(20)
@@ -115,9 +115,9 @@ def result(top1: float, validation: float, steps: int = 100) -> dict:
 
 
 def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
-    """Yields results of all cells; `better` is added to the top-1 of an arm, and rate 0.001 validates best."""
+    """Yields results of all cells. `better` is added to the top-1 of an arm; rate 0.001 has the best validation."""
     found: dict[str, dict] = {}
-    for _ in range(2):  # the second pass knows the chosen rates
+    for _ in range(2):  # the second pass has the chosen rates
         for cell in planned(found):
             top1 = 0.5 + 0.01 * cell.seed + better.get(cell.arm, 0) + 0.001 * (cell.seed % 2)
             found[cell.name] = result(top1, 0.5 + 100 * cell.rate, photo_trainings.STEPS[cell.length])

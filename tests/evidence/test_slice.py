@@ -22,7 +22,7 @@ def work(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Forty-eight attempts of four steps in every folder, trainings of two steps."""
+    """Reduces every folder to 48 attempts of four steps, and every training to two steps."""
     monkeypatch.setattr(folders, "GENERATORS", {name: keys | SMALL for name, keys in folders.GENERATORS.items()})
     monkeypatch.setattr(trainings, "NETS", {name: keys | {"max_steps": 2} for name, keys in trainings.NETS.items()})
     monkeypatch.setattr(judging, "EACH", 1)

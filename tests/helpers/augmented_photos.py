@@ -8,7 +8,7 @@ from small_photos import CLASSES, picture
 
 
 def augmented(counts=(6, 5, 4), *, without=(2,), size=(24, 20), generated_size=(32, 32), start=0):
-    """Rows with counterparts, but for each class's rows `without`; (image, label, generated, status, row_id)."""
+    """Returns rows (image, label, generated, status, row_id). The rows `without` of each class have no counterpart."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     rows = [(label, number) for label, count in enumerate(counts) for number in range(start, start + count)]
@@ -37,7 +37,7 @@ def augmented(counts=(6, 5, 4), *, without=(2,), size=(24, 20), generated_size=(
 
 
 def write_augmented(folder: Path, **splits) -> Path:
-    """A folder that load_dataset reads, one Parquet file a split."""
+    """Writes a folder that load_dataset reads, with one Parquet file for each split."""
     (folder / "data").mkdir(parents=True)
     for name, rows in splits.items():
         rows.to_parquet(folder / "data" / f"{name}-00000-of-00001.parquet")

@@ -59,7 +59,7 @@ class Prepared(Drawn):
 
 
 class Restless(Drawn):
-    """Has other inputs of its preparation in each call, which is an error of a strategy."""
+    """Returns other inputs of its preparation in each call. This is an error in a strategy."""
 
     calls = 0
 

@@ -1,4 +1,4 @@
-"""Names of classes that a stranger may choose: texts that YAML, Markdown, HTML, Jinja or a terminal could change.
+"""Class names that are hard to process: texts that YAML, Markdown, HTML, Jinja or a terminal could change.
 
 The file hostile_names.json groups them: words and numbers of YAML, quotes, markup, control characters, line breaks,
 characters that reverse text or have no form, scripts, long names, and white space at the ends.

@@ -8,7 +8,7 @@ DATASET = {"repo_type": "dataset"}
 
 
 def api(method: str, *args, **kwargs) -> Any:
-    """A method of HfApi; its answer as a list where it is an iterator."""
+    """Calls a method of HfApi. Returns its result; an iterator is returned as a list."""
     from huggingface_hub import HfApi
 
     answer = getattr(HfApi(), method)(*args, **kwargs)
@@ -16,7 +16,7 @@ def api(method: str, *args, **kwargs) -> Any:
 
 
 def commit(repo: str, added: dict[str, bytes], deleted: tuple[str, ...] = (), *, beforehand=False, **options):
-    """create_commit with explicit operations; `beforehand` uploads the large files first, as publishing does."""
+    """Calls create_commit with explicit operations. `beforehand` uploads the large files first, as publishing does."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     additions = [CommitOperationAdd(path, content) for path, content in added.items()]
@@ -34,5 +34,5 @@ def download(repo: str, name: str) -> bytes:
 
 
 def status(error: Exception) -> int:
-    """Of what HfApi raised."""
+    """Returns the HTTP status of an exception of HfApi."""
     return error.response.status_code

@@ -45,7 +45,7 @@ def timm_network(kind: str) -> nn.Module:
 
 
 def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | None = None) -> BatchContext:
-    """A batch of random images, of rows 0, 1, 2, ... in epoch 0."""
+    """Returns a batch of random images for the rows 0, 1, 2, ... of epoch 0."""
     random = torch.Generator().manual_seed(count)
     pixels = torch.randint(256, (count, 3, SIDE, SIDE), generator=random, dtype=torch.uint8)
     return BatchContext(
@@ -67,7 +67,7 @@ def permuted(context: BatchContext, order: list[int]) -> BatchContext:
 
 
 def probabilities(mixed: Mixed) -> torch.Tensor:
-    """(B, K) targets, of class indices too."""
+    """Returns (B, K) targets; class indices become one-hot rows."""
     targets = mixed.targets
     return targets if targets.ndim == 2 else nn.functional.one_hot(targets, CLASSES).float()
 

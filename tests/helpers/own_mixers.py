@@ -21,7 +21,7 @@ CALLS: list[BatchContext] = []
 
 
 class Recorder(Mixer):
-    """Mixes nothing, and keeps each context with the network's training flags."""
+    """Does not mix. Stores each context together with the training flags of the network."""
 
     flags: list[set[bool]]
 
@@ -98,7 +98,7 @@ class Hooked(Mixer):
 
 
 class OfPairs(Recorder):
-    """Asks for each row's own generated image, and for the mean of each image from the loader."""
+    """Requests the own generated image of each row, and the mean of each image, from the loader."""
 
     asks_for_pairs = True
 

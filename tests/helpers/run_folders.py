@@ -22,7 +22,7 @@ def go(recipe, data=None):
 
 
 def tree(folder, private=True):
-    """Relative name -> bytes of every file; without `private` of the published ones."""
+    """Returns relative name -> bytes of every file. If `private` is false, only published files are included."""
     files = (file for file in Path(folder).rglob("*") if file.is_file())
     named = {file.relative_to(folder).as_posix(): file for file in files}
     return {name: file.read_bytes() for name, file in named.items() if private or not name.startswith(".diffcore")}
@@ -33,7 +33,7 @@ def published(folder):
 
 
 def rows(folder, config="default", split="train"):
-    """A split of a config, images undecoded, from the files that the manifest lists."""
+    """Returns a split of a dataset configuration with undecoded images, from the files in the manifest."""
     ds = Dataset.from_parquet([str(folder / name) for name in manifest(folder)["configs"][config][split]])
     for name, feature in ds.features.items():
         if isinstance(feature, Image):

@@ -13,7 +13,7 @@ COLOURS = ((200, 60, 40), (50, 180, 60), (40, 80, 200), (120, 110, 100), (220, 1
 
 
 def picture(label: int, number: int, size: tuple[int, int] = (24, 20), image_format: str = "JPEG") -> bytes:
-    """The encoded bytes of image `number` of a class: its colour with grain, the same at every call."""
+    """Returns the encoded bytes of image `number` of a class: the colour of the class with noise."""
     draw = np.random.default_rng([label, number])
     colour = np.array(COLOURS[label % len(COLOURS)]) + draw.integers(-30, 30, 3)
     grain = draw.integers(-40, 40, (size[1], size[0], 3))
@@ -23,7 +23,7 @@ def picture(label: int, number: int, size: tuple[int, int] = (24, 20), image_for
 
 
 def photos(counts: list[int], **options):
-    """A Dataset in memory with `counts[k]` images of class k, the classes one after the other."""
+    """Returns a Dataset in memory with `counts[k]` images of class k, sorted by class."""
     from datasets import ClassLabel, Dataset, Features
     from datasets import Image as ImageFeature
 
@@ -34,7 +34,7 @@ def photos(counts: list[int], **options):
 
 
 def write_photos(folder: Path, counts: list[int]) -> Path:
-    """A folder of photos, one sub-folder a class, half of the files JPEG and half PNG."""
+    """Writes a folder of photos with one sub-folder for each class. Half of the files are JPEG and half PNG."""
     for label, count in enumerate(counts):
         for number in range(count):
             kind = ("JPEG", "PNG")[number % 2]

@@ -28,7 +28,7 @@ def write_images(root: Path, *folders: str, count: int = 4) -> Path:
 
 
 def entries(root: Path) -> set[str]:
-    """The entries that are not folders, without those that only a link leads to; a link to a folder is not one."""
+    """Returns the entries that are not folders. Entries behind a link, and links to folders, are left out."""
     found = set()
     for folder, _, names in os.walk(root):
         found |= {os.path.relpath(os.path.join(folder, name), root) for name in names}
@@ -36,7 +36,7 @@ def entries(root: Path) -> set[str]:
 
 
 def below_link(root: Path, path: str) -> bool:
-    """Whether a path leads through a link to a folder, or is such a link."""
+    """Returns whether a path contains a link to a folder, or is such a link."""
     steps = Path(path).parts
     return any((root / Path(*steps[: end + 1])).is_symlink() and (root / Path(*steps[: end + 1])).is_dir()
                for end in range(len(steps)))  # fmt: skip

@@ -19,7 +19,7 @@ POLICIES = [
 
 
 def references(signal, classes=CLASSES, each=EACH):
-    """Embeddings of `each` images a class: noise, plus `signal` times a direction of the class."""
+    """Returns embeddings of `each` images per class: noise plus `signal` times a direction of the class."""
     draw = np.random.default_rng(5)
     labels = np.repeat(np.arange(classes), each)
     directions = draw.normal(size=(classes, WIDTH))

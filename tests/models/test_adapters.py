@@ -1,4 +1,4 @@
-"""An adapter that does not fit its model is one line that names the layers; every key style that fits is loaded."""
+"""An adapter that does not fit its model gives a one-line error that names the layers; others are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the source files of the libraries state about a class equals what Python knows after an import."""
+"""Facts about a class that are read from the source files of a library equal those of the imported class."""
 
 from __future__ import annotations
 

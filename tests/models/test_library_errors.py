@@ -1,4 +1,4 @@
-"""Exceptions of the model libraries become one line for the user, except for faults of the machine."""
+"""Exceptions of the model libraries become a one-line error, except for faults of the machine."""
 
 from __future__ import annotations
 

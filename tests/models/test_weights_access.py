@@ -122,7 +122,7 @@ def test_weights_in_the_data_of_a_package_are_resolved(tmp_path, monkeypatch):
 
 
 class Hub:
-    """Stands for HfApi: returns the contents of a repository, or raises an error."""
+    """Replacement for HfApi that returns the contents of a repository or raises an error."""
 
     def __init__(self, *files, error=None, sha=COMMIT):
         self.files, self.error, self.sha = files, error, sha

@@ -10,7 +10,7 @@ from diffcore_hf.workflows import pictures
 
 @pytest.fixture(scope="package")
 def make(recipe, folder_of_photos):
-    """A function: an output folder and keys -> the recipe over the photos, strict, two attempts."""
+    """Returns a function of an output folder and keys that returns a recipe: the photos, `strict`, two attempts."""
 
     def make(output, **more):
         more = {"source": str(folder_of_photos), "strict": True, "filter.policy": PARTIAL, "output": str(output)} | more
@@ -21,7 +21,7 @@ def make(recipe, folder_of_photos):
 
 @pytest.fixture(scope="package", autouse=True)
 def few_tiles():
-    """Drawing pictures is half of the time of a run this small."""
+    """Draws few tiles, because the pictures take half of the time of such a small run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "SHEET_TILES", 2)
         yield
@@ -29,7 +29,7 @@ def few_tiles():
 
 @pytest.fixture(scope="package")
 def done(make, tmp_path_factory):
-    """A finished run over the photos; a test that changes its folder works on `copy`."""
+    """Returns a finished run on the photos. Tests that change the folder use `copy`."""
     return go(make(tmp_path_factory.mktemp("done") / "out"))
 
 

@@ -1,4 +1,4 @@
-"""The advice of messages about output folders, reviews and versions works: each is followed and succeeds."""
+"""The advice in messages about output folders, reviews and versions works: each test follows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = "row_id,copy,attempt,verdict,note\n"
 
 
 def refused(action, *parts):
-    """The message of a refused action, which has these parts and is one line."""
+    """Returns the message of a refused action, and checks that it is one line with these parts."""
     with pytest.raises(UserError) as error:
         action()
     message = str(error.value)

@@ -1,4 +1,4 @@
-"""The advice of a message works: each case reproduces a message of `plan` and `augment`, follows it and succeeds."""
+"""The advice in messages of `plan` and `augment` works: each case reproduces a message and follows it."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ CASES = {
 
 
 def as_recipe(keys, more, flags=()):
-    """The recipe of a call with keys, overridden by the flags of an advice."""
+    """Returns the recipe of a call with keys; the flags of an advice override the keys."""
     layer = parse_command(["augment", "miniature", *flags]).layer if flags else {}
     return build_recipe({"source": IN_MEMORY}, keys, keywords_layer(**more), layer)
 
 
 def flags_of(message):
-    """The last complete flag with its value in a message."""
+    """Returns the last complete flag in a message, with its value."""
     return shlex.split(re.findall(r"--[a-z_.]+ (?:'[^']*'|\S+)", message)[-1].rstrip("."))
 
 

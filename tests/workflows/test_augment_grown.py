@@ -95,7 +95,7 @@ def write(folder, files):
 
 @pytest.fixture(autouse=True, scope="module")
 def no_pictures():
-    """Drawing pictures is half of the time of these runs. One test below draws them."""
+    """Draws no pictures, because they take half of the time of these runs. One test below draws them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "contact_sheet", lambda material: b"sheet")
         patch.setattr(pictures, "histogram", lambda material: b"histogram")
@@ -104,7 +104,7 @@ def no_pictures():
 
 @pytest.fixture(scope="module")
 def augment(recipe, tmp_path_factory):
-    """A function: output, photos and keys -> the result of a strict run over a folder with these photos."""
+    """Returns a function of output, photos and keys that runs with `strict` on a folder with these photos."""
 
     def augment(output, files, strategy=Drawn, **more):
         folder = write(output.parent / f"{output.name}-photos", files)
@@ -117,7 +117,7 @@ def augment(recipe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(augment, tmp_path_factory):
-    """A function: a strategy and a state -> the folder of a finished or interrupted run over the first photos."""
+    """Returns a function of a strategy and a state that returns the folder of a finished or interrupted run."""
     made = {}
 
     def first(strategy, state):
@@ -225,7 +225,7 @@ def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
 
 
 def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
-    """Their row ids are only numbered, so removing one of them gives its id to another."""
+    """Their row ids are numbers. If one of the images is removed, another image gets its id."""
     keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:Drawn", "filter.policy": "all"}
     ds = photos([3, 3])
     cells = ds.cast_column("image", Image(decode=False))["image"][:]

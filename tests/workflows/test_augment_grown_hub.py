@@ -8,7 +8,7 @@ from testing.hub_double.fixtures import client, hub  # noqa: F401 (fixtures)
 
 
 def push(repo, counts, order=None):
-    """Push photos as one commit, in another order of rows where one is given; return the commit."""
+    """Push photos as one commit, in the given order of rows, and return the commit."""
     from datasets import DatasetDict
 
     ds = photos(counts)

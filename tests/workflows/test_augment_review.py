@@ -1,4 +1,4 @@
-"""A person's verdicts override the policy."""
+"""Verdicts of a user override the policy."""
 
 import pytest
 from run_folders import attempts_of, go, rows, write_review

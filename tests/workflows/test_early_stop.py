@@ -80,14 +80,14 @@ class Blurry(Noise):
 
 @pytest.fixture(autouse=True)
 def early(monkeypatch):
-    """Test the rule from a few attempts on."""
+    """Apply the rule of the early stop after a few attempts."""
     monkeypatch.setattr(early_stop, "STOP_AFTER", STOP)
     monkeypatch.setattr("diffcore_hf.augmentation.rounds.STOP_AFTER", STOP)
 
 
 @pytest.fixture
 def run(keys, tmp_path):
-    """A function: a strategy and keys -> the result of a run over 2 x 15 photos in memory."""
+    """Returns a function of a strategy and keys that runs on 2 x 15 photos in memory and returns the result."""
 
     def run(strategy, executor=LocalExecutor, **more):
         without_model = {key: value for key, value in keys.items() if key != "model"}
@@ -181,7 +181,7 @@ def test_the_advice_for_unsafe_images_is_to_use_other_prompts(run):
 
 @pytest.fixture
 def in_low_precision(keys, tmp_path, monkeypatch):
-    """Words of a command over 2 x 8 photos, with a model that gives NaN unless its precision is float32."""
+    """Returns the words of a command on 2 x 8 photos. Its model returns NaN unless its precision is float32."""
     from diffcore_hf.models.diffusion import TextToImage
 
     real = TextToImage.sample
@@ -244,7 +244,7 @@ def test_a_check_whose_reason_is_recorded_cannot_be_left_out(run, tmp_path):
 
 
 class Ahead(LocalExecutor):
-    """Commits a part while the part before is read, as other processes do."""
+    """Adds a part while the earlier part is read, as another process would do."""
 
     def run(self, tasks, on_progress):
         parts = super().run(tasks, on_progress)

@@ -143,7 +143,7 @@ def test_a_run_in_memory_without_originals_cannot_be_exported_and_says_so(make, 
 
 @pytest.mark.parametrize("change", [{"fraction": 0.5}, {"max_attempts": 1}])
 def test_an_export_with_smaller_settings_equals_a_run_with_smaller_settings(make, done, tmp_path, change):
-    """An export under a smaller recipe is the run under the smaller recipe, whatever else the ledger holds."""
+    """An export with smaller settings equals a run with these settings, although the ledger has more facts."""
     export(done.folder.path, tmp_path / "exported", change)
     go(make(tmp_path / "run", **change))
     assert published(tmp_path / "exported") == published(tmp_path / "run")

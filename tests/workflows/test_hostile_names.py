@@ -1,4 +1,4 @@
-"""Names of classes, columns and files are data: they survive the whole way, and change neither card nor terminal."""
+"""Names of classes, columns and files are kept in every step, and do not change the card or the terminal."""
 
 from __future__ import annotations
 

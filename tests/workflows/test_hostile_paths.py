@@ -78,7 +78,7 @@ def test_links_and_special_files_of_a_class_folder_are_not_read(folder, make, tm
 
 @pytest.mark.parametrize("source", ["cells", "links"])
 def test_the_environment_of_the_process_is_not_published(source, folder, keys, tiny, tmp_path):
-    """The program itself runs with a token in its environment, and a folder has the name of this variable."""
+    """The program has a token in an environment variable, and a folder has the name of this variable."""
     if source == "cells":
         parquet(folder)
     else:

@@ -63,7 +63,7 @@ class Black(Blurred):
 
 @pytest.fixture
 def run(keys, tmp_path):
-    """A function: keys of the recipe -> the augmented rows of a source whose image column is img."""
+    """Returns a function of recipe keys that returns the augmented rows. The image column of the source is `img`."""
 
     def run(**more):
         ds = photos([3, 2]).rename_column("image", "img")

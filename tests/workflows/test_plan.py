@@ -23,7 +23,7 @@ class WithoutModel(Strategy):
 
 @pytest.fixture(scope="module")
 def prepare(recipe, folder_of_photos, tmp_path_factory):
-    """A function: keys -> a run over the photos that may begin, its tokenizer taking 16 tokens, a letter each."""
+    """Returns a function of keys that prepares a run. Its tokenizer accepts 16 tokens; each letter is a token."""
 
     def prepare(**more):
         more = {"source": str(folder_of_photos), "output": str(tmp_path_factory.mktemp("out") / "out")} | more
@@ -122,7 +122,7 @@ def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):
 
 @pytest.fixture
 def outcome(tmp_path, monkeypatch):
-    """A function: counts -> the outcome of a run with 4 attempts in parts of 1000 bytes in all."""
+    """Returns a function of counts that returns the outcome of a run: 4 attempts, in parts of 1000 bytes together."""
     part = tmp_path / "part"
     part.write_bytes(b"0" * 1000)
     monkeypatch.setattr(Ledger, "rounds", lambda self: ["r0"])

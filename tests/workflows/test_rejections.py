@@ -1,4 +1,4 @@
-"""The summary counts rejected attempts by reason, and what it advises for each reason works."""
+"""The summary counts rejected attempts by reason, and its advice for each reason works."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ UNWANTED = Check("unwanted", "this check rejects every image", "unwanted", lambd
 
 @pytest.fixture
 def exported(done, tmp_path):
-    """A function: keys -> the summary of an export of the finished run with these keys."""
+    """Returns a function of keys that exports the finished run with these keys and returns the summary."""
 
     def exported(number, **layer):
         return export(done.folder.path, tmp_path / str(number), layer).summary

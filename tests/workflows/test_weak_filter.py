@@ -1,4 +1,4 @@
-"""A filter that does not separate the classes is named in the summary, in plan and on the card."""
+"""A filter that does not separate the classes is reported in the summary, in `plan` and on the card."""
 
 import io
 import re
@@ -32,7 +32,7 @@ def first_line(outcome):
 
 @pytest.fixture
 def noise():
-    """Six classes of ten images of noise, which no tower tells apart."""
+    """Six classes of ten images of noise. No tower can separate them."""
     draw = np.random.default_rng(3)
     cells = []
     for _ in range(60):
@@ -46,7 +46,7 @@ def noise():
 
 @pytest.fixture
 def settings(recipe, tmp_path):
-    """A function: keys -> the recipe of a run over a dataset in memory that generates one image."""
+    """Returns a function of keys that returns the recipe of a run on a dataset in memory with one generated image."""
 
     def settings(**more):
         keys = {"source": "in-memory", "output": str(tmp_path / "out"), "limit": 1, "max_attempts": 1}

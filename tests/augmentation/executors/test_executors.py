@@ -1,4 +1,4 @@
-"""Tests that runs with different executors make the same decisions."""
+"""Tests of executors: runs with different executors make the same decisions."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from diffcore_hf.workflows import augment
 
 
 class TwoProcesses:
-    """An executor of the test: two spawned processes, which open the source themselves."""
+    """An executor with two spawned processes, which open the source themselves."""
 
     def __init__(self, run):
         run.require_source_on_disk("a process pool")
@@ -43,7 +43,7 @@ class TwoProcesses:
 
 @pytest.fixture
 def make(recipe, folder_of_photos, tmp_path):
-    """A function: the name of an output folder -> a recipe in parts of three, without strict."""
+    """Returns a function of the name of an output folder that returns a recipe: parts of three, `strict` off."""
     policy = {"name": "rank", "by": "class_mean", "floor": "off"}
     return lambda name: recipe(
         source=str(folder_of_photos), output=str(tmp_path / name), part_size=3, **{"filter.policy": policy}
@@ -51,7 +51,7 @@ def make(recipe, folder_of_photos, tmp_path):
 
 
 def decisions(result):
-    """(row id, copy, attempt, seed, reason) of every attempt."""
+    """Returns (row id, copy, attempt, seed, reason) of every attempt."""
     files = sorted((result.folder.path / "attempts").glob("*.parquet"))
     columns = ["row_id", "copy", "attempt", "seed", "reason"]
     return [tuple(row.values()) for file in files for row in pq.read_table(file, columns=columns).to_pylist()]

@@ -1,4 +1,4 @@
-"""A local folder gives the rows that people expect, and every file in it is read or named with its reason."""
+"""Rows of a local folder: they follow the documented layouts, and every file is read or has a reason."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def named(source: LoadedSource) -> dict[str, int]:
 
 
 def pack(root: Path, target: Path) -> Path:
-    """Packs a folder as zip or tar, by the suffix."""
+    """Packs a folder as zip or tar; the suffix of the target decides."""
     if target.suffix == ".zip":
         with zipfile.ZipFile(target, "w") as archive:
             for path in sorted(root.rglob("*.jpg")):

@@ -60,7 +60,7 @@ def test_a_second_run_reads_no_file(root, opened):
 
 
 def change_content(path: Path) -> None:
-    """Other bytes of the same size and the same modification time."""
+    """Writes other bytes of the same size into a file, and keeps its modification time."""
     state = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -69,7 +69,7 @@ def change_content(path: Path) -> None:
 
 
 def replace_file(path: Path) -> None:
-    """Another file of that name, with the same size and modification time."""
+    """Replaces a file by another file with the same name, size and modification time."""
     state, content = path.stat(), bytearray(path.read_bytes())
     content[-1] ^= 1
     other = path.with_suffix(".new")

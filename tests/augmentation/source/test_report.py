@@ -33,7 +33,7 @@ def report_of(root, **keys):
 
 @pytest.fixture
 def unusual(tmp_path):
-    """A folder with one instance of each finding."""
+    """Returns a folder with one example of each finding."""
     return folder(
         tmp_path / "photos",
         {

@@ -13,7 +13,7 @@ SIZES = [(40, 30), (24, 24), (60, 33), (31, 64)]
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    """A tiny text-to-image model, as a recipe names it."""
+    """The recipe section of a tiny text-to-image model."""
     folder = tmp_path_factory.mktemp("models") / "sd"
     tiny_models.seeded(tiny_models.sd).save_pretrained(folder)
     return ModelConfig(path=str(folder), steps=1, size=16)
@@ -21,7 +21,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tower(tmp_path_factory):
-    """A tiny image tower, as a recipe names it."""
+    """The recipe section of a tiny image tower."""
     return FilterConfig(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
 
 
@@ -32,7 +32,7 @@ def recipe(model, tower):
 
 @pytest.fixture(scope="session")
 def photos():
-    """Four JPEG photographs, of every size, with the paths that they came from."""
+    """Four JPEG photographs of different sizes, with their original paths."""
     noise = np.random.default_rng(0)
     pixels = [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in SIZES]
     return [{"bytes": images.encode(array), "path": f"{number}.jpg"} for number, array in enumerate(pixels)]
@@ -40,7 +40,7 @@ def photos():
 
 @pytest.fixture
 def planned(photos):
-    """What a plan hands to the stages, under other names where a dataset has its own."""
+    """Returns the planned rows that the stages read, or the same rows with other column names."""
     rows = {
         "source_image": photos,
         "second": photos[::-1],

@@ -26,7 +26,7 @@ def stage(request, recipe):
 
 @pytest.fixture
 def ready(planned, photos):
-    """The planned rows with a generated column, for Score."""
+    """Returns the planned rows with generated images, which Score reads."""
     return planned.add_column("generated_image", photos[::-1], feature=Image())
 
 

@@ -336,7 +336,7 @@ def hostile_facts(label: str):
 
 
 def is_plain_label(text: str) -> bool:
-    """Return whether a text can be a label and is no Hub id, for which the card shows other sections."""
+    """Return whether a text can be a label and is not a Hub id. For a Hub id the card shows other sections."""
     is_hub_id = re.fullmatch(r"[\w.-]+/[\w.-]+", text)
     return bool(one_line(text)) and not re.search("[\ud800-\udfff]", text) and not is_hub_id
 

@@ -1,4 +1,4 @@
-"""Edits of a card: edits on either side are kept, and conflicting edits are refused."""
+"""Edits of a card: edits in the folder or on the Hub are kept, and conflicting edits are refused."""
 
 import pytest
 import yaml

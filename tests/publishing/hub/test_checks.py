@@ -1,4 +1,4 @@
-"""Checks: a public push of originals whose source is gated, private, unlicensed, deleted or open."""
+"""Checks before a public push of originals whose source is gated, private, unlicensed, deleted or open."""
 
 from __future__ import annotations
 

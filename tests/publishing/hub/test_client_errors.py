@@ -1,4 +1,4 @@
-"""Client errors: failures of the Hub are one line with a remedy and without a token; bugs keep their traceback."""
+"""Client errors: a failure of the Hub gives a one-line error without a token; bugs keep their traceback."""
 
 import errno
 import json

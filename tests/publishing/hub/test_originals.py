@@ -1,4 +1,4 @@
-"""Originals: images are joined by their hashes, or not at all."""
+"""Originals: an image is added only to the row with its hash."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Parquet: a damaged shard or a missing column raises one line. A missing file stays an error of the system."""
+"""Parquet: a damaged shard or a missing column gives a one-line error. A missing file raises the system's error."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Pushes in processes of their own: killed at any moment, two at once, and without a token in their output."""
+"""Pushes in separate processes: killed at any moment, two at the same time, without a token in the output."""
 
 from __future__ import annotations
 

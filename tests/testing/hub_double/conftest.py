@@ -7,7 +7,7 @@ __all__ = ["client", "either_client", "hub", "xet_client"]
 
 @pytest.fixture
 def repo(hub) -> str:
-    """The id of a public dataset that holds nothing yet."""
+    """Returns the id of a public dataset without files."""
     repo_id = hub.repo_id()
     hub.create(repo_id)
     return repo_id

@@ -16,7 +16,7 @@ def of(token: str | bool, method: str, *args, **kwargs):
 
 
 def outcome(token: str | bool, method: str, *args, **kwargs) -> str:
-    """ "ok", or what was raised, with its status."""
+    """ "ok", or the class of the exception and its HTTP status."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -57,7 +57,7 @@ def load(repo: str, token: str, cache: str) -> int:
 
 
 def test_a_private_dataset_is_loaded_only_with_the_token_of_a_member(hub, client, tmp_path):
-    """Each with a cache of its own: `datasets` serves a private dataset from a shared one to whoever asks."""
+    """Each user has a separate cache, because `datasets` gives every user a private dataset from a shared cache."""
     repo = hub.repo_id()
     hub.create(repo, private=True)
     hub.dataset(repo).commit({"data.csv": Blob.regular(b"a,b\n1,2\n3,4\n")})
@@ -111,7 +111,7 @@ def load_main(repo: str):
 
 
 def test_traffic_to_another_host_is_caught(hub, client, repo):
-    """Without a revision `datasets` asks a host of its own, which it names after the endpoint."""
+    """Without a revision `datasets` sends a request to another host, whose name it derives from the endpoint."""
     with pytest.raises(Exception, match="(?i)data files|empty"):
         client(load_main, repo)
     assert any("datasets-server." in line for line in hub.tripwire.caught)

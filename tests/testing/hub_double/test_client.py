@@ -21,7 +21,7 @@ HfApi().upload_file(path_or_fileobj=content, path_in_repo="a.bin", repo_id=sys.a
 
 
 class Odd(Exception):
-    """Pickles, but does not come back: it cannot be made of its arguments."""
+    """An exception that can be pickled but not unpickled, because its constructor takes other arguments."""
 
     def __init__(self, one, two):
         super().__init__(f"{one} and {two}")

@@ -8,7 +8,7 @@ from small_photos import photos
 
 
 def rows_of(counts: list[int]):
-    """Images of as many classes as there are counts, in two splits."""
+    """Returns images in two splits. Each count is the number of images of one class."""
     from datasets import DatasetDict
 
     return DatasetDict(train=photos(counts), test=photos([1] * len(counts)))
@@ -33,7 +33,7 @@ def push_and_tag(repo: str, counts: list[int], tag: str) -> str:
 
 
 def differences(repo: str, counts: list[int], revision: str, config: str = "default") -> list[str]:
-    """The splits in which what is loaded, whole and streaming, is not what was pushed."""
+    """Returns the splits whose loaded or streamed rows differ from the pushed rows."""
     from datasets import load_dataset
 
     pushed = rows_of(counts)

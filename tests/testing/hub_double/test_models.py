@@ -11,7 +11,7 @@ from hub_calls import api
 
 @pytest.fixture
 def files(tmp_path) -> dict[str, bytes]:
-    """{path: content} of a model's folder, which lies at `tmp_path`."""
+    """Writes the folder of a model into `tmp_path` and returns {path: content}."""
     contents = {
         "config.json": b'{"a": 1}',
         "README.md": b"# A model\n",

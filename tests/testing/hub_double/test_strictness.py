@@ -15,7 +15,7 @@ OID = hashlib.sha256(CONTENT).hexdigest()
 
 
 def ask(url: str, method: str = "GET", body: bytes | dict | None = None, token: str | None = None, **headers: str):
-    """(status, headers, body), whatever the status is."""
+    """Returns (status, headers, body) of a request, also for an error status."""
     data = json.dumps(body).encode() if isinstance(body, dict) else body
     if token:
         headers["Authorization"] = f"Bearer {token}"
@@ -30,7 +30,7 @@ def ask(url: str, method: str = "GET", body: bytes | dict | None = None, token: 
 
 @pytest.fixture
 def api(hub, repo):
-    """ask() about the repository, as the writer."""
+    """Calls `ask` for a path of the repository, with the token of the writer."""
     return lambda path, *args, **more: ask(f"{hub.url}/api/datasets/{repo}{path}", *args, token=hub.token, **more)
 
 
@@ -77,7 +77,7 @@ def test_commits_are_possible_only_on_branches_and_pull_requests(hub, repo, api,
 
 
 def batch(hub, repo: str, oid: str = OID, size: int = len(CONTENT)) -> dict:
-    """The LFS batch's answer for one object."""
+    """Returns the reply of the LFS batch request for one object."""
     body = {"operation": "upload", "hash_algo": "sha256", "objects": [{"oid": oid, "size": size}]}
     url = f"{hub.url}/datasets/{repo}.git/info/lfs/objects/batch"
     status, _, reply = ask(url, "POST", body, hub.token, Content_Type="application/vnd.git-lfs+json")

@@ -1,4 +1,4 @@
-"""The cache: samples have the same pixels as without it."""
+"""The cache of decoded images: samples have the same pixels with and without it."""
 
 from __future__ import annotations
 

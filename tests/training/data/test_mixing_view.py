@@ -1,4 +1,4 @@
-"""The dataset of mode append: every row unmixed, then the rows with a partner once more."""
+"""The dataset of mode `append`: every row without mixing, then one mixed row for each row with a partner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pool: draws partners of the same class, never the row itself."""
+"""The pool of partners: it draws images of the same class, never the image of the row itself."""
 
 from __future__ import annotations
 

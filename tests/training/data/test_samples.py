@@ -1,4 +1,4 @@
-"""Samples: they are the same in every arm and in mixing_rows."""
+"""Training samples: they are the same in every arm and in mixing_rows."""
 
 from __future__ import annotations
 

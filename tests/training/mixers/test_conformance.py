@@ -142,7 +142,7 @@ class _CallsTheNetwork(Mixer):
 
 
 def test_a_mixer_that_changes_batchnorm_statistics_is_found():
-    """The check of the network must fail for it, and pass for the same mixer in evaluation mode."""
+    """The check of the network fails for this mixer, and passes for the same mixer in evaluation mode."""
     wrong = _CallsTheNetwork(MixerSetup(CLASSES))
     with pytest.raises(AssertionError):
         assert_network_unchanged(wrong)

@@ -1,4 +1,4 @@
-"""A mixer class of a user that cannot be used is one line."""
+"""A mixer class of a user that cannot be used gives a one-line error."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Abstract(Mixer):
 
 
 class AbstractBase(Abstract, ABC):
-    """The same with a metaclass that enforces it."""
+    """A mixer with an abstract method and a metaclass that enforces it."""
 
 
 class Complete(Abstract):
-    """A mixer that defines the method."""
+    """A subclass that defines the abstract method."""
 
     def draw(self):
         return None
 
 
 class WithArguments(Mixer):
-    """A mixer whose constructor takes something else."""
+    """A mixer whose constructor takes other arguments."""
 
     def __init__(self, first, second):
         super().__init__(first)
