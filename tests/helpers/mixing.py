@@ -22,12 +22,23 @@ CLASSES = 5
 SIDE = 32
 
 
-def small_network() -> nn.Module:
+class SmallNetwork(nn.Sequential):
+    """A sequence of features, pooling and a linear layer, with the two methods of timm's networks that mixers use."""
+
+    def forward_features(self, images: torch.Tensor) -> torch.Tensor:
+        return self[0](images)
+
+    def get_classifier(self) -> nn.Module:
+        return self[-1]
+
+
+def small_network() -> SmallNetwork:
     """A network with BatchNorm and dropout: both behave differently in training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         convolution = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
-        return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, CLASSES))
+        head = nn.Linear(4, CLASSES)
+        return SmallNetwork(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), head)
 
 
 def timm_network(kind: str) -> nn.Module:

@@ -20,9 +20,13 @@ from diffcore_hf.training.mixers.names import MIXERS
 EXEMPT: dict[tuple[str, str], str] = {
     ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
     ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
+    ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
+    ("snapmix", "labels_sum_to_one"): "the weights are shares of two different maps",
+    ("snapmix", "equal_labels_stay_as_they_are"): "the weights are shares of two different maps",
+    ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""
-REFUSED: set[tuple[str, str]] = set()
+REFUSED = {("snapmix", "convnext"), ("snapmix", "vit")}
 """Mixers and networks that do not work together."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""

@@ -57,6 +57,11 @@ class BatchContext:
     normalisation: framing.Normalisation = framing.IDENTITY
     """Mean and standard deviation of `images`, on the scale [0, 1]."""
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of `images`."""
+        return _memory_format(self.images)
+
     def pixels(self) -> Tensor:
         """Return the images before normalisation, (B, 3, H, W) float32 on the scale [0, 1]."""
         return self.pixels_of(self.images)
@@ -70,7 +75,7 @@ class BatchContext:
     def normalised(self, images: Tensor) -> Tensor:
         """Return uint8 images (B, 3, H, W) normalised like `images`, in their dtype and memory format."""
         result = framing.normalised(images, self.normalisation).to(self.images.dtype)
-        return result.contiguous(memory_format=_memory_format(self.images))
+        return result.contiguous(memory_format=self.memory_format)
 
     def streams(self) -> list[np.random.Generator]:
         """Return one random generator for each image, a function of (seed, key)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def clipped_boxes(centres: np.ndarray, sides: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -35,3 +36,35 @@ def inside(boxes: Tensor, height: int, width: int) -> Tensor:
     rows = torch.arange(height, device=boxes.device).reshape(-1, 1)
     columns = torch.arange(width, device=boxes.device)
     return (rows >= top) & (rows < top + box_height) & (columns >= left) & (columns < left + box_width)
+
+
+def resized_boxes(images: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Resize one box of each image to the size and position of another box, with bilinear interpolation.
+
+    Inside the target box the result equals `interpolate(box, mode="bilinear", align_corners=False)`. The pixels outside
+    the target box repeat its border.
+
+    Args:
+        images: (B, C, H, W).
+        source: (B, 4) top, left, height and width of the box to read; not empty where the target is not empty.
+        target: (B, 4) top, left, height and width of the box to write.
+
+    Returns:
+        (B, C, H, W), same dtype as `images`.
+    """
+    height, width = images.shape[-2:]
+    rows = _positions(height, source[:, 0], source[:, 2], target[:, 0], target[:, 2])
+    columns = _positions(width, source[:, 1], source[:, 3], target[:, 1], target[:, 3])
+    shape = (len(images), height, width)
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
+    sampled = functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
+    return sampled.to(images.dtype)
+
+
+def _positions(size: int, first: Tensor, length: Tensor, target_first: Tensor, target_length: Tensor) -> Tensor:
+    """Return the position to read for each pixel on one axis: (B,) each -> (B, size) float32, -1 to 1 over the axis."""
+    pixels = torch.arange(size, device=first.device) - target_first[:, None] + 0.5
+    scale = length / target_length.clamp_min(1)
+    read = first[:, None] + pixels * scale[:, None] - 0.5
+    read = read.clamp(first[:, None], (first + length - 1).clamp_min(0)[:, None])
+    return (2 * read + 1) / size - 1

@@ -13,6 +13,7 @@ MIXERS: Mapping[str, str] = {
     "manifold_mixup": "diffcore_hf.training.mixers.manifold_mixup:ManifoldMixup",
     "resizemix": "diffcore_hf.training.mixers.resizemix:ResizeMix",
     "smoothmix": "diffcore_hf.training.mixers.smoothmix:SmoothMix",
+    "snapmix": "diffcore_hf.training.mixers.snapmix:SnapMix",
 }
 
 
