@@ -196,7 +196,9 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
             f"every labelled image of split {config.split!r} is also an image of another split, so no row can be "
             "planned. Remove the copies from one of the splits, or augment another split with --source.split"
         )
-    order, _ = drawing_order(labels[plannable], [row_ids[row] for row in plannable], recipe.seed)
+    order = candidate_order
+    if not np.array_equal(plannable, candidates):
+        order, _ = drawing_order(labels[plannable], [row_ids[row] for row in plannable], recipe.seed)
     planned = order[: drawn(len(plannable), len(np.unique(labels[plannable])), recipe.fraction)]
     rows = np.tile(plannable[planned], recipe.copies)
     copies = np.repeat(np.arange(recipe.copies), len(planned))
