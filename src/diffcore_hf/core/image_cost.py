@@ -38,7 +38,7 @@ _AVIF_BYTES, _AVIF_DEEP_BYTES = 9, 18
 _SLOW_BYTES = 10
 _YCBCR = 6
 """Value of a TIFF file with the colour space of JPEG."""
-_OVERHEAD = 24_000_000
+_OVERHEAD = 16_000_000
 """Bytes for the buffers of a decoder and for one strip of a conversion."""
 
 

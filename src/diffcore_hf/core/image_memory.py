@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-BUDGET = 850_000_000
+BUDGET = 870_000_000
 """Bytes that the images being decoded may take together. An image that needs more is not decoded."""
 
 
-TRIMMED = 40_000_000
+TRIMMED = 32_000_000
 """After a larger reservation, freed memory is given back to the system."""
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 GreyRange = Literal["dtype", "data"]
 """How grey with more than 8 bits becomes 8 bits: by the range of the type, or by the range of the image's values."""
 
-STRIP_PIXELS = 2**19
+STRIP_PIXELS = 2**18
 """Pixels that are converted at a time."""
 
 DARK = 65_535 // 8
