@@ -185,7 +185,7 @@ def dataset_info(staging: Path, shards: Shards, files: Sequence[FileEntry]) -> l
 
     Args:
         staging: the folder of the shards.
-        shards: paths of the shards by config and split.
+        shards: paths of the shards by dataset configuration and split.
         files: an entry for each shard.
     """
     import pyarrow.parquet as pq
@@ -244,7 +244,7 @@ def manifest(
     It contains no time, host, path, batch size or speed, so that equal runs have equal manifests.
 
     Args:
-        shards: paths of the shards by config and split.
+        shards: paths of the shards by dataset configuration and split.
         files: an entry for each shard.
         assets: the folder of the pictures.
         recipe: the fields of the recipe that change the result, with identities in place of paths.
