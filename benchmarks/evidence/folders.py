@@ -79,7 +79,13 @@ def made(work: Path, name: str, seed: int) -> Path:
         if not (folder / "diffcore.json").is_file():
             recipe = build_recipe(
                 read_recipe_file(shipped_recipe("miniature")),
-                {"source": {"path": str(source)}, "output": str(folder), "seed": seed, "batch_size": 16},
+                {
+                    "source": {"path": str(source)},
+                    "output": str(folder),
+                    "seed": seed,
+                    "batch_size": 16,
+                    "max_faulty": None,
+                },
                 _COMMON,
                 GENERATORS[name],
             )
