@@ -30,6 +30,8 @@ def check_names(recipe: TrainRecipe) -> None:
     """
     check_mixer_name(recipe.mixer.name)
     models = _source("models/*.py")
+    if models:
+        models += Path(__file__).with_name("preact.py").read_text(encoding="utf-8")
     architecture = recipe.model.name.partition(".")[0]
     known_models = set(_MODEL.findall(models))
     if known_models and re.fullmatch(r"\w+", architecture) and not re.search(rf"\b{architecture}\b", models):
