@@ -14,6 +14,8 @@ MIXERS: Mapping[str, str] = {
     "resizemix": "diffcore_hf.training.mixers.resizemix:ResizeMix",
     "smoothmix": "diffcore_hf.training.mixers.smoothmix:SmoothMix",
     "snapmix": "diffcore_hf.training.mixers.snapmix:SnapMix",
+    "saliencymix": "diffcore_hf.training.mixers.saliencymix:SaliencyMix",
+    "guidedmixup_sr": "diffcore_hf.training.mixers.guidedmixup_sr:GuidedMixupSR",
 }
 
 

@@ -107,7 +107,7 @@ class PairwiseMixer(Mixer):
         own, other = (one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets))
         return share[:, None] * own + (1 - share[:, None]) * other
 
-    def _partners(self, context: BatchContext, index: np.ndarray, maps: Tensor | None) -> Partners:
+    def _partners(self, context: BatchContext, index: np.ndarray, maps: Tensor | None = None) -> Partners:
         if self.setup.partner == "own":
             if context.pairs is None:
                 raise ValueError("the loader added no generated images of rows")

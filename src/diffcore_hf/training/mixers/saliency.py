@@ -28,26 +28,22 @@ def grey(pixels: Tensor) -> Tensor:
 def fine_grained(images: Tensor, surrounds: Sequence[int] = SURROUNDS) -> Tensor:
     """Return fine-grained saliency (Montabone and Soto 2010): differences between pixels and their surroundings.
 
-    For each surrounding, a square without its centre, the mean is subtracted from the pixel. Positive and negative
-    differences are added up separately, divided by their maximum in the image, and added.
+    For each surrounding, a square without its centre, the mean is subtracted from the pixel. The absolute differences
+    are averaged: a bright pixel on a dark ground and a dark pixel on a bright ground count the same.
 
     Args:
         images: (B, H, W) float grey images.
         surrounds: half sides of the squares in pixels; a square is clipped at the border of the image.
 
     Returns:
-        (B, H, W) float32 in [0, 2].
+        (B, H, W) float32; in [0, 1] for images in [0, 1].
     """
     images = images.float()
     table = functional.pad(images.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    bright, dark = torch.zeros_like(images), torch.zeros_like(images)
+    total = torch.zeros_like(images)
     for surround in surrounds:
-        difference = images - _surrounding_mean(images, table, surround)
-        bright += difference.clamp(min=0)
-        dark += (-difference).clamp(min=0)
-    return sum(
-        (part / part.amax((1, 2), keepdim=True).clamp(min=_EPSILON) for part in (bright, dark)), start=0.0 * dark
-    )
+        total += (images - _surrounding_mean(images, table, surround)).abs()
+    return total / len(surrounds)
 
 
 def _surrounding_mean(images: Tensor, table: Tensor, surround: int) -> Tensor:
