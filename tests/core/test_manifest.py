@@ -32,7 +32,7 @@ def test_the_manifest_of_a_run_is_valid():
         (("recipe_digest",), None, "recipe_digest"),
     ],
 )
-def test_an_invalid_value_is_named(path, value, key):
+def test_the_error_names_an_invalid_value(path, value, key):
     manifest = copy.deepcopy(complete())
     parent = manifest
     for name in path[:-1]:
@@ -42,7 +42,7 @@ def test_an_invalid_value_is_named(path, value, key):
         checked_manifest(manifest, "org/name v1.0.0")
 
 
-def test_invalid_shards_and_files_are_named():
+def test_invalid_shards_and_files_are_reported():
     with pytest.raises(UserError, match="config 'default' in diffcore.json is not valid"):
         checked_manifest(complete() | {"configs": {"default": {"train": "x.parquet"}}}, "x")
     with pytest.raises(UserError, match="entry 1 of 'files' in diffcore.json is not valid"):

@@ -36,7 +36,7 @@ def test_every_link_of_the_repository_leads_somewhere(check_links, capsys):
         ("[a](page.md#three)", ["page.md#three: no such heading"]),
     ],
 )
-def test_a_broken_link_is_named(check_links, tmp_path, monkeypatch, text, broken):
+def test_a_broken_link_is_reported(check_links, tmp_path, monkeypatch, text, broken):
     monkeypatch.setattr(check_links, "ROOT", tmp_path)
     (tmp_path / "page.md").write_text("# Two `words`\n")
     (tmp_path / "index.md").write_text(text)

@@ -67,7 +67,7 @@ def test_two_cells_are_measured_packed_and_written_to_the_page(work):
     assert all((work / "assets" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in page._FIGURES)
 
 
-def test_groups_and_names_of_a_world(work):
+def test_the_groups_and_wrong_names_of_a_world(work):
     rows = load_dataset(str(world_folder(work, 0)))
     own = {(label, scene) for label, scene in zip(rows["train"]["label"][:], rows["train"]["scene"][:], strict=True)}
     test = zip(rows["test"]["label"][:], rows["test"]["scene"][:], rows["test"]["group"][:], strict=True)

@@ -114,7 +114,7 @@ def test_score_bound_and_rank_of_each_attempt_are_reported():
     assert decisions.class_bound.tolist() == [0.5, 0.5]
 
 
-def test_the_later_of_two_equal_images_is_the_duplicate():
+def test_of_two_equal_images_the_later_one_is_the_duplicate():
     rows = [(2, 0, GOOD, None, "same"), (0, 1, GOOD, None, "same"), (1, 0, GOOD, None, "same"), (0, 0, BAD, None, "x")]
     decisions = decided(plan(3), facts(*rows))
     assert decisions.reason.tolist() == ["duplicate", "duplicate", "kept", "low_similarity"]
@@ -186,7 +186,7 @@ def test_only_copy_0_of_readable_rows_counts_towards_giving_up():
     assert decisions.status[0] == "failed"
 
 
-def test_due_after_every_round():
+def test_every_round_makes_the_missing_units_due():
     units, rows, rounds = plan(23, labels=[0] * 20 + [1] * 3), [], []
     outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 never passes; unit 20 passes at once, unit 21 at attempt 1
     while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
@@ -212,7 +212,7 @@ def test_unreadable_rows_are_not_due_and_a_lost_attempt_is():
     assert (r, missing.tolist()) == (0, [0])
 
 
-def test_rates_leave_out_undecided_and_crashed():
+def test_rejection_rates_leave_out_undecided_and_crashed_attempts():
     rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NO_IMAGE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
     decisions = decided(plan(2), facts(*rows))
     assert decisions.rejected_generated[0] == 2 / 4  # low_similarity and unsafe of four

@@ -37,7 +37,7 @@ def test_the_closed_form_is_the_mean_over_all_pairs(count, width):
         ([[1, 0], [0, 1], [1, 0]], 1 / 3),  # pairs: 0, 1, 0
     ],
 )
-def test_unordered_pairs_by_hand(embeddings, tau):
+def test_the_threshold_equals_a_number_computed_by_hand(embeddings, tau):
     assert class_threshold(np.array(embeddings, np.float16)) == pytest.approx(tau, abs=1e-12)
 
 
@@ -76,7 +76,7 @@ def test_sampled_pairs_are_seeded_pairs_of_different_images():
     assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # no pair of an image with itself
 
 
-def test_left_out_similarity_by_hand():
+def test_left_out_similarities_equal_numbers_computed_by_hand():
     # Class 0 has the directions 0, 90 and 45 degrees. The mean of two of them is compared with the third.
     embeddings = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], np.float16)
     labels = np.array([0, 0, 0, 1])

@@ -88,7 +88,7 @@ def _latent_shape(name):
         ("ZImagePipeline", "Z-Image", "guidance_scale", 2.0),
     ],
 )
-def test_table(pipeline, name, argument, value):
+def test_each_family_has_its_argument_and_its_scale(pipeline, name, argument, value):
     family = guidance.guidance_for(pipeline)
     assert (family.name, family.argument, family.scale(GAMMA)) == (name, argument, value)
 
@@ -168,7 +168,7 @@ class Distilled:
         (Distilled, (True, False), {"prompt": ["a"], "guidance_scale": 2.0}),
     ],
 )
-def test_native_parameters(pipeline, takes, arguments):
+def test_the_native_guidance_parameters_of_a_pipeline_are_found(pipeline, takes, arguments):
     assert guidance.native_parameters(pipeline) == guidance.native_parameters(pipeline()) == takes
     assert guidance.native_arguments(pipeline(), GAMMA, ["a"], [None]) == arguments
 

@@ -44,7 +44,7 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(name, width,
     assert not torch.allclose(rows[0], rows[1], atol=1e-3)
 
 
-def test_rows_are_the_models_own_features(towers):
+def test_embeddings_equal_the_normalised_features_of_the_model(towers):
     tower = ImageTower(FilterConfig(path=str(towers["clip"])))
     model = tower.load()
     pixels = torch.cat([tower.prepare(image)["pixel_values"] for image in images()])
@@ -93,7 +93,7 @@ def test_strict_is_equal_to_the_bit(towers):
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "siglip2"])
-def test_texts(name, towers):
+def test_captions_are_embedded_and_long_captions_are_truncated(name, towers):
     tower = ImageTower(FilterConfig(path=str(towers[name])))
     texts = ["a red bird", "a car", "a photo of a very long caption that does not fit at all into the text tower"]
     rows = tower.embed_text(texts)

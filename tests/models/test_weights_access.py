@@ -88,7 +88,7 @@ def test_pickled_only_is_refused(files, named, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_pickles_beside_safetensors_are_left_alone(tmp_path):
+def test_pickles_beside_safetensors_are_ignored(tmp_path):
     path = folder(model_folder(tmp_path), pytorch_model_DOT_bin=b"x", training_args_DOT_bin=b"x")
     assert access.resolve_weights(str(path)).identity
 
@@ -193,7 +193,7 @@ def test_fetching_again_follows_the_branch(download, monkeypatch):
         ("incomplete", "dataset", None),
     ],
 )
-def test_cached_commit(revision, repo_type, commit, monkeypatch, tmp_path):
+def test_the_cached_commit_of_a_branch_is_found_offline(revision, repo_type, commit, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     refs = tmp_path / "datasets--org--photos" / "refs"
     refs.mkdir(parents=True)

@@ -32,7 +32,7 @@ def test_the_folder_is_laid_out_as_a_repository(done):
     assert private - {"hashes.json"} == {"run.json", "run.log.jsonl", "parts", "rows"}
 
 
-def test_the_columns_are_those_of_the_design(done, tmp_path):
+def test_every_dataset_configuration_has_its_columns(done, tmp_path):
     configs = {
         config: load_dataset(str(done.folder.path), config, split="train", cache_dir=tmp_path) for config in CONFIGS
     }

@@ -161,7 +161,7 @@ def test_an_incomplete_folder_is_unpacked_again(tmp_path):
     assert unpacked(second.folder) == {"cat/a.jpg", "cat/b.jpg"}
 
 
-def test_members_that_are_not_unpacked_are_named_with_the_source(tmp_path):
+def test_members_of_an_archive_that_are_not_unpacked_are_reported(tmp_path):
     members = [(member(f"{name}/{number}.jpg"), picture(0, number)) for name in ("cat", "dog") for number in range(3)]
     members.append((member("cat/link.jpg", tarfile.SYMTYPE, "/etc/passwd"), b""))
     members.append((member("__MACOSX/cat/._0.jpg"), b"\0\5\x16\7"))

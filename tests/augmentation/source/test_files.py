@@ -41,7 +41,7 @@ def test_the_name_of_an_image_does_not_matter(tmp_path, name, monkeypatch):
         ("a.bin", b"PK\x03\x04....", "archive"), ("a.tar.xz", b"\xfd7zXZ\x00...", "archive"),
     ],
 )  # fmt: skip
-def test_a_file_of_data_has_its_kind(tmp_path, name, content, kind):
+def test_the_kind_of_a_file_follows_from_its_name_or_its_content(tmp_path, name, content, kind):
     write(tmp_path / name, content)
     assert [file.kind for file in list_files(tmp_path).files] == [kind]
 
@@ -77,7 +77,7 @@ def test_a_name_that_is_not_utf_8_is_escaped(tmp_path):
     assert list_files(tmp_path).unread == (files.UnreadFile("cat/\\xff\\xfe.jpg", files.NOT_UTF8),)
 
 
-def test_special_files_are_named_and_never_opened(tmp_path):
+def test_special_files_are_reported_and_never_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket.jpg"))

@@ -109,7 +109,7 @@ def test_accepted_formats_are_read_whatever_the_suffix(tmp_path):
     assert all(digest for digest in source.sha256["train"])
 
 
-def test_linked_class_folders_are_read_inside_and_named_outside(tmp_path):
+def test_linked_class_folders_are_read_inside_and_reported_outside_the_source(tmp_path):
     write_images(tmp_path / "archive", "normal")
     root = write_images(tmp_path / "photos", "own", "pool/deep")
     (root / "abnormal").symlink_to("pool/deep")
@@ -159,13 +159,13 @@ def test_archives_named_like_splits_are_splits(tmp_path):
     assert rows(load(tmp_path / "in")) == {"train": {"cat": 4, "dog": 4}, "test": {"cat": 4, "dog": 4}}
 
 
-def test_an_archive_beside_photos_is_named(tmp_path):
+def test_an_archive_beside_photos_is_reported(tmp_path):
     pack(write_images(tmp_path / "more", "owl"), write_images(tmp_path / "photos", "cat", "dog") / "more.zip")
     source = load(tmp_path / "photos")
     assert source.unread == (files.UnreadFile("more.zip", "archive beside photos", "unpack it first"),)
 
 
-def test_data_files_are_read_by_datasets_and_the_others_are_named(tmp_path):
+def test_data_files_are_read_by_datasets_and_other_files_are_reported(tmp_path):
     photos([3, 2]).to_parquet(tmp_path / "train.parquet")
     write_images(tmp_path, "cover.jpg")
     write(tmp_path / "notes.txt", b"text")
@@ -238,7 +238,7 @@ def test_a_folder_that_does_not_fit_gives_a_one_line_error_and_its_remedy_works(
         assert len(load(root, **{**keys, **remedy}).rows) == 8
 
 
-def test_the_reasons_are_named_if_no_file_is_a_photo(tmp_path):
+def test_the_error_names_the_reasons_if_no_file_is_a_photo(tmp_path):
     root = tmp_path / "photos"
     write_images(tmp_path / "other", "cat")
     root.mkdir()

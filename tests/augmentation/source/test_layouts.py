@@ -98,7 +98,7 @@ def test_folders_are_splits_and_classes(paths, rows):
         (photos("cat/train", "cat/val", "dog/train", "dog/1.jpg"), {layouts.BESIDE_SPLITS: ["dog/1.jpg"]}),
     ],
 )  # fmt: skip
-def test_photos_that_fit_nowhere_are_named(paths, unread):
+def test_photos_that_fit_no_class_folder_are_reported(paths, unread):
     layout = folder_layout(paths)
     assert isinstance(layout, FolderLayout)
     named: dict[str, list[str]] = {}

@@ -51,7 +51,7 @@ def unusual(tmp_path):
     )
 
 
-def test_every_finding_is_named(unusual):
+def test_every_finding_is_reported(unusual):
     report = report_of(unusual)
     assert report.layout.startswith("class folders, 2 splits")
     assert report.rows["train"] == {"ant": 3, "bee": 3, "cow": 1, "dog": 0}

@@ -75,7 +75,7 @@ def test_a_single_fitting_table_beside_photos_is_used(tmp_path):
     assert "sample_submission.csv" in [file.path for file in source.unread]
 
 
-def test_several_tables_are_named_and_the_advice_helps(tmp_path):
+def test_several_tables_are_reported_and_the_advice_works(tmp_path):
     text = csv("id,breed", *(f"{name},{breed}" for name, breed in DOGS))
     root = kaggle(tmp_path, text)
     write(root / "old.csv", text.encode())
@@ -85,7 +85,7 @@ def test_several_tables_are_named_and_the_advice_helps(tmp_path):
     assert len(load(root, table=option).rows) == 4
 
 
-def test_class_folders_win_and_the_table_is_named(tmp_path):
+def test_class_folders_are_used_and_the_table_beside_them_is_reported(tmp_path):
     root = write_images(tmp_path, "cat", "dog")
     write(root / "labels.csv", csv("file,kind", "cat/0.jpg,x", "cat/1.jpg,x", "dog/0.jpg,y", "dog/1.jpg,y").encode())
     source = load(root)
@@ -110,7 +110,7 @@ def test_a_column_of_splits_gives_the_splits(tmp_path):
     }  # fmt: skip
 
 
-def test_the_recipe_names_the_columns_where_the_guess_is_wrong(tmp_path):
+def test_the_recipe_can_name_the_columns_of_a_table(tmp_path):
     text = csv("id,shape,colour", *(f"{name},{breed},{breed[0]}" for name, breed in DOGS))
     root = kaggle(tmp_path, text)
     with pytest.raises(UserError, match=r"shape or colour could be the classes.*Use --source\.label"):

@@ -38,7 +38,7 @@ def break_on(stage, *texts):
     return stage
 
 
-def test_facts(planned, recipe):
+def test_the_stage_adds_facts_with_the_features_of_the_schema(planned, recipe):
     stage = Attempt(dataclasses.replace(recipe, image_format="png", batch_size=3))
     ds = stage.map(planned, batch_size=len(planned), keep_in_memory=True, remove_columns=planned.column_names)
     assert list(ds.features) == ["generated_image", "image_sha256", "embedding", "reason"]

@@ -34,7 +34,7 @@ def test_stored_images_are_reduced_to_the_store_size(store_size, side, planned, 
     assert ds[0]["generated_image"].size == (side, side)
 
 
-def test_a_row_that_fails_is_null(planned, model, tower, caplog):
+def test_a_failed_row_has_a_null_image(planned, model, tower, caplog):
     stage = Generate(model)
     decode = stage.strategy.model.load().vae.decode
 

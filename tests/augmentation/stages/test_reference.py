@@ -15,7 +15,7 @@ from diffcore_hf.augmentation.stages.reference import Reference
 from diffcore_hf.core import images, schema
 
 
-def test_facts(planned, photos, tower):
+def test_the_stage_adds_facts_with_the_features_of_the_schema(planned, photos, tower):
     progress = []
     stage = Reference(tower, on_progress=progress.append)
     ds = stage.map(planned, batch_size=len(planned), keep_in_memory=True)
@@ -57,14 +57,14 @@ def test_strict_is_equal_to_the_bit(photos, tower):
     assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
 
 
-def test_shares_its_tower_and_embeds_captions(recipe, tower):
+def test_the_stage_shares_its_tower_and_embeds_captions(recipe, tower):
     reference = Reference(tower)
     assert Attempt(recipe, tower=reference.tower).scoring.tower is reference.tower
     assert reference.embed_text(["a red bird", "a car"]).shape == (2, 20)
 
 
 @pytest.mark.parametrize("image_format", ["RGBA", "L"])
-def test_modes(image_format, tower):
+def test_images_of_other_modes_are_embedded(image_format, tower):
     import io
 
     from PIL import Image

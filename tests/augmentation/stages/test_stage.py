@@ -54,7 +54,7 @@ def test_a_stage_refuses_a_whole_batch(stage, planned):
         planned.map(stage, batched=True)
 
 
-def test_pickling_carries_no_weights(stage, ready, recipe):
+def test_a_pickled_stage_contains_no_weights(stage, ready, recipe):
     ready = ready.remove_columns([name for name in stage.adds if name in ready.column_names])
     before = stage.map(ready)
     again = pickle.loads(pickle.dumps(stage))

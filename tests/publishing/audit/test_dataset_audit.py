@@ -192,7 +192,7 @@ def test_a_run_with_any_label_numbers_a_prefix_and_a_review_is_consistent(keys, 
     assert audited(tmp_path / "reviewed") == []
 
 
-def test_counts_are_those_of_the_attempts(run):
+def test_wrong_counts_are_reported(run):
     counts = Folder(run).manifest()["counts"]
     line, other = audited(run, counts=counts | {"kept": 99})
     assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: the sum over its statuses is ")

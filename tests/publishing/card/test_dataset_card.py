@@ -417,7 +417,7 @@ def test_importing_the_card_imports_no_heavy_library():
 @pytest.mark.parametrize(
     ("shares", "named"), [([0.1, 0.1, 0.31], ["c2"]), ([0.1, 0.1, 0.29], []), ([0.0, 0.0, 0.2], ["c2"]), ([], [])]
 )
-def test_classes_with_an_unusual_share_of_generated_images_are_named(shares, named):
+def test_classes_with_an_unusual_share_of_generated_images_are_reported(shares, named):
     by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7, 1.0) for place, share in enumerate(shares)]
     card = render_card(example_facts(summary=example_summary(by_class=by_class)))
     assert ("**Unbalanced: " + ", ".join(named) in card) if named else ("Unbalanced" not in card)

@@ -11,7 +11,7 @@ def version(manifest, originals, *attempts):
     return VersionContent(manifest, originals, counterparts_of(table))
 
 
-def test_each_kind_of_change_is_counted_and_named():
+def test_each_kind_of_change_is_counted_and_reported():
     old = version(
         {"recipe": {"fraction": 0.5, "model": {"gamma": 2}}}, {"a": "1", "b": "2", "c": "3"},
         ("a", 0, "kept", "x"), ("b", 0, "low_rank", "y"), ("c", 0, "kept", "z"),

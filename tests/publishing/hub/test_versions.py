@@ -6,7 +6,7 @@ from diffcore_hf.publishing.hub.versions import next_version, parse_version, ver
 
 
 @pytest.mark.parametrize(("text", "tag"), [("1.0.0", "v1.0.0"), ("v2.10.3", "v2.10.3"), ("v1.0.0-rc.1", "v1.0.0-rc.1")])
-def test_a_version_is_its_tag(text, tag):
+def test_a_version_has_its_tag(text, tag):
     assert parse_version(text).tag == tag
 
 

@@ -72,7 +72,7 @@ def test_a_commit_that_is_refused_is_not_tried_again(hub, either_client, repo, c
 
 
 @pytest.mark.parametrize("fault", [Reset(), ResetMidBody()], ids=repr)
-def test_a_commit_that_is_reset_has_not_happened(hub, either_client, repo, fault):
+def test_a_commit_whose_request_is_reset_is_not_applied(hub, either_client, repo, fault):
     hub.faults.add("POST", "/commit/", fault)
     with pytest.raises(Exception, match="(?i)reset|disconnected|read|write") as caught:
         either_client(commit, repo, some())
@@ -81,7 +81,7 @@ def test_a_commit_that_is_reset_has_not_happened(hub, either_client, repo, fault
     assert len(shas(hub, repo)) == 1
 
 
-def test_a_commit_whose_reply_is_lost_has_happened(hub, either_client, repo):
+def test_a_commit_whose_reply_is_lost_is_applied(hub, either_client, repo):
     rule = hub.faults.add("POST", "/commit/", LostReply())
     content = some()
     with pytest.raises(Exception, match="(?i)reset|disconnected|read") as caught:
@@ -93,14 +93,14 @@ def test_a_commit_whose_reply_is_lost_has_happened(hub, either_client, repo):
     assert hub.log.count("POST", "/commit/") == 0
 
 
-def test_a_commit_whose_reply_is_cut_has_happened(hub, client, repo):
+def test_a_commit_whose_reply_is_cut_is_applied(hub, client, repo):
     hub.faults.add("POST", "/commit/", Cut(10))
     with pytest.raises(Exception, match="(?i)incomplete|closed"):
         client(commit, repo, some())
     assert len(shas(hub, repo)) == 2
 
 
-def test_a_delay_is_waited_for(hub, client, repo, monkeypatch):
+def test_the_client_waits_for_a_delayed_reply(hub, client, repo, monkeypatch):
     seconds: list[float] = []
     monkeypatch.setattr(server, "time", SimpleNamespace(sleep=seconds.append))
     hub.faults.add("POST", "/commit/", Delay(0.5))

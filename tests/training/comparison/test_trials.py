@@ -156,7 +156,7 @@ def test_an_arm_cannot_change_keys_that_all_arms_share(train_recipe, key):
         trials.run(recipe, progress=False)
 
 
-def test_arms_with_other_networks_are_named_in_the_legend(train_recipe):
+def test_the_legend_names_arms_with_other_networks(train_recipe):
     recipe = train_recipe(compare=["plain", "other"], arms={"other": {"model": {"name": "test_vit"}}}, max_steps=2)
     assert trials.run(recipe, progress=False)["model"] == "test_resnet, from scratch or test_vit, from scratch"
 

@@ -15,7 +15,7 @@ from diffcore_hf.training.data.training_data import equal_images_notes, load_dat
 OFF = MixConfig(mode="off")
 
 
-def test_splits_classes_and_counterparts(folder):
+def test_splits_classes_and_counterparts_are_read_from_the_folder(folder):
     data = load_data(DataConfig(str(folder)), MixConfig())
     assert [len(split) for split in (data.train, data.validation, data.test)] == [15, 6, 9]
     assert data.classes == ("red_fox", "green_frog", "blue_jay")

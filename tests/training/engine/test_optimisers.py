@@ -176,7 +176,7 @@ def test_milestones_may_come_in_any_order_and_decay_by_any_factor():
         (ScheduleConfig("multistep", milestones=(5,), warmup=2), {0: 0.001, 10: 0.0505, 20: 0.1, 49: 0.1, 50: 0.01}),
     ],
 )  # fmt: skip
-def test_rates_at_chosen_steps(schedule, expected):
+def test_learning_rates_at_chosen_steps(schedule, expected):
     rates = scheduled(schedule, 10, 100)
     assert {step: rates[step][0] for step in expected} == pytest.approx(expected, rel=1e-3)
 
