@@ -1,16 +1,17 @@
-"""Train a small text-to-image model on photographs, and measure what its images are worth to a classifier.
+"""Trains a small text-to-image model on photographs, and measures the effect of its images on a classifier.
 
-    python -m benchmarks.photos_t2i ../shared/data/cifar10
+    python -m benchmarks.photos_t2i DIR
 
-It needs a CUDA machine: about ten minutes for the models, then the trainings of the classifier. The classifier
-never sees the photographs of the text-to-image model, except in the row that shows what they are worth as such. The
-steps, each of which is skipped if its folder exists:
+DIR is a folder of photographs that `load_dataset` reads, such as CIFAR-10. The script needs a CUDA machine: about ten
+minutes for the models, then the time for the trainings of the classifier. The classifier is not trained on the
+photographs of the text-to-image model. The one exception is the row that shows the effect of these photographs
+themselves. A step is skipped if its folder exists. The steps are:
 
 1. Divide the training split: a few photographs of each class for the classifier, the others with captions for the
    models.
-2. Train a VAE, a text-to-image model and a CLIP on the others (scripts of recipes/miniature).
-3. For each number of real images: plan, generate and filter one counterpart for each (`diffcore-hf augment`).
-4. Train the classifier from scratch in each arm, with equal steps, and score it once on the test split.
+2. Train a VAE, a text-to-image model and a CLIP on the other photographs (scripts of recipes/miniature).
+3. For each number of real images: plan, generate and filter one counterpart of each image (`diffcore-hf augment`).
+4. Train the classifier from scratch in each arm, with the same number of steps, and score it once on the test split.
 """
 
 from __future__ import annotations
@@ -217,14 +218,15 @@ def trained(data: Path, arm: str, seed: int, output: Path, sizes: Sizes) -> floa
 
 
 def result_table(scores: Mapping[str, BySeed]) -> str:
-    """Returns the table: top-1 of each arm, and its differences to two of them, paired by seed."""
+    """Returns the table: top-1 of each arm, and its differences to the arms `plain` and `genaug`, paired by seed."""
     rows = []
     for arm, words in WORDS.items():
         gaps = [
             "base" if arm == base else points(difference(scores[arm], scores[base])) for base in ("plain", "genaug")
         ]
         rows.append([words, percent(scores[arm]), *gaps])
-    return table(["trained on", "top-1, %", "to real images alone", "to generated images without mixing"], rows)
+    head = ["trained on", "top-1, %", "difference to real images alone", "difference to generated images not mixed"]
+    return table(head, rows)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Evidence: what the filter, the context, the guidance and the mixing are worth (docs/results.md)."""
+"""Evidence: the effect of the filter, the context, the guidance and the mixing on accuracy (docs/results.md)."""

@@ -26,7 +26,7 @@ RowRecord = Mapping[str, tuple[str | None, str | None]]
 class SourceChanges:
     """Numbers of rows of the augmented split that changed since the last run in a folder.
 
-    A row that got another image or class counts as removed and as added.
+    A row that got another image or class is included in both `removed` and `added`.
     """
 
     added: int

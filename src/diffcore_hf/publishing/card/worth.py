@@ -29,9 +29,7 @@ _FIELDS: Mapping[str, type | tuple[type, ...]] = {
 }
 _ARM_FIELDS: Mapping[str, type | tuple[type, ...]] = {"name": str, "top1": _NUMBER, "steps": int}
 
-NOT_MEASURED = (
-    "**What it is worth for training: not measured.** No model was trained on this dataset when the card was written."
-)
+NOT_MEASURED = "**Effect on training: not measured.** No model was trained on this dataset when the card was written."
 
 
 def parse_comparison(content: Any) -> Comparison:
@@ -76,7 +74,7 @@ def sentence(comparison: Comparison | None) -> Markdown:
     scores += [f"{escape_md(arm['name'])} {_percent(arm['top1'])} ({_difference(arm)})" for arm in others]
     seeds = len(comparison["seeds"])
     return Markdown(
-        f"**What it is worth for training:** top-1 on split {escape_md(comparison['split'])} "
+        f"**Effect on training:** top-1 on split {escape_md(comparison['split'])} "
         f"({comparison['images']:,} images) " + ", ".join(scores) + f": {escape_md(comparison['model'])}, "
         f"{first['steps']:,} steps of {comparison['batch_size']} samples for every arm, {seeds} "
         f"{'seed' if seeds == 1 else 'seeds'}, differences to {escape_md(first['name'])} paired by seed with their "
