@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from mixing import CLASSES, batch, mixer
+from mixing import CLASSES, SmallNetwork, batch, mixer
 from torch import Tensor, nn
 
 from diffcore_hf.core import seeding
@@ -20,40 +20,44 @@ SMALL = 12
 """Side of the images, small enough for loops over pixels."""
 
 
-def assert_same_training(name: str, slow: SlowMix, *, side: int = SMALL, **keys) -> None:
+def assert_same_training(name: str, slow: SlowMix, **keys) -> None:
     """Train a small network for 50 steps with a mixer and with `slow`: all losses must be the same."""
-    method = mixer(name, **keys)
+    method = mixer(name, network=network(), **keys)
 
-    def of_mixer(context: BatchContext, network: nn.Module) -> Tensor:
-        with evaluation_mode(network):
+    def of_mixer(context: BatchContext, model: nn.Module) -> Tensor:
+        with evaluation_mode(model):
             mixed = method(context)
         with mixed.during() as seen:
-            logits = network(mixed.images)
+            logits = model(mixed.images)
         targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
         return (mixed.loss or context.loss)(logits, targets)
 
-    def of_slow(context: BatchContext, network: nn.Module) -> Tensor:
-        with evaluation_mode(network):
+    def of_slow(context: BatchContext, model: nn.Module) -> Tensor:
+        with evaluation_mode(model):
             images, labels = slow(context)
-        return -(labels * network(images).log_softmax(1)).sum(1).mean()
+        return -(labels * model(images).log_softmax(1)).sum(1).mean()
 
-    expected = losses(of_slow, side)
+    expected = losses(of_slow)
     assert max(expected) - min(expected) > 0.1, "the training changes nothing"
-    np.testing.assert_allclose(losses(of_mixer, side), expected, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(losses(of_mixer), expected, rtol=2e-3, atol=2e-4)
 
 
-def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor], side: int) -> list[float]:
+def network() -> SmallNetwork:
+    """A small network without dropout, with equal weights in each call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        convolution = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
+        return SmallNetwork(convolution, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES))
+
+
+def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor]) -> list[float]:
     """Train for 50 steps, and return the loss of each step."""
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-        nn.Linear(32, CLASSES),
-    )  # fmt: skip
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.9)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
     found = []
     for step in range(STEPS):
-        context = small_batch(step, side, network)
-        loss = loss_of(context, network)
+        context = small_batch(step, model)
+        loss = loss_of(context, model)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -61,11 +65,11 @@ def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor], side: int) -> l
     return found
 
 
-def small_batch(step: int, side: int, model: nn.Module | None = None) -> BatchContext:
+def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
     """The batch of a step: five images with the keys of epoch `step`, without structure in the pixels."""
     context = batch(5, seed=step, step=step, model=model)
     keys = [key._replace(epoch=step) for key in context.keys]
-    shift = context.images.roll((step, step), (2, 3))[..., :side, :side].contiguous()
+    shift = context.images.roll((step, step), (2, 3))[..., :SMALL, :SMALL].contiguous()
     return replace(context, images=shift, keys=keys)
 
 

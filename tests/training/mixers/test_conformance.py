@@ -26,7 +26,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""
-REFUSED = {("snapmix", "convnext"), ("snapmix", "vit")}
+REFUSED = {("snapmix", "convnext"), ("snapmix", "vit"), ("attentive_cutmix", "vit"), ("attentive_cutmix", "swin")}
 """Mixers and networks that do not work together."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""

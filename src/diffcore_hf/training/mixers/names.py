@@ -15,6 +15,7 @@ MIXERS: Mapping[str, str] = {
     "smoothmix": "diffcore_hf.training.mixers.smoothmix:SmoothMix",
     "snapmix": "diffcore_hf.training.mixers.snapmix:SnapMix",
     "saliencymix": "diffcore_hf.training.mixers.saliencymix:SaliencyMix",
+    "attentive_cutmix": "diffcore_hf.training.mixers.attentive_cutmix:AttentiveCutMix",
     "guidedmixup_sr": "diffcore_hf.training.mixers.guidedmixup_sr:GuidedMixupSR",
 }
 

@@ -1,0 +1,147 @@
+"""Attentive-CutMix (Walawalkar et al. 2020, arXiv:2003.13048): pastes the cells that a teacher attends to most."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from diffcore_hf.config.train import BackboneConfig
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.data.framing import Normalisation
+from diffcore_hf.training.mixers.activation_maps import channels_first
+from diffcore_hf.training.mixers.base import BatchContext, MixerSetup, evaluation_mode
+from diffcore_hf.training.mixers.hooks import black_images
+from diffcore_hf.training.mixers.options import whole
+from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
+from diffcore_hf.training.networks import backbones
+
+START, NETWORK = "start", "network"
+_LARGEST_SIDE = 1024
+"""Largest side in pixels to which images are enlarged for a teacher."""
+
+
+class AttentiveCutMix(PairwiseMixer):
+    """Pastes the most active cells of the partner at their own positions.
+
+    A teacher computes the mean over the channels of its last feature map, which is resized to grid x grid cells. The
+    label weight of the partner is the share of the pasted pixels: 6 / 49 with the values of the paper, if the sides of
+    the images are multiples of 7.
+
+    Args:
+        setup: settings of all mixers.
+        teacher: `start`: a frozen copy of the network before its training, with its pretrained weights if there are
+            any; `network`: the network itself at the current step; or a timm name, which is loaded with its pretrained
+            weights (the paper has a frozen ResNet-50).
+        cells: number of pasted cells, at least 1; 6 in the paper.
+        grid: cells in each direction, from 2 to 64; 7 in the paper, 8 for CIFAR.
+        teacher_size: side to which the images are resized for the teacher, in pixels. None: the size of the images, or
+            the smallest multiple at which the teacher's map has two positions in each direction.
+    """
+
+    uses_network = True
+
+    def __init__(
+        self,
+        setup: MixerSetup,
+        *,
+        teacher: str = START,
+        cells: int = 6,
+        grid: int = 7,
+        teacher_size: int | None = None,
+    ):
+        super().__init__(setup)
+        self.teacher = teacher
+        self.grid = whole("grid", grid, 2, 64)
+        self.cells = whole("cells", cells, 1, grid * grid)
+        self.size = None if teacher_size is None else whole("teacher_size", teacher_size, 8, _LARGEST_SIDE)
+        self._frozen: tuple[nn.Module, ...] = ()  # a tuple, because its weights do not belong into the checkpoint
+        self._normalisation: Normalisation | None = None
+
+    def prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
+        """Build the teacher and find the size of its input.
+
+        Raises:
+            UserError: the teacher cannot be loaded, or its last features are not a map with a useful mean.
+        """
+        if self.teacher == START:
+            self._frozen = (copy.deepcopy(network).eval().requires_grad_(False),)
+        elif self.teacher != NETWORK:
+            config = BackboneConfig(self.teacher, True)
+            frozen = backbones.create(config, 1, self.size or shape[1])
+            self._normalisation = backbones.normalisation(config, frozen)
+            self._frozen = (frozen.eval().requires_grad_(False),)
+        self.size = self.size or self._size_of(self._frozen[0] if self._frozen else network, shape)
+
+    def _size_of(self, teacher: nn.Module, shape: tuple[int, int, int]) -> int:
+        """Return the smallest multiple of the image size at which the map of the teacher has 2 x 2 positions."""
+        for side in range(shape[1], max(_LARGEST_SIDE, shape[1]) + 1, shape[1]):
+            images = black_images(teacher, 2, (shape[0], side, side))
+            images += torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+            with evaluation_mode(teacher):
+                features = _features(teacher, images)
+            if features is None:
+                break
+            if min(features.shape[2:]) >= 2:
+                # The mean over the channels is zero everywhere behind a layer norm.
+                if features.mean(1).std() < 1e-3 * features.std():
+                    break
+                return side
+        raise UserError(
+            f"mixer.name is attentive_cutmix, but the last features of its teacher ({self.teacher}) are not a map "
+            "whose channels have a useful mean. Use --mixer.options '{teacher: resnet50}', or --mixer.name cutmix"
+        )
+
+    def maps(self, context: BatchContext, images: Tensor) -> Tensor:
+        """Return the mean over the channels of the teacher's last feature map, (B, grid, grid)."""
+        teacher = self._frozen[0].to(images.device) if self._frozen else context.model
+        if self._normalisation is not None:
+            mean, std = (images.new_tensor(values).float().reshape(3, 1, 1) for values in self._normalisation)
+            images = ((context.pixels_of(images) - mean) / std).to(images.dtype)
+        if self.size is not None and images.shape[-1] != self.size:
+            images = functional.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
+        with context.autocast():
+            features = _features(teacher, images.to(next(teacher.parameters()).dtype))
+        assert features is not None
+        return cell_means(features.float().mean(1), self.grid)
+
+    def draw(self, random: np.random.Generator) -> tuple[float, ...]:
+        """Return no numbers, because the cells are a function of the partner."""
+        return ()
+
+    def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Paste the most active cells of the partner into each image."""
+        assert partners.maps is not None
+        mask = top_cells(partners.maps, self.cells)[:, None]
+        mask = functional.interpolate(mask, context.images.shape[-2:], mode="nearest")
+        return torch.where(mask > 0, partners.images, context.images), 1 - mask.mean((1, 2, 3))
+
+
+def cell_means(maps: Tensor, grid: int) -> Tensor:
+    """Return maps (B, h, w) at the size of the grid: averaged if they are larger, bilinear if they are smaller."""
+    if maps.shape[1] >= grid and maps.shape[2] >= grid:
+        return functional.adaptive_avg_pool2d(maps[:, None], grid)[:, 0]
+    return functional.interpolate(maps[:, None], (grid, grid), mode="bilinear", align_corners=False)[:, 0]
+
+
+def top_cells(maps: Tensor, count: int) -> Tensor:
+    """Return a mask (B, G, G) float32 with 1 at the `count` largest values of each map."""
+    flat = maps.flatten(1)
+    top = flat.argsort(dim=1, descending=True, stable=True)[:, :count]
+    return torch.zeros_like(flat).scatter_(1, top, 1.0).reshape(maps.shape)
+
+
+def _features(network: nn.Module, images: Tensor) -> Tensor | None:
+    """Return the last feature map (B, C, h, w) without gradient; None if the network has no such map."""
+    timm_network: Any = network
+    if not hasattr(network, "forward_features"):
+        return None
+    with torch.no_grad():
+        features = timm_network.forward_features(images)
+    if not isinstance(features, Tensor) or features.ndim != 4:
+        return None
+    return channels_first(network, features)
