@@ -12,7 +12,7 @@ from small_photos import picture
 from source_folders import below_link, entries, random_tree, write
 
 from diffcore_hf.augmentation.source import files
-from diffcore_hf.augmentation.source.file_kinds import NO_IMAGE, NOT_ACCEPTED, OTHER_ARCHIVE
+from diffcore_hf.augmentation.source.file_kinds import DOCUMENT, NO_IMAGE, NOT_ACCEPTED, OTHER_ARCHIVE
 from diffcore_hf.augmentation.source.files import list_files
 
 
@@ -53,7 +53,11 @@ def test_the_kind_of_a_file_follows_from_its_name_or_its_content(tmp_path, name,
         ("a.jpg", b"%!PS-Adobe-3.0 EPSF", NOT_ACCEPTED, "EPS. Convert it to JPEG or PNG"),
         ("a.png", b"%PDF-1.7", NOT_ACCEPTED, "PDF. Convert it to JPEG or PNG"),
         ("a.jpg", b"<html>not found</html>", NO_IMAGE, ".jpg"),
-        ("LICENSE", b"MIT", NO_IMAGE, "no suffix"),
+        ("LICENSE", b"MIT", DOCUMENT, ""),
+        ("LICENSE-MIT.txt", b"MIT", DOCUMENT, ""),
+        ("Readme.md", b"# Photos", DOCUMENT, ""),
+        ("readme.jpg", b"no image", NO_IMAGE, ".jpg"),
+        ("licences", b"no image", NO_IMAGE, "no suffix"),
         ("a.jpg", b"", files.EMPTY, ""),
         ("a.rar", b"Rar!\x1a\x07", OTHER_ARCHIVE, "RAR. Unpack it first"),
         (".hidden.jpg", picture(0, 0), files.HIDDEN, ""),

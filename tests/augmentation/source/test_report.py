@@ -80,7 +80,9 @@ def test_the_text_gives_file_names_and_the_findings_give_none(unusual):
 
 def test_an_ordinary_source_has_no_findings(tmp_path):
     root = folder(tmp_path / "photos", {f"{name}/{n}.png": picture(n * 7 + ord(name)) for name in "ab" for n in (0, 1)})
+    folder(root, {"README.md": b"# Photos", "LICENSE": b"CC0", ".hidden": b"x", "a/Thumbs.db": b"x"})
     report = report_of(root)
+    assert sum(len(group.names) for group in report.unread) == 4
     assert report_text.findings(report) == []
     assert report.counts() == dict.fromkeys(report.counts(), 0)
 

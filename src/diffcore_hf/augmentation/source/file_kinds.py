@@ -5,6 +5,7 @@ Only text tables (CSV, TSV, JSON lines) are recognised by their suffix, because 
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import PurePosixPath
 from typing import Literal
@@ -18,9 +19,13 @@ HEAD_SIZE = 4096
 """Number of bytes from which a kind is decided."""
 
 NO_IMAGE = "file that is no image"
+DOCUMENT = "text about the dataset"
 NOT_ACCEPTED = "image format that is not read"
 OTHER_ARCHIVE = "archive that is not read"
 
+_DOCUMENT = re.compile(
+    r"(readme|licen[cs]e|copying|citation|changelog|authors|notice)([-_ ][a-z0-9_ -]*)?(\.(md|txt|rst|cff|bib))?"
+)
 _TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
@@ -68,6 +73,8 @@ def kind_of(name: str, head: bytes) -> Kind | str:
         return "table"
     if lower.endswith(".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return "data"
+    if _DOCUMENT.fullmatch(lower):
+        return DOCUMENT
     return f"{NO_IMAGE}: {PurePosixPath(lower).suffix or 'no suffix'}"
 
 

@@ -16,10 +16,13 @@ import numpy as np
 import pyarrow.compute as pc
 
 from diffcore_hf.augmentation.source.dataset import LoadedSource
-from diffcore_hf.augmentation.source.files import UnreadFile
+from diffcore_hf.augmentation.source.file_kinds import DOCUMENT
+from diffcore_hf.augmentation.source.files import HIDDEN, SYSTEM, UnreadFile
 from diffcore_hf.augmentation.source.identical import Group, find_identical
 from diffcore_hf.core.manifest import SourceCounts
 
+_NO_DATA = frozenset({DOCUMENT, HIDDEN, SYSTEM})
+"""Reasons of unread files that are not findings, because no one expects rows from them."""
 EXAMPLES = 5
 """Largest number of names beside a count in the text. The file of `plan --report` has all names."""
 
@@ -86,10 +89,14 @@ class SourceReport:
     equal_prompt_names: dict[str, tuple[str, ...]]
     """Name in prompts -> the two or more classes that have it."""
 
+    def unread_data(self) -> int:
+        """Returns the number of unread files that may belong to the data, without system files and documents."""
+        return sum(len(group.names) for group in self.unread if group.reason not in _NO_DATA)
+
     def counts(self) -> SourceCounts:
         """Returns the counts for the manifest, without names."""
         return {
-            "unread_files": sum(len(group.names) for group in self.unread),
+            "unread_files": self.unread_data(),
             "unreadable_images": sum(map(len, self.unreadable.values())),
             "identical_in_class": len(self.identical_in_class),
             "label_conflicts": len(self.label_conflicts),

@@ -28,7 +28,7 @@ def findings(report: SourceReport) -> list[str]:
     A source without findings has no sentence.
     """
     sentences = []
-    if unread := sum(len(group.names) for group in report.unread):
+    if unread := report.unread_data():
         sentences.append(f"{_count(unread, 'file')} of the source folder {_were(unread)} not read")
     if unreadable := sum(map(len, report.unreadable.values())):
         sentences.append(f"{_count(unreadable, 'image')} cannot be read")
