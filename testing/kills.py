@@ -1,4 +1,4 @@
-"""Kills: runs pushes in processes of their own and kills them. Used by a few tests and by `make faults`."""
+"""Kills: runs pushes in separate processes and kills them, for a few tests and for `make faults`."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ Differences between the default filter and `all`:""",
 - a random other species in 30 % of the rows, prompted contexts: {random_prompted}
 - a look-alike in 30 % of the rows, contexts never mentioned: {alike}
 - a look-alike in 30 % of the rows, prompted contexts: {alike_prompted}""",
-    """You do not know beforehand which case you have. In contexts never mentioned, a filter without need costs less
-accuracy than the lack of a filter that is needed. So the filter is the default. Look at twenty samples (`preview
---samples 20`). If they show what the prompts ask for, use `--filter.policy.name all`.""",
+    """You do not know beforehand which case you have. In contexts never mentioned, the filter raises the accuracy by
+more in the second case than it lowers it in the first case. So the filter is the default. Look at twenty samples
+(`preview --samples 20`). If they show what the prompts ask for, use `--filter.policy.name all`.""",
     """**Against the method.** The paper's own rule (Eq. 5) keeps so few images that most of the effect of the
 generated images is lost. The difference to policy `all` is {paper}.""",
 )
@@ -53,8 +53,8 @@ _GUIDANCE = (
 more guidance does not give more images of the right species. A filter does not compensate for a high gamma. Further
 differences:""",
     """- default filter, compared with `all`, gamma 6.5: {filtered}
-- without the negative prompt, compared with it, contexts never mentioned: {negatives}
-- without the negative prompt, compared with it, prompted contexts: {negatives_prompted}""",
+- without the negative prompt, compared with `all` with it, contexts never mentioned: {negatives}
+- without the negative prompt, compared with `all` with it, prompted contexts: {negatives_prompted}""",
 )
 _CONTEXT = (
     """**For a user.** Named contexts raise the accuracy in the contexts that are named. Differences between six
