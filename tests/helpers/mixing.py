@@ -97,6 +97,7 @@ def _add_loader_tensors(method: Mixer, arguments: tuple[BatchContext]) -> tuple[
     (context,) = arguments
     if type(method).loader_tensors is Mixer.loader_tensors or context.loader_tensors:
         return arguments
+    method.setup = replace(method.setup, seed=context.seed)
     pixels = (255 * context.pixels()).round().clamp(0, 255).to(torch.uint8)
     images = [method.loader_tensors(image, key) for image, key in zip(pixels, context.keys, strict=True)]
     return (

@@ -20,8 +20,17 @@ SMALL = 12
 """Side of the images, small enough for loops over pixels."""
 
 
-def assert_same_training(name: str, slow: SlowMix, **keys) -> None:
-    """Train a small network for 50 steps with a mixer and with `slow`: all losses must be the same."""
+def assert_same_training(
+    name: str,
+    slow: SlowMix | None = None,
+    *,
+    loss: Callable[[BatchContext, nn.Module], Tensor] | None = None,
+    **keys,
+) -> None:
+    """Train a small network for 50 steps with a mixer and with `slow`: all losses must be the same.
+
+    If the method has its own loss, `loss` computes it from a batch and the network, instead of `slow`.
+    """
     method = mixer(name, network=network(), **keys)
 
     def of_mixer(context: BatchContext, model: nn.Module) -> Tensor:
@@ -37,7 +46,7 @@ def assert_same_training(name: str, slow: SlowMix, **keys) -> None:
             images, labels = slow(context)
         return -(labels * model(images).log_softmax(1)).sum(1).mean()
 
-    expected = losses(of_slow)
+    expected = losses(loss or of_slow)
     assert max(expected) - min(expected) > 0.1, "the training changes nothing"
     np.testing.assert_allclose(losses(of_mixer), expected, rtol=2e-3, atol=2e-4)
 

@@ -11,6 +11,7 @@ MIXERS: Mapping[str, str] = {
     "mixup": "diffcore_hf.training.mixers.mixup:Mixup",
     "cutmix": "diffcore_hf.training.mixers.cutmix:CutMix",
     "manifold_mixup": "diffcore_hf.training.mixers.manifold_mixup:ManifoldMixup",
+    "augmix": "diffcore_hf.training.mixers.augmix:AugMix",
     "resizemix": "diffcore_hf.training.mixers.resizemix:ResizeMix",
     "smoothmix": "diffcore_hf.training.mixers.smoothmix:SmoothMix",
     "snapmix": "diffcore_hf.training.mixers.snapmix:SnapMix",
