@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -116,12 +117,30 @@ def test_the_number_of_files_is_bounded(tmp_path, monkeypatch):
         unpack([archive])
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04broken", b"\x1f\x8b\x08\0broken", b"\xfd7zXZ\0broken"])
-def test_a_broken_archive_gives_a_one_line_error(tmp_path, content):
-    archive = write(tmp_path / "in/a.tar.gz", content)
-    with pytest.raises(UserError, match=r"a\.tar\.gz cannot be unpacked: .+ If you trust it") as error:
+ENDS_EARLY = "Compressed file ended before the end-of-stream marker was reached"
+
+
+@pytest.mark.parametrize(
+    "name, content, cause",
+    [
+        ("a.zip", b"PK\x03\x04broken", "it is no complete zip file"),
+        ("a.tar.gz", b"\x1f\x8b\x08\0broken", ENDS_EARLY),
+        ("a.tar.gz", gzip.compress(b"no tar file"), "it is no complete tar file"),
+        ("a.tar.xz", b"\xfd7zXZ\0broken", "it is no complete tar file"),
+    ],
+)
+def test_a_broken_archive_gives_a_one_line_error(tmp_path, name, content, cause):
+    archive = write(tmp_path / name, content)
+    with pytest.raises(UserError) as error:
         unpack([archive])
-    assert "\n" not in str(error.value)
+    assert str(error.value) == f"{archive} cannot be unpacked: {cause}. {archives.BY_HAND}"
+
+
+def test_a_tar_file_that_ends_with_a_zip_file_is_a_tar_file(tmp_path):
+    inner = zipped(tmp_path / "inner.zip", {"cat/a.jpg": picture(0, 0)})
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(inner, "inner.zip")
+    assert [path.name for path in unpack([tmp_path / "a.tar"]).folder.iterdir()] == ["inner.zip"]
 
 
 def test_an_archive_is_unpacked_once_by_several_processes(tmp_path):

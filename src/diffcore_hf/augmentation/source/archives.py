@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
+from diffcore_hf.augmentation.source.file_kinds import ZIP_HEADS
 from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.hash_cache import UNSETTLED_NS, cache_folder
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
@@ -172,11 +173,11 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         UserError: the archive is damaged or encrypted, also while its members are read inside the context.
     """
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as packed:
+        if _is_zip(archive):
+            with _open_zip(archive) as packed:
                 yield _zip_members(packed)
         else:
-            with tarfile.open(archive, "r:*") as unpacked:
+            with _open_tar(archive) as unpacked:
                 yield _tar_members(unpacked)
     except UserError:
         raise
@@ -184,6 +185,26 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
         if environment_fault(error):
             raise
         raise UserError(f"{archive} cannot be unpacked: {innermost_cause(error)}. {BY_HAND}") from error
+
+
+def _is_zip(archive: Path) -> bool:
+    """Returns whether a file begins as a zip file. `zipfile` looks at its end, where a tar file may have a zip file."""
+    with archive.open("rb") as file:
+        return file.read(4).startswith(ZIP_HEADS)
+
+
+def _open_zip(archive: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(archive)
+    except zipfile.BadZipFile:  # "File is not a zip file" also means that its end is missing
+        raise zipfile.BadZipFile("it is no complete zip file") from None
+
+
+def _open_tar(archive: Path) -> tarfile.TarFile:
+    try:
+        return tarfile.open(archive, "r:*")
+    except tarfile.ReadError:  # its message lists the fault of every compression that was tried
+        raise tarfile.ReadError("it is no complete tar file") from None
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:

@@ -28,7 +28,8 @@ _DOCUMENT = re.compile(
 )
 _TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TAR_SUFFIXES = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_ARCHIVE_HEADS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+ZIP_HEADS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+"""The first bytes of a zip file."""
 _DATA_HEADS = (b"PAR1", b"ARROW1")
 _OTHER_ARCHIVES = ((b"Rar!", "RAR"), (b"7z\xbc\xaf\x27\x1c", "7z"))
 _OTHER_IMAGES = (
@@ -57,7 +58,7 @@ def kind_of(name: str, head: bytes) -> Kind | str:
     if signature(head):
         return "image"
     lower = name.lower()
-    if head.startswith(_ARCHIVE_HEADS) or _is_tar(head) or (lower.endswith(_TAR_SUFFIXES) and _is_compressed(head)):
+    if head.startswith(ZIP_HEADS) or _is_tar(head) or (lower.endswith(_TAR_SUFFIXES) and _is_compressed(head)):
         return "archive"
     if head.startswith(_DATA_HEADS) or (lower.endswith(".arrow") and head.startswith(b"\xff\xff\xff\xff")):
         return "data"

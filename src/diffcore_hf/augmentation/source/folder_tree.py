@@ -36,9 +36,13 @@ class FolderTree:
             for end in range(len(steps)):
                 self.children.setdefault(steps[:end], set()).add(steps[end])
 
+    def children_of(self, folder: Steps) -> set[str]:
+        """Returns the names of the sub-folders that hold photos."""
+        return self.children.get(folder, set())
+
     def below(self, folder: Steps) -> list[Steps]:
         """Returns the sub-folders that hold photos, sorted by name."""
-        return [(*folder, name) for name in sorted(self.children.get(folder, ()))]
+        return [(*folder, name) for name in sorted(self.children_of(folder))]
 
     def is_group(self, folder: Steps) -> bool:
         """Returns whether the sub-folders of a folder are classes or splits, and not parts of one class."""

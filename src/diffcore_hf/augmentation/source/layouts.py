@@ -138,7 +138,8 @@ def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _P
         every: every uppermost folder with class folders is a split, whatever its name.
     """
     tops = tree.below(base)
-    groups = [top for top in tops if tree.is_group(top)]
+    twins = _splits_of_equal_classes(tree, tops)
+    groups = [top for top in tops if tree.is_group(top) or top in twins]
     named = [top for top in groups if every or split_of(top[-1])]
     if not named or not (every or _are_splits(tree, tops, named)):
         return {}
@@ -160,6 +161,22 @@ def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _P
         else:
             places[steps] = _Place("", (), 0, NO_CLASS_FOLDER if every or split_of(top[-1]) else OTHER_FOLDER)
     return places
+
+
+def _splits_of_equal_classes(tree: FolderTree, tops: list[Steps]) -> set[Steps]:
+    """Returns the folders of splits that have a sub-folder of the same name as the folder of another split.
+
+    They hold class folders, however many photos lie beside these.
+    """
+    splits = {top: split_of(top[-1]) for top in tops if is_only_split(top[-1])}
+    return {
+        top
+        for top, meaning in splits.items()
+        if any(
+            other and meaning and other.split != meaning.split and tree.children_of(top) & tree.children_of(beside)
+            for beside, other in splits.items()
+        )
+    }
 
 
 def _are_splits(tree: FolderTree, tops: list[Steps], named: list[Steps]) -> bool:
@@ -277,7 +294,8 @@ def ordered_splits(splits: Iterable[str]) -> list[str]:
 def _only_split_folders(tree: FolderTree) -> Misfit | None:
     """Returns a misfit if all photos lie directly in folders with the name of a split, so that no folder is a class."""
     tops = tree.below(_single_chain(tree))
-    if not all(is_only_split(top[-1]) and not tree.is_group(top) for top in tops):
+    twins = _splits_of_equal_classes(tree, tops)
+    if not all(is_only_split(top[-1]) and not tree.is_group(top) and top not in twins for top in tops):
         return None
     names = ", ".join(repr(top[-1]) for top in tops)
     return Misfit(
