@@ -127,19 +127,20 @@ def test_the_recipe_can_name_the_columns_of_a_table(tmp_path):
 
 @pytest.mark.parametrize(
     "value", ["../secret.jpg", "/etc/passwd", "{base}/secret.jpg", "train/../../secret.jpg", "file:///etc/passwd",
-              "$HF_TOKEN.jpg", "nowhere.jpg"],
+              "$HF_TOKEN.jpg", "nowhere.jpg", ".hidden/x.jpg", "train/../train/000.jpg"],
 )  # fmt: skip
 def test_a_table_never_leads_out_of_the_folder(tmp_path, value, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "canary")
     write_images(tmp_path, "secret.jpg")
     lines = [f"{name}.jpg,{breed}" for name, breed in DOGS]
+    write_images(tmp_path / "photos", ".hidden/x.jpg")
     root = kaggle(tmp_path / "photos", csv("file,breed", *lines, f"{value.format(base=tmp_path)},pug"))
     source = load(root, table="train.csv")
     assert len(source.rows) == 5
     assert source.sha256["train"][4] is None
-    assert source.unreadable["train"][4]
-    assert "canary" not in source.unreadable["train"][4]
-    assert "1 rows name no photo of the folder" in source.layout
+    assert source.splits["train"][4]["image"] is None
+    assert source.unreadable["train"][4] == "the table names no photo of the folder"
+    assert f"1 row names no photo of the folder ({value.format(base=tmp_path)!r})" in source.layout
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])

@@ -43,6 +43,8 @@ BESIDE_PHOTOS = {
 NO_ROW = "photo without a row in the table"
 NOT_READ = "file that `datasets` does not read"
 _MANY_TARGETS = 64
+_SHOWN = 5
+"""Largest number of names in the description of a table."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,11 @@ def _describe(choice: Tables, rows: Mapping[str, PhotoRows]) -> str:
     text = f"table {names}: photos by column {first.file_column}, classes by column {first.class_column}"
     if len(rows) > 1:
         text += f", {len(rows)} splits"
-    missing = sum(path is None for path in chain.from_iterable(table.paths for table in choice.tables))
-    return text + (f"; {missing:,} rows name no photo of the folder" if missing else "")
+    missing = [str(value) for table in choice.tables for value in table.values_without_photo()]
+    if not missing:
+        return text
+    shown = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+    return f"{text}; {len(missing):,} row{'s name' if len(missing) > 1 else ' names'} no photo of the folder ({shown})"
 
 
 def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:

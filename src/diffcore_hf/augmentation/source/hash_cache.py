@@ -27,7 +27,8 @@ State = tuple[int, int, int, int, int]
 """(device, inode, size, mtime_ns, ctime_ns) of a file."""
 
 Photo = tuple[str | None, SourceFile | None]
-"""Absolute path and file of the photo of a row. The path of a row of a table may name no file of the folder."""
+"""Absolute path and file of the photo of a row; NO_PHOTO for a row of a table that names none of the folder's photos."""
+NO_PHOTO: Photo = (None, None)
 
 UNSETTLED_NS = 2 * 10**9
 """Age in nanoseconds below which a change may be followed by another one with equal times."""
@@ -105,7 +106,7 @@ class HashCache:
     def _hash(self, path: str | None, file: SourceFile | None, read: ImageFiles) -> ImageHash:
         started = time.time_ns()
         if path is None:
-            return ImageHash(None, 0, "no image")
+            return ImageHash(None, 0, "the table names no photo of the folder")
         try:
             content = read.read(path)
             after = os.stat(path)

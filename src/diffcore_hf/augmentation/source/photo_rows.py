@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.source.files import SourceFile
-from diffcore_hf.augmentation.source.hash_cache import Photo
+from diffcore_hf.augmentation.source.hash_cache import NO_PHOTO, Photo
 from diffcore_hf.augmentation.source.layouts import FolderLayout, ordered_splits
 from diffcore_hf.augmentation.source.tables import PhotoTable
 from diffcore_hf.config.augment import SourceConfig
@@ -66,8 +66,7 @@ def table_rows(
 
     merged = pa.concat_tables([table.columns for table in tables])
     paths = list(chain.from_iterable(table.paths for table in tables))
-    values = merged[tables[0].file_column].to_pylist()
-    photos = [_photo(root, path, value, files) for path, value in zip(paths, values, strict=True)]
+    photos = [NO_PHOTO if path is None else (os.path.join(root, path), files[path]) for path in paths]
     splits_of_rows = list(chain.from_iterable(table.splits for table in tables))
     columns = _columns(merged, tables[0], config)
     types = pa.table({name: array for name, array in columns.items() if array is not None}).schema
@@ -79,13 +78,6 @@ def table_rows(
         part = {name: None if array is None else array.take(pa.array(rows)) for name, array in columns.items()}
         splits[split] = PhotoRows(tuple(photos[row] for row in rows), part, features)
     return splits
-
-
-def _photo(root: str, path: str | None, value: str | None, files: Mapping[str, SourceFile]) -> Photo:
-    """Returns the photo of a row of a table. Without a photo it is the path that the table names."""
-    if path is not None:
-        return os.path.join(root, path), files[path]
-    return (None if value is None else os.path.join(root, value)), None
 
 
 def _columns(merged: pa.Table, table: PhotoTable, config: SourceConfig) -> dict[str, Any]:

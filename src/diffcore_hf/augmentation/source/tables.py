@@ -51,6 +51,11 @@ class PhotoTable:
     splits: tuple[str, ...]
     """Split of each row."""
 
+    def values_without_photo(self) -> list[str | None]:
+        """Returns the values of the column of file names that name no photo."""
+        values = self.columns[self.file_column].to_pylist()
+        return [value for value, path in zip(values, self.paths, strict=True) if path is None]
+
 
 class PhotoNames:
     """The photos of a folder, found by the values that tables use for them.
