@@ -27,7 +27,7 @@ State = tuple[int, int, int, int, int]
 """(device, inode, size, mtime_ns, ctime_ns) of a file."""
 
 Photo = tuple[str | None, SourceFile | None]
-"""Absolute path and file of the photo of a row; NO_PHOTO for a row of a table that names none of the folder's photos."""
+"""Absolute path and file of the photo of a row; NO_PHOTO for a row of a table that names none."""
 NO_PHOTO: Photo = (None, None)
 
 UNSETTLED_NS = 2 * 10**9
