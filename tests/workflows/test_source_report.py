@@ -1,0 +1,54 @@
+"""`plan --report` writes the whole report of the source, and replaces only an earlier report."""
+
+import json
+
+import pytest
+from small_photos import write_photos
+
+from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.source.report import make_report
+from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.workflows.source_report import check_report_file, write_report
+
+
+@pytest.fixture
+def report(tmp_path):
+    root = write_photos(tmp_path / "photos", [2, 3])
+    (root / "notes.txt").write_text("not an image")
+    source = load_source(SourceConfig(path=str(root)))
+    return make_report(source, source.names)
+
+
+def test_the_file_has_all_names_and_an_earlier_report_is_replaced(report, tmp_path):
+    path = tmp_path / "report.json"
+    for _ in range(2):
+        write_report(report, str(path))
+        content = json.loads(path.read_text())
+        assert content["unread"] == [
+            {"reason": "file that is no image", "folder": ".", "names": ["notes.txt"], "details": [".txt"]}
+        ]
+        assert sum(content["rows"]["train"].values()) == sum(report.rows["train"].values())
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"[]", b'{"format": "another"}', b"\xff\xfe"])
+def test_another_file_is_not_replaced(report, tmp_path, content):
+    path = tmp_path / "mine.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is not a report of a source. Choose another file name"):
+        write_report(report, str(path))
+    assert path.read_bytes() == content
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    with pytest.raises(UserError, match="Choose another file name"):
+        check_report_file(str(tmp_path))
+
+
+def test_a_link_is_not_followed_to_another_file(report, tmp_path):
+    target = tmp_path / "secret.txt"
+    target.write_text("secret")
+    (tmp_path / "report.json").symlink_to(target)
+    with pytest.raises(UserError):
+        write_report(report, str(tmp_path / "report.json"))
+    assert target.read_text() == "secret"
