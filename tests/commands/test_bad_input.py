@@ -212,7 +212,7 @@ def test_plan_refuses_what_augment_refuses(work_folder, capsys, name):
 @pytest.mark.parametrize(
     "argv, expected",
     [
-        (["agument", "photos"], ["'agument' is not a verb", "did you mean augment"]),
+        (["agument", "photos"], ["'agument' is not a command", "did you mean augment"]),
         (["augment"], ["WHAT is missing"]),
         (["augment", "--limit", "3"], ["WHAT is missing"]),
         (["augment", "photos", "more"], ["more"]),

@@ -44,7 +44,7 @@ def printed_by(capsys, *argv, status=0):
     return capsys.readouterr().out
 
 
-def test_help_names_every_verb_and_imports_no_heavy_library():
+def test_help_names_every_command_and_imports_no_heavy_library():
     code = (
         "import sys; from diffcore_hf.commands.main import main; main(['--help'])\n"
         "heavy = {'torch', 'datasets', 'numpy', 'diffusers', 'transformers', 'timm', 'tyro'} & set(sys.modules)\n"
@@ -78,7 +78,7 @@ def test_the_version_is_defined_only_in_the_package(capsys):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help(verb, capsys):
+def test_every_command_has_help(verb, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main([verb, "--help"])
     assert not exit_info.value.code

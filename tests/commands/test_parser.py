@@ -103,8 +103,8 @@ def test_commands_and_their_options_are_parsed(line, command):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("agment x", "'agment' is not a verb; did you mean augment?"),
-        ("frobnicate", "'frobnicate' is not a verb; the verbs are plan, augment"),
+        ("agment x", "'agment' is not a command; did you mean augment?"),
+        ("frobnicate", "'frobnicate' is not a command; the commands are plan, augment"),
         ("augment", "WHAT is missing, a recipe file, a folder of images"),
         ("clean", "OUT is missing"),
         ("augment a b", "'b' is one argument too many. See diffcore-hf augment --help"),
@@ -137,7 +137,7 @@ def test_a_wrong_command_raises_a_one_line_error_with_a_remedy(line, message, ca
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_has_examples_and_flags(verb, capsys):
+def test_the_help_of_a_command_has_examples_and_flags(verb, capsys):
     with pytest.raises(SystemExit) as exit_info:
         parse_command([verb, "--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
@@ -152,7 +152,7 @@ def test_the_help_of_a_verb_has_examples_and_flags(verb, capsys):
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["help"]])
-def test_the_overview_names_every_verb(argv, capsys):
+def test_the_overview_names_every_command(argv, capsys):
     with pytest.raises(SystemExit) as exit_info:
         parse_command(argv)
     assert exit_info.value.code == 0
@@ -161,7 +161,7 @@ def test_the_overview_names_every_verb(argv, capsys):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_examples_of_a_verb_are_valid(verb):
+def test_the_examples_of_a_command_are_valid(verb):
     for example in VERBS[verb].examples:
         assert parse_command(shlex.split(example)).verb == verb
 

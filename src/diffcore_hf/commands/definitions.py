@@ -1,6 +1,6 @@
-"""The verbs of both programs with their purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
+"""The commands of both programs with their purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
 
-The module parser.py reads argv with these definitions. The package workflows does the work of a verb.
+The module parser.py reads argv with these definitions. The package workflows does the work of a command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError
 
 OVERVIEW = """\
-usage: diffcore-hf VERB WHAT [--key value ...]
+usage: diffcore-hf COMMAND WHAT [--key value ...]
 
 Adds a generated, checked counterpart to the images of an image-classification dataset.
 
@@ -39,7 +39,7 @@ examples:
   diffcore-hf export out/photos --output out/photos-all --filter.policy.name all
   diffcore-hf push out/photos org/photos-diffcore --version v1.0.0
 
-diffcore-hf VERB --help shows every flag of a verb.
+diffcore-hf COMMAND --help shows every flag of a command.
 """
 
 
@@ -163,7 +163,7 @@ class MiniatureOptions:
 
 @dataclass(frozen=True)
 class Verb:
-    """Definition of one verb."""
+    """Definition of one command, such as `augment`."""
 
     name: str
     options: type
@@ -174,21 +174,21 @@ class Verb:
     examples: tuple[str, ...]
     """Command lines without `program`."""
     takes: Callable[[str, str], bool] = lambda key, scope: False
-    """Function of (key of the recipe, scope of the key) that returns whether the key is a flag of this verb."""
+    """Function of (key of the recipe, scope of the key) that returns whether the key is a flag of this command."""
     schema: RecipeSchema = AUGMENT_SCHEMA
     """Schema of the recipe whose keys are flags."""
     program: str = "diffcore-hf"
-    """Text before the name of the verb in a command line."""
+    """Text before the name of the command in a command line."""
     more: tuple[tuple[str, str], ...] = ()
     """Name and description of each argument after the target."""
 
     @property
     def prog(self) -> str:
-        """Start of the command lines of this verb."""
+        """Start of the command lines of this command."""
         return f"{self.program} {self.name}"
 
     def flags(self) -> tuple[dict[str, Key], dict[str, Key]]:
-        """Return the options of the verb and the keys of the recipe that are its flags.
+        """Return the options of the command and the keys of the recipe that are its flags.
 
         An option hides a key of the same name.
         """

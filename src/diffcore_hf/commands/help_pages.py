@@ -1,4 +1,4 @@
-"""The help page of a verb: its purpose, examples, arguments, options, and the keys of the recipe by section."""
+"""The help page of a command: its purpose, examples, arguments, options, and the keys of the recipe by section."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def help_page(verb: Verb, own: Mapping[str, Key], keys: Mapping[str, Key]) -> st
     """Return the text of `--help`.
 
     Args:
-        verb: the verb.
-        own: options of the verb.
-        keys: keys of the recipe that the verb takes.
+        verb: the command.
+        own: options of the command.
+        keys: keys of the recipe that the command takes.
     """
     names = [verb.target, *(name for name, _ in verb.more)] if verb.target else []
     examples = "\n".join(f"  {verb.program} {example}" for example in verb.examples)

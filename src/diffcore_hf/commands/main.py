@@ -1,4 +1,4 @@
-"""The program diffcore-hf: one function per verb, which calls the workflow of that verb and prints the result."""
+"""The program diffcore-hf: one function per command, which calls the workflow of that command and prints the result."""
 
 from __future__ import annotations
 

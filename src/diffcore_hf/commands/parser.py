@@ -1,4 +1,4 @@
-"""The command line: every key of a recipe is a flag, in addition to the options of each verb (definitions.py).
+"""The command line: every key of a recipe is a flag, in addition to the options of each command (definitions.py).
 
 Owns the reading of argv. The flags become the last layer of the recipe, and config/validation.py checks their values.
 
@@ -32,13 +32,13 @@ class Command:
 
     verb: str
     target: str
-    """WHAT, OUT, REPO or DIR; empty if the verb has none."""
+    """WHAT, OUT, REPO or DIR; empty if the command has none."""
     layer: Mapping[str, Any]
     """The keys of the recipe that were given as flags. They override all other layers."""
     options: Mapping[str, Any]
-    """All options of the verb, with defaults filled in."""
+    """All options of the command, with defaults filled in."""
     others: tuple[str, ...] = ()
-    """Arguments after the target, if the verb takes more than one."""
+    """Arguments after the target, if the command takes more than one."""
 
 
 @dataclass
@@ -67,13 +67,13 @@ def parse_command(argv: Sequence[str]) -> Command:
         _print_and_exit(f"diffcore-hf {__version__}\n")
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"the verbs are {', '.join(VERBS)}"
-        raise UserError(f"{verb!r} is not a verb; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"the commands are {', '.join(VERBS)}"
+        raise UserError(f"{verb!r} is not a command; {hint}")
     return parse(rest, VERBS[verb])
 
 
 def parse(argv: Sequence[str], verb: Verb) -> Command:
-    """Read the arguments of a verb. --help prints the help page and exits with status 0.
+    """Read the arguments of a command. --help prints the help page and exits with status 0.
 
     Raises:
         UserError: the line is wrong; the message names the flag or value and a remedy.
@@ -163,7 +163,7 @@ def _section_value(name: str, cls: type, verb: Verb, rest: list[str], has_value:
 
 
 def _positional(verb: Verb, given: Sequence[str]) -> list[str]:
-    """Return the positional arguments of a verb; raise UserError if one is missing or too many are given."""
+    """Return the positional arguments of a command; raise UserError if one is missing or too many are given."""
     expected = [(verb.target, verb.target_help), *verb.more] if verb.target else []
     if len(given) > len(expected):
         raise UserError(f"{given[len(expected)]!r} is one argument too many. See {verb.prog} --help")
@@ -175,7 +175,7 @@ def _positional(verb: Verb, given: Sequence[str]) -> list[str]:
 
 
 def _unknown_flag(name: str, typed: str, verb: Verb, flags: Mapping[str, Key]) -> str:
-    """Return the message about a flag that the verb does not have."""
+    """Return the message about a flag that the command does not have."""
     if name in documented_keys(verb.schema.recipe):
         takes_decisions = verb.takes("fraction", "decision")
         reason = "it changes the attempts" if takes_decisions else "it is a key of a recipe"
