@@ -1,4 +1,4 @@
-"""The commands of both programs with their purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
+"""The commands of both programs: purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
 
 The module parser.py reads argv with these definitions. The package workflows does the work of a command.
 """

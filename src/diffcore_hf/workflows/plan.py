@@ -28,7 +28,7 @@ from diffcore_hf.workflows.augment import RunResult
 BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
 """Bytes per pixel of a photo-like image, measured on 512 x 512 renderings: JPEG quality 95 and lossless formats."""
 PUBLISHED_COPIES = 3
-"""Number of copies of a counterpart in the export: in the dataset configurations `default`, `generated` and `attempts`."""
+"""Number of copies of a counterpart in an export: in the configurations `default`, `generated` and `attempts`."""
 MAX_CLASSES = 200
 MAX_WARNINGS = 5
 
