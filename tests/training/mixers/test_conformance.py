@@ -21,6 +21,8 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
     ("augmix", "equal_images_stay_as_they_are"): "an image is mixed with its own augmentations",
     ("augmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with its own augmentations",
+    ("pixmix", "equal_images_stay_as_they_are"): "an image is mixed with pictures and its own augmentations",
+    ("pixmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with pictures without a label",
     ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
     ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
     ("snapmix", "labels_sum_to_one"): "the weights are shares of two different maps",

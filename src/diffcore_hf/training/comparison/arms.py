@@ -91,4 +91,11 @@ def public_recipe(arm: TrainRecipe) -> TrainRecipe:
     if isinstance(weights, str) and Path(weights).expanduser().exists():
         weights = "local"
     model = replace(arm.model, pretrained=weights)
-    return replace(arm, model=model, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
+    options = arm.mixer.options and {name: _public(value) for name, value in arm.mixer.options.items()}
+    mixer = replace(arm.mixer, options=options)
+    return replace(arm, model=model, mixer=mixer, compare=(), arms=None, seeds=arm.seeds[:1], output=None, push=None)
+
+
+def _public(value: Any) -> Any:
+    """Return an option of a mixer without a path of this machine."""
+    return "local" if isinstance(value, str) and Path(value).expanduser().exists() else value

@@ -12,6 +12,7 @@ MIXERS: Mapping[str, str] = {
     "cutmix": "diffcore_hf.training.mixers.cutmix:CutMix",
     "manifold_mixup": "diffcore_hf.training.mixers.manifold_mixup:ManifoldMixup",
     "augmix": "diffcore_hf.training.mixers.augmix:AugMix",
+    "pixmix": "diffcore_hf.training.mixers.pixmix:PixMix",
     "resizemix": "diffcore_hf.training.mixers.resizemix:ResizeMix",
     "smoothmix": "diffcore_hf.training.mixers.smoothmix:SmoothMix",
     "snapmix": "diffcore_hf.training.mixers.snapmix:SnapMix",

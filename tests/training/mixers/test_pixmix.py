@@ -1,0 +1,110 @@
+"""PixMix: the identity in known cases, mixing pictures, and a training against a slow implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from mixing import CLASSES, batch, mixer
+from PIL import Image
+from slow_mixing import assert_same_training
+
+from diffcore_hf.core import seeding
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.mixers.mixing_pictures import fractal, picture_crop
+from diffcore_hf.training.mixers.operations import applied, draw_operation
+from diffcore_hf.training.mixers.pixmix import PixMixDraw, added, draw_pixmix, multiplied, pixmix
+
+
+def picture(seed=0, side=16):
+    return torch.randint(256, (3, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_zero_rounds_and_no_operation_are_the_identity():
+    assert torch.equal(pixmix(picture(), picture(1), PixMixDraw((0.0, 0.0, 0.0), None, ())), picture())
+
+
+def test_a_grey_picture_is_the_identity_of_multiplication():
+    """With m = 1/2 the factor (2 m)^b is 1 for every b."""
+    image = picture().float() / 255
+    for b in (-0.5, 0.0, 2.0):
+        assert torch.allclose(multiplied(image, torch.full_like(image, 0.5), 1.0, b), image)
+
+
+@pytest.mark.parametrize(("a", "b", "sum"), [(1.0, 0.0, 0.75), (0.5, 0.5, 0.5), (1.0, -1.0, 1.0), (0.0, 1.0, 0.25)])
+def test_addition_on_the_scale_from_minus_1_to_1(a, b, sum):
+    assert float(added(torch.tensor(0.75), torch.tensor(0.25), a, b)) == sum
+
+
+def test_a_black_picture_with_a_negative_exponent_stays_finite():
+    found = multiplied(torch.tensor([0.0, 1.0]), torch.zeros(2), 1.0, -1.0)
+    assert torch.isfinite(found).all() and found.tolist()[0] == 0.0
+
+
+def test_a_large_beta_is_the_identity():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        draw = draw_pixmix(random, 4, 1e9, 3)
+        assert torch.equal(pixmix(picture(), picture(1), PixMixDraw(draw.picture, None, draw.rounds)), picture())
+
+
+def test_pictures_come_from_the_folder(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "notes.txt").write_text("no picture")
+    Image.new("RGB", (40, 30), (200, 0, 0)).save(tmp_path / "a.png")
+    Image.new("L", (9, 9), 50).save(tmp_path / "below" / "b.png")
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    method = mixer("pixmix", options={"pictures": str(tmp_path)})
+    assert len(method.files) == 3
+    crops = [picture_crop(method.files, (share, 0.9, 0.9), 16, 16) for share in (0.0, 0.4, 0.7)]
+    assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]  # the next one replaces broken.png
+    assert torch.isfinite(method(batch()).images).all()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "broken"])
+def test_a_folder_without_pictures_is_an_error_of_one_line(tmp_path, kind):
+    folder = tmp_path / kind
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "broken":
+        (folder / "a.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="mixer.options.pictures (is|has).*mit the option to use fractals") as caught:
+        mixer("pixmix", options={"pictures": str(folder)})
+    assert "\n" not in str(caught.value)
+
+
+def test_fractals_are_different_pictures_with_structure():
+    drawn = [fractal(number, 48) for number in range(8)]
+    assert len({each.numpy().tobytes() for each in drawn}) == 8
+    assert all(each.float().std() > 10 for each in drawn)
+    assert torch.equal(fractal(3, 48), fractal.__wrapped__(3, 48))
+
+
+def test_50_steps_equal_those_of_a_slow_implementation():
+    def slow(context):
+        views = []
+        for normalised, key in zip(context.images, context.keys, strict=True):
+            random = seeding.generator("mixer", context.seed, *key)
+            random.random()
+            original = (255 * (normalised * 0.5 + 0.5)).round().to(torch.uint8)
+            position = random.random(3)
+            other = picture_crop((), tuple(position), 12, 12).numpy() / 255
+            augmented = lambda random=random, original=original: applied(draw_operation(random, 3), original)  # noqa: E731
+            mixed = (augmented() if random.random() < 0.5 else original).numpy() / 255
+            for _ in range(random.integers(5)):
+                second = augmented().numpy() / 255 if random.random() < 0.5 else other
+                product = random.random() < 0.5
+                if random.random() < 0.5:
+                    a, b = random.beta(3, 1), random.beta(1, 3)
+                else:
+                    a, b = 1 + random.beta(1, 3), -random.beta(1, 3)
+                for index, value in np.ndenumerate(mixed):
+                    if product:
+                        value = (2 * value) ** a * max(2 * second[index], 1e-37) ** b / 2
+                    else:
+                        value = (a * (2 * value - 1) + b * (2 * second[index] - 1) + 1) / 2
+                    mixed[index] = min(1.0, max(0.0, value))
+            views.append((torch.from_numpy(mixed * 255).round().float() / 255 - 0.5) / 0.5)
+        return torch.stack(views), torch.eye(CLASSES)[context.targets]
+
+    assert_same_training("pixmix", slow)
