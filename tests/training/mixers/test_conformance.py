@@ -24,6 +24,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("pixmix", "equal_images_stay_as_they_are"): "an image is mixed with pictures and its own augmentations",
     ("pixmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with pictures without a label",
     ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
+    ("puzzlemix", "equal_images_stay_as_they_are"): "blocks are moved",
     ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
     ("snapmix", "labels_sum_to_one"): "the weights are shares of two different maps",
     ("snapmix", "equal_labels_stay_as_they_are"): "the weights are shares of two different maps",

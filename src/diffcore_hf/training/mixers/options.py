@@ -19,6 +19,17 @@ def positive(name: str, value: Any) -> float:
     return float(value)
 
 
+def not_negative(name: str, value: Any) -> float:
+    """Return a number from 0.
+
+    Raises:
+        UserError: the value is not a number from 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number from 0. Use e.g. 0.5")
+    return float(value)
+
+
 def share(name: str, value: Any) -> float:
     """Return a number in [0, 1].
 
