@@ -53,7 +53,10 @@ class SourceConfig:
     )
     root: str | None = free(
         None,
-        help="Folder with the image files of a dataset in memory. null: only images stored in the dataset are read.",
+        help=(
+            "Folder with the image files that a dataset in memory, or a data file such as Parquet in a local folder, "
+            "names. null: only images stored in the dataset or below source.path are read."
+        ),
     )
     grey_range: Literal["dtype", "data"] = attempt(
         "dtype",

@@ -37,6 +37,8 @@ class ImageFiles:
     """Absolute folders without symbolic links in their paths. If there are none, no file is read."""
     option: str = "source.root"
     """The option that reads a file outside the roots, for the reason; empty if there is none."""
+    link_option: str = ""
+    """The same for a path inside the roots that leads out of them through a link."""
     grey_range: GreyRange = "dtype"
     """How grey with more than 8 bits becomes 8 bits."""
 
@@ -86,10 +88,10 @@ class ImageFiles:
         """
         _check_path(path)
         if not self.roots:
-            raise UnreadableImage(self._refusal("the dataset names a file, and only stored bytes are read"))
+            raise UnreadableImage(_with_option("the dataset names a file, and only stored bytes are read", self.option))
         try:
             if not self._contains(os.path.realpath(path)):
-                raise UnreadableImage(self._refusal("the file is outside the dataset"))
+                raise UnreadableImage(self._outside(path))
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise UnreadableImage("not a regular file")
             handle = os.open(path, _FLAGS)
@@ -99,7 +101,7 @@ class ImageFiles:
                 if not stat.S_ISREG(opened.st_mode):
                     raise UnreadableImage("not a regular file")
                 if not self._contains(_location(handle, path, opened)):
-                    raise UnreadableImage(self._refusal("the file is outside the dataset"))
+                    raise UnreadableImage(self._outside(path))
                 yield handle, opened.st_size
             finally:
                 os.close(handle)
@@ -114,8 +116,14 @@ class ImageFiles:
         """Return whether an absolute path without links lies inside a root."""
         return any(Path(location).is_relative_to(root) for root in self.roots)
 
-    def _refusal(self, fault: str) -> str:
-        return f"{fault} ({self.option})" if self.option else fault
+    def _outside(self, path: str) -> str:
+        """Return the reason for a path that leads out of the roots."""
+        by_link = self._contains(os.path.normpath(path))
+        return _with_option("the file is outside the dataset", self.link_option if by_link else self.option)
+
+
+def _with_option(fault: str, option: str) -> str:
+    return f"{fault} ({option})" if option else fault
 
 
 NO_FILES = ImageFiles()

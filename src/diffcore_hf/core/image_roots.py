@@ -17,18 +17,17 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 """Suffixes of the archives that `datasets` extracts."""
 
 
-def files_of(path: str, commit: str | None = None, option: str = "") -> ImageFiles:
+def files_of(path: str, commit: str | None = None) -> ImageFiles:
     """Return the files that the image cells of a dataset may name.
 
     Args:
         path: the folder or the Hub id that the dataset was loaded from.
         commit: the commit of a dataset from the Hub; None for a folder.
-        option: the option that reads a file outside a folder, for the reason; empty if there is none.
     """
     if commit is None:
         folder = Path(os.path.realpath(path))
         # `datasets` extracts the archives of a folder into the caches of this folder.
-        return ImageFiles((str(folder), os.path.realpath(caches_of(folder))), option)
+        return ImageFiles((str(folder), os.path.realpath(caches_of(folder))), "")
     cached = Path(os.path.realpath(cache_folder(path, "dataset")))
     roots = (str(cached / "snapshots"), str(cached / "blobs"))
     return ImageFiles((*roots, *_extracted_from_snapshot(cache_folder(path, "dataset") / "snapshots" / commit)), "")

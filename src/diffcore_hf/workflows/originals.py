@@ -37,7 +37,7 @@ def join_originals(
         source: the dataset with the images: a Hub id, a folder, or a dataset in memory. None means the source in the
             manifest, at its recorded commit.
         version: the version of `path`; needed only if it is on the Hub.
-        root: folder with the image files of a dataset in memory. Without it only stored bytes are read.
+        root: `source.root` of the run: folder with the image files that the cells of the source name.
         layout: `source.layout` of the run, if the source is a local folder.
         table: `source.table` of the run, if the source is a local folder.
 
@@ -67,7 +67,8 @@ def join_originals(
         location, name = str(given), source_recipe.get("name")
         if is_local(location):
             columns = {key: source_recipe[key] for key in ("image", "label") if key in source_recipe}
-            local = read_local(SourceConfig(location, name, layout=layout, table=table, **columns))
+            below = str(root) if root else None
+            local = read_local(SourceConfig(location, name, layout=layout, table=table, root=below, **columns))
             given, files = local.splits, local.files
         else:
             given, commit = load_splits(location, name, None, commit, section="source")

@@ -25,7 +25,7 @@ from diffcore_hf.augmentation.source.photo_rows import PhotoRows, dataset_of, fo
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.image_files import ImageFiles
-from diffcore_hf.core.image_roots import files_of
+from diffcore_hf.core.image_roots import files_below, files_of
 from diffcore_hf.core.loading import load
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 FOLLOW_LINKS = "--source.follow_links outside"
 """The option that reads the targets of links that lead out of a local folder."""
+ROOT = "--source.root FOLDER"
+"""The option that reads the files of another folder that the cells of data files name."""
 BESIDE_PHOTOS = {
     "table": ("table that is not used", "--source.table {path} reads it"),
     "data": ("data file beside photos", "--source.data_files {path} reads it"),
@@ -102,7 +104,7 @@ def read_local(config: SourceConfig) -> LocalSource:
         )
     if isinstance(choice, DataFiles):
         return _read_by_datasets(config, listing)
-    files = ImageFiles((listing.root, *_roots(listing.outside)), FOLLOW_LINKS)
+    files = ImageFiles((listing.root, *_roots(listing.outside)), "", link_option=FOLLOW_LINKS)
     by_path = {file.path: file for file in listing.files}
     if isinstance(choice, FolderLayout):
         rows = folder_rows(choice, config, listing.root, by_path)
@@ -190,7 +192,15 @@ def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(3))
     description = f"files that `datasets` reads ({kinds})"
     unread = tuple(sorted((*named, *left)))
-    return LocalSource(loaded.splits, description, tuple(sorted(read)), unread, files_of(folder, None, FOLLOW_LINKS))
+    return LocalSource(
+        loaded.splits, description, tuple(sorted(read)), unread, _files_of_cells(config, folder, listing)
+    )
+
+
+def _files_of_cells(config: SourceConfig, folder: str, listing: Listing) -> ImageFiles:
+    """Returns the files that cells of data files may name: below the folder, its links and `source.root`."""
+    roots = (*files_of(folder).roots, *_roots(listing.outside), *files_below(config.root).roots)
+    return ImageFiles(roots, ROOT, link_option=FOLLOW_LINKS)
 
 
 def _named_by_cells(splits: DatasetDict, column: str, root: str) -> set[str]:
