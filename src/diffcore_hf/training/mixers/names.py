@@ -19,6 +19,7 @@ MIXERS: Mapping[str, str] = {
     "saliencymix": "diffcore_hf.training.mixers.saliencymix:SaliencyMix",
     "attentive_cutmix": "diffcore_hf.training.mixers.attentive_cutmix:AttentiveCutMix",
     "guidedmixup_sr": "diffcore_hf.training.mixers.guidedmixup_sr:GuidedMixupSR",
+    "guidedmixup_ap": "diffcore_hf.training.mixers.guidedmixup_ap:GuidedMixupAP",
     "puzzlemix": "diffcore_hf.training.mixers.puzzlemix:PuzzleMix",
 }
 
