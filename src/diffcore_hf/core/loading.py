@@ -7,15 +7,13 @@ checked elsewhere (augmentation/source, training/data).
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from diffcore_hf.core.data_files import chosen_by_user, is_card, refuse_data_files, refuse_names
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.hub_cache import COMMIT, HUB_TIMEOUT, cached_commit, record_commit
 from diffcore_hf.core.quiet import quiet_datasets
@@ -42,7 +40,15 @@ def load_splits(
     return loaded.splits, loaded.commit
 
 
-def load(path: str, name: str | None, data_files: str | None, revision: str | None, *, section: str) -> Loaded:
+def load(
+    path: str,
+    name: str | None,
+    data_files: str | None,
+    revision: str | None,
+    *,
+    section: str,
+    follow_links: bool = False,
+) -> Loaded:
     """Load a dataset with `datasets`.
 
     Args:
@@ -51,9 +57,11 @@ def load(path: str, name: str | None, data_files: str | None, revision: str | No
         data_files: pattern of files inside `path`.
         revision: branch, tag or commit on the Hub.
         section: section of the recipe for error messages, `source` or `data`.
+        follow_links: whether symbolic links of a local folder may lead out of it.
 
     Raises:
-        UserError: the dataset does not exist or cannot be loaded, or `datasets` would read a name as something else.
+        UserError: the dataset does not exist or cannot be loaded, or `datasets` would read a name as something else or
+            a file that does not belong to the dataset (data_files.py).
     """
     from datasets import DatasetDict, load_dataset_builder
 
@@ -79,7 +87,10 @@ def load(path: str, name: str | None, data_files: str | None, revision: str | No
             raise UserError(
                 f"the Hub failed, and the cache contains commit {builder.hash}, not {commit}. Run the command again"
             )
-        _refuse_data_files(builder.config.data_files or {}, path, section)
+        # A pattern of the user may lead anywhere; what the card and the links of a dataset name may not.
+        if not chosen_by_user(data_files):
+            chosen = builder.config.data_files or {}
+            refuse_data_files(chosen, path, section, local=local, follow_links=follow_links)
         # A download shows a progress bar; reading a local folder takes seconds and shows none.
         with quiet_datasets() if local else nullcontext():
             builder.download_and_prepare()
@@ -102,45 +113,6 @@ def load(path: str, name: str | None, data_files: str | None, revision: str | No
     for files in chosen.values():
         read.update(map(str, files))
     return Loaded(splits, commit, tuple(sorted(read)))
-
-
-def refuse_names(location: str, data_files: str | None, *, section: str) -> None:
-    """Raise UserError if `datasets` would read the path of a folder or of a file in it as something else.
-
-    It replaces `$NAME` by the environment variable of that name, treats the folder as a pattern, and treats `::` as a
-    chain of archives. The message contains the names as they are written.
-    """
-    if found := _SPECIAL_IN_FOLDER.search(location):
-        raise UserError(
-            f"{section}.path {location} contains {found.group()!r}, which `datasets` does not read as a name. "
-            "Rename the folder"
-        )
-    if data_files and "$" in data_files:
-        raise UserError(f"{section}.data_files is {data_files!r} with '$'. Rename the files, or use * in its place")
-    for folder, folders, names in os.walk(location):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        for each in (*folders, *names):
-            if (found := _SPECIAL_IN_NAME.search(each)) and not each.startswith("."):
-                shown = os.path.relpath(os.path.join(folder, each), location)
-                raise UserError(
-                    f"{section}.path {location} contains {shown!r}, and `datasets` does not read {found.group()!r} as "
-                    "part of a name. Rename it"
-                )
-
-
-def _refuse_data_files(data_files: Mapping[str, Sequence[object]], path: str, section: str) -> None:
-    """Raise UserError if the name of a file to be read contains `$`, also in the cache of a dataset from the Hub."""
-    for file in chain.from_iterable(data_files.values()):
-        if "$" in str(file):
-            shown = re.sub(r"^hf://.*?@[^/]*/", "", str(file))
-            raise UserError(
-                f"{section}.path {path} contains {shown!r}, and `datasets` does not read '$' as part of a name. "
-                f"Use another --{section}.path" + (", or --source.data_files" if section == "source" else "")
-            )
-
-
-_SPECIAL_IN_FOLDER = re.compile(r"[$*?\[\]{}]|::|://")
-_SPECIAL_IN_NAME = re.compile(r"[$]|::|://")
 
 
 def cache_of(folder: Path) -> Path:
@@ -174,7 +146,7 @@ _NOT_DATA = re.compile(r"\.|.*/\.|assets/|compare\.json$")
 def _state(folder: Path, name: Path) -> tuple[str, object, int]:
     """Return (name, size, time) of a file. For a card: (name, header, 0), because only its header affects the rows."""
     path = folder / name
-    if name.as_posix() == "README.md":
+    if name.as_posix() == "README.md" and is_card(path):
         return name.as_posix(), path.read_text(encoding="utf-8", errors="replace").partition("\n---\n")[0], 0
     return name.as_posix(), path.stat().st_size, path.stat().st_mtime_ns
 

@@ -22,6 +22,7 @@ from diffcore_hf.augmentation.source.hashes import ImageHash, hash_images, image
 from diffcore_hf.augmentation.source.identity import identity_of, row_ids_by_commit, row_ids_by_content
 from diffcore_hf.augmentation.source.labels import encode_labels
 from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.data_files import is_card
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_files import ImageFiles
@@ -231,7 +232,7 @@ def _licence(config: SourceConfig, commit: str | None) -> str | None:
         path = Path(config.path) / "README.md"
         if commit:
             path = Path(hf_hub_download(config.path, "README.md", repo_type="dataset", revision=commit))
-        licence = (metadata_load(path) or {}).get("license") if path.is_file() else None
+        licence = (metadata_load(path) or {}).get("license") if is_card(path) else None
     except Exception:  # A card is optional. Without network, without a file or with invalid YAML it is "not known".
         return None
     if isinstance(licence, list):

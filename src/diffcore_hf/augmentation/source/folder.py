@@ -181,7 +181,8 @@ def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:
     folder, data_files = config.path, config.data_files
     if not os.path.isdir(folder):
         folder, data_files = os.path.split(os.path.realpath(folder))
-    loaded = load(folder, config.name, data_files, None, section="source")
+    follow_links = config.follow_links == "outside"
+    loaded = load(folder, config.name, data_files, None, section="source", follow_links=follow_links)
     root = os.path.realpath(folder)
     read = {os.path.relpath(os.path.realpath(file), root) for file in loaded.data_files}
     if listing.of_kind("image"):

@@ -28,6 +28,7 @@ from diffcore_hf.augmentation.source.layouts import FolderLayout, Misfit, folder
 from diffcore_hf.augmentation.source.split_names import split_of
 from diffcore_hf.augmentation.source.tables import METADATA, SUFFIXES, PhotoNames, PhotoTable, read_photo_table
 from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.data_files import is_card
 from diffcore_hf.core.errors import UserError
 
 _DESCRIPTIONS = ("diffcore.json", "dataset_infos.json", "dataset_dict.json", "state.json")
@@ -123,7 +124,7 @@ def _describes_itself(folder: Path) -> bool:
     if any((folder / name).is_file() for name in _DESCRIPTIONS):
         return True
     card = folder / "README.md"
-    if not card.is_file():
+    if not is_card(card):
         return False
     with card.open(encoding="utf-8", errors="replace") as file:
         header = file.read(2**20).partition("\n---")[0]
