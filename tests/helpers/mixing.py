@@ -55,6 +55,11 @@ def timm_network(kind: str) -> nn.Module:
         return timm.create_model(name, num_classes=CLASSES)
 
 
+def network_for(name: str) -> nn.Module:
+    """A small network that the mixer works with."""
+    return timm_network("vit") if name == "transmix" else small_network()
+
+
 def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | None = None) -> BatchContext:
     """Returns a batch of random images for the rows 0, 1, 2, ... of epoch 0."""
     random = torch.Generator().manual_seed(count)
@@ -84,10 +89,10 @@ def probabilities(mixed: Mixed) -> torch.Tensor:
 
 
 def mixer(name: str, classes: int = CLASSES, *, network: nn.Module | None = None, **keys) -> Mixer:
-    """A mixer of the registry, prepared for a network, or for the small network."""
+    """A mixer of the registry, prepared for a network, or for a small one that it works with."""
     made = make_mixer(MixerConfig(name, **keys), classes)
     assert made is not None
-    made.prepare(network or small_network(), (3, SIDE, SIDE))
+    made.prepare(network or network_for(name), (3, SIDE, SIDE))
     made.register_forward_pre_hook(_add_loader_tensors)
     return made.train()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import random
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
-from mixer_training import mixer_loss
-from mixing import CLASSES, SIDE, batch, mixer, permuted, probabilities, small_network, timm_network
+from mixer_training import forward_pass, mixer_loss
+from mixing import CLASSES, SIDE, batch, mixer, network_for, permuted, probabilities, small_network, timm_network
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
@@ -25,16 +25,36 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("pixmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with pictures without a label",
     ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
     ("puzzlemix", "equal_images_stay_as_they_are"): "blocks are moved",
+    ("transmix", "the_label_weight_is_the_share_of_the_pixels"): "the label follows the attention too",
     ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
     ("snapmix", "labels_sum_to_one"): "the weights are shares of two different maps",
     ("snapmix", "equal_labels_stay_as_they_are"): "the weights are shares of two different maps",
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
 """Reason why a property does not apply, by mixer and name of the test without `test_`."""
-REFUSED = {("snapmix", "convnext"), ("snapmix", "vit"), ("attentive_cutmix", "vit"), ("attentive_cutmix", "swin")}
+REFUSED = {
+    ("transmix", "resnet"),
+    ("transmix", "convnext"),
+    ("transmix", "swin"),
+    ("snapmix", "convnext"),
+    ("snapmix", "vit"),
+    ("attentive_cutmix", "vit"),
+    ("attentive_cutmix", "swin"),
+}
 """Mixers and networks that do not work together."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""
+
+
+@dataclass(frozen=True)
+class Make:
+    """Builds a mixer from keys of section `mixer`."""
+
+    name: str
+    per: str
+
+    def __call__(self, **keys) -> Mixer:
+        return mixer(self.name, per=self.per, **keys)
 
 
 @pytest.fixture(params=[(name, per) for name in MIXERS for per in ("image", "batch")], ids=lambda p: "-".join(p))
@@ -46,7 +66,7 @@ def make(request):
         pytest.skip(EXEMPT[name, test])
     if per == "batch" and test in BY_IMAGE_ONLY:
         pytest.skip("with per batch, partners depend on the positions in the batch")
-    return lambda **keys: mixer(name, per=per, **keys)
+    return Make(name, per)
 
 
 def equal(a, b):
@@ -187,9 +207,26 @@ def test_channels_last_stays_channels_last(make):
     assert mixed.images.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_labels_that_are_known_after_the_forward_pass_are_labels(name):
+    """They sum to 1, and equal labels stay as they are."""
+    if (name, "labels_sum_to_one") in EXEMPT:
+        pytest.skip(EXEMPT[name, "labels_sum_to_one"])
+    network = network_for(name).eval()
+    context = batch(model=network)
+    for targets in (context.targets, torch.full_like(context.targets, 3)):
+        mixed = mixer(name)(replace(context, targets=targets))
+        after = probabilities(replace(mixed, targets=forward_pass(mixed, network)[1]))
+        assert torch.allclose(after.sum(1), torch.ones(6), atol=1e-5) and (after >= 0).all()
+    assert torch.allclose(after[:, 3], torch.ones(6), atol=1e-5)
+
+
 def test_gradients_reach_the_network_through_the_mixed_batch(make):
-    network, context = small_network().train(), batch()
-    mixed = make()(context)
+    method = make()
+    network = network_for(make.name).train()
+    context = batch(model=network)
+    with evaluation_mode(network) if method.uses_network else nullcontext():
+        mixed = method(context)
     with mixed.during() as seen:
         logits = network(mixed.images)
     targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
