@@ -53,7 +53,7 @@ def text(run: Run) -> str:
     lines = [weak_filter.line(), ""] if weak_filter else []
     lines += [
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
-        f"{len(source.names)} classes",
+        f"{len(source.names):,} class{'es' if len(source.names) != 1 else ''}",
         *report_text.lines(run.source_report),
         f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "
         f"{_span(counts.values())} per class; up to {recipe.max_attempts} attempts each",

@@ -1,6 +1,7 @@
 """The report of a source counts its rows and names everything that is unusual."""
 
 import io
+import shutil
 
 import pytest
 from PIL import Image
@@ -75,6 +76,7 @@ def test_the_text_gives_file_names_and_the_findings_give_none(unusual):
         assert name in text
     findings = report_text.findings(report)
     assert len(findings) == 6
+    assert findings[0] == "1 file of the source folder was not read (file that is no image: 1)"
     assert not any(".png" in finding or ".txt" in finding for finding in findings)
 
 
@@ -85,6 +87,28 @@ def test_an_ordinary_source_has_no_findings(tmp_path):
     assert sum(len(group.names) for group in report.unread) == 4
     assert report_text.findings(report) == []
     assert report.counts() == dict.fromkeys(report.counts(), 0)
+
+
+def test_images_in_an_archive_are_named_by_their_paths_in_it(tmp_path):
+    same = {f"{name}/{n}.png": picture(1) for name in ("ant", "bee") for n in (0, 1)}
+    root = folder(tmp_path / "unpacked", same)
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", root)
+    assert report_of(archive).label_conflicts == (tuple(same),)
+
+
+def test_every_reason_has_a_line_however_many_folders_have_unread_files(tmp_path):
+    root = folder(tmp_path / "photos", {f"c{n}/{m}.png": picture(2 * n + m) for n in range(20) for m in (0, 1)})
+    folder(root, {f"c{n}/Thumbs.db": b"x" for n in range(20)})
+    folder(root, {f"c{n}/{{}}.heic": b"\0\0\0\x18ftypheic" for n in range(3)} | {"empty.jpg": b""})
+    unread = [line for line in report_text.lines(report_of(root)) if line.startswith("not read")]
+    several = ", ".join(f"c{n}/Thumbs.db" for n in (0, 1, 10, 11, 12))
+    heic = "image format that is not read: HEIC. Convert it to JPEG or AVIF ({}.heic)"
+    assert unread == [
+        "not read    1 file in .: empty file (empty.jpg)",
+        f"not read    20 files in 20 folders: file of the operating system ({several} and 15 more)",
+        *(f"not read    1 file in c{n}: {heic}" for n in range(3)),
+        "not read    --report FILE.json lists all of them",
+    ]
 
 
 @pytest.mark.parametrize(

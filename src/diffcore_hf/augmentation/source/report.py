@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +36,10 @@ class UnreadFiles(NamedTuple):
     names: tuple[str, ...]
     details: tuple[str, ...]
     """For each file what the reason does not state, such as the target of a link; may be empty."""
+
+    def paths(self) -> Iterator[str]:
+        """Returns the path of each file below the source folder."""
+        return (name if self.folder == "." else f"{self.folder}/{name}" for name in self.names)
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Returns the name and the detail of each file."""
@@ -89,14 +93,18 @@ class SourceReport:
     equal_prompt_names: dict[str, tuple[str, ...]]
     """Name in prompts -> the two or more classes that have it."""
 
-    def unread_data(self) -> int:
-        """Returns the number of unread files that may belong to the data, without system files and documents."""
-        return sum(len(group.names) for group in self.unread if group.reason not in _NO_DATA)
+    def unread_data(self) -> Counter[str]:
+        """Returns the number of unread files by reason, without system files and documents, which are no data."""
+        counts: Counter[str] = Counter()
+        for group in self.unread:
+            if group.reason not in _NO_DATA:
+                counts[group.reason] += len(group.names)
+        return counts
 
     def counts(self) -> SourceCounts:
         """Returns the counts for the manifest, without names."""
         return {
-            "unread_files": self.unread_data(),
+            "unread_files": self.unread_data().total(),
             "unreadable_images": sum(map(len, self.unreadable.values())),
             "identical_in_class": len(self.identical_in_class),
             "label_conflicts": len(self.label_conflicts),
@@ -167,9 +175,9 @@ class _RowNames:
 
 
 def _paths(source: LoadedSource, split: str) -> list[str]:
-    """Returns the path of each image below the source folder; "" for an image without a file."""
+    """Returns the path of each image below the source folder or in its archive; "" for an image without a file."""
     column = source.splits[split].data.column(source.config.image)
-    root = f"{Path(source.config.path).resolve()}/"
+    root = f"{source.files.roots[0]}/"  # the source folder, or the folder of the unpacked archive
     listed: list[str] = []
     for chunk in column.chunks:
         paths: list[str | None] = pc.struct_field(chunk, "path").to_pylist()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from diffcore_hf.augmentation.source.report import EXAMPLES, SourceReport, UnreadFiles
 
-MAX_GROUPS = 8
-"""Largest number of folders with unread files in the text."""
+MAX_FOLDERS = 3
+"""Number of folders up to which the unread files of one reason have a line for each folder."""
 
 
 def lines(report: SourceReport) -> list[str]:
@@ -29,7 +30,9 @@ def findings(report: SourceReport) -> list[str]:
     """
     sentences = []
     if unread := report.unread_data():
-        sentences.append(f"{_count(unread, 'file')} of the source folder {_were(unread)} not read")
+        reasons = ", ".join(f"{reason}: {count:,}" for reason, count in unread.most_common())
+        total = unread.total()
+        sentences.append(f"{_count(total, 'file')} of the source folder {_were(total)} not read ({reasons})")
     if unreadable := sum(map(len, report.unreadable.values())):
         sentences.append(f"{_count(unreadable, 'image')} cannot be read")
     if report.identical_in_class:
@@ -75,21 +78,36 @@ def _rows(report: SourceReport) -> list[str]:
 
 
 def _unread(groups: Sequence[UnreadFiles]) -> list[str]:
+    """Returns the lines of the unread files. Every reason has a line, however many folders and reasons there are."""
+    by_reason: dict[str, list[UnreadFiles]] = {}
+    for group in groups:
+        by_reason.setdefault(group.reason, []).append(group)
+    shown: list[UnreadFiles] = []
+    for same in by_reason.values():
+        shown += same if len(same) <= MAX_FOLDERS else [_merged(same)]
     listed = [
-        f"not read    {_count(len(group.names), 'file')} in {group.folder}: {group.reason} ({_names(group)})"
-        for group in groups[:MAX_GROUPS]
+        f"not read    {_count(len(group.names), 'file')} in {group.folder}: {_reason_and_names(group)}"
+        for group in shown
     ]
-    if rest := sum(len(group.names) for group in groups[MAX_GROUPS:]):
-        listed.append(f"not read    {rest:,} more; --report FILE.json lists all of them")
+    if any(len(group.names) > EXAMPLES for group in shown):
+        listed.append("not read    --report FILE.json lists all of them")
     return listed
 
 
-def _names(group: UnreadFiles) -> str:
-    """Returns the first names of a group. A detail that all files have is stated once."""
-    details = set(group.details)
-    if len(details) > 1:
-        return examples([name + (f": {detail}" if detail else "") for name, detail in group.files()], "; ")
-    return examples(group.names) + (f": {group.details[0]}" if group.details[0] else "")
+def _merged(groups: Sequence[UnreadFiles]) -> UnreadFiles:
+    """Returns the unread files of one reason in many folders, with their paths in place of their names."""
+    names = tuple(chain.from_iterable(group.paths() for group in groups))
+    details = tuple(chain.from_iterable(group.details for group in groups))
+    return UnreadFiles(groups[0].reason, f"{len(groups):,} folders", names, details)
+
+
+def _reason_and_names(group: UnreadFiles) -> str:
+    """Returns the reason of a group and its first names. A detail that all files have is stated once."""
+    if len(set(group.details)) > 1:
+        named = [name + (f": {detail}" if detail else "") for name, detail in group.files()]
+        return f"{group.reason} ({examples(named, '; ')})"
+    detail = f": {group.details[0]}" if group.details[0] else ""
+    return f"{group.reason}{detail} ({examples(group.names)})"
 
 
 def _images(report: SourceReport) -> list[str]:
