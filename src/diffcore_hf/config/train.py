@@ -137,8 +137,16 @@ class MixerConfig:
         None,
         help="mixup, cutmix, resizemix, ... (docs/training.md), or module:Class for a mixer of your own. null: none.",
     )
-    probability: float = option(
-        1.0, help="Probability that an image is mixed. If per is batch: probability that a batch is mixed."
+    preset: str | None = option(
+        None,
+        help="Hyper-parameters of the papers for a dataset, e.g. cub or cifar (docs/training.md). null: the defaults.",
+    )
+    probability: float | None = option(
+        None,
+        help=(
+            "Probability that an image is mixed. If per is batch: probability that a batch is mixed. null: the value "
+            "of the preset, else 1."
+        ),
     )
     per: Literal["image", "batch"] = option(
         "image",

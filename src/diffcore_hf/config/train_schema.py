@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
+from diffcore_hf.config.mixer_presets import check_preset
 from diffcore_hf.config.train import (
     BackboneConfig,
     DataConfig,
@@ -107,6 +108,7 @@ def check(recipe: TrainRecipe) -> None:
         raise UserError(
             f"mixer.options is {shown(recipe.mixer.options)}, but no mixer is named. Use e.g. --mixer.name mixup"
         )
+    check_preset(recipe.mixer)
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
             f"batch_size is {recipe.batch_size}, which cannot be divided by accumulate "
@@ -134,7 +136,7 @@ TRAIN_SCHEMA = RecipeSchema(
     presets=PRESETS,
     describing_keys={
         ("data",): ("path", ("name", "revision")),
-        ("mixer",): ("name", ("probability", "options")),
+        ("mixer",): ("name", ("preset", "probability", "options")),
         ("schedule",): ("name", ("milestones", "decay")),
     },
 )

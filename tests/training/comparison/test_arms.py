@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.comparison.arms import arms_of, check_arm, known_arms, public_recipe
 from diffcore_hf.training.mixers.names import MIXERS
+
+NEEDS_VIT = {"transmix"}
+"""Mixers that only a ViT can carry."""
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -24,3 +28,14 @@ def test_a_published_recipe_has_no_folder_of_mixing_pictures(train_recipe, tmp_p
     options = {"pictures": str(tmp_path), "beta": 4.0}
     recipe = train_recipe(mixer={"name": "pixmix", "options": options})
     assert public_recipe(recipe).mixer.options == {"pictures": "local", "beta": 4.0}
+
+
+def test_every_mixer_is_trained_in_one_comparison(train_recipe):
+    """Each arm takes three real steps with a loader process, so the tensors of the loader arrive too."""
+    own = {
+        name: {"mix": {"mode": "off"}, "mixer": name, "model": {"name": "test_vit"}} for name in NEEDS_VIT & {*MIXERS}
+    }
+    recipe = train_recipe(compare=["plain", *MIXERS], arms=own, max_steps=3, workers=1, transform={"size": 64})
+    comparison = trials.run(recipe, progress=False)
+    assert [arm["name"] for arm in comparison["arms"]] == ["plain", *MIXERS]
+    assert {arm["steps"] for arm in comparison["arms"]} == {3}

@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 
 from diffcore_hf.config.digests import canonical
 from diffcore_hf.config.mappings import to_mapping, to_yaml
+from diffcore_hf.config.mixer_presets import resolved
 from diffcore_hf.config.output_names import last_part
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
@@ -169,11 +170,13 @@ def train(
 
 def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:
     """Return a digest of all settings and data that determine the result of a training, 32 hex digits."""
+    # The values of a preset of the mixer are covered, not its name.
+    recipe = replace(recipe, mixer=resolved(recipe.mixer))
     keys = {key: value for key, value in to_mapping(recipe).items() if key not in _NOT_IN_DIGEST}
     keys["data"] = {key: value for key, value in keys["data"].items() if key not in ("path", "revision")}
-    if keys["mixer"]["partner"] == "batch":
-        # The default is left out, so that digests that were computed before this key existed stay the same.
-        keys["mixer"] = {key: value for key, value in keys["mixer"].items() if key != "partner"}
+    # These defaults are left out, so that digests that were computed before the keys existed stay the same.
+    defaults = {"partner": "batch", "preset": None}
+    keys["mixer"] = {key: value for key, value in keys["mixer"].items() if value != defaults.get(key, ...)}
     content = {
         "recipe": keys,
         "data": dict(data.identity),

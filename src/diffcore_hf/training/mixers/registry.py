@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 
+from diffcore_hf.config.mixer_presets import resolved
 from diffcore_hf.config.train import MixerConfig
 from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.extensions import load_class
@@ -46,6 +47,8 @@ def make_mixer(config: MixerConfig, classes: int, seed: int = 0) -> Mixer | None
     if config.name is None:
         return None
     selected = mixer_class(config.name)
+    config = resolved(config)
+    probability = 1.0 if config.probability is None else config.probability
     options = dict(config.options or {})
     parameters = inspect.signature(selected).parameters.values()
     known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
@@ -60,7 +63,7 @@ def make_mixer(config: MixerConfig, classes: int, seed: int = 0) -> Mixer | None
             f"mixer.partner is {config.partner!r}, which {config.name} does not support. Use --mixer.partner "
             f"{selected.partners[0]}, or one of {', '.join(able)}"
         )
-    setup = MixerSetup(classes, config.probability, config.per, config.partner, seed)
+    setup = MixerSetup(classes, probability, config.per, config.partner, seed)
     try:
         inspect.signature(selected).bind(setup, **options)
     except TypeError as error:
