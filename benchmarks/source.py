@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def write_folder(folder: Path, classes: int, photos: int) -> None:
-    """Writes class folders of small JPEG files. The bytes after the end of a file make each one different."""
+    """Writes class folders of small JPEG files. Extra bytes after the JPEG data make every file different."""
     pixels = np.random.default_rng(0).integers(0, 255, (96, 96, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)

@@ -1,6 +1,7 @@
-"""Figures of the page, as PNG. Error bars are 95 % intervals over the seeds.
+"""The figures of docs/results.md, as PNG. Error bars are 95 % intervals over the seeds.
 
-Owns their colours, markers and labels. Uses only the object interface of matplotlib, so there is no global state.
+Owns the colours, markers and labels of the figures. Uses only the object interface of matplotlib, so there is no
+global state.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ MARKERS = {
 
 
 def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) -> bytes:
-    """Draws the accuracy over gamma with one line for each policy, and below it the share of the right species."""
+    """Draws the accuracy over gamma with one line for each policy.
+
+    A second diagram below shows the share of generated images of the right species.
+    """
     figure = _figure(6.4, 5.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     places = [float(gamma) for gamma in gammas]
@@ -45,14 +49,14 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Mapping[str, str]) 
     below.set_xticks(places, gammas)
     below.minorticks_off()
     below.set_xlabel("gamma (guidance_scale = 1 + gamma)", color=MUTED)
-    above.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
-    below.set_ylabel("right species, %", color=MUTED)
+    above.set_ylabel("top-1 in contexts never mentioned, %", color=MUTED)
+    below.set_ylabel("images of the\nright species, %", color=MUTED)
     above.legend(frameon=False, fontsize=8)
     return png(figure)
 
 
 def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
-    """Draws the accepted share of right images by context, with one mark for each policy."""
+    """Draws, for each context, which share of the images of the right species each policy accepts."""
     figure = _figure(6.4, 4.2)
     axes = figure.add_subplot()
     for place, (policy, words) in enumerate(policies.items()):
@@ -68,13 +72,16 @@ def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
     axes.set_yticks(range(len(CONTEXTS)), CONTEXTS)
     axes.invert_yaxis()
     axes.set_xlim(-2, 102)
-    axes.set_xlabel("right images accepted, %", color=MUTED)
+    axes.set_xlabel("images of the right species that are accepted, %", color=MUTED)
     axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=len(policies))
     return png(figure)
 
 
 def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[str, str]) -> bytes:
-    """Draws the difference in accuracy between each policy and policy `all`, with equal generated images."""
+    """Draws the difference in accuracy between each policy and policy `all`.
+
+    For each generator, all policies select from the same generated images.
+    """
     figure = _figure(6.4, 0.8 + 0.28 * len(generators) * (len(keeps) + 1))
     axes = figure.add_subplot()
     ticks, names, row = [], [], 0.0
@@ -93,7 +100,9 @@ def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[s
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(ticks, names)
     axes.set_ylim(row - 1, -1.2)
-    axes.set_xlabel("top-1, difference to keeping everything, points, contexts never mentioned", color=MUTED)
+    axes.set_xlabel(
+        "top-1 minus top-1 when everything is kept (percentage points),\nin contexts never mentioned", color=MUTED
+    )
     return png(figure)
 
 
@@ -105,8 +114,8 @@ def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], wor
         values = [results.accuracy(arm, "scratch", UNMENTIONED) for arm in by_number.values()]
         _line(axes, list(by_number), values, name, words[name])
     axes.set_xticks(sorted({number for by_number in arms.values() for number in by_number}))
-    axes.set_xlabel("real images a species", color=MUTED)
-    axes.set_ylabel("top-1, contexts never mentioned, %", color=MUTED)
+    axes.set_xlabel("number of real images of each species", color=MUTED)
+    axes.set_ylabel("top-1 in contexts never mentioned, %", color=MUTED)
     axes.legend(frameon=False, fontsize=8)
     return png(figure)
 

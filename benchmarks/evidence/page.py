@@ -120,7 +120,7 @@ def _judge(results: Results) -> list[str]:
         "The same with the CLIP that was trained on the species and with shared contexts, which is the easiest cell "
         f"({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
-        "![Right images accepted, by context; CLIP not trained on the species](ASSETS/results-contexts.png)",
+        "![Share of right images that each policy accepts in each context, with the CLIP that was not trained on the species](ASSETS/results-contexts.png)",
         "Share of the images of the text-to-image model that each policy accepts, with the CLIP of the package "
         f"({len(results.right_species(STANDARD))} seeds). The head of the table gives the number of images of each "
         "kind among 720:",
@@ -158,7 +158,9 @@ def _investment(results: Results) -> list[str]:
             f"images, from scratch, {tables.seeds(results, list(worse))}):",
             tables.of_arms(results, worse, f"{generator}.all"),
         ]
-    parts.append("![Gain of each policy over keeping everything](ASSETS/results-investment.png)")
+    parts.append(
+        "![Top-1 of each policy minus top-1 of policy all, which keeps everything](ASSETS/results-investment.png)"
+    )
     return [*parts, *meaning.investment(results)]
 
 
@@ -177,7 +179,7 @@ def _guidance(results: Results) -> list[str]:
         f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 was left out to "
         "limit the number of trainings:",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
-        "![Accuracy over gamma for three policies, and what the images show](ASSETS/results-guidance.png)",
+        "![Accuracy of three policies over gamma, and share of the images of the right species](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
         f"{tables.seeds(results, list(without))}:",
         tables.of_arms(results, without, f"{STANDARD}.all"),
@@ -250,7 +252,7 @@ def _mixing(results: Results) -> list[str]:
         "**With fewer real images**, and 720 generated images in each case. From scratch, "
         f"{tables.seeds(results, list(few))}:",
         tables.of_arms(results, few, "real-3.generated"),
-        "![Accuracy over the number of real images](ASSETS/results-mixing.png)",
+        "![Accuracy over the number of real images of each species](ASSETS/results-mixing.png)",
         *meaning.mixing(results),
     ]
 

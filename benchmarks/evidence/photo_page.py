@@ -60,7 +60,7 @@ def section(results: Results) -> list[str]:
         parts += [f"{steps} steps, {seeds(photos, length)}:", accuracies(photos, length)]
     return [
         *parts,
-        "![Difference of each arm to counterparts without mixing](ASSETS/results-photographs.png)",
+        "![Top-1 of each arm minus top-1 of the arm with counterparts and without mixing](ASSETS/results-photographs.png)",
         "The learning rate is chosen by top-1 on the validation split. The table gives it in percent, as mean over the "
         f"first {len(TUNING)} seeds with {STEPS['short']} steps:",
         rates(photos),
@@ -198,7 +198,9 @@ def figure(results: Results) -> bytes:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(ticks, names)
     axes.set_ylim(row - 1, -1.2)
-    axes.set_xlabel("points of top-1 against counterparts without mixing, 95 % interval", color=MUTED)
+    axes.set_xlabel(
+        "top-1 minus top-1 with counterparts without mixing (percentage points, 95 % intervals)", color=MUTED
+    )
     return png(canvas)
 
 

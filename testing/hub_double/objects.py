@@ -60,7 +60,9 @@ class Objects:
 
     def store(self, upload: Upload, content: bytes) -> None:
         if len(content) != upload.size or hashlib.sha256(content).hexdigest() != upload.sha256:
-            raise Refusal(400, f"the content is not that of {upload.sha256}, {upload.size} bytes")
+            raise Refusal(
+                400, f"the content does not have the sha256 {upload.sha256} and the size of {upload.size} bytes"
+            )
         self._lfs[upload.sha256] = content
         upload.repository.objects.add(upload.sha256)
 
@@ -75,13 +77,13 @@ class Objects:
             raise Refusal(403, "the link is not signed by this Hub")
         name, length, _ = self._xorbs[ticket]
         if len(content) != length:
-            raise Refusal(400, f"{len(content)} bytes were sent, but the grant is for {length}")
+            raise Refusal(400, f"{len(content)} bytes were sent, but the ticket is for {length}")
         self._xorbs[ticket] = (name, length, content)
 
     def commit_xorb(self, name: str, ticket: str) -> bool:
-        granted, _, content = self._xorbs.get(ticket, (None, 0, None))
-        if granted != name or content is None:
-            raise Refusal(404, f"nothing was uploaded under the grant {ticket}")
+        expected, _, content = self._xorbs.get(ticket, (None, 0, None))
+        if expected != name or content is None:
+            raise Refusal(404, f"nothing was uploaded with the ticket {ticket}")
         return self.xet.add_xorb(name, content)
 
     def goal(self, ticket: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders of photos for the tests of the source: written by name, and random ones."""
+"""Folders of photos for the tests of data sources: folders with given names, and random trees."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def write(path: Path, content: bytes) -> Path:
 
 
 def write_images(root: Path, *folders: str, count: int = 4) -> Path:
-    """Writes `count` photos into each folder below `root`; a name with the suffix of an image is one photo."""
+    """Writes `count` photos into each of `folders` below `root`.
+
+    An item of `folders` that ends in .jpg or .png is the path of a single photo instead.
+    """
     number = sum(len(names) for _, _, names in os.walk(root))
     for folder in folders:
         single = folder.endswith((".jpg", ".png"))

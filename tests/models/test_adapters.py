@@ -1,4 +1,4 @@
-"""An adapter that does not fit its model gives a one-line error that names the layers; others are loaded."""
+"""An adapter that fits its model is loaded. One that does not fit gives a one-line error that names the layers."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def test_the_line_names_the_layers_that_fit_and_those_that_do_not(fresh, pipelin
     with pytest.raises(UserError) as error:
         add_adapters(fresh, model)
     assert str(error.value) == (
-        f"{file} is an adapter of another model than {pipelines['SD']}: of its 5 layers 2 fit "
-        f"(unet.{ATTENTION}.to_q, unet.{ATTENTION}.to_v) and 3 do not "
+        f"{file} is an adapter of another model than {pipelines['SD']}. 2 of its 5 layers fit "
+        f"(unet.{ATTENTION}.to_q, unet.{ATTENTION}.to_v), and 3 do not "
         f"(unet.{ATTENTION}.to_a, unet.{ATTENTION}.to_b and 1 more). "
         "Give an adapter that was trained for this model, or leave model.adapters out"
     )

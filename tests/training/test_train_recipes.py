@@ -1,7 +1,8 @@
-"""The shipped training recipes: each is valid, states its commands, and trains on artificial data.
+"""Tests of the shipped training recipes: each is valid, states its commands, and trains on artificial data.
 
-A stand-in has a handful of rows of noise. The number of classes, the splits (a test split without labels too) and the
-size of the images are those of the real dataset, and it is written to the path in the recipe.
+A stand-in is an artificial dataset of a few images of noise. It has the number of classes, the splits and the image
+size of the real dataset. If the real dataset has a test split without labels, so has the stand-in. A test writes the
+stand-in to the path that the recipe reads.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def recipe_of(argv: list[str], **keys) -> TrainRecipe:
 
 
 def own_backbone(argv: list[str]) -> bool:
-    """Return whether a command trains a network that no other command trains; comparisons repeat the same ones."""
+    """Return whether a command is a single training. Commands with arms or seeds train the same networks again."""
     return "--compare" not in argv and "--seeds" not in argv
 
 
@@ -90,7 +91,10 @@ def noise(random: np.random.Generator, size: tuple[int, int]) -> dict:
 
 
 def write_stand_in(path: str) -> None:
-    """Write eight rows to train on, two each of four classes, half of them with a counterpart; two in other splits."""
+    """Write a stand-in. Each split except train has two rows.
+
+    Split train has eight rows: two rows of each of four classes. One row of each class has a counterpart.
+    """
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     real, random = REAL[path], np.random.default_rng(0)
@@ -116,7 +120,7 @@ def write_stand_in(path: str) -> None:
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """Change into an empty folder; its models are deleted at once, because they take hundreds of MB."""
+    """Change into an empty folder. The models are deleted directly after the test, because they take hundreds of MB."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
@@ -138,7 +142,7 @@ def test_every_experiment_of_the_paper_has_a_recipe():
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_the_head_of_a_recipe_states_command_needs_and_the_papers_number(name):
+def test_the_head_of_a_recipe_states_its_command_its_needs_and_what_the_paper_reports(name):
     text = head(name)
     assert ["--config", name] in commands(name)
     for word in ("Needs", "The paper's", "GPU", "not measured"):
@@ -298,7 +302,11 @@ def test_a_command_trains_for_two_steps_on_stand_in_datasets(argv, elsewhere):
 
 
 def mixed_rows(arm: TrainRecipe) -> int:
-    """Return how many of the eight rows are mixed: half have a counterpart, all have another row of their class."""
+    """Return how many of the eight rows are mixed.
+
+    The partner `real_same_class` is another row of the class, which all eight rows have. The partner `own` is the
+    counterpart, which four rows have.
+    """
     if arm.mix.mode == "off":
         return 0
     return 8 if arm.mix.partner == "real_same_class" else 4

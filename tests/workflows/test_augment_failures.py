@@ -28,7 +28,7 @@ def test_bad_rows_have_a_reason_and_the_run_continues(make, tmp_path):
     cells[2] = {"bytes": None, "path": str(tmp_path / "gone.jpg")}
     cells[3] = None
     features = Features({"image": Image(), "label": ClassLabel(names=["red fox", "blue jay", "sea lion"])})
-    labels = [0, 0, 0, 0, -1, 1]  # row 5 is the only one of its class, sea lion has none
+    labels = [0, 0, 0, 0, -1, 1]  # class blue jay has one row, and class sea lion has none
     ds = Dataset.from_dict({"image": cells, "label": labels}, features=features)
     outcome = go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds)
     assert rows(tmp_path / "out")["status"][:] == ["kept", "failed", "failed", "failed", "not_planned", "kept"]
@@ -68,7 +68,7 @@ def test_images_of_every_mode_and_size_pass(make, tmp_path):
 def test_a_hopeless_class_is_given_up(make, tmp_path):
     nothing = {"filter.policy": {"name": "fixed", "t": 1.0}}
     outcome = go(make(tmp_path / "out", source="in-memory", max_attempts=3, **nothing), photos([21, 3]))
-    # 24 first attempts; two more for the three rows of the small class only.
+    # Each of the 24 rows has a first attempt. Each of the three rows of the small class has two more.
     assert outcome.new_attempts == 24 + 2 * 3
     assert outcome.summary.given_up == ["red fox"]
     assert outcome.summary.counts["exhausted"] == 24
@@ -80,7 +80,7 @@ def test_every_config_of_the_card_loads_where_nothing_was_kept(done, tmp_path):
     export(done.folder.path, tmp_path / "out", nothing)
     configs = get_dataset_config_names(str(tmp_path / "out"))
     counts = {name: len(load_dataset(str(tmp_path / "out"), name, cache_dir=tmp_path)["train"]) for name in configs}
-    counts.pop("generated", None)  # of no rows; datasets cannot load it, so a card need not name it
+    counts.pop("generated", None)  # `datasets` cannot load a configuration without rows, so a card need not name it
     assert counts == {"default": 10, "attempts": 10, "references": 10, "classes": 3}
 
 
@@ -91,7 +91,7 @@ def test_an_attempt_that_crashes_has_no_image(make, tmp_path, monkeypatch):
 
     def sample(self, prompts, negatives, seeds, **options):
         if any("green frog" in prompt for prompt in prompts):
-            raise RuntimeError("a frog in the works")
+            raise RuntimeError("the generation crashed")
         return real(self, prompts, negatives, seeds, **options)
 
     monkeypatch.setattr(TextToImage, "sample", sample)

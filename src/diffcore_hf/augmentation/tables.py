@@ -92,9 +92,9 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
 
 
 def generated_rows(material: Material) -> Iterator[pa.Table]:
-    """Yields the tables of the dataset configuration `generated`, with one row per kept image of any copy.
+    """Yields the tables of the dataset configuration `generated`, with one row per kept image.
 
-    The image and label columns have the same names as in the source.
+    An image is included whatever its copy number is. The image and label columns have the same names as in the source.
     """
     source = material.source
     config = source.config
@@ -156,7 +156,7 @@ def _published_images(material: Material, window: Sequence[int]) -> list[dict[st
 def reference_rows(material: Material) -> Iterator[pa.Table]:
     """Yields the tables of the dataset configuration `references`, with one row per real image of every split.
 
-    A row has an embedding if the run used it.
+    A row has an embedding only if the run used the row's image.
     """
     source, features = material.source, schema.references_features()
     needed = {*material.plan.references.tolist(), *material.plan.rows.tolist()}

@@ -47,11 +47,12 @@ class Fit:
         if not self.fitting and not self.misfitting:
             raise UserError(f"{file} holds no weights of a LoRA adapter. {_REMEDY}")
         count = len(self.fitting) + len(self.misfitting)
-        fitting = f"{len(self.fitting)} fit ({_some(self.fitting)})" if self.fitting else "none fits"
-        raise UserError(
-            f"{file} is an adapter of another model than {model}: of its {count} layers {fitting} and "
-            f"{len(self.misfitting)} do not ({_some(self.misfitting)}). {_REMEDY}"
-        )
+        if self.fitting:
+            fits = f"{len(self.fitting)} of its {count} layers fit ({_some(self.fitting)}), and"
+            layers = f"{fits} {len(self.misfitting)} do not ({_some(self.misfitting)})"
+        else:
+            layers = f"None of its {count} layers fits ({_some(self.misfitting)})"
+        raise UserError(f"{file} is an adapter of another model than {model}. {layers}. {_REMEDY}")
 
 
 def _some(names: Sequence[str], shown: int = 2) -> str:

@@ -35,8 +35,8 @@ def mixing_rows(
     Args:
         rows: an augmented split. With N rows, of which K have a counterpart, the result has N + K rows; no image is
             copied.
-        partner: `own`: repeat the rows with a counterpart. `class`, `real_same_class`: repeat the rows for whose class
-            the pool has an image.
+        partner: `own`: repeat the rows with a counterpart. `class`, `real_same_class`: repeat each row if the
+            pool has an image of the same class.
         pool: dataset to draw partners from, for `class` and `real_same_class`; the same as for MixTransform.
         image: column of the real images; default `image`.
         generated: column of the counterparts; default `generated`.

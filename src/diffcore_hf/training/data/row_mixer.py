@@ -100,15 +100,16 @@ class RowMixer:
         real = framing.cropped(frame, crop, self.protocol)
         generated = self._cropped_generated(pair, crop, height, width)
         if self.protocol.resize is None:
-            # The protocol crops first, so both images are mixed at the training size.
+            # The protocol crops first and scales the crop, so the box of a patch refers to the training size.
             image = apply_mix(real, generated, draw)
             return image, real_share(draw, *image.shape[-2:])
-        # Cropping before mixing is faster. The box of a patch keeps its position in the frame.
+        # This protocol mixes before it crops. Cropping first is faster and gives the same pixels: a mixed pixel depends
+        # only on the two pixels at its position, and the box of a patch keeps its position in the frame.
         image = apply_mix(real, generated, draw, (height, width), (crop.top, crop.left))
         return image, real_share(draw, height, width)
 
     def _cropped_generated(self, pair: Pair, crop: Crop, height: int, width: int) -> Tensor:
-        """Return the crop of the generated image after it covers a frame of `height` x `width`."""
+        """Resize the generated image so that it covers a frame of `height` x `width`, and return its crop."""
         if self.protocol.resize is None:
             return framing.cropped_through(pair.generated(), crop, self.protocol, height, width)
         return framing.cropped(pair.generated_covering(height, width), crop, self.protocol)

@@ -1,4 +1,4 @@
-"""Mixing pictures of PixMix: from a folder, or fractals that are computed here."""
+"""The pictures that PixMix mixes into the images: files of a folder, or fractals that are computed here."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def picture_crop(files: Sequence[str], position: tuple[float, float, float], hei
     """Return a crop of a mixing picture, (3, height, width) uint8.
 
     Args:
-        files: result of `picture_files`; empty: a fractal.
-        position: position of the picture in its list, and of the crop, as shares in [0, 1).
+        files: result of `picture_files`; if it is empty, the picture is a fractal.
+        position: three shares in [0, 1): the position of the picture in its list, and the top and the left of the crop.
         height: height of the crop in pixels.
         width: width of the crop in pixels.
 
@@ -89,10 +89,11 @@ def _read(path: str, side: int) -> Tensor:
 
 @lru_cache(maxsize=FRACTALS)
 def fractal(number: int, side: int) -> Tensor:
-    """Draw the attractor of a random iterated function system, (3, side, side) uint8, a function of the number.
+    """Draw the attractor of a random iterated function system, (3, side, side) uint8.
 
-    Points move by one of two to four contractions, drawn at random for each move. A point carries the running mean of
-    the colours of its contractions. The brightness of a pixel is the logarithm of its number of points.
+    The result depends only on `number` and `side`. There are two to four contractions. Each move of a point applies one
+    of them, chosen at random. A point carries the running mean of the colours of its contractions. The brightness of a
+    pixel is the logarithm of its number of points.
     """
     random = seeding.generator("fractal", number)
     count = int(random.integers(2, 5))
