@@ -120,7 +120,8 @@ def _judge(results: Results) -> list[str]:
         "The same with the CLIP that was trained on the species and with shared contexts, which is the easiest cell "
         f"({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
-        "![Share of right images that each policy accepts in each context, with the CLIP that was not trained on the species](ASSETS/results-contexts.png)",
+        "![Share of right images that each policy accepts in each context, with the CLIP that was not trained on the "
+        "species](ASSETS/results-contexts.png)",
         "Share of the images of the text-to-image model that each policy accepts, with the CLIP of the package "
         f"({len(results.right_species(STANDARD))} seeds). The head of the table gives the number of images of each "
         "kind among 720:",
@@ -179,7 +180,7 @@ def _guidance(results: Results) -> list[str]:
         f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 was left out to "
         "limit the number of trainings:",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
-        "![Accuracy of three policies over gamma, and share of the images of the right species](ASSETS/results-guidance.png)",
+        "![Accuracy of three policies over gamma, and share of right images](ASSETS/results-guidance.png)",
         "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
         f"{tables.seeds(results, list(without))}:",
         tables.of_arms(results, without, f"{STANDARD}.all"),

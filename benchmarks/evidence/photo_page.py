@@ -60,7 +60,7 @@ def section(results: Results) -> list[str]:
         parts += [f"{steps} steps, {seeds(photos, length)}:", accuracies(photos, length)]
     return [
         *parts,
-        "![Top-1 of each arm minus top-1 of the arm with counterparts and without mixing](ASSETS/results-photographs.png)",
+        "![Top-1 of each arm minus top-1 with counterparts without mixing](ASSETS/results-photographs.png)",
         "The learning rate is chosen by top-1 on the validation split. The table gives it in percent, as mean over the "
         f"first {len(TUNING)} seeds with {STEPS['short']} steps:",
         rates(photos),
@@ -199,7 +199,7 @@ def figure(results: Results) -> bytes:
     axes.set_yticks(ticks, names)
     axes.set_ylim(row - 1, -1.2)
     axes.set_xlabel(
-        "top-1 minus top-1 with counterparts without mixing (percentage points, 95 % intervals)", color=MUTED
+        "top-1 minus top-1 with counterparts without mixing\n(percentage points, 95 % intervals)", color=MUTED
     )
     return png(canvas)
 

@@ -57,7 +57,7 @@ def quality(results: Results) -> list[str]:
         _QUALITY,
         f"Top-1 after the smaller number of steps, {_seeds(results)}:",
         table(head, rows),
-        "![Top-1 minus top-1 with real images alone, over the distance of the counterparts](ASSETS/results-counterparts.png)",
+        "![Top-1 minus top-1 of real images alone, over the distance](ASSETS/results-counterparts.png)",
         *(_crossing(results, arm) for arm in QUALITY_ARMS),
         "If 30 % of the counterparts show another class, the differences in top-1 to policy `all` are:",
         "\n".join(
@@ -106,9 +106,9 @@ def figure(results: Results) -> bytes:
                               color=colour, label=words if name == PERFECT else None)  # fmt: skip
     axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_xlabel(
-        "distance of the counterparts from the real images (0: as similar as other real images)", color=MUTED
+        "distance of the counterparts from the real images\n(0: counterparts are like other real images)", color=MUTED
     )
-    axes.set_ylabel("top-1 minus top-1 with real images alone\n(percentage points)", color=MUTED)
+    axes.set_ylabel("top-1 minus top-1 of real images alone\n(percentage points)", color=MUTED)
     if axes.has_data() and axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)
     return png(canvas)
