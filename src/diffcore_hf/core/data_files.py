@@ -72,7 +72,8 @@ def refuse_names(location: str, data_files: str | None, *, section: str) -> None
 
 def chosen_by_user(data_files: str | None) -> bool:
     """Return whether a pattern of the user itself names files outside the dataset, which are then read."""
-    return bool(data_files) and ("://" in data_files or os.path.isabs(data_files) or ".." in data_files.split("/"))
+    pattern = data_files or ""
+    return "://" in pattern or os.path.isabs(pattern) or ".." in pattern.split("/")
 
 
 def refuse_data_files(

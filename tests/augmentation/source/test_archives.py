@@ -54,7 +54,17 @@ def unpacked(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.jpg", "/etc/out.jpg", "cat/../../out.jpg", "C:/out.jpg", "..\\out.jpg", "cat/" + "x" * 300]
+    "name",
+    [
+        "../out.jpg",
+        "/etc/out.jpg",
+        "cat/../../out.jpg",
+        "C:/out.jpg",
+        "..\\out.jpg",
+        "cat/" + "x" * 300,
+        "cat/" + "a/" * 1500 + "b.jpg",
+        "cat/" + "/".join(["x" * 200] * 30),
+    ],
 )
 def test_a_name_that_leads_out_is_not_unpacked(tmp_path, name):
     archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0), name: picture(0, 1)})
@@ -200,3 +210,67 @@ def test_a_webdataset_is_read_by_datasets(tmp_path):
     source = load_source(SourceConfig(str(tmp_path / "in"), image="jpg", label="cls"))
     assert source.layout == "files that `datasets` reads (1 .tar)"
     assert len(source.rows) == 4
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = member(name, kind)
+    info.size = size
+    return info.tobuf(format=tarfile.GNU_FORMAT)
+
+
+GOOD = (member("cat/a.jpg"), picture(0, 0))
+CANNOT = "cannot be unpacked: "
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_the_header_of_a_member_is_bounded(tmp_path, kind, first):
+    before = b"" if first else tarred(tmp_path / "a.tar", [GOOD]).read_bytes()[: 512 * (1 + -(-len(GOOD[1]) // 512))]
+    archive = write(tmp_path / "b.tar.gz", gzip.compress(before + header("x", 2**25, kind) + bytes(2**25), 1))
+    with pytest.raises(UserError, match=CANNOT + "a header in it has 33,554,432 bytes. If you trust it"):
+        unpack([archive])
+
+
+@pytest.mark.parametrize("name", ["../left out", "cat/b.jpg"])
+def test_a_member_that_is_left_out_counts_as_unpacked(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(archives, "RATIO_FREE", 2**20)
+    content = header(name, 2**24) + bytes(2**24) + bytes(1024)
+    archive = write(tmp_path / "b.tar.gz", gzip.compress(content, 1))
+    with pytest.raises(UserError, match="unpacks to more than .* packed"):
+        unpack([archive])
+
+
+@pytest.mark.parametrize("size", [-1024, -512, 2**45])
+def test_a_false_size_ends_the_reading(tmp_path, size):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(GOOD[0], io.BytesIO(GOOD[1]))
+        info = member("cat/b.jpg")
+        info.pax_headers = {"size": str(size)}
+        archive.addfile(info)
+    with pytest.raises(UserError, match="the size of member 'cat/b.jpg' is false|unpacks to more than"):
+        unpack([tmp_path / "a.tar"])
+
+
+def test_the_pieces_of_a_sparse_file_are_not_listed(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(GOOD[0], io.BytesIO(GOOD[1]))
+        info = member("cat/b.jpg")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"}
+        info.size = 2**22
+        archive.addfile(info, io.BytesIO(b"9" * info.size))
+    result = unpack([tmp_path / "a.tar"])
+    assert unpacked(result.folder) == {"cat/a.jpg"}
+    assert [file.reason for file in result.unread] == [archives.SPECIAL]
+
+
+def test_files_of_a_process_that_was_killed_are_removed(tmp_path):
+    archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0)})
+    folder = unpack([archive]).folder
+    left = folder.parent / f"{folder.name[:16]}.killed"
+    (left / "cat").mkdir(parents=True)
+    folder.rename(left / "folder")
+    assert unpack([archive]).folder == folder
+    assert folder.is_dir() and not left.exists()

@@ -224,3 +224,38 @@ def test_a_table_beside_an_archive_is_read(tmp_path):
             archive.write(path, path.relative_to(tmp_path / "unpacked"))
     write(root / "labels.csv", csv("id,kind", "0,a", "1,a", "2,b", "3,b").encode())
     assert rows(load(root, table="labels.csv")) == {"train": {"a": 2, "b": 2}}
+
+
+ENDLESS = {
+    "labels.csv": "labels.csv holds 1,048,576 MiB, more than 1,024 MiB. Remove the columns",
+    "metadata.csv": "metadata.csv holds 1,048,576 MiB, more than 1,024 MiB. Remove the columns",
+    "metadata.jsonl": "metadata.jsonl holds 1,048,576 MiB, more than 1,024 MiB. Remove the columns",
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_an_endless_table_is_not_read(tmp_path, name):
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    write(tmp_path / name, b"file_name,label\na.jpg,ant\nb.jpg,bee\n")
+    with open(tmp_path / name, "r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=re.escape(ENDLESS[name])):
+        load(tmp_path)
+
+
+def test_a_text_without_lines_is_no_table(tmp_path):
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    write(tmp_path / "labels.csv", b"file_name,label\na.jpg,ant\nb.jpg,bee\n" + bytes(2**21))
+    with pytest.raises(UserError, match=r"labels\.csv cannot be read: a line has more than 1,048,576 characters"):
+        load(tmp_path)
+
+
+def test_a_small_table_of_many_equal_texts_is_not_unpacked_into_memory(tmp_path):
+    column = pa.array(["x" * 100_000] * 256)
+    with pyarrow.parquet.ParquetWriter(tmp_path / "labels.parquet", pa.schema({"file": column.type})) as writer:
+        for _ in range(60):
+            writer.write_table(pa.table({"file": column}))
+    assert (tmp_path / "labels.parquet").stat().st_size < 2**20
+    write_images(tmp_path, "a.jpg", "b.jpg")
+    with pytest.raises(UserError, match=r"labels\.parquet holds 1,0.. MiB, more than 1,024 MiB"):
+        load(tmp_path, table="labels.parquet")

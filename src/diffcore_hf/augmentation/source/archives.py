@@ -27,6 +27,7 @@ from typing import IO, NamedTuple, cast
 from diffcore_hf.augmentation.source.file_kinds import ZIP_HEADS
 from diffcore_hf.augmentation.source.files import UnreadFile
 from diffcore_hf.augmentation.source.hash_cache import UNSETTLED_NS, cache_folder
+from diffcore_hf.augmentation.source.tar_headers import BoundedHeader
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.folder import write_atomic
 
@@ -36,6 +37,10 @@ MAX_RATIO = 200
 """Largest ratio of unpacked to packed bytes. Photos are already compressed, so a higher ratio means an attack."""
 RATIO_FREE = 2**28
 """Number of unpacked bytes below which the ratio does not matter."""
+MAX_NAME = 2000
+"""Largest length of the name of a member in bytes, because the path of its file is longer."""
+MAX_DEPTH = 100
+"""Largest number of folders in the name of a member."""
 
 UNSAFE = "member of an archive with an unsafe name"
 SPECIAL = "member of an archive that is not a regular file"
@@ -78,7 +83,9 @@ def unpack(archives: Sequence[Path]) -> Unpacked:
     target, skipped = base / name[:32], base / f"{name[:32]}.skipped"
     with FileLock(str(base / f"{name[:32]}.lock")):
         if not _is_complete(target, skipped):
-            shutil.rmtree(target, ignore_errors=True)
+            # Folders of this name were left by a process that was killed, because the lock is held.
+            for old in (target, *base.glob(f"{name[:16]}.*/")):
+                shutil.rmtree(old, ignore_errors=True)
             working = Path(tempfile.mkdtemp(prefix=f"{name[:16]}.", dir=base))
             try:
                 unread: list[UnreadFile] = []
@@ -178,7 +185,7 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
                 yield _zip_members(packed)
         else:
             with _open_tar(archive) as unpacked:
-                yield _tar_members(unpacked)
+                yield _tar_members(unpacked, archive.stat().st_size)
     except UserError:
         raise
     except _FAULTS as error:
@@ -202,7 +209,7 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
 
 def _open_tar(archive: Path) -> tarfile.TarFile:
     try:
-        return tarfile.open(archive, "r:*")
+        return tarfile.open(archive, "r:*", tarinfo=BoundedHeader)
     except tarfile.ReadError:  # its message lists the fault of every compression that was tried
         raise tarfile.ReadError("it is no complete tar file") from None
 
@@ -217,9 +224,16 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
             yield Member(info.filename, not special, partial(file.open, info))
 
 
-def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
+def _tar_members(file: tarfile.TarFile, packed: int) -> Iterator[Member]:
+    position = -1
     while (info := file.next()) is not None:
         file.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
+        # A member is decompressed even if it is left out. A false size can also lead back to an earlier header.
+        if file.offset <= position or info.size < 0:
+            raise ValueError(f"the size of member {_escaped(info.name)!r} is false")
+        position = file.offset
+        if position > RATIO_FREE and position > MAX_RATIO * packed:
+            raise ValueError(f"it unpacks to more than {position:,} bytes, {packed:,} packed")
         if not info.isdir():
             opener = cast("Callable[[], IO[bytes]]", partial(file.extractfile, info))
             yield Member(info.name, info.isreg() and not info.issparse(), opener)
@@ -280,7 +294,9 @@ def _write(source: IO[bytes], target: Path, archive: Path, packed: int, written:
 
 
 def _steps(name: str) -> list[str] | None:
-    """Returns the parts of a member's name; None if it could lead out of the folder."""
+    """Returns the parts of a member's name; None if it could lead out of the folder, or if no file can have it."""
+    if len(os.fsencode(name)) > MAX_NAME or name.count("/") > MAX_DEPTH:
+        return None
     name = name.replace("\\", "/")
     steps = [step for step in name.split("/") if step not in ("", ".")]
     unsafe = name.startswith("/") or "\0" in name or ".." in steps or not steps

@@ -8,10 +8,10 @@ A value is looked up in the list of photos, so a table never leads out of the fo
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from diffcore_hf.augmentation.source.split_names import split_of
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
@@ -25,6 +25,10 @@ Find = Callable[[str | None], str | None]
 """Function of a value that returns the photo that it names, or None."""
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+MAX_BYTES = 2**30
+"""Largest size of a table in bytes."""
+MAX_LINE = 2**20
+"""Largest number of characters of a line of a text table."""
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Names of the tables that imagefolder reads."""
 
@@ -162,9 +166,12 @@ def _read_texts(location: Path, name: str, names: PhotoNames, folder: str) -> Te
     A CSV file without a line of titles gets the titles column_1, column_2, ...
     """
     try:
+        _check_size(location, location.stat().st_size)
         if not _is_text(location):
             return {title: [_text(value) for value in column] for title, column in _arrow(location).to_pydict().items()}
         rows = _csv_rows(location)
+    except UserError:
+        raise
     except Exception as error:  # csv and pyarrow raise many types for invalid files
         if environment_fault(error):
             raise
@@ -205,17 +212,48 @@ def _csv_rows(location: Path) -> list[list[str]]:
     first = head.decode(encoding, "replace").partition("\n")[0]
     separator = max(",;\t|", key=first.count)
     with location.open(encoding=encoding, newline="") as text:
-        return [row for row in csv.reader(text, delimiter=separator) if any(row)]
+        return [row for row in csv.reader(_lines(text), delimiter=separator) if any(row)]
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Yields the lines of a text.
+
+    Raises:
+        ValueError: a line is too long. Such a file is no table, and it may be as large as the disk.
+    """
+    while line := text.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line has more than {MAX_LINE:,} characters")
+        yield line
 
 
 def _arrow(location: Path) -> pa.Table:
+    """Returns a typed table.
+
+    Raises:
+        UserError: it is larger than MAX_BYTES in memory.
+    """
     if location.suffix.lower() == ".parquet":
+        import pyarrow as pa
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetFile(location).read()
+        file, batches, size = pyarrow.parquet.ParquetFile(location), [], 0
+        for batch in file.iter_batches(batch_size=256):
+            batches.append(batch)
+            size += batch.nbytes
+            _check_size(location, size)
+        return pa.Table.from_batches(batches, file.schema_arrow)
     import pyarrow.json
 
     return pyarrow.json.read_json(location)
+
+
+def _check_size(location: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise UserError(
+            f"table {location.name} holds {size // 2**20:,} MiB, more than {MAX_BYTES // 2**20:,} MiB. Remove the "
+            "columns and rows that are not needed"
+        )
 
 
 def _text(value: Any) -> str | None:
