@@ -21,6 +21,7 @@ MIXERS: Mapping[str, str] = {
     "guidedmixup_sr": "diffcore_hf.training.mixers.guidedmixup_sr:GuidedMixupSR",
     "guidedmixup_ap": "diffcore_hf.training.mixers.guidedmixup_ap:GuidedMixupAP",
     "puzzlemix": "diffcore_hf.training.mixers.puzzlemix:PuzzleMix",
+    "comixup": "diffcore_hf.training.mixers.comixup:CoMixup",
     "transmix": "diffcore_hf.training.mixers.transmix:TransMix",
 }
 
