@@ -77,6 +77,22 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
             "Walawalkar et al. 2020, ImageNet", options={"teacher": "resnet50", "grid": 7, "cells": 6}
         ),
     },
+    "puzzlemix": {
+        "cifar": MixerPreset(
+            "PuzzleMix's code, CIFAR",
+            options={"alpha": 1.0, "beta": 1.2, "gamma": 0.5, "eta": 0.2, "neigh": 4, "t_size": 4, "t_eps": 0.8},
+        ),
+        "tiny": MixerPreset(
+            "PuzzleMix's code, Tiny-ImageNet",
+            options={"alpha": 1.0, "beta": 1.2, "gamma": 0.5, "eta": 0.2, "neigh": 4, "t_size": -1, "t_eps": 0.8},
+        ),
+        "imagenet": MixerPreset("PuzzleMix's code, ImageNet", options={"alpha": 1.0, "beta": 1.5, "neigh": 2}),
+        **_fine_grained(MixerPreset("GuidedMixup's code, fine-grained data", 1.0, {"alpha": 1.0})),
+    },
+    "guidedmixup_ap": {
+        name: MixerPreset("Kang and Kim 2023, gradient of the loss", 0.8, {"pairing": "greedy"})
+        for name in ("cifar", "tiny", *_FINE_GRAINED)
+    },
     "guidedmixup_sr": {
         name: MixerPreset("Kang and Kim 2023, spectral residual", 0.5, {"pairing": "greedy"})
         for name in ("cifar", "tiny", *_FINE_GRAINED)

@@ -16,6 +16,7 @@ from mixing import CLASSES, SIDE, batch, mixer, network_for, permuted, probabili
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.names import MIXERS
+from diffcore_hf.training.mixers.registry import mixer_class
 
 EXEMPT: dict[tuple[str, str], str] = {
     ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
@@ -117,6 +118,18 @@ def test_a_permuted_batch_gives_the_permuted_result(make):
     original, reordered = method(context), method(permuted(context, order))
     assert torch.equal(original.images[order], reordered.images)
     assert torch.equal(original.targets[order], reordered.targets)
+
+
+@pytest.mark.parametrize("name", [name for name in MIXERS if "own" in mixer_class(name).partners])
+def test_a_row_that_is_mixed_with_its_own_generated_image_keeps_its_label(name):
+    method, network = mixer(name, partner="own"), network_for(name).eval()
+    context = replace(batch(model=network), pairs=batch().images.flip(0) * 0.5)
+    assert method.asks_for_pairs
+    mixed = method(context)
+    _, targets = forward_pass(mixed, network)
+    assert torch.allclose(targets[range(6), context.targets], torch.ones(6), atol=1e-5)
+    if (name, "equal_images_stay_as_they_are") not in EXEMPT:
+        assert torch.equal(method(replace(context, pairs=context.images.clone())).images, context.images)
 
 
 def test_probability_zero_is_the_identity(make):
