@@ -97,6 +97,16 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
         name: MixerPreset("Kang and Kim 2023, spectral residual", 0.5, {"pairing": "greedy"})
         for name in ("cifar", "tiny", *_FINE_GRAINED)
     },
+    "comixup": {
+        name: MixerPreset(
+            "Kim et al. 2021, CIFAR-100 and Tiny-ImageNet",
+            options={"alpha": 2.0, "beta": 0.32, "gamma": 1.0, "eta": 0.05, "omega": 0.001},
+        )
+        for name in ("cifar", "tiny")
+    },
+    "transmix": {
+        "imagenet": MixerPreset("TransMix's code, ImageNet", options={"alpha": 1.0, "mixup_alpha": 0.8, "switch": 0.8}),
+    },
 }
 """Mixer -> dataset -> values."""
 

@@ -58,13 +58,10 @@ class CoMixup(Mixer):
     ):
         super().__init__(setup)
         self.alpha, self.eta = positive("alpha", alpha), not_negative("eta", eta)
-        self.weights = JointWeights(
-            not_negative("beta", beta),
-            not_negative("gamma", gamma),
-            share("omega", omega),
-            not_negative("threshold", threshold),
-            whole("rounds", rounds, 1, 10),
-        )
+        self.beta, self.gamma = not_negative("beta", beta), not_negative("gamma", gamma)
+        self.omega, self.threshold = share("omega", omega), not_negative("threshold", threshold)
+        self.rounds = whole("rounds", rounds, 1, 10)
+        self.weights = JointWeights(self.beta, self.gamma, self.omega, self.threshold, self.rounds)
         self.grid = whole("grid", grid, 1, LARGEST_GRID)
         self.partition = whole("partition", partition, 2, 64)
 
