@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def is_card(path: Path) -> bool:
     return stat.S_ISREG(state.st_mode) and state.st_size <= MAX_CARD
 
 
-def refuse_names(location: str, data_files: str | None, *, section: str) -> None:
+def refuse_names(location: str, data_files: str | Mapping[str, Sequence[str]] | None, *, section: str) -> None:
     """Raise UserError if `datasets` would read the path of a folder or of a file in it as something else.
 
     It replaces `$NAME` by the environment variable of that name, treats the folder as a pattern, and treats `::` as a
@@ -50,7 +50,7 @@ def refuse_names(location: str, data_files: str | None, *, section: str) -> None
             f"{section}.path {location} contains {found.group()!r}, which `datasets` does not read as a name. "
             "Rename the folder"
         )
-    if data_files and "$" in data_files:
+    if isinstance(data_files, str) and "$" in data_files:
         raise UserError(f"{section}.data_files is {data_files!r} with '$'. Rename the files, or use * in its place")
     for name in _CARD_FILES:
         card = Path(location, name)
@@ -70,9 +70,9 @@ def refuse_names(location: str, data_files: str | None, *, section: str) -> None
                 )
 
 
-def chosen_by_user(data_files: str | None) -> bool:
+def chosen_by_user(data_files: str | Mapping[str, Sequence[str]] | None) -> bool:
     """Return whether a pattern of the user itself names files outside the dataset, which are then read."""
-    pattern = data_files or ""
+    pattern = data_files if isinstance(data_files, str) else ""
     return "://" in pattern or os.path.isabs(pattern) or ".." in pattern.split("/")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,7 +44,7 @@ def load_splits(
 def load(
     path: str,
     name: str | None,
-    data_files: str | None,
+    data_files: str | Mapping[str, Sequence[str]] | None,
     revision: str | None,
     *,
     section: str,
@@ -54,7 +55,7 @@ def load(
     Args:
         path: a folder, or a Hub id.
         name: configuration; None means the default.
-        data_files: pattern of files inside `path`.
+        data_files: pattern of files inside `path`, or such patterns by split.
         revision: branch, tag or commit on the Hub.
         section: section of the recipe for error messages, `source` or `data`.
         follow_links: whether symbolic links of a local folder may lead out of it.

@@ -7,15 +7,57 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet
+import pytest
 from datasets import Dataset, Features, Image, Value
-from source_folders import write_images
+from small_photos import photos
+from source_folders import entries, write, write_images
 
 from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.source.split_names import split_of_file
 from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.errors import UserError
 
 
 def unreadable(source: Path, **keys: str) -> Mapping[int, str]:
     return load_source(SourceConfig(str(source), **keys)).unreadable["train"]
+
+
+@pytest.mark.parametrize("beside", [["cover.jpg"], ["assets/1.jpg", "assets/2.jpg", "a.jpg", "[b].jpg"]])
+def test_parquet_files_are_read_with_their_splits_beside_any_number_of_photos(tmp_path, beside):
+    for name, counts in (("train-00000-of-00001", [3, 2]), ("test-[0]", [1, 1])):
+        photos(counts).to_parquet(tmp_path / f"data/{name}.parquet")
+    write_images(tmp_path, *beside)
+    source = load_source(SourceConfig(str(tmp_path)))
+    assert {name: len(rows) for name, rows in source.splits.items()} == {"train": 5, "test": 2}
+    assert source.read == ("data/test-[0].parquet", "data/train-00000-of-00001.parquet")
+    assert sorted(file.path for file in source.unread) == sorted(beside)
+
+
+@pytest.mark.parametrize(
+    "path, split",
+    [
+        ("x.parquet", "train"), ("data/test-00000-of-00002.parquet", "test"), ("val/0.parquet", "validation"),
+        ("test/train.parquet", "train"), ("trainer.parquet", "train"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_data_file_means_a_split(path, split):
+    assert split_of_file(path) == split
+
+
+def test_a_card_that_names_missing_files_has_a_remedy_that_reads_the_photos(tmp_path):
+    write_images(tmp_path, "cat", "dog")
+    write(tmp_path / "README.md", b"---\nconfigs:\n- config_name: default\n  data_files: '*.parquet'\n---\n")
+    with pytest.raises(UserError, match="cannot be loaded") as error:
+        load_source(SourceConfig(str(tmp_path)))
+    layout = re.search(r", or --source\.layout (\w+), which reads the photos$", str(error.value)).group(1)
+    assert len(load_source(SourceConfig(str(tmp_path), layout=layout)).rows) == 8
+
+
+def test_a_file_that_a_cell_names_is_not_read_if_it_does_not_exist(tmp_path):
+    write_images(tmp_path, "a/images/1.jpg", "a/images/2.jpg", "a/3.jpg")
+    write(tmp_path / "a/metadata.csv", b"file_name,label\nnowhere.jpg,cat\nimages/1.jpg,dog\n")
+    source = load_source(SourceConfig(str(tmp_path), layout="files"))
+    assert {*source.read, *(file.path for file in source.unread)} == entries(tmp_path)
 
 
 def test_a_cell_that_leads_out_names_the_option_that_reads_it(tmp_path):

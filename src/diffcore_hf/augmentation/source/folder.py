@@ -7,6 +7,7 @@ compared with the files.
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ from diffcore_hf.augmentation.source.files import Listing, SourceFile, UnreadFil
 from diffcore_hf.augmentation.source.folder_choice import Archives, DataFiles, Tables, choose
 from diffcore_hf.augmentation.source.hash_cache import HashCache, Photo
 from diffcore_hf.augmentation.source.hashes import ImageHash
-from diffcore_hf.augmentation.source.layouts import FolderLayout
+from diffcore_hf.augmentation.source.layouts import FolderLayout, folder_layout
 from diffcore_hf.augmentation.source.photo_rows import PhotoRows, dataset_of, folder_rows, table_rows
+from diffcore_hf.augmentation.source.split_names import split_of_file
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.image_files import ImageFiles
@@ -103,7 +105,7 @@ def read_local(config: SourceConfig) -> LocalSource:
             f"source.path {config.path} is an archive of archives. Unpack it into a folder and give the folder"
         )
     if isinstance(choice, DataFiles):
-        return _read_by_datasets(config, listing)
+        return _read_by_datasets(config, listing, choice.files)
     files = ImageFiles((listing.root, *_roots(listing.outside)), "", link_option=FOLLOW_LINKS)
     by_path = {file.path: file for file in listing.files}
     if isinstance(choice, FolderLayout):
@@ -176,17 +178,29 @@ def _describe(choice: Tables, rows: Mapping[str, PhotoRows]) -> str:
     return f"{text}; {len(missing):,} row{'s name' if len(missing) > 1 else ' names'} no photo of the folder ({shown})"
 
 
-def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:
-    """Returns the rows that `datasets` reads from data files, and the files that it does not read."""
-    folder, data_files = config.path, config.data_files
+def _read_by_datasets(config: SourceConfig, listing: Listing, files: Sequence[str] = ()) -> LocalSource:
+    """Returns the rows that `datasets` reads from data files, and the files that it does not read.
+
+    Args:
+        config: section `source` of the recipe.
+        listing: the files of the folder.
+        files: paths of the data files; empty: `datasets` chooses them.
+    """
+    folder = config.path
+    data_files: str | dict[str, list[str]] | None = _by_split(files) or config.data_files
     if not os.path.isdir(folder):
         folder, data_files = os.path.split(os.path.realpath(folder))
     follow_links = config.follow_links == "outside"
-    loaded = load(folder, config.name, data_files, None, section="source", follow_links=follow_links)
+    try:
+        loaded = load(folder, config.name, data_files, None, section="source", follow_links=follow_links)
+    except UserError as error:
+        if not _can_be_class_folders(config, listing):
+            raise
+        raise UserError(f"{error}, or --source.layout class_folders, which reads the photos") from error
     root = os.path.realpath(folder)
     read = {os.path.relpath(os.path.realpath(file), root) for file in loaded.data_files}
     if listing.of_kind("image"):
-        read |= _named_by_cells(loaded.splits, config.image, root)
+        read |= _named_by_cells(loaded.splits, config.image, root) & {file.path for file in listing.files}
     left = [UnreadFile(file.path, NOT_READ) for file in listing.files if file.path not in read]
     named = [file for file in listing.unread if file.path not in read]
     suffixes = Counter(os.path.splitext(file)[1] or "no suffix" for file in loaded.data_files)
@@ -196,6 +210,21 @@ def _read_by_datasets(config: SourceConfig, listing: Listing) -> LocalSource:
     return LocalSource(
         loaded.splits, description, tuple(sorted(read)), unread, _files_of_cells(config, folder, listing)
     )
+
+
+def _can_be_class_folders(config: SourceConfig, listing: Listing) -> bool:
+    """Returns whether a folder holds photos in class folders, and no key of the recipe asks for another reading."""
+    chosen = config.layout != "auto" or config.name or config.data_files
+    images = [file.path for file in listing.of_kind("image")]
+    return not chosen and isinstance(folder_layout(images, "class_folders"), FolderLayout)
+
+
+def _by_split(files: Sequence[str]) -> dict[str, list[str]]:
+    """Returns data files by the split that their names mean, as patterns of `datasets`."""
+    splits: dict[str, list[str]] = {}
+    for path in files:
+        splits.setdefault(split_of_file(path), []).append(glob.escape(path))
+    return splits
 
 
 def _files_of_cells(config: SourceConfig, folder: str, listing: Listing) -> ImageFiles:

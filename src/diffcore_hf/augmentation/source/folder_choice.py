@@ -37,6 +37,9 @@ _DESCRIPTIONS = ("diffcore.json", "dataset_infos.json", "dataset_dict.json", "st
 class DataFiles(NamedTuple):
     """The folder is read by `datasets`."""
 
+    files: tuple[str, ...] = ()
+    """Paths of the files to read. Empty: `datasets` chooses the files; beside photos it would choose the photos."""
+
 
 class Archives(NamedTuple):
     """The folder holds archives and no photos."""
@@ -100,7 +103,8 @@ def _recognised(config: SourceConfig, listing: Listing, images: list[str], layou
     if not isinstance(layout, Misfit) and classes > 1 and len(data) <= len(images):
         return layout
     if data:
-        return DataFiles()
+        parquet = [file for file in data if file.path.lower().endswith(".parquet")]
+        return DataFiles(tuple(file.path for file in parquet or data))
     tables = [file for file in listing.of_kind("table") if "/" not in file.path or classes == 0]
     found = {file.path: _read(config, listing, file.path, images) for file in tables}
     fitting = [table for table in found.values() if isinstance(table, PhotoTable)]

@@ -56,6 +56,15 @@ def split_of(name: str) -> SplitName | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
+def split_of_file(path: str) -> str:
+    """Returns the split that the name of a data file means, or a folder on the way to it; `train` if none does."""
+    *folders, name = path.split("/")
+    for step in (name.partition(".")[0], *reversed(folders)):
+        if meaning := split_of(step):
+            return meaning.split
+    return "train"
+
+
 def is_only_split(name: str) -> bool:
     """Returns whether a folder name is a split word and a number at most: `train` and `val_2`, not `test tubes`."""
     words = [word for word in re.split(_SEPARATOR, name.lower()) if word]
