@@ -31,8 +31,8 @@ from diffcore_hf.core.images import sha256
 
 WORDS = {
     "plain": "real images alone",
-    "genaug": "and counterparts without mixing",
-    "mix": "and counterparts, mixed pixel-wise or patch-wise",
+    "genaug": "real images and counterparts, not mixed",
+    "mix": "real images and counterparts, mixed pixel-wise or patch-wise",
 }
 MOST = 1000
 """Largest number of images that are scored. It limits the time for a large dataset."""

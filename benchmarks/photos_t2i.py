@@ -49,8 +49,8 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 WORDS = {
     "plain": "real images alone",
-    "genaug": "and generated images without mixing",
-    "mix": "and generated images, mixed",
+    "genaug": "real images and generated images, not mixed",
+    "mix": "real images and generated images, mixed",
     "everything": "all photographs, also those of the text-to-image model",
 }
 

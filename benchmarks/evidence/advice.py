@@ -57,12 +57,13 @@ def section(results: Results) -> list[str]:
     head = ["your case", "comparison", "difference in top-1, points", "seeds", "advice"]
     return [
         "Photographs come first, because they are what most users have. Their counterparts are held-back real "
-        "photographs. So the rows about photographs show the effect of perfect counterparts. The other rows are about "
-        "the rendered birds, in contexts that were never mentioned.",
+        "photographs. So the rows about photographs show the effect of perfect counterparts. The other rows show the "
+        "accuracy for the rendered birds, in contexts never mentioned.",
         table(head, [case.row() for case in cases(results)]),
-        "`accelerate launch recipes/train.py --data.path DATA --compare plain,genaug,mix --seeds 0,1,2` measures the "
-        "same on your own augmented dataset. `make photos DATA=DIR` measures it on a folder of photographs, with "
-        "held-back photographs as counterparts. It needs no text-to-image model.",
+        "`accelerate launch recipes/train.py --data.path DATA --compare plain,genaug,mix --seeds 0,1,2` compares "
+        "real images, generated images and mixed images on your own augmented dataset. `make photos DATA=DIR` makes "
+        "the same comparison on a folder of photographs, with held-back photographs as counterparts. It needs no "
+        "text-to-image model.",
     ]
 
 

@@ -116,7 +116,7 @@ def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], wor
     axes.set_xticks(sorted({number for by_number in arms.values() for number in by_number}))
     axes.set_xlabel("number of real images of each species", color=MUTED)
     axes.set_ylabel("top-1 in contexts never mentioned, %", color=MUTED)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return png(figure)
 
 

@@ -1,7 +1,7 @@
 """The sentences below the tables, which explain the results for a user.
 
-Owns the text. The numbers in it are taken from the results, so that a sentence and its table cannot differ. The words
-are fixed. So read the sentences again after each new measurement.
+Owns the text. The numbers in the sentences are taken from the results, so that a sentence and its table cannot differ.
+The words are fixed, so read the sentences again after each new measurement.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
     """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if the real images of a class show few
-contexts. With the CLIP of the package it accepts {accepted} % of right images. It accepts images that resemble the
-training images, and not all images that show the class. Policies that compare classes with each other are far
-better. The result is better still if the directions of contexts are removed from the embeddings. In the hardest cell
-(CLIP not trained on the species, own contexts) this changes the balanced accuracy by {gain}. There the default
-reaches {worst} %, a little below the aim of 90 %. The image tower causes the remaining errors: most of the variance
-within a class is between contexts, and the references show only two contexts of each class. Each policy that ranks
-classes by images accepts about one in twenty images of a species outside the dataset.""",
+contexts. With the CLIP of the package it accepts {accepted} % of right images. It accepts images that resemble
+the training images, and not all images that show the class. Policies that compare classes with each other decide
+far better. The result is better still if the directions of contexts are removed from the embeddings. In the
+hardest cell (CLIP not trained on the species, own contexts) this changes the balanced accuracy by {gain}. In this
+cell the default reaches {worst} %. The aim was 90 %. The image tower causes the remaining errors: most of the
+variance within a class is between contexts, and the references show only two contexts of each class. Each policy
+that ranks classes by images accepts about one in twenty images of a species outside the dataset.""",
     """**Against the filter.** The wrong images of a text-to-image model differ from the wrong rendered images. Most
-of them nearly show the right species, and no policy here separates them from right images much better than chance. A
-filter helps if the generator does not follow the prompt. It does not improve a good generator.""",
+of them nearly show the right species. No policy of this section separates them from right images much better than
+chance. A filter helps if the generator does not follow the prompt. It does not improve a good generator.""",
 )
 _INVESTMENT = (
     """**For a user.** If the generator draws what the prompt asks for, keep everything. Differences in top-1
@@ -40,8 +40,8 @@ Differences between the default filter and `all`:""",
     """You do not know beforehand which case you have. In contexts never mentioned, the filter raises the accuracy by
 more in the second case than it lowers it in the first case. So the filter is the default. Look at twenty samples
 (`preview --samples 20`). If they show what the prompts ask for, use `--filter.policy.name all`.""",
-    """**Against the method.** The paper's own rule (Eq. 5) keeps so few images that most of the effect of the
-generated images is lost. The difference to policy `all` is {paper}.""",
+    """**Against the method.** The paper's own rule (Eq. 5) keeps so few images that most of the gain from
+generated images is lost. Its difference in top-1 to policy `all` is {paper}.""",
 )
 _GUIDANCE = (
     """**For a user.** Leave gamma at 2. Differences to gamma 2 in contexts never mentioned, with policy `all`:""",
@@ -53,8 +53,9 @@ _GUIDANCE = (
 more guidance does not give more images of the right species. A filter does not compensate for a high gamma. Further
 differences:""",
     """- default filter, compared with `all`, gamma 6.5: {filtered}
-- without the negative prompt, compared with `all` with it, contexts never mentioned: {negatives}
-- without the negative prompt, compared with `all` with it, prompted contexts: {negatives_prompted}""",
+- `all` without the negative prompt, compared with `all` with the negative prompt, contexts never mentioned: {negatives}
+- `all` without the negative prompt, compared with `all` with the negative prompt, prompted contexts:
+  {negatives_prompted}""",
 )
 _CONTEXT = (
     """**For a user.** Named contexts raise the accuracy in the contexts that are named. Differences between six
@@ -64,11 +65,11 @@ named contexts and prompts without any context:""",
 - in contexts never mentioned, fine-tuned: {tuned}""",
     """If the prompt names no context, the generator draws several contexts by itself. These contexts were not
 counted. So name the contexts in which the network will be used, and do not expect an effect on other contexts. The
-built-in lists contain the empty context beside the named contexts; this mixture was not measured here.""",
+built-in lists of contexts contain the empty context and named contexts. Such a list was not measured here.""",
 )
 _MIXING = (
-    """**Against the method.** In this world, mixed images give a lower accuracy than the same generated images that
-are not mixed. Differences between the two, in contexts never mentioned:""",
+    """**Against the method.** In the miniature world, mixed images give a lower accuracy than the same generated
+images that are not mixed. Differences between mixed and not mixed images, in contexts never mentioned:""",
     """- from scratch, the row's own counterpart: {own}
 - from scratch, any counterpart of the class: {of_class}
 - fine-tuned, any counterpart of the class: {of_class_tuned}
@@ -76,18 +77,18 @@ are not mixed. Differences between the two, in contexts never mentioned:""",
 - from scratch, the row's own counterpart, with three times as many steps: {longer}
 - from scratch, any counterpart of the class, three real images of each species: {fewer}
 - from scratch, any counterpart of the class, six real images of each species: {half}""",
-    """The training time may explain a part of the differences, because mixed images are harder to learn from. Mixing
-is still much better than real images alone: {over_plain}.""",
+    """The training time may explain a part of the differences, because mixed images are harder to learn from. Mixed
+images still give a much higher accuracy than real images alone: {over_plain}.""",
     """**For a user.** Train on real and generated images that are not mixed (`--mix.kind none`, arm `genaug`), and
 compare with `mix` on your own data. The partner can be any counterpart of the class (720 images) or the row's own
-counterpart (240 images). Without mixing, the difference between the two is: {partner}.""",
+counterpart (240 images). Without mixing, the difference between these two partners is: {partner}.""",
 )
 _ALTERNATIVES = (
     """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain}
 with real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put
 an object into another context. The same number of real images of all contexts reaches {real}. So if you can get
 more real images in other contexts, use them. The filter has already computed embeddings, so a linear probe on
-them needs no other network. With every generated image it reaches {probe}.""",
+the embeddings needs no other network. With every generated image the probe reaches {probe}.""",
 )
 
 

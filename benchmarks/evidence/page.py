@@ -87,27 +87,28 @@ photographs. Sections 1 to 6 use the miniature world: its birds are rendered, an
 on renderings of all species in all contexts (the *oracle*) names the species of every generated image. A *cell* is
 one measurement. `make evidence` measures all cells and writes this page from the results in
 `benchmarks/evidence/results`. `make evidence LIST=1` lists the cells.""",
-    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. The training
-images of a species show two of the ten contexts, which are drawn for each species. The 2,000 test images show all ten
-contexts. Everything random depends on the seed: the contexts of the species, the training images, the
-generated images and the training.""",
+    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. There are ten
+contexts. For each species, two contexts are chosen at random; its training images show only these two. The 2,000
+test images show all ten contexts. Everything random depends on the seed: the contexts of the species, the
+training images, the generated images and the training.""",
     """**Accuracy** is top-1 in percent, for three groups of test images. *Never mentioned*: contexts that occur in
 no training image of the species and in no prompt. *Prompted*: contexts that the prompts name and that the
 training images of the species lack. *Own*: the two contexts of the species' training images.""",
     """**Training in sections 1 to 6.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32
 images) or pretrained on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same
-number of steps. The validation split shows only the training contexts. It selects the model, which is then tested
-once. In arms with generated images, half of the samples are generated: each real image and one kept generated image
-of its class are two separate samples (`mix.kind none`, `mix.partner class`). Tables with another setting say so. Each
-generator makes 720 images (three copies of 240 rows, one attempt for each unit) with 16 steps and gamma 2.""",
+number of steps. The validation split shows only the training contexts. It selects the model, and the test images
+are scored once. In arms with generated images, half of the samples are generated: each real image and one kept
+generated image of its class are two separate samples (`mix.kind none`, `mix.partner class`). Tables with another
+setting say so. Each generator makes 720 images (three copies of 240 rows, one attempt for each unit) with 16
+steps and gamma 2.""",
     """Values are mean ± standard deviation over the seeds. Differences are paired by seed and have a 95 % interval
 (Student's t). A difference whose interval contains zero is written as *no difference seen*.""",
 )
-_RENDERED = """The images are rendered, so they are perfect. For every class and every context there are three
-images of the class, three of another species of the dataset, three of a look-alike species and three of a species
-outside the dataset: 2,400 in all. Two CLIPs are compared. The CLIP of the package was *not trained* on the species of
-the dataset, and the other CLIP was *trained* on them. The two training contexts are drawn for each species (*own*), or
-they are the same for all species (*shared*)."""
+_RENDERED = """The images are rendered, so they are perfect. There are 2,400 images. For every class and every
+context there are three images of each of four kinds: the class, another species of the dataset, a look-alike
+species, and a species outside the dataset. Two CLIPs are compared. The CLIP of the package was *not trained* on
+the species of the dataset, and the other CLIP was *trained* on them. The two training contexts are chosen at
+random for each species (*own*), or they are the same for all species (*shared*)."""
 
 
 def _judge(results: Results) -> list[str]:
@@ -117,7 +118,8 @@ def _judge(results: Results) -> list[str]:
         "Share of the images that each policy accepts, with the CLIP that was not trained on the species and with own "
         f"contexts ({_judge_seeds(results, 'unseen-own')}):",
         tables.judge_shares(results, "unseen-own", JUDGES),
-        "The same with the CLIP that was trained on the species and with shared contexts, which is the easiest cell "
+        "Share of the images that each policy accepts, with the CLIP that was trained on the species and with shared "
+        "contexts. This is the easiest cell "
         f"({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
         "![Share of right images that each policy accepts in each context, with the CLIP that was not trained on the "
@@ -177,11 +179,11 @@ def _guidance(results: Results) -> list[str]:
     return [
         f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(results, arms)}:",
         tables.guidance(results, GAMMAS, ("all", BEST, "oracle")),
-        f"The same, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 was left out to "
-        "limit the number of trainings:",
+        f"Accuracy in the same contexts, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 "
+        "was left out to limit the number of trainings:",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
         "![Accuracy of three policies over gamma, and share of right images](ASSETS/results-guidance.png)",
-        "With and without the negative prompt (blurry, deformed, low quality), gamma 2, "
+        "Accuracy with and without the negative prompt (blurry, deformed, low quality), gamma 2, from scratch, "
         f"{tables.seeds(results, list(without))}:",
         tables.of_arms(results, without, f"{STANDARD}.all"),
         *meaning.guidance(results),
@@ -200,8 +202,8 @@ def _context(results: Results) -> list[str]:
     }
     tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
     return [
-        f"All generated images are kept. In every row, the column *prompted* is for the same six contexts. From "
-        f"scratch, {tables.seeds(results, list(arms))}:",
+        f"All generated images are kept. In every row, the column *prompted* shows the accuracy in the same six "
+        f"contexts. From scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, "no-context.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, tuned, "no-context.all", "tuned"),
@@ -228,11 +230,11 @@ def _mixing(results: Results) -> list[str]:
         "mix-class-replace-1": "mixed, `replace`, probability 1, partner `class`",
     }
     few = {
-        f"{generator}.{name}": f"{number} real images a species, {words}"
+        f"{generator}.{name}": f"{number} real images of each species, {words}"
         for generator, number in (("real-3", 3), ("real-6", 6))
         for name, words in (
             ("plain", "alone"),
-            ("generated", "and generated images not mixed"),
+            ("generated", "and generated images that are not mixed"),
             ("mix", "mixed with generated images"),
         )
     }
@@ -326,6 +328,10 @@ _FIGURES: dict[str, Callable[[Results], bytes]] = {
             "generated": {3: "real-3.generated", 6: "real-6.generated", 12: f"{STANDARD}.all"},
             "mix": {3: "real-3.mix", 6: "real-6.mix", 12: "mix-class"},
         },
-        {"plain": "real images alone", "generated": "and generated images not mixed", "mix": "mixed"},
+        {
+            "plain": "real images alone",
+            "generated": "real images, and generated images not mixed",
+            "mix": "real images mixed with generated images",
+        },
     ),
 }

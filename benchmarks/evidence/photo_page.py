@@ -21,27 +21,28 @@ from diffcore_hf.training.comparison.statistics import Difference
 BASE = "genaug"
 WORDS = {
     "plain": "real images alone",
-    "genaug": "and counterparts without mixing",
-    "pixel": "and counterparts, mixed pixel-wise",
-    "patch": "and counterparts, mixed patch-wise",
-    "mix": "and counterparts, mixed either way",
+    "genaug": "real images and counterparts, not mixed",
+    "pixel": "real images and counterparts, mixed pixel-wise",
+    "patch": "real images and counterparts, mixed patch-wise",
+    "mix": "real images and counterparts, mixed pixel-wise or patch-wise",
 }
 """Label of each arm, in the order of the tables."""
-_SETTING = f"""The dataset has ten kinds of clothing, photographed by many people. Each class has {EACH} real training
-images. The counterpart of each is another real photograph of its class. So the counterparts are perfect, the test
-images are like the training images, and no text-to-image model is needed. The training images, the counterparts and
-the training depend on the seed. The validation split (341 images) and the test split (372 images) are the same for
-every seed."""
-_TRAINING = f"""The network is EfficientNet-Lite0 with ImageNet weights (`tf_efficientnet_lite0` of timm), fine-tuned
-at {SIZE} pixels with AdamW, weight decay 0.05, a cosine schedule and batches of 32. Every arm takes the same number
-of steps. Mixing appends one sample for each counterpart (`append`, partner `own`). The learning rate of each arm is
-one of {", ".join(f"{rate:g}" for rate in sorted(RATES))}: the one with the best validation score over the first
-{len(TUNING)} seeds. The validation split also selects the model, and the test split is scored once."""
-_BOUND = """A text-to-image model makes worse counterparts than these photographs. So its differences to real images
-alone are expected to be smaller than those in these tables."""
-OUTSTANDING = """**Not measured.** A small text-to-image model that was trained on photographs, with all steps from the
-plan to the training. `python -m benchmarks.photos_t2i DATA` measures it on a CUDA machine. Other datasets, other
-numbers of images and other networks are not measured either."""
+_SETTING = f"""The dataset has ten kinds of clothing, photographed by many people. Each class has {EACH} real
+training images. The counterpart of a training image is another real photograph of its class. So the counterparts
+are perfect, the test images are like the training images, and no text-to-image model is needed. The training
+images, the counterparts and the training depend on the seed. The validation split (341 images) and the test split
+(372 images) are the same for every seed."""
+_TRAINING = f"""The network is EfficientNet-Lite0 with ImageNet weights (`tf_efficientnet_lite0` of timm),
+fine-tuned at {SIZE} pixels with AdamW, weight decay 0.05, a cosine schedule and batches of 32. Every arm takes
+the same number of steps. Mixing appends one sample for each counterpart (`append`, partner `own`). The learning
+rate of each arm is chosen from {", ".join(f"{rate:g}" for rate in sorted(RATES))}. It is the rate with the best
+validation score over the first {len(TUNING)} seeds. The validation split also selects the model, and the test
+split is scored once."""
+_BOUND = """A text-to-image model makes worse counterparts than these photographs. So its counterparts
+are expected to change the accuracy by less than these tables show."""
+OUTSTANDING = """**Not measured.** The counterparts of a small text-to-image model that was trained on photographs
+are not measured. `python -m benchmarks.photos_t2i DATA` measures them on a CUDA machine, with all steps from the
+plan to the training. Other datasets, other numbers of images and other networks are not measured either."""
 
 
 def section(results: Results) -> list[str]:
@@ -61,8 +62,8 @@ def section(results: Results) -> list[str]:
     return [
         *parts,
         "![Top-1 of each arm minus top-1 with counterparts without mixing](ASSETS/results-photographs.png)",
-        "The learning rate is chosen by top-1 on the validation split. The table gives it in percent, as mean over the "
-        f"first {len(TUNING)} seeds with {STEPS['short']} steps:",
+        "The learning rate is chosen by top-1 on the validation split. The table gives this top-1 in percent, as mean "
+        f"over the first {len(TUNING)} seeds with {STEPS['short']} steps:",
         rates(photos),
         *sentences(photos),
         _BOUND,
@@ -110,7 +111,11 @@ def sentences(photos: PhotoResults) -> list[str]:
     flat = [] if change is None else [_flat(change, len(photos.accuracy("plain")))]
     lines = [
         f"- {words}, {steps} steps: {points(gap(photos, arm, BASE, length)) or 'not measured yet'}"
-        for arm, words in (("mix", "mixed either way"), ("pixel", "mixed pixel-wise"), ("patch", "mixed patch-wise"))
+        for arm, words in (
+            ("mix", "mixed pixel-wise or patch-wise"),
+            ("pixel", "mixed pixel-wise"),
+            ("patch", "mixed patch-wise"),
+        )
         for length, steps in STEPS.items()
     ]
     return [
@@ -192,7 +197,7 @@ def figure(results: Results) -> bytes:
             if found is not None:
                 axes.errorbar(100 * found.mean, row, xerr=100 * (found.half or 0), fmt="o", color=_COLOURS[arm])
             ticks.append(row)
-            names.append(words.removeprefix("and counterparts, "))
+            names.append(words.removeprefix("real images and counterparts, ").replace(" or ", " or\n"))
             row += 1
         row += 1
     axes.axvline(0, color=INK, linewidth=0.8)

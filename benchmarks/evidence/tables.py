@@ -130,8 +130,8 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net:
 
 def probes(results: Results) -> str:
     """Returns the accuracy of the linear probe on real images, alone and together with generated images."""
-    words = {"real": "240 real images", "all": "and all generated images",
-             BEST: "and the generated images that context-free keeps",
-             "oracle": "and the generated images of the right species"}  # fmt: skip
+    words = {"real": "240 real images", "all": "240 real images and all generated images",
+             BEST: "240 real images and the generated images that context-free keeps",
+             "oracle": "240 real images and the generated images of the right species"}  # fmt: skip
     rows = [[label, *(percent(results.probed(name, group)) for group in GROUPS)] for name, label in words.items()]
     return table(["linear probe", *GROUPS], rows)
