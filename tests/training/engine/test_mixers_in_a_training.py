@@ -159,6 +159,47 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
     assert all(torch.equal(uninterrupted[name], continued[name]) for name in uninterrupted)
 
 
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        {"name": "attentive_cutmix", "options": {"teacher_size": 64}},
+        {"name": "augmix", "probability": 0.5, "options": {"jsd": True}},
+        {"name": "pixmix", "per": "batch", "probability": 0.5},
+        {"name": "guidedmixup_sr", "options": {"pairing": "greedy"}},
+    ],
+    ids=lambda keys: keys["name"],
+)
+def test_a_training_with_a_mixer_resumes_bit_for_bit(training, tmp_path, monkeypatch, mixer):
+    keys = {"mixer": mixer, "max_steps": 5, "evaluate_every": 0.5}
+    whole = training("whole", **keys)
+    whole.run()
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+
+    def kill(record):
+        if record["step"] >= 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        training("cut", kill, **keys).run()
+    resumed = training("cut", **keys)
+    assert 0 < resumed.step < 5
+    resumed.run()
+    uninterrupted, continued = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(uninterrupted[name], continued[name]) for name in uninterrupted)
+
+
+def test_loader_and_mixer_agree_which_images_are_mixed(training):
+    """The loader and the mixer leave the same images as they are, because both draw from the same seed and key."""
+    keys = {"mixer": {"name": "pixmix", "probability": 0.5}, "batch_size": 12, "mix": {"mode": "off"}}
+    built = training(**keys)
+    batch = next(iter(built.batches()))
+    views, images = batch["loader_tensors"]["view"], batch["images"]
+    unchanged = [bool(torch.equal(view, image)) for view, image in zip(views, images, strict=True)]
+    mixed = built.parts.batch_loss._mixed(batch, 0, 0).images
+    same = [bool(torch.equal(a, b)) for a, b in zip(mixed, built.parts.batch_loss._on_device(images), strict=True)]
+    assert same == unchanged and 0 < sum(same) < 12
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lookahead_adamw"])
 def test_parameters_of_a_mixer_have_their_own_rate_which_follows_the_schedule(training, optimizer):
     records = []
