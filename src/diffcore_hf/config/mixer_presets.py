@@ -89,13 +89,6 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
         "imagenet": MixerPreset("PuzzleMix's code, ImageNet", options={"alpha": 1.0, "beta": 1.5, "neigh": 2}),
         **_fine_grained(MixerPreset("GuidedMixup's code, fine-grained data", 1.0, {"alpha": 1.0})),
     },
-    "comixup": {
-        name: MixerPreset(
-            "Co-Mixup's code, CIFAR-100 and Tiny-ImageNet",
-            options={"alpha": 2.0, "beta": 0.32, "gamma": 1.0, "eta": 0.05, "omega": 0.001, "partition": 20},
-        )
-        for name in ("cifar", "tiny")
-    },
     "guidedmixup_ap": {
         name: MixerPreset("Kang and Kim 2023, gradient of the loss", 0.8, {"pairing": "greedy"})
         for name in ("cifar", "tiny", *_FINE_GRAINED)
