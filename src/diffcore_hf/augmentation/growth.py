@@ -38,7 +38,8 @@ class SourceChanges:
 
     def text(self) -> str:
         """Return the changes as one phrase."""
-        return f"since the last run: {self.added:,} rows added, {self.removed:,} removed, {self.unchanged:,} unchanged"
+        added = f"{self.added:,} row{'' if self.added == 1 else 's'} added"
+        return f"since the last run: {added}, {self.removed:,} removed, {self.unchanged:,} unchanged"
 
 
 def record(source: LoadedSource) -> RowRecord:

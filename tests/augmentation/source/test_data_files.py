@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-from datasets import Dataset, Features, Image, Value
+from datasets import Dataset, DatasetDict, Features, Image, Value
 from small_photos import photos
 from source_folders import entries, write, write_images
 
+from diffcore_hf.augmentation.source import file_kinds, report_text
 from diffcore_hf.augmentation.source.dataset import load_source
+from diffcore_hf.augmentation.source.report import make_report
 from diffcore_hf.augmentation.source.split_names import split_of_file
 from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.errors import UserError
@@ -31,6 +33,13 @@ def test_parquet_files_are_read_with_their_splits_beside_any_number_of_photos(tm
     assert {name: len(rows) for name, rows in source.splits.items()} == {"train": 5, "test": 2}
     assert source.read == ("data/test-[0].parquet", "data/train-00000-of-00001.parquet")
     assert sorted(file.path for file in source.unread) == sorted(beside)
+
+
+def test_the_descriptions_of_a_saved_dataset_are_no_finding(tmp_path):
+    DatasetDict(train=photos([3, 2])).save_to_disk(tmp_path)
+    source = load_source(SourceConfig(str(tmp_path)))
+    assert {file.reason for file in source.unread} == {file_kinds.DOCUMENT}
+    assert report_text.findings(make_report(source, source.names)) == []
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf.augmentation.source.archives import unpack
+from diffcore_hf.augmentation.source.file_kinds import DOCUMENT
 from diffcore_hf.augmentation.source.files import Listing, SourceFile, UnreadFile, list_files, read_kind
-from diffcore_hf.augmentation.source.folder_choice import Archives, DataFiles, Tables, choose
+from diffcore_hf.augmentation.source.folder_choice import DESCRIPTIONS, Archives, DataFiles, Tables, choose
 from diffcore_hf.augmentation.source.hash_cache import HashCache, Photo
 from diffcore_hf.augmentation.source.hashes import ImageHash
 from diffcore_hf.augmentation.source.layouts import FolderLayout, folder_layout
@@ -201,7 +202,7 @@ def _read_by_datasets(config: SourceConfig, listing: Listing, files: Sequence[st
     read = {os.path.relpath(os.path.realpath(file), root) for file in loaded.data_files}
     if listing.of_kind("image"):
         read |= _named_by_cells(loaded.splits, config.image, root) & {file.path for file in listing.files}
-    left = [UnreadFile(file.path, NOT_READ) for file in listing.files if file.path not in read]
+    left = [UnreadFile(file.path, _why_not_read(file.path)) for file in listing.files if file.path not in read]
     named = [file for file in listing.unread if file.path not in read]
     suffixes = Counter(os.path.splitext(file)[1] or "no suffix" for file in loaded.data_files)
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common(3))
@@ -210,6 +211,11 @@ def _read_by_datasets(config: SourceConfig, listing: Listing, files: Sequence[st
     return LocalSource(
         loaded.splits, description, tuple(sorted(read)), unread, _files_of_cells(config, folder, listing)
     )
+
+
+def _why_not_read(path: str) -> str:
+    """Returns why `datasets` gives no row of a file."""
+    return DOCUMENT if os.path.basename(path) in (*DESCRIPTIONS, "dataset_info.json") else NOT_READ
 
 
 def _can_be_class_folders(config: SourceConfig, listing: Listing) -> bool:

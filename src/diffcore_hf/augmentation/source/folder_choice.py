@@ -31,7 +31,8 @@ from diffcore_hf.config.augment import SourceConfig
 from diffcore_hf.core.data_files import is_card
 from diffcore_hf.core.errors import UserError
 
-_DESCRIPTIONS = ("diffcore.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+DESCRIPTIONS = ("diffcore.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+"""Names of the files by which a folder states how its files are read."""
 
 
 class DataFiles(NamedTuple):
@@ -125,7 +126,7 @@ def _recognised(config: SourceConfig, listing: Listing, images: list[str], layou
 
 def _describes_itself(folder: Path) -> bool:
     """Returns whether a file of the folder states how its files are read."""
-    if any((folder / name).is_file() for name in _DESCRIPTIONS):
+    if any((folder / name).is_file() for name in DESCRIPTIONS):
         return True
     card = folder / "README.md"
     if not is_card(card):

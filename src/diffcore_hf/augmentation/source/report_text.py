@@ -70,10 +70,10 @@ def _rows(report: SourceReport) -> list[str]:
     for split, by_class in report.rows.items():
         rows = sum(by_class.values()) + report.unlabelled.get(split, 0)
         classes = sum(count > 0 for count in by_class.values())
-        splits.append(f"{split} {rows:,} rows in {_count(classes, 'class', 'classes')}")
+        splits.append(f"{split} {_count(rows, 'row')} in {_count(classes, 'class', 'classes')}")
     listed.append(f"splits      {'; '.join(splits)}")
     for split, count in report.unlabelled.items():
-        listed.append(f"unlabelled  {count:,} rows of split {split}, which get no counterpart")
+        listed.append(f"unlabelled  {_count(count, 'row')} of split {split} without a counterpart")
     return listed
 
 
