@@ -10,7 +10,7 @@ from diffcore_hf.method.checks import Check
 from diffcore_hf.publishing.card.dataset_card import CardFacts
 
 OWN_CHECK = Check("too_blue", "the image is too blue", "too blue", lambda candidate: False)
-"""A check as a recipe names it, `card_facts:OWN_CHECK`."""
+"""A check of a user, which a recipe names as `card_facts:OWN_CHECK`."""
 
 # Labels that could break a cell, a line, a tag or a template.
 HOSTILE = [
@@ -91,7 +91,7 @@ def example_manifest(**changed: Any) -> dict[str, Any]:
 
 
 def example_summary(**changed: Any) -> dict[str, Any]:
-    """Return the summary of the same run."""
+    """Return a summary of the run that `example_manifest` describes."""
     summary = {
         "rejected_generated": 0.193,
         "rejected_real": 0.096,

@@ -1,4 +1,4 @@
-"""Exceptions with the types and attributes of those that the Hub's client raises."""
+"""Exceptions with the same types and attributes as those of the client of the Hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ REQUEST = httpx.Request("POST", "http://127.0.0.1/api")
 
 
 def http_error(status: int, **headers: str) -> HfHubHTTPError:
-    """Return the client's error for a response with that status; its message has a token."""
+    """Return the error of the client for a response with `status`. The message of the error has an access token."""
     response = httpx.Response(status, headers=headers, request=REQUEST)
     return HfHubHTTPError(f"{status} for hf_abcdefGHIJKL", response=response)
 

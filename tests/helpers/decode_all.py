@@ -1,4 +1,6 @@
-"""Decodes all files of a folder in several threads, and prints the outcomes, the seconds and the peak of memory.
+"""Decodes all files of a folder in several threads, and prints what happened and how much memory was needed.
+
+The output is JSON: for each file the result and the time in seconds, and the growth of the memory in bytes.
 
 usage: python decode_all.py FOLDER THREADS
 """
@@ -20,13 +22,13 @@ from diffcore_hf.core.image_files import ImageFiles
 
 
 def memory(name: str) -> int:
-    """Return a field of the memory of this process in bytes."""
+    """Return a value of /proc/self/status in bytes, such as VmRSS."""
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1]) * 1024
 
 
 def outcome(file: Path, files: ImageFiles) -> tuple[str, float]:
-    """Return the size of the decoded image or the reason, and the seconds."""
+    """Decode a file. Return the size of the image or the reason of the failure, and the time in seconds."""
     started = time.perf_counter()
     try:
         height, width, _ = images.decode_pixels({"bytes": None, "path": str(file)}, files=files).shape
@@ -41,7 +43,7 @@ def main() -> None:
     folder, threads = Path(sys.argv[1]).resolve(), int(sys.argv[2])
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
-    images.decode_bytes(buffer.getvalue())  # loads the plugins
+    images.decode_bytes(buffer.getvalue())  # The first call loads the plugins of Pillow.
     before = memory("VmRSS")
     paths = sorted(folder.iterdir())
     with ThreadPoolExecutor(threads) as pool:

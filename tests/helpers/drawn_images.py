@@ -9,7 +9,7 @@ from diffcore_hf.generation.base import Samples, Strategy
 
 
 class Drawn(Strategy):
-    """Draws one of a few images for each seed and prompt, so that duplicates occur. Reads no image."""
+    """Draws one of a few images for each seed and prompt, so that duplicates occur. It reads no real image."""
 
     uses_model = False
     reads = ("prompt", "negative_prompt", "seed")
@@ -59,7 +59,7 @@ class Prepared(Drawn):
 
 
 class Restless(Drawn):
-    """Returns other inputs of its preparation in each call. This is an error in a strategy."""
+    """Returns different inputs of its preparation in each call, which a strategy must not do."""
 
     calls = 0
 

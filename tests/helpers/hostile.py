@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from small_photos import picture
 
 CANARY = "canary-51d7ab"
-"""Text that stands in every file that must not be read."""
+"""Text in every file that must not be read."""
 FEATURES = Features(
     {
         "image": ImageFeature(),
@@ -39,7 +39,7 @@ def outside_files(folder: Path) -> dict[str, Path]:
 
 
 def hostile_paths(folder: Path) -> dict[str, str]:
-    """Return paths that a cell of a dataset in `folder` must not read, by the kind of file."""
+    """Return kind of file -> path that a cell of a dataset in `folder` must not read."""
     outside = outside_files(folder.parent / "outside")
     if not (folder.parent / "fifo.png").exists():
         os.mkfifo(folder.parent / "fifo.png")
@@ -77,7 +77,7 @@ def hostile_dataset(folder: Path, good: int = 6) -> Dataset:
 
 
 def write_parquet(rows: Dataset, file: Path) -> None:
-    """Write a dataset with its paths as they are; `Dataset.to_parquet` would read the files."""
+    """Write a dataset and keep its paths. `Dataset.to_parquet` would replace them by the bytes of the files."""
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(rows.data.table, file)
 
@@ -102,7 +102,7 @@ def link_folder(folder: Path) -> Path:
 
 
 def everything(folder: Path) -> bytes:
-    """Return the bytes of all files below a folder, and of all values of its Parquet files without compression."""
+    """Return the bytes of all files below a folder, and the uncompressed values of its Parquet files."""
     parts: list[bytes] = []
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         parts.append(file.read_bytes())

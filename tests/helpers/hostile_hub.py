@@ -1,4 +1,4 @@
-"""Sources on the Hub, loaded in the worker of the Hub double with the real clients and their cache."""
+"""Functions that load sources from the Hub double with the real clients and their cache."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def zipped(folder: Path, target: Path) -> Path:
 
 
 def load(repo: str) -> dict[str, Any]:
-    """Load a source, and return its hashes, its cells and its rows as they would be published."""
+    """Load a source, and return its hashes, its cells and its rows in the form in which a run publishes them."""
     from diffcore_hf.augmentation.originals import original_rows
     from diffcore_hf.augmentation.source.dataset import load_source
     from diffcore_hf.config.augment import SourceConfig
@@ -43,7 +43,7 @@ def load(repo: str) -> dict[str, Any]:
 
 
 def reason(repo: str, path: str) -> str | None:
-    """Return the reason why a cell of a repository may not name a file; None if it may."""
+    """Return the reason why a cell of a repository must not name a file; None if the cell can be read."""
     from diffcore_hf.augmentation.source.dataset import load_source
     from diffcore_hf.config.augment import SourceConfig
     from diffcore_hf.core.images import UnreadableImage, read_bytes

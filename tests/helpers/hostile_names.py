@@ -1,7 +1,7 @@
 """Class names that are hard to process: texts that YAML, Markdown, HTML, Jinja or a terminal could change.
 
 The file hostile_names.json groups them: words and numbers of YAML, quotes, markup, control characters, line breaks,
-characters that reverse text or have no form, scripts, long names, and white space at the ends.
+characters that reverse the text or are invisible, scripts, long names, and white space at the ends.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def api(method: str, *args, **kwargs) -> Any:
 
 
 def commit(repo: str, added: dict[str, bytes], deleted: tuple[str, ...] = (), *, beforehand=False, **options):
-    """Calls create_commit with explicit operations. `beforehand` uploads the large files first, as publishing does."""
+    """Calls create_commit with explicit operations. If `beforehand` is true, large files are uploaded first."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     additions = [CommitOperationAdd(path, content) for path, content in added.items()]

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a table of files, one a line)
-"""Hostile image files: small files that ask for much memory or time, and seeded damage to files of every format."""
+"""Hostile image files: small files that need much memory or time to decode, and damaged files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def zeros(count: int, level: int = 9) -> bytes:
-    """Return `count` compressed zero bytes, without holding them."""
+    """Return `count` zero bytes in compressed form. The uncompressed bytes are never in memory at once."""
     packer = zlib.compressobj(level)
     parts = [packer.compress(bytes(min(2**20, count - start))) for start in range(0, count, 2**20)]
     return b"".join(parts) + packer.flush()
@@ -65,13 +65,13 @@ def tiff(
 
 
 def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
-    """Return bytes in which the first `old` is replaced."""
+    """Return bytes in which the first occurrence of `old` is replaced."""
     assert old in content
     return content.replace(old, new, 1)
 
 
 def jpeg_size(content: bytes, width: int, height: int) -> bytes:
-    """Return a JPEG file whose header states another size."""
+    """Return a JPEG file whose header states a wrong size."""
     start = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2"))
     return content[: start + 5] + struct.pack(">HH", height, width) + content[start + 9 :]
 
@@ -90,7 +90,7 @@ def exif_loop() -> bytes:
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    """Return a WebP file with an extended header of a large canvas."""
+    """Return a WebP file whose extended header states a large canvas."""
     inner = encoded(noise(), "WEBP")[12:]
     size = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
     body = b"WEBP" + b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + size + inner
@@ -98,7 +98,7 @@ def webp_canvas(width: int, height: int) -> bytes:
 
 
 def webp_lossless(width: int, height: int) -> bytes:
-    """Return a lossless WebP file whose header states another size."""
+    """Return a lossless WebP file whose header states a wrong size."""
     content = bytearray(encoded(noise(), "WEBP", lossless=True))
     start = content.find(b"VP8L") + 9
     content[start : start + 4] = struct.pack("<I", (width - 1) | (height - 1) << 14)
@@ -106,14 +106,14 @@ def webp_lossless(width: int, height: int) -> bytes:
 
 
 def avif_size(width: int, height: int) -> bytes:
-    """Return an AVIF file whose header states another size."""
+    """Return an AVIF file whose header states a wrong size."""
     content = encoded(noise(), "AVIF")
     start = content.find(b"ispe") + 8
     return content[:start] + struct.pack(">II", width, height) + content[start + 8 :]
 
 
 def jpeg2000_size(width: int, height: int, tile: tuple[int, int] | None = None) -> bytes:
-    """Return a JPEG 2000 file whose header states another size and another tile."""
+    """Return a JPEG 2000 file whose header states a wrong size of the image and of its tiles."""
     content = encoded(noise(), "JPEG2000")
     start, box = content.find(b"\xff\x4f\xff\x51") + 8, content.find(b"ihdr") + 4
     sizes = struct.pack(">IIIIII", width, height, 0, 0, *(tile or (width, height)))
@@ -191,7 +191,7 @@ def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
         name = names[number % len(names)]
         content = bytearray(originals[name])
         for _ in range(int(random.integers(1, 6))):
-            # Half of the damage is in the header, where it does most.
+            # Half of the changes are in the header, because a decoder reads all sizes there.
             reach = min(len(content), 200) if random.random() < 0.5 else len(content)
             start = int(random.integers(0, reach))
             kind, size = int(random.integers(0, 4)), int(random.integers(1, 9))
@@ -208,7 +208,7 @@ def mutations(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 
 def giants() -> Iterator[tuple[str, bytes]]:
-    """Yield honest images of many pixels in ten kinds of files, one at a time."""
+    """Yield valid images with many pixels, as files of ten kinds, one at a time."""
     side = 9_940  # 99 megapixels
     yield "jpeg of 196 megapixels", encoded(Image.new("RGB", (14_000, 14_000), (200, 90, 30)), "JPEG", subsampling=2)
     yield (

@@ -1,4 +1,4 @@
-"""Short trainings of a tiny network with a mixer, to compare it with an obvious implementation in a test."""
+"""Short trainings of a tiny network, which compare a mixer with a simple implementation of the same method."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluation_mode
 
 Step = Callable[[BatchContext], Tensor]
-"""Returns the loss of a batch; the network is `context.model`, in training mode."""
+"""Function that returns the loss of a batch. The network is `context.model`, in training mode."""
 
 
 def mixer_loss(method: Mixer) -> Step:
-    """Return the step of the training loop with a mixer."""
+    """Return a function that computes the loss of a batch with a mixer, as the training loop does."""
 
     def step(context: BatchContext) -> Tensor:
         with evaluation_mode(context.model) if method.uses_network else nullcontext():
@@ -41,7 +41,7 @@ def losses(step: Step, network: nn.Module, *, steps: int = 50, rate: float = 0.1
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
     result = []
     for number in range(steps):
-        torch.manual_seed(number)  # dropout
+        torch.manual_seed(number)  # for the dropout layers
         loss = step(batch(count, seed=number, step=number, model=network))
         optimizer.zero_grad()
         loss.backward()
@@ -51,7 +51,7 @@ def losses(step: Step, network: nn.Module, *, steps: int = 50, rate: float = 0.1
 
 
 def assert_trains_alike(method: Mixer, obvious: Step, network: nn.Module, *, rate: float = 0.1, count: int = 6) -> None:
-    """Compare the losses of 50 steps with a mixer and with an obvious implementation of it."""
+    """Check that 50 steps have the same losses with a mixer and with a simple implementation of its method."""
     expected = losses(obvious, network, rate=rate, count=count)
     actual = losses(mixer_loss(method), network, rate=rate, count=count)
     assert torch.allclose(torch.tensor(actual), torch.tensor(expected), rtol=2e-3, atol=2e-4), (actual, expected)

@@ -23,7 +23,7 @@ SIDE = 32
 
 
 class SmallNetwork(nn.Sequential):
-    """A sequence of features, pooling and a linear layer, with the two methods of timm's networks that mixers use."""
+    """A network of a convolution, pooling and a linear layer. It has the methods of timm that mixers call."""
 
     def forward_features(self, images: torch.Tensor) -> torch.Tensor:
         return self[0](images)
@@ -33,7 +33,7 @@ class SmallNetwork(nn.Sequential):
 
 
 def small_network() -> SmallNetwork:
-    """A network with BatchNorm and dropout: both behave differently in training."""
+    """Returns a network with BatchNorm and dropout, because both depend on the training mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         convolution = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU())
@@ -42,7 +42,7 @@ def small_network() -> SmallNetwork:
 
 
 def timm_network(kind: str) -> nn.Module:
-    """A small network of timm in training mode: resnet, convnext, vit, swin, vgg or preact."""
+    """Returns a small network of timm in training mode: resnet, convnext, vit, swin, vgg or preact."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         if kind == "swin":
@@ -56,7 +56,7 @@ def timm_network(kind: str) -> nn.Module:
 
 
 def network_for(name: str) -> nn.Module:
-    """A small network that the mixer works with."""
+    """Returns a small network that the mixer with this name supports."""
     return timm_network("vit") if name == "transmix" else small_network()
 
 
@@ -77,7 +77,7 @@ def batch(count: int = 6, *, seed: int = 0, step: int = 0, model: nn.Module | No
 
 
 def permuted(context: BatchContext, order: list[int]) -> BatchContext:
-    """The same batch in another order."""
+    """Returns a batch with its images in another order."""
     keys = [context.keys[index] for index in order]
     return replace(context, images=context.images[order], targets=context.targets[order], keys=keys)
 
@@ -89,7 +89,7 @@ def probabilities(mixed: Mixed) -> torch.Tensor:
 
 
 def mixer(name: str, classes: int = CLASSES, *, network: nn.Module | None = None, **keys) -> Mixer:
-    """A mixer of the registry, prepared for a network, or for a small one that it works with."""
+    """Returns a registered mixer that is prepared for `network`. None: for a small network that it supports."""
     made = make_mixer(MixerConfig(name, **keys), classes)
     assert made is not None
     made.prepare(network or network_for(name), (3, SIDE, SIDE))
@@ -98,7 +98,7 @@ def mixer(name: str, classes: int = CLASSES, *, network: nn.Module | None = None
 
 
 def _add_loader_tensors(method: Mixer, arguments: tuple[BatchContext]) -> tuple[BatchContext]:
-    """Add the tensors that the loader computes for the mixer."""
+    """Adds the tensors that the loader computes for the mixer."""
     (context,) = arguments
     if type(method).loader_tensors is Mixer.loader_tensors or context.loader_tensors:
         return arguments

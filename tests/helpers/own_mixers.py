@@ -21,7 +21,7 @@ CALLS: list[BatchContext] = []
 
 
 class Recorder(Mixer):
-    """Does not mix. Stores each context together with the training flags of the network."""
+    """Returns the images without mixing them, and stores each context and the training flags of the network."""
 
     flags: list[set[bool]]
 
@@ -36,7 +36,7 @@ class Recorder(Mixer):
 
 
 class Learned(Mixer):
-    """Has a learned brightness, an average of a weight of the network, and acts after each step."""
+    """Learns a brightness, and updates the average of a weight of the network after each step."""
 
     def __init__(self, setup: MixerSetup, *, lr: float = 0.5, classifier: str = "Linear"):
         super().__init__(setup)
@@ -70,7 +70,7 @@ class Learned(Mixer):
 
 
 class Hooked(Mixer):
-    """Adds 1 to the logits during the forward pass, reads them for the targets, and has a loss of its own."""
+    """Adds 1 to the logits in the forward pass and computes the targets from them. An option defines its own loss."""
 
     def __init__(self, setup: MixerSetup, *, own_loss: bool = False):
         super().__init__(setup)

@@ -17,7 +17,7 @@ PARTIAL = {"name": "rank", "by": "class_mean", "floor": "off"}
 
 
 def go(recipe, data=None):
-    """Run the main job without a progress bar."""
+    """Runs the main job without a progress bar."""
     return augment.run(recipe, data, progress=False)
 
 
@@ -42,12 +42,12 @@ def rows(folder, config="default", split="train"):
 
 
 def contents(ds, column="image"):
-    """The bytes of a column of images as they are stored."""
+    """Returns the stored bytes of a column of images."""
     return [cell["bytes"] for cell in ds.cast_column(column, Image(decode=False))[column]]
 
 
 def attempts_of(folder):
-    """(row id, copy, attempt) -> reason."""
+    """Returns (row id, copy, attempt) -> reason of all attempts in a folder."""
     ds = rows(folder, "attempts")
     return dict(zip(zip(ds["row_id"][:], ds["copy"][:], ds["attempt"][:], strict=True), ds["reason"][:], strict=True))
 
@@ -61,7 +61,7 @@ def sha256(content):
 
 
 def interrupt_at(patch, method, calls):
-    """Raise KeyboardInterrupt at the given call of a method, as a user's Ctrl-C would."""
+    """Makes call number `calls` of a method raise KeyboardInterrupt, as Ctrl-C does."""
     module, cls, name = method.rsplit(".", 2)
     cls = getattr(importlib.import_module(module), cls)
     real, seen = getattr(cls, name), []
@@ -76,7 +76,7 @@ def interrupt_at(patch, method, calls):
 
 
 def write_review(path, *verdicts):
-    """Write a review of (key, verdict) pairs and return its path."""
+    """Writes a review of (key, verdict) pairs and returns its path."""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row_id", "copy", "attempt", "verdict", "note"])

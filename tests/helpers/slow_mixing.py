@@ -27,9 +27,9 @@ def assert_same_training(
     loss: Callable[[BatchContext, nn.Module], Tensor] | None = None,
     **keys,
 ) -> None:
-    """Train a small network for 50 steps with a mixer and with `slow`: all losses must be the same.
+    """Train a small network for 50 steps with a mixer, and again with `slow`. All losses must be equal.
 
-    If the method has its own loss, `loss` computes it from a batch and the network, instead of `slow`.
+    If the method has its own loss, `loss` replaces `slow`. It computes the loss from a batch and the network.
     """
     method = mixer(name, network=network(), **keys)
 
@@ -52,7 +52,7 @@ def assert_same_training(
 
 
 def network() -> SmallNetwork:
-    """A small network without dropout, with equal weights in each call."""
+    """Return a small network without dropout. Its weights are the same in each call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         convolution = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
@@ -75,7 +75,7 @@ def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor]) -> list[float]:
 
 
 def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
-    """The batch of a step: five images with the keys of epoch `step`, without structure in the pixels."""
+    """Return the batch of a step: five images of noise, whose keys have the epoch `step`."""
     context = batch(5, seed=step, step=step, model=model)
     keys = [key._replace(epoch=step) for key in context.keys]
     shift = context.images.roll((step, step), (2, 3))[..., :SMALL, :SMALL].contiguous()
@@ -83,7 +83,7 @@ def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
 
 
 def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
-    """For each image its partner on the circle, and its generator after the first two draws (`per: image`)."""
+    """Return the index of the partner of each image, and the generator of the image after two draws (`per: image`)."""
     streams = [seeding.generator("mixer", context.seed, *key) for key in context.keys]
     positions = [stream.random() for stream in streams]
     for stream in streams:
@@ -96,7 +96,7 @@ def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
 
 
 def label(context: BatchContext, own: int, partner: int, share: float) -> Tensor:
-    """The label of a mix: `share` of the class of `own`, and the rest of the class of `partner`."""
+    """Return the label of a mix: `share` of the class of `own`, and the rest of the class of `partner`."""
     row = torch.zeros(CLASSES)
     row[context.targets[own]] += share
     row[context.targets[partner]] += 1 - share

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def slow_grey(pixels: np.ndarray) -> np.ndarray:
-    """(3, H, W) -> (H, W)."""
+    """Return the luma of an image: (3, H, W) -> (H, W)."""
     return 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
 
 
 def slow_fine_grained(image: np.ndarray, surrounds: tuple[int, ...]) -> np.ndarray:
-    """Mean of the absolute differences to the mean of each surrounding."""
+    """Return the mean absolute difference between each pixel and the means of its surroundings."""
     total = np.zeros(image.shape)
     for row, column in np.ndindex(*image.shape):
         for surround in surrounds:
@@ -26,7 +26,7 @@ def slow_fine_grained(image: np.ndarray, surrounds: tuple[int, ...]) -> np.ndarr
 
 
 def slow_spectral_residual(image: np.ndarray) -> np.ndarray:
-    """|IFFT(e^R F / |F|)| with R = log |F| - mean of 3 x 3 frequencies, then the Gaussian filter."""
+    """Return |IFFT(e^R F / |F|)| with R = log |F| - mean of 3 x 3 frequencies, then the Gaussian filter."""
     spectrum = np.fft.fft2(image.astype(np.float64))
     log_modulus = np.log(np.abs(spectrum))
     mean = sum(np.roll(log_modulus, shift, (0, 1)) for shift in product((-1, 0, 1), repeat=2)) / 9
@@ -34,7 +34,7 @@ def slow_spectral_residual(image: np.ndarray) -> np.ndarray:
 
 
 def slow_blurred(image: np.ndarray) -> np.ndarray:
-    """Gaussian filter of 7 x 7 pixels with sigma 3; the border is reflected."""
+    """Return an image after a Gaussian filter of 7 x 7 pixels with sigma 3; the border is reflected."""
     padded = np.pad(image, 3, mode="reflect")
     result, total = np.zeros(image.shape), 0.0
     for row, column in product(range(7), repeat=2):

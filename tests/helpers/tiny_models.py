@@ -1,4 +1,4 @@
-"""Tiny random models of every family with their tokenizers, built offline and saved as folders like a user's."""
+"""Tiny random models of every family with their tokenizers, built offline and saved in the usual folders."""
 
 from __future__ import annotations
 

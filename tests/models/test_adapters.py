@@ -25,7 +25,7 @@ RANK = 2
 
 
 def pair(width, first, second):
-    """Two random low-rank factors of a square layer, by name."""
+    """Return two random low-rank factors of a square layer, by name."""
     generator = torch.Generator().manual_seed(0)
     return {
         first: torch.randn(RANK, width, generator=generator),

@@ -1,4 +1,4 @@
-"""Sampling: equal images in any division into batches, flags, memory, truncated prompts."""
+"""Sampling: images that do not depend on the batches, flags, memory, and truncated prompts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_gamma_0_needs_no_negative_prompt(pipelines):
 
 
 class Suspicious(torch.nn.Module):
-    """A safety checker that flags the first image of a batch and blackens it, as the real one does."""
+    """A safety checker that flags the first image of a batch and makes it black, as the checker of diffusers does."""
 
     def forward(self, images, clip_input):
         images = images.clone()
@@ -117,7 +117,7 @@ def test_out_of_memory_halves_the_batch(pipelines, caplog):
     forward = pipe.unet.forward
 
     def small_card(sample, *arguments, **options):
-        if len(sample) > 4:  # two images with guidance
+        if len(sample) > 4:  # with guidance, two images are four samples
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(sample, *arguments, **options)
 

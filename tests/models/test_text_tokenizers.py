@@ -1,4 +1,4 @@
-"""Tokens counted from the files of a tokenizer equal those of transformers, for every kind that the files define."""
+"""Counts of tokens that need only the files of a tokenizer are equal to those of transformers."""
 
 from __future__ import annotations
 

@@ -146,7 +146,10 @@ def test_weights_on_the_hub_are_resolved_to_a_commit(monkeypatch, tmp_path):
 
 @pytest.fixture
 def download(monkeypatch, tmp_path):
-    """Replaces snapshot_download: files below snapshots/, and a ref for a branch or tag, but not for a commit."""
+    """Replaces snapshot_download by a function that writes the files below snapshots/.
+
+    The function writes a ref for a branch or tag, but not for a commit.
+    """
 
     def snapshot_download(repo, revision, **options):
         root = tmp_path / repo_folder_name(repo_id=repo, repo_type="model")

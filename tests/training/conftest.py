@@ -1,4 +1,4 @@
-"""Fixtures: a small augmented folder, and the recipe of a training on it that takes seconds."""
+"""Fixtures: a small augmented folder, and a recipe that trains on this folder in seconds."""
 
 from __future__ import annotations
 

@@ -35,6 +35,6 @@ def done(make, tmp_path_factory):
 
 @pytest.fixture
 def copy(done, tmp_path):
-    """A copy of the finished run's folder."""
+    """Returns a copy of the folder of the finished run."""
     shutil.copytree(done.folder.path, tmp_path / "out")
     return tmp_path / "out"

@@ -78,7 +78,7 @@ EVERYTHING = (added, removed, edited, renamed, moved, new_class, repeated)
 
 
 def changed_by(*changes):
-    """The photos of the first run after some changes."""
+    """Returns the photos of the first run after some changes."""
     files = base()
     for change in changes:
         change(files)
@@ -142,7 +142,7 @@ def test_a_grown_source_is_continued_as_a_new_run(augment, first, tmp_path, stra
     new = augment(tmp_path / "new", files, strategy)
     assert published(tmp_path / "out") == published(tmp_path / "new")
     assert continued.new_attempts + continued.reused_attempts == new.new_attempts == new.summary.counts["attempts"]
-    # Prepared depends on all references, OfImage on the index of the class, so a class that sorts first changes all.
+    # Prepared reads all references, and OfImage the index of the class. A new class that sorts first changes both.
     assert (continued.reused_attempts > 0) == (strategy is Drawn)
     assert (continued.changes.added, continued.changes.removed) == (3 + 3 + 1 + 1, 4)
     assert (new.reused_attempts, new.changes) == (0, None)
@@ -157,7 +157,7 @@ def test_each_change_of_the_source_generates_only_the_new_units(augment, first, 
     assert published(tmp_path / "out") == published(tmp_path / "new")
     assert continued.new_attempts + continued.reused_attempts == new.new_attempts
     shared = before.keys() & attempts_of(tmp_path / "new").keys()
-    if name in ("new_class", "class_renamed", "class_removed"):  # other indices of classes, which this strategy reads
+    if name in ("new_class", "class_renamed", "class_removed"):  # OfImage reads the index of the class
         assert continued.reused_attempts < len(shared)
     else:
         assert continued.reused_attempts == len(shared) > 0
@@ -225,7 +225,7 @@ def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
 
 
 def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
-    """Their row ids are numbers. If one of the images is removed, another image gets its id."""
+    """The row ids of these images are numbers. If one of the images is removed, another image gets its id."""
     keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:Drawn", "filter.policy": "all"}
     ds = photos([3, 3])
     cells = ds.cast_column("image", Image(decode=False))["image"][:]

@@ -33,7 +33,7 @@ class Noise(Strategy):
     uses_model = False
     reads = ("seed", "attempt", "prompt", "label", "row_id")
     flag = None
-    """The flag of a faulty image."""
+    """The flag that the strategy gives to a faulty image."""
 
     def sample(self, batch):
         seeds = [np.random.default_rng(seed) for seed in batch["seed"]]
@@ -41,14 +41,14 @@ class Noise(Strategy):
         units = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         faulty = [self.is_faulty(unit) for unit in units]
         if self.flag == "crashed" and any(faulty):
-            raise RuntimeError("the disk of the teapot is full")
+            raise RuntimeError("the disk of the model is full")
         if self.flag == "invalid":
             pixels[faulty] = 0
             return Samples(torch.from_numpy(pixels), [None] * len(units))
         return Samples(torch.from_numpy(pixels), [self.flag if bad else None for bad in faulty])
 
     def is_faulty(self, unit):
-        """Return whether an image is faulty. The option `every` makes one of so many images faulty."""
+        """Return whether an image is faulty. One in `every` images is faulty; `every` is an option of the recipe."""
         return self.flag is not None and int(unit["row_id"].split("/")[1], 16) % int(self.options.get("every", 1)) == 0
 
 
@@ -57,7 +57,7 @@ class Black(Noise):
 
 
 class Unsafe(Noise):
-    """Flags the images of one class, unless its prompt has other words."""
+    """Flags every image whose prompt contains the name of the first class."""
 
     flag = "unsafe"
 
@@ -105,7 +105,7 @@ def run(keys, tmp_path):
     [
         ("Black", "12 invalid", "invalid: strategy {name} returned images of one colour"),
         ("Unsafe", "{n} unsafe", "unsafe: strategy {name} flagged them, most of them in class red fox"),
-        ("Crashing", "{n} crashed", "crashed: the first error was: .*the disk of the teapot is full"),
+        ("Crashing", "{n} crashed", "crashed: the first error was: .*the disk of the model is full"),
         ("Blurry", "12 blurry", "blurry: the image is blurred: strategy {name} recorded it"),
     ],
 )
@@ -181,7 +181,7 @@ def test_the_advice_for_unsafe_images_is_to_use_other_prompts(run):
 
 @pytest.fixture
 def in_low_precision(keys, tmp_path, monkeypatch):
-    """Returns the words of a command on 2 x 8 photos. Its model returns NaN unless its precision is float32."""
+    """Returns the arguments of a command on 2 x 8 photos. Unless the precision is float32, all images are invalid."""
     from diffcore_hf.models.diffusion import TextToImage
 
     real = TextToImage.sample

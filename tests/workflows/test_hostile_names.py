@@ -19,7 +19,7 @@ from diffcore_hf.publishing.card.header import header
 
 
 def named(names, column="label"):
-    """A dataset in memory with one image of each class."""
+    """Returns a dataset in memory with one image of each class."""
     features = Features({"image": Image(), column: ClassLabel(names=list(names))})
     cells = [{"bytes": picture(0, number, (8, 8)), "path": None} for number in range(len(names))]
     return Dataset.from_dict({"image": cells, column: list(range(len(names)))}, features=features)

@@ -29,7 +29,7 @@ def links_outside(base: Path) -> dict:
 
 
 def table(base: Path) -> dict:
-    """A table with two more rows: one names a secret outside of the folder, one a missing photo."""
+    """Writes a table of six photos and two other rows: a secret file outside of the folder, and a missing photo."""
     root = write_images(base / "photos", *(f"{number}.jpg" for number in range(6)))
     lines = [f"{number}.jpg,{'cat' if number < 3 else 'dog'}" for number in range(6)]
     write(root / "train.csv", "\n".join(["file,breed", *lines, "../secret.jpg,cat", "nowhere.jpg,dog"]).encode())

@@ -59,7 +59,7 @@ def test_a_strategy_without_a_model_has_no_lines_about_a_model(prepare, tiny):
     lines = lines_of(without)
     assert not any(line.startswith(("model", "guidance", "warning")) for line in lines)
     assert f"strategy    {__name__}:WithoutModel" in lines
-    assert len(list(plan_workflow.fetch(without.recipe))) == 1  # the filter's model
+    assert len(list(plan_workflow.fetch(without.recipe))) == 1  # only the model of the filter
 
 
 def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_all_of_forty_classes_are_shown(prepare, tmp_path):
 def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
     lines = lines_of(prepare(**{"prompts.contexts": ["", "in fog"], "prompts.negatives": ["blurry"]}))
     warnings = [line for line in lines if line.startswith("warning: ")]
-    # Start, 21 letters, comma, end; counted by words there are 10.
+    # The tokens are the start, 21 letters, the comma and the end. There are fewer than 16 words.
     assert warnings[0] == (
         "warning: 24 tokens, but the text encoder uses only the first 16: 'a photo of a blue jay, in fog'"
     )
@@ -114,7 +114,7 @@ def test_notes_name_the_papers_missing_gamma(prepare):
     assert not any("our assumption" in line for line in lines_of(prepare()))
 
 
-def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):
+def test_the_disk_space_is_that_of_the_parts_and_of_six_copies_of_the_images(prepare):
     prepared = prepare(include_originals=False)
     image = 16 * 16 * plan_workflow.BYTES_A_PIXEL["jpeg"]
     assert plan_workflow.disk(prepared) == pytest.approx(10 * image * (1.5 + 6))
@@ -122,7 +122,7 @@ def test_the_disk_holds_the_parts_and_three_copies_twice(prepare):
 
 @pytest.fixture
 def outcome(tmp_path, monkeypatch):
-    """Returns a function of counts that returns the outcome of a run: 4 attempts, in parts of 1000 bytes together."""
+    """Returns a function of counts that returns the outcome of a run with 4 attempts in a part of 1000 bytes."""
     part = tmp_path / "part"
     part.write_bytes(b"0" * 1000)
     monkeypatch.setattr(Ledger, "rounds", lambda self: ["r0"])

@@ -8,7 +8,7 @@ from diffcore_hf.workflows.export import export
 from diffcore_hf.workflows.preview import preview
 
 
-def test_preview_draws_what_was_decided_and_what_came_before(copy):
+def test_preview_draws_the_decisions_and_random_samples_and_changes_no_published_file(copy):
     before = published(copy)
     names = {path.name for path in preview(copy)}
     assert names == {"contact_sheet.png", "similarity.png", "similarity_by_class.png"}

@@ -82,7 +82,7 @@ def test_more_references_are_advised_where_the_source_has_them_and_they_help(set
     line = first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.05}, "filter.references": 2}), apart))
     advice = re.search(r"more references \((--filter\.references \d+)\)", line)[1]
     references = int(shlex.split(advice)[1])
-    while references < 5:  # the advice can be followed again
+    while references < 5:  # each new message gives the same advice
         line = first_line(
             go(settings(**{"filter.policy": RANK | {"alpha": 0.05}, "filter.references": references}), apart)
         )

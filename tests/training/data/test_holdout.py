@@ -22,7 +22,7 @@ def test_a_class_is_never_held_out_completely(tmp_path, counts, share, held_out)
 
 
 def test_images_computed_from_a_held_out_row_are_neither_trained_on_nor_scored(tmp_path):
-    """In layouts rows and mixed, the computed images follow the real rows and have the same row ids."""
+    """In the layouts `rows` and `mixed`, computed images follow the real rows and have their row ids."""
     from datasets import concatenate_datasets
 
     real = augmented((6, 6), without=()).select_columns(["image", "label", "row_id"])

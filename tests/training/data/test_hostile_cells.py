@@ -19,7 +19,10 @@ from diffcore_hf.training.data.transform import IGNORED, MixTransform
 
 @pytest.fixture
 def folder(tmp_path):
-    """A Parquet dataset with images as bytes, one image file of its own and one file of the machine."""
+    """Writes a Parquet dataset of eight rows and returns its folder.
+
+    Six rows have the bytes of an image. One row names an image file in the folder, and one row a file outside of it.
+    """
     (tmp_path / "data").mkdir()
     own = tmp_path / "data" / "own.png"
     own.write_bytes(picture(0, 7, image_format="PNG"))

@@ -64,7 +64,7 @@ def test_an_unreadable_image_has_the_ignored_label(train_recipe):
     split = data.test
 
     class FirstUnreadable:
-        """Rows of the split, of which the first one read has an unreadable image."""
+        """Rows of the split. In each call, the first image that is read is unreadable."""
 
         def __getitem__(self, indices):
             cells = split.rows[indices]["image"].to_pylist()

@@ -29,7 +29,7 @@ def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path)
     assert (data.test.name, data.validation) == ("validation", None)
 
 
-def test_without_either_a_share_of_each_class_is_held_out(tmp_path):
+def test_without_test_and_validation_splits_a_share_of_each_class_is_held_out(tmp_path):
     folder = write_augmented(tmp_path / "a", train=augmented((10, 5, 2)))
     data = load_data(DataConfig(str(folder), holdout=0.2), MixConfig())
     assert np.bincount(data.test.labels).tolist() == [2, 1, 1]

@@ -97,7 +97,7 @@ def test_a_sample_is_computed_from_its_draws(rows):
 
 
 def test_each_kind_mixes_two_images_of_one_colour_correctly():
-    """The real image is 200 everywhere and the generated one 100, so the value of a mix is known."""
+    """All pixels of the real image are 200 and all pixels of the generated image are 100, so the mix is known."""
     real = torch.full((3, 32, 32), 200, dtype=torch.uint8)
     generated = torch.full((3, 64, 64), 100, dtype=torch.uint8)
     cell = [torch_to_pil(image) for image in (real, generated)]

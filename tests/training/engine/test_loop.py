@@ -82,7 +82,7 @@ def test_a_resumed_training_has_the_same_weights_as_an_uninterrupted_one(trainin
     checkpoint_step = checkpoints.read(tmp_path / "cut" / "resume.safetensors").step
     assert 0 < checkpoint_step < 9
     resumed = training("cut", **keys)
-    assert resumed.step == checkpoint_step and checkpoint_step % resumed.length.per_epoch  # in the middle of an epoch
+    assert resumed.step == checkpoint_step and checkpoint_step % resumed.length.per_epoch  # not at the end of an epoch
     assert resumed.run() == whole
     for kind in ("last", "best"):
         assert equal(weights(tmp_path / "whole", kind), weights(tmp_path / "cut", kind))

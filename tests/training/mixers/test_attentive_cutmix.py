@@ -1,4 +1,4 @@
-"""Attentive-CutMix: the pasted cells, the weight 6/49, the teacher, and a slow training."""
+"""Attentive-CutMix: pasted cells, the weight 6/49, the teacher, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AugMix: known draws, the Jensen-Shannon loss, and trainings against slow implementations."""
+"""AugMix: known draws, the Jensen-Shannon loss, and trainings compared with slow implementations."""
 
 from __future__ import annotations
 

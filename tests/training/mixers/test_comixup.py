@@ -1,4 +1,4 @@
-"""Co-Mixup: exact labelings, the objective, and a short training."""
+"""Co-Mixup: exact labelings, the objective, and a training compared with a simple implementation."""
 
 from __future__ import annotations
 

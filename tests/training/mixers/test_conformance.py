@@ -32,7 +32,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("snapmix", "equal_labels_stay_as_they_are"): "the weights are shares of two different maps",
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
-"""Reason why a property does not apply, by mixer and name of the test without `test_`."""
+"""(mixer, name of a test without `test_`) -> reason why this test does not apply to the mixer."""
 REFUSED = {
     ("transmix", "resnet"),
     ("transmix", "convnext"),
@@ -42,7 +42,7 @@ REFUSED = {
     ("attentive_cutmix", "vit"),
     ("attentive_cutmix", "swin"),
 }
-"""Mixers and networks that do not work together."""
+"""(mixer, network) pairs for which the mixer must give a one-line error."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""
 

@@ -1,4 +1,4 @@
-"""GuidedMixup: pairing, mask, and a training with the spectral residual against a slow implementation."""
+"""GuidedMixup: pairing, mask, and a training with the spectral residual compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffcore_hf.training.mixers.guidedmixup import distances, greedy_partners, 
 
 
 def test_the_greedy_cycle_of_four_points_is_written_out():
-    """Points 0, 1, 3, 7: the largest distance is 7 to 0, then 0 to 3, 3 to 1, and back from 1 to 7."""
+    """The points are 0, 1, 3 and 7. The largest distance is from 7 to 0. The cycle goes on to 3 and 1 and back to 7."""
     points = np.array([0.0, 1.0, 3.0, 7.0])
     assert greedy_partners(abs(points[:, None] - points)).tolist() == [2, 3, 1, 0]
 

@@ -1,4 +1,4 @@
-"""GuidedMixup-AP: the mask of the gradient, and a training against a slow implementation."""
+"""GuidedMixup-AP: the mask of the gradient, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_network_whose_gradient_is_the_same_in_all_pixels_gives_mixup_with_one
 
 def test_pixels_that_do_not_change_the_loss_come_from_the_partner():
     class Half(nn.Module):
-        """Reads the left half of the first image and the right half of the others."""
+        """Computes logits from the left half of the first image and from the right half of every other image."""
 
         def __init__(self):
             super().__init__()

@@ -1,4 +1,4 @@
-"""Manifold Mixup: exact values, the layers of timm's networks, and a short training."""
+"""Manifold Mixup: exact values, the layers of timm's networks, and a training compared with a simple implementation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diffcore_hf.training.mixers.registry import make_mixer
 
 
 def prepared(network: nn.Module, side: int = SIDE, per: str = "image", **options) -> ManifoldMixup:
-    """A mixer that is prepared for a network."""
+    """Return a mixer that is prepared for a network."""
     method = make_mixer(MixerConfig("manifold_mixup", per=per, options=options), CLASSES)
     method.prepare(network, (3, side, side))
     return method

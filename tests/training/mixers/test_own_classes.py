@@ -13,7 +13,7 @@ from diffcore_hf.training.mixers.registry import make_mixer
 
 
 class WithoutForward(Mixer):
-    """A mixer that does not mix."""
+    """A mixer that does not define `forward`."""
 
 
 class Abstract(Mixer):

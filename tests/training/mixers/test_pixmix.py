@@ -1,4 +1,4 @@
-"""PixMix: the identity in known cases, mixing pictures, and a training against a slow implementation."""
+"""PixMix: the identity in known cases, mixing pictures, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_pictures_come_from_the_folder(tmp_path):
     method = mixer("pixmix", options={"pictures": str(tmp_path)})
     assert len(method.files) == 3
     crops = [picture_crop(method.files, (share, 0.9, 0.9), 16, 16) for share in (0.0, 0.4, 0.7)]
-    assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]  # the next one replaces broken.png
+    assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]  # the next file replaces broken.png
     assert torch.isfinite(method(batch()).images).all()
 
 

@@ -1,4 +1,4 @@
-"""PuzzleMix: exact masks, transport of blocks, and a short training."""
+"""PuzzleMix: exact masks, transport of blocks, and a training compared with a simple implementation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_equal_energies_give_one_of_the_minima():
 
 
 def random_maps(grid=4):
-    """Saliency with sum 1, and colour differences, of three images."""
+    """Return saliency with sum 1, and colour differences, for three images."""
     random = torch.Generator().manual_seed(0)
     own, other = (torch.rand(3, grid, grid, generator=random) for _ in range(2))
     total = [maps.sum((1, 2), keepdim=True) for maps in (own, other)]
@@ -78,7 +78,10 @@ def test_probabilities_of_the_labels():
 
 
 def test_seams_compare_the_colours_on_both_sides_of_a_border():
-    """The partner is black. The image is 0.6 above and 0.2 below the border; both ways are (0.36 + 0.04) / 2."""
+    """The partner is black. The image is 0.6 above and 0.2 below the border.
+
+    Either image can be above the border. The mean of both differences is (0.36 + 0.04) / 2.
+    """
     images = torch.full((1, 3, 4, 4), 0.6)
     images[:, :, 2:] = 0.2
     down, right = seams(images, torch.zeros(1, 3, 4, 4), 2, width=1)
@@ -141,7 +144,7 @@ def test_blocks_of_any_size_are_moved(t_size):
 
 
 def obvious_mask(own, other, pixels, other_pixels, share):
-    """The best of the 81 masks of a 2 x 2 grid."""
+    """Return the best of the 81 masks of a 2 x 2 grid."""
     half = SIDE // 2
 
     def strip(image, row, column, side):
@@ -174,7 +177,7 @@ def obvious_mask(own, other, pixels, other_pixels, share):
 
 
 def obvious_transport(image, saliency, mask):
-    """The image after two rounds in which blocks select positions."""
+    """Return the image after two rounds in which blocks select positions."""
     half = SIDE // 2
     places = list(product((0, 1), repeat=2))
     cost = {

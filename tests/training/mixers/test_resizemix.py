@@ -1,4 +1,4 @@
-"""ResizeMix: the label weight on average, the pasted patch, and a training against a slow implementation."""
+"""ResizeMix: the label weight on average, the pasted patch, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 

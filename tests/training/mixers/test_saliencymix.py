@@ -1,4 +1,4 @@
-"""SaliencyMix: the box around the most salient pixel, the behaviour of the reference, and a slow training."""
+"""SaliencyMix: the salient box, the option `reference`, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_boxes_of_an_image_of_eight_pixels(pixel, side, box):
 
 @pytest.mark.parametrize("saliency", ["fine_grained", "spectral_residual"])
 def test_the_box_contains_the_white_square_of_the_partner(saliency):
-    """All images are black with one white square at their own place. The label weight is 1 - area of the box."""
+    """Each image is black with one white square, which lies at another place in each image."""
     context = batch(CLASSES)
     context.images[:] = -1.0
     for index, image in enumerate(context.images):

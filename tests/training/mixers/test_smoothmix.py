@@ -1,4 +1,4 @@
-"""SmoothMix: the mean of the mask, and a training against a slow implementation."""
+"""SmoothMix: the mean of the mask, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SnapMix: exact weights, the networks that have class activation maps, and a short training."""
+"""SnapMix: exact weights, networks with class activation maps, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from diffcore_hf.training.mixers.snapmix import label_weights
 
 
 def masks(*boxes):
-    """(B, 8, 8) bool, the pixels inside boxes of top, left, height and width."""
+    """Return the pixels inside boxes, (B, 8, 8) bool. A box is (top, left, height, width)."""
     return inside(torch.tensor(boxes), 8, 8)[:, 0]
 
 
@@ -36,7 +36,10 @@ def test_whole_boxes_give_the_whole_label_to_the_partner():
 
 
 def test_a_ramp_gives_shares_in_closed_form():
-    """Column c has the value c + 5. Columns 2 to 4 have 9/28 of the sum of 0 to 7, and half of the rows half of it."""
+    """Column c has the value c + 5, and c after the minimum is subtracted.
+
+    The sum of columns 2 to 4 is 9/28 of the sum of all columns. The box covers half of the rows, so its share is 9/56.
+    """
     ramp = (torch.arange(8.0) + 5).expand(1, 8, 8)
     own, other = label_weights(ramp, ramp, masks([0, 2, 4, 3]), masks([0, 7, 8, 1]))
     assert own.item() == pytest.approx(1 - 9 / 56) and other.item() == pytest.approx(7 / 28)
@@ -87,7 +90,7 @@ def test_a_network_without_maps_is_refused_and_the_remedies_work():
 
 
 class _Ramp(SmallNetwork):
-    """A network whose feature map is its first channel, so that every map of a class is known."""
+    """A network whose feature map is the first channel of the image, so that the map of every class is known."""
 
     def forward_features(self, images):
         return images[:, :1]
@@ -133,7 +136,7 @@ def obvious_box(random, size):
 
 
 def obvious_share(model, image, label, box):
-    """Share of the class activation map of one image inside a box."""
+    """Return the share of the class activation map of one image inside a box."""
     features = model[0](image[None])
     cam = (features * model[-1].weight[label][None, :, None, None]).sum(1, keepdim=True)
     cam = functional.interpolate(cam, image.shape[-2:], mode="bilinear")[0, 0]

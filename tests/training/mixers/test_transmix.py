@@ -1,4 +1,4 @@
-"""TransMix: exact label weights, the networks that it accepts, and a short training."""
+"""TransMix: exact label weights, the networks that it accepts, and a training compared with a simple implementation."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def drop_rates(model):
 def test_drop_path_of_the_recipe_is_used():
     assert max(drop_rates(build(scratch("test_resnet", drop_path=0.3)))) == pytest.approx(0.3)
     swin = "swin_tiny_patch4_window7_224"
-    assert drop_rates(timm.create_model(swin, img_size=56))  # by default 0.1
+    assert drop_rates(timm.create_model(swin, img_size=56))  # timm builds this network with a drop rate of 0.1
     assert not drop_rates(build(scratch(swin), size=56))
 
 

@@ -26,7 +26,7 @@ def test_preact_has_the_published_number_of_parameters(name, classes, parameters
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_preact_computes_its_formula(stride):
-    """Compare with x1 = conv(x); each block adds F(p) to x, with p = relu(bn(x)).
+    """Compare with the formula: x1 = conv(x), and each block adds F(p) to x, with p = relu(bn(x)).
 
     Where the shape changes, a projection of p replaces x.
     """
