@@ -155,6 +155,10 @@ def test_every_arm_can_be_merged_as_a_layer(name):
             {"mixer": {"options": {"alpha": 1}}},
             "mixer.options is {'alpha': 1}, but no mixer is named",
         ),
+        (
+            {"mixer": "pixmix", "transform": {"augmix": True}},
+            "transform.augmix is true and mixer.name is 'pixmix': images would be mixed twice. Use --transform.augmix",
+        ),
         ({"mixer": {"per": "imag"}}, "mixer.per is 'imag', not image or batch; did you mean image?"),
         ({"mix": {"kind": "none", "partner": "real_same_class"}}, "mix.kind is 'none' with mix.partner"),
     ],

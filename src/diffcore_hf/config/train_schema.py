@@ -109,6 +109,11 @@ def check(recipe: TrainRecipe) -> None:
             f"mixer.options is {shown(recipe.mixer.options)}, but no mixer is named. Use e.g. --mixer.name mixup"
         )
     check_preset(recipe.mixer)
+    if recipe.transform.augmix and recipe.mixer.name in ("augmix", "pixmix"):
+        raise UserError(
+            f"transform.augmix is true and mixer.name is {recipe.mixer.name!r}: images would be mixed twice. Use "
+            "--transform.augmix false"
+        )
     if recipe.batch_size % recipe.accumulate:
         raise UserError(
             f"batch_size is {recipe.batch_size}, which cannot be divided by accumulate "
