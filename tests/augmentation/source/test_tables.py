@@ -143,6 +143,17 @@ def test_a_table_never_leads_out_of_the_folder(tmp_path, value, monkeypatch):
     assert f"1 row names no photo of the folder ({value.format(base=tmp_path)!r})" in source.layout
 
 
+def test_a_table_that_is_a_link_out_of_the_folder_is_read_only_with_the_option(tmp_path):
+    text = csv("id,breed", *(f"{name},{breed}" for name, breed in DOGS))
+    root = kaggle(tmp_path / "photos", "", name="notes.txt")
+    (root / "train.csv").symlink_to(write(tmp_path / "secret.csv", text.encode()))
+    with pytest.raises(UserError, match="is a link that leads out of the folder") as error:
+        load(root, table="train.csv")
+    option, value = re.search(r"--source\.(\w+) (\w+)$", str(error.value)).groups()
+    assert len(load(root, table="train.csv", **{option: value}).rows) == 4
+    assert len(load(root, table=str(tmp_path / "secret.csv")).rows) == 4
+
+
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 @pytest.mark.parametrize("folders", [[""], ["train/", "test/"]])
 def test_the_tables_of_imagefolder_give_its_rows(tmp_path, name, folders):

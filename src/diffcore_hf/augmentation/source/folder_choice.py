@@ -176,6 +176,13 @@ def _named_table(config: SourceConfig, listing: Listing, base: Path, images: lis
         there = f"the tables in {config.path}: {', '.join(tables) or 'none'}"
         fault = "does not exist" if location is None else f"is none of {', '.join(SUFFIXES)}"
         raise UserError(f"source.table {config.table} {fault}; {there}. Use --source.table")
+    below = Path(os.path.normpath(location)).is_relative_to(os.path.normpath(base))
+    inside = Path(os.path.realpath(location)).is_relative_to(os.path.realpath(base))
+    if below and not inside and config.follow_links == "inside":
+        raise UserError(
+            f"source.table {config.table} is a {LINK_OUT}, with target {os.path.realpath(location)}. "
+            "Use --source.follow_links outside"
+        )
     table = _read_at(config, location, config.table, images)
     if isinstance(table, str):
         raise UserError(f"source.table {config.table} does not fit {config.path}: {table}")
