@@ -8,6 +8,7 @@ import shutil
 import hostile_hub
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image
+from datasets import config as datasets_config
 from small_photos import picture
 
 from diffcore_hf.augmentation.source.dataset import load_source
@@ -119,3 +120,20 @@ def test_a_card_on_the_hub_names_only_files_of_its_repository(folder, hub, clien
     write_card(folder, "data_files", "*.parquet")
     client(hub_steps.hub, "upload_folder", repo_id=own, repo_type="dataset", folder_path=str(folder))
     assert len(client(hostile_hub.load, own)["sha256"]) == 4
+
+
+def test_a_cache_that_cannot_be_created_names_the_variable(folder, monkeypatch):
+    (folder.parent / "file").write_text("")
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(folder.parent / "file" / "cache"))
+    with pytest.raises(
+        UserError, match=r"cannot be created \(Not a directory\)\. Set the environment variable HF_HOME"
+    ):
+        load_splits(str(folder), None, None, None, section="data")
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(folder.parent / "cache"))
+    assert load_splits(str(folder), None, None, None, section="data")
+
+
+def test_files_with_different_columns_name_the_reason(folder):
+    Dataset.from_dict({"other": [1]}).to_parquet(str(folder / "train-2.parquet"))
+    with pytest.raises(UserError, match="Couldn't cast because column names don't match. Use another"):
+        load_splits(str(folder), None, None, None, section="source")

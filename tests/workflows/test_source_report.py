@@ -1,6 +1,7 @@
 """`plan --report` writes the whole report of the source, and replaces only an earlier report."""
 
 import json
+import os
 
 import pytest
 from small_photos import write_photos
@@ -52,3 +53,22 @@ def test_a_link_is_not_followed_to_another_file(report, tmp_path):
     with pytest.raises(UserError):
         write_report(report, str(tmp_path / "report.json"))
     assert target.read_text() == "secret"
+
+
+def test_a_path_below_a_file_is_refused_before_the_source_is_read(tmp_path):
+    (tmp_path / "notes.txt").write_text("notes")
+    with pytest.raises(UserError, match=r"notes\.txt is not a folder\. Choose another file name"):
+        check_report_file(str(tmp_path / "notes.txt" / "report.json"))
+    check_report_file(str(tmp_path / "new" / "report.json"))
+
+
+def test_a_file_of_any_size_is_recognised_by_its_start(report, tmp_path):
+    with open(tmp_path / "large.json", "w") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="is not a report of a source"):
+        check_report_file(str(tmp_path / "large.json"))
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    for name in ("fifo.json", "device.json"):
+        with pytest.raises(UserError, match="is not a report of a source"):
+            check_report_file(str(tmp_path / name))

@@ -118,7 +118,9 @@ def _message(error: BaseException) -> str:
     if not lines:
         return ""
     if _is_sentence(lines[0]):
-        return lines[0]
+        # `datasets` prints two schemas between a failure and its reason.
+        reason = lines[-1] if len(lines) > 1 and lines[-1].startswith("because ") else ""
+        return f"{lines[0]} {reason}".rstrip()
     return f"{_words_of(type(error).__name__)}: {lines[0]}"
 
 

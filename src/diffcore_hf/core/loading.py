@@ -80,6 +80,8 @@ def load(
         if local:
             refuse_names(location, data_files, section=section)
         cache = cache_of(Path(location)) if local else None
+        if cache:
+            make_cache(cache)
         builder = load_dataset_builder(
             location, name, data_files=data_files, revision=commit, cache_dir=cache and str(cache)
         )
@@ -131,6 +133,21 @@ def cache_of(folder: Path) -> Path:
         if older.name != state:
             shutil.rmtree(older, ignore_errors=True)
     return states / state
+
+
+def make_cache(folder: Path) -> None:
+    """Create a folder of the cache of `datasets`.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {folder} cannot be created ({error.strerror}). Set the environment variable HF_HOME "
+            "to a folder that can be written"
+        ) from error
 
 
 def caches_of(folder: Path) -> Path:

@@ -6,6 +6,7 @@ Owns the file and the rule which file may be replaced. The figures are in augmen
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from diffcore_hf.augmentation.source.report import SourceReport
@@ -15,16 +16,24 @@ from diffcore_hf.core.folder import write_atomic
 FORMAT = "diffcore-hf source report 1"
 
 
+_START = f'{{\n  "format": "{FORMAT}",\n'
+"""The first characters of every report. A report can be large, so a file is recognised by them."""
+
+
 def check_report_file(path: str | None) -> None:
     """Checks that a report can be written to a path. Only an earlier report is replaced.
 
     Raises:
-        UserError: the path is a folder, or a file that is not a report.
+        UserError: the path is a folder, or a file that is not a report, or it is below a file.
     """
-    if path is None or not Path(path).exists():
+    if path is None:
         return
-    if not Path(path).is_file() or not _is_report(Path(path)):
+    file = Path(path)
+    if os.path.exists(path) and not _is_report(file):
         raise UserError(f"--report is {path}, which exists and is not a report of a source. Choose another file name")
+    above = next(folder for folder in file.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise UserError(f"--report is {path}, but {above} is not a folder. Choose another file name")
 
 
 def write_report(report: SourceReport, path: str) -> None:
@@ -39,8 +48,7 @@ def write_report(report: SourceReport, path: str) -> None:
 
 
 def _is_report(path: Path) -> bool:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
+    if not path.is_file():
         return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
+    with path.open("rb") as file:
+        return file.read(len(_START)) == _START.encode()

@@ -274,3 +274,15 @@ def test_files_of_a_process_that_was_killed_are_removed(tmp_path):
     folder.rename(left / "folder")
     assert unpack([archive]).folder == folder
     assert folder.is_dir() and not left.exists()
+
+
+def test_a_cache_that_cannot_be_created_names_the_variable(tmp_path, monkeypatch):
+    archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0)})
+    write(tmp_path / "file", b"")
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(
+        UserError, match=r"cannot be created \(Not a directory\)\. Set the environment variable HF_HOME"
+    ):
+        unpack([archive])
+    monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "folder"))
+    assert unpacked(unpack([archive]).folder) == {"cat/a.jpg"}

@@ -30,6 +30,7 @@ from diffcore_hf.augmentation.source.hash_cache import UNSETTLED_NS, cache_folde
 from diffcore_hf.augmentation.source.tar_headers import BoundedHeader
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.folder import write_atomic
+from diffcore_hf.core.loading import make_cache
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 2**40
@@ -77,7 +78,7 @@ def unpack(archives: Sequence[Path]) -> Unpacked:
     from filelock import FileLock
 
     base = cache_folder() / "archives"
-    base.mkdir(parents=True, exist_ok=True)
+    make_cache(base)
     digests = [_digest(archive, base) for archive in archives]
     name = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
     target, skipped = base / name[:32], base / f"{name[:32]}.skipped"
