@@ -23,6 +23,7 @@ MIXERS: Mapping[str, str] = {
     "puzzlemix": "diffcore_hf.training.mixers.puzzlemix:PuzzleMix",
     "comixup": "diffcore_hf.training.mixers.comixup:CoMixup",
     "transmix": "diffcore_hf.training.mixers.transmix:TransMix",
+    "automix": "diffcore_hf.training.mixers.automix:AutoMix",
 }
 
 
