@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 from mixing import CLASSES, SIDE, SmallNetwork, batch, mixer, probabilities, timm_network
+from networks import MINIATURE
 from slow_mixing import assert_same_training, draws_of, label, network
 from torch import nn
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.data import framing
 from diffcore_hf.training.mixers.attentive_cutmix import cell_means, top_cells
 
 
@@ -80,9 +82,20 @@ def test_small_images_are_enlarged_until_the_map_has_two_positions():
 
 
 def test_a_teacher_that_cannot_be_loaded_is_an_error_of_one_line():
-    with pytest.raises(UserError, match="resnet5x") as caught:
+    line = r"mixer.options.teacher is 'resnet5x', which cannot be loaded: .*Use --mixer.options '\{teacher: start\}'"
+    with pytest.raises(UserError, match=line) as caught:
         mixer("attentive_cutmix", options={"teacher": "resnet5x"})
     assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_with_its_own_weights_gets_its_own_normalisation():
+    """The teacher reads the images before the normalisation of the training, so another one gives the same mix."""
+    options = {"teacher": "resnet10t", "teacher_weights": MINIATURE, "teacher_size": 64, "cells": 3}
+    method, context = mixer("attentive_cutmix", options=options), batch()
+    same = replace(context, images=context.images * 0.5 + 0.5, normalisation=framing.IDENTITY)
+    changed, changed_too = ((method(each).images != each.images).any(1) for each in (context, same))
+    assert torch.equal(changed, changed_too) and changed.any()
+    assert not method.state_dict()
 
 
 def test_more_cells_than_the_grid_has_are_refused():

@@ -16,7 +16,7 @@ from diffcore_hf.training.data.framing import Normalisation
 from diffcore_hf.training.mixers.activation_maps import channels_first
 from diffcore_hf.training.mixers.base import BatchContext, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.hooks import black_images
-from diffcore_hf.training.mixers.options import whole
+from diffcore_hf.training.mixers.options import text, whole
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 from diffcore_hf.training.networks import backbones
 
@@ -37,6 +37,7 @@ class AttentiveCutMix(PairwiseMixer):
         teacher: `start`: a frozen copy of the network before its training, with its pretrained weights if there are
             any; `network`: the network itself at the current step; or a timm name, which is loaded with its pretrained
             weights (the paper has a frozen ResNet-50).
+        teacher_weights: Hub id, folder or `package:` path of the weights of a timm name. None: timm's default weights.
         cells: number of pasted cells, at least 1; 6 in the paper.
         grid: cells in each direction, from 2 to 64; 7 in the paper, 8 for CIFAR.
         teacher_size: side to which the images are resized for the teacher, in pixels. None: the size of the images, or
@@ -50,12 +51,14 @@ class AttentiveCutMix(PairwiseMixer):
         setup: MixerSetup,
         *,
         teacher: str = START,
+        teacher_weights: str | None = None,
         cells: int = 6,
         grid: int = 7,
         teacher_size: int | None = None,
     ):
         super().__init__(setup)
-        self.teacher = teacher
+        self.teacher = text("teacher", teacher)
+        self.weights = None if teacher_weights is None else text("teacher_weights", teacher_weights)
         self.grid = whole("grid", grid, 2, 64)
         self.cells = whole("cells", cells, 1, grid * grid)
         self.size = None if teacher_size is None else whole("teacher_size", teacher_size, 8, _LARGEST_SIDE)
@@ -71,11 +74,26 @@ class AttentiveCutMix(PairwiseMixer):
         if self.teacher == START:
             self._frozen = (copy.deepcopy(network).eval().requires_grad_(False),)
         elif self.teacher != NETWORK:
-            config = BackboneConfig(self.teacher, True)
-            frozen = backbones.create(config, 1, self.size or shape[1])
+            config = BackboneConfig(self.teacher, self.weights or True)
+            frozen = self._loaded(config, self.size or shape[1])
             self._normalisation = backbones.normalisation(config, frozen)
             self._frozen = (frozen.eval().requires_grad_(False),)
         self.size = self.size or self._size_of(self._frozen[0] if self._frozen else network, shape)
+
+    def _loaded(self, config: BackboneConfig, size: int) -> nn.Module:
+        """Return the network of a timm name with its weights.
+
+        Raises:
+            UserError: there is no such network, or its weights are missing.
+        """
+        try:
+            return backbones.create(config, 1, size)
+        except UserError as error:
+            reason = str(error).split(". ")[0]
+            raise UserError(
+                f"mixer.options.teacher is {self.teacher!r}, which cannot be loaded: {reason}. Use --mixer.options "
+                "'{teacher: start}'"
+            ) from error
 
     def _size_of(self, teacher: nn.Module, shape: tuple[int, int, int]) -> int:
         """Return the smallest multiple of the image size at which the map of the teacher has 2 x 2 positions."""

@@ -52,6 +52,17 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def text(name: str, value: Any) -> str:
+    """Return a text that is not empty.
+
+    Raises:
+        UserError: the value is not such a text.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"mixer.options.{name} is {value!r}, not a text")
+    return value
+
+
 def choice(name: str, value: Any, values: Sequence[str]) -> str:
     """Return one of some texts.
 
