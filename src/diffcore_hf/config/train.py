@@ -32,8 +32,8 @@ class DataConfig:
     holdout: float = option(
         0.2,
         help=(
-            "Share of each class, drawn by the seed, that is used for scoring, not for training. Used if the data has "
-            "neither a validation nor a test split."
+            "Share of each class, drawn by the seed, that is used for scoring and not for training. It applies if the "
+            "dataset has neither a validation nor a test split."
         ),
     )
     image: str | None = option(None, help="Column of the real images. null: the name in diffcore.json, else image.")
@@ -75,7 +75,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class MixConfig:
-    """Mixing of a real image with a generated one (Eq. 6 to 8)."""
+    """Mixing of a real image with a generated image (Eq. 6 to 8)."""
 
     mode: Literal["append", "replace", "off"] = option(
         "append",
@@ -87,15 +87,15 @@ class MixConfig:
     kind: Literal["both", "pixel", "patch", "none"] = option(
         "none",
         help=(
-            "none: the generated image, not mixed (GenAug). pixel, patch: pixel-wise or patch-wise mixing. both: one "
-            "of the two, drawn with eta ~ Bernoulli(pi), as in the paper and in arm mix."
+            "none: the generated image, not mixed (GenAug). pixel, patch: pixel-wise or patch-wise mixing. both: "
+            "pixel-wise with probability pi, else patch-wise, as in the paper and in arm mix."
         ),
     )
     partner: Literal["own", "class", "real_same_class"] = option(
         "own",
         help=(
-            "own: the counterpart of the row. class: any counterpart of its class. real_same_class: another real image "
-            "of its class."
+            "own: the counterpart of the row. class: any counterpart of the row's class. real_same_class: another real "
+            "image of the row's class."
         ),
     )
     probability: float = option(1.0, help="For mode replace: probability that a row is replaced.")
@@ -105,7 +105,7 @@ class MixConfig:
 
 @dataclass(frozen=True)
 class TransformConfig:
-    """Geometry and classical augmentation, the same for both images."""
+    """Geometry and classical augmentation. The real and the generated image of a row get the same."""
 
     preset: str = option(
         "finetune_224",
@@ -116,7 +116,7 @@ class TransformConfig:
     )
     size: int | None = option(
         None,
-        help="Side of the training image in pixels; also scales the resize before the crop. null: as in the preset.",
+        help="Side of the training image in pixels. The resize before the crop is scaled too. null: as in the preset.",
     )
     randaugment: int | None = option(
         None, help="Magnitude of RandAugment, 0 to 30, with two operations per image. null: none."
@@ -159,7 +159,7 @@ class MixerConfig:
         "batch",
         help=(
             "batch: the images of a batch are mixed with each other. own: each image is mixed with its row's own "
-            "generated image, by mixers of two images."
+            "generated image; only mixers of two images support this."
         ),
     )
     options: dict[str, Any] | None = option(None, help="Parameters of the mixer, e.g. {alpha: 0.2}.")
@@ -209,11 +209,11 @@ class TrainRecipe:
         ),
     )
     model: BackboneConfig = option(BackboneConfig(), help="The network; a plain text is its name.")
-    mix: MixConfig = option(MixConfig(), help="Mixing of a real image with a generated one.")
+    mix: MixConfig = option(MixConfig(), help="Mixing of a real image with a generated image.")
     transform: TransformConfig = option(
         TransformConfig(), help="Geometry and classical augmentation; a plain text is the preset."
     )
-    mixer: MixerConfig = option(MixerConfig(), help="Mixing across a batch; a plain text is its name.")
+    mixer: MixerConfig = option(MixerConfig(), help="Mixing within a batch; a plain text is the name of the mixer.")
     optimizer: OptimizerConfig = option(OptimizerConfig(), help="The optimiser; a plain text is its name.")
     schedule: ScheduleConfig = option(ScheduleConfig(), help="The learning rate over time; a plain text is its name.")
     epochs: float = option(30.0, help="Epochs of the first arm; all arms take the same number of steps.")
@@ -233,7 +233,8 @@ class TrainRecipe:
         "auto", help="Precision. auto: bfloat16 on a GPU that supports it, else float16; float32 on a CPU."
     )
     deterministic: bool = option(
-        False, help="Use deterministic cuDNN kernels on a GPU. Without them a resumed run differs in the last bits."
+        False,
+        help="Use deterministic cuDNN kernels on a GPU. With other kernels a resumed run differs in the last bits.",
     )
     workers: int | None = option(
         None,

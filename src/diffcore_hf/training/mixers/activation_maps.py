@@ -19,7 +19,7 @@ def has_linear_head(network: nn.Module, shape: tuple[int, int, int]) -> bool:
     """Return whether the logits are a linear layer of the mean of `forward_features`, measured on two noise images.
 
     Args:
-        network: any network; in evaluation mode meanwhile.
+        network: any network. It is in evaluation mode during the measurement.
         shape: (channels, height, width) of its images.
     """
     timm_network: Any = network

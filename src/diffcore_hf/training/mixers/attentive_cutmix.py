@@ -62,7 +62,7 @@ class AttentiveCutMix(PairwiseMixer):
         self.grid = whole("grid", grid, 2, 64)
         self.cells = whole("cells", cells, 1, grid * grid)
         self.size = None if teacher_size is None else whole("teacher_size", teacher_size, 8, _LARGEST_SIDE)
-        self._frozen: tuple[nn.Module, ...] = ()  # a tuple, because its weights do not belong into the checkpoint
+        self._frozen: tuple[nn.Module, ...] = ()  # a tuple keeps its weights out of the checkpoint
         self._normalisation: Normalisation | None = None
 
     def prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
@@ -105,7 +105,7 @@ class AttentiveCutMix(PairwiseMixer):
             if features is None:
                 break
             if min(features.shape[2:]) >= 2:
-                # The mean over the channels is zero everywhere behind a layer norm.
+                # After a layer norm, the mean over the channels is zero at every position.
                 if features.mean(1).std() < 1e-3 * features.std():
                     break
                 return side
@@ -128,7 +128,7 @@ class AttentiveCutMix(PairwiseMixer):
         return cell_means(features.float().mean(1), self.grid)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Return no numbers, because the cells are a function of the partner."""
+        """Return no random numbers, because the cells depend only on the partner."""
         return ()
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:

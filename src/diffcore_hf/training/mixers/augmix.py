@@ -34,7 +34,7 @@ class AugMix(RowWiseMixer):
     """Mixes an image with chains of operations: x' = (1 - m) x + m sum_k w_k chain_k(x).
 
     w ~ Dirichlet(alpha, ..., alpha) and m ~ Beta(alpha, alpha). A chain has 1 to 3 of nine operations. The label stays
-    as it is. The work is done in the loader, before normalisation; the result is rounded to uint8.
+    as it is. The loader computes the result before normalisation and rounds it to uint8.
 
     Args:
         setup: settings of all mixers.

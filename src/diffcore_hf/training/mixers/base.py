@@ -41,7 +41,7 @@ class BatchContext:
     seed: int
     """Seed of the training."""
     generator: np.random.Generator
-    """Random numbers for the whole batch, a function of (seed, step, accumulated batch, process)."""
+    """Random numbers for the whole batch. They depend only on (seed, step, accumulated batch, process)."""
     model: nn.Module
     """The network without DDP and torch.compile. It is in evaluation mode, unless `Mixer.uses_network` is false."""
     loss: Loss
@@ -78,7 +78,7 @@ class BatchContext:
         return result.contiguous(memory_format=self.memory_format)
 
     def streams(self) -> list[np.random.Generator]:
-        """Return one random generator for each image, a function of (seed, key)."""
+        """Return one random generator for each image, which depends only on the seed and the key of the image."""
         return [seeding.generator("mixer", self.seed, *key) for key in self.keys]
 
 
@@ -116,7 +116,7 @@ class MixerSetup:
     """`batch`: images of the batch are mixed with each other. `own`: each image is mixed with its row's own generated
     image."""
     seed: int = 0
-    """Seed of the training, for draws in `Mixer.loader_tensors`. In `Mixer.forward` use that of the context."""
+    """Seed of the training, for draws in `Mixer.loader_tensors`. In `Mixer.forward` use the seed of the context."""
 
 
 class Mixer(nn.Module):

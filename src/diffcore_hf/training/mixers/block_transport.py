@@ -12,10 +12,10 @@ _LARGEST_COST = 2**25
 def block_sources(saliency: Tensor, mask: Tensor, distance_weight: float) -> Tensor:
     """Return which block is shown at each position, so that salient blocks lie where the mask shows the image.
 
-    To move block i to position j costs distance_weight * d^2 / (n - 1)^2 - saliency_i * [mask_j > 0], with the distance
+    Moving block i to position j costs distance_weight * d^2 / (n - 1)^2 - saliency_i * [mask_j > 0], with the distance
     d in blocks and the longest side n of the grid. In each of n rounds every block selects its cheapest position. Where
     several blocks select one position, the cheapest of them keeps it, and the cost of the others rises by 1. A position
-    without a block keeps its own.
+    without a block keeps its own block.
 
     Args:
         saliency: (B, n, m), not negative.

@@ -29,8 +29,8 @@ class ClassAttention:
     def recorded(self, network: nn.Module) -> Iterator[list[Tensor]]:
         """Record the attention of each forward pass inside the context, (B, patches) float32 without gradient.
 
-        The last attention module computes its attention explicitly meanwhile, because the fused kernel does not return
-        it.
+        The last attention module then computes its attention explicitly, because the fused kernel does not return the
+        attention.
         """
         module: Any = network.get_submodule(self.name)
         recorded: list[Tensor] = []
@@ -51,7 +51,7 @@ def find_class_attention(network: nn.Module, shape: tuple[int, int, int]) -> Cla
     """Return the attention of the class token in the last attention module, tried on two black images.
 
     Args:
-        network: any network; in evaluation mode meanwhile.
+        network: any network. It is in evaluation mode during the test.
         shape: (channels, height, width) of its images.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Co-Mixup (Kim et al. 2021, arXiv:2102.03065): mixes several images into several, with saliency and diversity."""
+"""Co-Mixup (Kim et al. 2021, arXiv:2102.03065): mixes several images into several salient and different outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_GRID = 6
 
 
 class CoMixup(Mixer):
-    """Chooses for each cell of each mixed image one of all images of a partition, or two that share the cell.
+    """Chooses, for each cell of each mixed image, one image of a partition or two images that share the cell.
 
     The cost of image k in a cell is -S_k - eta / n^2 log w_k. S is the norm of the gradient of the loss in each cell of
     the n x n grid, with sum 1, and w ~ Dirichlet(alpha). The other terms are described in joint_labels.py. The label
@@ -33,10 +33,11 @@ class CoMixup(Mixer):
         setup: settings of all mixers.
         alpha: parameter of Dirichlet, above 0; 2 in the paper.
         beta: weight of borders between images, not negative; 0.32 in the paper.
-        gamma: weight of images that other outputs show already, not negative; 1 in the paper.
+        gamma: weight of the penalty for images that other outputs show, not negative; 1 in the paper.
         eta: weight of the draws, not negative; 0.05 in the paper.
         omega: weight of distances between salient cells in the diversity, from 0 to 1; 0.001 in the paper.
-        threshold: use by other outputs, in images, from which an image is penalised, not negative; 0.83 in the paper.
+        threshold: an image is penalised if other outputs show more of it than this number of whole images, not
+            negative; 0.83 in the paper.
         rounds: rounds of coordinate descent, 1 to 10; 4 in the paper.
         grid: number of cells of a side, 1 to 6; 4 in the paper.
         partition: largest number of images that are mixed with each other, 2 to 64; 20 in the paper.
@@ -69,7 +70,7 @@ class CoMixup(Mixer):
         """Check that the grid divides the images.
 
         Raises:
-            UserError: it does not.
+            UserError: the grid does not divide the images.
         """
         side = math.gcd(*shape[1:])
         if side % self.grid:

@@ -25,7 +25,7 @@ class GuidedMixup(PairwiseMixer):
     Args:
         setup: settings of all mixers.
         pairing: `random`, or `greedy`: images with very different saliency become partners (see `greedy_partners`).
-            Greedy partners are a function of the images in the batch.
+            Greedy partners depend on all images of the batch.
     """
 
     def __init__(self, setup: MixerSetup, *, pairing: str = "random"):
@@ -48,7 +48,7 @@ class GuidedMixup(PairwiseMixer):
         return greedy_partners(distances(maps).cpu().numpy())
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Return no numbers, because the mask is a function of the images."""
+        """Return no random numbers, because the mask depends only on the images."""
         return ()
 
     def mix(self, context: BatchContext, partners: Partners, drawn: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -74,9 +74,9 @@ def distances(maps: Tensor) -> Tensor:
 def greedy_partners(distance: np.ndarray) -> np.ndarray:
     """Return partners that form one cycle with large distances (Algorithm 1 of the paper).
 
-    The cycle begins at one end of the largest distance, goes to the farthest unused image each time, and is closed at
-    the end. Of both ends, the one with the larger mean distance to all images is the first, so that the result does not
-    depend on the order of the batch.
+    Two images have the largest distance. The cycle begins with the one of these two that has the larger mean distance
+    to all images. So the result does not depend on the order of the batch. Each step goes to the farthest unused image,
+    and the last step returns to the first image.
 
     Args:
         distance: (B, B) symmetric distances; B >= 1.

@@ -18,12 +18,13 @@ Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
 @contextmanager
 def forward_hook(module: nn.Module, hook: Hook) -> Iterator[None]:
-    """Register a forward hook inside the context. A network that is compiled with torch.compile runs uncompiled.
+    """Register a forward hook inside the context.
 
-    A compiled network ignores hooks that are registered after its compilation.
+    A network that is compiled with torch.compile runs uncompiled inside the context, because a compiled network ignores
+    hooks that are registered after its compilation.
     """
     with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and the import takes seconds
+        if "torch._dynamo" in sys.modules:  # if it is not imported, no network is compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.callback(module.register_forward_hook(hook).remove)
         yield
@@ -51,9 +52,9 @@ def _has_layers(module: nn.Module) -> bool:
 
 
 def outputs_of(network: nn.Module, names: list[str], shape: tuple[int, int, int]) -> dict[str, list[Any]]:
-    """Return the outputs of modules in one forward pass of two black images, one for each call of the module.
+    """Return the outputs of modules in one forward pass of two black images.
 
-    The network is in evaluation mode meanwhile, and no gradient is computed.
+    A module has one output for each of its calls. The network is in evaluation mode, and no gradient is computed.
     """
     outputs: dict[str, list[Any]] = {name: [] for name in names}
 

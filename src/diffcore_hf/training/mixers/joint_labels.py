@@ -31,7 +31,7 @@ class JointWeights:
 
 @dataclass(frozen=True)
 class Output:
-    """The two images of each cell of one output; the same image twice if the cell is not shared."""
+    """The two images of each cell of one output. Both are the same image if the cell is not shared."""
 
     first: np.ndarray
     """(n, n) int64."""
@@ -52,10 +52,11 @@ def joint_outputs(cost: np.ndarray, saliency: np.ndarray, weights: JointWeights)
     """Return as many outputs as inputs, found by coordinate descent.
 
     The cost of an output is the sum of `cost` over its cells, plus beta / n^2 for each border between different images,
-    plus gamma / n^2 <n_o, A n_rest>. Here n_o has the number of cells of each image, n_rest that of all other outputs,
-    and A = (1 - omega) I + omega D with the distance D of the most salient cells. The last term counts only for images
-    with A n_rest above `threshold` n^2. From the second round on, images of an output can share a cell. In the last of
-    several rounds, an output that equals an earlier one is solved again without the image that it shows most.
+    plus gamma / n^2 <n_o, A n_rest>. Here n_o counts the cells of each image in this output, and n_rest the cells in
+    all other outputs. A is (1 - omega) I + omega D with the distance D of the most salient cells. The last term is
+    added only for images with A n_rest above `threshold` n^2. From the second round on, images of an output can share a
+    cell. In the last of several rounds, an output that equals an earlier one is solved again without the image that it
+    shows most.
 
     Args:
         cost: (K, n, n) cost of each image in each cell.
@@ -112,7 +113,7 @@ def _labels_of(output: Output, first: np.ndarray, second: np.ndarray) -> np.ndar
 
 
 def _different(output: Output, earlier: list[Output], cost: np.ndarray, beta: float) -> Output:
-    """Return the output, or another one if an earlier output equals it and enough images are left."""
+    """Return the output, or a different one if an earlier output equals it and enough images are left."""
     cost = cost.copy()
     for _ in range(len(cost) - 1):
         if not any(output.equals(other) for other in earlier):

@@ -30,7 +30,7 @@ class ManifoldMixup(PairwiseMixer):
 
     Options:
         alpha: above 0. The paper has 2 for CIFAR-10 and CIFAR-100.
-        layers: the layers to draw from. The default is 0, 1 and 2, as in the paper, or the existing ones of them.
+        layers: the layers to draw from. The default is 0, 1 and 2, as in the paper, without those that do not exist.
     """
 
     partners = ("batch",)

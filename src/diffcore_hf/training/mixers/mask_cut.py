@@ -68,7 +68,7 @@ class _Flow:
         Args:
             unary: (B, 3, n, m) int64 capacities: source to first node, first to second node, second node to sink.
             down: (B, n - 1, m) int64: capacity between each node of a cell and each node of the cell below.
-            right: (B, n, m - 1) int64: the same for the cell on the right.
+            right: (B, n, m - 1) int64: capacity between each node of a cell and each node of the cell on its right.
         """
         self.excess = np.zeros_like(unary[:, :2])
         self.excess[:, 0] = unary[:, 0]

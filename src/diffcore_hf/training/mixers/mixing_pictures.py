@@ -22,13 +22,14 @@ FRACTALS = 64
 _MARGIN = 8 / 7
 """Shorter side of a picture as a multiple of the crop, like 256 for a crop of 224."""
 _WALKERS, _MOVES, _SKIPPED = 512, 80, 10
+"""Number of points that draw a fractal, moves of each point, and first moves that are not drawn."""
 
 
 def picture_files(folder: str) -> tuple[str, ...]:
     """Return the paths of the images in a folder and its subfolders, sorted.
 
     Raises:
-        UserError: the folder has no file whose name ends like that of an image, or none of them can be decoded.
+        UserError: no file in the folder has the suffix of an image format, or no such file can be decoded.
     """
     endings = Image.registered_extensions()
     path = Path(folder).expanduser()

@@ -1,7 +1,7 @@
 """The nine operations of AugMix and PixMix on uint8 images, drawn before they are applied.
 
-Autocontrast, equalize, posterize, solarize, rotation, shear and translation. Operations that the corruption benchmarks
-of the papers test, such as brightness, are not among them.
+The operations are autocontrast, equalize, posterize, solarize, rotation, shear and translation.
+Operations that the corruption benchmarks of the papers test, such as brightness, are not among them.
 """
 
 from __future__ import annotations

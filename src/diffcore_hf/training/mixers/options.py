@@ -1,4 +1,4 @@
-"""Checks of the options of a mixer. Each returns the value, or raises an error that names the option and its range."""
+"""Checks of the options of a mixer. A check returns the value, or raises an error with the option and its range."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def positive(name: str, value: Any) -> float:
 
 
 def not_negative(name: str, value: Any) -> float:
-    """Return a number from 0.
+    """Return a number that is not negative.
 
     Raises:
-        UserError: the value is not a number from 0.
+        UserError: the value is not a number, or it is negative.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise UserError(f"mixer.options.{name} is {value!r}, not a number from 0. Use e.g. 0.5")
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number of at least 0. Use e.g. 0.5")
     return float(value)
 
 
@@ -64,10 +64,10 @@ def text(name: str, value: Any) -> str:
 
 
 def choice(name: str, value: Any, values: Sequence[str]) -> str:
-    """Return one of some texts.
+    """Return a text that is one of the allowed texts.
 
     Raises:
-        UserError: the value is not one of them.
+        UserError: the value is not one of the allowed texts.
     """
     if value not in values:
         raise UserError(f"mixer.options.{name} is {value!r}, not one of {', '.join(values)}. Use e.g. {values[0]}")

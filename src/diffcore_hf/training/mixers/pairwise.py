@@ -38,8 +38,8 @@ class PairwiseMixer(Mixer):
 
     If `per` is `image`, the images are put in a random order. The partner of each image is the next image in this
     order. The partner of the last image is the first. Each image is used exactly once as a partner, and no image is its
-    own partner in a batch of two or more. All draws of an image, including its position in the order, are a function of
-    its key. Therefore a permuted batch gives the permuted result.
+    own partner in a batch of two or more. All draws of an image, including its position in the order, depend only
+    on its key. Therefore a permuted batch gives the permuted result.
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
 
@@ -63,7 +63,7 @@ class PairwiseMixer(Mixer):
         return None
 
     def partner_index(self, index: np.ndarray, maps: Tensor | None) -> np.ndarray:
-        """Return the index of each partner in the batch; by default the random one.
+        """Return the index of each partner in the batch; by default the index of the random partner.
 
         Args:
             index: (B,) int64: random partners.

@@ -21,7 +21,7 @@ _SMALLEST = 1e-37
 
 @dataclass(frozen=True)
 class MixRound:
-    """One mix of the image with a second one."""
+    """One mix of the image with a second image."""
 
     operation: Operation | None
     """The second image is the original after this operation. None: it is the mixing picture."""
@@ -47,11 +47,11 @@ class PixMixDraw:
 class PixMix(RowWiseMixer):
     """Adds or multiplies an image with its augmentations and with mixing pictures, up to `rounds` times.
 
-    The label stays as it is. The work is done in the loader, before normalisation; the result is rounded to uint8.
+    The label stays as it is. The loader computes the result before normalisation and rounds it to uint8.
 
     Args:
         setup: settings of all mixers.
-        pictures: folder of mixing pictures. None: 64 fractals, which are drawn by this package. The paper has a
+        pictures: folder of mixing pictures. None: 64 fractals, which are drawn by this package. The paper uses a
             collection of fractals and feature visualisations.
         rounds: largest number of rounds, from 0 to 10; 4 in the paper.
         beta: parameter of the weights, above 0; larger values keep more of the image. 3 in the paper for CIFAR, 4 for

@@ -45,8 +45,8 @@ class PuzzleMix(PairwiseMixer):
         grids: numbers of cells of a side; one is drawn for each image. The default is 2, 4, 8 and 16, as in the paper,
             or those of them that divide the sides of the image.
         transport: whether blocks are moved.
-        t_size: side in pixels of the moved blocks, 1 to 64; a larger block, or -1, is a cell of the grid. The paper has
-            4 for CIFAR and -1 for Tiny-ImageNet. Small blocks of large images are slow.
+        t_size: side in pixels of the moved blocks, 1 to 64. If it is -1 or larger than a cell, blocks are cells. The
+            paper has 4 for CIFAR and -1 for Tiny-ImageNet. Small blocks of large images are slow.
         t_eps: cost of a movement across the image, above 0; 0.8 in the paper.
     """
 
@@ -82,7 +82,7 @@ class PuzzleMix(PairwiseMixer):
         """Select the grids that divide the image.
 
         Raises:
-            UserError: a grid does not divide the image, or none does.
+            UserError: a grid of the option does not divide the image, or none of the default grids does.
         """
         side = math.gcd(*shape[1:])
         possible = [grid for grid in range(1, min(side, 64) + 1) if side % grid == 0]

@@ -41,8 +41,8 @@ def make_mixer(config: MixerConfig, classes: int, seed: int = 0) -> Mixer | None
         seed: seed of the training.
 
     Raises:
-        UserError: the mixer is unknown, it has no such option, or it does not accept the value of an option or the
-            partner.
+        UserError: the mixer is unknown, it lacks one of the options, or it does not accept the value of an option or of
+            the partner.
     """
     if config.name is None:
         return None

@@ -13,7 +13,7 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 
 
 class ResizeMix(PairwiseMixer):
-    """Pastes the partner, resized to tau H x tau W with tau ~ U(smallest, largest), at a uniform position inside.
+    """Pastes the partner, resized to tau H x tau W with tau ~ U(smallest, largest), at a uniform position.
 
     The label weight is the share of the pixels: 1 - tau^2, up to the rounding to whole pixels. Resizing is bilinear and
     antialiased. The patch always lies completely inside the image.

@@ -1,4 +1,4 @@
-"""Mixers that change each image for itself in the worker processes of the loader, such as AugMix and PixMix."""
+"""Mixers that change each image without the other images of the batch, such as AugMix and PixMix."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer
 class RowWiseMixer(Mixer):
     """Replaces each image by a view that the loader computes before normalisation; the label stays as it is.
 
-    All random numbers of a view are a function of the seed and the key of its image, also if `per` is `batch`. Then
-    only the decision whether a batch is mixed is made for the whole batch.
+    All random numbers of a view depend only on the seed and the key of its image. If `per` is `batch`, only the
+    decision whether to mix is made for the whole batch.
     """
 
     uses_network = False

@@ -1,7 +1,7 @@
 """Saliency maps of images, computed on their device.
 
 Owns three maps: fine-grained and spectral saliency, which need no network, and the gradient of the loss with respect to
-the input. How maps are used is decided by the mixers.
+the input. The mixers use these maps.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def distribution(maps: Tensor) -> Tensor:
 
 
 def _resized(maps: Tensor, height: int, width: int) -> Tensor:
-    """Return maps (B, h, w) at another size, bilinear; unchanged if they have it."""
+    """Return maps (B, h, w) at another size, bilinear; unchanged if they already have this size."""
     if maps.shape[1:] == (height, width):
         return maps
     return functional.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]

@@ -29,8 +29,8 @@ class SaliencyMix(PairwiseMixer):
         setup: settings of all mixers.
         alpha: parameter of the distribution of lambda, above 0; 1 in the paper.
         saliency: `fine_grained` (Montabone and Soto 2010, as in the paper) or `spectral_residual`.
-        reference: act as the published code: one box for the whole batch, from the saliency of the normalised first
-            partner. All draws are then per batch.
+        reference: use one box for the whole batch, as the published code does. It is computed from the first partner
+            after normalisation, and all draws are per batch.
     """
 
     def __init__(

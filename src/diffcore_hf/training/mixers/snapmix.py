@@ -20,10 +20,10 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer
 class SnapMix(PairwiseMixer):
     """Resizes a box of the partner into another box of the image; label weights are shares of activation maps.
 
-    The sides of the two boxes are sqrt(1 - lambda) with a lambda ~ Beta(beta, beta) and a uniform centre for each box.
+    Each of the two boxes has its own lambda ~ Beta(beta, beta), sides sqrt(1 - lambda) and its own uniform centre.
     The weight of the image's own class is 1 minus the share of its map inside its box. The weight of the partner's
     class is the share of the partner's map inside the partner's box. The two weights need not sum to 1. If a map is
-    constant, the areas of the own box and of the rest are the weights. The maps need one forward pass without gradient.
+    constant, shares of the area replace the shares of the map. The maps need one forward pass without gradient.
 
     Options:
         beta: above 0; 5 in the paper. The paper has probability 1 with pretrained weights, and 0.5 from scratch.

@@ -20,10 +20,10 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 
 
 class TransMix(PairwiseMixer):
-    """Pastes a box of the partner. The label weight is the mean of pixel share and share of the class attention.
+    """Pastes a box of the partner. The label weight is the mean of its pixel share and its attention share.
 
     The attention of the class token to the patches is averaged over the heads of the last attention module. It is read
-    in the forward pass of the training itself. A share of the images is mixed with Mixup instead, without attention.
+    in the forward pass of the training itself. Images that do not get a box are mixed with Mixup, without attention.
 
     Args:
         setup: settings of all mixers.
