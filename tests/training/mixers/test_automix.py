@@ -1,4 +1,4 @@
-"""AutoMix: exact cases of masks and losses, the averaged network, and a short training."""
+"""AutoMix and SAMix: exact cases of masks and losses, the averaged network, and a short training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from diffcore_hf.training.mixers.automix import MaskGenerator, mask_loss
 from diffcore_hf.training.mixers.base import evaluation_mode
 
 
-def test_a_generator_without_values_gives_mixup_with_one_half():
-    method = mixer("automix", options={"clean_loss": False, "margin": 0.0})
+@pytest.mark.parametrize("name", ["automix", "samix"])
+def test_a_generator_without_values_gives_mixup_with_one_half(name):
+    method = mixer(name, options={"clean_loss": False, "margin": 0.0})
     for parameter in method.generator.value.parameters():
         torch.nn.init.zeros_(parameter)
     context = batch(CLASSES)
@@ -103,9 +104,38 @@ def obvious_draws(context):
     return result
 
 
-def test_fifty_steps_equal_those_of_an_obvious_implementation():
+def obvious_samix_mask(generator, own, other, lam, side):
+    """The mask of SAMix for one partner, position by position, with the bilinear enlargement of torch."""
+    own, other = own * (1 + lam), other * (2 - lam)
+    _, height, width = own.shape
+    cells = [(row, column) for row in range(height) for column in range(width)]
+    both = [torch.cat([own[:, r, c], other[:, r, c]]) for r, c in cells]
+    queries, keys = (
+        torch.stack([layer.weight[:, :, 0, 0] @ cell + layer.bias for cell in both])
+        for layer in (generator.query, generator.key)
+    )
+    first, second = generator.value[0], generator.value[2]
+    values = []
+    for r, c in cells:
+        hidden = (first.weight[:, :, 0, 0] @ other[:, r, c] + first.bias).clamp_min(0)
+        values.append(second.weight[0, :, 0, 0] @ hidden + second.bias[0])
+    logits = (queries @ keys.T / math.sqrt(queries.shape[1])).softmax(1) @ torch.stack(values)
+    enlarged = functional.interpolate(logits.reshape(1, 1, height, width), side, mode="bilinear")
+    return enlarged[0, 0].sigmoid()
+
+
+def test_samix_rewards_masks_that_vary():
+    masks = torch.tensor([[[0.0, 1.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
+    method = mixer("samix")
+    assert method.mask_cost(masks, torch.tensor([0.5, 0.5])).item() == pytest.approx(-2 * 0.25 / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "obvious", "spread"), [("automix", obvious_mask, 0.0), ("samix", obvious_samix_mask, 2.0)]
+)
+def test_fifty_steps_equal_those_of_an_obvious_implementation(name, obvious, spread):
     steps, rate = 50, 0.05
-    method = mixer("automix")
+    method = mixer(name)
     generator, network = copy.deepcopy(method.generator), small_network().train()
     network[3].p = 0.0
     slow = copy.deepcopy(network)
@@ -131,12 +161,13 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
             rows, labels = [], []
             for i, (j, lam) in enumerate(draws):
                 lam = torch.tensor(lam, dtype=torch.float32)
-                mask = obvious_mask(generator, features[i], features[j], lam, 8)
+                mask = obvious(generator, features[i], features[j], lam, 8)
                 mask = mask if kind else mask.detach()
                 if 0.08 < lam < 0.92:
                     rows.append((1 - mask) * small[i] + mask * small[j])
                     if kind:
-                        mask_cost.append(((1 - mask.mean() - lam).abs() - 0.1).clamp_min(0))
+                        variance = (mask - mask.mean()).square().mean()
+                        mask_cost.append(((1 - mask.mean() - lam).abs() - 0.1).clamp_min(0) - spread * variance)
                 else:
                     rows.append(lam * small[i] + (1 - lam) * small[j])
                 one = functional.one_hot(context.targets, CLASSES)

@@ -26,6 +26,7 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("pixmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with pictures without a label",
     ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
     ("puzzlemix", "equal_images_stay_as_they_are"): "blocks are moved",
+    ("samix", "the_label_weight_is_the_share_of_the_pixels"): "the mask is learned, and the label is lambda",
     ("automix", "the_label_weight_is_the_share_of_the_pixels"): "the mask is learned, and the label is lambda",
     ("transmix", "the_label_weight_is_the_share_of_the_pixels"): "the label follows the attention too",
     ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
@@ -34,9 +35,11 @@ EXEMPT: dict[tuple[str, str], str] = {
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
 """(mixer, name of a test without `test_`) -> reason why this test does not apply to the mixer."""
-OPTIONS = {"automix": {"clean_loss": False}}
+OPTIONS = {"automix": {"clean_loss": False}, "samix": {"clean_loss": False}}
 """Options of each mixer in the tests. Without the clean images, the batch of AutoMix consists of its mixes."""
 REFUSED = {
+    ("samix", "vit"),
+    ("samix", "swin"),
     ("automix", "vit"),
     ("automix", "swin"),
     ("transmix", "resnet"),
@@ -48,7 +51,7 @@ REFUSED = {
     ("attentive_cutmix", "swin"),
 }
 """(mixer, network) pairs for which the mixer must give a one-line error."""
-ROUNDING = {"automix": 1e-5}
+ROUNDING = {"automix": 1e-5, "samix": 1e-5}
 """Rounding errors that depend on the order of a batch: AutoMix computes attention with products of whole batches."""
 BY_IMAGE_ONLY = {"a_permuted_batch_gives_the_permuted_result"}
 """Properties that hold only with `per: image`. With `per: batch`, partners depend on the positions in the batch."""

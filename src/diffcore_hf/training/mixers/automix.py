@@ -76,6 +76,7 @@ class AutoMix(PairwiseMixer):
     """
 
     partners: ClassVar[tuple[str, ...]] = ("batch",)
+    name: ClassVar[str] = "automix"
     progress: Tensor
 
     def __init__(
@@ -105,15 +106,23 @@ class AutoMix(PairwiseMixer):
         map_like = len(outputs) == 1 and isinstance(outputs[0], Tensor) and outputs[0].ndim == 4
         if not map_like or str(getattr(network, "output_fmt", "NCHW")) == "NHWC":
             raise UserError(
-                "mixer.name is automix, but the features of this network have no form of channels, rows and columns. "
-                "Use --mixer.name cutmix, or --model.name resnet50"
+                f"mixer.name is {self.name}, but the features of this network have no form of channels, rows and "
+                "columns. Use --mixer.name cutmix, or --model.name resnet50"
             )
         self.stage = names[-1]
         self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
         with torch.random.fork_rng(devices=[]):
             # Every process begins with the same generator, which is a function of the seed.
-            torch.manual_seed(int(seeding.generator("automix", self.setup.seed).integers(2**63)))
-            self.generator = MaskGenerator(outputs[0].shape[1])
+            torch.manual_seed(int(seeding.generator(self.name, self.setup.seed).integers(2**63)))
+            self.generator = self.make_generator(outputs[0].shape[1])
+
+    def make_generator(self, channels: int) -> nn.Module:
+        """Return the generator for features with a number of channels."""
+        return MaskGenerator(channels)
+
+    def mask_cost(self, masks: Tensor, lam: Tensor) -> Tensor:
+        """Return the cost of masks (B, H, W) before it is multiplied by its weight."""
+        return mask_loss(masks, lam, self.margin)
 
     def train(self, mode: bool = True) -> AutoMix:
         """Set the training flag of the generator. The averaged network stays in evaluation mode."""
@@ -142,7 +151,7 @@ class AutoMix(PairwiseMixer):
             hard, hard_targets, masks = self._mixed(context, features, self._partners(context, second), other)
             logits = self.averaged(hard.float())
         weight = self.mask_weight * (1 + math.cos(math.pi * float(self.progress))) / 2
-        extra = context.loss(logits.float(), hard_targets) + weight * mask_loss(masks, other, self.margin)
+        extra = context.loss(logits.float(), hard_targets) + weight * self.mask_cost(masks, other)
         images = images.contiguous(memory_format=context.memory_format)
         if self.clean_loss:
             images = torch.cat([context.images, images])

@@ -24,6 +24,7 @@ MIXERS: Mapping[str, str] = {
     "comixup": "diffcore_hf.training.mixers.comixup:CoMixup",
     "transmix": "diffcore_hf.training.mixers.transmix:TransMix",
     "automix": "diffcore_hf.training.mixers.automix:AutoMix",
+    "samix": "diffcore_hf.training.mixers.samix:SAMix",
 }
 
 
