@@ -166,6 +166,12 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
         {"name": "augmix", "probability": 0.5, "options": {"jsd": True}},
         {"name": "pixmix", "per": "batch", "probability": 0.5},
         {"name": "guidedmixup_sr", "options": {"pairing": "greedy"}},
+        {"name": "manifold_mixup", "per": "batch"},
+        {"name": "snapmix", "probability": 0.5},
+        {"name": "puzzlemix"},
+        {"name": "comixup"},
+        {"name": "automix"},
+        {"name": "samix", "per": "batch"},
     ],
     ids=lambda keys: keys["name"],
 )
