@@ -91,7 +91,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
 
     Returns:
         Seconds per image with a cold and with a warm processor cache, median over the epochs. The first call for an
-        image comes after its decoding, so the cache is cold. The second call follows at once.
+        image comes after its decoding, so the cache is cold. The second call follows directly, so the cache is warm.
     """
     spent: list[tuple[float, float]] = []
 

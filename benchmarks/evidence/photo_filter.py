@@ -53,7 +53,7 @@ def judged(labels: np.ndarray, references: np.ndarray, others: np.ndarray, seed:
     Args:
         labels: (N,) class of each reference and of the image with the same index in `others`.
         references: (N, d) embeddings of the references.
-        others: (N, d) embeddings of as many other real images.
+        others: (N, d) embeddings of N real images that are not references.
         seed: draws the wrong images.
     """
     random = generator("photographs", "judged", seed)

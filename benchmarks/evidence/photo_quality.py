@@ -66,7 +66,7 @@ def wrong_rows(
 ) -> list[int]:
     """Returns the rows of the counterparts, where a share of them is replaced by unused rows of other classes.
 
-    A larger share replaces all counterparts that a smaller share replaces, and others.
+    A larger share replaces all counterparts that a smaller share replaces, and further counterparts.
     """
     random = generator("photographs", "wrong", seed)
     order = random.permutation(len(counterparts)).tolist()
@@ -112,8 +112,8 @@ def accepted(
 def distance(labels: np.ndarray, real: np.ndarray, generated: np.ndarray) -> float:
     """Returns the distance of counterparts from the real images of their class; 0 if they are like other real images.
 
-    It is the mean cosine similarity of two different real images of a class, minus that of a real image and a
-    counterpart. A user can compute it from the embeddings that a run stores.
+    It is the mean cosine similarity of two different real images of a class, minus the mean cosine similarity
+    of a real image and a counterpart. A user can compute it from the embeddings that a run stores.
     """
     units = [rows.astype(np.float64) for rows in (real, generated)]
     own, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in units)

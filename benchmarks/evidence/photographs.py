@@ -118,7 +118,7 @@ def scored_splits(splits: DatasetDict) -> dict[str, Dataset]:
 
 
 def _at_most(rows: Dataset, most: int | None, name: str) -> Dataset:
-    """Returns the rows, or `most` of them, the same ones for every seed."""
+    """Returns the rows. If there are more than `most`, it returns `most` of them, which do not depend on the seed."""
     if most is None or len(rows) <= most:
         return rows
     return rows.select(sorted(generator("photographs", name, most).permutation(len(rows))[:most].tolist()))

@@ -40,7 +40,7 @@ def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "sc
     Args:
         results: all packed results.
         arms: name of an arm -> label of its row.
-        base: the arm with which the others are compared. It need not be in `arms`.
+        base: the arm with which the other arms are compared. It need not be in `arms`.
         net: name of the network in NETS.
         images: whether to show the number of generated images and the share of right images among them.
     """

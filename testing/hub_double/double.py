@@ -24,12 +24,12 @@ class Double:
     Attributes:
         url: origin of the Hub.
         storage_url: origin of all storage, which for the real Hub is on other hosts.
-        accounts: the tokens, `accounts.writer` and others; `token` is the token of the writer.
+        accounts: the accounts and their tokens, such as `accounts.writer`; `token` is the token of the writer.
         log: the requests (log.py).
         faults: the faults to inject (faults.py).
         redirects: whether large files are downloaded from the storage origin, as from a CDN.
         page_size: number of entries on a page of a tree, of commits and of discussions.
-        grants: whether xorbs are uploaded under grants, which clients try first; a stored xorb is then not sent again.
+        grants: whether the client gets a ticket for each xorb. Then a xorb that is stored is not sent again.
         part_size: LFS objects with more bytes are uploaded in parts; None: no object is uploaded in parts.
     """
 

@@ -70,9 +70,9 @@ def test_the_number_of_rows_of_a_fraction(count, classes, fraction, expected):
 @pytest.mark.parametrize(
     "counts, classes_in_order",
     [
-        ([4, 2], "AABA"),  # after the two first rows: A 3/8, A 5/8, B 3/4, A 7/8
+        ([4, 2], "AABA"),  # A and B have one row each; then A 3/8, A 5/8, B 3/4, A 7/8
         ([1, 5], "BBBB"),
-        ([2, 1, 3], "CAC"),  # C 1/2, A 3/4, C 5/6
+        ([2, 1, 3], "CAC"),  # one row of each class; then C 1/2, A 3/4, C 5/6
     ],
 )
 def test_the_drawing_order_is_the_formula(counts, classes_in_order):
@@ -95,7 +95,7 @@ def test_every_prefix_gives_each_class_its_share(counts, share):
     order, _ = drawing_order(labels, row_ids, seed=3)
     taken = np.bincount(labels[order[: drawn(len(labels), len(counts), share)]], minlength=len(counts))
     assert taken.min() >= 1
-    # A prefix ends at some level of (j - 1/2) / N_k, so no class is further from its share of it than one row.
+    # A prefix ends at a level of (j - 1/2) / N_k. So the rows of a class differ from its share by at most one.
     level = max((2 * n - 1) / (2 * c) for n, c in zip(taken, counts, strict=True) if n > 1) if taken.max() > 1 else 0
     assert all(abs(n - max(1, level * c)) <= 1 for n, c in zip(taken, counts, strict=True))
 

@@ -27,7 +27,7 @@ READABLE = {
     "gif of 190 megapixels": "3500 x 3400",
     "gif of 20,000 frames": "64 x 64",
 }
-"""Hostile files that can be decoded; the others have a reason."""
+"""Hostile files that can be decoded. The remaining files have a reason in REASONS."""
 REASONS = {
     "png of 2.5 gigapixels": "50000 x 50000, more than 200 megapixels",
     "png of 400,000 x 1": "400000 x 1, an aspect ratio above 1:50",

@@ -1,7 +1,7 @@
 """Early stop: the rule by which a run ends before all attempts are made, because too many of them are faulty.
 
 Owns the rule and its message. The attempts are counted over the folder: all decided attempts of the plan, whichever run
-made them. So the rule is a function of facts and recipe. A run that stopped and is started again stops at once, with
+made them. So the rule depends only on facts and recipe. A run that stopped and is started again stops at once, with
 the same message and without a new attempt, until a setting is changed:
 
 - A setting that is part of what an attempt is, such as the precision, needs a new output folder, where nothing is

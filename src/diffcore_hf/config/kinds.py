@@ -128,8 +128,8 @@ TEMPLATES = {
 """Named templates; `paper` is an editing instruction, for models that were trained on such instructions."""
 
 PAPER_CONTEXTS = ("heavy snow", "rain", "fog", "a sunset sky", "autumn leaves", "night light", "a sandstorm", "spray")
-"""Contexts for template `paper`: nouns, not phrases. The first is the example of the paper. This project added the
-others."""
+"""Contexts for template `paper`: nouns, not phrases. The first context is the example of the paper. This project
+added the remaining contexts."""
 
 
 def template_pieces(template: str) -> list[tuple[str, str | None]]:

@@ -104,7 +104,7 @@ _TYPES = {
 def _message(error: BaseException) -> str:
     """Return the first informative line of the message of an exception; "" if the message is empty.
 
-    If the first line is a heading that ends with a colon, the second line is returned instead of it.
+    If the first line is a heading that ends with a colon, the second line is returned.
     """
     if isinstance(error, KeyError) and len(error.args) == 1 and not _is_sentence(error.args[0]):
         return f"the key {error.args[0]!r} is missing"

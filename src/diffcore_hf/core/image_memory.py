@@ -1,7 +1,7 @@
 """Memory: one budget for all images that the threads of this process decode at the same time.
 
 A decoder needs up to 25 bytes a pixel while it works. So each thread reserves the memory of an image before it decodes
-it, and waits while the others use too much. The budget does not depend on the number of threads.
+it, and waits while the other threads use too much. The budget does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class MemoryBudget:
     def reserve(self, amount: int) -> Iterator[None]:
         """Wait until `amount` bytes are free, and hold them until the block ends.
 
-        A nested reservation of the same thread takes nothing, because a thread that waits for others while it holds
-        memory could wait for ever. An amount above the total waits until no other thread holds memory.
+        A nested reservation of the same thread takes nothing, because a thread that holds memory while it waits for
+        other threads could wait for ever. An amount above the total waits until no other thread holds memory.
         """
         if getattr(self._own, "holds", False):
             yield

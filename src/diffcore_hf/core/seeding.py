@@ -23,7 +23,7 @@ def digest(*values: str | int | float | None) -> bytes:
 
 
 def uniform(*values: str | int | float | None) -> float:
-    """Return a number in [0, 1) with 53 random bits, which is a function of the values."""
+    """Return a random number in [0, 1) with 53 bits, which depends only on the values."""
     return (int.from_bytes(digest(*values)[:8], "big") >> 11) / 2**53
 
 
@@ -59,5 +59,5 @@ def content_row_ids(split: str, contents: Iterable[tuple[bytes, str]]) -> list[s
 
 
 def generator(*values: str | int | float | None) -> np.random.Generator:
-    """Return a generator of random numbers whose seed is a function of the values."""
+    """Return a generator of random numbers whose seed depends only on the values."""
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest(*values)[:16], "big")))

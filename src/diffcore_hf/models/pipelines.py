@@ -58,7 +58,7 @@ def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
     """Downloads a model and its adapters and pins their commits. Files that this machine does not need are left out.
 
     Returns:
-        The weights of the model, then those of each adapter. Local weights are included.
+        The weights of the model, then the weights of each adapter. Local weights are included.
     """
     model, _ = resolve_model(config, identify=False)
     if model.family_preset == "cosxl":

@@ -33,7 +33,7 @@ from diffcore_hf.models.weights_access import resolve_weights
 logger = logging.getLogger(__name__)
 
 OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "timm_wrapper")
-"""Model types whose pooled output is trained or defined by the architecture. It is used instead of the class token."""
+"""Model types whose pooled output is trained or defined by the architecture. It replaces the class token."""
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Names that transformers gives to the parameter of a class token."""

@@ -112,7 +112,7 @@ def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:
 
 
 def _listed(title: str, items: Sequence[str]) -> list[str]:
-    """Return a title, at most MAX_CLASSES items, and the number of the others."""
+    """Return a title, at most MAX_CLASSES items, and the number of the remaining items."""
     lines = ["", title, *(f"  {item}" for item in items[:MAX_CLASSES])]
     return lines + ([f"  ... and {len(items) - MAX_CLASSES:,} more"] if len(items) > MAX_CLASSES else [])
 

@@ -1,4 +1,4 @@
-"""Data files of a local folder: their cells may name files of the folder, and others only with an option."""
+"""Data files of a local folder: cells can name files of the folder, and other files only with an option."""
 
 from __future__ import annotations
 

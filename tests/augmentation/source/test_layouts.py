@@ -12,7 +12,7 @@ from diffcore_hf.augmentation.source.split_names import own_split_name, split_of
 
 
 def photos(*folders: str, count: int = 4) -> list[str]:
-    """`count` paths in each folder; a name that ends in .jpg is the path of one photo."""
+    """Returns `count` paths in each folder. An item of `folders` that ends in .jpg is the path of a single photo."""
     paths = []
     for folder in folders:
         paths += [folder] if folder.endswith(".jpg") else [f"{folder}/{number}.jpg" for number in range(count)]
@@ -20,7 +20,7 @@ def photos(*folders: str, count: int = 4) -> list[str]:
 
 
 def classes(layout: FolderLayout) -> dict[str, dict[str, int]]:
-    """Number of rows by split and class."""
+    """Returns the number of rows of each class in each split."""
     return {split: dict(Counter(row.class_name for row in rows)) for split, rows in layout.splits.items()}
 
 

@@ -195,7 +195,7 @@ def test_a_training_with_a_mixer_resumes_bit_for_bit(training, tmp_path, monkeyp
 
 
 def test_loader_and_mixer_agree_which_images_are_mixed(training):
-    """The loader and the mixer leave the same images as they are, because both draw from the same seed and key."""
+    """The loader and the mixer change the same images, because both draw from the same seed and key."""
     keys = {"mixer": {"name": "pixmix", "probability": 0.5}, "batch_size": 12, "mix": {"mode": "off"}}
     built = training(**keys)
     batch = next(iter(built.batches()))

@@ -73,7 +73,7 @@ def test_a_network_without_a_feature_map_is_refused():
 
 
 def obvious_mask(generator: MaskGenerator, own, other, lam, side):
-    """The mask of one partner, position by position."""
+    """Return the mask of one partner, computed position by position."""
     _, height, width = own.shape
     query = generator.query.weight[:, :, 0, 0]
     value = generator.value.weight[0, :, 0, 0]

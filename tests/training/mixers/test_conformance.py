@@ -233,7 +233,7 @@ def test_channels_last_stays_channels_last(make):
 
 @pytest.mark.parametrize("name", list(MIXERS))
 def test_labels_that_are_known_after_the_forward_pass_are_labels(name):
-    """They sum to 1, and equal labels stay as they are."""
+    """The labels of each image sum to 1, and equal labels do not change."""
     if (name, "labels_sum_to_one") in EXEMPT:
         pytest.skip(EXEMPT[name, "labels_sum_to_one"])
     network = network_for(name).eval()

@@ -96,7 +96,7 @@ def test_recomputed_attention_is_refused():
 
 
 def obvious_box(random):
-    """The drawn box of one image as slices, after the draw that selects CutMix."""
+    """Return the drawn box of one image as slices, after the draw that selects CutMix."""
     random.random()
     side, row, column = np.sqrt(1 - random.beta(1, 1)), random.random(), random.random()
     edges = [

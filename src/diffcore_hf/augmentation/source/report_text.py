@@ -59,7 +59,7 @@ def findings(report: SourceReport) -> list[str]:
 
 
 def examples(names: Sequence[str], separator: str = ", ") -> str:
-    """Returns the first EXAMPLES names, and the number of the others."""
+    """Returns the first EXAMPLES names, and the number of the remaining names."""
     shown = separator.join(names[:EXAMPLES])
     return shown + (f" and {len(names) - EXAMPLES:,} more" if len(names) > EXAMPLES else "")
 

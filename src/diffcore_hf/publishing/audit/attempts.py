@@ -1,7 +1,7 @@
 """Attempts: checks the configuration `attempts` against the references and the recipe.
 
-Owns the checks of values that follow from others: a similarity from two embeddings, a seed from the ids, a reason from
-score and bound, and a hash from an image. The bounds are not recomputed, because fitting a policy again needs the
+Owns the checks of values that follow from other values: a similarity from two embeddings, a seed from the ids, a reason
+from score and bound, and a hash from an image. The bounds are not recomputed, because fitting a policy again needs the
 embeddings of captions, which are not published.
 """
 

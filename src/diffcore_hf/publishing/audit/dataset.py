@@ -55,7 +55,7 @@ def _audit_classes(shards: Shards, tally: AttemptTally, findings: Findings) -> _
 
 
 def _audit_counts(counts: Counts, totals: _Totals, findings: Findings) -> None:
-    """Check the counts of diffcore.json against those of the rows."""
+    """Check that the counts of diffcore.json agree with the rows."""
     by_status = counts["kept"] + counts["exhausted"] + counts["failed"] + counts["pending"]
     pairs = (
         ("attempts", counts["attempts"], totals["attempts"], "configuration attempts has"),

@@ -17,7 +17,7 @@ _DATA_OPTIONS = "--data.path path/to/this/folder"
 
 
 def with_location(card: str, repo_id: str, tag: str) -> str:
-    """Return the card with code that loads this version from the Hub instead of the local folder."""
+    """Return the card with code that loads this version from the Hub, and not from the local folder."""
     location = f"here, version = {json.dumps(repo_id)}, {json.dumps(tag)}"
     options = f"--data.path {repo_id} --data.revision {tag}"
     return card.replace(_LOCATION, location).replace(_DATA_OPTIONS, options)

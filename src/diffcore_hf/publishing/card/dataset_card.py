@@ -48,7 +48,7 @@ class CardFacts:
     example_prompts: Sequence[tuple[str, str]] = ()
     """Examples of prompts as pairs (class, prompt)."""
     negative_prompts: Sequence[str] = ()
-    """The distinct negative prompts. The card shows the first ones and the number of the others."""
+    """The distinct negative prompts. The card shows the first prompts and the number of the remaining prompts."""
     columns_prefix: str = ""
     """The prefix of each added column."""
     comparison: Comparison | None = None
@@ -218,7 +218,7 @@ def _configs_in_order(configs: Mapping[str, Mapping[str, Sequence[str]]]) -> lis
 
 
 def _position(known: Sequence[str], name: str) -> tuple[int, str]:
-    """Return a sort key that puts known names first in their order, and then all others by name."""
+    """Return a sort key that puts known names first in their order, and then all other names by name."""
     return (known.index(name) if name in known else len(known), name)
 
 

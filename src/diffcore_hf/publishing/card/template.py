@@ -13,7 +13,7 @@ from typing import Any
 from diffcore_hf.publishing.card.text import code, escape_md, listed
 
 MISSING = "–"
-"""Text that is shown instead of a missing number."""
+"""Text that is shown in the place of a missing number."""
 
 
 def fill_template(name: str, values: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Loading: loads a version from the Hub exactly as it was pushed, and never another version instead.
+"""Loading: loads a version from the Hub exactly as it was pushed, and never another version.
 
 Owns this guarantee. If the Hub fails and the cache has only v1, `load_dataset(revision="v2")` returns the rows of v1
 without a warning (huggingface/datasets#7928). Here the tag is resolved to its commit first, and files of another commit

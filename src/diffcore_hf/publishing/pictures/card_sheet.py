@@ -185,7 +185,7 @@ def _square(data: bytes | None, side: int) -> Image.Image:
 
 
 def _placeholder(side: int) -> Image.Image:
-    """Draws diagonal hatching instead of a missing image."""
+    """Draws diagonal hatching in the place of a missing image."""
     image = Image.new("RGB", (side, side), BLANK)
     draw = ImageDraw.Draw(image)
     for start in range(-side, side, 14):

@@ -64,7 +64,7 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
 
 
 def known_arms(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
-    """Return the changed keys of each arm by name: the built-in arms, one arm for each mixer, and those of the recipe.
+    """Return the changed keys of each arm by name: built-in arms, one arm for each mixer, and arms of the recipe.
 
     The arm of a mixer trains on real images, and mixes the images of a batch with the default options of the mixer.
     """

@@ -1,4 +1,4 @@
-"""The key of a training sample. Its random draws are a function of the key and the seed."""
+"""The key of a training sample. Its random draws depend only on the key and the seed."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class MixTransform:
     If there is no such column, each row is mixed with `probability` (mode `replace`). With `probability=0` no row is
     mixed.
 
-    After `set_epoch` a sample is a function of (seed, epoch, row id, copy, mixed or not). It is the same for any number
+    After `set_epoch` a sample depends only on (seed, epoch, row id, copy, mixed or not). It is the same for any number
     of workers, batch size and number of processes. Before `set_epoch`, draws come from torch's global generator and
     differ at every read.
     """
@@ -133,7 +133,7 @@ class MixTransform:
         return self._mixer.protocol
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, so that samples are a function of (seed, epoch, row); call it before each epoch.
+        """Set the epoch, so that samples depend only on (seed, epoch, row); call it before each epoch.
 
         Workers that already run also use the new epoch.
         """

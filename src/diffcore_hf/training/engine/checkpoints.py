@@ -2,7 +2,7 @@
 
 Owns the file. The file has the tensors of weights, averaged weights, optimiser and mixer. A prefix in the name of a
 tensor states which of these it belongs to. Plain values are JSON in the header. There is no pickled data. Random state
-is not stored, because every draw is a function of (seed, step). Models of finished trainings are written by
+is not stored, because every draw depends only on (seed, step). Models of finished trainings are written by
 networks/trained_model.py.
 """
 

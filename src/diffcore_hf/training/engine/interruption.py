@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def stop_flag(enabled: bool) -> Iterator[threading.Event]:
-    """Yield a flag that the first Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt at once.
+    """Yield a flag that the first Ctrl-C or SIGTERM sets; a second Ctrl-C raises KeyboardInterrupt immediately.
 
     Args:
         enabled: False if several processes train together, because they would not stop after the same step. A signal

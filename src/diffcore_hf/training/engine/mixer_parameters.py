@@ -9,7 +9,7 @@ from diffcore_hf.training.mixers.base import Mixer
 
 
 def add_to_optimiser(mixer: Mixer | None, optimizer: torch.optim.Optimizer) -> None:
-    """Add the mixer's parameter groups after those of the network. A setting that a group lacks has its default.
+    """Add the mixer's parameter groups after the groups of the network. A setting that a group lacks has its default.
 
     Args:
         mixer: mixer after `prepare`; None: nothing is added.
@@ -20,7 +20,7 @@ def add_to_optimiser(mixer: Mixer | None, optimizer: torch.optim.Optimizer) -> N
 
 
 def average_gradients(mixer: Mixer | None, processes: int) -> None:
-    """Average the gradients of the mixer's parameters over all processes, as DDP does for those of the network.
+    """Average the gradients of the mixer's parameters over all processes, as DDP does for the network.
 
     Every process must call this, with the same parameters; a missing gradient is treated as zero.
     """

@@ -1,4 +1,4 @@
-"""Random numbers of a step: a function of (seed, step), so that a checkpoint needs no random state."""
+"""Random numbers of a step. They depend only on (seed, step), so that a checkpoint needs no random state."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def channels_first(network: nn.Module, features: Tensor) -> Tensor:
 
 
 def activation_maps(context: BatchContext, images: Tensor, classes: Tensor) -> Tensor:
-    """Return the map of one class for each image, without the bias of the head, before any normalisation.
+    """Return the map of one class for each image, without the bias of the head and without normalisation.
 
     Args:
         context: batch with a network that `has_linear_head`.

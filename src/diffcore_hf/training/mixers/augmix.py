@@ -102,7 +102,7 @@ def divergence_loss(loss: Loss, weight: float, logits: Tensor, targets: Tensor) 
     Args:
         loss: loss of the recipe.
         weight: weight of the divergence.
-        logits: (V B, K): those of the images, followed by those of each view.
+        logits: (V B, K): the logits of the images, followed by the logits of each view.
         targets: (B,) class indices.
     """
     views = logits.reshape(-1, len(targets), logits.shape[1])

@@ -1,4 +1,4 @@
-"""AutoMix (Liu et al. 2022, arXiv:2103.13027): masks from a small network that is trained with the classifier."""
+"""AutoMix (Liu et al. 2022, arXiv:2103.13027): masks by a small network that is trained with the classifier."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners, circle
 MOMENTA = (0.999, 0.99999)
 """Momentum of the averaged network at the first and at the last step."""
 MASK_TOLERANCE = 0.1
-"""Difference between the mean of a mask and lambda that costs nothing."""
+"""Largest difference between the mean of a mask and lambda that has no penalty."""
 
 
 class MaskGenerator(nn.Module):
@@ -60,10 +60,10 @@ class AutoMix(PairwiseMixer):
 
     The averaged network k gives the features for the masks. The loss is the sum of four terms: the loss of the clean
     images, the loss of the mixed images without a gradient for the mask, the loss of other mixed images in k with a
-    gradient for the mask only, and `mask_weight` max(|mean own mask - lambda| - 0.1, 0). Labels are mixed with
-    lambda ~ Beta(alpha, alpha). The generator is trained on other partners and another lambda than the network. Where
-    lambda is close to 0 or 1, the images are mixed as in Mixup. The averaged network is in evaluation mode, and is
-    used only for the masks: the trained network is scored.
+    gradient for the mask only, and `mask_weight` max(|mean own mask - lambda| - 0.1, 0). Labels are mixed with lambda ~
+    Beta(alpha, alpha). The mixes that train the generator have other partners and another lambda than the mixes that
+    train the network. Where lambda is close to 0 or 1, the images are mixed as in Mixup. The averaged network is in
+    evaluation mode, and is used only for the masks: the trained network is scored.
 
     Args:
         setup: settings of all mixers.
@@ -96,7 +96,7 @@ class AutoMix(PairwiseMixer):
         self.register_buffer("progress", torch.zeros(()))
 
     def prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
-        """Copy the network, and build the generator for the features of its third stage, or of its last one.
+        """Copy the network, and build the generator for the features of its third stage, or of its last stage.
 
         Raises:
             UserError: the features of the stage have no rows and columns.
@@ -112,7 +112,7 @@ class AutoMix(PairwiseMixer):
         self.stage = names[-1]
         self.averaged = copy.deepcopy(network).requires_grad_(False).eval()
         with torch.random.fork_rng(devices=[]):
-            # Every process begins with the same generator, which is a function of the seed.
+            # Every process begins with the same generator, which depends only on the seed.
             torch.manual_seed(int(seeding.generator(self.name, self.setup.seed).integers(2**63)))
             self.generator = self.make_generator(outputs[0].shape[1])
 
@@ -132,7 +132,7 @@ class AutoMix(PairwiseMixer):
         return self
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
-        """Return lambda for the network, a position for the partners of the generator, and its lambda."""
+        """Return lambda for the network, the position that decides the partner of the generator, and its lambda."""
         return random.beta(self.alpha, self.alpha), random.random(), random.beta(self.alpha, self.alpha)
 
     def forward(self, context: BatchContext) -> Mixed:
@@ -184,7 +184,7 @@ class AutoMix(PairwiseMixer):
 
     @torch.no_grad()
     def after_step(self, network: nn.Module, progress: float) -> None:
-        """Move the weights of the averaged network towards those of the network, and copy its buffers."""
+        """Move the weights of the averaged network towards the weights of the network, and copy the buffers."""
         self.progress.fill_(progress)
         first, last = MOMENTA
         momentum = last - (last - first) * (1 + math.cos(math.pi * progress)) / 2

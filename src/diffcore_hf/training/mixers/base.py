@@ -67,7 +67,7 @@ class BatchContext:
         return self.pixels_of(self.images)
 
     def pixels_of(self, images: Tensor) -> Tensor:
-        """Return images that are normalised like those of the batch before normalisation, as `pixels` does."""
+        """Undo the normalisation of images that are normalised like the images of the batch."""
         images = images.float()
         mean, std = (images.new_tensor(values).reshape(3, 1, 1) for values in self.normalisation)
         return images * std + mean

@@ -14,8 +14,8 @@ def block_sources(saliency: Tensor, mask: Tensor, distance_weight: float) -> Ten
 
     Moving block i to position j costs distance_weight * d^2 / (n - 1)^2 - saliency_i * [mask_j > 0], with the distance
     d in blocks and the longest side n of the grid. In each of n rounds every block selects its cheapest position. Where
-    several blocks select one position, the cheapest of them keeps it, and the cost of the others rises by 1. A position
-    without a block keeps its own block.
+    several blocks select one position, the cheapest block keeps it, and the cost of the other blocks rises by 1. A
+    position without a block keeps its own block.
 
     Args:
         saliency: (B, n, m), not negative.

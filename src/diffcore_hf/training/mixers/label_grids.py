@@ -13,7 +13,7 @@ from itertools import product
 import numpy as np
 
 _SMALLEST_GAIN = 1e-12
-"""A move must lower the energy by more than this, so that rounding errors end the search."""
+"""A move must lower the energy by more than this. So the search ends although energies have rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def low_labels(energy: LabelEnergy, start: np.ndarray | None) -> np.ndarray:
 
     Args:
         energy: the energy.
-        start: labels (n, n) to begin with, besides the best single label; None: only the single label.
+        start: labels (n, n). The search begins from them and again from the best single label. None: only from the
+            single label.
     """
     grid = energy.unary.shape[1]
     single = np.full((grid, grid), int(energy.unary.sum((1, 2)).argmin()))
