@@ -1,6 +1,7 @@
 """Random choices from hashes. Existing datasets depend on these values, so they must not change."""
 
 import hashlib
+import json
 
 import pytest
 
@@ -10,6 +11,10 @@ from diffcore_hf.core import seeding
 def test_a_digest_is_the_sha256_of_compact_json():
     assert seeding.digest("order", 0, "train/0") == hashlib.sha256(b'["order",0,"train/0"]').digest()
     assert seeding.digest("é", None, 1.5) == hashlib.sha256(b'["\\u00e9",null,1.5]').digest()
+    values = ("", '"\\\n\x7f\u2028', "\U0001f426", "\ud800", 0, -1, 2**70, 0.1, 1e300, float("inf"), True, None)
+    text = json.dumps(values, separators=(",", ":"))
+    assert seeding.digest(*values) == hashlib.sha256(text.encode()).digest()
+    assert seeding.digest() == hashlib.sha256(b"[]").digest()
 
 
 @pytest.mark.parametrize(

@@ -110,17 +110,17 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
     Returns:
         (N,) int64 indices in drawing order; (N,) int64, for each row its rank in its class, counted from 0.
     """
-    hashes = [seeding.digest("order", seed, row_id) for row_id in row_ids]
-    position = np.zeros(len(labels), np.int64)
-    size = np.ones(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        size[members] = len(members)
-        position[sorted(members.tolist(), key=hashes.__getitem__)] = np.arange(len(members))
+    hashes = b"".join(seeding.digest("order", seed, row_id) for row_id in row_ids)
+    # The four numbers of a hash, the last one first, because lexsort takes its first key last.
+    words = np.frombuffer(hashes, ">u8").reshape(-1, 4).T[::-1].astype(np.uint64)
+    by_class = np.lexsort((*words, labels))
+    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    position, size = np.zeros(len(labels), np.int64), np.ones(len(labels), np.int64)
+    position[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    size[by_class] = np.repeat(counts, counts)
     # (2 j - 1) / (2 N_k) is one correctly rounded division, so equal fractions are equal floats.
     share = np.where(position > 0, (2 * position + 1) / (2 * size), 0)
-    order = sorted(range(len(labels)), key=lambda row: (position[row] > 0, share[row], hashes[row]))
-    return np.array(order, np.int64), position
+    return np.lexsort((*words, share, position > 0)).astype(np.int64), position
 
 
 def drawn(count: int, classes: int, fraction: float) -> int:
