@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -214,3 +215,26 @@ def test_published_files_without_a_manifest_are_an_incomplete_export(finished):
     assert not finished.is_incomplete()
     finished.manifest_file.unlink()
     assert finished.is_incomplete()
+
+
+def test_exports_at_the_same_time_wait_for_each_other(tmp_path):
+    def export(number):
+        folder = Folder(tmp_path / "out")
+        with folder.exporting():
+            publish(folder, a=bytes(number), b=bytes(2 * number))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(export, range(1, 13)))
+    assert Folder(tmp_path / "out").faults() == []
+    assert not (tmp_path / "out" / ".diffcore" / "export").exists()
+
+
+def test_a_file_system_without_locks_exports(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fail)
+    folder = Folder(tmp_path / "out")
+    with folder.exporting():
+        publish(folder, a=b"first")
+    assert folder.faults() == []

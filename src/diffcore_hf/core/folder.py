@@ -19,7 +19,8 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,25 @@ class Folder:
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
         with open(self.log_file, "a") as file:
             file.write(line + "\n")
+
+    @contextmanager
+    def exporting(self) -> Iterator[None]:
+        """Context of one export. Another process that exports this folder waits until it ends.
+
+        On a file system without locks nothing waits.
+        """
+        from filelock import FileLock
+
+        self.private.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(self.private / "export.lock"))
+        try:
+            lock.acquire()
+        except NotImplementedError:
+            pass
+        try:
+            yield
+        finally:
+            lock.release()
 
     def staging(self) -> Path:
         """Return a new empty folder on the same disk. An export is written there before it replaces the old export."""

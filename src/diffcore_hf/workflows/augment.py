@@ -234,6 +234,11 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
 
     The manifest is written last.
     """
+    with folder.exporting():
+        return _publish(material, folder, layout)
+
+
+def _publish(material: Material, folder: Folder, layout: str) -> Summary:
     summary = summarise(material)
     staging = folder.staging()
     shards, files = write_tables(material, staging, layout)
