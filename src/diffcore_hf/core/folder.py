@@ -20,7 +20,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +182,8 @@ class Folder:
 
         self.private.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(self.private / "export.lock"))
-        try:
+        with suppress(NotImplementedError):
             lock.acquire()
-        except NotImplementedError:
-            pass
         try:
             yield
         finally:
