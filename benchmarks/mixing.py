@@ -74,7 +74,7 @@ class Arm:
         self._batches = iter(self._training.batches())
 
     def step(self) -> float:
-        """Takes one step. Returns its seconds, including the time to wait for its batch."""
+        """Takes one step. Returns the time in seconds, including the time to wait for its batch."""
         start = time.perf_counter()
         self._training.train_step(self._batches, self._window)
         self._training.step += 1

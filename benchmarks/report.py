@@ -21,7 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def paragraphs(*blocks: str) -> str:
-    """Joins blocks with empty lines. Tables and lists stay as they are, and other text is wrapped."""
+    """Joins blocks with empty lines. Tables and lists are not changed, and other text is wrapped."""
     return "\n\n".join(block if block.startswith(("|", "- ")) else textwrap.fill(block, 120) for block in blocks)
 
 

@@ -63,5 +63,5 @@ def recipe(keys):
 
 @pytest.fixture(scope="session")
 def folder_of_photos(tmp_path_factory) -> Path:
-    """Ten photos of three classes (4, 3, 3)."""
+    """Returns a folder with ten photos of three classes (4, 3, 3)."""
     return write_photos(tmp_path_factory.mktemp("source") / "photos", [4, 3, 3])

@@ -56,12 +56,12 @@ class PhotoResults:
 
     @property
     def rates_complete(self) -> bool:
-        """Whether every learning rate is measured for every arm."""
+        """Returns whether every learning rate is measured for every arm."""
         return all(chosen_rate(self.measured, arm) for arm in ARMS)
 
     @property
     def wanted(self) -> int:
-        """Number of trainings that the section needs."""
+        """Returns the number of trainings that the section needs."""
         return len(ARMS) * (len(RATES) * len(TUNING) + len(SEEDS) - len(TUNING) + len(SEEDS))
 
     def _trainings(self, arm: str, length: str) -> dict[int, Mapping[str, Any]]:

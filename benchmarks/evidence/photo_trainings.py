@@ -77,18 +77,18 @@ class PhotoTraining:
 
     @property
     def series(self) -> str:
-        """Name of the series that the result belongs to."""
+        """Returns the name of the series that the result belongs to."""
         return SERIES if self.quality == PERFECT else COUNTERPARTS
 
     @property
     def group(self) -> str:
-        """Name that all seeds of a training share."""
+        """Returns the name that all seeds of a training share."""
         quality = "" if self.quality == PERFECT else f"-{self.quality}"
         return f"{self.data}-{self.each}-{self.net}-{self.arm}-{self.length}-{self.rate:g}{quality}"
 
     @property
     def name(self) -> str:
-        """Name of the cell without its series."""
+        """Returns the name of the cell without its series."""
         return f"{self.group}-{self.seed}"
 
 

@@ -40,7 +40,7 @@ def unpack(frame: bytes) -> bytes:
 
 
 def _append(plain: bytearray, block: bytes) -> None:
-    """Unpacks a block and appends it. A block has pairs of literals and a match; the last pair has no match."""
+    """Appends the content of a block. A block has pairs of literals and a match. The last pair has no match."""
     position = 0
     while position < len(block):
         token = block[position]

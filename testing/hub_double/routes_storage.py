@@ -62,7 +62,7 @@ def telemetry(hub: Double, request: Request) -> Reply:
 
 @route("POST", f"/v1/xorb-grants/default/{HASH}", need=None, origin=STORAGE)
 def grant_xorb(hub: Double, request: Request, name: str) -> Reply:
-    """Grants the upload of a xorb, the first of three steps; the reply has no link if the xorb is stored already."""
+    """Creates a ticket for a xorb, the first of three steps. The reply has no link if the xorb is stored already."""
     if not hub.grants:
         return not_offered(hub, request)
     hub.granted(request, "write")

@@ -31,7 +31,7 @@ def pixels(cell: dict) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
-    """A run on ten photos of 24 x 20 pixels. It keeps two counterparts of each photo, stored without loss."""
+    """Returns a run on ten photos of 24 x 20 pixels. It keeps two counterparts of each photo, stored without loss."""
     out = tmp_path_factory.mktemp("mixed") / "run"
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "copies": 2, "fraction": 0.8, "image_format": "png"}
     augment.run(recipe(source=str(folder_of_photos), output=str(out), **keys), progress=False)
@@ -40,7 +40,7 @@ def run(recipe, folder_of_photos, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(run) -> Path:
-    """The export of the run with layout `mixed`."""
+    """Returns the export of the run with layout `mixed`."""
     export_workflow.export(run, run.parent / "mixed", {}, "mixed")
     return run.parent / "mixed"
 

@@ -14,7 +14,7 @@ from diffcore_hf.core import schema
 
 
 def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None, inputs="i"):
-    """The table of a part: one attempt for each (row id, copy, attempt)."""
+    """Returns the table of a part: one attempt for each (row id, copy, attempt)."""
     rows = [
         {
             "row_id": row_id, "copy": copy, "attempt": attempt, "class_name": "crow", "context": "", "prompt": "p",
@@ -35,7 +35,7 @@ def references(*row_ids, reason=None, sha256="s", inputs="i"):
 
 
 def wanted(key):
-    """The digest of inputs that every fact must have."""
+    """Returns the digest of inputs that every fact must have."""
     return "i"
 
 

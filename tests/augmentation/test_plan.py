@@ -22,13 +22,13 @@ COUNTS = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
 
 def rows_of(counts):
-    """Labels and row ids of `counts[k]` rows of class k."""
+    """Returns labels and row ids of `counts[k]` rows of class k."""
     labels = np.repeat(np.arange(len(counts)), counts)
     return labels, [f"train/{row}" for row in range(len(labels))]
 
 
 def planned(counts, labels=None, splits=("train",), sha256=None, **keys):
-    """The plan of a recipe over rows without images; `sha256` are the hashes of their images."""
+    """Returns the plan of a recipe for rows without images. `sha256` has split -> hashes of the images."""
     recipe = build_recipe({"source": "memory", "prompts": {"contexts": ["in snow", "at night", "in rain"]}}, keys)
     all_labels, row_ids = rows_of(counts)
     source = SimpleNamespace(
@@ -44,7 +44,7 @@ def planned(counts, labels=None, splits=("train",), sha256=None, **keys):
 
 
 def units(plan):
-    """(row id, copy) -> context and prompts."""
+    """Returns (row id, copy) -> context and prompts."""
     listed = [plan.unit(index) for index in range(len(plan))]
     return {(unit.row_id, unit.copy): (unit.context, unit.prompt, unit.negative_prompt) for unit in listed}
 

@@ -44,7 +44,7 @@ class Copying(Stage):
 
 @pytest.fixture
 def worker(recipe, tmp_path):
-    """A worker over three photos in columns img and fine_label, whose stage copies the real image."""
+    """Returns a worker for three photos in columns img and fine_label. Its stage copies the real image."""
     config = recipe(source={"path": "in-memory", "image": "img", "label": "fine_label"})
     ds = photos([2, 1]).rename_columns({"image": "img", "label": "fine_label"})
     source = load_source(config.source, data=ds.add_column("text", ["a", "b", "c"]))

@@ -41,7 +41,7 @@ def publish(folder, **files):
 
 @pytest.fixture
 def finished(tmp_path):
-    """A finished folder of two files and one part."""
+    """Returns a finished folder of two files and one part."""
     folder = Folder(tmp_path / "out")
     folder.write_run({"attempt_digest": "d"})
     write_atomic(folder.parts / "r0" / "ab" / "part.parquet", b"facts")

@@ -35,13 +35,13 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """The command lines of a bash block, without comments."""
+        """Returns the command lines of a bash block, without comments."""
         lines = [line.split("  #")[0].strip() for line in self.text.splitlines()]
         return [line for line in lines if line and not line.startswith(BY_HAND)]
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """The code blocks of a page, in order."""
+    """Returns the code blocks of a page, in order."""
     found = re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [Block(page.name, language, text) for language, text in found]
 

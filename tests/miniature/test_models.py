@@ -133,7 +133,7 @@ def test_no_policy_is_weak_on_the_training_images_of_the_demo(training_embedding
 
 @pytest.fixture(scope="module")
 def training_embeddings() -> ReferenceEmbeddings:
-    """The embeddings of the 240 real images that the demo augments."""
+    """Returns the embeddings of the 240 real images that the demo augments."""
     import torch
     from transformers import AutoImageProcessor, AutoModel
 

@@ -22,7 +22,7 @@ CLASSES = ("green_frog", "red_fox", "sea_lion")
 
 
 def base():
-    """File name -> bytes of the photos of the first run: 5, 4 and 4 photos of three classes."""
+    """Returns file name -> bytes of the photos of the first run: 5, 4 and 4 photos of three classes."""
     counts = dict(zip(CLASSES, (5, 4, 4), strict=True))
     return {
         f"{name}/{number:02d}.jpg": picture(label, number)

@@ -35,7 +35,7 @@ def is_hidden(character):
 
 @pytest.fixture(scope="module")
 def published(make, tmp_path_factory):
-    """The folder of a finished run on 329 classes, and the lines of its summary."""
+    """Returns the folder of a finished run on 329 classes, and the lines of its summary."""
     from diffcore_hf.augmentation import summary
 
     out = tmp_path_factory.mktemp("hostile") / "out"

@@ -32,7 +32,7 @@ def first_line(outcome):
 
 @pytest.fixture
 def noise():
-    """Six classes of ten images of noise. No tower can separate them."""
+    """Returns six classes of ten images of noise. No tower can separate them."""
     draw = np.random.default_rng(3)
     cells = []
     for _ in range(60):

@@ -29,7 +29,7 @@ def load(root: Path, **keys) -> LoadedSource:
 
 
 def rows(source: LoadedSource) -> dict[str, dict[str, int]]:
-    """Number of rows by split and class."""
+    """Returns the number of rows of each class in each split."""
     counts = {}
     for split, labels in source.labels.items():
         counts[split] = dict(sorted(Counter(source.names[label] for label in labels.tolist()).items()))
@@ -37,7 +37,7 @@ def rows(source: LoadedSource) -> dict[str, dict[str, int]]:
 
 
 def named(source: LoadedSource) -> dict[str, int]:
-    """Number of files that are not read, by reason."""
+    """Returns reason -> number of files that are not read."""
     return dict(Counter(file.reason for file in source.unread))
 
 

@@ -22,7 +22,7 @@ OLD = time.time() - 3600
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    """A folder whose files changed long ago, and an empty cache."""
+    """Returns a folder whose files changed long ago. The cache is empty."""
     monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hash_cache, "UNSETTLED_NS", -(10**9))
     return write_images(tmp_path / "photos", "cat", "dog")
@@ -30,7 +30,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
-    """The paths that were read."""
+    """Returns the list to which the path of each file that is read is added."""
     paths: list[str] = []
     read = ImageFiles.read
 

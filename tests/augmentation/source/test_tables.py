@@ -23,7 +23,7 @@ DOGS = [("000", "pug"), ("001", "pug"), ("002", "husky"), ("003", "husky")]
 
 
 def kaggle(root: Path, text: str, name: str = "train.csv") -> Path:
-    """A folder with photos 000.jpg to 003.jpg in train/, two more in test/, and a table."""
+    """Returns a folder with four photos in train/, two photos in test/, and a table."""
     write_images(root, *(f"train/{number:03d}.jpg" for number in range(4)), "test/100.jpg", "test/101.jpg")
     write(root / name, text.encode())
     return root

@@ -13,7 +13,7 @@ SIZES = [(40, 30), (24, 24), (60, 33), (31, 64)]
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    """The recipe section of a tiny text-to-image model."""
+    """Returns the recipe section of a tiny text-to-image model."""
     folder = tmp_path_factory.mktemp("models") / "sd"
     tiny_models.seeded(tiny_models.sd).save_pretrained(folder)
     return ModelConfig(path=str(folder), steps=1, size=16)
@@ -21,7 +21,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tower(tmp_path_factory):
-    """The recipe section of a tiny image tower."""
+    """Returns the recipe section of a tiny image tower."""
     return FilterConfig(path=str(tiny_models.seeded(tiny_models.save_clip, tmp_path_factory.mktemp("models") / "clip")))
 
 
@@ -32,7 +32,7 @@ def recipe(model, tower):
 
 @pytest.fixture(scope="session")
 def photos():
-    """Four JPEG photographs of different sizes, with their original paths."""
+    """Returns four JPEG photographs of different sizes, with their original paths."""
     noise = np.random.default_rng(0)
     pixels = [noise.integers(0, 256, (height, width, 3), dtype=np.uint8) for width, height in SIZES]
     return [{"bytes": images.encode(array), "path": f"{number}.jpg"} for number, array in enumerate(pixels)]
@@ -56,5 +56,5 @@ def planned(photos):
 
 @pytest.fixture
 def cells():
-    """The encoded cells of an image column."""
+    """Returns the encoded cells of an image column."""
     return lambda ds, column: ds.cast_column(column, Image(decode=False))[column][:]

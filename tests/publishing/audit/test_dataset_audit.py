@@ -141,7 +141,7 @@ def test_a_dataset_without_originals_contains_no_original_image(run, layout):
 
 @pytest.fixture(scope="module")
 def odd_rows(keys, tmp_path_factory):
-    """A run whose split train has an unlabelled row and an unreadable one, and which has a split test."""
+    """Returns a run with the splits train and test. Split train has an unlabelled row and an unreadable row."""
     cells = [{"bytes": picture(0, number), "path": None} for number in range(5)]
     cells[1] = {"bytes": b"no image", "path": None}
     features = Features({"image": Image(), "label": ClassLabel(names=["red fox", "blue jay"])})

@@ -79,7 +79,7 @@ def test_images_that_are_not_drawn_stay_bit_identical(probability):
 
 
 def slow_view(image: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-    """One view of an image (3, H, W) uint8, from the formula."""
+    """Return one view of an image (3, H, W) uint8, computed from the formula."""
     weights, share = random.dirichlet([1.0, 1.0, 1.0]), random.beta(1.0, 1.0)
     lengths = random.integers(1, 4, 3)
     total = np.zeros(image.shape)
@@ -111,7 +111,7 @@ def slow_view(image: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
 
 
 def slow_views(context, count):
-    """`count` normalised views of each image of a batch."""
+    """Return `count` normalised views of each image of a batch."""
     views = []
     for image, key in zip(context.images, context.keys, strict=True):
         random = seeding.generator("mixer", context.seed, *key)

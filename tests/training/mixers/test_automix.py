@@ -90,7 +90,7 @@ def obvious_mask(generator: MaskGenerator, own, other, lam, side):
 
 
 def obvious_draws(context):
-    """Partner and lambda of each image, for the network and for the generator."""
+    """Return partner and lambda of each image, for the network and for the generator."""
     count, streams = len(context.images), context.streams()
     first = [stream.random() for stream in streams]
     for stream in streams:
@@ -105,7 +105,7 @@ def obvious_draws(context):
 
 
 def obvious_samix_mask(generator, own, other, lam, side):
-    """The mask of SAMix for one partner, position by position, with the bilinear enlargement of torch."""
+    """Return the mask of SAMix for one partner, position by position, with the bilinear enlargement of torch."""
     own, other = own * (1 + lam), other * (2 - lam)
     _, height, width = own.shape
     cells = [(row, column) for row in range(height) for column in range(width)]
