@@ -108,9 +108,10 @@ def input_gradient(context: BatchContext, images: Tensor) -> Tensor:
         with context.autocast():
             logits = context.model(images)
         loss = context.loss(logits.float(), context.targets)
-        (gradient,) = torch.autograd.grad(loss, images)
-    # The loss is a mean over the batch. The number of images restores the scale of a single image.
-    return (gradient.float() * len(images)).square().mean(1).sqrt()
+        # The loss is a mean over the batch. The number of images restores the scale of a single image, before the
+        # backward pass, because small gradients would become 0 in float16.
+        (gradient,) = torch.autograd.grad(loss * len(images), images)
+    return gradient.float().square().mean(1).sqrt()
 
 
 def blurred(maps: Tensor, size: int = 7, sigma: float = 3.0) -> Tensor:
