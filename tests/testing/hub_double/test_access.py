@@ -16,7 +16,7 @@ def of(token: str | bool, method: str, *args, **kwargs):
 
 
 def outcome(token: str | bool, method: str, *args, **kwargs) -> str:
-    """ "ok", or the class of the exception and its HTTP status."""
+    """Return "ok", or the class of the exception and its HTTP status."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:

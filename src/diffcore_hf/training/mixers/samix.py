@@ -1,4 +1,4 @@
-"""SAMix (Li et al. 2021, arXiv:2111.15454): AutoMix with a generator that sees both images at once."""
+"""SAMix (Li et al. 2021, arXiv:2111.15454): AutoMix with a generator that reads both images together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIANCE_WEIGHT = 2.0
 
 
 class JointMaskGenerator(nn.Module):
-    """Computes the mask of the partner; query and key read the features of both images."""
+    """Computes the mask of the partner. Query and key read the features of both images."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -48,10 +48,10 @@ class JointMaskGenerator(nn.Module):
 
 
 class SAMix(AutoMix):
-    """Mixes as AutoMix does, with another generator, and prefers masks whose pixels differ.
+    """Mixes like AutoMix, but with another generator, and prefers masks whose pixels differ.
 
-    The cost of a mask is that of AutoMix minus twice the variance of its pixels. Both have the weight `mask_weight`.
-    The options are those of AutoMix.
+    The cost of a mask is its cost in AutoMix minus twice the variance of its pixels. Both terms have the weight
+    `mask_weight`. The options are the options of AutoMix.
     """
 
     name: ClassVar[str] = "samix"
