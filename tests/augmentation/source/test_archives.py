@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -286,3 +287,38 @@ def test_a_cache_that_cannot_be_created_names_the_variable(tmp_path, monkeypatch
         unpack([archive])
     monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "folder"))
     assert unpacked(unpack([archive]).folder) == {"cat/a.jpg"}
+
+
+def empty_file(folder):
+    next(folder.rglob("a.jpg")).write_bytes(b"")
+
+
+def record_of(folder):
+    return folder.with_name(f"{folder.name}.skipped")
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = {
+    "empty file": empty_file,
+    "empty record": lambda folder: record_of(folder).write_text(""),
+    "text": lambda folder: record_of(folder).write_text("2\nno name\treason\n"),
+    "bytes": lambda folder: record_of(folder).write_bytes(b"\xff\n\xfe"),
+    "cut": lambda folder: record_of(folder).write_bytes(record_of(folder).read_bytes()[:-3]),
+    "folder in place of the record": lambda folder: replace_by_folder(record_of(folder)),
+    "file in place of the folder": lambda folder: (shutil.rmtree(folder), folder.write_text("")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_is_made_again(tmp_path, damage):
+    content = {"cat/a.jpg": picture(0, 0), "cat/b.jpg": picture(0, 1), "../out.jpg": picture(0, 2)}
+    archive = zipped(tmp_path / "a.zip", content)
+    first = unpack([archive])
+    DAMAGES[damage](first.folder)
+    assert unpack([archive]) == first
+    assert (first.folder / "cat" / "a.jpg").read_bytes() == content["cat/a.jpg"]
+    assert [file.path for file in first.unread] == ["a.zip/../out.jpg"]

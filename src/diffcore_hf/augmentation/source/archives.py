@@ -6,8 +6,8 @@ written. An archive is unpacked once: the folder is named by the hash of its con
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import json
 import lzma
 import os
 import re
@@ -81,23 +81,23 @@ def unpack(archives: Sequence[Path]) -> Unpacked:
     make_cache(base)
     digests = [_digest(archive, base) for archive in archives]
     name = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
-    target, skipped = base / name[:32], base / f"{name[:32]}.skipped"
+    target, record = base / name[:32], base / f"{name[:32]}.skipped"
     with FileLock(str(base / f"{name[:32]}.lock")):
-        if not _is_complete(target, skipped):
+        unread = _unpacked_before(target, record)
+        if unread is None:
             # Folders of this name were left by a process that was killed, because the lock is held.
-            for old in (target, *base.glob(f"{name[:16]}.*/")):
-                shutil.rmtree(old, ignore_errors=True)
+            for old in (target, record, *base.glob(f"{name[:16]}.*/")):
+                _remove(old)
             working = Path(tempfile.mkdtemp(prefix=f"{name[:16]}.", dir=base))
             try:
-                unread: list[UnreadFile] = []
+                unread = []
                 for archive, folder in zip(archives, _folders(archives), strict=True):
                     unread += _unpack_one(archive, working / folder)
-                lines = [f"{_count(working)}\n", *(f"{file.path!r}\t{file.reason}\n" for file in unread)]
-                skipped.write_text("".join(lines), encoding="utf-8")
+                write_atomic(record, _record(working, unread))
                 os.rename(working, target)
             finally:
                 shutil.rmtree(working, ignore_errors=True)
-    return Unpacked(target, tuple(_skipped(skipped)))
+    return Unpacked(target, tuple(unread))
 
 
 def is_webdataset(archive: Path) -> bool:
@@ -136,27 +136,44 @@ def _folders(archives: Sequence[Path]) -> list[str]:
     return names
 
 
-def _is_complete(target: Path, skipped: Path) -> bool:
-    """Returns whether an unpacked folder has all its files. Programs that delete old files may have removed some."""
-    try:
-        count = skipped.read_text(encoding="utf-8").partition("\n")[0]
-    except OSError:
-        return False
-    return target.is_dir() and count == str(_count(target))
+def _unpacked_before(target: Path, record: Path) -> list[UnreadFile] | None:
+    """Returns the members that an earlier call did not unpack; None if the archives have to be unpacked.
+
+    Programs that delete old files, and a loss of power, can leave a folder or a record incomplete.
+    """
+    if not target.is_dir() or not record.is_file():
+        return None
+    check, _, body = record.read_bytes().partition(b"\n")
+    if check.decode("ascii", "replace") != hashlib.sha256(body).hexdigest():
+        return None
+    content = json.loads(body)
+    if content["size"] != _size(target):
+        return None
+    return [UnreadFile(path, reason) for path, reason in content["unread"]]
 
 
-def _count(folder: Path) -> int:
-    return sum(len(names) for _, _, names in os.walk(folder))
+def _record(folder: Path, unread: Sequence[UnreadFile]) -> bytes:
+    """Returns the record of an unpacked folder: the hash of the second line, and the size and the other members."""
+    pairs = [(file.path, file.reason) for file in unread]
+    body = json.dumps({"size": _size(folder), "unread": pairs}).encode()
+    return f"{hashlib.sha256(body).hexdigest()}\n".encode() + body
 
 
-def _skipped(path: Path) -> Iterator[UnreadFile]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines[1:]:
-        name, _, reason = line.rpartition("\t")
-        yield UnreadFile(ast.literal_eval(name), reason)
+def _size(folder: Path) -> list[int]:
+    """Returns the number of files in a folder, and the number of their bytes."""
+    count = size = 0
+    for where, _, names in os.walk(folder):
+        count += len(names)
+        size += sum(os.lstat(os.path.join(where, name)).st_size for name in names)
+    return [count, size]
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder of the cache, whichever it is; nothing happens if it does not exist."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _digest(archive: Path, base: Path) -> str:
@@ -169,6 +186,7 @@ def _digest(archive: Path, base: Path) -> str:
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if max(state.st_mtime_ns, state.st_ctime_ns) < started - UNSETTLED_NS:
+        _remove(kept)
         write_atomic(kept, digest.encode())
     return digest
 
