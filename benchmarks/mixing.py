@@ -109,7 +109,7 @@ def mixing_seconds(samples: TrainSamples, epochs: int = 4) -> tuple[float, float
         for epoch in range(1 + epochs):
             samples.__getitems__([(epoch, place) for place in range(len(samples))])
     torch.set_num_threads(threads)
-    seconds = np.array(spent).reshape(1 + epochs, -1, 2)[1:].mean(axis=1)  # the first epoch warms up
+    seconds = np.array(spent).reshape(1 + epochs, -1, 2)[1:].mean(axis=1)  # the first epoch only fills the caches
     first, again = np.median(seconds, axis=0)
     return float(first), float(again)
 

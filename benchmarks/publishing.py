@@ -29,7 +29,7 @@ SMALL_RUNS = 5
 
 def small_runs(hub: Double, client: Client, folder: Path) -> tuple[list[float], list[float]]:
     """Return the seconds of pushes of a small folder to new repositories, and the seconds of loading them by tag."""
-    client(steps.seconds, steps.push, str(folder), hub.repo_id(), "v1.0.0")  # imports everything
+    client(steps.seconds, steps.push, str(folder), hub.repo_id(), "v1.0.0")  # the first call imports the modules
     pushes, loads = [], []
     for _ in range(SMALL_RUNS):
         repo = hub.repo_id()

@@ -35,9 +35,9 @@ def test_added_and_removed_rows_are_counted(tmp_path, after, counted):
 @pytest.mark.parametrize(
     ("counts", "names", "related"),
     [
-        ([2, 2], ["x", "y"], True),  # renamed classes, the same images
+        ([2, 2], ["x", "y"], True),  # the images are the same, and all classes are renamed
         ([0, 0, 2, 2], ["red_fox", "green_frog", "y", "z"], False),
-        ([0, 0, 2, 2], ["x", "y", "red_fox", "z"], True),  # other images of a known class
+        ([0, 0, 2, 2], ["x", "y", "red_fox", "z"], True),  # all images are new, and one class is known
     ],
 )
 def test_a_source_without_a_known_image_or_class_is_refused(tmp_path, counts, names, related):

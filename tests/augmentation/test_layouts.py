@@ -60,7 +60,7 @@ def test_the_real_rows_come_first_untouched(run, mixed):
 def test_every_counterpart_of_copy_0_is_mixed_once_by_equations_6_to_8(run, mixed):
     pairs = {row["row_id"]: row for row in rows(run).cast_column("generated", Image(decode=False)) if row["generated"]}
     mixes = rows(mixed).select(range(10, 18))
-    assert mixes["row_id"][:] == list(pairs)  # eight of ten, in the order of the source
+    assert mixes["row_id"][:] == list(pairs)  # eight of ten rows, in the order of the source
     assert len(rows(mixed, "generated")) == 16
     for row in mixes:
         pair = pairs[row["row_id"]]

@@ -177,4 +177,5 @@ def test_a_truncated_text_is_logged_once(guidance, pipelines, caplog):
             library.remove_handler(seen)
             library.set_verbosity(level)
     [message] = [record.getMessage() for record in caplog.records if "ignores the last" in record.getMessage()]
-    assert message.startswith("the text encoder ignores the last 31 tokens of 'a bird a bird")  # 9 x 5 letters + 2 - 16
+    # The text has 9 x 5 letters, a start and an end. The first 16 tokens are used.
+    assert message.startswith("the text encoder ignores the last 31 tokens of 'a bird a bird")

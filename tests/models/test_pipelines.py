@@ -78,7 +78,7 @@ def test_scheduler_by_name_and_options(pipelines):
     pipe = TextToImage(other).load()
     assert type(pipe.scheduler).__name__ == "DPMSolverMultistepScheduler"
     assert pipe.scheduler.config.solver_order == 2
-    assert pipe.scheduler.config.beta_end == 0.012  # Other options stay those of the model.
+    assert pipe.scheduler.config.beta_end == 0.012  # Other options keep the values of the model.
     for wrong, error in [
         (SchedulerConfig("NoScheduler"), "'NoScheduler', which diffusers"),
         (SchedulerConfig("UNet2DModel"), "'UNet2DModel', which diffusers"),
@@ -195,7 +195,7 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
         )
     config = ModelConfig(path="org/model", adapters=(AdapterConfig("org/lora", revision="v2"),))
     fetch_model(config)
-    monkeypatch.setattr(weights_access, "HfApi", None)  # raises when it is called
+    monkeypatch.setattr(weights_access, "HfApi", None)  # a call of None would raise
     model, info = resolve_model(config)
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])

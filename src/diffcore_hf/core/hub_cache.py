@@ -39,7 +39,7 @@ def cached_commit(repo_id: str, revision: str | None = None, repo_type: RepoType
         return revision
     try:
         commit = ref_file(repo_id, revision, repo_type).read_text().strip()
-    except OSError:  # never downloaded
+    except OSError:  # the repository was never downloaded
         return None
     return commit if COMMIT.fullmatch(commit) else None
 

@@ -220,7 +220,7 @@ def _tiff_strip(image: ImageFile.ImageFile) -> int:
         width, height = image.width, min(rows, image.height) if isinstance(rows, int) else image.height
     depth = max((8, *(bits for bits in _numbers(tags.get(258)) if bits <= 64))) / 8
     samples = max(_numbers(tags.get(277)))
-    if tags.get(262) == _YCBCR:  # decoded as RGBA
+    if tags.get(262) == _YCBCR:  # Pillow decodes such images as RGBA
         samples, depth = 4, 1
     return int(width * height * depth * min(samples, 8))
 

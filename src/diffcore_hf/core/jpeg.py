@@ -88,7 +88,7 @@ def _may_have_exif(content: bytes) -> bool:
     while content[offset : offset + 2] not in (b"\xff\xda", b""):
         marker, length = content[offset : offset + 2], int.from_bytes(content[offset + 2 : offset + 4], "big")
         if marker[:1] != b"\xff" or marker[1:] == b"\xff" or length < 2:
-            return True  # fill bytes or a damaged file
+            return True  # only in files with fill bytes or damage
         if marker == b"\xff\xe1" and content[offset + 4 : offset + 10] == b"Exif\0\0":
             return True
         offset += 2 + length

@@ -75,7 +75,7 @@ def configuration() -> Path:
     patterns = ["*.json", "*.txt"]
     try:
         return Path(snapshot_download(CONFIGURATION, allow_patterns=patterns, local_files_only=True))
-    except Exception:  # Not cached yet.
+    except Exception:  # The file is not cached yet.
         pass
     problem = (
         f"CosXL needs the configuration of {CONFIGURATION} (json and txt files, no weights), which cannot be downloaded"

@@ -179,7 +179,7 @@ def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> i
         vae = read_config(weights, "vae/config.json")
         blocks = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
         factor = 2 ** (len(blocks) - 1)
-        if pipeline == "FluxPipeline":  # Its latent side is in code, not in its configuration.
+        if pipeline == "FluxPipeline":  # The latent side of Flux is in code, not in a configuration.
             return 128 * factor
         denoiser = "unet" if "unet" in index else "transformer"
         side = read_config(weights, f"{denoiser}/config.json")["sample_size"]

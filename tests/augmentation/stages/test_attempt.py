@@ -58,7 +58,7 @@ def test_progress_is_reported_after_each_batch_on_the_device(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=progress.append)
     facts = part(stage)
     assert progress == [4, 4, 2]
-    assert stage.strategy.model.texts_encoded == 7  # six prompts and one negative
+    assert stage.strategy.model.texts_encoded == 7  # six prompts and one negative prompt
     one = part(Attempt(dataclasses.replace(recipe, batch_size=1)))
     assert np.allclose(facts["embedding"], one["embedding"], atol=2e-3)
 

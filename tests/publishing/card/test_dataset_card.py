@@ -399,7 +399,8 @@ def test_load_dataset_reads_the_shards_that_the_card_names(tmp_path, monkeypatch
     }
     for number, path in enumerate(path for splits in shards.values() for paths in splits.values() for path in paths):
         datasets.Dataset.from_dict({"row": [number]}).to_parquet(tmp_path / path)
-    datasets.Dataset.from_dict({"row": [99]}).to_parquet(tmp_path / "data/train-2.parquet")  # left over: must not load
+    # An old file that must not be loaded.
+    datasets.Dataset.from_dict({"row": [99]}).to_parquet(tmp_path / "data/train-2.parquet")
     (tmp_path / "README.md").write_text(render_card(example_facts(manifest=example_manifest(configs=shards))), "utf-8")
     cache = str(tmp_path / "cache")
     assert datasets.load_dataset(str(tmp_path), split="train", cache_dir=cache)["row"][:] == [0, 1]

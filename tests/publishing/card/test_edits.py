@@ -50,7 +50,7 @@ def sets(key, value):
     ("edits", "result"),
     [
         ((card(), writes(WORDS), card()), WORDS),
-        ((card(), writes(WORDS), card(), card()), WORDS),  # also two versions later
+        ((card(), writes(WORDS), card(), card()), WORDS),  # the edit is kept also two versions later
         ((card(), writes(WORDS), card("<!-- Another placeholder. -->\n")), WORDS),
         ((card(), card(MINE)), MINE),
         ((card(MINE), card(OLD), card(MINE)), MINE),
@@ -86,7 +86,7 @@ def test_a_section_changed_on_both_sides_is_refused():
         (
             (lambda _: card(tags=["birds"]), card()),
             {"tags": ["synthetic", "birds"]},
-        ),  # not pushed by this package
+        ),  # the card on the Hub was not pushed by this package
         ((card(), sets("configs", ["c"]), card(configs=["b"])), {"configs": ["b"]}),
         ((card(pretty_name="Birds"), sets("pretty_name", None), card(pretty_name="Birds")), {}),
     ],
@@ -108,7 +108,7 @@ def test_metadata_changed_on_both_sides_and_invalid_metadata_are_refused():
 def test_a_date_is_not_a_change_and_an_invalid_record_is_ignored():
     assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
     dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
-    assert pushed(dated, dated, dated).count("2024-01-01") == 2  # in the header, and in the record
+    assert pushed(dated, dated, dated).count("2024-01-01") == 2  # once in the header and once in the record
     assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
 
 

@@ -35,7 +35,8 @@ def whole(hub, client, repo, finished) -> bool:
 
 @pytest.mark.parametrize("number, step", enumerate(PASSING, 100))
 def test_a_transient_fault_is_retried(hub, client, finished, tmp_path, number, step):
-    repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)  # bytes that were never sent
+    # The enlarged files have bytes that were never sent.
+    repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(*STEPS[step], PASSING[step])
     client(steps.push, out, repo, "v1.0.0")

@@ -187,7 +187,7 @@ class _Push:
 
         retry("create", create_repo, self.backoff)
         existing = retry("repository", self.remote.head, self.backoff)
-        if private and existing and not existing.private:  # Another user created it in the meantime.
+        if private and existing and not existing.private:  # Another user created the repository in the meantime.
             self.check_may_be_shown()
             return False
         return private

@@ -59,7 +59,7 @@ def optimiser(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimize
             layer_decay=config.layer_decay,
             **_momentum(name, config),
         )
-    except (ImportError, AssertionError) as error:  # timm raises these if apex, bitsandbytes or a GPU is missing
+    except (ImportError, AssertionError) as error:  # timm raises these types if apex, bitsandbytes or a GPU is missing
         raise UserError(
             f"optimizer.name is {name!r}, which cannot be built: {innermost_cause(error)}. "
             "Use e.g. --optimizer.name adamw"
@@ -97,7 +97,7 @@ def scheduler(optimizer: torch.optim.Optimizer, config: ScheduleConfig, epochs: 
     """
     kinds: Mapping[str, dict[str, Any]] = {
         "cosine": {"sched": "cosine"},
-        "linear": {"sched": "poly", "decay_rate": 1.0},  # the power of the polynomial
+        "linear": {"sched": "poly", "decay_rate": 1.0},  # decay_rate is the power of the polynomial
         "multistep": {"sched": "multistep", "decay_rate": config.decay},
         "constant": {"sched": "multistep", "decay_rate": 1.0},
     }

@@ -66,7 +66,7 @@ class PreActResNet(ResNetV2):
             **arguments,
         )
         conv = create_conv2d(in_chans, STEM_CHANNELS, 3, stride=stem_stride)
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # like all other convolutions
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as for all other convolutions
         self.stem = nn.Sequential(OrderedDict(conv=conv))
         self.norm = nn.Identity()
         for info, stride in zip(self.feature_info, (1, 1, 2, 4, 8), strict=True):

@@ -82,7 +82,7 @@ def save_model(
     Raises:
         UserError: the number of labels is not the number of logits.
     """
-    network: Any = getattr(model, "_orig_mod", model)  # torch.compile's wrapper
+    network: Any = getattr(model, "_orig_mod", model)  # the network inside the wrapper of torch.compile
     if len(label_names) != network.num_classes:
         raise UserError(
             f"{len(label_names)} label names for a model of {network.num_classes} classes. Give one name for each class"
@@ -91,7 +91,7 @@ def save_model(
     pretrained_cfg = {
         "input_size": [3, size, size],
         "fixed_input_size": bool(built_cfg.get("fixed_input_size", False)),
-        "interpolation": "bilinear",  # the resizing of framing.py
+        "interpolation": "bilinear",  # framing.py resizes in this way
         "crop_pct": crop_pct,
         "crop_mode": "center",
         "mean": list(mean),
