@@ -238,3 +238,12 @@ def test_a_file_system_without_locks_exports(tmp_path, monkeypatch):
     with folder.exporting():
         publish(folder, a=b"first")
     assert folder.faults() == []
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '"text"', '{"weights": 1}', '{"weights": null}'])
+def test_a_damaged_file_of_hashes_is_ignored(tmp_path, content):
+    folder = Folder(tmp_path)
+    folder.write_hashes({"weights": [1, 2, "digest"]})
+    assert folder.read_hashes() == {"weights": [1, 2, "digest"]}
+    (folder.private / "hashes.json").write_text(content)
+    assert folder.read_hashes() == {}

@@ -148,10 +148,12 @@ class Folder:
     def read_hashes(self) -> dict[str, Any]:
         """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
         try:
-            hashes: dict[str, Any] = json.loads((self.private / "hashes.json").read_text())
+            hashes = json.loads((self.private / "hashes.json").read_text())
         except (OSError, ValueError):
             return {}
-        return hashes
+        if not isinstance(hashes, dict):
+            return {}
+        return {name: entry for name, entry in hashes.items() if isinstance(entry, list)}
 
     def write_hashes(self, hashes: Mapping[str, Any]) -> None:
         """Store hashes of local weights, so that a restart does not read gigabytes again."""

@@ -270,3 +270,8 @@ def test_a_small_table_of_many_equal_texts_is_not_unpacked_into_memory(tmp_path)
     write_images(tmp_path, "a.jpg", "b.jpg")
     with pytest.raises(UserError, match=r"labels\.parquet holds 1,0.. MiB, more than 1,024 MiB"):
         load(tmp_path, table="labels.parquet")
+
+
+def test_an_empty_name_of_a_photo_is_shown_as_empty(tmp_path):
+    rows = csv("file,label", *(f"{name},{breed}" for name, breed in DOGS), ",pug")
+    assert load(kaggle(tmp_path, rows)).layout.endswith("1 row names no photo of the folder ('')")

@@ -172,7 +172,7 @@ def _describe(choice: Tables, rows: Mapping[str, PhotoRows]) -> str:
     text = f"table {names}: photos by column {first.file_column}, classes by column {first.class_column}"
     if len(rows) > 1:
         text += f", {len(rows)} splits"
-    missing = [str(value) for table in choice.tables for value in table.values_without_photo()]
+    missing = [value or "" for table in choice.tables for value in table.values_without_photo()]
     if not missing:
         return text
     shown = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
