@@ -14,6 +14,7 @@ from diffcore_hf.augmentation.originals import stored_image
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 
 
@@ -227,3 +228,14 @@ def test_a_dataset_in_memory_whose_images_are_files_names_the_option(tmp_path):
     stranger = columns(image=([{"bytes": None, "path": "/etc/passwd"}], Image()), label=(["a"], Value("string")))
     with pytest.raises(ValueError, match="source={'root': 'FOLDER'}"):
         load(stranger)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "", "x" * 101, "two words", "a\nb", "train\n", "*", ".", "a\0"])
+def test_a_split_name_that_no_file_of_an_export_may_have_is_refused(name):
+    rows = [{"image": {"bytes": picture(row, row), "path": None}, "label": row} for row in range(2)]
+    features = Features({"image": Image(), "label": ClassLabel(names=["ant", "bee"])})
+    data = DatasetDict({each: Dataset.from_list(rows, features=features) for each in ("train", name)})
+    with pytest.raises(UserError, match=r"has a split .* Rename it: data\['name'\] = data\.pop\(\.\.\.\)"):
+        load_source(SourceConfig("in-memory"), data=data)
+    data["name"] = data.pop(name)
+    assert set(load_source(SourceConfig("in-memory"), data=data).splits) == {"train", "name"}

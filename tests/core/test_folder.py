@@ -240,7 +240,7 @@ def test_a_file_system_without_locks_exports(tmp_path, monkeypatch):
     assert folder.faults() == []
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '"text"', '{"weights": 1}', '{"weights": null}'])
+@pytest.mark.parametrize("content", ["", "[1]", '"text"', '{"weights": 1}', '{"weights": null}', '{"weights": [1, 2]}'])
 def test_a_damaged_file_of_hashes_is_ignored(tmp_path, content):
     folder = Folder(tmp_path)
     folder.write_hashes({"weights": [1, 2, "digest"]})

@@ -153,7 +153,7 @@ class Folder:
             return {}
         if not isinstance(hashes, dict):
             return {}
-        return {name: entry for name, entry in hashes.items() if isinstance(entry, list)}
+        return {name: entry for name, entry in hashes.items() if isinstance(entry, list) and len(entry) == 3}
 
     def write_hashes(self, hashes: Mapping[str, Any]) -> None:
         """Store hashes of local weights, so that a restart does not read gigabytes again."""

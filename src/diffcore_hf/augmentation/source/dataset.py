@@ -7,6 +7,7 @@ not choose the rows that are augmented (plan.py).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,6 +122,7 @@ def load_source(
             f"source.split is {config.split!r}, which {config.path} does not have; its splits: "
             f"{', '.join(splits)}. Use --source.split"
         )
+    _check_split_names(splits, config)
     features = splits[config.split].features
     check_columns(config, features, prefix)
     undecoded = {
@@ -165,6 +167,23 @@ def load_source(
         keeps_hashes=local is not None and local.photos is not None,
         licence=_licence(config, commit) if data is None else None,
     )
+
+
+_SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+_LONGEST_SPLIT_NAME = 100
+
+
+def _check_split_names(splits: DatasetDict, config: SourceConfig) -> None:
+    """Raises UserError if a split has a name that `datasets` cannot load. Files of an export have the names of splits.
+
+    Only a dataset in memory can have such a split.
+    """
+    for name in splits:
+        if len(name) > _LONGEST_SPLIT_NAME or not _SPLIT_NAME.fullmatch(name):
+            raise UserError(
+                f"{config.path} has a split {name[:_LONGEST_SPLIT_NAME]!r}. The name of a split has at most "
+                f"{_LONGEST_SPLIT_NAME} letters, digits and underscores. Rename it: data['name'] = data.pop(...)"
+            )
 
 
 def _check_hub_options(config: SourceConfig) -> None:
