@@ -41,7 +41,8 @@ def test_other_columns_of_images_go_with_the_originals(make, tmp_path, include_o
     }
     kinds = Features({"whole": Image(), "views": List(Image()), "part": {"mask": Image(), "area": Value("int32")}})
     ds = concatenate_datasets([photos([2, 2]), Dataset.from_dict(more, features=kinds)], axis=1)
-    recipe = make(tmp_path / "out", source="in-memory", max_attempts=1, include_originals=include_originals)
+    source = {"path": "in-memory", "root": str(tmp_path)}
+    recipe = make(tmp_path / "out", source=source, max_attempts=1, include_originals=include_originals)
     go(recipe, DatasetDict({"train": ds}))
     [shard] = (tmp_path / "out" / "data").iterdir()
     for row, file in zip(pq.read_table(shard).to_pylist(), files, strict=True):

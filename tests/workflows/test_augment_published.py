@@ -29,7 +29,7 @@ def test_the_folder_is_laid_out_as_a_repository(done):
     assert listed == set(names) - {"README.md", "diffcore.json"}
     assert done.folder.faults() == []
     private = {Path(name).parts[1] for name in tree(done.folder.path) if name.startswith(".diffcore")}
-    assert private - {"hashes.json"} == {"run.json", "run.log.jsonl", "parts", "rows"}
+    assert private - {"hashes.json"} == {"run.json", "run.log.jsonl", "parts", "source.parquet", "export.lock"}
 
 
 def test_every_dataset_configuration_has_its_columns(done, tmp_path):
