@@ -176,11 +176,10 @@ class Bench:
         while results.total() - results[FINISHED_BEFORE] < count and results[FINISHED_BEFORE] < 2 * count:
             results[self.kill(1.25 * draw.random() * seconds, whole)] += 1
         finished = results.pop(FINISHED_BEFORE, 0)
-        listed = ", ".join(f"{number} {result}" for result, number in sorted(results.items()))
         return (
             f"{results.total()} pushes were killed with SIGKILL at a random time; an uninterrupted push takes "
-            f"{seconds:.2f} s. Results: {listed}. {finished} further pushes finished before the signal. None of the "
-            f"{self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
+            f"{seconds:.2f} s. {result_sentence(results)} {finished} further pushes finished before the signal. None "
+            f"of the {self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
         )
 
     def kill(self, after: float, whole: int) -> str:
@@ -221,6 +220,18 @@ def fault_rows(bench: Bench, step: str, faults: Sequence[str]) -> list[list[str]
             print(f"{bench.directory.name}: " + " | ".join(rows[-1]), flush=True)
         bench.hub.verify()
         return rows
+
+
+def result_sentence(results: Counter[str]) -> str:
+    """Return the sentence that states how many killed pushes had each result."""
+    if not results:
+        return "No push was killed before it finished."
+    if len(results) == 1:
+        return f"The result was `{next(iter(results))}` in all {results.total()} cases."
+    listed = ", ".join(
+        f"`{result}` for {number} of {results.total()} pushes" for result, number in sorted(results.items())
+    )
+    return f"The results were {listed}."
 
 
 def kill_sentence(bench: Bench, count: int, seed: int) -> str:
@@ -275,7 +286,7 @@ Results:
   completed it.
 - `–`: this fault cannot occur in this step.
 
-Faults: `500` to `403` are HTTP status codes.
+The columns `500`, `429`, `409`, `412` and `403` are HTTP status codes in the reply. The other faults are:
 
 - `reset`: the connection is reset.
 - `reply lost`: the request is carried out, and no reply arrives.

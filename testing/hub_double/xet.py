@@ -152,7 +152,7 @@ def unpacked(xorb: bytes, chunk: Chunk) -> bytes:
         return packed
     plain = unpack(packed)
     if len(plain) != chunk.size:
-        raise Refusal(400, f"a chunk has {len(plain)} bytes, but its header has {chunk.size}")
+        raise Refusal(400, f"a chunk has {len(plain)} bytes unpacked, but its header states {chunk.size}")
     if chunk.scheme == LZ4:
         return plain
     # The bytes are grouped by their position modulo four.

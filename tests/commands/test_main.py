@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "diffcore_hf"]
 
 @pytest.fixture
 def work_folder(tmp_path, keys, monkeypatch):
-    """Change to a folder with photos/ of numbered classes and recipe.yaml for them, with the tiny models."""
+    """Make a folder with a recipe and its photos the working directory. The class folders have numbered names."""
     photos = write_photos(tmp_path / "photos", [3, 3])
     for number, name in ((1, "red_fox"), (2, "green_frog")):
         (photos / name).rename(photos / f"{number:03d}.{name.title()}")
@@ -207,7 +207,7 @@ def test_export_names_the_command_that_generates_missing_attempts(work_folder, c
         ("miniature", f"diffcore-hf augment {shipped_recipe('miniature')} --source.path miniature"),
     ],
 )
-def test_the_command_after_miniature_works(tmp_path, monkeypatch, capsys, folder, expected):
+def test_the_next_command_that_miniature_prints_works(tmp_path, monkeypatch, capsys, folder, expected):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "diffcore_hf.miniature.world.write_dataset", lambda path, world: write_photos(Path(path), [2, 2])

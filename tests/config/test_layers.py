@@ -1,4 +1,4 @@
-"""The layers that are made from the first argument of a command and from keywords in Python."""
+"""Layers of settings (nested mappings that override each other), made from a positional argument and from keywords."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tests of the rankings: ties, left-out ranks compared with a new fit, and classes without references."""
+"""Tests of the rankings: ties, ranks of left-out images compared with a new fit, and classes without references."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def slow_discriminant(unit, labels, classes, images):
 
 
 @pytest.mark.parametrize("counts", [(5, 5, 5), (12, 1, 3, 7), (2, 2), (1, 1, 1, 9), (30, 0, 20)])
-def test_left_out_ranks_of_the_classifier_equal_those_of_a_new_fit(counts):
+def test_the_classifier_ranks_left_out_images_like_a_new_fit(counts):
     references, sums = references_of(counts, seed=sum(counts))
     unit, labels = unit_rows(references.embeddings), references.labels
     folds = np.array([int.from_bytes(digest(row_id), "big") % 5 for row_id in references.row_ids])
@@ -77,7 +77,7 @@ def test_generated_images_are_ranked_by_the_fit_on_all_references():
     assert worst_ranks(scores, labels).tolist() == worst_ranks(slow, labels).tolist()
 
 
-def test_left_out_ranks_of_the_class_mean_equal_those_of_a_new_fit():
+def test_the_class_mean_ranks_left_out_images_like_a_new_fit():
     references, sums = references_of((4, 1, 6, 2), seed=5)
     unit, labels = unit_rows(references.embeddings), references.labels
     expected = []
@@ -119,7 +119,7 @@ def with_contexts(counts, contexts, seed=0, width=8):
 
 
 @pytest.mark.parametrize(("counts", "contexts"), [((5, 5, 5), 2), ((12, 1, 3, 7), 5), ((30, 0, 20), 3)])
-def test_without_contexts_is_the_classifier_of_projected_embeddings(counts, contexts):
+def test_context_free_ranking_equals_the_classifier_on_projected_embeddings(counts, contexts):
     references, sums = with_contexts(counts, contexts)
     out = context_directions(references.contexts, 8)
     assert out.shape == (contexts - 1, 8)

@@ -1,4 +1,7 @@
-"""Names of classes, columns and files are kept in every step, and do not change the card or the terminal."""
+"""Hostile names: names of classes, columns and files that contain control characters or syntax of YAML and HTML.
+
+Every step keeps the names. The card and the output in the terminal show hidden characters as escapes.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +90,11 @@ def test_a_name_survives_the_header_of_a_card(name):
     written = header(values)
     assert yaml.safe_load(written) == values
     assert not any(is_hidden(character) for character in written.replace("\n", ""))
-    # The file is read with universal line breaks, and the end of the header is searched as text.
+    # Readers of a card convert all line breaks to a line feed, and search for the line `---` that ends the header.
     assert yaml.safe_load(io.StringIO(f"---\n{written}\n---\n", newline=None).read().split("\n---\n")[0][4:]) == values
 
 
-def test_ordinary_names_are_written_as_before():
+def test_ordinary_names_are_written_without_escapes():
     assert header({"names": {"0": "red fox", "1": "größe", "2": "123"}, "none": None}) == (
         "names:\n  '0': red fox\n  '1': größe\n  '2': '123'"
     ).replace("'2': '123'", "'2': \"123\"").replace("'0'", '"0"').replace("'1'", '"1"').replace("'2'", '"2"')

@@ -17,7 +17,7 @@ from diffcore_hf.training.mixers.saliencymix import boxes_around
     ("pixel", "side", "box"),
     [(27, 0.5, [2, 2, 4, 4]), (0, 0.5, [0, 0, 2, 2]), (63, 1.0, [4, 4, 4, 4]), (27, 0.0, [4, 4, 0, 0])],
 )
-def test_boxes_of_an_image_of_eight_pixels(pixel, side, box):
+def test_boxes_of_an_image_of_8x8_pixels(pixel, side, box):
     found = boxes_around(torch.tensor([pixel]), torch.tensor([side], dtype=torch.float64), 8, 8)[0]
     assert found.tolist() == box or (side == 0.0 and found[2:].tolist() == [0, 0])
 
@@ -48,7 +48,7 @@ def test_a_flat_partner_has_its_box_at_the_first_pixel():
     assert pasted[:, :side, :side].all() and int(pasted.sum()) == CLASSES * (side + 1) ** 2
 
 
-def test_the_reference_pastes_one_box_for_the_whole_batch():
+def test_with_the_option_reference_one_box_is_pasted_for_the_whole_batch():
     context = batch(CLASSES)
     mixed = mixer("saliencymix", options={"reference": True})(context)
     shares = probabilities(mixed).max(1)[0]
