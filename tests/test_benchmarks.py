@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -57,6 +58,23 @@ def test_the_stored_bytes_of_the_users_dataset_are_measured(tmp_path):
         found = {cell["bytes"] for name in ("image", "generated") for cell in rows[name]}
         assert len(rows) == 20 and what.startswith("20 pairs of photos")
     assert found == {path.read_bytes() for path in source.rglob("*.*")}
+
+
+@pytest.mark.parametrize(
+    ("results", "sentence"),
+    [
+        ({"next push": 30}, "The result was `next push` in all 30 cases."),
+        (
+            {"next push": 29, "BROKEN": 1},
+            "The results were `BROKEN` for 1 of 30 pushes, `next push` for 29 of 30 pushes.",
+        ),
+        ({}, "No push was killed before it finished."),
+    ],
+)
+def test_the_results_of_killed_pushes_are_one_sentence(results, sentence):
+    from benchmarks.faults import result_sentence
+
+    assert result_sentence(Counter(results)) == sentence
 
 
 def test_the_options_of_the_demo_are_explained():
