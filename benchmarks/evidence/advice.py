@@ -43,7 +43,7 @@ class Case:
         """Returns the row of the table."""
         gap = difference(self.values, self.base)
         count = len(set(self.values) & set(self.base))
-        if gap is None or gap.half is None:
+        if gap is None or gap.half is None or count < photo_page.FEWEST_SEEDS:
             advice = _OPEN
         elif not gap.seen:
             advice = self.none
@@ -125,6 +125,9 @@ def readme_parts(results: Results) -> list[str]:
     photos = PhotoResults(results.photographs)
     if not photos.measured:
         return ["**Nothing is measured on photographs yet.**"]
+    if not photo_page.enough_seeds(photos):
+        numbers = "[numbers so far](docs/results.md#7-photographs)"
+        return [f"**Photographs are being measured: too few seeds to decide yet ({numbers}).**"]
     head = ["trained on", *(f"{steps} steps" for steps in STEPS.values())]
     rows = [
         [words, *(percent(photos.accuracy(arm, length)) for length in STEPS)] for arm, words in photo_page.WORDS.items()

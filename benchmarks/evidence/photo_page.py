@@ -128,6 +128,8 @@ def sentences(photos: PhotoResults) -> list[str]:
 
 def judgement(photos: PhotoResults) -> str:
     """Returns one sentence about counterparts and one about mixing, from the intervals of both lengths."""
+    if not enough_seeds(photos):
+        return f"Fewer than {FEWEST_SEEDS} seeds are measured, which is too few to judge counterparts or mixing."
     return f"{added(photos)} {mixed(photos)}"
 
 
@@ -155,6 +157,15 @@ def mixed(photos: PhotoResults) -> str:
         "none": "No difference is seen between counterparts with and without mixing.",
         "open": "Too few seeds are measured to judge mixing.",
     }[verdict(found)]
+
+
+FEWEST_SEEDS = 3
+"""Number of seeds from which a difference is judged. The interval of two seeds is too wide to say anything."""
+
+
+def enough_seeds(photos: PhotoResults) -> bool:
+    """Returns whether each arm has FEWEST_SEEDS seeds with one of the numbers of steps."""
+    return any(min(len(photos.accuracy(arm, length)) for arm in ARMS) >= FEWEST_SEEDS for length in STEPS)
 
 
 def verdict(gaps: Sequence[Difference | None]) -> str:
