@@ -30,6 +30,7 @@ def small(monkeypatch):
     monkeypatch.setattr(trainings, "_COMMON", trainings._COMMON | {"precision": "float32"})
 
 
+@pytest.mark.slow
 def test_two_cells_are_measured_packed_and_written_to_the_page(work):
     store = Store(work / "packed", work / "new")
     made = [
