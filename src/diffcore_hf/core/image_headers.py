@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import io
 from typing import NamedTuple
 
-from PIL import Image
-
-from diffcore_hf.core.image_formats import FORMATS, HEAD, signature
+from diffcore_hf.core.images import opened
 
 
 class ImageHeader(NamedTuple):
@@ -24,23 +20,14 @@ class ImageHeader(NamedTuple):
     """Mode of the pixels in Pillow, such as RGB."""
 
 
-def read_header(content: bytes) -> ImageHeader | None:
-    """Returns the header of an image file; None if its bytes are not an image in an accepted format.
+def read_header(content: bytes) -> ImageHeader:
+    """Returns the header of an image file.
 
     Args:
         content: the bytes of the file.
+
+    Raises:
+        UnreadableImage: `decode` would refuse the image before it decodes pixels.
     """
-    if signature(content[:HEAD]) is None:
-        return None
-    try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            return ImageHeader(image.format or "", image.width, image.height, image.mode)
-    except Exception:  # the plugins of Pillow raise many types for invalid bytes
-        return None
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    """Returns the accepted formats that this build of Pillow can read."""
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    image, _ = opened(content)
+    return ImageHeader(image.format or "", image.width, image.height, image.mode)

@@ -132,7 +132,7 @@ def decode_bytes(content: bytes, grey_range: GreyRange = "dtype") -> Image.Image
         UnreadableImage: the bytes are truncated or damaged, in no accepted format, of an extreme size or shape, or
             they would take too much memory (image_cost.py).
     """
-    image, plan = _opened(content)
+    image, plan = opened(content)
     with decoding.reserve(plan.memory):
         try:
             if plan.in_decoder and plan.reduction > 1:
@@ -178,7 +178,7 @@ def is_underexposed(content: bytes) -> bool:
     Raises:
         UnreadableImage: see `decode_bytes`.
     """
-    image, plan = _opened(content)
+    image, plan = opened(content)
     if not is_deep_grey(image):
         return False
     with decoding.reserve(plan.memory):
@@ -228,7 +228,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _opened(content: bytes) -> tuple[ImageFile.ImageFile, DecodingPlan]:
+def opened(content: bytes) -> tuple[ImageFile.ImageFile, DecodingPlan]:
     """Return an image whose header was read, and how it is decoded.
 
     Raises:
@@ -272,7 +272,7 @@ def _names_large_file(cell: Any, files: ImageFiles) -> bool:
 def _memory(content: bytes) -> int:
     """Return the bytes of memory that decoding takes; 0 for bytes that cannot be decoded."""
     try:
-        return _opened(content)[1].memory
+        return opened(content)[1].memory
     except UnreadableImage:
         return 0
 

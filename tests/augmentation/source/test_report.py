@@ -2,6 +2,9 @@
 
 import io
 import shutil
+import struct
+import warnings
+import zlib
 
 import pytest
 from PIL import Image
@@ -9,14 +12,25 @@ from PIL import Image
 from diffcore_hf.augmentation.source import report_text
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.source.files import UnreadFile
+from diffcore_hf.augmentation.source.hashes import header_text, parse_header
 from diffcore_hf.augmentation.source.report import equal_names, group_unread, make_report
 from diffcore_hf.config.augment import SourceConfig
+from diffcore_hf.core.image_headers import ImageHeader
 
 
 def picture(colour: int, size=(12, 10), mode="RGB") -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, size, colour).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Returns a PNG file of the given size whose pixels are missing."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")]
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def folder(root, files: dict[str, bytes]):
@@ -133,3 +147,35 @@ def test_unread_files_are_grouped_by_reason_and_folder():
     ]
     assert list(groups[0].files()) == [("b.zip", "unpack it")]
     assert report_text.examples(groups[1].names) == "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"
+
+
+def test_images_that_will_not_be_decoded_have_the_reason_of_the_decoder(tmp_path):
+    images = {
+        "a/large.png": png_header(20_000, 20_000),
+        "a/long.png": png_header(5_100, 100),
+        "a/accepted.png": png_header(13_000, 14_000),
+        "b/small.png": picture(1),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = report_of(folder(tmp_path / "photos", images))
+    assert report.unreadable["train"] == (
+        "a/large.png: 20000 x 20000, more than 200 megapixels",
+        "a/long.png: 5100 x 100, an aspect ratio above 1:50",
+    )
+    assert report.sides.largest == 14_000
+    assert report_of(tmp_path / "photos").unreadable == report.unreadable  # now from the cache
+
+
+@pytest.mark.parametrize("header", [ImageHeader("TIFF", 3, 4, "I;16B"), "broken JPEG: caf\u00e9\n\u2028 end", ""])
+def test_a_stored_header_is_one_line_of_ascii_text(header):
+    text = header_text(header)
+    assert text.isascii() and len(text.splitlines()) == 1
+    read = parse_header(text)
+    assert read == header if isinstance(header, ImageHeader) else isinstance(read, str)
+
+
+@pytest.mark.parametrize("text", ["", "PNG 1 x RGB", "PNG 1 1"])
+def test_a_damaged_header_is_refused(text):
+    with pytest.raises(ValueError, match="values to unpack|invalid literal"):
+        parse_header(text)

@@ -56,8 +56,8 @@ class LoadedSource:
     """Hex sha256 of the bytes of each image, for each split; None for a row without an image."""
     sizes: Mapping[str, list[int]]
     """Number of bytes of each image, for each split; 0 for a row without an image."""
-    headers: Mapping[str, list[ImageHeader | None]]
-    """Format, size and mode of each image, for each split; None where the header cannot be read."""
+    headers: Mapping[str, list[ImageHeader | str]]
+    """Format, size and mode of each image, for each split; or the reason why the image will not be decoded."""
     unreadable: Mapping[str, Mapping[int, str]]
     """For each split: the index of each row without a hash, and the reason."""
     row_ids: Mapping[str, list[str]]

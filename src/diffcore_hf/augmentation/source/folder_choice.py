@@ -224,7 +224,7 @@ def _in_split_of_folder(table: PhotoTable) -> PhotoTable:
 
 
 def _read(config: SourceConfig, listing: Listing, path: str, images: list[str]) -> PhotoTable | str:
-    """Returns a table that nobody named; a file that cannot be read as a table is a fault like any other."""
+    """Returns a table of the folder that the recipe does not name, or the reason why the file is no table."""
     try:
         return _read_at(config, Path(listing.root) / path, path, images)
     except UserError as error:

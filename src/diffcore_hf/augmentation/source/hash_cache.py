@@ -36,7 +36,7 @@ THREADS = 4
 LARGE = 2**24
 """Size in bytes from which files are read one at a time, to bound the memory."""
 
-_HEADER = "diffcore-hf image hashes 2"
+_HEADER = "diffcore-hf image hashes 3"
 
 
 def cache_folder() -> Path:

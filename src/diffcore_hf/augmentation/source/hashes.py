@@ -37,24 +37,39 @@ class ImageHash(NamedTuple):
     """Number of bytes; 0 without a hash."""
     reason: str | None = None
     """The reason why there is no hash; None if there is one."""
-    header: ImageHeader | None = None
-    """What the header of the file states; None if it cannot be read."""
+    header: ImageHeader | str = ""
+    """What the header of the file states, or the reason why the image will not be decoded; "" without a hash."""
 
 
 def hash_of(content: bytes) -> ImageHash:
     """Returns the hash of the bytes of an image."""
-    return ImageHash(hashlib.sha256(content).hexdigest(), len(content), header=read_header(content))
+    header: ImageHeader | str
+    try:
+        header = read_header(content)
+    except UnreadableImage as error:
+        header = str(error)
+    return ImageHash(hashlib.sha256(content).hexdigest(), len(content), header=header)
 
 
-def header_text(header: ImageHeader | None) -> str:
-    """Returns a header as a text without spaces around it; empty for None."""
-    return "" if header is None else f"{header.format} {header.width} {header.height} {header.mode}"
+_FAULT = "fault: "
+"""Start of a stored header that is a reason."""
 
 
-def parse_header(text: str) -> ImageHeader | None:
-    """Returns the header that `header_text` wrote."""
-    if not text:
-        return None
+def header_text(header: ImageHeader | str) -> str:
+    """Returns a header as one line of ASCII text."""
+    if isinstance(header, str):
+        return _FAULT + " ".join(header.encode("ascii", "backslashreplace").decode().split())
+    return f"{header.format} {header.width} {header.height} {header.mode}"
+
+
+def parse_header(text: str) -> ImageHeader | str:
+    """Returns the header that `header_text` wrote.
+
+    Raises:
+        ValueError: the text is damaged.
+    """
+    if text.startswith(_FAULT):
+        return text.removeprefix(_FAULT)
     kind, width, height, mode = text.split(" ")
     return ImageHeader(kind, int(width), int(height), mode)
 

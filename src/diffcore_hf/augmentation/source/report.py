@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.augmentation.source.file_kinds import DOCUMENT
 from diffcore_hf.augmentation.source.files import HIDDEN, SYSTEM, UnreadFile
 from diffcore_hf.augmentation.source.identical import Group, find_identical
+from diffcore_hf.core.image_headers import ImageHeader
 from diffcore_hf.core.manifest import SourceCounts
 
 _NO_DATA = frozenset({DOCUMENT, HIDDEN, SYSTEM})
@@ -130,7 +132,7 @@ def make_report(source: LoadedSource, prompt_names: Sequence[str]) -> SourceRepo
     names = _RowNames(source)
     identical = find_identical(source.sha256, source.labels)
     counts = {name: _class_counts(source, name) for name in source.splits}
-    headers = [header for listed in source.headers.values() for header in listed if header]
+    headers = [header for listed in source.headers.values() for header in listed if isinstance(header, ImageHeader)]
     return SourceReport(
         path=source.config.path,
         layout=source.layout,
@@ -144,7 +146,7 @@ def make_report(source: LoadedSource, prompt_names: Sequence[str]) -> SourceRepo
         identical_in_class=names.of_groups(identical.within_class),
         label_conflicts=names.of_groups(identical.across_classes),
         across_splits=names.of_groups(identical.across_splits),
-        not_planned=sum(place.split == split for group in identical.across_splits for place in group),
+        not_planned=_labelled_rows(identical.across_splits, split),
         classes_in_one_split=_classes_in_one_split(counts),
         classes_of_one_image=tuple(name for name, count in counts[split].items() if count == 1),
         equal_prompt_names=equal_names(source.names, prompt_names),
@@ -164,9 +166,9 @@ class _RowNames:
     def of_unreadable(self, split: str) -> tuple[str, ...]:
         reasons, headers = self._source.unreadable[split], self._source.headers[split]
         return tuple(
-            f"{self._name(split, row)}: {reasons.get(row, 'its header is damaged')}"
+            f"{self._name(split, row)}: {reasons.get(row, header)}"
             for row, header in enumerate(headers)
-            if header is None
+            if isinstance(header, str)
         )
 
     def _name(self, split: str, row: int) -> str:
@@ -225,6 +227,11 @@ def _classes_in_one_split(counts: dict[str, dict[str, int]]) -> dict[str, str]:
         if len(having) == 1:
             only[name] = having[0]
     return only
+
+
+def _labelled_rows(groups: Iterable[Group], split: str) -> int:
+    """Returns the number of labelled rows of a split in some groups."""
+    return sum(place.split == split and place.label >= 0 for place in chain.from_iterable(groups))
 
 
 def _positive(counts: dict[str, int]) -> dict[str, int]:
