@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import mean
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from benchmarks.evidence.series import BySeed, Results, difference
 from benchmarks.evidence.worlds import UNMENTIONED
 from diffcore_hf.miniature.scenery import CONTEXTS
-from diffcore_hf.training.comparison.statistics import paired_difference
+from diffcore_hf.training.comparison.statistics import Difference, paired_difference
 
 INK, MUTED, LINE = "#23272f", "#6b7280", "#d9d6cf"
 # Colours and markers of policies and of ways of training.
@@ -82,27 +84,59 @@ def investment(results: Results, generators: Mapping[str, str], keeps: Mapping[s
 
     For each generator, all policies select from the same generated images.
     """
-    figure = _figure(6.4, 0.8 + 0.28 * len(generators) * (len(keeps) + 1))
-    axes = figure.add_subplot()
-    ticks, names, row = [], [], 0.0
+    groups = []
     for generator, title in generators.items():
-        axes.text(0.0, row - 0.55, title, transform=axes.get_yaxis_transform(), fontsize=9, color=INK, va="bottom")
         base = results.accuracy(f"{generator}.all", "scratch", UNMENTIONED)
-        for keep, words in keeps.items():
-            gap = difference(results.accuracy(f"{generator}.{keep}", "scratch", UNMENTIONED), base)
-            if gap is not None:
-                colour = COLOURS.get(keep, MUTED)
-                axes.errorbar(100 * gap.mean, row, xerr=100 * (gap.half or 0), fmt="o", color=colour, elinewidth=1.4)
+        marks = [
+            Mark(
+                words,
+                difference(results.accuracy(f"{generator}.{keep}", "scratch", UNMENTIONED), base),
+                COLOURS.get(keep, MUTED),
+            )
+            for keep, words in keeps.items()
+        ]
+        groups.append((title, marks))
+    return differences(
+        groups,
+        "top-1 minus top-1 when everything is kept (percentage points),\nin contexts never mentioned",
+        0.8 + 0.28 * len(generators) * (len(keeps) + 1),
+    )
+
+
+class Mark(NamedTuple):
+    """One row of a figure of differences."""
+
+    label: str
+    gap: Difference | None
+    """None: nothing is measured, so the row stays empty."""
+    colour: str
+
+
+def differences(groups: Sequence[tuple[str, Sequence[Mark]]], label: str, height: float) -> bytes:
+    """Draws differences in accuracy with their intervals, one row for each, below the titles of their groups.
+
+    Args:
+        groups: title and marks of each group.
+        label: label of the horizontal axis.
+        height: height of the figure in inches.
+    """
+    figure = _figure(6.4, height)
+    axes = figure.add_subplot()
+    ticks: list[float] = []
+    row = 0.0
+    for title, marks in groups:
+        axes.text(0.0, row - 0.55, title, transform=axes.get_yaxis_transform(), fontsize=9, color=INK, va="bottom")
+        for mark in marks:
+            if mark.gap is not None:
+                half = 100 * (mark.gap.half or 0)
+                axes.errorbar(100 * mark.gap.mean, row, xerr=half, fmt="o", color=mark.colour, elinewidth=1.4)
             ticks.append(row)
-            names.append(words)
             row += 1
         row += 1
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(ticks, names)
+    axes.set_yticks(ticks, [mark.label for mark in chain.from_iterable(marks for _, marks in groups)])
     axes.set_ylim(row - 1, -1.2)
-    axes.set_xlabel(
-        "top-1 minus top-1 when everything is kept (percentage points),\nin contexts never mentioned", color=MUTED
-    )
+    axes.set_xlabel(label, color=MUTED)
     return png(figure)
 
 

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from benchmarks.evidence.figures import INK, MUTED, png
+from benchmarks.evidence.figures import Mark, differences
 from benchmarks.evidence.photo_series import FLAT, PhotoResults
 from benchmarks.evidence.photo_trainings import ARMS, RATES, SIZE, STEPS, TUNING
 from benchmarks.evidence.photographs import EACH
@@ -193,31 +190,20 @@ def gap(photos: PhotoResults, arm: str, base: str, length: str) -> Difference | 
 def figure(results: Results) -> bytes:
     """Draws the difference of each arm to counterparts without mixing, for both numbers of steps."""
     photos = PhotoResults(results.photographs)
-    canvas = Figure(figsize=(6.4, 3.6), dpi=140, layout="constrained")
-    FigureCanvasAgg(canvas)
-    axes = canvas.add_subplot()
-    ticks: list[float] = []
-    names: list[str] = []
-    row = 0.0
+    groups = []
     for length, steps in STEPS.items():
-        axes.text(0.0, row - 0.55, f"{steps} steps", transform=axes.get_yaxis_transform(), fontsize=9, color=INK)
-        for arm, words in WORDS.items():
-            if arm == BASE:
-                continue
-            found = gap(photos, arm, BASE, length)
-            if found is not None:
-                axes.errorbar(100 * found.mean, row, xerr=100 * (found.half or 0), fmt="o", color=_COLOURS[arm])
-            ticks.append(row)
-            names.append(words.removeprefix("real images and counterparts, ").replace(" or ", " or\n"))
-            row += 1
-        row += 1
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(ticks, names)
-    axes.set_ylim(row - 1, -1.2)
-    axes.set_xlabel(
-        "top-1 minus top-1 with counterparts without mixing\n(percentage points, 95 % intervals)", color=MUTED
-    )
-    return png(canvas)
+        marks = [
+            Mark(
+                words.removeprefix("real images and counterparts, ").replace(" or ", " or\n"),
+                gap(photos, arm, BASE, length),
+                _COLOURS[arm],
+            )
+            for arm, words in WORDS.items()
+            if arm != BASE
+        ]
+        groups.append((f"{steps} steps", marks))
+    label = "top-1 minus top-1 with counterparts without mixing\n(percentage points, 95 % intervals)"
+    return differences(groups, label, 3.6)
 
 
 _COLOURS = {"plain": "#70757d", "pixel": "#c98a2b", "patch": "#b3423a", "mix": "#3b6ea5"}
