@@ -40,7 +40,7 @@ def test_added_and_removed_rows_are_counted(tmp_path, after, counted):
         ([0, 0, 2, 2], ["x", "y", "red_fox", "z"], True),  # all images are new, and one class is known
     ],
 )
-def test_a_source_without_a_known_image_or_class_is_refused(tmp_path, counts, names, related):
+def test_a_source_with_no_earlier_image_and_no_earlier_class_is_refused(tmp_path, counts, names, related):
     folder = Folder(tmp_path / "out")
     write_record(folder, source([2, 2]))
     if related:
@@ -52,7 +52,7 @@ def test_a_source_without_a_known_image_or_class_is_refused(tmp_path, counts, na
             changes(folder, source(counts, names))
 
 
-def test_a_damaged_record_only_hides_the_numbers(tmp_path):
+def test_a_damaged_record_gives_no_numbers_of_changed_rows(tmp_path):
     folder = Folder(tmp_path / "out")
     write_record(folder, source([2, 2]))
     (folder.private / "source.parquet").write_bytes(b"damaged")

@@ -34,14 +34,14 @@ def digests(source, plan, strategy, seed=0):
 
 
 @pytest.mark.parametrize("strategy", [TEXT, IMAGE])
-def test_more_rows_change_no_digest(loaded, strategy):
+def test_added_rows_change_no_digest_of_existing_rows(loaded, strategy):
     small, large = (digests(*loaded(counts), strategy) for counts in ([3, 2], [4, 4]))
     assert len(small) == 5
     assert small.items() <= large.items()
 
 
 @pytest.mark.parametrize(("strategy", "unchanged"), [(TEXT, True), (IMAGE, True), (INDEX, False)])
-def test_another_index_of_a_class_matters_only_to_a_strategy_that_reads_it(loaded, strategy, unchanged):
+def test_another_class_index_changes_only_digests_of_strategies_that_read_the_index(loaded, strategy, unchanged):
     source, plan = loaded([3, 2])
     names, texts = ("ant", *source.names), plan.prompt_texts
     shifted = dataclasses.replace(texts, names=("ant", *texts.names), negatives=(texts.negatives[0], *texts.negatives))
@@ -59,7 +59,7 @@ def test_another_index_of_a_class_matters_only_to_a_strategy_that_reads_it(loade
         ("seed", [TEXT, IMAGE, INDEX]),
     ],
 )
-def test_what_made_an_attempt_changes_its_digest(loaded, change, strategies):
+def test_a_changed_input_changes_the_digests_of_attempts(loaded, change, strategies):
     source, plan = loaded([3, 2])
     other, planned, seed = source, plan, 0
     if change == "image":
@@ -77,7 +77,7 @@ def test_what_made_an_attempt_changes_its_digest(loaded, change, strategies):
         assert all((before != after) == (strategy in strategies) for before, after in pairs)
 
 
-def test_the_preparation_is_an_input_that_depends_on_every_reference(loaded):
+def test_the_digest_of_a_preparation_depends_on_every_reference(loaded):
     source, plan = loaded([3, 2])
     before = Inputs(source, plan, 0, PREPARED)
     assert len(before.preparation) == 16

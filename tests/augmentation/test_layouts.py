@@ -45,7 +45,7 @@ def mixed(run) -> Path:
     return run.parent / "mixed"
 
 
-def test_the_real_rows_come_first_untouched(run, mixed):
+def test_the_unchanged_real_rows_come_first(run, mixed):
     exported, real = rows(mixed), rows(run)
     assert exported.column_names == ["image", "label", "row_id", "is_mixed", "kind", "lambda", "real_share"]
     assert exported.features["label"] == real.features["label"] == ClassLabel(names=sorted(CLASSES[:3]))
@@ -75,7 +75,7 @@ def test_every_counterpart_of_copy_0_is_mixed_once_by_equations_6_to_8(run, mixe
     assert set(mixes["kind"]) == {"pixel", "patch"}
 
 
-def test_the_same_facts_give_the_same_bytes_whatever_the_windows(run, mixed, tmp_path, monkeypatch):
+def test_windows_of_any_size_give_the_same_bytes(run, mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(arrow_tables, "WINDOW", 4)
     monkeypatch.setattr(layouts, "MIXED_WINDOW", 3)
     export_workflow.export(run, tmp_path / "again", {}, "mixed")
@@ -114,7 +114,7 @@ def test_an_undecodable_image_is_counted_once_and_not_mixed(run, mixed, tmp_path
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])
-def test_a_mixed_image_shows_the_original_so_it_must_be_published(run, tmp_path, layout):
+def test_layout_mixed_is_refused_if_originals_are_left_out(run, tmp_path, layout):
     without = {"include_originals": False}
     with pytest.raises(ValueError, match="include_originals is false, but the images of layout mixed contain") as error:
         export_workflow.export(run, tmp_path / "out", without, "mixed")
@@ -123,7 +123,7 @@ def test_a_mixed_image_shows_the_original_so_it_must_be_published(run, tmp_path,
     export_workflow.export(run, tmp_path / "out", without, layout)
 
 
-def test_a_source_with_a_column_of_that_name_is_refused_before_anything_is_written(recipe, tmp_path):
+def test_a_source_with_a_column_of_layout_mixed_is_refused_before_anything_is_written(recipe, tmp_path):
     ds = photos([2, 2]).rename_column("label", "kind")
     keys = {"filter.policy": {"name": "all"}, "max_attempts": 1, "source": {"path": "in-memory", "label": "kind"}}
     augment.run(recipe(output=str(tmp_path / "run"), **keys), ds, progress=False)

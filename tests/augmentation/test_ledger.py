@@ -52,7 +52,7 @@ def test_the_name_of_a_part_is_made_of_the_hashes_of_its_keys_and_its_content(le
     assert path.parent == ledger.directory / "r0" / listed[:2]
 
 
-def test_the_same_facts_are_the_same_file(ledger):
+def test_writing_the_same_facts_twice_gives_one_file(ledger):
     paths = {ledger.write("r0", attempts(("a", 0, 0))) for _ in range(2)}
     assert ledger.parts("r0") == list(paths)
     assert len(paths) == 1
@@ -69,7 +69,7 @@ def test_references_are_listed_by_their_row_ids(ledger):
     assert path.stem.split("-")[0] == hashlib.sha256(b"a 0 0\nb 0 0").hexdigest()[:16]
 
 
-def test_of_two_parts_with_the_same_attempt_the_first_by_name_is_used(ledger):
+def test_the_attempt_in_the_part_with_the_first_name_is_used(ledger):
     written = {ledger.write("r0", attempts(("a", 0, 0), image=image)): image for image in (b"1", b"2", b"3", b"4")}
     facts = Facts.read(ledger, ["r0"], wanted)
     first = min(written)
@@ -177,7 +177,7 @@ def test_the_temporary_file_of_a_killed_writer_is_ignored(ledger):
 EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
 
 
-def test_embeddings_come_back_bit_by_bit(ledger):
+def test_embeddings_are_read_bit_for_bit_as_they_were_written(ledger):
     finite = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)]
     path = ledger.write("r0", attempts(("a", 0, 0), embedding=finite))
     facts = Facts.read(ledger, ["r0"], wanted)
@@ -186,7 +186,7 @@ def test_embeddings_come_back_bit_by_bit(ledger):
     assert ledger.table(path)["embedding"].type == pa.list_(pa.float16())
 
 
-def test_rows_of_embeddings_keep_their_places():
+def test_null_rows_of_an_embedding_column_are_empty_arrays():
     values = [[1.0, 2.0], None, [3.0, 4.0]]
     column = pa.chunked_array([pa.array([None if v is None else np.array(v, np.float16) for v in part],
                                         pa.list_(pa.float16())) for part in (values, values[1:])])  # fmt: skip

@@ -63,7 +63,7 @@ def units(plan):
         (50, 2, 0.29, 15),  # 14.5, which is 14.499999999999998 in floats
     ],
 )
-def test_the_number_of_rows_of_a_fraction(count, classes, fraction, expected):
+def test_a_fraction_is_rounded_half_up_with_at_least_one_row_per_class(count, classes, fraction, expected):
     assert drawn(count, classes, fraction) == expected
 
 
@@ -75,7 +75,7 @@ def test_the_number_of_rows_of_a_fraction(count, classes, fraction, expected):
         ([2, 1, 3], "CAC"),  # one row of each class; then C 1/2, A 3/4, C 5/6
     ],
 )
-def test_the_drawing_order_is_the_formula(counts, classes_in_order):
+def test_the_drawing_order_follows_the_formula(counts, classes_in_order):
     labels, row_ids = rows_of(counts)
     order, position = drawing_order(labels, row_ids, seed=0)
     names = "".join("ABC"[label] for label in labels[order])
@@ -207,14 +207,14 @@ def test_unlabelled_rows_are_neither_planned_nor_references():
 
 
 @pytest.mark.parametrize("references, drawn_by_class", [(2, [2, 2, 1]), (200, [5, 3, 1])])
-def test_references_are_drawn_from_all_rows_whatever_is_planned(references, drawn_by_class):
+def test_references_are_drawn_from_all_rows_for_any_fraction(references, drawn_by_class):
     plans = [planned([5, 3, 1], fraction=f, filter={"references": references}) for f in (0.2, 1.0)]
     labels, _ = rows_of([5, 3, 1])
     assert plans[0].references.tolist() == plans[1].references.tolist()
     assert np.bincount(labels[plans[0].references]).tolist() == drawn_by_class
 
 
-def test_rows_and_words_do_not_depend_on_the_order_of_the_source(recipe):
+def test_units_and_prompts_do_not_depend_on_the_order_of_the_source(recipe):
     ds = photos([4, 3, 2])
     first, second = (
         units(make_plan(load_source(recipe().source, data=rows), recipe())) for rows in (ds, ds.shuffle(seed=1))
@@ -230,7 +230,7 @@ def test_a_template_may_name_a_text_column(recipe):
     assert prompts == {"a red fox, in a zoo", "a red fox, in a wood", "a green frog"}
 
 
-def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(recipe):
+def test_the_function_plan_adds_six_columns_in_source_order(recipe):
     ds = photos([3, 2])
     rows = plan(ds, recipe(copies=2))
     added = ["row_id", "copy", "context", "prompt", "negative_prompt", "seed"]
@@ -243,7 +243,7 @@ def test_step_by_step_a_plan_is_the_dataset_with_six_columns_in_source_order(rec
 
 
 @pytest.mark.parametrize("data", [None, "photos", []])
-def test_a_plan_of_anything_but_a_dataset_is_refused_in_one_line(recipe, data):
+def test_a_plan_of_an_object_that_is_not_a_dataset_gives_a_one_line_error(recipe, data):
     with pytest.raises(UserError, match="not a Dataset or DatasetDict"):
         plan(data, recipe())
 
@@ -261,7 +261,7 @@ def test_a_plan_needs_no_model():
     assert done.stdout.strip() == "[]"
 
 
-def test_equal_images_of_a_class_are_one_reference_and_each_gets_a_counterpart():
+def test_equal_images_of_a_class_give_one_reference_and_a_counterpart_each():
     plan = planned([3, 2], sha256={"train": ["a", "a", "b", "a", "c"]})
     assert sorted(plan.references.tolist()) == [0, 2, 3, 4]
     assert sorted(plan.rows.tolist()) == [0, 1, 2, 3, 4]

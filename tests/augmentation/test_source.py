@@ -90,17 +90,17 @@ def test_a_source_that_cannot_be_augmented_gives_a_one_line_error(dataset, keys,
     assert "\n" not in str(error.value)
 
 
-def test_other_columns_may_be_named():
+def test_the_recipe_can_name_the_columns():
     source = load(columns(img=images(), species=(["a", "b"] * 2, Value("string"))), image="img", label="species")
     assert source.names == ("a", "b")
 
 
-def test_with_a_prefix_the_source_may_have_a_column_with_an_added_name():
+def test_a_prefix_allows_source_columns_with_the_names_of_added_columns():
     ds = columns(image=images(), label=([0] * 4, Value("int64")), status=(["x"] * 4, Value("string")))
     assert load(ds, prefix="dc_").rows["status"][:] == ["x"] * 4
 
 
-def test_a_prefix_that_gives_a_name_of_the_source_is_refused():
+def test_a_prefix_that_gives_the_name_of_a_source_column_is_refused():
     ds = columns(image=images(), label=([0] * 4, Value("int64")), dc_seed=([0] * 4, Value("int64")))
     with pytest.raises(ValueError, match="--columns.prefix diffcore_"):
         load(ds, prefix="dc_")
@@ -139,7 +139,7 @@ def test_a_class_folder_is_a_source(tmp_path):
     assert stored_image(cell, source.files) == {"bytes": Path(cell["path"]).read_bytes(), "path": "00.jpg"}
 
 
-def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path):
+def test_row_ids_and_identity_do_not_depend_on_folder_and_file_names(tmp_path):
     one = load_source(SourceConfig(path=str(write_photos(tmp_path / "one", [3, 2]))))
     other = write_photos(tmp_path / "two", [3, 2])
     (other / "red_fox" / "00.jpg").rename(other / "red_fox" / "zz.jpg")
@@ -149,7 +149,7 @@ def test_row_ids_and_identity_do_not_depend_on_place_and_names_of_files(tmp_path
     assert one.identity.startswith("local:")
 
 
-def test_a_source_with_one_other_image_has_another_identity(tmp_path):
+def test_a_source_with_one_changed_image_has_another_identity(tmp_path):
     one, two = (write_photos(tmp_path / name, [3, 2]) for name in ("one", "two"))
     (two / "red_fox" / "00.jpg").write_bytes(picture(0, 99))
     assert len({load_source(SourceConfig(path=str(folder))).identity for folder in (one, two)}) == 2
@@ -161,7 +161,7 @@ def test_the_current_directory_is_a_source(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", ["no/such/folder/here", "./nowhere", "photos", "~/nowhere"])
-def test_the_error_names_a_path_that_does_not_exist(wrong):
+def test_the_error_for_a_missing_path_names_the_path(wrong):
     with pytest.raises(ValueError, match=f"source.path is '{wrong}', which is neither an existing folder"):
         load_source(SourceConfig(path=wrong))
 
@@ -184,7 +184,7 @@ def test_a_dataset_dict_keeps_its_splits():
     assert source.name == "in memory"
 
 
-def test_the_callers_dataset_is_left_as_it_was():
+def test_loading_does_not_change_the_dataset_of_the_caller():
     ds = photos([2])
     before = ds.features.copy(), ds._fingerprint
     load(ds)
@@ -192,7 +192,7 @@ def test_the_callers_dataset_is_left_as_it_was():
     assert ds[0]["image"].size == (24, 20)
 
 
-def test_kept_hashes_are_read_in_place_of_the_images(tmp_path, monkeypatch):
+def test_stored_hashes_are_used_without_reading_the_images(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     photos([2, 2]).to_parquet(tmp_path / "data" / "train.parquet")
     folder, config = Folder(tmp_path / "out"), SourceConfig(path=str(tmp_path / "data"))
@@ -212,13 +212,13 @@ def test_a_changed_photo_is_read_again(tmp_path):
     assert hashlib.sha256(picture(0, 7)).hexdigest() in after.sha256["train"]
 
 
-def test_the_setting_of_progress_bars_stays():
+def test_loading_does_not_change_the_setting_of_progress_bars():
     before = datasets.are_progress_bars_disabled()
     load(photos([2]))
     assert datasets.are_progress_bars_disabled() == before
 
 
-def test_a_dataset_in_memory_whose_images_are_files_names_the_option(tmp_path):
+def test_the_error_for_a_dataset_in_memory_with_image_files_names_the_option(tmp_path):
     folder = write_photos(tmp_path / "photos", [2, 2])
     rows = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
     with pytest.raises(ValueError, match="no file is read without source.root") as error:

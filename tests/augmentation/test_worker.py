@@ -53,7 +53,7 @@ def worker(recipe, tmp_path):
     return worker
 
 
-def test_a_stage_reads_the_source_image_whatever_the_source_calls_it(worker):
+def test_a_stage_reads_the_source_image_from_a_column_of_any_name(worker):
     keys = [worker.plan.key(unit) for unit in range(3)]
     part = worker.attempt_part(keys, 1)
     assert part.column_names == list(schema.attempt_facts())
@@ -63,7 +63,7 @@ def test_a_stage_reads_the_source_image_whatever_the_source_calls_it(worker):
     assert part["seed"].to_pylist() == [seeding.attempt_seed(0, row_id, copy, 1) for row_id, copy in keys]
 
 
-def test_every_column_that_a_strategy_may_read_is_there(worker):
+def test_every_column_that_a_strategy_may_read_has_values(worker):
     columns = unit_columns(worker.source, worker.plan, worker.recipe, [0, 2], 3, list(UNIT_COLUMNS))
     values = dict(zip(UNIT_COLUMNS, columns, strict=True))
     assert all(len(column) == 2 for column in columns)
@@ -71,7 +71,7 @@ def test_every_column_that_a_strategy_may_read_is_there(worker):
     assert values["target_label"] == values["label"]
 
 
-def test_facts_have_the_inputs_and_the_names_that_made_them(worker):
+def test_facts_have_the_digest_of_their_inputs_and_their_class_name(worker):
     keys = [worker.plan.key(unit) for unit in range(3)]
     part = worker.attempt_part(keys, 0)
     assert part["inputs"].to_pylist() == [worker.inputs.of_unit(unit) for unit in range(3)]
@@ -79,7 +79,7 @@ def test_facts_have_the_inputs_and_the_names_that_made_them(worker):
     assert "label" not in part.column_names
 
 
-def test_a_process_refuses_a_source_that_changed_after_the_run_had_started(recipe, tmp_path):
+def test_a_worker_refuses_a_source_that_changed_after_the_run_had_started(recipe, tmp_path):
     photos = write_photos(tmp_path / "photos", [2, 2])
     config = recipe(source=str(photos), output=str(tmp_path / "out"))
     identity = load_source(config.source).identity

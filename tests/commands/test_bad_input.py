@@ -188,7 +188,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_invalid_input_is_refused_in_one_line(work_folder, capsys, name):
+def test_invalid_input_gives_a_one_line_error(work_folder, capsys, name):
     prepare, flags, expected = CASES[name]
     if prepare:
         prepare(work_folder)
@@ -233,7 +233,7 @@ def test_plan_refuses_what_augment_refuses(work_folder, capsys, name):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and " " not in value[0] else "",
 )
-def test_a_wrong_command_is_refused_in_one_line(work_folder, capsys, argv, expected):
+def test_a_wrong_command_gives_a_one_line_error(work_folder, capsys, argv, expected):
     line = refused(work_folder, capsys, *argv)
     assert [words for words in expected if words not in line] == []
 
@@ -244,14 +244,14 @@ def test_a_source_with_the_path_of_the_default_output_is_refused(work_folder, ca
     assert "the default output out/birds is in the source folder out/birds. Give another folder with --output" in line
 
 
-def test_an_output_of_other_attempts_names_the_key(work_folder, capsys):
+def test_the_error_for_an_output_with_other_attempts_names_the_changed_key(work_folder, capsys):
     assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
     line = refused(work_folder, capsys, "augment", "recipe.yaml", "--output", "out", "--model.gamma", "3")
     assert "model.gamma: 2.0 -> 3.0" in line
     assert "--output" in line
 
 
-def test_an_export_into_the_run_itself_is_refused(work_folder, capsys):
+def test_an_export_into_the_folder_of_its_own_run_is_refused(work_folder, capsys):
     assert main(["augment", "recipe.yaml", "--output", "out", "--limit", "1"]) == 0
     line = refused(work_folder, capsys, "export", "out", "--output", "./out/")
     assert "is the folder of a run" in line
@@ -266,7 +266,7 @@ def test_a_policy_that_needs_a_text_tower_is_refused_without_it(work_folder, cap
     assert "text" in line
 
 
-def test_calls_in_python_raise_the_same_messages(work_folder, keys):
+def test_calls_in_python_raise_the_messages_of_the_command_line(work_folder, keys):
     before = listing(work_folder)
     with pytest.raises(ValueError, match=r"fraction is 2.0, not a number in \(0, 1\]"):
         augment("photos", fraction=2.0, output="out", **keys)

@@ -99,7 +99,7 @@ def test_a_bug_inside_a_training_shows_its_traceback(capsys, monkeypatch):
     "declared, address",
     [(["Homepage, h://x", "Issues, h://x/issues"], "h://x/issues"), (None, "the issue tracker of the project")],
 )
-def test_the_address_for_reports_is_that_of_the_package(monkeypatch, declared, address):
+def test_the_address_for_reports_is_the_address_of_the_package(monkeypatch, declared, address):
     class Metadata:
         def get_all(self, name):
             return declared if name == "Project-URL" else None

@@ -56,7 +56,7 @@ def test_help_names_every_command_and_imports_no_heavy_library():
 
 
 @pytest.mark.slow  # processor time depends on other processes of the machine
-def test_help_costs_less_than_half_a_second():
+def test_help_takes_less_than_half_a_second_of_processor_time():
     """Measures processor time, because the elapsed time depends on other processes."""
     seconds = []
     for _ in range(3):
@@ -111,7 +111,7 @@ def test_plan_shows_names_prompts_and_guidance_and_writes_nothing(work_folder, c
     assert sorted(path.name for path in work_folder.iterdir()) == ["photos", "recipe.yaml"]
 
 
-def test_augment_ends_with_the_table(work_folder, capsys):
+def test_augment_prints_the_table_at_the_end(work_folder, capsys):
     printed = printed_by(capsys, "augment", "recipe.yaml")
     table = dict(re.findall(r"^(\S.*?)  +(.+)$", printed, re.MULTILINE))
     assert table["rows"] == table["planned"] == "6"
@@ -221,7 +221,7 @@ def test_the_next_command_that_miniature_prints_works(tmp_path, monkeypatch, cap
     assert Path(source).resolve() == Path(folder).resolve()
 
 
-def test_a_mixed_batch_has_no_samples(capsys):
+def test_preview_refuses_samples_of_a_mixed_batch(capsys):
     assert main(["preview", "out", "--mixed", "--samples", "3"]) == 2
     assert capsys.readouterr().err == (
         "diffcore-hf: samples is 3, but a mixed batch has no samples. Give --samples or --mixed\n"

@@ -46,7 +46,7 @@ from diffcore_hf.config.mappings import to_mapping
         ("org/name --preset paper", {"preset": "paper"}),
     ],
 )
-def test_the_layer_contains_only_the_given_flags(line, layer):
+def test_the_parsed_layer_contains_only_the_given_flags(line, layer):
     command = parse_command(["augment", *line.split(" ")])
     assert command == Command("augment", "org/name", layer, {})
 

@@ -66,7 +66,7 @@ def test_a_text_in_place_of_a_section_is_its_path_or_name():
     assert build(filter="org/clip").filter.path == "org/clip"
 
 
-def test_values_take_their_declared_types():
+def test_values_are_converted_to_their_declared_types():
     recipe = build(
         fraction=1,
         model={"gamma": 3},

@@ -82,7 +82,7 @@ def test_the_table_has_every_field():
 
 
 @pytest.mark.parametrize("key", CHANGED)
-def test_a_field_changes_the_digests_of_its_scope(key):
+def test_a_field_changes_only_the_digests_of_its_scope(key):
     base = {**BASE, "filter": {"policy": POLICIES.get(key, {"name": "rank"})}}
     before = build_recipe(base)
     if key == "preset":  # the values of the preset are in other fields
@@ -112,7 +112,7 @@ def test_a_source_that_grows_changes_only_the_recipe_digest(before, after):
     assert whole != grown_whole
 
 
-def test_another_repository_changes_the_attempt_digest_and_another_folder_none():
+def test_another_model_repository_changes_the_attempt_digest_but_another_folder_does_not():
     one, other = build_recipe(BASE), build_recipe(BASE, {"source": {"path": "b"}})
     assert digests(one)[0] != digests(other)[0]
     assert fields_with_identities(one, IDENTITIES, ("attempt",))["source"]["repository"] == "a"

@@ -31,12 +31,12 @@ def test_a_key_has_type_default_and_scope(cls, name, type_text, default, scope):
     assert key.help.endswith(".")
 
 
-def test_sections_include_optional_ones_but_not_listed_ones():
+def test_sections_include_optional_sections_but_no_lists_of_sections():
     assert {"model", "model.scheduler", "filter.policy"} <= set(sections(Recipe))
     assert section(tuple[Recipe, ...]) is None
     assert not [name for name in documented_keys(Recipe) if name.startswith("model.adapters.")]
 
 
 @pytest.mark.parametrize("path, name, key", [("model", "gamma", "model.gamma"), ("", "seed", "seed"), ("a", "", "a")])
-def test_a_key_may_have_no_path_or_no_name(path, name, key):
+def test_a_key_joins_the_path_of_its_section_and_its_name_with_a_dot(path, name, key):
     assert join(path, name) == key

@@ -34,7 +34,7 @@ def test_every_layer_overrides_the_preset(layer_with_preset):
     assert recipe.prompts.contexts[0] == "heavy snow"
 
 
-def test_preset_paper_without_other_keys():
+def test_preset_paper_sets_its_keys():
     recipe = build_recipe({"source": "org/a"}, {"preset": "paper"})
     assert (recipe.model.gamma, recipe.model.steps, recipe.model.size, recipe.preset) == (6.5, 50, 512, "paper")
 

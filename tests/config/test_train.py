@@ -51,7 +51,7 @@ def test_only_the_data_is_required():
     assert built() == build(TRAIN_SCHEMA, parse(["--data.path", "out/photos"], TRAIN).layer)
 
 
-def test_defaults_preset_file_flags_in_this_order(tmp_path):
+def test_flags_override_the_file_the_preset_and_the_defaults(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("data: {path: org/birds, train: all}\npreset: paper\nbatch_size: 64\noptimizer: {lr: 1}\n")
     command = parse(["--config", str(file), "--optimizer.lr", "2", "--data.train", "train"], TRAIN)
@@ -62,7 +62,7 @@ def test_defaults_preset_file_flags_in_this_order(tmp_path):
     assert recipe.data == DataConfig("org/birds")
 
 
-def test_plain_texts_set_paths_and_names():
+def test_a_text_in_place_of_a_section_is_its_path_or_name():
     recipe = built(data="org/d", model="resnet50", transform="imagenet_300", optimizer="adamw", schedule="linear")
     assert (recipe.data, recipe.model) == (DataConfig("org/d"), BackboneConfig("resnet50"))
     assert (recipe.transform, recipe.optimizer) == (TransformConfig("imagenet_300"), OptimizerConfig("adamw"))
@@ -99,14 +99,14 @@ def test_another_name_removes_only_the_keys_that_describe_the_old_name():
         ({"arms": {1: {"mix": {"pi": 1}}}}, "arms", {"1": {"mix": {"pi": 1}}}),
     ],
 )
-def test_values_take_their_declared_types(layer, key, value):
+def test_values_are_converted_to_their_declared_types(layer, key, value):
     recipe = built(**layer)
     assert getattr(recipe, key) == value
     assert type(getattr(recipe, key)) is type(value)
 
 
 @pytest.mark.parametrize("given", [True, False, "timm/resnet50.a1_in1k"])
-def test_pretrained_is_a_switch_or_a_path(given):
+def test_pretrained_is_a_boolean_or_a_path(given):
     assert built(model={"pretrained": given}).model.pretrained == given
 
 
@@ -210,7 +210,7 @@ def test_a_training_recipe_is_a_file_or_a_name(shipped):
         ("empty.yaml", "empty.yaml: contains no keys of a recipe. Start it with e.g. data: {path: out/photos}"),
     ],
 )
-def test_an_invalid_config_is_refused_in_one_line(shipped, config, message):
+def test_an_invalid_config_gives_a_one_line_error(shipped, config, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         config_layer(config)
     assert "\n" not in str(caught.value)

@@ -51,7 +51,7 @@ NAMED_BY_CARD = {
 
 @pytest.mark.parametrize("section", ["source", "data"])
 @pytest.mark.parametrize("case", NAMED_BY_CARD)
-def test_a_card_names_no_data_file_outside_the_folder(case, section, folder):
+def test_a_card_that_names_a_data_file_outside_the_folder_is_refused(case, section, folder):
     (folder / "sub").mkdir()
     key, value = NAMED_BY_CARD[case]
     write_card(folder, key, value.format(outside=folder.parent / "outside"))
@@ -59,14 +59,14 @@ def test_a_card_names_no_data_file_outside_the_folder(case, section, folder):
         load_splits(str(folder), None, None, None, section=section)
 
 
-def test_the_advice_for_such_a_card_is_accepted(folder):
+def test_the_remedy_for_a_card_with_files_outside_the_folder_works(folder):
     write_card(folder, "data_files", "../outside/private.parquet")
     shutil.copy(folder.parent / "outside" / "private.parquet", folder)
     write_card(folder, "data_files", "private.parquet")
     assert len(load_source(SourceConfig(str(folder))).rows) == 6
 
 
-def test_a_linked_data_file_outside_needs_the_option(folder):
+def test_a_linked_data_file_outside_the_folder_needs_the_option(folder):
     (folder / "train.parquet").unlink()
     write_rows(folder / "test.parquet")
     (folder / "train.parquet").symlink_to(folder.parent / "outside" / "private.parquet")
@@ -77,12 +77,12 @@ def test_a_linked_data_file_outside_needs_the_option(folder):
         load_splits(str(folder), None, None, None, section="data")
 
 
-def test_a_pattern_of_the_user_may_lead_out(folder):
+def test_a_pattern_of_the_user_may_name_files_outside_the_folder(folder):
     splits, _ = load_splits(str(folder), None, f"{folder.parent}/outside/*.parquet", None, section="source")
     assert len(splits["train"]) == 6
 
 
-def test_a_snapshot_of_the_hub_reads_its_own_blobs(folder):
+def test_a_hub_snapshot_may_link_to_its_own_blobs(folder):
     snapshot = folder.parent / "datasets--a--b" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     write_rows(snapshot.parent.parent / "blobs" / "1234")
@@ -92,7 +92,7 @@ def test_a_snapshot_of_the_hub_reads_its_own_blobs(folder):
 
 
 @pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml", "dataset_infos.json"])
-def test_a_description_is_read_only_up_to_a_bound(name, folder):
+def test_a_card_that_is_too_large_or_no_regular_file_is_refused(name, folder):
     with open(folder / name, "w") as file:
         file.truncate(2**40)
     with pytest.raises(UserError, match=f"contains '{name}', which is no regular file of at most 16 MiB. Remove it"):
@@ -122,7 +122,7 @@ def test_a_card_on_the_hub_names_only_files_of_its_repository(folder, hub, clien
     assert len(client(hostile_hub.load, own)["sha256"]) == 4
 
 
-def test_a_cache_that_cannot_be_created_names_the_variable(folder, monkeypatch):
+def test_the_error_for_a_cache_that_cannot_be_created_names_the_environment_variable(folder, monkeypatch):
     (folder.parent / "file").write_text("")
     monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(folder.parent / "file" / "cache"))
     with pytest.raises(
@@ -133,7 +133,7 @@ def test_a_cache_that_cannot_be_created_names_the_variable(folder, monkeypatch):
     assert load_splits(str(folder), None, None, None, section="data")
 
 
-def test_files_with_different_columns_name_the_reason(folder):
+def test_the_error_for_files_with_different_columns_names_the_reason(folder):
     Dataset.from_dict({"other": [1]}).to_parquet(str(folder / "train-2.parquet"))
     with pytest.raises(UserError, match="Couldn't cast because column names don't match. Use another"):
         load_splits(str(folder), None, None, None, section="source")

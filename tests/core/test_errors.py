@@ -96,7 +96,7 @@ def test_a_damaged_json_file_is_described_by_its_position():
     assert innermost_cause(raised(json.loads, "{")).startswith("Expecting property name enclosed in double quotes")
 
 
-def test_causes_that_form_a_cycle_end():
+def test_a_cycle_of_causes_is_described():
     first, second = ValueError("the first fault"), ValueError("the second fault")
     caused_by(first, caused_by(second, first))
     assert innermost_cause(first) == "the second fault"
@@ -128,7 +128,7 @@ ALLOWED = {
 }
 
 
-def test_no_message_is_built_from_a_library_exception_itself():
+def test_messages_contain_only_the_innermost_cause_of_a_library_exception():
     allowed = {name for name, _ in ALLOWED}
     found = [f"{name}:{line}" for name, node in _handlers() for line in _raw_uses(node) if name not in allowed]
     assert found == []

@@ -109,7 +109,7 @@ def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
 
 
 @pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT - 1, RUN_FORMAT + 1])
-def test_a_folder_of_another_format_is_refused_in_one_line(tmp_path, format_number):
+def test_a_folder_of_another_format_gives_a_one_line_error(tmp_path, format_number):
     folder = Folder(tmp_path / "out")
     content = {"attempt_digest": "d"} if format_number is None else {"attempt_digest": "d", "format": format_number}
     write_atomic(folder.run_file, canonical_json(content))
@@ -217,7 +217,7 @@ def test_published_files_without_a_manifest_are_an_incomplete_export(finished):
     assert finished.is_incomplete()
 
 
-def test_exports_at_the_same_time_wait_for_each_other(tmp_path):
+def test_exports_into_one_folder_run_one_after_the_other(tmp_path):
     def export(number):
         folder = Folder(tmp_path / "out")
         with folder.exporting():
@@ -229,7 +229,7 @@ def test_exports_at_the_same_time_wait_for_each_other(tmp_path):
     assert not (tmp_path / "out" / ".diffcore" / "export").exists()
 
 
-def test_a_file_system_without_locks_exports(tmp_path, monkeypatch):
+def test_an_export_works_on_a_file_system_without_locks(tmp_path, monkeypatch):
     def fail(*arguments):
         raise NotImplementedError
 

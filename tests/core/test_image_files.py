@@ -134,7 +134,7 @@ def test_a_large_file_is_not_read(folder, monkeypatch):
         ImageFiles((str(folder),)).read(str(folder / "a.png"))
 
 
-def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
+def test_a_growing_file_is_read_only_up_to_the_limit(folder, monkeypatch):
     """The size of the open file is not used, because a file in /proc or a growing file reports a wrong size."""
     monkeypatch.setattr(image_files, "MAX_BYTES", 5_000)
     read, counts = os.read, []
@@ -149,7 +149,7 @@ def test_a_file_that_grows_ends_at_the_bound(folder, monkeypatch):
     assert sum(counts[1:]) == 5_001
 
 
-def test_a_file_that_is_replaced_by_a_link_after_the_check_is_not_read(folder, monkeypatch):
+def test_a_file_that_becomes_a_link_after_the_check_is_not_read(folder, monkeypatch):
     path, opened = folder / "a.png", os.open
 
     def exchange(name, flags):
@@ -162,7 +162,7 @@ def test_a_file_that_is_replaced_by_a_link_after_the_check_is_not_read(folder, m
         ImageFiles((str(folder),)).read(str(path))
 
 
-def test_without_proc_the_identity_of_the_open_file_is_compared(folder, monkeypatch):
+def test_an_image_is_read_if_the_folder_proc_is_missing(folder, monkeypatch):
     def no_proc(path):
         raise FileNotFoundError(2, "no /proc", path)
 

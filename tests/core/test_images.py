@@ -206,7 +206,7 @@ def deep(low, high, kind=np.uint16):
         (Image.new("L", (8, 8), 3), (3, 3), (3, 3), False),
     ],
 )
-def test_deep_grey_is_scaled_by_the_type_or_by_the_data(image, dtype, data, dark):
+def test_grey_images_of_16_and_32_bits_are_scaled_by_their_type_or_their_values(image, dtype, data, dark):
     content = stored(image, format="TIFF")["bytes"]
     assert images.to_array(images.decode_bytes(content)).min() == dtype[0]
     assert images.to_array(images.decode_bytes(content)).max() == dtype[1]
@@ -219,7 +219,7 @@ MODES = ("1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_strips_give_the_pixels_of_the_whole_image(mode, monkeypatch):
+def test_conversion_in_strips_gives_the_pixels_of_the_whole_image(mode, monkeypatch):
     ramp = np.random.default_rng(0).integers(0, 256, (50, 30, 4), dtype=np.uint8)
     image = Image.fromarray(ramp[..., 0].astype(np.uint16) * 200) if mode == "I;16" else as_mode(ramp, mode)
     whole = np.asarray(images.to_rgb(image))
@@ -301,5 +301,5 @@ def test_a_format_is_recognised_by_its_content(head, kind):
 @pytest.mark.parametrize(
     ("size", "most", "result"), [((100, 50), 5000, (100, 50)), ((100, 50), 4999, (50, 25)), ((101, 50), 600, (34, 17))]
 )
-def test_an_image_is_reduced_by_a_whole_factor(size, most, result):
+def test_an_image_is_reduced_by_an_integer_factor(size, most, result):
     assert images.at_most(Image.new("RGB", size), most).size == result

@@ -82,7 +82,7 @@ def test_a_decoder_with_different_pixels_is_not_used(monkeypatch, caplog):
     jpeg.fast_decoder.cache_clear()
 
 
-def test_without_the_extra_pillow_decodes(monkeypatch, caplog):
+def test_pillow_decodes_if_the_extra_package_is_missing(monkeypatch, caplog):
     jpeg.fast_decoder.cache_clear()
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
     with caplog.at_level(logging.INFO):

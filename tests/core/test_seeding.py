@@ -21,7 +21,7 @@ def test_a_digest_is_the_sha256_of_compact_json():
     "parts, other",
     [(("a", "bc"), ("ab", "c")), (("a", 1), ("a", "1")), ((0, "x"), (1, "x")), (("a",), ("a", None))],
 )
-def test_different_parts_have_different_digests(parts, other):
+def test_different_values_have_different_digests(parts, other):
     assert seeding.digest(*parts) != seeding.digest(*other)
 
 

@@ -36,7 +36,7 @@ def cell(value: int) -> Cell:
     return Cell(f"numbers/n-{value}", 1, partial(double, value=value))
 
 
-def test_only_cells_without_a_result_are_due(store, tmp_path):
+def test_only_cells_without_a_result_are_measured(store, tmp_path):
     lines: list[str] = []
     cells = [cell(1), cell(2), cell(-1)]
     assert run(cells, store, tmp_path, 2, lines.append) == 1
@@ -74,7 +74,7 @@ def test_a_packed_cell_is_measured_again_if_requested(store):
     assert pending(cells, store, again=True) == cells[1:]
 
 
-def test_the_listing_names_what_is_due():
+def test_the_listing_shows_the_cells_that_are_not_measured():
     cells = [cell(1), cell(2)]
     lines = listing(cells, cells[1:], 2).splitlines()
     assert "done" in lines[0] and "done" not in lines[1] and "1 of 2 cells to do" in lines[-1]

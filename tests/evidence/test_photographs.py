@@ -39,7 +39,7 @@ def test_counterparts_are_other_images_of_the_same_class(labels, each, per_class
     assert drawn == draw(labels, 0, each) != draw(labels, 1, each)
 
 
-def test_the_folder_has_the_bytes_of_the_photographs_and_scores_other_ones(tmp_path):
+def test_the_splits_of_a_photograph_folder_have_unchanged_bytes_and_no_image_in_common(tmp_path):
     source = write_photos(tmp_path / "photos", [20, 20])
     folder = photo_folder(tmp_path / "work", source, 0, 3)
     rows = {name: undecoded(split, *(set(split.column_names) & {"image", "generated"}))
@@ -52,7 +52,7 @@ def test_the_folder_has_the_bytes_of_the_photographs_and_scores_other_ones(tmp_p
     assert len(load_dataset(str(photo_folder(tmp_path / "few", source, 0, 3, most=4)), split="test")) == 4
 
 
-def test_data_without_the_two_columns_is_refused(tmp_path):
+def test_data_without_the_columns_image_and_label_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="columns image and label"):
         scored_splits(load_dataset("json", data_files={"train": _json(tmp_path)}))
 
@@ -74,7 +74,7 @@ def test_wrong_counterparts_show_another_class_and_are_not_training_images(share
     assert all(rows[place] == row for place, row in enumerate(fewer) if row != drawn.counterparts[place])
 
 
-def test_every_level_takes_a_photograph_further_away():
+def test_every_degradation_level_changes_a_photograph_more_than_the_level_before():
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8).repeat(3, 0).repeat(3, 1)
     far = []
     for level in LEVELS:
@@ -84,7 +84,7 @@ def test_every_level_takes_a_photograph_further_away():
     assert far == sorted(far) and far[0] < far[1] < far[2] < far[3]
 
 
-def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_ones():
+def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_images():
     """Each of three classes has its own axis. Unrelated counterparts have a fourth axis."""
     labels = np.arange(3).repeat(4)
     real = np.eye(4)[labels]
@@ -92,7 +92,7 @@ def test_the_distance_is_zero_for_other_real_images_and_one_for_unrelated_ones()
     assert distance(labels, real, np.eye(4)[np.full(12, 3)]) == pytest.approx(1)
 
 
-def test_the_filter_is_judged_on_right_random_and_confused_photographs():
+def test_the_filter_accepts_more_right_photographs_than_wrong_photographs():
     """Classes 0 and 1 are similar and class 2 is not, so a wrong image of the similar class is harder to reject."""
     random = np.random.default_rng(0)
     centres = np.array([[1, 0.3, 0, 0], [1, -0.3, 0, 0], [0, 0, 1, 1]])
@@ -124,7 +124,7 @@ def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
     yield from found.items()
 
 
-def test_all_arms_of_a_seed_come_first_and_more_seeds_only_at_the_chosen_rate():
+def test_all_arms_of_a_seed_come_first_and_later_seeds_use_only_the_chosen_rate():
     first = list(planned({}))
     assert [cell.arm for cell in first[:5]] == list(ARMS)
     assert [(cell.rate, cell.seed) for cell in first[::5]] == [(rate, seed) for rate in RATES for seed in (0, 1)]
@@ -137,7 +137,7 @@ def test_all_arms_of_a_seed_come_first_and_more_seeds_only_at_the_chosen_rate():
     assert chosen_rate(found, "mix") is None and len(list(planned(found))) == len(first)
 
 
-def test_of_rates_with_equal_scores_the_lowest_is_chosen():
+def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     found = {cell.name: result(0.5, 0.5) for cell in planned({})}
     assert chosen_rate(found, "plain") == 2e-4
 
@@ -154,13 +154,13 @@ def test_of_rates_with_equal_scores_the_lowest_is_chosen():
         ({"mix": 0.1, "pixel": -0.1}, "raises top-1 in some rows and lowers it in others."),
     ],
 )
-def test_the_judgement_follows_the_intervals(better, said):
+def test_the_sentence_about_mixing_follows_from_the_intervals(better, said):
     photos = PhotoResults(dict(everything(better)))
     assert photos.rates_complete and photos.rate("plain") == 1e-3 and len(photos.measured) == photos.wanted
     assert said in photo_page.judgement(photos)
 
 
-def test_sections_and_readme_are_written_from_few_and_from_all_cells():
+def test_sections_and_readme_can_be_written_from_any_number_of_results():
     stored = Results.read(Store())
     full = dict(everything({"genaug": 0.1}))
     for count in (0, 1, 7, len(full)):
@@ -178,7 +178,7 @@ def test_sections_and_readme_are_written_from_few_and_from_all_cells():
     assert recompute.differing(text.replace("52.0 ±", "99.9 ±"), known) == {"99.9"}
 
 
-def test_counterparts_and_filter_are_written_from_few_and_from_all_cells():
+def test_the_sections_on_quality_and_filter_can_be_written_from_any_number_of_results():
     stored = replace(Results.read(Store()), photographs=dict(everything({"genaug": 0.1})))
     cells = [training.name for training in photo_trainings.planned_counterparts(stored.photographs)]
     cells += [f"distance-{quality}-{seed}" for quality in QUALITIES for seed in (0, 1, 2)]
@@ -195,12 +195,12 @@ def test_counterparts_and_filter_are_written_from_few_and_from_all_cells():
     assert "10 % show another class | 0.100 | 20.0 | 50.0" in text
 
 
-def test_a_readme_without_the_two_lines_is_refused():
+def test_a_readme_without_the_begin_and_end_lines_is_refused():
     with pytest.raises(ValueError, match="lacks the line"):
         advice.readme(Results.read(Store()), "no marks")
 
 
-def test_the_numbers_of_readme_and_first_section_are_the_recomputed_ones():
+def test_the_numbers_in_readme_and_first_section_equal_the_recomputed_numbers():
     readme, page = README.read_text(encoding="utf-8"), PAGE.read_text(encoding="utf-8")
     assert not recompute.faults(recompute.Stored.read(), readme, page)
     changed = page.replace("+55.5", "+55.6", 1)

@@ -68,7 +68,7 @@ def test_two_cells_are_measured_packed_and_written_to_the_page(work):
     assert all((work / "assets" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in page._FIGURES)
 
 
-def test_the_groups_and_wrong_names_of_a_world(work):
+def test_a_world_has_its_groups_and_wrong_prompt_names(work):
     rows = load_dataset(str(world_folder(work, 0)))
     own = {(label, scene) for label, scene in zip(rows["train"]["label"][:], rows["train"]["scene"][:], strict=True)}
     test = zip(rows["test"]["label"][:], rows["test"]["scene"][:], rows["test"]["group"][:], strict=True)
@@ -83,7 +83,7 @@ def test_the_groups_and_wrong_names_of_a_world(work):
         assert 0.2 < wrong / len(named) < 0.4
 
 
-def test_every_cell_is_named_once_and_stays_in_the_budget():
+def test_cell_names_are_unique_and_the_estimated_time_stays_in_the_budget():
     names = [cell.name for cell in cells()]
     assert len(set(names)) == len(names)
     assert sum(name.startswith("trainings/") for name in names) <= 400
@@ -96,7 +96,7 @@ def test_the_page_is_written_from_the_packed_results(tmp_path):
     assert (tmp_path / "results.md").read_bytes() == PAGE.read_bytes()
 
 
-def test_a_difference_is_paired_and_says_when_it_holds_zero():
+def test_the_text_of_a_paired_difference_says_when_its_interval_contains_zero():
     base = {0: 0.5, 1: 0.6, 2: 0.4}
     assert points(difference({0: 0.6, 1: 0.7, 2: 0.5}, base)) == "+10.0 ± 0.0"
     assert points(difference({0: 0.6, 1: 0.5, 2: 0.4}, base)).startswith("no difference seen (+0.0 ±")

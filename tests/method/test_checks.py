@@ -62,7 +62,7 @@ def test_an_added_check_gives_its_reason_at_its_position():
     assert checks.labels(with_memory)["memory"] == "too little memory"
 
 
-def test_a_recipe_names_checks_of_its_own(tmp_path, monkeypatch):
+def test_a_recipe_can_add_checks(tmp_path, monkeypatch):
     (tmp_path / "some_checks.py").write_text(
         "from diffcore_hf.method.checks import Check, recorded_reason\n"
         "BLURRY = recorded_reason('blurry', 'the image is blurred', 'blurred')\n"

@@ -27,14 +27,14 @@ def test_the_bound_is_the_kth_smallest_value(n, alpha, bound):
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.25, 0.5])
-def test_left_out_rejections_equal_a_slow_reference(alpha):
+def test_leave_one_out_rejections_equal_a_slow_implementation(alpha):
     scores = np.random.default_rng(1).integers(0, 12, 25).astype(float)  # with ties
     slow = [s < conformal_bound(np.delete(scores, i), alpha) for i, s in enumerate(scores)]
     assert conformal_rejected(scores, alpha).tolist() == slow
     assert np.mean(slow) <= alpha
 
 
-def test_small_classes_pool_differences_from_the_others():
+def test_small_classes_use_pooled_differences():
     # Class 0: 0.5 0.6 0.7 -> others 0.65 0.6 0.55 -> d -0.15 0 0.15. Class 1: 0.1 0.3 -> d -0.2 0.2.
     scores, labels = np.array([0.5, 0.6, 0.7, 0.1, 0.3, np.nan]), np.array([0, 0, 0, 1, 1, 2])
     bounds, rejected = similarity_bounds(scores, labels, 4, 0.4)  # k = floor(6 * 0.4) = 2: -0.15

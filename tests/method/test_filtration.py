@@ -114,7 +114,7 @@ def test_score_bound_and_rank_of_each_attempt_are_reported():
     assert decisions.class_bound.tolist() == [0.5, 0.5]
 
 
-def test_of_two_equal_images_the_later_one_is_the_duplicate():
+def test_the_later_attempt_of_two_equal_images_is_the_duplicate():
     rows = [(2, 0, GOOD, None, "same"), (0, 1, GOOD, None, "same"), (1, 0, GOOD, None, "same"), (0, 0, BAD, None, "x")]
     decisions = decided(plan(3), facts(*rows))
     assert decisions.reason.tolist() == ["duplicate", "duplicate", "kept", "low_similarity"]
@@ -122,7 +122,7 @@ def test_of_two_equal_images_the_later_one_is_the_duplicate():
     assert accepted.reason.tolist() == ["kept", "duplicate", "kept", "low_similarity"]
 
 
-def test_an_image_equal_to_one_that_is_not_decided_is_no_duplicate():
+def test_an_undecided_attempt_makes_no_equal_image_a_duplicate():
     rows = [(0, 0, GOOD), (0, 1, GOOD, None, "same"), (1, 0, BAD), (1, 1, GOOD, None, "same")]
     assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "", "low_similarity", "kept"]
 
@@ -140,7 +140,7 @@ def test_attempts_beyond_max_attempts_or_the_plan_are_ignored():
     assert due(plan(1), facts((0, 0, BAD), (0, 1, BAD)), raised, 4)[0] == 2
 
 
-def test_an_attempt_that_occurs_twice_or_an_unknown_reason_raises():
+def test_a_repeated_attempt_or_an_unknown_reason_raises_an_error():
     with pytest.raises(ValueError, match="attempt 1 of train/0 copy 0 occurs twice"):
         decided(plan(1), facts((0, 1, GOOD), (0, 1, BAD)))
     with pytest.raises(ValueError, match="'leak'"):
@@ -156,7 +156,7 @@ def test_an_attempt_that_occurs_twice_or_an_unknown_reason_raises():
         (25, 20, True),  # only the first twenty units count
     ],
 )
-def test_a_class_is_given_up_after_twenty(units, bad, given_up):
+def test_a_class_is_given_up_if_its_first_twenty_units_are_rejected(units, bad, given_up):
     decisions = decided(plan(units), facts(*((i, 0, BAD) for i in range(bad))))
     assert decisions.given_up.tolist() == [given_up, False]
     assert decisions.status.tolist() == ["exhausted" if given_up else "pending"] * bad + ["pending"] * (units - bad)
@@ -186,7 +186,7 @@ def test_only_copy_0_of_readable_rows_counts_towards_giving_up():
     assert decisions.status[0] == "failed"
 
 
-def test_every_round_makes_the_missing_units_due():
+def test_units_without_a_kept_attempt_are_due_in_the_next_round():
     units, rows, rounds = plan(23, labels=[0] * 20 + [1] * 3), [], []
     outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 never passes; unit 20 passes at once, unit 21 at attempt 1
     while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
@@ -202,7 +202,7 @@ def test_every_round_makes_the_missing_units_due():
     assert decided(units, facts(*rows)).status.tolist() == ["exhausted"] * 20 + ["kept", "kept", "exhausted"]
 
 
-def test_unreadable_rows_are_not_due_and_a_lost_attempt_is():
+def test_unreadable_rows_are_never_due_and_a_lost_attempt_is_due_again():
     units = plan(3, readable=np.array([True, False, True]))
     nothing = facts()
     r, missing = due(units, nothing, decided(units, nothing), 3)
@@ -240,7 +240,7 @@ cases = st.integers(1, 6).flatmap(
 
 @settings(max_examples=150, deadline=None)
 @given(cases)
-def test_invariants_of_decisions(case):
+def test_decisions_of_random_facts_are_consistent(case):
     kinds, attempts, random = case
     units = plan(len(kinds), [label for label, _ in kinds], [copy for _, copy in kinds])
     rows = []

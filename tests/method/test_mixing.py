@@ -48,7 +48,7 @@ def slow_mix(real, generated, draw):
 
 @settings(max_examples=60, deadline=None)
 @given(DRAWS, st.sampled_from([torch.uint8, torch.float32, torch.float64]))
-def test_mixing_equals_a_slow_reference_from_the_equations(draw, kind):
+def test_mixing_equals_a_slow_implementation_of_the_equations(draw, kind):
     real, generated = images(kind)
     mixed = apply_mix(real, generated, draw)
     assert (mixed.dtype, mixed.shape) == (real.dtype, real.shape)
@@ -107,7 +107,7 @@ def test_draws_follow_the_distributions_of_the_paper():
 @pytest.mark.parametrize(
     ("kind", "pi", "share"), [("pixel", 0.5, 1), ("patch", 0.5, 0), ("both", 0, 0), ("both", 1, 1)]
 )
-def test_kind_and_pi_choose_the_way_of_mixing(kind, pi, share):
+def test_kind_and_pi_set_the_share_of_pixel_mixes(kind, pi, share):
     draws = [draw_mix(seeding.generator("test", number), kind=kind, pi=pi) for number in range(20)]
     assert np.mean([draw.pixel for draw in draws]) == share
 
@@ -118,7 +118,7 @@ def test_every_kind_has_the_same_draws():
 
 
 @pytest.mark.parametrize("size", [(10, 10), (40, 20), (20, 40), (7, 33)])
-def test_cover_fills_the_frame_from_the_centre(size):
+def test_cover_keeps_the_centre_of_the_image_in_the_centre_of_the_frame(size):
     image = torch.zeros(3, *size, dtype=torch.uint8)
     image[:, size[0] // 2, size[1] // 2] = 255
     covering = cover(image, 24, 36)
@@ -127,6 +127,6 @@ def test_cover_fills_the_frame_from_the_centre(size):
     assert abs(y - 12) <= 2 and abs(x - 18) <= 2
 
 
-def test_cover_returns_an_image_of_the_right_size_itself():
+def test_cover_returns_an_image_of_the_frame_size_unchanged():
     image = torch.zeros(3, 24, 36, dtype=torch.uint8)
     assert cover(image, 24, 36) is image

@@ -36,7 +36,7 @@ def test_every_policy_of_the_recipe_can_be_fitted():
     assert set(POLICIES) == set(POLICY_PARAMETERS)
 
 
-def test_mean_compares_with_the_real_image_of_the_row_by_eq_5():
+def test_policy_mean_compares_an_attempt_with_the_real_image_of_its_row():
     fitted = fit(PolicyConfig("mean"), PAIRS, 0)
     np.testing.assert_allclose(fitted.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
     assert fitted.notes == (
@@ -50,13 +50,13 @@ def test_mean_compares_with_the_real_image_of_the_row_by_eq_5():
     np.testing.assert_allclose(verdicts.bound, fitted.bound[[0, 0, 1, 2, 0]])
 
 
-def test_mean_rejects_a_similarity_equal_to_the_bound():
+def test_policy_mean_rejects_a_similarity_equal_to_the_bound():
     fitted = fit(PolicyConfig("mean"), references([[angle(0), angle(60)]]), 0)
     assert not verdicts_of(fitted, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
     assert fitted.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
 
 
-def test_mean_without_any_pair_accepts_everything_with_a_note():
+def test_policy_mean_without_any_pair_accepts_everything_and_adds_a_note():
     fitted = fit(PolicyConfig("mean"), references([[angle(0)], [angle(90)]]), 0)
     assert fitted.bound.tolist() == [-1, -1]
     assert verdicts_of(fitted, [0], [angle(170)], [angle(0)]).passed.all()
@@ -64,7 +64,7 @@ def test_mean_without_any_pair_accepts_everything_with_a_note():
     assert np.isnan(fitted.rejected_real()).all()
 
 
-def test_mean_with_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
+def test_the_bound_from_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
     many = references([[angle(a) for a in range(0, 90, 2)]])
     exact, sampled = fit(PolicyConfig("mean"), many, 0), fit(PolicyConfig("mean", pairs=500), many, 0)
     assert sampled.bound[0] != exact.bound[0]
@@ -72,13 +72,13 @@ def test_mean_with_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
     assert fit(PolicyConfig("mean", pairs=500), many, 1).bound[0] != sampled.bound[0]
 
 
-def test_policy_fixed_and_the_share_of_real_pairs_that_it_rejects():
+def test_policy_fixed_reports_the_share_of_real_pairs_that_it_rejects():
     fitted = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
     assert verdicts_of(fitted, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
     np.testing.assert_array_equal(fitted.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
 
 
-def test_policies_all_and_random():
+def test_policy_all_accepts_everything_and_policy_random_its_share():
     everything = fit(PolicyConfig("all"), PAIRS, 0)
     assert verdicts_of(everything, [0, 1], [angle(0), NAN]).passed.all()
     assert everything.rejected_real().tolist() == [0, 0, 0]
@@ -91,7 +91,7 @@ def test_policies_all_and_random():
     np.testing.assert_allclose(draw.rejected_real(), 0.7)
 
 
-def test_quantile_against_the_class_mean():
+def test_policy_quantile_compares_with_the_class_mean():
     # Left-out similarities of -20, 0 and 20 degrees: cos 30, 1, cos 30; differences from the mean of the others:
     # -0.067, 0.134, -0.067; k = floor(4 * 0.3) = 1, so the bound is 0.911 - 0.067 = 0.844, at 32.5 degrees.
     fitted = fit(PolicyConfig("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
@@ -101,7 +101,7 @@ def test_quantile_against_the_class_mean():
     assert verdicts.reasons == [None, "low_similarity", "low_similarity"]
 
 
-def test_rank_keeps_images_whose_class_has_the_rank_of_real_ones():
+def test_policy_rank_keeps_an_image_whose_class_ranks_as_high_as_for_real_images():
     rng = np.random.default_rng(0)
     clusters = references([[angle(a + e) for e in rng.normal(0, 3, 12)] for a in (0, 60, 120)])
     for by in ("class_mean", "classifier", "context_free", "text"):
@@ -131,12 +131,12 @@ def test_the_floor_rejects_images_that_are_similar_to_no_class():
     assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) a class
 
 
-def test_auto_floor_is_off_from_twenty_classes():
+def test_the_automatic_floor_is_off_for_twenty_or_more_classes():
     many = references([[angle(a), angle(a + 1), angle(a + 2)] for a in range(0, 100, 5)])
     assert fit(PolicyConfig(), many, 0)._floor is None
 
 
-def test_one_class_falls_back_to_quantile_with_a_note():
+def test_policy_rank_with_one_class_uses_policy_quantile_and_adds_a_note():
     single = references([[angle(a) for a in range(-20, 21)]])
     fitted = fit(PolicyConfig("rank"), single, 0)
     np.testing.assert_array_equal(fitted.bound, fit(PolicyConfig("quantile"), single, 0).bound)

@@ -21,7 +21,7 @@ def test_a_class_in_a_context_has_two_prompts():
     assert texts.captions() == ["a photo of a crow, a pet", "a photo of a toy poodle, a pet"]
 
 
-def test_removed_terms_are_noted_once_with_their_number():
+def test_the_note_about_removed_negative_terms_has_their_number():
     (note,) = texts_of(["crow", "sketch"], prompts={"contexts": ["in fog", ""]}).notes
     assert note == "2 built-in negative terms removed because they contradict the label or the context"
     assert texts_of(["crow"], prompts={"contexts": [""]}).notes == ()
@@ -53,14 +53,14 @@ def test_our_assumption_about_gamma_is_noted(keys, noted):
         ([f"{n}_{word}" for n in (1, 2) for word in "abcd"], "'c' (1_c, 2_c) and 1 more. Give"),
     ],
 )
-def test_classes_with_one_name_in_prompts_are_listed(names, listed):
+def test_classes_with_equal_names_in_prompts_are_listed(names, listed):
     (note,) = texts_of(names).notes
     assert note.startswith("classes that share a name in prompts: ")
     assert listed in note
     assert note.endswith("with prompts.label_descriptions")
 
 
-def test_a_description_makes_names_different():
+def test_a_class_description_makes_equal_prompt_names_different():
     assert texts_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
 
 

@@ -134,7 +134,7 @@ def test_columns_of_the_source_fill_their_placeholders():
 
 
 @pytest.mark.parametrize("template", ["{label", "{label!r}", "{label:>3}", "{}", "a } b"])
-def test_a_wrong_template_is_an_error(template):
+def test_a_wrong_template_raises_an_error(template):
     with pytest.raises(ValueError, match=r"not a plain name|do not pair"):
         template_fields(template)
 
@@ -171,7 +171,7 @@ def test_class_names_are_cleaned_kept_or_replaced():
         (["???"], "clean", None, "is an opaque id"),
     ],
 )  # fmt: skip
-def test_unusable_class_names_are_errors(names, label_names, descriptions, message):
+def test_unusable_class_names_raise_an_error(names, label_names, descriptions, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         prompt_names(names, label_names, descriptions)
     assert "\n" not in str(caught.value)
@@ -181,7 +181,7 @@ def test_unusable_class_names_are_errors(names, label_names, descriptions, messa
 
 
 @pytest.mark.parametrize("name", ["facade", "747-400", "A320", "decade", "class", "n5", "beef"])
-def test_names_that_resemble_ids_pass(name):
+def test_class_names_that_resemble_ids_are_accepted(name):
     assert prompt_names([name]) == [name]
 
 
@@ -199,7 +199,7 @@ def test_names_that_resemble_ids_pass(name):
         ("extra legs", "extra long legs", False),
     ],
 )
-def test_terms_contradict_texts_by_whole_words(term, text, expected):
+def test_a_negative_term_contradicts_a_text_only_by_whole_words(term, text, expected):
     assert contradicts(term, text) is expected
     assert contradicts(text, term) is expected
 
@@ -224,12 +224,12 @@ def test_a_built_in_negative_term_that_contradicts_the_prompt_is_removed_and_cou
         ("rain", "in the rain", "has 'rain', which contradicts the context 'in the rain'"),
     ],
 )
-def test_a_negative_term_of_the_user_that_contradicts_the_prompt_is_an_error(term, context, message):
+def test_a_negative_term_of_the_user_that_contradicts_the_prompt_raises_an_error(term, context, message):
     with pytest.raises(ValueError, match=message):
         negative_prompts([term], ["owl", "crow"], ["", context], builtin=False)
 
 
-def test_contexts_and_negatives_of_a_recipe():
+def test_contexts_and_negatives_come_from_the_recipe_or_from_the_kind():
     assert contexts_of(PromptsConfig(), "bird") == KINDS["bird"].contexts
     assert contexts_of(PromptsConfig(template="paper"), "bird") == PAPER_CONTEXTS
     assert contexts_of(PromptsConfig(contexts=("in fog",)), "bird") == ("in fog",)
@@ -253,7 +253,7 @@ def test_the_contexts_and_negatives_of_each_kind_are_well_formed(name):
     assert len(prompts[0][0].split()) < 50
 
 
-def test_the_template_and_contexts_of_the_paper():
+def test_the_template_named_paper_and_its_contexts_are_those_of_the_paper():
     assert TEMPLATES["paper"] == "Generate {context} to the {label}, a {kind} object"
     assert PAPER_CONTEXTS[0] == "heavy snow"
     assert "" not in PAPER_CONTEXTS

@@ -53,7 +53,7 @@ def slow_discriminant(unit, labels, classes, images):
 
 
 @pytest.mark.parametrize("counts", [(5, 5, 5), (12, 1, 3, 7), (2, 2), (1, 1, 1, 9), (30, 0, 20)])
-def test_the_classifier_ranks_left_out_images_like_a_new_fit(counts):
+def test_leave_one_out_ranks_of_the_classifier_equal_those_of_a_new_fit(counts):
     references, sums = references_of(counts, seed=sum(counts))
     unit, labels = unit_rows(references.embeddings), references.labels
     folds = np.array([int.from_bytes(digest(row_id), "big") % 5 for row_id in references.row_ids])
@@ -77,7 +77,7 @@ def test_generated_images_are_ranked_by_the_fit_on_all_references():
     assert worst_ranks(scores, labels).tolist() == worst_ranks(slow, labels).tolist()
 
 
-def test_the_class_mean_ranks_left_out_images_like_a_new_fit():
+def test_leave_one_out_ranks_of_the_class_mean_equal_those_of_a_new_fit():
     references, sums = references_of((4, 1, 6, 2), seed=5)
     unit, labels = unit_rows(references.embeddings), references.labels
     expected = []
@@ -91,7 +91,7 @@ def test_the_class_mean_ranks_left_out_images_like_a_new_fit():
     assert ByClassMean(references, sums).left_out_ranks().tolist() == expected
 
 
-def test_without_any_spread_the_identity_replaces_the_covariance():
+def test_the_identity_replaces_a_covariance_of_zero():
     embeddings = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float16)
     references = ReferenceEmbeddings(["a", "b", "c", "d"], np.array([0, 0, 1, 1]), embeddings, 2)
     ranking = ByClassifier(references, PairSums.of(embeddings, references.labels, 2))
@@ -134,7 +134,7 @@ def test_context_free_ranking_equals_the_classifier_on_projected_embeddings(coun
     assert ranking.notes == ()
 
 
-def test_moving_an_image_from_one_context_to_another_changes_no_rank():
+def test_the_context_of_an_image_changes_no_context_free_rank():
     references, sums = with_contexts((9, 9, 9), 4)
     ranking, images = ContextFree(references, sums), np.random.default_rng(2).normal(size=(30, 8))
     captions = unit_rows(references.contexts)
@@ -145,7 +145,7 @@ def test_moving_an_image_from_one_context_to_another_changes_no_rank():
 
 
 @pytest.mark.parametrize("contexts", [None, 1])
-def test_without_context_directions_it_is_the_classifier_with_a_note(contexts):
+def test_context_free_ranking_without_contexts_equals_the_classifier_and_adds_a_note(contexts):
     references, sums = references_of((6, 6, 6))
     captions = None if contexts is None else np.ones((contexts, 6), np.float16)
     ranking, plain = ContextFree(replace(references, contexts=captions), sums), ByClassifier(references, sums)

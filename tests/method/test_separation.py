@@ -30,7 +30,7 @@ def references(signal, classes=CLASSES, each=EACH):
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: f"{policy.name} {policy.by or ''}".strip())
-def test_random_embeddings_make_every_policy_weak_and_good_ones_none(policy):
+def test_every_policy_is_weak_with_random_embeddings_and_none_with_separable_embeddings(policy):
     weak = fit(policy, references(0), 0).separation()
     assert weak.weak.all()
     assert weak.accuracy < 0.12
@@ -41,7 +41,7 @@ def test_random_embeddings_make_every_policy_weak_and_good_ones_none(policy):
 
 
 @pytest.mark.parametrize("name", ["all", "random"])
-def test_a_policy_that_compares_nothing_has_no_separation(name):
+def test_policies_all_and_random_have_no_separation(name):
     assert fit(PolicyConfig(name), references(0), 0).separation() is None
 
 

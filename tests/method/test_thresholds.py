@@ -46,7 +46,7 @@ def test_one_image_has_no_pairs():
         class_threshold(np.ones((1, 3)))
 
 
-def test_sums_over_shards_add_up():
+def test_the_sum_of_shards_gives_the_thresholds_of_all_images():
     embeddings, labels = RNG.normal(size=(30, 5)).astype(np.float16), RNG.integers(0, 4, 30)
     whole = PairSums.of(embeddings, labels, 5)
     merged = sum((PairSums.of(embeddings[i], labels[i], 5) for i in np.split(np.arange(30), [1, 1, 17])[1:]),
@@ -86,7 +86,7 @@ def test_left_out_similarities_equal_numbers_computed_by_hand():
     assert np.isnan(similarities[3])
 
 
-def test_rows_that_cannot_be_normalised():
+def test_zero_rows_stay_zero_and_infinite_rows_give_nan():
     assert unit_rows(np.zeros((1, 2), np.float16)).tolist() == [[0, 0]]
     bad = np.array([[np.nan, 1], [np.inf, 1]], np.float16)
     assert np.isnan(row_cosines(bad, np.ones((2, 2)))).all()

@@ -50,7 +50,7 @@ def test_every_model_records_its_training(name):
     assert {"data", "seed", "steps", "seconds", "threads", "device", "versions", "final_loss"} <= set(record)
 
 
-def test_oracle_names_species_and_context_of_fresh_renderings(oracle):
+def test_the_oracle_recognises_species_and_context_of_new_pictures(oracle):
     rng = np.random.default_rng(987)
     truth = [(int(rng.integers(40)), int(rng.integers(10))) for _ in range(400)]
     species, contexts = oracle.classify([render(SPECIES[s], CONTEXTS[c], rng) for s, c in truth])

@@ -13,7 +13,7 @@ from diffcore_hf.miniature.species import DATASET_SPECIES, OTHER_SPECIES, SPECIE
 from diffcore_hf.miniature.world import PROMPTED_CONTEXTS, World, write_dataset
 
 
-def test_species_are_forty_different_birds_in_two_halves():
+def test_the_forty_species_have_different_names_and_form_two_halves():
     assert [s.id for s in SPECIES] == list(range(40))
     words = " ".join(species.name for species in SPECIES).split()
     assert len({species.name for species in SPECIES}) == len(set(words)) // 2 == 40
@@ -21,7 +21,7 @@ def test_species_are_forty_different_birds_in_two_halves():
 
 
 @pytest.mark.parametrize("half", [DATASET_SPECIES, OTHER_SPECIES])
-def test_every_species_has_a_look_alike_of_its_half(half):
+def test_every_species_has_a_similar_species_in_its_half(half):
     assert all(look_alike(species) in half and look_alike(species) != species for species in half)
 
 
@@ -42,12 +42,12 @@ def test_every_picture_reads_the_same_number_of_random_values():
     assert len(states) == 1
 
 
-def test_an_unknown_context_is_refused_with_the_known_ones():
+def test_the_error_for_an_unknown_context_names_the_known_contexts():
     with pytest.raises(ValueError, match="'on the moon': use one of under a clear sky"):
         render(SPECIES[0], "on the moon", np.random.default_rng(0))
 
 
-def test_training_shows_two_contexts_a_species_and_the_test_split_all():
+def test_training_pictures_of_a_species_have_two_contexts_and_test_pictures_have_all():
     drawn = World(seed=3)
     seen = drawn.training_contexts()
     for split, images in (("train", 12), ("validation", 5)):
@@ -59,7 +59,7 @@ def test_training_shows_two_contexts_a_species_and_the_test_split_all():
     assert len(set(seen.values())) > 10 and len(set(PROMPTED_CONTEXTS) & set(CONTEXTS)) == 6
 
 
-def test_shared_contexts_are_the_same_for_all():
+def test_shared_contexts_are_equal_for_all_species():
     assert len(set(World(seed=3, contexts="shared").training_contexts().values())) == 1
 
 
@@ -92,7 +92,7 @@ def test_captions_of_flawed_pictures_name_the_flaw(flaw):
     assert np.mean([any(word in text for word in FLAWS[flaw]) for text in texts]) > 0.9
 
 
-def test_meaningless_words_follow_the_caption():
+def test_meaningless_words_are_added_after_the_caption():
     assert with_meaningless_words("a bird", np.random.default_rng(0)).startswith("a bird, ")
 
 

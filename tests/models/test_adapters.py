@@ -122,7 +122,7 @@ def test_an_adapter_that_does_not_fit_gives_a_one_line_error_with_its_layers(sty
     add_adapters(fresh, without)
 
 
-def test_the_line_names_the_layers_that_fit_and_those_that_do_not(fresh, pipelines, tmp_path):
+def test_the_error_names_the_layers_that_fit_and_the_layers_that_do_not(fresh, pipelines, tmp_path):
     tensors = new_style() | new_style(layers=("to_a", "to_b", "to_c"))
     file, model = described(pipelines["SD"], tensors, tmp_path)
     with pytest.raises(UserError) as error:
@@ -153,7 +153,7 @@ def test_the_headers_show_a_misfit_before_weights_are_loaded(style, pipelines, t
 
 
 @pytest.mark.parametrize("style", [name for name in MISFITTING if name not in HEADER_IS_ENOUGH])
-def test_an_adapter_is_not_refused_if_the_headers_are_not_certain(style, pipelines, tmp_path):
+def test_an_adapter_is_not_refused_if_the_headers_do_not_prove_a_misfit(style, pipelines, tmp_path):
     _, model = described(pipelines["SD"], MISFITTING[style], tmp_path)
     if style != "whole weights":
         resolve_model(model, identify=False)
@@ -222,7 +222,7 @@ def test_a_model_with_missing_shards_is_not_compared_with_the_adapter(pipelines,
     resolve_model(model, identify=False)
 
 
-def test_fit_counts_a_layer_once():
+def test_the_tensors_of_a_layer_are_counted_as_one_layer():
     layers = {"a.weight": (4, 3), "b.weight": (4, 3), "norm.weight": (4,)}
     good = {"a.lora_A.weight": (2, 3), "a.lora_B.weight": (4, 2), "norm.lora_A.weight": (2, 4)}
     assert fit(good, layers) == Fit(("a", "norm"), ())

@@ -46,7 +46,7 @@ def test_the_precision_fits_the_device(dtype, device, expected):
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])
-def test_without_torch_the_device_is_that_of_torch(name):
+def test_the_device_found_without_torch_equals_the_device_of_torch(name):
     answer = devices._device_without_torch(name)
     assert answer in (None, runtime.device_facts(runtime.pick_device(name)))
     assert device_of(name) == runtime.device_facts(runtime.pick_device(name))
@@ -99,7 +99,7 @@ class Driver:
     ],
     ids=["new", "old", "old driver", "no GPU", "fault", "no driver"],
 )
-def test_the_answers_of_the_driver_give_the_devices(driver, expected, monkeypatch):
+def test_the_values_of_the_cuda_driver_give_the_device(driver, expected, monkeypatch):
     def load(name):
         if driver is None:
             raise OSError("no such library")

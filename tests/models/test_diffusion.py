@@ -37,7 +37,7 @@ def test_batch_size_and_order_do_not_matter(name, pipelines):
     assert not close(whole[0], whole[2])  # Another seed gives another image.
 
 
-def test_strict_is_equal_to_the_bit(pipelines):
+def test_strict_images_are_equal_bit_for_bit_in_any_batches(pipelines):
     threads = torch.get_num_threads()
     folder = pipelines["SD"]
     whole = TextToImage(config(folder), strict=True).sample(PROMPTS, NEGATIVES, SEEDS).images
@@ -67,7 +67,7 @@ def test_each_distinct_prompt_is_encoded_once(pipelines):
     assert model.images_drawn == 12
 
 
-def test_encoded_prompts_are_kept_within_bounds(pipelines, monkeypatch):
+def test_the_cache_of_encoded_prompts_is_bounded(pipelines, monkeypatch):
     monkeypatch.setattr("diffcore_hf.models.diffusion.CACHE_BYTES", 0)
     model = TextToImage(config(pipelines["SD"]), batch_size=3)
     bounded = model.sample(PROMPTS, NEGATIVES, SEEDS).images

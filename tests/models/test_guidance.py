@@ -88,12 +88,12 @@ def _latent_shape(name):
         ("ZImagePipeline", "Z-Image", "guidance_scale", 2.0),
     ],
 )
-def test_each_family_has_its_argument_and_its_scale(pipeline, name, argument, value):
+def test_each_family_has_its_guidance_argument_and_its_scale(pipeline, name, argument, value):
     family = guidance.guidance_for(pipeline)
     assert (family.name, family.argument, family.scale(GAMMA)) == (name, argument, value)
 
 
-def test_family_outside_the_table_needs_native():
+def test_a_family_outside_the_table_needs_native_guidance():
     with pytest.raises(ValueError, match=r"LatentConsistencyModelPipeline is not in .*SD, SDXL, SD3, Flux.*native"):
         guidance.guidance_for("LatentConsistencyModelPipeline")
     assert guidance.guidance_for("LatentConsistencyModelPipeline", "native") is None
@@ -173,7 +173,7 @@ def test_the_native_guidance_parameters_of_a_pipeline_are_found(pipeline, takes,
     assert guidance.native_arguments(pipeline(), GAMMA, ["a"], [None]) == arguments
 
 
-def test_native_is_resolved_from_the_pipelines_signature(pipelines, monkeypatch, caplog):
+def test_native_guidance_is_resolved_from_the_arguments_of_the_pipeline(pipelines, monkeypatch, caplog):
     def resolved(name):
         info = resolve_model(ModelConfig(path=str(pipelines[name]), gamma=5.0, guidance="native"))[1]
         return info["guidance"], info["takes_negatives"]

@@ -11,7 +11,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.library_errors import library_errors
 
 
-def test_the_line_has_problem_innermost_cause_and_remedy():
+def test_the_error_has_problem_innermost_cause_and_remedy():
     chained = RuntimeError("raised while handling another error")
     chained.__cause__ = KeyError("unet")
     with pytest.raises(UserError) as error, library_errors("org/model cannot be loaded", "Give another model"):
@@ -29,7 +29,7 @@ def test_the_line_has_problem_innermost_cause_and_remedy():
         KeyboardInterrupt(),
     ],
 )
-def test_other_faults_are_passed_on(fault):
+def test_errors_of_the_machine_and_the_user_are_raised_unchanged(fault):
     with pytest.raises(type(fault)) as error, library_errors("problem", "remedy"):
         raise fault
     assert error.value is fault

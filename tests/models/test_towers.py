@@ -77,7 +77,7 @@ def test_a_timm_checkpoint_gives_the_features_of_timm(name, towers):
     assert torch.allclose(tower.embed(images()), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
 
 
-def test_a_transformer_without_a_class_token_is_pooled(towers):
+def test_the_embedding_without_a_class_token_is_the_mean_of_the_patches(towers):
     tower = ImageTower(FilterConfig(path=str(towers["swin"])))
     with torch.no_grad():
         output = tower.load()(torch.cat([tower.prepare(image)["pixel_values"] for image in images()]))
@@ -85,7 +85,7 @@ def test_a_transformer_without_a_class_token_is_pooled(towers):
     assert torch.allclose(tower.embed(images()), expected / expected.norm(dim=1, keepdim=True), atol=1e-6)
 
 
-def test_strict_is_equal_to_the_bit(towers):
+def test_strict_embeddings_are_equal_bit_for_bit_in_any_batches(towers):
     tower = ImageTower(FilterConfig(path=str(towers["clip"])), strict=True)
     whole = tower.embed(images() * 8)
     parts = torch.cat([tower.embed(images() * 3), tower.embed(images()), tower.embed(images() * 4)])
@@ -138,7 +138,7 @@ def test_resolving_needs_no_weights(name, model, has_text, towers, monkeypatch):
     assert info["path"] == f"local:{info['identity'][7:23]}"
 
 
-def test_processor_is_the_recorded_one(towers):
+def test_the_loaded_processor_equals_the_processor_in_the_record(towers):
     for path in towers.values():
         config = FilterConfig(path=str(path))
         assert ImageTower(config).processor == resolve_filter(config)[1]["processor"]
@@ -166,7 +166,7 @@ def test_unreadable_weights_give_a_one_line_error(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [{"crop_size": {"height": 10**6, "width": 10**6}}, {"size": {"shortest_edge": 5000}}])
-def test_a_processor_of_absurd_sizes_is_one_line(sizes, tmp_path):
+def test_a_processor_that_makes_huge_images_gives_a_one_line_error(sizes, tmp_path):
     tiny_models.seeded(tiny_models.save_clip, tmp_path / "clip")
     processor = AutoImageProcessor.from_pretrained(tmp_path / "clip")
     for name, size in sizes.items():

@@ -26,7 +26,7 @@ def model_folder(path):
     )
 
 
-def test_identity_is_names_and_contents(tmp_path):
+def test_the_identity_depends_on_names_and_contents_of_the_model_files(tmp_path):
     first, second = model_folder(tmp_path / "a"), model_folder(tmp_path / "elsewhere" / "b")
     resolved = access.resolve_weights(str(first))
     assert resolved.identity == access.resolve_weights(str(second)).identity
@@ -52,7 +52,7 @@ def test_weights_in_a_single_file_are_resolved(tmp_path):
         access.resolve_weights(str(pickled))
 
 
-def test_hashes_are_kept_by_size_and_time(tmp_path, monkeypatch):
+def test_hashes_are_reused_while_size_and_modification_time_are_unchanged(tmp_path, monkeypatch):
     cache = {}
     path = model_folder(tmp_path / "model")
     identity = access.resolve_weights(str(path), hash_cache=cache).identity
@@ -81,7 +81,7 @@ def test_hashes_are_kept_by_size_and_time(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_pickled_only_is_refused(files, named, tmp_path):
+def test_a_model_with_only_pickled_weights_is_refused(files, named, tmp_path):
     path = folder(tmp_path / "model", **files)
     with pytest.raises(ValueError, match=rf"{path}: {named} is pickled.*save_pretrained writes safetensors") as error:
         access.resolve_weights(str(path))
@@ -214,7 +214,7 @@ def test_the_cached_commit_of_a_branch_is_found_offline(revision, repo_type, com
         ("~/model", None, "", "local"),
     ],
 )
-def test_a_path_of_this_machine_is_not_published(path, revision, identity, public):
+def test_a_local_path_is_not_published(path, revision, identity, public):
     assert access.public_path(path, access.PinnedWeights("/home/me/model", revision, identity)) == public
 
 

@@ -71,7 +71,7 @@ def test_a_pool_of_two_processes_makes_the_same_decisions(make, monkeypatch):
     assert pooled.new_attempts == alone.new_attempts
 
 
-def test_other_processes_refuse_a_dataset_in_memory_in_one_line(recipe, tmp_path):
+def test_an_executor_with_other_processes_refuses_a_dataset_in_memory_with_a_one_line_error(recipe, tmp_path):
     with pytest.raises(UserError, match=r"dataset in memory, but a process pool opens it.*--source\.path") as error:
         augment.run(recipe(output=str(tmp_path / "out")), photos([2, 2]), progress=False, executor=TwoProcesses)
     assert "\n" not in str(error.value)

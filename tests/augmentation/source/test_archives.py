@@ -67,7 +67,7 @@ def unpacked(folder: Path) -> set[str]:
         "cat/" + "/".join(["x" * 200] * 30),
     ],
 )
-def test_a_name_that_leads_out_is_not_unpacked(tmp_path, name):
+def test_a_member_with_a_path_outside_the_archive_is_not_unpacked(tmp_path, name):
     archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0), name: picture(0, 1)})
     result = unpack([archive])
     assert unpacked(result.folder) == {"cat/a.jpg"}
@@ -100,7 +100,7 @@ def test_a_link_in_a_zip_is_not_unpacked(tmp_path):
     assert [(file.path, file.reason) for file in result.unread] == [("a.zip/cat/link.jpg", archives.SPECIAL)]
 
 
-def test_a_repeated_name_is_unpacked_once(tmp_path):
+def test_a_repeated_member_name_is_unpacked_once(tmp_path):
     members = [
         (member("cat"), b"x"),
         (member("cat/a.jpg"), picture(0, 0)),
@@ -147,14 +147,14 @@ def test_a_broken_archive_gives_a_one_line_error(tmp_path, name, content, cause)
     assert str(error.value) == f"{archive} cannot be unpacked: {cause}. {archives.BY_HAND}"
 
 
-def test_a_tar_file_that_ends_with_a_zip_file_is_a_tar_file(tmp_path):
+def test_a_tar_file_that_ends_with_a_zip_file_is_read_as_tar(tmp_path):
     inner = zipped(tmp_path / "inner.zip", {"cat/a.jpg": picture(0, 0)})
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.add(inner, "inner.zip")
     assert [path.name for path in unpack([tmp_path / "a.tar"]).folder.iterdir()] == ["inner.zip"]
 
 
-def test_an_archive_is_unpacked_once_by_several_processes(tmp_path):
+def test_several_processes_unpack_an_archive_only_once(tmp_path):
     archive = zipped(tmp_path / "a.zip", {f"cat/{number}.jpg": picture(0, number) for number in range(20)})
     with ThreadPoolExecutor(4) as threads:
         folders = {result.folder for result in threads.map(lambda _: unpack([archive]), range(4))}
@@ -171,7 +171,7 @@ def test_a_changed_archive_is_unpacked_again(tmp_path):
     assert [(result.folder / "cat/a.jpg").read_bytes() for result in (first, second)] == [b"1", b"2"]
 
 
-def test_the_hash_of_an_old_archive_is_kept(tmp_path, monkeypatch):
+def test_an_unchanged_archive_is_hashed_only_once(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "UNSETTLED_NS", -(10**9))
     archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": b"1"})
     first = unpack([archive])
@@ -236,7 +236,7 @@ def test_the_header_of_a_member_is_bounded(tmp_path, kind, first):
 
 
 @pytest.mark.parametrize("name", ["../left out", "cat/b.jpg"])
-def test_a_member_that_is_left_out_counts_as_unpacked(tmp_path, name, monkeypatch):
+def test_members_that_are_not_unpacked_count_towards_the_size_limit(tmp_path, name, monkeypatch):
     monkeypatch.setattr(archives, "RATIO_FREE", 2**20)
     content = header(name, 2**24) + bytes(2**24) + bytes(1024)
     archive = write(tmp_path / "b.tar.gz", gzip.compress(content, 1))
@@ -245,7 +245,7 @@ def test_a_member_that_is_left_out_counts_as_unpacked(tmp_path, name, monkeypatc
 
 
 @pytest.mark.parametrize("size", [-1024, -512, 2**45])
-def test_a_false_size_ends_the_reading(tmp_path, size):
+def test_an_archive_with_a_wrong_member_size_is_refused(tmp_path, size):
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(GOOD[0], io.BytesIO(GOOD[1]))
         info = member("cat/b.jpg")
@@ -255,7 +255,7 @@ def test_a_false_size_ends_the_reading(tmp_path, size):
         unpack([tmp_path / "a.tar"])
 
 
-def test_the_pieces_of_a_sparse_file_are_not_listed(tmp_path):
+def test_a_sparse_file_in_an_archive_is_reported_as_special(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(GOOD[0], io.BytesIO(GOOD[1]))
         info = member("cat/b.jpg")
@@ -277,7 +277,7 @@ def test_files_of_a_process_that_was_killed_are_removed(tmp_path):
     assert folder.is_dir() and not left.exists()
 
 
-def test_a_cache_that_cannot_be_created_names_the_variable(tmp_path, monkeypatch):
+def test_the_error_for_a_cache_that_cannot_be_created_names_the_environment_variable(tmp_path, monkeypatch):
     archive = zipped(tmp_path / "a.zip", {"cat/a.jpg": picture(0, 0)})
     write(tmp_path / "file", b"")
     monkeypatch.setattr(datasets_config, "HF_DATASETS_CACHE", str(tmp_path / "file" / "cache"))
@@ -314,7 +314,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_cache_is_made_again(tmp_path, damage):
+def test_a_damaged_cache_is_replaced(tmp_path, damage):
     content = {"cat/a.jpg": picture(0, 0), "cat/b.jpg": picture(0, 1), "../out.jpg": picture(0, 2)}
     archive = zipped(tmp_path / "a.zip", content)
     first = unpack([archive])

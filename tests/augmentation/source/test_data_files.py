@@ -35,7 +35,7 @@ def test_parquet_files_are_read_with_their_splits_beside_any_number_of_photos(tm
     assert sorted(file.path for file in source.unread) == sorted(beside)
 
 
-def test_the_descriptions_of_a_saved_dataset_are_no_finding(tmp_path):
+def test_the_json_files_of_a_saved_dataset_are_no_findings(tmp_path):
     DatasetDict(train=photos([3, 2])).save_to_disk(tmp_path)
     source = load_source(SourceConfig(str(tmp_path)))
     assert {file.reason for file in source.unread} == {file_kinds.DOCUMENT}
@@ -49,11 +49,11 @@ def test_the_descriptions_of_a_saved_dataset_are_no_finding(tmp_path):
         ("test/train.parquet", "train"), ("trainer.parquet", "train"),
     ],
 )  # fmt: skip
-def test_the_name_of_a_data_file_means_a_split(path, split):
+def test_the_name_of_a_data_file_gives_its_split(path, split):
     assert split_of_file(path) == split
 
 
-def test_a_card_that_names_missing_files_has_a_remedy_that_reads_the_photos(tmp_path):
+def test_the_error_for_a_card_with_missing_files_has_a_remedy_that_reads_the_photos(tmp_path):
     write_images(tmp_path, "cat", "dog")
     write(tmp_path / "README.md", b"---\nconfigs:\n- config_name: default\n  data_files: '*.parquet'\n---\n")
     with pytest.raises(UserError, match="cannot be loaded") as error:
@@ -62,14 +62,14 @@ def test_a_card_that_names_missing_files_has_a_remedy_that_reads_the_photos(tmp_
     assert len(load_source(SourceConfig(str(tmp_path), layout=layout)).rows) == 8
 
 
-def test_a_file_that_a_cell_names_is_not_read_if_it_does_not_exist(tmp_path):
+def test_a_missing_file_in_a_cell_is_not_listed(tmp_path):
     write_images(tmp_path, "a/images/1.jpg", "a/images/2.jpg", "a/3.jpg")
     write(tmp_path / "a/metadata.csv", b"file_name,label\nnowhere.jpg,cat\nimages/1.jpg,dog\n")
     source = load_source(SourceConfig(str(tmp_path), layout="files"))
     assert {*source.read, *(file.path for file in source.unread)} == entries(tmp_path)
 
 
-def test_a_cell_that_leads_out_names_the_option_that_reads_it(tmp_path):
+def test_the_reason_for_a_cell_outside_the_folder_names_an_option_that_works(tmp_path):
     write_images(tmp_path, "other/x.jpg", "elsewhere/y.jpg")
     write_images(tmp_path / "photos/images", "z.jpg")
     (tmp_path / "photos/images/y.jpg").symlink_to(tmp_path / "elsewhere/y.jpg")

@@ -25,7 +25,7 @@ def reasons(listing) -> dict[str, str]:
     ["train_0.jpg", "a.Jpg", "a.JPEG", "a.jpg?w=300&h=2", "no_suffix", "x.txt", "shoot[1].jpg", "*.jpg", "{a,b}.jpg",
      "a::b.jpg", "#1.jpg", "50%.jpg", "$HF_TOKEN.jpg", "~.jpg", "a\nb.jpg", "a b.jpg"],
 )  # fmt: skip
-def test_the_name_of_an_image_does_not_matter(tmp_path, name, monkeypatch):
+def test_an_image_with_any_file_name_is_listed(tmp_path, name, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "canary")
     write(tmp_path / "cat" / name, picture(0, 0))
     listing = list_files(tmp_path)
@@ -67,7 +67,7 @@ def test_the_kind_of_a_file_follows_from_its_name_or_its_content(tmp_path, name,
         ("__MACOSX/cat/a.jpg", picture(0, 0), files.SYSTEM, ""),
     ],
 )  # fmt: skip
-def test_a_file_that_is_not_read_has_its_reason(tmp_path, name, content, reason, detail):
+def test_a_file_that_is_not_read_has_a_reason(tmp_path, name, content, reason, detail):
     write(tmp_path / name, content)
     listing = list_files(tmp_path)
     assert listing.files == ()
@@ -103,7 +103,7 @@ def test_links_inside_the_folder_are_followed(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_link_that_leads_out_names_its_target_and_the_option_that_reads_it(tmp_path):
+def test_the_reason_for_a_link_out_of_the_folder_names_its_target_and_an_option_that_works(tmp_path):
     write(tmp_path / "archive/cat/a.jpg", picture(0, 0))
     write(tmp_path / "other.jpg", picture(0, 1))
     root = tmp_path / "photos"
@@ -122,7 +122,7 @@ def test_a_link_that_leads_out_names_its_target_and_the_option_that_reads_it(tmp
     assert followed.outside == (f"{tmp_path}/archive/cat", f"{tmp_path}/other.jpg")
 
 
-def test_circular_and_broken_links_end(tmp_path):
+def test_circular_and_broken_links_are_reported(tmp_path):
     write(tmp_path / "cat/a.jpg", picture(0, 0))
     (tmp_path / "cat/up").symlink_to("..")
     (tmp_path / "cat/self").symlink_to("self")
@@ -145,7 +145,7 @@ def test_folders_that_link_to_each_other_are_walked_in_bounded_time(tmp_path):
     assert {file.path for file in listing.files} >= {f"{name}/a.jpg" for name in names}
 
 
-def test_a_zip_is_an_archive(tmp_path):
+def test_a_zip_file_is_listed_as_an_archive(tmp_path):
     with zipfile.ZipFile(tmp_path / "photos.dat", "w") as archive:
         archive.writestr("cat/a.jpg", picture(0, 0))
     assert [file.kind for file in list_files(tmp_path).files] == ["archive"]

@@ -86,7 +86,7 @@ def test_class_folders_are_read_by_their_names(tmp_path, folders, expected, layo
 
 
 @pytest.mark.parametrize("name", ["shoot[1]", "photos *", "a?b", "x::y", "{a,b}", "#1", "50%", "$HF_TOKEN", "~"])
-def test_the_folder_that_was_named_is_read(tmp_path, name, monkeypatch):
+def test_a_folder_with_special_characters_in_its_name_is_read(tmp_path, name, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "canary")
     write_images(tmp_path / "shoot1", "cow", "pig")
     source = load(write_images(tmp_path / name, "cat", "$HF_TOKEN", "do[g]::*"))
@@ -94,7 +94,7 @@ def test_the_folder_that_was_named_is_read(tmp_path, name, monkeypatch):
     assert "canary" not in repr(source.rows[:])
 
 
-def test_accepted_formats_are_read_whatever_the_suffix(tmp_path):
+def test_accepted_formats_are_read_with_any_suffix(tmp_path):
     names = {"a.Jpg": "JPEG", "b.JpEg": "JPEG", "c.avif": "AVIF", "d": "PNG", "e.jpg?w=200": "WEBP",
              "f.jp2": "JPEG2000", "g.png": "GIF"}  # fmt: skip
     for name, image_format in names.items():
@@ -165,7 +165,7 @@ def test_an_archive_beside_photos_is_reported(tmp_path):
     assert source.unread == (files.UnreadFile("more.zip", "archive beside photos", "unpack it first"),)
 
 
-def test_data_files_are_read_by_datasets_and_other_files_are_reported(tmp_path):
+def test_photos_beside_a_data_file_are_reported(tmp_path):
     photos([3, 2]).to_parquet(tmp_path / "train.parquet")
     write_images(tmp_path, "cover.jpg")
     write(tmp_path / "notes.txt", b"text")
@@ -176,7 +176,7 @@ def test_data_files_are_read_by_datasets_and_other_files_are_reported(tmp_path):
     assert named(source) == {folder.NOT_READ: 1, file_kinds.NO_IMAGE: 1}
 
 
-def test_class_folders_beside_a_data_file_are_read_and_the_option_reads_the_other(tmp_path):
+def test_class_folders_are_read_and_the_data_file_beside_them_needs_an_option(tmp_path):
     photos([3, 2]).to_parquet(tmp_path / "all.parquet")
     source = load(write_images(tmp_path, "cat", "dog"))
     assert rows(source) == {"train": {"cat": 4, "dog": 4}}
@@ -187,7 +187,7 @@ def test_class_folders_beside_a_data_file_are_read_and_the_option_reads_the_othe
 
 
 @pytest.mark.parametrize("name", ["$HF_TOKEN", "a::b"])
-def test_a_name_that_datasets_would_expand_is_refused_before_it_is_read(tmp_path, name, monkeypatch):
+def test_a_file_name_that_datasets_would_expand_is_refused_before_the_file_is_read(tmp_path, name, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "canary")
     photos([2, 2]).to_parquet(tmp_path / "train.parquet")
     (tmp_path / "train.parquet").rename(tmp_path / f"{name}.parquet")
@@ -224,7 +224,7 @@ def test_a_data_folder_whose_name_is_a_pattern_is_refused(tmp_path):
          "source.table labels.csv does not exist; the tables in {root}: none", None),
     ],
 )  # fmt: skip
-def test_a_folder_that_does_not_fit_gives_a_one_line_error_and_its_remedy_works(
+def test_a_folder_without_a_known_layout_gives_a_one_line_error_with_a_remedy_that_works(
     tmp_path, folders, keys, message, remedy
 ):
     root = tmp_path / "photos"
@@ -251,7 +251,7 @@ def test_the_error_names_the_reasons_if_no_file_is_a_photo(tmp_path):
     assert len(load(root, follow_links="outside").rows) == 4
 
 
-def test_a_published_folder_is_read_as_before(tmp_path):
+def test_only_the_data_files_of_an_export_are_read(tmp_path):
     (tmp_path / "data").mkdir()
     photos([3, 2]).to_parquet(tmp_path / "data/train-0.parquet")
     write(tmp_path / "README.md", b"---\nconfigs:\n- config_name: default\n  data_files: data/train-*\n---\n")
@@ -331,7 +331,7 @@ def compared(seeds, tmp_path: Path) -> int:
     return count
 
 
-def test_rows_equal_those_of_imagefolder_where_it_reads_everything(tmp_path):
+def test_rows_equal_those_of_imagefolder_if_imagefolder_reads_all_photos(tmp_path):
     assert compared(range(20), tmp_path) >= 10
 
 
@@ -340,7 +340,7 @@ def test_rows_equal_those_of_imagefolder_on_200_random_trees(tmp_path):
     assert compared(range(1000, 1200), tmp_path) >= 100
 
 
-def test_photos_of_the_folder_are_cells_with_paths(tmp_path):
+def test_image_cells_of_a_photo_folder_have_a_path_and_no_bytes(tmp_path):
     source = load(write_images(tmp_path, "cat", "dog"))
     cell = source.rows[0]["image"]
     assert cell == {"bytes": None, "path": str(tmp_path / "cat/0.jpg")}
@@ -368,7 +368,7 @@ def test_an_encrypted_and_a_broken_archive_give_a_one_line_error(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_no_archive_names_its_folder(tmp_path):
+def test_the_error_for_a_file_that_is_no_archive_names_its_folder(tmp_path):
     root = write_images(tmp_path / "photos", "cat", "dog")
     with pytest.raises(UserError, match="is a file, not a folder or an archive") as error:
         load(write(root / "labels.txt", b"text"))
@@ -377,7 +377,7 @@ def test_a_file_that_is_no_archive_names_its_folder(tmp_path):
     assert len(load(Path(parent)).rows) == 8
 
 
-def test_a_file_of_the_hub_whose_name_would_be_expanded_is_refused(monkeypatch):
+def test_a_hub_file_with_a_variable_in_its_name_is_refused(monkeypatch):
     import datasets
 
     class Builder:

@@ -88,7 +88,7 @@ def test_a_changed_file_is_hashed_again(root, opened, change):
     assert opened[8:] == [str(root / "cat/1.jpg")]
 
 
-def test_a_hash_of_a_file_that_changed_just_now_is_not_kept(root, opened, monkeypatch):
+def test_the_hash_of_a_recently_changed_file_is_not_kept(root, opened, monkeypatch):
     monkeypatch.setattr(hash_cache, "UNSETTLED_NS", 3600 * 10**9)
     hashes(root)
     hashes(root)
@@ -107,7 +107,7 @@ def test_a_damaged_cache_is_ignored(root, opened, tmp_path, damage):
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.9])
-def test_a_changed_character_of_the_cache_is_noticed(root, opened, tmp_path, position):
+def test_a_cache_with_a_changed_character_is_ignored(root, opened, tmp_path, position):
     hashes(root)
     [path] = (tmp_path / "cache").rglob("hashes/*.txt")
     content = bytearray(path.read_bytes())

@@ -75,7 +75,7 @@ def test_other_folders_get_a_split_of_their_own_name():
         (photos("train/a", "extra-1/a", "extra 1/a"), {"train": {"a": 4}, "extra_1": {"a": 4}, "extra_1_2": {"a": 4}}),
     ],
 )  # fmt: skip
-def test_folders_are_splits_and_classes(paths, rows):
+def test_folder_names_give_splits_and_classes(paths, rows):
     layout = folder_layout(paths)
     assert isinstance(layout, FolderLayout)
     got = classes(layout)
@@ -121,7 +121,7 @@ def test_photos_that_fit_no_class_folder_are_reported(paths, unread):
         (photos("cat/train", "cat/val"), "class_split_folders", {"train": {"cat": 4}, "validation": {"cat": 4}}),
     ],
 )  # fmt: skip
-def test_a_layout_can_be_forced(paths, wanted, rows):
+def test_the_layout_of_the_recipe_is_used(paths, wanted, rows):
     layout = folder_layout(paths, wanted)
     assert isinstance(layout, FolderLayout)
     assert classes(layout) == rows

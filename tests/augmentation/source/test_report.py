@@ -110,7 +110,7 @@ def test_images_in_an_archive_are_named_by_their_paths_in_it(tmp_path):
     assert report_of(archive).label_conflicts == (tuple(same),)
 
 
-def test_every_reason_has_a_line_however_many_folders_have_unread_files(tmp_path):
+def test_every_reason_has_a_line_for_any_number_of_folders_with_unread_files(tmp_path):
     root = folder(tmp_path / "photos", {f"c{n}/{m}.png": picture(2 * n + m) for n in range(20) for m in (0, 1)})
     folder(root, {f"c{n}/Thumbs.db": b"x" for n in range(20)})
     folder(root, {f"c{n}/{{}}.heic": b"\0\0\0\x18ftypheic" for n in range(3)} | {"empty.jpg": b""})
@@ -132,7 +132,7 @@ def test_every_reason_has_a_line_however_many_folders_have_unread_files(tmp_path
         (["a", "b"], ["a", "b"], {}),
     ],
 )
-def test_classes_with_the_same_name_in_prompts_are_found(names, prompt_names, expected):
+def test_classes_with_equal_names_in_prompts_are_found(names, prompt_names, expected):
     assert equal_names(names, prompt_names) == expected
 
 
@@ -149,7 +149,7 @@ def test_unread_files_are_grouped_by_reason_and_folder():
     assert report_text.examples(groups[1].names) == "0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"
 
 
-def test_images_that_will_not_be_decoded_have_the_reason_of_the_decoder(tmp_path):
+def test_images_above_the_limits_have_the_same_reason_as_when_they_are_decoded(tmp_path):
     images = {
         "a/large.png": png_header(20_000, 20_000),
         "a/long.png": png_header(5_100, 100),

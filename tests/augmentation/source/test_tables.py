@@ -75,7 +75,7 @@ def test_a_single_fitting_table_beside_photos_is_used(tmp_path):
     assert "sample_submission.csv" in [file.path for file in source.unread]
 
 
-def test_several_tables_are_reported_and_the_advice_works(tmp_path):
+def test_several_fitting_tables_give_an_error_with_a_remedy_that_works(tmp_path):
     text = csv("id,breed", *(f"{name},{breed}" for name, breed in DOGS))
     root = kaggle(tmp_path, text)
     write(root / "old.csv", text.encode())
@@ -129,7 +129,7 @@ def test_the_recipe_can_name_the_columns_of_a_table(tmp_path):
     "value", ["../secret.jpg", "/etc/passwd", "{base}/secret.jpg", "train/../../secret.jpg", "file:///etc/passwd",
               "$HF_TOKEN.jpg", "nowhere.jpg", ".hidden/x.jpg", "train/../train/000.jpg"],
 )  # fmt: skip
-def test_a_table_never_leads_out_of_the_folder(tmp_path, value, monkeypatch):
+def test_a_table_row_with_a_photo_outside_the_folder_has_no_image(tmp_path, value, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "canary")
     write_images(tmp_path, "secret.jpg")
     lines = [f"{name}.jpg,{breed}" for name, breed in DOGS]
@@ -156,7 +156,7 @@ def test_a_table_that_is_a_link_out_of_the_folder_is_read_only_with_the_option(t
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 @pytest.mark.parametrize("folders", [[""], ["train/", "test/"]])
-def test_the_tables_of_imagefolder_give_its_rows(tmp_path, name, folders):
+def test_metadata_tables_give_the_same_rows_as_imagefolder(tmp_path, name, folders):
     root = tmp_path / "photos"
     for place in folders:
         write_images(root, *(f"{place}{number}.jpg" for number in range(4)))
@@ -190,7 +190,7 @@ def test_metadata_with_other_columns_beside_class_folders_does_not_hide_them(tmp
     assert [file.path for file in source.unread] == ["metadata.csv"]
 
 
-def test_metadata_with_another_name_for_the_classes_is_read(tmp_path):
+def test_metadata_with_classes_in_another_column_is_read(tmp_path):
     root = write_images(tmp_path, *(f"{number}.jpg" for number in range(4)))
     write(root / "metadata.csv", csv("file_name,species", *(f"{n}.jpg,{'ab'[n % 2]}" for n in range(4))).encode())
     assert rows(load(root)) == {"train": {"a": 2, "b": 2}}
@@ -245,7 +245,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_an_endless_table_is_not_read(tmp_path, name):
+def test_a_table_above_the_size_limit_is_refused(tmp_path, name):
     write_images(tmp_path, "a.jpg", "b.jpg")
     write(tmp_path / name, b"file_name,label\na.jpg,ant\nb.jpg,bee\n")
     with open(tmp_path / name, "r+b") as file:
@@ -254,7 +254,7 @@ def test_an_endless_table_is_not_read(tmp_path, name):
         load(tmp_path)
 
 
-def test_a_text_without_lines_is_no_table(tmp_path):
+def test_a_table_with_a_line_above_the_length_limit_is_refused(tmp_path):
     write_images(tmp_path, "a.jpg", "b.jpg")
     write(tmp_path / "labels.csv", b"file_name,label\na.jpg,ant\nb.jpg,bee\n" + bytes(2**21))
     with pytest.raises(UserError, match=r"labels\.csv cannot be read: a line has more than 1,048,576 characters"):
@@ -272,6 +272,6 @@ def test_a_small_table_of_many_equal_texts_is_not_unpacked_into_memory(tmp_path)
         load(tmp_path, table="labels.parquet")
 
 
-def test_an_empty_name_of_a_photo_is_shown_as_empty(tmp_path):
+def test_an_empty_file_name_is_shown_as_empty(tmp_path):
     rows = csv("file,label", *(f"{name},{breed}" for name, breed in DOGS), ",pug")
     assert load(kaggle(tmp_path, rows)).layout.endswith("1 row names no photo of the folder ('')")

@@ -63,7 +63,7 @@ def test_progress_is_reported_after_each_batch_on_the_device(recipe):
     assert np.allclose(facts["embedding"], one["embedding"], atol=2e-3)
 
 
-def test_strict_facts_are_equal_to_the_bit(recipe):
+def test_facts_of_strict_runs_are_equal_bit_for_bit(recipe):
     strict = dataclasses.replace(recipe, strict=True)
     whole = part(Attempt(strict))
     for cut in ([range(10)], [range(3), range(3, 10)], [[9, 0], [8, 1, 7], [2, 6, 3, 5, 4]]):

@@ -51,7 +51,7 @@ def test_each_image_is_decoded_once(photos, tower, monkeypatch):
     assert np.allclose(facts["embedding"][:4], facts["embedding"][4:], atol=1e-3)
 
 
-def test_strict_is_equal_to_the_bit(photos, tower):
+def test_strict_embeddings_are_equal_bit_for_bit_in_any_batches(photos, tower):
     whole = Reference(tower, strict=True)(photos * 5)["embedding"]
     parts = [row for cut in (photos, photos * 3, photos) for row in Reference(tower, strict=True)(cut)["embedding"]]
     assert all((a == b).all() for a, b in zip(whole, parts, strict=True))
@@ -74,7 +74,7 @@ def test_images_of_other_modes_are_embedded(image_format, tower):
     assert Reference(tower)([{"bytes": buffer.getvalue(), "path": None}])["reason"] == [None]
 
 
-def test_policy_is_not_in_the_fingerprint(planned, tower):
+def test_the_policy_does_not_change_the_fingerprint(planned, tower):
     other = dataclasses.replace(tower, references=7)
     assert Reference(other).fingerprint(planned) == Reference(tower).fingerprint(planned)
 
@@ -85,7 +85,7 @@ def png(width, height):
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def test_poison_images_are_rows_with_a_reason(photos, tower):
+def test_images_with_an_extreme_aspect_ratio_are_unreadable(photos, tower):
     cells = [photos[0], png(400_000, 1), png(9_000, 1), png(1, 9_000), png(500, 10), photos[1]]
     facts = Reference(tower)(cells)
     assert facts["reason"] == [
@@ -99,7 +99,7 @@ def test_poison_images_are_rows_with_a_reason(photos, tower):
     assert None not in facts["source_sha256"]
 
 
-def test_an_image_that_the_tower_cannot_prepare_is_a_row_with_a_reason(photos, tower, monkeypatch):
+def test_an_image_that_the_tower_cannot_prepare_gets_a_reason(photos, tower, monkeypatch):
     stage = Reference(tower)
     prepare = stage.tower.prepare
 

@@ -30,7 +30,7 @@ def ready(planned, photos):
     return planned.add_column("generated_image", photos[::-1], feature=Image())
 
 
-def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
+def test_a_stage_does_not_change_the_original_images(stage, ready, photos, cells):
     removed = [name for name in stage.adds if name in ready.column_names]
     if removed:
         ready = ready.rename_columns({name: f"their_{name}" for name in removed})
@@ -46,7 +46,7 @@ def test_originals_stay_as_they_are_to_the_byte(stage, ready, photos, cells):
         assert [cell["path"] for cell in stored] == [cell["path"] for cell in expected]
 
 
-def test_a_stage_refuses_a_whole_batch(stage, planned):
+def test_a_stage_that_is_called_with_a_whole_batch_raises_an_error(stage, planned):
     with pytest.raises(TypeError, match=r"got a whole batch.*\.map\(dataset\).*input_columns=") as error:
         stage(planned[:2])
     assert "\n" not in str(error.value)
@@ -88,7 +88,7 @@ def test_the_fingerprint_depends_on_the_configuration_and_not_on_the_batch_size(
     assert Newer(model).fingerprint(planned) not in prints
 
 
-def test_the_fingerprint_of_moved_weights_stays_the_same(planned, tower, tmp_path):
+def test_moving_the_weights_does_not_change_the_fingerprint(planned, tower, tmp_path):
     import shutil
 
     shutil.copytree(tower.path, tmp_path / "elsewhere")
