@@ -39,14 +39,14 @@ def test_a_benchmark_prints_its_table_and_writes_its_section(tmp_path, capsys, s
     assert str(tmp_path) not in written
 
 
-def test_a_section_is_replaced_and_the_others_stay(tmp_path):
+def test_writing_a_section_keeps_the_other_sections(tmp_path):
     page = tmp_path / "page.md"
     for title, text in (("One", "1"), ("Two", "2"), ("One", "1 again")):
         report.write_section(page, title, text)
     assert page.read_text(encoding="utf-8") == "# Page\n\n## One\n\n1 again\n\n## Two\n\n2\n"
 
 
-def test_the_stored_bytes_of_the_users_dataset_are_measured(tmp_path):
+def test_benchmark_pairs_have_the_unchanged_bytes_of_the_given_dataset(tmp_path):
     from datasets import load_dataset
     from small_photos import write_photos
 
@@ -71,13 +71,13 @@ def test_the_stored_bytes_of_the_users_dataset_are_measured(tmp_path):
         ({}, "No push was killed before it finished."),
     ],
 )
-def test_the_results_of_killed_pushes_are_one_sentence(results, sentence):
+def test_one_sentence_counts_the_results_of_killed_pushes(results, sentence):
     from benchmarks.faults import result_sentence
 
     assert result_sentence(Counter(results)) == sentence
 
 
-def test_the_options_of_the_demo_are_explained():
+def test_the_help_of_the_demo_benchmark_explains_its_options():
     shown = subprocess.run(
         [sys.executable, "-m", "benchmarks.demo", "--help"], capture_output=True, text=True, check=True
     )

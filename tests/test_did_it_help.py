@@ -56,7 +56,7 @@ def compared(*more):
     )
 
 
-def test_one_table_and_a_card_with_the_result(home, monkeypatch, capsys):
+def test_a_comparison_prints_one_table_and_writes_its_result_on_the_card(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
     out = capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_one_table_and_a_card_with_the_result(home, monkeypatch, capsys):
     assert Folder(home / "out/photos").faults() == []
 
 
-def test_the_sentence_stays_when_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):
+def test_the_result_stays_on_the_card_if_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
     again = [
@@ -96,7 +96,7 @@ def test_the_sentence_stays_when_the_same_dataset_is_exported_again(home, monkey
     capsys.readouterr()
 
 
-def test_a_comparison_on_another_state_changes_no_card(home):
+def test_a_comparison_of_trainings_on_other_data_does_not_change_the_card(home):
     before = (home / "out/photos/README.md").read_text()
     other = json.loads((home / "out/train/photos/compare.json").read_text())
     other["data"]["hash"] = "0" * 64
@@ -104,7 +104,7 @@ def test_a_comparison_on_another_state_changes_no_card(home):
     assert (home / "out/photos/README.md").read_text() == before
 
 
-def test_every_model_has_a_card(home, monkeypatch, capsys):
+def test_every_trained_model_has_a_card(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
     cards = sorted((home / "out/train/photos").glob("*/*/*/README.md"))

@@ -42,7 +42,7 @@ def test_a_file_with_another_hash_is_not_read(tmp_path, monkeypatch):
     assert not (tmp_path / "lite0").exists()
 
 
-def test_the_folder_is_written_once_and_completely(folder):
+def test_the_folder_of_weights_is_written_only_once(folder):
     before = (folder / "model.safetensors").stat().st_mtime_ns
     main([str(folder)])
     assert (folder / "model.safetensors").stat().st_mtime_ns == before

@@ -19,7 +19,7 @@ def test_the_classifier_and_the_text_to_image_model_have_no_photograph_in_common
 
 
 @pytest.mark.slow
-def test_the_whole_chain_with_models_of_two_steps(tmp_path, capsys):
+def test_the_whole_script_runs_with_models_of_two_steps(tmp_path, capsys):
     source = write_photos(tmp_path / "photos", [30, 30])
     options = [str(source), "--each", "4", "--seeds", "0", "--output", str(tmp_path / "out")]
     assert photos_t2i.main(options, TINY) == 0

@@ -9,14 +9,14 @@ from diffcore_hf.config.layers import positional_layer
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
 
 
-def test_the_package_contains_these_recipes():
+def test_the_package_contains_its_recipes():
     assert {"miniature", "cub", "cub-sdxl", "cub-paper", "cars", "flowers", "aircraft", "food101", "clothing"} <= set(
         shipped_recipes()
     )
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_a_shipped_recipe_builds_and_opens_with_its_command(name):
+def test_a_shipped_recipe_is_valid_and_begins_with_its_command(name):
     recipe = build_recipe(positional_layer(name))
     assert recipe.output == f"out/{name}"
     head = shipped_recipe(name).read_text().split("\n\n")[0]
@@ -24,7 +24,7 @@ def test_a_shipped_recipe_builds_and_opens_with_its_command(name):
     assert f"diffcore-hf augment {name}" in head
 
 
-def test_the_miniature_prompts_the_contexts_of_its_world():
+def test_the_miniature_recipe_uses_the_prompted_contexts_of_its_world():
     from diffcore_hf.miniature.world import PROMPTED_CONTEXTS
 
     recipe = build_recipe(positional_layer("miniature"))
@@ -42,7 +42,7 @@ def test_recipe_cub_paper_has_the_settings_of_the_paper():
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_the_miniature_can_stand_in_for_any_source_and_model(name):
+def test_the_source_and_models_of_the_miniature_fit_every_shipped_recipe(name):
     small = read_recipe_file(shipped_recipe("miniature"))
     places = {key: {"path": small[key]["path"]} for key in ("model", "filter")}
     recipe = build_recipe(positional_layer(name), {"source": small["source"], **places})

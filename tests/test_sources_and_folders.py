@@ -27,7 +27,7 @@ def run(recipe, tmp_path):
     return go
 
 
-def test_a_cleaned_folder_is_not_overwritten(run, tmp_path):
+def test_a_run_does_not_overwrite_a_cleaned_folder(run, tmp_path):
     finished = run()
     Folder(tmp_path / "out").clean()
     before = (tmp_path / "out/diffcore.json").read_bytes()
@@ -54,7 +54,7 @@ def test_a_label_column_must_not_have_the_name_of_an_added_column(name):
         sources.load_source(SourceConfig(sources.IN_MEMORY, label=name), data=ds)
 
 
-def test_splits_may_order_their_columns_otherwise_but_not_type_them():
+def test_splits_may_have_columns_in_another_order_but_not_with_other_types():
     train = photos([2, 2])
     test = train.select_columns(["label", "image"])
     loaded = sources.load_source(SourceConfig(sources.IN_MEMORY), data=DatasetDict(train=train, test=test))
@@ -70,7 +70,7 @@ def test_a_dataset_in_memory_replaces_the_source_of_a_shipped_recipe():
     assert augment_workflow.as_recipe(photos([2, 2]), "cub", {"source": "org/mine"})[0].source.path == "org/mine"
 
 
-def test_the_licence_of_a_folder_is_that_of_its_card(tmp_path):
+def test_the_licence_of_a_folder_is_read_from_its_card(tmp_path):
     photos([2, 2]).to_parquet(tmp_path / "train.parquet")
     (tmp_path / "README.md").write_text("---\nlicense: cc0-1.0\n---\n\nPhotos.\n")
     assert sources.load_source(SourceConfig(str(tmp_path))).licence == "cc0-1.0"
@@ -93,7 +93,7 @@ def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
     assert loading.commit_of("org/birds", COMMIT, section="source") == COMMIT
 
 
-def test_another_version_in_the_cache_is_not_used(monkeypatch):
+def test_a_cached_dataset_at_another_commit_is_not_used(monkeypatch):
     """If the Hub fails, `datasets` uses any cached version. The hash of its builder is the commit of that version."""
     import datasets
 
@@ -111,7 +111,7 @@ def test_a_source_with_an_empty_split_is_augmented(run, recipe, tmp_path):
     assert augment_workflow.run(made, ds, progress=False).summary.counts["rows"] == 6
 
 
-def test_class_names_are_kept_in_the_order_of_the_feature():
+def test_class_names_keep_the_order_of_the_label_feature():
     ds = Dataset.from_dict({"image": photos([1, 1])["image"], "label": [1, 0]}).cast_column(
         "label", ClassLabel(names=["zebra", "ant"])
     )

@@ -165,12 +165,12 @@ def odd_rows(keys, tmp_path_factory):
         (("references", "label", 3, -1), "references: a row without a label has no reason: train/"),
     ],
 )
-def test_every_row_of_every_split_has_a_status_that_follows(odd_rows, change, line):
+def test_a_status_that_does_not_follow_from_the_attempts_is_reported(odd_rows, change, line):
     faults = audited(odd_rows, change)
     assert any(re.match(line, one) for one in faults) if line else faults == [], faults
 
 
-def test_a_run_with_any_label_numbers_a_prefix_and_a_review_is_consistent(keys, tmp_path):
+def test_a_run_with_a_prefix_a_review_and_label_numbers_with_gaps_is_consistent(keys, tmp_path):
     rows = photos([3, 3])
     odd = [(5, 9)[label] for label in rows["label"]]
     rows = rows.remove_columns("label").add_column("label", odd)
@@ -192,7 +192,7 @@ def test_a_run_with_any_label_numbers_a_prefix_and_a_review_is_consistent(keys, 
     assert audited(tmp_path / "reviewed") == []
 
 
-def test_wrong_counts_are_reported(run):
+def test_wrong_counts_in_the_manifest_are_reported(run):
     counts = Folder(run).manifest()["counts"]
     line, other = audited(run, counts=counts | {"kept": 99})
     assert other.startswith(f"diffcore.json counts {counts['planned']} planned units: the sum over its statuses is ")

@@ -60,7 +60,7 @@ def test_the_rendered_card_equals_the_stored_card():
     )
 
 
-def test_the_example_has_the_sections_of_todays_card():
+def test_the_example_card_has_the_sections_of_a_rendered_card():
     """Run `make showcase` after a change of the template."""
     example = EXAMPLE.read_text(encoding="utf-8")
     headings = re.findall(r"^## .*", render_card(example_facts()), re.MULTILINE)
@@ -70,7 +70,7 @@ def test_the_example_has_the_sections_of_todays_card():
     assert len(pictures) == 2 and all((EXAMPLE.parent / path).is_file() for path in pictures)
 
 
-def test_the_metadata_is_what_the_hub_reads():
+def test_the_metadata_has_the_keys_that_the_hub_reads():
     data = DatasetCard(render_card(example_facts())).data.to_dict()
     assert data["license"] == "apache-2.0"
     assert data["task_categories"] == ["image-classification"]
@@ -129,13 +129,13 @@ def test_only_hub_sources_are_in_the_metadata(path, identity, hub):
         ("other", "mit", "unknown", "to be decided by the publisher"),
     ],
 )
-def test_a_licence_is_derived_or_left_open(source, model, in_yaml, words):
+def test_the_licence_of_the_result_is_derived_or_unknown(source, model, in_yaml, words):
     facts = example_facts(manifest=with_resolved(source={"licence": source}, model={"licence": model}))
     assert metadata(facts)["license"] == in_yaml
     assert f"**Licence of the result:** {words}" in render_card(facts)
 
 
-def test_adapters_leave_the_licence_open():
+def test_the_licence_of_a_result_with_adapters_is_unknown():
     facts = example_facts(manifest=with_adapters())
     assert licences_of_result(facts.manifest) == []
     text = render_card(facts)
@@ -146,7 +146,7 @@ def test_adapters_leave_the_licence_open():
 @pytest.mark.parametrize(
     ("rows", "word"), [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (60_000, "10K<n<100K"), (1_281_167, "1M<n<10M")]
 )
-def test_sizes(rows, word):
+def test_the_size_category_follows_from_the_number_of_rows(rows, word):
     assert size_category(rows) == word
 
 
@@ -168,7 +168,7 @@ def test_every_policy_is_described(policy):
 @pytest.mark.parametrize(
     ("policy", "share"), [({"name": "quantile", "alpha": 0.05}, "5 %"), ({"name": "rank"}, "10 %")]
 )
-def test_the_guarantee_names_its_share(policy, share):
+def test_the_description_of_a_policy_names_the_share_of_rejected_real_images(policy, share):
     assert f"At most about {share} of new real images" in describe(policy)[1]
 
 
@@ -236,7 +236,7 @@ def test_the_card_names_a_strategy_and_checks_of_the_user():
     assert "Strategy" not in render_card(example_facts())
 
 
-def test_columns_statuses_and_reasons_are_documented_under_their_names():
+def test_columns_statuses_and_reasons_are_documented_by_name():
     text = render_card(example_facts(columns_prefix="dc_"))
     for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
         assert f"`dc_{column}`" in text
@@ -287,7 +287,7 @@ def test_local_models_and_adapters_are_placeholders():
     ]
 
 
-def test_a_review_is_a_comment_and_settings_outside_the_digests_are_in_the_recipe():
+def test_the_printed_recipe_has_a_comment_about_the_review_and_settings_outside_the_digests():
     manifest = with_resolved(source={"path": "in memory"})
     manifest["recipe"]["review"] = {"identity": "e" * 64}
     manifest["originals"] = False
@@ -299,14 +299,14 @@ def test_a_review_is_a_comment_and_settings_outside_the_digests_are_in_the_recip
 
 
 @pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
-def test_names_that_look_like_numbers_stay_text(name):
+def test_class_names_that_look_like_yaml_values_stay_texts(name):
     manifest = example_manifest()
     manifest["recipe"]["source"]["label_names"] = {name: name}
     recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))
     assert recipe.source.label_names == {name: name}
 
 
-def test_the_card_does_not_depend_on_how_the_manifest_was_stored():
+def test_the_order_of_the_keys_in_the_manifest_does_not_change_the_card():
     stored = json.loads(json.dumps(example_manifest(), sort_keys=True))
     assert render_card(example_facts(manifest=stored)) == render_card(example_facts())
 
@@ -343,7 +343,7 @@ def is_plain_label(text: str) -> bool:
 
 @given(hostile.filter(is_plain_label))
 @settings(max_examples=25, deadline=None)
-def test_a_hostile_label_changes_words_only(label):
+def test_a_hostile_label_changes_no_heading_table_or_link(label):
     parser = pytest.importorskip("markdown_it").MarkdownIt("commonmark", {"html": True}).enable("table")
 
     def shape(text: str) -> list[str]:

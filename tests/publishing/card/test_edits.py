@@ -60,7 +60,7 @@ def sets(key, value):
         ((card(), writes(WORDS), card(), writes(BLANK), card()), BLANK),
     ],
 )
-def test_the_side_that_changed_a_section_is_kept(edits, result):
+def test_a_section_that_only_one_side_changed_keeps_the_change(edits, result):
     card_on_hub = pushed(*edits)
     assert section(card_on_hub) == result
     assert pushed(lambda _: card_on_hub, edits[-1]) == card_on_hub  # the same push again changes nothing
@@ -105,14 +105,14 @@ def test_metadata_changed_on_both_sides_and_invalid_metadata_are_refused():
             with_edits(card(), broken)
 
 
-def test_a_date_is_not_a_change_and_an_invalid_record_is_ignored():
+def test_dates_in_metadata_are_compared_and_an_invalid_record_is_ignored():
     assert header(pushed(card(date="2024-01-01"), card(date="2024-01-01")))["date"] == "2024-01-01"
     dated = card().replace("license: unknown\n", "license: unknown\ndate: 2024-01-01\n")
     assert pushed(dated, dated, dated).count("2024-01-01") == 2  # once in the header and once in the record
     assert "Yours" in with_edits(card(), card() + '\n<!-- from here: {"sections": [], "metadata": 3} -->\n')
 
 
-def test_a_first_card_is_unchanged_and_has_a_record():
+def test_the_first_card_is_unchanged_except_for_an_added_record():
     text = with_edits(card(), None)
     assert text.startswith(card().rstrip()) and text.count("<!-- from here: ") == 1
     assert with_edits(text, None) == text  # a card that was downloaded from the Hub
@@ -120,7 +120,7 @@ def test_a_first_card_is_unchanged_and_has_a_record():
 
 @pytest.mark.parametrize("theirs", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
 @pytest.mark.parametrize("before", [(), (card(), card(license="mit"))])
-def test_a_card_of_another_tool_becomes_a_section(theirs, before):
+def test_the_text_of_a_card_from_another_tool_becomes_a_section(theirs, before):
     merged = pushed(*before, lambda _: theirs, card())
     assert "<!-- free:start earlier -->\n# Mine\n\nWords.\n<!-- free:end -->" in merged
     assert header(merged)["license"] == ("mit" if "mit" in theirs else "unknown")

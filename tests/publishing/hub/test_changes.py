@@ -38,7 +38,7 @@ def test_everything_is_added_to_an_empty_repository(folder):
     assert changes.size() == 4 + 3 + 4 + 2
 
 
-def test_equal_files_are_not_sent_and_files_of_an_older_version_are_deleted(folder):
+def test_only_changed_files_are_sent_and_only_files_of_the_older_version_are_deleted(folder):
     old = {"data/a.parquet": b"aaaa", "data/b.parquet": b"bb", "data/missing.parquet": b"x"}
     files = {"data/a.parquet": large(b"aaaa"), "data/b.parquet": large(b"bb"), "assets/x.png": plain(b"png"),
              "README.md": plain(b"card"), "notes.txt": plain(b"mine")}  # fmt: skip
@@ -47,12 +47,12 @@ def test_equal_files_are_not_sent_and_files_of_an_older_version_are_deleted(fold
     assert changes.delete == ("data/b.parquet",)  # Notes of a person stay. A missing file is not deleted again.
 
 
-def test_equal_sizes_are_not_equal_files(folder):
+def test_a_file_of_equal_size_with_other_content_is_sent(folder):
     files = {"data/a.parquet": large(b"bbbb"), "assets/x.png": plain(b"gnp"), "diffcore.json": plain(b"{}")}
     changes = changes_to(folder, listed(CONTENT), {}, State("c" * 40, files, None))
     assert set(changes.add) == set(CONTENT)
 
 
-def test_an_equal_repository_needs_no_commit(folder):
+def test_a_repository_with_equal_files_needs_no_commit(folder):
     files = {path: large(content) for path, content in CONTENT.items()} | {"diffcore.json": plain(b"{}")}
     assert not changes_to(folder, listed(CONTENT), {}, State("c" * 40, files, listed(CONTENT)))

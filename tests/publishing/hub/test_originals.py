@@ -31,7 +31,7 @@ def stored(dataset):
     return [cell and cell["bytes"] for cell in dataset.cast_column("image", Image(decode=False))["image"][:]]
 
 
-def test_every_image_comes_from_the_source_in_any_order():
+def test_every_image_is_found_by_its_hash_in_a_source_of_any_order():
     published = DatasetDict({"train": rows([1, 2, 3], empty=True), "test": rows([7], empty=True)})
     source = DatasetDict({"train": rows([3, 1, 2, 9]), "test": rows([7])})
     joined = join_originals(published, references([1, 2, 3, 7]), source)
@@ -39,7 +39,7 @@ def test_every_image_comes_from_the_source_in_any_order():
     assert joined["train"].column_names == ["image", "row_id"] and joined["train"][0]["image"].size == (4, 4)
 
 
-def test_a_row_without_a_recorded_image_stays_empty_and_a_missing_split_is_left_out():
+def test_a_row_without_a_recorded_image_stays_empty_and_a_split_missing_in_the_source_is_left_out():
     published = DatasetDict({"train": rows([1, None], empty=True), "test": rows([7], empty=True)})
     joined = join_originals(published, references([1, None, 7]), rows([1]))
     assert list(joined) == ["train"] and stored(joined["train"]) == [png(1), None]
@@ -62,7 +62,7 @@ def test_an_image_with_another_hash_is_refused(source, line):
         join_originals(published, references([1, 2]), source)
 
 
-def test_a_row_that_has_an_image_keeps_it():
+def test_a_row_with_an_image_keeps_its_image():
     """In layout `rows` a generated image has the row id of its original."""
     empty, generated = rows([1], empty=True), rows([9]).remove_columns("row_id").add_column("row_id", ["r1"])
     published = DatasetDict({"train": concatenate_datasets([empty, generated.cast(empty.features)])})
@@ -70,7 +70,7 @@ def test_a_row_that_has_an_image_keeps_it():
     assert stored(joined["train"]) == [png(1), png(9)]
 
 
-def test_a_row_that_is_not_recorded_is_an_error():
+def test_a_row_that_is_not_recorded_raises_an_error():
     published = DatasetDict({"train": rows([1, 2], empty=True)})
     with pytest.raises(
         ValueError, match=r"1 of 2 rows of split 'train' are not in configuration references \(the first is 'r2'\)"

@@ -42,6 +42,6 @@ def test_a_missing_column_gives_a_one_line_error(shard):
         list(parquet.read_batches(shard, "s", ["c"], 2))
 
 
-def test_a_missing_file_is_an_error_of_the_system(tmp_path):
+def test_a_missing_file_raises_the_error_of_the_operating_system(tmp_path):
     with pytest.raises(FileNotFoundError):
         parquet.row_count(tmp_path / "none.parquet", "s")

@@ -74,7 +74,7 @@ def test_a_second_version_does_not_change_the_first(hub, client, finished, secon
     assert client(steps.call, "diff", repo, "v1.1.0", str(second))["recipe"] == ()
 
 
-def test_a_version_never_changes(hub, client, finished, second):
+def test_pushing_other_content_under_an_existing_version_is_refused(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     with pytest.raises(ValueError, match=r"has a version v1.0.0 with other content.*Use --version v1.1.0"):
@@ -174,7 +174,7 @@ def comparison(manifest_hash):
             "model": "resnet18", "batch_size": 8}  # fmt: skip
 
 
-def test_the_publishers_statement_allows_a_public_push_and_is_on_the_card(hub, client, finished):
+def test_a_statement_of_the_publisher_allows_a_public_push_and_is_on_the_card(hub, client, finished):
     repo = hub.repo_id()
     assert client(steps.push, finished, repo, "v1.0.0", public=True, originals_are_mine=True)["private"] is False
     statement = "The publisher states that they have the right to publish the original images."
@@ -236,7 +236,7 @@ def test_an_unreadable_file_on_the_hub_gives_a_one_line_error(hub, client, finis
     assert "\n" not in str(caught.value) and list(hub.dataset(repo).tags) == ["v1.0.0"]
 
 
-def test_another_version_in_the_cache_is_never_loaded(hub, finished, second, tmp_path):
+def test_a_cached_dataset_at_another_commit_is_never_loaded(hub, finished, second, tmp_path):
     """If the Hub fails, `load_dataset` returns any cached version without a warning (huggingface/datasets#7928)."""
     repo = hub.repo_id()
     with Client(hub, tmp_path / "home", xet=False) as fresh:
@@ -249,7 +249,7 @@ def test_another_version_in_the_cache_is_never_loaded(hub, finished, second, tmp
         assert hub.dataset(repo).tags["v1.1.0"].sha[:12] in str(caught.value)
 
 
-def test_a_comparison_is_pushed_only_with_the_dataset_that_it_was_measured_on(hub, client, finished, second, tmp_path):
+def test_a_comparison_is_pushed_only_with_the_dataset_of_its_trainings(hub, client, finished, second, tmp_path):
     repo, manifest = hub.repo_id(), json.loads((finished / "diffcore.json").read_text())
     (tmp_path / "compare.json").write_text(json.dumps(comparison(manifest["hash"])))
     client(steps.push, finished, repo, "v1.0.0", compare=str(tmp_path / "compare.json"))
@@ -294,7 +294,7 @@ def test_a_card_that_names_no_shards_is_refused(hub, client, finished, tmp_path,
         client(steps.push, out, hub.repo_id(), "v1.0.0")
 
 
-def test_a_repository_that_lost_a_file_is_repaired_by_the_next_version(hub, client, finished, second):
+def test_a_file_missing_in_the_repository_is_pushed_with_the_next_version(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     victim = next(path for path in hub.dataset(repo).tags["v1.0.0"].files if path.startswith("references/"))

@@ -124,7 +124,7 @@ def test_a_cut_reply_while_reading_back_is_retried(hub, client, finished):
     assert whole(hub, client, repo, finished)
 
 
-def test_a_failure_of_the_hub_is_not_reported_as_other_content(hub, finished, client, tmp_path):
+def test_a_failed_download_is_not_reported_as_a_version_with_other_content(hub, finished, client, tmp_path):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
     fresh = Client(hub, tmp_path / "home", xet=False)  # with nothing in its cache
@@ -147,6 +147,6 @@ def test_an_error_of_the_user_is_not_retried(hub, client, finished, second):
     assert hub.log.count("GET", "/refs") == 2 and not hub.log.count("POST")
 
 
-def test_offline_mode_is_not_retried(hub, client, finished):
+def test_a_push_in_offline_mode_is_not_retried(hub, client, finished):
     with pytest.raises(ValueError, match="Unset HF_HUB_OFFLINE"):
         client(steps.offline_push, finished, hub.repo_id())

@@ -143,7 +143,7 @@ def test_the_command_line_publishes_and_prints_no_token(hub, finished, tmp_path)
 
 
 @pytest.mark.parametrize("token", ["hf_plantedTOKENplanted", "another-form-PLANTED", ""])
-def test_an_error_has_no_token(hub, finished, tmp_path, token):
+def test_an_error_message_contains_no_token(hub, finished, tmp_path, token):
     command = [sys.executable, "-m", "diffcore_hf", "push", str(finished), "org/not-yours", "--version", "v1.0.0"]
     env = environment(hub, tmp_path / "home", xet=False, token=token or "unused")
     if not token:

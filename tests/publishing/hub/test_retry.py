@@ -24,11 +24,11 @@ from diffcore_hf.publishing.hub.retry import is_transient, retry
         (KeyError("x"), False),
     ],
 )  # fmt: skip
-def test_which_failures_are_transient(error, transient):
+def test_server_and_network_failures_are_transient_and_other_failures_are_not(error, transient):
     assert is_transient(error) is transient
 
 
-def test_a_step_is_retried_until_it_succeeds_and_waits_as_long_as_the_hub_asks(monkeypatch, caplog):
+def test_a_step_is_retried_after_the_waiting_time_that_the_hub_requests(monkeypatch, caplog):
     limit = {"RateLimit": '"api";r=0;t=9'}
     slept = []
     errors = [http_error(500), http_error(429, **{"Retry-After": "7"}), http_error(429, **limit), httpx.ReadError("x")]
@@ -46,7 +46,7 @@ def test_a_step_is_retried_until_it_succeeds_and_waits_as_long_as_the_hub_asks(m
 
 
 @pytest.mark.parametrize(("error", "calls"), [(http_error(500), 3), (http_error(403), 1), (KeyError("x"), 1)])
-def test_retries_end(monkeypatch, error, calls):
+def test_a_transient_failure_is_retried_a_limited_number_of_times(monkeypatch, error, calls):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     started = []
 
@@ -59,7 +59,7 @@ def test_retries_end(monkeypatch, error, calls):
     assert len(started) == calls
 
 
-def test_a_step_that_failed_after_minutes_is_not_retried(monkeypatch):
+def test_a_step_is_not_retried_after_the_end_of_the_retry_window(monkeypatch):
     clock = iter(range(0, 10_000, 200))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

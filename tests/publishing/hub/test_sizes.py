@@ -54,7 +54,7 @@ def test_a_version_with_one_percent_changed_sends_at_most_a_tenth(hub, xet_clien
     assert xet_client(steps.rows, repo, "v1.1.0") == xet_client(steps.rows, str(tmp_path / "out"))
 
 
-def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_path, monkeypatch):
+def test_shards_grow_until_the_number_of_files_is_within_the_limit(client, large, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "SHARD_BYTES", 1_000_000)
     monkeypatch.setattr(arrow_tables, "WINDOW", 16)
     counts = []
@@ -67,7 +67,7 @@ def test_shards_grow_until_a_version_has_few_enough_files(client, large, tmp_pat
     assert counts[1] <= 7 < counts[0]
 
 
-def test_a_version_with_fewer_shards_deletes_the_others(hub, client, large, tmp_path, monkeypatch):
+def test_a_version_with_fewer_shards_deletes_the_remaining_shards(hub, client, large, tmp_path, monkeypatch):
     repo = hub.repo_id()
     with monkeypatch.context() as patch:
         patch.setattr(export_module, "SHARD_BYTES", 1_000_000)

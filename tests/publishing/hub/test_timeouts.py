@@ -9,7 +9,7 @@ from diffcore_hf.publishing.hub.timeouts import request_timeout
 
 
 @pytest.mark.parametrize(("asked", "timeout"), [(None, timeouts.HUB_TIMEOUT), (5, 5)])
-def test_every_request_has_a_timeout_and_its_own_is_kept(asked, timeout):
+def test_a_request_without_a_timeout_gets_the_default_timeout(asked, timeout):
     def read_timeout() -> float | None:
         client = get_session()
         request = client.build_request("GET", "http://127.0.0.1/", timeout=asked)
@@ -26,7 +26,7 @@ def test_every_request_has_a_timeout_and_its_own_is_kept(asked, timeout):
     assert read_timeout() == asked
 
 
-def test_a_users_own_session_is_kept():
+def test_a_session_configured_by_the_user_is_kept():
     sessions = []
 
     def own():

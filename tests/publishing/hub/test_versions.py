@@ -11,7 +11,7 @@ def test_a_version_has_its_tag(text, tag):
 
 
 @pytest.mark.parametrize("text", ["1.0", "v1", "01.0.0", "1.0.0-", "v1.0.0+build", "latest", "", "1.0.0-01", "vv1.0.0"])
-def test_a_version_of_another_form_gives_a_one_line_error(text):
+def test_a_version_that_is_not_semantic_gives_a_one_line_error(text):
     with pytest.raises(ValueError, match=r"version is .* which is not a semantic version. Use e.g. v1.0.0"):
         parse_version(text)
 

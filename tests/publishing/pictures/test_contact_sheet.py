@@ -63,14 +63,14 @@ def test_the_number_of_rows_of_a_sheet_follows_from_the_number_of_images(count, 
     assert sheet_of([tile()] * count, title="").height == one_row + (rows - 1) * (two_rows - one_row)
 
 
-def test_without_real_images_a_sheet_shows_none():
+def test_a_sheet_with_real_images_off_shows_only_generated_images():
     blue, green = (tile(real=encoded(colour)) for colour in ("#0000ff", "#00ff00"))
     assert png_bytes(sheet_of([blue], title="")) != png_bytes(sheet_of([green], title=""))
     bare = [png_bytes(sheet_of([shown], title="", real=False)) for shown in (blue, green)]
     assert bare[0] == bare[1] and "#ffff00" in colours(sheet_of([blue], title="", real=False))
 
 
-def test_real_stands_left_of_generated():
+def test_the_real_image_is_left_of_the_generated_image():
     sheet = sheet_of([tile()], title="one")
     blue = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (0, 0, 255)]
     yellow = [x for x, y in itertools.product(range(sheet.width), [220]) if sheet.getpixel((x, y)) == (255, 255, 0)]
@@ -140,7 +140,7 @@ def test_each_decision_has_a_label_and_a_colour(reason, label, colour):
     assert decision_label(reason, labels()) == (label, colour)
 
 
-def test_the_label_of_a_check_of_the_user():
+def test_the_label_of_an_added_check_is_shown():
     """The label is found if the labels of the run are given. Otherwise the reason is shown."""
     blank = Check("blank", "the image has a single colour", "a blank image", lambda candidate: False)
     assert decision_label("blank", labels((*CHECKS, blank))) == ("✗ rejected: a blank image", REJECTED)
@@ -151,7 +151,7 @@ CLASSES, CONTEXTS = [f"class {k}" for k in range(8)], [f"context {c}" for c in r
 ATTEMPTS = list(itertools.product(CLASSES, CONTEXTS, ("kept", "kept", "low_rank")))
 
 
-def test_the_choice_is_balanced_and_deterministic():
+def test_the_choice_of_images_is_balanced_and_deterministic():
     chosen = choose_tiles(ATTEMPTS, 12)
     picked = [ATTEMPTS[index] for index in chosen]
     assert chosen == choose_tiles(list(ATTEMPTS), 12)
@@ -172,6 +172,6 @@ def test_the_choice_is_balanced_and_deterministic():
         ([""] * 6, 4, 4),
     ],
 )
-def test_the_choice_is_limited_to_the_available_images(reasons, count, shown):
+def test_the_choice_of_images_is_limited_to_the_available_images(reasons, count, shown):
     chosen = choose_tiles([("a", "", reason) for reason in reasons], count)
     assert len(chosen) == len(set(chosen)) == shown

@@ -28,7 +28,7 @@ REAL, KEPT, REJECTED = rng.normal(0.8, 0.05, 500), rng.normal(0.75, 0.05, 50), r
         ([1.0, 1.0], [], [-1.0], None),
     ],
 )
-def test_equal_numbers_of_any_kind_give_equal_bytes(real, kept, rejected, bound):
+def test_a_histogram_of_the_same_numbers_has_the_same_bytes(real, kept, rejected, bound):
     arrays = [np.asarray(values, np.float32) for values in (real, kept, rejected)]
     data = similarity_histogram(*arrays, bound=bound, bound_label="tau $", title="any $\\frac{ 東 title\n")
     image = Image.open(io.BytesIO(data))
@@ -37,7 +37,7 @@ def test_equal_numbers_of_any_kind_give_equal_bytes(real, kept, rejected, bound)
     assert data == similarity_histogram(*arrays, bound=bound, bound_label="tau $", title="any $\\frac{ 東 title\n")
 
 
-def test_classes_are_drawn_worst_first():
+def test_the_histograms_do_not_depend_on_the_order_of_the_classes():
     classes = [ClassSimilarities(f"class $ {k}", REAL[:30], KEPT[:10], REJECTED[:k], 0.7) for k in range(3)]
     data = class_histograms(classes, title="t")
     assert data == class_histograms(classes[::-1], title="t")
@@ -53,5 +53,5 @@ def test_the_histograms_show_a_limited_number_of_classes(monkeypatch):
 
 
 @pytest.mark.parametrize("classes", [[], [ClassSimilarities("", np.zeros(0), np.zeros(0), np.zeros(0))]])
-def test_no_classes_and_no_images_give_a_picture(classes):
+def test_a_histogram_without_classes_or_without_images_can_be_drawn(classes):
     assert class_histograms(classes, title="").startswith(b"\x89PNG")

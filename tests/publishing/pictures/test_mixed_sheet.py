@@ -37,7 +37,7 @@ def colours(sheet: Image.Image) -> set[str]:
     return {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in sheet.getcolors(1 << 24)}
 
 
-def test_real_generated_and_mixed_stand_side_by_side():
+def test_the_real_generated_and_mixed_image_are_side_by_side():
     sheet = mixed_sheet([tile(), tile(pixel=False)], title="Birds", legend="below")
     assert WIDTH - 3 <= sheet.width <= WIDTH
     assert {"#0000ff", "#ffff00", "#00ff00", PIXEL, PATCH} <= colours(sheet)
@@ -59,7 +59,7 @@ def test_the_label_of_a_mixed_image_names_the_kind_of_mix(changed, label):
     assert mix_label(tile(**changed)) == label
 
 
-def test_the_choice_is_balanced_and_deterministic():
+def test_the_choice_of_images_is_balanced_and_deterministic():
     classes, contexts = [f"class {k}" for k in range(8)], [f"context {c}" for c in range(4)]
     mixes = list(itertools.product(classes, contexts, (False, True, True)))
     chosen = choose_mixed(mixes, 12)
@@ -73,7 +73,7 @@ def test_the_choice_is_balanced_and_deterministic():
 @pytest.mark.parametrize(
     ("pixel", "shown"), [([], 0), ([True], 1), ([False] * 20, 12), ([True] * 20 + [False], 12), ([True] * 3, 3)]
 )
-def test_the_choice_is_limited_to_the_available_images(pixel, shown):
+def test_the_choice_of_images_is_limited_to_the_available_images(pixel, shown):
     chosen = choose_mixed([("a", "", kind) for kind in pixel], 12)
     assert len(chosen) == len(set(chosen)) == shown
     assert sum(not pixel[index] for index in chosen) == min(pixel.count(False), shown)

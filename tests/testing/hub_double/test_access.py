@@ -74,7 +74,7 @@ def test_a_user_without_access_can_open_a_pull_request_on_a_public_dataset(hub, 
     assert hub.dataset(repo).pulls[1].author == "eve"
 
 
-def test_private_by_request_and_public_by_settings(hub, client):
+def test_a_dataset_is_private_if_requested_and_becomes_public_by_its_settings(hub, client):
     repo = hub.repo_id()
     client(of, hub.token, "create_repo", repo, private=True, **DATASET)
     assert hub.dataset(repo).private
@@ -110,7 +110,7 @@ def load_main(repo: str):
     return load_dataset(repo)
 
 
-def test_traffic_to_another_host_is_caught(hub, client, repo):
+def test_a_request_to_another_host_is_caught(hub, client, repo):
     """Without a revision `datasets` sends a request to another host, whose name it derives from the endpoint."""
     with pytest.raises(Exception, match="(?i)data files|empty"):
         client(load_main, repo)

@@ -82,7 +82,7 @@ def test_the_worker_returns_values_exceptions_and_output(client):
     assert "in the worker" in caught.value.__notes__[0]
 
 
-def test_a_worker_that_dies_or_hangs_is_replaced(hub, tmp_path):
+def test_a_worker_that_exits_or_times_out_is_replaced(hub, tmp_path):
     with Client(hub, tmp_path, xet=False) as worker:
         with pytest.raises(RuntimeError, match="the worker died"):
             worker(leave)
@@ -93,7 +93,7 @@ def test_a_worker_that_dies_or_hangs_is_replaced(hub, tmp_path):
         assert worker(say, "here again") == "here again"
 
 
-def test_the_exit_of_a_function_in_the_worker_is_raised_here(client):
+def test_sys_exit_in_the_worker_is_raised_in_the_calling_process(client):
     with pytest.raises(SystemExit, match="2"):
         client(sys.exit, 2)
 

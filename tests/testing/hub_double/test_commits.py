@@ -10,7 +10,7 @@ from hub_calls import DATASET, api, commit, status
 
 
 @pytest.mark.parametrize("beforehand", [False, True])
-def test_one_commit_adds_and_deletes(hub, either_client, repo, beforehand):
+def test_one_commit_adds_and_deletes_files(hub, either_client, repo, beforehand):
     first = {"data/a.parquet": secrets.token_bytes(5000), "data/b.parquet": secrets.token_bytes(5000), "notes/x": b"x"}
     done = either_client(commit, repo, first, beforehand=beforehand)
     second = {"data/c.parquet": secrets.token_bytes(200_000), "README.md": b"# Title\n"}
@@ -47,7 +47,7 @@ def test_only_one_of_two_simultaneous_commits_succeeds(hub, client, xet_client, 
     assert outcomes == {412, hub.dataset(repo).find("main").sha}
 
 
-def test_stored_bytes_are_not_sent_again(hub, either_client, repo):
+def test_bytes_that_are_stored_are_not_sent_again(hub, either_client, repo):
     content = secrets.token_bytes(100_000)
     either_client(commit, repo, {"a.parquet": content})
     assert hub.log.uploaded() >= len(content)
@@ -67,7 +67,7 @@ def test_a_commit_can_open_a_pull_request(hub, either_client, repo):
     assert [(ref.ref, ref.target_commit) for ref in refs.pull_requests] == [("refs/pr/1", more.oid)]
 
 
-def test_a_tag_stays_where_it_is(hub, client, repo):
+def test_an_existing_tag_does_not_move_to_another_commit(hub, client, repo):
     first = hub.dataset(repo).find("main").sha
     client(api, "create_tag", repo, tag="v1.0.0", revision=first, **DATASET)
     second = client(commit, repo, {"x": b"x"}).oid
@@ -113,7 +113,7 @@ def test_large_files_are_listed_with_their_hashes(hub, either_client, repo):
     assert listed.blob_id == named.blob_id == blob.oid
 
 
-def test_a_file_is_deleted_and_a_missing_one_is_an_error(hub, client, repo):
+def test_a_file_is_deleted_and_deleting_a_missing_file_raises_an_error(hub, client, repo):
     client(commit, repo, {"x": b"x"})
     client(api, "delete_file", "x", repo, **DATASET)
     assert list(hub.dataset(repo).files()) == [".gitattributes"]

@@ -85,7 +85,7 @@ def test_a_second_configuration_does_not_change_the_first(hub, either_client):
     assert either_client(differences, repo, [1, 3], hub.dataset(repo).find("main").sha, "more") == []
 
 
-def test_a_pull_request_leaves_main_where_it_is_until_it_is_merged(hub, either_client):
+def test_a_pull_request_does_not_change_main_before_it_is_merged(hub, either_client):
     repo = hub.repo_id()
     before = either_client(push, repo, [1, 1])
     either_client(push, repo, [2, 2], create_pr=True)

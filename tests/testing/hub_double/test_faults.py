@@ -23,7 +23,7 @@ def shas(hub, repo: str) -> list[str]:
 @pytest.mark.parametrize(
     "fault", [Status(500), Status(429, {"Retry-After": "0"}), Reset(), ResetMidBody(1000), LostReply()], ids=repr
 )
-def test_an_upload_that_fails_once_is_tried_again(hub, client, repo, fault):
+def test_an_upload_that_fails_once_is_retried(hub, client, repo, fault):
     rule = hub.faults.add(*STEPS["upload"], fault)
     content = some()
     client(commit, repo, content)
@@ -35,7 +35,7 @@ def test_an_upload_that_fails_once_is_tried_again(hub, client, repo, fault):
 @pytest.mark.parametrize("grants", [True, False])
 @pytest.mark.parametrize("step", ["write-token", "xorb", "shard"])
 @pytest.mark.parametrize("fault", [Status(503), Reset(), LostReply()], ids=repr)
-def test_each_step_of_xet_that_fails_once_is_tried_again(hub, xet_client, repo, grants, step, fault):
+def test_each_xet_step_that_fails_once_is_retried(hub, xet_client, repo, grants, step, fault):
     hub.grants = grants
     rule = hub.faults.add(*STEPS[step], fault)
     content = some()
@@ -57,7 +57,7 @@ def test_a_forbidden_upload_fails_without_a_retry(hub, client, xet_client, repo)
 
 
 @pytest.mark.parametrize("code, headers", [(500, {}), (503, {}), (429, {"Retry-After": "0"}), (409, {}), (412, {})])
-def test_a_commit_that_is_refused_is_not_tried_again(hub, either_client, repo, code, headers):
+def test_a_refused_commit_is_not_retried(hub, either_client, repo, code, headers):
     before = hub.dataset(repo).refs()
     content = some()
     hub.faults.add("POST", "/commit/", Status(code, headers))
@@ -125,7 +125,7 @@ def test_a_download_whose_connection_is_reset_fails(hub, client, repo):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_step_is_found_by_its_name(hub, client, xet_client, step):
+def test_every_named_step_matches_a_request(hub, client, xet_client, step):
     rule = hub.faults.add(*STEPS[step], Delay(0), times=None)
     for run in (client, xet_client):
         run(publish, hub.repo_id(), some())
@@ -144,7 +144,7 @@ def publish(repo: str, content: dict[str, bytes]) -> None:
     hf_hub_download(repo, "a.parquet", revision="v1.0.0", **DATASET)
 
 
-def test_a_fault_can_skip_requests_ends_and_can_be_cleared(hub, client, repo):
+def test_a_fault_can_skip_requests_and_can_be_limited_and_cleared(hub, client, repo):
     rule = hub.faults.add("POST", "/tag/", Status(500), skip=1, times=1)
     outcomes = []
     for tag in ("v1", "v2", "v3"):

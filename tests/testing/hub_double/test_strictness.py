@@ -85,7 +85,7 @@ def batch(hub, repo: str, oid: str = OID, size: int = len(CONTENT)) -> dict:
     return json.loads(reply)["objects"][0]
 
 
-def test_an_object_is_accepted_only_with_its_hash_and_stored_for_one_repository(hub, repo):
+def test_an_object_is_accepted_only_with_its_hash_and_belongs_to_one_repository(hub, repo):
     actions = batch(hub, repo)["actions"]
     href, verify = actions["upload"]["href"], actions["verify"]["href"]
     about = {"oid": OID, "size": len(CONTENT)}

@@ -37,7 +37,7 @@ def test_a_downloaded_file_equals_the_uploaded_file(hub, xet_client, repo, name)
 
 
 @pytest.mark.parametrize("size", range(1, 10))
-def test_grouped_bytes_of_any_length_are_put_back(size):
+def test_grouped_bytes_of_any_length_are_restored_to_their_order(size):
     plain = bytes(range(size))
     packed = pyarrow.compress(b"".join(plain[group::4] for group in range(4)), codec="lz4", asbytes=True)
     header = b"\0" + len(packed).to_bytes(3, "little") + bytes([GROUPED_LZ4]) + size.to_bytes(3, "little")
