@@ -72,7 +72,7 @@ def run_folder(tmp_path_factory, keys):
     return out
 
 
-def test_the_reader_of_timm_reads_config_generated(run_folder):
+def test_timm_reads_the_dataset_configuration_generated(run_folder):
     from timm.data import create_dataset
 
     rows = create_dataset("hfds/" + str(run_folder / "generated"), root=None, split="train")

@@ -151,7 +151,7 @@ def test_the_head_of_a_recipe_states_its_command_its_needs_and_what_the_paper_re
 
 
 @pytest.mark.parametrize("name", PAPERS)
-def test_every_command_of_the_head_builds_with_its_arms(name):
+def test_every_command_in_the_head_of_a_recipe_is_valid(name):
     folders = set()
     for argv in commands(name):
         recipe = recipe_of(argv)
@@ -170,7 +170,7 @@ def test_the_head_names_the_shipped_recipe_that_writes_the_data(name):
     assert f"diffcore-hf augment {source}" in head(name)
 
 
-def test_no_two_recipes_share_a_folder():
+def test_recipes_write_into_different_folders():
     folders = [recipe_of(["--config", name]).output for name in shipped_training_recipes()]
     assert len(set(folders)) == len(folders)
 
@@ -241,14 +241,14 @@ def test_a_recipe_without_its_data_gives_a_one_line_error(name, elsewhere, capsy
         ),
     ],
 )
-def test_the_protocols_are_those_of_the_literature(name, epochs, batch, optimizer, schedule, loss):
+def test_each_training_recipe_has_the_settings_of_its_publication(name, epochs, batch, optimizer, schedule, loss):
     recipe = recipe_of(["--config", name])
     assert (recipe.epochs, recipe.batch_size, recipe.optimizer, recipe.loss) == (epochs, batch, optimizer, loss)
     assert recipe.schedule == schedule
     assert (recipe.mix.mode, recipe.mix.partner, recipe.mix.kind, recipe.mix.pi) == ("append", "own", "both", 0.5)
 
 
-def test_the_ablation_is_table_7():
+def test_the_ablation_recipe_has_the_arms_of_table_7():
     recipe = recipe_of(["--config", "cars-ablation-train"])
     arms_by_name = {
         name: (arm.mix.mode, arm.mix.kind, arm.mix.partner, arm.data.path) for name, arm in arms_of(recipe).items()
@@ -279,7 +279,7 @@ TRAININGS = [
 
 
 @pytest.mark.parametrize("argv", TRAININGS)
-def test_a_command_trains_for_two_steps_on_stand_in_datasets(argv, elsewhere):
+def test_a_command_trains_for_two_steps_on_artificial_data(argv, elsewhere):
     recipe = recipe_of(argv, **STAND_IN)
     for path in {arm.data.path for arm in arms_of(recipe).values()}:
         write_stand_in(path)

@@ -25,26 +25,26 @@ def refused(action, *parts):
     return message
 
 
-def test_other_settings_need_another_output_or_the_earlier_value(copy, make, tmp_path):
+def test_the_remedies_for_a_folder_with_other_settings_work(copy, make, tmp_path):
     refused(lambda: prepare(make(copy, seed=9)), "seed", "Choose another --output, or use the earlier value")
     prepare(make(tmp_path / "another", seed=9))
     prepare(make(copy))
 
 
-def test_a_cleaned_folder_needs_another_output(copy, make, tmp_path):
+def test_the_remedy_for_a_cleaned_folder_works(copy, make, tmp_path):
     Folder(copy).clean()
     refused(lambda: prepare(make(copy)), "was cleaned", "--output")
     prepare(make(tmp_path / "another"))
 
 
-def test_an_export_is_not_continued(copy, make, tmp_path):
+def test_the_remedy_for_continuing_an_export_works(copy, make, tmp_path):
     exported = tmp_path / "exported"
     export(str(copy), str(exported), {"filter": {"policy": {"name": "all"}}}, "columns")
     refused(lambda: prepare(make(exported)), "is an export", "Continue the folder that it was exported from")
     prepare(make(copy))
 
 
-def test_a_damaged_run_file_is_restored_or_left(copy, make, tmp_path):
+def test_the_remedies_for_a_damaged_run_file_work(copy, make, tmp_path):
     file = Folder(copy).run_file
     content = file.read_text()
     file.write_text("{")
@@ -57,7 +57,7 @@ def test_a_damaged_run_file_is_restored_or_left(copy, make, tmp_path):
     assert json.loads(content)
 
 
-def test_an_output_inside_the_source_needs_another_folder(make, folder_of_photos, tmp_path):
+def test_the_remedy_for_an_output_inside_the_source_works(make, folder_of_photos, tmp_path):
     refused(lambda: prepare(make(folder_of_photos / "out")), "inside the source", "Choose another folder with --output")
     prepare(make(tmp_path / "out"))
 
@@ -73,7 +73,7 @@ def test_an_output_inside_the_source_needs_another_folder(make, folder_of_photos
     ],
     ids=["columns", "verdict", "copy", "encoding", "quotation mark"],
 )
-def test_a_review_is_mended_or_left_out(content, parts, mended, make, tmp_path):
+def test_the_remedies_for_an_invalid_review_work(content, parts, mended, make, tmp_path):
     file = tmp_path / "review.csv"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     refused(lambda: prepare(make(tmp_path / "out", review=str(file))), str(file), *parts)
@@ -83,10 +83,10 @@ def test_a_review_is_mended_or_left_out(content, parts, mended, make, tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["1", "v1", "1.x", "latest", ""])
-def test_a_version_that_is_not_semantic_names_one_that_is(wrong):
+def test_the_remedy_for_a_version_that_is_not_semantic_works(wrong):
     assert parse_version(refused(lambda: parse_version(wrong), "Use e.g. v1.0.0").rpartition(" ")[2])
 
 
 @pytest.mark.parametrize("wrong", ["cub", "a/b/c", "/cub/"])
-def test_a_repository_without_owner_names_one_that_is_accepted(wrong):
+def test_the_remedy_for_a_repository_without_an_owner_works(wrong):
     check_name(refused(lambda: check_name(wrong), "Use e.g. org/").rpartition(" ")[2])

@@ -19,7 +19,7 @@ from diffcore_hf.core.schema import ADDED_COLUMNS
 from diffcore_hf.workflows.export import export
 
 
-def test_originals_may_be_left_out(make, tmp_path):
+def test_a_dataset_can_be_published_without_originals(make, tmp_path):
     ds = DatasetDict({"train": photos([2, 2]), "test": photos([1, 1])})
     go(make(tmp_path / "out", source="in-memory", max_attempts=1, include_originals=False), ds)
     for split in ("train", "test"):
@@ -28,7 +28,7 @@ def test_originals_may_be_left_out(make, tmp_path):
 
 
 @pytest.mark.parametrize("include_originals", [False, True])
-def test_other_columns_of_images_go_with_the_originals(make, tmp_path, include_originals):
+def test_other_image_columns_are_published_only_with_the_originals(make, tmp_path, include_originals):
     from datasets import List, Value
 
     files = [tmp_path / f"{number}.png" for number in range(4)]
@@ -53,7 +53,7 @@ def test_other_columns_of_images_go_with_the_originals(make, tmp_path, include_o
 
 
 @pytest.mark.parametrize("include_rejected", [False, True])
-def test_rejected_images_are_published_only_when_asked_for(done, tmp_path, include_rejected):
+def test_rejected_images_are_published_only_if_requested(done, tmp_path, include_rejected):
     export(done.folder.path, tmp_path / "out", {"include_rejected": include_rejected})
     for row in rows(tmp_path / "out", "attempts"):
         shown = include_rejected or row["reason"] == "kept"
@@ -63,14 +63,14 @@ def test_rejected_images_are_published_only_when_asked_for(done, tmp_path, inclu
 
 
 @pytest.mark.parametrize("image_format", ["png", "webp"])
-def test_generated_images_may_be_lossless(make, tmp_path, image_format):
+def test_generated_images_can_be_stored_without_loss(make, tmp_path, image_format):
     go(make(tmp_path / "out", image_format=image_format, max_attempts=1, limit=2, **{"filter.policy": {"name": "all"}}))
     [first, second] = rows(tmp_path / "out", "generated")["image"]
     assert Pillow.open(io.BytesIO(first["bytes"])).format == image_format.upper()
     assert Pillow.open(io.BytesIO(second["bytes"])).size == (16, 16)
 
 
-def test_stored_images_may_be_smaller_than_what_was_scored(make, done, tmp_path):
+def test_stored_images_can_be_smaller_than_the_scored_images(make, done, tmp_path):
     go(make(tmp_path / "out", store_size=8))
     assert Pillow.open(io.BytesIO(rows(tmp_path / "out", "generated")[0]["image"]["bytes"])).size == (8, 8)
     assert attempts_of(tmp_path / "out") == attempts_of(done.folder.path)

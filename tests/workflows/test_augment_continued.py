@@ -14,7 +14,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import policies
 
 
-def test_everything_is_read_once_and_the_policy_fitted_once(make, copy, tmp_path, monkeypatch):
+def test_a_run_reads_run_json_and_the_review_once_and_fits_the_policy_once(make, copy, tmp_path, monkeypatch):
     review = write_review(tmp_path / "review.csv", (next(iter(attempts_of(copy))), "accept"))
     counted = {"run.json": 0, "review.csv": 0, "fit": 0}
     read_text, read_bytes, fit = Path.read_text, Path.read_bytes, policies.fit
@@ -71,7 +71,7 @@ def test_moved_models_and_sources_continue_the_same_folder(make, done, copy, tmp
     assert published(copy) == published(done.folder.path)
 
 
-def test_more_copies_keep_the_first(make, copy):
+def test_a_run_with_more_copies_keeps_the_existing_copies(make, copy):
     before = attempts_of(copy)
     again = go(make(copy, copies=2))
     assert again.new_attempts >= 10
@@ -122,7 +122,7 @@ def test_a_folder_with_another_attempt_digest_is_refused_and_the_error_names_the
 
 
 @pytest.mark.parametrize("content", [{"attempt_digest": "0" * 32}, {"attempt_digest": "0" * 32, "format": 2}])
-def test_a_folder_of_another_version_is_refused_in_one_line(make, tmp_path, content):
+def test_a_folder_of_another_version_gives_a_one_line_error(make, tmp_path, content):
     run_file = tmp_path / "out" / ".diffcore" / "run.json"
     run_file.parent.mkdir(parents=True)
     run_file.write_text(json.dumps(content))

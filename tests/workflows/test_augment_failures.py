@@ -22,7 +22,7 @@ from diffcore_hf.workflows.export import export
 from diffcore_hf.workflows.verify import verify
 
 
-def test_bad_rows_have_a_reason_and_the_run_continues(make, tmp_path):
+def test_unreadable_and_unlabelled_rows_get_a_reason_and_the_run_continues(make, tmp_path):
     cells = [{"bytes": picture(0, number), "path": None} for number in range(6)]
     cells[1] = {"bytes": b"no image at all", "path": None}
     cells[2] = {"bytes": None, "path": str(tmp_path / "gone.jpg")}
@@ -44,14 +44,14 @@ def test_bad_rows_have_a_reason_and_the_run_continues(make, tmp_path):
 
 
 @pytest.mark.parametrize("policy", ["mean", "quantile", "rank"])
-def test_a_class_of_one_image_has_the_pooled_bound(make, tmp_path, policy):
+def test_a_class_with_one_image_has_the_pooled_bound(make, tmp_path, policy):
     go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": policy}}), photos([5, 5, 1]))
     classes = rows(tmp_path / "out", "classes")
     assert all(bound is not None for bound in classes["bound"])
     assert classes["attempts"][2] >= 1
 
 
-def test_images_of_every_mode_and_size_pass(make, tmp_path):
+def test_images_of_every_mode_and_size_can_be_augmented(make, tmp_path):
     cells = []
     for number, mode in enumerate(("L", "LA", "P", "RGBA", "CMYK", "1", "I;16")):
         buffer = io.BytesIO()
@@ -65,7 +65,7 @@ def test_images_of_every_mode_and_size_pass(make, tmp_path):
     assert rows(tmp_path / "out", "references")["reason"][:] == [None] * 7
 
 
-def test_a_hopeless_class_is_given_up(make, tmp_path):
+def test_a_class_without_kept_images_is_given_up(make, tmp_path):
     nothing = {"filter.policy": {"name": "fixed", "t": 1.0}}
     outcome = go(make(tmp_path / "out", source="in-memory", max_attempts=3, **nothing), photos([21, 3]))
     # Each of the 24 rows has a first attempt. Each of the three rows of the small class has two more.
@@ -75,7 +75,7 @@ def test_a_hopeless_class_is_given_up(make, tmp_path):
     assert rows(tmp_path / "out", "classes")["given_up"][:] == [True, False]
 
 
-def test_every_config_of_the_card_loads_where_nothing_was_kept(done, tmp_path):
+def test_every_dataset_configuration_can_be_loaded_if_no_image_was_kept(done, tmp_path):
     nothing = {"max_attempts": 1, "filter": {"policy": {"name": "fixed", "t": 1.0}}}
     export(done.folder.path, tmp_path / "out", nothing)
     configs = get_dataset_config_names(str(tmp_path / "out"))

@@ -243,12 +243,12 @@ def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
         assert published(tmp_path / "out") == published(tmp_path / "new")
 
 
-def test_inputs_that_change_from_call_to_call_are_an_error_and_no_endless_loop(augment, tmp_path):
+def test_inputs_that_change_in_each_call_raise_an_error(augment, tmp_path):
     with pytest.raises(ValueError, match=r"preparation\(\) and reads of drawn_images:Restless must return the same"):
         augment(tmp_path / "out", base(), Restless)
 
 
-def test_a_class_can_be_described_later(augment, first, tmp_path):
+def test_a_new_class_description_generates_only_attempts_of_its_class(augment, first, tmp_path):
     """Only the attempts of the class whose prompts changed are made again."""
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     keys = {"prompts.label_descriptions": {"red_fox": "a red fox with a white tail"}}
@@ -260,7 +260,7 @@ def test_a_class_can_be_described_later(augment, first, tmp_path):
     assert 0 < continued.new_attempts < new.new_attempts
 
 
-def test_plan_export_and_message_of_a_changed_source(augment, first, recipe, tmp_path):
+def test_plan_and_export_report_a_changed_source(augment, first, recipe, tmp_path):
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     shutil.copytree(tmp_path / "out", tmp_path / "other")
     result = augment(tmp_path / "out", base())
@@ -274,7 +274,7 @@ def test_plan_export_and_message_of_a_changed_source(augment, first, recipe, tmp
     assert published(tmp_path / "exported") == published(tmp_path / "out")
 
 
-def test_contexts_and_seeds_of_unchanged_rows_stay(augment, first, tmp_path):
+def test_unchanged_rows_keep_their_contexts_and_seeds(augment, first, tmp_path):
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     before = rows(tmp_path / "out")
     prompts = dict(zip(before["row_id"][:], before["prompt"][:], strict=True))

@@ -19,7 +19,7 @@ from diffcore_hf.core import seeding
 from diffcore_hf.core.schema import ADDED_COLUMNS, CONFIGS, attempts_features, classes_features, references_features
 
 
-def test_the_folder_is_laid_out_as_a_repository(done):
+def test_the_output_folder_has_the_files_of_a_hub_repository(done):
     names = published(done.folder.path)
     shards = {name for name in names if name.endswith(".parquet")}
     assert {Path(name).parts[0] for name in shards} == {"data", "generated", "attempts", "references", "classes"}
@@ -61,7 +61,7 @@ def test_the_published_originals_have_the_bytes_of_the_source(done, folder_of_ph
     assert references["row_id"][:] == default["row_id"][:]
 
 
-def test_the_columns_of_a_row_agree_with_its_status(done):
+def test_the_columns_of_a_row_are_consistent_with_its_status(done):
     default = rows(done.folder.path)
     for row in default:
         kept = row["status"] == "kept"
@@ -88,7 +88,7 @@ def test_a_kept_attempt_is_the_counterpart_and_the_row_of_config_generated(done)
         assert kept[row_id]["label"] == row["label"]
 
 
-def test_similarities_follow_from_the_published_embeddings(done):
+def test_similarities_equal_the_cosines_of_the_published_embeddings(done):
     unit = {row["row_id"]: row["embedding"].astype(np.float64) for row in rows(done.folder.path, "references")}
     unit = {row_id: row / np.linalg.norm(row) for row_id, row in unit.items()}
     for row in rows(done.folder.path, "attempts"):

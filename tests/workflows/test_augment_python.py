@@ -43,7 +43,7 @@ def test_an_interrupted_augment_raises_after_it_has_exported(make, tmp_path, mon
     assert Folder(tmp_path / "out").faults() == []
 
 
-def test_step_by_step_is_datasets_map(recipe):
+def test_plan_generate_and_score_run_as_steps_of_datasets_map(recipe):
     ds = photos([3, 2])
     steps = recipe(seed=5)
     augmented = plan(ds, steps)
@@ -55,7 +55,7 @@ def test_step_by_step_is_datasets_map(recipe):
     assert contents(augmented, "source_image") == contents(ds)
 
 
-def test_step_by_step_makes_the_attempts_of_the_main_job(recipe, tmp_path):
+def test_single_steps_generate_the_same_attempts_as_a_run(recipe, tmp_path):
     ds, strict = photos([3, 2]), {"strict": True, "filter.policy": {"name": "all"}}
     steps = recipe(output=str(tmp_path / "out"), **strict)
     go(steps, ds)

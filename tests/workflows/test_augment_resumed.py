@@ -33,7 +33,7 @@ def test_parts_of_any_size_give_the_same_bytes(make, done, tmp_path, part_size):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_batches_of_any_size_decide_the_same(make, done, tmp_path, batch_size):
+def test_batches_of_any_size_give_the_same_decisions(make, done, tmp_path, batch_size):
     go(make(tmp_path / "out", strict=False, batch_size=batch_size))
     assert attempts_of(tmp_path / "out") == attempts_of(done.folder.path)
 

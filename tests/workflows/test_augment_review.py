@@ -30,7 +30,7 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
         ("row_id,copy,attempt,verdict\ntrain/0\n", "line 2"),
     ],
 )
-def test_a_faulty_review_stops_before_anything_is_written(make, tmp_path, text, message):
+def test_an_invalid_review_raises_an_error_before_anything_is_written(make, tmp_path, text, message):
     path = tmp_path / "review.csv"
     if text is not None:
         path.write_text(text)

@@ -130,7 +130,7 @@ def test_a_run_with_many_faulty_attempts_stops_and_keeps_its_facts(run, tmp_path
 @pytest.mark.parametrize(
     ("share", "stops"), [(0.2, True), (None, False), (1.0, False)], ids=["reached", "never", "not reached"]
 )
-def test_the_share_is_a_setting_that_changes_no_result(run, tmp_path, share, stops):
+def test_the_limit_of_faulty_attempts_changes_no_result(run, tmp_path, share, stops):
     outcome = run("Unsafe", max_faulty=share)
     assert bool(outcome.stopped) == stops
     assert run("Unsafe", max_faulty=None, output=str(tmp_path / "other")).stopped is None
@@ -151,7 +151,7 @@ def test_a_finished_run_does_not_stop_early(run):
     assert (outcome.stopped, outcome.summary.counts["pending"]) == (None, 0)
 
 
-def test_another_share_of_the_same_folder_continues_it(run, tmp_path):
+def test_a_higher_limit_of_faulty_attempts_continues_the_folder(run, tmp_path):
     assert run("Unsafe").stopped
     assert run("Unsafe", max_faulty=0.9).stopped is None
     run("Unsafe", max_faulty=None, output=str(tmp_path / "other"))
@@ -222,7 +222,7 @@ def test_augment_in_python_raises_after_the_export(tmp_path, keys):
     assert rows(tmp_path / "out")["status"][:].count("pending") == 30
 
 
-def test_an_image_that_a_reviewer_accepts_is_not_faulty(run, tmp_path):
+def test_an_image_accepted_in_a_review_is_not_faulty(run, tmp_path):
     assert run("Blurry").stopped
     keys = list(attempts_of(tmp_path / "out"))
     review = write_review(tmp_path / "review.csv", *((key, "accept") for key in keys[:10]))
@@ -255,7 +255,7 @@ class Ahead(LocalExecutor):
             waiting = following
 
 
-def test_parts_that_other_processes_commit_meanwhile_are_counted_too(run, tmp_path):
+def test_parts_that_other_processes_commit_are_counted_too(run, tmp_path):
     outcome = run("Black", executor=Ahead, part_size=4)
     assert outcome.stopped.startswith("stopped early: 16 of 16 attempts are faulty (16 invalid)")
     assert outcome.new_attempts == outcome.summary.counts["attempts"] == len(attempts_of(tmp_path / "out")) == 16
@@ -270,7 +270,7 @@ class Same(Noise):
         return super().sample({**batch, "seed": [1] * len(batch["seed"])})
 
 
-def test_the_advice_for_duplicates_saves_the_further_attempts(run):
+def test_the_remedy_for_duplicates_saves_attempts(run):
     outcome = run("Same", max_attempts=2, limit=6)
     [found] = outcome.summary.rejections
     assert (found.reason, found.attempts, outcome.new_attempts) == ("duplicate", 10, 11)

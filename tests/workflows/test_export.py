@@ -16,7 +16,7 @@ from diffcore_hf.workflows.export import export
 
 
 @pytest.mark.parametrize("layout", ["columns", "rows"])
-def test_export_makes_another_dataset_without_a_model(done, tmp_path, layout):
+def test_an_export_with_another_policy_needs_no_model(done, tmp_path, layout):
     script = (
         "import sys\n"
         "from diffcore_hf.commands.main import main\n"
@@ -43,7 +43,7 @@ def test_an_export_under_the_same_recipe_is_the_same_dataset(done, tmp_path):
     assert published(tmp_path / "out") == published(done.folder.path)
 
 
-def test_the_manifest_of_an_export_differs_only_where_it_must(done, tmp_path):
+def test_the_manifest_of_an_export_differs_only_in_the_changed_keys(done, tmp_path):
     export(done.folder.path, tmp_path / "out", {"filter": {"policy": {"name": "all"}}})
     old, new = manifest(done.folder.path), manifest(tmp_path / "out")
     differing = {key for key in old | new if old.get(key) != new.get(key)}
@@ -64,7 +64,7 @@ def test_an_export_can_be_made_again_with_another_policy(done, tmp_path):
     assert outcome.folder.faults() == []
 
 
-def test_a_check_of_the_user_decides_and_is_on_the_card(done, tmp_path, monkeypatch):
+def test_an_added_check_rejects_attempts_and_is_on_the_card(done, tmp_path, monkeypatch):
     (tmp_path / "own_checks.py").write_text(
         "from diffcore_hf.method.checks import Check\n"
         "EMPTY = Check('empty', 'shows an empty page', 'empty', lambda candidate: candidate.copy == 0)\n"
@@ -87,7 +87,7 @@ def test_a_check_of_the_user_decides_and_is_on_the_card(done, tmp_path, monkeypa
     ],
     ids=["the run itself", "files of another program", "a file"],
 )
-def test_an_export_refuses_a_folder_that_is_not_its_own(copy, tmp_path_factory, make_target, message):
+def test_an_export_into_a_run_a_file_or_another_folder_is_refused(copy, tmp_path_factory, make_target, message):
     folder = tmp_path_factory.mktemp("folder")
     target = make_target(copy, folder)
     before = tree(copy), tree(folder)
@@ -96,7 +96,7 @@ def test_an_export_refuses_a_folder_that_is_not_its_own(copy, tmp_path_factory, 
     assert (tree(copy), tree(folder)) == before
 
 
-def test_an_export_is_not_continued(make, done, tmp_path):
+def test_an_export_folder_cannot_be_continued_or_exported_again(make, done, tmp_path):
     export(done.folder.path, tmp_path / "out", {})
     before = tree(tmp_path / "out")
     with pytest.raises(ValueError, match="is an export"):
@@ -107,14 +107,14 @@ def test_an_export_is_not_continued(make, done, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_an_export_of_a_run_in_memory_takes_the_rows_from_what_was_published(make, tmp_path):
+def test_an_export_of_a_run_in_memory_reads_the_rows_from_the_published_files(make, tmp_path):
     ds = DatasetDict({"train": photos([3, 3]), "test": photos([1, 1])})
     go(make(tmp_path / "run", source="in-memory"), ds)
     export(tmp_path / "run", tmp_path / "out", {})
     assert published(tmp_path / "out") == published(tmp_path / "run")
 
 
-def test_an_export_of_a_run_in_memory_puts_held_out_rows_back(make, tmp_path):
+def test_an_export_of_a_run_in_memory_has_the_same_held_out_rows(make, tmp_path):
     go(make(tmp_path / "run", source={"path": "in-memory", "holdout": 0.25}), photos([4, 4]))
     export(tmp_path / "run", tmp_path / "out", {})
     for split in ("train", "validation"):
@@ -134,7 +134,7 @@ def test_an_export_of_a_run_in_memory_can_publish_with_other_settings(make, tmp_
     assert default.column_names[2:] == [layer.get("columns", {}).get("prefix", "") + name for name in ADDED_COLUMNS]
 
 
-def test_a_run_in_memory_without_originals_cannot_be_exported_and_says_so(make, tmp_path):
+def test_exporting_a_run_in_memory_without_originals_raises_an_error(make, tmp_path):
     go(make(tmp_path / "run", source="in-memory", include_originals=False), photos([3, 3]))
     for layer in ({}, {"include_originals": True}):
         with pytest.raises(ValueError, match="has no originals, and its source was in memory"):
@@ -158,7 +158,7 @@ def test_an_export_after_clean_gives_a_one_line_error(make, copy, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_the_error_of_export_names_a_source_that_changed(recipe, make, tmp_path):
+def test_the_error_for_a_changed_source_names_the_source(recipe, make, tmp_path):
     source = write_photos(tmp_path / "photos", [2, 2])
     go(make(tmp_path / "run", source=str(source), max_attempts=1))
     (source / "red_fox" / "00.jpg").write_bytes(picture(0, 50))

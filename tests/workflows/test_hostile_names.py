@@ -48,13 +48,13 @@ def published(make, tmp_path_factory):
     return out, summary.text(result.summary, seconds=1.0, images=1)
 
 
-def test_329_names_survive_export_card_and_load(published):
+def test_329_names_are_unchanged_after_export_card_and_loading(published):
     out, _ = published
     assert load_dataset(str(out))["train"].features["label"].names == hostile_names()
     assert load_dataset(str(out), "generated")["train"].features["label"].names == hostile_names()
 
 
-def test_the_names_survive_a_merge_with_the_card_on_the_hub(published, tmp_path):
+def test_names_are_unchanged_after_a_merge_with_the_card_on_the_hub(published, tmp_path):
     out, _ = published
     card = (out / "README.md").read_text(encoding="utf-8")
     pushed = with_edits(card, None)
@@ -68,7 +68,7 @@ def test_the_names_survive_a_merge_with_the_card_on_the_hub(published, tmp_path)
         (out / "README.md").write_text(card, encoding="utf-8")
 
 
-def test_the_card_holds_no_hidden_characters(published):
+def test_the_card_contains_no_hidden_characters(published):
     out, _ = published
     card = (out / "README.md").read_text(encoding="utf-8")
     assert {character for character in card if is_hidden(character)} <= {"\n"}
@@ -83,7 +83,7 @@ def test_the_summary_in_the_terminal_has_no_hidden_characters(published):
 
 
 @pytest.mark.parametrize("name", hostile_names())
-def test_a_name_survives_the_header_of_a_card(name):
+def test_a_name_is_unchanged_after_writing_and_reading_the_header_of_a_card(name):
     import yaml
 
     values = {"names": {"0": name}, "list": [name], name: "key"}
@@ -128,7 +128,7 @@ def test_hidden_characters_are_shown_as_escapes(text, shown):
         ("\u202eabc", r"\u202eabc"),
     ],
 )
-def test_a_stream_keeps_lines_and_progress_bars(written, expected):
+def test_the_escaping_stream_does_not_change_lines_and_progress_bars(written, expected):
     stream = io.StringIO()
     EscapedStream(stream).write(written)
     assert stream.getvalue() == expected
@@ -160,7 +160,7 @@ def test_a_traceback_is_escaped_too(capsys):
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_a_name_with_a_line_break_stays_in_its_line(make, tmp_path):
+def test_a_name_with_a_line_break_is_printed_in_one_line(make, tmp_path):
     from diffcore_hf.workflows import augment, plan
 
     ds = named(["red fox", "a\nkept 100 %\x1b[2J"])

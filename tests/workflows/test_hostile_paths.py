@@ -42,7 +42,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("source", [parquet, in_memory, in_memory_with_root])
-def test_cells_read_nothing_outside_the_dataset(source, folder, make, tmp_path, capsys, caplog):
+def test_no_file_outside_the_dataset_is_read_through_a_cell(source, folder, make, tmp_path, capsys, caplog):
     path, data = source(folder)
     recipe = make(tmp_path / "out", source=path, **ALL)
     print(plan_workflow.text(prepare(recipe, data)))
@@ -77,7 +77,7 @@ def test_links_and_special_files_of_a_class_folder_are_not_read(folder, make, tm
 
 
 @pytest.mark.parametrize("source", ["cells", "links"])
-def test_the_environment_of_the_process_is_not_published(source, folder, keys, tiny, tmp_path):
+def test_environment_variables_are_not_published(source, folder, keys, tiny, tmp_path):
     """The program has a token in an environment variable, and a folder has the name of this variable."""
     if source == "cells":
         parquet(folder)
@@ -103,7 +103,7 @@ def test_the_environment_of_the_process_is_not_published(source, folder, keys, t
     assert CANARY.encode() not in everything(tmp_path / "out")
 
 
-def test_joining_and_pushing_send_no_file_of_the_machine(folder, make, tmp_path, hub, client):  # noqa: F811
+def test_joining_and_pushing_send_no_file_outside_the_dataset(folder, make, tmp_path, hub, client):  # noqa: F811
     path, _ = parquet(folder)
     go(make(tmp_path / "out", source=path, **ALL))
     export(tmp_path / "out", tmp_path / "bare", {"include_originals": False})

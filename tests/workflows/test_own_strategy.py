@@ -74,7 +74,7 @@ def run(keys, tmp_path):
     return run
 
 
-def test_a_strategy_of_the_user_runs_through_the_main_job(run, keys, tmp_path):
+def test_a_strategy_of_the_user_works_in_a_run(run, keys, tmp_path):
     rows = run(strategy=f"{__name__}:Blurred", filter=keys["filter"] | {"policy": "all"})
     assert rows.column_names[:2] == ["img", "label"]
     assert rows["status"][:] == ["kept"] * 5
@@ -99,7 +99,7 @@ def test_a_strategy_of_the_user_runs_through_the_main_job(run, keys, tmp_path):
         run(model=keys["model"])
 
 
-def test_a_preparation_is_made_once_and_used(run, tmp_path):
+def test_a_preparation_is_computed_once_and_used_again(run, tmp_path):
     for _ in range(2):
         rows = run(strategy=f"{__name__}:Prepared")
     assert len(rows) == 5
@@ -127,7 +127,7 @@ def test_images_of_one_colour_are_invalid_for_every_strategy(run, keys, tmp_path
 NOTHING_PASSES = Check("unwanted", "this check rejects every image", "an unwanted image", lambda candidate: True)
 
 
-def test_the_contact_sheet_shows_the_label_of_a_check_of_the_user(run, keys, monkeypatch):
+def test_the_contact_sheet_shows_the_label_of_an_added_check(run, keys, monkeypatch):
     shown = []
     draw = pictures.draw_contact_sheet
 

@@ -62,7 +62,7 @@ def test_a_strategy_without_a_model_has_no_lines_about_a_model(prepare, tiny):
     assert len(list(plan_workflow.fetch(without.recipe))) == 1  # only the model of the filter
 
 
-def test_every_name_and_prompt_is_shown_up_to_a_bound(prepare, tmp_path, monkeypatch):
+def test_plan_shows_a_limited_number_of_names_and_prompts(prepare, tmp_path, monkeypatch):
     lines = lines_of(prepare())
     assert [line for line in lines if "->" in line] == [
         "blue_jay -> blue jay", "green_frog -> green frog", "red_fox -> red fox"
@@ -107,7 +107,7 @@ def test_without_a_tokenizer_words_are_counted(prepare, monkeypatch):
     assert warning.startswith("warning: at least 82 tokens, but the text encoder uses only the first 77")
 
 
-def test_notes_name_the_papers_missing_gamma(prepare):
+def test_a_note_says_that_the_paper_states_no_gamma(prepare):
     assert any(
         "6.5 is our assumption" in line for line in lines_of(prepare(preset="paper")) if line.startswith("note: ")
     )

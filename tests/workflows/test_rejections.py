@@ -43,7 +43,7 @@ def rejection(summary, reason):
          "leave this check out of --filter.checks", {"filter": {"checks": [], "policy": {"name": "all"}}}),
     ],
 )  # fmt: skip
-def test_the_advice_for_a_reason_removes_it(exported, reason, layer, advice, followed):
+def test_the_remedy_for_a_reason_removes_the_reason(exported, reason, layer, advice, followed):
     before = exported(1, **layer)
     assert advice in rejection(before, reason).remedy
     assert reason not in exported(2, **followed).reasons
@@ -56,7 +56,7 @@ def test_the_samples_that_the_advice_names_can_be_drawn(exported, done, capsys):
     assert str(done.folder.path) in capsys.readouterr().out
 
 
-def test_a_reviewers_rejection_is_counted(exported, done, tmp_path):
+def test_an_attempt_rejected_in_a_review_is_counted(exported, done, tmp_path):
     keys = list(attempts_of(done.folder.path))
     review = write_review(tmp_path / "review.csv", *((key, "reject") for key in keys))
     found = rejection(exported(1, review=review), "review")
@@ -82,7 +82,7 @@ def test_the_summary_has_the_counts_the_labels_and_the_remedies(exported):
         ({}, None, "0"),
     ],
 )
-def test_counts_are_a_short_text(counts, most, text):
+def test_counts_of_rejected_attempts_are_written_as_a_short_text(counts, most, text):
     assert rejected_text(counts, most) == text
     assert rejected_text(counts, most).endswith(counts_text(counts, most))
 

@@ -33,7 +33,7 @@ def test_the_file_has_all_names_and_an_earlier_report_is_replaced(report, tmp_pa
 
 
 @pytest.mark.parametrize("content", [b"my notes", b"[]", b'{"format": "another"}', b"\xff\xfe"])
-def test_another_file_is_not_replaced(report, tmp_path, content):
+def test_a_file_that_is_no_report_is_not_replaced(report, tmp_path, content):
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match="is not a report of a source. Choose another file name"):

@@ -55,7 +55,7 @@ def settings(recipe, tmp_path):
     return settings
 
 
-def test_the_summary_plan_and_card_name_a_weak_filter_first(settings, noise, tmp_path):
+def test_the_summary_the_plan_and_the_card_begin_with_the_weak_filter(settings, noise, tmp_path):
     assert weak_filter_before_the_run(prepare(settings(), noise)) is None  # no real image is embedded yet
     outcome = go(settings(), noise)
     line = first_line(outcome)
@@ -77,7 +77,7 @@ def test_a_filter_that_separates_the_classes_is_not_reported(settings, tmp_path)
     assert plan_text(prepare(settings(), apart)).startswith("source ")
 
 
-def test_more_references_are_advised_where_the_source_has_them_and_they_help(settings):
+def test_more_references_are_advised_if_they_exist_and_make_the_filter_stronger(settings):
     apart = photos([12] * 3)
     line = first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.05}, "filter.references": 2}), apart))
     advice = re.search(r"more references \((--filter\.references \d+)\)", line)[1]
@@ -111,7 +111,7 @@ def test_a_small_alpha_is_reported_as_the_cause(settings):
         (RANK | {"by": "text"}, "another ranking (--filter.policy.by context_free)", RANK | {"by": "context_free"}),
     ],
 )
-def test_another_policy_is_advised_where_it_helps(settings, tmp_path, policy, advice, followed):
+def test_another_policy_setting_is_advised_if_its_separation_is_better(settings, tmp_path, policy, advice, followed):
     apart = photos([12] * 3)
     line = first_line(go(settings(**{"filter.policy": policy}), apart))
     assert advice in line
@@ -119,7 +119,7 @@ def test_another_policy_is_advised_where_it_helps(settings, tmp_path, policy, ad
     assert outcome.summary.weak_filter is None
 
 
-def test_a_review_decides_in_place_of_a_weak_filter(settings, noise, tmp_path):
+def test_a_review_replaces_the_decisions_of_a_weak_filter(settings, noise, tmp_path):
     go(settings(), noise)
     [key] = attempts_of(tmp_path / "out")
     for verdict, kept in (("accept", 1), ("reject", 0)):

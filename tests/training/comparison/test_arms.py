@@ -24,7 +24,7 @@ def test_an_own_arm_replaces_a_built_in_arm(train_recipe):
     assert known_arms(recipe)["mixup"] == {"mixer": {"name": "cutmix"}}
 
 
-def test_a_published_recipe_has_no_folder_of_mixing_pictures(train_recipe, tmp_path):
+def test_a_published_recipe_does_not_contain_the_folder_of_mixing_pictures(train_recipe, tmp_path):
     options = {"pictures": str(tmp_path), "beta": 4.0}
     recipe = train_recipe(mixer={"name": "pixmix", "options": options})
     assert public_recipe(recipe).mixer.options == {"pictures": "local", "beta": 4.0}

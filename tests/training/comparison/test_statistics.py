@@ -32,7 +32,7 @@ def test_the_paired_interval_of_three_seeds():
 
 
 @pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (31, 2.042), (40, 1.96)])
-def test_the_interval_uses_the_quantile_of_student(count, quantile):
+def test_the_interval_uses_the_quantile_of_the_t_distribution(count, quantile):
     values = [0.01 * (-1) ** number for number in range(count)]
     from statistics import stdev
 
@@ -53,7 +53,7 @@ def test_one_seed_has_no_interval():
         ([0.40, 0.40, 0.40], "no difference seen (+0.0 ± 0.0)"),
     ],
 )
-def test_an_interval_that_contains_zero_is_no_difference_seen(mix, words):
+def test_an_interval_that_contains_zero_is_reported_as_no_difference_seen(mix, words):
     arms = comparison(plain=[0.40, 0.40, 0.40], mix=mix)["arms"]
     assert statistics.difference_words(arms[1]) == words
 
@@ -80,7 +80,7 @@ def test_each_group_of_images_has_its_own_column():
     assert [cell.strip() for cell in row.split("|")[3:5]] == ["30.0", "90.0"]
 
 
-def test_the_best_model_is_scored_if_it_exists_and_the_last_is_also_shown():
+def test_the_summary_has_the_scores_of_the_best_and_of_the_last_model():
     (arm,) = statistics.summarise({"plain": [run(0.6, last=0.5), run(0.8, last=0.7)]}, ("a", "b"))
     assert (arm["top1"], arm["last_top1"]) == (pytest.approx(0.7), pytest.approx(0.6))
     assert arm["worst_classes"][0] == ("b", 0.0)

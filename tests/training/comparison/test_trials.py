@@ -25,7 +25,7 @@ def flags(recipe, *more):
     ]  # fmt: skip
 
 
-def test_the_results_of_all_arms_and_seeds_are_one_table(train_recipe, tmp_path):
+def test_the_results_of_all_arms_and_seeds_are_written_as_one_table(train_recipe, tmp_path):
     recipe = train_recipe(compare=["plain", "mix", "half"], seeds=[0, 1], arms=OWN, max_steps=3)
     comparison = trials.run(recipe, progress=False)
     out = tmp_path / "trained"
@@ -52,7 +52,7 @@ def test_a_finished_training_is_not_repeated(train_recipe, monkeypatch):
     assert trained == ["patch"]
 
 
-def test_all_arms_take_the_steps_of_the_first_arm(train_recipe):
+def test_all_arms_take_as_many_steps_as_the_first_arm(train_recipe):
     recipe = train_recipe(compare=["plain", "mix"], max_steps=None, epochs=2, mix={"mode": "off"})
     comparison = trials.run(recipe, progress=False)
     plain, mix = comparison["arms"]
@@ -143,7 +143,7 @@ def test_a_model_with_other_classes_raises_an_error(train_recipe, tmp_path, caps
     assert "the model has 3 classes, but the dataset has 2" in capsys.readouterr().err
 
 
-def test_figures_are_written_to_tensorboard(train_recipe, tmp_path):
+def test_training_scores_are_written_to_tensorboard(train_recipe, tmp_path):
     pytest.importorskip("tensorboard", reason="no tensorboard here")
     trials.run(train_recipe(trackers=["tensorboard"], max_steps=2), progress=False)
     assert list((tmp_path / "trained" / "trackers").rglob("events.out.tfevents.*"))
@@ -161,21 +161,21 @@ def test_the_legend_names_arms_with_other_networks(train_recipe):
     assert trials.run(recipe, progress=False)["model"] == "test_resnet, from scratch or test_vit, from scratch"
 
 
-def test_a_mistake_in_a_later_arm_is_reported_before_the_first_is_trained(train_recipe, tmp_path):
+def test_an_invalid_later_arm_is_reported_before_the_first_arm_is_trained(train_recipe, tmp_path):
     for arm, line in (({"model": {"name": "nope"}}, "timm does not have"), ({"optimizer": {"name": "sgdd"}}, "sgdd")):
         with pytest.raises(ValueError, match=line):
             trials.run(train_recipe(compare=["plain", "b"], arms={"b": arm}), progress=False)
     assert not (tmp_path / "trained").exists()
 
 
-def test_arms_are_scored_on_the_same_rows(train_recipe, tmp_path):
+def test_arms_with_different_test_rows_raise_an_error(train_recipe, tmp_path):
     other = write_augmented(tmp_path / "other", train=augmented(), test=augmented((3, 3, 3), start=60))
     recipe = train_recipe(compare=["plain", "b"], arms={"b": {"data": {"path": str(other)}}})
     with pytest.raises(ValueError, match="arms plain and b would be scored on different images"):
         trials.run(recipe, progress=False)
 
 
-def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys):
+def test_scoring_a_model_on_classes_in_another_order_raises_an_error(train_recipe, tmp_path, capsys):
     assert main(flags(train_recipe())) == 0
     rows = augmented()
     names = rows.features["label"].names
@@ -186,7 +186,7 @@ def test_classes_in_another_order_are_not_scored(train_recipe, tmp_path, capsys)
     assert "the classes of the model and of the dataset differ, or their order differs" in capsys.readouterr().err
 
 
-def test_a_comparison_writes_its_cards_beside_those_of_an_interrupted_comparison(train_recipe, tmp_path, capsys):
+def test_a_comparison_writes_its_cards_into_the_folder_of_an_interrupted_comparison(train_recipe, tmp_path, capsys):
     recipe = train_recipe()
     (tmp_path / "trained" / "plain" / "seed-0" / "best").mkdir(parents=True)
     (tmp_path / "trained" / "plain" / "seed-0" / "best" / "config.json").write_text("{}")

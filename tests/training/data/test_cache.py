@@ -22,6 +22,6 @@ def test_samples_from_the_cache_have_the_same_pixels(train_recipe, mix):
     assert torch.equal(base[1], cached[1])
 
 
-def test_a_preset_that_crops_first_cannot_be_cached(train_recipe):
+def test_a_preset_that_crops_before_mixing_cannot_be_cached(train_recipe):
     with pytest.raises(ValueError, match="cache is 'memory', but the preset of the transform crops before"):
         batches_of(train_recipe(cache="memory", transform={"preset": "imagenet_300"}))

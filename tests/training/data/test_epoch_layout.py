@@ -25,7 +25,7 @@ def test_samples_of_each_mode(mode, rows, mixed):
     assert (layout.rows.tolist(), list(layout.mixed), len(layout)) == (rows, mixed, len(rows))
 
 
-def test_a_training_looks_for_a_partner_once_for_each_row(train_recipe, monkeypatch):
+def test_a_training_searches_the_pool_once_for_each_row(train_recipe, monkeypatch):
     row_ids = []
     serves = Pool.serves
     monkeypatch.setattr(

@@ -18,7 +18,7 @@ def rows():
     return augmented()
 
 
-def test_an_evaluation_image_is_the_same_every_time(rows):
+def test_framing_an_evaluation_image_is_deterministic(rows):
     protocol = framing.protocol_of(TransformConfig("fgvc_scratch_224", 32))
     image = torch.from_numpy(np.array(decode(rows.cast_column("image", Image(decode=False))[0]["image"])))
     frames = [framing.evaluation_frame(image.permute(2, 0, 1), protocol) for _ in range(2)]

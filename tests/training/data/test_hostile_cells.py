@@ -34,7 +34,7 @@ def folder(tmp_path):
     return tmp_path / "data"
 
 
-def test_a_file_of_the_machine_is_a_black_sample_that_the_loss_ignores(folder):
+def test_a_cell_outside_the_dataset_gives_a_black_image_with_the_ignored_label(folder):
     data = load_data(DataConfig(path=str(folder), holdout=0.25), MixConfig(mode="off"))
     protocol = MixTransform(16).protocol
     for split in (data.train, data.test):

@@ -81,7 +81,7 @@ def test_an_unreadable_image_has_the_ignored_label(train_recipe):
     assert batch["labels"].tolist()[0] == -100 and batch["labels"].tolist()[1] >= 0
 
 
-def test_orders_differ_by_seed_and_epoch():
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch():
     orders = {tuple(loader.epoch_order(seed, epoch, 20)) for seed in (0, 1) for epoch in (0, 1)}
     assert len(orders) == 4 and all(sorted(order) == list(range(20)) for order in orders)
     assert np.array_equal(loader.epoch_order(0, 0, 20), loader.epoch_order(0, 0, 20))

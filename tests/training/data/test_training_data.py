@@ -23,7 +23,7 @@ def test_splits_classes_and_counterparts_are_read_from_the_folder(folder):
     assert data.planned_share == 1.0 and data.notes == ()
 
 
-def test_without_a_test_split_validation_is_scored_and_chooses_nothing(tmp_path):
+def test_without_a_test_split_the_validation_split_is_scored_and_selects_no_model(tmp_path):
     folder = write_augmented(tmp_path / "a", train=augmented(), validation=augmented((2, 2, 2), start=20))
     data = load_data(DataConfig(str(folder)), OFF)
     assert (data.test.name, data.validation) == ("validation", None)
@@ -40,7 +40,7 @@ def test_without_test_and_validation_splits_a_share_of_each_class_is_held_out(tm
     assert again.test.row_ids == data.test.row_ids
 
 
-def test_groups_follow_their_rows(tmp_path):
+def test_groups_stay_with_their_rows_when_rows_are_left_out(tmp_path):
     rows = augmented((4, 4, 4)).add_column("camera", [f"camera {index % 3}" for index in range(12)])
     rows = rows.map(
         lambda s, i: {"status": "failed" if i == 2 else s},
@@ -111,7 +111,7 @@ def test_a_missing_folder_raises_an_error(tmp_path):
         load_data(DataConfig(str(tmp_path / "none")), OFF)
 
 
-def test_one_split_cannot_both_select_and_score(folder):
+def test_one_split_cannot_both_select_a_model_and_score_it(folder):
     with pytest.raises(ValueError, match="the split that selects a model must not score it"):
         load_data(DataConfig(str(folder), validation="test"), OFF)
     assert load_data(DataConfig(str(folder), train="validation"), OFF).validation is None
@@ -128,6 +128,6 @@ def test_one_split_cannot_both_select_and_score(folder):
         ({"source_report": {"across_splits": 3}}, "3 images of the source are in more than one split"),
     ],
 )
-def test_equal_images_in_two_splits_are_a_note_of_the_comparison(manifest, note):
+def test_the_comparison_notes_equal_images_in_two_splits(manifest, note):
     notes = equal_images_notes(manifest)
     assert (notes == []) if note is None else notes[0].startswith(note)

@@ -44,7 +44,7 @@ def test_pixels_are_the_same_for_any_batch_size_and_workers(rows, heavy):
         assert torch.equal(pixels, base[0]) and torch.equal(labels, base[1])
 
 
-def test_set_epoch_reaches_running_workers(rows):
+def test_set_epoch_changes_the_draws_of_running_workers(rows):
     mix = MixTransform(**TINY)
     loader = DataLoader(mixing_rows(rows).with_transform(mix), 8, num_workers=2, persistent_workers=True)
     pixels_by_epoch = {}
@@ -129,7 +129,7 @@ def test_every_preset_returns_images_of_the_given_size(rows, preset):
     assert mixing_rows(rows).with_transform(mix)[:4]["pixel_values"].shape == (4, 3, size, size)
 
 
-def test_rows_without_a_counterpart_stay_real(rows):
+def test_rows_without_a_counterpart_are_not_mixed(rows):
     mix = MixTransform(normalise=False, **TINY)
     indices = [index for index, status in enumerate(rows["status"]) if status == "exhausted"]
     batch = rows.select(indices)[:]
@@ -154,7 +154,7 @@ def test_partner_class_draws_kept_images_of_the_class_for_every_row(rows):
     assert all(sample.share == 0 for sample in mix.samples(view[15:], [0] * 15))
 
 
-def test_map_mixes_the_rows_of_a_stream(rows):
+def test_a_streamed_dataset_is_mixed_by_map(rows):
     stream = rows.to_iterable_dataset(num_shards=3)
     mix = MixTransform(normalise=False, **TINY)
     mix.set_epoch(1)
@@ -240,19 +240,19 @@ def test_a_missing_column_raises_an_error(rows, drop, kind):
         MixTransform(**TINY).samples(rows.remove_columns(drop)[:], [0] * 15)
 
 
-def test_left_out_originals_raise_an_error(rows):
+def test_rows_without_real_images_raise_an_error(rows):
     batch = rows[:2] | {"image": [None, None]}
     with pytest.raises(ValueError, match="has no real image. If the originals were left out, .* join_originals"):
         MixTransform(**TINY).samples(batch, [0, 0])
 
 
 @pytest.mark.parametrize("call", [mixing_rows, lambda stream: MixTransform(partner="class", pool=stream)])
-def test_a_stream_raises_an_error_if_it_cannot_be_used(rows, call):
+def test_a_stream_raises_an_error_where_rows_are_needed_by_index(rows, call):
     with pytest.raises(ValueError, match="stream"):
         call(rows.to_iterable_dataset())
 
 
-def test_the_second_image_is_decoded_only_when_the_draw_needs_it(rows, monkeypatch):
+def test_the_generated_image_is_decoded_only_if_the_draw_needs_it(rows, monkeypatch):
     decoded_cells = []
     decode = pairs.decoded
     monkeypatch.setattr(pairs, "decoded", lambda cell, files: (decoded_cells.append(cell), decode(cell, files))[1])
@@ -270,7 +270,7 @@ def test_the_default_size_is_that_of_the_preset():
 
 
 @pytest.mark.parametrize("label", [None, -1])
-def test_a_missing_label_is_ignored(rows, label):
+def test_a_missing_label_becomes_the_ignored_label(rows, label):
     batch = rows[:2] | {"label": [label, 1]}
     assert [sample.label for sample in MixTransform(**TINY).samples(batch, [0, 0])] == [-100, 1]
 

@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_raises_an_error(training, tmp_path):
         training()
 
 
-def test_milestones_apply_at_the_right_epochs(training):
+def test_the_learning_rate_falls_at_the_milestone_epochs(training):
     """The learning rate is divided by 10 after 2 and after 3 of 4 epochs."""
     lines = []
     keys = {"mix": {"mode": "off"}, "max_steps": None, "epochs": 4, "batch_size": 5, "evaluate_every": 1 / 3,
@@ -173,7 +173,7 @@ def test_milestones_apply_at_the_right_epochs(training):
     assert rates == pytest.approx(expected)
 
 
-def test_of_equally_good_models_the_latest_is_the_best_model(training, tmp_path):
+def test_the_latest_of_equally_good_models_is_the_best_model(training, tmp_path):
     lines = []
     result = training(report=lines.append, evaluate_every=0.15).run()
     scores = [(line["step"], line["validation_top1"]) for line in lines if "validation_top1" in line]
@@ -247,7 +247,7 @@ def test_unreadable_images_do_not_stop_a_training(training, readable):
     assert loss.requires_grad and (readable > 1 or loss.item() == 0)
 
 
-def test_every_arm_is_evaluated_equally_often(training):
+def test_every_arm_has_the_same_number_of_evaluations(training):
     plain = training("plain", mix={"mode": "off"}, max_steps=30)
     mix = training("mix", max_steps=30, like=plain.length)
     assert plain.length.evaluations == mix.length.evaluations

@@ -82,7 +82,7 @@ def test_pairs_and_loader_tensors_come_from_the_loader(training, contexts):
         assert torch.allclose(context.loader_tensors["mean"] / 255, normalised, atol=1e-4)
 
 
-def test_the_images_are_the_same_with_pairs_and_without(training):
+def test_images_are_the_same_with_and_without_pairs(training):
     keys = {"mix": {"mode": "replace", "probability": 0.0, "kind": "both"}, "transform": {"randaugment": 9}}
     plain = training("a", mixer="own_mixers:Recorder", **keys)
     paired = training("b", mixer="own_mixers:OfPairs", **keys)
@@ -113,7 +113,7 @@ def test_a_mixer_that_needs_pairs_raises_an_error_without_them(training):
         training(mixer="own_mixers:OfPairs", mix={"mode": "off"})
 
 
-def test_a_mixer_acts_during_the_forward_pass_and_sets_targets_after_it(training):
+def test_a_mixer_changes_the_forward_pass_and_removes_its_hooks_afterwards(training):
     records = []
     built = training(mixer="own_mixers:Hooked", max_steps=3, report=records.append, evaluate_every=0.1)
     logits = []
@@ -194,7 +194,7 @@ def test_a_training_with_a_mixer_resumes_bit_for_bit(training, tmp_path, monkeyp
     assert all(torch.equal(uninterrupted[name], continued[name]) for name in uninterrupted)
 
 
-def test_loader_and_mixer_agree_which_images_are_mixed(training):
+def test_loader_and_mixer_mix_the_same_images(training):
     """The loader and the mixer change the same images, because both draw from the same seed and key."""
     keys = {"mixer": {"name": "pixmix", "probability": 0.5}, "batch_size": 12, "mix": {"mode": "off"}}
     built = training(**keys)

@@ -79,7 +79,7 @@ def test_layer_decay_does_not_change_the_rate_of_the_classifier():
     assert rates["pos_embed"] == pytest.approx(0.001 * 0.5 ** (depth + 1))
 
 
-def test_distilled_networks_have_two_heads():
+def test_both_heads_of_a_distilled_network_are_in_the_classifier_group():
     model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=3, img_size=32)
     groups = names_by_group(model, optimisers.optimiser(model, OptimizerConfig()))
     assert {"head.weight", "head_dist.weight"} <= set(groups[-1])
@@ -99,7 +99,7 @@ def test_distilled_networks_have_two_heads():
         ("adafactor", 0.8, {"beta1": None}),
     ],
 )
-def test_momentum_sets_the_parameter_that_the_optimiser_has(network, name, momentum, expected):
+def test_the_momentum_key_sets_the_momentum_or_beta_of_the_optimiser(network, name, momentum, expected):
     optimizer = optimisers.optimiser(network, OptimizerConfig(name, momentum=momentum))
     for group in optimizer.param_groups:
         assert {key: group[key] for key in expected} == expected
@@ -218,5 +218,5 @@ def test_the_learning_rate_of_a_step_does_not_depend_on_the_step_of_a_restart(ne
 
 
 @pytest.mark.parametrize("schedule", [ScheduleConfig(), ScheduleConfig("linear"), ScheduleConfig("constant", warmup=3)])
-def test_one_step_is_enough(schedule):
+def test_a_schedule_of_one_step_works(schedule):
     assert len(scheduled(schedule, 1, 1)) == 1

@@ -79,13 +79,13 @@ def test_a_mixer_gets_the_network_without_ddp_and_its_parameters_are_the_same_on
     assert len(set(images)) == len(images) == 8
 
 
-def test_results_are_written_once_and_agree(trained):
+def test_one_and_two_processes_report_the_same_steps_and_images(trained):
     one, two = (json.loads((trained / str(n) / "compare.json").read_text()) for n in (1, 2))
     assert one["arms"][0]["steps"] == two["arms"][0]["steps"] == 3
     assert one["images"] == two["images"] == 9
 
 
-def test_evaluating_one_model_on_two_processes_gives_the_metrics_of_one(trained):
+def test_an_evaluation_on_two_processes_has_the_metrics_of_one_process(trained):
     best = str(trained / "1" / "run" / "seed-0" / "best")
     lines = [re.findall(r"top-1 .*", launch(n, ["--evaluate", best]).stdout) for n in (1, 2)]
     assert lines[0] == lines[1] and len(lines[0]) == 1

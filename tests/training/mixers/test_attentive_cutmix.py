@@ -35,7 +35,7 @@ def large(side: int, count: int = CLASSES):
     return replace(context, images=torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(0)))
 
 
-def test_the_cell_that_the_teacher_attends_to_is_pasted():
+def test_the_cell_with_the_highest_teacher_map_is_pasted():
     context = large(28)
     mixed = mixer("attentive_cutmix", network=OneCell(2, 5), options={"cells": 1})(context)
     changed = (mixed.images != context.images).any(1)
@@ -52,17 +52,17 @@ def test_the_label_weight_is_6_of_49():
     assert sorted(cells.flatten().tolist()) == [0.0] * 43 + [1.0] * 6
 
 
-def test_cells_are_means_or_interpolated():
+def test_the_map_is_averaged_or_interpolated_to_the_grid():
     assert cell_means(torch.arange(16.0).reshape(1, 4, 4), 2)[0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
     assert cell_means(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), 4)[0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
 
 
-def test_of_equal_cells_the_first_are_taken():
+def test_the_first_of_equal_cells_are_selected():
     assert top_cells(torch.ones(1, 2, 2), 3)[0].tolist() == [[1.0, 1.0], [1.0, 0.0]]
 
 
 @pytest.mark.parametrize("teacher", ["start", "network"])
-def test_the_frozen_teacher_does_not_follow_the_training(teacher):
+def test_only_the_teacher_named_network_changes_with_the_training(teacher):
     trained = network()
     method = mixer("attentive_cutmix", network=trained, options={"teacher": teacher})
     context = replace(batch(), model=trained.eval())

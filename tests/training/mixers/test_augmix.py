@@ -39,7 +39,7 @@ def test_an_operation_keeps_shape_and_dtype(name):
         (Operation("rotate", 0.1, True), lambda image: image),
     ],
 )
-def test_operations_with_known_results(operation, expected):
+def test_operations_have_the_expected_results(operation, expected):
     assert torch.equal(applied(operation, picture()), expected(picture()))
 
 
@@ -48,7 +48,7 @@ def test_a_share_of_zero_is_the_identity():
     assert torch.equal(augmix(picture(), AugMixDraw((chain,), (1.0,), 0.0)), picture())
 
 
-def test_chains_are_weighted():
+def test_the_result_is_the_weighted_mean_of_image_and_chains():
     """Half of the image, and half of two chains with weights 1/4 and 3/4."""
     image = torch.full((3, 4, 4), 200, dtype=torch.uint8)
     solarized, posterized = (Operation(name, 5.0, False) for name in ("solarize", "posterize"))

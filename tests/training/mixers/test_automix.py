@@ -34,7 +34,7 @@ def test_lambda_inside_the_margin_is_mixup_bit_for_bit(per):
     assert torch.equal(automix.images, mixup.images) and torch.equal(automix.targets, mixup.targets)
 
 
-def test_the_mask_loss_begins_at_a_tenth():
+def test_the_mask_loss_ignores_differences_below_its_margin():
     masks = torch.stack([torch.full((2, 2), value) for value in (0.5, 0.5, 0.9)])
     assert mask_loss(masks, torch.tensor([0.45, 0.8, 0.99]), 0.08).item() == pytest.approx(0.2 / 2)
 
@@ -124,7 +124,7 @@ def obvious_samix_mask(generator, own, other, lam, side):
     return enlarged[0, 0].sigmoid()
 
 
-def test_samix_rewards_masks_that_vary():
+def test_the_mask_cost_of_samix_is_lower_for_masks_that_vary():
     masks = torch.tensor([[[0.0, 1.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
     method = mixer("samix")
     assert method.mask_cost(masks, torch.tensor([0.5, 0.5])).item() == pytest.approx(-2 * 0.25 / 2)

@@ -31,7 +31,7 @@ def test_two_labels_on_a_small_grid_give_the_minimum():
             assert energy.of(low_labels(energy, None)) == pytest.approx(smallest, abs=1e-9)
 
 
-def test_the_best_move_is_the_best_of_all_moves():
+def test_the_chosen_move_has_the_lowest_cost_of_all_moves():
     random = np.random.default_rng(1)
     for _ in range(5):
         distance = random.random((3, 3))
@@ -51,7 +51,7 @@ def test_without_other_terms_each_cell_shows_the_most_salient_image_in_all_outpu
     assert all((output.first == saliency.argmax(0)).all() and output.equals(outputs[0]) for output in outputs)
 
 
-def test_the_last_of_several_rounds_gives_different_outputs():
+def test_the_outputs_differ_after_several_rounds():
     saliency = random_saliency()
     outputs = joint_outputs(-saliency, saliency, JointWeights(0.0, 0.0, 0.0, 0.83, 2))
     assert not any(outputs[a].equals(outputs[b]) for a in range(5) for b in range(a))
@@ -94,12 +94,12 @@ def test_a_shared_cell_is_the_mean_of_two_images():
     assert output.cells_of(2).tolist() == [2.5, 1.5]
 
 
-def test_one_image_stays_as_it_is():
+def test_a_batch_of_one_image_does_not_change():
     mixed = mixer("comixup")(batch(1))
     assert torch.equal(mixed.images, batch(1).images) and torch.equal(probabilities(mixed), torch.eye(CLASSES)[:1])
 
 
-def test_partitions_mix_only_their_own_images():
+def test_a_partition_mixes_only_images_of_the_partition():
     mixed = mixer("comixup", classes=7, options={"partition": 2})(batch(5))
     assert (mixed.targets > 0).sum(1).max() <= 2
     context = batch(7)

@@ -84,7 +84,7 @@ def equal(a, b):
     return torch.equal(a.images, b.images) and torch.equal(a.targets, b.targets)
 
 
-def test_equal_images_stay_as_they_are(make):
+def test_equal_images_do_not_change(make):
     context = batch()
     context.images[:] = context.images[:1].clone()
     assert torch.equal(make()(context).images, context.images)
@@ -94,7 +94,7 @@ def test_labels_sum_to_one(make):
     assert torch.allclose(probabilities(make()(batch())).sum(1), torch.ones(6))
 
 
-def test_equal_labels_stay_as_they_are(make):
+def test_equal_labels_do_not_change(make):
     context = batch()
     context.targets[:] = 3
     assert torch.allclose(probabilities(make()(context))[:, 3], torch.ones(6))
@@ -172,7 +172,7 @@ def test_the_network_is_not_changed(make):
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext", "vit", "swin"])
 @pytest.mark.parametrize("name", list(MIXERS))
-def test_a_network_of_timm_is_trained_or_refused_in_words(name, kind):
+def test_a_timm_network_is_trained_or_refused_with_a_remedy(name, kind):
     network = timm_network(kind).train()
     if (name, kind) in REFUSED:
         with pytest.raises(UserError, match=rf"mixer.name is {name}.*\bUse "):
@@ -232,7 +232,7 @@ def test_channels_last_stays_channels_last(make):
 
 
 @pytest.mark.parametrize("name", list(MIXERS))
-def test_labels_that_are_known_after_the_forward_pass_are_labels(name):
+def test_labels_computed_after_the_forward_pass_sum_to_one(name):
     """The labels of each image sum to 1, and equal labels do not change."""
     if (name, "labels_sum_to_one") in EXEMPT:
         pytest.skip(EXEMPT[name, "labels_sum_to_one"])

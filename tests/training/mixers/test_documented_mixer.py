@@ -32,7 +32,7 @@ def test_the_documented_mixer_is_an_arm_of_a_comparison(train_recipe):
 
 @pytest.mark.usefixtures("my_mixers")
 @pytest.mark.parametrize("per", ["image", "batch"])
-def test_the_documented_mixer_ties_labels_to_pixels(per):
+def test_the_label_weight_of_the_documented_mixer_is_the_share_of_the_pixels(per):
     context = batch(CLASSES)
     context.images[:] = torch.arange(1.0, CLASSES + 1).reshape(-1, 1, 1, 1)
     mixed = mixer("my_mixers:StripeMix", per=per)(context)

@@ -26,7 +26,7 @@ def prepared(network: nn.Module, side: int = SIDE, per: str = "image", **options
 
 
 @pytest.mark.parametrize("per", ["image", "batch"])
-def test_layer_0_is_mixup_bit_for_bit(per):
+def test_mixing_at_layer_0_equals_mixup_bit_for_bit(per):
     manifold = mixer("manifold_mixup", per=per, options={"alpha": 1.0, "layers": [0]})(batch())
     mixup = mixer("mixup", per=per)(batch())
     assert torch.equal(manifold.images, mixup.images) and torch.equal(manifold.targets, mixup.targets)

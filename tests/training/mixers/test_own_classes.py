@@ -57,7 +57,7 @@ class WithArguments(Mixer):
         ("WithArguments", "constructor cannot be called: missing a required argument: 'second'"),
     ],
 )
-def test_a_class_that_cannot_be_used_is_one_line(name, message):
+def test_a_class_that_cannot_be_used_gives_a_one_line_error(name, message):
     with pytest.raises(UserError, match=message) as error:
         make_mixer(MixerConfig(name=f"{__name__}:{name}"), 3)
     assert "\n" not in str(error.value)

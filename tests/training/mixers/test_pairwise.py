@@ -93,7 +93,7 @@ def test_draws_of_an_image_do_not_depend_on_the_batch():
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
-def test_probability_is_how_often_an_image_is_mixed(name):
+def test_probability_is_the_share_of_images_that_are_mixed(name):
     context = batch(400)
     changed = (mixer(name, probability=0.3)(context).images != context.images).flatten(1).any(1)
     assert 0.22 < changed.float().mean() < 0.38

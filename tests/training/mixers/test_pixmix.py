@@ -20,11 +20,11 @@ def picture(seed=0, side=16):
     return torch.randint(256, (3, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-def test_zero_rounds_and_no_operation_are_the_identity():
+def test_zero_rounds_without_an_operation_do_not_change_the_image():
     assert torch.equal(pixmix(picture(), picture(1), PixMixDraw((0.0, 0.0, 0.0), None, ())), picture())
 
 
-def test_a_grey_picture_is_the_identity_of_multiplication():
+def test_multiplication_with_a_grey_picture_does_not_change_the_image():
     """With m = 1/2 the factor (2 m)^b is 1 for every b."""
     image = picture().float() / 255
     for b in (-0.5, 0.0, 2.0):
@@ -32,7 +32,7 @@ def test_a_grey_picture_is_the_identity_of_multiplication():
 
 
 @pytest.mark.parametrize(("a", "b", "sum"), [(1.0, 0.0, 0.75), (0.5, 0.5, 0.5), (1.0, -1.0, 1.0), (0.0, 1.0, 0.25)])
-def test_addition_on_the_scale_from_minus_1_to_1(a, b, sum):
+def test_addition_computes_on_the_scale_from_minus_1_to_1(a, b, sum):
     assert float(added(torch.tensor(0.75), torch.tensor(0.25), a, b)) == sum
 
 
@@ -41,7 +41,7 @@ def test_a_black_picture_with_a_negative_exponent_stays_finite():
     assert torch.isfinite(found).all() and found.tolist()[0] == 0.0
 
 
-def test_a_large_beta_is_the_identity():
+def test_a_large_beta_does_not_change_the_image():
     random = np.random.default_rng(0)
     for _ in range(20):
         draw = draw_pixmix(random, 4, 1e9, 3)

@@ -62,17 +62,17 @@ def test_without_smoothness_and_lambda_the_more_salient_image_gets_each_cell():
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_a_large_eta_gives_the_whole_image_for_lambda_1_and_the_partner_for_0(value):
+def test_a_large_eta_shows_only_the_image_for_lambda_1_and_only_the_partner_for_lambda_0(value):
     method = PuzzleMix(MixerSetup(5), eta=1e4)
     assert (method.masks(*random_maps(), np.full(3, value)) == value).all()
 
 
-def test_a_large_beta_gives_one_value_for_the_whole_grid():
+def test_a_large_beta_gives_masks_with_the_same_value_in_all_cells():
     mask = PuzzleMix(MixerSetup(5), beta=1e4).masks(*random_maps(), np.array([0.1, 0.5, 0.9]))
     assert all(len(each.unique()) == 1 for each in mask)
 
 
-def test_probabilities_of_the_labels():
+def test_label_probabilities_follow_the_binomial_distribution():
     assert np.allclose(label_probabilities(np.array([0.5, 0.2])), [[0.25, 0.5, 0.25], [0.04, 0.32, 0.64]])
     assert np.isfinite(np.log(label_probabilities(np.array([0.0, 1.0])))).all()
 
@@ -114,7 +114,7 @@ def test_visible_positions_show_different_blocks():
         assert len(shown.unique()) == len(shown)
 
 
-def test_no_transport_and_equal_images_are_the_identity():
+def test_equal_images_do_not_change_without_transport():
     context = batch()
     context.images[:] = context.images[:1].clone()
     assert torch.equal(mixer("puzzlemix", options={"transport": False})(context).images, context.images)
@@ -123,7 +123,7 @@ def test_no_transport_and_equal_images_are_the_identity():
 @pytest.mark.parametrize(
     ("size", "grids"), [((32, 32), (2, 4, 8, 16)), ((36, 36), (2, 4)), ((224, 224), (2, 4, 8, 16))]
 )
-def test_grids_divide_the_image(size, grids):
+def test_the_chosen_grids_divide_the_image(size, grids):
     method = PuzzleMix(MixerSetup(5))
     method.prepare(small_network(), (3, *size))
     assert method.grids == grids
@@ -240,6 +240,6 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
     assert_trains_alike(mixer("puzzlemix", options={"grids": [2]}), obvious, small_network())
 
 
-def test_the_label_weight_has_steps_of_half_a_cell():
+def test_the_label_weight_is_a_multiple_of_half_a_cell():
     weights = probabilities(mixer("puzzlemix", options={"grids": [2]})(batch(5))) * 8
     assert torch.allclose(weights, weights.round(), atol=1e-5)

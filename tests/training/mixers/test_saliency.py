@@ -58,7 +58,7 @@ def test_a_distribution_sums_to_one_also_without_saliency():
     assert torch.allclose(maps.sum((1, 2)), torch.ones(2)) and torch.allclose(maps[0], torch.tensor(1 / 20))
 
 
-def test_a_filter_keeps_a_constant_map():
+def test_the_gaussian_filter_does_not_change_a_constant_map():
     assert torch.allclose(blurred(torch.full((1, 9, 9), 2.0)), torch.tensor(2.0))
 
 

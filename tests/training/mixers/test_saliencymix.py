@@ -39,7 +39,7 @@ def test_the_box_contains_the_white_square_of_the_partner(saliency):
         assert float(weights[partner]) == pytest.approx(float((image[0] == context.images[partner, 0]).float().mean()))
 
 
-def test_a_flat_partner_has_its_box_at_the_first_pixel():
+def test_the_box_of_a_partner_without_saliency_is_at_the_first_pixel():
     context = batch(CLASSES)
     context.images[:] = torch.linspace(-1, 1, CLASSES).reshape(-1, 1, 1, 1)
     mixed = mixer("saliencymix", options={"alpha": 1e6})(context)

@@ -23,19 +23,19 @@ def masks(*boxes):
     return inside(torch.tensor(boxes), 8, 8)[:, 0]
 
 
-def test_constant_maps_give_the_areas():
+def test_constant_maps_give_the_areas_as_label_weights():
     maps = torch.full((1, 8, 8), 3.0)
     own, other = label_weights(maps, maps, masks([1, 2, 4, 2]), masks([0, 0, 8, 8]))
     assert own.item() == 1 - 8 / 64 and other.item() == 8 / 64
 
 
-def test_whole_boxes_give_the_whole_label_to_the_partner():
+def test_boxes_of_the_whole_image_give_label_weight_1_to_the_partner():
     maps = torch.randn(2, 8, 8)
     own, other = label_weights(maps, maps.flip(0), masks(*[[0, 0, 8, 8]] * 2), masks(*[[0, 0, 8, 8]] * 2))
     assert torch.allclose(own, torch.zeros(2), atol=1e-6) and torch.allclose(other, torch.ones(2))
 
 
-def test_a_ramp_gives_shares_in_closed_form():
+def test_a_map_that_rises_linearly_gives_the_share_of_the_formula():
     """Column c has the value c + 5, and c after the minimum is subtracted.
 
     The sum of columns 2 to 4 is 9/28 of the sum of all columns. The box covers half of the rows, so its share is 9/56.
@@ -103,7 +103,7 @@ def ramp_network() -> nn.Module:
 
 
 @pytest.mark.parametrize("reference", [False, True])
-def test_equal_classes_double_the_weights_only_in_the_reference(reference):
+def test_equal_classes_double_the_label_weights_only_with_the_option_reference(reference):
     method = mixer("snapmix", options={"reference": reference})
     contexts = [batch(CLASSES, model=ramp_network()) for _ in range(2)]
     contexts[1].targets[:] = 2

@@ -25,7 +25,7 @@ def test_uniform_attention_and_a_box_on_the_grid_give_the_area():
 
 
 @pytest.mark.parametrize(("patch", "share"), [(6, 1.0), (0, 0.0)])
-def test_attention_to_one_patch_is_inside_or_outside(patch, share):
+def test_the_attention_share_of_one_patch_is_1_inside_the_box_and_0_outside(patch, share):
     """The box covers the patches 6 and 10 of the 4 x 4 grid."""
     attention = torch.eye(16)[patch : patch + 1]
     assert attention_share(attention, inside(torch.tensor([[8, 16, 16, 8]]), SIDE, SIDE), (4, 4)).item() == share
@@ -45,7 +45,7 @@ def test_the_label_weight_is_the_mean_of_area_and_attention():
     assert large.any() and torch.allclose(weights[0][large], (area[large] + 1) / 2, atol=1e-6)
 
 
-def test_without_boxes_it_is_mixup():
+def test_transmix_without_boxes_equals_mixup():
     context = batch(CLASSES, model=timm_network("vit"))
     mixed = transmix(switch=0.0)(context)
     assert torch.allclose(mixed.images, torch.einsum("ij,jchw->ichw", probabilities(mixed), context.images), atol=1e-5)

@@ -54,7 +54,7 @@ def test_preact_computes_its_formula(stride):
     torch.testing.assert_close(logits(model), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_preact_works_with_the_tools_of_timm():
+def test_preact_works_with_the_functions_of_timm():
     model = timm.create_model("preact_resnet18", num_classes=4, stem_stride=2)
     assert model.get_classifier() is model.get_submodule(model.pretrained_cfg["classifier"])
     assert model.get_submodule(model.pretrained_cfg["first_conv"]).stride == (2, 2)

@@ -15,10 +15,10 @@ def recipe(name: str):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_small_patch16_224.augreg", "preact_resnet18", "preact_resnet34"])
-def test_a_network_of_timm_or_of_this_package_passes(name):
+def test_a_network_of_timm_or_of_this_package_is_accepted(name):
     check_names(recipe(name))
 
 
-def test_another_network_is_refused_with_the_nearest_names():
+def test_the_error_for_an_unknown_network_lists_the_nearest_names():
     with pytest.raises(UserError, match=r"model.name is 'preact_resnet81'.*preact_resnet18"):
         check_names(recipe("preact_resnet81"))
