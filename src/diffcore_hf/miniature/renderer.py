@@ -1,4 +1,4 @@
-"""Renderer: draws one picture of a species in a context.
+"""Renderer: draws one picture of a species in a context, and the mask of the bird in it.
 
 Owns the record of all random numbers of a picture, and the composition of background, bird and weather. The shapes of a
 bird are in bird.py, the contexts in scenery.py.
@@ -6,18 +6,22 @@ bird are in bird.py, the contexts in scenery.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from diffcore_hf.miniature.bird import FEET, bird
+from diffcore_hf.miniature.bird import FEET, Patch, bird
 from diffcore_hf.miniature.scenery import CONTEXTS, LIGHT, Details, background, perch, weather
 from diffcore_hf.miniature.species import Species
 
 SUPERSAMPLING = 3
 Numbers = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Fill = int | tuple[int, ...]
+"""Colour for Pillow: one number for a grey image, three for RGB."""
 # This is more than any scene uses, so that a change of one scene does not change the pictures of other scenes.
 _DETAILS = 256
 
@@ -78,7 +82,13 @@ def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -
         foot = np.array([[0.08, FEET]]) @ _rotation(draw.pitch).T * draw.scale
         x = draw.x + (-foot[0, 0] if draw.faces_left else foot[0, 0])
         perch(context, canvas, side, x * side, (draw.y + foot[0, 1]) * side - 1, details)
-    _draw_bird(canvas, species, context, draw, side)
+    light = LIGHT[context]
+
+    def colors(patch: Patch) -> tuple[Fill, Fill]:
+        color = light.applied_to(patch.color, draw.brightness)
+        return color, tuple(channel * 55 // 100 for channel in color)
+
+    _draw_bird(canvas, species, draw, side, colors)
     weather(context, canvas, side, details)
     return image.reduce(SUPERSAMPLING)
 
@@ -88,20 +98,40 @@ def render(species: Species, context: str, rng: np.random.Generator, size: int =
     return compose(species, context, draw_picture(rng), size)
 
 
+def mask(species: Species, draw: PictureDraw, size: int = 64) -> Mask:
+    """Returns the pixels that the bird covers in `compose`, (size, size) bool. The context does not change them.
+
+    A pixel at the edge belongs to the mask if the bird covers a part of it. Snow and rain are in front of the bird, and
+    the mask contains the pixels of the bird behind them. The perch does not belong to the mask.
+    """
+    side = size * SUPERSAMPLING
+    image = Image.new("L", (side, side), 0)
+    _draw_bird(ImageDraw.Draw(image), species, draw, side, lambda patch: (255, 255))
+    parts = np.asarray(image).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING)
+    covered: Mask = (parts > 0).any(axis=(1, 3))
+    return covered
+
+
 def _rotation(angle: float) -> Numbers:
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, sin], [-sin, cos]])
 
 
-def _draw_bird(canvas: ImageDraw.ImageDraw, species: Species, context: str, draw: PictureDraw, side: int) -> None:
-    light = LIGHT[context]
+def _draw_bird(
+    canvas: ImageDraw.ImageDraw,
+    species: Species,
+    draw: PictureDraw,
+    side: int,
+    colors: Callable[[Patch], tuple[Fill, Fill]],
+) -> None:
+    """Draws the patches of a bird; `colors` returns the colours of the area and of the rim of a patch."""
     mirror = np.array([-draw.stretch if draw.faces_left else draw.stretch, 1.0])
     turn = _rotation(draw.pitch).T * mirror * draw.scale * side
     origin = np.array([draw.x, draw.y]) * side
     rim = max(1, round(side * 0.010))
     for patch in bird(species, draw.flies):
         points = (patch.points @ turn + origin).ravel().tolist()
-        color = light.applied_to(patch.color, draw.brightness)
+        area_color, rim_color = colors(patch)
         if patch.rim:
-            canvas.line([*points, *points[:4]], fill=tuple(c * 55 // 100 for c in color), width=2 * rim, joint="curve")
-        canvas.polygon(points, fill=color)
+            canvas.line([*points, *points[:4]], fill=rim_color, width=2 * rim, joint="curve")
+        canvas.polygon(points, fill=area_color)
