@@ -44,7 +44,7 @@ def ledger(tmp_path):
     return Ledger(tmp_path / "parts")
 
 
-def test_the_name_of_a_part_is_made_of_the_hashes_of_its_keys_and_its_content(ledger):
+def test_the_name_of_a_part_contains_the_hashes_of_its_keys_and_its_content(ledger):
     path = ledger.write("r0", attempts(("b", 0, 0), ("a", 1, 0)))
     listed, content = path.stem.split("-")
     assert listed == hashlib.sha256(b"a 1 0\nb 0 0").hexdigest()[:16]
@@ -194,7 +194,7 @@ def test_null_rows_of_an_embedding_column_are_empty_arrays():
     assert [row.tolist() for row in embedding_rows(column.slice(2))] == [[3, 4], [], [3, 4]]
 
 
-def test_a_matrix_has_nan_where_there_is_no_embedding(ledger):
+def test_a_missing_embedding_is_a_row_of_nan_in_the_matrix(ledger):
     ledger.write("r0", attempts(("a", 0, 0)))
     ledger.write("r1", attempts(("a", 0, 1), embedding=None, reason="unsafe"))
     facts = Facts.read(ledger, ["r0", "r1"], wanted)

@@ -267,7 +267,7 @@ def test_equal_images_of_a_class_give_one_reference_and_a_counterpart_each():
     assert sorted(plan.rows.tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_a_row_whose_image_is_in_another_split_is_never_planned_but_stays_a_reference():
+def test_a_row_whose_image_is_in_another_split_is_a_reference_and_is_never_planned():
     plan = planned([3, 2], splits=("train", "test"), sha256={"train": list("abcde"), "test": ["b", "x", "e"]})
     assert sorted(plan.rows.tolist()) == [0, 2, 3]
     assert sorted(plan.references.tolist()) == [0, 1, 2, 3, 4]

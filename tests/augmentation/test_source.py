@@ -106,7 +106,7 @@ def test_a_prefix_that_gives_the_name_of_a_source_column_is_refused():
         load(ds, prefix="dc_")
 
 
-def test_hashes_are_those_of_the_stored_bytes():
+def test_hashes_are_computed_from_the_stored_bytes():
     source = load(photos([2, 1]))
     contents = [picture(0, 0), picture(0, 1), picture(1, 0)]
     assert source.sha256["train"] == [hashlib.sha256(content).hexdigest() for content in contents]

@@ -205,7 +205,7 @@ def test_valid_values_are_accepted(layer):
         (PolicyConfig("rank", by="text", floor="off"), {"by": "text", "alpha": 0.1, "floor": "off"}),
     ],
 )
-def test_policy_parameters_are_those_that_the_policy_uses(given, used):
+def test_only_parameters_that_the_policy_uses_are_accepted(given, used):
     assert policy_parameters(given) == used
 
 

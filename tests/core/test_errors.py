@@ -75,7 +75,7 @@ def failing_assertion():
         (ValueError("x" * 5 + " " + "y" * 500), "x" * 5 + " " + "y" * 191 + "..."),
     ],
 )
-def test_the_innermost_cause_is_described_in_words(error, text):
+def test_the_innermost_cause_is_described_without_class_names(error, text):
     assert innermost_cause(error) == text
 
 

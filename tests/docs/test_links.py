@@ -18,7 +18,7 @@ def check_links():
     return module
 
 
-def test_every_link_of_the_repository_leads_somewhere(check_links, capsys):
+def test_every_link_of_the_repository_has_a_target(check_links, capsys):
     assert check_links.main([]) == 0, capsys.readouterr().out
 
 

@@ -50,7 +50,7 @@ def test_only_cells_without_a_result_are_measured(store, tmp_path):
     assert [item.name for item in pending(cells, store)] == ["numbers/n--1"]
 
 
-def test_packing_adds_new_results_and_replaces_old_ones(store):
+def test_packing_adds_new_results_and_replaces_old_results(store):
     for name, value in (("a/x-0", 1), ("a/x-1", 2), ("b/y-0", 3)):
         store.write(name, {"value": value})
     assert store.pack() == 3

@@ -1,4 +1,4 @@
-"""Short trainings of a tiny network, which compare a mixer with a simple implementation of the same method."""
+"""Short trainings of a tiny network, which compare a mixer with a slow implementation of the same method."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def losses(step: Step, network: nn.Module, *, steps: int = 50, rate: float = 0.1
     return result
 
 
-def assert_trains_alike(method: Mixer, obvious: Step, network: nn.Module, *, rate: float = 0.1, count: int = 6) -> None:
-    """Check that 50 steps have the same losses with a mixer and with a simple implementation of its method."""
-    expected = losses(obvious, network, rate=rate, count=count)
+def assert_trains_alike(method: Mixer, slow: Step, network: nn.Module, *, rate: float = 0.1, count: int = 6) -> None:
+    """Check that 50 steps have the same losses with a mixer and with a slow implementation of its method."""
+    expected = losses(slow, network, rate=rate, count=count)
     actual = losses(mixer_loss(method), network, rate=rate, count=count)
     assert torch.allclose(torch.tensor(actual), torch.tensor(expected), rtol=2e-3, atol=2e-4), (actual, expected)

@@ -127,7 +127,7 @@ def test_an_undecided_attempt_makes_no_equal_image_a_duplicate():
     assert decided(plan(2), facts(*rows)).reason.tolist() == ["kept", "", "low_similarity", "kept"]
 
 
-def test_attempts_beyond_max_attempts_or_the_plan_are_ignored():
+def test_attempts_above_max_attempts_or_outside_the_plan_are_ignored():
     rows = facts((0, 0, BAD), (0, 1, BAD), (0, 2, GOOD), (-1, 0, GOOD))
     fewer, more = decided(plan(1), rows, max_attempts=2), decided(plan(1), rows, max_attempts=3)
     assert fewer.decided.tolist() == [True, True, False, False]

@@ -57,7 +57,7 @@ def test_a_filter_with_a_fixed_bound_that_other_classes_reach_is_weak(t, weak):
     [(20, 5, False), (20, 6, True), (8, 2, False), (8, 3, True), (4, 1, False), (4, 2, True),
      (3, 1, False), (3, 2, True), (2, 1, False), (2, 2, True), (25, 6, False), (25, 7, True)],
 )  # fmt: skip
-def test_a_rank_beyond_a_quarter_of_the_classes_is_weak(classes, bound, weak):
+def test_a_rank_bound_above_a_quarter_of_the_classes_is_weak(classes, bound, weak):
     bounds, ranked = np.full(classes, float(bound)), np.ones(classes, bool)
     separation = separation_of_ranks(bounds, ranked, np.array([1, 2]), np.array([0, 1]))
     assert separation.weak.tolist() == [weak] * classes

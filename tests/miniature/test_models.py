@@ -88,7 +88,7 @@ def test_tokenizers_accept_any_text(text):
         assert len(middle) > 0 or text == ""
 
 
-def test_the_pipeline_is_a_standard_one_and_follows_the_prompt(pipeline, oracle):
+def test_the_pipeline_has_the_standard_class_and_draws_what_the_prompt_says(pipeline, oracle):
     import torch
 
     assert pipeline.safety_checker is None and pipeline.scheduler.config.prediction_type == "v_prediction"
@@ -108,7 +108,7 @@ def test_the_pipeline_is_a_standard_one_and_follows_the_prompt(pipeline, oracle)
     assert np.mean(contexts == [CONTEXTS.index(c) for _, c in prompted]) >= 0.6
 
 
-def test_clip_loads_by_auto_classes_and_separates_species_that_it_was_not_trained_on():
+def test_clip_is_loaded_by_auto_classes_and_separates_unseen_species():
     import torch
     from transformers import AutoImageProcessor, AutoModel
 

@@ -57,7 +57,7 @@ def test_an_export_equals_the_folder_that_a_run_with_its_recipe_publishes(make, 
     assert published(tmp_path / "exported") == published(copy)
 
 
-def test_an_export_can_be_made_again_with_another_policy(done, tmp_path):
+def test_an_export_folder_can_be_written_again_with_another_policy(done, tmp_path):
     for policy in ({"name": "all"}, {"name": "fixed", "t": 1.0}):
         outcome = export(done.folder.path, tmp_path / "out", {"filter": {"policy": policy}})
     assert outcome.summary.counts["kept"] == 0

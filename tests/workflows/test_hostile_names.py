@@ -170,7 +170,7 @@ def test_a_name_with_a_line_break_is_printed_in_one_line(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\udcffb"])
-def test_a_name_that_no_file_can_have_gives_a_one_line_error(name, make, tmp_path):
+def test_a_name_that_is_no_valid_file_name_gives_a_one_line_error(name, make, tmp_path):
     from datasets import DatasetDict
 
     from diffcore_hf.augmentation.source.labels import encode_labels

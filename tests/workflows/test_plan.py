@@ -114,7 +114,7 @@ def test_a_note_says_that_the_paper_states_no_gamma(prepare):
     assert not any("our assumption" in line for line in lines_of(prepare()))
 
 
-def test_the_disk_space_is_that_of_the_parts_and_of_six_copies_of_the_images(prepare):
+def test_the_estimated_disk_space_is_the_parts_plus_six_copies_of_the_images(prepare):
     prepared = prepare(include_originals=False)
     image = 16 * 16 * plan_workflow.BYTES_A_PIXEL["jpeg"]
     assert plan_workflow.disk(prepared) == pytest.approx(10 * image * (1.5 + 6))

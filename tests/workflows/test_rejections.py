@@ -111,6 +111,6 @@ def test_every_reason_has_a_remedy_that_names_a_flag(reason, model):
         ("float32", "Use another --model.path or leave out --model.adapters, and use --output 'my out-2'"),
     ],
 )
-def test_another_precision_is_advised_only_where_there_is_a_higher_one(dtype, flags):
+def test_another_precision_is_advised_only_if_a_higher_precision_exists(dtype, flags):
     situation = Situation("my out", "org/model", dtype, "text_to_image", True, None, "fox", "")
     assert flags in remedy_of("invalid", situation, CHECKS)

@@ -182,7 +182,7 @@ def write_table(path: Path, columns: dict) -> None:
         path.write_text(table.to_pandas().to_csv(index=False))
 
 
-def test_metadata_with_other_columns_beside_class_folders_does_not_hide_them(tmp_path):
+def test_class_folders_are_used_if_the_metadata_beside_them_has_no_classes(tmp_path):
     root = write_images(tmp_path, "cat", "dog")
     write(root / "metadata.csv", csv("file_name,caption", "cat/0.jpg,one", "dog/0.jpg,two").encode())
     source = load(root)

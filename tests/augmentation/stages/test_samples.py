@@ -15,7 +15,7 @@ def noise(count=2, channels=3, dtype=torch.uint8):
     return torch.randint(0, 256, (count, channels, 4, 4), generator=torch.Generator().manual_seed(0)).to(dtype)
 
 
-def test_an_image_of_one_colour_is_invalid_and_other_flags_stay():
+def test_an_image_of_one_colour_is_invalid_and_other_flags_do_not_change():
     images = noise(4)
     images[:3] = 7
     samples = checked(Samples(images, [None, "unsafe", "blurry: variance 3", None]), 4, "own:Mine", REASONS)

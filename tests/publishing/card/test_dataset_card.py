@@ -299,7 +299,7 @@ def test_the_printed_recipe_has_a_comment_about_the_review_and_settings_outside_
 
 
 @pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
-def test_class_names_that_look_like_yaml_values_stay_texts(name):
+def test_class_names_that_look_like_yaml_values_are_texts_in_the_printed_recipe(name):
     manifest = example_manifest()
     manifest["recipe"]["source"]["label_names"] = {name: name}
     recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))

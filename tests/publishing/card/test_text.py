@@ -74,7 +74,7 @@ def test_markdown_is_not_escaped():
         ("", ""),
     ],
 )
-def test_only_plain_words_are_formatted_as_code(text, expected):
+def test_only_text_without_special_characters_is_formatted_as_code(text, expected):
     assert code(text) == expected
 
 

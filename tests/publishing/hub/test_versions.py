@@ -16,7 +16,7 @@ def test_a_version_that_is_not_semantic_gives_a_one_line_error(text):
         parse_version(text)
 
 
-def test_the_order_is_that_of_semantic_versions():
+def test_versions_are_sorted_as_semantic_versions():
     ordered = ["v0.9.0", "v1.0.0-alpha", "v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2", "v1.0.0-beta.11",
                "v1.0.0-rc.1", "v1.0.0", "v1.2.0", "v1.10.0"]  # fmt: skip
     mixed = [*ordered[5:], "main", "1.5.0", "v1", *ordered[:5]]

@@ -91,7 +91,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_missing_data_raises_an_error_of_one_line(tmp_path, message):
+def test_missing_data_gives_a_one_line_error(tmp_path, message):
     keys, mix, kind = MESSAGES[message]
     rows = augmented()
     table = {

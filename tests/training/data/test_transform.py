@@ -247,7 +247,7 @@ def test_rows_without_real_images_raise_an_error(rows):
 
 
 @pytest.mark.parametrize("call", [mixing_rows, lambda stream: MixTransform(partner="class", pool=stream)])
-def test_a_stream_raises_an_error_where_rows_are_needed_by_index(rows, call):
+def test_a_stream_raises_an_error_if_rows_are_needed_by_index(rows, call):
     with pytest.raises(ValueError, match="stream"):
         call(rows.to_iterable_dataset())
 
@@ -263,7 +263,7 @@ def test_the_generated_image_is_decoded_only_if_the_draw_needs_it(rows, monkeypa
         assert len(decoded_cells) == expected
 
 
-def test_the_default_size_is_that_of_the_preset():
+def test_the_default_size_is_the_size_of_the_preset():
     assert MixTransform(transform="cifar_preact_1200").protocol.size == 32
     assert MixTransform(48, transform=TransformConfig("cars448_author")).protocol.size == 48
     assert MixTransform().protocol.size == 224

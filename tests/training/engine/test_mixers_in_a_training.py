@@ -246,7 +246,7 @@ def test_a_mixer_that_does_not_work_with_the_network_raises_an_error(training):
         ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
     ],
 )
-def test_a_mixer_that_cannot_be_built_raises_an_error_of_one_line(training, mixer, line):
+def test_a_mixer_that_cannot_be_built_gives_a_one_line_error(training, mixer, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         training(mixer=mixer)
     assert "\n" not in str(caught.value)

@@ -81,7 +81,7 @@ def test_small_images_are_enlarged_until_the_map_has_two_positions():
     assert method.size % SIDE == 0
 
 
-def test_a_teacher_that_cannot_be_loaded_is_an_error_of_one_line():
+def test_a_teacher_that_cannot_be_loaded_gives_a_one_line_error():
     line = r"mixer.options.teacher is 'resnet5x', which cannot be loaded: .*Use --mixer.options '\{teacher: start\}'"
     with pytest.raises(UserError, match=line) as caught:
         mixer("attentive_cutmix", options={"teacher": "resnet5x"})
@@ -103,7 +103,7 @@ def test_more_cells_than_the_grid_has_are_refused():
         mixer("attentive_cutmix", options={"grid": 2, "cells": 5})
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     teacher = copy.deepcopy(network()).eval()
 
     def slow(context):

@@ -72,7 +72,7 @@ def test_the_network_computes_three_images_for_the_divergence():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4])
-def test_images_that_are_not_drawn_stay_bit_identical(probability):
+def test_images_that_are_not_drawn_do_not_change(probability):
     context = batch(200)
     changed = (mixer("augmix", probability=probability)(context).images != context.images).flatten(1).any(1)
     assert 0.7 * probability <= changed.float().mean() <= probability + 0.05
@@ -121,11 +121,11 @@ def slow_views(context, count):
     return [torch.stack(each) for each in zip(*views, strict=True)]
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     assert_same_training("augmix", lambda context: (slow_views(context, 1)[0], torch.eye(CLASSES)[context.targets]))
 
 
-def test_50_steps_with_the_divergence_equal_those_of_a_slow_implementation():
+def test_50_training_steps_with_the_divergence_have_the_losses_of_a_slow_implementation():
     def loss(context, network):
         logits = network(torch.cat([context.images, *slow_views(context, 2)]))
         clean, first, second = logits.softmax(1).chunk(3)

@@ -72,7 +72,7 @@ def test_a_network_without_a_feature_map_is_refused():
         mixer("automix", network=timm_network("vit"))
 
 
-def obvious_mask(generator: MaskGenerator, own, other, lam, side):
+def slow_mask(generator: MaskGenerator, own, other, lam, side):
     """Return the mask of one partner, computed position by position."""
     _, height, width = own.shape
     query = generator.query.weight[:, :, 0, 0]
@@ -89,7 +89,7 @@ def obvious_mask(generator: MaskGenerator, own, other, lam, side):
     return logits.reshape(height, width).sigmoid()[places][:, places]
 
 
-def obvious_draws(context):
+def slow_draws(context):
     """Return partner and lambda of each image, for the network and for the generator."""
     count, streams = len(context.images), context.streams()
     first = [stream.random() for stream in streams]
@@ -104,7 +104,7 @@ def obvious_draws(context):
     return result
 
 
-def obvious_samix_mask(generator, own, other, lam, side):
+def slow_samix_mask(generator, own, other, lam, side):
     """Return the mask of SAMix for one partner, position by position, with the bilinear enlargement of torch."""
     own, other = own * (1 + lam), other * (2 - lam)
     _, height, width = own.shape
@@ -130,10 +130,8 @@ def test_the_mask_cost_of_samix_is_lower_for_masks_that_vary():
     assert method.mask_cost(masks, torch.tensor([0.5, 0.5])).item() == pytest.approx(-2 * 0.25 / 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "obvious", "spread"), [("automix", obvious_mask, 0.0), ("samix", obvious_samix_mask, 2.0)]
-)
-def test_fifty_steps_equal_those_of_an_obvious_implementation(name, obvious, spread):
+@pytest.mark.parametrize(("name", "mask_of", "spread"), [("automix", slow_mask, 0.0), ("samix", slow_samix_mask, 2.0)])
+def test_50_training_steps_have_the_losses_of_a_slow_implementation(name, mask_of, spread):
     steps, rate = 50, 0.05
     method = mixer(name)
     generator, network = copy.deepcopy(method.generator), small_network().train()
@@ -157,11 +155,11 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation(name, obvious, spr
         method.after_step(network, (step + 1) / steps)
 
         features, mask_cost, mixes = averaged[0](small), [], []
-        for kind, draws in enumerate(obvious_draws(context)):
+        for kind, draws in enumerate(slow_draws(context)):
             rows, labels = [], []
             for i, (j, lam) in enumerate(draws):
                 lam = torch.tensor(lam, dtype=torch.float32)
-                mask = obvious(generator, features[i], features[j], lam, 8)
+                mask = mask_of(generator, features[i], features[j], lam, 8)
                 mask = mask if kind else mask.detach()
                 if 0.08 < lam < 0.92:
                     rows.append((1 - mask) * small[i] + mask * small[j])

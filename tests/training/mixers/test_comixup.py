@@ -1,4 +1,4 @@
-"""Co-Mixup: exact labelings, the objective, and a training compared with a simple implementation."""
+"""Co-Mixup: exact labelings, the objective, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def test_images_that_the_grid_does_not_divide_are_refused_and_the_remedy_works()
 
 
 @pytest.mark.parametrize(("count", "beta"), [(2, 0.02), (4, 0.0)])
-def test_fifty_steps_equal_those_of_an_obvious_implementation(count, beta):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation(count, beta):
     """Without diversity and with one round, every output is the same minimum over all labelings of 2 x 2 cells.
 
     With more than two images and a weight of borders, expansion moves do not always find the minimum.
     """
 
-    def obvious(context):
+    def slow(context):
         model, half = context.model, SIDE // 2
         streams = context.streams()
         for stream in streams:
@@ -157,4 +157,4 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation(count, beta):
         return -(row * logits).sum() / count
 
     options = {"grid": 2, "gamma": 0.0, "rounds": 1, "beta": beta}
-    assert_trains_alike(mixer("comixup", options=options), obvious, small_network(), count=count, rate=0.05)
+    assert_trains_alike(mixer("comixup", options=options), slow, small_network(), count=count, rate=0.05)

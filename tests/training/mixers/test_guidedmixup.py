@@ -64,7 +64,7 @@ def test_greedy_pairing_of_a_permuted_batch_gives_the_permuted_result(name, imag
 
 
 @pytest.mark.parametrize("pairing", ["random", "greedy"])
-def test_50_steps_equal_those_of_a_slow_implementation(pairing):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation(pairing):
     def slow(context):
         maps = []
         for image in context.images:

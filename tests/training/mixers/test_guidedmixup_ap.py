@@ -55,7 +55,7 @@ def test_pixels_that_do_not_change_the_loss_come_from_the_partner():
 
 
 @pytest.mark.parametrize("pairing", ["random", "greedy"])
-def test_50_steps_equal_those_of_a_slow_implementation(pairing):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation(pairing):
     def slow(context):
         maps = []
         for image, target in zip(context.images, context.targets, strict=True):

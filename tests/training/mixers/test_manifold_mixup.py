@@ -1,4 +1,4 @@
-"""Manifold Mixup: exact values, the layers of timm's networks, and a training compared with a simple implementation."""
+"""Manifold Mixup: exact values, the layers of timm's networks, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ def test_wrong_layers_are_refused(layers):
 
 
 @pytest.mark.parametrize("per", ["image", "batch"])
-def test_fifty_steps_equal_those_of_an_obvious_implementation(per):
-    def obvious(context):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation(per):
+    def slow(context):
         count, layer = len(context.images), None
         if per == "batch":
             partner = context.generator.permutation(count)
@@ -157,4 +157,4 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation(per):
             loss = loss - shares[i] * rows[i, own] - (1 - shares[i]) * rows[i, other]
         return loss / count
 
-    assert_trains_alike(prepared(small_network(), per=per), obvious, small_network())
+    assert_trains_alike(prepared(small_network(), per=per), slow, small_network())

@@ -99,6 +99,6 @@ def test_probability_is_the_share_of_images_that_are_mixed(name):
     assert 0.22 < changed.float().mean() < 0.38
 
 
-def test_a_class_without_forward_is_refused_in_one_line():
+def test_a_class_without_forward_gives_a_one_line_error():
     with pytest.raises(UserError, match="a class without a method forward"):
         mixer_class("diffcore_hf.training.mixers.base:Mixer")

@@ -62,7 +62,7 @@ def test_pictures_come_from_the_folder(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "broken"])
-def test_a_folder_without_pictures_is_an_error_of_one_line(tmp_path, kind):
+def test_a_folder_without_pictures_gives_a_one_line_error(tmp_path, kind):
     folder = tmp_path / kind
     if kind != "missing":
         folder.mkdir()
@@ -80,7 +80,7 @@ def test_fractals_are_different_pictures_with_structure():
     assert torch.equal(fractal(3, 48), fractal.__wrapped__(3, 48))
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     def slow(context):
         views = []
         for normalised, key in zip(context.images, context.keys, strict=True):

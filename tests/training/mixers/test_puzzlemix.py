@@ -1,4 +1,4 @@
-"""PuzzleMix: exact masks, transport of blocks, and a training compared with a simple implementation."""
+"""PuzzleMix: exact masks, transport of blocks, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_blocks_of_any_size_are_moved(t_size):
     assert torch.isfinite(mixed.images).all() and not torch.equal(mixed.images, batch().images)
 
 
-def obvious_mask(own, other, pixels, other_pixels, share):
+def slow_mask(own, other, pixels, other_pixels, share):
     """Return the best of the 81 masks of a 2 x 2 grid."""
     half = SIDE // 2
 
@@ -176,7 +176,7 @@ def obvious_mask(own, other, pixels, other_pixels, share):
     return np.array(best[1]).reshape(2, 2)
 
 
-def obvious_transport(image, saliency, mask):
+def slow_transport(image, saliency, mask):
     """Return the image after two rounds in which blocks select positions."""
     half = SIDE // 2
     places = list(product((0, 1), repeat=2))
@@ -201,8 +201,8 @@ def obvious_transport(image, saliency, mask):
     return moved
 
 
-def test_fifty_steps_equal_those_of_an_obvious_implementation():
-    def obvious(context):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
+    def slow(context):
         model, count, half = context.model, len(context.images), SIDE // 2
         streams = context.streams()
         order = sorted(range(count), key=[stream.random() for stream in streams].__getitem__)
@@ -227,9 +227,9 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
             stream.integers(1)
             j, share = partner[i], stream.beta(1, 1)
             pixels = [context.images[k] * 0.5 + 0.5 for k in (i, j)]
-            mask = obvious_mask(maps[i], maps[j], *pixels, share)
-            own = obvious_transport(context.images[i], maps[i], mask)
-            other = obvious_transport(context.images[j], maps[j], 1 - mask)
+            mask = slow_mask(maps[i], maps[j], *pixels, share)
+            own = slow_transport(context.images[i], maps[i], mask)
+            other = slow_transport(context.images[j], maps[j], 1 - mask)
             weight = torch.from_numpy(np.kron(mask, np.ones((half, half)))).float()
             images.append(weight * own + (1 - weight) * other)
             labels.append((mask.mean(), context.targets[i], context.targets[j]))
@@ -237,7 +237,7 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
         loss = sum(-w * rows[i, a] - (1 - w) * rows[i, b] for i, (w, a, b) in enumerate(labels))
         return loss / count
 
-    assert_trains_alike(mixer("puzzlemix", options={"grids": [2]}), obvious, small_network())
+    assert_trains_alike(mixer("puzzlemix", options={"grids": [2]}), slow, small_network())
 
 
 def test_the_label_weight_is_a_multiple_of_half_a_cell():

@@ -29,7 +29,7 @@ def test_boxes_of_an_image_of_eight_pixels(scale, position, box):
     assert patch_boxes(np.array([scale]), np.array([position]), 8, 8).tolist() == [box]
 
 
-def test_the_patch_is_the_whole_partner_made_smaller():
+def test_the_patch_is_the_whole_partner_at_a_smaller_size():
     context = batch(CLASSES)
     context.images[:] = torch.arange(1.0, CLASSES + 1).reshape(-1, 1, 1, 1)
     mixed = mixer("resizemix", options={"smallest": 0.5, "largest": 0.5})(context)
@@ -46,7 +46,7 @@ def test_a_lower_bound_above_the_upper_bound_is_refused():
         mixer("resizemix", options={"smallest": 0.9})
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     def slow(context):
         images, labels = [], []
         for own, (partner, stream) in enumerate(draws_of(context)):

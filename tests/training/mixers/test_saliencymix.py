@@ -59,7 +59,7 @@ def test_with_the_option_reference_one_box_is_pasted_for_the_whole_batch():
     assert len({round(float(share), 6) for share in shares if share < 1}) <= 2
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     def slow(context):
         greys = [slow_grey((image.numpy() * 0.5) + 0.5) for image in context.images]
         images, labels = [], []

@@ -25,7 +25,7 @@ def test_the_mask_is_1_at_its_centre_and_falls_with_the_distance():
     assert float(mask[2, 4]) == pytest.approx(math.exp(-0.5), abs=1e-6) == float(mask[0, 6])
 
 
-def test_50_steps_equal_those_of_a_slow_implementation():
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
     def slow(context):
         images, labels = [], []
         for own, (partner, stream) in enumerate(draws_of(context)):

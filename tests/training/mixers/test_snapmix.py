@@ -125,7 +125,7 @@ def test_the_loss_is_the_weighted_sum_of_two_losses(kind, smoothing):
     assert torch.allclose(mixed.loss(logits, mixed.targets), expected, atol=1e-5)
 
 
-def obvious_box(random, size):
+def slow_box(random, size):
     share, row, column = random.beta(5, 5), random.random(), random.random()
     edges = []
     for centre in (row, column):
@@ -135,7 +135,7 @@ def obvious_box(random, size):
     return edges
 
 
-def obvious_share(model, image, label, box):
+def slow_share(model, image, label, box):
     """Return the share of the class activation map of one image inside a box."""
     features = model[0](image[None])
     cam = (features * model[-1].weight[label][None, :, None, None]).sum(1, keepdim=True)
@@ -144,8 +144,8 @@ def obvious_share(model, image, label, box):
     return float(cam[box[0], box[1]].sum() / cam.sum())
 
 
-def test_fifty_steps_equal_those_of_an_obvious_implementation():
-    def obvious(context):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
+    def slow(context):
         model, count = context.model, len(context.images)
         streams = context.streams()
         order = sorted(range(count), key=[stream.random() for stream in streams].__getitem__)
@@ -155,7 +155,7 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
         with torch.no_grad():
             for i, stream in enumerate(streams):
                 stream.random()
-                box, source = obvious_box(stream, SIDE), obvious_box(stream, SIDE)
+                box, source = slow_box(stream, SIDE), slow_box(stream, SIDE)
                 other = context.images[partner[i]]
                 size = [edge.stop - edge.start for edge in box]
                 images[i, :, box[0], box[1]] = functional.interpolate(
@@ -163,8 +163,8 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
                 )[0]
                 weights.append(
                     (
-                        1 - obvious_share(model, context.images[i], context.targets[i], box),
-                        obvious_share(model, other, context.targets[partner[i]], source),
+                        1 - slow_share(model, context.images[i], context.targets[i], box),
+                        slow_share(model, other, context.targets[partner[i]], source),
                     )
                 )
         model.train()
@@ -174,4 +174,4 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
             loss -= own * rows[i, context.targets[i]] + other * rows[i, context.targets[partner[i]]]
         return loss / count
 
-    assert_trains_alike(mixer("snapmix"), obvious, small_network())
+    assert_trains_alike(mixer("snapmix"), slow, small_network())

@@ -1,4 +1,4 @@
-"""TransMix: exact label weights, the networks that it accepts, and a training compared with a simple implementation."""
+"""TransMix: exact label weights, the networks that it accepts, and a training compared with a slow implementation."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_recomputed_attention_is_refused():
         mixer("transmix", network=network)
 
 
-def obvious_box(random):
+def slow_box(random):
     """Return the drawn box of one image as slices, after the draw that selects CutMix."""
     random.random()
     side, row, column = np.sqrt(1 - random.beta(1, 1)), random.random(), random.random()
@@ -106,8 +106,8 @@ def obvious_box(random):
     return tuple(slice(*edge) for edge in edges)
 
 
-def test_fifty_steps_equal_those_of_an_obvious_implementation():
-    def obvious(context):
+def test_50_training_steps_have_the_losses_of_a_slow_implementation():
+    def slow(context):
         network, count = context.model, len(context.images)
         streams = context.streams()
         order = sorted(range(count), key=[stream.random() for stream in streams].__getitem__)
@@ -115,7 +115,7 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
         images, boxes = context.images.clone(), []
         for i, stream in enumerate(streams):
             stream.random()
-            rows, columns = obvious_box(stream)
+            rows, columns = slow_box(stream)
             images[i, :, rows, columns] = context.images[partner[i], :, rows, columns]
             boxes.append((rows, columns))
         tokens = network.norm_pre(network._pos_embed(network.patch_embed(images)))
@@ -137,4 +137,4 @@ def test_fifty_steps_equal_those_of_an_obvious_implementation():
             loss = loss - (1 - weight) * rows[i, context.targets[i]] - weight * rows[i, context.targets[partner[i]]]
         return loss / count
 
-    assert_trains_alike(transmix(), obvious, timm_network("vit"), rate=0.02)
+    assert_trains_alike(transmix(), slow, timm_network("vit"), rate=0.02)

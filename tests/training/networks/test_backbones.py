@@ -96,14 +96,14 @@ def test_a_network_of_fixed_size_is_built_for_the_size_of_the_training(tmp_path)
         (BackboneConfig("resnet18", MINIATURE), 32, ["weights of resnet10t", "--model.name resnet10t"]),
     ],
 )
-def test_an_impossible_model_raises_an_error_of_one_line(config, size, parts):
+def test_an_impossible_model_gives_a_one_line_error(config, size, parts):
     line = error_line(backbones.create, config, 3, size)
     for part in parts:
         assert part in line
     assert "plan --fetch" not in line
 
 
-def test_weights_that_do_not_fit_raise_an_error_of_one_line(tmp_path):
+def test_weights_that_do_not_fit_give_a_one_line_error(tmp_path):
     folder = saved(tmp_path / "saved", build())
     intact = (folder / "model.safetensors").read_bytes()
     config = BackboneConfig("test_resnet", str(folder))
@@ -135,7 +135,7 @@ def test_pickled_weights_on_the_hub_raise_an_error():
     assert "pickled" in line and "--model.pretrained false" in line
 
 
-def test_a_snapshot_without_weights_raises_an_error_of_one_line():
+def test_a_snapshot_without_weights_gives_a_one_line_error():
     cache_repository("birds/incomplete", config_DOT_json=b"{}")
     assert "--model.pretrained false" in error_line(
         backbones.create, BackboneConfig("resnet18", "birds/incomplete"), 3, 32

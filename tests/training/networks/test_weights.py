@@ -27,7 +27,7 @@ from diffcore_hf.training.networks import backbones, trained_model
 
 
 @pytest.mark.parametrize("classes", [20, 7])
-def test_the_classifier_is_always_new_and_this_is_logged(classes, caplog):
+def test_the_classifier_gets_new_weights_and_the_log_says_so(classes, caplog):
     config = BackboneConfig(name="resnet10t", pretrained=MINIATURE)
     with caplog.at_level(logging.INFO, logger="diffcore_hf"):
         first, second = build(config, classes, 64, seed=0), build(config, classes, 64, seed=1)
