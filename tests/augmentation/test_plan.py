@@ -284,3 +284,42 @@ def test_a_row_with_the_image_of_a_held_out_row_is_not_planned():
 def test_a_source_whose_rows_are_all_in_another_split_is_refused():
     with pytest.raises(UserError, match="is also an image of another split"):
         planned([2], splits=("train", "test"), sha256={"train": ["a", "b"], "test": ["b", "a"]})
+
+
+def strategy(**keys):
+    """Returns section `strategy` of a recipe whose targets are drawn from the other classes."""
+    return {"targets": "other"} | keys
+
+
+def test_prompts_name_the_target_class_and_units_have_their_strength():
+    plan = planned([4, 4, 4], strategy=strategy(options={"strength": [0.5, 0.9]}), copies=2)
+    drawn = [plan.unit(index) for index in range(len(plan))]
+    assert len(drawn) == 24
+    assert all(unit.target_label != unit.label for unit in drawn)
+    assert all(f"bird {'abc'[unit.target_label]}" in unit.prompt for unit in drawn)
+    assert {unit.strength for unit in drawn} == {0.5, 0.9}
+    assert plan.shown.tolist() == [unit.target_label for unit in drawn]
+
+
+def test_without_targets_an_image_shows_the_class_of_its_row():
+    plan = planned([4, 4])
+    assert plan.targets is None
+    assert plan.shown is plan.labels
+    assert plan.unit(0).target_label == plan.unit(0).label
+    assert plan.unit(0).strength is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "keys", "message"),
+    [
+        ([4], {}, r"1 class\. Use --strategy.targets own"),
+        ([4, 4], {"filter": {"policy": "mean"}}, r"filter.policy is mean.*Use --filter.policy rank"),
+        ([4, 4], {"filter": {"policy": {"name": "fixed", "t": 0.5}}}, r"filter.policy is fixed.*"),
+    ],
+)
+def test_targets_that_cannot_be_drawn_or_judged_are_refused_with_a_remedy(counts, keys, message):
+    with pytest.raises(UserError, match=message):
+        planned(counts, strategy=strategy(), **keys)
+    if len(counts) > 1:
+        planned(counts, strategy=strategy(), filter={"policy": "rank"})
+    planned(counts, strategy=strategy(targets="own"), **keys)

@@ -33,7 +33,8 @@ CHANGED = {
     "model.scheduler": "DDIMScheduler", "model.adapters": ["org/lora"], "model.steps": 31, "model.gamma": 3.0,
     "model.guidance": "native", "model.size": 512, "model.attention": "slicing", "model.offload": "model",
     "model.vae_slicing": "on", "model.device": "cpu", "strategy.name": "my_module:Mine",
-    "strategy.options": {"strength": 0.5}, "filter.path": "org/clip", "filter.revision": "v1",
+    "strategy.options": {"strength": 0.5}, "strategy.targets": "other",
+    "strategy.gamma_label": 0.5, "filter.path": "org/clip", "filter.revision": "v1",
     "filter.policy.name": "all", "filter.policy.by": "text", "filter.policy.alpha": 0.2, "filter.policy.t": 0.6,
     "filter.policy.p": 0.6, "filter.policy.pairs": 10, "filter.policy.floor": "off", "filter.references": 100,
     "filter.checks": ["my_package.checks:BLANK"],
@@ -145,6 +146,11 @@ def test_the_default_strategy_is_in_no_digest():
     assert "strategy" not in fields_with_identities(build_recipe(BASE), IDENTITIES, ("attempt",))
     own_strategy = fields_with_identities(build_recipe(BASE, {"strategy": "my_module:Mine"}), IDENTITIES, ("attempt",))
     assert own_strategy["strategy"] == {"name": "my_module:Mine", "options": None}
+
+
+def test_default_targets_and_the_default_weight_of_labels_are_in_no_digest():
+    explicit = build_recipe(BASE, {"strategy": {"targets": "own", "gamma_label": 1}})
+    assert digests(explicit) == digests(build_recipe(BASE))
 
 
 def test_a_stage_version_changes_both_digests():

@@ -47,7 +47,7 @@ class Decider:
         self.units = filtration.Units(
             row_ids=plan.row_ids,
             copies=plan.copies,
-            labels=plan.labels,
+            labels=plan.shown,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
         self.embeddings = _references(run.source, plan, references, self.width, captions, contexts)

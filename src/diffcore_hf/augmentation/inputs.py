@@ -5,8 +5,9 @@ keep their facts, and all other rows get new facts. Facts that the plan does not
 ignored.
 
 The inputs of an attempt are its key (row id, copy, attempt), the attempt digest of the recipe, both prompts, the name
-of the class and the preparation of the strategy. If the strategy reads them, the image of the row and the index of the
-class are inputs too. The input of a fact about a real image is the bytes of the image.
+of the class that the image has to show and the preparation of the strategy. If the strategy reads them, the image of
+the row, the index of the class and the strength are inputs too. The input of a fact about a real image is the bytes of
+the image.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Inputs:
 
     def __init__(self, source: LoadedSource, plan: Plan, seed: int, strategy: StrategyInputs):
         self.source, self.plan, self.seed, self.strategy = source, plan, seed, strategy
-        self._shared: dict[tuple[int, int], str] = {}
+        self._shared: dict[tuple[int | float, ...], str] = {}
 
     @cached_property
     def preparation(self) -> str | None:
@@ -100,7 +101,7 @@ class Inputs:
             digest = self._text_digest(unit)
         else:
             # The texts are equal for all units of a class in one context.
-            shared = int(self.plan.labels[unit]), int(self.plan.contexts[unit])
+            shared = int(self.plan.shown[unit]), int(self.plan.contexts[unit]), *self._draws(unit)
             if shared not in self._shared:
                 self._shared[shared] = self._text_digest(unit)
             digest = self._shared[shared]
@@ -144,10 +145,18 @@ class Inputs:
     def _text_digest(self, index: int) -> str:
         """Return a digest of all inputs of a unit's attempts but the image."""
         unit = self.plan.unit(index)
-        position = unit.label if set(CLASS_INDICES) & set(self.strategy.reads) else None
-        name = self.source.names[unit.label]
+        position = unit.target_label if set(CLASS_INDICES) & set(self.strategy.reads) else None
+        name = self.source.names[unit.target_label]
         texts = (name, unit.context, unit.prompt, unit.negative_prompt)
-        return seeding.digest("unit", self.seed, *texts, position, self.preparation).hex()[:32]
+        draws = self._draws(index)
+        return seeding.digest("unit", self.seed, *texts, position, self.preparation, *draws).hex()[:32]
+
+    def _draws(self, unit: int) -> tuple[int | float, ...]:
+        """Return the strength of a unit and, if its target class is drawn, the class of its row, if they are read."""
+        plan, reads = self.plan, self.strategy.reads
+        strength = () if plan.strengths is None or "strength" not in reads else (float(plan.strengths[unit]),)
+        label = () if plan.targets is None or "label" not in reads else (int(plan.labels[unit]),)
+        return *strength, *label
 
     @cached_property
     def _cells(self) -> Any:

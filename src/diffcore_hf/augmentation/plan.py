@@ -20,11 +20,15 @@ import numpy as np
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
 from diffcore_hf.augmentation.source.identical import first_of_class, in_other_splits
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.kinds import template_pieces
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.method.arrays import Bools, Ints
+from diffcore_hf.generation.base import strengths_of, targets_of
+from diffcore_hf.method.arrays import Bools, Floats, Ints
+from diffcore_hf.method.policies import PARENT_POLICIES
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
+from diffcore_hf.method.unit_draws import drawn_strengths, target_classes
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,6 +50,10 @@ class Unit(NamedTuple):
     """The positive prompt P_c of Eq. 4."""
     negative_prompt: str | None
     """The negative prompt P_n of Eq. 4; None if there is none."""
+    target_label: int
+    """Index of the class that the image has to show: `label`, or the drawn target class."""
+    strength: float | None = None
+    """Strength of the change of the real image; None if the strategy has no strength."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,18 @@ class Plan:
     """Columns of the source that the template names; N values each."""
     prompt_texts: PromptTexts
     """Template, class names, contexts and negative prompts of the run."""
+    targets: Ints | None = None
+    """(U,) int64: drawn class that each image has to show. None: each image has to show the class of its row."""
+    strengths: Floats | None = None
+    """(U,) float64: strength of each unit. None: the strategy has no strength."""
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def shown(self) -> Ints:
+        """(U,) int64: class that each image has to show. It is compared with the real images of this class."""
+        return self.labels if self.targets is None else self.targets
 
     def limited(self, limit: int | None) -> int:
         """Returns the number of units that a run with this `limit` processes."""
@@ -87,12 +104,14 @@ class Plan:
         return self.row_ids[index], int(self.copies[index])
 
     def unit(self, index: int) -> Unit:
-        """Returns unit `index` of the drawing order with its prompts."""
-        row, label = int(self.rows[index]), int(self.labels[index])
+        """Returns unit `index` of the drawing order. Its prompts name the class that the image has to show."""
+        row, label, target = int(self.rows[index]), int(self.labels[index]), int(self.shown[index])
         context = self.prompt_texts.contexts[self.contexts[index]]
         fields = {name: column[row] or "" for name, column in self.fields.items()}
-        positive, negative = self.prompt_texts.prompt_pair(label, context, fields)
-        return Unit(row, self.row_ids[index], int(self.copies[index]), label, context, positive, negative)
+        positive, negative = self.prompt_texts.prompt_pair(target, context, fields)
+        strength = None if self.strengths is None else float(self.strengths[index])
+        copy = int(self.copies[index])
+        return Unit(row, self.row_ids[index], copy, label, context, positive, negative, target, strength)
 
 
 def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints, Ints]:
@@ -203,6 +222,8 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
     rows = np.tile(plannable[planned], recipe.copies)
     copies = np.repeat(np.arange(recipe.copies), len(planned))
     planned_ids = [row_ids[row] for row in rows.tolist()]
+    keys = list(zip(planned_ids, copies.tolist(), strict=True))
+    strengths = strengths_of(recipe.strategy.options)
     return Plan(
         rows=rows,
         copies=copies,
@@ -215,7 +236,45 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         source_ids=row_ids,
         fields=fields,
         prompt_texts=texts,
+        targets=_drawn_targets(recipe, source, texts, labels[rows], keys, np.unique(labels[references])),
+        strengths=drawn_strengths(keys, strengths, recipe.seed) if strengths else None,
     )
+
+
+def _drawn_targets(
+    recipe: Recipe,
+    source: LoadedSource,
+    texts: PromptTexts,
+    labels: Ints,
+    keys: Sequence[UnitKey],
+    eligible: Ints,
+) -> Ints | None:
+    """Returns the target class of each unit; None if each image has to show the class of its row.
+
+    Raises:
+        UserError: a target class is drawn, but there is no other class, the prompts do not name the class, or the
+            filter compares an image with the row's real image, which shows another class.
+    """
+    targets = targets_of(recipe.strategy)
+    if targets == "own":
+        return None
+    drawn = f"strategy {recipe.strategy.name} draws the class that an image shows (strategy.targets {targets})"
+    if len(eligible) < 2:
+        raise UserError(
+            f"{drawn}, but {recipe.source.path} has images of {len(eligible)} class. Use --strategy.targets own, or a "
+            "source with two classes"
+        )
+    if "label" not in {name for _, name in template_pieces(texts.template)}:
+        raise UserError(
+            f"{drawn}, but prompts.template is {recipe.prompts.template!r}, which does not name the class. Use "
+            "--prompts.template caption, or --strategy.targets own"
+        )
+    if (policy := recipe.filter.policy.name) in PARENT_POLICIES:
+        raise UserError(
+            f"{drawn}, but filter.policy is {policy}, which compares an image with the real image of its row. Use "
+            "--filter.policy rank or --filter.policy quantile"
+        )
+    return target_classes(labels, keys, source.names, eligible, recipe.seed, own=targets == "any")
 
 
 def unit_contexts(row_ids: Sequence[str], copies: Ints, count: int, seed: int) -> Ints:
@@ -242,15 +301,17 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
         recipe: the recipe; its `source` names the columns, but `source.path` is not used.
 
     Returns:
-        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0). The
-        image column is renamed to `source_image`, the name that the stages read.
+        All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0), and
+        target_label and strength if the strategy has them. The image column is renamed to `source_image`, the name that
+        the stages read.
 
     Raises:
         UserError: the dataset cannot be augmented (see load_source), or the recipe does not fit it (see make_plan).
     """
     from datasets import Dataset, Image, concatenate_datasets
 
-    features = schema.plan_features()
+    targets = targets_of(recipe.strategy) != "own"
+    features = schema.plan_features(targets=targets, strength=bool(strengths_of(recipe.strategy.options)))
     image = recipe.source.image
     added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
     as_splits(ds, recipe.source.split)

@@ -51,7 +51,7 @@ def situation_of(material: Material, reason: str) -> Situation:
     """Returns the facts of a run that the remedy for a reason names."""
     recipe, model = material.recipe, material.run.resolution.model
     has_reason = np.flatnonzero(material.decisions.reason == reason)
-    labels = Counter(material.plan.labels[material.attempts.units[has_reason]].tolist())
+    labels = Counter(material.plan.shown[material.attempts.units[has_reason]].tolist())
     names = material.plan.prompt_texts.names
     return Situation(
         output=str(material.run.folder.path),

@@ -167,6 +167,8 @@ def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recip
         recipe: the recipe as the user gave it.
         previous: content of run.json; None in a new folder.
     """
+    from diffcore_hf.generation.base import completed
+
     recipe = _with_earlier_values(recipe, previous)
     prompts = recipe.prompts
     prompts = dataclasses.replace(
@@ -175,7 +177,7 @@ def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recip
         contexts=contexts_of(prompts, recipe.kind),
         negatives=negatives_of(prompts, recipe.kind)[0],
     )
-    return dataclasses.replace(recipe, prompts=prompts)
+    return dataclasses.replace(recipe, prompts=prompts, strategy=completed(recipe.strategy))
 
 
 def _with_earlier_values(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recipe:
@@ -199,6 +201,15 @@ def _with_earlier_values(recipe: Recipe, previous: Mapping[str, Any] | None) -> 
             values["scheduler"] = type_of_scheduler(values["scheduler"])
         recipe = dataclasses.replace(recipe, **{section: dataclasses.replace(current, **values)})
     return recipe
+
+
+def resolved_recipe(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the resolved recipe in run.json, as a layer of a recipe.
+
+    A run that is older than `strategy.targets` has no value for it. Its images show the class of their row.
+    """
+    resolved = dict(run["resolved"])
+    return resolved | {"strategy": {"targets": "own", **resolved.get("strategy", {})}}
 
 
 def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:

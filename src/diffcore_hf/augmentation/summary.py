@@ -144,7 +144,7 @@ def _by_class(material: Material, real: Floats) -> list[ClassRow]:
     """
     plan, decisions = material.plan, material.decisions
     names = plan.prompt_texts.names
-    label_of = plan.labels[material.attempts.units]
+    label_of = plan.shown[material.attempts.units]
     labels = material.source.labels[material.source.config.split]
     attempts = np.bincount(label_of, minlength=len(names)).tolist()
     images = np.bincount(labels[labels >= 0], minlength=len(names)).tolist()

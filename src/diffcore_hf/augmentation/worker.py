@@ -263,7 +263,8 @@ def unit_features() -> Features:
 
     features = schema.attempt_facts()
     labels = dict.fromkeys(CLASS_INDICES, Value("int64"))
-    return type(features)({**features, **labels, SOURCE_IMAGE: Image(decode=False)})
+    numbers = labels | {"strength": Value("float64")}
+    return type(features)({**features, **numbers, SOURCE_IMAGE: Image(decode=False)})
 
 
 def unit_columns(
@@ -287,10 +288,8 @@ def unit_columns(
                 columns.append([number] * len(rows))
             case "seed":
                 columns.append([seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows])
-            case "target_label":
-                columns.append([unit.label for unit in rows])
             case "class_name":
-                columns.append([source.names[unit.label] for unit in rows])
+                columns.append([source.names[unit.target_label] for unit in rows])
             case schema.SOURCE_IMAGE:
                 columns.append(source_images(source, [unit.row for unit in rows]))
             case _:

@@ -193,6 +193,20 @@ class StrategyConfig:
             "diffcore_hf.generation.base.Strategy."
         ),
     )
+    targets: Literal["own", "other", "any"] | None = attempt(
+        None,
+        help=(
+            "The class that an image has to show. own: the class of its row. other: another class, drawn by the seed. "
+            "any: like other, but the row's own class may be drawn too. null: as the strategy says."
+        ),
+    )
+    gamma_label: float = decision(
+        1.0,
+        help=(
+            "Exponent of the strength in the label of an image that shows a drawn class: this class has the weight "
+            "strength ** gamma_label, and the class of the row has the rest."
+        ),
+    )
     options: dict[str, Any] | None = attempt(None, help="Parameters of the strategy.")
 
 

@@ -100,12 +100,23 @@ def fields_with_identities(
     if values.get("source", {}).get("grey_range") == "dtype":
         # The default range is left out, so that digests that were computed before this key existed stay the same.
         del values["source"]["grey_range"]
-    if values.get("strategy") == {"name": "text_to_image", "options": None}:
-        # The default strategy is left out, so that digests that were computed before this key existed stay the same.
+    if "strategy" in values and not (strategy := _without_defaults(values["strategy"])):
         del values["strategy"]
+    elif "strategy" in values:
+        values["strategy"] = strategy
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
     return values
+
+
+def _without_defaults(strategy: Mapping[str, Any]) -> dict[str, Any]:
+    """Return section `strategy` without the defaults of keys that did not exist when earlier digests were computed.
+
+    The section of the default strategy is empty, because the section did not exist either.
+    """
+    defaults: dict[str, Any] = {"targets": (None, "own"), "gamma_label": (1.0,)}
+    values = {name: value for name, value in strategy.items() if value not in defaults.get(name, ())}
+    return {} if values == {"name": "text_to_image", "options": None} else values
 
 
 def _identity(identities: Mapping[str, str], name: str) -> str:

@@ -83,10 +83,23 @@ def mixed_features() -> Features:
     return _features(row_id="string", is_mixed="bool", kind="string", **{"lambda": "float32"}, real_share="float32")
 
 
-def plan_features() -> Features:
-    """Return the columns that a plan adds to the columns of the source. A plan has one row per planned unit."""
+def plan_features(*, targets: bool = False, strength: bool = False) -> Features:
+    """Return the columns that a plan adds to the columns of the source. A plan has one row per planned unit.
+
+    Args:
+        targets: add the index of the class that an image has to show.
+        strength: add the strength of the change of the real image.
+    """
+    drawn = {"target_label": "int64"} if targets else {}
+    drawn |= {"strength": "float64"} if strength else {}
     return _features(
-        row_id="string", copy="int32", context="string", prompt="string", negative_prompt="string", seed="int64"
+        row_id="string",
+        copy="int32",
+        context="string",
+        prompt="string",
+        negative_prompt="string",
+        seed="int64",
+        **drawn,
     )
 
 

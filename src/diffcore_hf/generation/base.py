@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_class
@@ -37,6 +39,7 @@ UNIT_COLUMNS = {
     "prompt": "positive prompt",
     "negative_prompt": "negative prompt, or None",
     "seed": "seed of the attempt, 63 bits",
+    "strength": "strength in `strategy.options.strength`, or the unit's draw from a list of strengths; None without it",
     SOURCE_IMAGE: "the row's real image, a PIL image in RGB at full size",
 }
 """The columns that a strategy can read. These names do not depend on the names of the source's columns."""
@@ -67,6 +70,13 @@ class Strategy(ABC):
     uses_model: ClassVar[bool] = True
     """Whether the strategy uses section `model` of the recipe. If it does not, the run resolves no model, the digests
     leave out the section, and the card and `plan` name no model."""
+
+    targets: ClassVar[Literal["own", "other", "any"]] = "own"
+    """The class that an image has to show if `strategy.targets` is null: the class of its row, or a class that is drawn
+    for each unit. The prompts name this class, and the filter compares the image with its real images."""
+
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Values of the options that a recipe leaves out. The run adds them to the recipe, so that digests cover them."""
 
     def __init__(
         self,
@@ -166,6 +176,39 @@ def strategy_class(name: str) -> type[Strategy]:
             f"{', '.join(UNIT_COLUMNS)}"
         )
     return strategy_type
+
+
+def completed(config: StrategyConfig) -> StrategyConfig:
+    """Return section `strategy` with the default options of the strategy, and with its targets in place of null.
+
+    Raises:
+        UserError: a name or class that is not a strategy (strategy_class).
+    """
+    defaults = strategy_class(config.name).defaults
+    options = {**defaults, **(config.options or {})} if defaults else config.options
+    return replace(config, targets=targets_of(config), options=options)
+
+
+def targets_of(config: StrategyConfig) -> Literal["own", "other", "any"]:
+    """Return the class that an image has to show: `strategy.targets`, or the value of the strategy if it is null.
+
+    Raises:
+        UserError: a name or class that is not a strategy (strategy_class).
+    """
+    return strategy_class(config.name).targets if config.targets is None else config.targets
+
+
+def strengths_of(options: Mapping[str, Any] | None) -> tuple[float, ...]:
+    """Return the strengths in `strategy.options`: one number, or a list from which each unit draws one.
+
+    Returns:
+        () if there is no option `strength` or it is not a number or a list of numbers. A strategy that needs strengths
+        checks its options itself.
+    """
+    value = (options or {}).get("strength")
+    values = value if isinstance(value, (list, tuple)) else [value]
+    numbers = [each for each in values if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    return tuple(map(float, numbers)) if len(numbers) == len(values) else ()
 
 
 def make_strategy(

@@ -11,7 +11,7 @@ from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.export import check_layout
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
-from diffcore_hf.augmentation.resolution import resolution_from_run, run_content
+from diffcore_hf.augmentation.resolution import resolution_from_run, resolved_recipe, run_content
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import load_source
@@ -74,9 +74,9 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
         raise UserError(f"{out} is an export. Name the folder that it was exported from")
     if content.get("cleaned"):
         raise UserError(f"{out} was cleaned: its parts were deleted. Run augment with another --output")
-    recipe = build_recipe(content["resolved"], layer)
+    recipe = build_recipe(resolved_recipe(content), layer)
     review = read_review(recipe.review)
-    data = published_rows(folder, build_recipe(content["resolved"])) if content["in_memory"] else None
+    data = published_rows(folder, build_recipe(resolved_recipe(content))) if content["in_memory"] else None
     source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
     identity = content["identities"]["source"]
     if source.identity != identity:

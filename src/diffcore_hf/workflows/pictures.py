@@ -12,6 +12,7 @@ import numpy as np
 
 from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.hashes import image_cells
 from diffcore_hf.augmentation.summary import Summary
 from diffcore_hf.core.images import ImageFiles, UnreadableImage, decode_bytes, encode, read_bytes, shrink
@@ -49,13 +50,19 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
         tile = Tile(
             real=_bytes(cell, material.source.files),
             generated=content,
-            name=plan.prompt_texts.names[unit.label],
+            name=_name(plan.prompt_texts.names, unit),
             context=unit.context,
             similarity=None if np.isnan(similarity) else similarity,
             reason=str(material.decisions.reason[attempt]) if decided else "",
         )
         shown.append(tile)
     return shown
+
+
+def _name(names: Sequence[str], unit: Unit) -> str:
+    """Returns the name of the class that an image has to show, with the class of its row if it is another one."""
+    shown, own = names[unit.target_label], names[unit.label]
+    return shown if unit.target_label == unit.label else f"{shown} (from {own})"
 
 
 def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
@@ -76,7 +83,7 @@ def contact_sheet(material: Material) -> bytes:
     order = np.argsort(unit_of, kind="stable").tolist()
     described = [
         (
-            plan.prompt_texts.names[plan.labels[unit_of[attempt]]],
+            plan.prompt_texts.names[plan.shown[unit_of[attempt]]],
             plan.prompt_texts.contexts[plan.contexts[unit_of[attempt]]],
             str(material.decisions.reason[attempt]),
         )
@@ -178,7 +185,7 @@ def class_histograms(material: Material) -> bytes:
     plan = material.plan
     decisions = material.decisions
     kept, rejected = _kept_and_rejected(material)
-    labels = plan.labels[material.attempts.units]
+    labels = plan.shown[material.attempts.units]
     by_rejections = sorted(
         range(len(plan.prompt_texts.names)), key=lambda k: (-np.nan_to_num(decisions.rejected_generated[k]), k)
     )
@@ -207,7 +214,7 @@ def card_facts(
     examples: dict[str, str] = {}
     for index in range(len(plan)):
         unit = plan.unit(index)
-        examples.setdefault(plan.prompt_texts.names[unit.label], unit.prompt)
+        examples.setdefault(plan.prompt_texts.names[unit.target_label], unit.prompt)
         if len(examples) == min(EXAMPLE_PROMPTS, len(plan.prompt_texts.names)):
             break
     negatives: dict[str, None] = {}

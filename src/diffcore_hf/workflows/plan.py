@@ -21,6 +21,7 @@ from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.terminal_text import visible
+from diffcore_hf.generation.base import targets_of
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
@@ -48,7 +49,7 @@ def text(run: Run) -> str:
     """Return a description of the run, which the user can check before the first image is generated."""
     source, plan, recipe = run.source, run.plan, run.recipe
     split, texts = source.config.split, plan.prompt_texts
-    counts = Counter(plan.labels.tolist())
+    counts = Counter(plan.shown.tolist())
     weak_filter = weak_filter_before_the_run(run)
     lines = [weak_filter.line(), ""] if weak_filter else []
     lines += [
@@ -98,10 +99,13 @@ def _model(run: Run) -> list[str]:
 
 def _strategy(recipe: Recipe) -> list[str]:
     """Return the line about the strategy; no line for the default strategy."""
-    if recipe.strategy == StrategyConfig():
+    strategy, targets = recipe.strategy, targets_of(recipe.strategy)
+    if strategy.name == StrategyConfig().name and not strategy.options and targets == "own":
         return []
-    options = ", ".join(f"{name} {value}" for name, value in (recipe.strategy.options or {}).items())
-    return [f"strategy    {recipe.strategy.name}" + (f" ({options})" if options else "")]
+    values = [f"{name} {value}" for name, value in (strategy.options or {}).items()]
+    if targets != "own":
+        values += [f"targets {targets}", f"label weight strength ** {strategy.gamma_label:g}"]
+    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else "")]
 
 
 def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:
@@ -121,7 +125,7 @@ def _first_units(run: Run, classes: int) -> list[Unit]:
     """Return the first unit of each class that has a unit, in the order of the classes."""
     plan = run.plan
     first: dict[int, int] = {}
-    for index, label in enumerate(plan.labels.tolist()):
+    for index, label in enumerate(plan.shown.tolist()):
         first.setdefault(label, index)
         if len(first) == classes:
             break
@@ -139,10 +143,10 @@ def _length_warnings(run: Run, units: Sequence[Unit]) -> list[str]:
     # The longest prompt of a class has the longest context. Placeholders for source columns may add more text.
     longest = max(texts.contexts, key=lambda text: len(tokenizer.tokens(text) if tokenizer else text.split()))
     blank = dict.fromkeys(run.plan.fields, "")
-    prompts = [texts.prompt_pair(unit.label, longest, blank)[0] for unit in units]
+    prompts = [texts.prompt_pair(unit.target_label, longest, blank)[0] for unit in units]
     if run.plan.fields:
         prompts += [unit.prompt for unit in units]
-    negatives = [text for text in chain.from_iterable(texts.negatives[unit.label] for unit in units) if text]
+    negatives = [text for text in chain.from_iterable(texts.negatives[unit.target_label] for unit in units) if text]
     warnings: list[str] = []
     for group in (prompts, negatives):
         warnings += lint(group, tokenizer.tokens if tokenizer else None, limit)[:MAX_WARNINGS]

@@ -26,7 +26,7 @@ from diffcore_hf.method.policies.rank import Rank, fit_rank
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums
 
-__all__ = ["POLICIES", "FittedPolicy", "Rank", "Verdicts", "fit"]
+__all__ = ["PARENT_POLICIES", "POLICIES", "FittedPolicy", "Rank", "Verdicts", "fit"]
 
 POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
     "all": fit_all,
@@ -37,6 +37,8 @@ POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
     "rank": fit_rank,
 }
 """The function that fits each policy, by its name in the recipe (filter.policy.name)."""
+PARENT_POLICIES = ("mean", "fixed")
+"""Policies that compare an image with the real image of its row. They do not fit images of another class."""
 
 
 def fit(policy: PolicyConfig, references: ReferenceEmbeddings, seed: int) -> FittedPolicy:
