@@ -1,4 +1,4 @@
-"""The benchmarks run with the smallest settings and print their tables. The measured values are not tested."""
+"""Tests that run the benchmarks with the smallest settings. The measured values are not tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run from forty photos in class folders to a comparison of trainings, whose result is added to the card."""
+"""Tests of a run on forty photos, of a comparison of trainings, and of its result on the card."""
 
 from __future__ import annotations
 

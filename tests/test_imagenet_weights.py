@@ -1,4 +1,4 @@
-"""The weights from a package: checked by hash, read without unpickling code, and used by training and filter alike."""
+"""Tests of the ImageNet weights in a Python package: their hash, their folder, and their use in training and filter."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Memory: the peak memory of a run does not grow with the number of rows."""
+"""Tests of the peak memory of a run, which does not grow with the number of rows."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The chain with a text-to-image model of photographs: tiny models, then plan, generation, filter and training."""
+"""Tests of the script that trains a text-to-image model on photographs and measures the effect of its images."""
 
 import pytest
 from small_photos import write_photos

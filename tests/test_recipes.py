@@ -1,4 +1,4 @@
-"""The shipped recipes: each is found by its name, is valid, and begins with the commands to run it."""
+"""Tests of the shipped recipes: each is found by its name, is valid, and begins with its command."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A changed source or folder is refused, such as another version, another order of rows, or a cleaned run."""
+"""Tests of changed sources and folders, such as another version, another order of columns, or a cleaned run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of growth: what changed since the last run is counted, and another dataset is refused."""
+"""Tests of growth: the rows that changed since the last run are counted, and another dataset is refused."""
 
 import pytest
 from datasets import ClassLabel

@@ -17,7 +17,7 @@ PREPARED = StrategyInputs(("prompt",), {"inputs": {"steps": 5}, "strategy": "m:S
 
 @pytest.fixture
 def loaded(recipe):
-    """Returns a function of counts of photos and keys that returns the source and its plan."""
+    """Returns a function that builds a source and its plan from numbers of photos and recipe keys."""
 
     def loaded(counts, **keys):
         config = recipe(**keys)

@@ -1,4 +1,4 @@
-"""Layout `mixed`: its draws depend only on the seed and the row, and its images have the size of the real images."""
+"""Tests of layout `mixed`: its draws depend only on seed and row, and its images are as large as the real images."""
 
 from __future__ import annotations
 

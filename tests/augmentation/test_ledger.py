@@ -1,4 +1,4 @@
-"""Tests of the ledger: parts are files of facts, named by a hash of their keys and a hash of their content."""
+"""Tests of the ledger, whose parts are files of facts named by a hash of their keys and a hash of their content."""
 
 import errno
 import hashlib
@@ -35,7 +35,7 @@ def references(*row_ids, reason=None, sha256="s", inputs="i"):
 
 
 def wanted(key):
-    """Returns the digest of inputs that every fact must have."""
+    """Returns the digest of inputs that a fact must have to be used."""
     return "i"
 
 
@@ -80,7 +80,7 @@ def test_the_attempt_in_the_part_with_the_first_name_is_used(ledger):
 
 @pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
 def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger, order):
-    """Several parts with other inputs exist. Their names come before and after the name of the part that fits."""
+    """Other parts have other inputs. Their names sort before and after the name of the part with the wanted inputs."""
     for number in range(6):
         ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
     for inputs in order:

@@ -8,7 +8,7 @@ from diffcore_hf.augmentation.tasks import CommittedPart, ReferenceTask
 
 
 def sizes(count, batch, seconds_per_item, part_size=None, **options):
-    """Returns the sizes of the parts of `count` items. Each part is timed before the next one is started."""
+    """Returns the sizes of the parts of `count` items. The time of each part is known before the next part starts."""
     pieces = PartSizes([str(item) for item in range(count)], batch, part_size, **options)
     counts, items = [], []
     for piece in pieces:

@@ -171,7 +171,7 @@ def test_a_class_is_never_held_out_completely(count):
 @settings(deadline=None)
 @given(counts=COUNTS, grown=COUNTS, share=st.floats(0.05, 0.6))
 def test_growth_changes_the_holdout_of_no_row(counts, grown, share):
-    """Each class has a row that is not held out. So the exception for classes without such a row is not needed."""
+    """Each class keeps a row that is not held out, so the exception for other classes is not used."""
     more = [a + b for a, b in zip(counts, grown, strict=False)]
     labels = np.repeat(np.arange(len(more)), [count + 1 for count in more])
     row_ids = [f"train/{label}-{row}" for row, label in enumerate(labels)]

@@ -1,4 +1,4 @@
-"""The source: its columns stay unchanged, and a source that cannot be augmented gives a one-line error."""
+"""Tests of the source: its columns do not change, and a source that cannot be augmented gives a one-line error."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Invalid input: a one-line error with the value and a remedy, exit status 2, and nothing is written."""
+"""Tests of invalid input, which gives a one-line error with the value and a remedy, exit status 2 and no files."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def listing(root):
 
 
 def refused(work_folder, capsys, *argv):
-    """Run a command that is refused and return its stderr; check that it prints and writes nothing else."""
+    """Run a command that is refused. Return its stderr, and check that it prints and writes nothing else."""
     before = listing(work_folder)
     capsys.readouterr()
     status = main(argv)

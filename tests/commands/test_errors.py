@@ -1,4 +1,4 @@
-"""The error boundary: output and exit status for each kind of exception."""
+"""Tests of the output and the exit status of a command for each kind of exception."""
 
 import errno
 import subprocess
@@ -13,7 +13,7 @@ from diffcore_hf.core.errors import UserError
 
 
 def bug(*arguments, **keywords):
-    """Raise the error of a length mismatch inside the package."""
+    """Raise the error of `zip` for lists of different lengths, as a bug in the package does."""
     list(zip([1], [1, 2], strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Mistakes on the command line: each gives a one-line error before any slow import, and its remedy works."""
+"""Tests of mistakes on the command line: each gives a one-line error before any slow import, and its remedy works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of every command. Tests of bad input are in test_bad_input.py."""
+"""Tests of the output of every command. Invalid input is tested in test_bad_input.py."""
 
 import os
 import re
@@ -26,7 +26,7 @@ COMMAND = [sys.executable, "-m", "diffcore_hf"]
 
 @pytest.fixture
 def work_folder(tmp_path, keys, monkeypatch):
-    """Make a folder with a recipe and its photos the working directory. The class folders have numbered names."""
+    """Change to a folder with a recipe and its photos. The names of the class folders begin with numbers."""
     photos = write_photos(tmp_path / "photos", [3, 3])
     for number, name in ((1, "red_fox"), (2, "green_frog")):
         (photos / name).rename(photos / f"{number:03d}.{name.title()}")

@@ -1,4 +1,4 @@
-"""The command line: flags become a layer, each error has one line, and --help shows every key."""
+"""Tests of the parser: flags become a layer of settings, each error has one line, and --help shows every key."""
 
 import re
 import shlex

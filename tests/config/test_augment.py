@@ -1,4 +1,4 @@
-"""Construction of a recipe and its rules: each error is one line that names key, value and remedy."""
+"""Tests of the rules for recipes: each error is one line that names the key, the value and a remedy."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""Digests: an attempt field changes both digests, a decision field only the recipe digest, a free field none."""
+"""Tests of digests: each field changes the digests of its scope, `attempt`, `decision` or none."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ def test_the_table_has_every_field():
 def test_a_field_changes_only_the_digests_of_its_scope(key):
     base = {**BASE, "filter": {"policy": POLICIES.get(key, {"name": "rank"})}}
     before = build_recipe(base)
-    if key == "preset":  # the values of the preset are in other fields
+    if key == "preset":  # change only the field itself, not the keys that a preset sets
         after = dataclasses.replace(before, preset="paper")
     else:
         after = build_recipe(base, nested(key, CHANGED[key]))

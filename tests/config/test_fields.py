@@ -1,4 +1,4 @@
-"""Fields of a recipe class, as the command line and the documentation show them."""
+"""Tests of the fields of a recipe class, which the command line and the documentation show."""
 
 import dataclasses
 

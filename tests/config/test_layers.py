@@ -1,4 +1,4 @@
-"""Layers of settings (nested mappings that override each other), made from a positional argument and from keywords."""
+"""Tests of layers: nested mappings of settings that are built from a positional argument and from keywords."""
 
 import re
 

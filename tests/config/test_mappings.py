@@ -1,4 +1,4 @@
-"""Conversion of a recipe to plain values and YAML, and back."""
+"""Tests of the conversion of a recipe to plain values and YAML, and back."""
 
 import yaml
 

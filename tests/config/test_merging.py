@@ -1,4 +1,4 @@
-"""Merging of layers: a later layer overrides an earlier one, in the order defaults, preset, file, flags."""
+"""Tests of merging: a later layer overrides an earlier one. The order is defaults, preset, file, flags."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Presets of mixers: every value is an option of its mixer, and values of the recipe override the preset."""
+"""Tests of the presets of mixers: each value is an option of its mixer, and the recipe overrides the preset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The default output folder is named after the source."""
+"""Tests of the name of the default output folder, which is the name of the source."""
 
 import pytest
 

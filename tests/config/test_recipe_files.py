@@ -1,4 +1,4 @@
-"""Reading of recipe files, and the list of shipped recipes."""
+"""Tests of the reading of recipe files and of the list of shipped recipes."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The training recipe: every key can be given as a flag or in a file; each error has one line with a remedy."""
+"""Tests of the training recipe: a flag or a file can set each key, and each error has one line with a remedy."""
 
 import re
 

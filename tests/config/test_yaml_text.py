@@ -1,4 +1,4 @@
-"""Parsing of YAML text: plain values have the types of YAML 1.2."""
+"""Tests of the parsing of YAML: plain values have the types of YAML 1.2."""
 
 from diffcore_hf.config.recipe_files import read_recipe_file
 

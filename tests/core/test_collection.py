@@ -1,4 +1,4 @@
-"""The garbage collector is paused only inside the block."""
+"""Tests of the context manager that pauses the garbage collector."""
 
 import gc
 

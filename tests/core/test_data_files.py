@@ -1,4 +1,4 @@
-"""Data files that a card or a link names are read only if they belong to the dataset."""
+"""Tests of data files: a file that a card or a link names is read only if it belongs to the dataset."""
 
 from __future__ import annotations
 

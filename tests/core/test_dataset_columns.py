@@ -1,4 +1,4 @@
-"""Columns of a dataset: plain values, undecoded images, and the mask of rows with an image."""
+"""Tests of the columns of a dataset: plain values, undecoded images, and the mask of rows with an image."""
 
 from __future__ import annotations
 

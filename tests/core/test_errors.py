@@ -1,4 +1,4 @@
-"""An exception of a library is described by its innermost cause, in words and never by its class name alone."""
+"""Tests of the description of library exceptions by their innermost cause, in words instead of class names."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_exception_without_any_message_names_the_line_that_raised_it():
     text = innermost_cause(raised(failing_assertion))
     if "without a message" in text:
         assert "test_errors.py" in text and "assert value == 4" in text
-    else:  # pytest writes a message into its assertions
+    else:  # pytest adds a message to each assertion
         assert "3 == 4" in text
 
 
@@ -111,7 +111,7 @@ def _handlers():
 
 
 def _raw_uses(handler):
-    """Yield the lines on which a message is built from the exception and not from its innermost cause."""
+    """Yield the lines that build a message from the exception itself instead of its innermost cause."""
     caught = {name.id for name in ast.walk(handler.type) if isinstance(name, ast.Name)} if handler.type else set()
     if caught & OWN_MESSAGES:
         return

@@ -1,4 +1,4 @@
-"""The output folder: atomic writes, the check of its owner, complete and incomplete exports."""
+"""Tests of the output folder: atomic writes, folders of other programs, complete and incomplete exports."""
 
 import json
 import os

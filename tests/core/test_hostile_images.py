@@ -1,4 +1,4 @@
-"""Hostile and very large images: each is decoded or has a reason, in bounded memory and time."""
+"""Tests of hostile and very large images: each is decoded or has a reason, in bounded memory and time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REASONS = {
 
 
 def decoded(folder: Path, threads: int) -> tuple[dict[str, tuple[str, float]], int]:
-    """Decode all files of a folder in a process of its own; return the outcomes, and the growth of its memory."""
+    """Decode all files of a folder in another process. Return the results and the growth of its memory."""
     command = [sys.executable, str(HELPER), str(folder), str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     result = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Files that an image cell names are read only if they are images in one of the allowed folders."""
+"""Tests of image cells: a file is read only if it is an image in one of the allowed folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECRET = b"HF_TOKEN=canary-7f3a"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Returns a dataset folder with one image. Beside the folder is a file that does not belong to it."""
+    """Returns a dataset folder with one image. Another file lies beside the folder."""
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4)).save(buffer, "PNG")
     (tmp_path / "data").mkdir()

@@ -1,4 +1,4 @@
-"""Decoding and encoding of images: every mode becomes RGB, unreadable images have a short reason."""
+"""Tests of decoding and encoding: each image mode becomes RGB, and unreadable images have a short reason."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_sha256_is_the_hex_digest():
 
 
 def deep(low, high, kind=np.uint16):
-    """Return a grey ramp of 16 or 32 bits."""
+    """Return a grey image of 16 or 32 bits whose values rise linearly."""
     return Image.fromarray(np.linspace(low, high, 64).reshape(8, 8).astype(kind))
 
 
@@ -232,7 +232,7 @@ def test_conversion_in_strips_gives_the_pixels_of_the_whole_image(mode, monkeypa
 
 
 def as_mode(pixels, mode):
-    """Return random pixels in a mode."""
+    """Return an image with random pixels in a given mode."""
     if mode in ("La", "RGBa"):
         return Image.fromarray(pixels).convert("LA" if mode == "La" else "RGBA").convert(mode)
     if mode == "PA":

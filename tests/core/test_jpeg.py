@@ -1,4 +1,4 @@
-"""The fast JPEG decoder: its pixels are equal to those of Pillow. Otherwise Pillow decodes the image."""
+"""Tests of the fast JPEG decoder, which is used only if its pixels equal those of Pillow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rotated():
 
 
 def rotated_with_fill_byte():
-    """Return a rotated image with a fill byte before its EXIF block, which the format allows."""
+    """Return a rotated JPEG file with a fill byte before its EXIF block. The format allows this byte."""
     content = rotated()
     offset = content.index(b"\xff\xe1")
     return content[:offset] + b"\xff" + content[offset:]

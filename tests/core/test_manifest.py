@@ -1,4 +1,4 @@
-"""The check of a manifest: an invalid diffcore.json gives a one-line error that names the key."""
+"""Tests of the check of a manifest: an invalid diffcore.json gives a one-line error that names the key."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""The schema of the data: the columns of published datasets must not change."""
+"""Tests of the schema, because the columns of published datasets must not change."""
 
 import pytest
 from datasets import Features, Image, List, Value

@@ -1,4 +1,4 @@
-"""Random choices from hashes. Existing datasets depend on these values, so they must not change."""
+"""Tests of random numbers from hashes. Existing datasets depend on these values, so they must not change."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_seeds_have_63_bits_and_differ():
              for row in range(50) for copy in range(2) for attempt in range(3)]  # fmt: skip
     assert len(set(seeds)) == 300
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert max(seeds) > 2**62  # the upper bit is used
+    assert max(seeds) > 2**62  # the highest of the 63 bits is used
 
 
 def test_uniform_numbers_are_uniform():

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/*.md runs, with tiny models and with the Hub double in place of the Hub."""
+"""Tests that run every code block of README.md and docs/*.md with tiny models and the Hub double."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testing.hub_double.fixtures import hub  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Run by hand or by CI: each installs, builds or measures for minutes.
+# These commands install, build or measure for minutes, so the tests do not run them.
 BY_HAND = ("git clone", "make ", "pip install")
 HUB_REPOSITORY = "org/birds-diffcore"
 

@@ -1,4 +1,4 @@
-"""The link checker of the documentation finds broken links, and no link of this repository is broken."""
+"""Tests of the link checker, and of all links of this repository."""
 
 from __future__ import annotations
 

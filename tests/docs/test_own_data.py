@@ -1,4 +1,4 @@
-"""The page "Your own data" shows each layout as a tree; the tree is read with the layout that the page prints."""
+"""Tests of the page "Your own data": each folder tree on the page is read with the layout that the page states."""
 
 from __future__ import annotations
 

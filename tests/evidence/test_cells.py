@@ -1,4 +1,4 @@
-"""Cells: a result is stored completely or not at all, is measured once, and is packed into the file of its series."""
+"""Tests of cells: a result is stored completely or not at all, measured once, and packed into one file a series."""
 
 import json
 import os

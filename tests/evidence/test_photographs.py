@@ -1,4 +1,4 @@
-"""Photographs: the draw of training images and counterparts, the order of the cells, and the text about them."""
+"""Tests of the evidence on photographs: the drawn images, the order of the measurements, and the text about them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -117,7 +117,7 @@ def result(top1: float, validation: float, steps: int = 100) -> dict:
 def everything(better: dict[str, float]) -> Iterator[tuple[str, dict]]:
     """Yields results of all cells. `better` is added to the top-1 of an arm; rate 0.001 has the best validation."""
     found: dict[str, dict] = {}
-    for _ in range(2):  # the second pass has the chosen rates
+    for _ in range(2):  # the first pass measures the learning rates, and the second pass uses the chosen rates
         for cell in planned(found):
             top1 = 0.5 + 0.01 * cell.seed + better.get(cell.arm, 0) + 0.001 * (cell.seed % 2)
             found[cell.name] = result(top1, 0.5 + 100 * cell.rate, photo_trainings.STEPS[cell.length])

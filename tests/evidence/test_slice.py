@@ -1,4 +1,4 @@
-"""A small part of the evidence: small folders and short trainings, measured with the same functions."""
+"""Tests that measure a small part of the evidence, with small folders and short trainings."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def small(monkeypatch):
     monkeypatch.setattr(folders, "GENERATORS", {name: keys | SMALL for name, keys in folders.GENERATORS.items()})
     monkeypatch.setattr(trainings, "NETS", {name: keys | {"max_steps": 2} for name, keys in trainings.NETS.items()})
     monkeypatch.setattr(judging, "EACH", 1)
-    # accelerate knows one precision a process, and the other tests train in float32.
+    # accelerate uses one precision for the whole process, and the other tests train in float32.
     monkeypatch.setattr(trainings, "_COMMON", trainings._COMMON | {"precision": "float32"})
 
 

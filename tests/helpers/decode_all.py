@@ -1,4 +1,4 @@
-"""Decodes all files of a folder in several threads, and prints what happened and how much memory was needed.
+"""Decodes all files of a folder in several threads, and prints the results and the memory that was needed.
 
 The output is JSON: for each file the result and the time in seconds, and the growth of the memory in bytes.
 

@@ -59,7 +59,7 @@ class Prepared(Drawn):
 
 
 class Restless(Drawn):
-    """Returns different inputs of its preparation in each call, which a strategy must not do."""
+    """A strategy with a fault: the inputs of its preparation differ in each call."""
 
     calls = 0
 

@@ -1,4 +1,4 @@
-"""Datasets whose image cells and links name files of the machine that do not belong to them."""
+"""Datasets whose image cells and links name files that do not belong to the dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEATURES = Features(
 
 
 def outside_files(folder: Path) -> dict[str, Path]:
-    """Write files that do not belong to a dataset: a text, and an image that the formats would accept."""
+    """Write files that do not belong to a dataset: a text, and an image of an accepted format."""
     folder.mkdir(parents=True, exist_ok=True)
     secret, image = folder / "secret.txt", folder / "private.png"
     secret.write_text(f"password {CANARY}")
@@ -83,7 +83,7 @@ def write_parquet(rows: Dataset, file: Path) -> None:
 
 
 def link_folder(folder: Path) -> Path:
-    """Write a folder of photos whose class folders also have links and files that must not be read."""
+    """Write a folder of photos. Its class folders also contain links and files that must not be read."""
     paths = hostile_paths(folder)
     for label, name in enumerate(("red_fox", "blue_jay")):
         for number in range(4):

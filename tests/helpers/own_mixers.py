@@ -98,7 +98,7 @@ class Hooked(Mixer):
 
 
 class OfPairs(Recorder):
-    """Requests the own generated image of each row, and the mean of each image, from the loader."""
+    """Requests two tensors from the loader: the generated image of each row, and the mean of each image."""
 
     asks_for_pairs = True
 

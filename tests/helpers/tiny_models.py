@@ -1,4 +1,4 @@
-"""Tiny random models of every family with their tokenizers, built offline and saved in the usual folders."""
+"""Tiny random models of every family with their tokenizers, built without network access and saved to folders."""
 
 from __future__ import annotations
 

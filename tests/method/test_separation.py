@@ -1,4 +1,4 @@
-"""The rule by which a filter is weak, with numbers that can be checked by hand and with random embeddings."""
+"""Tests of the rule that calls a filter weak, with numbers that can be checked by hand and with random embeddings."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The models of the package are small, contain no pickles, and are accurate enough for tests and evidence."""
+"""Tests of the models in the package: they are small, contain no pickles, and are accurate enough for tests."""
 
 import json
 from pathlib import Path

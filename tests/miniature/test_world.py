@@ -1,4 +1,4 @@
-"""The miniature world: pictures, splits, captions and the written dataset."""
+"""Tests of the miniature world: its pictures, splits, captions and written dataset."""
 
 from collections import Counter
 

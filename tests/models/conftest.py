@@ -1,3 +1,5 @@
+"""Fixtures for the tests of models: folders of tiny pipelines and image towers."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""An adapter that fits its model is loaded. One that does not fit gives a one-line error that names the layers."""
+"""Tests of adapters: a fitting adapter is loaded, and another one gives a one-line error that names the layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CosXL preset: one file, its scheduler, and the configuration that the file lacks."""
+"""Tests of the CosXL preset: its single file, its scheduler, and the configuration that the file does not contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The device and precision of a model, with and without an import of torch."""
+"""Tests of the device and the precision of a model, with and without an import of torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling: images that do not depend on the batches, flags, memory, and truncated prompts."""
+"""Tests of text-to-image sampling: batches, flags, memory, and truncated prompts."""
 
 from __future__ import annotations
 

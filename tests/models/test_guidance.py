@@ -1,4 +1,4 @@
-"""Compares one denoising step of every family in the guidance table with Eq. 4."""
+"""Tests of guidance: one denoising step of each family in the guidance table equals Eq. 4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts about a class that are read from the source files of a library equal those of the imported class."""
+"""Tests of the facts that are read from source files of a library: they equal those of the imported class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exceptions of the model libraries become a one-line error, except for faults of the machine."""
+"""Tests of exceptions of the model libraries, which become a one-line error unless the machine caused them."""
 
 from __future__ import annotations
 

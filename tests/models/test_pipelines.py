@@ -1,4 +1,4 @@
-"""Pipelines: resolution without weights, loading, adapters, downloads, and errors for a user."""
+"""Tests of pipelines: resolution without weights, loading, adapters, downloads, and errors for a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of tokens that need only the files of a tokenizer are equal to those of transformers."""
+"""Tests of token counts that are computed from the files of a tokenizer: they equal those of transformers."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Tests of image towers: embeddings of images and captions, resolution without weights, and errors for a user."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Tests of the access to weights: identities, commits, downloads, and pickled weights, which are refused."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""Training without the loop of this package: the transformers Trainer, a plain loop, and timm's reader."""
+"""Tests of training without the loop of this package: the transformers Trainer, a plain loop, and timm's reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The advice in messages about output folders, reviews and versions works: each test follows it."""
+"""Tests that follow the remedies in messages about output folders, reviews and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The advice in messages of `plan` and `augment` works: each case reproduces a message and follows it."""
+"""Tests that follow the remedies in messages of `plan` and `augment`."""
 
 from __future__ import annotations
 

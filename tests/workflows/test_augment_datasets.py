@@ -1,4 +1,4 @@
-"""Datasets with different formats, column names, labels and image modes can be augmented."""
+"""Tests of runs on datasets with different formats, column names, labels and numbers of classes."""
 
 import pytest
 from datasets import (

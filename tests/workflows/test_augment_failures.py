@@ -1,4 +1,4 @@
-"""Rows, images and classes that cannot be augmented are recorded, and the run continues."""
+"""Tests of rows, images and classes that cannot be augmented: each has a reason, and the run continues."""
 
 import io
 

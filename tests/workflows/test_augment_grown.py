@@ -1,4 +1,4 @@
-"""A source that grows: a folder continued after any change of its source equals a new run over the changed source."""
+"""Tests of a source that changes: continuing the folder gives the same files as a new run over the changed source."""
 
 import random
 import shutil

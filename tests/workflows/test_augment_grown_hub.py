@@ -1,4 +1,4 @@
-"""A Hub source: a run keeps its commit, and another revision keeps the facts of the rows that did not change."""
+"""Tests of a Hub source: a run keeps its commit, and another revision keeps the facts of unchanged rows."""
 
 import pytest
 from run_folders import attempts_of, published

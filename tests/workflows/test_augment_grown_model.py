@@ -1,4 +1,4 @@
-"""A source that grows, with the miniature diffusion model and all pictures."""
+"""Tests of a source that grows, with the miniature diffusion model and all pictures."""
 
 from run_folders import go, interrupt_at, published
 from small_photos import picture

@@ -1,4 +1,4 @@
-"""The content of an output folder: its files, its columns and the values of its rows."""
+"""Tests of the content of an output folder: its files, its columns and the values of its rows."""
 
 import io
 from pathlib import Path

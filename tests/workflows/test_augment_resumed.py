@@ -1,4 +1,4 @@
-"""Equal facts give equal datasets, for any parts, batches, interruptions and limits."""
+"""Tests of resuming: parts, batches, interruptions and limits do not change the resulting dataset."""
 
 import hashlib
 

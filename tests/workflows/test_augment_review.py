@@ -1,4 +1,4 @@
-"""Verdicts of a user override the policy."""
+"""Tests of a review, whose verdicts override the policy."""
 
 import pytest
 from run_folders import attempts_of, go, rows, write_review

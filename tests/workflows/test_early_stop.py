@@ -1,4 +1,4 @@
-"""A run with many faulty attempts stops early, says why, and its remedy works."""
+"""Tests of the early stop of a run with many faulty attempts, and of the remedies in its message."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""An export writes another dataset from the facts of a run, without a model."""
+"""Tests of exports, which write another dataset from the facts of a run without a model."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Hostile names: names of classes, columns and files that contain control characters or syntax of YAML and HTML.
+"""Tests of hostile names of classes, columns and files, such as control characters or syntax of YAML and HTML.
 
 Every step keeps the names. The card and the output in the terminal show hidden characters as escapes.
 """

@@ -1,4 +1,4 @@
-"""Files of the machine that a dataset names are never read: not by plan, augment, export, join or push."""
+"""Tests of paths in a dataset that name files outside it: plan, augment, export, join and push do not read them."""
 
 import os
 import subprocess

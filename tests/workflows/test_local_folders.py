@@ -1,4 +1,4 @@
-"""A run over each layout of a local folder publishes the bytes of the photos and nothing from outside."""
+"""Tests of runs on each layout of a local folder: only the photos of the folder are published, with unchanged bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of mixing shows the same samples as training."""
+"""Tests of the picture of mixed images, which shows the samples of a training."""
 
 from __future__ import annotations
 

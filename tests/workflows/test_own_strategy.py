@@ -1,4 +1,4 @@
-"""A run with a strategy that a user wrote needs no change to a file of the package."""
+"""Tests of strategies that a user wrote: they need no change to a file of the package."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The choice of pairs that a histogram shows."""
+"""Tests of the choice of pairs that a histogram shows."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The text that `plan` prints before a run, and the estimate of the full run after a run with `--limit`."""
+"""Tests of the text that `plan` prints, and of the estimate of the full run after a run with `--limit`."""
 
 from dataclasses import replace
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""`plan` imports no torch and takes little memory."""
+"""Tests of the imports and the memory of `plan`: it imports no torch."""
 
 from __future__ import annotations
 

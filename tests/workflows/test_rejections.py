@@ -1,4 +1,4 @@
-"""The summary counts rejected attempts by reason, and its advice for each reason works."""
+"""Tests of the summary of rejected attempts: the counts by reason, and the remedy for each reason."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""`plan --report` writes the whole report of the source, and replaces only an earlier report."""
+"""Tests of `plan --report`, which writes the report of the source and replaces only an earlier report."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A filter that does not separate the classes is reported in the summary, in `plan` and on the card."""
+"""Tests of a filter that does not separate the classes: the summary, `plan` and the card report it."""
 
 import io
 import re

@@ -43,7 +43,7 @@ class TwoProcesses:
 
 @pytest.fixture
 def make(recipe, folder_of_photos, tmp_path):
-    """Returns a function of the name of an output folder that returns a recipe: parts of three, `strict` off."""
+    """Returns a function that builds a recipe for an output folder. Parts have three items, and `strict` is off."""
     policy = {"name": "rank", "by": "class_mean", "floor": "off"}
     return lambda name: recipe(
         source=str(folder_of_photos), output=str(tmp_path / name), part_size=3, **{"filter.policy": policy}

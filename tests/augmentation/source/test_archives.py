@@ -1,4 +1,4 @@
-"""Archives are unpacked safely, once, and within bounds."""
+"""Tests of archives: only safe members are unpacked, only once, and within limits of size and number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data files of a local folder: cells can name files of the folder, and other files only with an option."""
+"""Tests of data files in a local folder: their splits, their cards, and the image files that their cells name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every entry of a folder is listed once: as a file of a known kind, or with the reason why it is not read."""
+"""Tests of the list of files: each entry of a folder is a file of a known kind or has the reason why it is not read."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_zip_file_is_listed_as_an_archive(tmp_path):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_entry_of_the_folder_is_either_read_or_reported(tmp_path, seed):
-    """Holds for random trees of folders, names, kinds and links; nothing is listed twice."""
+    """The trees of folders, names, kinds and links are random. No entry is listed twice."""
     root = random_tree(tmp_path, random.Random(seed))
     for follow in ("inside", "outside"):
         listing = list_files(root, follow)

@@ -1,4 +1,4 @@
-"""Rows of a local folder: they follow the documented layouts, and every file is read or has a reason."""
+"""Tests of local folders: the rows follow the documented layouts, and each file is read or has a reason."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_only_the_data_files_of_an_export_are_read(tmp_path):
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_file_of_the_folder_is_either_read_or_reported(tmp_path, seed):
-    """Holds for random trees of links, depths, names, suffixes and splits."""
+    """The links, depths, names, suffixes and splits of the trees are random."""
     root = random_tree(tmp_path, random.Random(1000 + seed))
     write_images(root, "cat/a.jpg", "dog/b.jpg")
     for follow in ("inside", "outside"):
@@ -300,7 +300,7 @@ def leaf(name: str) -> str:
 
 
 def compare_with_imagefolder(root: Path, cache: Path) -> bool:
-    """Compares the rows with those of imagefolder, if it reads all photos with a label. Returns whether it does."""
+    """Returns whether imagefolder reads all photos with a label. If so, compares its rows with those of the package."""
     theirs = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(cache)).cast_column(
         "image", Image(decode=False)
     )

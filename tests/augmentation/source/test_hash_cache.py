@@ -1,4 +1,4 @@
-"""Hashes are kept between runs as long as a file is the same; a change or a damaged cache is never missed."""
+"""Tests of the cache of hashes: unchanged files are not read again, and a change or a damaged cache is always found."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_second_run_reads_no_file(root, opened):
 
 
 def change_content(path: Path) -> None:
-    """Writes other bytes of the same size into a file, and keeps its modification time."""
+    """Writes other bytes of the same size into a file. The modification time does not change."""
     state = path.stat()
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -1,4 +1,4 @@
-"""Identical images are grouped by hash, within a class and across splits."""
+"""Tests of identical images, which are grouped by hash within a class, across classes and across splits."""
 
 import numpy as np
 import pytest

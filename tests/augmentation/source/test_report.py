@@ -1,4 +1,4 @@
-"""The report of a source counts its rows and names everything that is unusual."""
+"""Tests of the report of a source, which has the numbers of rows and a list of unusual files, images and classes."""
 
 import io
 import shutil
@@ -25,7 +25,7 @@ def picture(colour: int, size=(12, 10), mode="RGB") -> bytes:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """Returns a PNG file of the given size whose pixels are missing."""
+    """Returns a PNG file without pixels whose header states this size."""
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")]
     body = b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
@@ -164,7 +164,7 @@ def test_images_above_the_limits_have_the_same_reason_as_when_they_are_decoded(t
         "a/long.png: 5100 x 100, an aspect ratio above 1:50",
     )
     assert report.sides.largest == 14_000
-    assert report_of(tmp_path / "photos").unreadable == report.unreadable  # now from the cache
+    assert report_of(tmp_path / "photos").unreadable == report.unreadable  # the headers are now read from the cache
 
 
 @pytest.mark.parametrize("header", [ImageHeader("TIFF", 3, 4, "I;16B"), "broken JPEG: caf\u00e9\n\u2028 end", ""])

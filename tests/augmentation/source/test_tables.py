@@ -1,4 +1,4 @@
-"""Tables of photos: the columns follow from the values, and a table never leads out of the folder."""
+"""Tests of tables of photos: the roles of columns follow from their values, and only photos of the folder are read."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Fixtures for the tests of stages: sections of a recipe, photographs, and planned rows."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Tests of the stage `Attempt`, which generates images and records facts about them."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -48,7 +50,7 @@ def test_the_stage_adds_facts_with_the_features_of_the_schema(planned, recipe):
     embeddings = np.array(ds["embedding"][:], np.float32)
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3)
     assert ds["reason"][:] == [None] * 4
-    # the tower saw the pixels that PNG keeps
+    # the tower embeds the pixels that PNG stores
     pixels = [torch.from_numpy(images.to_array(images.decode(cell))).permute(2, 0, 1) for cell in cells]
     assert np.allclose(stage.scoring.tower.embed(pixels).half().float().numpy(), embeddings, atol=1e-3)
 
@@ -106,7 +108,7 @@ def test_a_broken_model_stops_the_run_and_records_no_facts(recipe):
     with pytest.raises(ValueError, match=r"every image fails: RuntimeError: cannot draw a bird") as error:
         part(stage)
     assert "\n" not in str(error.value)
-    for size in (1, 3):  # a part smaller than a batch, and batches of one
+    for size in (1, 3):  # three batches of one image, then one batch of three
         stage = break_on(Attempt(dataclasses.replace(recipe, batch_size=size)), *PROMPTS)
         with pytest.raises(ValueError, match="every image fails"):
             part(stage, range(3))

@@ -1,3 +1,5 @@
+"""Tests of the stage `Generate`, which adds a generated image to each row."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Tests of the stage `Reference`, which embeds real images and the captions of classes."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""Tests of the stage `Score`, which compares generated images with real images."""
+
 from __future__ import annotations
 
 import pytest

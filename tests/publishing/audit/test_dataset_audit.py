@@ -1,4 +1,4 @@
-"""The audit: a run is consistent under every policy and layout, and each kind of changed value is reported."""
+"""Tests of the audit: a run is consistent under every policy and layout, and each kind of changed value is reported."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The card: its metadata is valid and names each shard, no licence is guessed, and texts cannot change its layout."""
+"""Tests of the dataset card: its metadata, its sections, its licence, and texts that could change its layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of a card: edits in the folder or on the Hub are kept, and conflicting edits are refused."""
+"""Tests of edits of a card: edits in the folder or on the Hub are kept, and conflicting edits are refused."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""Text from datasets and users has no effect as Markdown, in a line or in a code block. Free sections are kept."""
+"""Tests of text on a card: text from datasets has no effect as Markdown, and free sections are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished folders of two versions, and the Hub double with the real clients."""
+"""Fixtures: finished folders of two versions, and the Hub double with the real clients."""
 
 from __future__ import annotations
 

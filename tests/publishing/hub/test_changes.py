@@ -1,4 +1,4 @@
-"""Changes: the files that one commit adds and deletes, for a folder of two small files."""
+"""Tests of the files that one commit adds and deletes, for a folder of two small files."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Checks before a public push of originals whose source is gated, private, unlicensed, deleted or open."""
+"""Tests of the checks before a public push of originals, for sources with different access and licences."""
 
 from __future__ import annotations
 

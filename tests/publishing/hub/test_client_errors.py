@@ -1,4 +1,4 @@
-"""Client errors: a failure of the Hub gives a one-line error without a token; bugs keep their traceback."""
+"""Tests of client errors: a failure of the Hub gives a one-line error without a token; a bug keeps its traceback."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Difference: two small versions whose difference a reader can check by hand."""
+"""Tests of the difference of two small versions, which a reader can check by hand."""
 
 import pyarrow as pa
 

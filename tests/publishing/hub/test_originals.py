@@ -1,4 +1,4 @@
-"""Originals: an image is added only to the row with its hash."""
+"""Tests of the joining of originals: an image is added only to the row with its hash."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Parquet: a damaged shard or a missing column gives a one-line error. A missing file raises the system's error."""
+"""Tests of the reading of shards: by columns, in batches, and with errors for damaged or missing files."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq

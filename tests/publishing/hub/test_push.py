@@ -1,4 +1,4 @@
-"""Pushes with the real client libraries to the Hub double, a local test server in place of the Hub.
+"""Tests of pushes with the real client libraries to the Hub double, a local test server in place of the Hub.
 
 A version is complete or absent, and never changes.
 """

@@ -1,4 +1,4 @@
-"""Faults of the Hub: after each one the version is complete or unchanged, and the next push completes it.
+"""Tests of pushes with faults of the Hub: the version is complete or unchanged, and the next push completes it.
 
 The tables here have one row for each step. `make faults` runs the whole table (benchmarks/faults.py).
 """

@@ -1,4 +1,4 @@
-"""Pushes in separate processes: killed at any moment, two at the same time, without a token in the output."""
+"""Tests of pushes in separate processes: killed pushes, two pushes at once, and output without a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retry: transient failures are retried for a limited time, and the log contains no token."""
+"""Tests of retries: transient failures are retried for a limited time, and the log contains no token."""
 
 import logging
 import time

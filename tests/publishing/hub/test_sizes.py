@@ -1,4 +1,4 @@
-"""Sizes: a new version sends only new bytes, and a version with fewer shards deletes the others."""
+"""Tests of sizes: a new version sends only new bytes, and a version with fewer shards deletes the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timeouts: every request of the client has a timeout, and the session of a user is kept."""
+"""Tests of timeouts: each request of the client has a timeout, and the session of a user is kept."""
 
 import pytest
 from huggingface_hub.utils import close_session, get_session, set_client_factory

@@ -1,4 +1,4 @@
-"""Versions: their form and their order."""
+"""Tests of version tags: their form and their order."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The contact sheet draws any input, and equal input gives equal bytes."""
+"""Tests of the contact sheet: any input can be drawn, and equal input gives equal bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The histograms draw any numbers and names, and equal input gives equal bytes."""
+"""Tests of the histograms: any numbers and names can be drawn, and equal input gives equal bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sheet of mixed images: its images, and the text below them."""
+"""Tests of the sheet of mixed images: its images, and the text below them."""
 
 from __future__ import annotations
 

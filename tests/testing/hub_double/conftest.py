@@ -1,3 +1,5 @@
+"""Fixtures for the tests of the Hub double."""
+
 import pytest
 
 from testing.hub_double.fixtures import client, either_client, hub, xet_client

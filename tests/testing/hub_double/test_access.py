@@ -1,4 +1,4 @@
-"""Access rights in the Hub double: the messages are those of the real clients, and requests stay on this machine."""
+"""Tests of access rights in the Hub double: the clients raise the same errors as with the real Hub."""
 
 from __future__ import annotations
 

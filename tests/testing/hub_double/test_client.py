@@ -1,4 +1,4 @@
-"""The processes in which clients run: their values, exceptions and output, and a process that is killed."""
+"""Tests of the processes in which clients run: their values, exceptions and output, and their end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits, tags, refs and trees of the Hub double, requested with HfApi over LFS and over Xet."""
+"""Tests of commits, tags, refs and trees of the Hub double, requested with HfApi over LFS and over Xet."""
 
 from __future__ import annotations
 

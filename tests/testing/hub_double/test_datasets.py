@@ -1,4 +1,4 @@
-"""Common uses of a dataset with the real clients, over LFS and over Xet."""
+"""Tests of common uses of a dataset with the real clients, over LFS and over Xet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of the Hub double: each fault occurs, and the clients react to it as recorded here."""
+"""Tests of the faults of the Hub double: each fault occurs, and the clients retry or raise as recorded here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LZ4: data that an independent library packed is unpacked, and damaged data is refused."""
+"""Tests of LZ4: data that an independent library packed is unpacked, and damaged data is refused."""
 
 import random
 

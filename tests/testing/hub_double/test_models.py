@@ -1,4 +1,4 @@
-"""Folders of models: upload with upload_folder, download with snapshot_download and hf_hub_download."""
+"""Tests of model folders: upload with upload_folder, download with snapshot_download and hf_hub_download."""
 
 from __future__ import annotations
 

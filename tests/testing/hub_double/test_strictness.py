@@ -1,4 +1,4 @@
-"""Requests that the Hub refuses are refused by the double too. They use plain HTTP, because no client sends them."""
+"""Tests of requests that the Hub and the double refuse. The tests use plain HTTP, because no client sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Xet store: files that hf_xet sent are restored byte for byte, for each way in which it packs chunks."""
+"""Tests of the Xet store: files that hf_xet sent are restored byte for byte, for each way of packing chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arms of a comparison: built-in arms, one arm for each mixer, and own arms."""
+"""Tests of the arms of a comparison: built-in arms, one arm for each mixer, and arms of the user."""
 
 from __future__ import annotations
 

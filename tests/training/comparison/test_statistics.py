@@ -1,4 +1,4 @@
-"""Statistics and texts of a comparison, for small examples with known results."""
+"""Tests of the statistics and texts of a comparison, for small examples with known results."""
 
 from __future__ import annotations
 

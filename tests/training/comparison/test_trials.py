@@ -1,4 +1,4 @@
-"""Arms and seeds: finished trainings are not repeated, arms are comparable, and bad input raises an error."""
+"""Tests of arms and seeds: finished trainings are not repeated, arms are comparable, and bad input gives an error."""
 
 from __future__ import annotations
 

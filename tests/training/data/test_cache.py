@@ -1,4 +1,4 @@
-"""The cache of decoded images: samples have the same pixels with and without it."""
+"""Tests of the cache of decoded images: samples have the same pixels with and without it."""
 
 from __future__ import annotations
 

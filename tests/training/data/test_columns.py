@@ -1,4 +1,4 @@
-"""Columns: reading diffcore.json of a dataset, and the errors if it cannot be read."""
+"""Tests of the reading of diffcore.json of a dataset, and of the errors if it cannot be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of an epoch: the samples of each mode, and a training that builds the layout once."""
+"""Tests of the layout of an epoch: the samples of each mode, and a training that builds the layout once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Framing: resizing and cropping of an image for an evaluation."""
+"""Tests of framing, which resizes and crops an image for an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The holdout: the number of rows of each class, and the images that were computed from held-out rows."""
+"""Tests of the holdout: the number of rows of each class, and images that were computed from held-out rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training reads image files only below the folder or in the Hub cache of its data."""
+"""Tests of image cells with hostile paths: training reads files only in the folder or the Hub cache of its data."""
 
 from __future__ import annotations
 

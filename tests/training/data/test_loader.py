@@ -1,4 +1,4 @@
-"""The loader: an endless stream of samples, in which the samples of a step depend only on the number of the step."""
+"""Tests of the loader: the samples of a step depend only on the number of the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dataset of mode `append`: every row without mixing, then one mixed row for each row with a partner."""
+"""Tests of the dataset of mode `append`: all rows without mixing, then one mixed row for each row with a partner."""
 
 from __future__ import annotations
 

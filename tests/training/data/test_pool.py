@@ -1,4 +1,4 @@
-"""The pool of partners: it draws images of the same class, never the image of the row itself."""
+"""Tests of the pool of partners, which draws images of the same class but not the image of the row itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training samples: they are the same in every arm and in mixing_rows."""
+"""Tests of training samples, which are the same in every arm and in mixing_rows."""
 
 from __future__ import annotations
 

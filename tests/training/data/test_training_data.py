@@ -1,4 +1,4 @@
-"""The data of a training: its rows, the split that is scored, and errors of one line for missing data."""
+"""Tests of the data of a training: its rows, the split that is scored, and one-line errors for missing data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MixTransform: samples are the same for every way of loading, and bad arguments raise errors of one line."""
+"""Tests of MixTransform: samples are the same for every way of loading, and bad arguments give one-line errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop: exact resuming, errors for NaN and damaged checkpoints, and atomic files."""
+"""Tests of the training loop: exact resuming, errors for NaN and damaged checkpoints, and atomic files."""
 
 from __future__ import annotations
 

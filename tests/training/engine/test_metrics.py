@@ -1,4 +1,4 @@
-"""Scores of small examples with known results."""
+"""Tests of the scores of small examples with known results."""
 
 from __future__ import annotations
 

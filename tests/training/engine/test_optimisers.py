@@ -1,4 +1,4 @@
-"""Optimisers and schedules: the groups of parameters, and the learning rate of each group at each step."""
+"""Tests of optimisers and schedules: the groups of parameters, and the learning rate of each group at each step."""
 
 from __future__ import annotations
 

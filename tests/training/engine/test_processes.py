@@ -1,4 +1,4 @@
-"""Training and evaluation on two processes give the same weights and metrics as on one process."""
+"""Tests of two processes: training and evaluation give the same weights and metrics as on one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Properties of every registered mixer. A new mixer is tested as soon as it is in the registry."""
+"""Tests of the properties that all registered mixers share. A new mixer in the registry is tested automatically."""
 
 from __future__ import annotations
 

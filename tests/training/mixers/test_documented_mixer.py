@@ -1,4 +1,4 @@
-"""The mixer of the documentation, in one file outside the package, trains and has the label weight of its pixels."""
+"""Tests of the mixer in the documentation, a file outside the package: it trains, and its labels match its pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mixer class of a user that cannot be used gives a one-line error."""
+"""Tests of mixer classes of a user: a class that cannot be used gives a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backbones: every kind of network is built and trained, and impossible models raise an error of one line."""
+"""Tests of backbones: each kind of network is built and gets gradients, and an impossible model gives an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each kind of network is trained for two steps at its smallest size, by the training loop of the package."""
+"""Tests that train each kind of network for two steps at its smallest size, with the training loop of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PreActResNet: its parameters and formula, and its use through timm."""
+"""Tests of PreActResNet: its parameters, its formula, and its use with timm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of names in the source of timm: networks of timm and of this package pass, other names are refused."""
+"""Tests of the check of network names: names of timm and of this package are accepted, other names are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder of a trained model: this package and timm load the model that was saved."""
+"""Tests of the folder of a trained model, which this package and timm can load."""
 
 from __future__ import annotations
 

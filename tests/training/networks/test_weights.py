@@ -1,4 +1,4 @@
-"""Pretrained weights: the locations they are loaded from, and the parts that are used."""
+"""Tests of pretrained weights: the locations from which they are loaded, and the parts that are used."""
 
 from __future__ import annotations
 
