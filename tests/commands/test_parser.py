@@ -93,6 +93,11 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
         ),
         ("clean out/x", Command("clean", "out/x", {}, {})),
         ("miniature out/birds", Command("miniature", "out/birds", {}, {"seed": 0, "contexts": "own"})),
+        (
+            "plan a --strategy.name x --strategy.options.strength 0.4 --strategy.options.fit=crop",
+            Command("plan", "a", {"strategy": {"name": "x", "options": {"strength": 0.4, "fit": "crop"}}},
+                    {"fetch": False, "probe": False, "report": None}),
+        ),
         ("miniature d --seed 3 --contexts shared", Command("miniature", "d", {}, {"seed": 3, "contexts": "shared"})),
     ],
 )  # fmt: skip

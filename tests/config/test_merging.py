@@ -55,6 +55,17 @@ def test_naming_the_default_policy_keeps_its_parameters():
     assert build_recipe(*layers).filter.policy.alpha == 0.2
 
 
+def test_options_of_a_strategy_are_merged_one_by_one_until_the_name_changes():
+    below = {"source": "a", "strategy": {"name": "x", "options": {"strength": 0.4, "fit": "crop"}}}
+    merged = build_recipe(below, {"strategy": {"options": {"strength": 0.5}}}).strategy.options
+    assert merged == {"strength": 0.5, "fit": "crop"}
+    assert build_recipe(below, {"strategy": "y"}).strategy.options is None
+    names = build_recipe(
+        {"source": {"path": "a", "label_names": {"b": "c"}}}, {"source": {"label_names": {"d": "e"}}}
+    ).source.label_names
+    assert names == {"d": "e"}
+
+
 def test_another_path_removes_the_keys_that_describe_the_old_path():
     below = {
         "source": {"path": "org/a", "name": "x", "revision": "v1", "label": "species"},

@@ -25,7 +25,7 @@ class Named(Strategy):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("image_to_image", "not a strategy. The strategies are: text_to_image"),
+        ("image2image", "not a strategy. The strategies are: text_to_image, image_to_image"),
         ("no_such_module_anywhere:X", "no module 'no_such_module_anywhere'"),
         ("json:JSONDecoder", "not a subclass of"),
         (f"{__name__}:Missing", "is missing"),
@@ -42,5 +42,5 @@ def test_the_default_is_text_to_image_without_options():
     strategy = make_strategy(StrategyConfig(), ModelConfig(), batch_size=3)
     assert isinstance(strategy, TextToImageStrategy)
     assert strategy.batch_size == 3
-    with pytest.raises(UserError, match=r"strategy\.options has 'strength'"):
+    with pytest.raises(UserError, match=r"strategy\.options has 'strength', which text_to_image does not have"):
         make_strategy(StrategyConfig(options={"strength": 0.5}), ModelConfig())

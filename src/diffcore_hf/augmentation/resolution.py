@@ -116,8 +116,13 @@ def resolve_run(
         identities["adapters"] = about_model["adapters"]
     if review.sha256:
         identities["review"] = review.sha256
-    stages = stage_versions(recipe)
     strategy = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict)
+    if strategy_type.uses_model:
+        strategy.check(about_model)
+    if strategy.options != (recipe.strategy.options or {}):
+        # The recipe of the run records the defaults of the options, because another version may have other defaults.
+        recipe = dataclasses.replace(recipe, strategy=dataclasses.replace(recipe.strategy, options=strategy.options))
+    stages = stage_versions(recipe)
     resolution = Resolution(
         recipe,
         identities,

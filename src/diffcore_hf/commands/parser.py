@@ -3,8 +3,9 @@
 Owns the reading of argv. The flags become the last layer of the recipe, and config/validation.py checks their values.
 
 This module reads argv without a library, because the flags come from the recipe. `--model org/name` and
-`--model.gamma 3` are both valid. `--strict` means `--strict true`. The items of a list are separated by commas or
-spaces. The error for an unknown flag names the most similar key. help_pages.py formats the help pages with argparse.
+`--model.gamma 3` are both valid. An item of a map of options is a flag too: `--strategy.options.strength 0.5`.
+`--strict` means `--strict true`. The items of a list are separated by commas or spaces. The error for an unknown flag
+names the most similar key. help_pages.py formats the help pages with argparse.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def parse(argv: Sequence[str], verb: Verb) -> Command:
     options: dict[str, Any] = {}
     layer: Mapping[str, Any] = arguments.layer
     for name, texts in arguments.values.items():
-        value = _plain_value(flags[name], texts)
+        value = _plain_value(flags[name], texts) if name in flags else _yaml_value(name, texts[0])
         if name in own:
             options[name] = value
         else:
@@ -121,11 +122,23 @@ def _read(argv: Sequence[str], verb: Verb, flags: Mapping[str, Key]) -> _Argumen
             result.layer = _put(result.layer, name.split("."), value)
         elif not has_value and _is_switch(flags.get(name.removeprefix("no_"))):
             result.values[name.removeprefix("no_")] = [_switch_value(name, flags, rest)]
+        elif (inside := _map_around(name, flags)) is not None:
+            result.values[name] = _texts(inside, rest, bool(has_value))
         elif name not in flags:
             raise UserError(_unknown_flag(name, typed, verb, flags))
         else:
             result.values[name] = _texts(flags[name], rest, bool(has_value))
     return result
+
+
+def _map_around(name: str, flags: Mapping[str, Key]) -> Key | None:
+    """Return the key of the map that a flag names an item of, as in `--strategy.options.strength`; None if none.
+
+    Only maps of plain data have such flags. The other maps have names of classes as keys.
+    """
+    key = flags.get(name.rpartition(".")[0])
+    is_map = key is not None and dict[str, Any] in alternatives(key.hint)
+    return key if is_map and not name.endswith(".") else None
 
 
 def _texts(key: Key, rest: list[str], has_value: bool) -> list[str]:

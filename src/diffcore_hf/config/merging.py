@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from diffcore_hf.config.fields import RecipeSchema, section
+from diffcore_hf.config.fields import RecipeSchema, alternatives, section
 from diffcore_hf.config.validation import construct
 from diffcore_hf.core.errors import UserError
 
@@ -50,7 +50,9 @@ def as_sections(schema: RecipeSchema, cls: type, layer: Mapping[str, Any]) -> di
 def _merge(
     schema: RecipeSchema, kind: Any, earlier: Mapping[str, Any], later: Mapping[str, Any], path: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Merge two layers key by key inside sections and maps of maps. Any other map is replaced as a whole.
+    """Merge two layers key by key inside sections, maps of maps and maps of options.
+
+    A map of texts, such as `source.label_names`, is replaced as a whole.
 
     Args:
         schema: schema of the whole recipe.
@@ -67,8 +69,11 @@ def _merge(
     hints = typing.get_type_hints(kind) if isinstance(kind, type) else {}
     for key, value in later.items():
         old_value, nested_type = result.get(key), section(hints.get(key)) or _map_of_maps(hints.get(key))
-        if nested_type and isinstance(value, Mapping) and isinstance(old_value, Mapping):
-            value = _merge(schema, nested_type, old_value, value, (*path, key))
+        if isinstance(value, Mapping) and isinstance(old_value, Mapping):
+            if nested_type:
+                value = _merge(schema, nested_type, old_value, value, (*path, key))
+            elif dict[str, Any] in alternatives(hints.get(key)):
+                value = {**old_value, **value}
         result[key] = value
     return result
 

@@ -44,7 +44,10 @@ UNIT_COLUMNS = {
 }
 """The columns that a strategy can read. These names do not depend on the names of the source's columns."""
 
-STRATEGIES = {"text_to_image": "diffcore_hf.generation.text_to_image:TextToImageStrategy"}
+STRATEGIES = {
+    "text_to_image": "diffcore_hf.generation.text_to_image:TextToImageStrategy",
+    "image_to_image": "diffcore_hf.generation.image_to_image:ImageToImageStrategy",
+}
 """The strategies of this package, by the name that a recipe uses."""
 
 
@@ -59,7 +62,8 @@ class Strategy(ABC):
             for a strategy with `uses_model = False`.
         strict: true if an image must be the same bit for bit, however the attempts are divided into batches.
         batch_size: number of images in a device batch. None: the strategy chooses the number.
-        options: `strategy.options` of the recipe.
+        options: `strategy.options` of the recipe. A subclass may add the defaults of its options to `self.options`. The
+            recipe that a run records contains them.
     """
 
     VERSION: ClassVar[str] = "1"
@@ -95,6 +99,22 @@ class Strategy(ABC):
     def batch_size(self) -> int:
         """Images per device batch. It may become smaller during a run if the device runs out of memory."""
         return self._batch_size or 1
+
+    def check(self, model: Mapping[str, Any]) -> None:  # noqa: B027  # not abstract: most strategies have no conditions
+        """Check that the strategy can use the model of the recipe. No weights are loaded.
+
+        The run calls this once before it writes anything, if `uses_model` is true.
+
+        Args:
+            model: the record of the model, a ModelRecord of models/model_resolution.py.
+
+        Raises:
+            UserError: the strategy cannot use this model.
+        """
+
+    def evaluations(self) -> float | None:
+        """Return how many evaluations of the denoising network one image takes, for `plan`; None if it is not known."""
+        return None
 
     def load(self) -> None:  # noqa: B027  # not abstract: a strategy without weights has nothing to load
         """Load the weights.
@@ -149,6 +169,11 @@ class Strategy(ABC):
     def use_preparation(self, folder: Path) -> None:
         """Read the files that `prepare` wrote. The run calls this before `load` in each process that generates."""
         raise NotImplementedError(f"{type(self).__name__} has a preparation() but no use_preparation()")
+
+
+def evaluations_per_step(config: ModelConfig) -> int:
+    """Return how many evaluations of the network a denoising step takes: one for each prompt of Eq. 4."""
+    return 2 if config.gamma > 0 else 1
 
 
 def strategy_class(name: str) -> type[Strategy]:

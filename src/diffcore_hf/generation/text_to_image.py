@@ -1,6 +1,6 @@
 """The strategy `text_to_image` of the paper: an image is generated from a prompt, a negative prompt and a seed (Eq. 4).
 
-No other module calls models/diffusion.py.
+Only the strategies call models/diffusion.py.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from diffcore_hf.core.errors import UserError
-from diffcore_hf.generation.base import Batch, Samples, Strategy
+from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
+from diffcore_hf.generation.options import check_names
 
 if TYPE_CHECKING:
     from diffcore_hf.config.augment import ModelConfig
@@ -32,10 +32,7 @@ class TextToImageStrategy(Strategy):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        if self.options:
-            raise UserError(
-                f"strategy.options has {next(iter(self.options))!r}, but text_to_image has no options. Remove them"
-            )
+        check_names("text_to_image", self.options, ())
 
     @cached_property
     def model(self) -> TextToImage:
@@ -47,6 +44,9 @@ class TextToImageStrategy(Strategy):
     @property
     def batch_size(self) -> int:
         return self.model.batch_size
+
+    def evaluations(self) -> float:
+        return self.config.steps * evaluations_per_step(self.config)
 
     def load(self) -> None:
         self.model.load()

@@ -1,17 +1,19 @@
-"""Text to image: generates uint8 images from prompts and seeds.
+"""Diffusion: generates uint8 images from prompts, seeds and further inputs of a pipeline.
 
 Owns sampling: noise from seeds, the encoding of each prompt, device batches and their size, and the checks of a
-generated image. Loading is in pipelines.py. An image depends only on its prompt, negative prompt and seed, except for
-rounding differences between batches. `strict` removes these differences.
+generated image. Loading is in pipelines.py. The inputs other than texts and seeds are in one module for each task, such
+as image_to_image.py. An image depends only on its own inputs, except for rounding differences between batches. `strict`
+removes these differences.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,11 +25,11 @@ from diffcore_hf.models import guidance
 from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
 from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
 from diffcore_hf.models.model_resolution import resolve_model
-from diffcore_hf.models.pipelines import load_pipeline
+from diffcore_hf.models.pipelines import Task, load_pipeline
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, quiet_warnings
 from diffcore_hf.models.samples import Samples, single_colour
 
-__all__ = ["Samples", "TextToImage", "resolve_model"]
+__all__ = ["Diffusion", "Samples", "TextToImage", "resolve_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,10 @@ BYTES_AT_512 = 1.5 * 2**30
 """Estimate of the GPU memory for one image of 512 x 512 with guidance in 16 bits, in addition to the weights."""
 
 
-class TextToImage:
-    """A text-to-image model, whose weights are loaded on first use.
+class Diffusion:
+    """A diffusion pipeline, whose weights are loaded on first use.
+
+    Each subclass is one task. It names its inputs in a method `sample`, which calls `_sample`.
 
     Args:
         config: the model. The values `auto` and null are replaced when the weights are loaded.
@@ -49,6 +53,9 @@ class TextToImage:
             On a CPU, it is 16 for images with sides up to 128 pixels, 4 up to 256 pixels, and 1 for larger images.
             The number is halved whenever memory runs out, and it never increases again.
     """
+
+    task: ClassVar[Task]
+    """The pipeline that is loaded for the weights of the model."""
 
     def __init__(self, config: ModelConfig, *, strict: bool = False, batch_size: int | None = None):
         self.config = config
@@ -68,7 +75,7 @@ class TextToImage:
         if self._pipeline is None:
             self.config, record = resolve_model(self.config, identify=False)
             self._takes_negatives = record["takes_negatives"]
-            pipeline = load_pipeline(self.config)
+            pipeline = load_pipeline(self.config, self.task)
             self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
                 raise UserError(
@@ -96,13 +103,16 @@ class TextToImage:
             raise TypeError("a resolved model has a size")
         return self.config.size
 
-    def sample(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Samples:
-        """Generates images, each from one prompt, one negative prompt and one seed.
+    def _sample(
+        self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int], *inputs: Sequence[Any]
+    ) -> Samples:
+        """Generates images, each from one prompt, one negative prompt, one seed and its further inputs.
 
         Args:
             prompts: prompt of each image.
             negatives: negative prompt of each image. For None or "", the model's unconditional prediction is used.
             seeds: seed of each image.
+            inputs: further inputs, one sequence for each argument of `_task_arguments`.
 
         Raises:
             UserError: a negative prompt would have no effect with this gamma or this pipeline.
@@ -113,13 +123,17 @@ class TextToImage:
             raise ValueError(
                 f"{len(prompts)} prompts, {len(negatives)} negatives and {len(seeds)} seeds, but each image needs one"
             )
+        if any(len(values) != len(seeds) for values in inputs):
+            raise ValueError(f"inputs of {[len(values) for values in inputs]} images for {len(seeds)} seeds")
         self.load()
         guidance.check_negatives(self.config.gamma, negatives, self._takes_negatives)
         finished: list[Samples] = []
         start = 0
         while start < len(prompts):
             stop = min(start + self.batch_size, len(prompts))
-            samples = self._sample_or_halve(prompts[start:stop], negatives[start:stop], seeds[start:stop])
+            samples = self._sample_or_halve(
+                [list(values[start:stop]) for values in (prompts, negatives, seeds, *inputs)]
+            )
             if samples is None:
                 continue
             finished.append(samples)
@@ -130,16 +144,15 @@ class TextToImage:
         flags = list(chain.from_iterable(samples.flags for samples in finished))
         return Samples(torch.cat([samples.images for samples in finished]), flags)
 
-    def _sample_or_halve(
-        self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]
-    ) -> Samples | None:
+    def _sample_or_halve(self, columns: list[list[Any]]) -> Samples | None:
         """Generates one device batch. If memory runs out, halves the batch size and returns None."""
+        count = len(columns[0])
         try:
-            return self._sample_batch(list(prompts), list(negatives), list(seeds))
+            return self._sample_batch(columns)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            if self.strict or len(prompts) == 1:
+            if self.strict or count == 1:
                 needed = f"{STRICT_BATCH} images at once (strict)" if self.strict else "one image"
                 raise OutOfMemory(
                     f"{self.config.path}: out of memory for {needed} of {self.config.size} pixels. "
@@ -147,21 +160,19 @@ class TextToImage:
                     + (", or --strict false" if self.strict else "")
                 ) from error
         # Outside the handler, so that the tensors of the failed batch are freed.
-        self._batch_size = len(prompts) // 2
-        logger.warning("out of memory with %d images at once; continuing with %d", len(prompts), self._batch_size)
+        self._batch_size = count // 2
+        logger.warning("out of memory with %d images at once; continuing with %d", count, self._batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
 
     @torch.no_grad()
-    def _sample_batch(self, prompts: list[str], negatives: list[str | None], seeds: list[int]) -> Samples:
-        count = len(prompts)
+    def _sample_batch(self, columns: list[list[Any]]) -> Samples:
+        """Generates one device batch from the arguments of `_sample`."""
+        count = len(columns[0])
         if self.strict:
-            prompts, negatives, seeds = (
-                pad(prompts, STRICT_BATCH),
-                pad(negatives, STRICT_BATCH),
-                pad(seeds, STRICT_BATCH),
-            )
+            columns = [pad(column, STRICT_BATCH) for column in columns]
+        prompts, negatives, seeds, *inputs = columns
         with fixed_conditions(self.strict), quiet_warnings():
             if self._family is None:
                 self._note_truncated([*prompts, *(negative for negative in negatives if negative)])
@@ -170,14 +181,18 @@ class TextToImage:
                 arguments = self._encoded_arguments(self._family, prompts, negatives)
             output = self._pipeline(
                 **arguments,
-                height=self.side,
-                width=self.side,
+                **self._task_arguments(*inputs),
                 num_inference_steps=self.config.steps,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
                 output_type="pt",
             )
         unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(prompts)
         return _check(output.images[:count], unsafe[:count])
+
+    def _task_arguments(self, *inputs: list[Any]) -> dict[str, Any]:
+        """Returns the arguments of the pipeline for the size of the image and for the further inputs of a batch."""
+        accepted = inspect.signature(self._pipeline.__call__).parameters
+        return {name: self.side for name in ("height", "width") if name in accepted}
 
     def _encoded_arguments(self, family: Family, prompts: list[str], negatives: list[str | None]) -> dict[str, Any]:
         guided = self.config.gamma > 0
@@ -224,6 +239,16 @@ class TextToImage:
             excess = [len(tokenizer(text).input_ids) - tokenizer.model_max_length for tokenizer in tokenizers]
             if excess and min(excess) > 0:
                 logger.info("the text encoder ignores the last %d tokens of %r", min(excess), text)
+
+
+class TextToImage(Diffusion):
+    """A text-to-image pipeline."""
+
+    task = "text_to_image"
+
+    def sample(self, prompts: Sequence[str], negatives: Sequence[str | None], seeds: Sequence[int]) -> Samples:
+        """Generates images, each from one prompt, one negative prompt and one seed; see `_sample`."""
+        return self._sample(prompts, negatives, seeds)
 
 
 def _batch(rows: list[Encoded], device: torch.device, ragged: bool) -> EncodedBatch:

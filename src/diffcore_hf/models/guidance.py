@@ -83,20 +83,35 @@ def _encode_flux(pipeline: Any, texts: list[str]) -> Encoded:
 
 
 FAMILIES = (
-    Family("SD", ("StableDiffusionPipeline",), "guidance_scale", 1.0, _encode_sd, ("prompt_embeds",)),
+    Family(
+        "SD",
+        ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
+        "guidance_scale",
+        1.0,
+        _encode_sd,
+        ("prompt_embeds",),
+    ),
     Family(
         "SDXL",
-        ("StableDiffusionXLPipeline",),
+        ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
         "guidance_scale",
         1.0,
         _encode_sdxl,
         zeros_without_negative="force_zeros_for_empty_prompt",
     ),
-    Family("SD3", ("StableDiffusion3Pipeline",), "guidance_scale", 1.0, _encode_sd3),
+    Family("SD3", ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"), "guidance_scale", 1.0, _encode_sd3),
     # Flux's argument guidance_scale is an input of its distilled network, not the scale of Eq. 4.
-    Family("Flux", ("FluxPipeline",), "true_cfg_scale", 1.0, _encode_flux),
+    Family("Flux", ("FluxPipeline", "FluxImg2ImgPipeline"), "true_cfg_scale", 1.0, _encode_flux),
     # Z-Image computes pos + s (pos - neg).
-    Family("Z-Image", ("ZImagePipeline",), "guidance_scale", 0.0, _encode_z_image, ("prompt_embeds",), ragged=True),
+    Family(
+        "Z-Image",
+        ("ZImagePipeline", "ZImageImg2ImgPipeline"),
+        "guidance_scale",
+        0.0,
+        _encode_z_image,
+        ("prompt_embeds",),
+        ragged=True,
+    ),
 )
 
 

@@ -44,6 +44,17 @@ def pipeline_class(name: str) -> LibraryClass | None:
     return found if found is not None and "__call__" in found.methods else None
 
 
+def image_to_image_classes() -> dict[str, str]:
+    """Return the image-to-image class of each text-to-image pipeline of diffusers that has one; {} if it is unclear."""
+    text = _text("diffusers", "pipelines/auto_pipeline.py")
+    classes = {}
+    for task in ("TEXT2IMAGE", "IMAGE2IMAGE"):
+        block = re.search(rf"^AUTO_{task}_PIPELINES_MAPPING = OrderedDict\((.*?)^\)", text, re.MULTILINE | re.DOTALL)
+        classes[task] = dict(re.findall(r'\("([\w-]+)", (\w+)\)', block.group(1))) if block else {}
+    shared = classes["TEXT2IMAGE"].keys() & classes["IMAGE2IMAGE"].keys()
+    return {classes["TEXT2IMAGE"][key]: classes["IMAGE2IMAGE"][key] for key in sorted(shared)}
+
+
 def tower_class(model_type: str) -> LibraryClass | None:
     """Return the class that `transformers.AutoModel` loads for a model type."""
     listing = _text("transformers", "models/auto/modeling_auto.py")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Collection
 from dataclasses import replace
 from importlib import metadata
 from typing import Any, TypedDict
@@ -162,6 +163,43 @@ def _native_parameters(name: str, path: str) -> tuple[bool, bool]:
     if cls is None:
         raise UserError(f"{path}: diffusers {metadata.version('diffusers')} has no {name}. Use another model")
     return native_parameters(cls)
+
+
+def image_to_image_class(pipeline: str, path: str) -> str:
+    """Returns the name of the image-to-image class for the weights of a text-to-image class.
+
+    Args:
+        pipeline: class name in diffusers.
+        path: path of the model, for the message.
+
+    Raises:
+        UserError: there is no such class, or it is an editing class, which has no strength.
+    """
+    name = (library_classes.image_to_image_classes() or _image_to_image_classes()).get(pipeline)
+    if name is None or "strength" not in _call_parameters(name):
+        raise UserError(
+            f"{path}: diffusers {metadata.version('diffusers')} has no image-to-image pipeline for {pipeline}. Use "
+            "--strategy.name text_to_image, or a model of another family, such as Stable Diffusion"
+        )
+    return name
+
+
+def _image_to_image_classes() -> dict[str, str]:
+    """Returns the same as `library_classes.image_to_image_classes`, with an import of diffusers."""
+    from diffusers.pipelines import auto_pipeline
+
+    targets = auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING
+    sources = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+    return {cls.__name__: targets[key].__name__ for key, cls in sources.items() if key in targets}
+
+
+def _call_parameters(name: str) -> Collection[str]:
+    """Returns the parameters of a pipeline of diffusers; none if it has no such pipeline."""
+    known = library_classes.pipeline_class(name)
+    if known is not None:
+        return known.methods["__call__"]
+    cls: Any = _class_of_diffusers(name)
+    return () if cls is None else inspect.signature(cls.__call__).parameters
 
 
 def read_config(weights: PinnedWeights, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Text-to-image pipelines: loads and downloads the diffusers pipeline of a recipe.
+"""Pipelines: loads and downloads the diffusers pipeline of a recipe.
 
 Owns precision, scheduler, adapters and offload. The values that `auto` and null mean are in model_resolution.py,
 sampling is in diffusion.py, the rules for weights in weights_access.py, and the arguments for guidance in guidance.py.
@@ -7,8 +7,9 @@ sampling is in diffusion.py, the rules for weights in weights_access.py, and the
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import diffusers
 import torch
@@ -21,7 +22,7 @@ from diffcore_hf.core.hub_cache import record_commit
 from diffcore_hf.models import cosxl, weights_access
 from diffcore_hf.models.adapters import add_adapters
 from diffcore_hf.models.library_errors import library_errors
-from diffcore_hf.models.model_resolution import check_scheduler, read_config, resolve_model
+from diffcore_hf.models.model_resolution import check_scheduler, image_to_image_class, read_config, resolve_model
 from diffcore_hf.models.runtime import DTYPES, pick_device, quiet_loading
 from diffcore_hf.models.weights_access import PinnedWeights
 
@@ -33,11 +34,18 @@ SMALL_CARD = 12 * 2**30
 """`vae_slicing: auto` means `on` for a GPU with less memory than this, in bytes."""
 
 
-def load_pipeline(model: ModelConfig) -> Any:
+Task = Literal["text_to_image", "image_to_image"]
+
+
+def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
     """Loads the diffusers pipeline of a resolved model onto its device, with its safety checker if it has one.
 
+    Args:
+        model: the resolved model.
+        task: image_to_image: the image-to-image pipeline of the same family, with the same weights and adapters.
+
     Raises:
-        UserError: the files are not a text-to-image pipeline that diffusers can load.
+        UserError: the files are not a pipeline that diffusers can load for this task.
     """
     device = pick_device(model.device)
     with quiet_loading():
@@ -47,6 +55,8 @@ def load_pipeline(model: ModelConfig) -> Any:
             pipeline = _load_folder(model)
         _set_scheduler(pipeline, model.scheduler)
         add_adapters(pipeline, model)
+        if task == "image_to_image":
+            pipeline = _image_to_image(pipeline, model)
     pipeline.set_progress_bar_config(disable=True)
     if model.attention == "slicing":
         pipeline.enable_attention_slicing()
@@ -90,6 +100,18 @@ def _load_folder(model: ModelConfig) -> Any:
         f"{model.path} cannot be loaded as a text-to-image pipeline", "Give another model, or download it again"
     ):
         return diffusers.AutoPipelineForText2Image.from_pretrained(weights.location, **options)
+
+
+def _image_to_image(pipeline: Any, model: ModelConfig) -> Any:
+    """Returns the image-to-image pipeline of the family. It shares the modules, so there is no second copy of weights.
+
+    The pipeline is not on its device yet, because the hooks of an offload belong to one pipeline.
+    """
+    name = image_to_image_class(type(pipeline).__name__, model.path)
+    accepted = inspect.signature(getattr(diffusers, name)).parameters
+    options = {"add_watermarker": False} if "add_watermarker" in accepted else {}
+    with library_errors(f"{model.path} cannot be used for image-to-image", "Give another model"):
+        return diffusers.AutoPipelineForImage2Image.from_pipe(pipeline, **options)
 
 
 def _dtype(model: ModelConfig) -> dict[str, torch.dtype]:
