@@ -108,7 +108,7 @@ def test_every_trained_model_has_a_card(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
     assert compared("--seeds", "0,1") == 0
     cards = sorted((home / "out/train/photos").glob("*/*/*/README.md"))
-    assert len(cards) == 4  # no validation split: the last model of two arms and seeds
+    assert len(cards) == 4  # the last models of two arms and two seeds, because there is no validation split
     text = cards[0].read_text()
     assert text.startswith("---\nlibrary_name: timm") and "# test\\_resnet trained on a local dataset" in text
     assert str(home) not in text and "| plain" in text and "no validation split" in text

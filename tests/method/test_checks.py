@@ -42,7 +42,7 @@ def candidate(**facts):
         ({"duplicate": True, "accepted": False}, "review"),
         ({"recorded": "unsafe", "accepted": False}, "unsafe"),
         ({"recorded": "crashed", "policy_reason": "low_rank"}, "crashed"),
-        # The verdict `accept` overrides all checks except the final ones, and needs an image.
+        # A reviewer's `accept` overrides all checks except final checks, if the attempt has an image.
         ({"recorded": "unsafe", "duplicate": True, "policy_reason": "low_rank", "accepted": True}, "kept"),
         ({"recorded": "invalid", "image_sha256": None, "accepted": True}, "invalid"),
         ({"recorded": "crashed", "accepted": True}, "crashed"),

@@ -12,7 +12,7 @@ from diffcore_hf.method.references import ReferenceEmbeddings
 @pytest.mark.parametrize(
     ("n", "alpha", "bound"),
     [
-        (8, 0.1, -np.inf),  # floor(0.9) = 0: only a bound that accepts everything has the guarantee
+        (8, 0.1, -np.inf),  # k = floor(0.9) = 0, so only a bound that accepts everything has the guarantee
         (9, 0.1, 1),
         (18, 0.1, 1),
         (19, 0.1, 2),
@@ -28,7 +28,7 @@ def test_the_bound_is_the_kth_smallest_value(n, alpha, bound):
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.25, 0.5])
 def test_leave_one_out_rejections_equal_a_slow_implementation(alpha):
-    scores = np.random.default_rng(1).integers(0, 12, 25).astype(float)  # with ties
+    scores = np.random.default_rng(1).integers(0, 12, 25).astype(float)  # 25 scores of 12 values, so several are equal
     slow = [s < conformal_bound(np.delete(scores, i), alpha) for i, s in enumerate(scores)]
     assert conformal_rejected(scores, alpha).tolist() == slow
     assert np.mean(slow) <= alpha
@@ -56,7 +56,9 @@ def test_a_class_of_fifty_ranks_has_its_own_bound():
     ranks = np.concatenate([np.ones(46, int), [5, 5, 6, 7], [1, 1, 2], [0]])
     labels = np.array([0] * 50 + [1] * 3 + [2])
     bounds, rejected = rank_bounds(ranks, labels, 3, 0.1)
-    assert bounds.tolist() == [1, 3, 3]  # ceil(51 * 0.9) = 46th smallest is 1; beyond n of the small: all classes
+    # ceil(51 * 0.9) = 46, and the 46th smallest rank of class 0 is 1. The other classes have too few ranks, so their
+    # bound is the number of classes.
+    assert bounds.tolist() == [1, 3, 3]
     assert rejected[:50].sum() == 4
     assert np.isnan(rejected[-1])
 
@@ -82,7 +84,7 @@ def images(rng, centres, spread, labels):
     ids=lambda policy: policy.by or policy.name,
 )
 def test_at_most_about_alpha_of_new_real_images_are_rejected(policy, size):
-    """Averages many repetitions. The classes overlap, so that the bounds reject some images."""
+    """The mean over many repetitions is tested. The classes overlap, so the bounds reject some images."""
     rng, rejected, real = np.random.default_rng(size), [], []
     classes, width, new_images = 12, 8, 20
     for _ in range(60):
@@ -104,4 +106,4 @@ def test_at_most_about_alpha_of_new_real_images_are_rejected(policy, size):
         real.append(np.nanmean(fitted.rejected_real()))
     slack = 3 * np.std(rejected) / len(rejected) ** 0.5
     assert np.mean(rejected) <= 0.1 + slack
-    assert np.mean(real) <= 0.1 + 1e-9  # the reported rate, with each image left out
+    assert np.mean(real) <= 0.1 + 1e-9  # the reported share, computed with each image left out once

@@ -13,7 +13,8 @@ from diffcore_hf.method.filtration import AttemptFacts, Units, decide, due, reje
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings
 
-GOOD, BAD, NO_IMAGE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)  # similarity to the real image (1, 0): 1, 0 and NaN
+# The similarities of these embeddings to the real image (1, 0) are 1, 0 and NaN.
+GOOD, BAD, NO_IMAGE = (1.0, 0.0), (0.0, 1.0), (np.nan, np.nan)
 CLASSES = 2
 FIXED = fit(
     PolicyConfig("fixed", t=0.5),
@@ -79,8 +80,8 @@ CRASH = ("crashed: out of memory", None)
         ([(0, 0, GOOD, "unsafe")], {("train/0", 0, 0): False}, ["unsafe"], "pending"),
         ([(0, 0, NO_IMAGE, *CRASH)], {("train/0", 0, 0): True}, ["crashed"], "pending"),
         ([(0, 0, NO_IMAGE, "invalid: not finite", None)], {("train/0", 0, 0): True}, ["invalid"], "pending"),
-        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", ""], "kept"),  # the first stays
-        ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # another unit's review
+        ([(0, 0, GOOD), (0, 1, GOOD)], {("train/0", 0, 1): True}, ["kept", ""], "kept"),  # attempt 1 is not decided
+        ([(0, 0, GOOD)], {("train/0", 1, 0): False}, ["kept"], "kept"),  # the verdict is about another unit
     ],
 )  # fmt: skip
 def test_the_facts_of_one_unit_give_its_reasons_and_its_status(rows, review, reasons, status):
@@ -93,7 +94,7 @@ def test_the_facts_of_one_unit_give_its_reasons_and_its_status(rows, review, rea
 
 
 def test_an_added_check_rejects_in_its_position():
-    # The check rejects blank images by their embedding, a fact that every attempt has.
+    # The check uses the embedding, because every attempt has one.
     blank = checks.Check(
         "blank", "looks like an empty page", "a blank image", lambda candidate: tuple(candidate.embedding) == BAD
     )
@@ -167,8 +168,8 @@ def test_one_kept_image_prevents_giving_up_its_class():
     assert decided(plan(20), facts(*bad, (19, 0, GOOD))).given_up.tolist() == [False, False]
     review = {("train/5", 0, 0): True}
     assert decided(plan(20), facts(*bad, (19, 0, BAD)), review=review).given_up.tolist() == [False, False]
-    # A kept image beyond the first twenty units stays kept, and the class is still given up. Attempt 1 of unit 3 exists
-    # because an earlier and smaller plan did not give the class up; it is ignored.
+    # A kept image after the first twenty units stays kept, although the class is given up. Attempt 1 of unit 3 exists
+    # because a smaller earlier plan did not give up the class. This attempt is ignored.
     late = decided(plan(21), facts(*bad, (19, 0, BAD), (20, 0, GOOD), (3, 1, GOOD)))
     assert late.given_up.tolist() == [True, False]
     assert [late.status[i] for i in (2, 3, 20)] == ["exhausted", "exhausted", "kept"]
@@ -188,10 +189,11 @@ def test_only_copy_0_of_readable_rows_counts_towards_giving_up():
 
 def test_units_without_a_kept_attempt_are_due_in_the_next_round():
     units, rows, rounds = plan(23, labels=[0] * 20 + [1] * 3), [], []
-    outcome = {(20, 0): GOOD, (21, 1): GOOD}  # class 0 never passes; unit 20 passes at once, unit 21 at attempt 1
+    # No attempt of class 0 is kept; attempt 0 of unit 20 and attempt 1 of unit 21 are kept.
+    outcome = {(20, 0): GOOD, (21, 1): GOOD}
     while (step := due(units, facts(*rows), decided(units, facts(*rows)), 3)) is not None:
         r, missing = step
-        if len(missing) > 3:  # an interruption in the middle of the round: the other attempts are still due
+        if len(missing) > 3:  # after an interruption in the middle of a round, the other attempts are still due
             half = [(int(u), r, outcome.get((int(u), r), BAD)) for u in missing[1::2]]
             still_due = due(units, facts(*rows, *half), decided(units, facts(*rows, *half)), 3)
             assert still_due[0] == r
@@ -215,7 +217,7 @@ def test_unreadable_rows_are_never_due_and_a_lost_attempt_is_due_again():
 def test_rejection_rates_leave_out_undecided_and_crashed_attempts():
     rows = [(0, 0, BAD), (0, 1, GOOD), (0, 2, BAD), (1, 0, NO_IMAGE, *CRASH), (1, 1, GOOD, "unsafe"), (1, 2, GOOD)]
     decisions = decided(plan(2), facts(*rows))
-    assert decisions.rejected_generated[0] == 2 / 4  # low_similarity and unsafe of four
+    assert decisions.rejected_generated[0] == 2 / 4  # two of four attempts are rejected: low_similarity and unsafe
     assert np.isnan(decisions.rejected_generated[1])
     contexts = ["snow", "rain", "rain", "fog", "snow", "rain"]
     assert rejected_share(decisions.reason, contexts) == {"snow": 1.0, "rain": 0.0}

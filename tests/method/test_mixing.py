@@ -1,4 +1,4 @@
-"""Tests of mixing (Eq. 6 to 8): it equals a slow version of the equations, and draws follow their distributions."""
+"""Tests of mixing (Eq. 6 to 8): the results equal a slow implementation, and draws follow their distributions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def slow_mix(real, generated, draw):
         for x in range(width):
             inside_rows = row - box_height // 2 <= y < row + box_height // 2
             inside = inside_rows and column - box_width // 2 <= x < column + box_width // 2
-            mask = float(inside != draw.generated_into_real)  # M_p: 1 where the real image shows
+            mask = float(inside != draw.generated_into_real)  # M_p is 1 where the real image is visible
             weight = draw.lam if draw.pixel else mask
             for c in range(channels):
                 mixed[c, y, x] = weight * float(real[c, y, x]) + (1 - weight) * float(generated[c, y, x])
@@ -100,7 +100,8 @@ def test_draws_follow_the_distributions_of_the_paper():
     assert np.mean([draw.pixel for draw in draws]) == pytest.approx(0.5, abs=0.03)
     assert np.mean([draw.generated_into_real for draw in draws]) == pytest.approx(0.5, abs=0.03)
     lam = np.array([draw.lam for draw in draws])
-    assert np.quantile(lam, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.03)  # Beta(1, 1) is uniform
+    # Beta(1, 1) is the uniform distribution.
+    assert np.quantile(lam, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.03)
     assert np.corrcoef([draw.pixel for draw in draws], lam)[0, 1] == pytest.approx(0, abs=0.05)
 
 

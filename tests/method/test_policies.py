@@ -38,7 +38,8 @@ def test_every_policy_of_the_recipe_can_be_fitted():
 
 def test_policy_mean_compares_an_attempt_with_the_real_image_of_its_row():
     fitted = fit(PolicyConfig("mean"), PAIRS, 0)
-    np.testing.assert_allclose(fitted.bound, [0.5, 0, 0.25], atol=1e-3)  # class 2: pooled over both pairs
+    # Class 2 has no pair, so its bound is the mean over both pairs.
+    np.testing.assert_allclose(fitted.bound, [0.5, 0, 0.25], atol=1e-3)
     assert fitted.notes == (
         "1 of 3 classes have fewer than two readable real images: they use the threshold pooled over all classes",
     )
@@ -52,8 +53,8 @@ def test_policy_mean_compares_an_attempt_with_the_real_image_of_its_row():
 
 def test_policy_mean_rejects_a_similarity_equal_to_the_bound():
     fitted = fit(PolicyConfig("mean"), references([[angle(0), angle(60)]]), 0)
-    assert not verdicts_of(fitted, [0], [angle(60)], [angle(0)]).passed.any()  # S equals tau
-    assert fitted.rejected_real().tolist() == [1]  # so the only pair of the class fails as well
+    assert not verdicts_of(fitted, [0], [angle(60)], [angle(0)]).passed.any()  # the similarity equals the bound
+    assert fitted.rejected_real().tolist() == [1]  # the only real pair of the class also has this similarity
 
 
 def test_policy_mean_without_any_pair_accepts_everything_and_adds_a_note():
@@ -75,7 +76,8 @@ def test_the_bound_from_sampled_pairs_is_seeded_and_close_to_the_exact_bound():
 def test_policy_fixed_reports_the_share_of_real_pairs_that_it_rejects():
     fitted = fit(PolicyConfig("fixed", t=0.8), references([[angle(0), angle(30), angle(60)], [angle(0)]]), 0)
     assert verdicts_of(fitted, [0, 0], [angle(36), angle(38)], [angle(0)] * 2).passed.tolist() == [True, False]
-    np.testing.assert_array_equal(fitted.rejected_real(), [2 / 6, np.nan])  # 0-60 and 60-0 of six ordered pairs
+    # Two of six ordered pairs are rejected: 0-60 and 60-0.
+    np.testing.assert_array_equal(fitted.rejected_real(), [2 / 6, np.nan])
 
 
 def test_policy_all_accepts_everything_and_policy_random_its_share():
@@ -128,7 +130,7 @@ def test_the_floor_rejects_images_that_are_similar_to_no_class():
         assert verdicts.passed.tolist() == [passed, True]
         assert verdicts.reasons == [reason, None]
     real = fit(PolicyConfig("rank", by="class_mean", floor="on"), clusters, 0).rejected_real()
-    assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) a class
+    assert real.tolist() == [1 / 120, 1 / 120]  # floor(120 * 0.01) = 1 image of each class
 
 
 def test_the_automatic_floor_is_off_for_twenty_or_more_classes():
@@ -148,7 +150,7 @@ def test_classes_with_one_image_and_without_images_are_ranked():
     few = references([[angle(a) for a in (0, 5, 10, 15)], [angle(90)], []], classes=3)
     rank = fit(PolicyConfig("rank", floor="off"), few, 0)
     assert verdicts_of(rank, [1, 1, 2], [angle(85), angle(5), angle(0)]).class_rank.tolist() == [1, 2, 0]
-    assert verdicts_of(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # no reference to compare with
+    assert verdicts_of(rank, [2, 2], [angle(0), NAN]).passed.tolist() == [True, False]  # class 2 has no references
     assert any("1 of 3 classes cannot be ranked" in note for note in rank.notes)
     quantile = fit(PolicyConfig("quantile", alpha=0.4), few, 0)
     assert verdicts_of(quantile, [1, 1, 2], [angle(90), angle(0), angle(0)]).passed.tolist() == [True, False, True]

@@ -64,7 +64,7 @@ def test_a_class_description_makes_equal_prompt_names_different():
     assert texts_of(["134.crane", "517.crane"], prompts={"label_descriptions": {"134.crane": "crane bird"}}).notes == ()
 
 
-@pytest.mark.slow  # it measures processor time, which other work on the machine lengthens
+@pytest.mark.slow  # other processes on the machine lengthen the measured processor time
 def test_ten_thousand_classes_take_little_processor_time():
     names = [f"{number:05d}.Footed_Albatross_{number}x" for number in range(10_000)]
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""Tests of the rankings: ties, ranks of left-out images compared with a new fit, and classes without references."""
+"""Tests of rankings: ties, leave-one-out ranks compared with a new fit, and classes without references."""
 
 from dataclasses import replace
 
@@ -73,7 +73,7 @@ def test_generated_images_are_ranked_by_the_fit_on_all_references():
     images = unit_rows(np.random.default_rng(9).normal(size=(20, 6)))
     slow = slow_discriminant(unit_rows(references.embeddings), references.labels, 3, images)
     scores = ByClassifier(references, sums).scores(images)
-    labels = np.arange(20) % 3  # the scale of W differs, the order of the classes does not
+    labels = np.arange(20) % 3  # a new fit scales the covariance differently, but the order of the classes is the same
     assert worst_ranks(scores, labels).tolist() == worst_ranks(slow, labels).tolist()
 
 
@@ -129,7 +129,7 @@ def test_context_free_ranking_equals_the_classifier_on_projected_embeddings(coun
     expected = slow_discriminant(
         unit - unit @ out.T @ out, references.labels, len(counts), images - images @ out.T @ out
     )
-    scores = ranking.scores(images)  # in units of tr(W) / d
+    scores = ranking.scores(images)  # scores are multiples of tr(W) / d
     np.testing.assert_allclose(scores * (expected[0, 0] / scores[0, 0]), expected, rtol=1e-6, atol=1e-8)
     assert ranking.notes == ()
 

@@ -71,9 +71,9 @@ def test_sampled_pairs_are_seeded_pairs_of_different_images():
     assert sampled_threshold(embeddings, 1500, 0, 3) == sampled_threshold(embeddings, 1500, 0, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) != sampled_threshold(embeddings, 1500, 1, 3)
     assert sampled_threshold(embeddings, 1500, 0, 3) == pytest.approx(tau, abs=0.05)
-    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # all pairs, because there are only this many
+    assert sampled_threshold(embeddings, 60 * 59 // 2, 0, 3) == tau  # all 60 * 59 / 2 pairs are sampled
     orthogonal = np.eye(10)
-    assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # no pair of an image with itself
+    assert sampled_threshold(orthogonal, 40, 0, 0) == 0  # an image is never paired with itself
 
 
 def test_left_out_similarities_equal_numbers_computed_by_hand():

@@ -103,7 +103,7 @@ def test_the_pipeline_has_the_standard_class_and_draws_what_the_prompt_says(pipe
     ).images
     species, contexts = oracle.classify(images)
     assert images[0].size == (64, 64)
-    # Over many images 80 % are right; sixteen images vary more.
+    # About 80 % of many images are right. The share varies more for sixteen images.
     assert np.mean(species == [s.id for s, _ in prompted]) >= 0.6
     assert np.mean(contexts == [CONTEXTS.index(c) for _, c in prompted]) >= 0.6
 

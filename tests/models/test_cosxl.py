@@ -35,7 +35,8 @@ def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
     assert called["add_watermarker"] is False
     pipe.scheduler.set_timesteps(5)
     ratios = pipe.scheduler.sigmas[1:5] / pipe.scheduler.sigmas[:4]
-    assert torch.allclose(ratios, ratios[:1].expand(4), rtol=1e-4)  # an exponential schedule, not that of Karras
+    # The schedule is exponential and not the schedule of Karras.
+    assert torch.allclose(ratios, ratios[:1].expand(4), rtol=1e-4)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     assert pipe.scheduler.sigmas[0] == pytest.approx(120.0)
 

@@ -92,7 +92,7 @@ class Driver:
     [
         (Driver(), NEW_GPU),
         (Driver(major=7), OLD_GPU),
-        (Driver(version=12040), None),  # too old for this build of torch
+        (Driver(version=12040), None),  # this driver is too old for the installed torch
         (Driver(count=0), None),
         (Driver(status=100), None),
         (None, CPU),

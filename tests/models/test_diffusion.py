@@ -117,7 +117,7 @@ def test_out_of_memory_halves_the_batch(pipelines, caplog):
     forward = pipe.unet.forward
 
     def small_card(sample, *arguments, **options):
-        if len(sample) > 4:  # with guidance, two images are four samples
+        if len(sample) > 4:  # guidance doubles the samples, so four samples are two images
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(sample, *arguments, **options)
 

@@ -195,14 +195,15 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
         )
     config = ModelConfig(path="org/model", adapters=(AdapterConfig("org/lora", revision="v2"),))
     fetch_model(config)
-    monkeypatch.setattr(weights_access, "HfApi", None)  # a call of None would raise
+    # A request to the Hub would raise, because None cannot be called.
+    monkeypatch.setattr(weights_access, "HfApi", None)
     model, info = resolve_model(config)
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
     loaded = []
     monkeypatch.setattr(adapters, "check_adapter", lambda *arguments: None)
     pipe = SimpleNamespace(load_lora_weights=lambda *a, **k: loaded.append((a, k)), set_adapters=lambda *a: None)
-    add_adapters(pipe, model)  # without a weight_name diffusers would ask the Hub
+    add_adapters(pipe, model)  # diffusers would send a request to the Hub if no weight_name were given
     [((location,), options)] = loaded
     assert (location, options["revision"], options["weight_name"]) == ("org/lora", "1" * 40, "lora.safetensors")
 

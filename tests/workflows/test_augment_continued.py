@@ -87,11 +87,11 @@ def test_another_policy_adds_only_the_attempts_that_are_missing(make, done, copy
     assert {attempt for _, _, attempt in attempts_of(copy)} == {0}
     assert Ledger(lenient.folder.parts).count() == done.new_attempts
     hard = go(make(copy, **{"filter.policy": {"name": "fixed", "t": 1.0}}))
-    assert hard.new_attempts == 10 - len(exhausted)  # attempt 1 of the units that kept attempt 0
+    assert hard.new_attempts == 10 - len(exhausted)  # attempt 1 of units whose attempt 0 was kept before
     assert hard.summary.counts["exhausted"] == 10
     back = go(make(copy))
     assert back.new_attempts == 0
-    # The further attempts of the strict policy stay in the ledger. A new run would not make them.
+    # The additional attempts of the strict policy stay in the ledger. A new run would not generate them.
     assert published(copy) == published(done.folder.path)
 
 

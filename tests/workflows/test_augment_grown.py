@@ -95,7 +95,7 @@ def write(folder, files):
 
 @pytest.fixture(autouse=True, scope="module")
 def no_pictures():
-    """Draws no pictures, because they take half of the time of these runs. One test below draws them."""
+    """Turns off the pictures, because they take half of the time of these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "contact_sheet", lambda material: b"sheet")
         patch.setattr(pictures, "histogram", lambda material: b"histogram")
@@ -192,7 +192,10 @@ def test_an_interrupted_run_over_the_grown_source_is_continued(augment, first, t
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_changes_under_any_recipe_equal_a_new_run(augment, tmp_path, monkeypatch, seed):
-    """Duplicates, given-up classes, a fraction, copies, a holdout and few references depend on all rows."""
+    """The recipes have duplicates, given-up classes, a fraction, copies, a holdout and few references.
+
+    All of these depend on all rows of the source.
+    """
     monkeypatch.setattr(filtration, "GIVEN_UP_AFTER", 2)
     drawn, files = random.Random(seed), base()
     holdout = {"source.holdout": 0.2} if seed else {}
@@ -225,7 +228,7 @@ def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
 
 
 def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
-    """The row ids of these images are numbers. If one of the images is removed, another image gets its id."""
+    """The row ids of unreadable images are numbers. If an image is removed, another image gets its row id."""
     keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:Drawn", "filter.policy": "all"}
     ds = photos([3, 3])
     cells = ds.cast_column("image", Image(decode=False))["image"][:]
@@ -249,7 +252,7 @@ def test_inputs_that_change_in_each_call_raise_an_error(augment, tmp_path):
 
 
 def test_a_new_class_description_generates_only_attempts_of_its_class(augment, first, tmp_path):
-    """Only the attempts of the class whose prompts changed are made again."""
+    """Only the attempts of the class with the changed prompts are generated again."""
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     keys = {"prompts.label_descriptions": {"red_fox": "a red fox with a white tail"}}
     continued = augment(tmp_path / "out", base(), **keys)

@@ -19,7 +19,7 @@ from diffcore_hf.workflows.augment import prepare
 
 def test_a_second_run_generates_nothing_and_gives_the_same_bytes(make, copy, monkeypatch):
     before = published(copy)
-    monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", None)  # no model is loaded
+    monkeypatch.setattr("diffcore_hf.models.diffusion.load_pipeline", None)  # loading a model would raise
     again = go(make(copy))
     assert again.new_attempts == 0
     assert published(copy) == before

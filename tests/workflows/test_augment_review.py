@@ -17,7 +17,7 @@ def test_a_review_overrides_the_policy(make, copy, tmp_path):
     status = {row["row_id"]: row["status"] for row in rows(tmp_path / "exported")}
     assert (status[rejected[0]], status[kept[0]]) == ("kept", "pending")
     assert outcome.summary.reasons["review"] == 1
-    assert go(make(copy, review=review)).new_attempts == 1  # a new attempt for the unit of the rejected image
+    assert go(make(copy, review=review)).new_attempts == 1  # one new attempt replaces the rejected image
 
 
 @pytest.mark.parametrize(

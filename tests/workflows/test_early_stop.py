@@ -244,7 +244,7 @@ def test_a_check_whose_reason_is_recorded_cannot_be_left_out(run, tmp_path):
 
 
 class Ahead(LocalExecutor):
-    """Adds a part while the earlier part is read, as another process would do."""
+    """Adds a part while an earlier part is read, like another process."""
 
     def run(self, tasks, on_progress):
         parts = super().run(tasks, on_progress)

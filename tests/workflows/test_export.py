@@ -143,7 +143,7 @@ def test_exporting_a_run_in_memory_without_originals_raises_an_error(make, tmp_p
 
 @pytest.mark.parametrize("change", [{"fraction": 0.5}, {"max_attempts": 1}])
 def test_an_export_with_smaller_settings_equals_a_run_with_smaller_settings(make, done, tmp_path, change):
-    """An export with smaller settings equals a run with these settings, although the ledger has more facts."""
+    """The ledger has more facts than the run with the smaller settings."""
     export(done.folder.path, tmp_path / "exported", change)
     go(make(tmp_path / "run", **change))
     assert published(tmp_path / "exported") == published(tmp_path / "run")

@@ -90,7 +90,7 @@ def test_a_name_is_unchanged_after_writing_and_reading_the_header_of_a_card(name
     written = header(values)
     assert yaml.safe_load(written) == values
     assert not any(is_hidden(character) for character in written.replace("\n", ""))
-    # Readers of a card convert all line breaks to a line feed, and search for the line `---` that ends the header.
+    # Readers of a card convert each line break to a line feed. The header ends at the line `---`.
     assert yaml.safe_load(io.StringIO(f"---\n{written}\n---\n", newline=None).read().split("\n---\n")[0][4:]) == values
 
 

@@ -78,7 +78,7 @@ def test_links_and_special_files_of_a_class_folder_are_not_read(folder, make, tm
 
 @pytest.mark.parametrize("source", ["cells", "links"])
 def test_environment_variables_are_not_published(source, folder, keys, tiny, tmp_path):
-    """The program has a token in an environment variable, and a folder has the name of this variable."""
+    """The environment of the program has a token. A folder has the name of the variable, such as `$HF_TOKEN`."""
     if source == "cells":
         parquet(folder)
     else:
@@ -161,7 +161,7 @@ def test_a_cell_may_not_name_a_file_of_another_repository(folder, tmp_path, hub,
 
 
 def test_other_columns_of_images_are_read_inside_the_dataset_only(folder):
-    """A folder inside the roots is read in every column; a nested cell of a refused file becomes null."""
+    """Files inside the roots are read in every column. A nested cell that names another file becomes null."""
     from diffcore_hf.core.image_files import ImageFiles
 
     ds = hostile_dataset(folder).cast(hostile_dataset(folder).features)

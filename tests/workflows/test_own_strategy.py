@@ -33,7 +33,7 @@ class Blurred(Strategy):
 
 
 class Prepared(Blurred):
-    """Blurs after a preparation that counts the references."""
+    """Returns the real image, blurred. Its preparation counts the references."""
 
     def preparation(self):
         return {"kind": "count"}

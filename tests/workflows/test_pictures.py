@@ -36,7 +36,7 @@ def test_many_pairs_are_drawn_uniformly():
     assert len(drawn) == len(set(drawn)) == 5_000
     assert all(i < j and i // 100_000 == j // 100_000 for i, j in drawn)
     assert sum(j < 100_000 for _, j in drawn) == pytest.approx(2_500, abs=200)
-    # The larger index of a uniform pair is at two thirds on average.
+    # The mean of the larger index of a uniform pair is two thirds of the number of members.
     assert np.mean([j % 100_000 for _, j in drawn]) == pytest.approx(20_000 * 2 / 3, rel=0.03)
     assert drawn == pairs([20_000, 20_000, 2], 5_000)
     assert drawn != pairs([20_000, 20_000, 2], 5_000, seed=1)

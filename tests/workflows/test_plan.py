@@ -59,7 +59,7 @@ def test_a_strategy_without_a_model_has_no_lines_about_a_model(prepare, tiny):
     lines = lines_of(without)
     assert not any(line.startswith(("model", "guidance", "warning")) for line in lines)
     assert f"strategy    {__name__}:WithoutModel" in lines
-    assert len(list(plan_workflow.fetch(without.recipe))) == 1  # only the model of the filter
+    assert len(list(plan_workflow.fetch(without.recipe))) == 1  # only the model of the filter is downloaded
 
 
 def test_plan_shows_a_limited_number_of_names_and_prompts(prepare, tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_all_of_forty_classes_are_shown(prepare, tmp_path):
 def test_prompts_and_negatives_are_linted_with_the_models_tokenizer(prepare):
     lines = lines_of(prepare(**{"prompts.contexts": ["", "in fog"], "prompts.negatives": ["blurry"]}))
     warnings = [line for line in lines if line.startswith("warning: ")]
-    # The tokens are the start, 21 letters, the comma and the end. There are fewer than 16 words.
+    # The tokens are the start, 21 letters, the comma and the end. The text has fewer than 16 words.
     assert warnings[0] == (
         "warning: 24 tokens, but the text encoder uses only the first 16: 'a photo of a blue jay, in fog'"
     )

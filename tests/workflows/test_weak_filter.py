@@ -56,7 +56,7 @@ def settings(recipe, tmp_path):
 
 
 def test_the_summary_the_plan_and_the_card_begin_with_the_weak_filter(settings, noise, tmp_path):
-    assert weak_filter_before_the_run(prepare(settings(), noise)) is None  # no real image is embedded yet
+    assert weak_filter_before_the_run(prepare(settings(), noise)) is None  # the real images have no embeddings yet
     outcome = go(settings(), noise)
     line = first_line(outcome)
     assert re.match(FIRST.format(more="more real images of these classes"), line), line

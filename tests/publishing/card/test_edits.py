@@ -50,7 +50,7 @@ def sets(key, value):
     ("edits", "result"),
     [
         ((card(), writes(WORDS), card()), WORDS),
-        ((card(), writes(WORDS), card(), card()), WORDS),  # the edit is kept also two versions later
+        ((card(), writes(WORDS), card(), card()), WORDS),  # the edit is still kept two versions later
         ((card(), writes(WORDS), card("<!-- Another placeholder. -->\n")), WORDS),
         ((card(), card(MINE)), MINE),
         ((card(MINE), card(OLD), card(MINE)), MINE),
@@ -63,7 +63,7 @@ def sets(key, value):
 def test_a_section_that_only_one_side_changed_keeps_the_change(edits, result):
     card_on_hub = pushed(*edits)
     assert section(card_on_hub) == result
-    assert pushed(lambda _: card_on_hub, edits[-1]) == card_on_hub  # the same push again changes nothing
+    assert pushed(lambda _: card_on_hub, edits[-1]) == card_on_hub  # a repeated push changes nothing
 
 
 def test_a_section_changed_on_both_sides_is_refused():
@@ -75,7 +75,7 @@ def test_a_section_changed_on_both_sides_is_refused():
     ("edits", "result"),
     [
         ((card(), sets("license", "mit"), card(), card()), {"license": "mit"}),
-        ((card(), card(license="mit"), card()), {}),  # a value that was pushed is not a person's edit
+        ((card(), card(license="mit"), card()), {}),  # a value that this package pushed is not an edit of the user
         ((card(), card(license="other")), {"license": "other"}),
         ((card(), sets("pretty_name", "Birds"), card()), {"pretty_name": "Birds"}),
         ((card(), sets("language", ["no"]), card()), {"language": ["no"]}),

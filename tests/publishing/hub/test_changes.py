@@ -44,7 +44,8 @@ def test_only_changed_files_are_sent_and_only_files_of_the_older_version_are_del
              "README.md": plain(b"card"), "notes.txt": plain(b"mine")}  # fmt: skip
     changes = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, State("c" * 40, files, listed(old)))
     assert set(changes.add) == {"diffcore.json"}
-    assert changes.delete == ("data/b.parquet",)  # Notes of a person stay. A missing file is not deleted again.
+    # Only files of the older version are deleted, if the repository still has them.
+    assert changes.delete == ("data/b.parquet",)
 
 
 def test_a_file_of_equal_size_with_other_content_is_sent(folder):

@@ -28,7 +28,7 @@ def raise_it(error):
     [
         (http_error(500), True), (httpx.ReadError("reset"), True), (StaleResponse("old"), True),
         (OSError(errno.ENOSPC, "No space left on device"), True),
-        (raised(pa.array, ["x"], pa.int64()), True),  # raised by a library of the client
+        (raised(pa.array, ["x"], pa.int64()), True),  # a library that the client uses raised the error
         (raised(HfApi().create_commit, "a/b", [], commit_message="x", repo_type="nothing"), True),
         (raised(hf_hub_url, None, None), False),  # a wrong argument
         (raised(raise_it, KeyError("x")), False),

@@ -35,7 +35,7 @@ def whole(hub, client, repo, finished) -> bool:
 
 @pytest.mark.parametrize("number, step", enumerate(PASSING, 100))
 def test_a_transient_fault_is_retried(hub, client, finished, tmp_path, number, step):
-    # The enlarged files have bytes that were never sent.
+    # The added bytes are new, so Xet has to send them.
     repo, out = hub.repo_id(), enlarged(finished, tmp_path / "out", number)
     client(steps.hub, "create_repo", repo, repo_type="dataset", private=True)
     rule = hub.faults.add(*STEPS[step], PASSING[step])
@@ -70,7 +70,7 @@ def test_a_permanent_fault_gives_a_one_line_error_and_the_next_push_completes(hu
     hub.faults.clear()
     hub.log.clear()
     client(steps.push, finished, repo, "v1.0.0")
-    assert hub.log.uploaded() == 0 or step == "refs"  # what is stored is not sent again
+    assert hub.log.uploaded() == 0 or step == "refs"  # bytes that the Hub has stored are not sent again
     assert whole(hub, client, repo, finished)
 
 
@@ -127,7 +127,7 @@ def test_a_cut_reply_while_reading_back_is_retried(hub, client, finished):
 def test_a_failed_download_is_not_reported_as_a_version_with_other_content(hub, finished, client, tmp_path):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    fresh = Client(hub, tmp_path / "home", xet=False)  # with nothing in its cache
+    fresh = Client(hub, tmp_path / "home", xet=False)  # the cache of this client is empty
     hub.faults.add("GET|HEAD", "/resolve/", Status(403), times=None)
     with pytest.raises(ValueError, match=r"^push .* v1.0.0: (?!.*other content)") as caught:
         fresh(steps.push, finished, repo, "v1.0.0")

@@ -29,14 +29,14 @@ def test_after_a_kill_at_any_moment_the_next_push_completes_and_no_other_version
     whole = hub.log.uploaded()
     for number, share in enumerate((0.1, 0.35, 0.5, 0.7, 0.9)[xet::2]):
         version = f"v1.{number + 1}.0"
-        # This content was never sent.
+        # The content is new, so Xet has to send it.
         out = enlarged(second, tmp_path / version, 310 + 10 * number + xet, row_bytes=kills.ROW_BYTES)
         home, known = tmp_path / f"home-{number}", kills.stored(hub, repo)
         kills.push_and_kill(hub, home, out, repo, version, share * seconds, xet=xet)
         stored = kills.stored(hub, repo) - known
         hub.log.clear()
         kills.seconds_of(hub, home, out, repo, version, xet=xet)
-        assert hub.log.uploaded() + stored <= kills.ROUNDING * whole  # what is stored is not sent again
+        assert hub.log.uploaded() + stored <= kills.ROUNDING * whole  # bytes that the Hub has stored are not sent again
         assert ready(steps.rows, repo, version) == ready(steps.rows, str(out))
         assert ready(steps.call, "verify", f"{repo}@{version}") == []
         assert hub.dataset(repo).tags["v1.0.0"].sha == before
@@ -52,7 +52,7 @@ def test_the_bytes_that_a_killed_push_stored_are_not_sent_again(hub, finished, t
         enlarged(finished, tmp_path / name, 400 + 10 * number + other, row_bytes=kills.ROW_BYTES)
         for other, name in enumerate(("probe", "out"))
     )
-    # After this push, Xet has stored these files.
+    # This push stores the files in Xet.
     kills.seconds_of(hub, tmp_path / "probing", finished, hub.repo_id(), "v1.0.0", xet=xet)
     hub.log.clear()
     kills.seconds_of(hub, tmp_path / "probing", probe, hub.repo_id(), "v1.0.0", xet=xet)

@@ -71,4 +71,4 @@ def test_a_step_is_not_retried_after_the_end_of_the_retry_window(monkeypatch):
 
     with pytest.raises(ConnectionError):
         retry("commit", call)
-    assert len(calls) == 3  # retried 200 seconds after the first failure, not after 400
+    assert len(calls) == 3  # there are retries at 0 and 200 seconds after the first failure, and none at 400 seconds

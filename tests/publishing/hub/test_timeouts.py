@@ -20,7 +20,7 @@ def test_a_request_without_a_timeout_gets_the_default_timeout(asked, timeout):
 
     with request_timeout(), request_timeout():
         assert read_timeout() == timeout
-        close_session()  # as the client does after a refused connection
+        close_session()  # the client also closes its session after a refused connection
         assert read_timeout() == timeout
         assert get_session().event_hooks["request"].count(timeouts._set_timeout) == 1
     assert read_timeout() == asked

@@ -112,4 +112,4 @@ def test_a_program_that_is_killed_while_it_uploads_leaves_no_commit(hub, repo, t
     hub.log.clear()
     subprocess.run(command, env=environment(hub, tmp_path, xet=xet), check=True)
     assert hub.content(hub.dataset(repo))["a.bin"] == repo.encode() * 5000
-    assert hub.log.uploaded() == 0  # the server had all of it
+    assert hub.log.uploaded() == 0  # the server received the whole file before

@@ -74,7 +74,7 @@ def test_an_existing_tag_does_not_move_to_another_commit(hub, client, repo):
     with pytest.raises(Exception, match="exists already") as caught:
         client(api, "create_tag", repo, tag="v1.0.0", revision=second, **DATASET)
     assert status(caught.value) == 409
-    # With exist_ok the client says nothing, and the tag is still the first commit's.
+    # With exist_ok the client raises no error, and the tag still names the first commit.
     client(api, "create_tag", repo, tag="v1.0.0", revision=second, exist_ok=True, **DATASET)
     assert hub.dataset(repo).find("v1.0.0").sha == first
     client(api, "delete_tag", repo, tag="v1.0.0", **DATASET)

@@ -67,7 +67,7 @@ def test_a_refused_commit_is_not_retried(hub, either_client, repo, code, headers
     assert hub.log.count("POST", "/commit/") == 1
     assert hub.dataset(repo).refs() == before
     hub.log.clear()
-    either_client(commit, repo, content)  # what was uploaded is still there
+    either_client(commit, repo, content)  # the uploaded bytes are still stored
     assert hub.log.uploaded() == 0
 
 
@@ -76,7 +76,7 @@ def test_a_commit_whose_request_is_reset_is_not_applied(hub, either_client, repo
     hub.faults.add("POST", "/commit/", fault)
     with pytest.raises(Exception, match="(?i)reset|disconnected|read|write") as caught:
         either_client(commit, repo, some())
-    # Neither an HfHubHTTPError nor any other OSError.
+    # The client raises an httpx error, not an HfHubHTTPError or another OSError.
     assert not isinstance(caught.value, OSError)
     assert len(shas(hub, repo)) == 1
 

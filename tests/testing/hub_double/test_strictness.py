@@ -50,7 +50,7 @@ POINTER = ("lfsFile", {"path": "a.parquet", "algo": "sha256", "oid": OID, "size"
 @pytest.mark.parametrize(
     "body, status",
     [
-        (commit_of(POINTER), 400),  # never uploaded
+        (commit_of(POINTER), 400),  # the object was not uploaded
         (commit_of(("deletedFile", {"path": "nowhere"})), 404),
         (commit_of(("deletedFolder", {"path": "nowhere"})), 404),
         (commit_of(file("../up")), 400),
@@ -91,7 +91,7 @@ def test_an_object_is_accepted_only_with_its_hash_and_belongs_to_one_repository(
     about = {"oid": OID, "size": len(CONTENT)}
     assert ask(href, "PUT", CONTENT[:-1])[0] == 400
     assert ask(href, "PUT", CONTENT[:-1] + b"x")[0] == 400
-    assert ask(href + "x", "PUT", CONTENT)[0] == 403  # not a link that was given out
+    assert ask(href + "x", "PUT", CONTENT)[0] == 403  # the link has no valid ticket
     assert ask(verify, "POST", about, hub.token)[0] == 404
     assert ask(href, "PUT", CONTENT)[0] == 200
     assert ask(verify, "POST", about, hub.token)[0] == 200
@@ -147,7 +147,7 @@ def test_xet_requires_its_own_tokens_and_complete_uploads(hub, repo, api):
 
 
 def test_an_error_of_the_double_itself_fails_the_test(hub, repo, api):
-    assert api("/tag/main", "POST", {})[0] == 500  # no tag is named
+    assert api("/tag/main", "POST", {})[0] == 500  # the request names no tag
     with pytest.raises(AssertionError, match="(?s)the double crashed: POST .*KeyError: 'tag'"):
         hub.verify()
     hub.reset()

@@ -16,7 +16,7 @@ CONTENTS = {
     "noise.bin": lambda: secrets.token_bytes(1_000_000),
     "text.bin": lambda: b"".join(b"%032x of %d\n" % (n, secrets.randbelow(99)) for n in range(20_000)) + b"\0",
     "floats.bin": lambda: np.random.default_rng().normal(size=250_001).astype(np.float32).tobytes(),
-    "again.bin": lambda: secrets.token_bytes(200_000) * 4,  # its terms overlap
+    "again.bin": lambda: secrets.token_bytes(200_000) * 4,  # the terms of this file overlap
     "small.bin": lambda: secrets.token_bytes(3) + b"\0",
 }
 SCHEMES = {"noise.bin": STORED, "text.bin": LZ4, "floats.bin": GROUPED_LZ4}
@@ -33,7 +33,7 @@ def test_a_downloaded_file_equals_the_uploaded_file(hub, xet_client, repo, name)
         assert SCHEMES[name] in {chunk.scheme for xorb in sent for chunk in chunks_of(xorb)}
     assert xet_client(download, repo, name) == content
     assert hub.log.count("GET", "^/v1/reconstructions/") == 1
-    assert hub.log.count("GET", "/resolve/") == 0  # only asked about, by HEAD
+    assert hub.log.count("GET", "/resolve/") == 0  # the file is not downloaded over LFS; only a HEAD request is sent
 
 
 @pytest.mark.parametrize("size", range(1, 10))
@@ -55,7 +55,8 @@ def test_a_range_of_a_file_needs_only_some_of_its_chunks(hub, xet_client, repo):
 
 
 def test_a_small_change_of_a_large_file_sends_few_bytes(hub, xet_client, repo):
-    content = random.Random(4).randbytes(2_000_000)  # fixed: where a client divides it depends on the content
+    # The content is fixed, because hf_xet divides a file at positions that depend on its content.
+    content = random.Random(4).randbytes(2_000_000)
     xet_client(commit, repo, {"a.bin": content})
     hub.log.clear()
     xet_client(commit, repo, {"a.bin": content[:1_000_000] + b"new" + content[1_000_000:]})

@@ -82,14 +82,15 @@ def test_a_resumed_training_has_the_same_weights_as_an_uninterrupted_one(trainin
     checkpoint_step = checkpoints.read(tmp_path / "cut" / "resume.safetensors").step
     assert 0 < checkpoint_step < 9
     resumed = training("cut", **keys)
-    assert resumed.step == checkpoint_step and checkpoint_step % resumed.length.per_epoch  # not at the end of an epoch
+    # The checkpoint is in the middle of an epoch.
+    assert resumed.step == checkpoint_step and checkpoint_step % resumed.length.per_epoch
     assert resumed.run() == whole
     for kind in ("last", "best"):
         assert equal(weights(tmp_path / "whole", kind), weights(tmp_path / "cut", kind))
 
 
 def ctrl_c_once():
-    """Return a callback that sends SIGINT to this process at the first record of the log."""
+    """Return a callback that sends SIGINT to this process when it receives the first log record."""
     received = []
 
     def report(line):

@@ -92,7 +92,7 @@ def test_an_evaluation_on_two_processes_has_the_metrics_of_one_process(trained):
 
 
 def test_ctrl_c_in_a_terminal_writes_a_checkpoint_and_the_same_command_resumes(folder, tmp_path):
-    """The signal is sent to the whole process group, loader processes included, as a terminal does."""
+    """Like a terminal, the test sends the signal to all processes of the group, including loader processes."""
     command = [
         sys.executable, "-m", "diffcore_hf.training", "--data.path", str(folder), "--output", str(tmp_path / "out"),
         "--model", "test_resnet", "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200",

@@ -89,7 +89,7 @@ def test_a_teacher_that_cannot_be_loaded_gives_a_one_line_error():
 
 
 def test_a_teacher_with_its_own_weights_gets_its_own_normalisation():
-    """The teacher reads the images before the normalisation of the training, so another one gives the same mix."""
+    """The teacher gets images before normalisation, so another normalisation of the training gives the same mix."""
     options = {"teacher": "resnet10t", "teacher_weights": MINIATURE, "teacher_size": 64, "cells": 3}
     method, context = mixer("attentive_cutmix", options=options), batch()
     same = replace(context, images=context.images * 0.5 + 0.5, normalisation=framing.IDENTITY)

@@ -49,7 +49,7 @@ def test_a_share_of_zero_is_the_identity():
 
 
 def test_the_result_is_the_weighted_mean_of_image_and_chains():
-    """Half of the image, and half of two chains with weights 1/4 and 3/4."""
+    """The result is half of the image plus half of the two chains, whose weights are 1/4 and 3/4."""
     image = torch.full((3, 4, 4), 200, dtype=torch.uint8)
     solarized, posterized = (Operation(name, 5.0, False) for name in ("solarize", "posterize"))
     found = augmix(image, AugMixDraw(((solarized,), (posterized,)), (0.25, 0.75), 0.5))

@@ -154,7 +154,7 @@ def assert_network_unchanged(method: Mixer) -> None:
     for frozen in (False, True):
         network = small_network().train()
         if frozen:
-            network[0][1].eval()  # a frozen norm must stay frozen
+            network[0][1].eval()  # a normalisation layer in evaluation mode must stay in this mode
         network(torch.randn(4, 3, SIDE, SIDE)).sum().backward()
         flags = [module.training for module in network.modules()]
         state = copy.deepcopy(network.state_dict())

@@ -13,7 +13,7 @@ from diffcore_hf.training.mixers.guidedmixup import distances, greedy_partners, 
 
 
 def test_the_greedy_cycle_of_four_points_equals_the_expected_cycle():
-    """The points are 0, 1, 3 and 7. The largest distance is from 7 to 0. The cycle goes on to 3 and 1 and back to 7."""
+    """The points are 0, 1, 3 and 7. The largest distance is from 7 to 0, so the cycle is 7, 0, 3, 1, 7."""
     points = np.array([0.0, 1.0, 3.0, 7.0])
     assert greedy_partners(abs(points[:, None] - points)).tolist() == [2, 3, 1, 0]
 

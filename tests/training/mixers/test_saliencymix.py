@@ -24,7 +24,7 @@ def test_boxes_of_an_image_of_8x8_pixels(pixel, side, box):
 
 @pytest.mark.parametrize("saliency", ["fine_grained", "spectral_residual"])
 def test_the_box_contains_the_white_square_of_the_partner(saliency):
-    """Each image is black with one white square, which lies at another place in each image."""
+    """Each image is black with one white square. The position of the square differs between the images."""
     context = batch(CLASSES)
     context.images[:] = -1.0
     for index, image in enumerate(context.images):

@@ -36,7 +36,7 @@ def test_boxes_of_the_whole_image_give_label_weight_1_to_the_partner():
 
 
 def test_a_map_that_rises_linearly_gives_the_share_of_the_formula():
-    """Column c has the value c + 5, and c after the minimum is subtracted.
+    """Column c has the value c + 5. After the minimum is subtracted, it has the value c.
 
     The sum of columns 2 to 4 is 9/28 of the sum of all columns. The box covers half of the rows, so its share is 9/56.
     """

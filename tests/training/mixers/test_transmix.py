@@ -32,7 +32,7 @@ def test_the_attention_share_of_one_patch_is_1_inside_the_box_and_0_outside(patc
 
 
 def test_the_label_weight_is_the_mean_of_area_and_attention():
-    """With all attention inside the box, the partner's weight is (area + 1) / 2; with none it is area / 2."""
+    """The partner's weight is (area + 1) / 2 if all attention is inside the box, and area / 2 if none is inside."""
     context = batch(CLASSES, model=timm_network("vit"))
     mixed = transmix()(context)
     area = 1 - probabilities(mixed).diagonal()

@@ -91,5 +91,5 @@ def test_a_model_with_another_number_of_classes_raises_an_error(tmp_path):
 
 def test_a_compiled_model_is_saved_like_the_original_model(tmp_path):
     model = build()
-    compiled = torch.compile(model)  # not compiled yet: the first call would do this
+    compiled = torch.compile(model)  # the model is compiled only in its first call
     assert torch.equal(logits(trained_model.load_model(saved(tmp_path, compiled), 3)), logits(model))

@@ -47,7 +47,7 @@ def test_weights_come_from_a_folder_a_file_or_the_hub(tmp_path):
     folder = saved(tmp_path / "saved", model)
     repo = "birds/test_resnet.wild"
     cache_repository(repo, **{f.name.replace(".", "_DOT_"): f.read_bytes() for f in folder.iterdir()})
-    bare = tmp_path / "bare.safetensors"  # no config.json: the network of the recipe is used
+    bare = tmp_path / "bare.safetensors"  # without a config.json the network of the recipe is used
     bare.write_bytes((folder / "model.safetensors").read_bytes())
     saved_values, timm_values = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)), ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     for path, mean_and_std in [
