@@ -39,7 +39,7 @@ RULES: dict[str, Rule] = {
     "transform.jitter": _AT_LEAST_0,
     "transform.blur": _SHARE,
     "transform.erasing": _SHARE,
-    "mixer.name": Rule("a mixer, module:Class or null", lambda v: bool(v.strip()), "cutmix"),
+    "mixer.name": Rule("one mixer, module:Class or null", lambda v: bool(v.strip()), "cutmix"),
     "mixer.probability": _SHARE,
     "optimizer.lr": _POSITIVE._replace(example="0.01"),
     "optimizer.head_lr": _POSITIVE._replace(example="0.01"),

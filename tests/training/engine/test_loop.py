@@ -198,6 +198,13 @@ def test_classes_and_one_hot_probabilities_have_the_same_loss(kind):
         assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-6)
 
 
+def test_softmax_bce_accepts_labels_that_exceed_one_by_a_rounding_error():
+    logits = torch.tensor([[2.0, -1.0]])
+    rounded, exact = torch.tensor([[1 + 1.2e-7, 0.0]]), torch.tensor([[1.0, 0.0]])
+    losses = [classification_loss(logits, targets, "softmax_bce", 0.0) for targets in (rounded, exact)]
+    assert rounded.max() > 1 and losses[0] == losses[1]
+
+
 def test_softmax_bce_is_the_mean_over_classes():
     logits = torch.tensor([[2.0, 0.0]])
     p = torch.sigmoid(torch.tensor(2.0)).item()

@@ -14,6 +14,9 @@ from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine import checkpoints, loop
 from diffcore_hf.training.engine.devices import make_accelerator
 
+NETWORK_OF = {"transmix": {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size": 64}}}
+"""Keys of the recipe for mixers that cannot use the network of the fixture."""
+
 
 @pytest.fixture
 def training(train_recipe, tmp_path):
@@ -172,11 +175,13 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
         {"name": "comixup"},
         {"name": "automix"},
         {"name": "samix", "per": "batch"},
+        {"name": "guidedmixup_ap", "options": {"pairing": "greedy"}},
+        {"name": "transmix", "probability": 0.8},
     ],
     ids=lambda keys: keys["name"],
 )
 def test_a_training_with_a_mixer_resumes_bit_for_bit(training, tmp_path, monkeypatch, mixer):
-    keys = {"mixer": mixer, "max_steps": 5, "evaluate_every": 0.5}
+    keys = {"mixer": mixer, "max_steps": 5, "evaluate_every": 0.5, **NETWORK_OF.get(mixer["name"], {})}
     whole = training("whole", **keys)
     whole.run()
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
@@ -255,3 +260,27 @@ def test_a_mixer_that_cannot_be_built_gives_a_one_line_error(training, mixer, li
 def test_a_mixer_raises_an_error_for_batches_of_one_image(training):
     with pytest.raises(ValueError, match=r"takes 1 image at a time, but mixup mixes the images of a batch. Use e.g. "):
         training(mixer="mixup", batch_size=2, accumulate=2)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mixer": {"name": "augmix", "options": {"jsd": True}}},
+        {"mixer": "pixmix"},
+        {
+            "mixer": {"name": "cutmix", "partner": "own"},
+            "mix": {"mode": "replace", "probability": 0.0, "kind": "both"},
+        },
+    ],
+    ids=lambda keys: str(keys["mixer"]),
+)
+def test_batches_of_one_image_are_enough_for_a_mixer_that_does_not_mix_them(training, keys):
+    built = training(batch_size=2, accumulate=2, max_steps=2, **NETWORK_OF["transmix"], **keys)
+    assert built.run()["steps"] == 2
+
+
+@pytest.mark.parametrize("mixer", [None, "augmix"])
+def test_batch_norm_of_one_image_is_refused_for_the_right_reason(training, mixer):
+    with pytest.raises(ValueError, match="takes 1 image at a time, but the batch norm of test_resnet needs 2. Use e.g"):
+        training(batch_size=2, accumulate=2, mixer={"name": mixer})
+    assert training(batch_size=4, accumulate=2, mixer={"name": mixer}, max_steps=1).run()["steps"] == 1

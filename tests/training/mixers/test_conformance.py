@@ -6,6 +6,7 @@ import copy
 import random
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mixer_training import forward_pass, mixer_loss
 from mixing import CLASSES, SIDE, batch, mixer, network_for, permuted, probabilities, small_network, timm_network
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.engine.losses import classification_loss
 from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.names import MIXERS
 from diffcore_hf.training.mixers.registry import mixer_class
@@ -181,6 +183,20 @@ def test_a_timm_network_is_trained_or_refused_with_a_remedy(name, kind):
     loss = mixer_loss(mixer(name, network=network))(batch(model=network))
     loss.backward()
     assert torch.isfinite(loss) and all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["cross_entropy", "softmax_bce"])
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_every_loss_accepts_the_labels_of_a_mixer(name, kind, smoothing):
+    """Some labels are shares of three images, whose sum can exceed 1 by a rounding error."""
+    network = network_for(name).train()
+    loss = partial(classification_loss, kind=kind, smoothing=smoothing)
+    for step in range(3):
+        context = replace(batch(5, seed=step, step=step, model=network), loss=loss)
+        context.targets[:] = step
+        value = mixer_loss(mixer(name, network=network))(context)
+        assert torch.isfinite(value) and value > 0
 
 
 class _CallsTheNetwork(Mixer):

@@ -31,6 +31,7 @@ from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.comparison import statistics
+from diffcore_hf.training.comparison.arm_checks import check_arms
 from diffcore_hf.training.comparison.arms import arms_of, check_arm, public_recipe
 from diffcore_hf.training.comparison.statistics import TrainingComparison
 from diffcore_hf.training.data.training_data import TrainingData, load_data
@@ -81,6 +82,9 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
     data = {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}
     _check_same_test_images(data)
     accelerator = make_accelerator(recipe, output)
+    if len(arms) > 1:
+        finished = [name for name in arms if _is_finished(output / name, recipe.seeds)]
+        check_arms(arms, data, accelerator.num_processes, finished)
     first = next(iter(arms))
     like = training_length(arms[first], len(data[first].layout))
     if accelerator.is_main_process:
@@ -166,6 +170,11 @@ def train(
         result = training.run()
     accelerator.free_memory()
     return result
+
+
+def _is_finished(folder: Path, seeds: Sequence[int]) -> bool:
+    """Return whether the folder of an arm has the result of every seed."""
+    return all((folder / f"seed-{seed}" / "result.json").is_file() for seed in seeds)
 
 
 def digest_of(recipe: TrainRecipe, data: TrainingData, seed: int, like: Length) -> str:

@@ -138,11 +138,8 @@ def train_samples(
         UserError: `with_pairs` is true, but the recipe reads no generated images of rows.
         ValueError: `data` was loaded for another mode.
     """
-    if with_pairs and not data.has_counterpart.any():
-        raise UserError(
-            f"mixer.name is {recipe.mixer.name!r}, which mixes each row with its own generated image, but the recipe "
-            "reads none. Use --mix.mode replace --mix.probability 0 --mix.partner own"
-        )
+    if with_pairs:
+        check_pairs(recipe, data)
     mix = recipe.mix
     if data.layout.mode != mix.mode:
         raise ValueError(f"the data was loaded for mode {data.layout.mode!r}, but the recipe has mode {mix.mode!r}")
@@ -158,3 +155,16 @@ def train_samples(
     )
     cache = FrameCache(data, transform.protocol, alone=mix.kind == "none") if recipe.cache == "memory" else None
     return TrainSamples(data, transform, cache, with_pairs=with_pairs, loader_tensors=loader_tensors)
+
+
+def check_pairs(recipe: TrainRecipe, data: TrainingData) -> None:
+    """Check that the data has generated images of rows for a mixer that asks for them.
+
+    Raises:
+        UserError: the recipe reads no generated images of rows.
+    """
+    if not data.has_counterpart.any():
+        raise UserError(
+            f"mixer.name is {recipe.mixer.name!r}, which mixes each row with its own generated image, but the recipe "
+            "reads none. Use --mix.mode replace --mix.probability 0 --mix.partner own"
+        )

@@ -28,13 +28,14 @@ from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.split import Split
 from diffcore_hf.training.data.training_data import TrainingData
 from diffcore_hf.training.engine import checkpoints
+from diffcore_hf.training.engine.checks import check_batch_size
 from diffcore_hf.training.engine.devices import workers
 from diffcore_hf.training.engine.evaluation import score_split
 from diffcore_hf.training.engine.interruption import stop_flag
 from diffcore_hf.training.engine.length import Length, training_length
 from diffcore_hf.training.engine.metrics import Scores
 from diffcore_hf.training.engine.mixer_parameters import average_gradients
-from diffcore_hf.training.engine.parts import build_parts, check_batch_size
+from diffcore_hf.training.engine.parts import build_parts
 from diffcore_hf.training.engine.randomness import seed_step
 from diffcore_hf.training.engine.result import TrainingResult
 from diffcore_hf.training.engine.training_log import Report, TrainingLog, Window
@@ -90,11 +91,11 @@ class Training:
             UserError: a part cannot be built (see `build_parts`), processes cannot share the batch size, or the
                 checkpoint belongs to another recipe.
         """
-        check_batch_size(recipe, accelerator.num_processes)
         self.recipe, self.data, self.seed, self.folder = recipe, data, seed, Path(folder)
         self.accelerator, self.digest = accelerator, digest
         self.protocol = framing.protocol_of(recipe.transform)
         mixer = make_mixer(recipe.mixer, len(data.classes), seed)
+        check_batch_size(recipe, mixer, accelerator.num_processes)
         self.samples = train_samples(
             recipe,
             data,

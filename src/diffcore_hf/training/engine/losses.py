@@ -24,4 +24,5 @@ def classification_loss(logits: Tensor, targets: Tensor, kind: str, smoothing: f
         logits, targets = logits[targets >= 0], targets[targets >= 0]
         targets = functional.one_hot(targets, classes).to(logits.dtype)
     targets = targets * (1 - smoothing) + smoothing / classes
-    return functional.binary_cross_entropy(logits.softmax(1), targets)
+    # Sums of label weights can exceed 1 by a rounding error, which binary_cross_entropy refuses.
+    return functional.binary_cross_entropy(logits.softmax(1), targets.clamp(0, 1))

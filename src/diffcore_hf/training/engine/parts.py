@@ -15,9 +15,9 @@ from torch import nn
 
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core import seeding
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.engine import optimisers
+from diffcore_hf.training.engine.checks import check_batch_norm
 from diffcore_hf.training.engine.forward import BatchLoss
 from diffcore_hf.training.engine.mixer_parameters import add_to_optimiser
 from diffcore_hf.training.mixers.base import Mixer
@@ -83,13 +83,15 @@ def build_parts(
 
     Raises:
         UserError: the network or the optimiser cannot be built (see `backbones.create`, `optimisers.optimiser`), or the
-            mixer does not work with the network.
+            mixer or the batch size does not work with the network.
     """
     protocol = framing.protocol_of(recipe.transform)
     torch.manual_seed(int(seeding.generator("weights", seed).integers(2**62)))
     network = backbones.create(recipe.model, classes, protocol.size)
+    shape = (3, protocol.size, protocol.size)
+    check_batch_norm(recipe, network, shape, accelerator.num_processes)
     if mixer is not None:
-        mixer.prepare(network, (3, protocol.size, protocol.size))
+        mixer.prepare(network, shape)
         mixer.to(accelerator.device).train()
     normalisation = backbones.normalisation(recipe.model, network) or protocol.normalisation
     channels_last = recipe.model.channels_last and backbones.takes_channels_last(network, accelerator.device)
@@ -124,25 +126,6 @@ def build_parts(
         channels_last=channels_last,
         network_groups=network_groups,
     )
-
-
-def check_batch_size(recipe: TrainRecipe, processes: int) -> None:
-    """Check that the samples of a step can be divided equally among processes and accumulated batches.
-
-    Raises:
-        UserError: the samples cannot be divided equally, or a mixer would get batches of one image.
-    """
-    parts = processes * recipe.accumulate
-    if recipe.batch_size % parts:
-        raise UserError(
-            f"batch_size is {recipe.batch_size}, which {processes} processes with accumulate {recipe.accumulate} "
-            f"cannot share equally. Use a multiple, e.g. --batch_size {-(-recipe.batch_size // parts) * parts}"
-        )
-    if recipe.mixer.name and recipe.batch_size == parts:
-        raise UserError(
-            f"batch_size is {recipe.batch_size}, of which each of {processes} processes takes 1 image at a time, but "
-            f"{recipe.mixer.name} mixes the images of a batch. Use e.g. --batch_size {8 * parts}"
-        )
 
 
 def _averaged(network: nn.Module, decay: float | None, device: torch.device) -> ModelEmaV3 | None:

@@ -18,6 +18,7 @@ from diffcore_hf.training.mixers.base import BatchContext, MixerSetup, evaluatio
 from diffcore_hf.training.mixers.hooks import black_images
 from diffcore_hf.training.mixers.options import text, whole
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
+from diffcore_hf.training.mixers.unsupported import Unsupported
 from diffcore_hf.training.networks import backbones
 
 START, NETWORK = "start", "network"
@@ -109,9 +110,10 @@ class AttentiveCutMix(PairwiseMixer):
                 if features.mean(1).std() < 1e-3 * features.std():
                     break
                 return side
-        raise UserError(
-            f"mixer.name is attentive_cutmix, but the last features of its teacher ({self.teacher}) are not a map "
-            "whose channels have a useful mean. Use --mixer.options '{teacher: resnet50}', or --mixer.name cutmix"
+        raise Unsupported(
+            "attentive_cutmix",
+            f"the last features of its teacher ({self.teacher}) are not a map whose channels have a useful mean",
+            "Use --mixer.options '{teacher: resnet50}', or --mixer.name cutmix",
         )
 
     def maps(self, context: BatchContext, images: Tensor) -> Tensor:

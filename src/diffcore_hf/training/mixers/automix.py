@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from diffcore_hf.core import seeding
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, MixerSetup
 from diffcore_hf.training.mixers.hooks import forward_hook, outputs_of, stage_names
 from diffcore_hf.training.mixers.mixup import blend
 from diffcore_hf.training.mixers.options import not_negative, positive, share, switch
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners, circle_partners
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 MOMENTA = (0.999, 0.99999)
 """Momentum of the averaged network at the first and at the last step."""
@@ -105,9 +105,10 @@ class AutoMix(PairwiseMixer):
         outputs = outputs_of(network, names[-1:], shape)[names[-1]] if names else []
         map_like = len(outputs) == 1 and isinstance(outputs[0], Tensor) and outputs[0].ndim == 4
         if not map_like or str(getattr(network, "output_fmt", "NCHW")) == "NHWC":
-            raise UserError(
-                f"mixer.name is {self.name}, but the features of this network have no form of channels, rows and "
-                "columns. Use --mixer.name cutmix, or --model.name resnet50"
+            raise Unsupported(
+                self.name,
+                "the features of this network have no form of channels, rows and columns",
+                "Use --mixer.name cutmix, or --model.name resnet50",
             )
         self.stage = names[-1]
         self.averaged = copy.deepcopy(network).requires_grad_(False).eval()

@@ -131,6 +131,8 @@ class Mixer(nn.Module):
     """Whether the loader adds each row's own generated image (`BatchContext.pairs`)."""
     partners: ClassVar[tuple[str, ...]] = ("batch",)
     """Values of `MixerSetup.partner` that the mixer supports."""
+    mixes_batch: ClassVar[bool] = True
+    """Whether an image can be mixed with other images of the batch."""
     uses_network: ClassVar[bool] = True
     """Whether the network is set to evaluation mode while the mixer is called. False saves two loops over the modules
     of the network. `BatchContext.model` is then in training mode: the mixer may register hooks on it, but must not call
@@ -140,6 +142,11 @@ class Mixer(nn.Module):
         super().__init__()
         self.setup = setup
 
+    @property
+    def needs_two_images(self) -> bool:
+        """Whether images are mixed with each other, so that a batch of one image cannot be mixed."""
+        return self.mixes_batch and self.setup.partner == "batch"
+
     def prepare(self, network: nn.Module, shape: tuple[int, int, int]) -> None:
         """Check the network and build parameters that depend on it; called once, before the optimiser is built.
 
@@ -148,7 +155,8 @@ class Mixer(nn.Module):
             shape: (channels, height, width) of the training images.
 
         Raises:
-            UserError: this mixer does not work with the network.
+            Unsupported: this mixer does not work with the network.
+            UserError: an option has a value that does not work with the network.
         """
 
     def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:

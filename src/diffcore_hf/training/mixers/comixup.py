@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, MixerSetup, one_hot
 from diffcore_hf.training.mixers.joint_labels import JointWeights, Output, joint_outputs
 from diffcore_hf.training.mixers.options import not_negative, positive, share, whole
 from diffcore_hf.training.mixers.saliency import distribution, input_gradient
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 LARGEST_GRID = 6
 
@@ -75,9 +75,10 @@ class CoMixup(Mixer):
         side = math.gcd(*shape[1:])
         if side % self.grid:
             able = max(grid for grid in range(1, LARGEST_GRID + 1) if side % grid == 0)
-            raise UserError(
-                f"mixer.name is comixup, but images of {shape[1]} x {shape[2]} pixels cannot be divided into "
-                f"{self.grid} cells a side. Use --mixer.options '{{grid: {able}}}'"
+            raise Unsupported(
+                "comixup",
+                f"images of {shape[1]} x {shape[2]} pixels cannot be divided into {self.grid} cells a side",
+                f"Use --mixer.options '{{grid: {able}}}'",
             )
 
     def forward(self, context: BatchContext) -> Mixed:

@@ -17,6 +17,7 @@ from diffcore_hf.training.mixers.hooks import forward_hook, outputs_of, stage_na
 from diffcore_hf.training.mixers.mixup import blend
 from diffcore_hf.training.mixers.options import indices, positive
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 DEFAULT_LAYERS = (0, 1, 2)
 
@@ -56,16 +57,19 @@ class ManifoldMixup(PairwiseMixer):
                 f"Use e.g. --mixer.options '{{layers: [0, {len(names) - 1}]}}'"
             )
         if getattr(network, "grad_checkpointing", False) and max(layers) > 0:
-            raise UserError(
-                "mixer.name is manifold_mixup, but the network recomputes features in the backward pass "
-                "(grad_checkpointing), without the mixing. Use --mixer.name mixup"
+            raise Unsupported(
+                "manifold_mixup",
+                "the network recomputes features in the backward pass (grad_checkpointing), without the mixing",
+                "Use --mixer.name mixup",
             )
         outputs = outputs_of(network, names[1:], shape)
         able = [layer for layer, name in enumerate(names) if not name or _can_be_mixed(outputs[name])]
         if wrong := sorted(set(layers) - set(able)):
-            raise UserError(
-                f"mixer.name is manifold_mixup, but features behind layer {wrong[0]} ({names[wrong[0]]}) of this "
-                f"network are not one tensor for each image. Use --mixer.options '{{layers: {able}}}'"
+            raise Unsupported(
+                "manifold_mixup",
+                f"features behind layer {wrong[0]} ({names[wrong[0]]}) of this network are not one tensor for each "
+                "image",
+                f"Use --mixer.options '{{layers: {able}}}'",
             )
         self.names = tuple(names[layer] for layer in layers)
 

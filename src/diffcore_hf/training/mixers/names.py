@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 
 from diffcore_hf.core.errors import UserError
@@ -32,10 +33,16 @@ def check_mixer_name(name: str | None) -> None:
     """Check a name without a colon; a mixer outside this package is named as `module:Class`.
 
     Raises:
-        UserError: the package has no such mixer.
+        UserError: the package has no such mixer, or the name lists several mixers.
     """
     if name is None or ":" in name or name in MIXERS:
         return
+    several = [part for part in re.split(r"[\s,+&/|;]+", name.strip("[]() ")) if part]
+    if len(several) > 1 and set(several) <= set(MIXERS):
+        raise UserError(
+            f"mixer.name is {name!r}, but a training has one mixer. Use e.g. --mixer.name {several[0]}, or compare "
+            f"them with --compare {','.join(dict.fromkeys(several))}"
+        )
     near = difflib.get_close_matches(name, MIXERS, 1)
     hint = f"Did you mean {near[0]}?" if near else f"The mixers are {', '.join(MIXERS)}."
     raise UserError(f"mixer.name is {name!r}, which is not a mixer. {hint} Name a mixer of your own as module:Class")

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import BatchContext, MixerSetup
 from diffcore_hf.training.mixers.block_transport import block_sources, moved_blocks
 from diffcore_hf.training.mixers.mask_cut import VALUES, GridEnergy, minimal_labels
 from diffcore_hf.training.mixers.options import indices, not_negative, positive, switch, whole
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
 from diffcore_hf.training.mixers.saliency import distribution, input_gradient
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 GRIDS = (2, 4, 8, 16)
 _SMALLEST_LAMBDA = 1e-8
@@ -88,10 +88,11 @@ class PuzzleMix(PairwiseMixer):
         possible = [grid for grid in range(1, min(side, 64) + 1) if side % grid == 0]
         self.grids = self.given_grids or tuple(grid for grid in GRIDS if grid in possible)
         if not self.grids or not set(self.grids) <= set(possible):
-            raise UserError(
-                f"mixer.name is puzzlemix, but images of {shape[1]} x {shape[2]} pixels cannot be divided into "
-                f"{' or '.join(str(grid) for grid in self.grids or GRIDS)} cells a side. Use e.g. "
-                f"--mixer.options '{{grids: {possible[-4:]}}}'"
+            raise Unsupported(
+                "puzzlemix",
+                f"images of {shape[1]} x {shape[2]} pixels cannot be divided into "
+                f"{' or '.join(str(grid) for grid in self.grids or GRIDS)} cells a side",
+                f"Use e.g. --mixer.options '{{grids: {possible[-4:]}}}'",
             )
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ class RowWiseMixer(Mixer):
     """
 
     uses_network = False
+    mixes_batch = False
 
     @property
     def view_names(self) -> Sequence[str]:

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.activation_maps import activation_maps, has_linear_head
 from diffcore_hf.training.mixers.base import BatchContext, Loss, Mixed, MixerSetup, one_hot
 from diffcore_hf.training.mixers.boxes import clipped_boxes, inside, resized_boxes
 from diffcore_hf.training.mixers.options import positive, switch
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 
 class SnapMix(PairwiseMixer):
@@ -46,9 +46,11 @@ class SnapMix(PairwiseMixer):
             UserError: the logits are not a linear layer of the averaged last feature map.
         """
         if not has_linear_head(network, shape):
-            raise UserError(
-                "mixer.name is snapmix, but the logits of this network are not a linear layer of its averaged last "
-                "feature map, so it has no class activation maps. Use --mixer.name cutmix, or --model.name resnet50"
+            raise Unsupported(
+                "snapmix",
+                "the logits of this network are not a linear layer of its averaged last feature map, so it has no "
+                "class activation maps",
+                "Use --mixer.name cutmix, or --model.name resnet50",
             )
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:

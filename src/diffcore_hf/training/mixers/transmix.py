@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.mixers.base import BatchContext, Mixed, MixerSetup
 from diffcore_hf.training.mixers.boxes import clipped_boxes, inside
 from diffcore_hf.training.mixers.class_attention import ClassAttention, find_class_attention
 from diffcore_hf.training.mixers.mixup import blend
 from diffcore_hf.training.mixers.options import positive, share
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
+from diffcore_hf.training.mixers.unsupported import Unsupported
 
 
 class TransMix(PairwiseMixer):
@@ -48,14 +48,16 @@ class TransMix(PairwiseMixer):
         """
         self.attention = find_class_attention(network, shape)
         if self.attention is None:
-            raise UserError(
-                "mixer.name is transmix, but this network does not classify by a class token whose attention can be "
-                "read. Use --mixer.name cutmix, or --model.name vit_small_patch16_224"
+            raise Unsupported(
+                "transmix",
+                "this network does not classify by a class token whose attention can be read",
+                "Use --mixer.name cutmix, or --model.name vit_small_patch16_224",
             )
         if getattr(network, "grad_checkpointing", False):
-            raise UserError(
-                "mixer.name is transmix, but the network recomputes its attention in the backward pass "
-                "(grad_checkpointing). Use --mixer.name cutmix"
+            raise Unsupported(
+                "transmix",
+                "the network recomputes its attention in the backward pass (grad_checkpointing)",
+                "Use --mixer.name cutmix",
             )
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
