@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
 import textwrap
 from collections.abc import Sequence
@@ -22,7 +23,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def paragraphs(*blocks: str) -> str:
     """Joins blocks with empty lines. Tables and lists are not changed, and other text is wrapped."""
-    return "\n\n".join(block if block.startswith(("|", "- ")) else textwrap.fill(block, 120) for block in blocks)
+    return "\n\n".join(block if block.startswith(("|", "- ")) else _wrapped(block) for block in blocks)
+
+
+def _wrapped(text: str) -> str:
+    """Wraps a paragraph at 120 characters; code in backticks stays on one line."""
+    joined = re.sub(r"`[^`\n]{,110}`", lambda code: code[0].replace(" ", "\0"), text)
+    return textwrap.fill(joined, 120, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 
 def settings(script: str, packages: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from benchmarks.report import paragraphs, table
 
 BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
 """Lines of the README before and after the results on photographs."""
-_OPEN = "not decided yet: compare on your own data"
+_OPEN = "too few seeds: compare on your own data"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Case:
     """Advice if the difference is above zero."""
     loss: str
     """Advice if the difference is below zero."""
-    none: str = "no difference seen: compare on your own data"
+    none: str = "compare on your own data"
     """Advice if the interval of the difference contains zero."""
 
     def row(self) -> list[str]:
@@ -54,23 +54,22 @@ class Case:
 
 def section(results: Results) -> list[str]:
     """Returns the paragraphs of the first section."""
-    head = ["your case", "comparison", "difference in top-1, points", "seeds", "advice"]
+    head = ["your case", "comparison", "difference in top-1, percentage points", "number of seeds", "advice"]
     return [
-        "Photographs come first, because they are what most users have. Their counterparts are held-back real "
-        "photographs. So the rows about photographs show the effect of perfect counterparts. The other rows show the "
-        "accuracy for the rendered birds, in contexts never mentioned.",
+        "Each row compares two ways to train. In the rows about photographs, real photographs of the same class are "
+        "used in place of generated images. These photographs are called *perfect counterparts*. The other rows show "
+        "the accuracy for the rendered birds of the miniature world, in contexts never mentioned.",
         table(head, [case.row() for case in cases(results)]),
         "`accelerate launch recipes/train.py --data.path DATA --compare plain,genaug,mix --seeds 0,1,2` compares "
         "real images, generated images and mixed images on your own augmented dataset. `make photos DATA=DIR` makes "
-        "the same comparison on a folder of photographs, with held-back photographs as counterparts. It needs no "
-        "text-to-image model.",
+        "the same comparison on a folder of photographs, with perfect counterparts. It needs no text-to-image model.",
     ]
 
 
 def cases(results: Results) -> list[Case]:
     """Returns the comparisons; those on photographs come first."""
     photos = PhotoResults(results.photographs)
-    similar = "photographs, pretrained network, test images like the training images"
+    similar = "photographs, pretrained network, test images from the same source"
     add, leave = "add generated images", "leave generated images out"
     mix, keep = "mix them (`--mix.kind both`)", "do not mix them (`--mix.kind none`)"
     found = []
@@ -79,7 +78,7 @@ def cases(results: Results) -> list[Case]:
         found += [
             Case(f"{similar}, {steps} steps", "perfect counterparts without mixing, compared with real images alone",
                  genaug, plain, add, leave),
-            Case(f"{similar}, {steps} steps", "mixed images (`both`), compared with the same counterparts not mixed",
+            Case(f"{similar}, {steps} steps", "mixing of perfect counterparts (`both`), compared with no mixing",
                  mixed, genaug, mix, keep),
         ]  # fmt: skip
 
@@ -94,16 +93,18 @@ def cases(results: Results) -> list[Case]:
         *found,
         Case(scratch, "720 generated images, compared with real images alone", birds(everything), birds("plain"), add,
              leave),
-        Case(scratch, "mixed images (`both`), compared with the same counterparts not mixed", birds("mix-own-100"),
-             birds("genaug-own"), mix, keep),
+        Case(scratch, "mixing of 240 generated images (`both`), compared with no mixing",
+             birds("mix-own-100"), birds("genaug-own"), mix, keep),
         Case(tuned, "720 generated images, compared with real images alone", birds(everything, "tuned"),
              birds("plain", "tuned"), add, leave),
-        Case(tuned, "mixed images (`both`, partner `class`), compared with the same images not mixed",
+        Case(tuned, "mixing of 720 generated images (`both`), compared with no mixing",
              birds("mix-class", "tuned"), birds(everything, "tuned"), mix, keep),
-        Case("the generator draws what the prompt asks for", "default filter, compared with policy `all`",
-             birds(judged), birds(everything), filtered, unfiltered, "no difference seen: use either"),
-        Case("the generator draws a wrong species in 30 % of the rows", "default filter, compared with policy `all`",
-             birds(f"random-species.{BEST}"), birds("random-species.all"), filtered, unfiltered),
+        Case("rendered birds, the generator draws what the prompt asks for",
+             "default filter, compared with policy `all`", birds(judged), birds(everything), filtered, unfiltered,
+             "use either"),
+        Case("rendered birds, the generator draws a wrong species for 30 % of the prompts",
+             "default filter, compared with policy `all`", birds(f"random-species.{BEST}"),
+             birds("random-species.all"), filtered, unfiltered),
     ]  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def readme_parts(results: Results) -> list[str]:
         return ["**Nothing is measured on photographs yet.**"]
     if not photo_page.enough_seeds(photos):
         numbers = "[numbers so far](docs/results.md#7-photographs)"
-        return [f"**Photographs are being measured: too few seeds to decide yet ({numbers}).**"]
+        return [f"**Photographs: too few seeds are measured for a conclusion ({numbers}).**"]
     head = ["trained on", *(f"{steps} steps" for steps in STEPS.values())]
     rows = [
         [words, *(percent(photos.accuracy(arm, length)) for length in STEPS)] for arm, words in photo_page.WORDS.items()
@@ -135,9 +136,9 @@ def readme_parts(results: Results) -> list[str]:
     counted = " and ".join(f"{photo_page.seeds(photos, length)} at {steps} steps" for length, steps in STEPS.items())
     return [
         f"These results are for *photographs* of ten kinds of clothing, with {EACH} real training images of each class "
-        "and a network with ImageNet weights. The test images are like the training images. Held-back real photographs "
-        "are used as perfect counterparts, so no text-to-image model is needed. The table gives top-1 in percent, as "
-        f"mean and standard deviation over the seeds ({counted}):",
+        "and a network with ImageNet weights. Other real photographs of the class are used as perfect counterparts, in "
+        "place of generated images. The table gives top-1 in percent, as mean and standard deviation over the seeds "
+        f"({counted}):",
         table(head, rows),
         photo_page.judgement(photos),
     ]

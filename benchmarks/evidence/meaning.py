@@ -13,82 +13,80 @@ from benchmarks.evidence.series import BySeed, Results, difference, points
 from benchmarks.evidence.worlds import PROMPTED, UNMENTIONED
 
 _JUDGE = (
-    """**For a user.** The paper's rule (Eq. 5) rejects nearly everything if the real images of a class show few
-contexts. With the CLIP of the package it accepts {accepted} % of right images. It accepts images that resemble
-the training images, and not all images that show the class. Policies that compare classes with each other decide
-far better. The result is better still if the directions of contexts are removed from the embeddings. In the
-hardest cell (CLIP not trained on the species, own contexts) this changes the balanced accuracy by {gain}. In this
-cell the default reaches {worst} %. The aim was 90 %. The image tower causes the remaining errors: most of the
-variance within a class is between contexts, and the references show only two contexts of each class. Each policy
-that ranks classes by images accepts about one in twenty images of a species outside the dataset.""",
-    """**Against the filter.** The wrong images of a text-to-image model differ from the wrong rendered images. Most
-of them nearly show the right species. No policy of this section separates them from right images much better than
-chance. A filter helps if the generator does not follow the prompt. It does not improve a good generator.""",
+    """**What this means for a user.** The rule of the paper (`mean`) accepts only images that resemble the training
+images. With the CLIP of the package it accepts {accepted} % of the images with the right species. The ranking of
+classes separates right and wrong images better. In the hardest case, the CLIP is not trained on the species and
+each species has its own contexts. There, the default policy reaches a balanced accuracy of {worst} %. The aim was
+90 %. In this case, the removal of the context changes the balanced accuracy by {gain}. Rankings by class mean,
+classifier and context-free accept about 5 % of the images of a species outside the dataset.""",
+    """**A limit of the filter.** Most wrong images of the text-to-image model nearly show the right species. No
+policy separates these images from right images much better than chance. So a filter helps if the generator does
+not follow the prompt. It does not improve a good generator.""",
 )
 _INVESTMENT = (
-    """**For a user.** If the generator draws what the prompt asks for, keep everything. Differences in top-1
-between the default filter or the oracle and `all`:""",
+    """**What this means for a user.** If the generator draws what the prompt asks for, keep everything. Differences
+in top-1 to policy `all`:""",
     """- default filter, contexts never mentioned: {obeying}
 - oracle, contexts never mentioned: {oracle}
 - default filter, prompted contexts: {prompted}""",
-    """If the generator does not follow the prompt, the default filter helps in contexts never mentioned.
-Differences between the default filter and `all`:""",
+    """If the generator does not follow the prompt, the default filter improves the accuracy in contexts never
+mentioned. Differences in top-1 between the default filter and policy `all`:""",
     """- a random other species in 30 % of the rows, contexts never mentioned: {random}
 - a random other species in 30 % of the rows, prompted contexts: {random_prompted}
 - a look-alike in 30 % of the rows, contexts never mentioned: {alike}
 - a look-alike in 30 % of the rows, prompted contexts: {alike_prompted}""",
-    """You do not know beforehand which case you have. In contexts never mentioned, the filter raises the accuracy by
-more in the second case than it lowers it in the first case. So the filter is the default. Look at twenty samples
-(`preview --samples 20`). If they show what the prompts ask for, use `--filter.policy.name all`.""",
-    """**Against the method.** The paper's own rule (Eq. 5) keeps so few images that most of the gain from
-generated images is lost. Its difference in top-1 to policy `all` is {paper}.""",
+    """The filter is on by default. In contexts never mentioned, its gain with a bad generator is larger than its
+loss with a good generator. Look at twenty samples (`preview --samples 20`). If they show what the prompts ask for, use
+`--filter.policy.name all`.""",
+    """**A limit of the method.** The rule of the paper (`mean`) keeps few images, so most of the gain from generated
+images is lost. Its difference in top-1 to policy `all` is {paper}.""",
 )
 _GUIDANCE = (
-    """**For a user.** Leave gamma at 2. Differences to gamma 2 in contexts never mentioned, with policy `all`:""",
+    """**What this means for a user.** Leave gamma at 2. Differences in top-1 to gamma 2, in contexts never
+mentioned, with policy `all`:""",
     """- gamma 0.5: {low}
 - gamma 1: {one}
 - gamma 4: {four}
 - gamma 6.5: {high}""",
-    """At gamma 1, {first} % of the images show the right species; at gamma 2, {best} %; at gamma 6.5, {worst} %. So
-more guidance does not give more images of the right species. A filter does not compensate for a high gamma. Further
-differences:""",
-    """- default filter, compared with `all`, gamma 6.5: {filtered}
-- `all` without the negative prompt, compared with `all` with the negative prompt, contexts never mentioned: {negatives}
-- `all` without the negative prompt, compared with `all` with the negative prompt, prompted contexts:
-  {negatives_prompted}""",
+    """The share of images with the right species is {first} % at gamma 1, {best} % at gamma 2 and {worst} % at gamma
+6.5. So more guidance does not give more images of the right species. At gamma 6.5, the difference between the
+default filter and policy `all` is {filtered}. So the filter does not compensate for a high gamma.""",
+    """Without the negative prompt, the differences in top-1 to the same policy with the negative prompt are:""",
+    """- policy `all`, contexts never mentioned: {negatives}
+- policy `all`, prompted contexts: {negatives_prompted}""",
 )
 _CONTEXT = (
-    """**For a user.** Named contexts raise the accuracy in the contexts that are named. Differences between six
-named contexts and prompts without any context:""",
-    """- in the six prompted contexts: {prompted}
-- in contexts never mentioned: {unmentioned}
+    """**What this means for a user.** A context in the prompt raises the accuracy in this context. Differences in
+top-1 between prompts with six contexts and prompts without contexts:""",
+    """- in the six prompted contexts, from scratch: {prompted}
+- in contexts never mentioned, from scratch: {unmentioned}
 - in contexts never mentioned, fine-tuned: {tuned}""",
-    """If the prompt names no context, the generator draws several contexts by itself. These contexts were not
-counted. So name the contexts in which the network will be used, and do not expect an effect on other contexts. The
-built-in lists of contexts contain the empty context and named contexts. Such a list was not measured here.""",
+    """If the prompt names no context, the generator draws several contexts by itself. So name the contexts in which
+the network will be used, and do not expect an effect on other contexts. The built-in lists of contexts contain the
+empty context and named contexts. Such a list was not measured here.""",
 )
 _MIXING = (
-    """**Against the method.** In the miniature world, mixed images give a lower accuracy than the same generated
-images that are not mixed. Differences between mixed and not mixed images, in contexts never mentioned:""",
+    """**A limit of the method.** In the miniature world, mixed images give a lower accuracy than generated images
+without mixing. Differences in top-1 between training with and without mixing, in contexts never mentioned:""",
     """- from scratch, the row's own counterpart: {own}
 - from scratch, any counterpart of the class: {of_class}
 - fine-tuned, any counterpart of the class: {of_class_tuned}
-- fine-tuned, the row's own counterpart, compared with three times as many images that are not mixed: {own_tuned}
+- fine-tuned, 240 mixed images compared with 720 images without mixing: {own_tuned}
 - from scratch, the row's own counterpart, with three times as many steps: {longer}
 - from scratch, any counterpart of the class, three real images of each species: {fewer}
 - from scratch, any counterpart of the class, six real images of each species: {half}""",
-    """The training time may explain a part of the differences, because mixed images are harder to learn from. Mixed
-images still give a much higher accuracy than real images alone: {over_plain}.""",
-    """**For a user.** Train on real and generated images that are not mixed (`--mix.kind none`, arm `genaug`), and
-compare with `mix` on your own data. The partner can be any counterpart of the class (720 images) or the row's own
-counterpart (240 images). Without mixing, the difference between these two partners is: {partner}.""",
+    """A longer training may reduce these differences. Mixed images give a much higher accuracy than real images
+alone. The difference is {over_plain}.""",
+    """**What this means for a user.** Train on real and generated images without mixing (`--mix.kind none`, arm
+`genaug`), and compare with arm `mix` on your own data. Without mixing, the difference between 720 generated images
+(three for each real image) and 240 generated images (one for each) is: {partner}.""",
 )
 _ALTERNATIVES = (
-    """**For a user.** Accuracy in contexts never mentioned: {heavy} with heavy classical augmentation, {plain}
-with real images alone, {generated} with generated images beside them. Crops, colours and erasing cannot put
-an object into another context. The same number of real images of all contexts reaches {real}. So if you can get
-more real images in other contexts, use them. The filter has already computed embeddings, so a linear probe on
-the embeddings needs no other network. With every generated image the probe reaches {probe}.""",
+    """**What this means for a user.** In contexts never mentioned, real images alone reach {plain}, real images with
+RandAugment and colour jitter reach {heavy}, and real and generated images reach {generated}. Crops, colours and
+erasing cannot put an object into another context. The same number of additional real images in all contexts
+reaches {real}. So if you can get more real images in other contexts, use them. A linear probe on real and
+generated images reaches {probe} and needs no training of a network.""",
 )
 
 

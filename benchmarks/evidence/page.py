@@ -64,8 +64,8 @@ def _opening(results: Results) -> list[str]:
     measured = len(results.trainings)
     wanted = len(SEEDS) * sum(len(trainings.nets(arm)) for arm in trainings.ARMS)
     part = (
-        f"**{measured} of {wanted} trainings are measured so far**. A dash marks a missing value, and a difference of "
-        "one seed has no interval."
+        f"**{measured} of {wanted} trainings are measured so far.** A dash marks a missing value. A difference of one "
+        "seed has no interval."
     )
     return [*_HOW, when, _stages(made), *([part] if measured < wanted else [])]
 
@@ -75,58 +75,66 @@ def _stages(made: Sequence[Mapping[str, Any]]) -> str:
     # The cells of version 1 were made before the version was recorded.
     numbers = " and ".join(sorted({record.get("attempt_stage", "1") for record in made} or {attempt_stage()}))
     return (
-        f"The generated images were made with version {numbers} of the attempt stage; the current version is "
-        f"{attempt_stage()}. Version 1 used the contexts in turn for the rows of a class. Since version 2 the seed "
-        "draws the context of each row, so that a source can grow; the contexts of a class are balanced in expectation."
+        f"The generated images were made with version {numbers} of the stage `Attempt`. The current version is "
+        f"{attempt_stage()}. In version 1, the rows of a class used the contexts in turn. Since version 2, the context "
+        "of each row is drawn at random."
     )
 
 
 _HOW = (
-    """This page measures the effect of the filter, the context, the guidance and the mixing. Section 7 uses
-photographs. Sections 1 to 6 use the miniature world: its birds are rendered, and a classifier that was trained
-on renderings of all species in all contexts (the *oracle*) names the species of every generated image. A *cell* is
-one measurement. `make evidence` measures all cells and writes this page from the results in
-`benchmarks/evidence/results`. `make evidence LIST=1` lists the cells.""",
+    """This page measures the effects of the filter, the contexts in the prompts, the guidance and the mixing.
+Sections 1 to 6 use the rendered birds of the miniature world. Section 7 uses photographs. `make evidence` repeats
+all measurements and writes this page.""",
     """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. There are ten
-contexts. For each species, two contexts are chosen at random; its training images show only these two. The 2,000
-test images show all ten contexts. Everything random depends on the seed: the contexts of the species, the
-training images, the generated images and the training.""",
-    """**Accuracy** is top-1 in percent, for three groups of test images. *Never mentioned*: contexts that occur in
-no training image of the species and in no prompt. *Prompted*: contexts that the prompts name and that the
-training images of the species lack. *Own*: the two contexts of the species' training images.""",
-    """**Training in sections 1 to 6.** The network is a ResNet-10-T, either trained from scratch (450 steps of 32
-images) or pretrained on the other twenty species and fine-tuned (150 steps of 32). Every arm takes the same
-number of steps. The validation split shows only the training contexts. It selects the model, and the test images
-are scored once. In arms with generated images, half of the samples are generated: each real image and one kept
-generated image of its class are two separate samples (`mix.kind none`, `mix.partner class`). Tables with another
-setting say so. Each generator makes 720 images (three copies of 240 rows, one attempt for each unit) with 16
-steps and gamma 2.""",
-    """Values are mean ± standard deviation over the seeds. Differences are paired by seed and have a 95 % interval
-(Student's t). A difference whose interval contains zero is written as *no difference seen*.""",
+contexts. The training images of a species show only two contexts, which are chosen at random for each species.
+The 2,000 test images show all ten contexts. For each of 240 training images, three images are generated, so there
+are 720 generated images. The generation has 16 steps and guidance strength gamma 2 (Eq. 4 of the paper). A
+classifier names the species of each generated image. It was trained on renderings of all species in all contexts,
+and is called the *oracle*.""",
+    """**Accuracy** is top-1 in percent, for three groups of test images:""",
+    """- *never mentioned*: contexts that occur in no training image of the species and in no prompt
+- *prompted*: contexts that the prompts name, and that no training image of the species shows
+- *own*: the two contexts of the training images of the species""",
+    """**Training in sections 1 to 6.** The network is a ResNet-10-T. It is either trained from scratch (450 steps of
+32 images), or pretrained on twenty other species and fine-tuned (150 steps of 32 images). Every arm of a table
+takes the same number of steps. The validation split shows only the training contexts. It selects the model, and
+the test images are scored once. If a table says nothing else, an epoch contains each real image and, as a
+separate sample, one kept generated image of the same class (`mix.kind none`, `mix.partner class`).""",
+    """**Statistics.** Values are mean ± standard deviation over the seeds. The seed determines the contexts of the
+species, the training images, the generated images and the training. Differences are paired by seed and have a
+95 % interval (Student's t). If this interval contains zero, the table says *no difference seen*.""",
 )
-_RENDERED = """The images are rendered, so they are perfect. There are 2,400 images. For every class and every
-context there are three images of each of four kinds: the class, another species of the dataset, a look-alike
-species, and a species outside the dataset. Two CLIPs are compared. The CLIP of the package was *not trained* on
-the species of the dataset, and the other CLIP was *trained* on them. The two training contexts are chosen at
-random for each species (*own*), or they are the same for all species (*shared*)."""
+_RENDERED = (
+    """In this section, the filter decides about 2,400 rendered images whose species is known. For every class and
+every context there are three images of each of four kinds: the right species, another species of the dataset, a
+look-alike species, and a species outside the dataset. A policy should accept the right species and reject the
+other three kinds.""",
+    """Two image encoders are compared. The CLIP of the package was *not trained* on the species of the dataset. The
+other CLIP was *trained* on them. Two datasets are compared too. In one dataset, each species has its *own* two
+training contexts. In the other dataset, all species *share* the same two.""",
+    """The policy `rank` is measured with four rankings of the classes. *Class mean* ranks by the similarity to the
+mean embedding of each class. *Classifier* ranks by a linear discriminant. *Context-free* is this discriminant
+after the influence of the context is removed; it is the default. *Text* ranks by the similarity to the text
+embedding of each class name.""",
+)
 
 
 def _judge(results: Results) -> list[str]:
     return [
-        f"{_RENDERED} Each cell is measured with {_judge_seeds(results, 'unseen-own')}:",
+        *_RENDERED,
+        f"Balanced accuracy and area under the ROC curve (AUC), in percent, {_judge_seeds(results, 'unseen-own')}:",
         tables.judge_cells(results, JUDGES),
-        "Share of the images that each policy accepts, with the CLIP that was not trained on the species and with own "
-        f"contexts ({_judge_seeds(results, 'unseen-own')}):",
+        "Share of the images that each policy accepts, in percent. The CLIP was not trained on the species, and each "
+        f"species has its own contexts ({_judge_seeds(results, 'unseen-own')}):",
         tables.judge_shares(results, "unseen-own", JUDGES),
-        "Share of the images that each policy accepts, with the CLIP that was trained on the species and with shared "
-        "contexts. This is the easiest cell "
-        f"({_judge_seeds(results, 'seen-shared')}):",
+        "Share of the images that each policy accepts, in percent. The CLIP was trained on the species, and all "
+        f"species share their contexts ({_judge_seeds(results, 'seen-shared')}):",
         tables.judge_shares(results, "seen-shared", JUDGES),
         "![Share of right images that each policy accepts in each context, with the CLIP that was not trained on the "
         "species](ASSETS/results-contexts.png)",
-        "Share of the images of the text-to-image model that each policy accepts, with the CLIP of the package "
-        f"({len(results.right_species(STANDARD))} seeds). The head of the table gives the number of images of each "
-        "kind among 720:",
+        "Share of the images of the text-to-image model that each policy accepts, in percent. The CLIP is that of the "
+        f"package ({len(results.right_species(STANDARD))} seeds). The number in the head of a column is the mean "
+        "number of images of this kind among 720:",
         tables.judge_generated(
             results, STANDARD, ("mean", "quantile", "class_mean", "classifier", "context_free", "text")
         ),
@@ -145,24 +153,25 @@ def _investment(results: Results) -> list[str]:
     equal = {f"{STANDARD}.{keep}.equal-kept": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     tuned = {f"{STANDARD}.{keep}": POLICY_WORDS[keep] for keep in ("all", "mean", BEST, "oracle")}
     parts = [
-        f"**Equal generated images**: all arms have the same 720 generated images, and each arm trains on the images "
-        f"that its policy keeps. From scratch, {tables.seeds(results, list(arms))}:",
+        f"**The same generated images for each policy.** Each arm trains on those of the 720 generated images that its "
+        f"policy keeps. Trained from scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, {"plain": "real images alone", **arms}, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, {"plain": "real images alone", **tuned}, f"{STANDARD}.all", "tuned"),
-        f"**Equal kept images**: each arm trains on the first n images that its policy keeps; n is the smallest number "
-        f"that any policy keeps. From scratch, {tables.seeds(results, list(equal))}:",
+        f"**The same number of kept images for each policy.** Each arm trains on the first n images that its policy "
+        f"keeps. The number n is the smallest number of images that one of the policies keeps. Trained from scratch, "
+        f"{tables.seeds(results, list(equal))}:",
         tables.of_arms(results, equal, f"{STANDARD}.all.equal-kept"),
     ]
     for generator in ("random-species", "look-alike"):
         worse = {f"{generator}.{keep}": POLICY_WORDS[keep] for keep in ("all", "random", "mean", BEST, "oracle")}
         parts += [
-            f"**A generator that does not follow the prompt**: {_GENERATORS[generator]} (equal generated "
-            f"images, from scratch, {tables.seeds(results, list(worse))}):",
+            f"**A generator that does not follow the prompt.** {_GENERATORS[generator]}. All policies decide about "
+            f"the same generated images. Trained from scratch, {tables.seeds(results, list(worse))}:",
             tables.of_arms(results, worse, f"{generator}.all"),
         ]
     parts.append(
-        "![Top-1 of each policy minus top-1 of policy all, which keeps everything](ASSETS/results-investment.png)"
+        "![Top-1 of each policy minus top-1 of the policy all, which keeps everything](ASSETS/results-investment.png)"
     )
     return [*parts, *meaning.investment(results)]
 
@@ -177,13 +186,16 @@ def _guidance(results: Results) -> list[str]:
         f"no-negatives.{BEST}": "`rank`, context-free, without the negative prompt",
     }
     return [
-        f"Accuracy in contexts never mentioned, equal generated images, from scratch, {tables.seeds(results, arms)}:",
+        "Gamma is the strength of the guidance in Eq. 4 of the paper. All policies decide about the same generated "
+        "images.",
+        f"Accuracy in contexts never mentioned, from scratch, {tables.seeds(results, arms)}:",
         tables.guidance(results, GAMMAS, ("all", BEST, "oracle")),
-        f"Accuracy in the same contexts, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. Gamma 0.5 "
-        "was left out to limit the number of trainings:",
+        f"Accuracy in contexts never mentioned, pretrained and fine-tuned, {tables.seeds(results, tuned, 'tuned')}. "
+        "Gamma 0.5 was not measured:",
         tables.guidance(results, GAMMAS[1:], ("all", BEST), "tuned"),
-        "![Accuracy of three policies over gamma, and share of right images](ASSETS/results-guidance.png)",
-        "Accuracy with and without the negative prompt (blurry, deformed, low quality), gamma 2, from scratch, "
+        "![Accuracy of three policies for each gamma, and share of the images with the right "
+        "species](ASSETS/results-guidance.png)",
+        "Accuracy with and without the negative prompt *blurry, deformed, low quality*, gamma 2, from scratch, "
         f"{tables.seeds(results, list(without))}:",
         tables.of_arms(results, without, f"{STANDARD}.all"),
         *meaning.guidance(results),
@@ -202,8 +214,9 @@ def _context(results: Results) -> list[str]:
     }
     tuned = {name: words for name, words in arms.items() if name not in ("no-context.third", "genaug-own")}
     return [
-        f"All generated images are kept. In every row, the column *prompted* shows the accuracy in the same six "
-        f"contexts. From scratch, {tables.seeds(results, list(arms))}:",
+        "The rows differ in the contexts that the prompts name. All generated images are kept. The column *prompted* "
+        "always shows the accuracy in the same six contexts, also if the prompts name fewer contexts.",
+        f"Trained from scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, "no-context.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, tuned, "no-context.all", "tuned"),
@@ -242,20 +255,25 @@ def _mixing(results: Results) -> list[str]:
     tuned = {"plain": "plain", f"{STANDARD}.all": draws[f"{STANDARD}.all"], "mix-own-100": draws["mix-own-100"],
              "mix-class": draws["mix-class"]}  # fmt: skip
     return [
-        "**The methods of the paper's Table 7.** Each real image is mixed with its own counterpart (240 images). All "
-        f"generated images are kept. From scratch, {tables.seeds(results, list(seven))}:",
+        "**The methods of the paper's Table 7.** The rows have the names of that table. *Plain* trains on real images "
+        "only. *GenAug* adds one counterpart for each real image, without mixing. The other rows add images that are "
+        "mixed pixel-wise or patch-wise. The partner is the counterpart of the real image, if the row names no other "
+        "partner. *DiffCoRe-Mix* uses both kinds of mixing, with counterparts for 50 % or 100 % of the real images. "
+        f"All generated images are kept. Trained from scratch, {tables.seeds(results, list(seven))}:",
         tables.of_arms(results, seven, "genaug-own"),
-        f"**Which images a training uses.** From scratch, {tables.seeds(results, list(draws))}:",
+        "**Other ways to use the generated images.** With `append`, a mixed image is an additional sample. With "
+        "`replace`, it replaces the real image with the given probability. The partner is the row's `own` counterpart "
+        f"or any kept image of the `class`. Trained from scratch, {tables.seeds(results, list(draws))}:",
         tables.of_arms(results, draws, f"{STANDARD}.all"),
         f"Pretrained and fine-tuned, {tables.seeds(results, list(tuned), 'tuned')}:",
         tables.of_arms(results, tuned, f"{STANDARD}.all", "tuned"),
-        "**Three times as many steps** (1,350 steps of 32 images). From scratch, "
+        "**Three times as many steps** (1,350 steps of 32 images). Trained from scratch, "
         f"{tables.seeds(results, list(longer), 'longer')}:",
         tables.of_arms(results, longer, "genaug-own", "longer"),
-        "**With fewer real images**, and 720 generated images in each case. From scratch, "
+        "**Fewer real images.** The number of generated images is always 720. Trained from scratch, "
         f"{tables.seeds(results, list(few))}:",
         tables.of_arms(results, few, "real-3.generated"),
-        "![Accuracy over the number of real images of each species](ASSETS/results-mixing.png)",
+        "![Accuracy for 3, 6 and 12 real images of each species](ASSETS/results-mixing.png)",
         *meaning.mixing(results),
     ]
 
@@ -263,18 +281,18 @@ def _mixing(results: Results) -> list[str]:
 def _alternatives(results: Results) -> list[str]:
     arms = {
         "plain": "real images alone",
-        "heavy": "heavy classical augmentation (RandAugment 9, colour 0.4, blur 0.2, erasing 0.25)",
-        "mixup": "Mixup",
-        "cutmix": "CutMix",
-        f"{STANDARD}.all": "720 generated images",
-        "extra-seen": "720 more real images of the training contexts",
-        "extra-all": "720 more real images of all contexts",
+        "heavy": "real images with RandAugment 9, colour jitter 0.4, blur 0.2 and random erasing 0.25",
+        "mixup": "real images with Mixup",
+        "cutmix": "real images with CutMix",
+        f"{STANDARD}.all": "real images and 720 generated images",
+        "extra-seen": "real images and 720 more real images in the training contexts",
+        "extra-all": "real images and 720 more real images in all contexts",
     }
     return [
-        f"From scratch, {tables.seeds(results, list(arms))}:",
+        f"Trained from scratch, {tables.seeds(results, list(arms))}:",
         tables.of_arms(results, arms, f"{STANDARD}.all", images=False),
-        "A *linear probe* is a logistic regression on the embeddings of the filter. It trains no network "
-        f"({len(results.probed('all', UNMENTIONED))} seeds):",
+        "A *linear probe* is a logistic regression on the embeddings of the filter. No network is trained. Accuracy of "
+        f"the linear probe, {len(results.probed('all', UNMENTIONED))} seeds:",
         tables.probes(results),
         *meaning.alternatives(results),
     ]

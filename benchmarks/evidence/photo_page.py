@@ -25,21 +25,21 @@ WORDS = {
 }
 """Label of each arm, in the order of the tables."""
 _SETTING = f"""The dataset has ten kinds of clothing, photographed by many people. Each class has {EACH} real
-training images. The counterpart of a training image is another real photograph of its class. So the counterparts
-are perfect, the test images are like the training images, and no text-to-image model is needed. The training
-images, the counterparts and the training depend on the seed. The validation split (341 images) and the test split
-(372 images) are the same for every seed."""
+training images. Another real photograph of the same class is used as the counterpart of a training image, in
+place of a generated image. So the counterparts are perfect. The test images are from the same source as the training
+images. The training images, the counterparts and the training depend on the seed. The validation split (341 images)
+and the test split (372 images) are the same for every seed."""
+_RATES = ", ".join(f"{rate:g}" for rate in sorted(RATES))
 _TRAINING = f"""The network is EfficientNet-Lite0 with ImageNet weights (`tf_efficientnet_lite0` of timm),
 fine-tuned at {SIZE} pixels with AdamW, weight decay 0.05, a cosine schedule and batches of 32. Every arm takes
-the same number of steps. Mixing appends one sample for each counterpart (`append`, partner `own`). The learning
-rate of each arm is chosen from {", ".join(f"{rate:g}" for rate in sorted(RATES))}. It is the rate with the best
-validation score over the first {len(TUNING)} seeds. The validation split also selects the model, and the test
-split is scored once."""
-_BOUND = """A text-to-image model makes worse counterparts than these photographs. So its counterparts
-are expected to change the accuracy by less than these tables show."""
-OUTSTANDING = """**Not measured.** The counterparts of a small text-to-image model that was trained on photographs
-are not measured. `python -m benchmarks.photos_t2i DATA` measures them on a CUDA machine, with all steps from the
-plan to the training. Other datasets, other numbers of images and other networks are not measured either."""
+the same number of steps. With mixing, each counterpart adds one mixed sample (`append`, partner `own`). For each
+arm, one of the learning rates {_RATES} is chosen. It has the best validation score over the first {len(TUNING)}
+seeds. The validation split also selects the model, and the test split is scored once."""
+_BOUND = """Generated images are worse counterparts than these photographs. So they are expected to change the
+accuracy by less than these tables show."""
+OUTSTANDING = """**Not measured.** Generated images as counterparts of photographs are not measured.
+`python -m benchmarks.photos_t2i DATA` measures them on a CUDA machine with a small text-to-image model. Other
+datasets, other numbers of images and other networks are not measured."""
 
 
 def section(results: Results) -> list[str]:
@@ -50,17 +50,17 @@ def section(results: Results) -> list[str]:
     parts = [_SETTING, _TRAINING]
     if len(photos.measured) < photos.wanted:
         parts.append(
-            f"**{len(photos.measured)} of {photos.wanted} trainings are measured so far**. A dash marks a missing "
-            "value, and a difference of one seed has no interval."
-            + ("" if photos.rates_complete else " While learning rates are missing, the best measured one is used.")
+            f"**{len(photos.measured)} of {photos.wanted} trainings are measured so far.** A dash marks a missing "
+            "value. A difference of one seed has no interval."
+            + ("" if photos.rates_complete else " Not all learning rates are measured; the best measured one is used.")
         )
     for length, steps in STEPS.items():
         parts += [f"{steps} steps, {seeds(photos, length)}:", accuracies(photos, length)]
     return [
         *parts,
         "![Top-1 of each arm minus top-1 with counterparts without mixing](ASSETS/results-photographs.png)",
-        "The learning rate is chosen by top-1 on the validation split. The table gives this top-1 in percent, as mean "
-        f"over the first {len(TUNING)} seeds with {STEPS['short']} steps:",
+        "The learning rate is chosen by top-1 on the validation split. This top-1 in percent, as mean over the first "
+        f"{len(TUNING)} seeds with {STEPS['short']} steps (bold: the chosen learning rate):",
         rates(photos),
         *sentences(photos),
         _BOUND,
@@ -78,7 +78,7 @@ def seeds(photos: PhotoResults, length: str) -> str:
 
 def accuracies(photos: PhotoResults, length: str) -> str:
     """Returns a table with one row for each arm: its learning rate, top-1, top-5 and the differences to two arms."""
-    head = ["", "learning rate", "top-1", "top-5", "top-1, difference to counterparts without mixing",
+    head = ["arm", "learning rate", "top-1", "top-5", "top-1, difference to counterparts without mixing",
             "top-1, difference to real images alone"]  # fmt: skip
     rows = []
     for arm, words in WORDS.items():
@@ -99,7 +99,7 @@ def rates(photos: PhotoResults) -> str:
             text = "–" if score is None else f"{100 * score:.1f}"
             cells.append(f"**{text}**" if rate == photos.rate(arm) else text)
         rows.append([words, *cells])
-    return table(["", *(f"{rate:g}" for rate in sorted(RATES))], rows)
+    return table(["arm", *(f"learning rate {rate:g}" for rate in sorted(RATES))], rows)
 
 
 def sentences(photos: PhotoResults) -> list[str]:
@@ -117,8 +117,8 @@ def sentences(photos: PhotoResults) -> list[str]:
     ]
     return [
         *flat,
-        f"**For a user.** {judgement(photos)} Differences in top-1 between mixed images and the same counterparts that "
-        "are not mixed:",
+        f"**What this means for a user.** {judgement(photos)} Differences in top-1 between counterparts with and "
+        "without mixing:",
         "\n".join(lines),
     ]
 
@@ -126,7 +126,7 @@ def sentences(photos: PhotoResults) -> list[str]:
 def judgement(photos: PhotoResults) -> str:
     """Returns one sentence about counterparts and one about mixing, from the intervals of both lengths."""
     if not enough_seeds(photos):
-        return f"Fewer than {FEWEST_SEEDS} seeds are measured, which is too few to judge counterparts or mixing."
+        return f"Fewer than {FEWEST_SEEDS} seeds are measured. These are too few for a conclusion."
     return f"{added(photos)} {mixed(photos)}"
 
 
@@ -134,10 +134,10 @@ def added(photos: PhotoResults) -> str:
     """Returns the sentence that compares counterparts without mixing with real images alone."""
     found = [gap(photos, BASE, "plain", length) for length in STEPS]
     return {
-        "better": "Perfect counterparts beside the real images raise top-1 on test images like the training images.",
-        "worse": "Perfect counterparts beside the real images lower top-1 on test images like the training images.",
+        "better": "Perfect counterparts in addition to the real images raise top-1.",
+        "worse": "Perfect counterparts in addition to the real images lower top-1.",
         "mixed": "Perfect counterparts raise top-1 with one number of steps and lower it with the other.",
-        "none": "No effect of perfect counterparts on top-1 is seen on test images like the training images.",
+        "none": "No effect of perfect counterparts on top-1 is seen.",
         "open": "Too few seeds are measured to judge the effect of perfect counterparts.",
     }[verdict(found)]
 
@@ -146,10 +146,8 @@ def mixed(photos: PhotoResults) -> str:
     """Returns the sentence that compares mixed images with the same counterparts that are not mixed."""
     found = [gap(photos, arm, BASE, length) for arm in ("mix", "pixel", "patch") for length in STEPS]
     return {
-        "better": "Mixing the counterparts with the real images raises top-1, compared with counterparts that are not "
-        "mixed.",
-        "worse": "Mixing the counterparts with the real images lowers top-1, compared with counterparts that are not "
-        "mixed.",
+        "better": "Counterparts with mixing give a higher top-1 than counterparts without mixing.",
+        "worse": "Counterparts with mixing give a lower top-1 than counterparts without mixing.",
         "mixed": "Mixing the counterparts with the real images raises top-1 in some rows and lowers it in others.",
         "none": "No difference is seen between counterparts with and without mixing.",
         "open": "Too few seeds are measured to judge mixing.",
@@ -212,7 +210,7 @@ _COLOURS = {"plain": "#70757d", "pixel": "#c98a2b", "patch": "#b3423a", "mix": "
 def _flat(change: float, count: int) -> str:
     state = "is flat" if abs(change) < FLAT else "is not flat yet"
     return (
-        f"Over the last third of {STEPS['short']} steps, the validation score of the arm with real images alone "
-        f"changes by {100 * change:+.1f} points (mean over {count} {'seed' if count == 1 else 'seeds'}). By the limit "
-        f"of {100 * FLAT:.1f} points this arm {state}."
+        f"Over the last third of {STEPS['short']} steps, the validation top-1 of the arm with real images alone "
+        f"changes by {100 * change:+.1f} percentage points (mean over {count} {'seed' if count == 1 else 'seeds'}). "
+        f"A change below {100 * FLAT:.1f} points is called flat, so the score of this arm {state}."
     )

@@ -24,15 +24,14 @@ from diffcore_hf.training.comparison.statistics import Difference
 
 _ARMS = {"genaug": "without mixing", "mix": "mixed"}
 _QUALITY = """**How good do counterparts have to be?** The table compares counterparts of several qualities.
-*Distance* is the mean cosine similarity of two different real images of a class, minus the mean cosine similarity
-of a real image and a counterpart. Both similarities use embeddings of the network with ImageNet weights. The
-distance is 0 if the counterparts are like other real images. *Rejected* is the share of the counterparts that the
-default filter rejects. You can compute both values from the embeddings of a run."""
-_FILTER = f"""**The filter on photographs.** The image tower is the network with ImageNet weights. The references
-are {photo_filter.EACH} photographs of each class. The filter compares the references with {photo_filter.EACH}
-images of each of three kinds: other photographs of the class (*right*), photographs of a random other class, and
-photographs of the *most confused class*. The most confused class is the class with the most similar mean
-embedding."""
+*Distance* measures how far the counterparts are from real images. It is the mean cosine similarity of two real images
+of a class, minus the mean cosine similarity of a real image and a counterpart. The similarities use embeddings of the
+network with ImageNet weights. The distance is 0 if the counterparts are like other real images. *Rejected* is the
+share of the counterparts that the default filter rejects."""
+_FILTER = f"""**The filter on photographs.** The image encoder of the filter is the network with ImageNet weights.
+The references are {photo_filter.EACH} photographs of each class. For each class, the filter decides about
+{photo_filter.EACH} images of each of three kinds: other photographs of the class (*right*), photographs of a random
+other class, and photographs of the *most confused class*. This is the class with the most similar mean embedding."""
 _POLICY_WORDS = {
     "mean": "`mean` (Eq. 5)",
     "fixed": "`fixed(0.7)`",

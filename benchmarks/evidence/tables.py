@@ -16,19 +16,25 @@ from diffcore_hf.miniature.scenery import CONTEXTS
 
 POLICY_WORDS = {
     "all": "`all`",
-    "random": "`random(p)`, about as many as context-free keeps",
+    "random": "`random`, about as many images as context-free",
     "mean": "`mean` (Eq. 5)",
-    "fixed": "`fixed(0.7)`",
+    "fixed": "`fixed` with the bound 0.7",
     "quantile": "`quantile`",
-    "class_mean": "`rank` by class mean",
-    "classifier": "`rank` by classifier",
+    "class_mean": "`rank`, class mean",
+    "classifier": "`rank`, classifier",
     "context_free": "`rank`, context-free",
-    "text": "`rank` by text",
-    "oracle": "the oracle: only the right species",
+    "text": "`rank`, text",
+    "oracle": "the oracle keeps the right species",
 }
-CELLS = {"unseen-own": "not trained, own", "unseen-shared": "not trained, shared", "seen-own": "trained, own",
-         "seen-shared": "trained, shared"}  # fmt: skip
+CELLS = {
+    "unseen-own": "CLIP not trained, own contexts",
+    "unseen-shared": "CLIP not trained, shared contexts",
+    "seen-own": "CLIP trained, own contexts",
+    "seen-shared": "CLIP trained, shared contexts",
+}
 """Name of a cell -> head of its column: how the CLIP was trained, and the training contexts."""
+KIND_WORDS = {kind: {"right": "right species", "outside": "outside the dataset"}.get(kind, kind) for kind in KINDS}
+"""Kind of image -> head of its column."""
 
 
 def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "scratch", *, images: bool = True) -> str:
@@ -45,10 +51,10 @@ def of_arms(results: Results, arms: Mapping[str, str], base: str, net: str = "sc
         images: whether to show the number of generated images and the share of right images among them.
     """
     head = [
-        "",
-        *(["generated images", "right species"] if images else []),
+        "arm",
+        *(["number of generated images", "with the right species, %"] if images else []),
         *GROUPS,
-        "difference to the base, never mentioned",
+        "*never mentioned*, difference to the row *base*",
     ]
     ground = results.accuracy(base, net, UNMENTIONED)
     rows = []
@@ -70,11 +76,11 @@ def seeds(results: Results, arms: Sequence[str], net: str = "scratch") -> str:
 
 def judge_cells(results: Results, policies: Sequence[str]) -> str:
     """Returns balanced accuracy and AUC of each policy in the four cells, on rendered images."""
-    head = ["balanced accuracy / AUC, %", *CELLS.values()]
+    head = ["policy", *CELLS.values()]
 
     def cell(policy: str, name: str) -> str:
         pair = [results.judged(name, lambda result, key=key: result["policies"][policy][key]) for key in _BOTH]
-        return " / ".join(percent(values) for values in pair)
+        return "{}, AUC {}".format(*map(percent, pair))
 
     return table(head, [[POLICY_WORDS[policy], *(cell(policy, name) for name in CELLS)] for policy in policies])
 
@@ -84,7 +90,7 @@ _BOTH = ("balanced_accuracy", "auc")
 
 def judge_shares(results: Results, cell: str, policies: Sequence[str]) -> str:
     """Returns the share of images that each policy accepts in one cell, by kind of image, and its worst context."""
-    head = ["accepted, %", *KINDS, "right, in the worst context"]
+    head = ["policy", *KIND_WORDS.values(), "right species, in the context with the lowest share"]
     return table(head, [[POLICY_WORDS[policy], *_judged(results, cell, policy)] for policy in policies])
 
 
@@ -98,7 +104,8 @@ def _judged(results: Results, cell: str, policy: str) -> list[str]:
 def judge_generated(results: Results, generator: str, policies: Sequence[str]) -> str:
     """Returns the share of the images of a text-to-image model that each policy accepts."""
     shown = {kind: results.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
-    head = ["accepted, %", *(f"{kind} ({count(shown[kind])})" for kind in KINDS), "right among the kept"]
+    words = [f"{words} ({count(shown[kind])} images)" for kind, words in KIND_WORDS.items()]
+    head = ["policy", *words, "share of the right species among the kept images"]
     return table(head, [[POLICY_WORDS[policy], *_accepted(results, generator, policy)] for policy in policies])
 
 
@@ -114,8 +121,8 @@ def _accepted(results: Results, generator: str, policy: str) -> list[str]:
 
 def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
     """Returns the share of right images by gamma, and the accuracy in contexts never mentioned by gamma and policy."""
-    head = ["gamma", "right species", "right context", *(POLICY_WORDS[keep] for keep in keeps),
-            f"difference of {POLICY_WORDS[keeps[1]]} to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
+    head = ["gamma", "right species, %", "right context, %", *(POLICY_WORDS[keep] for keep in keeps),
+            f"{POLICY_WORDS[keeps[1]]}, difference to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
     rows = []
     for gamma in gammas:
         name = f"gamma-{gamma}"
@@ -131,7 +138,7 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net:
 def probes(results: Results) -> str:
     """Returns the accuracy of the linear probe on real images, alone and together with generated images."""
     words = {"real": "240 real images", "all": "240 real images and all generated images",
-             BEST: "240 real images and the generated images that context-free keeps",
-             "oracle": "240 real images and the generated images of the right species"}  # fmt: skip
+             BEST: "240 real images and the generated images that the default filter keeps",
+             "oracle": "240 real images and the generated images with the right species"}  # fmt: skip
     rows = [[label, *(percent(results.probed(name, group)) for group in GROUPS)] for name, label in words.items()]
-    return table(["linear probe", *GROUPS], rows)
+    return table(["fitted to", *GROUPS], rows)

@@ -147,9 +147,9 @@ def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     [
         (
             {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
-            "raises top-1, compared with counterparts that are not mixed.",
+            "give a higher top-1 than counterparts without mixing.",
         ),
-        ({"genaug": 0.1}, "lowers top-1, compared with counterparts that are not mixed."),
+        ({"genaug": 0.1}, "give a lower top-1 than counterparts without mixing."),
         ({}, "No difference is seen between counterparts with and without mixing."),
         ({"mix": 0.1, "pixel": -0.1}, "raises top-1 in some rows and lowers it in others."),
     ],
