@@ -1,0 +1,346 @@
+"""Measures one cell of the overhead of mixing: one arm with one network and one batch size, against the plain arm.
+
+Owns the settings of a cell, the interleaved steps, the times of the parts of a mixer, and the files of the results. The
+table is in overhead_page.py. Every cell has a process of its own (`python -m benchmarks.overhead_cells SETTINGS`), so
+that its peak memory is known and a lack of memory stops only this cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import canonical_json, write_atomic
+
+ROOT = Path(__file__).parents[1]
+PLAIN = "plain"
+EXTRA_ARMS: dict[str, dict[str, Any]] = {
+    "mix": {"mix": {"kind": "both", "mode": "replace", "probability": 1.0}},
+    "guidedmixup_ap_greedy": {
+        "mix": {"mode": "off"},
+        "mixer": {"name": "guidedmixup_ap", "options": {"pairing": "greedy"}},
+    },
+}
+"""Arms of the table that are not arms of every training. Arm `mix` mixes every image, which is the worst case."""
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "saliency": ("maps", "input_gradient", "activation_maps", "averaged.forward", "generator.forward"),
+    "pairing": ("_draws", "partner_index"),
+    "cut": ("minimal_labels", "joint_outputs"),
+}
+"""Part of a mixer -> its methods and functions. The time of a mixer that is in none of them is the part `copy`."""
+PARTS = (*SECTIONS, "copy")
+_PACKAGES = ("torch", "torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class CellSettings:
+    """Everything that a measurement depends on."""
+
+    arm: str
+    network: str
+    batch: int
+    size: int = 224
+    device: str = "cpu"
+    repeats: int = 3
+    threads: int = 1
+    workers: int = 0
+    """Number of loader processes; 0: the training process loads the images between two steps."""
+    data: str = ""
+    """Folder with pairs of images (photos.py)."""
+
+    @property
+    def name(self) -> str:
+        """Returns the path of the result below the folder of results, without its suffix."""
+        return f"{self.device.replace(':', '-')}/{self.network}-{self.size}/{self.batch}/{self.arm}"
+
+
+def result_path(folder: Path, cell: CellSettings) -> Path:
+    """Returns the file of the result of a cell."""
+    return folder / f"{cell.name}.json"
+
+
+def is_measured(folder: Path, cell: CellSettings) -> bool:
+    """Returns whether a cell has a result with enough repetitions. A cell that failed is measured again."""
+    path = result_path(folder, cell)
+    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return "seconds" in result and len(result["seconds"]["arm"]) >= cell.repeats
+
+
+def stored_results(folder: Path) -> list[dict[str, Any]]:
+    """Returns all stored results."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*/*/*/*.json"))]
+
+
+def complete(cell: CellSettings, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a result with the settings of its cell, the date and the versions."""
+    settings = {name: value for name, value in asdict(cell).items() if name != "data"}
+    return {**settings, "made": _made(), **result}
+
+
+def store(folder: Path, cell: CellSettings, result: Mapping[str, Any]) -> None:
+    """Writes the result of a cell, completely or not at all."""
+    path = result_path(folder, cell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, canonical_json(result))
+
+
+def measured_in_a_process(cell: CellSettings) -> dict[str, Any]:
+    """Measures a cell in a process of its own.
+
+    Returns:
+        The result, or {"reason": ...} if the cell cannot be measured.
+    """
+    cache = {"HF_DATASETS_CACHE": str(Path(cell.data).with_name("cache"))} if cell.data else {}
+    environment = {**os.environ, **cache, "OMP_NUM_THREADS": str(cell.threads), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "benchmarks.overhead_cells", json.dumps(asdict(cell))]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode < 0:
+        return {"reason": f"signal {-done.returncode} ended the process, usually because memory ran out"}
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
+        return {"reason": lines[-1]}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measured(cell: CellSettings) -> dict[str, Any]:
+    """Measures a cell in this process.
+
+    Returns:
+        The result, or {"reason": ...} if the device does not exist, the mixer does not work with the network, or
+        memory ran out. `stored` is false if the result must not be stored.
+    """
+    import torch
+
+    from diffcore_hf.models.runtime import pick_device
+
+    try:
+        pick_device(cell.device)
+    except UserError:
+        reason = f"--device is {cell.device!r}, which this machine does not have. Use --device cpu"
+        return {"reason": reason, "stored": False}
+    try:
+        return _measured(cell)
+    except UserError as error:
+        return {"reason": str(error)}
+    except MemoryError:
+        return {"reason": "out of memory"}
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            return {"reason": f"out of memory on {cell.device}"}
+        raise
+
+
+class PartTimer:
+    """Measures the time in the parts of a mixer; a part inside another part belongs to the outer one."""
+
+    def __init__(self, now: Callable[[], float]):
+        self._now = now
+        self._active: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns a function that measures each call of `function`."""
+
+        def call(*args: Any, **keys: Any) -> Any:
+            if self._active not in ([], ["mixer"]) or part in self._active:
+                return function(*args, **keys)
+            self._active.append(part)
+            start = self._now()
+            try:
+                return function(*args, **keys)
+            finally:
+                self._active.pop()
+                self.seconds[part] = self.seconds.get(part, 0.0) + self._now() - start
+
+        return call
+
+    def take(self) -> dict[str, float]:
+        """Returns the seconds of `mixer` and of each part since the last call, and starts again."""
+        seconds, self.seconds = self.seconds, {}
+        parts = {part: seconds.get(part, 0.0) for part in SECTIONS}
+        total = seconds.get("mixer", 0.0)
+        return {"mixer": total, **parts, "copy": max(0.0, total - sum(parts.values()))}
+
+
+@contextmanager
+def timed_parts(mixer: Any, timer: PartTimer) -> Iterator[None]:
+    """Measures the parts of a mixer inside the context. None: there is nothing to measure."""
+    with ExitStack() as stack:
+        if mixer is not None:
+            modules = [sys.modules[each.__module__] for each in type(mixer).__mro__ if "mixers" in each.__module__]
+            for part, names in SECTIONS.items():
+                for name in names:
+                    for owner, attribute in _owners(mixer, modules, name):
+                        function = timer.timed(part, getattr(owner, attribute))
+                        stack.enter_context(mock.patch.object(owner, attribute, function))
+            stack.enter_context(mock.patch.object(mixer, "forward", timer.timed("mixer", mixer.forward)))
+        yield
+
+
+def _owners(mixer: Any, modules: list[Any], name: str) -> list[tuple[Any, str]]:
+    """Returns each object that has the function `name`, and its attribute there."""
+    path, _, attribute = name.rpartition(".")
+    owner = getattr(mixer, path, None) if path else mixer
+    methods = [owner] if hasattr(owner, attribute) else []
+    return [(each, attribute) for each in [*methods, *(each for each in modules if hasattr(each, name))]]
+
+
+def _measured(cell: CellSettings) -> dict[str, Any]:
+    import torch
+
+    from diffcore_hf.config.merging import build
+    from diffcore_hf.config.train_schema import TRAIN_SCHEMA
+    from diffcore_hf.training.comparison.arms import arms_of
+    from diffcore_hf.training.data.samples import train_samples
+    from diffcore_hf.training.data.training_data import load_data
+    from diffcore_hf.training.engine import loop
+    from diffcore_hf.training.engine.devices import make_accelerator
+    from diffcore_hf.training.engine.forward import BatchLoss
+
+    torch.set_num_threads(cell.threads)
+    recipe = build(TRAIN_SCHEMA, {
+        "data": cell.data, "preset": "paper", "model": cell.network, "batch_size": cell.batch, "device": cell.device,
+        "transform": {"size": cell.size}, "max_steps": 10**6, "workers": cell.workers, "arms": EXTRA_ARMS,
+        "compare": list(dict.fromkeys([PLAIN, cell.arm])),
+    })  # fmt: skip
+    arms = arms_of(recipe)
+    own, plain = arms[cell.arm], arms[PLAIN]
+    folder = Path(cell.data).with_name("training")  # nothing is written into it before the first evaluation
+    accelerator = make_accelerator(own, folder)
+    training = loop.Training(own, load_data(own.data, own.mix), 0, folder, accelerator)
+    parts = training.parts
+    batch_loss = BatchLoss(
+        plain, parts.model, parts.network, None, accelerator, seed=0, normalisation=parts.normalisation,
+        channels_last=parts.channels_last,
+    )  # fmt: skip
+    now = clock_of(cell, accelerator.device)
+    timer = PartTimer(now)
+    # Both arms train the same network, so that a cell needs the memory of one training.
+    arm_steps = _Steps(training, now)
+    training.samples = train_samples(plain, load_data(plain.data, plain.mix), 0)
+    training.parts = replace(parts, mixer=None, batch_loss=batch_loss)
+    plain_steps = _Steps(training, now)
+    seconds: dict[str, list[float]] = {"plain": [], "arm": [], "plain_load": [], "arm_load": []}
+    spent: list[dict[str, float]] = []
+    on_cpu = accelerator.device.type == "cpu"
+    arm_steps.take()  # the first step prepares kernels and buffers
+    for _ in range(cell.repeats):
+        for name, steps in (("plain", plain_steps), ("arm", arm_steps)):
+            with timed_parts(parts.mixer if name == "arm" and on_cpu else None, timer):
+                load, step = steps.take()
+            seconds[name].append(step)
+            seconds[f"{name}_load"].append(load)
+        if on_cpu:
+            spent.append(timer.take())
+    if not on_cpu:  # on a GPU, the clock waits for the device, which would slow down the steps above
+        for _ in range(cell.repeats):
+            with timed_parts(parts.mixer, timer):
+                arm_steps.take()
+            spent.append(timer.take())
+    return {
+        "seconds": seconds,
+        "parts": {name: [each[name] for each in spent] for name in ("mixer", *PARTS)},
+        "peak": peak_bytes(accelerator.device),
+        "precision": accelerator.mixed_precision,
+        "device_name": device_name(accelerator.device),
+        "clock": "wall" if now is not time.process_time else "process",
+    }
+
+
+class _Steps:
+    """The steps of one arm."""
+
+    def __init__(self, training: Any, now: Callable[[], float]):
+        self._training, self._parts, self._now = training, training.parts, now
+        self._batches = iter(training.batches())
+
+    def take(self) -> tuple[float, float]:
+        """Loads a batch and takes one step. Returns the seconds of both."""
+        from diffcore_hf.training.engine.training_log import Window
+
+        training = self._training
+        training.parts = self._parts
+        window = Window(training.accelerator.device)
+        times = [self._now()]
+        batch = next(self._batches)
+        times.append(self._now())
+        training.train_step(iter([batch]), window)
+        times.append(self._now())
+        training.step += 1
+        return times[1] - times[0], times[2] - times[1]
+
+
+def clock_of(cell: CellSettings, device: Any) -> Callable[[], float]:
+    """Returns the clock of a measurement.
+
+    On one CPU thread this is the CPU time of the process, which other processes change less than the time on the wall.
+    On a GPU, the clock waits until the device has finished.
+    """
+    import torch
+
+    if device.type == "cpu" and cell.threads == 1 and cell.workers == 0:
+        return time.process_time
+    if device.type != "cuda":
+        return time.perf_counter
+
+    def now() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now
+
+
+def peak_bytes(device: Any) -> int:
+    """Returns the largest memory so far: of this process, or of the tensors on a GPU."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def device_name(device: Any) -> str:
+    """Returns the name of a GPU, or the architecture of the processor."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+
+
+def overheads(plain: list[float], arm: list[float]) -> tuple[float, float, float]:
+    """Returns A_O of Eq. 9 in percent: the ratio of the medians, and the lowest and highest ratio within a round."""
+    ratios = [100 * (a / b - 1) for a, b in zip(arm, plain, strict=True)]
+    return 100 * (statistics.median(arm) / statistics.median(plain) - 1), min(ratios), max(ratios)
+
+
+def _made() -> dict[str, Any]:
+    versions = {name: version(name) for name in _PACKAGES}
+    return {"date": str(date.today()), "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+
+
+def _be_stopped_first() -> None:
+    """Marks this process as the first that Linux stops if memory runs out, so that no other process is stopped."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    _be_stopped_first()
+    print(json.dumps(measured(CellSettings(**json.loads(sys.argv[1])))))

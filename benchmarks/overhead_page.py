@@ -1,0 +1,224 @@
+"""The table of the overhead of mixing: rows of stored cells, the goals, and the figures of the paper.
+
+Owns the text of the section in docs/performance.md. The cells are measured in overhead_cells.py.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.overhead_cells import PARTS, PLAIN, overheads
+from benchmarks.report import paragraphs, table
+from diffcore_hf.training.mixers.names import MIXERS
+
+TITLE = "What each mixer costs a training step"
+NETWORKS = ("resnet50", "vit_small_patch16_224")
+BATCHES = (16, 32, 64)
+ARMS = (PLAIN, "mix", *(
+    name for mixer in MIXERS for name in ((mixer, "guidedmixup_ap_greedy") if mixer == "guidedmixup_ap" else (mixer,))
+))  # fmt: skip
+HEAD = ("arm", "batch", "A_O, step", "A_O with loader", *PARTS, "peak memory", "goal", "paper")
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The largest A_O of the step alone, in percent."""
+
+    cpu: float
+    gpu: float
+    cut: float | None = None
+    """Largest time of the cut in percent of a plain step. It is then not counted in the other figures."""
+
+    def largest(self, device: str) -> float:
+        """Returns the limit for a device."""
+        return self.cpu if device == "cpu" else self.gpu
+
+
+GOALS: dict[str, Goal] = {
+    **dict.fromkeys(("resizemix", "smoothmix", "manifold_mixup", "transmix"), Goal(3, 3)),
+    **dict.fromkeys(("saliencymix", "guidedmixup_sr"), Goal(10, 3)),
+    "snapmix": Goal(40, 40),
+    **dict.fromkeys(("guidedmixup_ap", "guidedmixup_ap_greedy"), Goal(90, 90)),
+    "puzzlemix": Goal(90, 90, cut=20),
+}
+PAPER: dict[str, tuple[float, float, float]] = {
+    "mix": (68.2, 59.3, 58.9),
+    "mixup": (0.9, 0.6, 0.4),
+    "cutmix": (1.5, 1.0, 0.6),
+    "saliencymix": (353, 702, 923),
+    "snapmix": (67.4, 64.9, 60.2),
+    "guidedmixup_ap": (87.8, 81.9, 70.1),
+    "guidedmixup_ap_greedy": (89.2, 83.0, 77.5),
+    "puzzlemix": (138.5, 139.9, 134.1),
+    "comixup": (292, 490, 717),
+}
+"""A_O in percent at batch 16, 32 and 64 (Table 6 of the DiffCoRe-Mix paper)."""
+
+
+def page(results: Sequence[Result], networks: Sequence[str] = NETWORKS, batches: Sequence[int] = BATCHES) -> str:
+    """Returns the text of the section for all results.
+
+    Args:
+        results: stored results.
+        networks: networks whose missing cells are listed.
+        batches: batch sizes whose missing cells are listed.
+    """
+    if not results:
+        return "No cell is measured yet."
+    groups: dict[tuple[str, str, int], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result["device"], result["network"], result["size"]), []).append(result)
+    blocks = []
+    for (device, network, size), members in sorted(groups.items()):
+        members = sorted(members, key=_order)
+        plain = {result["batch"]: result for result in members if result["arm"] == PLAIN and "peak" in result}
+        blocks.append(f"### {network} at {size} pixels, {_device_of(members, device)}")
+        blocks.append(table(HEAD, [row(result, plain.get(result["batch"])) for result in members]))
+        blocks.append(_missing(members, network in networks, batches))
+    blocks += [_explanation(), _goals(results), _settings(results)]
+    return "\n\n".join(block if block.startswith("###") else paragraphs(block) for block in blocks if block)
+
+
+def row(result: Result, plain: Result | None) -> list[str]:
+    """Returns the cells of one row. `plain` is the result of the plain arm with the same network and batch size."""
+    name, batch = f"`{result['arm']}`", str(result["batch"])
+    if "reason" in result:
+        return [name, batch, "not possible: " + result["reason"].replace("|", "\\|"), *[""] * (len(HEAD) - 3)]
+    last = [_memory(result, plain), _goal(result), _paper(result)]
+    seconds = result["seconds"]
+    if not seconds["arm"]:
+        return [name, batch, "not measured", *[""] * (len(HEAD) - 6), *last]
+    loaded = [
+        [sum(each) for each in zip(seconds[arm], seconds[f"{arm}_load"], strict=True)] for arm in ("plain", "arm")
+    ]
+    figures = [_with_range(overheads(seconds["plain"], seconds["arm"])), _with_range(overheads(*loaded))]
+    shares = part_shares(result)
+    return [name, batch, *figures, *(f"{shares[part]:.1f}" if shares["mixer"] else "" for part in PARTS), *last]
+
+
+def part_shares(result: Result) -> dict[str, float]:
+    """Returns the time of a mixer and of its parts, in percent of a plain step."""
+    plain = statistics.median(result["seconds"]["plain"])
+    return {name: 100 * statistics.median(values) / plain for name, values in result["parts"].items()}
+
+
+def verdict(result: Result) -> str:
+    """Returns whether a cell reaches its goal: `reached`, `within the range` or `not reached`; empty without a goal.
+
+    `within the range` means that the ratio of the medians is above the goal, but the lowest ratio of a round is not.
+    """
+    goal = GOALS.get(result["arm"])
+    if goal is None or not result.get("seconds", {}).get("arm"):
+        return ""
+    middle, low, _ = overheads(result["seconds"]["plain"], result["seconds"]["arm"])
+    limit, cut = goal.largest(result["device"]), 0.0
+    if goal.cut is not None:
+        cut = part_shares(result)["cut"]
+        limit += cut
+    if goal.cut is not None and cut > goal.cut:
+        return "not reached"
+    if middle <= limit:
+        return "reached"
+    return "within the range" if low <= limit else "not reached"
+
+
+def _order(result: Result) -> tuple[int, int]:
+    arm = result["arm"]
+    return (ARMS.index(arm) if arm in ARMS else len(ARMS), result["batch"])
+
+
+def _device_of(results: Sequence[Result], device: str) -> str:
+    names = {result["device_name"] for result in results if "device_name" in result}
+    return " and ".join(sorted(names)) if device != "cpu" and names else device.upper()
+
+
+def _with_range(figures: tuple[float, float, float]) -> str:
+    return "{:.1f} ({:.1f} to {:.1f})".format(*figures)
+
+
+def _memory(result: Result, plain: Result | None) -> str:
+    memory = f"{result['peak'] / 1e9:.2f} GB"
+    if plain is None or result["arm"] == PLAIN:
+        return memory
+    return f"{memory} ({(result['peak'] - plain['peak']) / 1e9:+.2f})"
+
+
+def _goal(result: Result) -> str:
+    goal = GOALS.get(result["arm"])
+    if goal is None:
+        return ""
+    limit = f"{goal.largest(result['device']):.0f}" + ("" if goal.cut is None else f" + cut {goal.cut:.0f}")
+    return ": ".join(filter(None, [limit, verdict(result)]))
+
+
+def _paper(result: Result) -> str:
+    figures = PAPER.get(result["arm"])
+    return f"{figures[BATCHES.index(result['batch'])]}" if figures and result["batch"] in BATCHES else ""
+
+
+def _missing(results: Sequence[Result], complete: bool, batches: Sequence[int]) -> str:
+    """Returns a sentence with the cells that are not measured; empty if there are none."""
+    if not complete:
+        return ""
+    timed = {(each["batch"], each["arm"]) for each in results if "reason" in each or each["seconds"]["arm"]}
+    parts = []
+    for batch in batches:
+        missing = [arm for arm in ARMS if (batch, arm) not in timed]
+        if missing:
+            names = "all arms" if len(missing) == len(ARMS) else ", ".join(f"`{arm}`" for arm in missing)
+            parts.append(f"batch {batch}: {names}")
+    return f"Times that are not measured: {'; '.join(parts)}." if parts else ""
+
+
+def _explanation() -> str:
+    return paragraphs(
+        "A_O = (T_aug - T_van) / T_van (Eq. 9), in percent: the ratio of the medians, with the lowest and the highest "
+        "ratio of two neighbouring steps in parentheses. Plain step and step of the arm alternate, with the same "
+        "network. `A_O, step` is the time of a step whose batch is loaded. `A_O with loader` includes the loading. "
+        "Arm `plain` compares plain steps with plain steps, so its range shows how exact the figures are. Arm `mix` "
+        "mixes every image with its own generated image in the loader.",
+        "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all "
+        "passes through a network, `pairing` the random draws and the choice of partners, and `copy` everything else "
+        "that the mixer does before the forward pass. Work during the forward pass or in the loss is in no part.",
+        "Column `peak memory` is the largest memory of a process that trained this arm only, and in parentheses the "
+        "difference to the plain arm. Column `goal` is the largest `A_O, step` that this project accepts, and whether "
+        "it was reached. Column `paper` has the figures of Table 6 of the paper, which were measured on a GPU with "
+        "other code. The published code of GuidedMixup runs two forward passes in its plain arm too, so its published "
+        "percentages are relative to a slower step.",
+    )
+
+
+def _goals(results: Sequence[Result]) -> str:
+    missed = [
+        f"`{each['arm']}` with {each['network']} at batch {each['batch']} ({each['device']}): "
+        + ", ".join(f"{part} {part_shares(each)[part]:.1f} %" for part in PARTS)
+        for each in sorted(results, key=_order)
+        if verdict(each) == "not reached"
+    ]
+    if not missed:
+        return "No measured time misses its goal."
+    return "Goals that were not reached, with the time of each part: " + "; ".join(missed) + "."
+
+
+def _settings(results: Sequence[Result]) -> str:
+    made = [result["made"] for result in results]
+    days = sorted({each["date"] for each in made})
+    shown = " and ".join(filter(None, [days[0], days[-1] if len(days) > 1 else ""]))
+    last = max(made, key=lambda each: each["date"])
+    threads = " or ".join(str(number) for number in sorted({result["threads"] for result in results}))
+    repeats = " or ".join(str(number) for number in sorted({result["repeats"] for result in results}))
+    workers = " or ".join(str(number) for number in sorted({result["workers"] for result in results}))
+    return (
+        f"Random weights, preset `paper`, {repeats} steps of each arm; {threads} thread of the CPU, {workers} loader "
+        "processes. With one thread and no loader process, a time is the CPU time of the process, because other "
+        "processes of the machine change it less than the elapsed time. On a GPU, it is the elapsed time until the "
+        "device has finished; the loss is not copied to the CPU. "
+        f"Measured on {shown} by `python -m benchmarks.overhead`: {last['cores']} cores, Python {last['python']}, "
+        + ", ".join(f"{name} {last[name]}" for name in ("torch", "torchvision", "timm"))
+        + "."
+    )

@@ -1,0 +1,170 @@
+"""The benchmark of the overhead: its figures, its rows, and a tiny measurement, whose values are not tested."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from benchmarks import overhead, overhead_cells, overhead_page
+from benchmarks.overhead_cells import CellSettings, PartTimer
+from diffcore_hf.training.mixers.names import MIXERS
+
+ROOT = Path(__file__).parents[1]
+TINY = ("--networks", "test_resnet", "--batches", "4", "--size", "32", "--repeats", "2", "--pairs", "20")
+
+
+def result(
+    arm: str = "mixup", *, batch: int = 16, plain: float = 2.0, times: tuple[float, ...] = (3.0,), **keys
+) -> dict:
+    """Returns a stored result in which every plain step and every loading takes the same time."""
+    count = len(times)
+    parts = dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.0] * count) | keys.pop("parts", {})
+    seconds = {"plain": [plain] * count, "arm": list(times), "plain_load": [1.0] * count, "arm_load": [1.0] * count}
+    figures = {"seconds": seconds, "parts": parts, "peak": 2_000_000_000, "device_name": "x86_64"}
+    return overhead_cells.complete(CellSettings(arm, "resnet50", batch), figures) | keys
+
+
+def test_the_overhead_is_the_ratio_of_medians_with_the_range_of_the_rounds():
+    assert overhead_cells.overheads([1.0, 2.0, 4.0], [1.5, 3.0, 4.0]) == pytest.approx((50, 0, 50))
+
+
+def test_a_row_gives_both_overheads_the_parts_the_memory_the_goal_and_the_paper():
+    seconds = {"mixer": [1.0], "saliency": [0.5], "pairing": [0.1], "cut": [0.3], "copy": [0.1]}
+    cells = overhead_page.row(result("puzzlemix", times=(3.0,), parts=seconds), result("plain", peak=1_500_000_000))
+    assert cells == [
+        *("`puzzlemix`", "16", "50.0 (50.0 to 50.0)", "33.3 (33.3 to 33.3)"),
+        *("25.0", "5.0", "15.0", "5.0", "2.00 GB (+0.50)", "90 + cut 20: reached", "138.5"),
+    ]
+
+
+def test_every_row_has_the_cells_of_the_head():
+    rows = [
+        result("plain"),
+        result("mixup", times=()),
+        {**result(), "reason": "no | memory"},
+        result("smoothmix", times=(2.0, 2.1)),
+    ]
+    for each in rows:
+        assert len(overhead_page.row(each, None)) == len(overhead_page.HEAD)
+    assert overhead_page.row(rows[2], None)[2] == r"not possible: no \| memory"
+
+
+@pytest.mark.parametrize(
+    ("arm", "times", "cut", "expected"),
+    [
+        ("mixup", (9.0, 9.0), 0.0, ""),
+        ("smoothmix", (2.0, 2.08), 0.0, "reached"),
+        ("smoothmix", (2.04, 2.2), 0.0, "within the range"),
+        ("smoothmix", (2.2, 2.2), 0.0, "not reached"),
+        ("puzzlemix", (4.0, 4.0), 0.2, "reached"),
+        ("puzzlemix", (4.0, 4.0), 0.1, "not reached"),
+        ("puzzlemix", (3.0, 3.0), 0.5, "not reached"),
+    ],
+)
+def test_a_goal_is_compared_with_the_time_of_the_step(arm, times, cut, expected):
+    assert overhead_page.verdict(result(arm, times=times, parts={"cut": [cut, cut]})) == expected
+
+
+def test_the_page_names_cells_that_are_not_measured_and_goals_that_are_missed():
+    text = " ".join(
+        overhead_page.page([result("plain"), result("snapmix"), result("mixup", batch=32, times=())]).split()
+    )
+    assert "### resnet50 at 224 pixels, CPU" in text
+    assert "batch 16: `mix`, `mixup`" in text and "batch 32: all arms; batch 64: all arms." in text
+    assert "Goals that were not reached, with the time of each part: `snapmix` with resnet50 at batch 16 (cpu)" in text
+    assert "No cell is measured yet." in overhead_page.page([])
+
+
+def test_every_mixer_is_an_arm_of_the_table_and_every_goal_and_figure_belongs_to_an_arm():
+    assert set(MIXERS) <= set(overhead_page.ARMS)
+    assert set(overhead_page.GOALS) | set(overhead_page.PAPER) <= set(overhead_page.ARMS)
+
+
+def test_a_part_inside_another_part_belongs_to_the_outer_part():
+    times = iter(range(100))
+    timer = PartTimer(lambda: float(next(times)))
+    inner = timer.timed("cut", lambda: None)
+    timer.timed("mixer", lambda: (timer.timed("saliency", inner)(), inner()))()
+    assert timer.take() == {"mixer": 5.0, "saliency": 1.0, "pairing": 0.0, "cut": 1.0, "copy": 3.0}
+    assert timer.take()["mixer"] == 0.0
+
+
+@pytest.fixture
+def one_thread():
+    """Restores the number of threads, because a measurement in this process uses one."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, one_thread):
+    folder, written = tmp_path / "results", tmp_path / "performance.md"
+    written.write_text("# Performance\n\n## Another\n\nstays\n", encoding="utf-8")
+    options = [*TINY, "--arms", "plain,snapmix,puzzlemix,augmix,transmix", "--folder", str(folder)]
+    overhead.main([*options, "--write", str(written)], overhead_cells.measured)
+    shown = capsys.readouterr().out
+    for arm in ("plain", "snapmix", "puzzlemix", "augmix"):
+        assert f"| `{arm}` | 4 |" in shown
+    assert "| `transmix` | 4 | not possible: mixer.name is transmix, but this network" in shown
+    stored = json.loads((folder / "cpu" / "test_resnet-32" / "4" / "puzzlemix.json").read_text(encoding="utf-8"))
+    parts = {name: values[-1] for name, values in stored["parts"].items()}
+    assert all(parts[name] > 0 for name in overhead_cells.PARTS)
+    assert parts["mixer"] == pytest.approx(sum(parts[name] for name in overhead_cells.PARTS))
+    assert stored["repeats"] == 2 and len(stored["seconds"]["arm"]) == 2 and stored["peak"] > 0
+    page = written.read_text(encoding="utf-8")
+    assert page.startswith(f"# Performance\n\n## Another\n\nstays\n\n## {overhead_page.TITLE}\n\n### test_resnet at 32")
+    assert str(tmp_path) not in page
+
+    due = []
+    overhead.main(options, lambda cell: due.append(cell.arm) or {"reason": "again"})
+    assert due == ["transmix"]
+
+
+def test_names_that_do_not_exist_are_rows_with_the_reason_and_are_not_stored(tmp_path, capsys):
+    options = [*TINY, "--folder", str(tmp_path)]
+    overhead.main([*options, "--arms", "mixupp"], overhead_cells.measured)
+    assert "--arms has 'mixupp', which is not an arm. Did you mean mixup?" in capsys.readouterr().out
+    overhead.main([*options, "--arms", "mixup", "--device", "gpu0"], overhead_cells.measured)
+    assert "--device is 'gpu0', which this machine does not have. Use --device cpu" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_lack_of_memory_is_a_reason(error):
+    with mock.patch.object(overhead_cells, "_measured", side_effect=error):
+        assert overhead_cells.measured(CellSettings("mixup", "resnet50", 64))["reason"].startswith("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "reason"),
+    [
+        (-9, "", "signal 9 ended the process, usually because memory ran out"),
+        (1, "Traceback ...\nValueError: bad\n", "ValueError: bad"),
+        (3, "", "the process ended with status 3"),
+    ],
+)
+def test_a_process_that_fails_is_a_reason(status, stderr, reason):
+    ended = subprocess.CompletedProcess([], status, "", stderr)
+    with mock.patch.object(subprocess, "run", return_value=ended):
+        assert overhead_cells.measured_in_a_process(CellSettings("mixup", "resnet50", 64)) == {"reason": reason}
+
+
+@pytest.mark.parametrize("command", [["-m", "benchmarks.overhead"], [str(ROOT / "benchmarks" / "overhead.py")]])
+def test_both_commands_show_the_help(command, tmp_path):
+    folder = ROOT if command[0] == "-m" else tmp_path
+    shown = subprocess.run([sys.executable, *command, "--help"], cwd=folder, capture_output=True, text=True, check=True)
+    assert "--page --write docs/performance.md" in shown.stdout and "guidedmixup_ap_greedy" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_cell_is_measured_in_a_process_of_its_own(tmp_path, capsys):
+    overhead.main([*TINY, "--arms", "resizemix", "--repeats", "0", "--folder", str(tmp_path)])
+    assert "| `resizemix` | 4 | not measured |" in capsys.readouterr().out
