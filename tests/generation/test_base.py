@@ -42,5 +42,7 @@ def test_the_default_is_text_to_image_without_options():
     strategy = make_strategy(StrategyConfig(), ModelConfig(), batch_size=3)
     assert isinstance(strategy, TextToImageStrategy)
     assert strategy.batch_size == 3
-    with pytest.raises(UserError, match=r"strategy\.options has 'strength', which text_to_image does not have"):
+    with pytest.raises(
+        UserError, match=r"strategy\.options has 'strength', which this strategy does not have; it has no options"
+    ):
         make_strategy(StrategyConfig(options={"strength": 0.5}), ModelConfig())

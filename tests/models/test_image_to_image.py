@@ -37,7 +37,7 @@ def close(a, b):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_batch_size_and_order_do_not_matter(name, pipelines):
-    columns = [PROMPTS, NEGATIVES, SEEDS, photos(), [0.5] * 4]
+    columns = [PROMPTS, NEGATIVES, SEEDS, [0.5] * 4, photos()]
     whole = ImageToImage(config(pipelines[name]), batch_size=4).sample(*columns).images
     assert whole.shape == (4, 3, 16, 16)
     assert close(whole, ImageToImage(config(pipelines[name]), batch_size=1).sample(*columns).images)
@@ -51,7 +51,7 @@ def test_batch_size_and_order_do_not_matter(name, pipelines):
 
 @pytest.mark.parametrize("name", ["SD", "SDXL"])
 def test_strict_is_equal_to_the_bit(name, pipelines):
-    columns = [PROMPTS, NEGATIVES, SEEDS, photos(), [0.5, 0.25, 0.5, 0.75]]
+    columns = [PROMPTS, NEGATIVES, SEEDS, [0.5, 0.25, 0.5, 0.75], photos()]
     whole = ImageToImage(config(pipelines[name]), strict=True).sample(*columns).images
     model = ImageToImage(config(pipelines[name]), strict=True)
     for rows in ([0], [3, 1], [2], [3, 2, 1, 0]):
@@ -64,7 +64,7 @@ def test_the_network_is_evaluated_once_for_each_step(name, strength, calls, pipe
     model = ImageToImage(config(pipelines[name]))
     counted = []
     model.load().unet.register_forward_hook(lambda *_: counted.append(1))
-    model.sample(PROMPTS[:1], NEGATIVES[:1], SEEDS[:1], photos(1), [strength])
+    model.sample(PROMPTS[:1], NEGATIVES[:1], SEEDS[:1], [strength], photos(1))
     assert len(counted) == calls == int(8 * strength)
 
 
@@ -81,7 +81,7 @@ def test_the_start_is_the_formula_and_the_vae_draws_before_the_noise(name, pipel
 
     pipe.scheduler.step = spy
     [photo] = photos(1)
-    model.sample(PROMPTS[:1], NEGATIVES[:1], [7], [photo], [0.5])
+    model.sample(PROMPTS[:1], NEGATIVES[:1], [7], [0.5], [photo])
     _, t, start = seen[0]
     generator = torch.Generator("cpu").manual_seed(7)
     pixels = torch.from_numpy(np.array(square(photo, 16))).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -106,7 +106,7 @@ def test_one_step_is_equation_4_with_a_negative_prompt(pipelines):
         return step(prediction, t, sample, **options)
 
     pipe.scheduler.step = spy
-    model.sample(["a red bird"], ["blurry"], [7], photos(1), [0.5])
+    model.sample(["a red bird"], ["blurry"], [7], [0.5], photos(1))
 
     @torch.no_grad()
     def eps(text):
@@ -132,7 +132,7 @@ def test_the_weights_are_those_of_text_to_image_once(pipelines):
 
 def test_a_strength_without_a_step_is_refused_before_sampling(pipelines):
     with pytest.raises(ValueError, match=r"strength 0\.1 of 8 steps leaves no denoising step"):
-        ImageToImage(config(pipelines["SD"])).sample(PROMPTS[:1], [None], [1], photos(1), [0.1])
+        ImageToImage(config(pipelines["SD"])).sample(PROMPTS[:1], [None], [1], [0.1], photos(1))
 
 
 @pytest.mark.parametrize(

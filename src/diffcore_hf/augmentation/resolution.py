@@ -119,9 +119,6 @@ def resolve_run(
     strategy = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict)
     if strategy_type.uses_model:
         strategy.check(about_model)
-    if strategy.options != (recipe.strategy.options or {}):
-        # The recipe of the run records the defaults of the options, because another version may have other defaults.
-        recipe = dataclasses.replace(recipe, strategy=dataclasses.replace(recipe.strategy, options=strategy.options))
     stages = stage_versions(recipe)
     resolution = Resolution(
         recipe,

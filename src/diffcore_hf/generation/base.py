@@ -62,8 +62,7 @@ class Strategy(ABC):
             for a strategy with `uses_model = False`.
         strict: true if an image must be the same bit for bit, however the attempts are divided into batches.
         batch_size: number of images in a device batch. None: the strategy chooses the number.
-        options: `strategy.options` of the recipe. A subclass may add the defaults of its options to `self.options`. The
-            recipe that a run records contains them.
+        options: `strategy.options` of the recipe. `self.options` contains the values in `defaults` too.
     """
 
     VERSION: ClassVar[str] = "1"
@@ -92,7 +91,7 @@ class Strategy(ABC):
     ):
         self.config = config
         self.strict = strict
-        self.options = dict(options or {})
+        self.options = {**self.defaults, **(options or {})}
         self._batch_size = batch_size
 
     @property

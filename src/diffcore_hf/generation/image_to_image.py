@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from diffcore_hf.core.errors import UserError
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.image_to_image import Fit, ImageToImage
 
-STRENGTH = 0.5
-"""Default strength."""
 FITS = ("crop", "stretch")
 
 
@@ -25,13 +24,14 @@ class ImageToImageStrategy(Strategy):
     """Adds noise to the image of the row and denoises it with the prompt.
 
     Options:
-        strength: share of the denoising steps, in (0, 1]. A small value keeps the image. With 1 the result still
-            depends on the image a little, so it is not the same as text_to_image.
+        strength: share of the denoising steps, in (0, 1], or a list from which each unit draws one. A small value keeps
+            the image. With 1 the result still depends on the image a little, so it is not that of text_to_image.
         fit: how the real image becomes square. crop: the centre. stretch: the whole image.
     """
 
     VERSION = "1"
-    reads = ("prompt", "negative_prompt", "seed", SOURCE_IMAGE)
+    reads = ("prompt", "negative_prompt", "seed", "strength", SOURCE_IMAGE)
+    defaults = MappingProxyType({"strength": 0.5, "fit": FITS[0]})
 
     def __init__(
         self,
@@ -42,12 +42,9 @@ class ImageToImageStrategy(Strategy):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names("image_to_image", self.options, ("strength", "fit"))
-        given = {"strength": STRENGTH, "fit": FITS[0]} | self.options
-        self.options = {
-            "strength": checked_strength(given["strength"], config.steps),
-            "fit": choice("fit", given["fit"], FITS),
-        }
+        check_names(self.options, tuple(self.defaults))
+        self.strengths = checked_strengths(self.options["strength"], config.steps)
+        choice("fit", self.options["fit"], FITS)
 
     @cached_property
     def model(self) -> ImageToImage:
@@ -66,37 +63,38 @@ class ImageToImageStrategy(Strategy):
         image_to_image_class(model["pipeline"], self.config.path)
 
     def evaluations(self) -> float:
-        return denoising_steps(self.config.steps, self.options["strength"]) * evaluations_per_step(self.config)
+        steps = [denoising_steps(self.config.steps, strength) for strength in self.strengths]
+        return sum(steps) / len(steps) * evaluations_per_step(self.config)
 
     def load(self) -> None:
         self.model.load()
 
     def sample(self, batch: Batch) -> Samples:
-        strengths = [self.options["strength"]] * len(batch["seed"])
-        return self.model.sample(
-            batch["prompt"],
-            batch["negative_prompt"],
-            batch["seed"],
-            batch[SOURCE_IMAGE],
-            strengths,
-            cast("Fit", self.options["fit"]),
-        )
+        fit = cast("Fit", self.options["fit"])
+        columns = (batch[name] for name in self.reads)
+        return self.model.sample(*columns, fit=fit)
 
 
-def checked_strength(value: Any, steps: int) -> float:
-    """Return a strength that leaves at least one denoising step.
+def checked_strengths(value: Any, steps: int) -> tuple[float, ...]:
+    """Return the strengths of a recipe. Each leaves at least one denoising step.
 
     Args:
-        value: the strength in the recipe.
+        value: a number, or a list of different numbers.
         steps: `model.steps` of the recipe.
 
     Raises:
-        UserError: the value is not a number in (0, 1], or it leaves no step.
+        UserError: the value is not a number in (0, 1] or a list of them, or a strength leaves no step.
     """
-    strength = share("strength", value, STRENGTH)
-    if denoising_steps(steps, strength) < 1:
+    listed = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not listed or len(set(map(str, listed))) != len(listed):
         raise UserError(
-            f"strategy.options.strength is {strength:g}, which leaves no denoising step of model.steps {steps}. Use "
-            f"--strategy.options.strength {smallest_strength(steps):g} or more"
+            f"strategy.options.strength is {value!r}, not a number or a list of different numbers. Use "
+            "--strategy.options.strength 0.5"
         )
-    return strength
+    strengths = tuple(share("strength", each, 0.5) for each in listed)
+    if denoising_steps(steps, min(strengths)) < 1:
+        raise UserError(
+            f"strategy.options.strength is {min(strengths):g}, which leaves no denoising step of model.steps {steps}. "
+            f"Use --strategy.options.strength {smallest_strength(steps):g} or more"
+        )
+    return strengths

@@ -8,7 +8,7 @@ from typing import Any
 from diffcore_hf.core.errors import UserError
 
 
-def check_names(strategy: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+def check_names(given: Mapping[str, Any], known: Sequence[str]) -> None:
     """Check that a strategy has each given option.
 
     Raises:
@@ -16,8 +16,8 @@ def check_names(strategy: str, given: Mapping[str, Any], known: Sequence[str]) -
     """
     unknown = [name for name in given if name not in known]
     if unknown:
-        remedy = f"Its options: {', '.join(known)}" if known else f"{strategy} has no options. Remove them"
-        raise UserError(f"strategy.options has {unknown[0]!r}, which {strategy} does not have. {remedy}")
+        remedy = f"its options are: {', '.join(known)}" if known else "it has no options. Remove them"
+        raise UserError(f"strategy.options has {unknown[0]!r}, which this strategy does not have; {remedy}")
 
 
 def share(name: str, value: Any, example: float) -> float:

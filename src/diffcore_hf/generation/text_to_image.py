@@ -32,7 +32,7 @@ class TextToImageStrategy(Strategy):
         options: Mapping[str, Any] | None = None,
     ):
         super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names("text_to_image", self.options, ())
+        check_names(self.options, ())
 
     @cached_property
     def model(self) -> TextToImage:

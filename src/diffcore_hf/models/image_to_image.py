@@ -33,8 +33,8 @@ class ImageToImage(Diffusion):
         prompts: Sequence[str],
         negatives: Sequence[str | None],
         seeds: Sequence[int],
-        images: Sequence[Image.Image],
         strengths: Sequence[float],
+        images: Sequence[Image.Image],
         fit: Fit = "crop",
     ) -> Samples:
         """Generates images, each from a real image, one prompt, one negative prompt, one seed and one strength.
@@ -45,8 +45,8 @@ class ImageToImage(Diffusion):
             prompts: prompt of each image.
             negatives: negative prompt of each image.
             seeds: seed of each image.
-            images: real images of any sizes.
             strengths: strength of each image, in (0, 1].
+            images: real images of any sizes.
             fit: how a real image becomes square.
 
         Raises:
@@ -60,10 +60,10 @@ class ImageToImage(Diffusion):
                 raise ValueError(f"strength {strength} of {self.config.steps} steps leaves no denoising step")
             rows_of.setdefault(strength, []).append(row)
         if len(rows_of) < 2:
-            return self._sample(prompts, negatives, seeds, squares, strengths)
+            return self._sample(prompts, negatives, seeds, strengths, squares)
         pixels: list[Any] = [None] * len(seeds)
         flags: list[str | None] = [None] * len(seeds)
-        columns: tuple[Sequence[Any], ...] = (prompts, negatives, seeds, squares, strengths)
+        columns: tuple[Sequence[Any], ...] = (prompts, negatives, seeds, strengths, squares)
         for rows in rows_of.values():
             part: list[list[Any]] = [[column[row] for row in rows] for column in columns]
             samples = self._sample(part[0], part[1], part[2], *part[3:])
@@ -72,7 +72,7 @@ class ImageToImage(Diffusion):
         return Samples(torch.stack(pixels), flags)
 
     def _task_arguments(self, *inputs: list[Any]) -> dict[str, Any]:
-        images, strengths = inputs
+        strengths, images = inputs
         return super()._task_arguments() | {"image": images, "strength": strengths[0]}
 
 
