@@ -22,6 +22,7 @@ Adds a generated, checked counterpart to the images of an image-classification d
   plan       WHAT   show units, prompts and disk space before a run; loads no model
   augment    WHAT   generate, check and write the dataset; run it again to resume
   preview    OUT    draw a contact sheet and histograms of a run, or a mixed training batch
+  describe   OUT    compare the kept images with the real ones: diversity, coverage, copies
   export     OUT    write another dataset from the same attempts, without a model
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
   versions   REPO                 list the versions
@@ -81,6 +82,20 @@ class PreviewOptions:
             raise UserError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
         if self.samples is not None and self.mixed:
             raise UserError(f"samples is {self.samples}, but a mixed batch has no samples. Give --samples or --mixed")
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """Compare the kept images of a dataset with its real images, from their embeddings. Loads no model."""
+
+    tower: str | None = option(
+        None,
+        help=(
+            "Another image tower (Hub id or folder) that embeds the images again, because the filter chose the images "
+            "with its own tower. null: the stored embeddings."
+        ),
+    )
+    json: str | None = option(None, help="JSON file for all figures. Only an earlier description is replaced.")
 
 
 @dataclass(frozen=True)
@@ -231,6 +246,13 @@ VERBS: dict[str, Verb] = {
             "OUT",
             "The folder of a run.",
             ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed"),
+        ),
+        Verb(
+            "describe",
+            DescribeOptions,
+            "OUT",
+            "The folder of a run or an export.",
+            ("describe out/cub", "describe out/cub --json cub.json", "describe out/cub --tower facebook/dinov2-small"),
         ),
         Verb(
             "export",

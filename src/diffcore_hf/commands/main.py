@@ -105,6 +105,15 @@ def preview(command: Command) -> int:
     return 0
 
 
+def describe(command: Command) -> int:
+    from diffcore_hf.workflows.describe import describe
+
+    result = describe(command.target, tower=command.options["tower"], json_file=command.options["json"])
+    print(result.text)
+    print(f"\n{result.sheet} shows the closest pairs of a real and a kept image")
+    return 0
+
+
 def export(command: Command) -> int:
     from diffcore_hf.augmentation import summary
     from diffcore_hf.workflows.export import export
@@ -249,7 +258,15 @@ def quiet_libraries() -> None:
 
 
 VERBS = {
-    **{"plan": plan, "augment": augment, "preview": preview, "export": export, "clean": clean, "miniature": miniature},
+    **{
+        "plan": plan,
+        "augment": augment,
+        "preview": preview,
+        "describe": describe,
+        "export": export,
+        "clean": clean,
+        "miniature": miniature,
+    },
     **{"push": push, "versions": versions, "diff": diff, "verify": verify},
 }
 

@@ -38,9 +38,10 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.dataset_card import render_card
+from diffcore_hf.publishing.card.dataset_card import CardFacts, render_card
 from diffcore_hf.publishing.card.text import merge_free_sections
 from diffcore_hf.workflows import pictures
+from diffcore_hf.workflows.describe import described_tables
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -265,16 +266,20 @@ def _publish(material: Material, folder: Folder, layout: str) -> Summary:
         source_report=material.run.source_report.counts(),
     )
     info = dataset_info(staging, shards, files)
-    (staging / "README.md").write_text(_card(material, content, summary, info, folder), encoding="utf-8")
+    facts = pictures.card_facts(
+        material,
+        content,
+        summary,
+        worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"]),
+        info,
+        described_tables(staging, content),
+    )
+    (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
     folder.replace_export(staging, content)
     return summary
 
 
-def _card(
-    material: Material, content: Mapping[str, Any], summary: Summary, info: list[dict[str, Any]], folder: Folder
-) -> str:
+def _card(facts: CardFacts, folder: Folder) -> str:
     """Return the text of the card. Sections that a person added to the card in the folder are kept."""
-    measured = worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"])
-    text = render_card(pictures.card_facts(material, content, summary, measured, info))
     old = folder.path / "README.md"
-    return merge_free_sections(text, old.read_text(encoding="utf-8") if old.is_file() else None)
+    return merge_free_sections(render_card(facts), old.read_text(encoding="utf-8") if old.is_file() else None)

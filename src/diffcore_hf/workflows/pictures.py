@@ -19,8 +19,10 @@ from diffcore_hf.core.images import ImageFiles, UnreadableImage, decode_bytes, e
 from diffcore_hf.core.manifest import Comparison
 from diffcore_hf.method import checks
 from diffcore_hf.method.arrays import Bools, Embeddings, Ints
+from diffcore_hf.method.description import Description
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.card.dataset_card import CardFacts
+from diffcore_hf.publishing.description.figures import card_rows
 from diffcore_hf.publishing.pictures import histograms
 from diffcore_hf.publishing.pictures.card_sheet import png_bytes
 from diffcore_hf.publishing.pictures.contact_sheet import Tile, choose_tiles
@@ -208,6 +210,7 @@ def card_facts(
     summary: Summary,
     comparison: Comparison | None,
     dataset_info: Sequence[Mapping[str, Any]],
+    description: Description,
 ) -> CardFacts:
     """Returns the facts that the dataset card shows."""
     plan = material.plan
@@ -228,4 +231,5 @@ def card_facts(
         columns_prefix=material.recipe.columns.prefix,
         comparison=comparison,
         dataset_info=dataset_info,
+        description=card_rows(description),
     )

@@ -53,6 +53,8 @@ class CardFacts:
     """The prefix of each added column."""
     comparison: Comparison | None = None
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
+    description: Sequence[tuple[str, str, str]] = ()
+    """Figures of the kept images: name, value, and the value without a difference from the real images."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
     """Features, number of rows and bytes of each configuration, for the Hub's viewer and load_dataset."""
 
@@ -130,6 +132,7 @@ def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]
         "snippet": code_blocks.loading_code(split, facts.columns_prefix, layout, manifest["configs"]),
         "training": code_blocks.training_code(split, manifest, originals),
         "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
+        "description": list(facts.description),
         "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
     }
 

@@ -5,7 +5,7 @@ Owns these errors. A shard may come from a repository of another user, so its co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -46,6 +46,33 @@ def read_batches(source: _Source, name: str, columns: Sequence[str], rows: int) 
         _check_columns(file.schema_arrow.names, name, columns)
         for batch in file.iter_batches(rows, columns=list(columns)):
             yield pa.Table.from_batches([batch])
+
+
+def read_groups(source: _Source, name: str, column: str, rows: Collection[int]) -> Iterator[tuple[int, pa.Table]]:
+    """Read one column of the row groups that contain some rows, one row group at a time.
+
+    Args:
+        source: path of the file, or an open file.
+        name: path of the shard in the dataset, for the error message.
+        column: name of the column.
+        rows: indices of rows of the shard.
+
+    Yields:
+        The index of the first row of a row group, and its rows.
+
+    Raises:
+        UserError: the file is not Parquet, or lacks the column.
+    """
+    import pyarrow.parquet as pq
+
+    with _damage_as_user_error(name), pq.ParquetFile(source) as file:
+        _check_columns(file.schema_arrow.names, name, [column])
+        start = 0
+        for group in range(file.metadata.num_row_groups):
+            stop = start + file.metadata.row_group(group).num_rows
+            if any(start <= row < stop for row in rows):
+                yield start, file.read_row_group(group, columns=[column])
+            start = stop
 
 
 def row_count(source: _Source, name: str) -> int:
