@@ -15,7 +15,7 @@ from diffcore_hf.workflows import train as train_workflow
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, tiny):
+def project(tmp_path_factory, tiny):
     """Run `augment` and a comparison in a folder of photos and return the folder."""
     folder = tmp_path_factory.mktemp("photos")
     with pytest.MonkeyPatch.context() as patch:
@@ -56,22 +56,24 @@ def compared(*more):
     )
 
 
-def test_a_comparison_prints_one_table_and_writes_its_result_on_the_card(home, monkeypatch, capsys):
-    monkeypatch.chdir(home)
+def test_a_comparison_prints_one_table_and_writes_its_result_on_the_card(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
     assert compared("--seeds", "0,1") == 0
     out = capsys.readouterr().out
     table = [line for line in out.splitlines() if line.startswith("|")]
     assert len(table) == 4 and table[2].split("|")[1].strip() == "plain" and table[3].split("|")[1].strip() == "mix"
     assert "held out of the training" in out
-    card = (home / "out/photos/README.md").read_text()
+    card = (project / "out/photos/README.md").read_text()
     assert "not measured" not in card.split(worth.START)[1].split(worth.END)[0]
     assert "plain " in card and "paired by seed" in card
-    assert (home / "out/photos/compare.json").read_bytes() == (home / "out/train/photos/compare.json").read_bytes()
-    assert Folder(home / "out/photos").faults() == []
+    assert (project / "out/photos/compare.json").read_bytes() == (
+        project / "out/train/photos/compare.json"
+    ).read_bytes()
+    assert Folder(project / "out/photos").faults() == []
 
 
-def test_the_result_stays_on_the_card_if_the_same_dataset_is_exported_again(home, monkeypatch, tiny, capsys):
-    monkeypatch.chdir(home)
+def test_the_result_stays_on_the_card_if_the_same_dataset_is_exported_again(project, monkeypatch, tiny, capsys):
+    monkeypatch.chdir(project)
     assert compared("--seeds", "0,1") == 0
     again = [
         "augment",
@@ -88,31 +90,33 @@ def test_the_result_stays_on_the_card_if_the_same_dataset_is_exported_again(home
         "2",
     ]
     assert diffcore([*again, "--filter.policy", "all"]) == 0
-    assert "paired by seed" in (home / "out/photos/README.md").read_text()
+    assert "paired by seed" in (project / "out/photos/README.md").read_text()
     assert diffcore([*again, "--filter.policy", "all", "--fraction", "0.5"]) == 0
-    card = (home / "out/photos/README.md").read_text()
+    card = (project / "out/photos/README.md").read_text()
     assert "paired by seed" not in card and "not measured" in card
     assert diffcore([*again, "--filter.policy", "all"]) == 0
     capsys.readouterr()
 
 
-def test_a_comparison_of_trainings_on_other_data_does_not_change_the_card(home):
-    before = (home / "out/photos/README.md").read_text()
-    other = json.loads((home / "out/train/photos/compare.json").read_text())
+def test_a_comparison_of_trainings_on_other_data_does_not_change_the_card(project):
+    before = (project / "out/photos/README.md").read_text()
+    other = json.loads((project / "out/train/photos/compare.json").read_text())
     other["data"]["hash"] = "0" * 64
-    assert train_workflow.write_worth(home / "out/photos", other) is None
-    assert (home / "out/photos/README.md").read_text() == before
+    assert train_workflow.write_worth(project / "out/photos", other) is None
+    assert (project / "out/photos/README.md").read_text() == before
 
 
-def test_every_trained_model_has_a_card(home, monkeypatch, capsys):
-    monkeypatch.chdir(home)
+def test_every_trained_model_has_a_card(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
     assert compared("--seeds", "0,1") == 0
-    cards = sorted((home / "out/train/photos").glob("*/*/*/README.md"))
+    cards = sorted((project / "out/train/photos").glob("*/*/*/README.md"))
     assert len(cards) == 4  # the last models of two arms and two seeds, because there is no validation split
     text = cards[0].read_text()
     assert text.startswith("---\nlibrary_name: timm") and "# test\\_resnet trained on a local dataset" in text
-    assert str(home) not in text and "| plain" in text and "no validation split" in text
-    cards[0].write_text(text.replace("<!-- Yours: intended use, known limits, contact. -->", "For foxes alone."))
+    assert str(project) not in text and "| plain" in text and "no validation split" in text
+    cards[0].write_text(
+        text.replace("<!-- Yours: intended use, known limits, contact. -->", "For photos of foxes only.")
+    )
     assert compared("--seeds", "0,1") == 0
-    assert "For foxes alone." in cards[0].read_text()
+    assert "For photos of foxes only." in cards[0].read_text()
     capsys.readouterr()

@@ -34,7 +34,7 @@ def references(*row_ids, reason=None, sha256="s", inputs="i"):
     return Dataset.from_list(rows, features=schema.reference_facts()).data.table.combine_chunks()
 
 
-def wanted(key):
+def wanted_inputs(key):
     """Returns the digest of inputs that a fact must have to be used."""
     return "i"
 
@@ -71,7 +71,7 @@ def test_references_are_listed_by_their_row_ids(ledger):
 
 def test_the_attempt_in_the_part_with_the_first_name_is_used(ledger):
     written = {ledger.write("r0", attempts(("a", 0, 0), image=image)): image for image in (b"1", b"2", b"3", b"4")}
-    facts = Facts.read(ledger, ["r0"], wanted)
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)
     first = min(written)
     assert len(facts) == 1
     assert facts.locations == [(first, 0)]
@@ -85,7 +85,7 @@ def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger
         ledger.write("r0", attempts(("a", 0, 0), image=f"old {number}".encode(), inputs=f"old {number}"))
     for inputs in order:
         ledger.write("r0", attempts(("a", 0, 0), image=inputs.encode(), inputs=inputs))
-    facts = Facts.read(ledger, ["r0"], wanted)
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)
     assert facts.sha256 == [hashlib.sha256(b"i").hexdigest()]
     assert read_images(facts.locations) == [b"ia"]
 
@@ -100,10 +100,10 @@ def test_a_fact_that_does_not_fit_the_plan_is_not_used(ledger):
 
 def test_an_image_that_could_not_be_read_keeps_its_reason_until_it_is_read(ledger):
     ledger.write(REFERENCES, references("a", reason="unreadable: no file", sha256=None, inputs="end of the path"))
-    facts = Facts.read(ledger, [REFERENCES], wanted)
+    facts = Facts.read(ledger, [REFERENCES], wanted_inputs)
     assert (facts.reasons, facts.unread) == (["unreadable: no file"], {("a", 0, 0)})
     ledger.write(REFERENCES, references("a", sha256="i"))
-    again = Facts.read(ledger, [REFERENCES], wanted)
+    again = Facts.read(ledger, [REFERENCES], wanted_inputs)
     assert (again.reasons, again.sha256, again.unread) == ([None], ["i"], set())
 
 
@@ -116,7 +116,7 @@ def test_facts_do_not_depend_on_the_division_into_parts(tmp_path):
         for size in sizes:
             ledger.write("r0", attempts(*keys[start : start + size]))
             start += size
-        facts = Facts.read(ledger, ["r0"], wanted)
+        facts = Facts.read(ledger, ["r0"], wanted_inputs)
         images = read_images([facts.locations[facts.keys[key]] for key in keys])
         seen.append((set(facts.keys), images))
     assert seen[0] == seen[1] == seen[2]
@@ -147,7 +147,7 @@ def test_a_damaged_part_gives_a_one_line_error_that_names_the_file(ledger, damag
     path = ledger.write("r0", attempts(("a", 0, 0)))
     damage(path)
     with pytest.raises(ValueError, match="cannot be read") as error:
-        Facts.read(ledger, ["r0"], wanted)
+        Facts.read(ledger, ["r0"], wanted_inputs)
     assert str(path) in str(error.value)
     assert "Delete it and run again" in str(error.value)
     assert "\n" not in str(error.value)
@@ -162,7 +162,7 @@ def test_the_error_for_a_part_with_damaged_images_names_the_file(ledger):
     start = images.dictionary_page_offset or images.data_page_offset
     content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)
     path.write_bytes(content)
-    facts = Facts.read(ledger, ["r0"], wanted)  # the other columns can be read
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)  # the other columns can be read
     with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
         read_images(facts.locations)
     assert str(path) in str(error.value)
@@ -180,7 +180,7 @@ EVERY_FLOAT16 = np.arange(2**16, dtype=np.uint16).view(np.float16)
 def test_embeddings_are_read_bit_for_bit_as_they_were_written(ledger):
     finite = EVERY_FLOAT16[np.isfinite(EVERY_FLOAT16)]
     path = ledger.write("r0", attempts(("a", 0, 0), embedding=finite))
-    facts = Facts.read(ledger, ["r0"], wanted)
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)
     assert facts.embeddings[0].dtype == np.float16
     assert facts.embeddings[0].tobytes() == finite.tobytes()
     assert ledger.table(path)["embedding"].type == pa.list_(pa.float16())
@@ -197,7 +197,7 @@ def test_null_rows_of_an_embedding_column_are_empty_arrays():
 def test_a_missing_embedding_is_a_row_of_nan_in_the_matrix(ledger):
     ledger.write("r0", attempts(("a", 0, 0)))
     ledger.write("r1", attempts(("a", 0, 1), embedding=None, reason="unsafe"))
-    facts = Facts.read(ledger, ["r0", "r1"], wanted)
+    facts = Facts.read(ledger, ["r0", "r1"], wanted_inputs)
     matrix = facts.matrix([None, facts.keys["a", 0, 1], facts.keys["a", 0, 0]], facts.width())
     np.testing.assert_array_equal(matrix, np.array([[np.nan] * 2, [np.nan] * 2, [0.5, 0.25]], np.float16))
 

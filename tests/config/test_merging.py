@@ -91,66 +91,66 @@ def test_merging_does_not_change_the_layers():
 
 
 @dataclass(frozen=True)
-class Oven:
-    name: str = "gas"
+class Inner:
+    name: str = "third"
     level: int | None = None
     width: Literal[1, 2] = 1
 
 
 @dataclass(frozen=True)
-class Cake:
-    oven: Oven = Oven()
+class Outer:
+    inner: Inner = Inner()
     preset: str | None = None
     minutes: tuple[float, ...] = field(default=(), metadata={"commas": True})
     words: dict[str, str] | None = None
     kinds: dict[str, dict[str, Any]] | None = None
 
 
-CAKE = RecipeSchema(
-    recipe=Cake,
+SCHEMA = RecipeSchema(
+    recipe=Outer,
     rules={"minutes": Rule("a list of minutes", lambda v: all(m > 0 for m in v), "5,10")},
-    check=lambda cake: None,
-    shorthand={Oven: "name"},
-    presets={"quick": {"oven": {"name": "gas", "level": 9}, "minutes": [5]}},
-    describing_keys={("oven",): ("name", ("level",))},
+    check=lambda recipe: None,
+    shorthand={Inner: "name"},
+    presets={"quick": {"inner": {"name": "third", "level": 9}, "minutes": [5]}},
+    describing_keys={("inner",): ("name", ("level",))},
 )
 
 
 @pytest.mark.parametrize(
-    ("layers", "cake"),
+    ("layers", "expected"),
     [
-        ([], Cake()),
-        ([{"preset": "quick"}], Cake(Oven(level=9), "quick", (5.0,))),
-        ([{"preset": "quick"}, {"oven": "wood"}], Cake(Oven("wood"), "quick", (5.0,))),
-        ([{"oven": {"level": 3}}, {"oven": "gas"}], Cake(Oven(level=3))),
-        ([{"oven": {"level": 3}}, {"oven": "wood"}], Cake(Oven("wood"))),
-        ([{"oven": {"width": 2}}], Cake(Oven(width=2))),
-        ([{"words": {"a": "b"}}, {"words": {"c": "d"}}], Cake(words={"c": "d"})),
+        ([], Outer()),
+        ([{"preset": "quick"}], Outer(Inner(level=9), "quick", (5.0,))),
+        ([{"preset": "quick"}, {"inner": "other"}], Outer(Inner("other"), "quick", (5.0,))),
+        ([{"inner": {"level": 3}}, {"inner": "third"}], Outer(Inner(level=3))),
+        ([{"inner": {"level": 3}}, {"inner": "other"}], Outer(Inner("other"))),
+        ([{"inner": {"width": 2}}], Outer(Inner(width=2))),
+        ([{"words": {"a": "b"}}, {"words": {"c": "d"}}], Outer(words={"c": "d"})),
         (
             [{"kinds": {"a": {"x": 1, "y": 2}, "b": {}}}, {"kinds": {"a": {"x": {"z": 3}}}}],
-            Cake(kinds={"a": {"x": {"z": 3}}, "b": {}}),
+            Outer(kinds={"a": {"x": {"z": 3}}, "b": {}}),
         ),
-        ([{"kinds": {"a": {}}}, {"kinds": None}], Cake()),
-        *(([{"minutes": given}], Cake(minutes=(5.0, 7.5))) for given in ([5, 7.5], (5, 7.5), "5,7.5", " 5 , 7.5 ")),
-        *(([{"minutes": given}], Cake(minutes=(5.0,))) for given in (5, 5.0, "5", [5])),
-        *(([{"minutes": given}], Cake()) for given in ([], "", " ")),
+        ([{"kinds": {"a": {}}}, {"kinds": None}], Outer()),
+        *(([{"minutes": given}], Outer(minutes=(5.0, 7.5))) for given in ([5, 7.5], (5, 7.5), "5,7.5", " 5 , 7.5 ")),
+        *(([{"minutes": given}], Outer(minutes=(5.0,))) for given in (5, 5.0, "5", [5])),
+        *(([{"minutes": given}], Outer()) for given in ([], "", " ")),
     ],
 )
-def test_build_works_for_any_schema(layers, cake):
-    assert build(CAKE, *layers) == cake
-    assert build(CAKE, to_mapping(cake)) == cake
+def test_build_works_for_any_schema(layers, expected):
+    assert build(SCHEMA, *layers) == expected
+    assert build(SCHEMA, to_mapping(expected)) == expected
 
 
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ({"ofen": 1}, "ofen is not a key of a recipe; did you mean oven?"),
-        ({"level": 1}, "level is not a key of a recipe; did you mean oven.level?"),
-        ({"gamma": 1}, "gamma is not a key of a recipe; the keys are oven, preset, minutes, words, kinds"),
+        ({"iner": 1}, "iner is not a key of a recipe; did you mean inner?"),
+        ({"level": 1}, "level is not a key of a recipe; did you mean inner.level?"),
+        ({"gamma": 1}, "gamma is not a key of a recipe; the keys are inner, preset, minutes, words, kinds"),
         ({"preset": "slow"}, "preset is 'slow', not quick or null"),
-        ({"oven": {"width": 3}}, "oven.width is 3, not 1 or 2. Use e.g. 1"),
-        ({"oven": {"width": True}}, "oven.width is true, not 1 or 2"),
-        ({"oven": {"width": "1"}}, "oven.width is '1', not 1 or 2"),
+        ({"inner": {"width": 3}}, "inner.width is 3, not 1 or 2. Use e.g. 1"),
+        ({"inner": {"width": True}}, "inner.width is true, not 1 or 2"),
+        ({"inner": {"width": "1"}}, "inner.width is '1', not 1 or 2"),
         ({"minutes": "5,soon"}, "minutes[1] is 'soon', not a number. Use e.g. 5,10"),
         ({"minutes": "5,"}, "minutes[1] is '', not a number. Use e.g. 5,10"),
         ({"minutes": "-5"}, "minutes is [-5.0], not a list of minutes. Use e.g. 5,10"),
@@ -161,5 +161,5 @@ def test_build_works_for_any_schema(layers, cake):
 )
 def test_errors_name_the_keys_of_the_schema(layer, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        build(CAKE, layer)
+        build(SCHEMA, layer)
     assert "\n" not in str(caught.value)

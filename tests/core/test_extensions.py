@@ -14,7 +14,7 @@ class Abstract(dict, ABC):
     """A class with an abstract method."""
 
     @abstractmethod
-    def wash(self): ...
+    def compute(self): ...
 
 
 def test_a_class_and_an_object_are_loaded_by_name():
@@ -37,7 +37,7 @@ def test_a_class_and_an_object_are_loaded_by_name():
         ("json.no_such_module:Class", "no module 'json.no_such_module'"),
         ("json:Missing", "'Missing' in that module is missing"),
         ("json:JSONDecoder", "not a subclass of builtins.dict"),
-        (f"{__name__}:Abstract", "an abstract class without wash. Name a subclass that defines wash"),
+        (f"{__name__}:Abstract", "an abstract class without compute. Name a subclass that defines compute"),
     ],
 )
 def test_a_name_that_cannot_be_used_gives_a_one_line_error(name, message):

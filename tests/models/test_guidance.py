@@ -121,10 +121,10 @@ def test_a_missing_negative_prompt_is_the_unconditional_branch_of_the_family(pip
     """SDXL was trained with zeros, and the other families with the empty text. The pipelines use the same values."""
     for name, folder in pipelines.items():
         model = TextToImage(ModelConfig(path=str(folder), steps=1, gamma=GAMMA, size=16))
-        ours = model.sample(["a bird"], [None], [3]).images
+        sampled = model.sample(["a bird"], [None], [3]).images
         pipe, family = model.load(), guidance.guidance_for(type(model.load()).__name__)
         extra = {"negative_prompt": ""} if name == "Flux" else {}
-        theirs = pipe(
+        expected = pipe(
             "a bird",
             num_inference_steps=1,
             height=16,
@@ -134,7 +134,7 @@ def test_a_missing_negative_prompt_is_the_unconditional_branch_of_the_family(pip
             **{family.argument: family.scale(GAMMA)},
             **extra,
         ).images
-        assert (ours.int() - (theirs * 255).round().int()).abs().max() <= 1, name
+        assert (sampled.int() - (expected * 255).round().int()).abs().max() <= 1, name
 
 
 def test_native_passes_gamma_as_guidance_scale(pipelines):

@@ -25,7 +25,7 @@ def test_the_error_has_problem_innermost_cause_and_remedy():
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         OSError(errno.ENOSPC, "No space left on device"),
-        UserError("a line of our own"),
+        UserError("a message of this package"),
         KeyboardInterrupt(),
     ],
 )

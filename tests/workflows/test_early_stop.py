@@ -79,7 +79,7 @@ class Blurry(Noise):
 
 
 @pytest.fixture(autouse=True)
-def early(monkeypatch):
+def stop_after_few_attempts(monkeypatch):
     """Apply the rule of the early stop after a few attempts."""
     monkeypatch.setattr(early_stop, "STOP_AFTER", STOP)
     monkeypatch.setattr("diffcore_hf.augmentation.rounds.STOP_AFTER", STOP)

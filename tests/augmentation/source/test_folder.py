@@ -301,23 +301,23 @@ def leaf(name: str) -> str:
 
 def compare_with_imagefolder(root: Path, cache: Path) -> bool:
     """Returns whether imagefolder reads all photos with a label. If so, compares its rows with those of the package."""
-    theirs = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(cache)).cast_column(
+    imagefolder = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(cache)).cast_column(
         "image", Image(decode=False)
     )
-    features = next(iter(theirs.values())).features
-    read = [cell["path"] for split in theirs.values() for cell in split["image"]]
+    features = next(iter(imagefolder.values())).features
+    read = [cell["path"] for split in imagefolder.values() for cell in split["image"]]
     if "label" not in features or sorted(read) != sorted(str(path) for path in root.rglob("*") if path.is_file()):
         return False
-    ours = load(root)
-    assert list(ours.splits) == list(theirs)
-    leaves = [leaf(name) for name in ours.names]
+    loaded = load(root)
+    assert list(loaded.splits) == list(imagefolder)
+    leaves = [leaf(name) for name in loaded.names]
     if len(set(leaves)) == len(leaves):
-        assert ours.features == theirs.cast_column("image", Image())[next(iter(theirs))].features
-    for split, table in theirs.items():
-        cells = ours.splits[split]["image"]
+        assert loaded.features == imagefolder.cast_column("image", Image())[next(iter(imagefolder))].features
+    for split, table in imagefolder.items():
+        cells = loaded.splits[split]["image"]
         assert [cell["path"] for cell in cells] == [cell["path"] for cell in table["image"]]
         assert all(cell["bytes"] is None for cell in cells)
-        names = [leaf(ours.names[label]) for label in ours.labels[split].tolist()]
+        names = [leaf(loaded.names[label]) for label in loaded.labels[split].tolist()]
         assert names == [features["label"].int2str(label) for label in table["label"]]
     return True
 

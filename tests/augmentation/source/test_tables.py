@@ -163,11 +163,11 @@ def test_metadata_tables_give_the_same_rows_as_imagefolder(tmp_path, name, folde
         table = {"file_name": [f"{number}.jpg" for number in (2, 0, 1)], "label": ["b", "a", "b"], "size": [1, 2, 3],
                  "text": ["x y", "z", "w"]}  # fmt: skip
         write_table(root / f"{place}{name}", table)
-    theirs = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))
+    imagefolder = load_dataset("imagefolder", data_dir=str(root), cache_dir=str(tmp_path / "cache"))
     source = load(root)
-    assert list(source.splits) == list(theirs)
-    assert source.features == theirs["train"].features
-    for split, table in theirs.cast_column("image", Image(decode=False)).items():
+    assert list(source.splits) == list(imagefolder)
+    assert source.features == imagefolder["train"].features
+    for split, table in imagefolder.cast_column("image", Image(decode=False)).items():
         assert source.splits[split][:] == table[:]
     assert [file.path for file in source.unread] == sorted(f"{place}3.jpg" for place in folders)
 

@@ -118,11 +118,11 @@ def test_the_first_card_is_unchanged_except_for_an_added_record():
     assert with_edits(text, None) == text  # a card that was downloaded from the Hub
 
 
-@pytest.mark.parametrize("theirs", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
+@pytest.mark.parametrize("hub_text", ["---\nlicense: mit\n---\n# Mine\r\n\r\nWords.\r\n", "# Mine\n\nWords.\n"])
 @pytest.mark.parametrize("before", [(), (card(), card(license="mit"))])
-def test_the_text_of_a_card_from_another_tool_becomes_a_section(theirs, before):
-    merged = pushed(*before, lambda _: theirs, card())
+def test_the_text_of_a_card_from_another_tool_becomes_a_section(hub_text, before):
+    merged = pushed(*before, lambda _: hub_text, card())
     assert "<!-- free:start earlier -->\n# Mine\n\nWords.\n<!-- free:end -->" in merged
-    assert header(merged)["license"] == ("mit" if "mit" in theirs else "unknown")
+    assert header(merged)["license"] == ("mit" if "mit" in hub_text else "unknown")
     assert "Words." in pushed(lambda _: merged, card())
     assert with_edits(card(), "---\nlicense: mit\n---\n").count("free:start") == 1

@@ -32,7 +32,7 @@ def second(tmp_path_factory, finished) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bare(tmp_path_factory, finished) -> Path:
+def without_originals(tmp_path_factory, finished) -> Path:
     """Returns the dataset without its original images."""
     out = tmp_path_factory.mktemp("bare") / "out"
     export(finished, out, {"include_originals": False})

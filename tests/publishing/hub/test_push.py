@@ -23,20 +23,25 @@ from testing.hub_double.repos import Blob
 
 
 @pytest.fixture(params=["lfs", "xet"])
-def either(request):
+def client_of_either_protocol(request):
     """Provides the client over LFS and over Xet. Xet is the default protocol of huggingface_hub."""
     return request.getfixturevalue("client" if request.param == "lfs" else "xet_client")
 
 
-def test_a_pushed_version_is_the_local_folder_row_by_row(hub, either, finished):
+def test_a_pushed_version_is_the_local_folder_row_by_row(hub, client_of_either_protocol, finished):
     repo = hub.repo_id()
-    done = either(steps.push, finished, repo, "v1.0.0")
+    done = client_of_either_protocol(steps.push, finished, repo, "v1.0.0")
     assert done["created"] and done["private"] and done["deleted"] == []
     for name in ("default", "generated", "attempts", "references", "classes"):
-        assert either(steps.rows, repo, "v1.0.0", name) == either(steps.rows, str(finished), None, name)
-    assert either(steps.streamed, repo, "v1.0.0") == either(steps.rows, str(finished))["train"]
+        assert client_of_either_protocol(steps.rows, repo, "v1.0.0", name) == client_of_either_protocol(
+            steps.rows, str(finished), None, name
+        )
+    assert (
+        client_of_either_protocol(steps.streamed, repo, "v1.0.0")
+        == client_of_either_protocol(steps.rows, str(finished))["train"]
+    )
     assert {tag: commit.sha for tag, commit in hub.dataset(repo).tags.items()} == {"v1.0.0": done["commit"]}
-    assert either(steps.call, "verify", f"{repo}@v1.0.0") == []
+    assert client_of_either_protocol(steps.call, "verify", f"{repo}@v1.0.0") == []
 
 
 def test_a_folder_with_pending_rows_is_pushed_and_its_card_counts_them(hub, client, finished, keys, tmp_path):
@@ -48,11 +53,11 @@ def test_a_folder_with_pending_rows_is_pushed_and_its_card_counts_them(hub, clie
     assert client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(out))
 
 
-def test_pushing_again_sends_nothing_and_changes_nothing(hub, either, finished):
+def test_pushing_again_sends_nothing_and_changes_nothing(hub, client_of_either_protocol, finished):
     repo = hub.repo_id()
-    first = either(steps.push, finished, repo, "v1.0.0")
+    first = client_of_either_protocol(steps.push, finished, repo, "v1.0.0")
     hub.log.clear()
-    again = either(steps.push, finished, repo, "1.0.0")
+    again = client_of_either_protocol(steps.push, finished, repo, "1.0.0")
     assert (again["commit"], again["added"], again["deleted"]) == (first["commit"], [], [])
     assert not hub.log.count("POST|PUT|DELETE")
 
@@ -89,7 +94,7 @@ def test_a_dry_run_returns_the_changes_and_sends_nothing(hub, client, finished):
     assert not hub.log.count("POST|PUT|DELETE")
 
 
-def about(card: str, words: str) -> bytes:
+def with_own_text(card: str, words: str) -> bytes:
     """Return a card with text in its free section."""
     start = "<!-- free:start about -->\n"
     return card.replace(start, f"{start}{words}\n", 1).encode()
@@ -103,21 +108,21 @@ def put_card(client, repo: str, content: bytes) -> None:
 def test_edits_of_the_card_on_the_hub_are_kept(hub, client, finished, second):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.0.0"), "Mine, from the web."))
+    put_card(client, repo, with_own_text(client(steps.text, repo, "README.md", "v1.0.0"), "Written on the Hub."))
     for version, out in (("v1.1.0", second), ("v1.2.0", finished)):
         client(steps.push, out, repo, version)
-        assert "Mine, from the web." in client(steps.text, repo, "README.md", version)
+        assert "Written on the Hub." in client(steps.text, repo, "README.md", version)
 
 
 def test_local_edits_of_the_card_are_pushed_and_conflicts_are_refused(hub, client, finished, second, tmp_path):
     repo, out = hub.repo_id(), shutil.copytree(second, tmp_path / "out")
     client(steps.push, finished, repo, "v1.0.0")
     card = (out / "README.md").read_text()
-    (out / "README.md").write_bytes(about(card, "Mine, from here."))
+    (out / "README.md").write_bytes(with_own_text(card, "Written in the folder."))
     client(steps.push, out, repo, "v1.1.0")
-    assert "Mine, from here." in client(steps.text, repo, "README.md", "v1.1.0")
-    put_card(client, repo, about(client(steps.text, repo, "README.md", "v1.1.0"), "From the web."))
-    (out / "README.md").write_bytes(about(card, "Changed here."))
+    assert "Written in the folder." in client(steps.text, repo, "README.md", "v1.1.0")
+    put_card(client, repo, with_own_text(client(steps.text, repo, "README.md", "v1.1.0"), "Changed on the Hub."))
+    (out / "README.md").write_bytes(with_own_text(card, "Changed in the folder."))
     with pytest.raises(ValueError, match="section 'about' was changed here and on the Hub. Make both equal"):
         client(steps.push, out, repo, "v1.2.0")
 
@@ -132,14 +137,14 @@ def test_a_card_from_before_the_first_push_is_kept_as_a_section(hub, client, fin
 
 
 def test_a_dataset_without_originals_may_be_public_and_its_originals_can_be_added_again(
-    hub, client, bare, finished, folder_of_photos
+    hub, client, without_originals, finished, folder_of_photos
 ):
     repo = hub.repo_id()
     with pytest.raises(ValueError, match=r"would show the original images, and their source is not on the Hub"):
         client(steps.push, finished, repo, "v1.0.0", public=True)
     assert not hub.repositories
-    assert client(steps.push, bare, repo, "v1.0.0", public=True)["private"] is False
-    sheets = [(folder / "assets" / "contact_sheet.png").read_bytes() for folder in (bare, finished)]
+    assert client(steps.push, without_originals, repo, "v1.0.0", public=True)["private"] is False
+    sheets = [(folder / "assets" / "contact_sheet.png").read_bytes() for folder in (without_originals, finished)]
     assert sheets[0] != sheets[1]  # the second sheet has no real image
     back = client(steps.joined, repo, str(folder_of_photos), "v1.0.0")
     assert back["train"] == [row["image"] for row in client(steps.rows, str(finished))["train"]]

@@ -27,7 +27,7 @@ PASSING = {
 CUT = ("upload", "commit", "preupload")  # fmt: skip
 
 
-def whole(hub, client, repo, finished) -> bool:
+def is_complete(hub, client, repo, finished) -> bool:
     """Return whether the version equals the local folder."""
     same = client(steps.rows, repo, "v1.0.0") == client(steps.rows, str(finished))
     return same and client(steps.call, "verify", f"{repo}@v1.0.0") == []
@@ -56,7 +56,7 @@ def test_a_transient_fault_while_creating_the_repository_is_retried(hub, client,
     repo = hub.repo_id()
     rule = hub.faults.add(*STEPS["create"], fault)
     assert client(steps.push, finished, repo, "v1.0.0")["private"] is True
-    assert rule.hits == 1 and whole(hub, client, repo, finished)
+    assert rule.hits == 1 and is_complete(hub, client, repo, finished)
 
 
 @pytest.mark.parametrize("step", ["commit", "tag", "refs"])
@@ -71,7 +71,7 @@ def test_a_permanent_fault_gives_a_one_line_error_and_the_next_push_completes(hu
     hub.log.clear()
     client(steps.push, finished, repo, "v1.0.0")
     assert hub.log.uploaded() == 0 or step == "refs"  # bytes that the Hub has stored are not sent again
-    assert whole(hub, client, repo, finished)
+    assert is_complete(hub, client, repo, finished)
 
 
 @pytest.mark.parametrize("number, step", enumerate(["info", "write-token", "xorb", "shard", "commit", "tag"]))
@@ -121,7 +121,7 @@ def test_a_cut_reply_while_reading_back_is_retried(hub, client, finished):
     repo = hub.repo_id()
     hub.faults.add(*STEPS["tree"], Cut(50), skip=1)
     client(steps.push, finished, repo, "v1.0.0")
-    assert whole(hub, client, repo, finished)
+    assert is_complete(hub, client, repo, finished)
 
 
 def test_a_failed_download_is_not_reported_as_a_version_with_other_content(hub, finished, client, tmp_path):

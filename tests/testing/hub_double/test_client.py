@@ -20,7 +20,7 @@ HfApi().upload_file(path_or_fileobj=content, path_in_repo="a.bin", repo_id=sys.a
 """
 
 
-class Odd(Exception):
+class UnpicklableError(Exception):
     """An exception that can be pickled but not unpickled, because its constructor takes other arguments."""
 
     def __init__(self, one, two):
@@ -41,20 +41,20 @@ def settings() -> dict:
     }
 
 
-def odd() -> None:
-    raise Odd("this", "that")
+def raise_unpicklable_error() -> None:
+    raise UnpicklableError("this", "that")
 
 
-def say(word: str) -> str:
+def print_and_return(word: str) -> str:
     print(word)
     return word
 
 
-def leave() -> None:
+def exit_process() -> None:
     os._exit(3)
 
 
-def wait() -> None:
+def sleep_a_minute() -> None:
     time.sleep(60)
 
 
@@ -72,10 +72,10 @@ def test_the_clients_of_a_worker_send_their_requests_to_the_double(hub, client, 
 
 
 def test_the_worker_returns_values_exceptions_and_output(client):
-    assert client(say, "a word said") == "a word said"
-    assert "a word said" in client.output()
+    assert client(print_and_return, "a printed word") == "a printed word"
+    assert "a printed word" in client.output()
     with pytest.raises(RuntimeError, match="this and that") as caught:
-        client(odd)
+        client(raise_unpicklable_error)
     assert "in the worker" in str(caught.value)
     with pytest.raises(KeyError) as caught:
         client(eval, "{}['no key']")
@@ -85,12 +85,12 @@ def test_the_worker_returns_values_exceptions_and_output(client):
 def test_a_worker_that_exits_or_times_out_is_replaced(hub, tmp_path):
     with Client(hub, tmp_path, xet=False) as worker:
         with pytest.raises(RuntimeError, match="the worker died"):
-            worker(leave)
+            worker(exit_process)
         worker.timeout = 0.5
-        with pytest.raises(TimeoutError, match="wait took more than 0.5 s"):
-            worker(wait)
+        with pytest.raises(TimeoutError, match="sleep_a_minute took more than 0.5 s"):
+            worker(sleep_a_minute)
         worker.timeout = 60
-        assert worker(say, "here again") == "here again"
+        assert worker(print_and_return, "a second word") == "a second word"
 
 
 def test_sys_exit_in_the_worker_is_raised_in_the_calling_process(client):

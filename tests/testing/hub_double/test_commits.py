@@ -36,14 +36,14 @@ def test_a_commit_is_refused_if_another_commit_came_first(hub, either_client, re
 def test_only_one_of_two_simultaneous_commits_succeeds(hub, client, xet_client, repo):
     parent = hub.dataset(repo).find("main").sha
 
-    def one(run) -> object:
+    def commit_with(run) -> object:
         try:
             return run(commit, repo, {"a.parquet": secrets.token_bytes(3000)}, parent_commit=parent).oid
         except Exception as error:
             return status(error)
 
     with ThreadPoolExecutor() as pool:
-        outcomes = set(pool.map(one, [client, xet_client]))
+        outcomes = set(pool.map(commit_with, [client, xet_client]))
     assert outcomes == {412, hub.dataset(repo).find("main").sha}
 
 

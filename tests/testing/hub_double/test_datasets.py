@@ -59,13 +59,13 @@ def test_the_pushed_data_equals_the_data_that_is_loaded_by_tag(hub, either_clien
 
 
 def test_files_are_uploaded_with_the_protocol_of_the_client(hub, client, xet_client):
-    def ways():
+    def numbers_of_uploads():
         return hub.log.count("PUT", "^/upload/"), hub.log.count("POST", "^/v1/shards")
 
     client(push, hub.repo_id(), [2, 1, 1])
-    assert ways() == (2, 0)
+    assert numbers_of_uploads() == (2, 0)
     xet_client(push, hub.repo_id(), [2, 1, 1])
-    assert ways()[0] == 2 and ways()[1] > 0
+    assert numbers_of_uploads()[0] == 2 and numbers_of_uploads()[1] > 0
 
 
 def test_pushing_the_same_data_again_makes_no_commit_and_no_upload(hub, either_client):

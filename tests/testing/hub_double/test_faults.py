@@ -12,7 +12,7 @@ from testing.hub_double import server
 from testing.hub_double.faults import STEPS, Cut, Delay, LostReply, Reset, ResetMidBody, Status
 
 
-def some() -> dict[str, bytes]:
+def new_file() -> dict[str, bytes]:
     return {"a.parquet": secrets.token_bytes(50_000)}
 
 
@@ -25,7 +25,7 @@ def shas(hub, repo: str) -> list[str]:
 )
 def test_an_upload_that_fails_once_is_retried(hub, client, repo, fault):
     rule = hub.faults.add(*STEPS["upload"], fault)
-    content = some()
+    content = new_file()
     client(commit, repo, content)
     assert rule.hits == 1
     assert [entry.fault for entry in hub.log.select("PUT")] == [type(fault).__name__, None]
@@ -38,7 +38,7 @@ def test_an_upload_that_fails_once_is_retried(hub, client, repo, fault):
 def test_each_xet_step_that_fails_once_is_retried(hub, xet_client, repo, grants, step, fault):
     hub.grants = grants
     rule = hub.faults.add(*STEPS[step], fault)
-    content = some()
+    content = new_file()
     xet_client(commit, repo, content)
     assert rule.hits == 1
     assert hub.content(hub.dataset(repo))["a.parquet"] == content["a.parquet"]
@@ -49,9 +49,9 @@ def test_a_forbidden_upload_fails_without_a_retry(hub, client, xet_client, repo)
     hub.faults.add(*STEPS["xorb"], Status(403), times=None)
     before = hub.dataset(repo).refs()
     with pytest.raises(RuntimeError, match="Error while uploading 'a.parquet'"):
-        client(commit, repo, some())
+        client(commit, repo, new_file())
     with pytest.raises(Exception, match="403") as caught:
-        xet_client(commit, repo, some())
+        xet_client(commit, repo, new_file())
     assert isinstance(caught.value, OSError | RuntimeError)
     assert hub.dataset(repo).refs() == before
 
@@ -59,7 +59,7 @@ def test_a_forbidden_upload_fails_without_a_retry(hub, client, xet_client, repo)
 @pytest.mark.parametrize("code, headers", [(500, {}), (503, {}), (429, {"Retry-After": "0"}), (409, {}), (412, {})])
 def test_a_refused_commit_is_not_retried(hub, either_client, repo, code, headers):
     before = hub.dataset(repo).refs()
-    content = some()
+    content = new_file()
     hub.faults.add("POST", "/commit/", Status(code, headers))
     with pytest.raises(Exception, match="a fault was injected") as caught:
         either_client(commit, repo, content)
@@ -75,7 +75,7 @@ def test_a_refused_commit_is_not_retried(hub, either_client, repo, code, headers
 def test_a_commit_whose_request_is_reset_is_not_applied(hub, either_client, repo, fault):
     hub.faults.add("POST", "/commit/", fault)
     with pytest.raises(Exception, match="(?i)reset|disconnected|read|write") as caught:
-        either_client(commit, repo, some())
+        either_client(commit, repo, new_file())
     # The client raises an httpx error, not an HfHubHTTPError or another OSError.
     assert not isinstance(caught.value, OSError)
     assert len(shas(hub, repo)) == 1
@@ -83,7 +83,7 @@ def test_a_commit_whose_request_is_reset_is_not_applied(hub, either_client, repo
 
 def test_a_commit_whose_reply_is_lost_is_applied(hub, either_client, repo):
     rule = hub.faults.add("POST", "/commit/", LostReply())
-    content = some()
+    content = new_file()
     with pytest.raises(Exception, match="(?i)reset|disconnected|read") as caught:
         either_client(commit, repo, content)
     assert not isinstance(caught.value, OSError)
@@ -96,7 +96,7 @@ def test_a_commit_whose_reply_is_lost_is_applied(hub, either_client, repo):
 def test_a_commit_whose_reply_is_cut_is_applied(hub, client, repo):
     hub.faults.add("POST", "/commit/", Cut(10))
     with pytest.raises(Exception, match="(?i)incomplete|closed"):
-        client(commit, repo, some())
+        client(commit, repo, new_file())
     assert len(shas(hub, repo)) == 2
 
 
@@ -104,12 +104,12 @@ def test_the_client_waits_for_a_delayed_reply(hub, client, repo, monkeypatch):
     seconds: list[float] = []
     monkeypatch.setattr(server, "time", SimpleNamespace(sleep=seconds.append))
     hub.faults.add("POST", "/commit/", Delay(0.5))
-    client(commit, repo, some())
+    client(commit, repo, new_file())
     assert seconds == [0.5] and len(shas(hub, repo)) == 2
 
 
 def test_a_download_whose_reply_is_cut_is_started_again(hub, client, repo):
-    content = some()
+    content = new_file()
     client(commit, repo, content)
     hub.faults.add("GET", "/resolve/", Cut(20_000))
     assert client(download, repo, "a.parquet") == content["a.parquet"]
@@ -118,7 +118,7 @@ def test_a_download_whose_reply_is_cut_is_started_again(hub, client, repo):
 
 
 def test_a_download_whose_connection_is_reset_fails(hub, client, repo):
-    client(commit, repo, some())
+    client(commit, repo, new_file())
     hub.faults.add("GET", "/resolve/", ResetMidBody(20_000))
     with pytest.raises(Exception, match="(?i)reset"):
         client(download, repo, "a.parquet")
@@ -128,7 +128,7 @@ def test_a_download_whose_connection_is_reset_fails(hub, client, repo):
 def test_every_named_step_matches_a_request(hub, client, xet_client, step):
     rule = hub.faults.add(*STEPS[step], Delay(0), times=None)
     for run in (client, xet_client):
-        run(publish, hub.repo_id(), some())
+        run(publish, hub.repo_id(), new_file())
     assert rule.hits >= 1
 
 
