@@ -66,7 +66,7 @@ def main() -> None:
     cells = [(what, f"{seconds:.2f}", f"{megabytes:,.0f} MB") for what, seconds, megabytes in rows]
     text = paragraphs(
         table(("command", "seconds", "peak memory"), cells),
-        f"Each figure is for a whole process, imports included. The run has {counts['rows']} rows, "
+        f"Each figure is for a whole process with its imports. The run has {counts['rows']} rows, "
         f"{counts['kept']} kept images and {counts['attempts']} attempts, with {model['steps']} steps at "
         f"{model['size']} pixels. "
         f"{settings('demo', PACKAGES)}",

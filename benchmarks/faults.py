@@ -48,7 +48,7 @@ STEPS_OF = {
     "xet": ("info", "write-token", "xorb", "shard", "commit", "tag"),
 }
 """Protocol -> the steps in which faults are injected."""
-TITLES = {"lfs": "Over LFS:", "xet": "Over Xet:"}
+TITLES = {"lfs": "Results with the protocol LFS:", "xet": "Results with the protocol Xet:"}
 FAULTS = {
     "500": Status(500),
     "429": Status(429, {"Retry-After": "1"}),
@@ -178,7 +178,7 @@ class Bench:
         finished = results.pop(FINISHED_BEFORE, 0)
         return (
             f"{results.total()} pushes were killed with SIGKILL at a random time; an uninterrupted push takes "
-            f"{seconds:.2f} s. {result_sentence(results)} {finished} further pushes finished before the signal. None "
+            f"{seconds:.2f} s. {result_sentence(results)} In addition, {finished} pushes finished before the signal. None "
             f"of the {self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
         )
 
@@ -275,11 +275,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-INTRODUCTION = """A first version is pushed without faults. Then a second version is pushed, and a fault occurs in one
-step of this push: once, or in every request of the step. After each test, every row and byte of the second version was
-compared with the folder. The first version was unchanged.
+INTRODUCTION = """These tests push to a local test server in place of the Hub. In each test, a first version is pushed
+without faults. Then a second version is pushed, with a fault in one step of this push. The fault occurs *once*, or
+*always* when the step is repeated. At the end of each test, every byte of the second version was equal to the
+folder, and the first version was unchanged.
 
-Results:
+The results in the tables are:
 
 - `complete`: retries completed the push.
 - `next push`: the push failed with a one-line error, and the second version was not visible. The same command then
@@ -295,8 +296,9 @@ The columns `500`, `429`, `409`, `412` and `403` are HTTP status codes in the re
 - `no reply`: the connection stays open, and nothing arrives.
 
 The steps are the requests of a push in their order. Only the first push to a new repository has the step `create`. The
-steps `info`, `refs`, `tree` and `resolve` read the repository. `preupload`, `batch`, `upload` and `verify` store files
-over LFS; `write-token`, `xorb` and `shard` store them over Xet. `commit` and `tag` publish the version."""
+steps `info`, `refs`, `tree` and `resolve` read the repository. With the protocol LFS, the steps `preupload`, `batch`,
+`upload` and `verify` store files. With the protocol Xet, the steps `write-token`, `xorb` and `shard` store files. The
+steps `commit` and `tag` publish the version."""
 
 
 def main() -> int:

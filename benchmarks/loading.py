@@ -43,6 +43,17 @@ TASKS = {"pairs": ("image", "generated"), "images": ("image",)}
 PRESETS = {"pairs": "fgvc_scratch_224", "images": "imagenet_fast100"}
 
 
+LEGEND = """The task `pairs` loads a real and a generated image and mixes them. The task `images` loads one image.
+The columns on the left are ratios. The other columns are samples per second of five loaders:
+
+- `ours`: the loader of this package.
+- `ours, uint8`: the same loader without normalisation, which a GPU can do.
+- `plain`: the loader in the documentation of `datasets`, with `with_transform`, Pillow and float32.
+- `decoding alone`: decodes the images with simplejpeg and does not resize them. No loader that decodes whole images can
+  be faster.
+- `by Pillow`: decodes the images with Pillow and does not resize them."""
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,16 +149,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                 rows.append([task, str(workers), *measure(arms, workers, args.steps, args.rounds)])
                 print("  ".join(rows[-1]), flush=True)
     text = paragraphs(
-        table(("task", "workers", "ours / plain", "uint8 / plain", *ARMS), rows),
-        "The figures are samples per second. Task `pairs` loads a real and a generated image and mixes them; "
-        "task `images` loads one image. `plain` is the loader of the `datasets` documentation: "
-        "`with_transform`, Pillow and float32. `ours` is the loader of this package; `ours, uint8` stops "
-        "before the normalisation, because a GPU would normalise. `decoding alone` decodes images and does not resize "
-        "them; it is the upper limit for a loader that decodes whole images. `by Pillow` is the same, but with Pillow "
-        "in place of simplejpeg.",
-        f"Batches of {args.batch}, one thread per process; {what}. The loaders alternate in {args.rounds} rounds of "
-        f"{args.steps} batches per worker. The table gives the median (minimum to maximum). "
-        f"{settings('loading', PACKAGES)}",
+        table(("task", "loader processes", "`ours` / `plain`", "`ours, uint8` / `plain`", *ARMS), rows),
+        *LEGEND.split("\n\n"),
+        f"Each process has one thread and loads batches of {args.batch}. The images are {what}. The loaders alternate "
+        f"in {args.rounds} rounds of {args.steps} batches per process. The table gives the median (minimum to "
+        f"maximum). {settings('loading', PACKAGES)}",
     )
     print(text)
     if args.write:

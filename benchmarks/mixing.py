@@ -45,7 +45,8 @@ from diffcore_hf.training.engine.training_log import Window
 ARMS = ("plain", "mix", "mixup")
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "simplejpeg", "pillow")
 TITLE = "What mixing costs a training"
-PAPER = "The paper's own figures at batch 16, 32 and 64 are 68.2, 59.3 and 58.9 %, and 0.9, 0.6 and 0.4 % for Mixup."
+PAPER = """The paper reports 68.2, 59.3 and 58.9 % for its method at batch sizes 16, 32 and 64. It reports 0.9, 0.6 and
+0.4 % for Mixup."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -150,18 +151,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             rounds = args.rounds * max(args.batches) // batch
             rows.append([str(batch), loading, str(rounds), *measure(recipe, data, rounds)])
             print("  ".join(rows[-1]), flush=True)
-    head = ("batch", "loading", "steps", "plain step", "A_O of mixing", "A_O of Mixup", "the mix itself")
+    head = ("batch size", "loading", "number of steps", "time of a plain step", "overhead of mixing",
+            "overhead of Mixup", "computation of the mix")  # fmt: skip
     text = paragraphs(
         table(head, rows),
-        "A_O = (T_aug - T_van) / T_van (Eq. 9), with every sample mixed. Column `loading` is the number of "
-        "loader processes, which share the cores with the network. If it is 0, the training process loads the "
-        "images between two steps. If it is `memory`, all images were decoded before the training (`cache: memory`). "
-        f"{PAPER} "
-        "Column `the mix itself` is the time in `apply_mix` divided by the time of a plain step. The first figure is "
-        "for a cold processor cache, the figure in parentheses for a warm one.",
-        f"{args.model} from scratch at {args.size} pixels on a CPU, {torch.get_num_threads()} threads, float32, preset "
-        f"`paper`; {what}. Column `steps` is the number of steps of each arm; the arms alternate. The table gives the "
-        f"median of the ratios within a round (minimum to maximum). {settings('mixing', PACKAGES)}",
+        "The overhead is the additional time of a training step, divided by the time of a plain step (A_O, Eq. 9 of "
+        f"the paper). Every sample is mixed. {PAPER}",
+        "The column *loading* is the number of loader processes, which share the cores with the network. With 0, the "
+        "training process loads the images between two steps. With `memory`, all images were decoded before the "
+        "training (`cache: memory`). The column *computation of the mix* is the time in `apply_mix`, divided by the "
+        "time of a plain step. The first figure is for a cold processor cache, the figure in parentheses for a warm "
+        "processor cache.",
+        f"The network is {args.model} from scratch at {args.size} pixels, with preset `paper`, float32 and "
+        f"{torch.get_num_threads()} CPU threads. The images are {what}. Plain and mixed steps alternate in rounds. The "
+        "table gives the median of the ratios within a round (minimum to maximum). "
+        f"{settings('mixing', PACKAGES)}",
     )
     print(text)
     if args.write:

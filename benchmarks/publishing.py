@@ -88,18 +88,18 @@ def main() -> int:
             )
     head = [
         "protocol",
-        f"push of a small dataset ({files} files)",
-        "load of it by tag",
-        f"push of {args.megabytes} MB",
-        "`upload_folder`",
-        "ratio push / `upload_folder`, in pairs",
+        f"`push` of a small dataset ({files} files)",
+        "`load_augmented` of the small dataset",
+        f"`push` of {args.megabytes} MB",
+        f"`upload_folder` of {args.megabytes} MB",
+        "`push` / `upload_folder`",
     ]
     text = paragraphs(
         table(head, rows),
-        "Measured against a local test server in place of the Hub. The values are medians (range). A push checks every "
-        "byte of the folder, makes one commit, reads the commit back (sizes, hashes, and row counts from the Parquet "
-        f"footers) and tags it. The small push ran {SMALL_RUNS} times, each to a new repository without a cache. The "
-        f"large push ran in {args.pairs} pairs, each with new random bytes. "
+        "The times are medians (minimum to maximum), with a local test server in place of the Hub. `push` is compared "
+        "with `upload_folder` of huggingface_hub. `push` also hashes every file, reads the commit back, compares it "
+        f"with the folder, and sets a tag. The small dataset was pushed {SMALL_RUNS} times, each time to a new "
+        f"repository. The large dataset was pushed {args.pairs} times with each of the two functions. "
         + settings("publishing", ("huggingface_hub", "datasets", "hf-xet")),
     )
     print(text)

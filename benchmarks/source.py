@@ -72,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cells = [(title, f"{seconds:.1f}", f"{megabytes:,.0f} MB") for title, seconds, megabytes in rows]
     text = paragraphs(
         table(("command", "seconds", "peak memory"), cells),
-        f"{args.classes * args.photos:,} photos in {args.classes:,} class folders. The hashes of the first `plan` are "
-        f"in the cache folder of the user. {settings('source', PACKAGES)}",
+        f"The folder has {args.classes * args.photos:,} photos in {args.classes:,} class folders. The second `plan` "
+        "uses the hashes that the first `plan` stored in the cache folder of the user. "
+        f"{settings('source', PACKAGES)}",
     )
     print(text)
     if args.write:
