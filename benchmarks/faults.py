@@ -178,8 +178,8 @@ class Bench:
         finished = results.pop(FINISHED_BEFORE, 0)
         return (
             f"{results.total()} pushes were killed with SIGKILL at a random time; an uninterrupted push takes "
-            f"{seconds:.2f} s. {result_sentence(results)} In addition, {finished} pushes finished before the signal. None "
-            f"of the {self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
+            f"{seconds:.2f} s. {result_sentence(results)} In addition, {finished} pushes finished before the signal. "
+            f"None of the {self.stored_at_kills / 1e6:.1f} MB that the killed pushes had stored was sent again."
         )
 
     def kill(self, after: float, whole: int) -> str:
