@@ -95,12 +95,13 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
     config = source.config
     plain = dict(source.features.items())
     kind = type(source.features)
-    added = dict(schema.added_features(material.recipe.columns.prefix))
+    prefix, targets = material.recipe.columns.prefix, tables.target_features(material)
+    added = {prefix + name: feature for name, feature in tables.added_features(material).items()}
     pair = {name: plain[name] for name in (config.image, config.label)}
     default = {
         "columns": (tables.default_rows, plain | added),
-        "rows": (layouts.plain_rows, pair | dict(schema.plain_features())),
-        "mixed": (layouts.mixed_rows, pair | dict(schema.mixed_features())),
+        "rows": (layouts.plain_rows, pair | dict(schema.plain_features()) | targets),
+        "mixed": (layouts.mixed_rows, pair | dict(schema.mixed_features()) | targets),
     }
     shards: Shards = {name: {} for name in schema.CONFIGS}
     files: list[FileEntry] = []
@@ -115,8 +116,8 @@ def _write_tables(material: Material, staging: Path, layout: str, size: int) -> 
     rows_of, features = default[layout]
     for split in tables.splits(material):
         write("default", "data", split, rows_of(material, split), features)
-    attempts = schema.attempts_features()
-    generated = pair | {name: attempts[name] for name in ("row_id", "copy", "context", "similarity")}
+    attempts = tables.attempts_features(material)
+    generated = pair | {name: attempts[name] for name in ("row_id", "copy", "context", "similarity")} | targets
     write("generated", "generated", ONLY_SPLIT, tables.generated_rows(material), generated)
     write("attempts", "attempts", ONLY_SPLIT, tables.attempt_rows(material), attempts)
     write("references", "references", ONLY_SPLIT, tables.reference_rows(material), schema.references_features())

@@ -18,7 +18,7 @@ from diffcore_hf.augmentation.arrow_tables import image_cell, windows
 from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
-from diffcore_hf.augmentation.tables import generated_rows, splits
+from diffcore_hf.augmentation.tables import generated_rows, splits, target_features, with_targets
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.images import UnreadableImage, at_most, decode, encode, to_array
 
@@ -51,10 +51,14 @@ def plain_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
-        yield _with_origin(table, is_generated=False)
+        yield with_targets(_with_origin(table, is_generated=False), material, [None] * len(table))
     if published == config.split:
+        targets = target_features(material)
         for table in generated_rows(material):
-            yield _with_origin(table.select([config.image, config.label, "row_id"]), is_generated=True)
+            rows = _with_origin(table.select([config.image, config.label, "row_id"]), is_generated=True)
+            for name in targets:
+                rows = rows.append_column(name, table[name])
+            yield rows
 
 
 def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
@@ -66,7 +70,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """
     config = material.source.config
     for table in _real_rows(material, *splits(material)[published]):
-        yield _with_mix_facts(table, [MixFacts()] * len(table))
+        yield with_targets(_with_mix_facts(table, [MixFacts()] * len(table)), material, [None] * len(table))
     if published != config.split:
         return
     units, skipped = material.attempts.units, 0
@@ -91,7 +95,10 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
             facts.append(mixed[1])
             positions.append(position)
         cells = pa.array([image_cell(image) for image in images], _CELL)
-        yield _with_mix_facts(table.take(pa.array(positions, pa.int64())).set_column(0, config.image, cells), facts)
+        mixed_table = table.take(pa.array(positions, pa.int64())).set_column(0, config.image, cells)
+        chosen = [material.plan.unit(int(units[window[position]])) for position in positions]
+        generated_shares = [1 - fact.real_share for fact in facts]
+        yield with_targets(_with_mix_facts(mixed_table, facts), material, chosen, generated_shares)
     if skipped:
         log.warning("%d real images cannot be decoded, so they have no mixed image", skipped)
 

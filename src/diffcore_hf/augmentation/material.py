@@ -5,21 +5,25 @@ Tables, pictures, summary and card are functions of this record.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from diffcore_hf.augmentation.ledger import Facts, Ledger, Location
-from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.plan import Plan, Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import seeding
+from diffcore_hf.core.schema import TARGET_COLUMNS
 from diffcore_hf.method.checks import KEPT
 from diffcore_hf.method.filtration import AttemptFacts, Decisions
 from diffcore_hf.method.policies import FittedPolicy
 from diffcore_hf.method.references import ReferenceEmbeddings
+from diffcore_hf.method.soft_labels import target_weight
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,19 @@ class Material:
     def kept(self) -> list[int]:
         """Indices of the attempts that are counterparts, of all copies, in the order of `sorted_attempts`."""
         return [attempt for attempt in self.sorted_attempts if self.decisions.reason[attempt] == KEPT]
+
+    def target_of(self, unit: Unit) -> tuple[int, float] | tuple[None, None]:
+        """Return the drawn class of a unit and its weight in the label; None twice if it is the class of the row."""
+        if unit.target_label == unit.label:
+            return None, None
+        return unit.target_label, target_weight(unit.strength, self.recipe.strategy.gamma_label)
+
+    def targets_of(self, units: Sequence[Unit]) -> dict[str, list[Any]]:
+        """Return the columns TARGET_COLUMNS of some units; {} if the run draws no target classes."""
+        if self.plan.targets is None:
+            return {}
+        labels = [self.target_of(unit) for unit in units]
+        return {name: [label[index] for label in labels] for index, name in enumerate(TARGET_COLUMNS)}
 
     def location(self, attempt: int) -> Location:
         """Return the location of the image of an attempt."""

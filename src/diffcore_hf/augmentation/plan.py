@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from diffcore_hf.augmentation.source.columns import check_free_names
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
 from diffcore_hf.augmentation.source.identical import first_of_class, in_other_splits
 from diffcore_hf.config.augment import Recipe
@@ -253,7 +254,8 @@ def _drawn_targets(
 
     Raises:
         UserError: a target class is drawn, but there is no other class, the prompts do not name the class, or the
-            filter compares an image with the row's real image, which shows another class.
+            filter compares an image with the row's real image, which shows another class. Or the source has a column
+            with the name of a column of the labels.
     """
     targets = targets_of(recipe.strategy)
     if targets == "own":
@@ -269,6 +271,7 @@ def _drawn_targets(
             f"{drawn}, but prompts.template is {recipe.prompts.template!r}, which does not name the class. Use "
             "--prompts.template caption, or --strategy.targets own"
         )
+    check_free_names(recipe.source, source.features, recipe.columns.prefix, schema.TARGET_COLUMNS)
     if (policy := recipe.filter.policy.name) in PARENT_POLICIES:
         raise UserError(
             f"{drawn}, but filter.policy is {policy}, which compares an image with the real image of its row. Use "

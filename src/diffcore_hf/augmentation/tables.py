@@ -7,7 +7,7 @@ same bytes. Does not own files or shards (export.py), or the layouts `rows` and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,12 @@ from diffcore_hf.augmentation.arrow_tables import arrow_table, finite_or_none, i
 from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
+from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.labels import UNLABELLED
 from diffcore_hf.core import schema
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 
 class SplitRows(NamedTuple):
@@ -46,10 +50,10 @@ def splits(material: Material) -> dict[str, SplitRows]:
 def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
     """Yields the tables of the dataset configuration `default`.
 
-    They have one row per source row, with all columns of the source and the seven added columns.
+    They have one row per source row, with all columns of the source and the added columns.
     """
     split, rows = splits(material)[published]
-    features = schema.added_features()
+    features = added_features(material)
     for window in windows(rows, sizes=material.source.sizes[split]):
         table = original_rows(
             material.source.splits[split],
@@ -66,10 +70,20 @@ def default_rows(material: Material, published: str) -> Iterator[pa.Table]:
         yield table
 
 
+def added_features(material: Material) -> Features:
+    """Returns the added columns of the dataset configuration `default`, without the prefix of the recipe."""
+    return type(schema.added_features())({**schema.added_features(), **target_features(material)})
+
+
+def target_features(material: Material) -> dict[str, Any]:
+    """Returns the columns of the label of a generated image; {} if the run draws no target classes."""
+    return {} if material.plan.targets is None else dict(schema.target_features(material.source.names))
+
+
 def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
     """Returns the added columns for rows of the augmented split."""
     decisions = material.decisions
-    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in schema.ADDED_COLUMNS}
+    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in added_features(material)}
     locations, positions = [], []
     for position, row in enumerate(rows):
         index = material.first_unit.get(int(row))
@@ -84,6 +98,8 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
         if attempt >= 0:
             columns["seed"][position] = material.seed(attempt)
             columns["similarity"][position] = number_or_none(decisions.similarity[attempt])
+            for name, values in material.targets_of([unit]).items():
+                columns[name][position] = values[0]
             locations.append(material.location(attempt))
             positions.append(position)
     for position, image in zip(positions, read_images(locations), strict=True):
@@ -111,13 +127,37 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
         }
         table = arrow_table(columns, schema.attempts_features())
         table = table.rename_columns([config.image, "row_id", "copy", "context", "similarity"])
+        table = with_targets(table, material, units)
         yield table.add_column(1, config.label, labels[[unit.row for unit in units]][config.label])
+
+
+def with_targets(
+    table: pa.Table, material: Material, units: Sequence[Unit | None], shares: Sequence[float] | None = None
+) -> pa.Table:
+    """Returns a table of images with the columns of their labels, if the run draws target classes.
+
+    Args:
+        table: one row per image.
+        material: the run.
+        units: the unit of each generated image; None for a real image, which has no drawn class.
+        shares: share of each image that is generated, in [0, 1]; None: the whole image is generated.
+    """
+    if material.plan.targets is None:
+        return table
+    drawn = [(None, None) if unit is None else material.target_of(unit) for unit in units]
+    labels = [label for label, _ in drawn]
+    weights = [weight for _, weight in drawn]
+    if shares is not None:
+        weights = [None if weight is None else weight * share for weight, share in zip(weights, shares, strict=True)]
+    for (name, feature), values in zip(target_features(material).items(), (labels, weights), strict=True):
+        table = table.append_column(name, pa.array(values, feature.pa_type))
+    return table
 
 
 def attempt_rows(material: Material) -> Iterator[pa.Table]:
     """Yields the tables of the dataset configuration `attempts`, with one row per decided attempt."""
     attempts, decisions = material.attempts, material.decisions
-    features = schema.attempts_features()
+    features = attempts_features(material)
     for window in windows(material.sorted_attempts):
         units = [material.plan.unit(int(attempts.units[attempt])) for attempt in window]
         embeddings = [attempts.embeddings[attempt] for attempt in window]
@@ -138,8 +178,17 @@ def attempt_rows(material: Material) -> Iterator[pa.Table]:
             "image_sha256": [attempts.image_sha256[attempt] for attempt in window],
             "reason": [decisions.reason[attempt] for attempt in window],
             "image": _published_images(material, window),
+            "strength": [unit.strength for unit in units],
+            **material.targets_of(units),
         }
+        columns = {name: columns[name] for name in features}
         yield arrow_table(columns, features)
+
+
+def attempts_features(material: Material) -> Features:
+    """Returns the columns of the dataset configuration `attempts` of a run."""
+    plan = material.plan
+    return schema.attempts_features(targets=plan.targets is not None, strength=plan.strengths is not None)
 
 
 def _published_images(material: Material, window: Sequence[int]) -> list[dict[str, Any] | None]:

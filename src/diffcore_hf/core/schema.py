@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ CONFIGS = ("default", "generated", "attempts", "references", "classes")
 """The dataset configurations of a published dataset. `load_dataset` takes one of these names after the path."""
 ADDED_COLUMNS = ("generated", "context", "prompt", "seed", "similarity", "status", "row_id")
 """Columns that the dataset configuration `default` adds to the columns of the source."""
+TARGET_COLUMNS = ("target_label", "target_weight")
+"""Columns of the label of a generated image if its class was drawn. The label has the weight `target_weight` for the
+class `target_label`, and the rest for the class of the row. Both are null if the image shows the class of the row."""
 
 
 def _features(**columns: str) -> Features:
@@ -54,6 +57,14 @@ def added_features(prefix: str = "") -> Features:
         row_id="string",
     )
     return type(features)({prefix + name: feature for name, feature in features.items()})
+
+
+def target_features(names: Sequence[str], prefix: str = "") -> Features:
+    """Return the types of TARGET_COLUMNS for K class names. `prefix` is put before each name."""
+    from datasets import ClassLabel, Features, Value
+
+    types = (ClassLabel(names=list(names)), Value("float32"))
+    return Features({prefix + name: kind for name, kind in zip(TARGET_COLUMNS, types, strict=True)})
 
 
 def prefix_of(names: Iterable[str], added: Iterable[str] = ADDED_COLUMNS) -> str:
@@ -148,8 +159,15 @@ def references_features() -> Features:
     return _features(row_id="string", label="int64", source_sha256="string", embedding="embedding", reason="string")
 
 
-def attempts_features() -> Features:
-    """Return the columns of the dataset configuration `attempts`, which has one row per attempt, kept or rejected."""
+def attempts_features(*, targets: bool = False, strength: bool = False) -> Features:
+    """Return the columns of the dataset configuration `attempts`, which has one row per attempt, kept or rejected.
+
+    Args:
+        targets: add TARGET_COLUMNS, with the index of the class.
+        strength: add the strength of the change of the real image.
+    """
+    drawn = {"target_label": "int64", "target_weight": "float32"} if targets else {}
+    drawn |= {"strength": "float32"} if strength else {}
     return _features(
         row_id="string",
         copy="int32",
@@ -167,6 +185,7 @@ def attempts_features() -> Features:
         image_sha256="string",
         reason="string",
         image="image",
+        **drawn,
     )
 
 

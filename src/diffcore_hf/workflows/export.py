@@ -20,6 +20,7 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.generation.base import targets_of
 from diffcore_hf.workflows.augment import RunResult, check_text_policy, publish
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def published_rows(folder: Folder, recipe: Recipe) -> DatasetDict:
         raise UserError(
             f"{folder.path} has no originals, and its source was in memory. Call augment with the dataset again"
         )
-    added = list(schema.added_features(recipe.columns.prefix))
+    targets = () if targets_of(recipe.strategy) == "own" else schema.TARGET_COLUMNS
+    added = [recipe.columns.prefix + name for name in (*schema.ADDED_COLUMNS, *targets)]
     try:
         splits = load_dataset(str(folder.path), "default").remove_columns(added)
     except Exception as error:

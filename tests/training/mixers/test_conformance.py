@@ -16,7 +16,7 @@ from mixing import CLASSES, SIDE, batch, mixer, network_for, permuted, probabili
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.engine.losses import classification_loss
-from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode
+from diffcore_hf.training.mixers.base import Mixed, Mixer, MixerSetup, evaluation_mode, one_hot
 from diffcore_hf.training.mixers.names import MIXERS
 from diffcore_hf.training.mixers.registry import mixer_class
 
@@ -259,6 +259,30 @@ def test_labels_computed_after_the_forward_pass_sum_to_one(name):
         after = probabilities(replace(mixed, targets=forward_pass(mixed, network)[1]))
         assert torch.allclose(after.sum(1), torch.ones(6), atol=1e-5) and (after >= 0).all()
     assert torch.allclose(after[:, 3], torch.ones(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_probabilities_of_one_class_give_the_loss_of_its_index(name):
+    results = []
+    for as_targets in (lambda targets: targets, lambda targets: one_hot(targets, CLASSES)):
+        network = network_for(name).train()
+        torch.manual_seed(0)  # for the dropout layer
+        context = batch(model=network)
+        method = mixer(name, options=OPTIONS.get(name), network=network)
+        results.append(mixer_loss(method)(replace(context, targets=as_targets(context.targets))))
+    assert torch.allclose(*results, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_probabilities_of_several_classes_still_sum_to_one(name):
+    if (name, "labels_sum_to_one") in EXEMPT:
+        pytest.skip(EXEMPT[name, "labels_sum_to_one"])
+    network = network_for(name).eval()
+    context = batch(model=network)
+    soft = 0.163 * one_hot(context.targets, CLASSES) + 0.837 * one_hot((context.targets + 1) % CLASSES, CLASSES)
+    mixed = mixer(name, options=OPTIONS.get(name))(replace(context, targets=soft))
+    after = forward_pass(mixed, network)[1]
+    assert torch.allclose(after.sum(1), torch.ones(6), atol=1e-5) and (after >= 0).all()
 
 
 def test_gradients_reach_the_network_through_the_mixed_batch(make):

@@ -5,6 +5,7 @@ Owns the messages about columns. Reads features only, no rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.config.augment import SourceConfig
@@ -43,7 +44,28 @@ def check_columns(config: SourceConfig, features: Features, prefix: str) -> None
             )
     _check_image(config.image, features)
     _check_label(config.label, features[config.label])
-    taken = [prefix + name for name in schema.ADDED_COLUMNS if prefix + name in features]
+    check_free_names(config, features, prefix, schema.ADDED_COLUMNS)
+
+
+def check_free_names(config: SourceConfig, features: Features, prefix: str, added: Sequence[str]) -> None:
+    """Check that the source has no column with the name of an added column.
+
+    Args:
+        config: section `source` of the recipe.
+        features: the columns of the source.
+        prefix: prefix of the added columns.
+        added: names of the added columns without prefix.
+
+    Raises:
+        UserError: the source has such a column.
+    """
+    # The configuration `generated` and the layouts of one image a row have the columns without prefix.
+    if labels := [column for column in (config.image, config.label) if column in schema.TARGET_COLUMNS]:
+        raise UserError(
+            f"the source's column {labels[0]!r} has a name that the dataset configuration `generated` uses. Rename it "
+            "first (rename_column)"
+        )
+    taken = [prefix + name for name in added if prefix + name in features]
     if taken:
         raise UserError(
             f"the source already has a column {taken[0]!r}, but a run adds a column of this name. Nothing was written. "

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from diffcore_hf.core.schema import UnitKey
+from diffcore_hf.core.schema import TARGET_COLUMNS, UnitKey
 from diffcore_hf.core.seeding import attempt_seed
+from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.method.thresholds import row_cosines
 from diffcore_hf.publishing.audit.findings import Findings
 from diffcore_hf.publishing.audit.shards import Shards, image_bytes
@@ -65,6 +66,10 @@ class AttemptRow(TypedDict):
     class_rank: int | None
     image_sha256: str | None
     reason: str
+    target_label: int | None
+    """Index of the drawn class that the image has to show; None: the class of the row."""
+    target_weight: float | None
+    strength: float | None
 
 
 @dataclass(frozen=True)
@@ -90,17 +95,24 @@ class AttemptTally:
     has_image: dict[UnitKey, bool] = field(default_factory=dict)
     """Unit -> whether at least one of its attempts ended without a crash."""
     attempts: Counter[int] = field(default_factory=Counter)
-    """Label -> number of attempts."""
+    """Class that the image has to show -> number of attempts."""
     passed: Counter[int] = field(default_factory=Counter)
-    """Label -> number of kept attempts."""
+    """Class that the image has to show -> number of kept attempts."""
     in_rates: Counter[int] = field(default_factory=Counter)
-    """Label -> number of attempts that are counted in the rates."""
+    """Class that the image has to show -> number of attempts that are counted in the rates."""
     rejected: Counter[int] = field(default_factory=Counter)
-    """Label -> number of rejected attempts."""
+    """Class that the image has to show -> number of rejected attempts."""
+
+    def label_of(self, unit: UnitKey) -> tuple[int | None, float | None]:
+        """Return target class and weight of the kept attempt of a unit; None twice if there is none."""
+        attempt = self.kept.get(unit)
+        return (None, None) if attempt is None else (attempt["target_label"], attempt["target_weight"])
 
     def add(self, row: AttemptRow, findings: Findings, where: str) -> None:
         """Add an attempt; `where` names it in a finding."""
         unit, label, reason = (row["row_id"], row["copy"]), row["label"], row["reason"]
+        if row["target_label"] is not None:
+            label = row["target_label"]
         if reason == "kept" and unit in self.kept:
             findings.add("attempts: two attempts of one unit are kept", where)
         elif reason == "kept":
@@ -134,8 +146,12 @@ def read_references(shards: Shards, findings: Findings) -> ReferenceTable:
 def audit_attempts(shards: Shards, references: ReferenceTable, findings: Findings) -> AttemptTally:
     """Check every attempt. Return the tally, which the other configurations are compared with."""
     tally, recipe = AttemptTally(), shards.manifest["recipe"]
-    for table in shards.batches("attempts", [*_COLUMNS, "embedding"], "image"):
-        rows: list[AttemptRow] = table.select(_COLUMNS).to_pylist()
+    columns = [*_COLUMNS, *shards.target_columns]
+    if any("strength" in shards.names(path) for path in shards.paths("attempts")):
+        columns.append("strength")
+    empty: dict[str, Any] = dict.fromkeys((*TARGET_COLUMNS, "strength"))
+    for table in shards.batches("attempts", [*columns, "embedding"], "image"):
+        rows: list[Any] = [{**empty, **row} for row in table.select(columns).to_pylist()]
         parents = [references.embeddings.get(row["row_id"]) for row in rows]
         similarities = _similarities(_embeddings(table["embedding"]), parents)
         for row, similarity, image in zip(rows, similarities, image_bytes(table, "image"), strict=True):
@@ -156,11 +172,21 @@ def _faults(row: AttemptRow, similarity: float, image: bytes | None, recipe: Map
     published = np.nan if row["similarity"] is None else row["similarity"]
     if not np.isclose(published, similarity, rtol=0, atol=TOLERANCE, equal_nan=True):
         faults.append("the similarity does not follow from the embeddings")
+    if not _weight_fits(row, recipe):
+        faults.append("the weight of the target class does not follow from strength and gamma_label")
     if not _reason_fits(row, recipe):
         faults.append("the reason does not follow from score and bound")
     if image is not None and sha256(image).hexdigest() != row["image_sha256"]:
         faults.append("the image does not have the recorded hash")
     return faults
+
+
+def _weight_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
+    """Return whether the weight of the target class is strength ** gamma_label. It is null without a target class."""
+    if row["target_label"] is None or row["target_weight"] is None:
+        return row["target_label"] is None and row["target_weight"] is None
+    expected = target_weight(row["strength"], recipe.get("strategy", {}).get("gamma_label", 1.0))
+    return row["target_label"] != row["label"] and abs(row["target_weight"] - expected) <= TOLERANCE
 
 
 def _reason_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:

@@ -17,6 +17,8 @@ from diffcore_hf.publishing.audit.shards import Shards, check_images, image_byte
 
 Hashes = Mapping[str, str | None]
 """Row id -> sha256 of the real image."""
+Target = tuple[int | None, float | None]
+"""Class that the image of an attempt has to show and its weight in the label; None twice if it is the row's class."""
 RowCount = Counter[str]
 """Row id -> number of rows that have it."""
 
@@ -59,9 +61,10 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
     label_of: dict[Any, int] = {}
     """Value of the source's label column -> label of the attempts."""
     count: Counter[UnitKey] = Counter()
-    for table in shards.batches("generated", ["row_id", "copy", "context", "similarity", label_column], shards.image):
+    names = ["row_id", "copy", "context", "similarity", *shards.target_columns]
+    for table in shards.batches("generated", [*names, label_column], shards.image):
         values = table[label_column].to_pylist()
-        rows = table.select(["row_id", "copy", "context", "similarity"]).to_pylist()
+        rows = table.select(names).to_pylist()
         units = [(row["row_id"], row["copy"]) for row in rows]
         count.update(units)
         for unit, row, value in zip(units, rows, values, strict=True):
@@ -74,6 +77,8 @@ def audit_generated(shards: Shards, tally: AttemptTally, findings: Findings) -> 
             same_facts = (row["context"], row["similarity"]) == (attempt["context"], attempt["similarity"])
             if not same_label or not same_facts:
                 findings.add("generated: a row differs from its attempt", _name(unit))
+            if shards.target_columns and _target_of(row) != tally.label_of(unit):
+                findings.add("generated: the label of a row differs from its attempt", _name(unit))
         if shards.images:
             recorded = [kept[unit]["image_sha256"] if unit in kept else None for unit in units]
             images = image_bytes(table, shards.image)
@@ -92,11 +97,15 @@ def _audit_columns(shards: Shards, tally: AttemptTally, references: ReferenceTab
     for split, paths in shards.splits("default").items():
         for path in paths:
             prefix = prefix_of(shards.names(path))
-            columns = [prefix + name for name in _ADDED]
+            added = [*_ADDED, *shards.target_columns]
+            columns = [prefix + name for name in added]
             images = [shards.image, f"{prefix}generated"] if shards.images else []
             for table in shards.read(path, [*columns, *images]):
-                rows: list[_DefaultRow] = table.select(columns).rename_columns(list(_ADDED)).to_pylist()
+                rows: list[_DefaultRow] = table.select(columns).rename_columns(added).to_pylist()
                 ids = [row["row_id"] for row in rows]
+                for row in rows if shards.target_columns else ():
+                    if _target_of(row) != tally.label_of((row["row_id"], 0)):
+                        findings.add("default: the label of a counterpart differs from its attempt", row["row_id"])
                 count.update(ids)
                 for row in rows:
                     _check_row(row, tally, references, findings, augmented=split == augmented_split)
@@ -145,11 +154,17 @@ def _check_counterparts(
 def _audit_rows(shards: Shards, tally: AttemptTally, references: ReferenceTable, findings: Findings) -> RowCount:
     """Check layout `rows`, which has real and kept images as plain rows; return row id -> number of real rows."""
     kept_hashes: dict[str, set[str | None]] = {}
-    for (row_id, _), attempt in tally.kept.items():
-        kept_hashes.setdefault(row_id, set()).add(attempt["image_sha256"])
+    kept_labels: dict[str, set[Target]] = {}
+    for unit, attempt in tally.kept.items():
+        kept_hashes.setdefault(unit[0], set()).add(attempt["image_sha256"])
+        kept_labels.setdefault(unit[0], set()).add(tally.label_of(unit))
     count: RowCount = Counter()
     generated: RowCount = Counter()
-    for table in shards.batches("default", ["row_id", "is_generated"], shards.image):
+    for table in shards.batches("default", ["row_id", "is_generated", *shards.target_columns], shards.image):
+        for row in table.select(["row_id", "is_generated", *shards.target_columns]).to_pylist():
+            allowed = kept_labels.get(row["row_id"], set()) if row["is_generated"] else {(None, None)}
+            if shards.target_columns and _target_of(row) not in allowed:
+                findings.add("default: the label of an image is not one of a kept attempt", row["row_id"])
         real_ids, real_images = [], []
         images = image_bytes(table, shards.image)
         rows = zip(table["row_id"].to_pylist(), table["is_generated"].to_pylist(), images, strict=True)
@@ -174,9 +189,12 @@ def _audit_mixed(shards: Shards, tally: AttemptTally, references: ReferenceTable
     """
     count: RowCount = Counter()
     mixed: RowCount = Counter()
-    for table in shards.batches("default", _MIXED, shards.image):
+    columns = [*_MIXED, *shards.target_columns]
+    for table in shards.batches("default", columns, shards.image):
         real_ids, real_images = [], []
-        for row, image in zip(table.select(_MIXED).to_pylist(), image_bytes(table, shards.image), strict=True):
+        for row, image in zip(table.select(columns).to_pylist(), image_bytes(table, shards.image), strict=True):
+            if shards.target_columns and not _mixed_label_fits(row, tally):
+                findings.add("default: the label of an image does not follow from its attempt", row["row_id"])
             if row["is_mixed"]:
                 mixed[row["row_id"]] += 1
             else:
@@ -211,6 +229,20 @@ def _mix_is_possible(row: Mapping[str, Any]) -> bool:
     if kind not in ("pixel", "patch") or lam is None or share is None or not 0 <= lam <= 1:
         return False
     return abs(share - lam) <= TOLERANCE if kind == "pixel" else 0 <= share <= 1
+
+
+def _target_of(row: Mapping[str, Any]) -> Target:
+    """Return target class and weight in a row."""
+    return row["target_label"], row["target_weight"]
+
+
+def _mixed_label_fits(row: Mapping[str, Any], tally: AttemptTally) -> bool:
+    """Return whether the weight of the target class is that of the attempt times the share that is generated."""
+    label, weight = tally.label_of((row["row_id"], 0)) if row["is_mixed"] else (None, None)
+    if weight is None or row["target_weight"] is None or row["real_share"] is None:
+        return _target_of(row) == (label, weight)
+    expected = weight * (1 - row["real_share"])
+    return row["target_label"] == label and abs(row["target_weight"] - expected) <= TOLERANCE
 
 
 def _check_originals(

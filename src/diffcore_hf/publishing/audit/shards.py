@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from diffcore_hf.core.manifest import Manifest
+from diffcore_hf.core.schema import TARGET_COLUMNS
 from diffcore_hf.publishing.audit.findings import Findings
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Shards:
         names = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
             yield from self.read(path, names)
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The names of the columns of drawn classes, without prefix; () if the run drew no classes."""
+        strategy = self.manifest["recipe"].get("strategy", {})
+        return TARGET_COLUMNS if strategy.get("targets", "own") != "own" else ()
 
     @property
     def image(self) -> str:

@@ -1,6 +1,7 @@
-"""The pool: a dataset of images, indexed by class, from which the second image of a mix (the partner) is drawn.
+"""The pool: a dataset of images from which the second image of a mix (the partner) is drawn.
 
-Owns the index by class and the draw of a partner. Does not decode images.
+Owns the index by the class that an image shows, the labels of the images and the draw of a partner. Does not decode
+images.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import numpy as np
 from diffcore_hf.core.dataset_columns import column_values, undecoded
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data.columns import Columns, require_columns
+from diffcore_hf.training.data.image_labels import ImageLabels, read_image_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
+_ALL = "all images"
+"""Key of the index that has every image."""
+
+
 class Pool:
-    """Images indexed by class; nothing is decoded."""
+    """Images indexed by the class that they show; nothing is decoded."""
 
     def __init__(
         self,
@@ -28,17 +34,21 @@ class Pool:
         names: Columns,
         *,
         without_self: bool,
+        any_class: bool = False,
         labels: Sequence[Any] | np.ndarray | None = None,
         row_ids: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
     ):
-        """Index `rows` by class.
+        """Index `rows` by the class that an image shows.
 
         Args:
             rows: the configuration `generated`, or the real rows, as a map-style dataset.
             names: names of its columns.
             without_self: never draw the row itself as its own partner.
+            any_class: draw from all images, whatever the class of the row is.
             labels: label of each row; None: they are read from the column.
             row_ids: row id of each row; None: they are read from the column.
+            classes: the class names, in the order of the labels; None: the order of the column of drawn classes.
 
         Raises:
             UserError: `rows` is a stream, or a column does not exist.
@@ -55,8 +65,14 @@ class Pool:
         self._image = names.image
         members: dict[Any, list[int]] = defaultdict(list)
         label_list = labels.tolist() if isinstance(labels, np.ndarray) else labels
-        for index, label in enumerate(label_list):
-            members[label].append(index)
+        self.labels = read_image_labels(rows, np.array(label_list), classes)
+        """Labels of the images; None: each image shows the class of its row, and a partner has the class of its row."""
+        if any_class and self.labels is None:
+            self.labels = ImageLabels.hard(np.array(label_list))
+        self.any_class = any_class
+        shown = label_list if self.labels is None else self.labels.shown.tolist()
+        for index, label in enumerate(shown):
+            members[_ALL if any_class else label].append(index)
         self._members = {label: np.array(indices) for label, indices in members.items()}
         self._index_of: dict[str | None, int] = {}
         if without_self:
@@ -77,12 +93,14 @@ class Pool:
     def draw(self, random: np.random.Generator, label: Any, row_id: str | None = None) -> int | None:
         """Draw the index of a partner of the class uniformly; None if the pool has no partner of this class.
 
+        If the pool was built with `any_class`, the partner is drawn from all images.
+
         The row itself is never drawn if the pool was built `without_self`. One random number is used in every case.
         """
         share, count = random.random(), self._count(label, row_id)
         if not count:
             return None
-        members, own_index = self._members[label], self._index_of.get(row_id)
+        members, own_index = self._members[_ALL if self.any_class else label], self._index_of.get(row_id)
         position = int(share * count)
         if own_index is not None and position >= int(np.searchsorted(members, own_index)):
             position += 1
@@ -96,7 +114,7 @@ class Pool:
         return cells
 
     def _count(self, label: Any, row_id: str | None) -> int:
-        return len(self._members.get(label, ())) - (row_id in self._index_of)
+        return len(self._members.get(_ALL if self.any_class else label, ())) - (row_id in self._index_of)
 
 
 def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:
@@ -113,4 +131,4 @@ def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:
             f"partner is {partner!r}, which needs a pool. "
             f"Give pool=load_dataset(..., 'generated', split='train'){real_rows}"
         )
-    return Pool(pool, names, without_self=partner == "real_same_class")
+    return Pool(pool, names, without_self=partner == "real_same_class", any_class=partner == "any")

@@ -19,6 +19,7 @@ from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.method.mixing import MixDraw, apply_mix, draw_mix, real_share
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.framing import Crop
+from diffcore_hf.training.data.image_labels import Weights
 from diffcore_hf.training.data.pairs import Pair
 
 IGNORED = -100
@@ -38,6 +39,8 @@ class Sample:
     """Share of the frame that comes from the real image."""
     seconds: float = 0.0
     """Time spent on the second image and on mixing, in seconds."""
+    weights: Weights = ()
+    """Classes of the label with their weights. () if the image cannot be read, or if `label` is the only class."""
     pair: Tensor | None = None
     """The row's generated image, cropped, flipped and augmented like `pixels`. None if the caller does not ask for it
     or the sample is mixed."""

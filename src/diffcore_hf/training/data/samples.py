@@ -16,11 +16,12 @@ from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.cache import FrameCache
+from diffcore_hf.training.data.image_labels import probabilities
 from diffcore_hf.training.data.keys import SampleKey
 from diffcore_hf.training.data.loader import Batch
 from diffcore_hf.training.data.pairs import Pair, StoredPair
 from diffcore_hf.training.data.training_data import TrainingData
-from diffcore_hf.training.data.transform import MixTransform, RowDraw, partner_cells
+from diffcore_hf.training.data.transform import BothLabels, MixTransform, RowDraw, partner_cells
 
 TensorsOfImage = Callable[[Tensor, SampleKey], Mapping[str, Tensor]]
 """Function of an image, (3, S, S) uint8, and its key. Returns named tensors of the image, each of a fixed shape."""
@@ -60,9 +61,11 @@ class TrainSamples(Dataset[Batch]):
             requested: (epoch, index in the layout) of each sample.
 
         Returns:
-            `images`: (B, 3, S, S) uint8. `labels`: (B,) int64. `keys`: key of each sample. `mixed`: number of samples
-            with pixels of a generated image. `seconds`: time spent on second images and mixing. `pairs`, only if
-            `with_pairs`: the generated image of each row, or its real image if it has none. `loader_tensors`, only if
+            `images`: (B, 3, S, S) uint8. `labels`: (B,) int64, class of each row; -100 if its image cannot be read.
+            `targets`, only if a label may have several classes: (B, K) float32 probabilities. `keys`: key of each
+            sample. `mixed`: number of samples with pixels of a generated image. `seconds`: time spent on second images
+            and mixing. `pairs`, only if `with_pairs`: the generated image of each row, or its real image if it has
+            none. `pair_targets`, with `pairs` and `targets`: their labels, (B, K) float32. `loader_tensors`, only if
             they are computed: (B, ...) for each name.
         """
         data, transform = self._data, self._transform
@@ -76,15 +79,25 @@ class TrainSamples(Dataset[Batch]):
             has_partner = [bool(data.has_counterpart[row]) for row in rows]
         else:
             has_partner = [draw.pool_index is not None for draw in draws]
+        both_labels = self._labels(rows, draws)
         samples = [
             transform.sample(*arguments, with_pair=self._with_pairs)
-            for arguments in zip(self._pairs(rows, draws), draws, has_partner, labels, strict=True)
+            for arguments in zip(self._pairs(rows, draws), draws, has_partner, labels, both_labels, strict=True)
         ]
         keys = [
             SampleKey(data.train.row_ids[row], epoch, index)
             for (epoch, index), row in zip(requested, rows, strict=True)
         ]
         extras: Batch = {}
+        if data.has_soft_labels:
+            extras["targets"] = probabilities([sample.weights for sample in samples], len(data.classes))
+        if data.has_soft_labels and self._with_pairs:
+            # A row without a generated image has its own image in the place of the second one.
+            second = [
+                sample.weights if sample.pair is None or both is None else both[1]
+                for sample, both in zip(samples, both_labels, strict=True)
+            ]
+            extras["pair_targets"] = probabilities(second, len(data.classes))
         if self._with_pairs:
             extras["pairs"] = framing.stacked(
                 [sample.pixels if sample.pair is None else sample.pair for sample in samples]
@@ -99,6 +112,16 @@ class TrainSamples(Dataset[Batch]):
             "mixed": sum(sample.share < 1 for sample in samples),
             "seconds": sum(sample.seconds for sample in samples),
         }
+
+    def _labels(self, rows: Sequence[int], draws: Sequence[RowDraw]) -> Sequence[BothLabels | None]:
+        """Return the labels of both images of each row; None for each row if every label is the class of its row."""
+        data = self._data
+        if not data.has_soft_labels:
+            return [None] * len(rows)
+        return [
+            (data.label_of_row(row), data.label_of_partner(row, draw.pool_index))
+            for row, draw in zip(rows, draws, strict=True)
+        ]
 
     def _pairs(self, rows: Sequence[int], draws: Sequence[RowDraw]) -> Sequence[Pair]:
         """Return both images of each row, from the cache if there is one."""

@@ -14,6 +14,7 @@ import numpy as np
 from diffcore_hf.core.dataset_columns import column_values, image_mask, undecoded
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data.columns import Columns
+from diffcore_hf.training.data.image_labels import ImageLabels, read_image_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -37,6 +38,9 @@ class Split:
     held out."""
     groups: Sequence[str] | None = None
     """N values of the column `data.group`; None if the recipe names no column, or the split does not have it."""
+    image_labels: ImageLabels | None = None
+    """Labels of the generated images: of the counterparts if the split has a column of counterparts, otherwise of the
+    images of the rows. None: the images show the class of their row."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -50,11 +54,19 @@ class Split:
             [self.row_ids[index] for index in indices],
             self.derived[indices],
             None if self.groups is None else [self.groups[index] for index in indices],
+            None if self.image_labels is None else self.image_labels.select(indices),
         )
 
 
 def read_split(
-    rows: Dataset, name: str, names: Columns, codes: Mapping[Any, int], *, path: str, group: str | None
+    rows: Dataset,
+    name: str,
+    names: Columns,
+    codes: Mapping[Any, int],
+    *,
+    path: str,
+    group: str | None,
+    classes: Sequence[str] | None = None,
 ) -> tuple[Split, int]:
     """Read a split; rows without an image or without a known label are left out.
 
@@ -65,6 +77,7 @@ def read_split(
         codes: class index for each value of the label column.
         path: path or Hub id of the dataset, for error messages.
         group: column whose values divide the images into groups; None: no groups.
+        classes: the class names, in the order of their indices; None: the order of the column of drawn classes.
 
     Returns:
         The split, and the number of rows that were left out.
@@ -101,6 +114,7 @@ def read_split(
         column_values(rows, names.row_id) if has_ids else [f"{name}/{index}" for index in range(len(rows))],
         derived,
         [str(value) for value in column_values(rows, group)] if group is not None and group in columns else None,
+        read_image_labels(rows, labels, classes, names.prefix),
     )
     return split.select(np.flatnonzero(usable)), int((~usable).sum())
 

@@ -22,6 +22,7 @@ from diffcore_hf.core.loading import load_splits
 from diffcore_hf.training.data.columns import Columns, name_columns, read_manifest, require_columns
 from diffcore_hf.training.data.epoch_layout import EpochLayout, lay_out_epoch
 from diffcore_hf.training.data.holdout import holdout
+from diffcore_hf.training.data.image_labels import Weights, soft_label
 from diffcore_hf.training.data.pool import Pool
 from diffcore_hf.training.data.split import UNKNOWN, Split, read_classes, read_split
 
@@ -57,6 +58,37 @@ class TrainingData:
     notes: tuple[str, ...] = ()
     """Sentences that are printed below the result, such as the number of rows that were left out."""
 
+    @property
+    def has_soft_labels(self) -> bool:
+        """Whether a label may have more than one class, so that a training needs probabilities."""
+        if self.pool is not None and self.pool.labels is not None:
+            return True
+        return self.train.image_labels is not None and (self._images_are_rows or bool(self.has_counterpart.any()))
+
+    def label_of_row(self, row: int) -> Weights:
+        """Return the label of the image of a training row."""
+        if self.train.image_labels is not None and self._images_are_rows:
+            return self.train.image_labels[row]
+        return soft_label(int(self.train.labels[row]), None, None)
+
+    def label_of_partner(self, row: int, pool_index: int | None) -> Weights:
+        """Return the label of the image that a training row is mixed with or replaced by.
+
+        Args:
+            row: index of the training row.
+            pool_index: index of the partner in the pool; None: the partner is the row's own counterpart.
+        """
+        if pool_index is not None and self.pool is not None and self.pool.labels is not None:
+            return self.pool.labels[pool_index]
+        if pool_index is None and self.train.image_labels is not None:
+            return self.train.image_labels[row]
+        return soft_label(int(self.train.labels[row]), None, None)
+
+    @property
+    def _images_are_rows(self) -> bool:
+        """Whether generated images are rows of their own (layouts `rows` and `mixed`)."""
+        return self.columns.generated not in self.train.rows.column_names
+
 
 def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     """Load and check the data of a recipe.
@@ -84,7 +116,9 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
     notes = equal_images_notes(manifest)
 
     def read(name: str) -> Split:
-        split, left_out = read_split(splits[name], name, names, codes, path=config.path, group=config.group)
+        split, left_out = read_split(
+            splits[name], name, names, codes, path=config.path, group=config.group, classes=classes
+        )
         if left_out:
             total = left_out + len(split)
             notes.append(f"{left_out} of {total} rows of split {name} have no image or no known label and are left out")
@@ -116,7 +150,7 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
         )
 
     has_counterpart = image_mask(train.rows, names.generated) if reads_own else np.zeros(len(train), bool)
-    pool = _partner_pool(config, mix, commit, train, names, codes, held_out)
+    pool = _partner_pool(config, mix, commit, train, names, codes, classes, held_out)
     has_partner = has_counterpart if pool is None else pool.serves_each(train.labels.tolist(), train.row_ids)
     return TrainingData(
         train=train,
@@ -208,6 +242,7 @@ def _partner_pool(
     train: Split,
     names: Columns,
     codes: Mapping[Any, int],
+    classes: Sequence[str],
     held_out: Set[str],
 ) -> Pool | None:
     """Return the pool from which partners are drawn; None if every partner is the row's own counterpart."""
@@ -215,15 +250,21 @@ def _partner_pool(
         return None
     if mix.partner == "real_same_class":
         return Pool(train.rows, names, without_self=True, labels=train.labels, row_ids=train.row_ids)
-    return _generated_pool(config, commit, names, codes, held_out)
+    return _generated_pool(config, mix.partner, commit, names, codes, classes, held_out)
 
 
 def _generated_pool(
-    config: DataConfig, commit: str | None, names: Columns, codes: Mapping[Any, int], held_out: Set[str]
+    config: DataConfig,
+    partner: str,
+    commit: str | None,
+    names: Columns,
+    codes: Mapping[Any, int],
+    classes: Sequence[str],
+    held_out: Set[str],
 ) -> Pool:
     """Index the images of the configuration `generated`, with all copies, but without held-out rows."""
     missing = UserError(
-        f"mix.partner is 'class', which reads configuration 'generated', but {config.path} has none that can be "
+        f"mix.partner is {partner!r}, which reads configuration 'generated', but {config.path} has none that can be "
         "loaded. Use --mix.partner own"
     )
     try:
@@ -237,7 +278,8 @@ def _generated_pool(
         row_ids = column_values(rows, "row_id")
         rows = rows.select([index for index, row_id in enumerate(row_ids) if row_id not in held_out])
     labels = np.array([codes.get(value, UNKNOWN) for value in column_values(rows, names.label)], np.int64)
-    return Pool(rows, replace(names, row_id="row_id"), without_self=False, labels=labels)
+    own_names = replace(names, row_id="row_id")
+    return Pool(rows, own_names, without_self=False, any_class=partner == "any", labels=labels, classes=classes)
 
 
 def _identity(

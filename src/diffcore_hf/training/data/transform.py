@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from diffcore_hf.config.train import TransformConfig
 from diffcore_hf.core import images, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.image_roots import files_of
+from diffcore_hf.core.schema import TARGET_COLUMNS
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.columns import MIXED, Columns, name_columns, read_manifest, require_columns
+from diffcore_hf.training.data.image_labels import Weights, mixed_label, probabilities, soft_label
 from diffcore_hf.training.data.pairs import Pair, StoredPair
 from diffcore_hf.training.data.pool import Pool, as_pool
 from diffcore_hf.training.data.row_mixer import IGNORED, RowMixer, Sample
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Partner = Literal["own", "class", "real_same_class"]
+Partner = Literal["own", "class", "any", "real_same_class"]
 Kind = Literal["both", "pixel", "patch", "none"]
+BothLabels = tuple[Weights, Weights]
+"""Labels of the image of a row and of its second image."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class MixTransform:
         seed: int = 0,
         transform: TransformConfig | str = "fgvc_scratch_224",
         normalise: bool | tuple[Sequence[float], Sequence[float]] = True,
+        classes: int | None = None,
         data: str | None = None,
         image: str | None = None,
         generated: str | None = None,
@@ -84,17 +90,20 @@ class MixTransform:
         Args:
             size: side of the training image in pixels; None: the size of `transform`.
             probability: probability that a row is mixed, if the batch has no column `mixed`.
-            partner: `own`: the row's counterpart. `class`: any image of its class in the pool. `real_same_class`:
-                another row of its class; the pool has the real rows.
+            partner: `own`: the row's counterpart. `class`: any image in the pool that shows the row's class. `any`: any
+                image in the pool, with its own label. `real_same_class`: another row of its class; the pool has the
+                real rows.
             kind: `both` (pixel- or patch-wise at random), `pixel` or `patch`; `none`: the generated image without
                 mixing (GenAug).
             pi: probability of pixel-wise mixing, if `kind` is `both`.
             alpha: parameter of lambda ~ Beta(alpha, alpha).
-            pool: map-style dataset from which partners `class` and `real_same_class` are drawn.
+            pool: map-style dataset from which partners `class`, `any` and `real_same_class` are drawn.
             seed: seed of all draws.
             transform: name of a preset, or a `TransformConfig` with classical augmentation.
             normalise: True: return float32, normalised by the preset. A pair of mean and standard deviation: normalise
                 by these values. False: return uint8.
+            classes: number of classes K. Labels are then probabilities, (B, K) float32, and the row of an unreadable
+                image is zero. It is needed if the data has drawn classes (column target_label), or if partner is `any`.
             data: folder or Hub id whose diffcore.json names the columns; arguments below override it.
             image: column of the real images; default `image`.
             generated: column of the generated images; default `generated`.
@@ -111,7 +120,8 @@ class MixTransform:
             config = replace(config, size=size)
         self._mixer = RowMixer(config, kind=kind, pi=pi, alpha=alpha)
         self._normalisation = _normalisation(normalise, self.protocol)
-        self._probability, self._partner, self._seed = probability, partner, seed
+        self._kind = kind
+        self._probability, self._partner, self._seed, self._classes = probability, partner, seed, classes
         self._given_names = {"image": image, "generated": generated, "label": label}
         self._manifest = read_manifest(data) if data else None
         self._files = _files(data) if files is None else files
@@ -144,18 +154,63 @@ class MixTransform:
 
         Returns:
             `pixel_values`, (B, 3, size, size) float32, or uint8 if `normalise` is false, and `label`, a list of B
-            values. If an image cannot be read, its sample is black and a warning is logged. The label is then -100,
-            which cross_entropy ignores.
+            values, or (B, K) float32 if `classes` is given. If an image cannot be read, its sample is black and a
+            warning is logged. The label is then -100, which cross_entropy ignores.
+
+        Raises:
+            UserError: a label may have several classes, but the number of classes is not known.
         """
         epoch = int(self._epoch[0])
         if epoch < 0:
             _warn_once("MixTransform: random draws are not reproducible until set_epoch(epoch) is called")
+        self._check_classes(batch)
         count = len(next(iter(batch.values())))
         samples = self.samples(batch, None if epoch < 0 else [epoch] * count)
         pixel_values = framing.stacked([sample.pixels for sample in samples])
         if self._normalisation is not None:
             pixel_values = framing.normalised(pixel_values, self._normalisation)
-        return {"pixel_values": pixel_values.contiguous(), "label": [sample.label for sample in samples]}
+        return {"pixel_values": pixel_values.contiguous(), "label": self._labels(samples)}
+
+    def _check_classes(self, batch: Mapping[str, Sequence[Any]]) -> None:
+        """Raise UserError if a label may have several classes, but the number of classes is not known."""
+        if self._classes is not None:
+            return
+        names, known = self._names(batch), None if self._pool is None else self._pool.labels
+        has_targets = all(names.prefix + name in batch for name in TARGET_COLUMNS)
+        several = has_targets and (names.generated not in batch or self._reads_own(batch))
+        if self._pool is not None and known is not None:
+            several |= bool(known.weights.any()) or (self._pool.any_class and self._kind != "none")
+        if several:
+            raise UserError(
+                "a label may have several classes here, because generated images show drawn classes (column "
+                "target_label) or images of different classes are mixed. Give MixTransform(classes=N) for N classes: "
+                "labels are then probabilities"
+            )
+
+    def _reads_own(self, batch: Mapping[str, Sequence[Any]]) -> bool:
+        """Return whether rows are mixed with their own counterparts."""
+        return self._partner == "own" and (MIXED in batch or self._probability > 0)
+
+    def _labels(self, samples: Sequence[Sample]) -> list[Any] | Tensor:
+        """Return the label of each sample: probabilities if the number of classes is known, otherwise values.
+
+        Raises:
+            UserError: a label is not the index of a class.
+        """
+        if self._classes is None:
+            # Without several classes, only partner `any` gives a sample another class than that of its row.
+            return [
+                sample.weights[0][0] if sample.share == 0 and sample.weights else sample.label for sample in samples
+            ]
+        try:
+            weights = [sample.weights or ((sample.label, 1.0),) for sample in samples]
+            readable = [() if sample.label == IGNORED else each for each, sample in zip(weights, samples, strict=True)]
+            return probabilities(readable, self._classes)
+        except (IndexError, TypeError) as error:
+            raise UserError(
+                f"classes is {self._classes}, but a label is not a class index below it. Use a column of type "
+                "ClassLabel and its number of classes"
+            ) from error
 
     def samples(self, batch: Mapping[str, Sequence[Any]], epochs: Sequence[int] | None) -> list[Sample]:
         """Compute the samples of a batch of columns, before normalisation.
@@ -165,7 +220,7 @@ class MixTransform:
             epochs: epoch of each row; None: draw from torch's global generator.
         """
         names = self._names(batch)
-        reads_own = self._partner == "own" and (MIXED in batch or self._probability > 0)
+        reads_own = self._reads_own(batch)
         require_columns(batch, names, ("image", "label", "generated") if reads_own else ("image", "label"), "the batch")
         real, labels = batch[names.image], batch[names.label]
         has_ids = names.row_id in batch
@@ -182,15 +237,41 @@ class MixTransform:
             partners = partner_cells(self._pool, draws)
         else:
             partners = list(batch[names.generated]) if reads_own else [None] * len(labels)
+        both_labels = self._both_labels(batch, names, draws, reads_own)
         return [
             self.sample(
                 StoredPair(real[row], partners[row], self.protocol, self._files),
                 draw,
                 partners[row] is not None,
                 labels[row],
+                both_labels[row],
             )
             for row, draw in enumerate(draws)
         ]
+
+    def _both_labels(
+        self, batch: Mapping[str, Sequence[Any]], names: Columns, draws: Sequence[RowDraw], reads_own: bool
+    ) -> Sequence[BothLabels | None]:
+        """Return the labels of both images of each row; None for each row if every label is the class of its row."""
+        labels = batch[names.label]
+        columns = [names.prefix + name for name in TARGET_COLUMNS]
+        has_targets, pool_has_labels = all(name in batch for name in columns), bool(self._pool and self._pool.labels)
+        if not has_targets and not pool_has_labels:
+            return [None] * len(labels)
+        hard = [soft_label(label, None, None) for label in labels]
+        of_images = hard
+        if has_targets:
+            of_images = list(map(soft_label, labels, *(batch[name] for name in columns)))
+        rows = of_images if names.generated not in batch else hard
+        if self._pool is None:
+            second = of_images if reads_own else hard
+        else:
+            known, indices = self._pool.labels, [draw.pool_index for draw in draws]
+            second = [
+                label if known is None or index is None else known[index]
+                for label, index in zip(hard, indices, strict=True)
+            ]
+        return list(zip(rows, second, strict=True))
 
     def draw(self, row_id: str, copy: int, flag: bool | None, label: Any, epoch: int | None) -> RowDraw:
         """Draw whether a row is mixed and with which partner, before anything is decoded.
@@ -211,7 +292,16 @@ class MixTransform:
         pool_index = self._pool.draw(stream, label, row_id) if mixed and self._pool else None
         return RowDraw(row_id, stream, mixed, pool_index)
 
-    def sample(self, pair: Pair, draw: RowDraw, has_partner: bool, label: Any, *, with_pair: bool = False) -> Sample:
+    def sample(
+        self,
+        pair: Pair,
+        draw: RowDraw,
+        has_partner: bool,
+        label: Any,
+        both_labels: BothLabels | None = None,
+        *,
+        with_pair: bool = False,
+    ) -> Sample:
         """Compute one training image. If an image cannot be read, the sample is black and the loss ignores it.
 
         Args:
@@ -219,6 +309,7 @@ class MixTransform:
             draw: random choices for the row.
             has_partner: whether there is a second image.
             label: label of the row.
+            both_labels: labels of the two images; None: both have the label of the row.
             with_pair: also return the second image if the sample is not mixed.
 
         Raises:
@@ -228,7 +319,10 @@ class MixTransform:
             label = IGNORED
         try:
             mixed = draw.mixed and has_partner
-            return self._mixer.sample(pair, mixed, label, draw.stream, with_pair=with_pair and has_partner)
+            sample = self._mixer.sample(pair, mixed, label, draw.stream, with_pair=with_pair and has_partner)
+            if both_labels is None or label == IGNORED:
+                return sample
+            return replace(sample, weights=mixed_label(*both_labels, sample.share))
         except images.UnreadableImage as error:
             if str(error) == "no image":
                 raise UserError(

@@ -85,13 +85,14 @@ class BatchLoss:
     def _mixed(self, batch: Batch, step: int, micro_batch: int) -> Mixed:
         device = self._accelerator.device
         images = self._on_device(batch["images"])
-        labels = batch["labels"].to(device, non_blocking=True)
+        targets = batch["targets"] if "targets" in batch else batch["labels"]
+        targets = targets.to(device, non_blocking=True)
         if self._mixer is None:
-            return Mixed(images, labels)
-        pairs = batch.get("pairs")
+            return Mixed(images, targets)
+        pairs, pair_targets = batch.get("pairs"), batch.get("pair_targets")
         context = BatchContext(
             images=images,
-            targets=labels,
+            targets=targets,
             keys=batch["keys"],
             seed=self._seed,
             generator=mixer_generator(self._seed, step, micro_batch, self._accelerator.process_index),
@@ -99,6 +100,7 @@ class BatchLoss:
             loss=self._loss,
             autocast=self._accelerator.autocast,
             pairs=None if pairs is None else self._on_device(pairs),
+            pair_targets=None if pair_targets is None else pair_targets.to(device, non_blocking=True),
             loader_tensors={
                 name: tensor.to(device, non_blocking=True) for name, tensor in batch.get("loader_tensors", {}).items()
             },
@@ -116,6 +118,7 @@ class BatchLoss:
 def _readable(batch: Batch, readable: Tensor) -> Batch:
     """Return the batch without its unreadable images."""
     indices = readable.nonzero().flatten().tolist()
-    tensors = {name: batch[name][readable] for name in ("images", "labels", "pairs") if name in batch}
+    names = ("images", "labels", "targets", "pairs", "pair_targets")
+    tensors = {name: batch[name][readable] for name in names if name in batch}
     loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}
     return tensors | {"keys": [batch["keys"][index] for index in indices], "loader_tensors": loader_tensors}

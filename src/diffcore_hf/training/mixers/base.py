@@ -35,7 +35,8 @@ class BatchContext:
     images: Tensor
     """(B, 3, H, W) float, normalised, on the device."""
     targets: Tensor
-    """(B,) int64 class indices; unreadable images are already removed."""
+    """(B,) int64 class indices, or (B, K) float32 probabilities if a label may have several classes. Unreadable images
+    are already removed."""
     keys: Sequence[SampleKey]
     """The key of each image. Draws from it do not depend on batch, process or order."""
     seed: int
@@ -51,6 +52,8 @@ class BatchContext:
     pairs: Tensor | None = None
     """(B, 3, H, W): each row's own generated image, cropped and flipped like `images`. A row without a generated image
     has its real image here. None unless `Mixer.asks_for_pairs` is true."""
+    pair_targets: Tensor | None = None
+    """(B, K) float32: labels of `pairs`, if `targets` are probabilities. None: the labels of `pairs` are `targets`."""
     loader_tensors: Mapping[str, Tensor] = field(default_factory=dict)
     """(B, ...) for each name: the results of `Mixer.loader_tensors` for all images of the batch."""
 
@@ -198,5 +201,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def one_hot(targets: Tensor, classes: int) -> Tensor:
-    """Return the one-hot vectors of class indices: (B,) int64 -> (B, K) float32."""
+    """Return probabilities (B, K) float32: class indices (B,) as one-hot vectors, probabilities (B, K) unchanged."""
+    if targets.ndim == 2:
+        return targets.float()
     return torch.nn.functional.one_hot(targets, classes).float()

@@ -43,7 +43,8 @@ class PairwiseMixer(Mixer):
 
     If `per` is `batch`, all images share one draw and the partners are a random permutation, as in the papers' code.
 
-    If `partner` is `own`, each image is mixed with its row's own generated image. The label stays as it is.
+    If `partner` is `own`, each image is mixed with its row's own generated image. If both images
+    have the same label, it stays as it is.
     """
 
     uses_network = False
@@ -112,7 +113,8 @@ class PairwiseMixer(Mixer):
             if context.pairs is None:
                 raise ValueError("the loader added no generated images of rows")
             own = torch.arange(len(context.images), device=context.images.device)
-            return Partners(context.pairs, context.targets, own, self.maps(context, context.pairs), maps)
+            targets = context.targets if context.pair_targets is None else context.pair_targets
+            return Partners(context.pairs, targets, own, self.maps(context, context.pairs), maps)
         partner = torch.from_numpy(self.partner_index(index, maps)).to(context.images.device)
         partner_maps = None if maps is None else maps[partner]
         return Partners(context.images[partner], context.targets[partner], partner, partner_maps, maps)

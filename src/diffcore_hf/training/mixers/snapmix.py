@@ -70,12 +70,12 @@ class SnapMix(PairwiseMixer):
         target, source = (torch.from_numpy(np.where(used[:, None], box, 0)).to(images.device) for box in both)
         pasted = inside(target, height, width)
         result = torch.where(pasted, resized_boxes(partners.images, source, target), images)
-        maps = activation_maps(context, images, context.targets)
+        classes = [one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets)]
+        maps = activation_maps(context, images, classes[0].argmax(1))
         own, other = label_weights(maps, maps[partners.index], pasted[:, 0], inside(source, height, width)[:, 0])
         if self.reference:
-            same = (context.targets == partners.targets) & torch.from_numpy(used).to(images.device)
+            same = (classes[0] == classes[1]).all(1) & torch.from_numpy(used).to(images.device)
             own, other = (torch.where(same, own + other, weight) for weight in (own, other))
-        classes = [one_hot(targets, self.setup.classes) for targets in (context.targets, partners.targets)]
         targets = own[:, None] * classes[0] + other[:, None] * classes[1]
         loss = partial(_weighted_loss, context.loss, classes, (own, other))
         return Mixed(result.contiguous(memory_format=context.memory_format), targets, loss=loss)

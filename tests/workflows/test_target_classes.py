@@ -1,0 +1,155 @@
+"""A run whose images show drawn classes: labels, rejections and published columns follow the target class."""
+
+import json
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Value, load_dataset
+from small_photos import CLASSES
+
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.generation.base import Samples, Strategy
+from diffcore_hf.workflows import augment, export, verify
+
+COLOURS = ((40, 80, 200), (50, 180, 60), (200, 60, 40))
+NAMES = sorted(CLASSES[:3])
+
+
+class Coloured(Strategy):
+    """Draws noise in the colour of the target class."""
+
+    uses_model = False
+    reads = ("target_label", "strength", "seed")
+    targets = "any"
+    defaults = MappingProxyType({"strength": [0.5, 1.0]})
+
+    def sample(self, batch):
+        images = []
+        for label, seed in zip(batch["target_label"], batch["seed"], strict=True):
+            noise = np.random.default_rng(seed).integers(-20, 20, (16, 16, 3))
+            images.append(np.clip(np.array(COLOURS[label]) + noise, 0, 255))
+        assert set(batch["strength"]) <= {0.5, 1.0}
+        return Samples(torch.from_numpy(np.stack(images).astype(np.uint8)).permute(0, 3, 1, 2), [None] * len(images))
+
+
+def keys_of(folder, source, keys, **more):
+    """Returns the keys of a recipe whose strategy draws the classes."""
+    base = {"source": str(source), "output": str(folder), "strategy": {"name": f"{__name__}:Coloured"}, "copies": 3}
+    return base | {"filter": keys["filter"] | {"policy": "all"}, "max_attempts": 1} | more
+
+
+@pytest.fixture(scope="module")
+def out(folder_of_photos, keys, tmp_path_factory):
+    """Returns the folder of a finished run with three copies of ten photos."""
+    folder = tmp_path_factory.mktemp("targets") / "out"
+    augment.augment(**keys_of(folder, folder_of_photos, keys), progress=False)
+    return folder
+
+
+def rows(folder, name="default", **options):
+    """Returns the rows of a dataset configuration."""
+    return load_dataset(str(folder), name, split="train", cache_dir=str(folder.parent / "cache"), **options)
+
+
+def expected(attempt, gamma=1.0):
+    """Returns target class and weight of an attempt: null for the class of its row, else strength ** gamma."""
+    return (
+        (attempt["target_label"], attempt["strength"] ** gamma) if attempt["target_label"] is not None else (None,) * 2
+    )
+
+
+def test_the_published_columns_state_the_class_and_its_weight(out):
+    attempts = {(row["row_id"], row["copy"]): row for row in rows(out, "attempts")}
+    assert len(attempts) == 30
+    assert {row["strength"] for row in attempts.values()} == {0.5, 1.0}
+    assert any(row["target_label"] is None for row in attempts.values())
+    default, generated = rows(out), rows(out, "generated")
+    for table in (default, generated):
+        assert table.features["target_label"] == ClassLabel(names=NAMES)
+        assert table.features["target_weight"] == Value("float32")
+    for row in generated:
+        attempt = attempts[row["row_id"], row["copy"]]
+        assert (row["target_label"], row["target_weight"]) == expected(attempt)
+        assert row["target_label"] != row["label"] == attempt["label"]
+        shown = row["label"] if row["target_label"] is None else row["target_label"]
+        assert np.abs(np.asarray(row["image"], float).mean((0, 1)) - COLOURS[shown]).max() < 10
+        assert NAMES[shown].replace("_", " ") in attempt["prompt"]
+    for row in default:
+        assert (row["target_label"], row["target_weight"]) == expected(attempts[row["row_id"], 0])
+
+
+def test_classes_are_counted_and_given_up_by_the_class_that_an_image_shows(out):
+    attempts = rows(out, "attempts")
+    shown = [row["label"] if row["target_label"] is None else row["target_label"] for row in attempts]
+    classes = rows(out, "classes")
+    assert classes["kept"][:] == classes["attempts"][:] == [shown.count(label) for label in range(3)]
+    assert classes["images"][:] == [3, 3, 4]
+
+
+def test_the_filter_compares_an_image_with_the_real_images_of_the_class_that_it_shows(out, tmp_path):
+    """The colours are those of the classes, so an image is rejected if it is compared with the wrong class."""
+    layer = {"filter": {"policy": {"name": "rank", "by": "class_mean", "floor": "off"}}}
+    export.export(out, tmp_path / "ranked", layer)
+    ranked = rows(tmp_path / "ranked", "attempts")
+    of_others = [row for row in ranked if row["target_label"] is not None]
+    assert len(of_others) > 10
+    assert np.mean([row["class_rank"] == 1 for row in of_others]) > 0.6
+    assert verify.verify(str(tmp_path / "ranked")) == []
+
+
+def test_another_gamma_costs_no_image(out, tmp_path, keys, folder_of_photos):
+    export.export(out, tmp_path / "gamma", {"strategy": {"gamma_label": 2.0}})
+    for row in rows(tmp_path / "gamma", "attempts"):
+        assert (row["target_label"], row["target_weight"]) == expected(row, 2.0)
+    manifests = [json.loads((folder / "diffcore.json").read_text()) for folder in (out, tmp_path / "gamma")]
+    assert manifests[0]["attempt_digest"] == manifests[1]["attempt_digest"]
+    assert manifests[0]["recipe_digest"] != manifests[1]["recipe_digest"]
+    assert "gamma_label" not in manifests[0]["recipe"]["strategy"]
+    changed = keys_of(out, folder_of_photos, keys)
+    changed["strategy"] = changed["strategy"] | {"targets": "other"}
+    with pytest.raises(UserError, match="strategy.targets: .*any.* -> .*other"):
+        augment.augment(**changed, progress=False)
+
+
+@pytest.mark.parametrize("layout", ["columns", "rows", "mixed"])
+def test_every_layout_has_the_labels_of_its_images(out, tmp_path, layout):
+    export.export(out, tmp_path / layout, {}, layout)
+    assert verify.verify(str(tmp_path / layout)) == []
+    attempts = {(row["row_id"], row["copy"]): row for row in rows(out, "attempts")}
+    for row in rows(tmp_path / layout):
+        label, weight = row["target_label"], row["target_weight"]
+        if layout == "rows":
+            of_row = {expected(attempts[row["row_id"], copy]) for copy in range(3)}
+            assert (label, weight) in (of_row if row["is_generated"] else {(None, None)})
+        if layout == "mixed":
+            first = expected(attempts[row["row_id"], 0])
+            assert label == (first[0] if row["is_mixed"] else None)
+            if label is not None:
+                assert weight == pytest.approx(first[1] * (1 - row["real_share"]), abs=1e-6)
+
+
+@pytest.mark.parametrize(("column", "value"), [("target_label", 0), ("target_weight", 0.9)])
+@pytest.mark.parametrize("name", ["generated", "data", "attempts"])
+def test_a_changed_label_is_found_by_verify(out, tmp_path, name, column, value):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from diffcore_hf.publishing.audit.dataset import audit
+    from diffcore_hf.publishing.audit.shards import Shards
+
+    def read(path, columns):
+        table = pq.read_table(out / path, columns=list(columns))
+        if path.startswith(f"{name}/") and column in columns:
+            index = next(i for i, row in enumerate(table["target_label"].to_pylist()) if row not in (None, value))
+            values = table[column].to_pylist()
+            values[index] = value
+            table = table.set_column(
+                list(columns).index(column), column, pa.array(values, table.schema.field(column).type)
+            )
+        return [table]
+
+    manifest = json.loads((out / "diffcore.json").read_text())
+    shards = Shards(manifest, read, lambda path: pq.read_schema(out / path).names, images=False)
+    assert any("label" in line or "target class" in line for line in audit(shards))
