@@ -20,7 +20,7 @@ from diffcore_hf.workflows.plan import text as plan_text
 
 RANK = {"name": "rank", "by": "class_mean", "floor": "off"}
 FIRST = (
-    r"weak filter: it cannot tell the classes apart, because it accepts rank \d of 6\. Its balanced accuracy on "
+    r"weak filter: it does not separate the classes, because it accepts rank \d of 6\. Its balanced accuracy on "
     r"left-out real images is [\d.]+ %, 16\.7 % by chance\. Use another image tower \(--filter\.path, with "
     r"--output \S+-2\), or {more}, or your own verdicts \(--review FILE\)$"
 )

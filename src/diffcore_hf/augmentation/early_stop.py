@@ -4,10 +4,10 @@ Owns the rule and its message. The attempts are counted over the folder: all dec
 made them. So the rule depends only on facts and recipe. A run that stopped and is started again stops at once, with
 the same message and without a new attempt, until a setting is changed:
 
-- A setting that is part of what an attempt is, such as the precision, needs a new output folder, where nothing is
-  counted yet.
+- A setting that changes the content of an attempt, such as the precision, needs a new output folder. There,
+  nothing is counted yet.
 - `max_faulty: null`, or a higher share, continues in the same folder.
-- A verdict `accept` of a reviewer makes an attempt one that is kept, so it is no longer faulty. A crashed attempt has
+- An attempt with the verdict `accept` of a reviewer is kept, so it is no longer faulty. A crashed attempt has
   no image and stays faulty.
 
 A run whose attempts are all made is finished and does not stop early; its summary shows the reasons.

@@ -1,7 +1,7 @@
-"""Remedies: what a user can do about the attempts that were rejected for one reason.
+"""Remedies: the advice for a user about attempts that were rejected for one reason.
 
-Owns one text for each reason of method/checks.py, with values of the run and flags that work. A setting that is part of
-what an attempt is needs a new output folder, so the text names one.
+Owns one text for each reason of method/checks.py, with values of the run and flags that work. A setting that changes
+the content of an attempt needs a new output folder, so the text names such a folder.
 """
 
 from __future__ import annotations

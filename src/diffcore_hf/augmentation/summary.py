@@ -70,7 +70,7 @@ class Summary:
     reasons: dict[str, int]
     """Attempts by reason. Kept attempts are included."""
     weak_filter: WeakFilter | None
-    """What is said about a filter that cannot tell classes apart; None if it can."""
+    """The message about a filter that does not separate the classes; None for any other filter."""
     faulty: int
     """Number of faulty attempts (reasons.py)."""
     rejections: list[Rejection]

@@ -1,4 +1,4 @@
-"""Weak filter: the line that says that the filter cannot tell classes apart, and what to do.
+"""Weak filter: the message about a filter that does not separate the classes, with the remedies.
 
 Owns the text and the choice of the remedies that apply to a run. Does not own the rule by which a filter is weak
 (method/policies/separation.py).
@@ -25,11 +25,11 @@ SHOWN_CLASSES = 3
 USUAL_ALPHA = 0.1
 """The default of `filter.policy.alpha`. A smaller value accepts more images."""
 SEPARABLE = 0.5
-"""Balanced accuracy from which the image tower itself tells the classes apart, so that another policy can help."""
+"""Balanced accuracy above which the embeddings separate the classes, so that another policy can help."""
 
 
 class WeakFilter(NamedTuple):
-    """What is said about a filter that cannot tell classes apart."""
+    """The message about a filter that does not separate the classes."""
 
     finding: str
     """The classes, what the filter accepts and its balanced accuracy. The card shows it too."""
@@ -42,11 +42,11 @@ class WeakFilter(NamedTuple):
 
 
 def weak_filter(run: Run, policy: FittedPolicy) -> WeakFilter | None:
-    """Returns what is said about the policy; None if it tells the classes apart, or if it does not compare images."""
+    """Returns the message about a weak policy; None if the policy separates the classes or does not compare images."""
     separation = policy.separation()
     if separation is None or not separation.weak.any():
         return None
-    finding = f"weak filter: it cannot tell {_classes(run, separation)} apart, because it accepts {separation.accepts}."
+    finding = f"weak filter: it does not separate {_classes(run, separation)}, because it accepts {separation.accepts}."
     if separation.accuracy is not None:
         finding += (
             f" Its balanced accuracy on left-out real images is {100 * separation.accuracy:.1f} %, "
@@ -59,7 +59,7 @@ def weak_filter(run: Run, policy: FittedPolicy) -> WeakFilter | None:
 
 
 def weak_filter_before_the_run(run: Run) -> WeakFilter | None:
-    """Returns the same for `plan`; None as long as the real images of the run are not embedded."""
+    """Returns the message for `plan`; None if the real images of the run are not embedded yet."""
     if not run.ledger.parts(REFERENCES):
         return None
     decider = Decider.without_attempts(run)
@@ -67,7 +67,7 @@ def weak_filter_before_the_run(run: Run) -> WeakFilter | None:
 
 
 def _classes(run: Run, separation: Separation) -> str:
-    """Returns the words for the weak classes: `the classes`, or how many they are and the names of the first ones."""
+    """Returns the weak classes as text: `the classes`, or their number and the names of the first classes."""
     names, weak = run.plan.prompt_texts.names, separation.weak
     if np.count_nonzero(weak) == separation.classes:
         return "the classes"

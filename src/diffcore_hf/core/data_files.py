@@ -3,8 +3,8 @@
 A card can name any file of the machine, another repository or an address of the network as data of its dataset. A
 symbolic link can lead to any file as well. `datasets` reads all of them.
 
-Owns these checks, and the check that `datasets` reads a name as a name. The loading itself is in loading.py, and the
-checks of image files are in image_files.py.
+Owns these checks, and the check that `datasets` uses a file name without changes. The loading itself is in loading.py,
+and the checks of image files are in image_files.py.
 """
 
 from __future__ import annotations

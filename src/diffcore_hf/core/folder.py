@@ -178,7 +178,7 @@ class Folder:
     def exporting(self) -> Iterator[None]:
         """Context of one export. Another process that exports this folder waits until it ends.
 
-        On a file system without locks nothing waits.
+        On a file system without locks, exports do not wait for each other.
         """
         from filelock import FileLock
 

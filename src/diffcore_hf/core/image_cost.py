@@ -184,7 +184,7 @@ def _coefficient_bytes(sampling: list[int]) -> float:
 
 @dataclass(frozen=True)
 class _Jpeg2000:
-    """What the header of a JPEG 2000 codestream says."""
+    """Facts in the header of a JPEG 2000 codestream."""
 
     components: int
     levels: int
@@ -197,7 +197,7 @@ class _Jpeg2000:
 
 
 def _jpeg2000(content: bytes) -> _Jpeg2000:
-    """Return the facts of a JPEG 2000 file; the most expensive ones if its header is damaged."""
+    """Return the facts in the header of a JPEG 2000 file; if it is damaged, the facts with the highest cost."""
     start = content.find(b"\xff\x4f\xff\x51")
     try:
         tile_width, tile_height = struct.unpack_from(">II", content, start + 24)

@@ -8,7 +8,7 @@ from diffcore_hf.core.images import opened
 
 
 class ImageHeader(NamedTuple):
-    """What the header of an image file states."""
+    """Facts in the header of an image file."""
 
     format: str
     """Name of the format in Pillow, such as JPEG."""

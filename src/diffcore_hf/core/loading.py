@@ -90,7 +90,7 @@ def load(
             raise UserError(
                 f"the Hub failed, and the cache contains commit {builder.hash}, not {commit}. Run the command again"
             )
-        # A pattern of the user may lead anywhere; what the card and the links of a dataset name may not.
+        # A pattern of the user may name any file. The card and the links of a dataset may not.
         if not chosen_by_user(data_files):
             chosen = builder.config.data_files or {}
             refuse_data_files(chosen, path, section, local=local, follow_links=follow_links)

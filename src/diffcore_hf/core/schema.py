@@ -117,7 +117,7 @@ def plan_features(*, targets: bool = False, strength: bool = False) -> Features:
 def attempt_facts() -> Features:
     """Return the columns of a part of round 0, 1, ... Such a part has one row per attempt.
 
-    `inputs` is a digest of what made the attempt (augmentation/inputs.py). There is no index of a class, because the
+    `inputs` is a digest of the inputs of the attempt (augmentation/inputs.py). There is no index of a class, because the
     classes of a source can change. `reason` is null or one of the recorded reasons of method/checks.py.
     """
     return _features(
@@ -140,7 +140,7 @@ def attempt_facts() -> Features:
 def reference_facts() -> Features:
     """Return the columns of a part of round `ref`. Such a part has one row per real image.
 
-    `inputs` is a digest of what made the fact (augmentation/inputs.py). `reason` is the reason why an image has no
+    `inputs` is a digest of the inputs of the fact (augmentation/inputs.py). `reason` is the reason why an image has no
     embedding, otherwise null.
     """
     return _features(row_id="string", inputs="string", source_sha256="string", embedding="embedding", reason="string")

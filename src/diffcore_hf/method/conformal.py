@@ -1,4 +1,4 @@
-"""Conformal bounds. Such a bound rejects about a share alpha of new real images, or less.
+"""Conformal bounds, which reject at most about the share alpha of new real images.
 
 Owns the finite-sample quantile, the pooling of small classes, and the leave-one-out test of each real image. Does not
 own the computation of scores (thresholds.py, ranking.py).
@@ -87,8 +87,8 @@ def rank_bounds(ranks: Ints, labels: Ints, classes: int, alpha: float) -> tuple[
     """Returns r_alpha, the rank that a share 1 - alpha of the left-out real images reach.
 
     An image is kept if and only if rank <= r_alpha. The bound is the ceil((n + 1)(1 - alpha))-th smallest of n left-out
-    ranks. If that position is beyond n, the bound is the number of classes. A class of at least RANKS_POOLED_BELOW
-    ranks has its own bound; the smaller classes share one bound.
+    ranks. If that position is greater than n, the bound is the number of classes. A class of at least
+    RANKS_POOLED_BELOW ranks has its own bound; the smaller classes share one bound.
 
     Args:
         ranks: (N,) int64, left-out ranks of real images, 1 = best; 0 if there is no rank.

@@ -200,7 +200,7 @@ def cover(image: Tensor, height: int, width: int) -> Tensor:
 def _centre(image: Tensor, height: int, width: int, even: bool = False) -> Tensor:
     """Returns the centre of an image. If `even` is true, the same number of pixels is cut from opposite sides.
 
-    The result is then one row or column larger than asked for if an exact crop would be uneven.
+    The result is then one row or column larger than requested if an exact crop would be uneven.
     """
     old_height, old_width = image.shape[-2:]
     top, left = max(old_height - height, 0) // 2, max(old_width - width, 0) // 2

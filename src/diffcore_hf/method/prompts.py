@@ -1,4 +1,4 @@
-"""Makes the two prompts of Eq. 4: the positive prompt P_c and the negative prompt P_n.
+"""Builds the two prompts of Eq. 4: the positive prompt P_c and the negative prompt P_n.
 
 Owns the names of classes in prompts, the filling of templates, and the removal of negative terms that contradict a
 label or a context. The built-in texts of each kind of object are in config/kinds.py. The context of each unit is chosen
@@ -46,7 +46,7 @@ _SPOKEN_BY_LETTERS = re.compile(r"[A-Za-z](?=[\d\-/.]|$)|[A-Z]{2,3}(?=[\d\-/,;]|
 
 
 def clean_label(name: str) -> str:
-    """Returns a class name as people write it, without numbering, underscores and slashes.
+    """Returns a class name as plain words, without numbering, underscores and slashes.
 
     For example `001.Black_footed_Albatross` becomes `Black footed Albatross`. Digits that belong to the name stay
     (`2012 BMW M3`, `747-400`, `A320`), and its spelling does not change. The result is empty only if the name has

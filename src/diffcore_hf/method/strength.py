@@ -1,4 +1,4 @@
-"""Strength of image-to-image: the number of steps that are denoised, and what is left of the real image.
+"""Strength of image-to-image: the number of steps that are denoised, and how much of the real image remains.
 
 Meng et al. 2022 (*SDEdit*) add noise to an image up to an intermediate step and denoise the remaining steps. The
 strength is the share of the steps that are denoised.

@@ -98,7 +98,7 @@ def _cuda_gpu() -> Device | None:
 
 
 def _gpu_of_driver(toolkit: int) -> Device | None:
-    """Return the first GPU of the CUDA driver, or the CPU if there is none; None if the driver does not answer."""
+    """Return the first GPU of the CUDA driver, or the CPU if there is none; None if a call of the driver fails."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:  # no driver is installed

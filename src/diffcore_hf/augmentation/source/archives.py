@@ -103,7 +103,7 @@ def unpack(archives: Sequence[Path]) -> Unpacked:
 def is_webdataset(archive: Path) -> bool:
     """Returns whether an archive is a shard of a WebDataset: files of equal name with different suffixes side by side.
 
-    An archive that cannot be read is none.
+    An archive that cannot be read is not a shard.
     """
     names: set[str] = set()
     try:
@@ -126,7 +126,7 @@ def is_webdataset(archive: Path) -> bool:
 
 
 def _folders(archives: Sequence[Path]) -> list[str]:
-    """Returns the sub-folder of each archive; a single archive needs none."""
+    """Returns the sub-folder of each archive; a single archive has no sub-folder."""
     if len(archives) == 1:
         return ["."]
     names: list[str] = []
@@ -169,7 +169,7 @@ def _size(folder: Path) -> list[int]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder of the cache, whichever it is; nothing happens if it does not exist."""
+    """Removes a file or a folder of the cache, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -214,7 +214,7 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
 
 
 def _is_zip(archive: Path) -> bool:
-    """Returns whether a file begins as a zip file. `zipfile` looks at its end, where a tar file may have a zip file."""
+    """Returns whether a file begins as a zip file. `zipfile` tests only the end, and a tar file can end with a zip file."""
     with archive.open("rb") as file:
         return file.read(4).startswith(ZIP_HEADS)
 
@@ -313,7 +313,7 @@ def _write(source: IO[bytes], target: Path, archive: Path, packed: int, written:
 
 
 def _steps(name: str) -> list[str] | None:
-    """Returns the parts of a member's name; None if it could lead out of the folder, or if no file can have it."""
+    """Returns the parts of a member's name; None if the path could leave the folder or is no valid file name."""
     if len(os.fsencode(name)) > MAX_NAME or name.count("/") > MAX_DEPTH:
         return None
     name = name.replace("\\", "/")

@@ -150,7 +150,7 @@ def _batches(items: Sequence[int], size: int) -> Iterable[Sequence[int]]:
 
 
 def _read(path: Path) -> Iterator[tuple[State, ImageHash]]:
-    """Yields the entries of a cache file; none if it is missing or damaged."""
+    """Yields the entries of a cache file; a missing or damaged file has no entries."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return

@@ -166,7 +166,7 @@ def _top_splits(tree: FolderTree, base: Steps, *, every: bool) -> dict[Steps, _P
 def _splits_of_equal_classes(tree: FolderTree, tops: list[Steps]) -> set[Steps]:
     """Returns the folders of splits that have a sub-folder of the same name as the folder of another split.
 
-    They hold class folders, however many photos lie beside these.
+    They hold class folders. The number of photos beside the class folders does not matter.
     """
     splits = {top: split_of(top[-1]) for top in tops if is_only_split(top[-1])}
     return {

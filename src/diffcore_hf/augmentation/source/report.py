@@ -1,7 +1,7 @@
 """The report of a source: its rows, its unread files, its identical images and its unusual classes, in figures.
 
 Owns the choice of the figures. It is computed from a loaded source; no file is read. Their texts are in
-report_text.py. The names of files and rows are for the user of this machine; a published card contains counts alone.
+report_text.py. The names of files and rows are for the user of this machine; a published card contains only counts.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ MAX_FOLDERS = 3
 
 
 def lines(report: SourceReport) -> list[str]:
-    """Returns the report as lines for `plan`; no line for what does not occur."""
+    """Returns the report as lines for `plan`. A finding that does not occur has no line."""
     listed = _rows(report)
     listed += _unread(report.unread)
     for split, names in report.unreadable.items():

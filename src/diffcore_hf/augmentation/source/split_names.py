@@ -66,7 +66,7 @@ def split_of_file(path: str) -> str:
 
 
 def is_only_split(name: str) -> bool:
-    """Returns whether a folder name is a split word and a number at most: `train` and `val_2`, not `test tubes`."""
+    """Returns whether a folder name is a split word with or without a number: `train`, `val_2`, not `test tubes`."""
     words = [word for word in re.split(_SEPARATOR, name.lower()) if word]
     return len(words) == 1 and split_of(words[0]) is not None
 

@@ -106,7 +106,7 @@ class FittedPolicy:
         raise NotImplementedError
 
     def separation(self) -> Separation | None:
-        """Returns how well the policy tells the classes apart; None if it does not compare images."""
+        """Returns how well the policy separates the classes; None if it does not compare images."""
         return None
 
     def _scores(self, attempts: ComparedAttempts) -> Floats:

@@ -1,7 +1,6 @@
-"""Separation: whether a policy can tell the classes apart, measured on the real images to which it is fitted.
+"""Separation: how well a policy separates the classes, measured on the real images to which it is fitted.
 
-Owns the rule by which a filter is weak, and its figures. A policy that compares ranks is weak in a class if it accepts
-a rank beyond a quarter of the classes. A policy that compares similarities has no ranks. It is weak in a class if more
+Owns the rule by which a filter is weak, and its figures. A policy that compares ranks is weak in a class if it accepts ranks above a quarter of the number of classes. A policy that compares similarities has no ranks. It is weak in a class if more
 than a quarter of the real images of *other* classes would pass as images of this class. Both say the same: an image of
 another class passes with a probability above 1/4. The control policies compare nothing, so they have no separation.
 """
@@ -23,7 +22,7 @@ WEAK_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Separation:
-    """How well a policy tells K classes apart."""
+    """How well a policy separates K classes."""
 
     weak: Bools
     """(K,) bool: true for the classes in which the policy is weak."""

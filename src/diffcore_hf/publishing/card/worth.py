@@ -1,4 +1,4 @@
-"""The measured worth of a dataset: one sentence on its card about the gain from training on it.
+"""Worth of a dataset: one sentence on its card about the measured gain from training on the dataset.
 
 Owns the text and its position in a card. The figures are from compare.json, which a training writes.
 """

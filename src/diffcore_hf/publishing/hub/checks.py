@@ -1,4 +1,4 @@
-"""Checks: refuse a push before anything is sent.
+"""Checks: raises an error for an invalid push before anything is sent.
 
 Owns the checks of the folder, of the repository, and of the right to publish the original images. Sends nothing.
 """
