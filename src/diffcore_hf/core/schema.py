@@ -117,8 +117,8 @@ def plan_features(*, targets: bool = False, strength: bool = False) -> Features:
 def attempt_facts() -> Features:
     """Return the columns of a part of round 0, 1, ... Such a part has one row per attempt.
 
-    `inputs` is a digest of the inputs of the attempt (augmentation/inputs.py). There is no index of a class, because the
-    classes of a source can change. `reason` is null or one of the recorded reasons of method/checks.py.
+    `inputs` is a digest of the inputs of the attempt (augmentation/inputs.py). There is no index of a class, because
+    the classes of a source can change. `reason` is null or one of the recorded reasons of method/checks.py.
     """
     return _features(
         row_id="string",

@@ -1,6 +1,7 @@
 """Description of generated images: the figures of distances.py and diversity.py, per class and over all classes.
 
-If a class has too few images for a figure, the figure is None. The figures over all classes use the classes that have them.
+If a class has too few images for a figure, the figure is None. The figures over all classes use the classes that have
+them.
 """
 
 from __future__ import annotations

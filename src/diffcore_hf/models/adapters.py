@@ -98,7 +98,7 @@ def _has_shape(part: str, shape: Sequence[int], layer: Sequence[int]) -> bool:
 
 
 def check_adapter_file(adapter: AdapterConfig, weights: PinnedWeights, model: ModelConfig, base: PinnedWeights) -> None:
-    """Compare an adapter with its model by the headers of their files; do nothing if the headers give no certain result.
+    """Compare the headers of an adapter and its model; do nothing if they give no certain result.
 
     Args:
         adapter: the adapter in the recipe.

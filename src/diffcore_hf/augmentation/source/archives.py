@@ -214,7 +214,7 @@ def _members(archive: Path) -> Iterator[Iterator[Member]]:
 
 
 def _is_zip(archive: Path) -> bool:
-    """Returns whether a file begins as a zip file. `zipfile` tests only the end, and a tar file can end with a zip file."""
+    """Returns whether a file begins as a zip file. `zipfile` tests the end, and a tar file can end with a zip file."""
     with archive.open("rb") as file:
         return file.read(4).startswith(ZIP_HEADS)
 

@@ -1,8 +1,10 @@
 """Separation: how well a policy separates the classes, measured on the real images to which it is fitted.
 
-Owns the rule by which a filter is weak, and its figures. A policy that compares ranks is weak in a class if it accepts ranks above a quarter of the number of classes. A policy that compares similarities has no ranks. It is weak in a class if more
-than a quarter of the real images of *other* classes would pass as images of this class. Both say the same: an image of
-another class passes with a probability above 1/4. The control policies compare nothing, so they have no separation.
+Owns the rule by which a filter is weak, and its figures. A policy that compares ranks is weak in a class if it accepts
+ranks above a quarter of the number of classes. A policy that compares similarities has no ranks. It is weak in a class
+if more than a quarter of the real images of *other* classes would pass as images of this class. In both cases an
+image of another class passes with a probability above 1/4. The control policies compare nothing, so they have no
+separation.
 """
 
 from __future__ import annotations
