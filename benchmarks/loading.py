@@ -130,7 +130,8 @@ def measure(arms: dict[str, Callable[[int], DataLoader]], workers: int, steps: i
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         turn = number % len(ARMS)
-        for name in ARMS[turn:] + ARMS[:turn]:  # each arm is first equally often
+        # The first arm changes from round to round, so that each arm is first equally often.
+        for name in ARMS[turn:] + ARMS[:turn]:
             rates[name].append(rate(arms[name](workers), steps, workers, name == "ours"))
     ratios = [[a / b for a, b in zip(rates[name], rates["plain"], strict=True)] for name in ARMS[:2]]
     return [*(spread(each, "{:.2f}") for each in ratios), *(spread(rates[name], "{:,.0f}") for name in ARMS)]

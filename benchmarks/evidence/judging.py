@@ -1,4 +1,4 @@
-"""Tests the policies of the filter: the share of right and of wrong images that each policy accepts.
+"""Measures the policies of the filter: the share of right and of wrong images that each policy accepts.
 
 Owns the rendered test images, for which the species is known, and the shares. The policies are fitted as in a run to
 the 240 training images of a world. Right images show the class of their prompt, in each of the ten contexts. Wrong

@@ -1,4 +1,4 @@
-"""The section about photographs: its tables, its sentences and its figure.
+"""The section of docs/results.md about photographs: its tables, its sentences and its figure.
 
 All numbers in the sentences are taken from the results. Every judgement is derived from an interval.
 """
@@ -103,7 +103,7 @@ def rates(photos: PhotoResults) -> str:
 
 
 def sentences(photos: PhotoResults) -> list[str]:
-    """Returns what the tables mean for a user; each judgement follows from an interval."""
+    """Returns sentences about the tables for a user; each judgement follows from an interval."""
     change = photos.change_at_the_end("plain")
     flat = [] if change is None else [_flat(change, len(photos.accuracy("plain")))]
     lines = [
@@ -155,7 +155,7 @@ def mixed(photos: PhotoResults) -> str:
 
 
 FEWEST_SEEDS = 3
-"""Number of seeds from which a difference is judged. The interval of two seeds is too wide to say anything."""
+"""Number of seeds from which a difference is judged. The interval of two seeds is too wide for a conclusion."""
 
 
 def enough_seeds(photos: PhotoResults) -> bool:

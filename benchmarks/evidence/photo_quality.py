@@ -110,7 +110,7 @@ def accepted(
 
 
 def distance(labels: np.ndarray, real: np.ndarray, generated: np.ndarray) -> float:
-    """Returns the distance of counterparts from the real images of their class; 0 if they are like other real images.
+    """Returns the distance of counterparts from the real images of their class; 0 for other real images of the class.
 
     It is the mean cosine similarity of two different real images of a class, minus the mean cosine similarity
     of a real image and a counterpart. A user can compute it from the embeddings that a run stores.

@@ -1,4 +1,4 @@
-"""The parts of the page about the quality of counterparts and about the filter, both on photographs.
+"""The parts of docs/results.md about the quality of counterparts and about the filter, both on photographs.
 
 All numbers in the sentences are taken from the results. Every judgement is derived from an interval.
 """

@@ -75,7 +75,7 @@ def seeds(results: Results, arms: Sequence[str], net: str = "scratch") -> str:
 
 
 def judge_cells(results: Results, policies: Sequence[str]) -> str:
-    """Returns balanced accuracy and AUC of each policy in the four cells, on rendered images."""
+    """Returns a table with balanced accuracy and AUC of each policy in the four cells, on rendered images."""
     head = ["policy", *CELLS.values()]
 
     def cell(policy: str, name: str) -> str:
@@ -89,7 +89,7 @@ _BOTH = ("balanced_accuracy", "auc")
 
 
 def judge_shares(results: Results, cell: str, policies: Sequence[str]) -> str:
-    """Returns the share of images that each policy accepts in one cell, by kind of image, and its worst context."""
+    """Returns a table with the share of images that each policy accepts in one cell, by kind and worst context."""
     head = ["policy", *KIND_WORDS.values(), "right species, in the context with the lowest share"]
     return table(head, [[POLICY_WORDS[policy], *_judged(results, cell, policy)] for policy in policies])
 
@@ -102,7 +102,7 @@ def _judged(results: Results, cell: str, policy: str) -> list[str]:
 
 
 def judge_generated(results: Results, generator: str, policies: Sequence[str]) -> str:
-    """Returns the share of the images of a text-to-image model that each policy accepts."""
+    """Returns a table with the share of the images of a text-to-image model that each policy accepts."""
     shown = {kind: results.folder(generator, lambda f, k=kind: f["shows"][k]) for kind in KINDS}
     words = [f"{words} ({count(shown[kind])} images)" for kind, words in KIND_WORDS.items()]
     head = ["policy", *words, "share of the right species among the kept images"]
@@ -120,7 +120,7 @@ def _accepted(results: Results, generator: str, policy: str) -> list[str]:
 
 
 def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net: str = "scratch") -> str:
-    """Returns the share of right images by gamma, and the accuracy in contexts never mentioned by gamma and policy."""
+    """Returns a table with the share of right images by gamma, and the accuracy in contexts that no prompt mentions."""
     head = ["gamma", "right species, %", "right context, %", *(POLICY_WORDS[keep] for keep in keeps),
             f"{POLICY_WORDS[keeps[1]]}, difference to {POLICY_WORDS[keeps[0]]}"]  # fmt: skip
     rows = []
@@ -136,7 +136,7 @@ def guidance(results: Results, gammas: Sequence[str], keeps: Sequence[str], net:
 
 
 def probes(results: Results) -> str:
-    """Returns the accuracy of the linear probe on real images, alone and together with generated images."""
+    """Returns a table with the accuracy of the linear probe, fitted with and without generated images."""
     words = {"real": "240 real images", "all": "240 real images and all generated images",
              BEST: "240 real images and the generated images that the default filter keeps",
              "oracle": "240 real images and the generated images with the right species"}  # fmt: skip

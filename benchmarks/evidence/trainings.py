@@ -83,7 +83,7 @@ ARMS: dict[str, Arm] = {
     # 4. Context.
     **{f"{generator}.all": Arm(generator=generator) for generator in ("no-context", "one-context", "own-contexts")},
     "no-context.third": Arm(_mix("none", "own"), "no-context"),
-    # 5. Mixing: the rows of the paper's Table 7 with each image's own counterpart, then other ways to draw.
+    # 5. Mixing: the rows of the paper's Table 7, where the partner is the image's own counterpart. Then other partners.
     "genaug-own": Arm(_mix("none", "own")),
     "pixel-real": Arm(_mix("pixel", "real_same_class"), None),
     "patch-real": Arm(_mix("patch", "real_same_class"), None),

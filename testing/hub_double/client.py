@@ -47,7 +47,7 @@ def environment(hub: Double, home: Path, *, xet: bool, token: str | None = None)
         "HF_ENDPOINT": hub.url,
         "HF_TOKEN": token or hub.token,
         "HF_HOME": str(home),
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # load_dataset would send a request to s3.amazonaws.com
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # otherwise load_dataset sends a request to s3.amazonaws.com
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

@@ -17,7 +17,7 @@ from testing.hub_double.xet import XetStore
 
 @dataclass
 class Upload:
-    """A ticket for the upload of one object; like a link of the Hub it can be used more than once."""
+    """A ticket for the upload of one object. It can be used more than once, like a link of the Hub."""
 
     repository: Repository
     sha256: str

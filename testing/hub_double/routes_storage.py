@@ -51,7 +51,7 @@ def download(hub: Double, request: Request, ticket: str) -> Reply:
 @route("POST", "/v2/shards", need=None, origin=STORAGE)
 @route("GET", "/v2/reconstructions/.+", need=None, origin=STORAGE)
 def not_offered(hub: Double, request: Request) -> Reply:
-    # These are deduplication between users, and alternatives to the routes below. The client works without them.
+    # These routes remove duplicates between users, or replace the routes below. The client works without them.
     raise Refusal(404, "not offered")
 
 

@@ -1,4 +1,4 @@
-"""Wire: the values of the protocol, which are requests, replies, refusals and ranges of bytes.
+"""Wire: the records of the protocol: requests, replies, refusals and ranges of bytes.
 
 Owns HTTP and the format of the Hub's errors. Has no sockets (server.py) and no state.
 """

@@ -38,7 +38,7 @@ class ImageFiles:
     option: str = "source.root"
     """The option that reads a file outside the roots, for the reason; empty if there is none."""
     link_option: str = ""
-    """The same for a path inside the roots that leads out of them through a link."""
+    """The option for a path inside the roots that leads out of them through a link; empty if there is none."""
     grey_range: GreyRange = "dtype"
     """How grey with more than 8 bits becomes 8 bits."""
 

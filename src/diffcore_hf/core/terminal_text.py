@@ -18,7 +18,7 @@ JOINERS = "\u200c\u200d"
 """Characters without a visible form that several scripts and emoji need; they are never escaped."""
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _CURSOR = re.compile(r"\n+|(?:\x1b\[A)+")
-"""What tqdm writes to move to the line of another progress bar."""
+"""Sequences that tqdm writes to move to the line of another progress bar."""
 
 
 def visible(text: object, keep: str = "") -> str:

@@ -19,7 +19,7 @@ POLICIES = ("mean", "quantile", "rank", "random", "all")
 OTHER = {"bytes": b"x", "path": None}
 """A cell with an image that is not in the run."""
 ABOVE = object()
-"""Marks that the value of the next row is used."""
+"""Placeholder for the value of the next row."""
 PARAMETERS = {"random": {"p": 0.5}}
 
 

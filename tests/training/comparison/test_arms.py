@@ -9,7 +9,7 @@ from diffcore_hf.training.comparison.arms import arms_of, check_arm, known_arms,
 from diffcore_hf.training.mixers.names import MIXERS
 
 NEEDS_VIT = {"transmix"}
-"""Mixers that only a ViT can carry."""
+"""Mixers that work only with a ViT."""
 
 
 @pytest.mark.parametrize("name", MIXERS)

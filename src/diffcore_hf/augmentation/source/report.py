@@ -24,7 +24,7 @@ from diffcore_hf.core.image_headers import ImageHeader
 from diffcore_hf.core.manifest import SourceCounts
 
 _NO_DATA = frozenset({DOCUMENT, HIDDEN, SYSTEM})
-"""Reasons of unread files that are not findings, because no one expects rows from them."""
+"""Reasons of unread files that are not findings, because such files never give rows."""
 EXAMPLES = 5
 """Largest number of names beside a count in the text. The file of `plan --report` has all names."""
 

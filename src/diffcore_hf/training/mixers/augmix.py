@@ -21,7 +21,7 @@ _LONGEST_CHAIN = 3
 
 @dataclass(frozen=True)
 class AugMixDraw:
-    """What happens to one image."""
+    """Random numbers of the mix of one image."""
 
     chains: tuple[tuple[Operation, ...], ...]
     weights: tuple[float, ...]

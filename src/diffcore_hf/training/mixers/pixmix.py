@@ -35,7 +35,7 @@ class MixRound:
 
 @dataclass(frozen=True)
 class PixMixDraw:
-    """What happens to one image."""
+    """Random numbers of the mix of one image."""
 
     picture: tuple[float, float, float]
     """Position of the mixing picture in its list, and of its crop, as shares."""

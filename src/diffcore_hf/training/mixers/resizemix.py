@@ -1,4 +1,4 @@
-"""ResizeMix (Qin et al. 2020, arXiv:2012.11101): pastes the whole partner, made smaller, into an image."""
+"""ResizeMix (Qin et al. 2020, arXiv:2012.11101): pastes the whole partner at a smaller size into an image."""
 
 from __future__ import annotations
 
