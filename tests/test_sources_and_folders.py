@@ -39,7 +39,7 @@ def test_a_run_does_not_overwrite_a_cleaned_folder(run, tmp_path):
 
 def test_an_export_without_the_facts_of_its_references_raises_an_error(run, tmp_path):
     run(**{"filter.references": 2, "fraction": 0.25})
-    with pytest.raises(ValueError, match="draws 4 real images that .* has not embedded"):
+    with pytest.raises(ValueError, match="draws 4 real images for which .* has no embedding"):
         export_workflow.export(tmp_path / "out", tmp_path / "more", {"filter": {"references": 4}})
     assert not (tmp_path / "more").exists()
 

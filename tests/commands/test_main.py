@@ -158,7 +158,7 @@ def test_preview_export_and_clean_print_their_results(work_folder, capsys):
     assert Image.open(sheet).format == "PNG"
     printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", printed, re.MULTILINE)
-    assert "all is written" in printed
+    assert "the exported dataset is in all" in printed
     assert "parts deleted" in printed_by(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_export_names_the_command_that_generates_missing_attempts(work_folder, c
     printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
     printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert "4 units need more attempts" in printed
-    assert "repeat the augment command that wrote out, and add the recipe keys that you gave to export" in printed
+    assert "run diffcore-hf augment for the folder out again, with the recipe keys that you gave to export" in printed
     printed_by(capsys, "augment", "recipe.yaml", "--filter.policy.name", "all")
     assert "need more" not in printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
 
@@ -224,5 +224,5 @@ def test_the_next_command_that_miniature_prints_works(tmp_path, monkeypatch, cap
 def test_preview_refuses_samples_of_a_mixed_batch(capsys):
     assert main(["preview", "out", "--mixed", "--samples", "3"]) == 2
     assert capsys.readouterr().err == (
-        "diffcore-hf: samples is 3, but a mixed batch has no samples. Give --samples or --mixed\n"
+        "diffcore-hf: samples is 3, but --mixed shows a training batch. Give only one of --samples and --mixed\n"
     )

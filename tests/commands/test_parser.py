@@ -129,7 +129,10 @@ def test_commands_and_their_options_are_parsed(line, command):
         ("export o --output p --layout row", "layout is 'row', not columns, rows or mixed; did you mean rows?"),
         ("preview o --samples 0", "samples is 0, not an integer of at least 1. Use e.g. 20"),
         ("preview o --samples many", "samples is 'many', not an integer or null"),
-        ("preview o --mixed --samples 3", "samples is 3, but a mixed batch has no samples. Give --samples or --mixed"),
+        (
+            "preview o --mixed --samples 3",
+            "samples is 3, but --mixed shows a training batch. Give only one of --samples and --mixed",
+        ),
         ("miniature d --seed x", "seed is 'x', not an integer. Use e.g. 0"),
         ("plan x --fetch maybe", "'maybe' is one argument too many. See diffcore-hf plan --help"),
     ],

@@ -208,7 +208,9 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
     width = max(len(name) for name, _ in rows)
     lines += [f"{name:<{width}}  {value}" for name, value in rows]
     for word, count in summary.failed_rows.items():
-        lines.append(f"  {count:,} real image{'s' if count > 1 else ''} {word}: see the configuration `references`")
+        lines.append(
+            f"  {count:,} real image{'s' if count > 1 else ''} {word}: see the dataset configuration `references`"
+        )
     lines += _rejection_lines(summary)
     if summary.by_context:
         contexts = [(row.name, row.attempts, percent(row.rejected)) for row in summary.by_context]
@@ -218,7 +220,7 @@ def text(summary: Summary, *, seconds: float, images: int, projection: Sequence[
         classes = [(row.name, row.attempts, percent(row.rejected_generated)) for row in worst]
         lines += ["", *_table("class, worst first", classes, [percent(row.rejected_real) for row in worst])]
         if len(summary.by_class) > WORST:
-            lines.append(f"  ... and {len(summary.by_class) - WORST} more, see the configuration `classes`")
+            lines.append(f"  ... and {len(summary.by_class) - WORST} more, see the dataset configuration `classes`")
     lines += [f"source: {finding}" for finding in summary.source_findings]
     lines += [f"note: {note}" for note in summary.notes]
     if projection:

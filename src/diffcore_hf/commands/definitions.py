@@ -81,7 +81,9 @@ class PreviewOptions:
         if self.samples is not None and self.samples < 1:
             raise UserError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
         if self.samples is not None and self.mixed:
-            raise UserError(f"samples is {self.samples}, but a mixed batch has no samples. Give --samples or --mixed")
+            raise UserError(
+                f"samples is {self.samples}, but --mixed shows a training batch. Give only one of --samples and --mixed"
+            )
 
 
 @dataclass(frozen=True)

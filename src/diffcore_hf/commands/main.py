@@ -122,10 +122,10 @@ def export(command: Command) -> int:
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
         print(
-            f"\n{pending:,} units need more attempts for this recipe. To generate them, repeat the augment command "
-            f"that wrote {command.target}, and add the recipe keys that you gave to export"
+            f"\n{pending:,} units need more attempts for this recipe. To generate them, run diffcore-hf augment for "
+            f"the folder {command.target} again, with the recipe keys that you gave to export"
         )
-    print(f"\n{result.folder.path} is written")
+    print(f"\nthe exported dataset is in {result.folder.path}")
     return 0
 
 

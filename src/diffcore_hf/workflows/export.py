@@ -53,8 +53,8 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
     material = Decider.read(run).decide()
     if missing := material.missing_references:
         raise UserError(
-            f"filter.references {run.recipe.filter.references} draws {missing} real images that {out} has not "
-            "embedded. Run augment with this value once, or use the old value"
+            f"filter.references {run.recipe.filter.references} draws {missing} real images for which {out} has "
+            "no embedding. Run augment with this value, or export with the old value"
         )
     target.write_run(run_content(run.resolution, None, exported=True, in_memory=False))
     summary = publish(material, target, layout)

@@ -126,7 +126,7 @@ def _pairs(out: Path) -> tuple[Dataset, Columns, Mapping[str, Any]]:
         splits, _ = load_splits(str(out), None, None, None, section="data")
     except UserError as error:
         cause = (Folder(out).faults() or [str(error)])[0]
-        raise UserError(f"{out} cannot be read: {cause}. Run the augment or export again that wrote it") from error
+        raise UserError(f"{out} cannot be read: {cause}. Run augment or export again") from error
     rows = splits[manifest["recipe"]["source"]["split"]]
     names = name_columns(rows.column_names, manifest)
     if names.generated not in rows.column_names:

@@ -106,7 +106,7 @@ def _extra_files(
     try:
         text = with_edits(text, card_on_hub)
     except UserError as error:
-        raise UserError(f"the card, here or on the Hub: {error}") from error
+        raise UserError(f"the card, in the folder or on the Hub: {error}") from error
     extra = {"README.md": text.encode()}
     return extra if comparison is None else extra | {"compare.json": canonical_json(comparison)}
 

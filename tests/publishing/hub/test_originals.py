@@ -73,6 +73,7 @@ def test_a_row_with_an_image_keeps_its_image():
 def test_a_row_that_is_not_recorded_raises_an_error():
     published = DatasetDict({"train": rows([1, 2], empty=True)})
     with pytest.raises(
-        ValueError, match=r"1 of 2 rows of split 'train' are not in configuration references \(the first is 'r2'\)"
+        ValueError,
+        match=r"1 of 2 rows of split 'train' are not in the dataset configuration references \(the first is 'r2'\)",
     ):
         join_originals(published, references([1]), rows([1, 2]))

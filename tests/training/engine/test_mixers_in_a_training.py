@@ -111,7 +111,7 @@ def test_a_row_is_mixed_with_its_own_generated_image(training):
 
 def test_a_mixer_that_needs_pairs_raises_an_error_without_them(training):
     with pytest.raises(
-        ValueError, match=r"mixes each row with its own generated image, but the recipe reads none. Use "
+        ValueError, match=r"mixes each row with its own generated image, but the recipe loads none. Use "
     ):
         training(mixer="own_mixers:OfPairs", mix={"mode": "off"})
 

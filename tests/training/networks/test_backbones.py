@@ -83,7 +83,7 @@ def test_a_network_of_fixed_size_is_built_for_the_size_of_the_training(tmp_path)
             ["location of weights", "--model.pretrained timm/resnet50.a1_in1k"],
         ),
         (scratch("densenet121", drop_path=0.1), 32, ["model.drop_path is 0.1", "--model.drop_path 0"]),
-        (scratch("test_resnet", stem_stride=2), 32, ["model.stem_stride is 2", "Leave it out"]),
+        (scratch("test_resnet", stem_stride=2), 32, ["model.stem_stride is 2", "Leave out --model.stem_stride"]),
         (scratch("test_vit"), 40, ["multiple of 16, not 40", "--transform.size 32"]),
         (scratch("test_vit"), 8, ["multiple of 16, not 8", "--transform.size 16"]),
         (scratch("densenet121"), 16, ["images of 16 pixels", "--transform.size 224"]),

@@ -43,7 +43,7 @@ def load_augmented(
     if version is None and not local:
         raise UserError(f"version of {path} is missing. See diffcore-hf versions {path}")
     if version is not None and local:
-        raise UserError(f"version is {version!r}, but {path} is a local folder. Leave it out")
+        raise UserError(f"version is {version!r}, but {path} is a local folder. Call load_augmented without a version")
     revision = None if local or version is None else _revision(version)
     try:
         splits, _ = load_splits(str(path), name, None, revision, section="path")

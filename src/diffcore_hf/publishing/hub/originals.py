@@ -60,8 +60,8 @@ def join_originals(
         ids = rows[prefix + "row_id"][:]
         if unknown := [row_id for row_id in ids if row_id not in recorded]:
             raise UserError(
-                f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in configuration references (the first "
-                f"is {unknown[0]!r}). Give the dataset as it was published"
+                f"{len(unknown)} of {len(rows)} rows of split {name!r} are not in the dataset configuration references "
+                f"(the first is {unknown[0]!r}). Give the dataset as it was published"
             )
         # A row with an image keeps it. In layout `rows` a generated image has the row id of its original.
         empty = rows.with_format("arrow")[:][image].is_null().to_pylist()

@@ -49,7 +49,7 @@ def mixing_rows(
 
     if not hasattr(rows, "select"):
         raise UserError(
-            "rows is a stream, to which mode append cannot add samples. Use MixTransform(probability=0.5) with map, or "
+            "rows is a stream, so mode append cannot add samples. Use MixTransform(probability=0.5) with map, or "
             "load it without streaming"
         )
     names = name_columns(rows.column_names, image=image, generated=generated, label=label)

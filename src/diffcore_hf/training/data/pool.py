@@ -54,7 +54,7 @@ class Pool:
             UserError: `rows` is a stream, or a column does not exist.
         """
         if not hasattr(rows, "select_columns") or not hasattr(rows, "__len__"):
-            raise UserError("the pool is a stream, from which partners cannot be drawn. Load it without streaming")
+            raise UserError("the pool is a stream, so partners cannot be drawn from it. Load it without streaming")
         kinds = ("image", "label") if labels is None else ("image",)
         require_columns(rows.column_names, names, kinds, "the pool")
         if labels is None:

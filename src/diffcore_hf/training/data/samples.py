@@ -189,5 +189,5 @@ def check_pairs(recipe: TrainRecipe, data: TrainingData) -> None:
     if not data.has_counterpart.any():
         raise UserError(
             f"mixer.name is {recipe.mixer.name!r}, which mixes each row with its own generated image, but the recipe "
-            "reads none. Use --mix.mode replace --mix.probability 0 --mix.partner own"
+            "loads none. Use --mix.mode replace --mix.probability 0 --mix.partner own"
         )

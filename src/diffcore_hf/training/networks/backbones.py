@@ -135,7 +135,7 @@ def _options(config: BackboneConfig, architecture: str) -> dict[str, Any]:
     if architecture not in preact.NAMES:
         raise UserError(
             f"model.stem_stride is {config.stem_stride}, which {config.name} does not have. "
-            f"Leave it out, or use --model.name {preact.NAMES[0]}"
+            f"Leave out --model.stem_stride, or use --model.name {preact.NAMES[0]}"
         )
     return {"stem_stride": config.stem_stride}
 
