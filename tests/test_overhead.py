@@ -1,4 +1,4 @@
-"""The benchmark of the overhead: its figures, its rows, and a tiny measurement, whose values are not tested."""
+"""Tests of the overhead benchmark: its figures, its rows, and a tiny measurement whose values are not tested."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_overhead_is_the_ratio_of_medians_with_the_range_of_the_rounds():
     assert overhead_cells.overheads([1.0, 2.0, 4.0], [1.5, 3.0, 4.0]) == pytest.approx((50, 0, 50))
 
 
-def test_a_row_gives_both_overheads_the_parts_the_memory_the_goal_and_the_paper():
+def test_a_row_has_both_overheads_the_parts_of_the_time_the_memory_the_goal_and_the_paper_value():
     seconds = {"mixer": [1.0], "saliency": [0.5], "pairing": [0.1], "cut": [0.3], "copy": [0.1]}
     cells = overhead_page.row(result("puzzlemix", times=(3.0,), parts=seconds), result("plain", peak=1_500_000_000))
     assert cells == [
@@ -43,7 +43,7 @@ def test_a_row_gives_both_overheads_the_parts_the_memory_the_goal_and_the_paper(
     ]
 
 
-def test_every_row_has_the_cells_of_the_head():
+def test_every_row_has_as_many_cells_as_the_head():
     rows = [
         result("plain"),
         result("mixup", times=()),
@@ -126,7 +126,7 @@ def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, o
     assert due == ["transmix"]
 
 
-def test_names_that_do_not_exist_are_rows_with_the_reason_and_are_not_stored(tmp_path, capsys):
+def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, capsys):
     options = [*TINY, "--folder", str(tmp_path)]
     overhead.main([*options, "--arms", "mixupp"], overhead_cells.measured)
     assert "--arms has 'mixupp', which is not an arm. Did you mean mixup?" in capsys.readouterr().out
@@ -138,7 +138,7 @@ def test_names_that_do_not_exist_are_rows_with_the_reason_and_are_not_stored(tmp
 @pytest.mark.parametrize(
     "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_a_lack_of_memory_is_a_reason(error):
+def test_an_out_of_memory_error_is_stored_as_the_reason_of_a_cell(error):
     with mock.patch.object(overhead_cells, "_measured", side_effect=error):
         assert overhead_cells.measured(CellSettings("mixup", "resnet50", 64))["reason"].startswith("out of memory")
 
@@ -151,7 +151,7 @@ def test_a_lack_of_memory_is_a_reason(error):
         (3, "", "the process ended with status 3"),
     ],
 )
-def test_a_process_that_fails_is_a_reason(status, stderr, reason):
+def test_a_failed_process_gives_the_reason_of_a_cell(status, stderr, reason):
     ended = subprocess.CompletedProcess([], status, "", stderr)
     with mock.patch.object(subprocess, "run", return_value=ended):
         assert overhead_cells.measured_in_a_process(CellSettings("mixup", "resnet50", 64)) == {"reason": reason}
@@ -165,6 +165,6 @@ def test_both_commands_show_the_help(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cell_is_measured_in_a_process_of_its_own(tmp_path, capsys):
+def test_each_cell_is_measured_in_another_process(tmp_path, capsys):
     overhead.main([*TINY, "--arms", "resizemix", "--repeats", "0", "--folder", str(tmp_path)])
     assert "| `resizemix` | 4 | not measured |" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The strategy `image_to_image`: its options, and a run on photos."""
+"""Tests of the strategy `image_to_image`: its options, and a run on photos."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_the_options_have_defaults():
         ({"fit": "pad"}, "strategy.options.fit is 'pad', not one of crop, stretch. Use --strategy.options.fit crop"),
     ],
 )
-def test_a_wrong_option_is_refused_in_one_line(options, message):
+def test_a_wrong_option_gives_a_one_line_error(options, message):
     with pytest.raises(UserError) as error:
         made(**options)
     assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""Tests of the figures per class and over all classes."""
+"""Tests of the figures that describe generated images, per class and over all classes."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ FIELDS = ("cmmd", "coverage", "diversity", "cosines", "copies")
         (4, 5, FIELDS),
     ],
 )
-def test_a_class_has_the_figures_that_it_has_enough_images_for(real, kept, present):
+def test_a_figure_is_none_for_a_class_with_too_few_images(real, kept, present):
     found = describe(["bird"], images(0, [real]), images(1, [kept]))
     [only] = found.classes
     assert {name for name in FIELDS if getattr(only, name) is not None} == set(present)
@@ -51,7 +51,7 @@ def test_equal_distributions_have_the_expected_figures_over_all_classes():
     assert found.copies.below == pytest.approx(0.05, abs=0.06)
 
 
-def test_the_overall_cmmd_is_the_mean_over_kept_images_and_its_error_that_of_independent_classes():
+def test_the_overall_cmmd_is_the_mean_over_kept_images_with_the_error_of_independent_classes():
     (real, labels), (kept, kept_labels) = images(0, [9, 7]), images(1, [4, 6])
     first, second = (cmmd(unit_rows(real[labels == k]), unit_rows(kept[kept_labels == k])) for k in (0, 1))
     found = describe(["a", "b"], (real, labels), (kept, kept_labels)).overall.cmmd
@@ -59,7 +59,7 @@ def test_the_overall_cmmd_is_the_mean_over_kept_images_and_its_error_that_of_ind
     assert found.error == pytest.approx(np.hypot(0.4 * first.error, 0.6 * second.error))
 
 
-def test_copies_are_the_first_pairs_and_are_counted():
+def test_copies_of_real_images_are_counted_and_come_first_among_the_pairs():
     real, labels = images(0, [20, 20])
     kept, kept_labels = images(1, [10, 10])
     kept[3], kept[15] = 2 * real[5], real[31]

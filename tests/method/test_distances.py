@@ -18,7 +18,7 @@ def normal(seed, rows, width=64):
     return np.random.default_rng(seed).normal(size=(rows, width))
 
 
-def test_squared_distances_are_those_of_the_definition_and_0_for_equal_rows():
+def test_squared_distances_equal_the_definition_and_are_0_for_equal_rows():
     a, b = normal(0, 5).astype(np.float16), normal(1, 4).astype(np.float16)
     expected = np.square(a[:, None].astype(float) - b[None].astype(float)).sum(axis=2)
     assert np.allclose(squared_distances(a, b), expected, atol=1e-10)
@@ -39,7 +39,7 @@ def test_cmmd_is_unbiased_also_in_small_classes():
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
-def test_the_standard_error_is_that_of_repeated_samples_or_larger(shift):
+def test_the_standard_error_is_at_least_the_deviation_of_repeated_samples(shift):
     pairs = [(normal(seed, 20, 8) / 4, normal(seed + 10_000, 15, 8) / 4 + shift) for seed in range(1000)]
     estimates = [cmmd(real, generated) for real, generated in pairs]
     spread = np.std([estimate.value for estimate in estimates])
@@ -56,7 +56,7 @@ def test_cmmd_is_ten_times_the_squared_difference_of_the_means_of_narrow_sets():
     assert cmmd(real, generated).value == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_translation_by_d_adds_10_d_squared():
+def test_a_shift_by_d_adds_10_d_squared_to_cmmd():
     real, generated = normal(0, 40) / 100, normal(1, 40) / 100
     difference = generated.mean(axis=0) - real.mean(axis=0)
     direction = unit_rows(normal(2, 1) - (normal(2, 1) @ difference)[:, None] * difference / (difference @ difference))
@@ -64,7 +64,7 @@ def test_a_translation_by_d_adds_10_d_squared():
     assert cmmd(real, moved).value - cmmd(real, generated).value == pytest.approx(10 * 0.3**2, rel=1e-3)
 
 
-def test_cmmd_of_a_set_with_itself_is_below_0_because_pairs_of_equal_images_are_counted():
+def test_cmmd_of_a_set_with_itself_is_below_0():
     rows = unit_rows(normal(0, 10))
     assert cmmd(rows, rows).value < 0
     equal = np.ones((5, 4))
@@ -74,7 +74,7 @@ def test_cmmd_of_a_set_with_itself_is_below_0_because_pairs_of_equal_images_are_
 @pytest.mark.parametrize(
     "real, generated, k, expected", [(10, 10, 3, 0.913), (10, 30, 3, 0.991), (10, 10, 5, 0.989), (100, 100, 5, 0.971)]
 )
-def test_expected_coverage_and_density_are_those_of_a_simulation(real, generated, k, expected):
+def test_expected_coverage_and_density_equal_those_of_a_simulation(real, generated, k, expected):
     assert expected_coverage(real, generated, k) == pytest.approx(expected, abs=6e-4)
     draws = 400 if real < 50 else 40
     both = np.array(
@@ -84,14 +84,14 @@ def test_expected_coverage_and_density_are_those_of_a_simulation(real, generated
     assert np.abs(both.mean(axis=0) - [expected_coverage(real, generated, k), 1]) == pytest.approx(0, abs=errors.max())
 
 
-def test_coverage_and_density_count_the_balls_of_real_images():
+def test_coverage_and_density_of_a_small_example_equal_numbers_computed_by_hand():
     real = np.array([[0.0], [1.0], [3.0], [10.0]])
     # Balls with k = 1: [-1, 1], [0, 2], [1, 5], [3, 17].
     assert coverage_and_density(real, np.array([[0.5], [4.0]]), 1) == (1.0, 2.0)
     assert coverage_and_density(real, np.array([[-0.5], [30.0]]), 1) == (0.25, 0.5)
 
 
-def test_the_nearest_real_image_and_the_ratio_find_copies():
+def test_a_copy_has_the_ratio_0_to_its_nearest_real_image():
     real = unit_rows(normal(0, 30)).astype(np.float16)
     generated = np.concatenate([real[7:8], unit_rows(normal(1, 5))])
     found = nearest(real, generated)
@@ -102,7 +102,7 @@ def test_the_nearest_real_image_and_the_ratio_find_copies():
     assert (others.ratio > 0.7).all()
 
 
-def test_a_ratio_is_the_nearest_distance_by_the_second_nearest():
+def test_a_ratio_is_the_nearest_distance_divided_by_the_second_nearest():
     found = nearest(np.array([[0.0], [3.0], [9.0]]), np.array([[1.0], [9.0]]))
     assert found.index.tolist() == [0, 2]
     assert found.distance.tolist() == [1, 0]
@@ -120,12 +120,12 @@ def test_a_ratio_is_the_nearest_distance_by_the_second_nearest():
         lambda: nearest_others(np.ones((2, 4))),
     ],
 )
-def test_too_few_images_are_a_value_error(call):
+def test_too_few_images_raise_a_value_error(call):
     with pytest.raises(ValueError, match="image"):
         call()
 
 
-def test_long_sets_are_computed_in_chunks_with_the_same_result(monkeypatch):
+def test_chunks_of_large_sets_give_the_same_result(monkeypatch):
     real, generated = normal(0, 40), normal(1, 30)
     whole = cmmd(real, generated), coverage_and_density(real, generated), nearest(real, generated), nearest_others(real)
     monkeypatch.setattr("diffcore_hf.method.thresholds._MAX_ROWS", 7)

@@ -1,4 +1,4 @@
-"""Tests of the Vendi score, by its identities."""
+"""Tests of the Vendi score with matrices whose score is known."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_the_score_counts_groups_of_equal_rows_by_the_exponential_of_their_entro
     assert vendi_score(np.eye(2)[[0, 0, 0, 1]]) == pytest.approx(np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)))
 
 
-def test_more_rows_than_dimensions_give_the_score_of_the_matrix_of_cosines():
+def test_the_score_of_more_rows_than_dimensions_equals_the_score_from_the_cosine_matrix():
     rows = np.random.default_rng(0).normal(size=(20, 5))
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     shares = np.linalg.eigvalsh(unit @ unit.T / 20)
@@ -26,7 +26,7 @@ def test_more_rows_than_dimensions_give_the_score_of_the_matrix_of_cosines():
     assert vendi_score(rows) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def test_samples_of_one_distribution_are_equally_diverse_at_equal_size_although_their_sizes_differ():
+def test_samples_of_one_distribution_with_different_sizes_have_equal_diversity_at_equal_size():
     random = np.random.default_rng(0)
     real, generated = random.normal(size=(60, 16)), random.normal(size=(12, 16))
     found = diversity_at_equal_size(real, generated)
@@ -41,7 +41,7 @@ def test_the_number_of_images_is_bounded():
     assert diversity_at_equal_size(rows, rows[:150]).size == 100
 
 
-def test_too_few_images_are_a_value_error():
+def test_too_few_images_raise_a_value_error():
     with pytest.raises(ValueError, match="at least two"):
         diversity_at_equal_size(np.ones((1, 4)), np.ones((9, 4)))
     with pytest.raises(ValueError, match="not defined"):

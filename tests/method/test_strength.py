@@ -1,4 +1,4 @@
-"""The arithmetic of the strength of image-to-image."""
+"""Tests of the number of denoising steps for a strength of image-to-image."""
 
 import pytest
 

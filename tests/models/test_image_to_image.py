@@ -1,4 +1,4 @@
-"""Image to image: the arithmetic of SDEdit, the draws of an attempt, Eq. 4, and the independence of batches."""
+"""Tests of image-to-image sampling: the formula of SDEdit, the random draws, Eq. 4, and independence of batches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_batch_size_and_order_do_not_matter(name, pipelines):
 
 
 @pytest.mark.parametrize("name", ["SD", "SDXL"])
-def test_strict_is_equal_to_the_bit(name, pipelines):
+def test_strict_images_are_equal_bit_for_bit_in_any_batches(name, pipelines):
     columns = [PROMPTS, NEGATIVES, SEEDS, [0.5, 0.25, 0.5, 0.75], photos()]
     whole = ImageToImage(config(pipelines[name]), strict=True).sample(*columns).images
     model = ImageToImage(config(pipelines[name]), strict=True)
@@ -69,7 +69,7 @@ def test_the_network_is_evaluated_once_for_each_step(name, strength, calls, pipe
 
 
 @pytest.mark.parametrize("name", ["SD", "SDXL"])
-def test_the_start_is_the_formula_and_the_vae_draws_before_the_noise(name, pipelines):
+def test_the_first_latents_follow_the_formula_and_the_vae_draws_before_the_noise(name, pipelines):
     model = ImageToImage(config(pipelines[name]))
     pipe = model.load()
     seen = []
@@ -118,7 +118,7 @@ def test_one_step_is_equation_4_with_a_negative_prompt(pipelines):
     assert not torch.allclose(seen["prediction"], eps("a red bird"), atol=1e-4)
 
 
-def test_the_weights_are_those_of_text_to_image_once(pipelines):
+def test_the_pipeline_has_the_weights_of_text_to_image(pipelines):
     for name in ("SD", "SDXL"):
         pipe = ImageToImage(config(pipelines[name])).load()
         text = TextToImage(config(pipelines[name])).load()
@@ -148,13 +148,13 @@ def test_a_real_image_becomes_square(size, fit, corner):
     assert image.getpixel((0, 0))[1] <= 6
 
 
-def test_the_class_is_found_without_an_import_of_diffusers():
+def test_the_pipeline_class_is_found_without_an_import_of_diffusers():
     found = library_classes.image_to_image_classes()
     assert found == model_resolution._image_to_image_classes()
     assert found["StableDiffusionPipeline"] == "StableDiffusionImg2ImgPipeline"
 
 
 @pytest.mark.parametrize("pipeline", ["PixArtAlphaPipeline", "FluxKontextPipeline", "NoSuchPipeline"])
-def test_a_family_without_a_strength_is_refused(pipeline):
+def test_a_pipeline_family_without_a_strength_is_refused(pipeline):
     with pytest.raises(UserError, match=rf"^org/x: diffusers .* has no image-to-image pipeline for {pipeline}\. Use"):
         model_resolution.image_to_image_class(pipeline, "org/x")

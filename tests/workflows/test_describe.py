@@ -38,7 +38,7 @@ def replace_column(folder, config, name, values):
     pq.write_table(changed, folder / path)
 
 
-def test_the_figures_are_those_of_the_published_embeddings(everything, tmp_path):
+def test_the_figures_are_computed_from_the_published_embeddings(everything, tmp_path):
     report = tmp_path / "report.json"
     found = describe(everything, json_file=str(report))
     content = json.loads(report.read_text())
@@ -84,7 +84,7 @@ def test_a_dataset_without_originals_has_figures_and_a_sheet_with_placeholders(d
         describe(tmp_path / "out", tower=done.recipe.filter.path)
 
 
-def test_a_run_that_kept_nothing_has_dashes_with_their_reasons(done, tmp_path):
+def test_a_run_without_kept_images_has_dashes_and_a_reason_for_each(done, tmp_path):
     export(done.folder.path, tmp_path / "out", {"filter": {"policy": {"name": "fixed", "t": 1.0}}})
     text = describe(tmp_path / "out").text
     assert "0 kept images against 10 real images" in text
@@ -105,7 +105,7 @@ def test_embeddings_that_are_missing_or_not_finite_are_in_no_figure(everything, 
     assert "3 images without an embedding are in no figure" in text
 
 
-def test_embeddings_of_different_length_are_one_line(everything, tmp_path):
+def test_embeddings_of_different_lengths_give_a_one_line_error(everything, tmp_path):
     shutil.copytree(everything, tmp_path / "out")
     kept = [row.tolist() for row in rows(everything, "attempts")["embedding"][:]]
     replace_column(tmp_path / "out", "attempts", "embedding", [kept[0][:-1], *kept[1:]])
@@ -126,7 +126,7 @@ def test_kept_images_with_a_target_label_belong_to_the_class_that_they_show(ever
     assert [row["kept"] for row in json.loads(report.read_text())["classes"]] == [2, 3, 5]
 
 
-def test_another_tower_embeds_each_image_once(everything, tmp_path, tiny, monkeypatch):
+def test_a_second_tower_embeds_each_image_once(everything, tmp_path, tiny, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(everything, out)
     before = published(out)
@@ -142,9 +142,7 @@ def test_another_tower_embeds_each_image_once(everything, tmp_path, tiny, monkey
     assert describe(out, tower=tiny["clip"]).text == first.text
 
 
-def test_a_stopped_embedding_keeps_what_is_finished_and_a_damaged_file_is_written_again(
-    everything, tmp_path, tiny, monkeypatch
-):
+def test_an_interrupted_embedding_is_resumed_and_a_damaged_file_is_replaced(everything, tmp_path, tiny, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(everything, out)
     expected = describe(everything, tower=tiny["clip"]).text.splitlines()[1:]
@@ -176,7 +174,7 @@ def interrupt_second_chunk(patch):
     patch.setattr(Reference, "run", run)
 
 
-def test_a_path_that_is_no_tower_is_one_line_that_names_the_flag(everything, tmp_path):
+def test_a_path_that_is_no_tower_gives_a_one_line_error_with_the_flag(everything, tmp_path):
     for tower in (str(tmp_path), " "):
         with pytest.raises(UserError, match="--tower") as error:
             describe(everything, tower=tower)
@@ -184,7 +182,7 @@ def test_a_path_that_is_no_tower_is_one_line_that_names_the_flag(everything, tmp
         assert "filter.path" not in str(error.value)
 
 
-def test_folders_without_a_finished_dataset_are_one_line(everything, folder_of_photos, tmp_path):
+def test_folders_without_a_finished_dataset_give_a_one_line_error(everything, folder_of_photos, tmp_path):
     stopped = tmp_path / "stopped"
     shutil.copytree(everything, stopped)
     (stopped / "diffcore.json").unlink()
@@ -209,7 +207,7 @@ def test_a_manifest_cannot_name_a_file_outside_the_folder(everything, tmp_path):
         describe(out)
 
 
-def test_another_json_file_is_not_replaced(everything, tmp_path):
+def test_a_json_file_that_is_no_description_is_not_replaced(everything, tmp_path):
     (tmp_path / "mine.json").write_text("{}")
     with pytest.raises(UserError, match="--json is .*mine.json, which exists and is not a description of a dataset"):
         describe(everything, json_file=str(tmp_path / "mine.json"))

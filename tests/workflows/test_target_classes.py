@@ -1,4 +1,4 @@
-"""A run whose images show drawn classes: labels, rejections and published columns follow the target class."""
+"""Tests of a run whose images show drawn classes: labels, rejections and columns follow the target class."""
 
 import json
 from types import MappingProxyType
@@ -80,7 +80,7 @@ def test_the_published_columns_state_the_class_and_its_weight(out):
         assert (row["target_label"], row["target_weight"]) == expected(attempts[row["row_id"], 0])
 
 
-def test_classes_are_counted_and_given_up_by_the_class_that_an_image_shows(out):
+def test_attempts_are_counted_for_the_class_that_the_image_has_to_show(out):
     attempts = rows(out, "attempts")
     shown = [row["label"] if row["target_label"] is None else row["target_label"] for row in attempts]
     classes = rows(out, "classes")
@@ -99,7 +99,7 @@ def test_the_filter_compares_an_image_with_the_real_images_of_the_class_that_it_
     assert verify.verify(str(tmp_path / "ranked")) == []
 
 
-def test_another_gamma_costs_no_image(out, tmp_path, keys, folder_of_photos):
+def test_another_gamma_generates_no_image(out, tmp_path, keys, folder_of_photos):
     export.export(out, tmp_path / "gamma", {"strategy": {"gamma_label": 2.0}})
     for row in rows(tmp_path / "gamma", "attempts"):
         assert (row["target_label"], row["target_weight"]) == expected(row, 2.0)
@@ -132,7 +132,7 @@ def test_every_layout_has_the_labels_of_its_images(out, tmp_path, layout):
 
 @pytest.mark.parametrize(("column", "value"), [("target_label", 0), ("target_weight", 0.9)])
 @pytest.mark.parametrize("name", ["generated", "data", "attempts"])
-def test_a_changed_label_is_found_by_verify(out, tmp_path, name, column, value):
+def test_verify_reports_a_changed_label(out, tmp_path, name, column, value):
     import pyarrow as pa
     import pyarrow.parquet as pq
 

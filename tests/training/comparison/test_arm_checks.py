@@ -1,4 +1,4 @@
-"""Checks of all arms before the first training: networks, mixers, data and batch sizes."""
+"""Tests of the checks of all arms before the first training: networks, mixers, data and batch sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VIT = {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size":
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_arms_that_the_network_cannot_use_are_refused_together_before_any_training(train_recipe, tmp_path, kind):
+def test_one_error_before_any_training_names_all_arms_that_the_network_cannot_use(train_recipe, tmp_path, kind):
     """The remedy in the message trains the other arms."""
     recipe = train_recipe(
         compare=["plain", "cutmix", *sorted(REFUSED[kind])], model={"name": f"test_{kind}"}, max_steps=2
@@ -56,13 +56,13 @@ def test_an_arm_with_a_network_of_its_own_is_accepted(train_recipe):
         ),
     ],
 )
-def test_a_fault_of_a_later_arm_is_reported_before_the_first_is_trained(train_recipe, tmp_path, arm, keys, line):
+def test_an_invalid_later_arm_is_reported_before_the_first_arm_is_trained(train_recipe, tmp_path, arm, keys, line):
     with pytest.raises(UserError, match=re.escape(line)) as caught:
         trials.run(train_recipe(compare=["plain", "b"], arms={"b": arm}, **keys), progress=False)
     assert "\n" not in str(caught.value) and not (tmp_path / "trained").exists()
 
 
-def test_each_network_is_built_once_and_finished_arms_need_none(train_recipe, monkeypatch):
+def test_each_network_is_built_once_and_finished_arms_build_no_network(train_recipe, monkeypatch):
     built = []
     create = arm_checks.backbones.create
     recipe = train_recipe(compare=["plain", "mixup", "cutmix"], max_steps=1)

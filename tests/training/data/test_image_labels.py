@@ -1,4 +1,4 @@
-"""Labels of images with drawn classes: exact rows for the four ways of using generated images, mixes and mixers."""
+"""Tests of the labels of images with drawn classes, for each mode and partner, for mixes and for mixers."""
 
 import numpy as np
 import pytest
@@ -126,7 +126,7 @@ def test_replace_gives_a_replaced_sample_the_label_of_its_own_counterpart(epoch,
     assert replaced > 0
 
 
-def test_partner_any_replaces_a_sample_by_any_image_with_the_label_of_that_image(epoch, soft_folder):
+def test_partner_any_replaces_a_sample_with_any_image_and_the_label_of_this_image(epoch, soft_folder):
     """GRR: the label depends on the drawn image alone, and every image is drawn about equally often."""
     known = [expected_row(row) for row in generated_rows(with_targets(augmented()))]
     shown = []
@@ -196,7 +196,7 @@ def test_the_transform_of_other_loops_needs_the_number_of_classes():
     assert rows.with_transform(unmixed)[:3]["label"] == rows["label"][:3]
 
 
-def test_partner_any_of_other_loops_has_the_class_of_the_drawn_image():
+def test_partner_any_gives_other_loops_the_class_of_the_drawn_image():
     rows, pool = (
         augmented(),
         generated_rows(with_targets(augmented())).remove_columns(["target_label", "target_weight"]),
@@ -209,7 +209,7 @@ def test_partner_any_of_other_loops_has_the_class_of_the_drawn_image():
         rows.with_transform(MixTransform(**TINY, kind="pixel", partner="any", pool=pool))[:]
 
 
-def test_a_training_with_drawn_classes_and_a_mixer_runs_to_its_end(soft_folder, train_recipe):
+def test_a_training_with_drawn_classes_and_a_mixer_finishes(soft_folder, train_recipe):
     recipe = train_recipe(
         data={"path": str(soft_folder)},
         mix={"mode": "append", "kind": "both", "partner": "any"},
