@@ -4,11 +4,13 @@ To measure all cells (hours on a CPU):  python -m benchmarks.overhead
 To measure some cells:                  python -m benchmarks.overhead --networks resnet50 --batches 16 --arms mixup
 To measure on a GPU:                    python -m benchmarks.overhead --device cuda
 To measure peak memory only:            python -m benchmarks.overhead --repeats 0 --batches 64 --arms plain,puzzlemix
+To measure mixers without the step:     python -m benchmarks.overhead --mixer-only
 To print the table, measure nothing:    python -m benchmarks.overhead --page
 To write the table into the docs:       python -m benchmarks.overhead --page --write docs/performance.md
 
 A cell is one arm with one network and one batch size. In each repetition, the plain arm takes a step and then the arm
-takes a step of the training loop of this package, with the same network. Its result is one file below --folder. A cell
+takes a step of the training loop of this package, with the same network. With --mixer-only, the time of the mixer is
+compared with the plain steps of other cells, which is quick. The result of a cell is one file below --folder. A cell
 that has a result is not measured again, so you can stop the run at any time, and the same command continues it. The
 table shows all results of the folder. A cell that cannot be measured becomes a row with the reason, e.g. because its
 memory ran out. The next run measures it again.
@@ -46,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batches", type=numbers, default=BATCHES, help="batch sizes")
     parser.add_argument("--size", type=int, default=224, help="side of the training image in pixels")
     parser.add_argument("--repeats", type=int, default=3, help="steps of each arm; 0 measures only the peak memory")
+    parser.add_argument("--mixer-only", action="store_true", help="measure the mixers without the training step")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:<number>")
     parser.add_argument("--threads", type=int, default=1, help="threads of the CPU")
     parser.add_argument("--workers", type=int, default=0, help="loader processes; 0: the training process loads images")
@@ -61,7 +64,9 @@ def make_parser() -> argparse.ArgumentParser:
 def cells_of(args: argparse.Namespace) -> list[CellSettings]:
     """Returns the cells that the options select, the small batches first."""
     return [
-        CellSettings(arm, network, batch, args.size, args.device, args.repeats, args.threads, args.workers)
+        CellSettings(
+            arm, network, batch, args.size, args.device, args.repeats, args.threads, args.workers, args.mixer_only
+        )
         for batch, network, arm in itertools.product(sorted(args.batches), args.networks, args.arms)
     ]
 
@@ -100,9 +105,10 @@ def summary(result: dict[str, Any]) -> str:
     """Returns the line that is printed for a result."""
     if "reason" in result:
         return f"not possible: {result['reason']}"
-    memory = f"{result['peak'] / 1e9:.2f} GB"
+    memory = f"{result['peak'] / 1e9:.2f} GB" if result["peak"] else "peak memory not measured"
     if not result["seconds"]["arm"]:
-        return memory
+        seconds = ", ".join(f"{seconds:.3f} s" for seconds in result["parts"]["mixer"])
+        return f"mixer alone {seconds}" if seconds else memory
     middle, low, high = overhead_cells.overheads(result["seconds"]["plain"], result["seconds"]["arm"])
     return f"A_O of the step {middle:.1f} ({low:.1f} to {high:.1f}) %, {memory}"
 

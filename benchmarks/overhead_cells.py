@@ -44,6 +44,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 """Part of a mixer -> its methods and functions. The time of a mixer that is in none of them is the part `copy`."""
 PARTS = (*SECTIONS, "copy")
+_SERIES = ("plain", "arm", "plain_load", "arm_load")
 _PACKAGES = ("torch", "torchvision", "timm")
 
 
@@ -60,6 +61,8 @@ class CellSettings:
     threads: int = 1
     workers: int = 0
     """Number of loader processes; 0: the training process loads the images between two steps."""
+    mixer_only: bool = False
+    """Measure the mixer without the training step."""
     data: str = ""
     """Folder with pairs of images (photos.py)."""
 
@@ -78,7 +81,10 @@ def is_measured(folder: Path, cell: CellSettings) -> bool:
     """Returns whether a cell has a result with enough repetitions. A cell that failed is measured again."""
     path = result_path(folder, cell)
     result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return "seconds" in result and len(result["seconds"]["arm"]) >= cell.repeats
+    if "seconds" not in result:
+        return False
+    measured = result["parts"]["mixer"] if cell.mixer_only else result["seconds"]["arm"]
+    return len(measured) >= cell.repeats
 
 
 def stored_results(folder: Path) -> list[dict[str, Any]]:
@@ -206,11 +212,9 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
     from diffcore_hf.config.merging import build
     from diffcore_hf.config.train_schema import TRAIN_SCHEMA
     from diffcore_hf.training.comparison.arms import arms_of
-    from diffcore_hf.training.data.samples import train_samples
     from diffcore_hf.training.data.training_data import load_data
     from diffcore_hf.training.engine import loop
     from diffcore_hf.training.engine.devices import make_accelerator
-    from diffcore_hf.training.engine.forward import BatchLoss
 
     torch.set_num_threads(cell.threads)
     recipe = build(TRAIN_SCHEMA, {
@@ -219,24 +223,57 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
         "compare": list(dict.fromkeys([PLAIN, cell.arm])),
     })  # fmt: skip
     arms = arms_of(recipe)
-    own, plain = arms[cell.arm], arms[PLAIN]
+    arm = arms[cell.arm]
     folder = Path(cell.data).with_name("training")  # nothing is written into it before the first evaluation
-    accelerator = make_accelerator(own, folder)
-    training = loop.Training(own, load_data(own.data, own.mix), 0, folder, accelerator)
-    parts = training.parts
+    accelerator = make_accelerator(arm, folder)
+    training = loop.Training(arm, load_data(arm.data, arm.mix), 0, folder, accelerator)
+    now = clock_of(cell, accelerator.device)
+    times = _mixer_times(cell, training, now) if cell.mixer_only else _step_times(cell, training, arms[PLAIN], now)
+    return {
+        **times,
+        "peak": None if cell.mixer_only else peak_bytes(accelerator.device),
+        "precision": accelerator.mixed_precision,
+        "device_name": device_name(accelerator.device),
+    }
+
+
+def _mixer_times(cell: CellSettings, training: Any, now: Callable[[], float]) -> dict[str, Any]:
+    """Returns the times of the parts of the mixer."""
+    timer, spent = PartTimer(now), []
+    batches = iter(training.batches())
+    with timed_parts(training.parts.mixer, timer):
+        for step in range(cell.repeats + 1):
+            training.parts.batch_loss.mixed(next(batches), step, 0)
+            spent.append(timer.take())
+    return {"seconds": {name: [] for name in _SERIES}, "parts": _by_part(spent[1:])}  # the first call prepares buffers
+
+
+def _step_times(cell: CellSettings, training: Any, plain: Any, now: Callable[[], float]) -> dict[str, Any]:
+    """Returns the times of alternating steps of the plain arm and of the arm, and of the parts of the mixer.
+
+    Both arms train the same network, so that a cell needs the memory of one training.
+
+    Args:
+        cell: settings of the cell.
+        training: training of the arm.
+        plain: recipe of the plain arm.
+        now: the clock.
+    """
+    from diffcore_hf.training.data.samples import train_samples
+    from diffcore_hf.training.data.training_data import load_data
+    from diffcore_hf.training.engine.forward import BatchLoss
+
+    parts, accelerator = training.parts, training.accelerator
     batch_loss = BatchLoss(
         plain, parts.model, parts.network, None, accelerator, seed=0, normalisation=parts.normalisation,
         channels_last=parts.channels_last,
     )  # fmt: skip
-    now = clock_of(cell, accelerator.device)
-    timer = PartTimer(now)
-    # Both arms train the same network, so that a cell needs the memory of one training.
     arm_steps = _Steps(training, now)
     training.samples = train_samples(plain, load_data(plain.data, plain.mix), 0)
     training.parts = replace(parts, mixer=None, batch_loss=batch_loss)
     plain_steps = _Steps(training, now)
-    seconds: dict[str, list[float]] = {"plain": [], "arm": [], "plain_load": [], "arm_load": []}
-    spent: list[dict[str, float]] = []
+    seconds: dict[str, list[float]] = {name: [] for name in _SERIES}
+    timer, spent = PartTimer(now), []
     on_cpu = accelerator.device.type == "cpu"
     arm_steps.take()  # the first step prepares kernels and buffers
     for _ in range(cell.repeats):
@@ -252,14 +289,11 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
             with timed_parts(parts.mixer, timer):
                 arm_steps.take()
             spent.append(timer.take())
-    return {
-        "seconds": seconds,
-        "parts": {name: [each[name] for each in spent] for name in ("mixer", *PARTS)},
-        "peak": peak_bytes(accelerator.device),
-        "precision": accelerator.mixed_precision,
-        "device_name": device_name(accelerator.device),
-        "clock": "wall" if now is not time.process_time else "process",
-    }
+    return {"seconds": seconds, "parts": _by_part(spent)}
+
+
+def _by_part(spent: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [each[name] for each in spent] for name in ("mixer", *PARTS)}
 
 
 class _Steps:

@@ -76,55 +76,78 @@ def page(results: Sequence[Result], networks: Sequence[str] = NETWORKS, batches:
     blocks = []
     for (device, network, size), members in sorted(groups.items()):
         members = sorted(members, key=_order)
-        plain = {result["batch"]: result for result in members if result["arm"] == PLAIN and "peak" in result}
+        plain = {result["batch"]: result for result in members if result["arm"] == PLAIN and result.get("peak")}
         blocks.append(f"### {network} at {size} pixels, {_device_of(members, device)}")
-        blocks.append(table(HEAD, [row(result, plain.get(result["batch"])) for result in members]))
+        blocks.append(table(HEAD, [row(each, plain_step(each, results), plain.get(each["batch"])) for each in members]))
         blocks.append(_missing(members, network in networks, batches))
     blocks += [_explanation(), _goals(results), _settings(results)]
     return "\n\n".join(block if block.startswith("###") else paragraphs(block) for block in blocks if block)
 
 
-def row(result: Result, plain: Result | None) -> list[str]:
-    """Returns the cells of one row. `plain` is the result of the plain arm with the same network and batch size."""
+def plain_step(result: Result, results: Sequence[Result]) -> float | None:
+    """Returns the median time of the plain steps that a result is compared with; None if there are none.
+
+    These are its own plain steps. The result of a mixer alone is compared with the plain steps of all results with the
+    same network, batch size, image size, device and number of threads.
+    """
+    own = result.get("seconds", {}).get("plain", [])
+    keys = ("network", "batch", "size", "device", "threads")
+    others = (each for each in results if all(each[key] == result[key] for key in keys))
+    seconds = own or [time for each in others for time in each.get("seconds", {}).get("plain", [])]
+    return statistics.median(seconds) if seconds else None
+
+
+def row(result: Result, step: float | None, plain: Result | None = None) -> list[str]:
+    """Returns the cells of one row.
+
+    Args:
+        result: result of the cell.
+        step: time of a plain step; None: unknown.
+        plain: result of the plain arm with the same network and batch size, for the difference of the peak memory.
+    """
     name, batch = f"`{result['arm']}`", str(result["batch"])
     if "reason" in result:
         return [name, batch, "not possible: " + result["reason"].replace("|", "\\|"), *[""] * (len(HEAD) - 3)]
-    last = [_memory(result, plain), _goal(result), _paper(result)]
-    seconds = result["seconds"]
-    if not seconds["arm"]:
-        return [name, batch, "not measured", *[""] * (len(HEAD) - 6), *last]
-    loaded = [
-        [sum(each) for each in zip(seconds[arm], seconds[f"{arm}_load"], strict=True)] for arm in ("plain", "arm")
-    ]
-    figures = [_with_range(overheads(seconds["plain"], seconds["arm"])), _with_range(overheads(*loaded))]
-    shares = part_shares(result)
-    return [name, batch, *figures, *(f"{shares[part]:.1f}" if shares["mixer"] else "" for part in PARTS), *last]
+    seconds, shares = result["seconds"], part_shares(result, step)
+    figures = ["not measured", ""]
+    if seconds["arm"]:
+        pairs = zip(seconds["plain"], seconds["plain_load"], strict=True)
+        plain_loaded = [sum(pair) for pair in pairs]
+        arm_loaded = [sum(pair) for pair in zip(seconds["arm"], seconds["arm_load"], strict=True)]
+        each = (overheads(seconds["plain"], seconds["arm"]), overheads(plain_loaded, arm_loaded))
+        figures = ["{:.1f} ({:.1f} to {:.1f})".format(*three) for three in each]
+    elif shares:
+        figures = [f"{shares['mixer']:.1f} (mixer alone)", ""]
+    parts = [f"{shares[part]:.1f}" if shares.get("mixer") else "" for part in PARTS]
+    return [name, batch, *figures, *parts, _memory(result, plain), _goal(result, step), _paper(result)]
 
 
-def part_shares(result: Result) -> dict[str, float]:
-    """Returns the time of a mixer and of its parts, in percent of a plain step."""
-    plain = statistics.median(result["seconds"]["plain"])
-    return {name: 100 * statistics.median(values) / plain for name, values in result["parts"].items()}
+def part_shares(result: Result, step: float | None) -> dict[str, float]:
+    """Returns the time of a mixer and of its parts, in percent of a plain step; empty if they are not known."""
+    if step is None or not result["parts"]["mixer"]:
+        return {}
+    return {name: 100 * statistics.median(values) / step for name, values in result["parts"].items()}
 
 
-def verdict(result: Result) -> str:
-    """Returns whether a cell reaches its goal: `reached`, `within the range` or `not reached`; empty without a goal.
+def verdict(result: Result, step: float | None) -> str:
+    """Returns whether a cell reaches its goal: `reached`, `within the range` or `not reached`; empty if unknown.
 
     `within the range` means that the ratio of the medians is above the goal, but the lowest ratio of a round is not.
     """
     goal = GOALS.get(result["arm"])
-    if goal is None or not result.get("seconds", {}).get("arm"):
+    if goal is None or "reason" in result:
         return ""
-    middle, low, _ = overheads(result["seconds"]["plain"], result["seconds"]["arm"])
-    limit, cut = goal.largest(result["device"]), 0.0
-    if goal.cut is not None:
-        cut = part_shares(result)["cut"]
-        limit += cut
-    if goal.cut is not None and cut > goal.cut:
+    shares, seconds = part_shares(result, step), result["seconds"]
+    if not shares:
+        return ""
+    middle = low = shares["mixer"]
+    if seconds["arm"]:
+        middle, low, _ = overheads(seconds["plain"], seconds["arm"])
+    cut = 0.0 if goal.cut is None else shares["cut"]
+    limit = goal.largest(result["device"]) + cut
+    if low > limit or (goal.cut is not None and cut > goal.cut):
         return "not reached"
-    if middle <= limit:
-        return "reached"
-    return "within the range" if low <= limit else "not reached"
+    return "reached" if middle <= limit else "within the range"
 
 
 def _order(result: Result) -> tuple[int, int]:
@@ -137,23 +160,21 @@ def _device_of(results: Sequence[Result], device: str) -> str:
     return " and ".join(sorted(names)) if device != "cpu" and names else device.upper()
 
 
-def _with_range(figures: tuple[float, float, float]) -> str:
-    return "{:.1f} ({:.1f} to {:.1f})".format(*figures)
-
-
 def _memory(result: Result, plain: Result | None) -> str:
+    if not result["peak"]:
+        return ""
     memory = f"{result['peak'] / 1e9:.2f} GB"
     if plain is None or result["arm"] == PLAIN:
         return memory
     return f"{memory} ({(result['peak'] - plain['peak']) / 1e9:+.2f})"
 
 
-def _goal(result: Result) -> str:
+def _goal(result: Result, step: float | None) -> str:
     goal = GOALS.get(result["arm"])
     if goal is None:
         return ""
     limit = f"{goal.largest(result['device']):.0f}" + ("" if goal.cut is None else f" + cut {goal.cut:.0f}")
-    return ": ".join(filter(None, [limit, verdict(result)]))
+    return ": ".join(filter(None, [limit, verdict(result, step)]))
 
 
 def _paper(result: Result) -> str:
@@ -165,7 +186,7 @@ def _missing(results: Sequence[Result], complete: bool, batches: Sequence[int]) 
     """Returns a sentence with the cells that are not measured; empty if there are none."""
     if not complete:
         return ""
-    timed = {(each["batch"], each["arm"]) for each in results if "reason" in each or each["seconds"]["arm"]}
+    timed = {(each["batch"], each["arm"]) for each in results if "reason" in each or each["parts"]["mixer"]}
     parts = []
     for batch in batches:
         missing = [arm for arm in ARMS if (batch, arm) not in timed]
@@ -181,7 +202,9 @@ def _explanation() -> str:
         "ratio of two neighbouring steps in parentheses. Plain step and step of the arm alternate, with the same "
         "network. `A_O, step` is the time of a step whose batch is loaded. `A_O with loader` includes the loading. "
         "Arm `plain` compares plain steps with plain steps, so its range shows how exact the figures are. Arm `mix` "
-        "mixes every image with its own generated image in the loader.",
+        "mixes every image with its own generated image in the loader. `mixer alone` is the time of the mixer without "
+        "the training step, compared with the median plain step of all cells with the same network and batch size. "
+        "For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
         "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all "
         "passes through a network, `pairing` the random draws and the choice of partners, and `copy` everything else "
         "that the mixer does before the forward pass. Work during the forward pass or in the loss is in no part.",
@@ -194,11 +217,12 @@ def _explanation() -> str:
 
 
 def _goals(results: Sequence[Result]) -> str:
+    steps = [(each, plain_step(each, results)) for each in sorted(results, key=_order)]
     missed = [
         f"`{each['arm']}` with {each['network']} at batch {each['batch']} ({each['device']}): "
-        + ", ".join(f"{part} {part_shares(each)[part]:.1f} %" for part in PARTS)
-        for each in sorted(results, key=_order)
-        if verdict(each) == "not reached"
+        + ", ".join(f"{part} {part_shares(each, step)[part]:.1f} %" for part in PARTS)
+        for each, step in steps
+        if verdict(each, step) == "not reached"
     ]
     if not missed:
         return "No measured time misses its goal."

@@ -75,14 +75,18 @@ class BatchLoss:
         return self._loss_of(_readable(batch, readable), step, micro_batch)
 
     def _loss_of(self, batch: Batch, step: int, micro_batch: int) -> Tensor:
-        mixed = self._mixed(batch, step, micro_batch)
+        mixed = self.mixed(batch, step, micro_batch)
         with self._accelerator.autocast(), mixed.during() as context_value:
             logits = self._model(mixed.images)
         targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(context_value)
         loss = mixed.loss or self._loss
         return loss(logits.float(), targets)
 
-    def _mixed(self, batch: Batch, step: int, micro_batch: int) -> Mixed:
+    def mixed(self, batch: Batch, step: int, micro_batch: int) -> Mixed:
+        """Return the input of the network: the normalised images of a batch, mixed if there is a mixer.
+
+        All images must be readable. The arguments are those of a call.
+        """
         device = self._accelerator.device
         images = self._on_device(batch["images"])
         targets = batch["targets"] if "targets" in batch else batch["labels"]

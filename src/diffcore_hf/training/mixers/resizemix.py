@@ -42,7 +42,7 @@ class ResizeMix(PairwiseMixer):
         for size in np.unique(boxes[:, 2:], axis=0):
             members = np.flatnonzero((boxes[:, 2:] == size).all(1))
             resized = functional.interpolate(
-                partners.images[torch.from_numpy(members).to(images.device)].float(),
+                _selected(partners.images, members).float(),
                 size=(int(size[0]), int(size[1])),
                 mode="bilinear",
                 antialias=True,
@@ -52,6 +52,13 @@ class ResizeMix(PairwiseMixer):
                 images[member, :, top : top + rows, left : left + columns] = patch
         own_share = 1 - boxes[:, 2] * boxes[:, 3] / (height * width)
         return images, torch.from_numpy(own_share).float().to(images.device)
+
+
+def _selected(images: Tensor, members: np.ndarray) -> Tensor:
+    """Return some images of a batch. A single image is a slice, which needs no index on the device."""
+    if len(members) == 1:
+        return images.narrow(0, int(members[0]), 1)
+    return images[torch.from_numpy(members).to(images.device)]
 
 
 def patch_boxes(scales: np.ndarray, positions: np.ndarray, height: int, width: int) -> np.ndarray:
