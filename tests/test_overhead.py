@@ -72,7 +72,7 @@ def test_a_goal_is_compared_with_the_time_of_the_step(arm, times, cut, expected)
 
 
 def test_a_mixer_alone_is_compared_with_the_plain_steps_of_other_cells():
-    parts = dict.fromkeys(overhead_cells.PARTS, [0.0]) | {"mixer": [0.2], "saliency": [0.1]}
+    parts = {part: [0.0] for part in overhead_cells.PARTS} | {"mixer": [0.2], "saliency": [0.1]}
     alone = result("saliencymix", times=(), parts=parts, peak=None)
     others = [result("plain", plain=4.0), result("mixup", plain=4.0), result("mixup", plain=9.0, batch=32)]
     assert overhead_page.plain_step(alone, [alone, *others]) == 4.0
