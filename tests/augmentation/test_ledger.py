@@ -203,9 +203,18 @@ def test_a_missing_embedding_is_a_row_of_nan_in_the_matrix(ledger):
 
 
 def test_captions_are_stored_in_separate_parts(ledger):
-    rows = {"prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)]}
+    rows = {"prompt": ["a photo of a crow"], "text_embedding": [np.array([1, 0], np.float16)], "logit_scale": [14.25]}
     path = ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks())
     assert path.stem.split("-")[0] == hashlib.sha256(b"a photo of a crow").hexdigest()[:16]
+    assert ledger.logit_scale() == 14.25
+
+
+def test_a_part_of_captions_without_a_scale_is_read(ledger):
+    """Versions before the policy text_softmax wrote such parts."""
+    table = pa.table({"prompt": ["a crow"], "text_embedding": pa.array([[1, 0]], pa.list_(pa.float16()))})
+    ledger.write(CLASSES, table)
+    assert list(ledger.captions()) == ["a crow"]
+    assert ledger.logit_scale() is None
 
 
 def test_a_fault_of_the_machine_is_not_reported_as_a_damaged_part(ledger, monkeypatch):

@@ -50,7 +50,10 @@ class Decider:
             labels=plan.shown,
             readable=np.array([row_id not in unreadable for row_id in plan.row_ids], bool),
         )
-        self.embeddings = _references(run.source, plan, references, self.width, captions, contexts)
+        self.embeddings = replace(
+            _references(run.source, plan, references, self.width, captions, contexts),
+            logit_scale=run.ledger.logit_scale(),
+        )
         self.checks = checks_of(run.recipe.filter.checks)
         _check_recorded_reasons(run, attempts, self.checks)
         self.policy = policies.fit(run.recipe.filter.policy, self.embeddings, run.recipe.seed)

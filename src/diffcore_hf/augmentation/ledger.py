@@ -97,6 +97,16 @@ class Ledger:
                 known.setdefault(text, row)
         return known
 
+    def logit_scale(self) -> float | None:
+        """Return the recorded scale of the cosines of images and captions; None if it is not recorded."""
+        for path in self.parts(CLASSES):
+            # A part of an earlier version has no such column.
+            if "logit_scale" in (table := self.table(path)).column_names:
+                for scale in table["logit_scale"].to_pylist():
+                    if scale is not None:
+                        return float(scale)
+        return None
+
     def preparation(self, digest: str) -> Path:
         """Return the folder of the preparation whose inputs have this digest."""
         return self.directory / PREPARED / digest

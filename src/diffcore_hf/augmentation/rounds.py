@@ -265,7 +265,10 @@ def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
 
 
 def captions_are_missing(run: Run) -> bool:
-    """Return whether the filter's model can embed captions and the ledger lacks a caption of the plan."""
+    """Return whether the filter's model can embed captions and the ledger lacks a caption, or a scale that is used."""
     texts = run.plan.prompt_texts
     wanted = {*texts.captions(), *texts.context_captions()}
-    return bool(run.resolution.filter["has_text"]) and not wanted <= set(run.ledger.captions())
+    if not run.resolution.filter["has_text"]:
+        return False
+    scale_is_missing = run.recipe.filter.policy.name == "text_softmax" and run.ledger.logit_scale() is None
+    return scale_is_missing or not wanted <= set(run.ledger.captions())

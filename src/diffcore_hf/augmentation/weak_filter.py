@@ -84,6 +84,8 @@ def _remedies(run: Run, separation: Separation) -> list[str]:
     if policy.name == "fixed":
         return ["a higher bound (--filter.policy.t)", "policy rank (--filter.policy.name rank)", verdicts]
     tower = f"another image tower (--filter.path, with --output {shlex.quote(f'{run.folder.path}-2')})"
+    if policy.name == "text_softmax":
+        return ["policy rank (--filter.policy.name rank)", tower, verdicts]
     if parameters.get("by") == "text":
         return ["another ranking (--filter.policy.by context_free)", tower, verdicts]
     remedies = [tower, _more_images(run, separation.weak)]

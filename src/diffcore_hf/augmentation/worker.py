@@ -195,11 +195,16 @@ class Worker:
         from datasets import Dataset
 
         texts = self.plan.prompt_texts
-        known = set(self.ledger.captions())
+        known = set() if self.ledger.logit_scale() is None else set(self.ledger.captions())
         missing = [text for text in (*texts.captions(), *texts.context_captions()) if text not in known]
         if not missing or (embeddings := self.reference.embed_text(missing)) is None:
             return None
-        rows = {"prompt": missing, "text_embedding": list(np.asarray(embeddings, np.float16))}
+        scale = self.reference.tower.logit_scale
+        rows = {
+            "prompt": missing,
+            "text_embedding": list(np.asarray(embeddings, np.float16)),
+            "logit_scale": [scale] * len(missing),
+        }
         table = Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks()
         return self.ledger.write(CLASSES, table)
 

@@ -189,7 +189,7 @@ class StrategyConfig:
     name: str = attempt(
         "text_to_image",
         help=(
-            "text_to_image, or `module:Class` of an installed module, a subclass of "
+            "text_to_image, image_to_image, or `module:Class` of an installed module, a subclass of "
             "diffcore_hf.generation.base.Strategy."
         ),
     )
@@ -214,11 +214,12 @@ class StrategyConfig:
 class PolicyConfig:
     """The rule that decides which generated images are kept. A parameter that the rule does not use is an error."""
 
-    name: Literal["all", "random", "mean", "fixed", "quantile", "rank"] = decision(
+    name: Literal["all", "random", "mean", "fixed", "quantile", "rank", "text_softmax"] = decision(
         "rank",
         help=(
             "all: keep every image. random (p): keep a random share. mean: Eq. 5. fixed (t): one bound for "
-            "all classes. quantile (alpha) and rank (by, alpha): conformal bounds."
+            "all classes. quantile (alpha) and rank (by, alpha): conformal bounds. text_softmax: the softmax over the "
+            "captions of the classes is above 1/K."
         ),
     )
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(
@@ -252,6 +253,7 @@ POLICY_PARAMETERS: dict[str, dict[str, Any]] = {
     "fixed": {"t": None},
     "quantile": {"alpha": 0.1},
     "rank": {"by": "context_free", "alpha": 0.1, "floor": "auto"},
+    "text_softmax": {},
 }
 """Policy -> the parameters that it uses, with their defaults."""
 
@@ -300,8 +302,12 @@ class Recipe:
     """All settings that determine the result of an augmentation."""
 
     source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
-    preset: Literal["paper"] | None = free(
-        None, help="paper: policy mean, the paper's template with contexts for it, gamma 6.5, size 512, 50 steps."
+    preset: Literal["paper", "real-guidance"] | None = free(
+        None,
+        help=(
+            "paper: policy mean, the paper's template with contexts for it, gamma 6.5, size 512, 50 steps. "
+            "real-guidance: image_to_image with strength 0.15 and policy text_softmax."
+        ),
     )
     kind: str = attempt(
         "general",

@@ -26,6 +26,7 @@ from diffcore_hf.config.augment import (
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.merging import build
+from diffcore_hf.config.strategy_presets import preset_values
 from diffcore_hf.core.errors import UserError
 
 _SHARE = Rule("a number in (0, 1]", lambda v: 0 < v <= 1, "0.5")
@@ -89,7 +90,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "filter": {"policy": {"name": "mean"}},
         "prompts": {"template": "paper", "contexts": list(PAPER_CONTEXTS)},
         "model": {"gamma": 6.5, "size": 512, "steps": 50},
-    }
+    },
+    **preset_values(),
 }
 
 

@@ -105,7 +105,11 @@ CHECKS: tuple[Check, ...] = (
         "a duplicate",
         lambda candidate: candidate.duplicate,
     ),
-    policy_reason("low_similarity", "score not above the bound (policies mean, fixed, quantile)", "not similar enough"),
+    policy_reason(
+        "low_similarity",
+        "score not above the bound (policies mean, fixed, quantile, text_softmax)",
+        "not similar enough",
+    ),
     policy_reason("low_rank", "its class has a worse rank than the bound (policy rank)", "looks like another class"),
     policy_reason(
         "below_floor",

@@ -34,6 +34,8 @@ class ReferenceEmbeddings:
     """(K, d) float16: embedding of each class's caption; None: the filter's model has no text tower."""
     contexts: Embeddings | None = None
     """(C, d) float16: embeddings of captions that name a context and no class; None: there are none."""
+    logit_scale: float | None = None
+    """Factor of the cosines between images and captions in the training of the filter's model; None: not recorded."""
 
     def __post_init__(self) -> None:
         n = len(self.row_ids)

@@ -100,6 +100,12 @@ class ImageTower:
         """Whether captions can be embedded into the same space."""
         return hasattr(self.load(), "get_text_features")
 
+    @property
+    def logit_scale(self) -> float | None:
+        """The factor of the cosines of images and captions in the training of CLIP and SigLIP; None if it has none."""
+        parameter = getattr(self.load(), "logit_scale", None)
+        return float(parameter.exp()) if isinstance(parameter, Tensor) and parameter.numel() == 1 else None
+
     def prepare(self, image: Tensor) -> dict[str, Tensor]:
         """Returns the model's input for one (3, H, W) uint8 image: a batch of one image on the CPU.
 

@@ -212,6 +212,11 @@ def _check_output_outside_source(recipe: Recipe, folder: Folder) -> None:
 def check_text_policy(resolution: Resolution) -> None:
     """Raise UserError if the policy compares images with texts but the image tower has no text tower."""
     tower = resolution.recipe.filter
+    if tower.policy.name == "text_softmax" and not resolution.filter["has_text"]:
+        raise UserError(
+            f"filter.policy.name is 'text_softmax', but {tower.path} has no text tower. Use --filter.policy.name rank, "
+            "or a filter.path with a text tower (CLIP, SigLIP)"
+        )
     if tower.policy.by == "text" and not resolution.filter["has_text"]:
         raise UserError(
             f"filter.policy.by is 'text', but {tower.path} has no text tower. Use --filter.policy.by classifier, "

@@ -21,7 +21,7 @@ from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.terminal_text import visible
-from diffcore_hf.generation.base import targets_of
+from diffcore_hf.generation.base import make_strategy, targets_of
 from diffcore_hf.method.prompts import lint
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
@@ -105,7 +105,17 @@ def _strategy(recipe: Recipe) -> list[str]:
     values = [f"{name} {value}" for name, value in (strategy.options or {}).items()]
     if targets != "own":
         values += [f"targets {targets}", f"label weight strength ** {strategy.gamma_label:g}"]
-    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else "")]
+    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *_cost(recipe)]
+
+
+def _cost(recipe: Recipe) -> list[str]:
+    """Return the line about the cost of an image; no line if the strategy does not state its cost."""
+    count = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict).evaluations()
+    if count is None:
+        return []
+    usual = make_strategy(StrategyConfig(), recipe.model).evaluations()
+    compared = f", {count / usual:.2f} times those of text_to_image" if usual else ""
+    return [f"cost        {count:g} evaluations of the denoising network for an image{compared}"]
 
 
 def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:

@@ -229,7 +229,7 @@ def test_the_card_names_a_strategy_and_checks_of_the_user():
     manifest["recipe"]["filter"]["checks"] = ["card_facts:OWN_CHECK"]
     text = render_card(example_facts(manifest=manifest))
     assert "The strategy `own_module:Blur` made the generated images" in text
-    assert "**Strategy:** `own_module:Blur`, options &#123;'radius': 2&#125;." in text
+    assert "**Strategy:** `own_module:Blur`, options: radius 2.\n" in text
     assert f"**Checks that the recipe adds:** {escape_md('card_facts:OWN_CHECK')}." in text
     assert "- `too_blue`: the image is too blue" in text
     assert "strategy:\n  name: own_module:Blur\n  options:\n    radius: 2\n" in text

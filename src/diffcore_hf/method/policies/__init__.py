@@ -23,6 +23,7 @@ from diffcore_hf.method.policies.control import fit_all, fit_random
 from diffcore_hf.method.policies.parent import fit_fixed, fit_mean
 from diffcore_hf.method.policies.quantile import fit_quantile
 from diffcore_hf.method.policies.rank import Rank, fit_rank
+from diffcore_hf.method.policies.text_softmax import fit_text_softmax
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.method.thresholds import PairSums
 
@@ -35,6 +36,7 @@ POLICIES: dict[str, Callable[[FitInput], FittedPolicy]] = {
     "fixed": fit_fixed,
     "quantile": fit_quantile,
     "rank": fit_rank,
+    "text_softmax": fit_text_softmax,
 }
 """The function that fits each policy, by its name in the recipe (filter.policy.name)."""
 PARENT_POLICIES = ("mean", "fixed")
@@ -50,7 +52,7 @@ def fit(policy: PolicyConfig, references: ReferenceEmbeddings, seed: int) -> Fit
         seed: seed of the recipe; used by `random`, and by `mean` if `pairs` is given.
 
     Raises:
-        UserError: the policy is rank by text, and the references have no text embeddings.
+        UserError: the policy is rank by text or text_softmax, and the references have no text embeddings.
     """
     references = references.ordered()
     sums = PairSums.of(references.embeddings, references.labels, references.classes)

@@ -17,7 +17,7 @@ from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.manifest import ClassRow, Comparison
 from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
-from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, worth
+from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, strategy_words, worth
 from diffcore_hf.publishing.card.header import header
 from diffcore_hf.publishing.card.licences import hub_licence, licences_of_result
 from diffcore_hf.publishing.card.template import fill_template
@@ -32,7 +32,11 @@ _NO_CONTEXT = "(no context)"
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
 _SPLITS = ("train", "validation", "test")
 _SECTION_KEYS = ("path", "identity", "licence", "family", "guidance", "processor")
-_BOUNDS = {"rank": "highest rank that passes", "random": "share that is drawn"}
+_BOUNDS = {
+    "rank": "highest rank that passes",
+    "random": "share that is drawn",
+    "text_softmax": "bound on the probability",
+}
 """Policy -> heading of the column `bound` in the table of classes."""
 
 
@@ -105,6 +109,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "source": source,
         "hub_source": reproduction.is_hub(source),
         "recipe": recipe,
+        "strategy": strategy_words.describe(recipe),
         "policy": policy_words.describe(recipe["filter"]["policy"]),
         "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
         "statuses": STATUSES,

@@ -61,6 +61,12 @@ def describe(policy: Mapping[str, Any] | str) -> PolicyWords:
             f"An image is kept if its similarity to the real image of its row is above {value('t', 0.0):g}.",
             "None. The bound is the same for all classes; the rate of real images below it is under Counts.",
         )
+    if name == "text_softmax":
+        return PolicyWords(
+            "The cosines of the image and a caption of each of the K classes, times the scale of the image tower, are "
+            "turned into probabilities by a softmax. An image is kept if the probability of its class is above 1/K.",
+            "None. No real image decides the bound; the rate of real images below it is under Counts.",
+        )
     guarantee = _GUARANTEE.format(alpha=100 * value("alpha", 0.1))
     if name == "quantile":
         return PolicyWords(

@@ -1,0 +1,43 @@
+"""Descriptions of strategies and of their sources, for the readers of a card. Owns only the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from diffcore_hf.config.strategy_presets import method_of
+
+
+class StrategyWords(NamedTuple):
+    """The texts about a strategy."""
+
+    rule: str
+    """How an image was made; "" for a strategy of a user."""
+    options: str
+    """The options with their values; "" if there are none."""
+    source: str
+    """The publication of the method; "" if it is not known."""
+
+
+_RULES = {
+    "image_to_image": (
+        "Noise was added to the real image of the row, and the prompt guided the removal of the noise. The strength is "
+        "the share of the denoising steps that were computed.",
+        "SDEdit (Meng et al. 2022, arXiv:2108.01073)",
+    ),
+}
+"""Strategy -> how an image was made, and the source of the method."""
+
+
+def describe(recipe: Mapping[str, Any]) -> StrategyWords:
+    """Describe the strategy of a recorded recipe. A preset with the same values is named with its source."""
+    strategy = recipe.get("strategy") or {}
+    rule, source = _RULES.get(strategy.get("name", ""), ("", ""))
+    if (preset := method_of(recipe)) is not None:
+        source = f"{source}. The values are those of {preset.method} ({preset.source})"
+    values = [f"{name} {_value(value)}" for name, value in sorted((strategy.get("options") or {}).items())]
+    return StrategyWords(rule, ", ".join(values), source)
+
+
+def _value(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
