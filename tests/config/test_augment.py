@@ -165,8 +165,8 @@ WRONG = [
     ({"prompts": {"negatives": ["blurry", "blurry"]}}, "prompts.negatives has 'blurry' twice"),
     ({"prompts": {"negatives": [" "]}}, "prompts.negatives has an empty term"),
     ({"strict": True, "batch_size": 8}, "batch_size is 8, but strict pads every batch to 16"),
-    ({"preset": "papr"}, "preset is 'papr', not paper or null"),
-    ({"preset": ["paper"]}, "preset is ['paper'], not paper or null"),
+    ({"preset": "papr"}, "preset is 'papr', not paper, real-guidance or null"),
+    ({"preset": ["paper"]}, "preset is ['paper'], not paper, real-guidance or null"),
 ]  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def my_strategies(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("my_strategies")
-@pytest.mark.parametrize(("options", "levels"), [({}, 4), ({"levels": 2}, 2)])
+@pytest.mark.parametrize(("options", "levels"), [({}, 4), ({"levels": 8}, 8)])
 def test_the_documented_strategy_runs(options, levels, make, tmp_path):
     strategy = {"name": "my_strategies:Posterised", "options": options}
     policy = {"filter.policy": {"name": "all"}}

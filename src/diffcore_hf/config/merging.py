@@ -26,7 +26,7 @@ def build(schema: RecipeSchema, *layers: Mapping[str, Any]) -> Any:
     expanded = [as_sections(schema, schema.recipe, layer) for layer in layers]
     preset = next((layer["preset"] for layer in reversed(expanded) if "preset" in layer), None)
     if preset is not None and (not isinstance(preset, str) or preset not in schema.presets):
-        raise UserError(f"preset is {preset!r}, not {' or '.join(schema.presets)} or null")
+        raise UserError(f"preset is {preset!r}, not {', '.join(schema.presets)} or null")
     merged: Mapping[str, Any] = schema.presets[preset] if preset else {}
     for layer in expanded:
         merged = _merge(schema, schema.recipe, merged, layer, ())
