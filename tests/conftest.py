@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Before anything imports datasets or huggingface_hub, which read these once.
+# These variables are set first, because datasets and huggingface_hub read them when they are imported.
 HOME = tempfile.mkdtemp(prefix="diffcore-hf-tests-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ |= {

@@ -77,7 +77,7 @@ def test_the_licence_of_a_folder_is_read_from_its_card(tmp_path):
 
 
 def test_a_hub_source_is_pinned_to_its_commit(tmp_path, monkeypatch):
-    """The commit goes into the recipe, and offline the branch still leads to it."""
+    """The recipe contains the commit. In offline mode the branch is resolved to the same commit."""
     import huggingface_hub
     from huggingface_hub import constants
 

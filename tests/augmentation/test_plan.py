@@ -53,7 +53,7 @@ def units(plan):
     "count, classes, fraction, expected",
     [
         (10, 1, 0.05, 1),  # 0.5, rounded up
-        (10, 1, 0.04, 1),  # 0.4, but at least one a class
+        (10, 1, 0.04, 1),  # 0.4, but at least one row of each class
         (10, 2, 0.25, 3),  # 2.5, rounded up
         (10, 3, 0.05, 3),
         (200, 20, 0.5, 100),
@@ -70,9 +70,9 @@ def test_a_fraction_is_rounded_half_up_with_at_least_one_row_per_class(count, cl
 @pytest.mark.parametrize(
     "counts, classes_in_order",
     [
-        ([4, 2], "AABA"),  # A and B have one row each; then A 3/8, A 5/8, B 3/4, A 7/8
+        ([4, 2], "AABA"),  # the levels after the first row of A and of B: A 3/8, A 5/8, B 3/4, A 7/8
         ([1, 5], "BBBB"),
-        ([2, 1, 3], "CAC"),  # one row of each class; then C 1/2, A 3/4, C 5/6
+        ([2, 1, 3], "CAC"),  # the levels after the first row of each class: C 1/2, A 3/4, C 5/6
     ],
 )
 def test_the_drawing_order_follows_the_formula(counts, classes_in_order):

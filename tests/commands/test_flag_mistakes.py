@@ -109,7 +109,8 @@ CASES = [("main", *case) for case in AUGMENT] + [("train", *case) for case in TR
 
 @pytest.fixture(scope="module")
 def results():
-    """Return command line -> its status, its error, the slow modules that it imported, and the error after the remedy.
+    """Return for each command line its status, its error, the slow modules that it imported, and the error after the
+    remedy.
 
     One process runs all lines, so a slow import of one line shows in all lines after it.
     """

@@ -47,7 +47,7 @@ POLICIES = {
     "filter.policy.p": {"name": "random"},
     "filter.policy.pairs": {"name": "mean"},
 }
-# Every fact records what these keys decide.
+# Every fact records the texts that these keys decide, so a run compares them for each fact.
 PER_FACT = {"source.label_names", "prompts.label_descriptions"}
 # These keys are replaced by identities.
 REPLACED = {

@@ -107,7 +107,7 @@ def test_the_filter_accepts_more_right_photographs_than_wrong_photographs():
 
 
 def result(top1: float, validation: float, steps: int = 100) -> dict:
-    """Returns a result as a cell stores it."""
+    """Returns a result in the form that a cell stores."""
     scores = {"top1": top1, "top5": 0.9, "count": 10}
     made = {"date": "2026-01-01", "versions": {"torch": "2"}}
     return {"steps": steps, "validation_top1": validation, "best": scores, "last": scores, "made": made,

@@ -61,7 +61,7 @@ def hostile_paths(folder: Path) -> dict[str, str]:
 
 
 def hostile_dataset(folder: Path, good: int = 6) -> Dataset:
-    """Return a dataset with some good rows, then one row for each hostile path in every column of images."""
+    """Return a dataset with some good rows. For each hostile path, one row has it in every column of images."""
     paths = hostile_paths(folder)
     cells: list[dict[str, Any]] = [{"bytes": picture(row % 2, row), "path": None} for row in range(good)]
     cells += [{"bytes": None, "path": path} for path in paths.values()]

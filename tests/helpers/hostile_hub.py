@@ -25,7 +25,7 @@ def zipped(folder: Path, target: Path) -> Path:
 
 
 def load(repo: str) -> dict[str, Any]:
-    """Load a source, and return its hashes, its cells and its rows in the form in which a run publishes them."""
+    """Load a source. Return its hashes, its cells, and its rows as a run publishes them."""
     from diffcore_hf.augmentation.originals import original_rows
     from diffcore_hf.augmentation.source.dataset import load_source
     from diffcore_hf.config.augment import SourceConfig

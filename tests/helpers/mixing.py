@@ -89,7 +89,7 @@ def probabilities(mixed: Mixed) -> torch.Tensor:
 
 
 def mixer(name: str, classes: int = CLASSES, *, network: nn.Module | None = None, **keys) -> Mixer:
-    """Returns a registered mixer that is prepared for `network`. None: for a small network that it supports."""
+    """Returns a registered mixer that is prepared for `network`, or for a small network that it supports."""
     made = make_mixer(MixerConfig(name, **keys), classes)
     assert made is not None
     made.prepare(network or network_for(name), (3, SIDE, SIDE))

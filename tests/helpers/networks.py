@@ -65,7 +65,7 @@ def equal_tensors(first, second):
 
 
 def error_line(call, *arguments):
-    """Return the one line of the error that the call raises."""
+    """Return the message of the error that the call raises, which must be one line."""
     with pytest.raises(ValueError, match=".") as caught:
         call(*arguments)
     line = str(caught.value)

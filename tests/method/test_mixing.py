@@ -52,7 +52,7 @@ def test_mixing_equals_a_slow_implementation_of_the_equations(draw, kind):
     real, generated = images(kind)
     mixed = apply_mix(real, generated, draw)
     assert (mixed.dtype, mixed.shape) == (real.dtype, real.shape)
-    # uint8 is rounded to the nearest. A value that is one half up to a rounding error may be rounded up or down.
+    # uint8 values are rounded to the nearest. A value near one half may be rounded up or down.
     tolerance = 0.5 + 1e-4 if kind == torch.uint8 else 1e-6
     assert (mixed.double() - slow_mix(real, generated, draw)).abs().max() <= tolerance
 

@@ -28,7 +28,7 @@ def verdicts_of(fitted, labels, embeddings, parents=None):
     return fitted.verdicts(np.array(labels), embeddings, parents, [("train/0", 0, i) for i in range(len(labels))])
 
 
-# tau of class 0: one pair at 60 degrees, 0.5; class 1: one pair at 90 degrees, 0; class 2 has no pair.
+# Class 0 has one pair at 60 degrees, so tau is 0.5. Class 1 has one pair at 90 degrees, so tau is 0. Class 2 has none.
 PAIRS = references([[angle(0), angle(60)], [angle(0), angle(90)], [angle(10)]])
 
 
@@ -94,8 +94,9 @@ def test_policy_all_accepts_everything_and_policy_random_its_share():
 
 
 def test_policy_quantile_compares_with_the_class_mean():
-    # Left-out similarities of -20, 0 and 20 degrees: cos 30, 1, cos 30; differences from the mean of the others:
-    # -0.067, 0.134, -0.067; k = floor(4 * 0.3) = 1, so the bound is 0.911 - 0.067 = 0.844, at 32.5 degrees.
+    # The images are at -20, 0 and 20 degrees. Their left-out similarities are cos 30, 1 and cos 30, with the mean
+    # 0.911. Their differences from the mean of the others are -0.067, 0.134 and -0.067. k = floor(4 * 0.3) = 1, so the
+    # bound is 0.911 - 0.067 = 0.844, the cosine of 32.5 degrees.
     fitted = fit(PolicyConfig("quantile", alpha=0.3), references([[angle(-20), angle(0), angle(20)]]), 0)
     np.testing.assert_allclose(fitted.bound, [0.844], atol=2e-3)
     verdicts = verdicts_of(fitted, [0, 0, 0], [angle(31), angle(-34), NAN])

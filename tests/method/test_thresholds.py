@@ -59,7 +59,7 @@ def test_the_sum_of_shards_gives_the_thresholds_of_all_images():
 
 
 def test_the_pooled_threshold_counts_every_pair_once():
-    # Class 0: pairs 0, 0, 1; class 1: one pair of 1; class 2: none. (0 + 0 + 1 + 1) / 4.
+    # The cosines of the pairs are 0, 0, 1 in class 0 and 1 in class 1. Class 2 has no pair. The mean is 2 / 4.
     embeddings = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [1, 0], [0, 1]], np.float16)
     assert pooled_threshold(embeddings, np.array([0, 0, 0, 1, 1, 2])) == pytest.approx(0.5, abs=1e-12)
     assert np.isnan(pooled_threshold(embeddings[:2], np.array([0, 1])))

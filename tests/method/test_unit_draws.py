@@ -32,7 +32,7 @@ def test_a_new_class_changes_only_the_targets_that_become_the_new_class():
     before, after = targets(), targets((*NAMES, "new bird"))
     moved = [new for old, new in zip(before, after, strict=True) if old != new]
     assert set(moved) == {"new bird"}
-    assert 0.03 < len(moved) / len(KEYS) < 0.07  # expected: 1 of 20 other classes
+    assert 0.03 < len(moved) / len(KEYS) < 0.07  # the expected share is 1/20, because there are 20 other classes
 
 
 def test_the_order_of_classes_and_of_units_changes_no_target():

@@ -82,7 +82,7 @@ def test_gamma_0_needs_no_negative_prompt(pipelines):
 
 
 class Suspicious(torch.nn.Module):
-    """A safety checker that flags the first image of a batch and makes it black, as the checker of diffusers does."""
+    """A safety checker that flags the first image of a batch and makes it black, like the checker of diffusers."""
 
     def forward(self, images, clip_input):
         images = images.clone()

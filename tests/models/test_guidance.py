@@ -18,7 +18,7 @@ GAMMA = 2.0
 
 @torch.no_grad()
 def eps(name, pipe, latents, text, size):
-    """Returns the prediction of the model for one text (in a list), at the only timestep of a one-step schedule."""
+    """Returns the prediction of the model for one text, at the only timestep of a schedule of one step."""
     t = pipe.scheduler.timesteps[0]
     if name == "SD":
         embeds, _ = pipe.encode_prompt(text, "cpu", 1, False)

@@ -10,7 +10,7 @@ from diffcore_hf.workflows import pictures
 
 @pytest.fixture(scope="package")
 def make(recipe, folder_of_photos):
-    """Returns a function of an output folder and keys that returns a recipe: the photos, `strict`, two attempts."""
+    """Returns a function that builds a recipe for an output folder and keys: the photos, `strict`, two attempts."""
 
     def make(output, **more):
         more = {"source": str(folder_of_photos), "strict": True, "filter.policy": PARTIAL, "output": str(output)} | more

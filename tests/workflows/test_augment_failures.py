@@ -28,7 +28,7 @@ def test_unreadable_and_unlabelled_rows_get_a_reason_and_the_run_continues(make,
     cells[2] = {"bytes": None, "path": str(tmp_path / "gone.jpg")}
     cells[3] = None
     features = Features({"image": Image(), "label": ClassLabel(names=["red fox", "blue jay", "sea lion"])})
-    labels = [0, 0, 0, 0, -1, 1]  # class blue jay has one row, and class sea lion has none
+    labels = [0, 0, 0, 0, -1, 1]  # class blue jay has one row, and class sea lion has no row
     ds = Dataset.from_dict({"image": cells, "label": labels}, features=features)
     outcome = go(make(tmp_path / "out", source="in-memory", **{"filter.policy": {"name": "all"}}), ds)
     assert rows(tmp_path / "out")["status"][:] == ["kept", "failed", "failed", "failed", "not_planned", "kept"]
@@ -80,7 +80,7 @@ def test_every_dataset_configuration_can_be_loaded_if_no_image_was_kept(done, tm
     export(done.folder.path, tmp_path / "out", nothing)
     configs = get_dataset_config_names(str(tmp_path / "out"))
     counts = {name: len(load_dataset(str(tmp_path / "out"), name, cache_dir=tmp_path)["train"]) for name in configs}
-    counts.pop("generated", None)  # `datasets` cannot load a configuration without rows, so a card need not name it
+    counts.pop("generated", None)  # the card names no configuration without rows, because `datasets` cannot load it
     assert counts == {"default": 10, "attempts": 10, "references": 10, "classes": 3}
 
 

@@ -104,7 +104,7 @@ def no_pictures():
 
 @pytest.fixture(scope="module")
 def augment(recipe, tmp_path_factory):
-    """Returns a function of output, photos and keys that runs with `strict` on a folder with these photos."""
+    """Returns a function that runs with `strict` on a folder of given photos, with an output folder and recipe keys."""
 
     def augment(output, files, strategy=Drawn, **more):
         folder = write(output.parent / f"{output.name}-photos", files)

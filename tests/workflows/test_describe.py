@@ -132,7 +132,7 @@ def test_a_second_tower_embeds_each_image_once(everything, tmp_path, tiny, monke
     before = published(out)
     first = describe(out, tower=tiny["clip"])
     assert "(computed again)" in first.text
-    # The kept images were scored before they were encoded, so only the real images have the same embeddings.
+    # The run embedded the kept images before they were encoded. So only the embeddings of real images are the same.
     cache = [path for path in (out / ".diffcore/describe").iterdir() if path.suffix == ".npz"]
     assert len(cache) == 1
     with np.load(cache[0], allow_pickle=False) as arrays:

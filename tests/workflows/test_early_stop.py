@@ -87,7 +87,7 @@ def stop_after_few_attempts(monkeypatch):
 
 @pytest.fixture
 def run(keys, tmp_path):
-    """Returns a function of a strategy and keys that runs on 2 x 15 photos in memory and returns the result."""
+    """Returns a function that runs a strategy on 2 x 15 photos in memory, with recipe keys, and returns the result."""
 
     def run(strategy, executor=LocalExecutor, **more):
         without_model = {key: value for key, value in keys.items() if key != "model"}

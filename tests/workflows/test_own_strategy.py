@@ -63,7 +63,7 @@ class Black(Blurred):
 
 @pytest.fixture
 def run(keys, tmp_path):
-    """Returns a function of recipe keys that returns the augmented rows. The image column of the source is `img`."""
+    """Returns a function that runs with recipe keys and returns the augmented rows. The image column is `img`."""
 
     def run(**more):
         ds = photos([3, 2]).rename_column("image", "img")

@@ -23,7 +23,7 @@ class WithoutModel(Strategy):
 
 @pytest.fixture(scope="module")
 def prepare(recipe, folder_of_photos, tmp_path_factory):
-    """Returns a function of keys that prepares a run. Its tokenizer accepts 16 tokens; each letter is a token."""
+    """Returns a function that prepares a run from keys. The tokenizer accepts 16 tokens; each letter is a token."""
 
     def prepare(**more):
         more = {"source": str(folder_of_photos), "output": str(tmp_path_factory.mktemp("out") / "out")} | more
@@ -122,7 +122,7 @@ def test_the_estimated_disk_space_is_the_parts_plus_six_copies_of_the_images(pre
 
 @pytest.fixture
 def outcome(tmp_path, monkeypatch):
-    """Returns a function of counts that returns the outcome of a run with 4 attempts in a part of 1000 bytes."""
+    """Returns a function that builds a result from counts. The run has 4 attempts in a part of 1000 bytes."""
     part = tmp_path / "part"
     part.write_bytes(b"0" * 1000)
     monkeypatch.setattr(Ledger, "rounds", lambda self: ["r0"])

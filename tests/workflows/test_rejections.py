@@ -18,7 +18,7 @@ UNWANTED = Check("unwanted", "this check rejects every image", "unwanted", lambd
 
 @pytest.fixture
 def exported(done, tmp_path):
-    """Returns a function of keys that exports the finished run with these keys and returns the summary."""
+    """Returns a function that exports the finished run with some recipe keys and returns the summary."""
 
     def exported(number, **layer):
         return export(done.folder.path, tmp_path / str(number), layer).summary

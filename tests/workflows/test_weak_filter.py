@@ -46,7 +46,7 @@ def noise():
 
 @pytest.fixture
 def settings(recipe, tmp_path):
-    """Returns a function of keys that returns the recipe of a run on a dataset in memory with one generated image."""
+    """Returns a function that builds a recipe from keys, for a dataset in memory and one generated image."""
 
     def settings(**more):
         keys = {"source": "in-memory", "output": str(tmp_path / "out"), "limit": 1, "max_attempts": 1}
@@ -82,7 +82,7 @@ def test_more_references_are_advised_if_they_exist_and_make_the_filter_stronger(
     line = first_line(go(settings(**{"filter.policy": RANK | {"alpha": 0.05}, "filter.references": 2}), apart))
     advice = re.search(r"more references \((--filter\.references \d+)\)", line)[1]
     references = int(shlex.split(advice)[1])
-    while references < 5:  # each new message gives the same advice
+    while references < 5:  # every message gives the same remedy until there are enough references
         line = first_line(
             go(settings(**{"filter.policy": RANK | {"alpha": 0.05}, "filter.references": references}), apart)
         )

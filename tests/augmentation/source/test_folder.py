@@ -279,7 +279,7 @@ WORDS = ["cat", "dog", "owl", "red fox", "a-b", "b", "x_1", "Zebra"]
 
 
 def random_class_folders(root: Path, draw: random.Random) -> Path:
-    """Writes class folders, often in split folders, sometimes with other depths and stray photos."""
+    """Writes class folders, often in split folders. Some are at other depths. Some photos are in no class folder."""
     splits = draw.choice(
         [[""], ["train/", "test/"], ["train/", "validation/", "test/"], ["my train/", "test-2/", "train/"]]
     )

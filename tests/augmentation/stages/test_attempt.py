@@ -25,7 +25,7 @@ def part(stage, rows=range(10)):
 
 
 def break_on(stage, *texts):
-    """Makes the model raise whenever one of these prompts is in a batch."""
+    """Makes the model raise an error if one of `prompts` is in a batch."""
     family = stage.strategy.model
     family.load()
     arguments = family._encoded_arguments
@@ -60,7 +60,7 @@ def test_progress_is_reported_after_each_batch_on_the_device(recipe):
     stage = Attempt(dataclasses.replace(recipe, batch_size=4), on_progress=progress.append)
     facts = part(stage)
     assert progress == [4, 4, 2]
-    assert stage.strategy.model.texts_encoded == 7  # six prompts and one negative prompt
+    assert stage.strategy.model.texts_encoded == 7  # the texts are six prompts and one negative prompt
     one = part(Attempt(dataclasses.replace(recipe, batch_size=1)))
     assert np.allclose(facts["embedding"], one["embedding"], atol=2e-3)
 

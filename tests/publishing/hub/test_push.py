@@ -234,7 +234,7 @@ def test_the_code_on_a_card_loads_the_version_of_the_card(hub, client, finished,
 def test_an_unreadable_file_on_the_hub_gives_a_one_line_error(hub, client, finished, second, path, content, line):
     repo = hub.repo_id()
     client(steps.push, finished, repo, "v1.0.0")
-    # Committed without the client, which refuses such a card.
+    # The card is committed without the client, because the client refuses such a card.
     hub.dataset(repo).commit({path: Blob.regular(content)})
     with pytest.raises(ValueError, match=line) as caught:
         client(steps.push, second, repo, "v1.1.0")

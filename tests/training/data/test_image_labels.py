@@ -23,8 +23,8 @@ CLASSES = 3
     ("label", "target", "strength", "gamma", "expected"),
     [
         (0, 1, 0.7, 0.5, (0.163, 0.837, 0)),
-        (0, 1, 1.0, 0.5, (0, 1, 0)),  # no part of the real image is left
-        (0, 1, None, 0.5, (0, 1, 0)),  # the image was not made from a real one
+        (0, 1, 1.0, 0.5, (0, 1, 0)),  # nothing of the real image remains
+        (0, 1, None, 0.5, (0, 1, 0)),  # the image was not generated from a real image
         (1, None, 0.7, 0.5, (0, 1, 0)),  # the image shows the class of its row
         (1, 1, 0.7, 0.5, (0, 1, 0)),
         (2, 0, 0.7, 0.0, (1, 0, 0)),
@@ -47,7 +47,7 @@ def test_the_label_of_a_mix_follows_the_shares_of_the_pixels(share, expected):
 
 
 def with_targets(rows, shift=1):
-    """Returns rows whose counterparts show the next class with the weight 0.837; every third one shows its own."""
+    """Returns rows whose counterparts show the next class with weight 0.837. Every third one shows its own class."""
     kept = [status == "kept" and index % 3 > 0 for index, status in enumerate(rows["status"])]
     labels = rows["label"][:]
     targets = [(label + shift) % CLASSES if flag else None for label, flag in zip(labels, kept, strict=True)]
@@ -88,7 +88,7 @@ def soft_folder(tmp_path_factory):
 
 @pytest.fixture
 def epoch(soft_folder, train_recipe):
-    """Returns a function of section `mix` that returns the batch of a whole epoch, and the data."""
+    """Returns a function that returns the batch of a whole epoch and the data, for keys of section `mix`."""
 
     def epoch(number=0, with_pairs=False, **mix):
         recipe = train_recipe(data={"path": str(soft_folder)}, mix=mix)
@@ -100,7 +100,7 @@ def epoch(soft_folder, train_recipe):
 
 
 def test_append_adds_each_counterpart_with_its_own_label(epoch):
-    """FC: every real image with its class, then every counterpart with its label."""
+    """Mode `append` has every real image with its class, then every counterpart with its label."""
     batch, data = epoch(mode="append", kind="none")
     rows = with_targets(augmented())
     assert torch.equal(batch["targets"][:15], probabilities([((label, 1.0),) for label in rows["label"]], CLASSES))

@@ -58,7 +58,7 @@ def test_the_outputs_differ_after_several_rounds():
 
 
 def test_diversity_spreads_the_images():
-    """Image 0 is the most salient everywhere. With diversity, the outputs do not all show it."""
+    """Image 0 is the most salient in all cells. With diversity, some outputs show other images."""
     saliency = np.full((4, 4, 4), 1 / 16)
     cost = -saliency - np.array([3e-3, 2e-3, 1e-3, 0.0])[:, None, None]
     uses = [

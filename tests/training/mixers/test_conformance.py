@@ -200,7 +200,7 @@ def test_every_loss_accepts_the_labels_of_a_mixer(name, kind, smoothing):
 
 
 class _CallsTheNetwork(Mixer):
-    """A wrong mixer: it calls the network, but declares that it does not."""
+    """A mixer with a fault: it calls the network, but declares that it does not use the network."""
 
     uses_network = False
 

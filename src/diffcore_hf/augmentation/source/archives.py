@@ -247,9 +247,9 @@ def _tar_members(file: tarfile.TarFile, packed: int) -> Iterator[Member]:
     position = -1
     while (info := file.next()) is not None:
         file.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
-        # A member is decompressed even if it is left out. A false size can also lead back to an earlier header.
+        # A member is decompressed even if it is left out. A wrong size can also lead back to an earlier header.
         if file.offset <= position or info.size < 0:
-            raise ValueError(f"the size of member {_escaped(info.name)!r} is false")
+            raise ValueError(f"the header of member {_escaped(info.name)!r} has a wrong size")
         position = file.offset
         if position > RATIO_FREE and position > MAX_RATIO * packed:
             raise ValueError(f"it unpacks to more than {position:,} bytes, {packed:,} packed")
