@@ -91,11 +91,12 @@ class MixConfig:
             "pixel-wise with probability pi, else patch-wise, as in the paper and in arm mix."
         ),
     )
-    partner: Literal["own", "class", "any", "real_same_class"] = option(
+    partner: Literal["own", "own_copies", "class", "any", "real_same_class"] = option(
         "own",
         help=(
-            "own: the counterpart of the row. class: any generated image that shows the row's class. any: any "
-            "generated image of the dataset, with its own label. real_same_class: another real image of the class."
+            "own: the counterpart of the row. own_copies: one of all counterparts of the row. class: any generated "
+            "image that shows the row's class. any: any generated image of the dataset, with its own label. "
+            "real_same_class: another real image of the class."
         ),
     )
     probability: float = option(1.0, help="For mode replace: probability that a row is replaced.")

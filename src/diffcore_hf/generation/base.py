@@ -47,6 +47,7 @@ UNIT_COLUMNS = {
 STRATEGIES = {
     "text_to_image": "diffcore_hf.generation.text_to_image:TextToImageStrategy",
     "image_to_image": "diffcore_hf.generation.image_to_image:ImageToImageStrategy",
+    "inter_class": "diffcore_hf.generation.inter_class:InterClassStrategy",
 }
 """The strategies of this package, by the name that a recipe uses."""
 

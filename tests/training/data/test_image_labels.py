@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 from augmented_photos import augmented
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, Value, concatenate_datasets
 
 from diffcore_hf import MixTransform, mixing_rows
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method.soft_labels import target_weight
 from diffcore_hf.training.comparison import trials
+from diffcore_hf.training.data.columns import Columns
 from diffcore_hf.training.data.image_labels import mixed_label, probabilities, soft_label
+from diffcore_hf.training.data.pool import Pool
 from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.training_data import load_data
 
@@ -140,6 +142,21 @@ def test_partner_any_replaces_a_sample_with_any_image_and_the_label_of_this_imag
     share = np.bincount(shown, minlength=CLASSES) / len(shown)
     expected = np.bincount([int(label.argmax()) for label in known], minlength=CLASSES) / 12
     assert np.abs(share - expected).max() < 0.12
+
+
+def test_partner_own_copies_draws_from_the_images_of_the_row_itself(epoch):
+    rows = with_targets(augmented())
+    batch, _ = epoch(mode="replace", kind="none", partner="own_copies", probability=1.0)
+    own, _ = epoch(mode="replace", kind="none", partner="own", probability=1.0)
+    assert torch.equal(batch["targets"], own["targets"])  # there is one copy of each row
+    kept = generated_rows(rows)
+    twice = Pool(concatenate_datasets([kept, kept]), Columns(), without_self=False, partner="own_copies")
+    for index, row_id in enumerate(kept["row_id"][:]):
+        drawn = {twice.draw(np.random.default_rng(seed), 0, row_id) for seed in range(40)}
+        assert drawn == {index, index + len(twice) // 2}
+    assert twice.draw(np.random.default_rng(0), 0, "no such row") is None
+    with pytest.raises(UserError, match="no column 'row_id'"):
+        Pool(kept.remove_columns("row_id"), Columns(), without_self=False, partner="own_copies")
 
 
 @pytest.mark.parametrize("kind", ["pixel", "patch", "both"])

@@ -23,8 +23,18 @@ def with_location(card: str, repo_id: str, tag: str) -> str:
     return card.replace(_LOCATION, location).replace(_DATA_OPTIONS, options)
 
 
-def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any]) -> Markdown:
-    """Return the code that loads the dataset. Configurations without rows cannot be loaded and are left out."""
+def loading_code(
+    split: str, prefix: str, layout: str, configs: Mapping[str, Any], *, drawn_classes: bool = False
+) -> Markdown:
+    """Return the code that loads the dataset. Configurations without rows cannot be loaded and are left out.
+
+    Args:
+        split: name of the augmented split.
+        prefix: prefix of the added columns.
+        layout: `columns`, `rows` or `mixed`.
+        configs: the dataset configurations with their shards.
+        drawn_classes: whether the label of a generated image may have two classes.
+    """
     column = json.dumps(prefix + "generated")
     examples = {
         "columns": [f"dataset[0][{column}]  # the generated counterpart of the first row: a PIL image, or None"],
@@ -38,7 +48,8 @@ def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any
         *examples.get(layout, []),
     ]
     if configs.get("generated"):
-        lines += ["", "# The kept images only, as plain rows for any trainer."]
+        use = "with target_label and target_weight" if drawn_classes else "as plain rows for any trainer"
+        lines += ["", f"# The kept images only, {use}."]
         lines.append('generated = load_dataset(here, "generated", split="train", revision=version)')
     if configs.get("attempts"):
         lines += ["", "# Every attempt, kept or not, with the reason."]
@@ -46,10 +57,18 @@ def loading_code(split: str, prefix: str, layout: str, configs: Mapping[str, Any
     return fenced("\n".join(lines), "python")
 
 
-def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> Markdown | None:
+def training_code(
+    split: str, manifest: Mapping[str, Any], originals: bool, *, classes: int | None = None
+) -> Markdown | None:
     """Return the code that trains on the dataset; None if the layout is not `columns`, or if there are no counterparts.
 
     If the dataset is published without originals, return the code that adds them.
+
+    Args:
+        split: name of the augmented split.
+        manifest: content of diffcore.json.
+        originals: whether the originals are published.
+        classes: number of classes, if a label may have several of them; None: a label is one class.
     """
     if manifest.get("layout", "columns") != "columns" or not manifest["configs"].get("generated"):
         return None
@@ -63,12 +82,13 @@ def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> M
         introduction = "Add the original images first. Each image is compared with its recorded hash:"
         return Markdown(f"{introduction}\n\n{_python(joining)}")
     own_trainer = f"accelerate launch -m diffcore_hf.training {_DATA_OPTIONS} --compare plain,genaug,mix --seeds 0,1,2"
+    arguments = "size=224" if classes is None else f"size=224, classes={classes}"
     transformers_trainer = [
         "from datasets import load_dataset",
         "from diffcore_hf import MixTransform, mixing_rows",
         "",
         f"rows = load_dataset(here, split={json.dumps(split)}, revision=version)",
-        "rows = mixing_rows(rows).with_transform(MixTransform(size=224))  # pixel_values, label",
+        f"rows = mixing_rows(rows).with_transform(MixTransform({arguments}))  # pixel_values, label",
         "# Trainer(model, TrainingArguments(..., remove_unused_columns=False), train_dataset=rows)",
     ]
     timm_reader = [
@@ -83,9 +103,9 @@ def training_code(split: str, manifest: Mapping[str, Any], originals: bool) -> M
         fenced(own_trainer, "bash"),
         "With the `Trainer` of transformers, or any loop over a `DataLoader`:",
         _python(transformers_trainer),
-        "With timm's own reader:",
-        _python(timm_reader),
     ]
+    if classes is None:  # the reader of timm reads one class for each image
+        blocks += ["With timm's own reader:", _python(timm_reader)]
     return Markdown("\n\n".join(blocks))
 
 

@@ -113,6 +113,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "policy": policy_words.describe(recipe["filter"]["policy"]),
         "reasons": checks.reasons(checks.checks_of(recipe["filter"].get("checks", ()))),
         "statuses": STATUSES,
+        "drawn_classes": draws_classes(manifest),
         "licences": licences_of_result(manifest),
         "claim": Markdown(CLAIM),
         "recipe_yaml": fenced(recipe_yaml, "yaml"),
@@ -125,6 +126,12 @@ def view(facts: CardFacts) -> dict[str, Any]:
     }
 
 
+def draws_classes(manifest: Mapping[str, Any]) -> bool:
+    """Return whether the images show drawn classes, so that their labels have several classes."""
+    strategy = manifest["recipe"].get("strategy") or {}
+    return strategy.get("targets") in ("other", "any")
+
+
 def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]:
     """Return the values about the published files: pictures, configurations, and the code that loads them."""
     manifest = facts.manifest
@@ -134,8 +141,12 @@ def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]
     return {
         "contact_sheet": CONTACT_SHEET if CONTACT_SHEET in published else None,
         "histogram": HISTOGRAM if HISTOGRAM in published else None,
-        "snippet": code_blocks.loading_code(split, facts.columns_prefix, layout, manifest["configs"]),
-        "training": code_blocks.training_code(split, manifest, originals),
+        "snippet": code_blocks.loading_code(
+            split, facts.columns_prefix, layout, manifest["configs"], drawn_classes=draws_classes(manifest)
+        ),
+        "training": code_blocks.training_code(
+            split, manifest, originals, classes=_rows(manifest, "classes") if draws_classes(manifest) else None
+        ),
         "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
         "description": list(facts.description),
         "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],

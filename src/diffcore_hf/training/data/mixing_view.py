@@ -36,8 +36,9 @@ def mixing_rows(
         rows: an augmented split. With N rows, of which K have a counterpart, the result has N + K rows; no image is
             copied.
         partner: `own`: repeat the rows with a counterpart. `class`, `real_same_class`: repeat each row if the
-            pool has an image of the same class. `any`: repeat each row.
-        pool: dataset to draw partners from, for `class`, `any` and `real_same_class`; the same as for MixTransform.
+            pool has an image of the same class. `own_copies`: repeat each row with an image in the pool. `any`: repeat
+            each row.
+        pool: dataset to draw partners from, for all partners but `own`; the same as for MixTransform.
         image: column of the real images; default `image`.
         generated: column of the counterparts; default `generated`.
         label: column of the labels, here and in the pool; default `label`.

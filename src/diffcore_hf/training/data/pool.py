@@ -34,7 +34,7 @@ class Pool:
         names: Columns,
         *,
         without_self: bool,
-        any_class: bool = False,
+        partner: str = "class",
         labels: Sequence[Any] | np.ndarray | None = None,
         row_ids: Sequence[str] | None = None,
         classes: Sequence[str] | None = None,
@@ -45,7 +45,8 @@ class Pool:
             rows: the configuration `generated`, or the real rows, as a map-style dataset.
             names: names of its columns.
             without_self: never draw the row itself as its own partner.
-            any_class: draw from all images, whatever the class of the row is.
+            partner: `class` or `real_same_class`: draw from the images that show the row's class. `any`: draw from all
+                images. `own_copies`: draw from the images of the row itself.
             labels: label of each row; None: they are read from the column.
             row_ids: row id of each row; None: they are read from the column.
             classes: the class names, in the order of the labels; None: the order of the column of drawn classes.
@@ -61,18 +62,23 @@ class Pool:
             labels = column_values(rows, names.label)
         if row_ids is None:
             row_ids = column_values(rows, names.row_id) if names.row_id in rows.column_names else []
+        if partner == "own_copies" and not len(row_ids):
+            raise UserError(
+                f"partner is 'own_copies', but the pool has no column {names.row_id!r}. Use partner 'class'"
+            )
         self.rows = undecoded(rows, names.image).select_columns([names.image]).with_format("arrow")
         self._image = names.image
         members: dict[Any, list[int]] = defaultdict(list)
         label_list = labels.tolist() if isinstance(labels, np.ndarray) else labels
         self.labels = read_image_labels(rows, np.array(label_list), classes)
         """Labels of the images; None: each image shows the class of its row, and a partner has the class of its row."""
-        if any_class and self.labels is None:
+        if partner == "any" and self.labels is None:
             self.labels = ImageLabels.hard(np.array(label_list))
-        self.any_class = any_class
+        self.partner = partner
         shown = label_list if self.labels is None else self.labels.shown.tolist()
-        for index, label in enumerate(shown):
-            members[_ALL if any_class else label].append(index)
+        own_ids = row_ids if len(row_ids) else [None] * len(shown)
+        for index, (label, row_id) in enumerate(zip(shown, own_ids, strict=True)):
+            members[self._key(label, row_id)].append(index)
         self._members = {label: np.array(indices) for label, indices in members.items()}
         self._index_of: dict[str | None, int] = {}
         if without_self:
@@ -91,16 +97,15 @@ class Pool:
         return np.array([self.serves(label, row_id) for label, row_id in rows], bool)
 
     def draw(self, random: np.random.Generator, label: Any, row_id: str | None = None) -> int | None:
-        """Draw the index of a partner of the class uniformly; None if the pool has no partner of this class.
+        """Draw the index of a partner for a row uniformly; None if the pool has no partner for it.
 
-        If the pool was built with `any_class`, the partner is drawn from all images.
 
         The row itself is never drawn if the pool was built `without_self`. One random number is used in every case.
         """
         share, count = random.random(), self._count(label, row_id)
         if not count:
             return None
-        members, own_index = self._members[_ALL if self.any_class else label], self._index_of.get(row_id)
+        members, own_index = self._members[self._key(label, row_id)], self._index_of.get(row_id)
         position = int(share * count)
         if own_index is not None and position >= int(np.searchsorted(members, own_index)):
             position += 1
@@ -114,7 +119,13 @@ class Pool:
         return cells
 
     def _count(self, label: Any, row_id: str | None) -> int:
-        return len(self._members.get(_ALL if self.any_class else label, ())) - (row_id in self._index_of)
+        return len(self._members.get(self._key(label, row_id), ())) - (row_id in self._index_of)
+
+    def _key(self, label: Any, row_id: str | None) -> Any:
+        """Return the key of the index under which the partners of a row are."""
+        if self.partner == "any":
+            return _ALL
+        return row_id if self.partner == "own_copies" else label
 
 
 def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:
@@ -131,4 +142,4 @@ def as_pool(pool: Dataset | Pool | None, partner: str, names: Columns) -> Pool:
             f"partner is {partner!r}, which needs a pool. "
             f"Give pool=load_dataset(..., 'generated', split='train'){real_rows}"
         )
-    return Pool(pool, names, without_self=partner == "real_same_class", any_class=partner == "any")
+    return Pool(pool, names, without_self=partner == "real_same_class", partner=partner)

@@ -279,7 +279,7 @@ def _generated_pool(
         rows = rows.select([index for index, row_id in enumerate(row_ids) if row_id not in held_out])
     labels = np.array([codes.get(value, UNKNOWN) for value in column_values(rows, names.label)], np.int64)
     own_names = replace(names, row_id="row_id")
-    return Pool(rows, own_names, without_self=False, any_class=partner == "any", labels=labels, classes=classes)
+    return Pool(rows, own_names, without_self=False, partner=partner, labels=labels, classes=classes)
 
 
 def _identity(

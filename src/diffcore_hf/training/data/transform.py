@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Partner = Literal["own", "class", "any", "real_same_class"]
+Partner = Literal["own", "own_copies", "class", "any", "real_same_class"]
 Kind = Literal["both", "pixel", "patch", "none"]
 BothLabels = tuple[Weights, Weights]
 """Labels of the image of a row and of its second image."""
@@ -90,14 +90,14 @@ class MixTransform:
         Args:
             size: side of the training image in pixels; None: the size of `transform`.
             probability: probability that a row is mixed, if the batch has no column `mixed`.
-            partner: `own`: the row's counterpart. `class`: any image in the pool that shows the row's class. `any`: any
-                image in the pool, with its own label. `real_same_class`: another row of its class; the pool has the
-                real rows.
+            partner: `own`: the row's counterpart. `own_copies`: any image of the row in the pool. `class`: any image in
+                the pool that shows the row's class. `any`: any image in the pool, with its own label.
+                `real_same_class`: another row of its class; the pool has the real rows.
             kind: `both` (pixel- or patch-wise at random), `pixel` or `patch`; `none`: the generated image without
                 mixing (GenAug).
             pi: probability of pixel-wise mixing, if `kind` is `both`.
             alpha: parameter of lambda ~ Beta(alpha, alpha).
-            pool: map-style dataset from which partners `class`, `any` and `real_same_class` are drawn.
+            pool: map-style dataset from which partners other than `own` are drawn.
             seed: seed of all draws.
             transform: name of a preset, or a `TransformConfig` with classical augmentation.
             normalise: True: return float32, normalised by the preset. A pair of mean and standard deviation: normalise
@@ -179,7 +179,7 @@ class MixTransform:
         has_targets = all(names.prefix + name in batch for name in TARGET_COLUMNS)
         several = has_targets and (names.generated not in batch or self._reads_own(batch))
         if self._pool is not None and known is not None:
-            several |= bool(known.weights.any()) or (self._pool.any_class and self._kind != "none")
+            several |= bool(known.weights.any()) or (self._pool.partner == "any" and self._kind != "none")
         if several:
             raise UserError(
                 "a label may have several classes here, because generated images show drawn classes (column "
