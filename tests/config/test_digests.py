@@ -17,7 +17,7 @@ from diffcore_hf.config.digests import (
 )
 from diffcore_hf.config.mappings import to_mapping
 
-IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1"}
+IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1", "rows": "l1"}
 VERSIONS = {"generate": "1", "score": "1"}
 BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
 # A valid value of each field that is not its default. POLICIES has the policies that use the parameters.
@@ -27,6 +27,7 @@ CHANGED = {
     "source.holdout": 0.1, "source.follow_links": "outside", "source.root": "images", "source.grey_range": "data",
     "source.layout": "files",
     "source.table": "train.csv", "preset": "paper", "kind": "bird",
+    "select.classes": ["robin"], "select.rows": "rows.txt", "select.per_class": 5, "select.hardest": "loss",
     "prompts.template": "{label}", "prompts.contexts": ["in fog"],
     "prompts.negatives": ["blurry"], "prompts.label_descriptions": {"a": "b"}, "model.path": "org/m",
     "model.revision": "v1", "model.variant": "fp16", "model.family_preset": "cosxl", "model.dtype": "float16",
@@ -183,3 +184,19 @@ def test_differences_name_the_keys():
     assert differences(old, old) == []
     assert differences(old, new) == ["model.gamma: 2.0 -> 3.0", 'prompts.contexts: null -> ["in fog"]']
     assert differences({"a": {"b": 1}}, {"c": 2}) == ["a.b: 1 -> (absent)", "c: (absent) -> 2"]
+
+
+def test_a_selection_is_in_the_recipe_digest_alone_and_its_default_in_no_digest():
+    plain = build_recipe({"source": "org/birds"})
+    chosen = build_recipe({"source": "org/birds", "select": {"per_class": 5}})
+    listed = build_recipe({"source": "org/birds", "select": {"rows": "rows.txt"}})
+    names = {"source": "c1", "model": "c2", "filter": "c3"}
+    assert "select" not in fields_with_identities(plain, names, ("attempt", "decision"))
+    assert fields_with_identities(chosen, names, ("attempt", "decision"))["select"] == {"per_class": 5}
+    of_rows = [
+        fields_with_identities(listed, names | {"rows": digest}, ("attempt", "decision"))["select"]
+        for digest in ("a", "b")
+    ]
+    assert of_rows == [{"rows": {"identity": "a"}}, {"rows": {"identity": "b"}}]
+    assert attempt_digest(plain, names, {}) == attempt_digest(chosen, names, {}) == attempt_digest(listed, names, {})
+    assert recipe_digest(plain, names, {}) != recipe_digest(chosen, names, {})

@@ -95,16 +95,16 @@ def test_a_copy_has_the_ratio_0_to_its_nearest_real_image():
     real = unit_rows(normal(0, 30)).astype(np.float16)
     generated = np.concatenate([real[7:8], unit_rows(normal(1, 5))])
     found = nearest(real, generated)
-    assert (found.index[0], found.distance[0], found.ratio[0]) == (7, 0, 0)
+    assert (found.rows[0], found.distance[0], found.ratio[0]) == (7, 0, 0)
     assert (found.ratio[1:] > 0.7).all()
     others = nearest_others(real)
-    assert (others.index != np.arange(30)).all()
+    assert (others.rows != np.arange(30)).all()
     assert (others.ratio > 0.7).all()
 
 
 def test_a_ratio_is_the_nearest_distance_divided_by_the_second_nearest():
     found = nearest(np.array([[0.0], [3.0], [9.0]]), np.array([[1.0], [9.0]]))
-    assert found.index.tolist() == [0, 2]
+    assert found.rows.tolist() == [0, 2]
     assert found.distance.tolist() == [1, 0]
     assert found.ratio.tolist() == [0.5, 0]
     assert nearest_others(np.array([[0.0], [1.0], [4.0]])).ratio.tolist() == [0.25, 1 / 3, 0.75]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from diffcore_hf.augmentation.selection import filled_units, hardness, selected_rows
 from diffcore_hf.augmentation.source.columns import check_free_names
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
 from diffcore_hf.augmentation.source.identical import first_of_class, in_other_splits
@@ -59,7 +60,10 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The U units in drawing order: all of copy 0, then those of copy 1, and so on."""
+    """The U units in drawing order: all of copy 0, then those of copy 1, and so on.
+
+    With `select.per_class` they are in the order of `selection.filled_units`.
+    """
 
     rows: Ints
     """(U,) int64: index of each unit's row in the source split."""
@@ -115,7 +119,7 @@ class Plan:
         return Unit(row, self.row_ids[index], copy, label, context, positive, negative, target, strength)
 
 
-def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints, Ints]:
+def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int, hardness: Floats | None = None) -> tuple[Ints, Ints]:
     """Returns the order in which rows are drawn.
 
     The first row of every class comes first. The other rows are sorted by (j - 1/2) / N_k, where j = 1, 2, ...
@@ -126,6 +130,8 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
         labels: (N,) int64, classes of the rows that may be drawn.
         row_ids: N ids of these rows.
         seed: seed of the recipe.
+        hardness: (N,) float64; a higher value is drawn earlier in its class, and the seeded order decides between equal
+            values. None: the seeded order alone.
 
     Returns:
         (N,) int64 indices in drawing order; (N,) int64, for each row its rank in its class, counted from 0.
@@ -133,7 +139,7 @@ def drawing_order(labels: Ints, row_ids: Sequence[str], seed: int) -> tuple[Ints
     hashes = b"".join(seeding.digest("order", seed, row_id) for row_id in row_ids)
     # The four numbers of a hash, the last one first, because lexsort takes its first key last.
     words = np.frombuffer(hashes, ">u8").reshape(-1, 4).T[::-1].astype(np.uint64)
-    by_class = np.lexsort((*words, labels))
+    by_class = np.lexsort((*words, labels) if hardness is None else (*words, -hardness, labels))
     _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
     position, size = np.zeros(len(labels), np.int64), np.ones(len(labels), np.int64)
     position[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
@@ -185,7 +191,8 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
 
     Raises:
         UserError: a holdout is set although the source has a validation split, a class name is an opaque id, the
-            template names a column that does not exist, or a negative prompt contradicts a label or a context.
+            template names a column that does not exist, a negative prompt contradicts a label or a context, or section
+            `select` names a class, row or column that does not exist.
     """
     config = recipe.source
     if config.holdout and "validation" in source.splits:
@@ -216,12 +223,15 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
             f"every labelled image of split {config.split!r} is also an image of another split, so no row can be "
             "planned. Remove the copies from one of the splits, or augment another split with --source.split"
         )
+    plannable = selected_rows(source, recipe.select, plannable)
+    hard = hardness(source, recipe.select.hardest)
     order = candidate_order
-    if not np.array_equal(plannable, candidates):
-        order, _ = drawing_order(labels[plannable], [row_ids[row] for row in plannable], recipe.seed)
-    planned = order[: drawn(len(plannable), len(np.unique(labels[plannable])), recipe.fraction)]
-    rows = np.tile(plannable[planned], recipe.copies)
-    copies = np.repeat(np.arange(recipe.copies), len(planned))
+    if hard is not None or not np.array_equal(plannable, candidates):
+        plannable_ids = [row_ids[row] for row in plannable.tolist()]
+        order, _ = drawing_order(
+            labels[plannable], plannable_ids, recipe.seed, None if hard is None else hard[plannable]
+        )
+    rows, copies = _units(plannable[order], labels[plannable[order]], recipe)
     planned_ids = [row_ids[row] for row in rows.tolist()]
     keys = list(zip(planned_ids, copies.tolist(), strict=True))
     strengths = strengths_of(recipe.strategy.options)
@@ -240,6 +250,23 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         targets=_drawn_targets(recipe, source, texts, labels[rows], keys, np.unique(labels[references])),
         strengths=drawn_strengths(keys, strengths, recipe.seed) if strengths else None,
     )
+
+
+def _units(order: Ints, labels: Ints, recipe: Recipe) -> tuple[Ints, Ints]:
+    """Returns the rows and the copies of the planned units, (U,) int64 each.
+
+    Args:
+        order: (N,) int64: rows in drawing order.
+        labels: (N,) int64: their classes.
+        recipe: the recipe.
+    """
+    classes = len(np.unique(labels))
+    if recipe.select.per_class is not None:
+        positions, copies = filled_units(labels, recipe.select.per_class)
+        count = drawn(len(positions), classes, recipe.fraction)
+        return order[positions[:count]], copies[:count]
+    planned = order[: drawn(len(order), classes, recipe.fraction)]
+    return np.tile(planned, recipe.copies), np.repeat(np.arange(recipe.copies), len(planned))
 
 
 def _drawn_targets(

@@ -14,6 +14,7 @@ from typing import Any
 
 from diffcore_hf.augmentation.inputs import StrategyInputs
 from diffcore_hf.augmentation.review import Review
+from diffcore_hf.augmentation.row_list import read_row_list
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
@@ -45,7 +46,7 @@ class Resolution:
 
     recipe: Recipe
     identities: Mapping[str, Any]
-    """Commits or content hashes of the source, the models, the adapters and the review."""
+    """Commits or content hashes of the source, the models, the adapters, the review and the list of rows."""
     model: Mapping[str, Any]
     """Facts about the model for the card: family, licence, name and value of the guidance argument, ...
 
@@ -114,8 +115,7 @@ def resolve_run(
     }
     if strategy_type.uses_model and recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]
-    if review.sha256:
-        identities["review"] = review.sha256
+    identities |= _identities_of_files(recipe, review)
     strategy = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict)
     if strategy_type.uses_model:
         strategy.check(about_model)
@@ -214,6 +214,14 @@ def resolved_recipe(run: Mapping[str, Any]) -> dict[str, Any]:
     return resolved | {"strategy": {"targets": "own", **resolved.get("strategy", {})}}
 
 
+def _identities_of_files(recipe: Recipe, review: Review) -> dict[str, str]:
+    """Return the hashes of the two files that change the decisions, `review` and `select.rows`."""
+    identities = {"review": review.sha256} if review.sha256 else {}
+    if recipe.select.rows is not None:
+        identities["rows"] = read_row_list(recipe.select.rows).sha256
+    return identities
+
+
 def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) -> Resolution:
     """Return the resolution of a folder from run.json, without reading models.
 
@@ -222,10 +230,8 @@ def resolution_from_run(recipe: Recipe, review: Review, run: Mapping[str, Any]) 
         review: the verdicts of the reviewer.
         run: content of run.json.
     """
-    identities = dict(run["identities"])
-    identities.pop("review", None)
-    if review.sha256:
-        identities["review"] = review.sha256
+    stored = {name: value for name, value in run["identities"].items() if name not in ("review", "rows")}
+    identities = stored | _identities_of_files(recipe, review)
     digest = digests.recipe_digest(recipe, identities, run["stages"])
     about = run["about"]
     return Resolution(

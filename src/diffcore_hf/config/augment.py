@@ -289,6 +289,27 @@ class FilterConfig:
 
 
 @dataclass(frozen=True)
+class SelectConfig:
+    """Which rows get counterparts, and how many. `fraction` and `limit` then take the first ones."""
+
+    classes: tuple[str, ...] | None = decision(None, help="Classes whose rows get counterparts. null: all classes.")
+    rows: str | None = decision(
+        None,
+        help="File with the ids of the rows that get counterparts: one a line, or CSV with a column row_id.",
+    )
+    per_class: int | None = decision(
+        None,
+        help=(
+            "Number of counterparts per class. A class with fewer rows gets several copies of its rows. null: `copies` "
+            "of every row."
+        ),
+    )
+    hardest: str | None = decision(
+        None, help="Column of numbers, such as a loss: the rows of a class with the highest values are drawn first."
+    )
+
+
+@dataclass(frozen=True)
 class ColumnsConfig:
     """Names of the added columns."""
 
@@ -324,6 +345,7 @@ class Recipe:
     filter: FilterConfig = attempt(
         FilterConfig(), help="The image tower and the policy; a plain text is the path of the tower."
     )
+    select: SelectConfig = decision(SelectConfig(), help="Which rows get counterparts, and how many.")
     fraction: float = decision(
         1.0, help="Share of the rows that get a counterpart, in (0, 1]; at least one row per class."
     )

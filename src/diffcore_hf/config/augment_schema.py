@@ -73,6 +73,12 @@ RULES: dict[str, Rule] = {
     "filter.policy.t": Rule("a number in [-1, 1]", lambda v: -1 <= v <= 1, "0.7"),
     "filter.policy.p": Rule("a number in [0, 1]", lambda v: 0 <= v <= 1, "0.5"),
     "filter.policy.pairs": _COUNT._replace(expects="an integer of at least 1, or null for all pairs", example="1000"),
+    "select.classes": Rule(
+        "a list of class names, or null", lambda v: bool(v) and all(name.strip() for name in v), "robin wren"
+    ),
+    "select.rows": Rule("a file, or null", lambda v: bool(v.strip()) and "\0" not in v, "rows.txt"),
+    "select.per_class": Rule("an integer from 1 to 1,000,000, or null", lambda v: 1 <= v <= 1_000_000, "100"),
+    "select.hardest": _NONEMPTY._replace(expects="a column, or null", example="loss"),
     "fraction": _SHARE,
     "copies": _COUNT,
     "max_attempts": _COUNT._replace(example="3"),
@@ -115,6 +121,11 @@ def check(recipe: Recipe) -> None:
                 f"model.gamma is {recipe.model.gamma:g}, at which the negative prompts ({description}) are ignored. "
                 "Set prompts.negatives [] or a gamma above 0, e.g. 2.0"
             )
+    if recipe.select.per_class is not None and recipe.copies != 1:
+        raise UserError(
+            f"copies is {recipe.copies}, but select.per_class {recipe.select.per_class} sets the number of copies. "
+            "Leave one of them out"
+        )
     if recipe.strict and recipe.batch_size not in (None, 16):
         raise UserError(
             f"batch_size is {recipe.batch_size}, but strict pads every batch to 16. "

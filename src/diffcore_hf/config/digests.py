@@ -104,6 +104,11 @@ def fields_with_identities(
         del values["strategy"]
     elif "strategy" in values:
         values["strategy"] = strategy
+    if select := {name: value for name, value in values.pop("select", {}).items() if value is not None}:
+        # Null values are left out, so that digests that were computed before these keys existed stay the same.
+        if "rows" in select:
+            select["rows"] = {"identity": _identity(identities, "rows")}
+        values["select"] = select
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
     return values

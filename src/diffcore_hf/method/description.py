@@ -250,6 +250,6 @@ def _pairs(distances: Sequence[_ClassDistances]) -> list[Pair]:
     for near in distances:
         if near.kept is None:
             continue
-        columns = (near.kept_rows, near.real_rows[near.kept.index], near.kept.distance, near.kept.ratio)
+        columns = (near.kept_rows, near.real_rows[near.kept.rows], near.kept.distance, near.kept.ratio)
         pairs += [Pair(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]
     return sorted(pairs, key=lambda pair: (pair.distance, pair.kept))

@@ -143,7 +143,7 @@ def expected_coverage(real: int, generated: int, k: int = NEIGHBOURS) -> float:
 class Nearest(NamedTuple):
     """The real image that is nearest to each image of a set."""
 
-    index: Ints
+    rows: Ints
     """(M,) int64: index of the nearest real image."""
     distance: Floats
     """(M,) float64: Euclidean distance to it."""
@@ -180,13 +180,13 @@ def _nearest(real: Embeddings, queries: Embeddings, *, itself: bool) -> Nearest:
     """Return the nearest real image of each query. If `itself` is true, the queries are the real images."""
     if len(real) < 2 + itself:
         raise ValueError(f"{len(real)} real images: the two nearest are needed")
-    index = np.zeros(len(queries), np.int64)
+    first = np.zeros(len(queries), np.int64)
     two = np.zeros((len(queries), 2))
     for rows in chunks(len(queries), len(real)):
         distances = squared_distances(queries[rows], real)
         if itself:
             distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = np.inf
-        index[rows] = distances.argmin(axis=1)
+        first[rows] = distances.argmin(axis=1)
         two[rows] = np.sqrt(np.partition(distances, 1, axis=1)[:, :2])
     ratio = np.divide(two[:, 0], two[:, 1], out=np.zeros(len(queries)), where=two[:, 1] > 0)
-    return Nearest(index, two[:, 0], ratio)
+    return Nearest(first, two[:, 0], ratio)

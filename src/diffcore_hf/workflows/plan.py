@@ -56,7 +56,7 @@ def text(run: Run) -> str:
         f"source      {recipe.source.path} ({source.identity}), split {split}: {len(source.rows):,} rows, "
         f"{len(source.names):,} class{'es' if len(source.names) != 1 else ''}",
         *report_text.lines(run.source_report),
-        f"plan        {len(plan):,} units (fraction {recipe.fraction:g}, copies {recipe.copies}), "
+        f"plan        {len(plan):,} units ({_chosen(recipe)}), "
         f"{_span(counts.values())} per class; up to {recipe.max_attempts} attempts each",
         f"references  {len(plan.references):,} real images for statistics and thresholds",
     ]
@@ -83,6 +83,20 @@ def text(run: Run) -> str:
     lines += [f"note: {note}" for note in texts.notes]
     # Each item is one line, so a line break in it comes from a label or a prompt.
     return "\n".join(map(visible, lines))
+
+
+def _chosen(recipe: Recipe) -> str:
+    """Return the keys of the recipe that choose the units, with their values."""
+    select = recipe.select
+    chosen = [f"fraction {recipe.fraction:g}"]
+    chosen.append(f"copies {recipe.copies}" if select.per_class is None else f"{select.per_class:,} per class")
+    if select.classes is not None:
+        chosen.append(f"{len(set(select.classes)):,} selected classes")
+    if select.rows is not None:
+        chosen.append(f"rows in {select.rows}")
+    if select.hardest is not None:
+        chosen.append(f"highest {select.hardest} first")
+    return ", ".join(chosen)
 
 
 def _model(run: Run) -> list[str]:

@@ -81,6 +81,9 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
             for number, options in enumerate(recorded["each"])
         ]
     review = recipe.pop("review", None)
+    rows = recipe.get("select", {}).pop("rows", None)
+    if not recipe.get("select", True):
+        del recipe["select"]
     if prefix:
         recipe["columns"] = {"prefix": prefix}
     if not originals:
@@ -92,6 +95,11 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
         if not key.strip(" -") and value in comments:
             lines[number] = f"{key}path: {value}  # {_comment(comments[value])}\n"
     text = "".join(lines)
+    if rows:
+        digest = rows.get("identity") if isinstance(rows, dict) else rows
+        text += (
+            f"# select.rows: a list chose the rows (sha256 {_comment(digest)}); its rows are those that are planned\n"
+        )
     if review:
         digest = review.get("identity") if isinstance(review, dict) else review
         text += f"# review: verdicts of a person were applied too (sha256 {_comment(digest)}); they are not published\n"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.method.arrays import Embeddings, Ints
+from diffcore_hf.method.arrays import Bools, Embeddings, Ints
 from diffcore_hf.publishing.audit.shards import Shards
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def _class_names(shards: Shards) -> tuple[str, ...]:
 class _Rows:
     """Rows of a table that have an embedding, or should have one."""
 
-    columns: dict[str, list]
+    columns: dict[str, list[Any]]
     """Values of the other columns."""
     matrix: Embeddings
     """(n, d) float16; rows without an embedding are NaN."""
-    finite: np.ndarray
+    finite: Bools
     """(n,) bool: whether the embedding is finite and not zero."""
 
 
@@ -125,7 +125,7 @@ def _read(shards: Shards, config: str, columns: Sequence[str], selecting: str) -
         return _Rows({name: [] for name in columns}, np.zeros((0, 0), np.float16), np.zeros(0, bool))
     joined = pa.concat_tables(tables)
     matrix = _matrix(joined["embedding"], config)
-    finite = np.isfinite(matrix).all(axis=1) & matrix.any(axis=1)
+    finite = np.asarray(np.isfinite(matrix).all(axis=1) & matrix.any(axis=1))
     return _Rows({name: joined[name].to_pylist() for name in columns}, matrix, finite)
 
 
