@@ -8,5 +8,7 @@ policies/                    the filter policies, one file each
 checks.py                    the reasons to reject an attempt
 filtration.py                decisions, statuses, and which attempts are due
 mixing.py                    the mix of a real and a generated image (Eq. 6 to 8)
+distances.py, diversity.py   figures that compare generated with real images
+description.py               these figures per class and over all classes
 arrays.py                    names of array types
 """
