@@ -21,51 +21,51 @@ install: .venv/installed  ## make .venv and install the package into it (about 6
 	$(RUN)/pip install --quiet --progress-bar off --constraint constraints.txt --editable '.[photos]'
 	@touch $@
 
-demo: install  ## render the miniature birds, augment them, look at out/miniature (under 3 minutes on a laptop)
+demo: install  ## render the miniature birds and augment them into out/miniature (under 3 minutes on a laptop)
 	test -d out/birds || $(RUN)/diffcore-hf miniature out/birds
 	HF_HUB_OFFLINE=1 $(RUN)/diffcore-hf augment miniature
 
-showcase: demo  ## the README's pictures and hub_cards/example_card.md, from the demo
+showcase: demo  ## write the pictures of the README and hub_cards/example_card.md from the demo
 	$(RUN)/diffcore-hf preview out/miniature --mixed
 	cp out/miniature/assets/*.png out/miniature/.diffcore/preview/mixed.png docs/assets/
 	sed 's#](assets/#](../docs/assets/#' out/miniature/README.md > hub_cards/example_card.md
 
-gain: install  ## did it help? plain, with generated images, and mixed, three seeds each, on out/miniature (after make demo)
+gain: install  ## measure on out/miniature whether generated images help, with and without mixing (after make demo)
 	HF_HUB_OFFLINE=1 $(RUN)/accelerate launch --quiet --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		recipes/train.py --config miniature-train --compare plain,genaug,mix --seeds 0,1,2 --output out/train/gain
 
-photos: $(if $(DATA),.venv/photos-installed)  ## what are perfect counterparts and mixing worth on the photographs in DATA=DIR? (under 15 minutes)
+photos: $(if $(DATA),.venv/photos-installed)  ## measure the gain from perfect counterparts, with and without mixing, on photographs in DATA=DIR (under 15 minutes)
 	@$(if $(DATA),HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks.photo_gain "$(DATA)",echo "Give a folder with one sub-folder of photographs for each class: make photos DATA=DIR. It was measured on the Clothing dataset (subset) of A. Grigorev (CC0 1.0)")
 
-test: install  ## the default tests, one process for each core (under 8 minutes on two)
+test: install  ## run the default tests, one process for each core (under 8 minutes on two cores)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -n auto
 
-test-slow: install  ## the tests that take minutes, or that measure time (on an idle machine)
+test-slow: install  ## run the tests that take minutes or measure time (on an idle machine)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -m slow
 
-lint: style types  ## style, common errors, the import rule between packages, types
+lint: style types  ## check style, common errors, imports between packages, and types
 
 style: install
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	PYTHONPATH=src $(RUN)/lint-imports
 
-types: install  ## types alone (mypy)
+types: install  ## check only the types (mypy)
 	$(RUN)/mypy
 
-wheel: install  ## build the wheel, install it into a fresh environment, use it there and against the Hub double
+wheel: install  ## build the wheel, install it into a fresh environment, and test it there
 	$(RUN)/python -m testing.wheel_check
 
-faults: install  ## push against a double of the Hub while it fails in every way, into docs/reliability.md (half an hour)
+faults: install  ## test pushes to a local server that fails in many ways, and write docs/reliability.md (half an hour)
 	$(RUN)/python -m benchmarks.faults --write docs/reliability.md
 
-evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure what filter, context, guidance and mixing are worth, into docs/results.md (hours; LIST=1 lists, PHOTOS=DIR adds the photographs)
+evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure the effects of filter, context, guidance and mixing, and write docs/results.md (hours; LIST=1 lists the measurements, PHOTOS=DIR adds photographs)
 	$(RUN)/python -m benchmarks.evidence $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(LIST),--list)
 	$(if $(LIST),,$(RUN)/python -m benchmarks.evidence --pack --page)
 
-bench: install  ## measure demo, a large folder, mixing, loading and publishing here, into docs/performance.md (about 20 minutes, idle machine)
+bench: install  ## measure time and memory, and write docs/performance.md (about 20 minutes on an idle machine)
 	for part in demo source mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
 
-docs: install  ## the documentation site, into out/site; every link is checked
+docs: install  ## build the documentation site in out/site, and check every link
 	$(RUN)/python docs/_build/check_links.py
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet

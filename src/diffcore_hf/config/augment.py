@@ -217,9 +217,9 @@ class PolicyConfig:
     name: Literal["all", "random", "mean", "fixed", "quantile", "rank", "text_softmax"] = decision(
         "rank",
         help=(
-            "all: keep every image. random (p): keep a random share. mean: Eq. 5. fixed (t): one bound for "
-            "all classes. quantile (alpha) and rank (by, alpha): conformal bounds. text_softmax: the softmax over the "
-            "captions of the classes is above 1/K."
+            "all: keep every image. random (p): keep a random share. mean: the rule of the paper (Eq. 5). fixed (t): "
+            "one bound for all classes. quantile (alpha) and rank (by, alpha): conformal bounds. text_softmax: the "
+            "softmax over the captions of the classes is above 1/K, where K is the number of classes."
         ),
     )
     by: Literal["class_mean", "classifier", "context_free", "text"] | None = decision(

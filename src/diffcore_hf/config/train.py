@@ -101,7 +101,7 @@ class MixConfig:
     )
     probability: float = option(1.0, help="For mode replace: probability that a row is replaced.")
     pi: float = option(0.5, help="For kind both: probability of pixel-wise mixing.")
-    alpha: float = option(1.0, help="lambda ~ Beta(alpha, alpha); 1 is uniform on [0, 1].")
+    alpha: float = option(1.0, help="Parameter of the Beta distribution of the mixing weight. 1: uniform on [0, 1].")
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,9 @@ class TrainRecipe:
             "real_same_class, an image is resized twice, so its pixels differ slightly."
         ),
     )
-    evaluate_every: float = option(1.0, help="Epochs between two validations. A checkpoint is written after each.")
+    evaluate_every: float = option(
+        1.0, help="Epochs between two validations. A checkpoint is written after each validation."
+    )
     seeds: tuple[int, ...] = option(
         (0,), commas=True, help="One training per seed. Several seeds give a mean and a standard deviation."
     )
@@ -268,7 +270,7 @@ class TrainRecipe:
     )
     push: str | None = option(
         None,
-        help="Hub id for the trained model. Of several seeds the first is pushed, of several arms the last.",
+        help="Hub id for the trained model. If there are several, the first seed of the last arm is pushed.",
     )
     output: str | None = option(None, help="The output folder. Default: out/train/<last part of data.path>.")
     device: Literal["auto", "cpu"] = option("auto", help="auto: the device that accelerate selects.")
