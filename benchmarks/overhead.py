@@ -72,7 +72,7 @@ def cells_of(args: argparse.Namespace) -> list[CellSettings]:
 
 
 def unknown_arm(arm: str) -> str:
-    """Returns what is wrong with the name of an arm; empty if the arm exists."""
+    """Returns the error for the name of an arm; empty if the arm exists."""
     known = list(dict.fromkeys([*ARMS, *BUILT_IN_ARMS]))
     if arm in known:
         return ""

@@ -224,7 +224,8 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
     })  # fmt: skip
     arms = arms_of(recipe)
     arm = arms[cell.arm]
-    folder = Path(cell.data).with_name("training")  # nothing is written into it before the first evaluation
+    # This folder stays empty, because nothing is written before the first evaluation.
+    folder = Path(cell.data).with_name("training")
     accelerator = make_accelerator(arm, folder)
     training = loop.Training(arm, load_data(arm.data, arm.mix), 0, folder, accelerator)
     now = clock_of(cell, accelerator.device)
@@ -322,7 +323,7 @@ class _Steps:
 def clock_of(cell: CellSettings, device: Any) -> Callable[[], float]:
     """Returns the clock of a measurement.
 
-    On one CPU thread this is the CPU time of the process, which other processes change less than the time on the wall.
+    On one CPU thread this is the CPU time of the process, which depends less on other processes than the elapsed time.
     On a GPU, the clock waits until the device has finished.
     """
     import torch
