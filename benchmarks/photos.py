@@ -48,7 +48,11 @@ def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, st
 
     pairs = [_rendered(row) for row in range(count)] if data is None else _stored(data, count)
     kilobytes = [sum(map(len, side)) / len(side) / 1000 for side in zip(*pairs, strict=True)]
-    what = f"of {Path(data).name}" if data else "rendered (500x375 JPEG q90, 512x512 JPEG q95 4:4:4)"
+    what = (
+        f"of {Path(data).name}"
+        if data
+        else "of rendered images (500x375 pixels with JPEG quality 90, and 512x512 pixels with JPEG quality 95)"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "pairs"
         _write(folder, pairs)
