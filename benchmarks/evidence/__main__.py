@@ -25,7 +25,17 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from benchmarks.evidence import folders, judging, page, photo_trainings, probing, towers, trainings
+from benchmarks.evidence import (
+    folders,
+    judging,
+    mixers,
+    page,
+    photo_mixers,
+    photo_trainings,
+    probing,
+    towers,
+    trainings,
+)  # fmt: skip
 from benchmarks.evidence.cells import SEEDS, Cell, listing, pending, run
 from benchmarks.evidence.series import Results
 from benchmarks.evidence.store import NEW, PACKED, Store
@@ -122,8 +132,11 @@ def _chosen(args: argparse.Namespace, store: Store) -> list[Cell]:
     """Returns the cells that can be measured now. Some cells on photographs depend on the results so far."""
     photos: list[Cell] = []
     if args.photos:
-        photos = photo_trainings.photo_cells(args.photos.resolve(), store.all_of(photo_trainings.SERIES))
-    return [*cells(args.seeds), *photos]
+        data, measured = args.photos.resolve(), store.all_of(photo_trainings.SERIES)
+        photos = photo_trainings.photo_cells(data, measured)
+        with_mixers = photo_mixers.planned(measured | store.all_of(photo_trainings.MIXERS))
+        photos += [photo_trainings.cell(training, data) for training in with_mixers]
+    return [*cells(args.seeds), *mixers.cells(args.seeds), *photos]
 
 
 if __name__ == "__main__":

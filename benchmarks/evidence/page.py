@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence import advice, figures, meaning, photo_page, photo_quality_page, tables, trainings
+from benchmarks.evidence import (
+    advice,
+    figures,
+    meaning,
+    mixer_page,
+    photo_mixers,
+    photo_page,
+    photo_quality_page,
+    tables,
+    trainings,
+)  # fmt: skip
 from benchmarks.evidence.cells import SEEDS, attempt_stage
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.series import Results
@@ -58,7 +68,7 @@ def _opening(results: Results) -> list[str]:
     days = sorted({record["date"] for record in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in made}
     when = (
-        f"Measured from {days[0]} to {days[-1]} on two CPU cores (sections 1 to 6 in bfloat16), "
+        f"Measured from {days[0]} to {days[-1]} on two CPU cores (sections 1 to 6 and 8 in bfloat16), "
         f"{'; '.join(sorted(versions))}."
     )
     measured = len(results.trainings)
@@ -83,9 +93,9 @@ def _stages(made: Sequence[Mapping[str, Any]]) -> str:
 
 _HOW = (
     """This page measures the effects of the filter, the contexts in the prompts, the guidance and the mixing.
-Sections 1 to 6 use the rendered birds of the miniature world. Section 7 uses photographs. `make evidence` repeats
-all measurements and writes this page.""",
-    """**Data of sections 1 to 6.** The dataset has twenty species with twelve training images each. There are ten
+Sections 1 to 6 and 8 use the rendered birds of the miniature world. Section 7 uses photographs. `make evidence`
+repeats all measurements and writes this page.""",
+    """**Data of sections 1 to 6 and 8.** The dataset has twenty species with twelve training images each. There are ten
 contexts. The training images of a species show only two contexts, which are chosen at random for each species.
 The 2,000 test images show all ten contexts. For each of 240 training images, three images are generated, so there
 are 720 generated images. The generation has 16 steps and guidance strength gamma 2 (Eq. 4 of the paper). A
@@ -95,8 +105,8 @@ and is called the *oracle*.""",
     """- *never mentioned*: contexts that occur in no training image of the species and in no prompt
 - *prompted*: contexts that the prompts name, and that no training image of the species shows
 - *own*: the two contexts of the training images of the species""",
-    """**Training in sections 1 to 6.** The network is a ResNet-10-T. It is either trained from scratch (450 steps of
-32 images), or pretrained on twenty other species and fine-tuned (150 steps of 32 images). Every arm of a table
+    """**Training in sections 1 to 6 and 8.** The network is a ResNet-10-T. It is either trained from scratch (450 steps
+of 32 images), or pretrained on twenty other species and fine-tuned (150 steps of 32 images). Every arm of a table
 takes the same number of steps. The validation split shows only the training contexts. It selects the model, and
 the test images are scored once. If a table says nothing else, an epoch contains each real image and, as a
 separate sample, one kept generated image of the same class (`mix.kind none`, `mix.partner class`).""",
@@ -303,6 +313,7 @@ def _photographs(results: Results) -> list[str]:
         *photo_page.section(results),
         *photo_quality_page.quality(results),
         *photo_quality_page.judge(results),
+        *photo_mixers.section(results),
         photo_page.OUTSTANDING,
     ]
 
@@ -316,6 +327,7 @@ _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "5. Mixing": _mixing,
     "6. Other ways to improve accuracy": _alternatives,
     "7. Photographs": _photographs,
+    "8. Mixers": mixer_page.section,
 }
 
 _FIGURES: dict[str, Callable[[Results], bytes]] = {

@@ -39,7 +39,7 @@ _BOUND = """Generated images are worse counterparts than these photographs. So t
 accuracy by less than these tables show."""
 OUTSTANDING = """**Not measured.** Generated images as counterparts of photographs are not measured.
 `python -m benchmarks.photos_t2i DATA` measures them on a CUDA machine with a small text-to-image model. Other
-datasets, other numbers of images and other networks are not measured."""
+datasets, other networks, and other numbers of images with counterparts are not measured."""
 
 
 def section(results: Results) -> list[str]:

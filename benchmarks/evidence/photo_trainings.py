@@ -15,16 +15,19 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.evidence import photo_filter
+from benchmarks.evidence import mixers, photo_filter
 from benchmarks.evidence.cells import SEEDS, Cell
 from benchmarks.evidence.photo_quality import PERFECT, QUALITIES
 from benchmarks.evidence.photo_tower import NET, weights_folder
 from benchmarks.evidence.photographs import EACH, measured_distance, photo_folder
 from benchmarks.imagenet_weights import WEIGHTS
+from diffcore_hf.training.mixers import names
 
 SERIES = "photographs"
 COUNTERPARTS = "counterparts"
 """Series of the counterparts of lower quality."""
+MIXERS = "photo_mixers"
+"""Series of the mixers of the package on photographs."""
 FILTER = "photo_filter"
 """Series of the filter on photographs."""
 QUALITY_ARMS = ("genaug", "mix")
@@ -49,6 +52,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "patch": {"mix": {"mode": "append", "kind": "patch", "partner": "own"}},
 }
 """Arms in the order in which they are measured."""
+MIXER_EACH = (EACH, 30)
+"""Numbers of real training images of a class in the trainings with mixers."""
+MIXER_ARMS: dict[str, dict[str, Any]] = {
+    "plain": ARMS["plain"],
+    **{name: {"mix": {"mode": "off"}, "mixer": {"name": name}} for name in mixers.ARMS if name in names.MIXERS},
+}
+"""Arms that train on real images alone. TransMix is left out, because the network is no ViT."""
+del MIXER_ARMS["transmix"]
 _COMMON = {
     "transform": {"preset": "finetune_224", "size": SIZE},
     "schedule": {"name": "cosine", "warmup": 1.5},
@@ -78,6 +89,8 @@ class PhotoTraining:
     @property
     def series(self) -> str:
         """Returns the name of the series that the result belongs to."""
+        if self.arm not in ARMS or self.each != EACH:
+            return MIXERS
         return SERIES if self.quality == PERFECT else COUNTERPARTS
 
     @property
@@ -99,8 +112,8 @@ def photo_cells(data: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Ce
         data: folder of the datasets, such as `clothing`.
         results: results so far of the trainings in series SERIES, name of the cell without its series -> result.
     """
-    deciding = [_cell(training, data) for training in planned(results)]
-    later = [_cell(training, data) for training in planned_counterparts(results)]
+    deciding = [cell(training, data) for training in planned(results)]
+    later = [cell(training, data) for training in planned_counterparts(results)]
     judged = [
         Cell(f"{FILTER}/clothing-{seed}", photo_filter.SECONDS,
              partial(photo_filter.measure, data=str(data / "clothing"), seed=seed))
@@ -117,9 +130,16 @@ def photo_cells(data: Path, results: Mapping[str, Mapping[str, Any]]) -> list[Ce
     return [*short, *judged, *distances, *(cell for cell in deciding if cell not in short), *later]
 
 
-def _cell(training: PhotoTraining, data: Path) -> Cell:
+def cell(training: PhotoTraining, data: Path) -> Cell:
+    """Returns the cell of a training.
+
+    Args:
+        training: the training.
+        data: folder of the datasets.
+    """
     run = partial(measure, training=training, data=str(data))
-    return Cell(f"{training.series}/{training.name}", SECONDS[training.length], run)
+    cost = mixers.ARMS[training.arm].cost if training.arm in MIXER_ARMS and training.arm != "plain" else 1
+    return Cell(f"{training.series}/{training.name}", round(cost * SECONDS[training.length]), run)
 
 
 def planned(results: Mapping[str, Mapping[str, Any]]) -> Iterator[PhotoTraining]:
@@ -152,20 +172,20 @@ def measure_distance(work: Path, quality: str, seed: int, data: str) -> dict[str
     return measured_distance(work, photo_folder(work, Path(data) / "clothing", seed, quality=quality))
 
 
-def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float) -> float | None:
+def validated(results: Mapping[str, Mapping[str, Any]], arm: str, rate: float, each: int = EACH) -> float | None:
     """Returns the mean validation top-1 over the seeds in TUNING; None if one of them is not measured."""
-    names = [PhotoTraining(arm, "short", rate, seed).name for seed in TUNING]
+    names = [PhotoTraining(arm, "short", rate, seed, each=each).name for seed in TUNING]
     if any(name not in results for name in names):
         return None
     return mean(results[name]["validation_top1"] for name in names)
 
 
-def chosen_rate(results: Mapping[str, Mapping[str, Any]], arm: str) -> float | None:
+def chosen_rate(results: Mapping[str, Mapping[str, Any]], arm: str, each: int = EACH) -> float | None:
     """Returns the rate with the best validation score; None if a rate is not measured yet.
 
     If several rates have the same score, the lowest one is returned.
     """
-    scores = {rate: validated(results, arm, rate) for rate in sorted(RATES)}
+    scores = {rate: validated(results, arm, rate, each) for rate in sorted(RATES)}
     if None in scores.values():
         return None
     return max(scores, key=lambda rate: scores[rate])
@@ -176,7 +196,7 @@ def measure(work: Path, training: PhotoTraining, data: str) -> dict[str, Any]:
     folder = photo_folder(work, Path(data) / training.data, training.seed, training.each, quality=training.quality)
     output = work / "photo-trainings" / training.name
     result = trained(
-        folder, weights_folder(work, training.net), training.net, ARMS[training.arm], training.rate,
+        folder, weights_folder(work, training.net), training.net, (ARMS | MIXER_ARMS)[training.arm], training.rate,
         STEPS[training.length], training.seed, output,
     )  # fmt: skip
     shutil.rmtree(output)

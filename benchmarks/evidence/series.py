@@ -32,6 +32,8 @@ class Results:
     photographs: Mapping[str, Mapping[str, Any]]
     counterparts: Mapping[str, Mapping[str, Any]]
     photo_filter: Mapping[str, Mapping[str, Any]]
+    mixers: Mapping[str, Mapping[str, Any]]
+    photo_mixers: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def read(cls, store: Store) -> Results:
@@ -55,6 +57,10 @@ class Results:
     def accuracy(self, arm: str, net: str, group: str) -> BySeed:
         """Returns seed -> top-1 of the model with the best validation score, on a group of the test images."""
         return self._trained(arm, net, lambda result: result["best"]["by_group"][group])
+
+    def of_mixer(self, arm: str, net: str, group: str) -> BySeed:
+        """Returns seed -> top-1 of an arm of series `mixers`, on a group of the test images."""
+        return _by_seed(self.mixers, f"{arm}-{net}", lambda result: result["best"]["by_group"][group])
 
     def kept(self, arm: str, net: str) -> BySeed:
         """Returns seed -> number of generated images that an arm trains on."""

@@ -28,7 +28,10 @@ from diffcore_hf.config.recipe_files import shipped_recipes, shipped_training_re
 from diffcore_hf.config.train import OptimizerConfig, ScheduleConfig, TrainRecipe
 from diffcore_hf.config.train_schema import ARMS, TRAIN_SCHEMA
 from diffcore_hf.training.comparison import trials
+from diffcore_hf.training.comparison.arm_checks import check_arms
 from diffcore_hf.training.comparison.arms import arms_of
+from diffcore_hf.training.data.training_data import load_data
+from diffcore_hf.training.mixers.names import MIXERS
 
 DOCS = Path(__file__).parents[2] / "docs" / "training.md"
 PAPERS = sorted(set(shipped_training_recipes()) - {"miniature-train"})
@@ -322,3 +325,14 @@ def test_the_docs_name_every_recipe():
     text = DOCS.read_text()
     for name in shipped_training_recipes():
         assert f"`{name}`" in text, name
+
+
+def test_the_miniature_compares_every_mixer_with_a_network_that_can_use_it(folder):
+    """The command is in the first lines of the recipe. No arm is refused."""
+    path = DOCS.parents[1] / "recipes" / "miniature-train.yaml"
+    text = path.read_text(encoding="utf-8").replace("\\\n#", " ")
+    (names,) = [re.sub(r"\s", "", found) for found in re.findall(r"--compare (\s*plain,mixup.*)", text)]
+    assert sorted(names.split(",")) == sorted(["plain", "plain_vit", *MIXERS])
+    recipe = build(TRAIN_SCHEMA, config_layer(str(path)), {"compare": names.split(","), "data": {"path": str(folder)}})
+    arms = arms_of(recipe)
+    check_arms(arms, {name: load_data(arm.data, arm.mix) for name, arm in arms.items()}, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -62,6 +63,23 @@ def load_instance(name: str, kind: type[Base], key: str) -> Base:
     attribute = _attribute(name, key)
     if not isinstance(attribute, kind):
         raise UserError(_mismatch(name, key, attribute, f"an instance of {kind.__module__}.{kind.__name__}"))
+    return attribute
+
+
+def load_function(name: str, key: str) -> Callable[..., Any]:
+    """Returns the function that `module:NAME` names.
+
+    Args:
+        name: e.g. `my_package.pictures:draw`.
+        key: key of the recipe, for the message.
+
+    Raises:
+        UserError: the module or name does not exist, or the object is not a function. An error inside the module keeps
+            its traceback.
+    """
+    attribute = _attribute(name, key)
+    if not callable(attribute) or isinstance(attribute, type):
+        raise UserError(_mismatch(name, key, attribute, "a function"))
     return attribute
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from diffcore_hf.core.seeding import generator
 from diffcore_hf.miniature.species import Color
 
 CONTEXTS = (
@@ -352,3 +353,9 @@ def _garden(size: int, details: Details) -> Image.Image:
 _SCENES = dict(
     zip(CONTEXTS, (_clear, _snow, _rain, _sunset, _forest, _desert, _night, _fog, _ocean, _garden), strict=True)
 )
+
+
+def mixing_picture(number: int, side: int) -> Image.Image:
+    """Draws a scene without a bird for PixMix. The scene depends only on the number and the side."""
+    random = generator("scenery", number)
+    return background(CONTEXTS[number % len(CONTEXTS)], side, Details(random.random(1000)))

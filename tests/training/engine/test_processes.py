@@ -12,17 +12,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import own_mixers
 import pytest
 from safetensors.torch import load_file
 
 from diffcore_hf.training.engine import checkpoints
+from diffcore_hf.training.mixers.names import MIXERS
 
 HELPERS = str(Path(own_mixers.__file__).parent)
 
 
-def launch(processes, arguments, **environment):
-    """Run `torchrun` on this machine; accelerate reads its environment."""
+def launch(processes, arguments, *, program=("-m", "diffcore_hf.training"), status=0, seconds=200, **environment):
+    """Run `torchrun` on this machine, and check its exit status; accelerate reads its environment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -37,10 +39,10 @@ def launch(processes, arguments, **environment):
         str(port),
     ]
     finished = subprocess.run(
-        [*command, "-m", "diffcore_hf.training", *arguments], capture_output=True, text=True, timeout=200,
+        [*command, *program, *arguments], capture_output=True, text=True, timeout=seconds,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": python_path, **environment}, check=False,
     )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == status, finished.stderr
     return finished
 
 
@@ -77,6 +79,38 @@ def test_a_mixer_gets_the_network_without_ddp_and_its_parameters_are_the_same_on
     assert records[0]["gain"] != [1.0, 1.0, 1.0]
     images = [key for line in (*first, *second) for key in json.loads(line)["rows"]]
     assert len(set(images)) == len(images) == 8
+
+
+def test_a_process_that_would_get_one_image_is_refused_in_one_line(folder, tmp_path):
+    finished = launch(2, [
+        "--data.path", str(folder), "--output", str(tmp_path / "out"), "--model", "test_resnet",
+        "--model.pretrained", "false", "--transform.preset", "tiny_preact_1200", "--transform.size", "32",
+        "--batch_size", "2", "--max_steps", "2", "--workers", "0", "--device", "cpu", "--mixer", "mixup",
+    ], status=1)  # fmt: skip
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("train: ")]
+    assert lines == [
+        "train: batch_size is 2, of which each of 2 processes takes 1 image at a time, but mixup mixes the images of a "
+        "batch. Use e.g. --batch_size 16"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+def test_every_mixer_mixes_the_images_of_its_own_process_and_both_processes_stay_equal(folder, tmp_path):
+    """Each process draws its own partners. Weights of the network, and weights and buffers of the mixer, are equal."""
+    launch(2, [str(folder), str(tmp_path)], program=(f"{HELPERS}/mixers_on_processes.py",), seconds=1500)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert {name.split()[0] for name in first} == set(MIXERS)
+    for name, one in first.items():
+        other = second[name]
+        assert (one["network"], one["mixer"]) == (other["network"], other["mixer"]), name
+        for step in (0, 1):
+            rows = [set(each["rows"][step]) for each in (one, other)]
+            assert [len(each) for each in rows] == [4, 4] and not rows[0] & rows[1], name
+        for step, partners in enumerate(one["partners"]):
+            assert set(partners) == set(one["rows"][step]) and set(other["partners"][step]) == set(other["rows"][step])
+        drawn = [np.array(each["drawn"]) for each in (one, other)]
+        assert drawn[0].size == 0 or not np.array_equal(*drawn), name
 
 
 def test_one_and_two_processes_report_the_same_steps_and_images(trained):

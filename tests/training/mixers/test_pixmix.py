@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from slow_mixing import assert_same_training
 
 from diffcore_hf.core import seeding
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.training.mixers.mixing_pictures import fractal, picture_crop
+from diffcore_hf.training.mixers.mixing_pictures import DRAWN, FRACTALS, fractal, picture_crop
 from diffcore_hf.training.mixers.operations import applied, draw_operation
 from diffcore_hf.training.mixers.pixmix import PixMixDraw, added, draw_pixmix, multiplied, pixmix
 
@@ -55,8 +58,8 @@ def test_pictures_come_from_the_folder(tmp_path):
     Image.new("L", (9, 9), 50).save(tmp_path / "below" / "b.png")
     (tmp_path / "broken.png").write_bytes(b"broken")
     method = mixer("pixmix", options={"pictures": str(tmp_path)})
-    assert len(method.files) == 3
-    crops = [picture_crop(method.files, (share, 0.9, 0.9), 16, 16) for share in (0.0, 0.4, 0.7)]
+    assert len(method.pictures) == 3
+    crops = [picture_crop(method.pictures, (share, 0.9, 0.9), 16, 16) for share in (0.0, 0.4, 0.7)]
     assert [crop.unique().tolist() for crop in crops] == [[0, 200], [50], [0, 200]]  # the next file replaces broken.png
     assert torch.isfinite(method(batch()).images).all()
 
@@ -73,11 +76,61 @@ def test_a_folder_without_pictures_gives_a_one_line_error(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
+def stripes(number, side):
+    """Draw a picture whose columns have the value of the number."""
+    return torch.full((3, side, side), number, dtype=torch.uint8)
+
+
+def wrong_size(number, side):
+    return Image.new("RGB", (side, side + 1))
+
+
+def no_picture(number, side):
+    return None
+
+
+def fails(number, side):
+    raise KeyError(number)
+
+
+def test_pictures_are_drawn_by_a_function_of_the_user(monkeypatch):
+    monkeypatch.setitem(sys.modules, "my_pictures", sys.modules[__name__])
+    method = mixer("pixmix", options={"pictures": "my_pictures:stripes"})
+    crops = [picture_crop(method.pictures, (share, 0.5, 0.5), 16, 16) for share in (0.0, 0.5, 0.999)]
+    assert [crop.unique().tolist() for crop in crops] == [[0], [DRAWN // 2], [DRAWN - 1]]
+    assert torch.isfinite(method(batch()).images).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("my_pictures:wrong_size", "which does not draw a picture of 8 x 8 pixels. Return an RGB image of PIL"),
+        ("my_pictures:no_picture", "which does not draw a picture of 8 x 8 pixels. Return an RGB image of PIL"),
+        ("my_pictures:fails", "which raises an error for number 0 and side 8: "),
+        ("my_pictures:nothing", "but 'nothing' in that module is missing. Name a function"),
+        ("my_pictures:DRAWN", "but 'DRAWN' in that module is not a function. Name a function"),
+        ("nowhere_at_all:draw", "but there is no module 'nowhere_at_all'"),
+    ],
+)
+def test_a_function_that_draws_no_pictures_gives_a_one_line_error(monkeypatch, name, line):
+    monkeypatch.setitem(sys.modules, "my_pictures", sys.modules[__name__])
+    with pytest.raises(UserError, match=re.escape(line)) as caught:
+        mixer("pixmix", options={"pictures": name})
+    assert "\n" not in str(caught.value) and "mixer.options.pictures" in str(caught.value)
+
+
+def test_the_scenes_of_the_miniature_are_ten_contexts():
+    name = "diffcore_hf.miniature.scenery:mixing_picture"
+    crops = [picture_crop(name, (number / DRAWN, 0.5, 0.5), 56, 56) for number in range(10)]
+    assert len({crop.numpy().tobytes() for crop in crops}) == 10
+    assert torch.equal(crops[3], picture_crop(name, (3 / DRAWN, 0.5, 0.5), 56, 56))
+
+
 def test_fractals_are_different_pictures_with_structure():
     drawn = [fractal(number, 48) for number in range(8)]
     assert len({each.numpy().tobytes() for each in drawn}) == 8
     assert all(each.float().std() > 10 for each in drawn)
-    assert torch.equal(fractal(3, 48), fractal.__wrapped__(3, 48))
+    assert torch.equal(fractal(3, 48), fractal(3, 48))
 
 
 def test_50_training_steps_have_the_losses_of_a_slow_implementation():
@@ -88,7 +141,7 @@ def test_50_training_steps_have_the_losses_of_a_slow_implementation():
             random.random()
             original = (255 * (normalised * 0.5 + 0.5)).round().to(torch.uint8)
             position = random.random(3)
-            other = picture_crop((), tuple(position), 12, 12).numpy() / 255
+            other = picture_crop(FRACTALS, tuple(position), 12, 12).numpy() / 255
             augmented = lambda random=random, original=original: applied(draw_operation(random, 3), original)  # noqa: E731
             mixed = (augmented() if random.random() < 0.5 else original).numpy() / 255
             for _ in range(random.integers(5)):

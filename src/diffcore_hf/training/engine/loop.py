@@ -34,7 +34,7 @@ from diffcore_hf.training.engine.evaluation import score_split
 from diffcore_hf.training.engine.interruption import stop_flag
 from diffcore_hf.training.engine.length import Length, training_length
 from diffcore_hf.training.engine.metrics import Scores
-from diffcore_hf.training.engine.mixer_parameters import average_gradients
+from diffcore_hf.training.engine.mixer_parameters import average_gradients, broadcast_buffers
 from diffcore_hf.training.engine.parts import build_parts
 from diffcore_hf.training.engine.randomness import seed_step
 from diffcore_hf.training.engine.result import TrainingResult
@@ -165,6 +165,7 @@ class Training:
             parts.averaged.update(parts.network)
         if parts.mixer is not None:
             parts.mixer.after_step(parts.network, (self.step + 1) / self.length.steps)
+            broadcast_buffers(parts.mixer, accelerator.num_processes)
 
     def batches(self) -> DataLoader[loader.Batch]:
         """Return the batches of this process from the next step to the last."""

@@ -1,4 +1,4 @@
-"""Parameters of a mixer: adds them to the optimiser, and averages their gradients over processes."""
+"""Parameters and buffers of a mixer: adds parameters to the optimiser, and keeps all processes equal."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def average_gradients(mixer: Mixer | None, processes: int) -> None:
             parameter.grad = torch.zeros_like(parameter)
         torch.distributed.all_reduce(parameter.grad)
         parameter.grad /= processes
+
+
+def broadcast_buffers(mixer: Mixer | None, processes: int) -> None:
+    """Copy the buffers of the mixer from process 0 to the other processes, as DDP does for the network.
+
+    Every process must call this. A buffer can follow the running statistics of the network, which differ between
+    processes until the next forward pass.
+    """
+    if mixer is None or processes == 1:
+        return
+    for buffer in mixer.buffers():
+        torch.distributed.broadcast(buffer, 0)
 
 
 def _trained(mixer: nn.Module) -> list[nn.Parameter]:

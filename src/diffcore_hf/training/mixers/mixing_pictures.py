@@ -1,4 +1,8 @@
-"""The pictures that PixMix mixes into the images: files of a folder, or fractals that are computed here."""
+"""The pictures that PixMix mixes into the images: files of a folder, or pictures that a function draws.
+
+A function of a number and a side draws a picture. The default function draws fractals. A recipe can name another one as
+`module:function`, such as the scenes of the miniature world.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,16 @@ from PIL import Image
 from torch import Tensor
 
 from diffcore_hf.core import seeding
-from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.images import UnreadableImage
+from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.extensions import load_function
+from diffcore_hf.core.images import UnreadableImage, to_array, to_rgb
 from diffcore_hf.method.mixing import resized
 from diffcore_hf.training.data.pairs import decoded
 
-FRACTALS = 64
-"""Number of different fractals."""
+DRAWN = 64
+"""Number of different pictures that a function draws."""
+FRACTALS = f"{__name__}:fractal"
+"""Name of the function that draws fractals."""
 _MARGIN = 8 / 7
 """Shorter side of a picture as a multiple of the crop, like 256 for a crop of 224."""
 _WALKERS, _MOVES, _SKIPPED = 512, 80, 10
@@ -44,11 +51,47 @@ def picture_files(folder: str) -> tuple[str, ...]:
     return paths
 
 
-def picture_crop(files: Sequence[str], position: tuple[float, float, float], height: int, width: int) -> Tensor:
+def drawing_function(pictures: str) -> str:
+    """Return the name of the function that draws pictures, after it has drawn one.
+
+    Raises:
+        UserError: there is no such function, or it does not return a picture of the requested side.
+    """
+    _drawn(pictures, 0, 8)
+    return pictures
+
+
+@lru_cache(maxsize=DRAWN)
+def _drawn(function: str, number: int, side: int) -> Tensor:
+    """Return a picture that a function draws, (3, side, side) uint8.
+
+    Raises:
+        UserError: there is no such function, it raises an error, or its result is no picture of the side.
+    """
+    key = "mixer.options.pictures"
+    draw = load_function(function, key)
+    remedy = "Return an RGB image of PIL with `side` pixels a side, or omit the option to use fractals"
+    try:
+        picture = draw(number, side)
+    except Exception as error:  # the function is written by the user
+        raise UserError(
+            f"{key} is {function!r}, which raises an error for number {number} and side {side}: "
+            f"{innermost_cause(error)}. {remedy}"
+        ) from error
+    if isinstance(picture, Image.Image):
+        picture = torch.from_numpy(to_array(to_rgb(picture)).copy()).permute(2, 0, 1)
+    if not isinstance(picture, Tensor) or picture.dtype != torch.uint8 or picture.shape != (3, side, side):
+        raise UserError(f"{key} is {function!r}, which does not draw a picture of {side} x {side} pixels. {remedy}")
+    return picture.contiguous()
+
+
+def picture_crop(
+    pictures: Sequence[str] | str, position: tuple[float, float, float], height: int, width: int
+) -> Tensor:
     """Return a crop of a mixing picture, (3, height, width) uint8.
 
     Args:
-        files: result of `picture_files`; if it is empty, the picture is a fractal.
+        pictures: result of `picture_files`, or of `drawing_function`.
         position: three shares in [0, 1): the position of the picture in its list, and the top and the left of the crop.
         height: height of the crop in pixels.
         width: width of the crop in pixels.
@@ -58,7 +101,8 @@ def picture_crop(files: Sequence[str], position: tuple[float, float, float], hei
     """
     share, top_share, left_share = position
     side = int(np.ceil(_MARGIN * max(height, width)))
-    picture = _of_file(files, share, side) if files else fractal(int(share * FRACTALS), side)
+    drawn = isinstance(pictures, str)
+    picture = _drawn(pictures, int(share * DRAWN), side) if drawn else _of_file(pictures, share, side)
     top = int(top_share * (picture.shape[1] - height + 1))
     left = int(left_share * (picture.shape[2] - width + 1))
     return picture[:, top : top + height, left : left + width]
@@ -88,7 +132,6 @@ def _read(path: str, side: int) -> Tensor:
     return resized(image, max(side, round(height * scale)), max(side, round(width * scale)))
 
 
-@lru_cache(maxsize=FRACTALS)
 def fractal(number: int, side: int) -> Tensor:
     """Draw the attractor of a random iterated function system, (3, side, side) uint8.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffcore_hf.core.extensions import NAME
 from diffcore_hf.training.mixers.base import MixerSetup
-from diffcore_hf.training.mixers.mixing_pictures import picture_crop, picture_files
+from diffcore_hf.training.mixers.mixing_pictures import FRACTALS, drawing_function, picture_crop, picture_files
 from diffcore_hf.training.mixers.operations import Operation, applied, draw_operation
-from diffcore_hf.training.mixers.options import positive, whole
+from diffcore_hf.training.mixers.options import positive, text, whole
 from diffcore_hf.training.mixers.row_wise import RowWiseMixer
 
 _SMALLEST = 1e-37
@@ -51,8 +53,9 @@ class PixMix(RowWiseMixer):
 
     Args:
         setup: settings of all mixers.
-        pictures: folder of mixing pictures. None: 64 fractals, which are drawn by this package. The paper uses a
-            collection of fractals and feature visualisations.
+        pictures: folder of mixing pictures, or `module:function` of a function that draws them: it gets a number from 0
+            to 63 and a side in pixels, and returns an image. None: fractals, which are drawn by this package. The paper
+            uses a collection of fractals and feature visualisations.
         rounds: largest number of rounds, from 0 to 10; 4 in the paper.
         beta: parameter of the weights, above 0; larger values keep more of the image. 3 in the paper for CIFAR, 4 for
             ImageNet.
@@ -69,7 +72,7 @@ class PixMix(RowWiseMixer):
         severity: int = 3,
     ):
         super().__init__(setup)
-        self.files: Sequence[str] = () if pictures is None else picture_files(pictures)
+        self.pictures = _pictures(FRACTALS if pictures is None else text("pictures", pictures))
         self.rounds, self.severity = whole("rounds", rounds, 0, 10), whole("severity", severity, 1, 10)
         self.beta = positive("beta", beta)
 
@@ -77,8 +80,18 @@ class PixMix(RowWiseMixer):
         """Compute the mix of one image."""
         draw = draw_pixmix(random, self.rounds, self.beta, self.severity)
         needs_picture = any(each.operation is None for each in draw.rounds)
-        picture = picture_crop(self.files, draw.picture, *image.shape[-2:]) if needs_picture else image
+        picture = picture_crop(self.pictures, draw.picture, *image.shape[-2:]) if needs_picture else image
         return pixmix(image, picture, draw)
+
+
+def _pictures(value: str) -> Sequence[str] | str:
+    """Return the files of a folder, or the name of a function that draws pictures.
+
+    Raises:
+        UserError: the value is neither a folder with images nor such a function.
+    """
+    is_function = NAME.fullmatch(value) and not Path(value).exists()
+    return drawing_function(value) if is_function else picture_files(value)
 
 
 def draw_pixmix(random: np.random.Generator, rounds: int, beta: float, severity: int) -> PixMixDraw:
