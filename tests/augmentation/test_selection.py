@@ -16,11 +16,11 @@ from diffcore_hf.core.errors import UserError
 NAMES = ("robin", "wren", "tit")
 
 
-def plan_of(counts, losses=None, holdout=0.0, **keys):
+def plan_of(counts, losses=None, holdout=0.0, names=NAMES, **keys):
     """Returns the plan of a recipe for rows train/0, train/1, ... of three classes, with a column `loss`."""
     labels = np.repeat(np.arange(len(counts)), counts)
     row_ids = [f"train/{row}" for row in range(len(labels))]
-    features = Features({"loss": Value("float32"), "note": Value("string"), "label": ClassLabel(names=list(NAMES))})
+    features = Features({"loss": Value("float32"), "note": Value("string"), "label": ClassLabel(names=list(names))})
     columns = {"loss": losses or [0.0] * len(labels), "note": [""] * len(labels), "label": labels.tolist()}
     recipe = build_recipe({"source": {"path": "memory", "holdout": holdout}}, keys)
     source = SimpleNamespace(
@@ -28,7 +28,7 @@ def plan_of(counts, losses=None, holdout=0.0, **keys):
         rows=Dataset.from_dict(columns, features=features),
         features=features,
         splits={"train": None},
-        names=NAMES,
+        names=names,
         labels={"train": labels},
         row_ids={"train": row_ids},
         sha256={"train": row_ids},
@@ -52,6 +52,15 @@ def test_classes_and_listed_rows_are_planned_in_the_drawing_order_and_references
     assert both.rows.tolist() == [8]
     for other in (chosen, listed, both):
         assert other.references.tolist() == whole.references.tolist()
+
+
+def test_a_class_has_its_name_in_the_source_or_in_prompts():
+    names = ("001.Sand_Robin", "002.Wren", "3.Wren")
+    chosen = {
+        name: set(plan_of([2, 2, 2], names=names, select={"classes": [name]}).labels.tolist())
+        for name in ("001.Sand_Robin", "Sand Robin", "Wren", "3.Wren")
+    }
+    assert chosen == {"001.Sand_Robin": {0}, "Sand Robin": {0}, "Wren": {1, 2}, "3.Wren": {2}}
 
 
 def test_a_unit_keeps_its_key_and_context_whatever_is_selected():

@@ -223,7 +223,7 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
             f"every labelled image of split {config.split!r} is also an image of another split, so no row can be "
             "planned. Remove the copies from one of the splits, or augment another split with --source.split"
         )
-    plannable = selected_rows(source, recipe.select, plannable)
+    plannable = selected_rows(source, recipe.select, plannable, texts.names)
     hard = hardness(source, recipe.select.hardest)
     order = candidate_order
     if hard is not None or not np.array_equal(plannable, candidates):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -22,13 +24,14 @@ from diffcore_hf.method.arrays import Bools, Floats, Ints
 _NUMBER = re.compile(r"u?int\d+|float\d+|bool")
 
 
-def selected_rows(source: LoadedSource, select: SelectConfig, plannable: Ints) -> Ints:
+def selected_rows(source: LoadedSource, select: SelectConfig, plannable: Ints, prompt_names: Sequence[str]) -> Ints:
     """Return the plannable rows that `select.classes` and `select.rows` choose.
 
     Args:
         source: the source.
         select: section `select` of the recipe.
         plannable: (N,) int64: rows of the augmented split that may be planned.
+        prompt_names: names of the K classes in prompts.
 
     Raises:
         UserError: a class or a row does not exist, or no plannable row is left.
@@ -36,7 +39,8 @@ def selected_rows(source: LoadedSource, select: SelectConfig, plannable: Ints) -
     split = source.config.split
     chosen = np.ones(len(source.labels[split]), bool)
     if select.classes is not None:
-        chosen &= np.isin(source.labels[split], [_class_index(name, source) for name in select.classes])
+        classes = chain.from_iterable(_class_indices(name, source, prompt_names) for name in select.classes)
+        chosen &= np.isin(source.labels[split], list(classes))
     if select.rows is not None:
         chosen &= _listed(source, select.rows)
     rows = plannable[chosen[plannable]]
@@ -47,15 +51,19 @@ def selected_rows(source: LoadedSource, select: SelectConfig, plannable: Ints) -
     return rows
 
 
-def _class_index(name: str, source: LoadedSource) -> int:
-    """Return the index of a class of the source.
+def _class_indices(name: str, source: LoadedSource, prompt_names: Sequence[str]) -> list[int]:
+    """Return the class with a name: its name in the source or, if no class has this one, its name in prompts.
+
+    Several classes can have the same name in prompts.
 
     Raises:
         UserError: there is no such class.
     """
     if name in source.names:
-        return source.names.index(name)
-    near = difflib.get_close_matches(name, source.names, 1)
+        return [source.names.index(name)]
+    if found := [label for label, prompt_name in enumerate(prompt_names) if prompt_name == name]:
+        return found
+    near = difflib.get_close_matches(name, [*source.names, *prompt_names], 1)
     hint = f"did you mean {near[0]!r}?" if near else f"its first classes are {', '.join(source.names[:5])}"
     raise UserError(f"select.classes has {name!r}, which {source.config.path} does not have; {visible(hint)}")
 

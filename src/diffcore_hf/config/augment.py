@@ -292,7 +292,9 @@ class FilterConfig:
 class SelectConfig:
     """Which rows get counterparts, and how many. `fraction` and `limit` then take the first ones."""
 
-    classes: tuple[str, ...] | None = decision(None, help="Classes whose rows get counterparts. null: all classes.")
+    classes: tuple[str, ...] | None = decision(
+        None, help="Classes whose rows get counterparts, by their names in the source or in prompts. null: all classes."
+    )
     rows: str | None = decision(
         None,
         help="File with the ids of the rows that get counterparts: one a line, or CSV with a column row_id.",

@@ -422,3 +422,15 @@ def test_classes_with_an_unusual_share_of_generated_images_are_reported(shares, 
     by_class = [(f"c{place}", 3, 0.5, 0.1, 1, share, 0.7, 1.0) for place, share in enumerate(shares)]
     card = render_card(example_facts(summary=example_summary(by_class=by_class)))
     assert ("**Unbalanced: " + ", ".join(named) in card) if named else ("Unbalanced" not in card)
+
+
+@pytest.mark.parametrize("policy, favoured", [("rank", True), ("all", False)])
+def test_the_figures_of_the_kept_images_are_a_table_with_their_expected_values(policy, favoured):
+    rows = [("CMMD x 1000", "1.33 ± 0.13", "0"), ("a | b", "-0.02 ± 0.10", "1")]
+    recipe = example_manifest()["recipe"]
+    recipe["filter"]["policy"] = {"name": policy}
+    card = render_card(example_facts(manifest=example_manifest(recipe=recipe), description=rows))
+    assert "| CMMD x 1000 | 1.33 ± 0.13 | 0 |" in card
+    assert "| a &#124; b | -0.02 ± 0.10 | 1 |" in card
+    assert ("The filter chose the images with this tower" in card) == favoured
+    assert "CMMD" not in render_card(example_facts())

@@ -52,7 +52,7 @@ def closest_sheet(tiles: Sequence[CloseTile], *, columns: int = 2) -> Image.Imag
         title="Kept images that are closest to a real image",
         legend=LEGEND,
         captions=("real", "generated"),
-        kinds={CLOSE: "unusually close", USUAL: "other"},
+        kinds={CLOSE: "unusually close", USUAL: "at a usual distance"},
         columns=columns,
         empty="no kept image has a real image of its class to compare with",
     )
