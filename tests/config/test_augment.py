@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+import shlex
 
 import pytest
 
+from diffcore_hf.commands.parser import parse_command
 from diffcore_hf.config.augment import (
     POLICY_PARAMETERS,
     AdapterConfig,
@@ -16,6 +18,7 @@ from diffcore_hf.config.augment import (
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.digests import scopes
 from diffcore_hf.config.fields import SCOPES, leaves
+from diffcore_hf.core.errors import UserError
 
 
 def build(**sections):
@@ -213,3 +216,13 @@ def test_the_table_has_every_policy_and_parameter():
     names = {field.name for field in dataclasses.fields(PolicyConfig)} - {"name"}
     assert set().union(*POLICY_PARAMETERS.values()) == names
     assert set(leaves(PolicyConfig)["name"][1].__args__) == set(POLICY_PARAMETERS)
+
+
+@pytest.mark.parametrize("kind", ["medical", "X-ray", "histology"])
+def test_medical_kinds_are_refused_with_a_remedy_that_works(kind):
+    with pytest.raises(UserError, match="no context fits medical images") as error:
+        build_recipe({"source": "photos", "kind": kind})
+    assert "--kind general --prompts.contexts '[\"\"]'" in str(error.value)
+    line = shlex.split(str(error.value).partition("Use ")[2].partition(", and")[0])
+    command = parse_command(["augment", "photos", *line])
+    assert build_recipe({"source": "photos"}, command.layer).prompts.contexts == ("",)

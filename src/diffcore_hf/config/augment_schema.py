@@ -24,7 +24,7 @@ from diffcore_hf.config.augment import (
     StrategyConfig,
 )
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
-from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
+from diffcore_hf.config.kinds import KINDS, NO_CONTEXT_FITS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.strategy_presets import preset_values
 from diffcore_hf.core.errors import UserError
@@ -107,6 +107,8 @@ def check(recipe: Recipe) -> None:
     Raises:
         UserError: a rule is broken; the message describes the first one.
     """
+    if reason := NO_CONTEXT_FITS.get(recipe.kind.lower()):
+        raise UserError(f"kind is {recipe.kind!r}, but {reason}")
     if recipe.kind not in KINDS:
         near = difflib.get_close_matches(recipe.kind, KINDS, 1)
         hint = f"did you mean {near[0]}?" if near else "use general for any object"

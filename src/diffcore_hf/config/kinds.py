@@ -113,6 +113,28 @@ KINDS: dict[str, Kind] = {
         (*FAULTS, "cartoon", "3d render", "visible tiling seams", "people", "empty background"),
         is_context=True,
     ),
+    "satellite": Kind(
+        "place seen from above",
+        ("", "in winter with snow", "in summer", "in autumn", "in the dry season", "after heavy rain",
+         "under thin haze", "with long shadows in the morning"),
+        (*FAULTS, "cartoon", "sketch", "3d render", "map with labels", "tilted horizon", "oblique view",
+         "visible tile seams", "compass rose"),
+        is_context=True,
+    ),
+    "industrial": Kind(
+        "manufactured part",
+        ("", "on a conveyor belt", "on a steel table", "on a dark background", "on a white background",
+         "under oblique light", "under bright diffuse light", "in close-up"),
+        (*FAULTS, *NOT_A_PHOTO, "technical drawing", "exploded view", "several parts", "human hand",
+         "text label"),
+    ),
+    "document": Kind(
+        "document",
+        ("", "scanned in black and white", "scanned in colour", "photographed on a desk", "on crumpled paper",
+         "with a fold in the middle", "slightly tilted", "under a warm lamp"),
+        ("blurry", "low quality", "jpeg artifacts", "watermark", "collage", "cartoon", "3d render", "human hand",
+         "cropped page", "several pages"),
+    ),
     "general": Kind(
         "",
         ("", "in heavy snow", "in the rain", "at sunset", "in a forest", "on a city street", "in bright daylight",
@@ -120,6 +142,15 @@ KINDS: dict[str, Kind] = {
         (*FAULTS, *NOT_A_PHOTO, "deformed", "duplicated object", "cropped object"),
     ),
 }  # fmt: skip
+
+NO_CONTEXT_FITS = {
+    name: (
+        "no context fits medical images, because the device, the contrast and the view can be part of the diagnosis. "
+        "Use --kind general --prompts.contexts '[\"\"]', and let an expert look at the images"
+    )
+    for name in ("medical", "medicine", "radiology", "xray", "x-ray", "mri", "ct", "histology", "pathology")
+}
+"""Kind that does not exist on purpose -> the reason and a remedy."""
 
 TEMPLATES = {
     "caption": "a photo of a {label}, a {kind}, {context}",
