@@ -168,8 +168,8 @@ WRONG = [
     ({"prompts": {"negatives": ["blurry", "blurry"]}}, "prompts.negatives has 'blurry' twice"),
     ({"prompts": {"negatives": [" "]}}, "prompts.negatives has an empty term"),
     ({"strict": True, "batch_size": 8}, "batch_size is 8, but strict pads every batch to 16"),
-    ({"preset": "papr"}, "preset is 'papr', not paper, real-guidance or null"),
-    ({"preset": ["paper"]}, "preset is ['paper'], not paper, real-guidance or null"),
+    ({"preset": "papr"}, "preset is 'papr', not paper, real-guidance, diff-mix or null"),
+    ({"preset": ["paper"]}, "preset is ['paper'], not paper, real-guidance, diff-mix or null"),
 ]  # fmt: skip
 
 
@@ -226,3 +226,18 @@ def test_medical_kinds_are_refused_with_a_remedy_that_works(kind):
     line = shlex.split(str(error.value).partition("Use ")[2].partition(", and")[0])
     command = parse_command(["augment", "photos", *line])
     assert build_recipe({"source": "photos"}, command.layer).prompts.contexts == ("",)
+
+
+def test_preset_diff_mix_has_the_values_of_its_source_and_the_card_names_it():
+    from diffcore_hf.config.strategy_presets import STRATEGY_PRESETS, method_of
+
+    recipe = build_recipe({"source": {"path": "a"}, "preset": "diff-mix"})
+    strategy = recipe.strategy
+    assert (strategy.name, strategy.targets, strategy.gamma_label) == ("inter_class", "any", 0.8)
+    assert strategy.options == {"strength": 0.7}
+    assert (recipe.copies, recipe.model.steps, recipe.model.gamma) == (5, 25, 6.5)
+    assert recipe.model.scheduler.name == "DPMSolverMultistepScheduler"
+    recorded = {"strategy": {"name": "inter_class", "targets": "any", "gamma_label": 0.8, "options": {"strength": 0.7}}}
+    assert method_of(recorded) is STRATEGY_PRESETS["diff-mix"]
+    recorded["strategy"]["gamma_label"] = 0.5
+    assert method_of(recorded) is None

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Value, load_dataset
-from small_photos import CLASSES
+from small_photos import CLASSES, photos, picture
 
+from diffcore_hf import join_originals
+from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
+from diffcore_hf.training.data.image_labels import soft_label
 from diffcore_hf.workflows import augment, export, verify
 
 COLOURS = ((40, 80, 200), (50, 180, 60), (200, 60, 40))
@@ -88,6 +91,13 @@ def test_attempts_are_counted_for_the_class_that_the_image_has_to_show(out):
     assert classes["images"][:] == [3, 3, 4]
 
 
+def test_a_class_is_given_up_by_the_class_that_its_images_show(out):
+    material = export.read_decided(out)
+    decider = Decider.read(material.run)
+    assert decider.units.labels.tolist() == material.plan.shown.tolist()
+    assert decider.units.labels.tolist() != material.plan.labels.tolist()
+
+
 def test_the_filter_compares_an_image_with_the_real_images_of_the_class_that_it_shows(out, tmp_path):
     """The colours are those of the classes, so an image is rejected if it is compared with the wrong class."""
     layer = {"filter": {"policy": {"name": "rank", "by": "class_mean", "floor": "off"}}}
@@ -153,3 +163,61 @@ def test_verify_reports_a_changed_label(out, tmp_path, name, column, value):
     manifest = json.loads((out / "diffcore.json").read_text())
     shards = Shards(manifest, read, lambda path: pq.read_schema(out / path).names, images=False)
     assert any("label" in line or "target class" in line for line in audit(shards))
+
+
+NAMES_WITH_SEPARATORS = ("a", "a-b", "a_b", "012.a-b", "a 0.7", "b-a")
+
+
+def test_labels_do_not_depend_on_how_classes_are_named(tmp_path, keys):
+    """Names of files contain names of classes, separators and numbers, but no label is read from such a name."""
+    source = tmp_path / "photos"
+    for label, name in enumerate(NAMES_WITH_SEPARATORS):
+        (source / name).mkdir(parents=True)
+        for number in range(2):
+            (source / name / f"{NAMES_WITH_SEPARATORS[-label]}-0.5-{number}.jpg").write_bytes(picture(label, number))
+    strategy = {"name": f"{__name__}:Numbered"}
+    augment.augment(**keys_of(tmp_path / "out", source, keys, strategy=strategy, copies=2), progress=False)
+    names = rows(tmp_path / "out").features["label"].names
+    assert set(names) == set(NAMES_WITH_SEPARATORS)
+    for row in rows(tmp_path / "out", "generated"):
+        shown = row["label"] if row["target_label"] is None else row["target_label"]
+        assert abs(np.asarray(row["image"], float).mean() - 40 * shown) < 4
+        probabilities = soft_label(row["label"], row["target_label"], row["target_weight"])
+        assert sum(weight for _, weight in probabilities) == pytest.approx(1)
+        assert row["target_label"] != row["label"]
+
+
+class Numbered(Coloured):
+    """Draws a grey that is 40 times the index of the target class."""
+
+    def sample(self, batch):
+        greys = torch.tensor(batch["target_label"], dtype=torch.float32)[:, None, None, None] * 40
+        noise = torch.stack(
+            [torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(s)) for s in batch["seed"]]
+        )
+        return Samples((greys + 4 * noise).to(torch.uint8), [None] * len(greys))
+
+
+def test_a_dataset_without_originals_gets_them_back_and_keeps_its_labels(out, folder_of_photos, tmp_path):
+    export.export(out, tmp_path / "bare", {"include_originals": False})
+    assert verify.verify(str(tmp_path / "bare")) == []
+    joined = join_originals(str(tmp_path / "bare"), source=str(folder_of_photos))["train"]
+    labels = [(row["target_label"], row["target_weight"]) for row in rows(out)]
+    assert list(zip(joined["target_label"][:], joined["target_weight"][:], strict=True)) == labels
+    assert None not in joined["image"][:]
+
+
+def test_a_source_in_memory_is_exported_again_without_the_columns_of_the_labels(tmp_path, keys):
+    base = {key: value for key, value in keys_of(tmp_path / "out", "", keys).items() if key != "source"}
+    augment.augment(photos([3, 3]), **base, progress=False)
+    export.export(tmp_path / "out", tmp_path / "again", {})
+    assert rows(tmp_path / "again").column_names == rows(tmp_path / "out").column_names
+
+
+def test_a_source_with_a_column_of_the_same_name_needs_a_prefix(tmp_path, keys):
+    base = {key: value for key, value in keys_of(tmp_path / "out", "", keys).items() if key != "source"}
+    source = photos([3, 3]).add_column("target_label", ["x"] * 6)
+    with pytest.raises(UserError, match=r"already has a column 'target_label'.*--columns.prefix dc_"):
+        augment.augment(source, **base, progress=False)
+    augment.augment(source, **base, columns={"prefix": "dc_"}, progress=False)
+    assert {"target_label", "dc_target_label"} <= set(rows(tmp_path / "out").column_names)

@@ -35,6 +35,23 @@ STRATEGY_PRESETS: Mapping[str, StrategyPreset] = {
             "filter": {"policy": {"name": "text_softmax"}},
         },
     ),
+    "diff-mix": StrategyPreset(
+        "Diff-Mix (Wang et al. 2024, arXiv:2403.19600)",
+        "strength, 25 steps of DPM-Solver++, guidance 7.5 (gamma 6.5), five images for each photograph, and target "
+        "classes that may be the row's own: the paper and its code; gamma_label: its training script, and the paper "
+        "calls 0.5 safe; class names in place of learned tokens, and the filter: our choice",
+        {
+            "strategy": {
+                "name": "inter_class",
+                "targets": "any",
+                "gamma_label": 0.8,
+                "options": {"strength": 0.7},
+            },
+            "prompts": {"contexts": [""], "negatives": []},
+            "model": {"gamma": 6.5, "steps": 25, "scheduler": {"name": "DPMSolverMultistepScheduler"}},
+            "copies": 5,
+        },
+    ),
 }
 """Name of a preset -> its values."""
 
@@ -53,7 +70,8 @@ def method_of(recipe: Mapping[str, Any]) -> StrategyPreset | None:
     strategy = recipe.get("strategy") or {}
     options = strategy.get("options") or {}
     for preset in STRATEGY_PRESETS.values():
-        wanted = preset.values["strategy"]
-        if strategy.get("name") == wanted["name"] and (wanted.get("options") or {}).items() <= options.items():
+        wanted = dict(preset.values["strategy"])
+        wanted_options = wanted.pop("options", {})
+        if wanted.items() <= strategy.items() and wanted_options.items() <= options.items():
             return preset
     return None

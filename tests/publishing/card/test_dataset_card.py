@@ -434,3 +434,28 @@ def test_the_figures_of_the_kept_images_are_a_table_with_their_expected_values(p
     assert "| a &#124; b | -0.02 ± 0.10 | 1 |" in card
     assert ("The filter chose the images with this tower" in card) == favoured
     assert "CMMD" not in render_card(example_facts())
+
+
+def drawn_classes(**changed) -> dict:
+    """Return the manifest of a run whose images show drawn classes."""
+    manifest = example_manifest(**changed)
+    strategy = {"name": "inter_class", "targets": "any", "gamma_label": 0.5, "options": {"strength": 0.7}}
+    return manifest | {"recipe": manifest["recipe"] | {"strategy": strategy}}
+
+
+@pytest.mark.parametrize("layout", ["columns", "rows", "mixed"])
+def test_the_card_explains_labels_with_several_classes(layout):
+    card = render_card(example_facts(manifest=drawn_classes(layout=layout)))
+    for words in ("`target_label`", "`target_weight`", "gamma_label = 0.5", "Diff-Mix", "gets wrong labels"):
+        assert words in card
+    assert "generated** image of the same class" not in card
+    assert "timm's own reader" not in card
+    assert ("MixTransform(size=224, classes=" in card) == (layout == "columns")
+    recipe = printed_recipe(card, source="photos")
+    assert recipe["strategy"] == drawn_classes()["recipe"]["strategy"]
+
+
+def test_a_card_without_drawn_classes_has_no_word_about_them():
+    card = render_card(example_facts())
+    assert "target_label" not in card
+    assert "gamma_label" not in card

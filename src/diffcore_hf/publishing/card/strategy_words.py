@@ -25,6 +25,11 @@ _RULES = {
         "the share of the denoising steps that were computed.",
         "SDEdit (Meng et al. 2022, arXiv:2108.01073)",
     ),
+    "inter_class": (
+        "Noise was added to the real image of the row, and a prompt of another class guided the removal of the noise. "
+        "The class was drawn by the seed. The strength is the share of the denoising steps that were computed.",
+        "Diff-Mix (Wang et al. 2024, arXiv:2403.19600)",
+    ),
 }
 """Strategy -> how an image was made, and the source of the method."""
 
