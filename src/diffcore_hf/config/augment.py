@@ -100,6 +100,13 @@ class PromptsConfig:
             'that follow. "" adds no context. null: the contexts of the kind.'
         ),
     )
+    contexts_from: str | None = attempt(
+        None,
+        help=(
+            "File with one context a line, or `module:NAME` of a function that returns contexts. They replace "
+            '`contexts`. A line "" adds no context.'
+        ),
+    )
     negatives: tuple[str, ...] | None = attempt(
         None, help="Terms of the negative prompt. []: no negative prompt. null: the terms of the kind."
     )

@@ -23,6 +23,7 @@ from diffcore_hf.config.augment import (
     SourceConfig,
     StrategyConfig,
 )
+from diffcore_hf.config.context_lists import with_listed_contexts
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, NO_CONTEXT_FITS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.merging import build
@@ -47,6 +48,9 @@ RULES: dict[str, Rule] = {
         "clean",
     ),
     "source.holdout": Rule("a number in [0, 1)", lambda v: 0 <= v < 1, "0.1"),
+    "prompts.contexts_from": Rule(
+        "a file or module:NAME, or null", lambda v: bool(v.strip()) and "\0" not in v, "contexts.txt"
+    ),
     "prompts.label_descriptions": Rule(
         "a map of names to texts, or null", lambda v: all(t.strip() for t in v.values()), "'{crane: crane bird}'"
     ),
@@ -212,4 +216,7 @@ AUGMENT_SCHEMA = RecipeSchema(
 def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
     """Return the recipe of an augmentation from its layers; see `merging.build`."""
     recipe: Recipe = build(AUGMENT_SCHEMA, *layers)
+    if recipe.prompts.contexts_from is not None:
+        recipe = with_listed_contexts(recipe)
+        check(recipe)
     return recipe

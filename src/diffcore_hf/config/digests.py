@@ -75,6 +75,8 @@ def fields_with_identities(
     if of_attempt:
         for section, name in CHECKED_PER_FACT:
             values.get(section, {}).pop(name, None)
+    # A recipe contains the contexts themselves (context_lists.py), so this key is always null.
+    values.get("prompts", {}).pop("contexts_from", None)
     if identities.get("model") == NO_MODEL:
         values.pop("model", None)
     for section in ("source", "model", "filter"):

@@ -1,0 +1,64 @@
+"""Context lists: the contexts that `prompts.contexts_from` names, from a file or from a function of the user.
+
+They replace `prompts.contexts` when a recipe is built, so a run and its digests contain the contexts themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diffcore_hf.config.augment import Recipe
+from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.extensions import NAME, load_function
+
+KEY = "prompts.contexts_from"
+NO_CONTEXT = '""'
+"""Line of a file that stands for the empty context."""
+MAX_BYTES = 2**20
+MAX_CONTEXTS = 10_000
+
+
+def with_listed_contexts(recipe: Recipe) -> Recipe:
+    """Return a recipe whose `prompts.contexts` are those that `prompts.contexts_from` names.
+
+    Raises:
+        UserError: contexts are given twice, the file or function cannot be read, or it has no contexts.
+    """
+    source = recipe.prompts.contexts_from
+    if source is None:
+        return recipe
+    if recipe.prompts.contexts is not None:
+        raise UserError(f"prompts.contexts and {KEY} are both given. Leave one out, e.g. with --prompts.contexts null")
+    is_function = bool(NAME.fullmatch(source)) and not Path(source).exists()
+    contexts = _of_function(source) if is_function else _of_file(source)
+    if not contexts:
+        raise UserError(f"{KEY} {source} has no context. Give at least one; {NO_CONTEXT} stands for no context")
+    if len(contexts) > MAX_CONTEXTS:
+        raise UserError(f"{KEY} {source} has {len(contexts):,} contexts. Give at most {MAX_CONTEXTS:,}")
+    return replace(recipe, prompts=replace(recipe.prompts, contexts=tuple(contexts), contexts_from=None))
+
+
+def _of_file(path: str) -> list[str]:
+    """Return the contexts of a file, one a line; empty lines are skipped."""
+    if not Path(path).is_file():
+        raise UserError(f"{KEY} is {path}, which is not a file. Give a file with one context a line, or module:NAME")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{KEY} {path} has more than {MAX_BYTES // 2**20} MiB. List fewer contexts")
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{KEY} {path} is not UTF-8 text ({innermost_cause(error)}). Save it in UTF-8") from error
+    return ["" if line == NO_CONTEXT else line for line in lines if line]
+
+
+def _of_function(name: str) -> Sequence[str]:
+    """Return the contexts that a function without arguments returns. An error inside it keeps its traceback."""
+    contexts: Any = load_function(name, KEY)()
+    if not isinstance(contexts, (list, tuple)) or not all(isinstance(context, str) for context in contexts):
+        raise UserError(f"{KEY} is {name}, which does not return a list of texts. Return e.g. ['in snow', 'at night']")
+    return contexts
