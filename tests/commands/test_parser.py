@@ -14,6 +14,8 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import documented_keys, leaves
 from diffcore_hf.config.mappings import to_mapping
 
+PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
+
 
 @pytest.mark.parametrize(
     ("line", "layer"),
@@ -82,9 +84,18 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
             "plan cub --probe --limit 5",
             Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True, "report": None}),
         ),
-        ("preview out/x", Command("preview", "out/x", {}, {"samples": None, "mixed": False})),
-        ("preview out/x --samples 20", Command("preview", "out/x", {}, {"samples": 20, "mixed": False})),
-        ("preview out/x --mixed", Command("preview", "out/x", {}, {"samples": None, "mixed": True})),
+        ("preview out/x", Command("preview", "out/x", {}, PREVIEW)),
+        ("preview out/x --samples 20", Command("preview", "out/x", {}, PREVIEW | {"samples": 20})),
+        ("preview out/x --mixed", Command("preview", "out/x", {}, PREVIEW | {"mixed": True})),
+        (
+            "preview out/x --batch plain,cutmix --model.name resnet50",
+            Command("preview", "out/x", {"model": {"name": "resnet50"}}, PREVIEW | {"batch": ("plain", "cutmix")}),
+        ),
+        (
+            "explain out/t --arms plain --mask segmentation --data.path out/x",
+            Command("explain", "out/t", {"data": {"path": "out/x"}},
+                    {"arms": ("plain",), "mask": "segmentation", "seed": 0, "images": 6, "layer": None}),
+        ),
         ("export o --output p", Command("export", "o", {}, {"output": "p", "layout": "columns"})),
         (
             "export o --output p --layout rows --filter.policy.name all --fraction 0.5",

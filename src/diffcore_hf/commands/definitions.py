@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from diffcore_hf.commands.picture_options import ExplainOptions, PreviewOptions
 from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
 from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
-from diffcore_hf.core.errors import UserError
 
 OVERVIEW = """\
 usage: diffcore-hf COMMAND WHAT [--key value ...]
@@ -21,8 +21,9 @@ Adds a generated, checked counterpart to the images of an image-classification d
 
   plan       WHAT   show units, prompts and disk space before a run; loads no model
   augment    WHAT   generate, check and write the dataset; run it again to resume
-  preview    OUT    draw a contact sheet and histograms of a run, or a mixed training batch
+  preview    OUT    draw a contact sheet and histograms of a run, or a training batch of any arm
   describe   OUT    compare the kept images with the real ones: diversity, coverage, copies
+  explain    TRAINING   draw where trained models look, and measure it against masks
   export     OUT    write another dataset from the same attempts, without a model
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
   versions   REPO                 list the versions
@@ -62,28 +63,6 @@ class PlanOptions:
 @dataclass(frozen=True)
 class AugmentOptions:
     """Generate, check and write the dataset. Run the same command again to resume."""
-
-
-@dataclass(frozen=True)
-class PreviewOptions:
-    """Draw a contact sheet and histograms of the similarities of a run, or a training batch."""
-
-    samples: int | None = option(
-        None,
-        help="Number of attempts to show, kept or rejected. null: a balanced choice of kept and rejected attempts.",
-    )
-    mixed: bool = option(
-        False,
-        help=("Show only a training batch: real image, counterpart and their mix. OUT may then also be an export."),
-    )
-
-    def __post_init__(self) -> None:
-        if self.samples is not None and self.samples < 1:
-            raise UserError(f"samples is {self.samples}, not an integer of at least 1. Use e.g. 20")
-        if self.samples is not None and self.mixed:
-            raise UserError(
-                f"samples is {self.samples}, but --mixed shows a training batch. Give only one of --samples and --mixed"
-            )
 
 
 @dataclass(frozen=True)
@@ -217,6 +196,8 @@ class Verb:
 
 
 _WHAT = "A recipe file, a folder of images, the name of a shipped recipe or a Hub id."
+_BATCH_KEYS = {"data", "model", "mix", "mixer", "transform", "arms", "seeds", "batch_size", "device"}
+"""Sections and keys of a training recipe that change a training batch."""
 _EXPORT_KEYS = {"include_originals", "include_rejected", "columns.prefix"}
 VERBS: dict[str, Verb] = {
     verb.name: verb
@@ -247,7 +228,15 @@ VERBS: dict[str, Verb] = {
             PreviewOptions,
             "OUT",
             "The folder of a run.",
-            ("preview out/cub", "preview out/cub --samples 20", "preview out/cub --mixed"),
+            (
+                "preview out/cub",
+                "preview out/cub --samples 20",
+                "preview out/cub --mixed",
+                "preview out/cub --batch plain,cutmix,mix",
+                "preview out/cub --batch puzzlemix --config cub-train --model.pretrained false",
+            ),
+            takes=lambda key, scope: key.partition(".")[0] in _BATCH_KEYS,
+            schema=TRAIN_SCHEMA,
         ),
         Verb(
             "describe",
@@ -255,6 +244,19 @@ VERBS: dict[str, Verb] = {
             "OUT",
             "The folder of a run or an export.",
             ("describe out/cub", "describe out/cub --json cub.json", "describe out/cub --tower facebook/dinov2-small"),
+        ),
+        Verb(
+            "explain",
+            ExplainOptions,
+            "TRAINING",
+            "The output folder of a finished training or comparison.",
+            (
+                "explain out/train/gain",
+                "explain out/train/gain --arms plain,mix --seed 3",
+                "explain out/train/cub --mask segmentation",
+            ),
+            takes=lambda key, scope: key.startswith("data.") or key == "device",
+            schema=TRAIN_SCHEMA,
         ),
         Verb(
             "export",

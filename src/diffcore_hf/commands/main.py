@@ -100,7 +100,16 @@ def augment(command: Command) -> int:
 def preview(command: Command) -> int:
     from diffcore_hf.workflows.preview import preview
 
-    for path in preview(command.target, command.options["samples"], mixed=command.options["mixed"]):
+    options = command.options
+    paths = preview(
+        command.target,
+        options["samples"],
+        mixed=options["mixed"],
+        batch=options["batch"],
+        config=options["config"],
+        flags=command.layer,
+    )
+    for path in paths:
         print(path)
     return 0
 
@@ -111,6 +120,13 @@ def describe(command: Command) -> int:
     result = describe(command.target, tower=command.options["tower"], json_file=command.options["json"])
     print(result.text)
     print(f"\n{result.sheet} shows the closest pairs of a real and a kept image")
+    return 0
+
+
+def explain(command: Command) -> int:
+    from diffcore_hf.workflows.explain import explain_trainings
+
+    explain_trainings(command.target, print, **command.options, changes=command.layer)
     return 0
 
 
@@ -263,6 +279,7 @@ VERBS = {
         "augment": augment,
         "preview": preview,
         "describe": describe,
+        "explain": explain,
         "export": export,
         "clean": clean,
         "miniature": miniature,

@@ -22,6 +22,7 @@ from typing import Any, Literal, NoReturn
 from diffcore_hf.commands.definitions import OVERVIEW, VERBS, Verb
 from diffcore_hf.commands.help_pages import help_page
 from diffcore_hf.config.fields import Key, alternatives, documented_keys, sections
+from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.config.validation import build_section, nearest_keys
 from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.core.errors import UserError
@@ -190,6 +191,8 @@ def _positional(verb: Verb, given: Sequence[str]) -> list[str]:
 def _unknown_flag(name: str, typed: str, verb: Verb, flags: Mapping[str, Key]) -> str:
     """Return the message about a flag that the command does not have."""
     if name in documented_keys(verb.schema.recipe):
+        if verb.schema is TRAIN_SCHEMA:
+            return f"{typed} is not a flag of {verb.name}: it changes a training. Give it to recipes/train.py"
         takes_decisions = verb.takes("fraction", "decision")
         reason = "it changes the attempts" if takes_decisions else "it is a key of a recipe"
         return f"{typed} is not a flag of {verb.name}: {reason}. Give it to augment"

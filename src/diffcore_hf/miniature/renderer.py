@@ -108,7 +108,7 @@ def mask(species: Species, draw: PictureDraw, size: int = 64) -> Mask:
     image = Image.new("L", (side, side), 0)
     _draw_bird(ImageDraw.Draw(image), species, draw, side, lambda patch: (255, 255))
     parts = np.asarray(image).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING)
-    covered: Mask = (parts > 0).any(axis=(1, 3))
+    covered: Mask = parts.max(axis=(1, 3)) > 0
     return covered
 
 

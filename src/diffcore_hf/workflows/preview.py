@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder, write_atomic
@@ -10,20 +12,43 @@ from diffcore_hf.workflows import pictures
 from diffcore_hf.workflows.export import read_decided
 
 
-def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False) -> list[Path]:
+def preview(
+    out: str | Path,
+    samples: int | None = None,
+    *,
+    mixed: bool = False,
+    batch: Sequence[str] = (),
+    config: str | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> list[Path]:
     """Draw a contact sheet and histograms of a run, or one other picture.
 
     Args:
         out: the folder of a run. If `mixed` is true, it may also be the folder of an export.
         samples: draw only a sheet of this number of attempts, kept or rejected; None draws the other pictures.
         mixed: draw only a sheet of rows beside their mixed training images.
+        batch: draw only the first training batch of these arms. `out` may then also be an export, another dataset or
+            the output of a training.
+        config: for `batch`: file or name of a training recipe.
+        flags: for `batch`: layer of keys of the training recipe.
 
     Returns:
         The PNG files, in OUT/.diffcore/preview.
 
     Raises:
-        UserError: this is not the folder of a run, or the run has no attempt.
+        UserError: this is not the folder of a run, the run has no attempt, or an arm of `batch` cannot be built.
     """
+    if batch:
+        from diffcore_hf.workflows.batch_pictures import training_batch
+
+        content = training_batch(out, batch, config, flags or {})
+        path = Folder(out).private / "preview" / "batch.png"
+        write_atomic(path, content)
+        return [path]
+    if flags:
+        raise UserError(
+            f"{first_key(flags)} is a key of a training, which only a training batch reads. Add e.g. --batch plain"
+        )
     if mixed:
         from diffcore_hf.workflows.mixed_pictures import mixed_batch
 
@@ -45,3 +70,9 @@ def preview(out: str | Path, samples: int | None = None, *, mixed: bool = False)
     for name, content in contents.items():
         write_atomic(folder / name, content)
     return [folder / name for name in contents]
+
+
+def first_key(layer: Mapping[str, Any]) -> str:
+    """Return the dotted name of the first key of a layer."""
+    name, value = next(iter(layer.items()))
+    return f"{name}.{first_key(value)}" if isinstance(value, Mapping) and value else str(name)

@@ -106,7 +106,7 @@ def draw_sheet(
     _draw_header(page, draw, title, legend, [(colour, counts[colour], word) for colour, word in kinds.items()])
     if not cards:
         middle = (width / 2, MARGIN + HEADER + layout.card_height / 2)
-        draw.text(middle, empty, font=_font(18), fill=MUTED, anchor="mm")
+        draw.text(middle, empty, font=sheet_font(18), fill=MUTED, anchor="mm")
     for column in range(min(columns, len(cards))):
         _draw_captions(draw, captions, layout, column)
     for index, card in enumerate(cards):
@@ -129,14 +129,14 @@ def _draw_header(
     for colour, count, word in reversed(counts):
         if count:
             text = f"{count} {word}"
-            draw.text((right, middle), text, font=_font(16), fill=INK, anchor="rm")
-            right -= _font(16).getlength(text) + 18
-            page.paste(colour, (round(right), middle - 5), _rounded(11, 11, 5))
+            draw.text((right, middle), text, font=sheet_font(16), fill=INK, anchor="rm")
+            right -= sheet_font(16).getlength(text) + 18
+            page.paste(colour, (round(right), middle - 5), rounded_mask(11, 11, 5))
             right -= 22
-    title = _fit(title, _font(26, bold=True), right - MARGIN)
-    legend = _fit(legend, _font(14), page.width - 2 * MARGIN)
-    draw.text((MARGIN, middle), title, font=_font(26, bold=True), fill=INK, anchor="lm")
-    draw.text((MARGIN, MARGIN + 46), legend, font=_font(14), fill=MUTED, anchor="lm")
+    title = fitted(title, sheet_font(26, bold=True), right - MARGIN)
+    legend = fitted(legend, sheet_font(14), page.width - 2 * MARGIN)
+    draw.text((MARGIN, middle), title, font=sheet_font(26, bold=True), fill=INK, anchor="lm")
+    draw.text((MARGIN, MARGIN + 46), legend, font=sheet_font(14), fill=MUTED, anchor="lm")
     draw.line((MARGIN, MARGIN + 68, page.width - MARGIN, MARGIN + 68), fill=LINE)
 
 
@@ -144,29 +144,29 @@ def _draw_captions(draw: ImageDraw.ImageDraw, captions: Sequence[str], layout: _
     left = layout.corner(column)[0] + PADDING
     for position, caption in enumerate(captions):
         middle = left + position * (layout.side + BETWEEN) + layout.side / 2
-        draw.text((middle, MARGIN + HEADER + 8), caption, font=_font(14), fill=MUTED, anchor="mm")
+        draw.text((middle, MARGIN + HEADER + 8), caption, font=sheet_font(14), fill=MUTED, anchor="mm")
 
 
 def _draw_card(page: Image.Image, draw: ImageDraw.ImageDraw, card: Card, layout: _Layout, index: int) -> None:
     """Draws the images of a card and the text under them."""
     (left, top), width, height, side = layout.corner(index), layout.card_width, layout.card_height, layout.side
-    page.paste(LINE, (left, top), _rounded(width, height, 12))
-    page.paste(CARD, (left + 1, top + 1), _rounded(width - 2, height - 2, 11))
+    page.paste(LINE, (left, top), rounded_mask(width, height, 12))
+    page.paste(CARD, (left + 1, top + 1), rounded_mask(width - 2, height - 2, 11))
     for position, data in enumerate(card.images):
         corner = (left + PADDING + position * (side + BETWEEN), top + PADDING)
-        page.paste(_square(data, side), corner, _rounded(side, side, 6))
+        page.paste(_square(data, side), corner, rounded_mask(side, side, 6))
     edge, inner = left + PADDING + 2, width - 2 * PADDING - 4
     below = top + PADDING + side
-    bold = _font(18, bold=True)
-    draw.text((edge, below + 24), _fit(card.name, bold, inner), font=bold, fill=INK, anchor="ls")
+    bold = sheet_font(18, bold=True)
+    draw.text((edge, below + 24), fitted(card.name, bold, inner), font=bold, fill=INK, anchor="ls")
     context = one_line(card.context) or "(no context)"
-    draw.text((edge, below + 47), _fit(context, _font(15), inner), font=_font(15), fill=MUTED, anchor="ls")
-    number = _font(16, bold=True)
+    draw.text((edge, below + 47), fitted(context, sheet_font(15), inner), font=sheet_font(15), fill=MUTED, anchor="ls")
+    number = sheet_font(16, bold=True)
     draw.text((edge + inner, below + 73), card.number, font=number, fill=card.colour, anchor="rm")
-    label = _fit(card.label, _font(14), inner - number.getlength(card.number) - 30)
-    label_width = round(_font(14).getlength(label)) + 20
-    page.paste(card.tint, (edge - 2, below + 60), _rounded(label_width, 26, 13))
-    draw.text((edge + 8, below + 73), label, font=_font(14), fill=card.colour, anchor="lm")
+    label = fitted(card.label, sheet_font(14), inner - number.getlength(card.number) - 30)
+    label_width = round(sheet_font(14).getlength(label)) + 20
+    page.paste(card.tint, (edge - 2, below + 60), rounded_mask(label_width, 26, 13))
+    draw.text((edge + 8, below + 73), label, font=sheet_font(14), fill=card.colour, anchor="lm")
 
 
 def _square(data: bytes | None, side: int) -> Image.Image:
@@ -176,11 +176,11 @@ def _square(data: bytes | None, side: int) -> Image.Image:
     except UnreadableImage:
         return _placeholder(side)
     width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
-    fitted = image.resize((width, height), Image.Resampling.LANCZOS)
-    if fitted.size == (side, side):
-        return fitted
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+    if scaled.size == (side, side):
+        return scaled
     square = Image.new("RGB", (side, side), BLANK)
-    square.paste(fitted, ((side - width) // 2, (side - height) // 2))
+    square.paste(scaled, ((side - width) // 2, (side - height) // 2))
     return square
 
 
@@ -190,14 +190,14 @@ def _placeholder(side: int) -> Image.Image:
     draw = ImageDraw.Draw(image)
     for start in range(-side, side, 14):
         draw.line((start, side, start + side, 0), fill=HATCHING, width=2)
-    font = _font(14)
+    font = sheet_font(14)
     half = font.getlength("no image") / 2 + 8
     draw.rounded_rectangle((side / 2 - half, side / 2 - 13, side / 2 + half, side / 2 + 13), 6, fill=BLANK)
     draw.text((side / 2, side / 2), "no image", font=font, fill=MUTED, anchor="mm")
     return image
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+def fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """Returns the text in one line. If it is wider than `width` pixels, returns its start and an ellipsis."""
     line = one_line(text)[:400]
     if font.getlength(line) <= width:
@@ -213,7 +213,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 @lru_cache(maxsize=16)
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def sheet_font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Loads DejaVu Sans from matplotlib, the same font on every machine. Characters that it lacks appear as boxes."""
     import matplotlib
 
@@ -222,7 +222,7 @@ def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=64)
-def _rounded(width: int, height: int, radius: int) -> Image.Image:
+def rounded_mask(width: int, height: int, radius: int) -> Image.Image:
     """Draws a mask with smooth round corners."""
     mask = Image.new("L", (width * 4, height * 4), 0)
     ImageDraw.Draw(mask).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), radius * 4, fill=255)

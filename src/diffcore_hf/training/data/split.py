@@ -67,6 +67,7 @@ def read_split(
     path: str,
     group: str | None,
     classes: Sequence[str] | None = None,
+    others: Sequence[str] = (),
 ) -> tuple[Split, int]:
     """Read a split; rows without an image or without a known label are left out.
 
@@ -78,6 +79,7 @@ def read_split(
         path: path or Hub id of the dataset, for error messages.
         group: column whose values divide the images into groups; None: no groups.
         classes: the class names, in the order of their indices; None: the order of the column of drawn classes.
+        others: names of more image columns that are kept, such as a column of masks.
 
     Returns:
         The split, and the number of rows that were left out.
@@ -106,7 +108,7 @@ def read_split(
     for flag in ("is_generated", "is_mixed"):
         if flag in columns:
             derived |= np.array(column_values(rows, flag), bool)
-    image_columns = [column for column in (names.image, names.generated) if column in columns]
+    image_columns = [column for column in dict.fromkeys((names.image, names.generated, *others)) if column in columns]
     split = Split(
         name,
         undecoded(rows, *image_columns).select_columns(image_columns).with_format("arrow"),

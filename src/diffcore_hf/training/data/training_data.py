@@ -90,12 +90,13 @@ class TrainingData:
         return self.columns.generated not in self.train.rows.column_names
 
 
-def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
+def load_data(config: DataConfig, mix: MixConfig, others: Sequence[str] = ()) -> TrainingData:
     """Load and check the data of a recipe.
 
     Args:
         config: location, columns and splits of the data.
         mix: mode and partner of mixing. They decide whether the column of counterparts or a pool is needed.
+        others: names of more image columns that the splits keep, if they have them.
 
     Raises:
         UserError: the dataset, a split, a column or the pool does not exist, or the originals were left out.
@@ -117,7 +118,14 @@ def load_data(config: DataConfig, mix: MixConfig) -> TrainingData:
 
     def read(name: str) -> Split:
         split, left_out = read_split(
-            splits[name], name, names, codes, path=config.path, group=config.group, classes=classes
+            splits[name],
+            name,
+            names,
+            codes,
+            path=config.path,
+            group=config.group,
+            classes=classes,
+            others=others,
         )
         if left_out:
             total = left_out + len(split)

@@ -91,7 +91,7 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     data = load_data(recipe.data, MixConfig(mode="off"))
     model = load_model(folder, len(data.classes))
     pretrained_cfg: Any = model.pretrained_cfg
-    _check_classes(folder, pretrained_cfg.get("label_names"), data.classes)
+    check_classes(folder, pretrained_cfg.get("label_names"), data.classes)
     protocol = framing.protocol_of(dataclasses.replace(recipe.transform, size=pretrained_cfg["input_size"][-1]))
     normalisation = tuple(pretrained_cfg["mean"]), tuple(pretrained_cfg["std"])
     accelerator = make_accelerator(dataclasses.replace(recipe, trackers=()), Path(folder))
@@ -100,7 +100,7 @@ def evaluate(folder: str, recipe: TrainRecipe) -> str:
     return _line_of(scores, data, recipe.data.group)
 
 
-def _check_classes(folder: str, model_classes: Sequence[str] | None, data_classes: Sequence[str]) -> None:
+def check_classes(folder: str, model_classes: Sequence[str] | None, data_classes: Sequence[str]) -> None:
     """Check that model and data have the same classes in the same order.
 
     Raises:

@@ -74,6 +74,18 @@ class BatchLoss:
             return 0.0 * self._model(self._on_device(batch["images"])).float().sum()
         return self._loss_of(_readable(batch, readable), step, micro_batch)
 
+    def mixed_batch(self, batch: Batch, step: int, micro_batch: int) -> tuple[Tensor, Tensor]:
+        """Return the images and targets that the loss of a batch reads, without its unreadable images.
+
+        If the targets are known only after the forward pass, the network runs without gradient.
+        """
+        mixed = self.mixed(_readable(batch, batch["labels"] >= 0), step, micro_batch)
+        if mixed.targets_after is None:
+            return mixed.images, mixed.targets
+        with torch.no_grad(), self._accelerator.autocast(), mixed.during() as context_value:
+            self._model(mixed.images)
+        return mixed.images, mixed.targets_after(context_value)
+
     def _loss_of(self, batch: Batch, step: int, micro_batch: int) -> Tensor:
         mixed = self.mixed(batch, step, micro_batch)
         with self._accelerator.autocast(), mixed.during() as context_value:
