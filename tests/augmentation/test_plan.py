@@ -38,6 +38,7 @@ def planned(counts, labels=None, splits=("train",), sha256=None, **keys):
         labels={"train": all_labels if labels is None else np.array(labels)},
         row_ids={"train": row_ids},
         sha256={"train": row_ids} | (sha256 or {}),
+        features={},
         text_columns=list,
     )
     return make_plan(source, recipe)
@@ -299,6 +300,14 @@ def test_prompts_name_the_target_class_and_units_have_their_strength():
     assert all(f"bird {'abc'[unit.target_label]}" in unit.prompt for unit in drawn)
     assert {unit.strength for unit in drawn} == {0.5, 0.9}
     assert plan.shown.tolist() == [unit.target_label for unit in drawn]
+
+
+def test_the_plan_of_a_dataset_has_the_columns_that_its_strategy_reads():
+    ds, keys = photos([2, 2]), {"source": {"path": "memory"}, "strategy": {"name": "inter_class"}}
+    rows = plan(ds, build_recipe(keys, {"filter": {"policy": "rank"}}))
+    assert rows["strength"][:] == [0.7] * 4
+    assert rows["target_label"][:] == [1, 1, 0, 0]
+    assert "target_label" not in plan(ds, build_recipe({"source": {"path": "memory"}})).column_names
 
 
 def test_without_targets_an_image_shows_the_class_of_its_row():

@@ -11,7 +11,7 @@ id, so new rows do not change them. The drawing order, the planned share and the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +26,7 @@ from diffcore_hf.config.kinds import template_pieces
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.generation.base import strengths_of, targets_of
+from diffcore_hf.generation.base import completed, strengths_of, targets_of
 from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.policies import PARENT_POLICIES
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
@@ -233,8 +233,6 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         )
     rows, copies = _units(plannable[order], labels[plannable[order]], recipe)
     planned_ids = [row_ids[row] for row in rows.tolist()]
-    keys = list(zip(planned_ids, copies.tolist(), strict=True))
-    strengths = strengths_of(recipe.strategy.options)
     return Plan(
         rows=rows,
         copies=copies,
@@ -247,8 +245,16 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
         source_ids=row_ids,
         fields=fields,
         prompt_texts=texts,
-        targets=_drawn_targets(recipe, source, texts, labels[rows], keys, np.unique(labels[references])),
-        strengths=drawn_strengths(keys, strengths, recipe.seed) if strengths else None,
+        targets=_drawn_targets(recipe, source, texts, labels[rows], planned_ids, copies, np.unique(labels[references])),
+        strengths=_drawn_strengths(recipe, planned_ids, copies),
+    )
+
+
+def _drawn_strengths(recipe: Recipe, row_ids: Sequence[str], copies: Ints) -> Floats | None:
+    """Returns the strength of each unit; None if the strategy has none."""
+    strengths = strengths_of(recipe.strategy.options)
+    return (
+        drawn_strengths(list(zip(row_ids, copies.tolist(), strict=True)), strengths, recipe.seed) if strengths else None
     )
 
 
@@ -274,7 +280,8 @@ def _drawn_targets(
     source: LoadedSource,
     texts: PromptTexts,
     labels: Ints,
-    keys: Sequence[UnitKey],
+    row_ids: Sequence[str],
+    copies: Ints,
     eligible: Ints,
 ) -> Ints | None:
     """Returns the target class of each unit; None if each image has to show the class of its row.
@@ -304,6 +311,7 @@ def _drawn_targets(
             f"{drawn}, but filter.policy is {policy}, which compares an image with the real image of its row. Use "
             "--filter.policy rank or --filter.policy quantile"
         )
+    keys = list(zip(row_ids, copies.tolist(), strict=True))
     return target_classes(labels, keys, source.names, eligible, recipe.seed, own=targets == "any")
 
 
@@ -340,7 +348,8 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     """
     from datasets import Dataset, Image, concatenate_datasets
 
-    targets = targets_of(recipe.strategy) != "own"
+    recipe = replace(recipe, strategy=completed(recipe.strategy))
+    targets = recipe.strategy.targets != "own"
     features = schema.plan_features(targets=targets, strength=bool(strengths_of(recipe.strategy.options)))
     image = recipe.source.image
     added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
