@@ -125,5 +125,6 @@ def example_facts(**changed: Any) -> CardFacts:
             ("Rosy Veiltail", "a photo of a Rosy Veiltail, a bird, at sunset"),
         ],
         "negative_prompts": ["blurry, deformed, extra wings, two heads, text, watermark"],
+        "description": [("CMMD x 1000", "1.33 ± 0.13", "0"), ("coverage", "0.19", "0.88"), ("density", "0.13", "1")],
     }
     return CardFacts(**(facts | changed))

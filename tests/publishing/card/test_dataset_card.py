@@ -433,7 +433,7 @@ def test_the_figures_of_the_kept_images_are_a_table_with_their_expected_values(p
     assert "| CMMD x 1000 | 1.33 ± 0.13 | 0 |" in card
     assert "| a &#124; b | -0.02 ± 0.10 | 1 |" in card
     assert ("The filter chose the images with this tower" in card) == favoured
-    assert "CMMD" not in render_card(example_facts())
+    assert "CMMD" not in render_card(example_facts(description=()))
 
 
 def drawn_classes(**changed) -> dict:
