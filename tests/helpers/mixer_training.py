@@ -14,6 +14,9 @@ from diffcore_hf.training.mixers.base import BatchContext, Mixed, Mixer, evaluat
 
 Step = Callable[[BatchContext], Tensor]
 """Function that returns the loss of a batch. The network is `context.model`, in training mode."""
+MakeBatch = Callable[[int, nn.Module], BatchContext]
+"""Function of the number of a step and the network that returns a batch."""
+STEPS = 50
 
 
 def mixer_loss(method: Mixer) -> Step:
@@ -35,14 +38,19 @@ def forward_pass(mixed: Mixed, network: nn.Module) -> tuple[Tensor, Tensor]:
     return logits.float(), mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
 
 
-def losses(step: Step, network: nn.Module, *, steps: int = 50, rate: float = 0.1, count: int = 6) -> list[float]:
-    """Train a copy of a network and return the loss of each step."""
+def noise_batch(count: int) -> MakeBatch:
+    """Return a function that makes the batch of a step with this number of images of noise."""
+    return lambda step, network: batch(count, seed=step, step=step, model=network)
+
+
+def losses(step: Step, network: nn.Module, make_batch: MakeBatch, *, rate: float) -> list[float]:
+    """Train a copy of a network for 50 steps, and return the loss of each step."""
     network = copy.deepcopy(network).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
     result = []
-    for number in range(steps):
+    for number in range(STEPS):
         torch.manual_seed(number)  # for the dropout layers
-        loss = step(batch(count, seed=number, step=number, model=network))
+        loss = step(make_batch(number, network))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -52,6 +60,12 @@ def losses(step: Step, network: nn.Module, *, steps: int = 50, rate: float = 0.1
 
 def assert_trains_alike(method: Mixer, slow: Step, network: nn.Module, *, rate: float = 0.1, count: int = 6) -> None:
     """Check that 50 steps have the same losses with a mixer and with a slow implementation of its method."""
-    expected = losses(slow, network, rate=rate, count=count)
-    actual = losses(mixer_loss(method), network, rate=rate, count=count)
+    assert_equal_losses(mixer_loss(method), slow, network, noise_batch(count), rate=rate)
+
+
+def assert_equal_losses(fast: Step, slow: Step, network: nn.Module, make_batch: MakeBatch, *, rate: float) -> None:
+    """Check that two functions have the same losses in 50 steps, and that the losses change."""
+    expected = losses(slow, network, make_batch, rate=rate)
+    assert max(expected) - min(expected) > 0.1, "the training changes nothing"
+    actual = losses(fast, network, make_batch, rate=rate)
     assert torch.allclose(torch.tensor(actual), torch.tensor(expected), rtol=2e-3, atol=2e-4), (actual, expected)

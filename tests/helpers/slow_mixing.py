@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from mixer_training import assert_equal_losses, mixer_loss
 from mixing import CLASSES, SmallNetwork, batch, mixer
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from diffcore_hf.training.mixers.base import BatchContext, evaluation_mode
 
 SlowMix = Callable[[BatchContext], tuple[Tensor, Tensor]]
 """Function of a batch that returns the mixed images and the (B, K) labels."""
-STEPS = 50
 SMALL = 12
 """Side of the images, small enough for loops over pixels."""
 
@@ -33,22 +33,14 @@ def assert_same_training(
     """
     method = mixer(name, network=network(), **keys)
 
-    def of_mixer(context: BatchContext, model: nn.Module) -> Tensor:
-        with evaluation_mode(model):
-            mixed = method(context)
-        with mixed.during() as seen:
-            logits = model(mixed.images)
-        targets = mixed.targets if mixed.targets_after is None else mixed.targets_after(seen)
-        return (mixed.loss or context.loss)(logits, targets)
-
-    def of_slow(context: BatchContext, model: nn.Module) -> Tensor:
-        with evaluation_mode(model):
+    def of_slow(context: BatchContext) -> Tensor:
+        if loss is not None:
+            return loss(context, context.model)
+        with evaluation_mode(context.model):
             images, labels = slow(context)
-        return -(labels * model(images).log_softmax(1)).sum(1).mean()
+        return -(labels * context.model(images).log_softmax(1)).sum(1).mean()
 
-    expected = losses(loss or of_slow)
-    assert max(expected) - min(expected) > 0.1, "the training changes nothing"
-    np.testing.assert_allclose(losses(of_mixer), expected, rtol=2e-3, atol=2e-4)
+    assert_equal_losses(mixer_loss(method), of_slow, network(), small_batch, rate=0.2)
 
 
 def network() -> SmallNetwork:
@@ -57,21 +49,6 @@ def network() -> SmallNetwork:
         torch.manual_seed(0)
         convolution = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
         return SmallNetwork(convolution, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, CLASSES))
-
-
-def losses(loss_of: Callable[[BatchContext, nn.Module], Tensor]) -> list[float]:
-    """Train for 50 steps, and return the loss of each step."""
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
-    found = []
-    for step in range(STEPS):
-        context = small_batch(step, model)
-        loss = loss_of(context, model)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        found.append(float(loss.detach()))
-    return found
 
 
 def small_batch(step: int, model: nn.Module | None = None) -> BatchContext:
