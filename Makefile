@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo showcase gain photos test test-slow lint style types wheel bench docs evidence faults
+.PHONY: help install demo showcase gain photos test test-slow lint style types wheel bench overhead docs evidence faults
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure the effects
 
 bench: install  ## measure time and memory, and write docs/performance.md (about 20 minutes on an idle machine)
 	for part in demo source mixing loading publishing; do $(RUN)/python -m benchmarks.$$part --write docs/performance.md || exit 1; done
+
+overhead: install  ## measure what each mixer costs a training step, and write docs/performance.md (hours; OPTIONS="--device cuda")
+	$(RUN)/python -m benchmarks.overhead $(OPTIONS) --write docs/performance.md
 
 docs: install  ## build the documentation site in out/site, and check every link
 	$(RUN)/python docs/_build/check_links.py

@@ -135,9 +135,11 @@ def measured(cell: CellSettings) -> dict[str, Any]:
     from diffcore_hf.models.runtime import pick_device
 
     try:
-        pick_device(cell.device)
+        exists = cell.device != "auto" and bool(pick_device(cell.device))
     except UserError:
-        reason = f"--device is {cell.device!r}, which this machine does not have. Use --device cpu"
+        exists = False
+    if not exists:
+        reason = f"--device is {cell.device!r}, which is not a device of this machine. Use --device cpu"
         return {"reason": reason, "stored": False}
     try:
         return _measured(cell)

@@ -145,7 +145,7 @@ def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, cap
     overhead.main([*options, "--arms", "mixupp"], overhead_cells.measured)
     assert "--arms has 'mixupp', which is not an arm. Did you mean mixup?" in capsys.readouterr().out
     overhead.main([*options, "--arms", "mixup", "--device", "gpu0"], overhead_cells.measured)
-    assert "--device is 'gpu0', which this machine does not have. Use --device cpu" in capsys.readouterr().out
+    assert "--device is 'gpu0', which is not a device of this machine. Use --device cpu" in capsys.readouterr().out
     assert not list(tmp_path.rglob("*.json"))
 
 

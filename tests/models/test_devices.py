@@ -59,6 +59,8 @@ def test_a_missing_gpu_is_refused(name):
     assert devices._device_without_torch(name) is None
     with pytest.raises(UserError, match="PyTorch sees no GPU here. Use --model.device auto"):
         device_of(name)
+    with pytest.raises(UserError, match="PyTorch sees no GPU here. Use --device auto"):
+        runtime.pick_device(name, "device")
 
 
 class Driver:

@@ -23,15 +23,23 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 Item = TypeVar("Item")
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """Returns the named device. `auto` means the first available one of cuda, mps and cpu."""
+def pick_device(device: str = "auto", key: str = "model.device") -> torch.device:
+    """Returns the named device. `auto` means the first available one of cuda, mps and cpu.
+
+    Args:
+        device: name of a device.
+        key: key of the recipe that names the device, for the error message.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if device != "auto":
         try:
             chosen = torch.device(device)
         except RuntimeError:
-            raise UserError(f"model.device is {device!r}; use auto, cpu, mps, cuda or cuda:<number>") from None
+            raise UserError(f"{key} is {device!r}; use auto, cpu, mps, cuda or cuda:<number>") from None
         if chosen.type == "cuda" and not torch.cuda.is_available():
-            raise UserError(f"model.device is {device!r}, but PyTorch sees no GPU here. Use --model.device auto")
+            raise UserError(f"{key} is {device!r}, but PyTorch sees no GPU here. Use --{key} auto")
         return chosen
     if torch.cuda.is_available():
         return torch.device("cuda")

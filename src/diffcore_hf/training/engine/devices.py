@@ -33,7 +33,7 @@ def make_accelerator(recipe: TrainRecipe, output: Path) -> Accelerator:
     for tracker in recipe.trackers:
         if find_spec(tracker) is None:
             raise UserError(f"trackers has {tracker!r}, which is not installed. Run: pip install {tracker}")
-    device = pick_device(recipe.device)
+    device = pick_device(recipe.device, "device")
     if device.type == "cpu" and recipe.precision == "float16":
         raise UserError("precision is 'float16', which training on a CPU cannot use. Use --precision float32")
     precision = resolve_dtype("auto", device) if recipe.precision == "auto" else recipe.precision
