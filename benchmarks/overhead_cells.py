@@ -242,13 +242,18 @@ def _measured(cell: CellSettings) -> dict[str, Any]:
 
 def _mixer_times(cell: CellSettings, training: Any, now: Callable[[], float]) -> dict[str, Any]:
     """Returns the times of the parts of the mixer."""
-    timer, spent = PartTimer(now), []
+    timer, spent, loads = PartTimer(now), [], []
     batches = iter(training.batches())
     with timed_parts(training.parts.mixer, timer):
         for step in range(cell.repeats + 1):
-            training.parts.batch_loss.mixed(next(batches), step, 0)
+            start = now()
+            batch = next(batches)
+            loads.append(now() - start)
+            training.parts.batch_loss.mixed(batch, step, 0)
             spent.append(timer.take())
-    return {"seconds": {name: [] for name in _SERIES}, "parts": _by_part(spent[1:])}  # the first call prepares buffers
+    seconds: dict[str, list[float]] = {name: [] for name in _SERIES}
+    # The first call prepares buffers.
+    return {"seconds": {**seconds, "arm_load": loads[1:]}, "parts": _by_part(spent[1:])}
 
 
 def _step_times(cell: CellSettings, training: Any, plain: Any, now: Callable[[], float]) -> dict[str, Any]:

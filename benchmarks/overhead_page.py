@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.overhead_cells import PARTS, PLAIN, overheads
 from benchmarks.report import paragraphs, table
@@ -21,6 +21,24 @@ ARMS = (PLAIN, "mix", *(
     name for mixer in MIXERS for name in ((mixer, "guidedmixup_ap_greedy") if mixer == "guidedmixup_ap" else (mixer,))
 ))  # fmt: skip
 HEAD = ("arm", "batch", "A_O, step", "A_O with loader", *PARTS, "peak memory", "goal", "paper")
+
+EXPLANATION = (
+    "A_O = (T_aug - T_van) / T_van (Eq. 9), in percent. `A_O, step` is for a step whose batch is loaded, and `A_O "
+    "with loader` includes the loading. Plain steps and steps of the arm alternate, with the same network. The "
+    "figure is the ratio of the medians. The lowest and the highest ratio of two neighbouring steps are in "
+    "parentheses. Arm `plain` compares plain steps with plain steps, so its range shows how exact the figures are. "
+    "Arm `mix` mixes every image with its own generated image in the loader. `mixer alone` is the time of the mixer "
+    "without the training step, compared with the median plain step of all cells with the same network and batch "
+    "size. For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
+    "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all passes "
+    "through a network, `pairing` the random draws and the choice of partners, and `copy` everything else that the "
+    "mixer does before the forward pass. Work during the forward pass or in the loss is in no part.",
+    "Column `peak memory` is the largest memory of a process that trained this arm only, and in parentheses the "
+    "difference to the plain arm. Column `goal` is the largest `A_O, step` in percent that this project accepts, and "
+    "whether it was reached. Column `paper` has the figures of Table 6 of the paper, which were measured on a GPU with "
+    "other code. The published code of GuidedMixup runs two forward passes in its plain arm too, so its published "
+    "percentages are relative to a slower step.",
+)
 
 Result = Mapping[str, Any]
 
@@ -78,58 +96,74 @@ def page(results: Sequence[Result], networks: Sequence[str] = NETWORKS, batches:
         members = sorted(members, key=_order)
         plain = {result["batch"]: result for result in members if result["arm"] == PLAIN and result.get("peak")}
         blocks.append(f"### {network} at {size} pixels, {_device_of(members, device)}")
-        blocks.append(table(HEAD, [row(each, plain_step(each, results), plain.get(each["batch"])) for each in members]))
+        rows = [row(each, plain_times(each, results), plain.get(each["batch"])) for each in members]
+        blocks.append(table(HEAD, rows))
         blocks.append(_missing(members, network in networks, batches))
-    blocks += [_explanation(), _goals(results), _settings(results)]
+    blocks += [*EXPLANATION, _goals(results), _settings(results)]
     return "\n\n".join(block if block.startswith("###") else paragraphs(block) for block in blocks if block)
 
 
-def plain_step(result: Result, results: Sequence[Result]) -> float | None:
-    """Returns the median time of the plain steps that a result is compared with; None if there are none.
+class PlainTimes(NamedTuple):
+    """Median seconds of the plain arm."""
+
+    step: float
+    load: float
+
+
+def plain_times(result: Result, results: Sequence[Result]) -> PlainTimes | None:
+    """Returns the times of the plain steps that a result is compared with; None if there are none.
 
     These are its own plain steps. The result of a mixer alone is compared with the plain steps of all results with the
-    same network, batch size, image size, device and number of threads.
+    same network, batch size, image size, device and numbers of threads and loader processes.
     """
-    own = result.get("seconds", {}).get("plain", [])
-    keys = ("network", "batch", "size", "device", "threads")
-    others = (each for each in results if all(each[key] == result[key] for key in keys))
-    seconds = own or [time for each in others for time in each.get("seconds", {}).get("plain", [])]
-    return statistics.median(seconds) if seconds else None
+    keys = ("network", "batch", "size", "device", "threads", "workers")
+    alike = [each for each in results if "seconds" in each and all(each[key] == result[key] for key in keys)]
+    compared = [result] if result.get("seconds", {}).get("plain") else alike
+    steps, loads = ([time for each in compared for time in each["seconds"][name]] for name in ("plain", "plain_load"))
+    return PlainTimes(statistics.median(steps), statistics.median(loads)) if steps else None
 
 
-def row(result: Result, step: float | None, plain: Result | None = None) -> list[str]:
+def row(result: Result, times: PlainTimes | None, plain: Result | None = None) -> list[str]:
     """Returns the cells of one row.
 
     Args:
         result: result of the cell.
-        step: time of a plain step; None: unknown.
+        times: times of the plain arm; None: unknown.
         plain: result of the plain arm with the same network and batch size, for the difference of the peak memory.
     """
     name, batch = f"`{result['arm']}`", str(result["batch"])
     if "reason" in result:
         return [name, batch, "not possible: " + result["reason"].replace("|", "\\|"), *[""] * (len(HEAD) - 3)]
-    seconds, shares = result["seconds"], part_shares(result, step)
-    figures = ["not measured", ""]
-    if seconds["arm"]:
-        pairs = zip(seconds["plain"], seconds["plain_load"], strict=True)
-        plain_loaded = [sum(pair) for pair in pairs]
-        arm_loaded = [sum(pair) for pair in zip(seconds["arm"], seconds["arm_load"], strict=True)]
-        each = (overheads(seconds["plain"], seconds["arm"]), overheads(plain_loaded, arm_loaded))
-        figures = ["{:.1f} ({:.1f} to {:.1f})".format(*three) for three in each]
-    elif shares:
-        figures = [f"{shares['mixer']:.1f} (mixer alone)", ""]
+    shares = part_shares(result, times)
     parts = [f"{shares[part]:.1f}" if shares.get("mixer") else "" for part in PARTS]
-    return [name, batch, *figures, *parts, _memory(result, plain), _goal(result, step), _paper(result)]
+    last = [_memory(result, plain), _goal(result, times), _paper(result)]
+    return [name, batch, *_figures(result["seconds"], shares, times), *parts, *last]
 
 
-def part_shares(result: Result, step: float | None) -> dict[str, float]:
+def _figures(seconds: Mapping[str, list[float]], shares: Mapping[str, float], times: PlainTimes | None) -> list[str]:
+    """Returns the cells with A_O of the step alone, and with its loader."""
+    if seconds["arm"]:
+        plain, arm = (
+            [sum(pair) for pair in zip(seconds[name], seconds[f"{name}_load"], strict=True)]
+            for name in ("plain", "arm")
+        )
+        each = (overheads(seconds["plain"], seconds["arm"]), overheads(plain, arm))
+        return ["{:.1f} ({:.1f} to {:.1f})".format(*figures) for figures in each]
+    if times is None or not shares:
+        return ["not measured", ""]
+    mixer = shares["mixer"] / 100 * times.step
+    more = mixer + statistics.median(seconds["arm_load"] or [times.load]) - times.load
+    return [f"{shares['mixer']:.1f} (mixer alone)", f"{100 * more / sum(times):.1f} (mixer alone)"]
+
+
+def part_shares(result: Result, times: PlainTimes | None) -> dict[str, float]:
     """Returns the time of a mixer and of its parts, in percent of a plain step; empty if they are not known."""
-    if step is None or not result["parts"]["mixer"]:
+    if times is None or not result["parts"]["mixer"]:
         return {}
-    return {name: 100 * statistics.median(values) / step for name, values in result["parts"].items()}
+    return {name: 100 * statistics.median(values) / times.step for name, values in result["parts"].items()}
 
 
-def verdict(result: Result, step: float | None) -> str:
+def verdict(result: Result, times: PlainTimes | None) -> str:
     """Returns whether a cell reaches its goal: `reached`, `within the range` or `not reached`; empty if unknown.
 
     `within the range` means that the ratio of the medians is above the goal, but the lowest ratio of a round is not.
@@ -137,7 +171,7 @@ def verdict(result: Result, step: float | None) -> str:
     goal = GOALS.get(result["arm"])
     if goal is None or "reason" in result:
         return ""
-    shares, seconds = part_shares(result, step), result["seconds"]
+    shares, seconds = part_shares(result, times), result["seconds"]
     if not shares:
         return ""
     middle = low = shares["mixer"]
@@ -169,12 +203,12 @@ def _memory(result: Result, plain: Result | None) -> str:
     return f"{memory} ({(result['peak'] - plain['peak']) / 1e9:+.2f})"
 
 
-def _goal(result: Result, step: float | None) -> str:
+def _goal(result: Result, times: PlainTimes | None) -> str:
     goal = GOALS.get(result["arm"])
     if goal is None:
         return ""
     limit = f"{goal.largest(result['device']):.0f}" + ("" if goal.cut is None else f" + cut {goal.cut:.0f}")
-    return ": ".join(filter(None, [limit, verdict(result, step)]))
+    return ": ".join(filter(None, [limit, verdict(result, times)]))
 
 
 def _paper(result: Result) -> str:
@@ -196,33 +230,13 @@ def _missing(results: Sequence[Result], complete: bool, batches: Sequence[int]) 
     return f"Times that are not measured: {'; '.join(parts)}." if parts else ""
 
 
-def _explanation() -> str:
-    return paragraphs(
-        "A_O = (T_aug - T_van) / T_van (Eq. 9), in percent: the ratio of the medians, with the lowest and the highest "
-        "ratio of two neighbouring steps in parentheses. Plain step and step of the arm alternate, with the same "
-        "network. `A_O, step` is the time of a step whose batch is loaded. `A_O with loader` includes the loading. "
-        "Arm `plain` compares plain steps with plain steps, so its range shows how exact the figures are. Arm `mix` "
-        "mixes every image with its own generated image in the loader. `mixer alone` is the time of the mixer without "
-        "the training step, compared with the median plain step of all cells with the same network and batch size. "
-        "For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
-        "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all "
-        "passes through a network, `pairing` the random draws and the choice of partners, and `copy` everything else "
-        "that the mixer does before the forward pass. Work during the forward pass or in the loss is in no part.",
-        "Column `peak memory` is the largest memory of a process that trained this arm only, and in parentheses the "
-        "difference to the plain arm. Column `goal` is the largest `A_O, step` that this project accepts, and whether "
-        "it was reached. Column `paper` has the figures of Table 6 of the paper, which were measured on a GPU with "
-        "other code. The published code of GuidedMixup runs two forward passes in its plain arm too, so its published "
-        "percentages are relative to a slower step.",
-    )
-
-
 def _goals(results: Sequence[Result]) -> str:
-    steps = [(each, plain_step(each, results)) for each in sorted(results, key=_order)]
+    compared = [(each, plain_times(each, results)) for each in sorted(results, key=_order)]
     missed = [
         f"`{each['arm']}` with {each['network']} at batch {each['batch']} ({each['device']}): "
-        + ", ".join(f"{part} {part_shares(each, step)[part]:.1f} %" for part in PARTS)
-        for each, step in steps
-        if verdict(each, step) == "not reached"
+        + ", ".join(f"{part} {part_shares(each, times)[part]:.1f} %" for part in PARTS)
+        for each, times in compared
+        if verdict(each, times) == "not reached"
     ]
     if not missed:
         return "No measured time misses its goal."
@@ -241,7 +255,7 @@ def _settings(results: Sequence[Result]) -> str:
         f"Random weights, preset `paper`, {repeats} steps of each arm; {threads} thread of the CPU, {workers} loader "
         "processes. With one thread and no loader process, a time is the CPU time of the process, because other "
         "processes of the machine change it less than the elapsed time. On a GPU, it is the elapsed time until the "
-        "device has finished; the loss is not copied to the CPU. "
+        "device has finished. "
         f"Measured on {shown} by `python -m benchmarks.overhead`: {last['cores']} cores, Python {last['python']}, "
         + ", ".join(f"{name} {last[name]}" for name in ("torch", "torchvision", "timm"))
         + "."

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks import overhead, overhead_cells, overhead_page
 from benchmarks.overhead_cells import CellSettings, PartTimer
+from benchmarks.overhead_page import PlainTimes
 from diffcore_hf.training.mixers.names import MIXERS
 
 ROOT = Path(__file__).parents[1]
@@ -36,7 +37,9 @@ def test_the_overhead_is_the_ratio_of_medians_with_the_range_of_the_rounds():
 
 def test_a_row_has_both_overheads_the_parts_of_the_time_the_memory_the_goal_and_the_paper_value():
     seconds = {"mixer": [1.0], "saliency": [0.5], "pairing": [0.1], "cut": [0.3], "copy": [0.1]}
-    cells = overhead_page.row(result("puzzlemix", parts=seconds), 2.0, result("plain", peak=1_500_000_000))
+    cells = overhead_page.row(
+        result("puzzlemix", parts=seconds), PlainTimes(2.0, 1.0), result("plain", peak=1_500_000_000)
+    )
     assert cells == [
         *("`puzzlemix`", "16", "50.0 (50.0 to 50.0)", "33.3 (33.3 to 33.3)"),
         *("25.0", "5.0", "15.0", "5.0", "2.00 GB (+0.50)", "90 + cut 20: reached", "138.5"),
@@ -51,8 +54,8 @@ def test_every_row_has_as_many_cells_as_the_head():
         result("smoothmix", times=(2.0, 2.1)),
     ]
     for each in rows:
-        assert len(overhead_page.row(each, 2.0)) == len(overhead_page.HEAD)
-    assert overhead_page.row(rows[2], 2.0)[2] == r"not possible: no \| memory"
+        assert len(overhead_page.row(each, PlainTimes(2.0, 1.0))) == len(overhead_page.HEAD)
+    assert overhead_page.row(rows[2], None)[2] == r"not possible: no \| memory"
 
 
 @pytest.mark.parametrize(
@@ -68,17 +71,19 @@ def test_every_row_has_as_many_cells_as_the_head():
     ],
 )
 def test_a_goal_is_compared_with_the_time_of_the_step(arm, times, cut, expected):
-    assert overhead_page.verdict(result(arm, times=times, parts={"cut": [cut, cut]}), 2.0) == expected
+    assert overhead_page.verdict(result(arm, times=times, parts={"cut": [cut, cut]}), PlainTimes(2.0, 1.0)) == expected
 
 
 def test_a_mixer_alone_is_compared_with_the_plain_steps_of_other_cells():
     parts = {part: [0.0] for part in overhead_cells.PARTS} | {"mixer": [0.2], "saliency": [0.1]}
     alone = result("saliencymix", times=(), parts=parts, peak=None)
     others = [result("plain", plain=4.0), result("mixup", plain=4.0), result("mixup", plain=9.0, batch=32)]
-    assert overhead_page.plain_step(alone, [alone, *others]) == 4.0
-    assert overhead_page.plain_step(alone, [alone]) is None
-    assert overhead_page.row(alone, 4.0) == [
-        *("`saliencymix`", "16", "5.0 (mixer alone)", "", "2.5", "0.0", "0.0", "0.0", "", "10: reached", "353"),
+    assert overhead_page.plain_times(alone, [alone, *others]) == (4.0, 1.0)
+    assert overhead_page.plain_times(alone, [alone]) is None
+    alone["seconds"]["arm_load"] = [1.8]
+    assert overhead_page.row(alone, PlainTimes(4.0, 1.0)) == [
+        *("`saliencymix`", "16", "5.0 (mixer alone)", "20.0 (mixer alone)"),
+        *("2.5", "0.0", "0.0", "0.0", "", "10: reached", "353"),
     ]
 
 
