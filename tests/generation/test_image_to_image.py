@@ -7,6 +7,8 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import make_strategy
 from diffcore_hf.method.strength import denoising_steps
 
+RECORD = {"pipeline": "StableDiffusionPipeline"}
+
 
 def made(steps: int = 16, **options):
     return make_strategy(StrategyConfig("image_to_image", options=options), ModelConfig(steps=steps))
@@ -52,7 +54,7 @@ def test_the_strength_that_the_error_names_works(steps):
 
 
 def test_the_cost_counts_both_prompts_of_equation_4():
-    assert made(25, strength=0.15).evaluations() == 2 * 3
-    assert made(20, strength=[0.25, 0.75]).evaluations() == 2 * 10
-    assert make_strategy(StrategyConfig(), ModelConfig(steps=25)).evaluations() == 50
-    assert make_strategy(StrategyConfig(), ModelConfig(steps=25, gamma=0.0)).evaluations() == 25
+    assert made(25, strength=0.15).evaluations(RECORD) == 2 * 3
+    assert made(20, strength=[0.25, 0.75]).evaluations(RECORD) == 2 * 10
+    assert make_strategy(StrategyConfig(), ModelConfig(steps=25)).evaluations(RECORD) == 50
+    assert make_strategy(StrategyConfig(), ModelConfig(steps=25, gamma=0.0)).evaluations(RECORD) == 25

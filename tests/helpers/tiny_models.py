@@ -71,12 +71,11 @@ def unet(**options):
         block_out_channels=(8, 16),
         layers_per_block=1,
         sample_size=SIDE // 2,
-        in_channels=4,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         norm_num_groups=4,
-        **options,
+        **{"in_channels": 4} | options,
     )
 
 
@@ -208,6 +207,19 @@ def z_image():
 
 
 PIPELINES = {"SD": sd, "SDXL": sdxl, "SD3": sd3, "Flux": flux, "Z-Image": z_image}
+
+
+def instruct_pix2pix():
+    parts = dict(sd().components) | {"unet": unet(cross_attention_dim=32, attention_head_dim=4, in_channels=8)}
+    parts = {name: part for name, part in parts.items() if name != "image_encoder"}
+    return diffusers.StableDiffusionInstructPix2PixPipeline(**parts, requires_safety_checker=False)
+
+
+def flux_kontext():
+    return diffusers.FluxKontextPipeline(**flux().components)
+
+
+EDITORS = {"InstructPix2Pix": instruct_pix2pix, "Flux Kontext": flux_kontext}
 
 
 def image_processor(size: int = 24):

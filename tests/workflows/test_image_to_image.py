@@ -73,9 +73,8 @@ def test_the_preset_real_guidance_runs_and_filters_by_the_captions(make, tmp_pat
     recipe = make(tmp_path / "out", preset="real-guidance", limit=4, **{"model.steps": 8})
     assert recipe.strategy.options == {"strength": 0.15}
     assert recipe.prompts.contexts != ("",)  # the keys of the recipe override the preset
-    recipe = make(
-        tmp_path / "out", preset="real-guidance", limit=4, **{"model.steps": 8, "filter.policy": "text_softmax"}
-    )
+    faithful = {"prompts": {"contexts": [""], "negatives": []}, "filter.policy": "text_softmax", "model.steps": 8}
+    recipe = make(tmp_path / "out", preset="real-guidance", limit=4, **faithful)
     outcome = go(recipe)
     assert outcome.summary.counts["attempts"] >= 4
     assert set(attempts_of(tmp_path / "out").values()) <= {"kept", "low_similarity", "duplicate"}

@@ -196,7 +196,7 @@ class StrategyConfig:
     name: str = attempt(
         "text_to_image",
         help=(
-            "text_to_image, image_to_image, inter_class, or `module:Class` of an installed module, a subclass of "
+            "text_to_image, image_to_image, inter_class, edit, or `module:Class` of an installed module, a subclass of "
             "diffcore_hf.generation.base.Strategy."
         ),
     )
@@ -332,12 +332,12 @@ class Recipe:
     """All settings that determine the result of an augmentation."""
 
     source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
-    preset: Literal["paper", "real-guidance", "diff-mix"] | None = free(
+    preset: Literal["paper", "real-guidance", "diff-mix", "diffusemix"] | None = free(
         None,
         help=(
             "paper: policy mean, the paper's template with contexts for it, gamma 6.5, size 512, 50 steps. "
             "real-guidance: image_to_image with strength 0.15 and policy text_softmax. diff-mix: inter_class with "
-            "strength 0.7, and 5 copies."
+            "strength 0.7, and 5 copies. diffusemix: edit with nine styles."
         ),
     )
     kind: str = attempt(

@@ -52,6 +52,30 @@ STRATEGY_PRESETS: Mapping[str, StrategyPreset] = {
             "copies": 5,
         },
     ),
+    "diffusemix": StrategyPreset(
+        "DiffuseMix (Islam et al. 2024, arXiv:2405.14881), its generated images alone",
+        "guidance 4 (gamma 3) and 256 pixels: the paper's code; image guidance 1.5 and 100 steps: the defaults of "
+        "InstructPix2Pix in diffusers; nine styles: the paper; the wording of the instruction: our choice",
+        {
+            "strategy": {"name": "edit", "options": {"image_guidance": 1.5}},
+            "prompts": {
+                "template": "turn this photo of a {label} into {context}",
+                "contexts": [
+                    "an autumn scene",
+                    "a snowy scene",
+                    "a sunset scene",
+                    "a scene with a rainbow",
+                    "a scene with an aurora",
+                    "watercolor art",
+                    "a mosaic",
+                    "an ukiyo-e print",
+                    "a crayon sketch",
+                ],
+                "negatives": [],
+            },
+            "model": {"gamma": 3.0, "steps": 100, "size": 256},
+        },
+    ),
 }
 """Name of a preset -> its values."""
 
@@ -62,16 +86,28 @@ def preset_values() -> dict[str, dict[str, Any]]:
 
 
 def method_of(recipe: Mapping[str, Any]) -> StrategyPreset | None:
-    """Return the preset whose strategy and options a recorded recipe has; None if there is none.
+    """Return the preset whose strategy, prompts and guidance a recorded recipe has; None if there is none.
+
+    The numbers of steps and pixels and the policy may be others.
 
     Args:
-        recipe: a recipe as plain values. Options that a preset does not name have their defaults or any other value.
+        recipe: a recipe as plain values.
     """
-    strategy = recipe.get("strategy") or {}
-    options = strategy.get("options") or {}
     for preset in STRATEGY_PRESETS.values():
-        wanted = dict(preset.values["strategy"])
-        wanted_options = wanted.pop("options", {})
-        if wanted.items() <= strategy.items() and wanted_options.items() <= options.items():
+        wanted = {name: preset.values.get(name, {}) for name in ("strategy", "prompts")}
+        wanted["model"] = {name: value for name, value in preset.values.get("model", {}).items() if name == "gamma"}
+        if _contains(recipe, wanted):
             return preset
     return None
+
+
+def _contains(values: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a mapping has all values of another one, also in nested mappings."""
+    for name, value in wanted.items():
+        given = values.get(name)
+        if isinstance(value, Mapping):
+            if value and not (isinstance(given, Mapping) and _contains(given, value)):
+                return False
+        elif (list(given) if isinstance(given, tuple) else given) != value:
+            return False
+    return True

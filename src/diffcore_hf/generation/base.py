@@ -48,6 +48,7 @@ STRATEGIES = {
     "text_to_image": "diffcore_hf.generation.text_to_image:TextToImageStrategy",
     "image_to_image": "diffcore_hf.generation.image_to_image:ImageToImageStrategy",
     "inter_class": "diffcore_hf.generation.inter_class:InterClassStrategy",
+    "edit": "diffcore_hf.generation.edit:EditStrategy",
 }
 """The strategies of this package, by the name that a recipe uses."""
 
@@ -112,8 +113,12 @@ class Strategy(ABC):
             UserError: the strategy cannot use this model.
         """
 
-    def evaluations(self) -> float | None:
-        """Return how many evaluations of the denoising network one image takes, for `plan`; None if it is not known."""
+    def evaluations(self, model: Mapping[str, Any]) -> float | None:
+        """Return how many evaluations of the denoising network one image takes, for `plan`; None if it is not known.
+
+        Args:
+            model: the record of the model, a ModelRecord of models/model_resolution.py.
+        """
         return None
 
     def load(self) -> None:  # noqa: B027  # not abstract: a strategy without weights has nothing to load

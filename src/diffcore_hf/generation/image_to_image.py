@@ -62,7 +62,7 @@ class ImageToImageStrategy(Strategy):
 
         image_to_image_class(model["pipeline"], self.config.path)
 
-    def evaluations(self) -> float:
+    def evaluations(self, model: Mapping[str, Any]) -> float:
         steps = [denoising_steps(self.config.steps, strength) for strength in self.strengths]
         return sum(steps) / len(steps) * evaluations_per_step(self.config)
 

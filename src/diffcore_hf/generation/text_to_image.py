@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
 from diffcore_hf.generation.options import check_names
 
@@ -45,7 +46,16 @@ class TextToImageStrategy(Strategy):
     def batch_size(self) -> int:
         return self.model.batch_size
 
-    def evaluations(self) -> float:
+    def check(self, model: Mapping[str, Any]) -> None:
+        from diffcore_hf.models.model_resolution import is_editing_class
+
+        if is_editing_class(model["pipeline"]):
+            raise UserError(
+                f"{self.config.path} is an editing model ({model['pipeline']}), which needs an image. Use "
+                "--strategy.name edit, or a text-to-image model"
+            )
+
+    def evaluations(self, model: Mapping[str, Any]) -> float:
         return self.config.steps * evaluations_per_step(self.config)
 
     def load(self) -> None:

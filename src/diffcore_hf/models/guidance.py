@@ -62,6 +62,10 @@ def _encode_sd(pipeline: Any, texts: list[str]) -> Encoded:
     return (pipeline.encode_prompt(texts, pipeline._execution_device, 1, False)[0],)
 
 
+def _encode_instruct_pix2pix(pipeline: Any, texts: list[str]) -> Encoded:
+    return (pipeline._encode_prompt(texts, pipeline._execution_device, 1, False),)
+
+
 def _encode_sdxl(pipeline: Any, texts: list[str]) -> Encoded:
     prompt, _, pooled, _ = pipeline.encode_prompt(texts, do_classifier_free_guidance=False)
     return prompt, pooled
@@ -101,7 +105,25 @@ FAMILIES = (
     ),
     Family("SD3", ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"), "guidance_scale", 1.0, _encode_sd3),
     # Flux's argument guidance_scale is an input of its distilled network, not the scale of Eq. 4.
-    Family("Flux", ("FluxPipeline", "FluxImg2ImgPipeline"), "true_cfg_scale", 1.0, _encode_flux),
+    Family("Flux", ("FluxPipeline", "FluxImg2ImgPipeline", "FluxKontextPipeline"), "true_cfg_scale", 1.0, _encode_flux),
+    # The pipeline computes Eq. 4 with the image, plus (s_I - 1) (eps(P_n, image) - eps(P_n, no image)), where s_I is
+    # the scale of the guidance by the image.
+    Family(
+        "InstructPix2Pix",
+        ("StableDiffusionInstructPix2PixPipeline",),
+        "guidance_scale",
+        1.0,
+        _encode_instruct_pix2pix,
+        ("prompt_embeds",),
+    ),
+    Family(
+        "SDXL InstructPix2Pix",
+        ("StableDiffusionXLInstructPix2PixPipeline",),
+        "guidance_scale",
+        1.0,
+        _encode_sdxl,
+        zeros_without_negative="force_zeros_for_empty_prompt",
+    ),
     # Z-Image computes pos + s (pos - neg).
     Family(
         "Z-Image",

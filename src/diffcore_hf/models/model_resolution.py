@@ -184,6 +184,25 @@ def image_to_image_class(pipeline: str, path: str) -> str:
     return name
 
 
+def is_editing_class(pipeline: str) -> bool:
+    """Returns whether the name of a pipeline of diffusers is that of an editing pipeline, which needs an image."""
+    return re.search("InstructPix2Pix|Edit|Kontext", pipeline) is not None
+
+
+def check_editing_class(pipeline: str, path: str) -> None:
+    """Checks that a pipeline edits images by an instruction.
+
+    Raises:
+        UserError: the pipeline takes no image, or it is of another kind.
+    """
+    accepted = _call_parameters(pipeline)
+    if "image" not in accepted or "strength" in accepted or "ControlNet" in pipeline:
+        raise UserError(
+            f"{path}: {pipeline} does not edit images by an instruction. Use an editing model, for example "
+            "--model.path timbrooks/instruct-pix2pix, or --strategy.name image_to_image"
+        )
+
+
 def _image_to_image_classes() -> dict[str, str]:
     """Returns the same as `library_classes.image_to_image_classes`, with an import of diffusers."""
     from diffusers.pipelines import auto_pipeline
@@ -217,7 +236,10 @@ def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> i
         vae = read_config(weights, "vae/config.json")
         blocks = vae.get("block_out_channels") or vae["encoder_block_out_channels"]
         factor = 2 ** (len(blocks) - 1)
-        if pipeline == "FluxPipeline":  # The latent side of Flux is in code, not in a configuration.
+        if pipeline in (
+            "FluxPipeline",
+            "FluxKontextPipeline",
+        ):  # The latent side of Flux is in code, not in a configuration.
             return 128 * factor
         denoiser = "unet" if "unet" in index else "transformer"
         side = read_config(weights, f"{denoiser}/config.json")["sample_size"]

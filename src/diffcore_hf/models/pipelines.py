@@ -34,7 +34,7 @@ SMALL_CARD = 12 * 2**30
 """`vae_slicing: auto` means `on` for a GPU with less memory than this, in bytes."""
 
 
-Task = Literal["text_to_image", "image_to_image"]
+Task = Literal["text_to_image", "image_to_image", "edit"]
 
 
 def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
@@ -43,6 +43,7 @@ def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
     Args:
         model: the resolved model.
         task: image_to_image: the image-to-image pipeline of the same family, with the same weights and adapters.
+            edit: the editing pipeline that the model names.
 
     Raises:
         UserError: the files are not a pipeline that diffusers can load for this task.
@@ -52,7 +53,7 @@ def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
         if model.family_preset == "cosxl":
             pipeline = cosxl.load_cosxl(model, _dtype(model))
         else:
-            pipeline = _load_folder(model)
+            pipeline = _load_folder(model, task)
         _set_scheduler(pipeline, model.scheduler)
         add_adapters(pipeline, model)
         if task == "image_to_image":
@@ -90,16 +91,19 @@ def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
     return fetched
 
 
-def _load_folder(model: ModelConfig) -> Any:
+def _load_folder(model: ModelConfig, task: Task) -> Any:
     weights = weights_access.resolve_weights(model.path, model.revision, "pipeline", identify=False)
     options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
-    if "StableDiffusionXL" in read_config(weights, "model_index.json")["_class_name"]:
+    name = read_config(weights, "model_index.json")["_class_name"]
+    if "StableDiffusionXL" in name:
         options["add_watermarker"] = False
     options |= _dtype(model) | {"variant": model.variant, "use_safetensors": True}
+    cls: Any = getattr(diffusers, name) if task == "edit" else diffusers.AutoPipelineForText2Image
+    kind = "editing" if task == "edit" else "text-to-image"
     with library_errors(
-        f"{model.path} cannot be loaded as a text-to-image pipeline", "Give another model, or download it again"
+        f"{model.path} cannot be loaded as a {kind} pipeline", "Give another model, or download it again"
     ):
-        return diffusers.AutoPipelineForText2Image.from_pretrained(weights.location, **options)
+        return cls.from_pretrained(weights.location, **options)
 
 
 def _image_to_image(pipeline: Any, model: ModelConfig) -> Any:

@@ -67,7 +67,7 @@ def text(run: Run) -> str:
     lines += [
         *_model(run),
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
-        *_strategy(recipe),
+        *_strategy(run),
         f"contexts    {', '.join(repr(context) for context in texts.contexts)}",
         f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
     ]
@@ -111,23 +111,27 @@ def _model(run: Run) -> list[str]:
     ]
 
 
-def _strategy(recipe: Recipe) -> list[str]:
+def _strategy(run: Run) -> list[str]:
     """Return the line about the strategy; no line for the default strategy."""
+    recipe = run.recipe
     strategy, targets = recipe.strategy, targets_of(recipe.strategy)
     if strategy.name == StrategyConfig().name and not strategy.options and targets == "own":
         return []
     values = [f"{name} {value}" for name, value in (strategy.options or {}).items()]
     if targets != "own":
         values += [f"targets {targets}", f"label weight strength ** {strategy.gamma_label:g}"]
-    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *_cost(recipe)]
+    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *_cost(run)]
 
 
-def _cost(recipe: Recipe) -> list[str]:
+def _cost(run: Run) -> list[str]:
     """Return the line about the cost of an image; no line if the strategy does not state its cost."""
-    count = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict).evaluations()
+    recipe, model = run.recipe, run.resolution.model
+    if model["family"] == NO_MODEL:
+        return []
+    count = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict).evaluations(model)
     if count is None:
         return []
-    usual = make_strategy(StrategyConfig(), recipe.model).evaluations()
+    usual = make_strategy(StrategyConfig(), recipe.model).evaluations(model)
     compared = f", {count / usual:.2f} times those of text_to_image" if usual else ""
     return [f"cost        {count:g} evaluations of the denoising network for an image{compared}"]
 

@@ -30,16 +30,21 @@ _RULES = {
         "The class was drawn by the seed. The strength is the share of the denoising steps that were computed.",
         "Diff-Mix (Wang et al. 2024, arXiv:2403.19600)",
     ),
+    "edit": (
+        "An editing model changed the real image of the row. The prompt is the instruction, and its context is the "
+        "style.",
+        "InstructPix2Pix (Brooks et al. 2023, arXiv:2211.09800) or the card of the model",
+    ),
 }
 """Strategy -> how an image was made, and the source of the method."""
 
 
 def describe(recipe: Mapping[str, Any]) -> StrategyWords:
-    """Describe the strategy of a recorded recipe. A preset with the same values is named with its source."""
+    """Describe the strategy of a recorded recipe. A preset with the same strategy, prompts and guidance is named with its source."""
     strategy = recipe.get("strategy") or {}
     rule, source = _RULES.get(strategy.get("name", ""), ("", ""))
     if (preset := method_of(recipe)) is not None:
-        source = f"{source}. The values are those of {preset.method} ({preset.source})"
+        source = f"{source}. Strategy, prompts and guidance are those of {preset.method} ({preset.source})"
     values = [f"{name} {_value(value)}" for name, value in sorted((strategy.get("options") or {}).items())]
     return StrategyWords(rule, ", ".join(values), source)
 

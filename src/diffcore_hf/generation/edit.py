@@ -1,0 +1,75 @@
+"""The strategy `edit`: an editing pipeline changes the row's own image by an instruction (DiffuseMix, GenMix).
+
+The instruction is the prompt of the unit, so it is published with the image. Its template names the change, and the
+contexts of the recipe are the styles. Each unit draws one of them by (seed, row id, copy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+
+from diffcore_hf.core.schema import SOURCE_IMAGE
+from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
+from diffcore_hf.generation.image_to_image import FITS
+from diffcore_hf.generation.options import check_names, choice, number
+
+if TYPE_CHECKING:
+    from diffcore_hf.config.augment import ModelConfig
+    from diffcore_hf.models.editing import Editing
+    from diffcore_hf.models.image_to_image import Fit
+
+
+class EditStrategy(Strategy):
+    """Changes the image of the row by an instruction.
+
+    Options:
+        image_guidance: scale of the guidance by the image, at least 1. Only InstructPix2Pix has it.
+        fit: how the real image becomes square. crop: the centre. stretch: the whole image.
+    """
+
+    VERSION = "1"
+    reads = ("prompt", "negative_prompt", "seed", SOURCE_IMAGE)
+    defaults = MappingProxyType({"image_guidance": 1.5, "fit": FITS[0]})
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        strict: bool = False,
+        batch_size: int | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
+        check_names(self.options, tuple(self.defaults))
+        self.image_guidance = number("image_guidance", self.options["image_guidance"], 1, 1.5)
+        choice("fit", self.options["fit"], FITS)
+
+    @cached_property
+    def model(self) -> Editing:
+        """The editing model. Its weights are loaded before the first image."""
+        from diffcore_hf.models.editing import Editing
+
+        return Editing(self.config, image_guidance=self.image_guidance, strict=self.strict, batch_size=self._batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        return self.model.batch_size
+
+    def check(self, model: Mapping[str, Any]) -> None:
+        from diffcore_hf.models.model_resolution import check_editing_class
+
+        check_editing_class(model["pipeline"], self.config.path)
+
+    def evaluations(self, model: Mapping[str, Any]) -> float:
+        guided_by_image = "InstructPix2Pix" in model["pipeline"] and self.config.gamma > 0
+        return self.config.steps * (3 if guided_by_image else evaluations_per_step(self.config))
+
+    def load(self) -> None:
+        self.model.load()
+
+    def sample(self, batch: Batch) -> Samples:
+        columns = (batch[name] for name in self.reads)
+        return self.model.sample(*columns, fit=cast("Fit", self.options["fit"]))
