@@ -40,7 +40,7 @@ _RULES = {
 
 
 def describe(recipe: Mapping[str, Any]) -> StrategyWords:
-    """Describe the strategy of a recorded recipe. A preset with the same strategy, prompts and guidance is named with its source."""
+    """Describe the strategy of a recorded recipe, with the preset that has its strategy, prompts and guidance."""
     strategy = recipe.get("strategy") or {}
     rule, source = _RULES.get(strategy.get("name", ""), ("", ""))
     if (preset := method_of(recipe)) is not None:
