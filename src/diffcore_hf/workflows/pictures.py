@@ -52,8 +52,8 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
         tile = Tile(
             real=_bytes(cell, material.source.files),
             generated=content,
-            name=_name(plan.prompt_texts.names, unit),
-            context=unit.context,
+            name=plan.prompt_texts.names[unit.target_label],
+            context=_context(plan.prompt_texts.names, unit),
             similarity=None if np.isnan(similarity) else similarity,
             reason=str(material.decisions.reason[attempt]) if decided else "",
         )
@@ -61,10 +61,11 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     return shown
 
 
-def _name(names: Sequence[str], unit: Unit) -> str:
-    """Returns the name of the class that an image has to show, with the class of its row if it is another one."""
-    shown, own = names[unit.target_label], names[unit.label]
-    return shown if unit.target_label == unit.label else f"{shown} (from {own})"
+def _context(names: Sequence[str], unit: Unit) -> str:
+    """Returns the context of a unit, after the class of its row if the image has to show another class."""
+    if unit.target_label == unit.label:
+        return unit.context
+    return ", ".join(text for text in (f"from {names[unit.label]}", unit.context) if text)
 
 
 def _bytes(cell: Mapping[str, Any] | None, files: ImageFiles) -> bytes | None:
