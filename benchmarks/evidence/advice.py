@@ -129,9 +129,10 @@ def readme_parts(results: Results) -> list[str]:
     if not photo_page.enough_seeds(photos):
         numbers = "[numbers so far](docs/results.md#7-photographs)"
         return [f"**Photographs: too few seeds are measured for a conclusion ({numbers}).**"]
-    head = ["trained on", *(f"{steps} steps" for steps in STEPS.values())]
+    head = ["number of steps", *(words.removeprefix("real images and ") for words in photo_page.WORDS.values())]
     rows = [
-        [words, *(percent(photos.accuracy(arm, length)) for length in STEPS)] for arm, words in photo_page.WORDS.items()
+        [f"{steps}", *(percent(photos.accuracy(arm, length)) for arm in photo_page.WORDS)]
+        for length, steps in STEPS.items()
     ]
     counted = " and ".join(f"{photo_page.seeds(photos, length)} at {steps} steps" for length, steps in STEPS.items())
     return [

@@ -77,17 +77,20 @@ def _opening(results: Results) -> list[str]:
         f"**{measured} of {wanted} trainings are measured so far.** A dash marks a missing value. A difference of one "
         "seed has no interval."
     )
-    return [*_HOW, when, _stages(made), *([part] if measured < wanted else [])]
+    # The photographs of section 7 have no generated images.
+    generated = [result["made"] for series in (results.folders, results.mixers) for result in series.values()]
+    return [*_HOW, when, _stages(generated), *([part] if measured < wanted else [])]
 
 
 def _stages(made: Sequence[Mapping[str, Any]]) -> str:
     """Returns the sentences that say with which version of the attempt stage the cells were made."""
     # The cells of version 1 were made before the version was recorded.
-    numbers = " and ".join(sorted({record.get("attempt_stage", "1") for record in made} or {attempt_stage()}))
+    numbers = sorted({record.get("attempt_stage", "1") for record in made} or {attempt_stage()})
+    plural = "s" if len(numbers) > 1 else ""
     return (
-        f"The generated images were made with version {numbers} of the stage `Attempt`. The current version is "
-        f"{attempt_stage()}. In version 1, the rows of a class used the contexts in turn. Since version 2, the context "
-        "of each row is drawn at random."
+        f"The generated images were made with version{plural} {' and '.join(numbers)} of the stage `Attempt`. "
+        f"The current version is {attempt_stage()}. In version 1, the rows of a class used the contexts in turn. Since "
+        "version 2, the context of each row is drawn at random."
     )
 
 

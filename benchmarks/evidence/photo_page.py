@@ -105,7 +105,7 @@ def rates(photos: PhotoResults) -> str:
 def sentences(photos: PhotoResults) -> list[str]:
     """Returns sentences about the tables for a user; each judgement follows from an interval."""
     change = photos.change_at_the_end("plain")
-    flat = [] if change is None else [_flat(change, len(photos.accuracy("plain")))]
+    flat = [] if change is None else [_flat(change, len(photos.accuracy("plain"))) + _longer(photos)]
     lines = [
         f"- {words}, {steps} steps: {points(gap(photos, arm, BASE, length)) or 'not measured yet'}"
         for arm, words in (
@@ -116,6 +116,7 @@ def sentences(photos: PhotoResults) -> list[str]:
         for length, steps in STEPS.items()
     ]
     return [
+        *_at_the_edge(photos),
         *flat,
         f"**What this means for a user.** {judgement(photos)} Differences in top-1 between counterparts with and "
         "without mixing:",
@@ -143,15 +144,26 @@ def added(photos: PhotoResults) -> str:
 
 
 def mixed(photos: PhotoResults) -> str:
-    """Returns the sentence that compares mixed images with the same counterparts that are not mixed."""
+    """Returns the sentence that compares mixed images with the same counterparts that are not mixed.
+
+    It states in how many comparisons of an arm and a number of steps the interval excludes zero.
+    """
     found = [gap(photos, arm, BASE, length) for arm in ("mix", "pixel", "patch") for length in STEPS]
-    return {
-        "better": "Counterparts with mixing give a higher top-1 than counterparts without mixing.",
-        "worse": "Counterparts with mixing give a lower top-1 than counterparts without mixing.",
-        "mixed": "Mixing the counterparts with the real images raises top-1 in some rows and lowers it in others.",
-        "none": "No difference is seen between counterparts with and without mixing.",
-        "open": "Too few seeds are measured to judge mixing.",
-    }[verdict(found)]
+    known = [difference for difference in found if difference is not None and difference.half is not None]
+    raised = sum(difference.seen and difference.mean > 0 for difference in known)
+    lowered = sum(difference.seen and difference.mean < 0 for difference in known)
+    if not known:
+        return "Too few seeds are measured to judge mixing."
+    if not raised and not lowered:
+        return "No difference is seen between counterparts with and without mixing."
+    changes = [f"{word} in {count}" for word, count in (("higher", raised), ("lower", lowered)) if count]
+    rest = len(known) - raised - lowered
+    return (
+        f"Compared with the same counterparts without mixing, top-1 with mixing is {' and '.join(changes)} of "
+        f"{len(known)} comparisons."
+        + (f" The {rest} others show no difference." if rest > 1 else "")
+        + (" The other comparison shows no difference." if rest == 1 else "")
+    )
 
 
 FEWEST_SEEDS = 3
@@ -214,3 +226,24 @@ def _flat(change: float, count: int) -> str:
         f"changes by {100 * change:+.1f} percentage points (mean over {count} {'seed' if count == 1 else 'seeds'}). "
         f"A change below {100 * FLAT:.1f} points is called flat, so the score of this arm {state}."
     )
+
+
+def _longer(photos: PhotoResults) -> str:
+    """Returns the sentence that compares both numbers of steps for real images alone, or an empty string."""
+    gained = difference(photos.accuracy("plain", "long"), photos.accuracy("plain", "short"))
+    if gained is None or len(photos.accuracy("plain", "long")) < FEWEST_SEEDS:
+        return ""
+    return (
+        f" The learning rate is close to zero at that time. A training with {STEPS['long']} steps changes the test "
+        f"top-1 of this arm, compared with {STEPS['short']} steps: {points(gained)}."
+    )
+
+
+def _at_the_edge(photos: PhotoResults) -> list[str]:
+    """Returns the sentence that names the arms with the largest learning rate; nothing if there are none."""
+    largest = max(RATES)
+    arms = [arm for arm in ARMS if photos.rates_complete and photos.rate(arm) == largest]
+    if not arms:
+        return []
+    which = "All arms have" if len(arms) == len(ARMS) else f"{len(arms)} of {len(ARMS)} arms have"
+    return [f"{which} the best score with the largest learning rate, {largest:g}. Larger rates were not tried."]

@@ -147,17 +147,26 @@ def test_the_lowest_of_the_rates_with_equal_scores_is_chosen():
     [
         (
             {"genaug": 0.1, "mix": 0.2, "pixel": 0.1, "patch": 0.1},
-            "give a higher top-1 than counterparts without mixing.",
+            "top-1 with mixing is higher in 2 of 6 comparisons. The 4 others show no difference.",
         ),
-        ({"genaug": 0.1}, "give a lower top-1 than counterparts without mixing."),
+        ({"genaug": 0.1}, "top-1 with mixing is lower in 6 of 6 comparisons."),
         ({}, "No difference is seen between counterparts with and without mixing."),
-        ({"mix": 0.1, "pixel": -0.1}, "raises top-1 in some rows and lowers it in others."),
+        ({"mix": 0.1, "pixel": -0.1}, "is higher in 2 and lower in 2 of 6 comparisons."),
     ],
 )
 def test_the_sentence_about_mixing_follows_from_the_intervals(better, said):
     photos = PhotoResults(dict(everything(better)))
     assert photos.rates_complete and photos.rate("plain") == 1e-3 and len(photos.measured) == photos.wanted
     assert said in photo_page.judgement(photos)
+
+
+def test_the_section_states_the_largest_rate_and_the_effect_of_more_steps():
+    full = dict(everything({}))
+    section = " ".join(photo_page.section(replace(Results.read(Store()), photographs=full)))
+    assert "All arms have the best score with the largest learning rate, 0.001." in section
+    assert "compared with 100 steps: no difference seen (+0.0 ± 0.0)" in section
+    some = {name: found for name, found in full.items() if "-long-" not in name}
+    assert "compared with 100 steps" not in " ".join(photo_page.sentences(PhotoResults(some)))
 
 
 def test_sections_and_readme_can_be_written_from_any_number_of_results():
