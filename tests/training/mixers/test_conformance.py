@@ -199,6 +199,22 @@ def test_every_loss_accepts_the_labels_of_a_mixer(name, kind, smoothing):
         assert torch.isfinite(value) and value > 0
 
 
+@pytest.mark.parametrize("kind", ["cross_entropy", "softmax_bce"])
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_images_whose_labels_have_several_classes_are_mixed(name, kind):
+    """One-hot probabilities have the loss of class indices, and labels of two classes have a finite loss."""
+    loss = partial(classification_loss, kind=kind, smoothing=0.0)
+    indices = batch().targets
+    hard = torch.nn.functional.one_hot(indices, CLASSES).float()
+    values = []
+    for targets in (indices, hard, 0.7 * hard + 0.3 * hard.roll(1, 1)):
+        network = network_for(name).train()
+        method = mixer(name, network=network)
+        torch.manual_seed(0)  # for the dropout layers
+        values.append(mixer_loss(method)(replace(batch(model=network), targets=targets, loss=loss)).item())
+    assert values[0] == pytest.approx(values[1], rel=1e-5) and np.isfinite(values[2]) and values[2] != values[0]
+
+
 class _CallsTheNetwork(Mixer):
     """A mixer with a fault: it calls the network, but declares that it does not use the network."""
 
