@@ -237,7 +237,11 @@ def test_preset_diff_mix_has_the_values_of_its_source_and_the_card_names_it():
     assert strategy.options == {"strength": 0.7}
     assert (recipe.copies, recipe.model.steps, recipe.model.gamma) == (5, 25, 6.5)
     assert recipe.model.scheduler.name == "DPMSolverMultistepScheduler"
-    recorded = {"strategy": {"name": "inter_class", "targets": "any", "gamma_label": 0.8, "options": {"strength": 0.7}}}
+    recorded = {
+        "strategy": {"name": "inter_class", "targets": "any", "gamma_label": 0.8, "options": {"strength": 0.7}},
+        "prompts": {"contexts": [""], "negatives": []},
+        "model": {"gamma": 6.5},
+    }
     assert method_of(recorded) is STRATEGY_PRESETS["diff-mix"]
     recorded["strategy"]["gamma_label"] = 0.5
     assert method_of(recorded) is None
