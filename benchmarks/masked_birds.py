@@ -28,18 +28,28 @@ _COUNTERPARTS = 101
 """Number in the seeds of counterparts, so that no counterpart is a picture of the world."""
 
 
-def write_masked_birds(folder: Path, seed: int = 0) -> Path:
-    """Writes the splits as Parquet files into `folder/data`, unless the folder exists. Returns the folder."""
+def write_masked_birds(folder: Path, each: int = 100) -> Path:
+    """Writes the splits as Parquet files into `folder/data`, unless the folder exists. Returns the folder.
+
+    Args:
+        folder: the folder.
+        each: number of test images of each species, at most 100.
+    """
     if folder.is_dir():
         return folder
     staging = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     (staging / "data").mkdir(parents=True)
-    world = World(seed)
     for split in SPLITS:
-        rows(world.pictures(split), with_counterparts=split == "train").to_parquet(staging / f"data/{split}.parquet")
+        pictures = shown_pictures(each) if split == "test" else World().pictures(split)
+        rows(pictures, with_counterparts=split == "train").to_parquet(staging / f"data/{split}.parquet")
     os.replace(staging, folder)
     return folder
+
+
+def shown_pictures(each: int) -> list[Picture]:
+    """Returns the first test pictures of each species. Ten pictures in a row show all ten contexts."""
+    return [picture for picture in World().pictures("test") if picture.seed[-1] < each]
 
 
 def rows(pictures: Sequence[Picture], *, with_counterparts: bool) -> Dataset:

@@ -3,10 +3,10 @@
 To measure and print:            python -m benchmarks.saliency
 To write it into the docs:       python -m benchmarks.saliency --write docs/saliency.md
 To measure trainings of yours:   python -m benchmarks.saliency --training out/train/gain
-To make a short measurement:     python -m benchmarks.saliency --arms plain,mix --seeds 0 --steps 30
+To make a short measurement:     python -m benchmarks.saliency --arms plain,mix --seeds 0 --steps 30 --each 10
 
 The trainings are fine-tunings of the small network of the package on the miniature world, with ideal counterparts
-(masked_birds.py). There are three measurements on the 2,000 test images. First, the maps and figures of `diffcore-hf
+(masked_birds.py). There are three measurements on the test images. First, the maps and figures of `diffcore-hf
 explain`. Second, the same figures of the first arm with a new random head: its maps must be no better than chance.
 Third, each bird is rendered again in another scene, with the same pose, and the predictions are
 compared. Finished trainings are kept, so a run that was stopped continues.
@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.masked_birds import other_context, write_masked_birds
+from benchmarks.masked_birds import other_context, shown_pictures, write_masked_birds
 from benchmarks.report import numbers, paragraphs, settings, table, words, write_section
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_files
 from diffcore_hf.config.train import MixConfig
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.miniature.renderer import compose, draw_picture
-from diffcore_hf.miniature.world import Picture, World
+from diffcore_hf.miniature.world import Picture
 from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.comparison.finished import FinishedTrainings, finished_trainings
 from diffcore_hf.training.comparison.statistics import paired_difference
@@ -65,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", type=words, help="arms; the default is plain,mix,cutmix, or all arms of --training")
     parser.add_argument("--seeds", type=numbers, default=(0, 1, 2), help="seeds of the trainings")
     parser.add_argument("--steps", type=int, default=150, help="optimiser steps of a training")
+    parser.add_argument("--each", type=int, default=100, help="test images of a species that are measured, up to 100")
     parser.add_argument("--training", type=Path, help="finished trainings on the miniature; the default is new ones")
     parser.add_argument("--work", type=Path, default=Path("out/saliency"), help="folder of images and trainings")
     parser.add_argument(
@@ -167,11 +168,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arms = args.arms or (() if args.training else ARMS)
     birds = write_masked_birds(args.work / "birds")
     training = args.training or train(birds, args.work / "training", arms, args.seeds, args.steps)
-    changes = {"data": {"path": str(birds)}}
+    measured = birds if args.each >= 100 else write_masked_birds(args.work / f"birds-{args.each}", args.each)
+    changes = {"data": {"path": str(measured)}}
     content = explain_trainings(training, print, arms=arms, mask="mask", changes=changes)
     trainings = finished_trainings(training, arms, changes)
     control = with_new_head(trainings)
-    stays = stability(trainings, World().pictures("test"))
+    stays = stability(trainings, shown_pictures(args.each))
     first = trainings.arms[0]
     what = (
         f"Trainings of {args.training.name}."

@@ -26,6 +26,7 @@ from diffcore_hf.training.comparison.finished import is_training
 from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.first_batch import FirstBatch, first_batch
+from diffcore_hf.workflows.class_names import shown_names
 from diffcore_hf.workflows.mixed_pictures import training_size
 
 TITLE = "The first training batch of each arm"
@@ -94,10 +95,10 @@ def _note(arm: TrainRecipe, batch: FirstBatch) -> str:
 
 def _tiles(batch: FirstBatch, data: TrainingData, rows: int) -> list[BatchTile]:
     """Return the first images of the batch with their labels."""
-    tiles = []
+    tiles, names = [], shown_names(data.classes)
     for pixels, weights in zip(batch.images[: rows * COLUMNS], batch.targets, strict=False):
         # A weight below half a percent would be shown as 0 %.
-        shown = {data.classes[index]: float(weights[index]) for index in weights.argsort(descending=True).tolist()}
+        shown = {names[index]: float(weights[index]) for index in weights.argsort(descending=True).tolist()}
         labels = {name: weight for name, weight in shown.items() if weight >= 0.005}
         tiles.append(BatchTile(pixels.permute(1, 2, 0).numpy(), labels))
     return tiles

@@ -17,6 +17,7 @@ from diffcore_hf.training.comparison.finished import FinishedTrainings, finished
 from diffcore_hf.training.saliency.agreement import TOLERANCE
 from diffcore_hf.training.saliency.explanation import Explanation, Panel, explain
 from diffcore_hf.training.saliency.figures import table
+from diffcore_hf.workflows.class_names import shown_names
 
 Report = Callable[[str], None]
 """Callback that receives each message for the user."""
@@ -108,7 +109,8 @@ def _content(trainings: FinishedTrainings, explanation: Explanation, mask: str |
 
 def _sheet(trainings: FinishedTrainings, explanation: Explanation, seed: int) -> Any:
     columns = [explanation.panels[arm] for arm in trainings.arms]
-    rows = [[_tile(panel, explanation.classes) for panel in panels] for panels in zip(*columns, strict=True)]
+    names = shown_names(explanation.classes)
+    rows = [[_tile(panel, names) for panel in panels] for panels in zip(*columns, strict=True)]
     legend = LEGEND.format(seed=trainings.seeds[0], chosen=seed)
     return saliency_sheet(trainings.arms, rows, title=TITLE, legend=legend)
 

@@ -59,8 +59,10 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
         An RGB image; equal arguments give equal pixels.
     """
     side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * _GAP) // COLUMNS
-    step = side + LINES * _LINE + 22
-    heights = [_NAME + -(-len(section.tiles) // COLUMNS) * step for section in sections]
+    # A section is as high as its longest list of labels needs.
+    lines = [max((len(label_lines(tile.labels)) for tile in section.tiles), default=1) for section in sections]
+    steps = [side + count * _LINE + 26 for count in lines]
+    heights = [_NAME + -(-len(section.tiles) // COLUMNS) * step for section, step in zip(sections, steps, strict=True)]
     page = Image.new("RGB", (WIDTH, MARGIN + _HEADER + sum(heights) + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
     bold, plain = sheet_font(26, bold=True), sheet_font(14)
@@ -69,7 +71,7 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
     draw.text((MARGIN, MARGIN + 46), fitted(legend, plain, inner), font=plain, fill=MUTED, anchor="lm")
     draw.line((MARGIN, MARGIN + 68, WIDTH - MARGIN, MARGIN + 68), fill=LINE)
     top = MARGIN + _HEADER
-    for section, height in zip(sections, heights, strict=True):
+    for section, step, height in zip(sections, steps, heights, strict=True):
         name = sheet_font(18, bold=True)
         draw.text((MARGIN, top + 18), section.name, font=name, fill=INK, anchor="lm")
         left = MARGIN + name.getlength(section.name) + 14
@@ -77,16 +79,16 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
         draw.text((left, top + 19), note, font=plain, fill=MUTED, anchor="lm")
         for index, tile in enumerate(section.tiles):
             corner = (MARGIN + index % COLUMNS * (side + _GAP), top + _NAME + index // COLUMNS * step)
-            _draw_tile(page, draw, tile, corner, side)
+            _draw_tile(page, draw, tile, corner, (side, step - 18))
         top += height
     return page
 
 
 def _draw_tile(
-    page: Image.Image, draw: ImageDraw.ImageDraw, tile: BatchTile, corner: tuple[int, int], side: int
+    page: Image.Image, draw: ImageDraw.ImageDraw, tile: BatchTile, corner: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    left, top = corner
-    height = side + LINES * _LINE + 8
+    """Draw an image and its labels; `size` is the side of the image and the height of both together."""
+    (left, top), (side, height) = corner, size
     page.paste(LINE, (left - 5, top - 5), rounded_mask(side + 10, height + 8, 8))
     page.paste(CARD, (left - 4, top - 4), rounded_mask(side + 8, height + 6, 7))
     pixels = Image.fromarray(tile.pixels).resize((side, side), Image.Resampling.LANCZOS)

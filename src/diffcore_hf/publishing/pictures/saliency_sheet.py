@@ -157,7 +157,8 @@ def _draw_map(
 def _scaled(pixels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None, side: int) -> Image.Image:
     """Return pixels in a square, with the outline of the mask if there is one."""
     image = Image.fromarray(pixels)
-    size = tuple(max(1, round(length * side / max(image.size))) for length in image.size)
+    width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
+    size = (width, height)
     image = image.resize(size, Image.Resampling.LANCZOS)
     if mask is not None:
         shape = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BICUBIC)
