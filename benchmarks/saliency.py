@@ -7,9 +7,9 @@ To make a short measurement:     python -m benchmarks.saliency --arms plain,mix 
 
 The trainings are fine-tunings of the small network of the package on the miniature world, with ideal counterparts
 (masked_birds.py). There are three measurements on the test images. First, the maps and figures of `diffcore-hf
-explain`. Second, the same figures of the first arm with a new random head: its maps must be no better than chance.
-Third, each bird is rendered again in another scene, with the same pose, and the predictions are
-compared. Finished trainings are kept, so a run that was stopped continues.
+explain`. Second, the same figures of the first arm with a new random head: they show which part of the lift does not
+come from the trained head. Third, each bird is rendered again in another scene, with the same pose, and the predictions
+are compared. Finished trainings are kept, so a run that was stopped continues.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         *figures_text(content).split("\n\n"),
         f"Control: with a new random head, the lift of `{first}` is "
         f"{interval([mean['lift'] for mean in control], 1, 2)}, and its hits are "
-        f"{interval([mean['hit'] for mean in control], 100, 1)} %.",
+        f"{interval([mean['hit'] for mean in control], 100, 1)} %. This part does not come from the trained head.",
         "The same bird in another scene, with the same pose. A prediction that stays does not depend on the scene:",
         stability_table(stays),
         settings("saliency", PACKAGES),

@@ -34,7 +34,7 @@ HIGHEST = 4.0
 """Value of a pixel, in means of its map, from which the colour does not change any more."""
 OUTLINE = (70, 235, 255)
 """Colour of the outline of a mask."""
-_WIDTH, _LARGEST, _SMALLEST, _GAP, _HEADER, _CAPTION, _TEXT, _LEGEND = 1200, 190, 104, 14, 82, 30, 48, 64
+_WIDTH, _LARGEST, _SMALLEST, _GAP, _HEADER, _CAPTION, _TEXT, _LEGEND = 1200, 230, 104, 14, 82, 30, 48, 64
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def _draw_scale(page: Image.Image, draw: ImageDraw.ImageDraw, top: int, has_mask
         text = f"{value}" if value < HIGHEST else f"{value} or more"
         draw.text((MARGIN + length * value / HIGHEST, top + height + 12), text, font=font, fill=MUTED, anchor="mm")
     left = MARGIN + length + 56
-    text = "value of the map, divided by its mean (an even map is 1 everywhere)"
+    text = "value of the map divided by its mean; an even map is 1"
     draw.text((left, top + height / 2), text, font=font, fill=INK, anchor="lm")
     if has_mask:
         middle = top + height + 12
