@@ -60,7 +60,7 @@ def test_a_run_publishes_labels_that_its_checks_accept(out):
     card = (out / "README.md").read_text()
     for words in ("`inter_class`", "`target_label`", "`target_weight`", "gamma_label = 0.5"):
         assert words in card
-    assert "of the same class" not in card
+    assert "image of the same class" not in card
 
 
 def test_an_image_is_that_of_image_to_image_with_the_prompt_of_the_target(out, make, tmp_path):
