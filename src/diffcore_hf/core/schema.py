@@ -17,11 +17,12 @@ AttemptKey = tuple[str, int, int]
 """Row id, copy and attempt; copy and attempt of a reference are 0."""
 
 STATUSES = {
-    "not_planned": "the plan has no counterpart for this row: not drawn, unlabelled, held out, or in another split",
-    "kept": "has a counterpart",
-    "exhausted": "no attempt passed, or its class was given up",
-    "failed": "no attempt was possible: the image is unreadable, or every attempt crashed",
-    "pending": "planned, not finished: a limit or an interruption",
+    "not_planned": "no counterpart is planned, because the row was not drawn, has no label, is held out or is in "
+    "another split",
+    "kept": "a generated image was kept as the counterpart",
+    "exhausted": "no attempt passed, or generation stopped for this class because too many attempts were rejected",
+    "failed": "no image was generated, because the real image is unreadable or every attempt crashed",
+    "pending": "attempts are missing, because the run had a limit or was interrupted",
 }
 """Statuses of a row of the source, with their meaning. In layout `columns` every published row has one."""
 

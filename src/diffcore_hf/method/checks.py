@@ -33,7 +33,7 @@ CRASHED = "crashed"
 REASON = re.compile(r"[A-Za-z0-9_-]+")
 """Pattern of a reason, which is a value of the column `reason` and a word in tables of the card."""
 
-OUTCOMES = {KEPT: "the counterpart of its unit"}
+OUTCOMES = {KEPT: "the image is the published counterpart"}
 """The value of column `reason` that does not mean a rejection, with its meaning."""
 
 
@@ -95,28 +95,37 @@ def policy_reason(reason: str, meaning: str, label: str) -> Check:
 
 
 CHECKS: tuple[Check, ...] = (
-    recorded_reason(CRASHED, "the model raised an error; the part stores its text", "the model crashed", final=True),
-    recorded_reason("unsafe", "the pipeline's safety checker flagged it", "safety checker"),
+    recorded_reason(CRASHED, "the model raised an error", "the model crashed", final=True),
+    recorded_reason("unsafe", "the safety checker of the pipeline flagged the image", "safety checker"),
     recorded_reason("invalid", "the image has a single colour, or its pixels are not finite", "not an image"),
-    Check("review", "rejected by a reviewer", "rejected by a reviewer", lambda candidate: candidate.accepted is False),
+    Check(
+        "review",
+        "a reviewer rejected the image",
+        "rejected by a reviewer",
+        lambda candidate: candidate.accepted is False,
+    ),
     Check(
         "duplicate",
-        "the image file equals that of an earlier attempt",
+        "the image file equals the file of an earlier attempt",
         "a duplicate",
         lambda candidate: candidate.duplicate,
     ),
     policy_reason(
         "low_similarity",
-        "score not above the bound (policies mean, fixed, quantile, text_softmax)",
+        "the score is not above the bound (policies mean, fixed, quantile, text_softmax)",
         "not similar enough",
     ),
-    policy_reason("low_rank", "its class has a worse rank than the bound (policy rank)", "looks like another class"),
+    policy_reason(
+        "low_rank",
+        "the rank of the class of the image is worse than the bound (policy rank)",
+        "looks like another class",
+    ),
     policy_reason(
         "below_floor",
-        "less similar to its class than about 99 % of the real images (policy rank with a floor)",
+        "the image is less similar to its class than about 99 % of the real images (policy rank with a floor)",
         "not similar to its class",
     ),
-    policy_reason("not_drawn", "not drawn by the control policy random(p)", "not drawn"),
+    policy_reason("not_drawn", "the control policy random(p) did not draw the image", "not drawn"),
 )
 """The checks of every run, in the order in which they are tested."""
 

@@ -365,7 +365,7 @@ def test_a_hostile_label_changes_no_heading_table_or_link(label):
     [
         (
             "columns",
-            ['dataset[0]["generated"]', "with their counterparts", "the columns and the order of the rows"],
+            ['dataset[0]["generated"]', "with their counterparts", ", and the order of the rows"],
             ["--layout", "is_mixed", "under both licences"],
         ),
         (

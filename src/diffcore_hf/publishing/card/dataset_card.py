@@ -33,7 +33,7 @@ _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M
 _SPLITS = ("train", "validation", "test")
 _SECTION_KEYS = ("path", "identity", "licence", "family", "guidance", "processor")
 _BOUNDS = {
-    "rank": "highest rank that passes",
+    "rank": "worst rank that still passes",
     "random": "share that is drawn",
     "text_softmax": "bound on the probability",
 }
