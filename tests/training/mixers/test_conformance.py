@@ -22,18 +22,18 @@ from diffcore_hf.training.mixers.registry import mixer_class
 
 EXEMPT: dict[tuple[str, str], str] = {
     ("manifold_mixup", "the_label_weight_is_the_share_of_the_pixels"): "the features of a layer are mixed, not pixels",
-    ("augmix", "equal_images_stay_as_they_are"): "an image is mixed with its own augmentations",
+    ("augmix", "equal_images_do_not_change"): "an image is mixed with its own augmentations",
     ("augmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with its own augmentations",
-    ("pixmix", "equal_images_stay_as_they_are"): "an image is mixed with pictures and its own augmentations",
+    ("pixmix", "equal_images_do_not_change"): "an image is mixed with pictures and its own augmentations",
     ("pixmix", "the_label_weight_is_the_share_of_the_pixels"): "an image is mixed with pictures without a label",
-    ("resizemix", "equal_images_stay_as_they_are"): "the partner is pasted at another size",
-    ("puzzlemix", "equal_images_stay_as_they_are"): "blocks are moved",
+    ("resizemix", "equal_images_do_not_change"): "the partner is pasted at another size",
+    ("puzzlemix", "equal_images_do_not_change"): "blocks are moved",
     ("samix", "the_label_weight_is_the_share_of_the_pixels"): "the mask is learned, and the label is lambda",
     ("automix", "the_label_weight_is_the_share_of_the_pixels"): "the mask is learned, and the label is lambda",
     ("transmix", "the_label_weight_is_the_share_of_the_pixels"): "the label follows the attention too",
-    ("snapmix", "equal_images_stay_as_they_are"): "the box of the partner is resized",
+    ("snapmix", "equal_images_do_not_change"): "the box of the partner is resized",
     ("snapmix", "labels_sum_to_one"): "the weights are shares of two different maps",
-    ("snapmix", "equal_labels_stay_as_they_are"): "the weights are shares of two different maps",
+    ("snapmix", "equal_labels_do_not_change"): "the weights are shares of two different maps",
     ("snapmix", "the_label_weight_is_the_share_of_the_pixels"): "the weights are shares of two different maps",
 }
 """(mixer, name of a test without `test_`) -> reason why this test does not apply to the mixer."""
@@ -80,6 +80,13 @@ def make(request):
     if per == "batch" and test in BY_IMAGE_ONLY:
         pytest.skip("with per batch, partners depend on the positions in the batch")
     return Make(name, per)
+
+
+def test_every_exemption_names_a_mixer_and_a_test():
+    """A test that is renamed would otherwise lose its exemptions."""
+    tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {mixer for mixer, _ in EXEMPT} | {mixer for mixer, _ in REFUSED} <= set(MIXERS)
+    assert {test for _, test in EXEMPT} | BY_IMAGE_ONLY <= tests
 
 
 def equal(a, b):
@@ -141,7 +148,7 @@ def test_a_row_that_is_mixed_with_its_own_generated_image_keeps_its_label(name):
     mixed = method(context)
     _, targets = forward_pass(mixed, network)
     assert torch.allclose(targets[range(6), context.targets], torch.ones(6), atol=1e-5)
-    if (name, "equal_images_stay_as_they_are") not in EXEMPT:
+    if (name, "equal_images_do_not_change") not in EXEMPT:
         assert torch.equal(method(replace(context, pairs=context.images.clone())).images, context.images)
 
 
