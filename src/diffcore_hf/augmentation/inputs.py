@@ -67,15 +67,22 @@ class Inputs:
         plan: the plan.
         seed: seed of the recipe.
         strategy: what the strategy reads.
+        kept: digest of the preparation that the run keeps, although the references may have changed; None: the digest
+            follows from the references.
     """
 
-    def __init__(self, source: LoadedSource, plan: Plan, seed: int, strategy: StrategyInputs):
-        self.source, self.plan, self.seed, self.strategy = source, plan, seed, strategy
+    def __init__(self, source: LoadedSource, plan: Plan, seed: int, strategy: StrategyInputs, kept: str | None = None):
+        self.source, self.plan, self.seed, self.strategy, self.kept = source, plan, seed, strategy, kept
         self._shared: dict[tuple[int | float, ...], str] = {}
 
-    @cached_property
+    @property
     def preparation(self) -> str | None:
-        """16 hex digits over all inputs of the preparation; None if the strategy has none."""
+        """16 hex digits that name the preparation; None if the strategy has none."""
+        return self.new_preparation if self.kept is None else self.kept
+
+    @cached_property
+    def new_preparation(self) -> str | None:
+        """16 hex digits over all inputs of a preparation on the present references; None if the strategy has none."""
         if self.strategy.preparation is None:
             return None
         references = sorted(

@@ -26,7 +26,7 @@ from diffcore_hf.config.kinds import template_pieces
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.generation.base import completed, strengths_of, targets_of
+from diffcore_hf.generation.base import completed, strengths_of, targets_of, words_of
 from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.policies import PARENT_POLICIES
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
@@ -186,8 +186,13 @@ def held_out(labels: Ints, row_ids: Sequence[str], share: float, seed: int) -> B
     return mask
 
 
-def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
+def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | None = None) -> Plan:
     """Returns the plan of a recipe over a loaded source.
+
+    Args:
+        source: the loaded source.
+        recipe: the recipe.
+        words: the words of the run's preparation, by class name. None: those that the strategy gives the classes.
 
     Raises:
         UserError: a holdout is set although the source has a validation split, a class name is an opaque id, the
@@ -200,7 +205,13 @@ def make_plan(source: LoadedSource, recipe: Recipe) -> Plan:
             f"source.holdout is {config.holdout}, but {config.path} has a validation split already. "
             "Use --source.holdout 0"
         )
-    texts = make_prompt_texts(recipe, source.names)
+    words = words_of(recipe.strategy, source.names) if words is None else words
+    texts = make_prompt_texts(recipe, source.names, words)
+    if words and "label" not in {name for _, name in template_pieces(texts.template)}:
+        raise UserError(
+            f"strategy {recipe.strategy.name} names classes by words of its own, but prompts.template is "
+            f"{recipe.prompts.template!r}, which does not name the class. Use --prompts.template caption"
+        )
     fields = {}
     for name in texts.fields:
         if name not in source.text_columns():

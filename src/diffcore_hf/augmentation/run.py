@@ -15,6 +15,7 @@ from diffcore_hf.augmentation.growth import SourceChanges
 from diffcore_hf.augmentation.inputs import Inputs
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.preparations import Preparation, digest_of
 from diffcore_hf.augmentation.resolution import Resolution
 from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.source.dataset import LoadedSource
@@ -37,6 +38,8 @@ class Run:
     """Content of run.json before this run; None in a new folder."""
     changes: SourceChanges | None = None
     """What changed in the source since the last run; None in a new folder."""
+    preparation: Preparation | None = None
+    """The preparation that an earlier run finished and that this run keeps; None: there is none."""
     in_memory: bool = False
     """Whether the source is a dataset in memory. Other processes cannot open such a source."""
 
@@ -48,7 +51,7 @@ class Run:
     @cached_property
     def inputs(self) -> Inputs:
         """The inputs that the facts of this run must have."""
-        return Inputs(self.source, self.plan, self.recipe.seed, self.resolution.strategy)
+        return Inputs(self.source, self.plan, self.recipe.seed, self.resolution.strategy, digest_of(self.preparation))
 
     @cached_property
     def source_report(self) -> SourceReport:

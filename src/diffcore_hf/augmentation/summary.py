@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffcore_hf.augmentation import preparations
 from diffcore_hf.augmentation.arrow_tables import number_or_none
 from diffcore_hf.augmentation.export import counts
 from diffcore_hf.augmentation.material import Material
@@ -108,7 +109,7 @@ def summarise(material: Material) -> Summary:
         rejections=_rejections(material),
         failed_rows=_failed_rows(material),
         source_findings=report_text.findings(material.run.source_report),
-        notes=[*material.notes, *plan.prompt_texts.notes],
+        notes=[*material.notes, *plan.prompt_texts.notes, *preparations.notes(material.run)],
     )
 
 

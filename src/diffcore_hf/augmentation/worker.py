@@ -20,6 +20,7 @@ import pyarrow as pa
 from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan, make_plan
+from diffcore_hf.augmentation.preparations import Preparation, digest_of, started_preparation, words_in
 from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.augmentation.tasks import (
@@ -75,10 +76,19 @@ class Worker:
         plan: the plan of the run.
         recipe: the resolved recipe.
         ledger: the ledger to which parts are written.
+        preparation: the preparation that the run keeps, see `Run`.
     """
 
-    def __init__(self, source: LoadedSource, plan: Plan, recipe: Recipe, ledger: Ledger):
+    def __init__(
+        self,
+        source: LoadedSource,
+        plan: Plan,
+        recipe: Recipe,
+        ledger: Ledger,
+        preparation: Preparation | None = None,
+    ):
         self.source, self.plan, self.recipe, self.ledger = source, plan, recipe, ledger
+        self.preparation = preparation
 
     @classmethod
     def open(cls, output: str, recipe: Recipe) -> Worker:
@@ -95,7 +105,8 @@ class Worker:
                 f"source {recipe.source.path} was changed while the run was working. Run the same command again: it "
                 "continues with the changed source"
             )
-        return cls(source, make_plan(source, recipe), recipe, Ledger(folder.parts))
+        preparation = started_preparation(run)
+        return cls(source, make_plan(source, recipe, words_in(preparation)), recipe, Ledger(folder.parts), preparation)
 
     @cached_property
     def reference(self) -> Reference:
@@ -213,7 +224,7 @@ class Worker:
         """The inputs that make the facts of this run."""
         strategy = make_strategy(self.recipe.strategy, self.recipe.model, strict=self.recipe.strict)
         read = StrategyInputs.of(self.recipe.strategy.name, strategy)
-        return Inputs(self.source, self.plan, self.recipe.seed, read)
+        return Inputs(self.source, self.plan, self.recipe.seed, read, digest_of(self.preparation))
 
     def _preparation_folder(self) -> Path | None:
         """Return the folder of the strategy's preparation; None if the strategy has no preparation.
@@ -252,6 +263,7 @@ class Worker:
                 "row_id": self.plan.source_ids[row],
                 "label": label,
                 "class_name": self.plan.prompt_texts.names[label],
+                "word": self.plan.prompt_texts.word(label),
                 SOURCE_IMAGE: image,
             }
 

@@ -49,6 +49,7 @@ STRATEGIES = {
     "image_to_image": "diffcore_hf.generation.image_to_image:ImageToImageStrategy",
     "inter_class": "diffcore_hf.generation.inter_class:InterClassStrategy",
     "edit": "diffcore_hf.generation.edit:EditStrategy",
+    "learned_tokens": "diffcore_hf.generation.learned_tokens:LearnedTokensStrategy",
 }
 """The strategies of this package, by the name that a recipe uses."""
 
@@ -69,8 +70,9 @@ class Strategy(ABC):
 
     VERSION: ClassVar[str] = "1"
     """Version of the output. Increase it when the output changes. The attempt digest includes it."""
-    reads: ClassVar[tuple[str, ...]] = ("prompt", "negative_prompt", "seed")
-    """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS."""
+    reads: tuple[str, ...] = ("prompt", "negative_prompt", "seed")
+    """The columns of a unit that `sample` needs, as keys of UNIT_COLUMNS. An object may have others than its class, if
+    they depend on the options."""
 
     uses_model: ClassVar[bool] = True
     """Whether the strategy uses section `model` of the recipe. If it does not, the run resolves no model, the digests
@@ -82,6 +84,10 @@ class Strategy(ABC):
 
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Values of the options that a recipe leaves out. The run adds them to the recipe, so that digests cover them."""
+
+    keeps_preparation: ClassVar[bool] = False
+    """Whether a run continues with its first finished preparation after the references changed. If it does not, the
+    preparation and all attempts are made again."""
 
     def __init__(
         self,
@@ -111,6 +117,34 @@ class Strategy(ABC):
 
         Raises:
             UserError: the strategy cannot use this model.
+        """
+
+    @classmethod
+    def words(cls, names: Sequence[str], options: Mapping[str, Any]) -> dict[str, str]:
+        """Return the words with which prompts name classes, such as learned tokens: name of the class -> word.
+
+        Args:
+            names: the class names of the source.
+            options: `strategy.options` of the recipe.
+
+        Returns:
+            A word for some or all classes. For the others, prompts use the name of the class.
+        """
+        return {}
+
+    def check_words(  # noqa: B027  # not abstract: most strategies have no words
+        self, words: Mapping[str, str], references: Mapping[str, int]
+    ) -> None:
+        """Check the words of the classes before a preparation. No weights are loaded.
+
+        The run calls this once before it writes anything, unless it has no words or a finished preparation.
+
+        Args:
+            words: name of each class -> its word.
+            references: name of each class that an image has to show -> its number of references.
+
+        Raises:
+            UserError: a word cannot be used, or a class has too few references.
         """
 
     def evaluations(self, model: Mapping[str, Any]) -> float | None:
@@ -158,6 +192,14 @@ class Strategy(ABC):
         """
         return None
 
+    def preparation_evaluations(self, classes: int) -> float | None:
+        """Return how many evaluations of the denoising network the preparation takes; None if it is not known.
+
+        Args:
+            classes: number of classes with references.
+        """
+        return None
+
     def prepare(self, references: Iterable[Mapping[str, Any]], folder: Path) -> None:
         """Write the files that all attempts use, such as learned tokens.
 
@@ -166,7 +208,8 @@ class Strategy(ABC):
         so that a strategy can resume from its own checkpoints.
 
         Args:
-            references: the drawn real images, each with row_id, label, class_name and source_image.
+            references: the drawn real images, each with row_id, label, class_name, word (the text that prompts use for
+                the class) and source_image.
             folder: the folder for the files.
         """
         raise NotImplementedError(f"{type(self).__name__} has a preparation() but no prepare()")
@@ -226,6 +269,15 @@ def targets_of(config: StrategyConfig) -> Literal["own", "other", "any"]:
         UserError: a name or class that is not a strategy (strategy_class).
     """
     return strategy_class(config.name).targets if config.targets is None else config.targets
+
+
+def words_of(config: StrategyConfig, names: Sequence[str]) -> dict[str, str]:
+    """Return the words with which prompts name classes (Strategy.words); {} for most strategies.
+
+    Raises:
+        UserError: a name or class that is not a strategy (strategy_class).
+    """
+    return strategy_class(config.name).words(names, config.options or {})
 
 
 def strengths_of(options: Mapping[str, Any] | None) -> tuple[float, ...]:

@@ -47,6 +47,20 @@ def number(name: str, value: Any, low: float, example: float) -> float:
     return float(value)
 
 
+def count(name: str, value: Any, low: int, example: int) -> int:
+    """Return an integer of at least `low`.
+
+    Raises:
+        UserError: the value is not such an integer.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise UserError(
+            f"strategy.options.{name} is {value!r}, not an integer of at least {low}. Use "
+            f"--strategy.options.{name} {example}"
+        )
+    return value
+
+
 def choice(name: str, value: Any, values: Sequence[str]) -> str:
     """Return a text that is one of the allowed texts.
 

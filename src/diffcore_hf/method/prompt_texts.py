@@ -44,6 +44,9 @@ class PromptTexts:
     backgrounds: tuple[str, ...] = ()
     """Contexts of the recipe and built-in contexts that do not name a class. Empty if the classes are contexts
     themselves."""
+    words: tuple[str, ...] = ()
+    """The text for {label} of each class in the prompts of generated images, such as learned tokens; () for the names.
+    Captions always have the names."""
 
     def prompt_pair(self, label: int, context: str, fields: Mapping[str, str]) -> tuple[str, str | None]:
         """Returns P_c and P_n of one class in one context.
@@ -53,8 +56,12 @@ class PromptTexts:
             context: one of `contexts`.
             fields: the values of the columns in `self.fields` for the row.
         """
-        positive = render_prompt(self.template, self.names[label], self.noun, context, fields)
+        positive = render_prompt(self.template, self.word(label), self.noun, context, fields)
         return positive, self.negatives[label][self.contexts.index(context)]
+
+    def word(self, label: int) -> str:
+        """Returns the text for {label} of a class in the prompts of generated images."""
+        return (self.words or self.names)[label]
 
     def captions(self) -> list[str]:
         """Returns the caption of each class without a context, for ranking by text (ranking.py)."""
@@ -66,12 +73,13 @@ class PromptTexts:
         return [render_prompt(subject, "", self.noun, context) for context in self.backgrounds]
 
 
-def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
+def make_prompt_texts(recipe: Recipe, names: Sequence[str], words: Mapping[str, str] | None = None) -> PromptTexts:
     """Returns the prompt texts of a recipe for the classes of a dataset.
 
     Args:
         recipe: the recipe; its `source`, `kind`, `prompts` and `model.gamma` are used.
         names: the K class names of the source.
+        words: the text for {label} in the prompts of some classes, by the name of the class.
 
     Raises:
         UserError: a class name is an opaque id, a map has a key that is not a class, or a negative term of the user
@@ -94,6 +102,7 @@ def make_prompt_texts(recipe: Recipe, names: Sequence[str]) -> PromptTexts:
         negatives=tuple(negatives),
         notes=tuple(notes),
         backgrounds=backgrounds(contexts, recipe.kind),
+        words=tuple(words.get(name, text) for name, text in zip(names, names_in_prompts, strict=True)) if words else (),
     )
 
 

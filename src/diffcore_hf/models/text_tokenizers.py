@@ -34,6 +34,8 @@ class TextTokenizer:
     """The largest number of tokens that the text encoder uses."""
     tokens: Callable[[str], Sequence[int]]
     """Function from a text to its tokens, start and end included."""
+    has: Callable[[str], bool] = lambda word: False
+    """Function that returns whether a word is one token of the vocabulary."""
 
 
 def text_tokenizer(model: ModelConfig) -> TextTokenizer | None:
@@ -84,7 +86,9 @@ def _from_files(folder: str, find: Callable[[str], Path | None]) -> TextTokenize
         if whole is not None or kind != "CLIPTokenizer" or vocabulary is None or merges is None:
             return None
         tokenizer = _clip(vocabulary, merges)
-    return TextTokenizer(limit, lambda text: tokenizer.encode(text).ids)
+    return TextTokenizer(
+        limit, lambda text: tokenizer.encode(text).ids, lambda word: tokenizer.token_to_id(word) is not None
+    )
 
 
 def _clip(vocabulary: Path, merges: Path) -> Any:
@@ -112,4 +116,8 @@ def _from_transformers(where: str, revision: str | None, folder: str) -> TextTok
     tokenizer = AutoTokenizer.from_pretrained(
         where, subfolder=folder, revision=revision, local_files_only=True, trust_remote_code=False
     )
-    return TextTokenizer(int(tokenizer.model_max_length), lambda text: tokenizer(text, verbose=False)["input_ids"])
+    return TextTokenizer(
+        int(tokenizer.model_max_length),
+        lambda text: tokenizer(text, verbose=False)["input_ids"],
+        lambda word: word in tokenizer.get_vocab(),
+    )

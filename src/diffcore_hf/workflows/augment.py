@@ -20,6 +20,7 @@ from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.preparations import check_words, finished_preparation, recorded, words_in
 from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, resolve_run, run_content
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.rounds import collect
@@ -186,11 +187,14 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, descri
     recipe = complete_recipe(recipe, previous)
     with paused_collection():
         source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
-        plan = make_plan(source, recipe)
+        kept = finished_preparation(previous, folder)
+        plan = make_plan(source, recipe, words_in(kept))
     resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
     changed = changes(folder, source) if previous else None
-    return Run(source, plan, folder, resolution, review, previous, changed, in_memory=data is not None)
+    run = Run(source, plan, folder, resolution, review, previous, changed, kept, in_memory=data is not None)
+    check_words(run)
+    return run
 
 
 def _check_output_outside_source(recipe: Recipe, folder: Folder) -> None:
@@ -227,7 +231,7 @@ def check_text_policy(resolution: Resolution) -> None:
 def start(run: Run) -> None:
     """Write run.json and the hashes that a later run reuses. After this step the folder belongs to the recipe."""
     resolution = run.resolution
-    run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory))
+    run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory, **recorded(run)))
     changed = {"source": run.changes.text()} if run.changes else {}
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest, **changed)
     write_record(run.folder, run.source)

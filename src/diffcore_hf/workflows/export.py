@@ -11,6 +11,7 @@ from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.export import check_layout
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.preparations import started_preparation, words_in
 from diffcore_hf.augmentation.resolution import resolution_from_run, resolved_recipe, run_content
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.run import Run
@@ -85,10 +86,11 @@ def reopen(out: str | Path, layer: Mapping[str, Any]) -> Run:
             f"source {recipe.source.path} has changed: it is now {source.identity}, but {out} was generated from "
             f"{identity}. Run augment with this --output to continue with the changed source, or restore the source"
         )
-    plan = make_plan(source, recipe)
+    preparation = started_preparation(content)
+    plan = make_plan(source, recipe, words_in(preparation))
     resolution = resolution_from_run(recipe, review, content)
     check_text_policy(resolution)
-    return Run(source, plan, folder, resolution, review, content, in_memory=data is not None)
+    return Run(source, plan, folder, resolution, review, content, preparation=preparation, in_memory=data is not None)
 
 
 def read_decided(out: str | Path, layer: Mapping[str, Any] | None = None) -> Material:

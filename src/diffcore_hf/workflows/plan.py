@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from diffcore_hf.augmentation import preparations
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
@@ -68,6 +69,7 @@ def text(run: Run) -> str:
         *_model(run),
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
         *_strategy(run),
+        *_preparation(run),
         f"contexts    {', '.join(repr(context) for context in texts.contexts)}",
         f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
     ]
@@ -80,7 +82,7 @@ def text(run: Run) -> str:
     lines += ["", "negative prompt" + (" (of the first class)" if len(negatives) > 1 else "")]
     lines.append(f"  {units[0].negative_prompt or '(none)'}")
     lines += [f"warning: {line}" for line in _length_warnings(run, units)]
-    lines += [f"note: {note}" for note in texts.notes]
+    lines += [f"note: {note}" for note in (*texts.notes, *preparations.notes(run))]
     # Each item is one line, so a line break in it comes from a label or a prompt.
     return "\n".join(map(visible, lines))
 
@@ -134,6 +136,24 @@ def _cost(run: Run) -> list[str]:
     usual = make_strategy(StrategyConfig(), recipe.model).evaluations(model)
     compared = f", {count / usual:.2f} times those of text_to_image" if usual else ""
     return [f"cost        {count:g} evaluations of the denoising network for an image{compared}"]
+
+
+def _preparation(run: Run) -> list[str]:
+    """Return the line about the preparation and its cost; no line if the strategy has none."""
+    strategy = make_strategy(run.recipe.strategy, run.recipe.model, strict=run.recipe.strict)
+    if strategy.preparation() is None:
+        return []
+    if run.preparation is not None:
+        return ["prepared    in an earlier run of this folder"]
+    labels = run.source.labels[run.source.config.split]
+    classes = len(set(labels[run.plan.references].tolist()))
+    count, each = strategy.preparation_evaluations(classes), strategy.evaluations(run.resolution.model)
+    if count is None:
+        return ["prepared    once, before the first image"]
+    compared = f", as many as for {count / each:,.0f} images" if each else ""
+    return [
+        f"prepared    once: about {count:,.0f} evaluations of the denoising network for {classes:,} classes{compared}"
+    ]
 
 
 def _guidance(model: ModelConfig, about: dict[str, Any]) -> str:

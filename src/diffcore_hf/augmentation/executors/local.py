@@ -13,7 +13,7 @@ class LocalExecutor:
     """Computes parts in this process, with the source that the run has opened. The source may be in memory."""
 
     def __init__(self, run: Run):
-        self._worker = Worker(run.source, run.plan, run.recipe, run.ledger)
+        self._worker = Worker(run.source, run.plan, run.recipe, run.ledger, run.preparation)
 
     def batch_size(self, task: type[Task]) -> int:
         return self._worker.batch_size(task)
