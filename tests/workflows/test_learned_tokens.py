@@ -1,4 +1,4 @@
-"""Runs with learned_tokens on photos: plan, augment, card, growth, interruption, and errors before weights are loaded."""
+"""Runs with learned_tokens on photos: plan, augment, card, growth, interruption, errors before weights are loaded."""
 
 import json
 import shutil

@@ -196,8 +196,8 @@ class StrategyConfig:
     name: str = attempt(
         "text_to_image",
         help=(
-            "text_to_image, image_to_image, inter_class, edit, or `module:Class` of an installed module, a subclass of "
-            "diffcore_hf.generation.base.Strategy."
+            "text_to_image, image_to_image, inter_class, edit, learned_tokens, or `module:Class` of an installed module, "
+            "a subclass of diffcore_hf.generation.base.Strategy."
         ),
     )
     targets: Literal["own", "other", "any"] | None = attempt(
@@ -332,12 +332,13 @@ class Recipe:
     """All settings that determine the result of an augmentation."""
 
     source: SourceConfig = attempt(help="The dataset; a plain text is its path.")
-    preset: Literal["paper", "real-guidance", "diff-mix", "diffusemix"] | None = free(
+    preset: Literal["paper", "real-guidance", "diff-mix", "diffusemix", "da-fusion"] | None = free(
         None,
         help=(
             "paper: policy mean, the paper's template with contexts for it, gamma 6.5, size 512, 50 steps. "
             "real-guidance: image_to_image with strength 0.15 and policy text_softmax. diff-mix: inter_class with "
-            "strength 0.7, and 5 copies. diffusemix: edit with nine styles."
+            "strength 0.7, and 5 copies. diffusemix: edit with nine styles. da-fusion: learned_tokens, one class at a "
+            "time, with four strengths."
         ),
     )
     kind: str = attempt(

@@ -76,6 +76,28 @@ STRATEGY_PRESETS: Mapping[str, StrategyPreset] = {
             "model": {"gamma": 3.0, "steps": 100, "size": 256},
         },
     ),
+    "da-fusion": StrategyPreset(
+        "DA-Fusion (Trabucco et al. 2024, arXiv:2302.07944)",
+        "1,000 steps of 4 images for each class, four strengths and policy all (no filter): the paper; learning rate "
+        "0.002: the code, 5e-4 times the batch; first value of a token from the word 'the', guidance 7.5 (gamma 6.5) "
+        "and 50 steps: the code; one vector for a token, the prompt of a reference, and no flips: our choice",
+        {
+            "strategy": {
+                "name": "learned_tokens",
+                "options": {
+                    "strength": [0.25, 0.5, 0.75, 1.0],
+                    "steps": 1000,
+                    "batch": 4,
+                    "rate": 0.002,
+                    "per": "class",
+                    "initial": "the",
+                },
+            },
+            "prompts": {"template": "a photo of a {label}", "contexts": [""], "negatives": []},
+            "model": {"gamma": 6.5, "steps": 50},
+            "filter": {"policy": {"name": "all"}},
+        },
+    ),
 }
 """Name of a preset -> its values."""
 

@@ -35,6 +35,12 @@ _RULES = {
         "style.",
         "InstructPix2Pix (Brooks et al. 2023, arXiv:2211.09800) or the card of the model",
     ),
+    "learned_tokens": (
+        "For each class, the embedding of a new token was learned from its references. The prompt names the class by "
+        "this token: <c17> for the class with index 17. The weights of the model were not changed. With a strength, "
+        "noise was added to the real image of the row, and the prompt guided the removal of the noise.",
+        "textual inversion (Gal et al. 2022, arXiv:2208.01618)",
+    ),
 }
 """Strategy -> how an image was made, and the source of the method."""
 
