@@ -93,17 +93,20 @@ def add_tokens(pipeline: Any, tokens: LearnedTokens) -> None:
     Raises:
         UserError: a tokenizer has one of the tokens already.
     """
+    from diffcore_hf.models.runtime import quiet_warnings
+
     for part in text_parts(pipeline):
         known = part.tokenizer.get_vocab()
         if taken := [word for word in tokens.words if word in known]:
             raise UserError(collision(taken[0], part.name))
-        # A tensor is given and no path, so diffusers opens no file.
-        pipeline.load_textual_inversion(
-            tokens.rows[part.name].clone(),
-            token=list(tokens.words),
-            tokenizer=part.tokenizer,
-            text_encoder=part.encoder,
-        )
+        with quiet_warnings():
+            # A tensor is given and no path, so diffusers opens no file.
+            pipeline.load_textual_inversion(
+                tokens.rows[part.name].clone(),
+                token=list(tokens.words),
+                tokenizer=part.tokenizer,
+                text_encoder=part.encoder,
+            )
 
 
 def collision(word: str, where: str) -> str:

@@ -29,7 +29,7 @@ from diffcore_hf.models.guidance import guidance_for
 from diffcore_hf.models.image_to_image import square
 from diffcore_hf.models.learned_tokens import LearnedTokens, TextPart, add_tokens, mean_rows, text_parts
 from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
-from diffcore_hf.models.runtime import fixed_conditions
+from diffcore_hf.models.runtime import fixed_conditions, quiet_warnings
 from diffcore_hf.models.token_steps import PREDICTIONS, TokenSettings, draw_step, noised, target
 
 if TYPE_CHECKING:
@@ -303,7 +303,8 @@ def _training(
 ) -> TokenTraining:
     """Return a training for `learn_tokens`. The references are encoded, and they are not kept in memory."""
     pipeline = model.load()
-    pipeline.vae.to(torch.float32)  # some VAEs of SDXL give NaN in 16 bits
+    with quiet_warnings():
+        pipeline.vae.to(torch.float32)  # some VAEs of SDXL give NaN in 16 bits
     names: dict[int, tuple[str, str]] = {}
     labels: list[int] = []
 
