@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import torch
 
-from benchmarks import overhead, overhead_cells, overhead_page
+from benchmarks import overhead, overhead_cells, overhead_page, photos
 from benchmarks.overhead_cells import CellSettings, PartTimer
 from benchmarks.overhead_page import PlainTimes
 from diffcore_hf.training.mixers.names import MIXERS
@@ -112,14 +112,16 @@ def test_a_part_inside_another_part_belongs_to_the_outer_part():
 
 
 @pytest.fixture
-def one_thread():
-    """Restores the number of threads, because a measurement in this process uses one."""
+def tiny_measurement(monkeypatch):
+    """Uses small images, and restores the number of threads, because a measurement in this process uses one."""
+    monkeypatch.setattr(photos, "REAL", (40, 50))
+    monkeypatch.setattr(photos, "GENERATED", (48, 48))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
 
 
-def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, one_thread):
+def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, tiny_measurement):
     folder, written = tmp_path / "results", tmp_path / "performance.md"
     written.write_text("# Performance\n\n## Another\n\nstays\n", encoding="utf-8")
     options = [*TINY, "--arms", "plain,snapmix,puzzlemix,augmix,transmix", "--folder", str(folder)]
@@ -145,7 +147,7 @@ def test_cells_are_measured_once_and_become_rows_of_the_page(tmp_path, capsys, o
     assert due == ["transmix"]
 
 
-def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, capsys):
+def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, capsys, tiny_measurement):
     options = [*TINY, "--folder", str(tmp_path)]
     overhead.main([*options, "--arms", "mixupp"], overhead_cells.measured)
     assert "--arms has 'mixupp', which is not an arm. Did you mean mixup?" in capsys.readouterr().out
