@@ -310,6 +310,14 @@ def test_the_plan_of_a_dataset_has_the_columns_that_its_strategy_reads():
     assert "target_label" not in plan(ds, build_recipe({"source": {"path": "memory"}})).column_names
 
 
+def test_a_template_without_the_class_is_refused_if_the_class_is_drawn():
+    ds = photos([2, 2]).add_column("caption", ["a bird"] * 4)
+    keys = {"source": {"path": "memory"}, "prompts": {"template": "{caption}, {context}"}}
+    with pytest.raises(UserError, match=r"does not name the class\. Use --prompts.template caption"):
+        plan(ds, build_recipe(keys, {"strategy": "inter_class"}))
+    assert len(plan(ds, build_recipe(keys, {"strategy": {"name": "inter_class", "targets": "own"}}))) == 4
+
+
 def test_without_targets_an_image_shows_the_class_of_its_row():
     plan = planned([4, 4])
     assert plan.targets is None

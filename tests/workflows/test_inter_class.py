@@ -153,7 +153,6 @@ def test_a_new_class_makes_only_the_images_that_show_it_again(make, tmp_path):
     [
         ({"filter.policy": {"name": "mean"}}, "filter.policy is mean.*Use --filter.policy rank"),
         ({"strategy": STRATEGY | {"options": {"strength": 0.2}}}, "leaves no denoising step"),
-        ({"prompts": {"template": "a photo of a {kind}, {context} {filename}"}}, "does not name the class"),
     ],
 )
 def test_a_recipe_that_cannot_work_is_refused_before_weights_are_loaded(more, message, make, tmp_path, monkeypatch):
