@@ -2,10 +2,10 @@
 
 import pytest
 
-from diffcore_hf.config.augment import PolicyConfig
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
 from diffcore_hf.config.layers import positional_layer
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe, shipped_recipes
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 
 from benchmarks.evidence.folders import KINDS, POLICIES
 from benchmarks.evidence.towers import seen_clip
-from diffcore_hf.config.augment import FilterConfig, PolicyConfig, Recipe
+from diffcore_hf.config.augment import FilterConfig, Recipe
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.core.images import to_array
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import FittedPolicy, Rank, fit

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.evidence.judging import area
 from benchmarks.evidence.photo_tower import embedded
 from benchmarks.evidence.photographs import draw, scored_splits
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.core.dataset_columns import column_values
 from diffcore_hf.core.loading import load_splits
 from diffcore_hf.core.seeding import generator

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.core.seeding import generator
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings

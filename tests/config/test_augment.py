@@ -7,17 +7,11 @@ import shlex
 import pytest
 
 from diffcore_hf.commands.parser import parse_command
-from diffcore_hf.config.augment import (
-    POLICY_PARAMETERS,
-    AdapterConfig,
-    PolicyConfig,
-    Recipe,
-    SchedulerConfig,
-    policy_parameters,
-)
+from diffcore_hf.config.augment import AdapterConfig, Recipe, SchedulerConfig
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.digests import scopes
 from diffcore_hf.config.fields import SCOPES, leaves
+from diffcore_hf.config.policy import POLICY_PARAMETERS, PolicyConfig, policy_parameters
 from diffcore_hf.core.errors import UserError
 
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import pytest
 
-from diffcore_hf.config.augment import PolicyConfig
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import RecipeSchema, Rule
 from diffcore_hf.config.kinds import PAPER_CONTEXTS
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.merging import build
+from diffcore_hf.config.policy import PolicyConfig
 
 FILE = {"source": {"path": "org/a", "split": "test"}, "model": {"gamma": 3.0}, "fraction": 0.5}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.method.checks import Check
 from diffcore_hf.publishing.card.dataset_card import CardFacts
 
@@ -128,3 +129,31 @@ def example_facts(**changed: Any) -> CardFacts:
         "description": [("CMMD x 1000", "1.33 ± 0.13", "0"), ("coverage", "0.19", "0.88"), ("density", "0.13", "1")],
     }
     return CardFacts(**(facts | changed))
+
+
+def with_resolved(**parts) -> dict:
+    """Return the manifest of a run with other values in the sections of `resolved`."""
+    manifest = example_manifest()
+    resolved = {name: one | parts.get(name, {}) for name, one in manifest["resolved"].items()}
+    return manifest | {"resolved": resolved}
+
+
+def with_adapters() -> dict:
+    """Return the manifest of a run with an adapter from the Hub and one from a folder."""
+    manifest = with_resolved(
+        model={"adapters": ["a" * 40, "sha256:" + "b" * 64], "adapter_paths": ["org/lora", "local:" + "b" * 16]}
+    )
+    each = [{"weight_name": "x.safetensors", "scale": 0.5}, {"weight_name": None, "scale": 1.0}]
+    manifest["recipe"]["model"]["adapters"] = {"identity": ["a" * 40, "sha256:" + "b" * 64], "each": each}
+    return manifest
+
+
+def printed_recipe(text: str, **places: str) -> dict:
+    """Return the keys of the recipe in a card, with each `YOUR/<PLACE>` replaced."""
+    block = text.split("```yaml\n")[1].split("\n```")[0]
+    for name, path in places.items():
+        marker = f"path: YOUR/{name.upper().replace('_', '-')}  # "
+        assert marker in block
+        block = block.replace(marker, f"path: {path}  # ")
+    assert "YOUR/" not in block
+    return read_yaml(block)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.method.conformal import conformal_bound, conformal_rejected, rank_bounds, similarity_bounds
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings

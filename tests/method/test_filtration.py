@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.method import checks
 from diffcore_hf.method.filtration import AttemptFacts, Units, decide, due, rejected_share
 from diffcore_hf.method.policies import fit

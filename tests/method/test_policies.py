@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import POLICY_PARAMETERS, PolicyConfig
+from diffcore_hf.config.policy import POLICY_PARAMETERS, PolicyConfig
 from diffcore_hf.core.seeding import uniform
 from diffcore_hf.method.policies import POLICIES, fit
 from diffcore_hf.method.references import ReferenceEmbeddings

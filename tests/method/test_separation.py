@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.policies.separation import balanced_accuracy, separation_of_ranks, separation_of_similarities
 from diffcore_hf.method.references import ReferenceEmbeddings

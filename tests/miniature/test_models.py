@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffcore_hf.config.augment import PolicyConfig
+from diffcore_hf.config.policy import PolicyConfig
 from diffcore_hf.method.policies import fit
 from diffcore_hf.method.references import ReferenceEmbeddings
 from diffcore_hf.miniature.oracle import MODELS, Oracle

@@ -14,7 +14,7 @@ import numpy as np
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.ledger import REFERENCES
 from diffcore_hf.augmentation.run import Run
-from diffcore_hf.config.augment import policy_parameters
+from diffcore_hf.config.policy import policy_parameters
 from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.method.arrays import Bools
 from diffcore_hf.method.policies import FittedPolicy

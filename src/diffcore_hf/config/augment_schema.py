@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffcore_hf.config.augment import (
-    POLICY_PARAMETERS,
     AdapterConfig,
     FilterConfig,
     ModelConfig,
-    PolicyConfig,
     Recipe,
     SchedulerConfig,
     SourceConfig,
@@ -27,6 +25,7 @@ from diffcore_hf.config.context_lists import with_listed_contexts
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, NO_CONTEXT_FITS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.merging import build
+from diffcore_hf.config.policy import POLICY_PARAMETERS, PolicyConfig
 from diffcore_hf.config.strategy_presets import preset_values
 from diffcore_hf.core.errors import UserError
 

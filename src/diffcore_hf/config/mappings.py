@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from diffcore_hf.config.augment import PolicyConfig, policy_parameters
 from diffcore_hf.config.fields import SCOPES
+from diffcore_hf.config.policy import PolicyConfig, policy_parameters
 
 
 def to_mapping(recipe: Any, scopes: Collection[str] = SCOPES) -> dict[str, Any]:

@@ -8,8 +8,8 @@ A rank is 1 + the number of other classes that score at least as high, so ties g
 only by rounding are ties. A class without a reference or caption scores NaN. It does not change the rank of other
 classes, and its own images have rank 0.
 
-To add a ranking: write a subclass of Ranking here and add it to RANKINGS. Then add its name to `Policy.by` in
-config/augment.py and its texts to publishing/card/policy_words.py.
+To add a ranking: write a subclass of Ranking here and add it to RANKINGS. Then add its name to `PolicyConfig.by` in
+config/policy.py and its texts to publishing/card/policy_words.py.
 """
 
 from __future__ import annotations

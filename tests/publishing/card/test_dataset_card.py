@@ -9,12 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from card_facts import example_facts, example_manifest, example_summary, hostile
+from card_facts import (
+    example_facts,
+    example_manifest,
+    example_summary,
+    hostile,
+    printed_recipe,
+    with_adapters,
+    with_resolved,
+)
 from huggingface_hub import DatasetCard
 from hypothesis import given, settings
 
-from diffcore_hf.config.augment_schema import build_recipe
-from diffcore_hf.config.yaml_text import read_yaml
 from diffcore_hf.core.schema import STATUSES
 from diffcore_hf.method.checks import reasons
 from diffcore_hf.publishing.card.dataset_card import metadata, render_card, size_category
@@ -25,33 +31,6 @@ from diffcore_hf.publishing.card.text import escape_md, free_sections, one_line
 
 RENDERED = Path(__file__).with_name("rendered_card.md")
 EXAMPLE = Path(__file__).parents[3] / "hub_cards" / "example_card.md"
-
-
-def with_resolved(**parts) -> dict:
-    manifest = example_manifest()
-    resolved = {name: one | parts.get(name, {}) for name, one in manifest["resolved"].items()}
-    return manifest | {"resolved": resolved}
-
-
-def with_adapters() -> dict:
-    """Return the manifest of a run with an adapter from the Hub and one from a folder."""
-    manifest = with_resolved(
-        model={"adapters": ["a" * 40, "sha256:" + "b" * 64], "adapter_paths": ["org/lora", "local:" + "b" * 16]}
-    )
-    each = [{"weight_name": "x.safetensors", "scale": 0.5}, {"weight_name": None, "scale": 1.0}]
-    manifest["recipe"]["model"]["adapters"] = {"identity": ["a" * 40, "sha256:" + "b" * 64], "each": each}
-    return manifest
-
-
-def printed_recipe(text: str, **places: str) -> dict:
-    """Return the keys of the recipe in a card, with each `YOUR/<PLACE>` replaced."""
-    block = text.split("```yaml\n")[1].split("\n```")[0]
-    for name, path in places.items():
-        marker = f"path: YOUR/{name.upper().replace('_', '-')}  # "
-        assert marker in block
-        block = block.replace(marker, f"path: {path}  # ")
-    assert "YOUR/" not in block
-    return read_yaml(block)
 
 
 def test_the_rendered_card_equals_the_stored_card():
@@ -223,87 +202,12 @@ def test_guidance_is_given_in_the_terms_of_diffusers():
     assert "None =" not in text
 
 
-def test_the_card_names_a_strategy_and_checks_of_the_user():
-    manifest = example_manifest()
-    manifest["recipe"]["strategy"] = {"name": "own_module:Blur", "options": {"radius": 2}}
-    manifest["recipe"]["filter"]["checks"] = ["card_facts:OWN_CHECK"]
-    text = render_card(example_facts(manifest=manifest))
-    assert "The strategy `own_module:Blur` made the generated images" in text
-    assert "**Strategy:** `own_module:Blur`, options: radius 2.\n" in text
-    assert f"**Checks that the recipe adds:** {escape_md('card_facts:OWN_CHECK')}." in text
-    assert "- `too_blue`: the image is too blue" in text
-    assert "strategy:\n  name: own_module:Blur\n  options:\n    radius: 2\n" in text
-    assert "Strategy" not in render_card(example_facts())
-
-
 def test_columns_statuses_and_reasons_are_documented_by_name():
     text = render_card(example_facts(columns_prefix="dc_"))
     for column in ("generated", "context", "prompt", "seed", "similarity", "status", "row_id"):
         assert f"`dc_{column}`" in text
     assert all(f"`{word}`" in text for word in (*reasons(), *STATUSES))
     assert 'dataset[0]["dc_generated"]' in text
-
-
-def test_the_recipe_can_be_copied_out_of_the_card():
-    text = render_card(example_facts())
-    assert "replace `YOUR/SOURCE` by a path of your own" in text
-    assert "path: YOUR/SOURCE  # local:0123456789abcdef\n" in text
-    values = printed_recipe(text, source="./birds")
-    assert values["model"]["path"] == "package:diffcore_hf.miniature/models/sd"
-    assert values["filter"]["path"] == "package:diffcore_hf.miniature/models/clip"
-    assert "identity" not in str(values)
-    recipe = build_recipe(values)
-    assert (recipe.source.path, recipe.model.steps, recipe.model.size) == ("./birds", 20, 64)
-    assert recipe.filter.policy.by == "classifier"
-    assert recipe.prompts.contexts == ("in heavy snow", "at sunset", "")
-
-
-def test_paths_on_the_hub_are_pinned_in_the_recipe():
-    commits = {"source": "1" * 40, "model": "2" * 40, "filter": "3" * 40}
-    manifest = with_resolved(
-        **{name: {"path": f"org/{name}-1.5", "identity": commit} for name, commit in commits.items()}
-    )
-    text = render_card(example_facts(manifest=manifest))
-    assert "YOUR/" not in text
-    assert f"| text-to-image model | `org/model-1.5` (SD) | `{'2' * 40}` |" in text
-    recipe = build_recipe(printed_recipe(text))
-    for name, commit in commits.items():
-        part = getattr(recipe, name)
-        assert (part.path, part.revision) == (f"org/{name}-1.5", commit)
-
-
-def test_local_models_and_adapters_are_placeholders():
-    manifest = with_adapters()
-    manifest["resolved"]["model"]["path"] = "local:0011223344556677"
-    manifest["resolved"]["filter"] = {"identity": "sha256:" + "d" * 64}
-    text = render_card(example_facts(manifest=manifest))
-    assert "replace `YOUR/SOURCE`, `YOUR/MODEL`, `YOUR/FILTER`, `YOUR/ADAPTER-2` by paths of your own" in text
-    assert "path: YOUR/MODEL  # local:0011223344556677\n" in text
-    assert "- path: YOUR/ADAPTER-2  # local:bbbbbbbbbbbbbbbb\n" in text
-    recipe = build_recipe(printed_recipe(text, source="s", model="m", filter="f", adapter_2="a"))
-    assert [(one.path, one.revision, one.weight_name, one.scale) for one in recipe.model.adapters] == [
-        ("org/lora", "a" * 40, "x.safetensors", 0.5),
-        ("a", None, None, 1.0),
-    ]
-
-
-def test_the_printed_recipe_has_a_comment_about_the_review_and_settings_outside_the_digests():
-    manifest = with_resolved(source={"path": "in memory"})
-    manifest["recipe"]["review"] = {"identity": "e" * 64}
-    manifest["originals"] = False
-    text = render_card(example_facts(manifest=manifest, columns_prefix="dc_"))
-    assert f"\n# review: verdicts of a person were applied too (sha256 {'e' * 64})" in text
-    assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
-    recipe = build_recipe(printed_recipe(text, source="./birds"))
-    assert (recipe.review, recipe.columns.prefix, recipe.include_originals) == (None, "dc_", False)
-
-
-@pytest.mark.parametrize("name", ["08", "1e5", "-3", ".5", "no", "a: b", "# x", "2026-01-01", "12:30", "null", "~"])
-def test_class_names_that_look_like_yaml_values_are_texts_in_the_printed_recipe(name):
-    manifest = example_manifest()
-    manifest["recipe"]["source"]["label_names"] = {name: name}
-    recipe = build_recipe(printed_recipe(render_card(example_facts(manifest=manifest)), source="./birds"))
-    assert recipe.source.label_names == {name: name}
 
 
 def test_the_order_of_the_keys_in_the_manifest_does_not_change_the_card():
@@ -434,28 +338,3 @@ def test_the_figures_of_the_kept_images_are_a_table_with_their_expected_values(p
     assert "| a &#124; b | -0.02 ± 0.10 | 1 |" in card
     assert ("The filter chose the images with this tower" in card) == favoured
     assert "CMMD" not in render_card(example_facts(description=()))
-
-
-def drawn_classes(**changed) -> dict:
-    """Return the manifest of a run whose images show drawn classes."""
-    manifest = example_manifest(**changed)
-    strategy = {"name": "inter_class", "targets": "any", "gamma_label": 0.5, "options": {"strength": 0.7}}
-    return manifest | {"recipe": manifest["recipe"] | {"strategy": strategy}}
-
-
-@pytest.mark.parametrize("layout", ["columns", "rows", "mixed"])
-def test_the_card_explains_labels_with_several_classes(layout):
-    card = render_card(example_facts(manifest=drawn_classes(layout=layout)))
-    for words in ("`target_label`", "`target_weight`", "gamma_label = 0.5", "Diff-Mix", "gets wrong labels"):
-        assert words in card
-    assert "generated** image of the same class" not in card
-    assert "timm's own reader" not in card
-    assert ("MixTransform(size=224, classes=" in card) == (layout == "columns")
-    recipe = printed_recipe(card, source="photos")
-    assert recipe["strategy"] == drawn_classes()["recipe"]["strategy"]
-
-
-def test_a_card_without_drawn_classes_has_no_word_about_them():
-    card = render_card(example_facts())
-    assert "target_label" not in card
-    assert "gamma_label" not in card

@@ -1,14 +1,15 @@
 """Filter policies: rules that decide which generated images pass, given real images of their class.
 
 Each file here has the class of a policy and the functions that fit it. `POLICIES` lists the policies. This package does
-not own their parameters (config/augment.py), the order of the checks (checks.py), the status of a unit (filtration.py)
+not own their parameters (config/policy.py), the order of the checks (checks.py), the status of a unit (filtration.py)
 or the statistics (thresholds.py, conformal.py, ranking.py).
 
 A verdict on an attempt depends on that attempt and on the references, never on other attempts.
 
 To add a policy:
     1. here: a file with a subclass of FittedPolicy and a function that fits it, and one line in `POLICIES`;
-    2. config/augment.py: its name in `Policy.name`, its parameters as fields of `Policy` and in `POLICY_PARAMETERS`;
+    2. config/policy.py: its name in `PolicyConfig.name`, its parameters as fields of `PolicyConfig` and in
+       `POLICY_PARAMETERS`;
     3. publishing/card/policy_words.py: the texts about its rule and its guarantee for the card;
     4. if it rejects for a new reason: one entry in `CHECKS` (checks.py).
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from diffcore_hf.config.augment import PolicyConfig, policy_parameters
+from diffcore_hf.config.policy import PolicyConfig, policy_parameters
 from diffcore_hf.method.policies.base import FitInput, FittedPolicy, Verdicts
 from diffcore_hf.method.policies.control import fit_all, fit_random
 from diffcore_hf.method.policies.parent import fit_fixed, fit_mean
