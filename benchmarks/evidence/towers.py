@@ -1,4 +1,4 @@
-"""The CLIP that is trained on all forty species. The cells named `seen` of series `judge` use it.
+"""The CLIP that is trained on all forty species. The measurements with the name `seen` of the series `judge` use it.
 
 Owns the folder of this CLIP. A script of the miniature world trains it.
 """

@@ -1,7 +1,8 @@
 """Trainings: the accuracy of one arm with one network and one seed, in three groups of test images.
 
 Owns the arms: their names, their images and their training recipes. The trainer of the package trains them. All arms
-take the same number of steps with the same batch size. An arm that several sections of the page use is trained once.
+take the same number of steps with the same batch size. An arm is trained once, even if several sections of
+docs/results.md use it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _COMMON = {"precision": "bfloat16", "workers": 0, "batch_size": 32}
 
 PLAIN = {"mix": {"mode": "off"}}
 GENERATED = {"mix": {"mode": "append", "kind": "none", "partner": "class"}}
-"""Each real image, and for each one any kept image of its class. So half of the samples are generated."""
+"""The samples are all real images and, for each of them, one kept image of the same class, chosen at random."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Arm:
     keep: str = "all"
     """Name of a policy, or `oracle` or `random` (folders.kept_by)."""
     cut: tuple[str, ...] = ()
-    """Names of policies. If there are any, the arm trains only on its first n images in drawing order, where n is the
-    smallest number that one of these policies keeps."""
+    """Names of policies. If there are any, the arm trains only on the first n kept images in the order of
+    drawing. The number n is the smallest number of images that one of these policies keeps."""
     export: Mapping[str, Any] = field(default_factory=dict)
     """Keys of the augmentation recipe for the export."""
     extra: str = "none"
@@ -64,7 +65,8 @@ def _mix(kind: str, partner: str, mode: str = "append", probability: float = 1.0
 JUDGED = ("mean", "class_mean", "classifier", BEST, "text", "oracle")
 ARMS: dict[str, Arm] = {
     "plain": Arm(PLAIN, None),
-    # 2. The cost of the filter, with equal numbers of generated images and with equal numbers of kept images.
+    # Section 2 of docs/results.md: the cost of the filter, with equal numbers of generated images and with equal
+    # numbers of kept images.
     **{f"{STANDARD}.{keep}": Arm(keep=keep) for keep in ("all", "random", *JUDGED)},
     **{f"{STANDARD}.{keep}.equal-kept": Arm(keep=keep, cut=JUDGED) for keep in ("all", "mean", BEST, "oracle")},
     **{
@@ -72,7 +74,7 @@ ARMS: dict[str, Arm] = {
         for generator in ("random-species", "look-alike")
         for keep in ("all", "random", "mean", BEST, "oracle")
     },
-    # 3. Guidance and filter.
+    # Section 3 of docs/results.md: guidance and filter.
     **{
         f"{generator}.{keep}": Arm(generator=generator, keep=keep)
         for generator in GENERATORS
@@ -80,10 +82,11 @@ ARMS: dict[str, Arm] = {
         for keep in ("all", BEST, "oracle")
     },
     **{f"no-negatives.{keep}": Arm(generator="no-negatives", keep=keep) for keep in ("all", BEST)},
-    # 4. Context.
+    # Section 4 of docs/results.md: contexts.
     **{f"{generator}.all": Arm(generator=generator) for generator in ("no-context", "one-context", "own-contexts")},
     "no-context.third": Arm(_mix("none", "own"), "no-context"),
-    # 5. Mixing: the rows of the paper's Table 7, where the partner is the image's own counterpart. Then other partners.
+    # Section 5 of docs/results.md: mixing. The first arms are those of Table 7 of the paper, where the partner of an
+    # image is its own counterpart. The other arms have other partners.
     "genaug-own": Arm(_mix("none", "own")),
     "pixel-real": Arm(_mix("pixel", "real_same_class"), None),
     "patch-real": Arm(_mix("patch", "real_same_class"), None),
@@ -99,7 +102,7 @@ ARMS: dict[str, Arm] = {
         for generator in ("real-3", "real-6")
         for name, train in (("plain", PLAIN), ("generated", GENERATED), ("mix", _mix("both", "class")))
     },
-    # 6. Alternatives: classical augmentation, and more real images.
+    # Section 6 of docs/results.md: classical augmentation, and more real images.
     "heavy": Arm(PLAIN | {"transform": {"randaugment": 9, "jitter": 0.4, "blur": 0.2, "erasing": 0.25}}, None),
     "mixup": Arm(PLAIN | {"mixer": "mixup"}, None),
     "cutmix": Arm(PLAIN | {"mixer": "cutmix"}, None),
@@ -161,7 +164,10 @@ def measure(work: Path, name: str, net: str, seed: int) -> dict[str, Any]:
 
 
 def _served(data: Path, arm: Arm) -> list[tuple[str, int]]:
-    """Returns the generated images that a training uses: those of all copies, or only each row's own counterpart."""
+    """Returns the generated images that a training uses.
+
+    These are the images of all copies, or only copy 0 of each row if the partner is the own counterpart.
+    """
     from datasets import load_dataset
 
     rows = load_dataset(str(data), "generated", split="train").select_columns(["row_id", "copy"])

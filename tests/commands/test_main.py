@@ -55,9 +55,9 @@ def test_help_names_every_command_and_imports_no_heavy_library():
     assert [verb for verb in VERBS if f"  {verb} " not in finished.stdout] == []
 
 
-@pytest.mark.slow  # processor time depends on other processes of the machine
+@pytest.mark.slow  # other processes of the machine also change the processor time
 def test_help_takes_less_than_half_a_second_of_processor_time():
-    """Measures processor time, because the elapsed time depends on other processes."""
+    """Measures processor time. It depends less on other processes than the elapsed time does."""
     seconds = []
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -122,7 +122,7 @@ def test_augment_prints_the_table_at_the_end(work_folder, capsys):
     assert "out/assets/contact_sheet.png" in printed
     assert len(load_dataset("out", split="train", cache_dir=work_folder / "cache")) == 6
     repeated = printed_by(capsys, "augment", "recipe.yaml")
-    assert "- (none made now)" in repeated
+    assert "- (this run generated no image)" in repeated
 
 
 def test_augment_with_a_limit_estimates_the_full_run(work_folder, capsys):
@@ -158,7 +158,7 @@ def test_preview_export_and_clean_print_their_results(work_folder, capsys):
     assert Image.open(sheet).format == "PNG"
     printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert re.search(r"^kept +6 \(100.0 % of 6 decided\)$", printed, re.MULTILINE)
-    assert "the exported dataset is in all" in printed
+    assert "the exported dataset is in 'all'" in printed
     assert "parts deleted" in printed_by(capsys, "clean", "out")
     assert main(["export", "out", "--output", "other"]) == 2
     assert "was cleaned" in capsys.readouterr().err
@@ -192,7 +192,9 @@ def test_export_names_the_command_that_generates_missing_attempts(work_folder, c
     printed_by(capsys, "augment", "recipe.yaml", "--limit", "2")
     printed = printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
     assert "4 units need more attempts" in printed
-    assert "run diffcore-hf augment for the folder out again, with the recipe keys that you gave to export" in printed
+    assert (
+        "run `diffcore-hf augment` for the folder 'out' again, with the recipe keys that you gave to export" in printed
+    )
     printed_by(capsys, "augment", "recipe.yaml", "--filter.policy.name", "all")
     assert "need more" not in printed_by(capsys, "export", "out", "--output", "all", "--filter.policy.name", "all")
 
@@ -207,7 +209,7 @@ def test_export_names_the_command_that_generates_missing_attempts(work_folder, c
         ("miniature", f"diffcore-hf augment {shipped_recipe('miniature')} --source.path miniature"),
     ],
 )
-def test_the_next_command_that_miniature_prints_works(tmp_path, monkeypatch, capsys, folder, expected):
+def test_the_next_command_printed_by_miniature_runs(tmp_path, monkeypatch, capsys, folder, expected):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "diffcore_hf.miniature.world.write_dataset", lambda path, world: write_photos(Path(path), [2, 2])

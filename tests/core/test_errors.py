@@ -84,7 +84,7 @@ def test_addresses_of_objects_are_left_out():
     assert innermost_cause(error) == "cannot identify image file"
 
 
-def test_an_exception_without_any_message_names_the_line_that_raised_it():
+def test_the_description_of_an_exception_without_a_message_names_the_line_that_raised_it():
     text = innermost_cause(raised(failing_assertion))
     if "without a message" in text:
         assert "test_errors.py" in text and "assert value == 4" in text
@@ -92,7 +92,7 @@ def test_an_exception_without_any_message_names_the_line_that_raised_it():
         assert "3 == 4" in text
 
 
-def test_a_damaged_json_file_is_described_by_its_position():
+def test_the_description_of_a_damaged_json_text_says_what_was_expected():
     assert innermost_cause(raised(json.loads, "{")).startswith("Expecting property name enclosed in double quotes")
 
 
@@ -123,8 +123,11 @@ def _raw_uses(handler):
 
 
 ALLOWED = {
-    ("config/augment_schema.py", "{key}: {error}"): "the error is a UserError of config/kinds.py",
-    ("config/kinds.py", "braces"): "string.Formatter names the brace",
+    (
+        "config/augment_schema.py",
+        "{key}: {error}",
+    ): "the caught exception is a UserError of config/kinds.py, whose message is complete",
+    ("config/kinds.py", "braces"): "the message of string.Formatter says which brace is wrong",
 }
 
 

@@ -1,4 +1,4 @@
-"""Tests that run every code block of README.md and docs/*.md with tiny models and the Hub double."""
+"""Tests that run every code block of README.md and docs/*.md. They use tiny models and a local Hub server."""
 
 from __future__ import annotations
 

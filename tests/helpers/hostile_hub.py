@@ -1,4 +1,4 @@
-"""Functions that load sources from the Hub double with the real clients and their cache."""
+"""Functions that load sources from the Hub double, a local test server, with the real clients and their cache."""
 
 from __future__ import annotations
 

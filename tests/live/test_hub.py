@@ -1,4 +1,6 @@
-"""The real Hub behaves like the Hub double. These tests need DIFFCORE_HF_LIVE_TOKEN, a token with write access.
+"""Tests that the real Hub behaves like the Hub double, the local test server of the other tests.
+
+They need DIFFCORE_HF_LIVE_TOKEN, a token with write access:
 
     DIFFCORE_HF_LIVE_TOKEN=hf_... python -m pytest tests/live
 

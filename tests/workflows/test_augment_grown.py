@@ -1,4 +1,4 @@
-"""Tests of a source that changes: continuing the folder gives the same files as a new run over the changed source."""
+"""Tests of a changed source: augmenting again into the same output folder gives the same files as a new run."""
 
 import random
 import shutil
@@ -22,7 +22,7 @@ CLASSES = ("green_frog", "red_fox", "sea_lion")
 
 
 def base():
-    """Returns file name -> bytes of the photos of the first run: 5, 4 and 4 photos of three classes."""
+    """Returns the photos of the first run as a mapping from file name to bytes: 5, 4 and 4 photos of three classes."""
     counts = dict(zip(CLASSES, (5, 4, 4), strict=True))
     return {
         f"{name}/{number:02d}.jpg": picture(label, number)
@@ -78,7 +78,7 @@ EVERYTHING = (added, removed, edited, renamed, moved, new_class, repeated)
 
 
 def changed_by(*changes):
-    """Returns the photos of the first run after some changes."""
+    """Returns the photos of the first run, with some changes applied to these photos."""
     files = base()
     for change in changes:
         change(files)
@@ -95,7 +95,7 @@ def write(folder, files):
 
 @pytest.fixture(autouse=True, scope="module")
 def no_pictures():
-    """Turns off the pictures, because they take half of the time of these runs."""
+    """Turns off the pictures, because drawing them takes half of the time of these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "contact_sheet", lambda material: b"sheet")
         patch.setattr(pictures, "histogram", lambda material: b"histogram")
@@ -104,7 +104,7 @@ def no_pictures():
 
 @pytest.fixture(scope="module")
 def augment(recipe, tmp_path_factory):
-    """Returns a function that runs with `strict` on a folder of given photos, with an output folder and recipe keys."""
+    """Returns a function. It takes an output folder, photos, a strategy and recipe keys, and returns a run's result."""
 
     def augment(output, files, strategy=Drawn, **more):
         folder = write(output.parent / f"{output.name}-photos", files)
@@ -117,7 +117,7 @@ def augment(recipe, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(augment, tmp_path_factory):
-    """Returns a function of a strategy and a state that returns the folder of a finished or interrupted run."""
+    """Returns a function. It takes a strategy and a state, and returns the folder of a finished or interrupted run."""
     made = {}
 
     def first(strategy, state):
@@ -135,21 +135,22 @@ def first(augment, tmp_path_factory):
 
 @pytest.mark.parametrize("state", ["finished", "interrupted"])
 @pytest.mark.parametrize("strategy", [Drawn, OfImage, Prepared])
-def test_a_grown_source_is_continued_as_a_new_run(augment, first, tmp_path, strategy, state):
+def test_continuing_with_a_changed_source_gives_the_same_result_as_a_new_run(augment, first, tmp_path, strategy, state):
     shutil.copytree(first(strategy, state), tmp_path / "out")
     files = changed_by(*EVERYTHING)
     continued = augment(tmp_path / "out", files, strategy)
     new = augment(tmp_path / "new", files, strategy)
     assert published(tmp_path / "out") == published(tmp_path / "new")
     assert continued.new_attempts + continued.reused_attempts == new.new_attempts == new.summary.counts["attempts"]
-    # Prepared reads all references, and OfImage the index of the class. A new class that sorts first changes both.
+    # The preparation of Prepared depends on all references, and OfImage reads the index of the class. The new class
+    # is the first in the order of names, so both change.
     assert (continued.reused_attempts > 0) == (strategy is Drawn)
     assert (continued.changes.added, continued.changes.removed) == (3 + 3 + 1 + 1, 4)
     assert (new.reused_attempts, new.changes) == (0, None)
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_each_change_of_the_source_generates_only_the_new_units(augment, first, tmp_path, name):
+def test_after_each_change_only_units_with_changed_inputs_are_generated(augment, first, tmp_path, name):
     shutil.copytree(first(OfImage, "finished"), tmp_path / "out")
     before, files = attempts_of(tmp_path / "out"), changed_by(CHANGES[name])
     continued = augment(tmp_path / "out", files, OfImage)
@@ -166,7 +167,7 @@ def test_each_change_of_the_source_generates_only_the_new_units(augment, first, 
         assert not continued.changes
 
 
-def test_a_source_that_grows_back_uses_all_its_facts_again(augment, first, tmp_path):
+def test_a_source_that_returns_to_its_first_state_reuses_all_its_facts(augment, first, tmp_path):
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     before = published(tmp_path / "out")
     for change in (class_removed, new_class):
@@ -178,7 +179,7 @@ def test_a_source_that_grows_back_uses_all_its_facts_again(augment, first, tmp_p
     assert Ledger(tmp_path / "out/.diffcore/parts").count() == stored > back.reused_attempts
 
 
-def test_an_interrupted_run_over_the_grown_source_is_continued(augment, first, tmp_path, monkeypatch):
+def test_an_interrupted_run_over_a_changed_source_can_be_continued(augment, first, tmp_path, monkeypatch):
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     files = changed_by(*EVERYTHING)
     with monkeypatch.context() as patch:
@@ -191,10 +192,10 @@ def test_an_interrupted_run_over_the_grown_source_is_continued(augment, first, t
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_random_changes_under_any_recipe_equal_a_new_run(augment, tmp_path, monkeypatch, seed):
-    """The recipes have duplicates, given-up classes, a fraction, copies, a holdout and few references.
+def test_continuing_after_random_changes_gives_the_same_result_as_a_new_run(augment, tmp_path, monkeypatch, seed):
+    """The runs have duplicates, classes that are given up, a fraction, copies, a holdout and few references.
 
-    All of these depend on all rows of the source.
+    The result of each of these settings depends on all rows of the source.
     """
     monkeypatch.setattr(filtration, "GIVEN_UP_AFTER", 2)
     drawn, files = random.Random(seed), base()
@@ -213,7 +214,7 @@ def test_random_changes_under_any_recipe_equal_a_new_run(augment, tmp_path, monk
         assert continued.new_attempts + continued.reused_attempts == new.new_attempts
 
 
-def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
+def test_continuing_with_a_larger_dataset_in_memory_gives_the_same_result_as_a_new_run(recipe, tmp_path):
     keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:OfImage", "filter.policy": PARTIAL}
     small, large = photos([4, 3]), photos([6, 5])
     first = go(recipe(output=str(tmp_path / "out"), **keys), small)
@@ -227,7 +228,7 @@ def test_a_grown_dataset_in_memory_is_continued_as_a_new_run(recipe, tmp_path):
     assert published(tmp_path / "exported") == published(tmp_path / "new")
 
 
-def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
+def test_each_unreadable_image_is_recorded_with_its_own_error_after_a_change(recipe, tmp_path):
     """The row ids of unreadable images are numbers. If an image is removed, another image gets its row id."""
     keys = {"source": "in-memory", "strict": True, "strategy": "drawn_images:Drawn", "filter.policy": "all"}
     ds = photos([3, 3])
@@ -246,13 +247,15 @@ def test_unreadable_images_keep_their_own_reasons(recipe, tmp_path):
         assert published(tmp_path / "out") == published(tmp_path / "new")
 
 
-def test_inputs_that_change_in_each_call_raise_an_error(augment, tmp_path):
-    with pytest.raises(ValueError, match=r"preparation\(\) and reads of drawn_images:Restless must return the same"):
+def test_strategy_inputs_that_differ_between_calls_raise_an_error(augment, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"`preparation\(\)` and `reads` of drawn_images:Restless must return the same"
+    ):
         augment(tmp_path / "out", base(), Restless)
 
 
-def test_a_new_class_description_generates_only_attempts_of_its_class(augment, first, tmp_path):
-    """Only the attempts of the class with the changed prompts are generated again."""
+def test_after_a_changed_description_only_attempts_of_that_class_are_generated_again(augment, first, tmp_path):
+    """The description changes the prompts of one class."""
     shutil.copytree(first(Drawn, "finished"), tmp_path / "out")
     keys = {"prompts.label_descriptions": {"red_fox": "a red fox with a white tail"}}
     continued = augment(tmp_path / "out", base(), **keys)

@@ -36,7 +36,7 @@ def test_an_export_of_listed_rows_records_the_hash_of_the_list_and_not_its_path(
     assert sorted({row_id for row_id, _, _ in attempts_of(tmp_path / "out")}) == wanted
     assert verify(str(tmp_path / "out")) == []
     card = (tmp_path / "out/README.md").read_text()
-    assert "# select.rows: a list chose the rows (sha256 " in card
+    assert "# select.rows: the planned rows are the rows of a list (sha256 " in card
     assert "my list" not in card + (tmp_path / "out/diffcore.json").read_text()
     listed.write_text("train/0000000000000000")
     with pytest.raises(UserError, match="has no such row"):

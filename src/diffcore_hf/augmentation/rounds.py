@@ -216,8 +216,8 @@ class _Collection:
             Why the run stopped early; None if it did not.
 
         Raises:
-            ValueError: a round was computed, but none of its facts has the inputs that the plan wants. So the inputs of
-                the strategy are not the same in each call or process.
+            ValueError: a round was computed, but none of its facts has the inputs of the plan. So the inputs of the
+                strategy are not the same in each call or process.
         """
         run = self.data
         computed: tuple[int, list[int]] | None = None
@@ -228,7 +228,8 @@ class _Collection:
             if computed == (number, units.tolist()):
                 raise ValueError(
                     f"the attempts of round {number} were computed, but not with the inputs of the plan. "
-                    f"preparation() and reads of {run.recipe.strategy.name} must return the same values in each process"
+                    f"`preparation()` and `reads` of {run.recipe.strategy.name} must return the same values in each "
+                    "process"
                 )
             computed = number, units.tolist()
             if number:

@@ -138,10 +138,10 @@ def export(command: Command) -> int:
     print(summary.text(result.summary, seconds=result.seconds, images=0))
     if pending := result.summary.counts["pending"]:
         print(
-            f"\n{pending:,} units need more attempts for this recipe. To generate them, run diffcore-hf augment for "
-            f"the folder {command.target} again, with the recipe keys that you gave to export"
+            f"\n{pending:,} units need more attempts for this recipe. To generate them, run `diffcore-hf augment` "
+            f"for the folder {str(command.target)!r} again, with the recipe keys that you gave to export"
         )
-    print(f"\nthe exported dataset is in {result.folder.path}")
+    print(f"\nthe exported dataset is in {str(result.folder.path)!r}")
     return 0
 
 

@@ -86,7 +86,7 @@ def keywords_layer(**keywords: Any) -> Mapping[str, Any]:
     `split` means `source.split`.
 
     Raises:
-        UserError: a key is given twice, or a dotted key is below a value that is not a section.
+        UserError: a key is given twice, or a dotted key names a key inside a value that has no keys.
     """
     layer: dict[str, Any] = {}
     for key, value in keywords.items():

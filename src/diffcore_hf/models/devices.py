@@ -1,6 +1,7 @@
-"""Devices: the kind of device that `model.device` means on this machine, without an import of torch where possible.
+"""Devices: the kind of device that `model.device` selects on this machine. torch is imported only if necessary.
 
-Owns the choice of device and precision for the resolution of a model. The torch.device objects are in runtime.py.
+Owns the choice of the device and the precision before a model is loaded. The torch.device objects are made in
+runtime.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Image towers: compute unit embeddings of images and captions.
+"""Image towers: compute embeddings of images and captions. Every embedding is normalised to length 1.
 
 Owns loading any image tower of transformers, its preprocessing and its pooling. Does not decide which embeddings are
 compared. A tower runs in float32 on every device, because its embeddings are stored and it is small compared with the
@@ -36,7 +36,7 @@ OWN_POOLING = ("siglip_vision_model", "siglip2_vision_model", "clip_vision_model
 """Model types whose pooled output is trained or defined by the architecture. It replaces the class token."""
 
 CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
-"""Names that transformers gives to the parameter of a class token."""
+"""Pattern of the names that transformers uses for the parameter of a class token."""
 
 
 LARGEST_SIDE = 2048
@@ -50,7 +50,7 @@ class ImageTower:
 
     Args:
         config: the filter; only its path and revision are used.
-        strict: compute the same bits for an image, however the images are divided into batches.
+        strict: compute the same bits for an image in every division of the images into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
         batch_size: number of images in a forward pass.
     """
@@ -102,7 +102,7 @@ class ImageTower:
 
     @property
     def logit_scale(self) -> float | None:
-        """The factor of the cosines of images and captions in the training of CLIP and SigLIP; None if it has none."""
+        """The factor of the cosines in the training of CLIP and SigLIP; None if this tower has no such factor."""
         parameter = getattr(self.load(), "logit_scale", None)
         return float(parameter.exp()) if isinstance(parameter, Tensor) and parameter.numel() == 1 else None
 
@@ -126,13 +126,13 @@ class ImageTower:
         return {name: tensor for name, tensor in inputs.items() if isinstance(tensor, Tensor)}
 
     def embed(self, images: Sequence[Tensor]) -> Tensor:
-        """Returns the embeddings of (3, H, W) uint8 images of any sizes: (B, d) float32 unit rows on the CPU."""
+        """Returns the embeddings of (3, H, W) uint8 images of any sizes: (B, d) float32 of length 1 on the CPU."""
         with fixed_conditions(self.strict):
             return self.embed_prepared([self.prepare(image) for image in images])
 
     @torch.no_grad()
     def embed_prepared(self, inputs: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Returns the embeddings of images that `prepare` has prepared: (B, d) float32 unit rows on the CPU."""
+        """Returns the embeddings of images that `prepare` has prepared: (B, d) float32 of length 1 on the CPU."""
         model = self.load()
         rows = []
         with fixed_conditions(self.strict):
@@ -145,7 +145,7 @@ class ImageTower:
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Returns the embeddings of captions: (K, d) float32 unit rows in the space of `embed`.
+        """Returns the embeddings of captions: (K, d) float32 of length 1, in the space of `embed`.
 
         Texts are padded to the maximum length of the tower, because SigLIP was trained with such padding. CLIP ignores
         the padding.
@@ -255,4 +255,5 @@ def _pooled(model: Any, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
+    """Returns embeddings normalised to length 1."""
     return functional.normalize(rows.float(), dim=-1)

@@ -57,7 +57,7 @@ def test_the_printed_recipe_has_a_comment_about_the_review_and_settings_outside_
     manifest["recipe"]["review"] = {"identity": "e" * 64}
     manifest["originals"] = False
     text = render_card(example_facts(manifest=manifest, columns_prefix="dc_"))
-    assert f"\n# review: verdicts of a person were applied too (sha256 {'e' * 64})" in text
+    assert f"\n# review: unpublished verdicts of a reviewer were also applied (sha256 {'e' * 64})" in text
     assert "path: YOUR/SOURCE  # in memory, local:0123456789abcdef\n" in text
     recipe = build_recipe(printed_recipe(text, source="./birds"))
     assert (recipe.review, recipe.columns.prefix, recipe.include_originals) == (None, "dc_", False)

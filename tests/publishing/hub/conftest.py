@@ -1,4 +1,7 @@
-"""Fixtures: finished folders of two versions, and the Hub double with the real clients."""
+"""Fixtures: finished folders of two versions, and the Hub double with the real clients.
+
+The Hub double is a local test server in place of the Hub.
+"""
 
 from __future__ import annotations
 

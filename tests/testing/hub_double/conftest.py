@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the Hub double."""
+"""Fixtures for the tests of the Hub double, a local test server in place of the Hub."""
 
 import pytest
 

@@ -14,7 +14,7 @@ from typing import Any
 from diffcore_hf.core.terminal_text import JOINERS
 
 _NUMBER = re.compile(r"[-+]?(?:0o?[0-7]+|0x[0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
-"""Texts that are numbers in one of the two versions of YAML."""
+"""Texts that are numbers in one of the two versions of YAML, such as 08 and 1e5. They need quotes."""
 _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 

@@ -22,8 +22,6 @@ _PLACEHOLDER = "YOUR/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# Matches words such as 08 and 1e5. The parser of recipe files reads them as numbers, but `safe_dump` does not quote
-# them.
 
 
 def is_hub(section: Mapping[str, Any]) -> bool:
@@ -47,8 +45,8 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
 
     Args:
         manifest: content of diffcore.json.
-        prefix: `columns.prefix` of the recipe, which the manifest does not record.
-        originals: `include_originals` of the recipe, which the manifest's recipe does not record.
+        prefix: `columns.prefix` of the recipe, which is not in the manifest.
+        originals: `include_originals` of the recipe. The recipe in the manifest does not have this key.
     """
     recipe, resolved = json.loads(json.dumps(manifest["recipe"])), manifest["resolved"]
     comments: dict[str, str] = {}
@@ -97,12 +95,10 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
     text = "".join(lines)
     if rows:
         digest = rows.get("identity") if isinstance(rows, dict) else rows
-        text += (
-            f"# select.rows: a list chose the rows (sha256 {_comment(digest)}); its rows are those that are planned\n"
-        )
+        text += f"# select.rows: the planned rows are the rows of a list (sha256 {_comment(digest)})\n"
     if review:
         digest = review.get("identity") if isinstance(review, dict) else review
-        text += f"# review: verdicts of a person were applied too (sha256 {_comment(digest)}); they are not published\n"
+        text += f"# review: unpublished verdicts of a reviewer were also applied (sha256 {_comment(digest)})\n"
     return text, list(comments)
 
 
@@ -111,9 +107,9 @@ def _comment(text: Any) -> str:
     return re.sub(r"[^ -~]", "?", one_line(text))
 
 
-def _ordered(given: Any, model: Any) -> Any:
-    """Return a mapping with its keys in the order of `model`, so that the card does not depend on the stored order."""
-    if not isinstance(given, dict) or not isinstance(model, dict):
+def _ordered(given: Any, template: Any) -> Any:
+    """Return a mapping with its keys in the order of `template`. So the card does not depend on the stored order."""
+    if not isinstance(given, dict) or not isinstance(template, dict):
         return given
-    keys = [*(key for key in model if key in given), *sorted(key for key in given if key not in model)]
-    return {key: _ordered(given[key], model.get(key)) for key in keys}
+    keys = [*(key for key in template if key in given), *sorted(key for key in given if key not in template)]
+    return {key: _ordered(given[key], template.get(key)) for key in keys}

@@ -35,13 +35,13 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def positions(step: int, batch_size: int, portion: int, portions: int) -> range:
-    """Return the positions in the stream of one portion of a step.
+    """Return the positions that one portion of a step has in the stream of samples.
 
     Args:
         step: number of the step.
         batch_size: number of samples of the whole step.
-        portion: index of the portion.
-        portions: number of portions, which is processes times accumulated batches.
+        portion: index of the portion, from 0.
+        portions: number of portions of a step: the number of processes times the number of accumulated batches.
     """
     each = batch_size // portions
     first = step * batch_size + portion * each
@@ -118,8 +118,8 @@ def batches(rows: Dataset[Batch], sampler: Any, *, workers: int, pin: bool) -> D
 def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[list[int]]:
     """List the batches of a split that this process scores; all processes have the same number of batches.
 
-    Shorter lists are padded with row 0. `rows` of a batch has the indices of its rows, so that metrics.py scores each
-    row only once.
+    The row indices of a process are padded with row 0 to the length of the longest list. The key `rows` of a batch has
+    the index of each row. With these indices, metrics.py scores each row only once.
     """
     own_rows = list(range(rank, count, world))
     longest = -(-count // world)
@@ -128,7 +128,7 @@ def scored_batches(count: int, batch_size: int, rank: int, world: int) -> list[l
 
 
 def _identity(batch: Any) -> Any:
-    """Return the batch unchanged, because the dataset has collated it."""
+    """Return the batch unchanged, because `ScoredRows` and similar datasets return whole batches."""
     return batch
 
 

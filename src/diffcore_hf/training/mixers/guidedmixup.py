@@ -25,7 +25,7 @@ class GuidedMixup(PairwiseMixer):
     Args:
         setup: settings of all mixers.
         pairing: `random`, or `greedy`: images with very different saliency become partners (see `greedy_partners`).
-            Greedy partners depend on all images of the batch.
+            These partners depend on all images of the batch.
     """
 
     def __init__(self, setup: MixerSetup, *, pairing: str = "random"):
@@ -37,11 +37,11 @@ class GuidedMixup(PairwiseMixer):
         raise NotImplementedError
 
     def maps(self, context: BatchContext, images: Tensor) -> Tensor:
-        """Return the saliency of each image after the Gaussian filter, with sum 1."""
+        """Return the saliency maps of the images after the Gaussian filter. Each map has the sum 1."""
         return distribution(blurred(self.saliency(context, images).float()))
 
     def partner_index(self, index: np.ndarray, maps: Tensor | None) -> np.ndarray:
-        """Return the partners of the pairing."""
+        """Return the index of the partner of each image, which the option `pairing` selects."""
         if self.pairing == "random" or len(index) < 3:
             return index
         assert maps is not None
@@ -60,7 +60,10 @@ class GuidedMixup(PairwiseMixer):
 
 
 def own_weight(maps: Tensor, partner_maps: Tensor) -> Tensor:
-    """Return S / (S + S_partner) for each pixel, 1/2 where both are 0: twice (B, H, W) -> (B, H, W) in [0, 1]."""
+    """Return the weight S / (S + S_partner) of each pixel. The weight is 1/2 where both values are 0.
+
+    Both arguments have shape (B, H, W). The result has the same shape, with values in [0, 1].
+    """
     total = maps + partner_maps
     return torch.where(total > 0, maps / total.clamp(min=torch.finfo(total.dtype).tiny), 0.5)
 
@@ -74,9 +77,9 @@ def distances(maps: Tensor) -> Tensor:
 def greedy_partners(distance: np.ndarray) -> np.ndarray:
     """Return partners that form one cycle with large distances (Algorithm 1 of the paper).
 
-    Two images have the largest distance. The cycle begins with the one of these two that has the larger mean distance
-    to all images. So the result does not depend on the order of the batch. Each step goes to the farthest unused image,
-    and the last step returns to the first image.
+    One pair of images has the largest distance. The cycle begins with the image of this pair whose mean distance to all
+    images is larger. So the result does not depend on the order of the batch. The next image is always the unused image
+    that is farthest from the current image. The partner of the last image is the first image.
 
     Args:
         distance: (B, B) symmetric distances; B >= 1.

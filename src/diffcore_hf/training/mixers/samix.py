@@ -57,7 +57,7 @@ class SAMix(AutoMix):
     name: ClassVar[str] = "samix"
 
     def make_generator(self, channels: int) -> nn.Module:
-        """Return the generator for features with a number of channels."""
+        """Return the generator for features with `channels` channels."""
         return JointMaskGenerator(channels)
 
     def mask_cost(self, masks: Tensor, lam: Tensor) -> Tensor:
