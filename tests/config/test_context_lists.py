@@ -16,20 +16,11 @@ def build(**prompts):
     return build_recipe({"source": "org/name", "prompts": prompts})
 
 
-def own_contexts():
-    return ["", "in a field"]
-
-
-def no_contexts():
-    return "in a field"
-
-
-def test_a_file_and_a_function_replace_the_contexts_and_have_the_digest_of_the_same_list(tmp_path, monkeypatch):
+def test_a_file_and_a_function_replace_the_contexts_and_have_the_digest_of_the_same_list(tmp_path):
     path = tmp_path / "contexts.txt"
     path.write_text('\ufeff""\r\n\r\n  in a field  \r\n', encoding="utf-8", newline="")
-    monkeypatch.syspath_prepend(os.path.dirname(__file__))
     listed = build(contexts=["", "in a field"])
-    for recipe in (build(contexts_from=str(path)), build(contexts_from=f"{__name__.rpartition('.')[2]}:own_contexts")):
+    for recipe in (build(contexts_from=str(path)), build(contexts_from="own_contexts:own_contexts")):
         assert recipe == listed
         assert attempt_digest(recipe, NAMES, {}) == attempt_digest(listed, NAMES, {})
 
@@ -58,16 +49,14 @@ def test_a_file_without_usable_contexts_is_one_line(tmp_path, monkeypatch, conte
     assert "\n" not in str(error.value)
 
 
-def test_a_pipe_a_folder_and_a_wrong_function_are_refused(tmp_path, monkeypatch):
+def test_a_pipe_a_folder_and_a_wrong_function_are_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.syspath_prepend(os.path.dirname(__file__))
-    module = __name__.rpartition(".")[2]
     for source, message in (
         (str(tmp_path / "pipe"), "is not a file"),
         (str(tmp_path), "is not a file"),
         (" ", "prompts.contexts_from is ' '"),
-        (f"{module}:missing", "is missing. Name a function"),
-        (f"{module}:no_contexts", "does not return a list of texts"),
+        ("own_contexts:missing", "is missing. Name a function"),
+        ("own_contexts:no_contexts", "does not return a list of texts"),
         ("no_such_module:f", "there is no module 'no_such_module'"),
     ):
         with pytest.raises(UserError) as error:

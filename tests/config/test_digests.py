@@ -29,7 +29,7 @@ CHANGED = {
     "source.table": "train.csv", "preset": "paper", "kind": "bird",
     "select.classes": ["robin"], "select.rows": "rows.txt", "select.per_class": 5, "select.hardest": "loss",
     "prompts.template": "{label}", "prompts.contexts": ["in fog"],
-    "prompts.contexts_from": "test_context_lists:own_contexts",
+    "prompts.contexts_from": "own_contexts:own_contexts",
     "prompts.negatives": ["blurry"], "prompts.label_descriptions": {"a": "b"}, "model.path": "org/m",
     "model.revision": "v1", "model.variant": "fp16", "model.family_preset": "cosxl", "model.dtype": "float16",
     "model.scheduler": "DDIMScheduler", "model.adapters": ["org/lora"], "model.steps": 31, "model.gamma": 3.0,
