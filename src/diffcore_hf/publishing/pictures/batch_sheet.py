@@ -21,6 +21,7 @@ from diffcore_hf.publishing.pictures.card_sheet import (
     MUTED,
     PAPER,
     WIDTH,
+    draw_title,
     fitted,
     rounded_mask,
     sheet_font,
@@ -65,11 +66,8 @@ def batch_sheet(sections: Sequence[BatchSection], *, title: str, legend: str) ->
     heights = [_NAME + -(-len(section.tiles) // COLUMNS) * step for section, step in zip(sections, steps, strict=True)]
     page = Image.new("RGB", (WIDTH, MARGIN + _HEADER + sum(heights) + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
-    bold, plain = sheet_font(26, bold=True), sheet_font(14)
-    inner = WIDTH - 2 * MARGIN
-    draw.text((MARGIN, MARGIN + 16), fitted(title, bold, inner), font=bold, fill=INK, anchor="lm")
-    draw.text((MARGIN, MARGIN + 46), fitted(legend, plain, inner), font=plain, fill=MUTED, anchor="lm")
-    draw.line((MARGIN, MARGIN + 68, WIDTH - MARGIN, MARGIN + 68), fill=LINE)
+    draw_title(draw, WIDTH, title, legend)
+    plain = sheet_font(14)
     top = MARGIN + _HEADER
     for section, step, height in zip(sections, steps, heights, strict=True):
         name = sheet_font(18, bold=True)

@@ -133,11 +133,25 @@ def _draw_header(
             right -= sheet_font(16).getlength(text) + 18
             page.paste(colour, (round(right), middle - 5), rounded_mask(11, 11, 5))
             right -= 22
-    title = fitted(title, sheet_font(26, bold=True), right - MARGIN)
-    legend = fitted(legend, sheet_font(14), page.width - 2 * MARGIN)
-    draw.text((MARGIN, middle), title, font=sheet_font(26, bold=True), fill=INK, anchor="lm")
-    draw.text((MARGIN, MARGIN + 46), legend, font=sheet_font(14), fill=MUTED, anchor="lm")
-    draw.line((MARGIN, MARGIN + 68, page.width - MARGIN, MARGIN + 68), fill=LINE)
+    draw_title(draw, page.width, title, legend, right)
+
+
+def draw_title(draw: ImageDraw.ImageDraw, width: int, title: str, legend: str, title_end: float | None = None) -> None:
+    """Draws the title, the legend and the line below them.
+
+    Args:
+        draw: the page.
+        width: width of the page in pixels.
+        title: title in one line.
+        legend: legend in one line.
+        title_end: right edge of the title in pixels; None: the margin.
+    """
+    bold, plain = sheet_font(26, bold=True), sheet_font(14)
+    title = fitted(title, bold, (width - MARGIN if title_end is None else title_end) - MARGIN)
+    legend = fitted(legend, plain, width - 2 * MARGIN)
+    draw.text((MARGIN, MARGIN + 16), title, font=bold, fill=INK, anchor="lm")
+    draw.text((MARGIN, MARGIN + 46), legend, font=plain, fill=MUTED, anchor="lm")
+    draw.line((MARGIN, MARGIN + 68, width - MARGIN, MARGIN + 68), fill=LINE)
 
 
 def _draw_captions(draw: ImageDraw.ImageDraw, captions: Sequence[str], layout: _Layout, column: int) -> None:

@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from diffcore_hf.publishing.pictures.card_sheet import (
     BLANK,
     INK,
-    LINE,
     MARGIN,
     MUTED,
     PAPER,
+    draw_title,
     fitted,
     rounded_mask,
     sheet_font,
@@ -77,7 +77,7 @@ def saliency_sheet(
     top = MARGIN + _HEADER + _CAPTION
     page = Image.new("RGB", (width, top + len(rows) * step + _LEGEND + MARGIN), PAPER)
     draw = ImageDraw.Draw(page)
-    _draw_header(draw, width, title, legend)
+    draw_title(draw, width, title, legend)
     for column, caption in enumerate(("image", *arms)):
         middle = MARGIN + column * (side + _GAP) + side / 2
         font = sheet_font(14, bold=column > 0)
@@ -111,14 +111,6 @@ def _colours() -> npt.NDArray[np.float64]:
     table = matplotlib.colormaps["inferno"](np.linspace(0.2, 1, 256))
     colours: npt.NDArray[np.float64] = table[:, :3] * 255
     return colours
-
-
-def _draw_header(draw: ImageDraw.ImageDraw, width: int, title: str, legend: str) -> None:
-    bold, plain = sheet_font(26, bold=True), sheet_font(14)
-    inner = width - 2 * MARGIN
-    draw.text((MARGIN, MARGIN + 16), fitted(title, bold, inner), font=bold, fill=INK, anchor="lm")
-    draw.text((MARGIN, MARGIN + 46), fitted(legend, plain, inner), font=plain, fill=MUTED, anchor="lm")
-    draw.line((MARGIN, MARGIN + 68, width - MARGIN, MARGIN + 68), fill=LINE)
 
 
 def _draw_image(
