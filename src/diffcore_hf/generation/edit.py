@@ -71,5 +71,10 @@ class EditStrategy(Strategy):
         self.model.load()
 
     def sample(self, batch: Batch) -> Samples:
-        columns = (batch[name] for name in self.reads)
-        return self.model.sample(*columns, fit=cast("Fit", self.options["fit"]))
+        return self.model.sample(
+            batch["prompt"],
+            batch["negative_prompt"],
+            batch["seed"],
+            batch[SOURCE_IMAGE],
+            fit=cast("Fit", self.options["fit"]),
+        )

@@ -71,8 +71,9 @@ class ImageToImageStrategy(Strategy):
 
     def sample(self, batch: Batch) -> Samples:
         fit = cast("Fit", self.options["fit"])
-        columns = (batch[name] for name in self.reads)
-        return self.model.sample(*columns, fit=fit)
+        return self.model.sample(
+            batch["prompt"], batch["negative_prompt"], batch["seed"], batch["strength"], batch[SOURCE_IMAGE], fit=fit
+        )
 
 
 def checked_strengths(value: Any, steps: int) -> tuple[float, ...]:
