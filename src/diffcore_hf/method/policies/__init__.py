@@ -9,8 +9,9 @@ A verdict on an attempt depends on that attempt and on the references, never on 
 To add a policy:
     1. here: a file with a subclass of FittedPolicy and a function that fits it, and one line in `POLICIES`;
     2. config/policy.py: its name in `PolicyConfig.name`, its parameters as fields of `PolicyConfig` and in
-       `POLICY_PARAMETERS`;
-    3. publishing/card/policy_words.py: the texts about its rule and its guarantee for the card;
+       `POLICY_PARAMETERS`; the ranges of its parameters in config/augment_schema.py;
+    3. publishing/card: the texts about its rule and its guarantee in policy_words.py, and the heading of its bound in
+       `_BOUNDS` of dataset_card.py;
     4. if it rejects for a new reason: one entry in `CHECKS` (checks.py).
 """
 
