@@ -16,8 +16,9 @@ from diffcore_hf.core.errors import UserError
         "\ufefftrain/1\r\n\r\n  train/2  \r\ntrain/1\r\n",
         "row_id\ntrain/1\ntrain/2\n",
         'loss, row_id, note\n1,train/1,"a, b"\n2,train/2,\n',
+        '"row_id","loss"\n"train/1","1"\n"train/2","2"\n',
     ],
-    ids=["lines", "blanks and repeats", "a heading alone", "CSV"],
+    ids=["lines", "blanks and repeats", "a heading alone", "CSV", "CSV with quotation marks"],
 )
 def test_lines_and_csv_give_the_ids_in_order_each_once(tmp_path, text):
     path = tmp_path / "rows.txt"
@@ -47,6 +48,6 @@ def test_a_file_that_is_no_list_is_one_line(tmp_path, monkeypatch, content, mess
 
 def test_a_folder_a_pipe_and_a_missing_file_are_refused_before_they_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe", tmp_path / "nowhere", "/dev/zero"):
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "nowhere", "/dev/zero", "a" * 300):
         with pytest.raises(UserError, match="which is not a file. Use --select.rows FILE"):
             read_row_list(str(path))

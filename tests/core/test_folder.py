@@ -13,6 +13,7 @@ from diffcore_hf.core.folder import (
     RUN_FORMAT,
     Folder,
     canonical_json,
+    check_target,
     file_sha256,
     manifest_bytes,
     temporary_name,
@@ -247,3 +248,47 @@ def test_a_damaged_file_of_hashes_is_ignored(tmp_path, content):
     assert folder.read_hashes() == {"weights": [1, 2, "digest"]}
     (folder.private / "hashes.json").write_text(content)
     assert folder.read_hashes() == {}
+
+
+def test_a_path_that_cannot_be_written_is_a_one_line_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "missing").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, message in (
+        ("folder", "because it is a folder"),
+        ("file/x.json", "because it is below .*file, which is no folder"),
+        ("missing/x.json", "because it is below .*missing, which is no folder"),
+        ("loop/x.json", "cannot be written"),
+        ("a" * 200, "has a name of more than 180 bytes"),
+        ("é" * 100, "has a name of more than 180 bytes"),
+        ("a\0b", "cannot be written"),
+    ):
+        for write in (check_target, lambda path: write_atomic(path, b"x")):
+            with pytest.raises(UserError, match=message) as error:
+                write(tmp_path / name)
+            assert "\n" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "loop", "missing"]
+
+
+def test_a_folder_without_write_permission_is_reported_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders.os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        check_target(tmp_path / "new" / "x.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_a_pipe_and_a_link_are_replaced_and_the_target_of_the_link_stays(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "target2"):
+        write_atomic(tmp_path / name, b"new")
+        assert (tmp_path / name).read_bytes() == b"new"
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "target").read_text() == "old"
+
+
+def test_a_manifest_that_is_nested_too_deeply_is_not_read(tmp_path):
+    (tmp_path / "diffcore.json").write_text("[" * 100_000)
+    assert Folder(tmp_path).manifest() is None

@@ -30,6 +30,7 @@ def test_the_manifest_of_a_run_is_valid():
         (("resolved", "source"), "org/name", "resolved.source"),
         (("files",), {}, "files"),
         (("recipe_digest",), None, "recipe_digest"),
+        (("recipe", "strategy"), "edit", "recipe.strategy"),
     ],
 )
 def test_the_error_names_an_invalid_value(path, value, key):
@@ -47,6 +48,14 @@ def test_invalid_shards_and_files_are_reported():
         checked_manifest(complete() | {"configs": {"default": {"train": "x.parquet"}}}, "x")
     with pytest.raises(UserError, match="entry 1 of 'files' in diffcore.json is not valid"):
         checked_manifest(complete() | {"files": [complete()["files"][0], {"path": "y"}]}, "x")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", "a" * 256, "a/" * 2100, 5])
+def test_a_path_that_no_file_can_have_is_reported(path):
+    with pytest.raises(UserError, match="config 'default' in diffcore.json is not valid"):
+        checked_manifest(complete() | {"configs": {"default": {"train": [path]}}}, "x")
+    with pytest.raises(UserError, match="entry 0 of 'files' in diffcore.json is not valid"):
+        checked_manifest(complete() | {"files": [{**complete()["files"][0], "path": path}]}, "x")
 
 
 def test_a_missing_manifest_gives_a_one_line_error():

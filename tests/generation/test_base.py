@@ -4,7 +4,7 @@ import pytest
 
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.generation.base import Strategy, make_strategy, strategy_class
+from diffcore_hf.generation.base import Strategy, make_strategy, strategy_class, strengths_of
 from diffcore_hf.generation.text_to_image import TextToImageStrategy
 
 
@@ -46,3 +46,19 @@ def test_the_default_is_text_to_image_without_options():
         UserError, match=r"strategy\.options has 'strength', which this strategy does not have; it has no options"
     ):
         make_strategy(StrategyConfig(options={"strength": 0.5}), ModelConfig())
+
+
+@pytest.mark.parametrize(
+    ("value", "strengths"),
+    [
+        (0.5, (0.5,)),
+        ([0.25, 1], (0.25, 1.0)),
+        (10**400, ()),
+        ([0.5, 10**400], ()),
+        (float("nan"), ()),
+        ("x", ()),
+        (None, ()),
+    ],
+)
+def test_values_that_are_no_finite_numbers_are_no_strengths(value, strengths):
+    assert strengths_of({"strength": value}) == strengths

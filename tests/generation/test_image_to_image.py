@@ -34,6 +34,8 @@ def test_the_options_have_defaults():
             "strength is [0.5, 0.5], not a number or a list of different numbers. Use --strateg",
         ),
         ({"strength": []}, "strength is [], not a number or a list"),
+        ({"strength": [1, 1.0]}, "strength is [1, 1.0], not a number or a list of different numbers"),
+        ({"strength": float("nan")}, "strength is nan, not a number in (0, 1]"),
         ({"strength": [0.5, 0.01]}, "strength is 0.01, which leaves no denoising step"),
         ({"fit": "pad"}, "strategy.options.fit is 'pad', not one of crop, stretch. Use --strategy.options.fit crop"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import tiny_models
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import token_training
@@ -215,3 +216,21 @@ def test_a_loss_that_is_not_finite_names_a_smaller_rate(tmp_path, monkeypatch):
     monkeypatch.setattr(token_training, "target", lambda *arguments: torch.full((2, 4, 8, 8), float("nan")))
     with pytest.raises(UserError, match=r"became nan in step 0\. Use --strategy\.options\.rate 0\.001$"):
         learned(tmp_path / "out")
+
+
+@pytest.mark.parametrize("steps", [1, 6])
+def test_tokens_that_become_infinite_give_a_one_line_error_and_no_checkpoint(tmp_path, steps):
+    with pytest.raises(UserError, match=r"became .* in step \d\. Use --strategy\.options\.rate 0\.1$"):
+        learned(tmp_path / "out", TokenSettings(steps=steps, batch=2, rate=1e300, seed=3, alone=False))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_damaged_checkpoint_gives_a_one_line_error_whose_remedy_works(tmp_path):
+    good = save({"progress": torch.tensor([0, 0]), "text_encoder.rows": torch.zeros(2, 3)})
+    for content in (b"", b"no tensors", good[:20], good):
+        (tmp_path / CHECKPOINT).write_bytes(content)
+        with pytest.raises(UserError, match=r"is damaged \(.*\)\. Delete it to learn the tokens") as error:
+            learned(tmp_path)
+        assert "\n" not in str(error.value)
+    (tmp_path / CHECKPOINT).unlink()
+    assert len(learned(tmp_path).words) == 2

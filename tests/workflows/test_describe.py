@@ -102,7 +102,7 @@ def test_embeddings_that_are_missing_or_not_finite_are_in_no_figure(everything, 
     replace_column(out, "attempts", "embedding", kept)
     text = describe(out).text
     assert "8 kept images against 9 real images" in text
-    assert "3 images without an embedding are in no figure" in text
+    assert "3 images without an embedding or a class are in no figure" in text
 
 
 def test_embeddings_of_different_lengths_give_a_one_line_error(everything, tmp_path):
@@ -111,6 +111,72 @@ def test_embeddings_of_different_lengths_give_a_one_line_error(everything, tmp_p
     replace_column(tmp_path / "out", "attempts", "embedding", [kept[0][:-1], *kept[1:]])
     with pytest.raises(UserError, match="the embeddings of `attempts` differ in length"):
         describe(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "column"),
+    [
+        ("attempts", "label", lambda count: pa.nulls(count, pa.int64())),
+        ("attempts", "image", lambda count: pa.array(["x"] * count)),
+        ("references", "embedding", lambda count: pa.array(["x"] * count)),
+        ("classes", "name", lambda count: pa.nulls(count, pa.string())),
+        ("default", "row_id", lambda count: pa.array([["x"]] * count)),
+    ],
+)
+def test_a_column_of_another_type_gives_a_one_line_error(everything, tmp_path, config, name, column):
+    out = tmp_path / "out"
+    shutil.copytree(everything, out)
+    path = manifest(out)["configs"][config]["train"][0]
+    table = pq.read_table(out / path)
+    changed = table.set_column(table.column_names.index(name), name, column(len(table)))
+    pq.write_table(changed, out / path)
+    with pytest.raises(UserError, match=f"column '{name}' .*Export the dataset again") as error:
+        describe(out)
+    assert "\n" not in str(error.value)
+
+
+def test_embeddings_without_numbers_and_classes_that_do_not_exist_are_in_no_figure(everything, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(everything, out)
+    kept = [[] for _ in rows(out, "attempts")["embedding"][:]]
+    labels = [*rows(out, "references")["label"][:]]
+    replace_column(out, "attempts", "embedding", kept)
+    replace_column(out, "references", "label", [2**40, *labels[1:]])
+    text = describe(out).text
+    assert "0 kept images against 9 real images" in text
+    assert "11 images without an embedding or a class are in no figure" in text
+
+
+@pytest.mark.parametrize("tower", [None, {}, "x", {"path": 5}])
+def test_a_manifest_without_a_tower_is_described(everything, tmp_path, tower):
+    out = tmp_path / "out"
+    shutil.copytree(everything, out)
+    content = manifest(out)
+    content["resolved"]["filter"] = tower
+    (out / "diffcore.json").write_bytes(manifest_bytes(content))
+    assert "tower unknown (stored embeddings)" in describe(out).text
+
+
+def test_a_pipe_and_a_file_of_texts_in_the_place_of_stored_embeddings_are_ignored(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    np.savez(tmp_path / "texts.npz", sha256=np.array(["a"]), embeddings=np.array([["x"]]))
+    np.savez(tmp_path / "good.npz", sha256=np.array(["a"]), embeddings=np.ones((1, 2), np.float16))
+    found = [second_tower._read(tmp_path / f"{name}.npz") for name in ("pipe", "texts", "good")]
+    assert [list(known) for known in found] == [[], [], ["a"]]
+
+
+def test_a_target_that_cannot_be_written_is_reported_before_the_figures_are_computed(everything, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(everything, out)
+    shutil.rmtree(out / ".diffcore", ignore_errors=True)
+    (out / ".diffcore").write_text("x")
+    monkeypatch.setattr("diffcore_hf.workflows.describe.read_embeddings", None)
+    with pytest.raises(UserError, match="closest.png cannot be written, because it is below .*diffcore"):
+        describe(out)
+    for name in ("a" * 300, "file/x.json"):
+        (tmp_path / "file").write_text("x")
+        with pytest.raises(UserError, match="--json"):
+            describe(everything, json_file=str(tmp_path / name))
 
 
 def test_kept_images_with_a_target_label_belong_to_the_class_that_they_show(everything, tmp_path):

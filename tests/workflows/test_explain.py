@@ -5,8 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from masked_photos import mask_cell, masked_folder, small_recipe
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.comparison import trials
@@ -145,3 +147,24 @@ def test_the_output_of_a_single_training_is_explained(tmp_path):
     assert content["arms"] == ["run"]
     assert content["figures"]["all"][0]["lift"]["half_interval"] is None
     assert "One seed." in text
+
+
+def test_a_model_whose_outputs_are_not_finite_and_a_target_that_cannot_be_written_are_one_line_errors(
+    training, tmp_path
+):
+    diverged = tmp_path / "diverged"
+    shutil.copytree(training, diverged)
+    [weights] = (diverged / "plain/seed-0").glob("*/model.safetensors")
+    tensors = load_file(weights)
+    save_file({name: torch.full_like(tensor, float("nan")) for name, tensor in tensors.items()}, weights)
+    blocked = tmp_path / "blocked"
+    shutil.copytree(training, blocked)
+    (blocked / "saliency.json").unlink(missing_ok=True)
+    (blocked / "saliency.json").mkdir()
+    for folder, message in (
+        (diverged, r"plain/seed-0/\w+: the outputs of the model are NaN or infinite, .* smaller --optimizer\.lr"),
+        (blocked, r"saliency\.json cannot be written, because it is a folder"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            explained(folder)
+        assert "\n" not in str(error.value)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from diffcore_hf.core.errors import UserError, innermost_cause
 
@@ -33,7 +33,7 @@ def read_row_list(path: str) -> RowList:
     Raises:
         UserError: it is not a file, is too large, is not UTF-8 text or not valid CSV, or lists no row.
     """
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an error for a name that is too long
         raise UserError(f"select.rows is {path}, which is not a file. Use --select.rows FILE, or leave it out")
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)
@@ -57,7 +57,7 @@ def read_row_list(path: str) -> RowList:
 def _ids(text: str) -> list[str]:
     """Return the ids of a text. The first line decides whether it is CSV with a header."""
     first = text.partition("\n")[0]
-    if COLUMN in [name.strip() for name in first.split(",")]:
+    if COLUMN in [name.strip().strip('"') for name in first.split(",")]:
         reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
         column = next(name for name in reader.fieldnames or () if name.strip() == COLUMN)
         values = [row[column] or "" for row in reader]

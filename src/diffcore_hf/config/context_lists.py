@@ -5,9 +5,9 @@ They replace `prompts.contexts` when a recipe is built, so a run and its digests
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe
@@ -32,7 +32,7 @@ def with_listed_contexts(recipe: Recipe) -> Recipe:
         return recipe
     if recipe.prompts.contexts is not None:
         raise UserError(f"prompts.contexts and {KEY} are both given. Leave one out, e.g. with --prompts.contexts null")
-    is_function = bool(NAME.fullmatch(source)) and not Path(source).exists()
+    is_function = bool(NAME.fullmatch(source)) and not os.path.exists(source)
     contexts = _of_function(source) if is_function else _of_file(source)
     if not contexts:
         raise UserError(f"{KEY} {source} has no context. Give at least one; {NO_CONTEXT} stands for no context")
@@ -43,7 +43,7 @@ def with_listed_contexts(recipe: Recipe) -> Recipe:
 
 def _of_file(path: str) -> list[str]:
     """Return the contexts of a file, one a line; empty lines are skipped."""
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # Path.is_file raises an error for a name that is too long
         raise UserError(f"{KEY} is {path}, which is not a file. Give a file with one context a line, or module:NAME")
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)

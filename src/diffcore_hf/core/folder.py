@@ -11,6 +11,7 @@ augmentation/ledger.py.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -24,13 +25,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
 RUN_FORMAT = 3
 """Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
 stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact."""
+
+_LONGEST_NAME = 180
+"""Longest file name in bytes. The temporary name is at most 70 bytes longer, and 255 bytes are the usual limit."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -40,6 +44,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file completely or not at all with `write`, a function that takes the temporary path."""
+    check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
@@ -50,6 +55,31 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def check_target(path: Path) -> None:
+    """Check that a file can be written at a path, before a long computation. Writes nothing.
+
+    Raises:
+        UserError: the path is a folder, its name is too long, or something that is not a folder is above it.
+        PermissionError: the folder that exists above it is not writable.
+    """
+    try:
+        above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        problem = "is a folder" if path.is_dir() else "" if above.is_dir() else f"is below {above}, which is no folder"
+        too_long = len(os.fsencode(path.name)) > _LONGEST_NAME
+        if "\0" in str(path):
+            raise ValueError("it contains a null character")
+    except (OSError, ValueError) as error:  # a link to itself, a name that no file can have
+        if environment_fault(error):
+            raise
+        raise UserError(f"{path} cannot be written ({innermost_cause(error)}). Use another path") from error
+    if too_long:
+        raise UserError(f"{path} has a name of more than {_LONGEST_NAME} bytes. Use a shorter name")
+    if problem:
+        raise UserError(f"{path} cannot be written, because it {problem}. Remove what is there, or use another path")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
 
 
 def temporary_name(path: Path) -> Path:
@@ -95,7 +125,7 @@ def parse_manifest(content: bytes) -> dict[str, Any] | None:
     """Return the content of diffcore.json; None if it is not a JSON object that lists files."""
     try:
         manifest = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), list) else None
 
@@ -134,7 +164,7 @@ class Folder:
             content = json.loads(self.run_file.read_text())
             if not isinstance(content, dict):
                 raise ValueError("not a JSON object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{self.run_file} is damaged ({innermost_cause(error)}). Restore it, or choose another --output"
             ) from error
@@ -149,7 +179,7 @@ class Folder:
         """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
         try:
             hashes = json.loads((self.private / "hashes.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(hashes, dict):
             return {}

@@ -164,15 +164,30 @@ def checked_manifest(content: Mapping[str, Any] | None, where: str) -> Manifest:
     for key, kind in _REQUIRED.items():
         if not isinstance(_value(content, key), kind):
             raise UserError(f"{where}: diffcore.json has no valid {key!r}. Give a dataset that diffcore-hf exported")
+    if not isinstance(content["recipe"].get("strategy", {}), dict):
+        raise UserError(
+            f"{where}: diffcore.json has no valid 'recipe.strategy'. Give a dataset that diffcore-hf exported"
+        )
     for name, splits in content["configs"].items():
         shards = list(splits.values()) if isinstance(splits, dict) else [None]
-        if not all(isinstance(paths, list) and all(isinstance(path, str) for path in paths) for paths in shards):
+        if not all(isinstance(paths, list) and all(map(is_file_path, paths)) for paths in shards):
             raise UserError(f"{where}: config {name!r} in diffcore.json is not valid. Export it again")
     for number, entry in enumerate(content["files"]):
         fits = isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in _FILE_REQUIRED.items())
-        if not fits:
+        if not fits or not is_file_path(entry["path"]):
             raise UserError(f"{where}: entry {number} of 'files' in diffcore.json is not valid. Export it again")
     return cast(Manifest, content)
+
+
+def is_file_path(value: Any) -> bool:
+    """Return whether a value is a text that can be the path of a file."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        names = value.encode().split(b"/")
+    except UnicodeEncodeError:
+        return False
+    return all(len(name) <= 255 for name in names) and len(value.encode()) < 4096
 
 
 def _value(content: Any, key: str) -> Any:

@@ -9,6 +9,7 @@ A strategy of your own is a subclass of `Strategy` in a module that is installed
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -289,7 +290,9 @@ def strengths_of(options: Mapping[str, Any] | None) -> tuple[float, ...]:
     """
     value = (options or {}).get("strength")
     values = value if isinstance(value, (list, tuple)) else [value]
-    numbers = [each for each in values if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    # An integer can be too large for float.
+    kinds = [each for each in values if isinstance(each, (int, float)) and not isinstance(each, bool)]
+    numbers = [each for each in kinds if abs(each) <= sys.float_info.max]
     return tuple(map(float, numbers)) if len(numbers) == len(values) else ()
 
 

@@ -87,12 +87,12 @@ def checked_strengths(value: Any, steps: int) -> tuple[float, ...]:
         UserError: the value is not a number in (0, 1] or a list of them, or a strength leaves no step.
     """
     listed = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not listed or len(set(map(str, listed))) != len(listed):
+    strengths = tuple(share("strength", each, 0.5) for each in listed)
+    if not strengths or len(set(strengths)) != len(strengths):
         raise UserError(
             f"strategy.options.strength is {value!r}, not a number or a list of different numbers. Use "
             "--strategy.options.strength 0.5"
         )
-    strengths = tuple(share("strength", each, 0.5) for each in listed)
     if denoising_steps(steps, min(strengths)) < 1:
         raise UserError(
             f"strategy.options.strength is {min(strengths):g}, which leaves no denoising step of model.steps {steps}. "

@@ -109,7 +109,7 @@ class LearnedTokensStrategy(Strategy):
             if not isinstance(options[name], str) or not options[name].strip():
                 raise UserError(
                     f"strategy.options.{name} is {options[name]!r}, not a text. Use --strategy.options.{name} "
-                    f"'{self.defaults[name]}'"
+                    f"'\"{self.defaults[name]}\"'"
                 )
         if LABEL not in options["caption"]:
             raise UserError(

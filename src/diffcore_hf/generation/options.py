@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def number(name: str, value: Any, low: float, example: float) -> float:
     Raises:
         UserError: the value is not such a number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= sys.float_info.max:
         raise UserError(
             f"strategy.options.{name} is {value!r}, not a number of at least {low:g}. Use "
             f"--strategy.options.{name} {example}"
@@ -53,7 +54,7 @@ def count(name: str, value: Any, low: int, example: int) -> int:
     Raises:
         UserError: the value is not such an integer.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
         raise UserError(
             f"strategy.options.{name} is {value!r}, not an integer of at least {low}. Use "
             f"--strategy.options.{name} {example}"

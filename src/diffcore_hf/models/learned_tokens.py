@@ -116,7 +116,7 @@ def collision(word: str, where: str) -> str:
         word: the token, such as `<c17>`.
         where: the model or the text encoder.
     """
-    prefix = word.strip("<>").rstrip("0123456789")
+    prefix = word.strip("<>").rstrip("0123456789")[:15]  # a prefix has at most 16 letters
     return (
         f"the tokenizer of {where} has the token {word!r} already, so it cannot be learned. Use "
         f"--strategy.options.token {prefix}x"

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.folder import write_atomic
 from diffcore_hf.core.schema import SOURCE_IMAGE
 from diffcore_hf.models.guidance import guidance_for
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINT_STEPS = 100
 ENCODE_BATCH = 8
+LOWEST_RATE, HIGHEST_RATE = 1e-6, 0.1
+"""Bounds of the learning rate that an error proposes."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class TokenTraining:
         """Learn the tokens and return them. A checkpoint of an earlier call in the same folder is continued.
 
         Raises:
-            UserError: the loss became NaN or infinite.
+            UserError: the loss or a token became NaN or infinite, or the checkpoint is damaged.
         """
         groups = self._groups()
         training, step, moments = self._resumed()
@@ -178,14 +180,14 @@ class TokenTraining:
         while step < self.settings.steps:
             loss = self._loss(training, step, members, group, learned)
             if not torch.isfinite(loss):
-                raise UserError(
-                    f"the loss of the learned tokens became {loss.item()} in step {step}. Use "
-                    f"--strategy.options.rate {self.settings.rate / 10:g}"
-                )
+                raise UserError(self._diverged(f"the loss of the learned tokens became {loss.item()}", step))
             gradients = torch.autograd.grad(loss, learned)
             for own, gradient in zip(learned, gradients, strict=True):
                 own.grad = gradient
             optimizer.step()
+            # The last step has no loss after it, and a checkpoint of such rows could not be continued.
+            if not all(own.isfinite().all() for own in learned):
+                raise UserError(self._diverged("the learned tokens became NaN or infinite", step))
             step += 1
             for rows, own in zip(self.rows, learned, strict=True):
                 rows[list(group)] = own.detach()
@@ -193,6 +195,10 @@ class TokenTraining:
                 self._save(training, step, [optimizer.state[own] for own in learned])
                 done = f"training {training + 1} of {len(self._groups())}, " if self.settings.alone else ""
                 logger.info("learned tokens: %s%d of %d steps, loss %.4f", done, step, self.settings.steps, loss.item())
+
+    def _diverged(self, problem: str, step: int) -> str:
+        rate = max(min(self.settings.rate / 10, HIGHEST_RATE), LOWEST_RATE)
+        return f"{problem} in step {step}. Use --strategy.options.rate {rate:g}"
 
     def _loss(
         self, training: int, step: int, members: Tensor, group: Sequence[int], learned: Sequence[Tensor]
@@ -236,19 +242,32 @@ class TokenTraining:
         write_atomic(self.folder / CHECKPOINT, save(tensors))
 
     def _resumed(self) -> tuple[int, int, list[tuple[Tensor, Tensor]] | None]:
-        """Read the checkpoint, if there is one. Return the number of the training, its step, and the moments."""
+        """Read the checkpoint, if there is one. Return the number of the training, its step, and the moments.
+
+        Raises:
+            UserError: the checkpoint is damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return 0, 0, None
-        tensors = load_file(path)
-        self.rows = [tensors[f"{part.name}.rows"].to(self.device) for part in self.parts]
-        moments = [
-            (tensors[f"{part.name}.first"].to(self.device), tensors[f"{part.name}.second"].to(self.device))
-            for part in self.parts
-        ]
-        training, step = tensors["progress"].tolist()
+        try:
+            tensors = load_file(path)
+            rows = [tensors[f"{part.name}.rows"].to(self.device) for part in self.parts]
+            moments = [
+                (tensors[f"{part.name}.first"].to(self.device), tensors[f"{part.name}.second"].to(self.device))
+                for part in self.parts
+            ]
+            training, step = tensors["progress"].tolist()
+            if [each.shape for each in rows] != [each.shape for each in self.rows]:
+                raise ValueError("the tokens have another shape")
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged ({innermost_cause(error)}). Delete it to learn the tokens from the start"
+            ) from error
+        self.rows = rows
         logger.info("learned tokens: continuing after %d steps of training %d", step, training + 1)
         return training, step, moments
 

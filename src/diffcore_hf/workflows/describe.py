@@ -6,13 +6,14 @@ publishing/description, and the embeddings of another tower are in second_tower.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, write_atomic
+from diffcore_hf.core.folder import Folder, check_target, write_atomic
 from diffcore_hf.core.manifest import Manifest, checked_manifest
 from diffcore_hf.core.schema import UnitKey
 from diffcore_hf.core.terminal_text import visible
@@ -65,9 +66,11 @@ def describe(out: str | Path, *, tower: str | None = None, json_file: str | None
     check_report_file(KIND, json_file)
     folder = Folder(out)
     manifest = _manifest(folder)
+    sheet = folder.private / "describe" / "closest.png"
+    check_target(sheet)
     shards = folder_shards(folder.path, manifest)
     images = read_embeddings(shards)
-    towers = {"path": manifest["resolved"]["filter"].get("path"), "again": False}
+    towers = {"path": _filter_tower(manifest), "again": False}
     if tower is not None:
         from diffcore_hf.workflows.second_tower import embedded_again
 
@@ -75,7 +78,6 @@ def describe(out: str | Path, *, tower: str | None = None, json_file: str | None
         towers = {"path": tower, "again": True}
     description = description_of(images)
     pairs = description.closest[:SHOWN_PAIRS]
-    sheet = folder.private / "describe" / "closest.png"
     write_atomic(sheet, _sheet(folder, shards, images, description, pairs))
     if json_file is not None:
         content = {
@@ -131,7 +133,7 @@ def _manifest(folder: Folder) -> Manifest:
     Raises:
         UserError: the folder does not exist, or no export finished.
     """
-    if not folder.path.is_dir():
+    if not os.path.isdir(folder.path):
         raise UserError(f"{folder.path} is not a folder. Name the --output of an augment or an export")
     content = folder.manifest()
     if content is None and (folder.run_file.is_file() or folder.is_incomplete()):
@@ -139,6 +141,13 @@ def _manifest(folder: Folder) -> Manifest:
     if content is None:
         raise UserError(f"{folder.path} is not a dataset of diffcore-hf. Name the --output of an augment or an export")
     return checked_manifest(content, str(folder.path))
+
+
+def _filter_tower(manifest: Manifest) -> str:
+    """Return the path of the tower whose embeddings are stored; "unknown" if the manifest does not name it."""
+    recorded = manifest["resolved"].get("filter")
+    path = recorded.get("path") if isinstance(recorded, Mapping) else None
+    return path if isinstance(path, str) else "unknown"
 
 
 def _lines(
@@ -173,7 +182,7 @@ def _lines(
     if pending := manifest["counts"]["pending"]:
         lines.append(f"note: {pending:,} units are pending, so the figures can still change")
     if images.left_out:
-        lines.append(f"note: {images.left_out:,} images without an embedding are in no figure")
+        lines.append(f"note: {images.left_out:,} images without an embedding or a class are in no figure")
     return lines
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffcore_hf.core.folder import canonical_json, write_atomic
+from diffcore_hf.core.folder import canonical_json, check_target, write_atomic
 from diffcore_hf.publishing.pictures.card_sheet import png_bytes
 from diffcore_hf.publishing.pictures.saliency_sheet import SaliencyTile, saliency_sheet
 from diffcore_hf.training.comparison.finished import FinishedTrainings, finished_trainings
@@ -58,9 +58,11 @@ def explain_trainings(
         UserError: the input is not valid.
     """
     trainings = finished_trainings(folder, arms, changes)
+    picture, figures = trainings.folder / "saliency.png", trainings.folder / "saliency.json"
+    for path in (picture, figures):
+        check_target(path)
     explanation = explain(trainings, mask=mask, seed=seed, count=images, layer=layer, progress=progress)
     content = _content(trainings, explanation, mask, seed)
-    picture, figures = trainings.folder / "saliency.png", trainings.folder / "saliency.json"
     write_atomic(picture, png_bytes(_sheet(trainings, explanation, seed)))
     write_atomic(figures, canonical_json(content))
     if explanation.figures is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import write_atomic
+from diffcore_hf.core.folder import check_target, write_atomic
 
 
 class ReportKind(NamedTuple):
@@ -43,6 +43,10 @@ def check_report_file(kind: ReportKind, path: str | None) -> None:
     above = next(folder for folder in Path(path).absolute().parents if os.path.lexists(folder))
     if not above.is_dir():
         raise UserError(f"{kind.flag} is {path}, but {above} is not a folder. Choose another file name")
+    try:
+        check_target(Path(path))
+    except UserError as error:
+        raise UserError(f"{kind.flag}: {error}") from error
 
 
 def write_report_file(kind: ReportKind, content: Mapping[str, Any], path: str) -> None:

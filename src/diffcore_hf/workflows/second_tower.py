@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -105,14 +106,16 @@ def _embed(config: FilterConfig, found: Iterator[tuple[str, bytes]], known: dict
 
 def _read(path: Path) -> dict[str, Embeddings]:
     """Return hash -> (d,) float16 embedding from a file; {} if there is no readable file."""
+    if not path.is_file():  # np.load would wait for a writer of a named pipe
+        return {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            hashes, embeddings = arrays["sha256"], arrays["embeddings"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            hashes, embeddings = arrays["sha256"].astype(str), arrays["embeddings"].astype(np.float16)
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return {}
     if hashes.ndim != 1 or embeddings.ndim != 2 or len(hashes) != len(embeddings):
         return {}
-    return dict(zip(hashes.astype(str).tolist(), embeddings.astype(np.float16), strict=True))
+    return dict(zip(hashes.tolist(), embeddings, strict=True))
 
 
 def _write(path: Path, known: dict[str, Embeddings]) -> None:

@@ -185,7 +185,10 @@ def _weight_fits(row: AttemptRow, recipe: Mapping[str, Any]) -> bool:
     """Return whether the weight of the target class is strength ** gamma_label. It is null without a target class."""
     if row["target_label"] is None or row["target_weight"] is None:
         return row["target_label"] is None and row["target_weight"] is None
-    expected = target_weight(row["strength"], recipe.get("strategy", {}).get("gamma_label", 1.0))
+    gamma, strength = recipe.get("strategy", {}).get("gamma_label", 1.0), row["strength"]
+    if not isinstance(gamma, (int, float)) or not gamma >= 0 or not (strength is None or 0 < strength <= 1):
+        return False
+    expected = target_weight(strength, gamma)
     return row["target_label"] != row["label"] and abs(row["target_weight"] - expected) <= TOLERANCE
 
 

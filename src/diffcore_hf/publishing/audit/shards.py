@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from diffcore_hf.core.manifest import Manifest
 from diffcore_hf.core.schema import TARGET_COLUMNS
+from diffcore_hf.publishing.audit.column_types import check_column_types, check_image_type
 from diffcore_hf.publishing.audit.findings import Findings
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Shards:
         """Yield the rows of a configuration in batches, with the column `image` if images are read."""
         names = [*columns, image] if image and self.images else list(columns)
         for path in self.paths(config):
-            yield from self.read(path, names)
+            for table in self.read(path, names):
+                check_column_types(table, config)
+                yield table
 
     @property
     def target_columns(self) -> tuple[str, ...]:
@@ -60,9 +63,14 @@ class Shards:
 
 
 def image_bytes(table: pa.Table, name: str) -> list[bytes | None]:
-    """Return the encoded images of a column; None for a row without image, or if images are not read."""
+    """Return the encoded images of a column; None for a row without image, or if images are not read.
+
+    Raises:
+        UserError: the column does not contain images.
+    """
     if name not in table.column_names:
         return [None] * len(table)
+    check_image_type(table[name], name)
     return [cell and cell["bytes"] for cell in table[name].to_pylist()]
 
 

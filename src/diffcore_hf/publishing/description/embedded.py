@@ -47,7 +47,7 @@ class EmbeddedImages:
     kept_sha256: list[str]
     """M hashes of the image files; "" if a hash is not recorded."""
     left_out: int
-    """Number of real and kept images without an embedding of finite numbers, which are in no figure."""
+    """Number of real and kept images without an embedding of finite numbers or a class, which are in no figure."""
 
 
 def read_embeddings(shards: Shards) -> EmbeddedImages:
@@ -60,6 +60,7 @@ def read_embeddings(shards: Shards) -> EmbeddedImages:
     real = _read(shards, "references", ["row_id", "label", "source_sha256"], "label")
     kept = _read(shards, "attempts", ["row_id", "copy", "label", "image_sha256", "reason"], "reason")
     real_rows = _first_of_class(real, len(names))
+    unknown = (np.array(real.columns["label"], np.int64)[real.finite] >= len(names)).sum()
     keys = list(zip(kept.columns["row_id"], kept.columns["copy"], strict=True))
     labels = _shown_labels(shards, keys, kept.columns["label"])
     kept_rows = [row for row in np.flatnonzero(kept.finite).tolist() if 0 <= labels[row] < len(names)]
@@ -75,7 +76,7 @@ def read_embeddings(shards: Shards) -> EmbeddedImages:
         kept_labels=np.array([labels[row] for row in kept_rows], np.int64),
         kept=kept.matrix[kept_rows],
         kept_sha256=[kept.columns["image_sha256"][row] or "" for row in kept_rows],
-        left_out=int((~real.finite).sum() + (~kept.finite).sum()),
+        left_out=int((~real.finite).sum() + unknown) + len(kept.finite) - len(kept_rows),
     )
 
 
@@ -142,9 +143,11 @@ def _matrix(column: pa.ChunkedArray, config: str) -> Embeddings:
     if len(lengths) > 1:
         raise UserError(f"the embeddings of `{config}` differ in length. Export the dataset again")
     matrix = np.full((len(column), lengths[0] if lengths else 0), np.nan, np.float16)
-    if lengths:
+    if matrix.shape[1]:
         flat = np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks])
-        matrix[valid] = flat.reshape(-1, lengths[0])
+        # A number that float16 does not have becomes infinite, and its image is left out.
+        with np.errstate(over="ignore"):
+            matrix[valid] = flat.reshape(-1, matrix.shape[1])
     return matrix
 
 

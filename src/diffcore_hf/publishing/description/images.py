@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from diffcore_hf.core.schema import UnitKey, prefix_of
+from diffcore_hf.publishing.audit.column_types import check_column_types
 from diffcore_hf.publishing.audit.shards import Shards, image_bytes
 from diffcore_hf.publishing.hub.parquet import read_groups
 
@@ -24,6 +25,7 @@ def kept_images(folder: Path, shards: Shards, wanted: Collection[UnitKey]) -> It
     for path in shards.paths("attempts"):
         start = 0
         for table in shards.read(path, ["row_id", "copy", "reason"]):
+            check_column_types(table, "attempts")
             found = {}
             for row, (row_id, copy, reason) in enumerate(zip(*(c.to_pylist() for c in table.columns), strict=True)):
                 if reason == "kept" and (row_id, copy) in keys:
@@ -43,6 +45,7 @@ def real_images(folder: Path, shards: Shards, wanted: Collection[str]) -> Iterat
             continue
         start = 0
         for table in shards.read(path, [row_id, *marks]):
+            check_column_types(table.select([row_id]).rename_columns(["row_id"]), "default")
             is_generated = table[marks[0]].to_pylist() if marks else [False] * len(table)
             found = {
                 start + row: name

@@ -7,6 +7,7 @@ trials.py.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from diffcore_hf.config.recipe_files import read_recipe_file
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.manifest import is_file_path
 from diffcore_hf.training.comparison.statistics import TrainingComparison
 
 
@@ -70,7 +72,10 @@ def finished_trainings(
     given = read_recipe_file(folder / "recipe.yaml")
     recipes = {}
     for arm in dict.fromkeys(arms or existing):
-        recipe = read_recipe_file(folder / arm / "recipe.yaml")
+        recipe_file = folder / arm / "recipe.yaml"
+        if not recipe_file.is_file():
+            raise UserError(f"{recipe_file} does not exist. Run the same training again to write it")
+        recipe = read_recipe_file(recipe_file)
         # The recipe of an arm is written for publication. The recipe of the folder has the paths of this machine.
         recipes[arm] = build(TRAIN_SCHEMA, {**recipe, "data": given["data"]}, changes or {})
     return FinishedTrainings(folder, recipes, tuple(comparison["seeds"]))
@@ -79,13 +84,13 @@ def finished_trainings(
 def is_training(folder: str | Path) -> bool:
     """Return whether a folder is the output of a training, finished or not."""
     recipe = Path(folder) / "recipe.yaml"
-    return recipe.is_file() and "data" in read_recipe_file(recipe)
+    return os.path.isfile(recipe) and "data" in read_recipe_file(recipe)
 
 
 def _check_folder(folder: Path) -> None:
-    if (folder / "compare.json").is_file() and is_training(folder):
+    if os.path.isfile(folder / "compare.json") and is_training(folder):
         return
-    above = next((parent for parent in folder.resolve().parents if (parent / "compare.json").is_file()), None)
+    above = next((parent for parent in folder.resolve().parents if os.path.isfile(parent / "compare.json")), None)
     if above is not None and is_training(above):
         arm = folder.resolve().relative_to(above).parts[0]
         raise UserError(f"{folder} is a part of the training {above}. Name {above}, with --arms {arm}")
@@ -96,12 +101,20 @@ def _check_folder(folder: Path) -> None:
     raise UserError(f"{folder} is not the output of a training. Name the --output of recipes/train.py")
 
 
+def _is_name(value: object) -> bool:
+    """Return whether a value can be the name of an arm, and of its folder."""
+    return isinstance(value, str) and is_file_path(value) and value not in ("", "..") and Path(value).name == value
+
+
 def _comparison(path: Path) -> TrainingComparison:
     try:
         comparison: TrainingComparison = json.loads(path.read_text(encoding="utf-8"))
-        if not comparison["arms"] or not comparison["seeds"]:
-            raise ValueError("it names no arm or no seed")
-    except (ValueError, KeyError, TypeError) as error:
+        arms, seeds = comparison["arms"], comparison["seeds"]
+        if not isinstance(arms, list) or not all(_is_name(arm["name"]) for arm in arms) or not arms:
+            raise ValueError("it has no list of arms with names")
+        if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds) or not seeds:
+            raise ValueError("it has no list of seeds")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} is damaged ({innermost_cause(error)}). Run the same training again to write it"
         ) from error

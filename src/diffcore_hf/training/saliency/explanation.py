@@ -129,7 +129,12 @@ def explain(
                 model = load_model(folder, len(data.classes))
                 pretrained_cfg: Any = model.pretrained_cfg
                 check_classes(str(folder), pretrained_cfg.get("label_names"), data.classes)
-                found, result = explain_model(model, recipe, data, needed, drawn=drawn, mask=mask, layer=layer, bar=bar)
+                try:
+                    found, result = explain_model(
+                        model, recipe, data, needed, drawn=drawn, mask=mask, layer=layer, bar=bar
+                    )
+                except UserError as error:
+                    raise UserError(f"{folder}: {error}") from error
                 layers[arm] = found.name
                 results[arm].append(result)
     figures, reasons = _figures(results) if mask else (None, {})
@@ -172,6 +177,9 @@ def explain_model(
         mask: name of the column of masks; None: there are no figures.
         layer: name of a module; None: it is found.
         bar: progress bar that is moved by the number of images.
+
+    Raises:
+        UserError: no layer returns a map, or the outputs of the model are not finite.
     """
     config: Any = model.pretrained_cfg
     protocol = framing.protocol_of(replace(recipe.transform, size=config["input_size"][-1]))
@@ -193,6 +201,11 @@ def explain_model(
         labels = batch["labels"].clamp_min(0).to(device)
         features, gradients, logits = layer_gradients(model, images, labels, found)
         maps = weighted_map(features, gradients)[:, None]
+        if not (logits.isfinite().all() and maps.isfinite().all()):
+            raise UserError(
+                "the outputs of the model are NaN or infinite, so it has no maps. Delete the folder of this seed, and "
+                "run the training again with a smaller --optimizer.lr"
+            )
         maps = functional.interpolate(maps, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0].cpu()
         _add_batch(result, indices, drawn, batch, maps, logits.float().softmax(1).cpu())
         if bar is not None:
