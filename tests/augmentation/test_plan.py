@@ -140,6 +140,21 @@ def test_contexts_are_balanced_in_expectation_and_follow_the_formula():
         assert unit_contexts(["train/7"], np.array([copy]), 3, seed=0) == (number + copy) % 3
 
 
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"copies": 10**12}, r"copies is 1000000000000, which gives .* Use --copies 20000000 or less"),
+        ({"select": {"per_class": 1_000_000}}, r"select\.per_class is 1000000, .* Use --select\.per_class 3 or less"),
+    ],
+)
+def test_a_plan_with_too_many_units_is_a_one_line_error(monkeypatch, keys, message):
+    if "select" in keys:
+        monkeypatch.setattr("diffcore_hf.augmentation.plan.MAX_UNITS", 6)
+    with pytest.raises(UserError, match=message) as error:
+        planned([3, 2], **keys)
+    assert "\n" not in str(error.value)
+
+
 def test_all_first_copies_come_before_the_second_copies_and_copies_have_other_contexts():
     plan = planned([3, 2], copies=2)
     assert plan.copies.tolist() == [0] * 5 + [1] * 5

@@ -29,6 +29,8 @@ def test_a_file_and_a_function_replace_the_contexts_and_have_the_digest_of_the_s
     "content, message",
     [
         (b"", "has no context"),
+        (b"in snow\n\x1b[31min red\n", "has '\\x1b[31min red' with the control character '\\x1b'. Remove it"),
+        (b"in\0snow", "with the control character '\\x00'"),
         (b"\xff\xfe", "is not UTF-8 text"),
         (b"in snow\n" * 9, "prompts.contexts has 'in snow' twice"),
         (b"in {snow}\n", "unknown placeholder {snow}"),
@@ -57,6 +59,9 @@ def test_a_pipe_a_folder_and_a_wrong_function_are_refused(tmp_path):
         (" ", "prompts.contexts_from is ' '"),
         ("own_contexts:missing", "is missing. Name a function"),
         ("own_contexts:no_contexts", "does not return a list of texts"),
+        ("own_contexts:with_arguments", "a function that needs arguments. Name one without arguments"),
+        ("own_contexts:half_a_character", "the control character '\\ud800'. Remove it"),
+        ("a" * 300, "is not a file"),
         ("no_such_module:f", "there is no module 'no_such_module'"),
     ):
         with pytest.raises(UserError) as error:

@@ -7,3 +7,11 @@ def own_contexts():
 
 def no_contexts():
     return "in a field"
+
+
+def half_a_character():
+    return ["in snow", "in \ud800"]
+
+
+def with_arguments(number):
+    return ["in snow"] * number

@@ -35,6 +35,9 @@ from diffcore_hf.method.unit_draws import drawn_strengths, target_classes
 if TYPE_CHECKING:
     from datasets import Dataset
 
+MAX_UNITS = 100_000_000
+"""Largest number of units of a plan. The whole plan is in memory."""
+
 
 class Unit(NamedTuple):
     """One planned counterpart, with its prompts."""
@@ -276,13 +279,25 @@ def _units(order: Ints, labels: Ints, recipe: Recipe) -> tuple[Ints, Ints]:
         order: (N,) int64: rows in drawing order.
         labels: (N,) int64: their classes.
         recipe: the recipe.
+
+    Raises:
+        UserError: there are more than MAX_UNITS units.
     """
-    classes = len(np.unique(labels))
-    if recipe.select.per_class is not None:
-        positions, copies = filled_units(labels, recipe.select.per_class)
+    classes, per_class = len(np.unique(labels)), recipe.select.per_class
+    count = drawn(len(order), classes, recipe.fraction)
+    key, value, times = (
+        ("copies", recipe.copies, count) if per_class is None else ("select.per_class", per_class, classes)
+    )
+    if value * times > MAX_UNITS:
+        raise UserError(
+            f"{key} is {value}, which gives {value * times:,} counterparts, more than {MAX_UNITS:,}. Use --{key} "
+            f"{max(1, MAX_UNITS // times)} or less"
+        )
+    if per_class is not None:
+        positions, copies = filled_units(labels, per_class)
         count = drawn(len(positions), classes, recipe.fraction)
         return order[positions[:count]], copies[:count]
-    planned = order[: drawn(len(order), classes, recipe.fraction)]
+    planned = order[:count]
     return np.tile(planned, recipe.copies), np.repeat(np.arange(recipe.copies), len(planned))
 
 

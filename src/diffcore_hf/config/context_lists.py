@@ -5,7 +5,9 @@ They replace `prompts.contexts` when a recipe is built, so a run and its digests
 
 from __future__ import annotations
 
+import inspect
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,9 +38,19 @@ def with_listed_contexts(recipe: Recipe) -> Recipe:
     contexts = _of_function(source) if is_function else _of_file(source)
     if not contexts:
         raise UserError(f"{KEY} {source} has no context. Give at least one; {NO_CONTEXT} stands for no context")
+    if unusable := next((context for context in contexts if _control(context)), None):
+        raise UserError(
+            f"{KEY} {source} has {unusable[:80]!r} with the control character {_control(unusable)!r}. Remove it"
+        )
     if len(contexts) > MAX_CONTEXTS:
         raise UserError(f"{KEY} {source} has {len(contexts):,} contexts. Give at most {MAX_CONTEXTS:,}")
     return replace(recipe, prompts=replace(recipe.prompts, contexts=tuple(contexts), contexts_from=None))
+
+
+def _control(text: str) -> str:
+    """Return the first control character of a text, tabs excepted, or half of a character; "" if there is none."""
+    controls = (each for each in text if unicodedata.category(each) in ("Cc", "Cs") and each != "\t")
+    return next(controls, "")
 
 
 def _of_file(path: str) -> list[str]:
@@ -58,7 +70,14 @@ def _of_file(path: str) -> list[str]:
 
 def _of_function(name: str) -> Sequence[str]:
     """Return the contexts that a function without arguments returns. An error inside it keeps its traceback."""
-    contexts: Any = load_function(name, KEY)()
+    function = load_function(name, KEY)
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise UserError(f"{KEY} is {name}, a function that needs arguments. Name one without arguments") from error
+    except ValueError:  # some functions of C have no signature
+        pass
+    contexts: Any = function()
     if not isinstance(contexts, (list, tuple)) or not all(isinstance(context, str) for context in contexts):
         raise UserError(f"{KEY} is {name}, which does not return a list of texts. Return e.g. ['in snow', 'at night']")
     return contexts
