@@ -100,6 +100,11 @@ class LearnedTokensStrategy(Strategy):
         count("batch", options["batch"], 1, 4)
         count("seed", options["seed"], 0, 0)
         number("rate", options["rate"], 1e-6, 0.002)
+        if options["rate"] > 1:
+            raise UserError(
+                f"strategy.options.rate is {options['rate']}, not a number of at most 1. Use "
+                "--strategy.options.rate 0.002"
+            )
         if not isinstance(options["token"], str) or not re.fullmatch("[a-z]{1,16}", options["token"]):
             raise UserError(
                 f"strategy.options.token is {options['token']!r}, not one to sixteen letters from a to z. Use "
