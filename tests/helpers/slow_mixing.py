@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -70,6 +71,21 @@ def draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
         later = [position for position in positions if position > own]
         result.append((positions.index(min(later or positions)), stream))
     return result
+
+
+def batch_draws_of(context: BatchContext) -> list[tuple[int, np.random.Generator]]:
+    """Return the index of the partner of each image, and its generator after two draws (`per: batch`).
+
+    All generators give the same numbers, because all images share one draw.
+    """
+    stream = context.generator
+    partners = stream.permutation(len(context.images))
+    stream.random()  # decides whether the batch is mixed
+    return [(int(partner), copy.deepcopy(stream)) for partner in partners]
+
+
+DRAWS = {"image": draws_of, "batch": batch_draws_of}
+"""Value of `per` -> function that returns partners and generators."""
 
 
 def label(context: BatchContext, own: int, partner: int, share: float) -> Tensor:
