@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 from dataclasses import dataclass
 
 from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.list_files import read_list_file
 
+KEY = "select.rows"
 MAX_BYTES = 2**28
 """Largest size of the file. A line has about 25 bytes, so it lists 10 million rows."""
 COLUMN = "row_id"
@@ -33,25 +34,17 @@ def read_row_list(path: str) -> RowList:
     Raises:
         UserError: it is not a file, is too large, is not UTF-8 text or not valid CSV, or lists no row.
     """
-    if not os.path.isfile(path):  # Path.is_file raises an error for a name that is too long
-        raise UserError(f"select.rows is {path}, which is not a file. Use --select.rows FILE, or leave it out")
-    with open(path, "rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise UserError(f"select.rows {path} has more than {MAX_BYTES // 2**20} MiB. List fewer rows")
+    remedy = f"Use --{KEY} FILE, or leave it out"
+    file = read_list_file(path, key=KEY, items="rows", remedy=remedy, max_bytes=MAX_BYTES)
     try:
-        ids = _ids(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"select.rows {path} is not UTF-8 text ({innermost_cause(error)}). Save it as text in UTF-8"
-        ) from error
+        ids = _ids(file.text)
     except csv.Error as error:
         raise UserError(
-            f"select.rows {path} is not a valid CSV file ({innermost_cause(error)}). Write one row id a line"
+            f"{KEY} {path} is not a valid CSV file ({innermost_cause(error)}). Write one row id a line"
         ) from error
     if not ids:
-        raise UserError(f"select.rows {path} lists no row. Write one row id a line, or leave select.rows out")
-    return RowList(tuple(dict.fromkeys(ids)), hashlib.sha256(content).hexdigest())
+        raise UserError(f"{KEY} {path} lists no row. Write one row id a line, or leave {KEY} out")
+    return RowList(tuple(dict.fromkeys(ids)), hashlib.sha256(file.content).hexdigest())
 
 
 def _ids(text: str) -> list[str]:

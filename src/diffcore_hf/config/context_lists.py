@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe
-from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import NAME, load_function
+from diffcore_hf.core.list_files import read_list_file
 
 KEY = "prompts.contexts_from"
 NO_CONTEXT = '""'
@@ -55,16 +56,9 @@ def _control(text: str) -> str:
 
 def _of_file(path: str) -> list[str]:
     """Return the contexts of a file, one a line; empty lines are skipped."""
-    if not os.path.isfile(path):  # Path.is_file raises an error for a name that is too long
-        raise UserError(f"{KEY} is {path}, which is not a file. Give a file with one context a line, or module:NAME")
-    with open(path, "rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise UserError(f"{KEY} {path} has more than {MAX_BYTES // 2**20} MiB. List fewer contexts")
-    try:
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise UserError(f"{KEY} {path} is not UTF-8 text ({innermost_cause(error)}). Save it in UTF-8") from error
+    remedy = "Give a file with one context a line, or module:NAME"
+    file = read_list_file(path, key=KEY, items="contexts", remedy=remedy, max_bytes=MAX_BYTES)
+    lines = [line.strip() for line in file.text.splitlines()]
     return ["" if line == NO_CONTEXT else line for line in lines if line]
 
 
