@@ -42,7 +42,7 @@ def stored_pairs(count: int, data: str | None = None) -> Iterator[tuple[Path, st
             half of its images is used as counterparts of the first half. None: noise with the spectrum of photos.
 
     Yields:
-        The folder, and a description of its images for the sentence about the settings.
+        The folder, and a short description of its images, which the benchmark prints with its settings.
     """
     from datasets import config
 

@@ -138,7 +138,7 @@ def added(photos: PhotoResults) -> str:
         "better": "Perfect counterparts in addition to the real images raise top-1.",
         "worse": "Perfect counterparts in addition to the real images lower top-1.",
         "mixed": "Perfect counterparts raise top-1 with one number of steps and lower it with the other.",
-        "none": "No effect of perfect counterparts on top-1 is seen.",
+        "none": "Perfect counterparts change top-1 by an amount whose 95 % interval contains zero.",
         "open": "Too few seeds are measured to judge the effect of perfect counterparts.",
     }[verdict(found)]
 
@@ -155,17 +155,21 @@ def mixed(photos: PhotoResults) -> str:
     if not known:
         return "Too few seeds are measured to judge mixing."
     if not raised and not lowered:
-        return "No difference is seen between counterparts with and without mixing."
+        return (
+            "For each comparison with the same counterparts without mixing, the 95 % interval of the difference in "
+            "top-1 contains zero."
+        )
     changes = [f"{word} in {count}" for word, count in (("higher", raised), ("lower", lowered)) if count]
     rest = len(known) - raised - lowered
     return (
         f"Compared with the same counterparts without mixing, top-1 with mixing is {' and '.join(changes)} of "
         f"{len(known)} comparisons."
-        + (f" The {rest} others show no difference." if rest > 1 else "")
-        + (" The other comparison shows no difference." if rest == 1 else "")
+        + (f" In the {rest} others, {_ZERO}" if rest > 1 else "")
+        + (f" In the other comparison, {_ZERO}" if rest == 1 else "")
     )
 
 
+_ZERO = "the 95 % interval of the difference contains zero."
 FEWEST_SEEDS = 3
 """Number of seeds from which a difference is judged. The interval of two seeds is too wide for a conclusion."""
 

@@ -34,7 +34,11 @@ class Account:
 
 
 class Accounts:
-    """All tokens. A new object has a writer and a reading member of `org`, a stranger, and a read-only token."""
+    """All tokens.
+
+    A new object has four tokens: one of a member of `org` with write access, one of a member of `org` with read
+    access, one of a user who is not a member, and a read-only token of the first user.
+    """
 
     def __init__(self):
         self._by_token: dict[str, Account] = {}
@@ -63,9 +67,10 @@ class Accounts:
 
 
 def require(account: Account | None, need: str, repository: Repository | None) -> None:
-    """Raises Refusal unless the account has the right `need` on a repository: "read", "contribute" or "write".
+    """Raises Refusal if the account lacks a right on the repository.
 
-    To contribute means to open pull requests. A missing and a hidden repository give the same reply.
+    `need` is this right: "read", "contribute" (open pull requests) or "write". A missing and a hidden
+    repository give the same reply.
     """
     hidden = repository is None or (repository.private if account is None else not account.sees(repository))
     if hidden:

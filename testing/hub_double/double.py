@@ -121,7 +121,10 @@ class Double:
         return token, int(time.time()) + 3600
 
     def granted(self, request: Request, scope: str) -> None:
-        """Raises unless the token of a request to the Xet server has `scope`; write includes read."""
+        """Raises an error if the token of a request to the Xet server lacks `scope`.
+
+        Write access includes read access.
+        """
         has = self._grants.get(request.bearer)
         if has is None:
             raise Refusal(401, "no token of this Xet server")

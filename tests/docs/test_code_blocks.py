@@ -74,7 +74,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def at_home(home, monkeypatch):
-    """Changes to the folder that the pages describe."""
+    """Makes the folder that the pages describe the current directory."""
     monkeypatch.chdir(home)
 
 

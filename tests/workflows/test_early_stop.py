@@ -234,7 +234,7 @@ def test_an_image_accepted_in_a_review_is_not_faulty(run, tmp_path):
 def test_a_check_whose_reason_is_recorded_cannot_be_left_out(run, tmp_path):
     run("Blurry", max_faulty=None)
     with pytest.raises(
-        UserError, match=r"leaves out the check with the reason 'blurry'.*Use --filter\.checks"
+        UserError, match=r"recorded with the reason 'blurry', but filter.checks does not contain.*Use --filter\.checks"
     ) as caught:
         export(tmp_path / "out", tmp_path / "other", {"filter": {"checks": []}})
     check = str(caught.value).rpartition(" ")[2]

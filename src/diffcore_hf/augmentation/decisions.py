@@ -1,5 +1,7 @@
 """Decisions: joins plan, facts and review by key, and calls the method to decide about the attempts.
 
+The review contains the verdicts of a person (`--review FILE`).
+
 Owns the joining. The rules are in method/filtration.py. Decisions are not stored with the facts. They can always be
 computed again from the plan, the facts, the recipe and the review.
 """
@@ -100,8 +102,9 @@ class Decider:
     def tally(self) -> Counter[str]:
         """Return the number of attempts so far by reason, for the progress bar and the early stop.
 
-        Only new facts are tested. The final decisions may differ: they test the attempts in plan order, and they leave
-        out later attempts of given-up classes.
+        Only new facts are tested. The final decisions may differ, because `decide` tests the attempts in plan order.
+        It also ignores later attempts of a class that was given up (all its first attempts were rejected, see
+        method/filtration.py).
         """
         attempts, _ = self._attempt_facts(self._tallied)
         keys = [
@@ -190,10 +193,10 @@ class Decider:
 
 
 def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) -> None:
-    """Check that each recorded reason of an attempt has a check.
+    """Raise an error if an attempt was recorded with a reason that none of the checks handles.
 
     Raises:
-        UserError: `filter.checks` leaves out a check whose reason an earlier run recorded.
+        UserError: `filter.checks` does not contain the check for a reason that an earlier run recorded.
     """
     found = {reason.partition(":")[0] for reason in attempts.reasons if reason}
     if unknown := sorted(found - set(recorded_reasons(checks))):
@@ -201,13 +204,16 @@ def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) 
         names = dict.fromkeys(name for entry in earlier for name in entry["decision"]["filter"].get("checks") or ())
         missing = [name for name in names if name not in run.recipe.filter.checks]
         raise UserError(
-            f"filter.checks leaves out the check with the reason {unknown[0]!r}, which attempts in {run.folder.path} "
-            f"have. Use --filter.checks {' '.join([*run.recipe.filter.checks, *missing])}"
+            f"attempts in {run.folder.path} were recorded with the reason {unknown[0]!r}, but filter.checks does not "
+            f"contain the check for this reason. Use --filter.checks {' '.join([*run.recipe.filter.checks, *missing])}"
         )
 
 
 def read_facts(run: Run) -> tuple[Facts, Facts]:
-    """Return the facts of a run about real images and about attempts. Their inputs are those of its plan."""
+    """Return the facts of a run about real images and about attempts.
+
+    Only facts that were computed from the inputs that the plan of the run wants are returned.
+    """
     return _read_references(run), _read_attempts(run)
 
 

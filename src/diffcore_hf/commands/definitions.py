@@ -1,6 +1,6 @@
 """The commands of both programs: purpose, arguments, options and examples, and the text of `diffcore-hf --help`.
 
-The module parser.py reads argv with these definitions. The package workflows does the work of a command.
+The module `parser.py` reads argv with these definitions. The package `workflows` does the work of a command.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Adds a generated, checked counterpart to the images of an image-classification d
   augment    WHAT   generate, check and write the dataset; run it again to resume
   preview    OUT    draw a contact sheet and histograms of a run, or a training batch of any arm
   describe   OUT    compare the kept images with the real ones: diversity, coverage, copies
-  explain    TRAINING   draw where trained models look, and measure it against masks
+  explain    TRAINING   draw heat maps of where trained models look, and compare them with object masks
   export     OUT    write another dataset from the same attempts, without a model
   push       OUT REPO             publish a folder as a version on the Hub: one commit, one tag
   versions   REPO                 list the versions
@@ -54,8 +54,8 @@ class PlanOptions:
     report: str | None = option(
         None,
         help=(
-            "JSON file for the whole report of the source: the names of all files that are not read, of unreadable and "
-            "of identical images. Only an earlier report is replaced."
+            "JSON file for the whole report of the source. It lists all skipped files, all unreadable images and all "
+            "identical images by name. An existing file is overwritten only if it is such a report."
         ),
     )
 
@@ -72,11 +72,13 @@ class DescribeOptions:
     tower: str | None = option(
         None,
         help=(
-            "Another image tower (Hub id or folder) that embeds the images again, because the filter chose the images "
-            "with its own tower. null: the stored embeddings."
+            "Another image encoder (Hub id or folder) for the embeddings. Use it for an independent comparison, "
+            "because the images were selected with the encoder of the filter. null: the stored embeddings."
         ),
     )
-    json: str | None = option(None, help="JSON file for all figures. Only an earlier description is replaced.")
+    json: str | None = option(
+        None, help="JSON file for all figures. An existing file is overwritten only if it is such a description."
+    )
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,10 @@ class DiffOptions:
 class VerifyOptions:
     """Check the files of a folder or a version against its manifest, and its tables against each other.
 
-    The files must have the recorded sizes, hashes and numbers of rows. Similarities must agree with embeddings,
-    reasons with scores and bounds, and counts and statuses with reasons. In a folder, the hash of each image is checked
-    too.
+    - Each file must have the recorded size, hash and number of rows.
+    - In the tables, similarities must agree with embeddings, reasons with scores and bounds, and counts and statuses
+      with reasons.
+    - In a folder, each image must have its recorded hash.
     """
 
 

@@ -150,7 +150,7 @@ NO_CONTEXT_FITS = {
     )
     for name in ("medical", "medicine", "radiology", "xray", "x-ray", "mri", "ct", "histology", "pathology")
 }
-"""Kind that does not exist on purpose -> the reason and a remedy."""
+"""Name of a kind that was left out deliberately -> the reason and a remedy."""
 
 TEMPLATES = {
     "caption": "a photo of a {label}, a {kind}, {context}",

@@ -1,7 +1,8 @@
 """The strategy `edit`: an editing pipeline changes the row's own image by an instruction (DiffuseMix, GenMix).
 
-The instruction is the prompt of the unit, so it is published with the image. Its template names the change, and the
-contexts of the recipe are the styles. Each unit draws one of them by (seed, row id, copy).
+The instruction is the prompt of the unit, so it is published with the image. The prompt template contains the
+instruction with a placeholder, and the contexts of the recipe fill it (the styles of DiffuseMix). The context of a unit
+is drawn from (seed, row id, copy).
 """
 
 from __future__ import annotations

@@ -176,7 +176,10 @@ def cached_file(repo_id: str, revision: str | None, name: str) -> Path | None:
 
 
 def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
-    """Returns a Hub repository pinned to the commit of the revision. Without a network, the commit is in the cache."""
+    """Returns a Hub repository pinned to the commit of the revision.
+
+    Without a network, the commit is read from the cache.
+    """
     if revision is not None and COMMIT.fullmatch(revision):
         return _pin_snapshot(repo_id, revision)
     try:
@@ -261,7 +264,10 @@ def _refuse_pickles(path: str, names: Iterable[str]) -> None:
 
 
 def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:
-    """Returns the relative name and the sha256 of each file. A file in the cache that is unchanged is not read."""
+    """Returns the relative name and the sha256 of each file.
+
+    A file is not read again if `hash_cache` has its hash and its size and modification time are unchanged.
+    """
     known: MutableMapping[str, list[Any]] = {} if hash_cache is None else hash_cache
     hashes = []
     for path in paths:

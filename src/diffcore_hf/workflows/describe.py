@@ -58,7 +58,7 @@ def describe(out: str | Path, *, tower: str | None = None, json_file: str | None
     Args:
         out: the folder of a run or of an export.
         tower: path of an image tower that embeds the images again; None: the stored embeddings.
-        json_file: a JSON file for all figures; only an earlier description is replaced.
+        json_file: a JSON file for all figures; an existing file is overwritten only if it is such a description.
 
     Raises:
         UserError: this is not a finished dataset, the tower cannot be loaded, or the JSON file cannot be written.

@@ -1,4 +1,7 @@
-"""JSON files that a command writes at a path of the user: an earlier file of the same kind is the only one replaced."""
+"""JSON files that a command writes at a path of the user.
+
+An existing file is overwritten only if it is a report of the same kind.
+"""
 
 from __future__ import annotations
 

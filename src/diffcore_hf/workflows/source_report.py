@@ -13,7 +13,7 @@ KIND = ReportKind("--report", "a report of a source", "diffcore-hf source report
 
 
 def check_report_file(path: str | None) -> None:
-    """Check that a report can be written to a path. Only an earlier report is replaced.
+    """Check that a report can be written to a path. An existing file is overwritten only if it is such a report.
 
     Raises:
         UserError: see `report_files.check_report_file`.

@@ -30,7 +30,7 @@ def root(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch) -> list[str]:
-    """Returns the list to which the path of each file that is read is added."""
+    """Returns a list that records the path of every file that is read."""
     paths: list[str] = []
     read = ImageFiles.read
 

@@ -44,7 +44,7 @@ def test_only_changed_files_are_sent_and_only_files_of_the_older_version_are_del
              "README.md": plain(b"card"), "notes.txt": plain(b"mine")}  # fmt: skip
     changes = changes_to(folder, listed(CONTENT), {"README.md": b"card"}, State("c" * 40, files, listed(old)))
     assert set(changes.add) == {"diffcore.json"}
-    # Only files of the older version are deleted, if the repository still has them.
+    # A file is deleted only if the older version lists it, the new version does not, and the repository still has it.
     assert changes.delete == ("data/b.parquet",)
 
 

@@ -34,7 +34,7 @@ def test_a_stream_that_starts_later_has_the_same_steps():
 
 
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (1, 2), (2, 2), (4, 1)])
-def test_processes_and_accumulated_batches_share_a_step(world, accumulate):
+def test_the_samples_of_a_step_are_divided_among_processes_and_accumulated_batches(world, accumulate):
     whole = stream(10, 8, 0, 5)
     parts = [stream(10, 8, 0, 5, world=world, rank=rank, accumulate=accumulate) for rank in range(world)]
     for step in range(5):

@@ -2,10 +2,11 @@
 
 Owns two rules that do not use the names of folders:
 - A folder with sub-folders of photos is a *group* if it contains no photo directly. It is also a group if it has at
-  least two such sub-folders, and at most a fifth as many photos directly as in them. Photos directly in a group have no
-  class.
+  least two such sub-folders, and only a few photos directly: at most one fifth of the number in its sub-folders.
+  Photos directly in a group have no class.
 - The class of a photo is the uppermost folder on its path that is not a group. Sub-folders of a class belong to it.
-  A group with one sub-folder is a class if a folder beside it is a class.
+  Exception: a group with exactly one sub-folder counts as a class if another folder with the same parent is not a
+  group.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class FolderTree:
         return None
 
     def _is_single_folder(self, folder: Steps) -> bool:
-        """Returns whether a group has one sub-folder, while a folder beside it is no group."""
+        """Returns whether a group has exactly one sub-folder and another folder with the same parent is not a group."""
         if len(self.children[folder]) > 1:
             return False
         return any(not self.is_group(beside) for beside in self.below(folder[:-1]))

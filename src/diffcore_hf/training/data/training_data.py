@@ -147,8 +147,8 @@ def load_data(config: DataConfig, mix: MixConfig, others: Sequence[str] = ()) ->
             train, test = _hold_out(train, config)
             held_out = all_ids - set(train.row_ids)
             notes.append(
-                f"{len(test)} of {len(test) + len(train)} images were held out of the training, by class, and scored. "
-                "Some of them may have been references of the filter"
+                f"{len(test)} of {len(test) + len(train)} images (a share of each class) were held out of the training "
+                "and used for scoring. Some of them may have been references of the filter"
             )
     if config.group and test.groups is None:
         scored_columns = splits[test_name or validation_name or config.train].column_names
@@ -191,7 +191,10 @@ def equal_images_notes(manifest: Mapping[str, Any] | None) -> list[str]:
 
 
 def _grey_range(manifest: Mapping[str, Any] | None) -> Literal["dtype", "data"]:
-    """Return the range of grey with which the dataset was augmented."""
+    """Return the setting `source.grey_range` that the augmentation used.
+
+    It states how grey values are scaled when images are decoded.
+    """
     source = (manifest or {}).get("recipe", {}).get("source", {})
     return "data" if source.get("grey_range") == "data" else "dtype"
 
