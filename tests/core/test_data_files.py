@@ -95,12 +95,12 @@ def test_a_hub_snapshot_may_link_to_its_own_blobs(folder):
 def test_a_card_that_is_too_large_or_no_regular_file_is_refused(name, folder):
     with open(folder / name, "w") as file:
         file.truncate(2**40)
-    with pytest.raises(UserError, match=f"contains '{name}', which is no regular file of at most 16 MiB. Remove it"):
+    with pytest.raises(UserError, match=f"contains '{name}', which is not a regular file of at most 16 MiB. Remove it"):
         load_source(SourceConfig(str(folder)))
     (folder / name).unlink()
     os.mkfifo(folder / name)
     if name == ".huggingface.yaml":
-        with pytest.raises(UserError, match="no regular file"):
+        with pytest.raises(UserError, match="not a regular file"):
             load_source(SourceConfig(str(folder)))
         (folder / name).unlink()
     assert len(load_source(SourceConfig(str(folder))).rows) == 4
@@ -115,7 +115,7 @@ def test_a_card_on_the_hub_names_only_files_of_its_repository(folder, hub, clien
     for pattern in (f"{private}/private.parquet", f"hf://datasets/{other}/private.parquet"):
         write_card(folder, "data_files", pattern)
         client(hub_steps.hub, "upload_folder", repo_id=own, repo_type="dataset", folder_path=str(folder))
-        with pytest.raises(UserError, match="Data files don't belong to|which is no file of this repository"):
+        with pytest.raises(UserError, match="Data files don't belong to|which is not a file of this repository"):
             client(hostile_hub.load, own)
     write_card(folder, "data_files", "*.parquet")
     client(hub_steps.hub, "upload_folder", repo_id=own, repo_type="dataset", folder_path=str(folder))

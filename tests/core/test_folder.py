@@ -257,8 +257,8 @@ def test_a_path_that_cannot_be_written_is_a_one_line_error(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name, message in (
         ("folder", "because it is a folder"),
-        ("file/x.json", "because it is below .*file, which is no folder"),
-        ("missing/x.json", "because it is below .*missing, which is no folder"),
+        ("file/x.json", "because it is below .*file, which is not a folder"),
+        ("missing/x.json", "because it is below .*missing, which is not a folder"),
         ("loop/x.json", "cannot be written"),
         ("a" * 200, "has a name of more than 180 bytes"),
         ("é" * 100, "has a name of more than 180 bytes"),

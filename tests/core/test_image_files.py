@@ -85,7 +85,7 @@ CASES = {
     "bytes": (lambda folder: os.fsencode(folder / "a.png"), "its path is a bytes, not a text"),
     "number": (lambda folder: 3, "its path is a int, not a text"),
     "too long": (lambda folder: f"{folder}/{'a' * 5000}.png", "file not readable (File name too long)"),
-    "half of a character": (lambda folder: f"{folder}/\ud800.png", "its path is no file name"),
+    "half of a character": (lambda folder: f"{folder}/\ud800.png", "its path is not a file name"),
     "text": (lambda folder: written(folder, SECRET), "no image in a known format (20 bytes)"),
     "empty": (lambda folder: written(folder, b""), "no image (0 bytes)"),
     "PDF": (lambda folder: written(folder, b"%PDF-1.7 "), "no image in a known format"),

@@ -27,7 +27,7 @@ def test_the_file_has_all_names_and_an_earlier_report_is_replaced(report, tmp_pa
         write_report(report, str(path))
         content = json.loads(path.read_text())
         assert content["unread"] == [
-            {"reason": "file that is no image", "folder": ".", "names": ["notes.txt"], "details": [".txt"]}
+            {"reason": "file that is not an image", "folder": ".", "names": ["notes.txt"], "details": [".txt"]}
         ]
         assert sum(content["rows"]["train"].values()) == sum(report.rows["train"].values())
 

@@ -56,7 +56,7 @@ def refuse_names(location: str, data_files: str | Mapping[str, Sequence[str]] | 
         card = Path(location, name)
         if (card.is_file() or (card.exists() and name == _OPENED)) and not is_card(card):
             raise UserError(
-                f"{section}.path {location} contains {name!r}, which is no regular file of at most "
+                f"{section}.path {location} contains {name!r}, which is not a regular file of at most "
                 f"{MAX_CARD // 2**20} MiB. Remove it"
             )
     for folder, folders, names in os.walk(location):
@@ -102,7 +102,7 @@ def refuse_data_files(
             continue
         if not local and not _in_repository(file, path):
             raise UserError(
-                f"the card of {section}.path {path} names {shown!r}, which is no file of this repository. "
+                f"the card of {section}.path {path} names {shown!r}, which is not a file of this repository. "
                 f"Use another --{section}.path{option}"
             )
         if local and (fault := _outside(file, os.path.realpath(path), follow_links)):

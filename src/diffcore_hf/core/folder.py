@@ -66,7 +66,11 @@ def check_target(path: Path) -> None:
     """
     try:
         above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-        problem = "is a folder" if path.is_dir() else "" if above.is_dir() else f"is below {above}, which is no folder"
+        problem = ""
+        if path.is_dir():
+            problem = "is a folder"
+        elif not above.is_dir():
+            problem = f"is below {above}, which is not a folder"
         too_long = len(os.fsencode(path.name)) > _LONGEST_NAME
         if "\0" in str(path):
             raise ValueError("it contains a null character")

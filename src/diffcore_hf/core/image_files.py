@@ -110,7 +110,7 @@ class ImageFiles:
         except OSError as error:
             raise UnreadableImage(f"file not readable ({error.strerror})") from error
         except ValueError as error:  # half of a character, which no file name can have
-            raise UnreadableImage("its path is no file name") from error
+            raise UnreadableImage("its path is not a file name") from error
 
     def _contains(self, location: str) -> bool:
         """Return whether an absolute path without links lies inside a root."""

@@ -158,7 +158,7 @@ def _network_shapes(base: PinnedWeights, name: str) -> dict[str, tuple[int, ...]
             shapes |= read_shapes(file)
     except Exception:  # damaged weights are reported when they are loaded
         return {}
-    # Of a sharded model some files may not be downloaded yet.
+    # Some files of a sharded model may not be downloaded yet.
     parts = {int(match[1]) for file in files if (match := re.search(r"-\d{5}-of-(\d{5})\.", file.name))}
     return {} if any(len(files) < count for count in parts) else shapes
 

@@ -90,7 +90,7 @@ def test_the_text_gives_file_names_and_the_findings_give_none(unusual):
         assert name in text
     findings = report_text.findings(report)
     assert len(findings) == 6
-    assert findings[0] == "1 file of the source folder was not read (file that is no image: 1)"
+    assert findings[0] == "1 file of the source folder was not read (file that is not an image: 1)"
     assert not any(".png" in finding or ".txt" in finding for finding in findings)
 
 

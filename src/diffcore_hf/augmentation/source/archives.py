@@ -313,7 +313,7 @@ def _write(source: IO[bytes], target: Path, archive: Path, packed: int, written:
 
 
 def _steps(name: str) -> list[str] | None:
-    """Returns the parts of a member's name; None if the path could leave the folder or is no valid file name."""
+    """Returns the parts of a member's name; None if the path could leave the folder or is not a valid file name."""
     if len(os.fsencode(name)) > MAX_NAME or name.count("/") > MAX_DEPTH:
         return None
     name = name.replace("\\", "/")

@@ -196,7 +196,7 @@ def _check_hub_options(config: SourceConfig) -> None:
     for key, value, default in (("layout", config.layout, "auto"), ("table", config.table, None)):
         if value != default:
             raise UserError(
-                f"source.{key} is {value!r}, which only a local folder has, and {config.path!r} is no folder. "
+                f"source.{key} is {value!r}, which only a local folder has, and {config.path!r} is not a folder. "
                 f"Give an existing folder, or leave source.{key} out"
             )
 

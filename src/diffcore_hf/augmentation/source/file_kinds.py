@@ -18,7 +18,7 @@ Kind = Literal["image", "table", "data", "archive"]
 HEAD_SIZE = 4096
 """Number of bytes from which a kind is decided."""
 
-NO_IMAGE = "file that is no image"
+NO_IMAGE = "file that is not an image"
 DOCUMENT = "text about the dataset"
 NOT_ACCEPTED = "image format that is not read"
 OTHER_ARCHIVE = "archive that is not read"

@@ -215,7 +215,7 @@ class _Walk:
             yield _Folder(location, path + "/", "", True, (*folder.ancestors, key))
 
     def _file(self, location: str, path: str, state: os.stat_result, reason: str, *, linked: bool) -> bool:
-        """Records an entry that is no folder. Returns whether it can be read."""
+        """Records an entry that is not a folder. Returns whether it can be read."""
         if reason:
             self._leave_out(path, reason)
             return False

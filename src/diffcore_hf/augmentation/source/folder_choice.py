@@ -118,7 +118,7 @@ def _recognised(config: SourceConfig, listing: Listing, images: list[str], layou
         )
     if not isinstance(layout, Misfit):
         return layout
-    faults = "".join(f"; {path} is no table of them: {fault}" for path, fault in found.items())
+    faults = "".join(f"; {path} is not a table of them: {fault}" for path, fault in found.items())
     raise UserError(
         f"source.path {config.path} holds {layout.found}{faults}" + ("" if faults else f". {layout.remedy}")
     )
@@ -224,7 +224,7 @@ def _in_split_of_folder(table: PhotoTable) -> PhotoTable:
 
 
 def _read(config: SourceConfig, listing: Listing, path: str, images: list[str]) -> PhotoTable | str:
-    """Returns a table of the folder that the recipe does not name, or the reason why the file is no table."""
+    """Returns a table of the folder that the recipe does not name, or the reason why the file is not a table."""
     try:
         return _read_at(config, Path(listing.root) / path, path, images)
     except UserError as error:

@@ -70,7 +70,7 @@ class _Place(NamedTuple):
     rank: int = 0
     """Order of the folders of one split."""
     reason: str = ""
-    """Reason why the photo is no row; empty for a row."""
+    """Reason why the photo is not a row; empty for a row."""
     detail: str = ""
 
 

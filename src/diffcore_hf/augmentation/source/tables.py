@@ -219,7 +219,7 @@ def _lines(text: TextIO) -> Iterator[str]:
     """Yields the lines of a text.
 
     Raises:
-        ValueError: a line is too long. Such a file is no table, and it may be as large as the disk.
+        ValueError: a line is too long. Such a file is not a table, and it may be as large as the disk.
     """
     while line := text.readline(MAX_LINE):
         if len(line) == MAX_LINE:

@@ -62,7 +62,7 @@ def find_layer(model: nn.Module, shape: tuple[int, int, int], name: str | None =
         name: name of the module to use; None: the layers of this file's first lines are tried.
 
     Raises:
-        UserError: `name` is no module of the network, or no layer returns a map that changes the logits.
+        UserError: `name` is not a module of the network, or no layer returns a map that changes the logits.
     """
     if name is not None and name not in dict(model.named_modules()):
         near = ", ".join(stage_names(model)[-4:])
@@ -118,7 +118,7 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, int | None]]:
 
 
 def _tried(model: nn.Module, name: str, channels: int | None, shape: tuple[int, int, int]) -> MapLayer | None:
-    """Return the arrangement of a layer's output; None if the output is no map, or does not change the logits."""
+    """Return the arrangement of a layer's output; None if the output is not a map, or does not change the logits."""
     with detached_outputs(model, name) as outputs:
         images = black_images(model, 2, shape)
         images += torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
