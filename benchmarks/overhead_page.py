@@ -6,7 +6,7 @@ Owns the text of the section in docs/performance.md. The cells are measured in o
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,12 +33,13 @@ EXPLANATION = (
     "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all passes "
     "through a network, `pairing` the random draws and the choice of partners, and `copy` everything else that the "
     "mixer does before the forward pass. Work during the forward pass or in the loss is in no part.",
-    "Column `peak memory` is the largest memory of a process that trained this arm only, and in parentheses the "
-    "difference to the plain arm. A gradient with respect to the images stores as many activations as a training "
-    "step (5.5 GB for ResNet-50 with 64 images of 224 pixels), and releases them before the step. Column `goal` is "
-    "the largest `A_O, step` in percent that this project accepts, and whether it was reached. Column `paper` has "
-    "the figures of Table 6 of the paper, which were measured on a GPU with other code. The published code of "
-    "GuidedMixup runs two forward passes in its plain arm too, so its published percentages are relative to a "
+    "Column `peak memory` is the largest memory of the process that measured the row, and in parentheses the "
+    "difference to the plain arm with the same batch size. A gradient with respect to the images stores as many "
+    "activations as a training step (5.5 GB for ResNet-50 with 64 images of 224 pixels). They are released before the "
+    "step, so the two amounts of memory are not added.",
+    "Column `goal` is the largest `A_O, step` in percent that this project accepts, and whether it was reached. Column "
+    "`paper` has the figures of Table 6 of the paper, which were measured on a GPU with other code. The published code "
+    "of GuidedMixup runs two forward passes in its plain arm too, so its published percentages are relative to a "
     "slower step.",
 )
 
@@ -78,6 +79,10 @@ PAPER: dict[str, tuple[float, float, float]] = {
     "comixup": (292, 490, 717),
 }
 """A_O in percent at batch 16, 32 and 64 (Table 6 of the DiffCoRe-Mix paper)."""
+BOUNDED = ("puzzlemix", "comixup")
+"""Arms whose peak memory has a bound, with resnet50 at 224 pixels and batch 64."""
+BOUND = 24e9
+"""Largest peak memory in bytes that this project accepts for these arms."""
 
 
 def page(results: Sequence[Result], networks: Sequence[str] = NETWORKS, batches: Sequence[int] = BATCHES) -> str:
@@ -101,7 +106,7 @@ def page(results: Sequence[Result], networks: Sequence[str] = NETWORKS, batches:
         rows = [row(each, plain_times(each, results), plain.get(each["batch"])) for each in members]
         blocks.append(table(HEAD, rows))
         blocks.append(_missing(members, network in networks, batches))
-    blocks += [*EXPLANATION, _goals(results), _settings(results)]
+    blocks += [*EXPLANATION, _goals(results), memory_bound(results), _repeats(results), _settings(results)]
     return "\n\n".join(block if block.startswith("###") else paragraphs(block) for block in blocks if block)
 
 
@@ -245,19 +250,66 @@ def _goals(results: Sequence[Result]) -> str:
     return "Goals that were not reached, with the time of each part: " + "; ".join(missed) + "."
 
 
+def memory_bound(results: Sequence[Result]) -> str:
+    """Returns sentences that compare the peak memory of the arms in BOUNDED with the bound; empty if none is known.
+
+    Args:
+        results: stored results.
+    """
+    conditions = {"network": "resnet50", "size": 224, "batch": 64}
+    known = [
+        each
+        for each in sorted(results, key=_order)
+        if each["arm"] in BOUNDED and each.get("peak") and all(each[key] == value for key, value in conditions.items())
+    ]
+    if not known:
+        return ""
+    measured = ", ".join(f"`{each['arm']}` {each['peak'] / 1e9:.2f} GB ({each['device']})" for each in known)
+    above = [f"`{each['arm']}` ({each['device']})" for each in known if each["peak"] > BOUND]
+    verdict = f"Above the bound: {', '.join(above)}." if above else "No measured memory is above the bound."
+    arms = " and ".join(f"`{arm}`" for arm in BOUNDED)
+    return (
+        f"This project accepts a peak memory of at most {BOUND / 1e9:.0f} GB for {arms} with resnet50, 64 images and "
+        f"224 pixels. Measured: {measured}. {verdict}"
+    )
+
+
+def _repeats(results: Sequence[Result]) -> str:
+    """Returns sentences with the number of measurements in each kind of row; kinds without a row are left out."""
+    kinds: dict[str, set[int]] = {"steps": set(), "mixer": set(), "memory": set()}
+    for result in results:
+        if "reason" in result:
+            continue
+        steps, mixed = len(result["seconds"]["arm"]), len(result["parts"]["mixer"])
+        if steps or mixed:
+            kinds["steps" if steps else "mixer"].add(steps or mixed)
+        else:
+            kinds["memory"].add(0)
+    sentences = {
+        "steps": f"A row with a range is measured with {_one_of(kinds['steps'])} plain steps and as many steps of the "
+        "arm, after one step that is not timed.",
+        "mixer": f"A mixer alone is measured with {_one_of(kinds['mixer'])} mixed batches, after one batch that is not "
+        "timed.",
+        "memory": "A row that has a peak memory and no times is measured with one training step of the arm.",
+    }
+    return " ".join(text for kind, text in sentences.items() if kinds[kind])
+
+
+def _one_of(numbers: Iterable[int]) -> str:
+    return " or ".join(str(number) for number in sorted(set(numbers)))
+
+
 def _settings(results: Sequence[Result]) -> str:
     made = [result["made"] for result in results]
     days = sorted({each["date"] for each in made})
     shown = " and ".join(filter(None, [days[0], days[-1] if len(days) > 1 else ""]))
     last = max(made, key=lambda each: each["date"])
-    threads = " or ".join(str(number) for number in sorted({result["threads"] for result in results}))
-    repeats = " or ".join(str(number) for number in sorted({result["repeats"] for result in results}))
-    workers = " or ".join(str(number) for number in sorted({result["workers"] for result in results}))
+    threads, workers = ({result[key] for result in results} for key in ("threads", "workers"))
     return (
-        f"Random weights, preset `paper`, {repeats} steps of each arm; {threads} thread of the CPU, {workers} loader "
-        "processes. With one thread and no loader process, a time is the CPU time of the process, because other "
-        "processes of the machine change it less than the elapsed time. On a GPU, it is the elapsed time until the "
-        "device has finished. "
+        "The networks have random weights, and the training uses preset `paper`. Number of CPU threads: "
+        f"{_one_of(threads)}. Number of loader processes: {_one_of(workers)}. With one thread and no loader process, a "
+        "time is the CPU time of the process, because other processes of the machine change it less than the elapsed "
+        "time. On a GPU, it is the elapsed time until the device has finished. "
         f"Measured on {shown} by `python -m benchmarks.overhead`: {last['cores']} cores, Python {last['python']}, "
         + ", ".join(f"{name} {last[name]}" for name in ("torch", "torchvision", "timm"))
         + "."

@@ -97,6 +97,53 @@ def test_the_page_names_cells_that_are_not_measured_and_goals_that_are_missed():
     assert "No cell is measured yet." in overhead_page.page([])
 
 
+STEPS = "with 2 plain steps and as many steps of the arm"
+ALONE = "with 3 mixed batches"
+MEMORY = "no times is measured with one training step of the arm"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "sentences"),
+    [
+        (("steps",), (STEPS,)),
+        (("alone",), (ALONE,)),
+        (("memory",), (MEMORY,)),
+        (("reason",), ()),
+        (("steps", "alone", "memory", "reason"), (STEPS, ALONE, MEMORY)),
+    ],
+)
+def test_the_page_gives_the_number_of_measurements_of_each_kind_of_row(kinds, sentences):
+    results = {
+        "steps": result(times=(3.0, 3.0)),
+        "alone": result("snapmix", times=(), parts=dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.1] * 3)),
+        "memory": result("plain", times=()),
+        "reason": {**result("transmix"), "reason": "no class token"},
+    }
+    text = " ".join(overhead_page.page([results[kind] for kind in kinds]).split())
+    assert tuple(each for each in (STEPS, ALONE, MEMORY) if each in text) == sentences
+
+
+@pytest.mark.parametrize(
+    ("peaks", "sentence"),
+    [
+        ({}, ""),
+        ({"puzzlemix": 24e9}, "Measured: `puzzlemix` 24.00 GB (cpu). No measured memory is above the bound."),
+        (
+            {"comixup": 25e9, "puzzlemix": 6.8e9},
+            "Measured: `puzzlemix` 6.80 GB (cpu), `comixup` 25.00 GB (cpu). Above the bound: `comixup` (cpu).",
+        ),
+    ],
+)
+def test_the_peak_memory_at_batch_64_is_compared_with_its_bound(peaks, sentence):
+    others = [
+        result("puzzlemix", peak=30e9),
+        result("plain", batch=64, peak=30e9),
+        {**result("comixup", batch=64), "peak": None},
+    ]
+    text = overhead_page.memory_bound([*others, *(result(arm, batch=64, peak=peak) for arm, peak in peaks.items())])
+    assert text.endswith(sentence) and bool(text) == bool(sentence)
+
+
 def test_every_mixer_is_an_arm_of_the_table_and_every_goal_and_figure_belongs_to_an_arm():
     assert set(MIXERS) <= set(overhead_page.ARMS)
     assert set(overhead_page.GOALS) | set(overhead_page.PAPER) <= set(overhead_page.ARMS)
