@@ -251,7 +251,7 @@ class Worker:
     def _prepared_references(self) -> Iterator[dict[str, Any]]:
         """Yield the drawn real images that can be decoded, in the format for `Strategy.prepare`."""
         labels = self.source.labels[self.source.config.split]
-        # The order of the row ids is used, because the drawing order also depends on rows that are no references.
+        # The order of the row ids is used, because the drawing order also depends on rows that are not references.
         for row in sorted(self.plan.references.tolist(), key=self.plan.source_ids.__getitem__):
             [cell] = source_images(self.source, [row]).to_pylist()
             try:

@@ -134,10 +134,10 @@ ENDS_EARLY = "Compressed file ended before the end-of-stream marker was reached"
 @pytest.mark.parametrize(
     "name, content, cause",
     [
-        ("a.zip", b"PK\x03\x04broken", "it is no complete zip file"),
+        ("a.zip", b"PK\x03\x04broken", "it is not a complete zip file"),
         ("a.tar.gz", b"\x1f\x8b\x08\0broken", ENDS_EARLY),
-        ("a.tar.gz", gzip.compress(b"no tar file", mtime=0), "it is no complete tar file"),
-        ("a.tar.xz", b"\xfd7zXZ\0broken", "it is no complete tar file"),
+        ("a.tar.gz", gzip.compress(b"no tar file", mtime=0), "it is not a complete tar file"),
+        ("a.tar.xz", b"\xfd7zXZ\0broken", "it is not a complete tar file"),
     ],
 )
 def test_a_broken_archive_gives_a_one_line_error(tmp_path, name, content, cause):

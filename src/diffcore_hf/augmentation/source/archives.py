@@ -223,14 +223,14 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(archive)
     except zipfile.BadZipFile:  # "File is not a zip file" also means that its end is missing
-        raise zipfile.BadZipFile("it is no complete zip file") from None
+        raise zipfile.BadZipFile("it is not a complete zip file") from None
 
 
 def _open_tar(archive: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(archive, "r:*", tarinfo=BoundedHeader)
     except tarfile.ReadError:  # its message lists the fault of every compression that was tried
-        raise tarfile.ReadError("it is no complete tar file") from None
+        raise tarfile.ReadError("it is not a complete tar file") from None
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:

@@ -237,7 +237,7 @@ class _Walk:
 
 
 def _reason_of_name(name: str) -> str:
-    """Returns why an entry of this name is not read; empty if the name is no reason."""
+    """Returns why an entry of this name is not read; empty if its name does not exclude it."""
     if name.casefold() in _SYSTEM_NAMES or name.startswith("._"):
         return SYSTEM
     if name.startswith("."):

@@ -26,7 +26,7 @@ FolderLayoutName = Literal["class_folders", "split_folders", "class_split_folder
 BESIDE_CLASSES = "photo beside the class folders"
 BESIDE_SPLITS = "photo beside the split folders"
 NO_CLASS_FOLDER = "photo in a split folder, in no class folder"
-OTHER_FOLDER = "photo in a folder that is no split"
+OTHER_FOLDER = "photo in a folder that is not a split"
 NO_SPLIT_FOLDER = "photo in a class folder without split folders"
 
 

@@ -96,7 +96,7 @@ class SourceReport:
     """Name in prompts -> the two or more classes that have it."""
 
     def unread_data(self) -> Counter[str]:
-        """Returns the number of unread files by reason, without system files and documents, which are no data."""
+        """Returns the number of unread files by reason, without system files and documents, which are not data."""
         counts: Counter[str] = Counter()
         for group in self.unread:
             if group.reason not in _NO_DATA:

@@ -339,7 +339,7 @@ def _class_column(table: Texts, file_column: str, wanted: str) -> str | list[str
 
 
 def _is_class(values: Sequence[str | None]) -> bool:
-    """Returns whether values repeat often enough to be classes, and are no fractions and no splits."""
+    """Returns whether values repeat often enough to be classes, and are neither fractions nor splits."""
     present = [value for value in values if value is not None]
     distinct = set(present)
     if not 1 < len(distinct) <= max(2, len(present) // 2):
