@@ -162,8 +162,8 @@ WRONG = [
     ({"prompts": {"negatives": ["blurry", "blurry"]}}, "prompts.negatives has 'blurry' twice"),
     ({"prompts": {"negatives": [" "]}}, "prompts.negatives has an empty term"),
     ({"strict": True, "batch_size": 8}, "batch_size is 8, but strict pads every batch to 16"),
-    ({"preset": "papr"}, "preset is 'papr', not paper, real-guidance, diff-mix, diffusemix or null"),
-    ({"preset": ["paper"]}, "preset is ['paper'], not paper, real-guidance, diff-mix, diffusemix or null"),
+    ({"preset": "papr"}, "preset is 'papr', not paper, real-guidance, diff-mix, diffusemix, da-fusion or null"),
+    ({"preset": ["paper"]}, "preset is ['paper'], not paper, real-guidance, diff-mix, diffusemix, da-fusion or null"),
 ]  # fmt: skip
 
 

@@ -222,7 +222,7 @@ def test_an_unreadable_image_gets_the_ignored_label_and_is_logged(caplog):
     ("keys", "line"),
     [
         ({"partner": "class"}, "partner is 'class', which needs a pool. Give pool="),
-        ({"partner": "neighbour"}, "partner is 'neighbour', not one of own, class"),
+        ({"partner": "neighbour"}, "partner is 'neighbour', not one of own, own_copies, class, any, real_same_class"),
         ({"kind": "blend"}, "kind is 'blend', not one of both"),
         ({"probability": 1.5}, "probability is 1.5, not a number in"),
         ({"alpha": 0}, "alpha is 0, not a number above 0"),

@@ -100,7 +100,7 @@ def test_a_row_is_mixed_with_its_own_generated_image(training):
     mixer = {"name": "mixup", "partner": "own", "options": {"alpha": 0.5}}
     built = training(mixer=mixer, mix={"mode": "replace", "probability": 0.0, "kind": "both"}, max_steps=1)
     batch = next(iter(built.batches()))
-    mixed = built.parts.batch_loss._mixed(batch, 0, 0)
+    mixed = built.parts.batch_loss.mixed(batch, 0, 0)
     images, pairs = (built.parts.batch_loss._on_device(batch[name]) for name in ("images", "pairs"))
     difference = images - pairs
     share = ((mixed.images - pairs) * difference).sum((1, 2, 3)) / difference.square().sum((1, 2, 3))
@@ -206,7 +206,7 @@ def test_loader_and_mixer_mix_the_same_images(training):
     batch = next(iter(built.batches()))
     views, images = batch["loader_tensors"]["view"], batch["images"]
     unchanged = [bool(torch.equal(view, image)) for view, image in zip(views, images, strict=True)]
-    mixed = built.parts.batch_loss._mixed(batch, 0, 0).images
+    mixed = built.parts.batch_loss.mixed(batch, 0, 0).images
     same = [bool(torch.equal(a, b)) for a, b in zip(mixed, built.parts.batch_loss._on_device(images), strict=True)]
     assert same == unchanged and 0 < sum(same) < 12
 
