@@ -76,7 +76,7 @@ def test_links_and_special_files_of_a_class_folder_are_not_read(folder, make, tm
     assert CANARY not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("source", ["cells", "links"])
+@pytest.mark.parametrize("source", ["cells", pytest.param("links", marks=pytest.mark.slow)])
 def test_environment_variables_are_not_published(source, folder, keys, tiny, tmp_path):
     """The environment of the program has a token. A folder has the name of the variable, such as `$HF_TOKEN`."""
     if source == "cells":

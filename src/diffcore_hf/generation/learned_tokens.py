@@ -23,7 +23,7 @@ from diffcore_hf.models.learned_tokens import PIPELINES, LearnedTokens, add_toke
 if TYPE_CHECKING:
     from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.image_to_image import Fit
-    from diffcore_hf.models.token_training import TokenSettings
+    from diffcore_hf.models.token_steps import TokenSettings
 
 FILE = "tokens.safetensors"
 FEWEST_REFERENCES = 3
@@ -173,7 +173,7 @@ class LearnedTokensStrategy(Strategy):
     @property
     def settings_of_training(self) -> TokenSettings:
         """How the tokens are learned."""
-        from diffcore_hf.models.token_training import TokenSettings
+        from diffcore_hf.models.token_steps import TokenSettings
 
         options = self.options
         return TokenSettings(

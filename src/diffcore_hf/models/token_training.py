@@ -135,7 +135,10 @@ class TokenTraining:
         )
         self.words = initial.words
         self.parts = text_parts(pipeline)
-        self.family = guidance_for(type(pipeline).__name__)
+        family = guidance_for(type(pipeline).__name__)
+        if family is None:  # the pipelines of learned tokens all have guidance of this package
+            raise TypeError(f"{type(pipeline).__name__} has no family")
+        self.family = family
         self.prediction = pipeline.scheduler.config.prediction_type
         if self.prediction not in PREDICTIONS:
             raise UserError(
@@ -215,7 +218,7 @@ class TokenTraining:
         ]
         with replaced_rows(self.parts, self.first, rows):
             embeddings = self.family.encode(
-                self.pipeline, [self.prompts[images.tokens[row]] for row in draw.images.tolist()]
+                self.pipeline, [self.prompts[int(images.tokens[row])] for row in draw.images]
             )
         dtype = next(self.pipeline.unet.parameters()).dtype
         predicted = self.pipeline.unet(

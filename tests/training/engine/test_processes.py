@@ -59,6 +59,7 @@ def trained(folder, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_network_with_groupnorm_gets_the_same_weights(trained):
     one, two = (load_file(trained / str(n) / "run" / "seed-0" / "last" / "model.safetensors") for n in (1, 2))
     assert one.keys() == two.keys()
@@ -113,12 +114,14 @@ def test_every_mixer_mixes_the_images_of_its_own_process_and_both_processes_stay
         assert drawn[0].size == 0 or not np.array_equal(*drawn), name
 
 
+@pytest.mark.slow
 def test_one_and_two_processes_report_the_same_steps_and_images(trained):
     one, two = (json.loads((trained / str(n) / "compare.json").read_text()) for n in (1, 2))
     assert one["arms"][0]["steps"] == two["arms"][0]["steps"] == 3
     assert one["images"] == two["images"] == 9
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_two_processes_has_the_metrics_of_one_process(trained):
     best = str(trained / "1" / "run" / "seed-0" / "best")
     lines = [re.findall(r"top-1 .*", launch(n, ["--evaluate", best]).stdout) for n in (1, 2)]
