@@ -51,7 +51,7 @@ mentioned, with policy `all`:""",
     """The share of images with the right species is {first} % at gamma 1, {best} % at gamma 2 and {worst} % at gamma
 6.5. So more guidance does not give more images of the right species. At gamma 6.5, the difference between the
 default filter and policy `all` is {filtered}. So the filter does not compensate for a high gamma.""",
-    """Without the negative prompt, the differences in top-1 to the same policy with the negative prompt are:""",
+    """Effect of the negative prompt: top-1 without it, minus top-1 with it, for the same policy:""",
     """- policy `all`, contexts never mentioned: {negatives}
 - policy `all`, prompted contexts: {negatives_prompted}""",
 )

@@ -118,7 +118,7 @@ species, the training images, the generated images and the training. Differences
 95 % interval (Student's t). If this interval contains zero, the table says *no difference seen*.""",
 )
 _RENDERED = (
-    """In this section, the filter decides about 2,400 rendered images whose species is known. For every class and
+    """This section tests the filter on 2,400 rendered images. The species of each image is known. For every class and
 every context there are three images of each of four kinds: the right species, another species of the dataset, a
 look-alike species, and a species outside the dataset. A policy should accept the right species and reject the
 other three kinds.""",

@@ -13,17 +13,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 from diffcore_hf.core.schema import SOURCE_IMAGE
-from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
+from diffcore_hf.generation.base import Batch, Samples, evaluations_per_step
 from diffcore_hf.generation.image_to_image import FITS
-from diffcore_hf.generation.options import check_names, choice, number
+from diffcore_hf.generation.options import choice, number
+from diffcore_hf.generation.pipelines import PipelineStrategy
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.editing import Editing
     from diffcore_hf.models.image_to_image import Fit
 
 
-class EditStrategy(Strategy):
+class EditStrategy(PipelineStrategy):
     """Changes the image of the row by an instruction.
 
     Options:
@@ -35,16 +35,7 @@ class EditStrategy(Strategy):
     reads = ("prompt", "negative_prompt", "seed", SOURCE_IMAGE)
     defaults = MappingProxyType({"image_guidance": 1.5, "fit": FITS[0]})
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        strict: bool = False,
-        batch_size: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names(self.options, tuple(self.defaults))
+    def check_options(self) -> None:
         self.image_guidance = number("image_guidance", self.options["image_guidance"], 1, 1.5)
         choice("fit", self.options["fit"], FITS)
 
@@ -55,10 +46,6 @@ class EditStrategy(Strategy):
 
         return Editing(self.config, image_guidance=self.image_guidance, strict=self.strict, batch_size=self._batch_size)
 
-    @property
-    def batch_size(self) -> int:
-        return self.model.batch_size
-
     def check(self, model: Mapping[str, Any]) -> None:
         from diffcore_hf.models.model_resolution import check_editing_class
 
@@ -67,9 +54,6 @@ class EditStrategy(Strategy):
     def evaluations(self, model: Mapping[str, Any]) -> float:
         guided_by_image = "InstructPix2Pix" in model["pipeline"] and self.config.gamma > 0
         return self.config.steps * (3 if guided_by_image else evaluations_per_step(self.config))
-
-    def load(self) -> None:
-        self.model.load()
 
     def sample(self, batch: Batch) -> Samples:
         return self.model.sample(

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import SOURCE_IMAGE
-from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
-from diffcore_hf.generation.options import check_names, choice, share
+from diffcore_hf.generation.base import Batch, Samples, evaluations_per_step
+from diffcore_hf.generation.options import choice, share
+from diffcore_hf.generation.pipelines import PipelineStrategy
 from diffcore_hf.method.strength import denoising_steps, smallest_strength
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.image_to_image import Fit, ImageToImage
 
 FITS = ("crop", "stretch")
 
 
-class ImageToImageStrategy(Strategy):
+class ImageToImageStrategy(PipelineStrategy):
     """Adds noise to the image of the row and denoises it with the prompt.
 
     Options:
@@ -33,17 +33,8 @@ class ImageToImageStrategy(Strategy):
     reads = ("prompt", "negative_prompt", "seed", "strength", SOURCE_IMAGE)
     defaults = MappingProxyType({"strength": 0.5, "fit": FITS[0]})
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        strict: bool = False,
-        batch_size: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names(self.options, tuple(self.defaults))
-        self.strengths = checked_strengths(self.options["strength"], config.steps)
+    def check_options(self) -> None:
+        self.strengths = checked_strengths(self.options["strength"], self.config.steps)
         choice("fit", self.options["fit"], FITS)
 
     @cached_property
@@ -53,10 +44,6 @@ class ImageToImageStrategy(Strategy):
 
         return ImageToImage(self.config, strict=self.strict, batch_size=self._batch_size)
 
-    @property
-    def batch_size(self) -> int:
-        return self.model.batch_size
-
     def check(self, model: Mapping[str, Any]) -> None:
         from diffcore_hf.models.model_resolution import image_to_image_class
 
@@ -65,9 +52,6 @@ class ImageToImageStrategy(Strategy):
     def evaluations(self, model: Mapping[str, Any]) -> float:
         steps = [denoising_steps(self.config.steps, strength) for strength in self.strengths]
         return sum(steps) / len(steps) * evaluations_per_step(self.config)
-
-    def load(self) -> None:
-        self.model.load()
 
     def sample(self, batch: Batch) -> Samples:
         fit = cast("Fit", self.options["fit"])

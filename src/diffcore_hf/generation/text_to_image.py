@@ -10,30 +10,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.generation.base import Batch, Samples, Strategy, evaluations_per_step
-from diffcore_hf.generation.options import check_names
+from diffcore_hf.generation.base import Batch, Samples, evaluations_per_step
+from diffcore_hf.generation.pipelines import PipelineStrategy
 
 if TYPE_CHECKING:
-    from diffcore_hf.config.augment import ModelConfig
     from diffcore_hf.models.diffusion import TextToImage
 
 
-class TextToImageStrategy(Strategy):
+class TextToImageStrategy(PipelineStrategy):
     """Generates an image from its prompt, negative prompt and seed with a diffusers pipeline."""
 
     VERSION = "1"
     reads = ("prompt", "negative_prompt", "seed")
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        *,
-        strict: bool = False,
-        batch_size: int | None = None,
-        options: Mapping[str, Any] | None = None,
-    ):
-        super().__init__(config, strict=strict, batch_size=batch_size, options=options)
-        check_names(self.options, ())
 
     @cached_property
     def model(self) -> TextToImage:
@@ -41,10 +29,6 @@ class TextToImageStrategy(Strategy):
         from diffcore_hf.models.diffusion import TextToImage
 
         return TextToImage(self.config, strict=self.strict, batch_size=self._batch_size)
-
-    @property
-    def batch_size(self) -> int:
-        return self.model.batch_size
 
     def check(self, model: Mapping[str, Any]) -> None:
         from diffcore_hf.models.model_resolution import is_editing_class
@@ -57,9 +41,6 @@ class TextToImageStrategy(Strategy):
 
     def evaluations(self, model: Mapping[str, Any]) -> float:
         return self.config.steps * evaluations_per_step(self.config)
-
-    def load(self) -> None:
-        self.model.load()
 
     def sample(self, batch: Batch) -> Samples:
         return self.model.sample(batch["prompt"], batch["negative_prompt"], batch["seed"])

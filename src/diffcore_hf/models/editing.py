@@ -51,7 +51,7 @@ class Editing(Diffusion):
     def _task_arguments(self, *inputs: list[Any]) -> dict[str, Any]:
         (images,) = inputs
         arguments: dict[str, Any] = {"image": images}
-        # Flux Kontext scales every image to its own sizes, unless it is told the area.
+        # Without these two arguments, Flux Kontext scales every image to a size of its own list.
         optional = {"image_guidance_scale": self.image_guidance, "max_area": self.side**2, "_auto_resize": False}
         accepted = inspect.signature(self._pipeline.__call__).parameters
         arguments |= {name: value for name, value in optional.items() if name in accepted}
