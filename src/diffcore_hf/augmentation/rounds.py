@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,7 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
+from diffcore_hf.core import signals
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.generation.base import make_strategy
 
@@ -102,7 +103,9 @@ class Collected:
     decider: Decider
     """Has all facts."""
     interrupted: bool = False
-    """True: the user interrupted the run."""
+    """True: the user or a signal interrupted the run."""
+    signal: int | None = None
+    """Number of the signal that interrupted the run; None: it was not interrupted."""
     stopped: str | None = None
     """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
 
@@ -121,11 +124,11 @@ def collect(run: Run, executor: Executor, *, progress: bool = True) -> Collected
     collection = _Collection(run, executor)
     try:
         collected = collection.run(progress)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         log.info("interrupted: the finished images are exported")
         # The ledger is read again, because a part may have been committed but not read when the interruption came.
         decider = collection.decider.reread() if collection.decider else Decider.read(run)
-        return Collected(decider, interrupted=True)
+        return Collected(decider, interrupted=True, signal=signals.exit_status(error) - 128)
     finally:
         executor.close()
     if collected.stopped is None:
@@ -194,20 +197,31 @@ class _Collection:
         """Compute round `ref`: captions, real images, and the preparation of the strategy."""
         run = self.data
         first: list[Task] = [CaptionTask()] if captions_are_missing(run) else []
-        for _ in self.executor.run(first, bar.add):
+        for _ in self._parts(first, bar):
             pass
         if due_rows:
             ids = [run.plan.source_ids[row] for row in due_rows]
             sizes = [run.source.sizes[run.source.config.split][row] for row in due_rows]
             pieces = PartSizes(ids, self.executor.batch_size(ReferenceTask), run.recipe.part_size, sizes)
             tasks = (ReferenceTask(tuple(piece)) for piece in pieces)
-            for part in self.executor.run(tasks, bar.add):
+            for part in self._parts(tasks, bar):
                 pieces.measured(part)
                 references.read_part(run.ledger, REFERENCES, part.path)
         strategy = make_strategy(run.recipe.strategy, run.recipe.model, strict=run.recipe.strict)
         if strategy.preparation() is not None:
-            for _ in self.executor.run([PreparationTask()], bar.add):
+            for _ in self._parts([PreparationTask()], bar):
                 pass
+
+    def _parts(self, tasks: Iterable[Task], bar: _Progress) -> Iterator[CommittedPart]:
+        """Yield the committed parts of some tasks.
+
+        Raises:
+            Stopped: a signal was received, and the part that was then computed is committed and was yielded.
+        """
+        signals.check()
+        for part in self.executor.run(tasks, bar.add):
+            yield part
+            signals.check()
 
     def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> str | None:
         """Compute rounds 0, 1, ... until no attempt is due for the wanted units.
@@ -240,7 +254,7 @@ class _Collection:
             batch = self.executor.batch_size(AttemptTask)
             pieces = PartSizes(keys, batch, run.recipe.part_size, stop_after=missing)
             tasks = (AttemptTask(tuple(piece), number) for piece in pieces)
-            for part in self.executor.run(tasks, bar.add):
+            for part in self._parts(tasks, bar):
                 pieces.measured(part)
                 decider.add(part, number)
                 bar.describe(f"{progress_text(decider.tally())}, round {number}")

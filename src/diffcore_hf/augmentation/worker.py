@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ from diffcore_hf.augmentation.tasks import (
     Task,
 )
 from diffcore_hf.config.augment import Recipe
-from diffcore_hf.core import images, schema, seeding
+from diffcore_hf.core import images, schema, seeding, signals
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.quiet import quiet_datasets
@@ -137,29 +138,49 @@ class Worker:
     def compute(self, task: Task, on_progress: OnProgress | None = None) -> CommittedPart:
         """Compute one part and commit it.
 
+        After a signal, only the device batches that are finished are committed. The task of the returned part contains
+        only their items.
+
         Args:
             task: the task.
             on_progress: called with the number of images after each device batch.
 
         Raises:
+            Stopped: a signal interrupted the loading of a model, the captions or the preparation.
             UserError: a model fails on every image.
         """
         started = time.monotonic()
-        path = self._commit(task, on_progress)
-        return CommittedPart(task, path, time.monotonic() - started, self.batch_size(type(task)))
+        finished, path = self._commit(task, on_progress)
+        return CommittedPart(finished, path, time.monotonic() - started, self.batch_size(type(task)))
 
-    def _commit(self, task: Task, on_progress: OnProgress | None) -> Path | None:
+    def _commit(self, task: Task, on_progress: OnProgress | None) -> tuple[Task, Path | None]:
+        """Compute a task and write its part. Return the task with the items that are in the part, and its path."""
         match task:
             case CaptionTask():
-                return self._captions()
+                with signals.interruptible(signals.PREPARATION):
+                    return task, self._captions()
             case PreparationTask():
-                return self._prepare()
+                with signals.interruptible(signals.PREPARATION):
+                    return task, self._prepare()
             case ReferenceTask():
                 self.reference.on_progress = on_progress
-                return self.ledger.write(REFERENCES, self.reference_part(task.row_ids))
+                table = self.reference_part(task.row_ids)
+                done = self._finished(self.reference, table)
+                return replace(task, row_ids=task.row_ids[: len(done)]), self._write(REFERENCES, done)
             case AttemptTask():
                 self.attempt.on_progress = on_progress
-                return self.ledger.write(round_name(task.number), self.attempt_part(task.units, task.number))
+                table = self.attempt_part(task.units, task.number)
+                done = self._finished(self.attempt, table)
+                return replace(task, units=task.units[: len(done)]), self._write(round_name(task.number), done)
+
+    def _finished(self, stage: Stage, part: pa.Table) -> pa.Table:
+        """Return the rows of a part that the stage computed. After a signal, the others are left out."""
+        return part if stage.finished is None else part.slice(0, stage.finished)
+
+    def _write(self, kind: str, part: pa.Table) -> Path | None:
+        """Write a part, and return its path; None if the part has no rows."""
+        with signals.protected():
+            return self.ledger.write(kind, part) if len(part) else None
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

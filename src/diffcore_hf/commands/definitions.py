@@ -13,6 +13,7 @@ from diffcore_hf.commands.picture_options import ExplainOptions, PreviewOptions
 from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
 from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
+from diffcore_hf.core.signals import GRACE
 
 OVERVIEW = """\
 usage: diffcore-hf COMMAND WHAT [--key value ...]
@@ -63,6 +64,14 @@ class PlanOptions:
 @dataclass(frozen=True)
 class AugmentOptions:
     """Generate, check and write the dataset. Run the same command again to resume."""
+
+    grace: float = option(
+        GRACE,
+        help=(
+            "Seconds from a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) to the end of the program. The first signal "
+            "finishes the device batch and exports. A second signal drops the batch, a third one the export."
+        ),
+    )
 
 
 @dataclass(frozen=True)

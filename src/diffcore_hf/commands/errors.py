@@ -2,7 +2,7 @@
 
 UserError           one line with the value and the remedy, status 2
 environment fault   one line (full disk, missing permission, ...), status 1
-KeyboardInterrupt   one line, status 130
+KeyboardInterrupt   one line, status 130; after another signal, 128 plus its number
 everything else     the traceback and the address for reports, status 1
 """
 
@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from diffcore_hf.core import signals
 from diffcore_hf.core.errors import UserError, environment_fault
 from diffcore_hf.core.terminal_text import escaped_streams
 
@@ -40,8 +41,9 @@ def _run(name: str, action: Callable[[], int], prints: bool, resume_hint: Callab
         return action()
     except UserError as error:
         line, status = " ".join(str(error).split()), 2
-    except KeyboardInterrupt:
-        line, status = "interrupted", 130
+    except KeyboardInterrupt as error:
+        name_of = signals.name_of(error.number) if isinstance(error, signals.Stopped) else "interrupted"
+        line, status = f"{name_of}: {error}" if str(error) else name_of, signals.exit_status(error)
     except BrokenPipeError:  # the reading end of a pipe was closed: `diffcore-hf plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -7,19 +7,27 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffcore_hf.commands.errors import run_program
 from diffcore_hf.commands.parser import Command, parse_command
+from diffcore_hf.core import signals
 from diffcore_hf.core.errors import UserError
 
 if TYPE_CHECKING:
     from diffcore_hf.config.augment import Recipe
+    from diffcore_hf.workflows.augment import RunResult
+
+_LONGEST_GRACE = 86_400
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
+    """Run one command and return its exit status.
+
+    0: success. 1: fault. 2: bad input. 128 plus the number of a signal: interrupted, such as 130 after Ctrl-C.
+    """
     # Without this setting, OpenMP threads use a core while they wait.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     verbs: list[str] = []
@@ -71,13 +79,29 @@ def plan(command: Command) -> int:
 
 
 def augment(command: Command) -> int:
-    recipe = _recipe(command)
-    from diffcore_hf.augmentation import summary
-    from diffcore_hf.workflows.augment import run
-    from diffcore_hf.workflows.plan import projection
+    grace = command.options["grace"]
+    if not 0 < grace <= _LONGEST_GRACE:
+        raise UserError(f"grace is {grace:g}, not a number of seconds in (0, {_LONGEST_GRACE:,}]. Use e.g. 30")
+    with signals.handled(grace, _tell_signal):
+        return _augment(command, grace)
 
-    quiet_libraries()
-    result = run(recipe)
+
+def _tell_signal(name: str) -> None:
+    """Write a line about a received signal to standard error, without the buffers that the signal interrupted."""
+    line = f"\n{name}: the device batch is finished and exported. A second signal drops the batch\n"
+    with suppress(OSError):
+        os.write(2, line.encode())
+
+
+def _augment(command: Command, grace: float) -> int:
+    with signals.interruptible(signals.PREPARATION):
+        recipe = _recipe(command)
+        from diffcore_hf.augmentation import summary
+        from diffcore_hf.workflows.augment import run
+        from diffcore_hf.workflows.plan import projection
+
+        quiet_libraries()
+    result = run(recipe, grace=grace)
     expected = projection(result) if result.recipe.limit else ()
     print()
     if result.changes:
@@ -87,14 +111,21 @@ def augment(command: Command) -> int:
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows the similarities of these images")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
-    if result.interrupted:
-        print(
-            "\ninterrupted: finished units are exported, the others are pending. Run the same command again to resume"
-        )
-        return 130
+    if result.signal is not None:
+        print(f"\n{_signal_line(result)}")
+        return 128 + result.signal
     if result.stopped:
         raise UserError(result.stopped)
     return 0
+
+
+def _signal_line(result: RunResult) -> str:
+    """Return the line about a run that received a signal and was exported."""
+    name = signals.name_of(result.signal or 0)
+    done = f"{name}: {result.new_attempts:,} new attempts are saved and exported"
+    if not result.interrupted:
+        return f"{done}, and no attempt is missing"
+    return f"{done}; {result.summary.counts['pending']:,} units are pending. Run the same command again to resume"
 
 
 def preview(command: Command) -> int:

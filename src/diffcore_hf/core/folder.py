@@ -134,6 +134,10 @@ def parse_manifest(content: bytes) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), list) else None
 
 
+class ExportIsRunning(Exception):
+    """Raised when another process exports the same folder."""
+
+
 class Folder:
     """An output folder, or a path at which a run may create one."""
 
@@ -209,17 +213,26 @@ class Folder:
             file.write(line + "\n")
 
     @contextmanager
-    def exporting(self) -> Iterator[None]:
+    def exporting(self, wait: bool = True) -> Iterator[None]:
         """Context of one export. Another process that exports this folder waits until it ends.
 
         On a file system without locks, exports do not wait for each other.
+
+        Args:
+            wait: wait for another process that exports.
+
+        Raises:
+            ExportIsRunning: another process exports this folder, and `wait` is false.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         self.private.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(self.private / "export.lock"))
-        with suppress(NotImplementedError):
-            lock.acquire()
+        try:
+            with suppress(NotImplementedError):
+                lock.acquire(timeout=-1 if wait else 0)
+        except Timeout as error:
+            raise ExportIsRunning(f"another process exports {self.path}") from error
         try:
             yield
         finally:

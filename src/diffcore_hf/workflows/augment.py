@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.executors.base import Executor
@@ -23,7 +24,7 @@ from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.preparations import check_words, finished_preparation, recorded, words_in
 from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, resolve_run, run_content
 from diffcore_hf.augmentation.review import read_review
-from diffcore_hf.augmentation.rounds import collect
+from diffcore_hf.augmentation.rounds import Collected, collect
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
@@ -34,9 +35,10 @@ from diffcore_hf.config.layers import keywords_layer, positional_layer
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
+from diffcore_hf.core import signals
 from diffcore_hf.core.collection import paused_collection
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import Folder, manifest_bytes
+from diffcore_hf.core.folder import ExportIsRunning, Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import CardFacts, render_card
@@ -61,12 +63,15 @@ class RunResult:
     new_attempts: int
     """Number of attempts that this run generated."""
     interrupted: bool = False
+    """Whether attempts are missing because the run was interrupted."""
     stopped: str | None = None
     """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
     reused_attempts: int = 0
     """Number of attempts of the result that an earlier run generated."""
     changes: SourceChanges | None = None
     """What changed in the source since the last run; None in a new folder and for an export."""
+    signal: int | None = None
+    """Number of the signal that was received during the run; None: there was no signal."""
 
 
 def augment(
@@ -75,6 +80,7 @@ def augment(
     *,
     recipe: str | Path | Recipe | None = None,
     progress: bool = True,
+    grace: float = signals.GRACE,
     **keys: Any,
 ) -> Dataset:
     """Add generated and checked counterparts to the rows of a dataset. Repeat the same call to resume the run.
@@ -83,6 +89,7 @@ def augment(
         data: a Hub id, a folder, a recipe (a file or the name of a shipped recipe), or a Dataset in memory.
         recipe: a recipe file or a Recipe; `keys` override it.
         progress: show the progress bar.
+        grace: seconds from a signal such as Ctrl-C to the end of the export. The signal is delivered again after it.
         keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
 
     Returns:
@@ -96,9 +103,14 @@ def augment(
     from datasets import load_dataset
 
     merged, rows = as_recipe(data, recipe, keys)
-    result = run(merged, rows, progress=progress)
-    if result.interrupted:
-        raise KeyboardInterrupt
+    try:
+        result = run(merged, rows, progress=progress, grace=grace)
+    except signals.Stopped as error:
+        signals.deliver_again(error.number)
+        raise
+    if result.signal is not None:
+        signals.deliver_again(result.signal)
+        raise signals.Stopped(result.signal)
     if result.stopped:
         raise UserError(result.stopped)
     return load_dataset(str(result.folder.path), split=merged.source.split)
@@ -127,38 +139,85 @@ def run(
     *,
     progress: bool = True,
     executor: Callable[[Run], Executor] = LocalExecutor,
+    grace: float = signals.GRACE,
 ) -> RunResult:
     """Collect facts until every unit is decided, then export.
 
     A run that is interrupted, or that stops early because too many attempts are faulty, exports the finished units.
+    What a signal interrupts is defined in core/signals.py.
 
     Args:
         recipe: the recipe of the run.
         data: the source, if it is a dataset in memory.
         progress: show the progress bar.
         executor: function that creates the executor of the run, which computes the parts.
+        grace: seconds from the first signal to the end of the export.
 
     Raises:
         UserError: the input is not valid, and nothing was written. Or the model fails for every attempt.
+        Stopped: a signal was received, and this process did not export. The message says what was saved.
     """
     started = time.monotonic()
-    prepared = prepare(recipe, data)
-    workers = executor(prepared)
-    start(prepared)
-    earlier = prepared.ledger.count()
-    collected = collect(prepared, workers, progress=progress)
-    material = collected.decider.decide()
-    if prepared.folder.is_incomplete():
-        log.warning("%s is incomplete because an export was stopped. This export repairs it", prepared.folder.path)
-    summary = publish(material, prepared.folder)
-    new, seconds = prepared.ledger.count() - earlier, time.monotonic() - started
-    interrupted, stopped = collected.interrupted, collected.stopped
-    prepared.folder.log(
-        "end", interrupted=interrupted, stopped=stopped, made=new, seconds=round(seconds, 1), counts=summary.counts
+    with signals.handled(grace):
+        try:
+            with signals.interruptible(signals.PREPARATION):
+                prepared = prepare(recipe, data)
+                workers = executor(prepared)
+                start(prepared)
+                earlier = prepared.ledger.count()
+        except signals.Stopped as error:
+            raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
+        collected = collect(prepared, workers, progress=progress)
+        new = prepared.ledger.count() - earlier
+        summary = _export(prepared, collected, new)
+        return _result(prepared, collected, summary, new, time.monotonic() - started)
+
+
+def _export(run: Run, collected: Collected, new: int) -> Summary:
+    """Export a run. After a signal, another process that exports the same folder is not waited for.
+
+    Raises:
+        Stopped: a signal was received, and this process did not export.
+    """
+    saved = f"{new:,} new attempts are saved in {run.folder.path}"
+    resume = "Run the same command again to resume"
+    try:
+        with signals.interruptible(signals.EXPORT):
+            material = collected.decider.decide()
+            if run.folder.is_incomplete():
+                log.warning("%s is incomplete because an export was stopped. This export repairs it", run.folder.path)
+            return publish(material, run.folder, wait=collected.signal is None)
+    except ExportIsRunning:
+        number = collected.signal or int(SIGINT)
+        raise signals.Stopped(number, f"{saved}. Another process exports them. {resume}") from None
+    except signals.Stopped as error:
+        run.folder.log("end", interrupted=True, signal=error.number, made=new)
+        raise signals.Stopped(error.number, f"{saved}, but not exported. {resume}") from None
+
+
+def _result(run: Run, collected: Collected, summary: Summary, new: int, seconds: float) -> RunResult:
+    """Write the end of a run to its log, and return the result."""
+    number = collected.signal or signals.requested()
+    run.folder.log(
+        "end",
+        interrupted=collected.interrupted,
+        signal=number,
+        stopped=collected.stopped,
+        made=new,
+        seconds=round(seconds, 1),
+        counts=summary.counts,
     )
-    reused = max(0, summary.counts["attempts"] - new)
     return RunResult(
-        prepared.folder, prepared.recipe, summary, seconds, new, interrupted, stopped, reused, prepared.changes
+        folder=run.folder,
+        recipe=run.recipe,
+        summary=summary,
+        seconds=seconds,
+        new_attempts=new,
+        interrupted=collected.interrupted,
+        stopped=collected.stopped,
+        reused_attempts=max(0, summary.counts["attempts"] - new),
+        changes=run.changes,
+        signal=number,
     )
 
 
@@ -239,12 +298,21 @@ def start(run: Run) -> None:
     run.folder.write_hashes(resolution.hashes)
 
 
-def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
+def publish(material: Material, folder: Folder, layout: str = "columns", *, wait: bool = True) -> Summary:
     """Write tables, pictures and card into a staging folder, then replace the old export.
 
     The manifest is written last.
+
+    Args:
+        material: the facts and decisions of a run.
+        folder: the folder to write to.
+        layout: `columns`, `rows` or `mixed`.
+        wait: wait for another process that exports this folder.
+
+    Raises:
+        ExportIsRunning: another process exports this folder, and `wait` is false.
     """
-    with folder.exporting():
+    with folder.exporting(wait):
         return _publish(material, folder, layout)
 
 
@@ -284,7 +352,8 @@ def _publish(material: Material, folder: Folder, layout: str) -> Summary:
         described_tables(staging, content),
     )
     (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
-    folder.replace_export(staging, content)
+    with signals.protected():
+        folder.replace_export(staging, content)
     return summary
 
 

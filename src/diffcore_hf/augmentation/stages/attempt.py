@@ -107,9 +107,11 @@ class Attempt(Stage):
         encoded: list[Future[bytes] | None] = [None] * count
         embedding: list[Any] = [None] * count
         reasons: list[str | None] = [None] * count
+        self.finished = 0
         with ThreadPoolExecutor(worker_threads()) as threads:
             for row, (result, reason) in self.batches.run(generate_rows, count, self.on_progress):
                 reasons[row] = reason
+                self.finished += 1
                 if result is not None:
                     pixels, embedding[row] = result
                     encoded[row] = threads.submit(self._encode, pixels)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffcore_hf.augmentation.stages.samples import SamplesError
+from diffcore_hf.core import signals
 from diffcore_hf.core.errors import UserError, innermost_cause
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def load(*models: _Loads) -> None:
     """Load weights before the first image, so that an error of the model is never recorded as a fact about an image."""
     for model in models:
         try:
-            model.load()
+            with signals.interruptible(signals.PREPARATION):
+                model.load()
         except Exception as error:
             _raise_device_error(error, alone=True, what=f"the weights of {model.config.path}")
             raise
@@ -64,7 +66,10 @@ class DeviceBatches:
         count: int,
         on_progress: Callable[[int], None] | None = None,
     ) -> Iterator[tuple[int, Result]]:
-        """Yield (row, result) for rows 0 .. count - 1.
+        """Yield (row, result) for rows 0 .. count - 1, in this order.
+
+        After a signal, the current batch is the last one. A second signal drops this batch too. So fewer rows are
+        yielded.
 
         If `work` raises for a batch, it is called again for each row alone. A row for which it raises again gets the
         reason `crashed: <type>: <text>`.
@@ -80,13 +85,16 @@ class DeviceBatches:
         failures = 0
         start = 0
         last: Exception | None = None
-        while start < count:
+        while start < count and signals.requested() is None:
             rows = range(start, min(start + self.strategy.batch_size, count))
             failed = 0
-            for row, result, error in _isolated(work, rows):
-                failed += error is not None
-                last = error or last
-                yield row, result
+            try:
+                for row, result, error in _isolated(work, rows):
+                    failed += error is not None
+                    last = error or last
+                    yield row, result
+            except signals.Stopped:
+                return
             failures += failed
             self.succeeded += len(rows) - failed
             is_last = rows.stop == count
@@ -102,7 +110,8 @@ def _isolated(
     work: Callable[[Sequence[int]], list[Result]], rows: range
 ) -> Iterator[tuple[int, Result, Exception | None]]:
     try:
-        results = work(rows)
+        with signals.interruptible(signals.BATCH):
+            results = work(rows)
     except Exception as error:
         _raise_device_error(error, alone=len(rows) == 1)
         logger.warning("a batch of %d raised %s; its images are tried one by one", len(rows), describe(error))
@@ -110,8 +119,10 @@ def _isolated(
         yield from ((row, result, None) for row, result in zip(rows, results, strict=True))
         return
     for row in rows:
+        signals.check()
         try:
-            [result] = work([row])
+            with signals.interruptible(signals.BATCH):
+                [result] = work([row])
         except Exception as error:
             _raise_device_error(error, alone=True)
             yield row, (None, f"crashed: {describe(error)}"[:LONGEST_REASON]), error

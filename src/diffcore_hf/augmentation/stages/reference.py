@@ -15,7 +15,7 @@ from diffcore_hf.augmentation.stages.batches import load, worker_threads
 from diffcore_hf.augmentation.stages.score import PreparationError, Score
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage
 from diffcore_hf.config.augment import FilterConfig
-from diffcore_hf.core import images, schema
+from diffcore_hf.core import images, schema, signals
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
 from diffcore_hf.core.schema import SOURCE_IMAGE
 
@@ -102,9 +102,13 @@ class Reference(Stage):
                 current_images = next_images or [threads.submit(self._read, cell) for cell in chunk]
                 next_chunk = chunks[number + 1] if number + 1 < len(chunks) else []
                 next_images = [threads.submit(self._read, cell) for cell in next_chunk]
-                self._embed([future.result() for future in current_images], facts)
+                if not self._embedded([future.result() for future in current_images], facts):
+                    break
                 if self.on_progress is not None:
                     self.on_progress(len(chunk))
+        self.finished = len(facts["reason"])
+        for column in facts.values():
+            column += [None] * (len(cells) - self.finished)
         if self._dark:
             log.warning(
                 "%d of %d real images have 16-bit grey of a small range and become nearly black. "
@@ -113,6 +117,17 @@ class Reference(Stage):
                 len(cells),
             )
         return facts
+
+    def _embedded(self, rows: Sequence[_ReadImage], facts: dict[str, list[Any]]) -> bool:
+        """Append the facts of some images, and return whether they were appended. After a signal they are not."""
+        if signals.requested() is not None:
+            return False
+        try:
+            with signals.interruptible(signals.BATCH):
+                self._embed(rows, facts)
+        except signals.Stopped:
+            return False
+        return True
 
     def _embed(self, rows: Sequence[_ReadImage], facts: dict[str, list[Any]]) -> None:
         """Append the facts of some images."""

@@ -38,6 +38,8 @@ class Stage:
     stages, its version contains their versions."""
     reads: tuple[str, ...] = ()
     """The columns that `__call__` takes, in order."""
+    finished: int | None = None
+    """Number of rows at the start of the last batch that have results; None: all rows. It is smaller after a signal."""
     _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress")
     """Names of attributes that are None in a pickled stage, such as models and callbacks."""
     _cached: ClassVar[tuple[str, ...]] = ()
