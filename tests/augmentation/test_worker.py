@@ -9,6 +9,7 @@ from small_photos import photos, picture, write_photos
 
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import make_plan
+from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import load_source
 from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.augmentation.tasks import AttemptTask, ReferenceTask
@@ -87,6 +88,20 @@ def test_a_worker_refuses_a_source_that_changed_after_the_run_had_started(recipe
     assert len(Worker.open(str(tmp_path / "out"), config).plan) == 4
     (photos / "red_fox" / "00.jpg").unlink()
     with pytest.raises(UserError, match="was changed while the run was working. Run the same command again"):
+        Worker.open(str(tmp_path / "out"), config)
+
+
+def test_a_worker_refuses_a_list_of_rows_that_changed_after_the_run_had_started(recipe, tmp_path):
+    photos, listed = write_photos(tmp_path / "photos", [2, 2]), tmp_path / "rows.txt"
+    source = load_source(recipe(source=str(photos)).source)
+    ids = source.row_ids["train"]
+    listed.write_text("\n".join(ids[:2]))
+    config = recipe(source=str(photos), output=str(tmp_path / "out"), select={"rows": str(listed)})
+    identities = {"source": source.identity, "rows": row_list_identity(config.select)}
+    Folder(tmp_path / "out").write_run({"identities": identities})
+    assert len(Worker.open(str(tmp_path / "out"), config).plan) == 2
+    listed.write_text("\n".join(ids[:3]))
+    with pytest.raises(UserError, match=r"^select\.rows .* was changed while the run was working\. Run the same"):
         Worker.open(str(tmp_path / "out"), config)
 
 

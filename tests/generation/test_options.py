@@ -22,6 +22,12 @@ def test_a_value_outside_the_range_gives_a_one_line_error_whose_remedy_works(che
     assert check("x", int(str(error.value).split()[-1]), *low, 1) == 1
 
 
+def test_an_upper_bound_is_named_and_its_remedy_works():
+    with pytest.raises(UserError, match=r"is 1025, not an integer from 1 to 1,024\. Use --strategy\.options\.x 4$"):
+        count("x", 1025, 1, 4, 1024)
+    assert count("x", 1024, 1, 4, 1024) == 1024
+
+
 def test_values_in_the_range_are_returned():
     assert number("x", 3, 1, 1.5) == 3.0
     assert count("x", 2**63 - 1, 1, 1) == 2**63 - 1

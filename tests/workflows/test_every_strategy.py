@@ -1,12 +1,16 @@
-"""Each registered strategy goes through plan, augment, preview, export, push, load and train on photos."""
+"""Each registered strategy, and preset da-fusion, goes through plan, augment, preview, export, push, load and train."""
+
+from dataclasses import replace
 
 import pytest
 import tiny_models
 from run_folders import go, manifest, rows
 
 from diffcore_hf.config.merging import build
+from diffcore_hf.config.strategy_presets import STRATEGY_PRESETS
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
 from diffcore_hf.generation.base import STRATEGIES, strategy_class
+from diffcore_hf.generation.learned_tokens import LearnedTokensStrategy
 from diffcore_hf.publishing.card.text import escape_md
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows import plan as plan_workflow
@@ -31,6 +35,17 @@ def keys_of(name, folder):
     return keys
 
 
+PRESET = {
+    "preset": "da-fusion",
+    "model.steps": 50,
+    "prompts.contexts": [""],
+    "filter.policy": "all",
+    "max_attempts": 1,
+    "limit": 4,
+}
+"""Preset da-fusion. The other keys replace those of the recipe of the tests by the values of the preset."""
+
+
 def train(folder, output):
     """Trains one step on a folder, and returns the folder of the model."""
     keys = {
@@ -52,7 +67,31 @@ def train(folder, output):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_goes_from_plan_to_training(name, hub, client, make, tmp_path):  # noqa: F811 (fixtures)
     out, options = tmp_path / "out", {**strategy_class(name).defaults, **OPTIONS.get(name, {})}
-    recipe = make(out, **keys_of(name, tmp_path / "model"))
+    card = goes_from_plan_to_training(name, make(out, **keys_of(name, tmp_path / "model")), hub, client, tmp_path)
+    for option, value in options.items():
+        assert escape_md(f"{option} {value}") in card
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("hub")
+def test_preset_da_fusion_goes_from_plan_to_training(hub, client, make, tmp_path, monkeypatch):  # noqa: F811 (fixtures)
+    """The recipe has all values of the preset. Only the trainings of the tokens are shortened."""
+    recipe = make(tmp_path / "out", **PRESET)
+    preset = STRATEGY_PRESETS["da-fusion"]
+    assert recipe.strategy.options == preset.values["strategy"]["options"]
+    long = LearnedTokensStrategy.settings_of_training.fget
+    short = property(lambda strategy: replace(long(strategy), steps=2))
+    monkeypatch.setattr(LearnedTokensStrategy, "settings_of_training", short)
+    card = goes_from_plan_to_training("learned_tokens", recipe, hub, client, tmp_path)
+    assert escape_md(preset.method) in card
+    strengths = {row["strength"] for row in rows(tmp_path / "out", "attempts")}
+    assert strengths <= {0.25, 0.5, 0.75, 1.0}
+    assert manifest(tmp_path / "out")["recipe"]["strategy"]["options"]["per"] == "class"
+
+
+def goes_from_plan_to_training(name, recipe, hub, client, tmp_path):  # noqa: F811 (fixtures)
+    """Runs all steps for a strategy, and returns the card."""
+    out = tmp_path / "out"
     text = plan_workflow.text(augment.prepare(recipe))
     assert name == "text_to_image" or f"strategy    {name} (" in text
 
@@ -61,8 +100,6 @@ def test_a_strategy_goes_from_plan_to_training(name, hub, client, make, tmp_path
     kept = [row["row_id"] for row in rows(out) if row["status"] == "kept"]
     assert len(kept) == 4
     card = (out / "README.md").read_text()
-    for option, value in options.items():
-        assert escape_md(f"{option} {value}") in card
     if name != "text_to_image":
         assert manifest(out)["recipe"]["strategy"]["name"] == name
         assert f"`{name}`" in card
@@ -78,3 +115,4 @@ def test_a_strategy_goes_from_plan_to_training(name, hub, client, make, tmp_path
     assert sorted(row["row_id"] for row in pushed if row["status"] == "kept") == sorted(kept)
 
     assert (train(out, tmp_path / "trained") / "config.json").is_file()
+    return card

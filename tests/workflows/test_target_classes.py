@@ -13,7 +13,7 @@ from diffcore_hf import join_originals
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.generation.base import Samples, Strategy
-from diffcore_hf.training.data.image_labels import soft_label
+from diffcore_hf.training.data.image_labels import probabilities, read_image_labels, soft_label
 from diffcore_hf.workflows import augment, export, verify
 
 COLOURS = ((40, 80, 200), (50, 180, 60), (200, 60, 40))
@@ -163,6 +163,64 @@ def test_verify_reports_a_changed_label(out, tmp_path, name, column, value):
     manifest = json.loads((out / "diffcore.json").read_text())
     shards = Shards(manifest, read, lambda path: pq.read_schema(out / path).names, images=False)
     assert any("label" in line or "target class" in line for line in audit(shards))
+
+
+WRONG_LABELS = {
+    "the class of the row alone": lambda row, shown, strength: {row: 1},
+    "the drawn class alone": lambda row, shown, strength: {shown: 1},
+    "the weights are exchanged": lambda row, shown, strength: {row: strength**0.5, shown: 1 - strength**0.5},
+    "the exponent is applied twice": lambda row, shown, strength: {row: 1 - strength**0.25, shown: strength**0.25},
+    "the exponent is left out": lambda row, shown, strength: {row: 1 - strength, shown: strength},
+    "one strength for all images": lambda row, shown, strength: {row: 1 - 0.5**0.5, shown: 0.5**0.5},
+    "equal classes have the weight of one of them": lambda row, shown, strength: {row: 1 - strength**0.5},
+    "the next class": lambda row, shown, strength: {row: 1 - strength**0.5, (shown + 1) % 3: strength**0.5},
+    "indices of sorted names": lambda row, shown, strength: {
+        NAMES.index(CLASSES[row]): 1 - strength**0.5,
+        NAMES.index(CLASSES[shown]): strength**0.5,
+    },
+}
+"""Wrong labels that other programs for such images train with, as weights of classes, for exponent 0.5."""
+
+
+@pytest.fixture(scope="module")
+def trained(keys, tmp_path_factory):
+    """Returns (class of the row, class that the pixels show, strength, label for a training) of each kept image.
+
+    The class names of the source are not sorted.
+    """
+    folder = tmp_path_factory.mktemp("labels") / "out"
+    base = {key: value for key, value in keys_of(folder, "", keys).items() if key != "source"}
+    base["strategy"] = base["strategy"] | {"gamma_label": 0.5}
+    augment.augment(photos([4, 3, 3]), **base, progress=False)
+    generated = rows(folder, "generated")
+    strengths = {(row["row_id"], row["copy"]): row["strength"] for row in rows(folder, "attempts")}
+    labels = read_image_labels(generated, np.array(generated["label"][:]), list(CLASSES[:3]))
+    colours = [np.asarray(image, float).mean((0, 1)) for image in generated["image"][:]]
+    shown = [int(np.abs(np.array(COLOURS) - colour).sum(1).argmin()) for colour in colours]
+    drawn = [strengths[row["row_id"], row["copy"]] for row in generated]
+    label_rows = probabilities([labels[index] for index in range(len(generated))], 3)
+    return list(zip(generated["label"][:], shown, drawn, label_rows.tolist(), strict=True))
+
+
+def vector(weights):
+    """Returns weights of classes as a list of three numbers."""
+    return [weights.get(label, 0) for label in range(3)]
+
+
+def test_the_label_of_a_training_follows_the_formula_for_each_image(trained):
+    for row, shown, strength, label in trained:
+        expected = np.array(vector({row: 1 - strength**0.5})) + vector({shown: strength**0.5})
+        assert label == pytest.approx(expected.tolist(), abs=1e-6)
+        assert sum(label) == pytest.approx(1)
+    assert {row == shown for row, shown, _, _ in trained} == {True, False}
+    assert {strength for _, _, strength, _ in trained} == {0.5, 1.0}
+
+
+@pytest.mark.parametrize("fault", WRONG_LABELS)
+def test_a_training_does_not_have_the_wrong_labels_of_other_programs(trained, fault):
+    wrong = [vector(WRONG_LABELS[fault](row, shown, strength)) for row, shown, strength, _ in trained]
+    labels = [label for _, _, _, label in trained]
+    assert any(label != pytest.approx(other, abs=1e-3) for label, other in zip(labels, wrong, strict=True))
 
 
 NAMES_WITH_SEPARATORS = ("a", "a-b", "a_b", "012.a-b", "a 0.7", "b-a")

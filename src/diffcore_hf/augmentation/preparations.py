@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.source.readable import readable_rows
 from diffcore_hf.core.folder import Folder
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def check_words(run: Run) -> None:
         return
     plan, names = run.plan, run.source.names
     labels = run.source.labels[run.source.config.split]
-    counts = Counter(labels[plan.references].tolist())
+    counts = Counter(labels[plan.references[readable_rows(run.source)[plan.references]]].tolist())
     references = {names[label]: counts[label] for label in sorted(set(plan.shown.tolist()))}
     make_strategy(run.recipe.strategy, run.recipe.model, strict=run.recipe.strict).check_words(words, references)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from diffcore_hf.augmentation.inputs import StrategyInputs
 from diffcore_hf.augmentation.review import Review
-from diffcore_hf.augmentation.row_list import read_row_list
+from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import LoadedSource
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
@@ -217,8 +217,8 @@ def resolved_recipe(run: Mapping[str, Any]) -> dict[str, Any]:
 def _identities_of_files(recipe: Recipe, review: Review) -> dict[str, str]:
     """Return the hashes of the two files that change the decisions, `review` and `select.rows`."""
     identities = {"review": review.sha256} if review.sha256 else {}
-    if recipe.select.rows is not None:
-        identities["rows"] = read_row_list(recipe.select.rows).sha256
+    if (rows := row_list_identity(recipe.select)) is not None:
+        identities["rows"] = rows
     return identities
 
 

@@ -10,6 +10,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 
+from diffcore_hf.config.augment import SelectConfig
 from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.list_files import read_list_file
 
@@ -45,6 +46,15 @@ def read_row_list(path: str) -> RowList:
     if not ids:
         raise UserError(f"{KEY} {path} lists no row. Write one row id a line, or leave {KEY} out")
     return RowList(tuple(dict.fromkeys(ids)), hashlib.sha256(file.content).hexdigest())
+
+
+def row_list_identity(select: SelectConfig) -> str | None:
+    """Return the digest of the file that `select.rows` names; None if it names none.
+
+    Raises:
+        UserError: see `read_row_list`.
+    """
+    return None if select.rows is None else read_row_list(select.rows).sha256
 
 
 def _ids(text: str) -> list[str]:

@@ -22,6 +22,7 @@ from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInput
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.preparations import Preparation, digest_of, started_preparation, words_in
+from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import LoadedSource, load_source
 from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.augmentation.tasks import (
@@ -96,7 +97,7 @@ class Worker:
         """Open the source of a run and return its worker.
 
         Raises:
-            UserError: the source changed after the run had started.
+            UserError: the source or the file of `select.rows` changed after the run had started.
         """
         folder = Folder(output)
         source = load_source(recipe.source, folder=folder, prefix=recipe.columns.prefix)
@@ -107,7 +108,13 @@ class Worker:
                 "continues with the changed source"
             )
         preparation = started_preparation(run)
-        return cls(source, make_plan(source, recipe, words_in(preparation)), recipe, Ledger(folder.parts), preparation)
+        plan = make_plan(source, recipe, words_in(preparation))
+        if run is not None and row_list_identity(recipe.select) != run["identities"].get("rows"):
+            raise UserError(
+                f"select.rows {recipe.select.rows} was changed while the run was working. Run the same command again: "
+                "it continues with the changed file"
+            )
+        return cls(source, plan, recipe, Ledger(folder.parts), preparation)
 
     @cached_property
     def reference(self) -> Reference:
@@ -270,8 +277,13 @@ class Worker:
         return folder
 
     def _prepared_references(self) -> Iterator[dict[str, Any]]:
-        """Yield the drawn real images that can be decoded, in the format for `Strategy.prepare`."""
-        labels = self.source.labels[self.source.config.split]
+        """Yield the drawn real images that can be decoded, in the format for `Strategy.prepare`.
+
+        Raises:
+            UserError: prompts name a class by a word of the preparation, and no reference of the class can be decoded.
+        """
+        labels, texts = self.source.labels[self.source.config.split], self.plan.prompt_texts
+        missing = set(self.plan.shown.tolist()) if texts.words else set()
         # The order of the row ids is used, because the drawing order also depends on rows that are not references.
         for row in sorted(self.plan.references.tolist(), key=self.plan.source_ids.__getitem__):
             [cell] = source_images(self.source, [row]).to_pylist()
@@ -280,13 +292,21 @@ class Worker:
             except images.UnreadableImage:
                 continue
             label = int(labels[row])
+            missing.discard(label)
             yield {
                 "row_id": self.plan.source_ids[row],
                 "label": label,
-                "class_name": self.plan.prompt_texts.names[label],
-                "word": self.plan.prompt_texts.word(label),
+                "class_name": texts.names[label],
+                "word": texts.word(label),
                 SOURCE_IMAGE: image,
             }
+        if missing:
+            name = self.source.names[min(missing)]
+            raise UserError(
+                f"class {name!r} has no reference whose pixels can be decoded, and strategy "
+                f"{self.recipe.strategy.name} learns a word from them. Replace its images, or leave the class out with "
+                "--select.classes"
+            )
 
 
 def source_images(source: LoadedSource, rows: Sequence[int]) -> pa.ChunkedArray:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FILE = "tokens.safetensors"
 FEWEST_REFERENCES = 3
 TRAININGS = ("all", "class")
+MOST_STEPS, MOST_IN_STEP = 10_000_000, 1024
+"""Largest values of `steps` and `batch`. The images of a step are in memory, and published trainings use up to 64."""
 EVALUATIONS_PER_SAMPLE = 2
 """Cost of a training image: one evaluation forward, and one backward, because the weights have no gradients."""
 LABEL = "{label}"
@@ -96,8 +98,8 @@ class LearnedTokensStrategy(Strategy):
         check_names(options, tuple(self.defaults))
         choice("fit", options["fit"], FITS)
         choice("per", options["per"], TRAININGS)
-        count("steps", options["steps"], 1, 1000)
-        count("batch", options["batch"], 1, 4)
+        count("steps", options["steps"], 1, 1000, MOST_STEPS)
+        count("batch", options["batch"], 1, 4, MOST_IN_STEP)
         count("seed", options["seed"], 0, 0)
         number("rate", options["rate"], 1e-6, 0.002)
         if options["rate"] > 1:

@@ -48,16 +48,16 @@ def number(name: str, value: Any, low: float, example: float) -> float:
     return float(value)
 
 
-def count(name: str, value: Any, low: int, example: int) -> int:
-    """Return an integer of at least `low`.
+def count(name: str, value: Any, low: int, example: int, high: int = 2**63 - 1) -> int:
+    """Return an integer from `low` to `high`.
 
     Raises:
         UserError: the value is not such an integer.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        expected = f"of at least {low}" if high == 2**63 - 1 else f"from {low} to {high:,}"
         raise UserError(
-            f"strategy.options.{name} is {value!r}, not an integer of at least {low}. Use "
-            f"--strategy.options.{name} {example}"
+            f"strategy.options.{name} is {value!r}, not an integer {expected}. Use --strategy.options.{name} {example}"
         )
     return value
 

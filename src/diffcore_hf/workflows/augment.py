@@ -28,6 +28,7 @@ from diffcore_hf.augmentation.rounds import Collected, collect
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
+from diffcore_hf.augmentation.source.readable import check_readable
 from diffcore_hf.augmentation.summary import Summary, summarise
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
@@ -248,6 +249,7 @@ def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, descri
         source = load_source(recipe.source, data=data, folder=folder, prefix=recipe.columns.prefix)
         kept = finished_preparation(previous, folder)
         plan = make_plan(source, recipe, words_in(kept))
+        check_readable(source, plan.rows)
     resolution = resolve_run(recipe, source, review, folder, previous, describe_only=describe_only)
     check_text_policy(resolution)
     changed = changes(folder, source) if previous else None

@@ -46,17 +46,19 @@ def embedded_again(folder: Folder, shards: Shards, images: EmbeddedImages, tower
     kept = dict(zip(images.kept_keys, images.kept_sha256, strict=True))
     missing_real = [row_id for row_id, sha256 in real.items() if sha256 and sha256 not in known]
     missing_kept = [key for key, sha256 in kept.items() if sha256 and sha256 not in known]
-    if missing_real or missing_kept:
-        found = chain(
-            ((real[row_id], content) for row_id, content in real_images(folder.path, shards, missing_real)),
-            ((kept[key], content) for key, content in kept_images(folder.path, shards, missing_kept)),
-        )
-        _embed(config, found, known, path)
-    if not any(sha256 in known for sha256 in real.values()) and real:
+    contents = real_images(folder.path, shards, missing_real)
+    first = list(islice(contents, 1))
+    if real and not first and not any(sha256 in known for sha256 in real.values()):
         raise UserError(
             f"{folder.path} does not contain the real images, so --tower cannot embed them. Leave --tower out, or "
             "describe an export with --include_originals true"
         )
+    if missing_real or missing_kept:
+        found = chain(
+            ((real[row_id], content) for row_id, content in chain(first, contents)),
+            ((kept[key], content) for key, content in kept_images(folder.path, shards, missing_kept)),
+        )
+        _embed(config, found, known, path)
     return _with_embeddings(images, known)
 
 
