@@ -2,21 +2,19 @@
 
 import pytest
 
-from diffcore_hf.augmentation import rounds
-from diffcore_hf.augmentation.rounds import PartSizes
+from diffcore_hf.augmentation import part_sizes
+from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.tasks import CommittedPart, ReferenceTask
 
 
-def sizes(count, batch, seconds_per_item, part_size=None, **options):
+def sizes(count, batch, seconds_per_item, part_size=None, sizes=None, share=None, **options):
     """Returns the sizes of the parts of `count` items. The time of each part is known before the next part starts."""
-    pieces = PartSizes([str(item) for item in range(count)], batch, part_size, **options)
-    counts, items = [], []
-    for piece in pieces:
-        counts.append(len(piece))
-        items += piece
-        task = ReferenceTask(tuple(piece))
-        pieces.measured(CommittedPart(task, None, seconds_per_item * len(piece), batch))
-    assert items == [str(item) for item in range(count)]
+    pieces = PartSizes(batch, part_size, **options)
+    counts = []
+    while (start := sum(counts)) < count:
+        counts.append(pieces.take(count - start, sizes and sizes[start:], share and share(count - start)))
+        task = ReferenceTask(tuple(map(str, range(counts[-1]))))
+        pieces.measured(CommittedPart(task, None, seconds_per_item * counts[-1], batch))
     return counts
 
 
@@ -37,7 +35,7 @@ def test_a_part_is_about_a_minute_of_whole_batches(count, batch, seconds_per_ite
 
 
 def test_large_images_make_small_parts(monkeypatch):
-    monkeypatch.setattr(rounds, "PART_BYTES", 100)
+    monkeypatch.setattr(part_sizes, "PART_BYTES", 100)
     assert sizes(6, 4, 1.0, sizes=[30, 30, 30, 30, 500, 1]) == [2, 2, 1, 1]
 
 
@@ -48,3 +46,10 @@ def test_large_images_make_small_parts(monkeypatch):
 )
 def test_a_part_ends_where_the_early_stop_is_tested(stop_after, part_size, expected):
     assert sizes(200, 16, 0.01, part_size, stop_after=stop_after) == expected
+
+
+@pytest.mark.parametrize(
+    "part_size, expected", [(None, [4, 20, 8, 4, 4]), (10, [10, 10, 10, 10])], ids=["measured", "a fixed size"]
+)
+def test_the_last_parts_are_small_if_several_workers_share_the_rest(part_size, expected):
+    assert sizes(40, 4, 0.01, part_size, share=lambda due: due / 2) == expected

@@ -14,15 +14,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts, round_name
+from diffcore_hf.augmentation.ledger import REFERENCES, Facts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.schedule import NOTHING, Due, Schedule
 from diffcore_hf.augmentation.source.dataset import LoadedSource
-from diffcore_hf.augmentation.tasks import CommittedPart
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.method import filtration, policies
-from diffcore_hf.method.checks import Check, checks_of, recorded_reasons
+from diffcore_hf.method.checks import DUPLICATE, Check, checks_of, recorded_reasons
 from diffcore_hf.method.references import ReferenceEmbeddings
 
 
@@ -63,6 +63,8 @@ class Decider:
         self._checker = filtration.Checker(self.units, run.review.verdicts, self.checks)
         self._counts: Counter[str] = Counter()
         self._tallied = 0
+        self._schedule: Schedule | None = None
+        self._has_duplicates = False
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -79,41 +81,58 @@ class Decider:
         ids = self.run.plan.source_ids
         return all((ids[row], 0, 0) in self.references.keys for row in self.run.plan.references.tolist())
 
-    def reread(self) -> Decider:
-        """Read the facts about attempts again. References and policy do not change."""
-        self.attempts = _read_attempts(self.run)
-        return self
+    def schedule(self, wanted: int) -> Schedule:
+        """Return the schedule of the first `wanted` units. `take_new` adds further facts to it."""
+        schedule = Schedule(self.units, wanted, self.run.recipe.max_attempts, len(self.policy.bound))
+        self._schedule, self._tallied = schedule, 0
+        self._counts.clear()
+        self._checker = filtration.Checker(self.units, self.run.review.verdicts, self.checks)
+        self.take_new()
+        return schedule
 
-    def add(self, part: CommittedPart, number: int) -> None:
-        """Add the facts of a committed part of round `number`."""
-        self.attempts.read_part(self.run.ledger, round_name(number), part.path)
+    def correct(self, schedule: Schedule) -> None:
+        """Give a schedule the exact decisions. Nothing changes unless two images are equal."""
+        if self._has_duplicates:
+            attempts, _, decisions = self._decided()
+            schedule.correct(decisions, attempts.units, attempts.attempts)
 
-    def due(self, wanted: int) -> tuple[int, np.ndarray] | None:
-        """Return the first unfinished round of the first `wanted` units, and the units that it still needs.
+    def due(self, wanted: int) -> Due:
+        """Return the attempts of the first unfinished round of the first `wanted` units, in plan order.
 
-        Returns:
-            (number of the round, (n,) int64 indices of units); None if no attempt is due.
+        The result is exact. It takes much longer than `Schedule.due`.
         """
         attempts, _, decisions = self._decided()
         first = self.units.possible() & (np.arange(len(self.run.plan)) < wanted)
         units = replace(self.units, readable=first)
-        return filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
+        due = filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
+        if due is None:
+            return NOTHING
+        return Due(np.full(len(due[1]), due[0], np.int64), due[1])
 
-    def tally(self) -> Counter[str]:
-        """Return the number of attempts so far by reason, for the progress bar and the early stop.
+    def take_new(self) -> Counter[str]:
+        """Test the facts that were added since the last call.
 
-        Only new facts are tested. The final decisions may differ, because `decide` tests the attempts in plan order.
-        It also ignores later attempts of a class that was given up (all its first attempts were rejected, see
-        method/filtration.py).
+        The final decisions may differ, because `decide` tests the attempts in plan order. It also ignores later
+        attempts of a class that was given up (all its first attempts were rejected, see method/filtration.py).
+
+        Returns:
+            The number of attempts so far by reason, for the progress bar and the early stop.
         """
+        if self._tallied == len(self.attempts):
+            return self._counts
         attempts, _ = self._attempt_facts(self._tallied)
         keys = [
             (*self.run.plan.key(unit), int(number))
             for unit, number in zip(attempts.units, attempts.attempts, strict=True)
         ]
         verdicts = self.policy.verdicts(self.units.labels[attempts.units], attempts.embeddings, attempts.parents, keys)
-        reasons = self._checker.reasons(attempts, np.arange(len(keys)), keys, verdicts.reasons)
+        rows = np.arange(len(keys))
+        if self._schedule is not None:
+            passed = self._checker.passes_alone(attempts, rows, keys, verdicts.reasons)
+            self._schedule.add(attempts.units, attempts.attempts, passed)
+        reasons = self._checker.reasons(attempts, rows, keys, verdicts.reasons)
         self._counts.update(reasons[reasons != ""].tolist())
+        self._has_duplicates |= DUPLICATE in self._counts
         self._tallied = len(self.attempts)
         return self._counts
 

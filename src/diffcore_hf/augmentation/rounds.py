@@ -1,99 +1,52 @@
-"""Rounds: the tasks that are still to be done, their order and their sizes.
+"""Rounds: the order in which a worker computes what is still to be done.
 
-Owns the order of the work (captions, references, preparation, then round 0, 1, ...), the division into parts and the
-progress bar. Does not compute parts (worker.py), choose the process that computes them (executors/) or decide about
-attempts (decisions.py).
+Owns the order of the work (captions, references, preparation, then the attempts), the cooperation of several workers
+and the early stop. Does not choose the items of a part (work.py), compute parts (worker.py), choose the process that
+computes them (executors/) or decide about attempts (decisions.py).
+
+Workers share nothing but the output folder. Each reads the parts that are committed, so it needs no message of the
+others. Notes of the workers (worker_notes.py) only avoid that two workers compute the same part.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+
+import numpy as np
 
 from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts
-from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.ledger import CLASSES, PREPARED, REFERENCES
+from diffcore_hf.augmentation.part_sizes import PartSizes
+from diffcore_hf.augmentation.progress import Progress
 from diffcore_hf.augmentation.reasons import progress_text
 from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.schedule import Due
+from diffcore_hf.augmentation.share import Share
 from diffcore_hf.augmentation.tasks import (
     AttemptTask,
     CaptionTask,
     CommittedPart,
+    OnProgress,
     PreparationTask,
     ReferenceTask,
     Task,
 )
+from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, next_piece
+from diffcore_hf.augmentation.worker_notes import WorkerNotes
 from diffcore_hf.core import signals
 from diffcore_hf.core.quiet import quiet_datasets
-from diffcore_hf.generation.base import make_strategy
 
 log = logging.getLogger(__name__)
 
-PART_SECONDS = 60.0
-PART_BYTES = 256_000_000
-LARGEST_PART = 4096
-GROWTH = 8
-"""Largest ratio between the sizes of two successive parts. The time of the first part includes the loading of the
-model, so the size grows in steps."""
-
-T = TypeVar("T")
-
-
-class PartSizes(Generic[T]):
-    """Divides items into parts of `part_size` items, or of measured sizes if `part_size` is None.
-
-    If sizes are measured, the first part is one device batch. The size of later parts is chosen so that a part takes
-    about PART_SECONDS. The division has no influence on the results.
-
-    Args:
-        items: the items that are due.
-        batch: number of images in a device batch.
-        part_size: number of items in each part; None: a multiple of the device batch that depends on measured times.
-        sizes: bytes of each item in memory. A part has at most PART_BYTES, unless a single item is larger.
-        stop_after: number of items after which a part has to end, rounded up to whole device batches, because the early
-            stop is tested there. A fixed `part_size` is not changed.
-    """
-
-    def __init__(
-        self,
-        items: Sequence[T],
-        batch: int,
-        part_size: int | None,
-        sizes: Sequence[int] | None = None,
-        stop_after: int = 0,
-    ):
-        self._items, self._sizes = items, sizes
-        self._part_size = part_size
-        self._tested = 0 if part_size else math.ceil(max(stop_after, 0) / batch) * batch
-        self._size = part_size or batch
-        self._start = 0
-
-    def __iter__(self) -> Iterator[Sequence[T]]:
-        while self._start < len(self._items):
-            count = min(self._size, len(self._items) - self._start)
-            if self._start < self._tested:
-                count = min(count, self._tested - self._start)
-            while self._sizes is not None and count > 1 and self._bytes(count) > PART_BYTES:
-                count //= 2
-            self._start += count
-            yield self._items[self._start - count : self._start]
-
-    def _bytes(self, count: int) -> int:
-        assert self._sizes is not None
-        return sum(self._sizes[self._start : self._start + count])
-
-    def measured(self, part: CommittedPart) -> None:
-        """Adjust the size of the next parts to the time of a committed part."""
-        if self._part_size is None and len(part.task):
-            rate = len(part.task) / max(part.seconds, 1e-6)
-            wanted = int(min(rate * PART_SECONDS, LARGEST_PART, GROWTH * len(part.task)))
-            self._size = max(part.batch_size, wanted // part.batch_size * part.batch_size)
+POLL_SECONDS = 0.05, 2.0
+"""Shortest and longest time between two looks at a part that another worker computes."""
 
 
 @dataclass(frozen=True)
@@ -110,173 +63,227 @@ class Collected:
     """Why the run stopped early, with a remedy, as one line; None: it did not stop early."""
 
 
-def collect(run: Run, executor: Executor, *, progress: bool = True) -> Collected:
+def collect(run: Run, executor: Executor, *, share: Share | None = None, progress: bool = True) -> Collected:
     """Compute all facts that are due, one part at a time, unless too many attempts are faulty (early_stop.py).
 
     Args:
         run: the run; its run.json is written.
         executor: computes the parts.
+        share: share of this worker; None: this is the only worker.
         progress: true shows the progress bar.
 
     Raises:
         UserError: a model fails on every image. Facts that are already committed are kept.
     """
-    collection = _Collection(run, executor)
+    share = share or Share()
+    notes = WorkerNotes(run.folder.private, share, run.resolution.recipe_digest)
+    notes.start()
+    collection = _Collection(run, executor, share, notes)
     try:
-        collected = collection.run(progress)
+        stopped = collection.run(progress)
     except KeyboardInterrupt as error:
         log.info("interrupted: the finished images are exported")
         # The ledger is read again, because a part may have been committed but not read when the interruption came.
-        decider = collection.decider.reread() if collection.decider else Decider.read(run)
-        return Collected(decider, interrupted=True, signal=signals.exit_status(error) - 128)
+        return Collected(collection.reread(), interrupted=True, signal=signals.exit_status(error) - 128)
+    except Exception as error:
+        notes.failed(str(error))
+        raise
     finally:
         executor.close()
-    if collected.stopped is None:
-        return collected
+        notes.close()
+    if stopped is None:
+        # Two workers may have computed the same attempt. The ledger is read again, so that the name of the part decides
+        # which fact is used, and not the order in which parts were read.
+        decider = collection.reread() if collection.read_parts_of_others else collection.decider
+        assert decider is not None
+        return Collected(decider)
     # Other processes may have committed parts until they were closed. The next run would count them too.
-    decider = collected.decider.reread()
-    return Collected(decider, stopped=stop_message(decider.decide()) or collected.stopped)
-
-
-class _Progress:
-    """The one progress bar of a run."""
-
-    def __init__(self, total: int, done: int, *, shown: bool):
-        from tqdm.auto import tqdm
-
-        self._bar: Any = tqdm(
-            total=total,
-            initial=done,
-            desc="augment",
-            unit="image",
-            disable=not shown,
-            smoothing=0.1,
-            dynamic_ncols=True,
-        )
-        self._bar.set_postfix_str("real images")
-
-    def add(self, count: int) -> None:
-        """Show that `count` more images are done."""
-        self._bar.update(count)
-
-    def extend(self, count: int) -> None:
-        """Show that `count` more images are due."""
-        self._bar.total += count
-        self._bar.refresh()
-
-    def describe(self, text: str) -> None:
-        """Show a text after the bar."""
-        self._bar.set_postfix_str(text)
-
-    def close(self) -> None:
-        """Close the bar."""
-        self._bar.close()
+    decider = collection.reread()
+    return Collected(decider, stopped=stop_message(decider.decide()) or stopped)
 
 
 class _Collection:
     """The state of one call of `collect`."""
 
-    def __init__(self, run: Run, executor: Executor):
-        self.executor = executor
+    def __init__(self, run: Run, executor: Executor, share: Share, notes: WorkerNotes):
+        self.executor, self.share, self.notes = executor, share, notes
         self.data = run
         self.decider: Decider | None = None
+        self.read_parts_of_others = False
+        self._running: dict[Task, tuple[int, list[int]]] = {}
+        """Task -> round and positions of the parts that this process computes now."""
 
-    def run(self, progress: bool) -> Collected:
+    def reread(self) -> Decider:
+        """Return a decider with all facts that are in the ledger now."""
+        return Decider.read(self.data)
+
+    def run(self, show_progress: bool) -> str | None:
+        """Compute everything that is due, and return why the run stopped early; None: it did not."""
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
+        known = _all_parts(run)
         references, attempts = read_facts(run)
-        due_rows = rows_to_embed(run.plan, wanted, references)
         done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
-        with closing(_Progress(len(due_rows) + wanted, done, shown=progress)) as bar, quiet_datasets():
-            self._references(due_rows, references, bar)
+        with closing(Progress(done, shown=show_progress)) as bar, quiet_datasets():
+            self._bar, self._later = bar, wanted - done
+            self._once(CLASSES, lambda: captions_are_missing(run), CaptionTask())
+            rows = ReferenceWork(run, wanted, references, known, self.share)
+            if len(rows.due()):
+                self._compute(rows, PartSizes(self.executor.batch_size(ReferenceTask), run.recipe.part_size))
+            self._later = 0
+            self._once(PREPARED, lambda: _is_unprepared(run), PreparationTask())
             self.decider = Decider(run, references, attempts)
-            stopped = self._rounds(wanted, self.decider, bar)
-        return Collected(self.decider, stopped=stopped)
+            return self._attempts(AttemptWork(run, wanted, self.decider, known, self.share), self.decider)
 
-    def _references(self, due_rows: Sequence[int], references: Facts, bar: _Progress) -> None:
-        """Compute round `ref`: captions, real images, and the preparation of the strategy."""
-        run = self.data
-        first: list[Task] = [CaptionTask()] if captions_are_missing(run) else []
-        for _ in self._parts(first, bar):
-            pass
-        if due_rows:
-            ids = [run.plan.source_ids[row] for row in due_rows]
-            sizes = [run.source.sizes[run.source.config.split][row] for row in due_rows]
-            pieces = PartSizes(ids, self.executor.batch_size(ReferenceTask), run.recipe.part_size, sizes)
-            tasks = (ReferenceTask(tuple(piece)) for piece in pieces)
-            for part in self._parts(tasks, bar):
-                pieces.measured(part)
-                references.read_part(run.ledger, REFERENCES, part.path)
-        strategy = make_strategy(run.recipe.strategy, run.recipe.model, strict=run.recipe.strict)
-        if strategy.preparation() is not None:
-            for _ in self._parts([PreparationTask()], bar):
+    def _attempts(self, work: AttemptWork, decider: Decider) -> str | None:
+        """Compute rounds 0, 1, ... and return why the run stopped early; None: it did not."""
+        if not len(work.due()):
+            return None
+
+        def check() -> str | None:
+            bar = self._bar
+            bar.describe(progress_text(decider.take_new()))
+            return self._stop_message(work, decider)
+
+        if message := self._stop_message(work, decider):
+            return message
+        missing = 0 if self.data.recipe.max_faulty is None else STOP_AFTER - decider.take_new().total()
+        batch = self.executor.batch_size(AttemptTask)
+        return self._compute(work, PartSizes(batch, self.data.recipe.part_size, missing), check)
+
+    def _stop_message(self, work: AttemptWork, decider: Decider) -> str | None:
+        """Return why the run has to stop; None if it may go on, or if no further attempt is due.
+
+        The counts are tested first, because the decisions about all attempts take longer.
+        """
+        if not is_too_faulty(decider.take_new(), decider.checks, self.data.recipe.max_faulty):
+            return None
+        return stop_message(decider.decide()) if len(work.due()) else None
+
+    def _once(self, kind: str, is_missing: Callable[[], bool], task: Task) -> None:
+        """Compute a task that makes one part, unless another worker does."""
+        waits = _waits()
+        while is_missing():
+            if self.notes.claimed(kind):
+                self._wait(next(waits))
+                continue
+            self.notes.claim(kind, [0])
+            for _ in self._parts([task], self._bar.add):
                 pass
+            return
 
-    def _parts(self, tasks: Iterable[Task], bar: _Progress) -> Iterator[CommittedPart]:
+    def _parts(self, tasks: Iterable[Task], on_progress: OnProgress) -> Iterator[CommittedPart]:
         """Yield the committed parts of some tasks.
 
         Raises:
             Stopped: a signal was received, and the part that was then computed is committed and was yielded.
         """
         signals.check()
-        for part in self.executor.run(tasks, bar.add):
+        for part in self.executor.run(tasks, on_progress):
             yield part
             signals.check()
 
-    def _rounds(self, wanted: int, decider: Decider, bar: _Progress) -> str | None:
-        """Compute rounds 0, 1, ... until no attempt is due for the wanted units.
+    def _wait(self, seconds: float) -> None:
+        """Wait for other workers. A signal ends the wait."""
+        with signals.interruptible(signals.PREPARATION):
+            time.sleep(seconds)
+
+    def _compute(self, work: Work, sizes: PartSizes, check: Callable[[], str | None] = lambda: None) -> str | None:
+        """Compute all items of a kind of work, together with the other workers.
+
+        Args:
+            work: the kind of work.
+            sizes: sizes of the parts.
+            check: called after each part; it returns why the run has to stop, or None.
 
         Returns:
-            Why the run stopped early; None if it did not.
-
-        Raises:
-            ValueError: a round was computed, but none of its facts has the inputs of the plan. So the inputs of the
-                strategy are not the same in each call or process.
+            The result of `check` if it is not None.
         """
-        run = self.data
-        computed: tuple[int, list[int]] | None = None
-        while (due := decider.due(wanted)) is not None:
-            if message := self._stop_message(wanted, decider):
-                return message
-            number, units = due
-            if computed == (number, units.tolist()):
-                raise ValueError(
-                    f"the attempts of round {number} were computed, but not with the inputs of the plan. "
-                    f"`preparation()` and `reads` of {run.recipe.strategy.name} must return the same values in each "
-                    "process"
-                )
-            computed = number, units.tolist()
-            if number:
-                bar.extend(len(units))
-            log.info("round %d: %d attempts", number, len(units))
-            keys = [run.plan.key(unit) for unit in units.tolist()]
-            missing = 0 if run.recipe.max_faulty is None else STOP_AFTER - decider.tally().total()
-            batch = self.executor.batch_size(AttemptTask)
-            pieces = PartSizes(keys, batch, run.recipe.part_size, stop_after=missing)
-            tasks = (AttemptTask(tuple(piece), number) for piece in pieces)
-            for part in self._parts(tasks, bar):
-                pieces.measured(part)
-                decider.add(part, number)
-                bar.describe(f"{progress_text(decider.tally())}, round {number}")
-                if message := self._stop_message(wanted, decider):
+        waits = _waits()
+        while True:
+            for part in self._parts(self._tasks(work, sizes), self._count):
+                self._running.pop(part.task, None)
+                sizes.measured(part)
+                self.notes.finished(part.seconds)
+                work.add(part)
+                waits = _waits()
+                if message := check():
                     return message
-        return None
+            if self._read_others(work):
+                waits = _waits()
+                if message := check():
+                    return message
+            due = work.due()
+            if not len(due):
+                return None
+            if not len(self._free(work, due)):
+                # Other workers compute the rest. The wait ends when their parts exist or their counters rest.
+                self.notes.claim("", [])
+                self._wait(next(waits))
 
-    def _stop_message(self, wanted: int, decider: Decider) -> str | None:
-        """Return why the run has to stop; None if it may go on, or if no further attempt is due.
+    def _tasks(self, work: Work, sizes: PartSizes) -> Iterator[Task]:
+        """Yield the task of each next part, until nothing is due that no worker computes."""
+        while True:
+            self._read_others(work)
+            due = work.due()
+            self._bar.expect(len(due) + self._later)
+            piece = next_piece(self._free(work, due), self.share, self.notes.peers(), sizes, work)
+            if piece is None:
+                return
+            number, positions = piece
+            task, kind = work.task(number, positions), work.kind(number)
+            claimed = [*positions, *(item for at, items in self._running.values() if at == number for item in items)]
+            self.notes.claim(kind, claimed)
+            if not self.notes.claimed(kind).isdisjoint(positions):
+                # Another worker chose the same items at the same time. Different waits separate the two.
+                self.notes.claim("", [])
+                self._wait(POLL_SECONDS[0] * (1 + self.share.index + self.notes.note.pid % 7))
+                continue
+            self._running[task] = number, positions
+            yield task
 
-        The tally is tested first, because the decisions about all attempts take longer.
-        """
-        if not is_too_faulty(decider.tally(), decider.checks, self.data.recipe.max_faulty):
-            return None
-        return stop_message(decider.decide()) if decider.due(wanted) is not None else None
+    def _free(self, work: Work, due: Due) -> Due:
+        """Return the items that no worker computes now."""
+        if not len(due):
+            return due
+        free = np.ones(len(due), np.bool_)
+        for number in np.unique(due.rounds).tolist():
+            running = self.notes.claimed(work.kind(number))
+            running |= {item for at, items in self._running.values() if at == number for item in items}
+            if running:
+                free &= (due.rounds != number) | ~np.isin(due.positions, list(running))
+        return due[free]
+
+    def _read_others(self, work: Work) -> int:
+        """Read the new parts of other workers and return the number of their new facts."""
+        if count := work.read_others():
+            self.read_parts_of_others = True
+            self._bar.add(count)
+        return count
+
+    def _count(self, images: int) -> None:
+        self._bar.add(images)
+        self.notes.add(images)
 
 
-def rows_to_embed(plan: Plan, wanted: int, references: Facts) -> list[int]:
-    """Return the rows that round `ref` still has to embed, each once: references first, then planned rows."""
-    rows = dict.fromkeys([*plan.references.tolist(), *plan.rows[:wanted].tolist()])
-    known = {key[0] for key in set(references.keys) - references.unread}
-    return [row for row in rows if plan.source_ids[row] not in known]
+def _waits() -> Iterator[float]:
+    """Yield times that grow from the shortest to the longest."""
+    shortest, longest = POLL_SECONDS
+    wait = shortest
+    while True:
+        yield wait
+        wait = min(1.5 * wait, longest)
+
+
+def _all_parts(run: Run) -> list[Path]:
+    """Return the paths of all parts about real images and attempts."""
+    return [path for kind in (REFERENCES, *run.ledger.rounds()) for path in run.ledger.parts(kind)]
+
+
+def _is_unprepared(run: Run) -> bool:
+    """Return whether the strategy has a preparation that no process has finished."""
+    digest = run.inputs.preparation
+    return digest is not None and not run.ledger.is_prepared(run.ledger.preparation(digest))
 
 
 def captions_are_missing(run: Run) -> bool:

@@ -57,6 +57,32 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     sync_directory(path.parent)
 
 
+def create_atomic(path: Path, content: bytes) -> bool:
+    """Write a new file completely or not at all. Of several processes, only the first one writes it.
+
+    Returns:
+        False if the file exists already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(content)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+    return True
+
+
 def check_target(path: Path) -> None:
     """Check that a file can be written at a path, before a long computation. Writes nothing.
 
@@ -197,9 +223,15 @@ class Folder:
         """Store hashes of local weights, so that a restart does not read gigabytes again."""
         write_atomic(self.private / "hashes.json", canonical_json(hashes))
 
+    def create_run(self, content: Mapping[str, Any]) -> bool:
+        """Write the first run.json of the folder; return false if another process has written one before."""
+        return create_atomic(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
+
     def write_run(self, content: Mapping[str, Any]) -> None:
-        """Mark the folder as an output folder: write run.json, before any other file."""
-        write_atomic(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
+        """Mark the folder as an output folder: write run.json, before any other file. Equal content is not written."""
+        text = canonical_json({**content, "format": RUN_FORMAT})
+        if not self.run_file.is_file() or self.run_file.read_bytes() != text:
+            write_atomic(self.run_file, text)
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the content of diffcore.json; None if no export finished or the file cannot be read."""

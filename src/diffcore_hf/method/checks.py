@@ -29,6 +29,7 @@ from diffcore_hf.core.extensions import load_instance
 
 KEPT = "kept"
 CRASHED = "crashed"
+DUPLICATE = "duplicate"
 
 REASON = re.compile(r"[A-Za-z0-9_-]+")
 """Pattern of a reason, which is a value of the column `reason` and a word in tables of the card."""
@@ -105,7 +106,7 @@ CHECKS: tuple[Check, ...] = (
         lambda candidate: candidate.accepted is False,
     ),
     Check(
-        "duplicate",
+        DUPLICATE,
         "the image file equals the file of an earlier attempt",
         "a duplicate",
         lambda candidate: candidate.duplicate,

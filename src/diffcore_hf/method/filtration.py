@@ -258,19 +258,9 @@ class Checker:
             if self.counterpart[unit] >= 0:
                 reasons.append(_IGNORED)
                 continue
-            recorded, _, detail = (attempts.reasons[row] or "").partition(":")
-            candidate = Candidate(
-                *key,
-                label=int(self._units.labels[unit]),
-                recorded=recorded or None,
-                detail=detail.strip(),
-                image_sha256=sha256,
-                embedding=attempts.embeddings[row],
-                parent=attempts.parents[row],
-                accepted=self._review.get(key),
-                duplicate=sha256 is not None and sha256 in self._images,
-                policy_reason=policy_reason,
-            )
+            candidate = self._candidate(attempts, row, key, policy_reason)
+            if sha256 is not None and sha256 in self._images:
+                candidate = replace(candidate, duplicate=True)
             reasons.append(first_reason(candidate, self._checks))
             if reasons[-1] == KEPT:
                 self.counterpart[unit] = row
@@ -278,9 +268,59 @@ class Checker:
                 self._images.add(sha256)
         return np.array(reasons, np.object_)
 
+    def passes_alone(
+        self, attempts: AttemptFacts, rows: Ints, keys: Sequence[AttemptKey], policy_reasons: Sequence[str | None]
+    ) -> Bools:
+        """Returns (n,) bool: whether each attempt passes all checks, if no other attempt exists.
+
+        Args: as for `reasons`.
+        """
+        candidates = (
+            self._candidate(attempts, row, key, policy_reason)
+            for row, key, policy_reason in zip(rows.tolist(), keys, policy_reasons, strict=True)
+        )
+        return np.array([first_reason(candidate, self._checks) == KEPT for candidate in candidates], np.bool_)
+
+    def _candidate(self, attempts: AttemptFacts, row: int, key: AttemptKey, policy_reason: str | None) -> Candidate:
+        """Returns the facts about one attempt, without duplicates."""
+        recorded, _, detail = (attempts.reasons[row] or "").partition(":")
+        return Candidate(
+            *key,
+            label=int(self._units.labels[attempts.units[row]]),
+            recorded=recorded or None,
+            detail=detail.strip(),
+            image_sha256=attempts.image_sha256[row],
+            embedding=attempts.embeddings[row],
+            parent=attempts.parents[row],
+            accepted=self._review.get(key),
+            duplicate=False,
+            policy_reason=policy_reason,
+        )
+
+
+def first_units(units: Units) -> Ints:
+    """Returns (n,) int64: the units whose attempt 0 decides whether their class is given up."""
+    first = np.flatnonzero((units.copies == 0) & units.possible())
+    first = first[np.argsort(units.labels[first], kind="stable")]
+    labels = units.labels[first]
+    position = np.arange(len(first)) - np.searchsorted(labels, labels)
+    return first[position < GIVEN_UP_AFTER]
+
+
+def given_up_classes(labels: Ints, first: Ints, rejected: Bools, classes: int) -> Bools:
+    """Returns (K,) bool: attempt 0 of each of the class's first 20 possible units of copy 0 was rejected.
+
+    Args:
+        labels: (U,) int64: class of each unit.
+        first: (n,) int64: the result of `first_units`.
+        rejected: (U,) bool: whether attempt 0 of each unit was rejected.
+        classes: K.
+    """
+    return np.bincount(labels[first], weights=rejected[first], minlength=classes) == GIVEN_UP_AFTER
+
 
 def _given_up(units: Units, unit_of: Ints, number: Ints, reasons: Words, classes: int) -> Bools:
-    """Returns (K,) bool: attempt 0 of each of the class's first 20 possible units of copy 0 was rejected.
+    """Returns (K,) bool: whether each class is given up; see `given_up_classes`.
 
     Args:
         units: the planned units.
@@ -291,12 +331,7 @@ def _given_up(units: Units, unit_of: Ints, number: Ints, reasons: Words, classes
     """
     rejected = np.zeros(len(units.labels), np.bool_)
     rejected[unit_of[(number == 0) & (reasons != KEPT)]] = True
-    first = np.flatnonzero((units.copies == 0) & units.possible())
-    first = first[np.argsort(units.labels[first], kind="stable")]
-    labels = units.labels[first]
-    position = np.arange(len(first)) - np.searchsorted(labels, labels)
-    first, labels = first[position < GIVEN_UP_AFTER], labels[position < GIVEN_UP_AFTER]
-    return np.bincount(labels, weights=rejected[first], minlength=classes) == GIVEN_UP_AFTER
+    return given_up_classes(units.labels, first_units(units), rejected, classes)
 
 
 def _statuses(

@@ -26,6 +26,7 @@ from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, res
 from diffcore_hf.augmentation.review import read_review
 from diffcore_hf.augmentation.rounds import Collected, collect
 from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.share import Share
 from diffcore_hf.augmentation.source.dataset import IN_MEMORY, load_source
 from diffcore_hf.augmentation.source.hashes import keep_hashes
 from diffcore_hf.augmentation.source.readable import check_readable
@@ -141,6 +142,7 @@ def run(
     progress: bool = True,
     executor: Callable[[Run], Executor] = LocalExecutor,
     grace: float = signals.GRACE,
+    share: Share | None = None,
 ) -> RunResult:
     """Collect facts until every unit is decided, then export.
 
@@ -153,6 +155,7 @@ def run(
         progress: show the progress bar.
         executor: function that creates the executor of the run, which computes the parts.
         grace: seconds from the first signal to the end of the export.
+        share: share of this process, if several processes work on the run; None: this is the only one.
 
     Raises:
         UserError: the input is not valid, and nothing was written. Or the model fails for every attempt.
@@ -162,13 +165,11 @@ def run(
     with signals.handled(grace):
         try:
             with signals.interruptible(signals.PREPARATION):
-                prepared = prepare(recipe, data)
-                workers = executor(prepared)
-                start(prepared)
+                prepared, workers = _started(recipe, data, executor)
                 earlier = prepared.ledger.count()
         except signals.Stopped as error:
             raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
-        collected = collect(prepared, workers, progress=progress)
+        collected = collect(prepared, workers, share=share, progress=progress)
         new = prepared.ledger.count() - earlier
         summary = _export(prepared, collected, new)
         return _result(prepared, collected, summary, new, time.monotonic() - started)
@@ -220,6 +221,20 @@ def _result(run: Run, collected: Collected, summary: Summary, new: int, seconds:
         changes=run.changes,
         signal=number,
     )
+
+
+def _started(
+    recipe: Recipe, data: Dataset | DatasetDict | None, executor: Callable[[Run], Executor]
+) -> tuple[Run, Executor]:
+    """Return a run after `start`, and its executor.
+
+    If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
+    """
+    while True:
+        prepared = prepare(recipe, data)
+        workers = executor(prepared)
+        if start(prepared):
+            return prepared, workers
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:
@@ -289,15 +304,23 @@ def check_text_policy(resolution: Resolution) -> None:
         )
 
 
-def start(run: Run) -> None:
-    """Write run.json and the hashes that a later run reuses. After this step the folder belongs to the recipe."""
+def start(run: Run) -> bool:
+    """Write run.json and the hashes that a later run reuses. After this step the folder belongs to the recipe.
+
+    Returns:
+        False if another process wrote the first run.json of the folder after `prepare`. Then nothing is written.
+    """
     resolution = run.resolution
-    run.folder.write_run(run_content(resolution, run.previous, in_memory=run.in_memory, **recorded(run)))
+    content = run_content(resolution, run.previous, in_memory=run.in_memory, **recorded(run))
+    if run.previous is None and not run.folder.create_run(content):
+        return False
+    run.folder.write_run(content)
     changed = {"source": run.changes.text()} if run.changes else {}
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest, **changed)
     write_record(run.folder, run.source)
     keep_hashes(run.source, run.folder)
     run.folder.write_hashes(resolution.hashes)
+    return True
 
 
 def publish(material: Material, folder: Folder, layout: str = "columns", *, wait: bool = True) -> Summary:

@@ -1,0 +1,238 @@
+"""Work: what one kind of task still has to compute, and the choice of the next part.
+
+Owns the choice. A worker starts with its own share of what is due. When nothing of its share is left, it helps
+elsewhere, at a position that differs between workers. It leaves out what other workers compute now.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger, round_name
+from diffcore_hf.augmentation.part_sizes import PartSizes
+from diffcore_hf.augmentation.plan import Plan
+from diffcore_hf.augmentation.run import Run
+from diffcore_hf.augmentation.schedule import Due
+from diffcore_hf.augmentation.share import Share
+from diffcore_hf.augmentation.tasks import AttemptTask, CommittedPart, ReferenceTask, Task
+
+
+class Work(Protocol):
+    """What is due of one kind of task. It changes when parts are added."""
+
+    def due(self) -> Due:
+        """Return everything that is due, in the order in which it should be computed."""
+        ...
+
+    def kind(self, number: int) -> str:
+        """Return the kind of the parts of a round."""
+        ...
+
+    def task(self, number: int, positions: Sequence[int]) -> Task:
+        """Return the task for some items of a round."""
+        ...
+
+    def sizes(self, positions: Sequence[int]) -> Sequence[int] | None:
+        """Return the number of bytes of each item in memory; None if they need not be limited."""
+        ...
+
+    def add(self, part: CommittedPart) -> None:
+        """Add the facts of a part that this process computed."""
+        ...
+
+    def read_others(self) -> int:
+        """Add the facts of new parts of other processes, and return the number of new facts."""
+        ...
+
+
+class NewParts:
+    """Finds the parts that were not read yet.
+
+    Args:
+        ledger: the ledger of the run.
+        known: the parts that are read already.
+    """
+
+    def __init__(self, ledger: Ledger, known: Sequence[Path]):
+        self._ledger, self._known = ledger, set(known)
+
+    def add(self, path: Path | None) -> None:
+        """Record that a part was read."""
+        if path is not None:
+            self._known.add(path)
+
+    def take(self, kind: str) -> list[Path]:
+        """Return the new parts of a kind. They count as read from now on."""
+        paths = [path for path in self._ledger.parts(kind) if path not in self._known]
+        self._known.update(paths)
+        return paths
+
+
+class ReferenceWork:
+    """The real images of round `ref` that have no facts yet.
+
+    Args:
+        run: the run.
+        wanted: number of units whose rows are embedded.
+        references: the facts of round `ref`; they are extended.
+        known: the parts from which these facts were read.
+        share: share of this worker. If it may compute only its own units, it embeds only their rows. All references are
+            embedded in any case, because every decision depends on them.
+    """
+
+    def __init__(self, run: Run, wanted: int, references: Facts, known: Sequence[Path], share: Share):
+        self._run, self._facts, self._new = run, references, NewParts(run.ledger, known)
+        units = np.arange(wanted)
+        rows = run.plan.rows[:wanted][share.owns(units)] if share.only else run.plan.rows[:wanted]
+        self._rows = rows_to_embed(run.plan, rows.tolist(), references)
+        self._position = {run.plan.source_ids[row]: row for row in self._rows}
+
+    def due(self) -> Due:
+        return Due(np.zeros(len(self._rows), np.int64), np.array(self._rows, np.int64))
+
+    def kind(self, number: int) -> str:
+        return REFERENCES
+
+    def task(self, number: int, positions: Sequence[int]) -> ReferenceTask:
+        return ReferenceTask(tuple(self._run.plan.source_ids[row] for row in positions))
+
+    def sizes(self, positions: Sequence[int]) -> Sequence[int]:
+        bytes_of = self._run.source.sizes[self._run.source.config.split]
+        return [bytes_of[row] for row in positions]
+
+    def add(self, part: CommittedPart) -> None:
+        assert isinstance(part.task, ReferenceTask)
+        self._new.add(part.path)
+        self._facts.read_part(self._run.ledger, REFERENCES, part.path)
+        # A row whose image cannot be read is computed once in a run, although it stays due for the next run.
+        self._remove({self._position[row_id] for row_id in part.task.row_ids if row_id in self._position})
+
+    def read_others(self) -> int:
+        paths, before = self._new.take(REFERENCES), len(self._facts)
+        for path in paths:
+            self._facts.read_part(self._run.ledger, REFERENCES, path)
+        if paths:
+            unread = self._facts.unread
+            done = (self._position.get(key[0]) for key in self._facts.keys if key not in unread)
+            self._remove({row for row in done if row is not None})
+        return len(self._facts) - before
+
+    def _remove(self, rows: set[int]) -> None:
+        self._rows = [row for row in self._rows if row not in rows]
+
+
+class AttemptWork:
+    """The attempts of rounds 0, 1, ... that are due.
+
+    Args:
+        run: the run.
+        wanted: number of units whose attempts are made.
+        decider: decides about the attempts; facts are added to it.
+        known: the parts from which its facts were read.
+        share: share of this worker.
+    """
+
+    def __init__(self, run: Run, wanted: int, decider: Decider, known: Sequence[Path], share: Share):
+        self._run, self._wanted, self._decider, self._share = run, wanted, decider, share
+        self._new = NewParts(run.ledger, known)
+        self._schedule = decider.schedule(wanted)
+        self._exact: tuple[int, Due] | None = None
+        self._round = 0
+
+    def due(self) -> Due:
+        due = self._owned(self._schedule.due())
+        if len(due) and due.rounds[0] > self._round:
+            # Exact decisions before the next round avoid attempts that no unit needs.
+            self._round = int(due.rounds[0])
+            self._decider.correct(self._schedule)
+            due = self._owned(self._schedule.due())
+        return due if len(due) else self._owned(self._exact_due())
+
+    def _exact_due(self) -> Due:
+        """Return what is due by the exact decisions. They are computed again only if there are new facts."""
+        count = len(self._decider.attempts)
+        if self._exact is None or self._exact[0] != count:
+            self._exact = count, self._decider.due(self._wanted)
+        return self._exact[1]
+
+    def _owned(self, due: Due) -> Due:
+        return due[self._share.owns(due.positions)] if self._share.only else due
+
+    def kind(self, number: int) -> str:
+        return round_name(number)
+
+    def task(self, number: int, positions: Sequence[int]) -> AttemptTask:
+        return AttemptTask(tuple(self._run.plan.key(unit) for unit in positions), number)
+
+    def sizes(self, positions: Sequence[int]) -> None:
+        return None
+
+    def add(self, part: CommittedPart) -> None:
+        """Add the facts of a part that this process computed.
+
+        Raises:
+            ValueError: none of its facts has the inputs of the plan. So the inputs of the strategy are not the same in
+                each call or process.
+        """
+        assert isinstance(part.task, AttemptTask)
+        self._new.add(part.path)
+        self._decider.attempts.read_part(self._run.ledger, round_name(part.task.number), part.path)
+        self._decider.take_new()
+        first = part.task.units[:1]
+        if any((*unit, part.task.number) not in self._decider.attempts.keys for unit in first):
+            raise ValueError(
+                f"the attempts of round {part.task.number} were computed, but not with the inputs of the plan. "
+                f"`preparation()` and `reads` of {self._run.recipe.strategy.name} must return the same values in each "
+                "process"
+            )
+
+    def read_others(self) -> int:
+        before = len(self._decider.attempts)
+        # Later rounds are listed first. So an attempt is never read before the earlier attempts of its unit.
+        found = [(kind, self._new.take(kind)) for kind in reversed(self._run.ledger.rounds())]
+        for kind, paths in reversed(found):
+            for path in paths:
+                self._decider.attempts.read_part(self._run.ledger, kind, path)
+        self._decider.take_new()
+        return len(self._decider.attempts) - before
+
+
+def next_piece(free: Due, share: Share, peers: int, sizes: PartSizes, work: Work) -> tuple[int, list[int]] | None:
+    """Return the round and the positions of the next part; None if nothing is free.
+
+    Args:
+        free: what is due and not computed by another worker now.
+        share: share of this worker.
+        peers: number of workers.
+        sizes: sizes of the parts of this worker.
+        work: the kind of work.
+    """
+    if not len(free):
+        return None
+    owned = free[share.owns(free.positions)]
+    chosen = owned if len(owned) else _rotated(free, share)
+    number = int(chosen.rounds[0])
+    positions = chosen.positions[chosen.rounds == number].tolist()
+    at_most = math.ceil(len(free) / (2 * peers)) if peers > 1 else None
+    count = sizes.take(len(positions), work.sizes(positions), at_most)
+    return number, positions[:count]
+
+
+def _rotated(free: Due, share: Share) -> Due:
+    """Return the same items from another start, which differs between the workers that help."""
+    start = len(free) * share.index // share.count
+    order = np.roll(np.arange(len(free)), -start)
+    return Due(free.rounds[order], free.positions[order])
+
+
+def rows_to_embed(plan: Plan, planned: Sequence[int], references: Facts) -> list[int]:
+    """Return the rows that round `ref` still has to embed, each once: references first, then planned rows."""
+    rows = dict.fromkeys([*plan.references.tolist(), *planned])
+    known = {key[0] for key in set(references.keys) - references.unread}
+    return [row for row in rows if plan.source_ids[row] not in known]

@@ -1,0 +1,211 @@
+"""Worker notes: small files in which each worker of a run writes what it computes now, for the other workers.
+
+Owns these files and the judgement whether a worker still works. A note is a hint: it saves work that two workers would
+do twice, and `status` shows it. No fact depends on a note. If all notes are deleted, the result is the same.
+
+A worker is alive if the counter in its note changes between two looks of one observer. Times of other machines are
+never compared, because their clocks may differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from diffcore_hf.augmentation.share import Share
+
+FOLDER = "workers"
+"""Name of the folder of the notes below `.diffcore`."""
+WRITE_SECONDS = 1.0
+"""Shortest time between two writes that only change the counter."""
+SHORTEST_BOUND = 2.0
+"""Seconds for which the counter of a worker may rest, although its parts take less time."""
+UNKNOWN_BOUND = 180.0
+"""Seconds for which a counter may rest if no time of a part is known."""
+
+
+@dataclass(frozen=True)
+class WorkerNote:
+    """What a worker computes now."""
+
+    worker: str
+    """Share of the worker, such as `0/2`."""
+    host: str
+    pid: int
+    plan: str = ""
+    """Digest of the plan to which the positions in `items` belong."""
+    counter: int = 0
+    """Increases with every device batch and every new claim."""
+    images: int = 0
+    """Number of images that the worker made since it started."""
+    kind: str = ""
+    """Kind of the part that is computed now (`ref`, `r0`, ...); "" if the worker computes no part."""
+    items: tuple[int, ...] = ()
+    """Positions of the units or rows of this part in the plan."""
+    seconds: float = 0.0
+    """Time of the last finished part; 0 if there is none."""
+    error: str = ""
+    """The last error of the worker as one line; "" if there is none."""
+
+
+def host_name() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
+
+
+def read_notes(private: Path) -> dict[str, WorkerNote]:
+    """Return the readable notes of a run by file name.
+
+    Args:
+        private: folder `.diffcore` of the output folder.
+    """
+    notes = {}
+    for path in sorted((private / FOLDER).glob("*.json")):
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            notes[path.name] = _parse(path.read_text())
+    return notes
+
+
+def _parse(text: str) -> WorkerNote:
+    content = json.loads(text)
+    known = {entry.name for entry in fields(WorkerNote)}
+    note = WorkerNote(**{name: value for name, value in content.items() if name in known})
+    if not isinstance(note.items, list) or not isinstance(note.pid, int) or not isinstance(note.kind, str):
+        raise ValueError("not a note")
+    return replace(note, items=tuple(map(int, note.items)), counter=int(note.counter), seconds=float(note.seconds))
+
+
+def is_gone(note: WorkerNote) -> bool:
+    """Return whether the process of a note is known to have ended. Only processes of this machine are known."""
+    if note.host != host_name():
+        return False
+    try:
+        os.kill(note.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
+
+
+@dataclass
+class _Seen:
+    """What an observer saw of one worker."""
+
+    note: WorkerNote
+    since: float
+    """Time of this observer at which the counter changed."""
+
+
+@dataclass
+class WorkerNotes:
+    """The note of this worker, and what it sees of the others.
+
+    Args:
+        private: folder `.diffcore` of the output folder.
+        share: share of this worker.
+        plan: digest of the plan. Claims in notes of another plan are ignored.
+        clock: returns seconds of this machine.
+    """
+
+    private: Path
+    share: Share
+    plan: str
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, _Seen] = field(default_factory=dict)
+    _written: float = -WRITE_SECONDS
+
+    def __post_init__(self) -> None:
+        host = host_name()
+        self.note = WorkerNote(str(self.share), host, os.getpid(), self.plan)
+        safe = "".join(letter if letter.isalnum() else "-" for letter in host)[:40]
+        name = f"{self.share.index}-of-{self.share.count}.{safe}.{os.getpid()}.{secrets.token_hex(2)}.json"
+        self.path = self.private / FOLDER / name
+
+    def start(self) -> None:
+        """Write the note of this worker, and remove the notes of earlier processes of the same worker."""
+        for name, note in read_notes(self.private).items():
+            replaced = self.share.count > 1 and note.worker == self.note.worker
+            if replaced or (is_gone(note) and not note.items):
+                with suppress(OSError):
+                    (self.private / FOLDER / name).unlink()
+        self._write()
+
+    def claim(self, kind: str, items: Sequence[int]) -> None:
+        """Tell the other workers which positions this worker computes now."""
+        self.note = replace(self.note, kind=kind, items=tuple(items), counter=self.note.counter + 1)
+        self._write()
+
+    def finished(self, seconds: float) -> None:
+        """Record the time of a finished part."""
+        self.note = replace(self.note, seconds=seconds)
+
+    def add(self, images: int) -> None:
+        """Record that `images` more images are finished."""
+        self.note = replace(self.note, images=self.note.images + images, counter=self.note.counter + 1)
+        if self.clock() - self._written >= WRITE_SECONDS:
+            self._write()
+
+    def failed(self, error: str) -> None:
+        """Record an error. The note stays, so that a person can read it."""
+        self.note = replace(self.note, error=" ".join(error.split()), items=(), kind="")
+        self._write()
+
+    def close(self) -> None:
+        """Remove the note of this worker, unless it contains an error."""
+        if not self.note.error:
+            with suppress(OSError):
+                self.path.unlink()
+
+    def claimed(self, kind: str) -> set[int]:
+        """Return the positions that other workers compute now, if these workers are alive."""
+        self._look()
+        return {
+            item
+            for seen in self._alive()
+            if seen.note.kind == kind and seen.note.plan == self.plan
+            for item in seen.note.items
+        }
+
+    def peers(self) -> int:
+        """Return the number of workers, at least the number of other workers that are alive and this one."""
+        return max(self.share.count, 1 + sum(1 for _ in self._alive()))
+
+    def _alive(self) -> Iterator[_Seen]:
+        now = self.clock()
+        for seen in self._seen.values():
+            if now - seen.since < self._bound(seen.note) and not is_gone(seen.note):
+                yield seen
+
+    def _bound(self, note: WorkerNote) -> float:
+        """Return the number of seconds for which the counter of a worker may rest."""
+        usual = max(self.note.seconds, note.seconds)
+        return max(SHORTEST_BOUND, 3 * usual) if usual else UNKNOWN_BOUND
+
+    def _look(self) -> None:
+        """Read the notes of the other workers."""
+        notes = read_notes(self.private)
+        notes.pop(self.path.name, None)
+        for name, note in notes.items():
+            seen = self._seen.get(name)
+            if seen is None or seen.note.counter != note.counter:
+                self._seen[name] = _Seen(note, self.clock())
+            else:
+                seen.note = note
+        self._seen = {name: seen for name, seen in self._seen.items() if name in notes}
+
+    def _write(self) -> None:
+        """Write the note. A fault is ignored, because no result depends on a note."""
+        self._written = self.clock()
+        temporary = self.path.with_suffix(".tmp")
+        with suppress(OSError):
+            self.path.parent.mkdir(exist_ok=True)
+            temporary.write_text(json.dumps(asdict(self.note)))
+            os.replace(temporary, self.path)
