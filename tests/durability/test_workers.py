@@ -1,6 +1,7 @@
 """Tests of several workers on one folder: the result is that of one process, whatever happens to a worker."""
 
 import pytest
+import worker_processes
 from run_folders import published
 from small_photos import write_photos
 from worker_processes import keys_of_run, made, start
@@ -39,9 +40,10 @@ def join(processes):
     return [process.exitcode for process in processes]
 
 
-def test_two_workers_share_the_work_and_make_the_result_of_one_process(make, alone, tmp_path):
+def test_two_workers_share_the_work_and_make_the_result_of_one_process(make, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_processes, "SECONDS", 0.01)
     out = tmp_path / "out"
-    recipe = make(out, seconds=0.01, part_size=2)
+    recipe = make(out, part_size=2)
     workers = [start(recipe, Share(index, 2), tmp_path / "errors") for index in range(2)]
     assert join(workers) == [0, 0], (tmp_path / "errors").read_text()
     assert published(out) == alone

@@ -21,15 +21,18 @@ from diffcore_hf.workflows import augment, pictures
 POLICY = {"name": "rank", "by": "class_mean", "floor": "off"}
 """A policy that rejects some images of the strategy below, so that there are several rounds."""
 
+SECONDS = 0.0
+"""Time of an image. It is not an option of the strategy, so that it changes no digest."""
+
 
 class Noise(Strategy):
-    """Returns noise that depends on the seed. Each image takes `seconds`."""
+    """Returns noise that depends on the seed. Each image takes SECONDS."""
 
     uses_model = False
     reads = ("seed", "label")
 
     def sample(self, batch):
-        time.sleep(float(self.options.get("seconds", 0)) * len(batch["seed"]))
+        time.sleep(SECONDS * len(batch["seed"]))
         draws = [np.random.default_rng(seed) for seed in batch["seed"]]
         shape, noise = (3, 16, 16), np.zeros((len(draws), 3, 16, 16), np.uint8)
         for row, draw in enumerate(draws):
@@ -37,13 +40,13 @@ class Noise(Strategy):
         return Samples(torch.from_numpy(noise), [None] * len(draws))
 
 
-def keys_of_run(source, tower, output, *, seconds=0.0, **more):
+def keys_of_run(source, tower, output, **more):
     """Returns the keys of a recipe with the strategy above. No diffusion model is loaded."""
     return {
         "source": {"path": str(source)},
         "filter": {"path": tower, "references": 6, "policy": POLICY},
         "prompts": {"contexts": ["in snow", "at night"]},
-        "strategy": {"name": f"{__name__}:Noise", "options": {"seconds": seconds}},
+        "strategy": f"{__name__}:Noise",
         "max_attempts": 3,
         "max_faulty": None,
         "strict": True,
