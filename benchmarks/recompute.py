@@ -14,7 +14,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -23,22 +23,23 @@ ROOT = Path(__file__).parents[1]
 STORED = ROOT / "benchmarks" / "evidence" / "results"
 T975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
 """0.975 quantiles of Student's t by degrees of freedom."""
-NEVER, PROMPTED = "never mentioned", "prompted"
+NEVER, PROMPTED, OWN = "never mentioned", "prompted", "own"
 NUMBER = re.compile(r"[+-]?\d+\.\d\b")
 Scores = dict[int, float]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The stored results of the two series that the texts use."""
+    """The stored results of the series that the texts use."""
 
     trainings: Mapping[str, Mapping[str, Any]]
     photographs: Mapping[str, Mapping[str, Any]]
+    hard: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path = STORED) -> Stored:
         """Returns the results in a folder; a series without a file is empty."""
-        files = [folder / f"{name}.json" for name in ("trainings", "photographs")]
+        files = [folder / f"{name}.json" for name in ("trainings", "photographs", "hard")]
         return cls(*(json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for file in files))
 
     def birds(self, arm: str, group: str = NEVER, net: str = "scratch") -> Scores:
@@ -51,6 +52,11 @@ class Stored:
             if result is not None:
                 scores[seed] = result["best"]["by_group"][group]
         return scores
+
+    def hard_birds(self, arm: str, group: str = OWN) -> Scores:
+        """Returns seed -> top-1 in [0, 1] of an arm in the hard world, trained from scratch."""
+        found = {seed: self.hard.get(f"{arm}-scratch-{seed}") for seed in range(5)}
+        return {seed: result["best"]["by_group"][group] for seed, result in found.items() if result is not None}
 
     def photos(self, arm: str, length: str) -> Scores:
         """Returns seed -> top-1 in [0, 1] at the learning rate with the best validation of seeds 0 and 1."""
@@ -111,6 +117,8 @@ def numbers_of_advice(stored: Stored) -> list[set[str]]:
     tuned = stored.birds("gamma-2.all", net="tuned")
     return [
         *rows,
+        gap(stored.hard_birds("genaug"), stored.hard_birds("plain")),
+        gap(stored.hard_birds("mix"), stored.hard_birds("genaug")),
         gap(everything, stored.birds("plain")),
         gap(stored.birds("mix-own-100"), stored.birds("genaug-own")),
         gap(tuned, stored.birds("plain", net="tuned")),

@@ -6,6 +6,8 @@ To pack the new results:           python -m benchmarks.evidence --pack
 To write the page and the README:  python -m benchmarks.evidence --page
 To measure some cells again:       python -m benchmarks.evidence --again --only trainings/mixup
 To measure cells on photographs:   python -m benchmarks.evidence --photos DIR --only photographs
+To measure the hard world only:    python -m benchmarks.evidence --only hard
+To measure the strategies only:    python -m benchmarks.evidence --only strategies
 
 A cell is one measurement. Its result is one file in out/evidence/cells. `--pack` moves this file into the file of its
 series in benchmarks/evidence/results. `--page` writes the page from the files of the series. A cell that has a result
@@ -27,12 +29,14 @@ from pathlib import Path
 
 from benchmarks.evidence import (
     folders,
+    hard,
     judging,
     mixers,
     page,
     photo_mixers,
     photo_trainings,
     probing,
+    strategies,
     towers,
     trainings,
 )  # fmt: skip
@@ -136,7 +140,13 @@ def _chosen(args: argparse.Namespace, store: Store) -> list[Cell]:
         photos = photo_trainings.photo_cells(data, measured)
         with_mixers = photo_mixers.planned(measured | store.all_of(photo_trainings.MIXERS))
         photos += [photo_trainings.cell(training, data) for training in with_mixers]
-    return [*cells(args.seeds), *mixers.cells(args.seeds), *photos]
+    return [
+        *cells(args.seeds),
+        *hard.cells(args.seeds),
+        *strategies.cells(args.seeds),
+        *mixers.cells(args.seeds),
+        *photos,
+    ]
 
 
 if __name__ == "__main__":

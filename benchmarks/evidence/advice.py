@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.evidence import photo_page
+from benchmarks.evidence import hard_page, photo_page
 from benchmarks.evidence.folders import BEST, STANDARD
 from benchmarks.evidence.photo_series import PhotoResults
 from benchmarks.evidence.photo_trainings import STEPS
 from benchmarks.evidence.photographs import EACH
 from benchmarks.evidence.series import BySeed, Results, difference, percent, points
-from benchmarks.evidence.worlds import UNMENTIONED
+from benchmarks.evidence.verdicts import FEWEST_SEEDS, NOT_MEASURED
+from benchmarks.evidence.worlds import OWN, UNMENTIONED
 from benchmarks.report import paragraphs, table
 
 BEGIN, END = "<!-- photographs: begin -->", "<!-- photographs: end -->"
@@ -43,13 +44,13 @@ class Case:
         """Returns the row of the table."""
         gap = difference(self.values, self.base)
         count = len(set(self.values) & set(self.base))
-        if gap is None or gap.half is None or count < photo_page.FEWEST_SEEDS:
+        if gap is None or gap.half is None or count < FEWEST_SEEDS:
             advice = _OPEN
         elif not gap.seen:
             advice = self.none
         else:
             advice = self.gain if gap.mean > 0 else self.loss
-        return [self.who, self.compared, points(gap) or "–", str(count), advice]
+        return [self.who, self.compared, points(gap) or NOT_MEASURED, str(count), advice]
 
 
 def section(results: Results) -> list[str]:
@@ -57,8 +58,9 @@ def section(results: Results) -> list[str]:
     head = ["your case", "comparison", "difference in top-1, percentage points", "number of seeds", "advice"]
     return [
         "Each row compares two ways to train. In the rows about photographs, real photographs of the same class are "
-        "used in place of generated images. These photographs are called *perfect counterparts*. The other rows show "
-        "the accuracy for the rendered birds of the miniature world, in contexts never mentioned.",
+        "used in place of generated images. These photographs are called *perfect counterparts*. The other rows are "
+        "about the rendered birds of the miniature world. They show the accuracy in contexts never mentioned, or for "
+        "harder birds in their own contexts.",
         table(head, [case.row() for case in cases(results)]),
         "`accelerate launch recipes/train.py --data.path DATA --compare plain,genaug,mix --seeds 0,1,2` compares "
         "real images, generated images and mixed images on your own augmented dataset. `make photos DATA=DIR` makes "
@@ -85,12 +87,19 @@ def cases(results: Results) -> list[Case]:
     def birds(arm: str, net: str = "scratch") -> BySeed:
         return results.accuracy(arm, net, UNMENTIONED)
 
+    def hard(arm: str) -> BySeed:
+        return hard_page.accuracy(results, arm, "scratch", OWN)
+
     everything, judged = f"{STANDARD}.all", f"{STANDARD}.{BEST}"
     filtered, unfiltered = "use the default filter", "keep everything (`--filter.policy.name all`)"
     scratch = "rendered birds, other contexts, network from scratch"
     tuned = "rendered birds, other contexts, pretrained network"
+    own = "harder rendered birds, own contexts, network from scratch"
     return [
         *found,
+        Case(own, "240 generated images, compared with real images alone", hard("genaug"), hard("plain"), add, leave),
+        Case(own, "mixing of 240 generated images (`both`), compared with no mixing", hard("mix"), hard("genaug"), mix,
+             keep),
         Case(scratch, "720 generated images, compared with real images alone", birds(everything), birds("plain"), add,
              leave),
         Case(scratch, "mixing of 240 generated images (`both`), compared with no mixing",

@@ -35,6 +35,11 @@ class Cell:
     measure: Callable[[Path], dict[str, Any]]
     """Function of a folder of intermediate files that returns the result. The files are kept if the run is killed."""
 
+    @property
+    def series(self) -> str:
+        """Returns the name of the series."""
+        return self.name.partition("/")[0]
+
 
 def pending(cells: Iterable[Cell], store: Store, *, again: bool = False) -> list[Cell]:
     """Returns the cells without a result. If `again` is true, packed results are ignored."""
@@ -91,11 +96,27 @@ def attempt_stage() -> str:
 
 
 def listing(cells: Sequence[Cell], due: Sequence[Cell], workers: int) -> str:
-    """Returns a line for each cell with its time and whether it is measured, and the total time of the other cells."""
+    """Returns a line for each cell and each series, with the estimated time of the cells that are not measured.
+
+    Args:
+        cells: all cells.
+        due: the cells that are not measured.
+        workers: number of processes, for the total time.
+    """
     names = {cell.name for cell in due}
     lines = [f"{'    ' if cell.name in names else 'done'}  {cell.seconds:6.0f} s  {cell.name}" for cell in cells]
+    for series in dict.fromkeys(cell.series for cell in cells):
+        of_series = [cell for cell in due if cell.series == series]
+        count = sum(cell.series == series for cell in cells)
+        lines.append(
+            f"series {series}: {len(of_series)} of {count} cells to do, about {_minutes(of_series)} core minutes"
+        )
     minutes = sum(cell.seconds for cell in due) / 60 / workers
     return "\n".join([*lines, f"{len(due)} of {len(cells)} cells to do, about {minutes:.0f} minutes"])
+
+
+def _minutes(cells: Iterable[Cell]) -> str:
+    return f"{sum(cell.seconds for cell in cells) / 60:.0f}"
 
 
 def _end_with(parent: int) -> None:

@@ -68,7 +68,7 @@ def contexts(results: Results, cell: str, policies: Mapping[str, str]) -> bytes:
         heights = [row + 0.15 * (place - (len(policies) - 1) / 2) for row in range(len(CONTEXTS))]
         for by_seed, height in zip(values, heights, strict=True):
             if by_seed:
-                middle, half = _interval(by_seed)
+                middle, half = interval(by_seed)
                 axes.errorbar(100 * middle, height, xerr=100 * half, fmt=MARKERS[policy], color=COLOURS[policy],
                               markersize=5, elinewidth=1, label=words if height == heights[0] else None)  # fmt: skip
     axes.set_yticks(range(len(CONTEXTS)), CONTEXTS)
@@ -155,7 +155,7 @@ def numbers_of_real(results: Results, arms: Mapping[str, Mapping[int, str]], wor
 
 
 def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: str, words: str) -> None:
-    points = [(place, *_interval(by_seed)) for place, by_seed in zip(places, values, strict=True) if by_seed]
+    points = [(place, *interval(by_seed)) for place, by_seed in zip(places, values, strict=True) if by_seed]
     if points:
         x, middle, half = zip(*points, strict=True)
         style = {"color": COLOURS[key], "marker": MARKERS[key], "markersize": 5, "linewidth": 1.4, "elinewidth": 1}
@@ -163,7 +163,7 @@ def _line(axes: Axes, places: Sequence[float], values: Sequence[BySeed], key: st
         axes.errorbar(x, percents[0], yerr=percents[1], capsize=2, label=words, **style)
 
 
-def _interval(values: BySeed) -> tuple[float, float]:
+def interval(values: BySeed) -> tuple[float, float]:
     """Returns the mean and half the width of the 95 % interval over the seeds; the width is 0 with one seed."""
     gap = paired_difference(list(values.values()), [0.0] * len(values))
     return mean(values.values()), gap.half or 0.0

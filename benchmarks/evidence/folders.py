@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.evidence.worlds import EACH, locked, world_folder
+from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
 from diffcore_hf.core.folder import canonical_json, write_atomic
@@ -73,33 +74,43 @@ def real(name: str) -> int:
 
 def made(work: Path, name: str, seed: int) -> Path:
     """Returns the folder of a generator. Creates it if it does not exist, and continues a run that was killed."""
-    folder = work / "made" / f"{name}-{seed}"
-    source = world_folder(work, seed, real(name))
+    return augmented(work / "made" / f"{name}-{seed}", world_folder(work, seed, real(name)), seed, GENERATORS[name])
+
+
+def augmented(folder: Path, source: Path, seed: int, *layers: Mapping[str, Any]) -> Path:
+    """Returns a folder of generated images that are all kept. Creates it if it does not exist.
+
+    Args:
+        folder: the output folder.
+        source: the dataset.
+        seed: seed of the recipe.
+        layers: keys that differ from the shipped recipe of the miniature and from _COMMON.
+    """
     with locked(folder):
         if not (folder / "diffcore.json").is_file():
-            recipe = build_recipe(
-                read_recipe_file(shipped_recipe("miniature")),
-                {
-                    "source": {"path": str(source)},
-                    "output": str(folder),
-                    "seed": seed,
-                    "batch_size": 16,
-                    "max_faulty": None,
-                },
-                _COMMON,
-                GENERATORS[name],
-            )
-            outcome = augment_workflow.run(recipe, progress=False)
+            outcome = augment_workflow.run(recipe_of(folder, source, seed, *layers), progress=False)
             if outcome.interrupted:
                 raise KeyboardInterrupt
     return folder
+
+
+def recipe_of(folder: Path, source: Path, seed: int, *layers: Mapping[str, Any]) -> Recipe:
+    """Returns the recipe of `augmented`."""
+    of_run = {
+        "source": {"path": str(source)},
+        "output": str(folder),
+        "seed": seed,
+        "batch_size": 16,
+        "max_faulty": None,
+    }
+    return build_recipe(read_recipe_file(shipped_recipe("miniature")), of_run, _COMMON, *layers)
 
 
 class Shown(NamedTuple):
     """The result of the oracle for one generated image."""
 
     label: int
-    """Class of the prompt, an index into DATASET_SPECIES."""
+    """Class that the image has to show, an index into DATASET_SPECIES."""
     species: int
     """Species that the image shows, an index into SPECIES."""
     asked: str
@@ -127,7 +138,9 @@ def truth(folder: Path) -> dict[Key, Shown]:
         rows = load_dataset(str(folder), "generated", split="train")
         species, contexts = Oracle.load().classify(rows["image"][:])
         seen = zip(species.tolist(), [CONTEXTS[place] for place in contexts.tolist()], strict=True)
-        units = zip(rows["row_id"][:], rows["copy"][:], rows["label"][:], rows["context"][:], seen, strict=True)
+        drawn = rows["target_label"][:] if "target_label" in rows.column_names else [None] * len(rows)
+        labels = [own if other is None else other for own, other in zip(rows["label"][:], drawn, strict=True)]
+        units = zip(rows["row_id"][:], rows["copy"][:], labels, rows["context"][:], seen, strict=True)
         lines = [[row_id, copy, label, shown, asked, scene] for row_id, copy, label, asked, (shown, scene) in units]
         write_atomic(path, canonical_json(lines))
     lines = json.loads(path.read_text(encoding="utf-8"))
@@ -149,7 +162,11 @@ def kept_by(work: Path, name: str, seed: int, keep: str) -> list[Key]:
 
     The oracle keeps the images of the right species. `random` keeps about as many units as BEST.
     """
-    folder = made(work, name, seed)
+    return chosen(made(work, name, seed), keep)
+
+
+def chosen(folder: Path, keep: str) -> list[Key]:
+    """Returns the units of a folder that are kept by a policy, by the `oracle`, or at `random`, as in `kept_by`."""
     if keep == "oracle":
         shown = truth(folder)
         return [key for key in kept(folder, POLICIES["all"]) if shown[key].kind == "right"]

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.evidence.mixers import ARMS, NETS, accuracy, arms
-from benchmarks.evidence.photo_page import FEWEST_SEEDS
 from benchmarks.evidence.series import GROUPS, BySeed, Results, difference, percent, points
+from benchmarks.evidence.verdicts import FEWEST_SEEDS, NOT_MEASURED
 from benchmarks.evidence.worlds import UNMENTIONED
 from benchmarks.report import table
 from diffcore_hf.training.comparison.statistics import Difference
 
-NOT_MEASURED = "not measured"
 _SETTING = """Each arm trains on the 240 real images alone, and mixes them with one mixer of the package with its
 default options ([Mixers](training.md#mixers)). All arms take the same number of steps. Some mixers need longer
 trainings than these to be useful, and the papers of many mixers train 300 epochs or more. The mixing pictures of

@@ -13,11 +13,13 @@ from typing import Any
 from benchmarks.evidence import (
     advice,
     figures,
+    hard_page,
     meaning,
     mixer_page,
     photo_mixers,
     photo_page,
     photo_quality_page,
+    strategies_page,
     tables,
     trainings,
 )  # fmt: skip
@@ -68,7 +70,7 @@ def _opening(results: Results) -> list[str]:
     days = sorted({record["date"] for record in made}) or ["never"]
     versions = {", ".join(f"{name} {number}" for name, number in record["versions"].items()) for record in made}
     when = (
-        f"Measured from {days[0]} to {days[-1]} on two CPU cores (sections 1 to 6 and 8 in bfloat16), "
+        f"Measured from {days[0]} to {days[-1]} on two CPU cores (sections 1 to 6 and 8 to 10 in bfloat16), "
         f"{'; '.join(sorted(versions))}."
     )
     measured = len(results.trainings)
@@ -78,7 +80,8 @@ def _opening(results: Results) -> list[str]:
         "seed has no interval."
     )
     # The photographs of section 7 have no generated images.
-    generated = [result["made"] for series in (results.folders, results.mixers) for result in series.values()]
+    rendered = (results.folders, results.mixers, results.hard, results.strategies)
+    generated = [result["made"] for series in rendered for result in series.values()]
     return [*_HOW, when, _stages(generated), *([part] if measured < wanted else [])]
 
 
@@ -96,8 +99,9 @@ def _stages(made: Sequence[Mapping[str, Any]]) -> str:
 
 _HOW = (
     """This page measures the effects of the filter, the contexts in the prompts, the guidance and the mixing.
-Sections 1 to 6 and 8 use the rendered birds of the miniature world. Section 7 uses photographs. `make evidence`
-repeats all measurements and writes this page.""",
+Section 7 uses photographs. The other sections use the rendered birds of the miniature world. In sections 1 to 6, 8 and
+10, only the *shift* to other contexts is difficult. Section 9 has harder birds, which are difficult in their own
+contexts too. `make evidence` repeats all measurements and writes this page.""",
     """**Data of sections 1 to 6 and 8.** The dataset has twenty species with twelve training images each. There are ten
 contexts. The training images of a species show only two contexts, which are chosen at random for each species.
 The 2,000 test images show all ten contexts. For each of 240 training images, three images are generated, so there
@@ -108,9 +112,9 @@ and is called the *oracle*.""",
     """- *never mentioned*: contexts that occur in no training image of the species and in no prompt
 - *prompted*: contexts that the prompts name, and that no training image of the species shows
 - *own*: the two contexts of the training images of the species""",
-    """**Training in sections 1 to 6 and 8.** The network is a ResNet-10-T. It is either trained from scratch (450 steps
-of 32 images), or pretrained on twenty other species and fine-tuned (150 steps of 32 images). Every arm of a table
-takes the same number of steps. The validation split shows only the training contexts. It selects the model, and
+    """**Training on rendered birds.** The network is a ResNet-10-T. It is either trained from scratch (450
+steps of 32 images), or pretrained on twenty other species and fine-tuned (150 steps of 32 images). Every arm of a
+table takes the same number of steps. The validation split shows only the training contexts. It selects the model, and
 the test images are scored once. If a table says nothing else, an epoch contains each real image and, as a
 separate sample, one kept generated image of the same class (`mix.kind none`, `mix.partner class`).""",
     """**Statistics.** Values are mean ± standard deviation over the seeds. The seed determines the contexts of the
@@ -331,11 +335,16 @@ _SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "6. Other ways to improve accuracy": _alternatives,
     "7. Photographs": _photographs,
     "8. Mixers": mixer_page.section,
+    "9. Shift and no shift in one world": hard_page.section,
+    "10. Strategies": strategies_page.section,
 }
 
 _FIGURES: dict[str, Callable[[Results], bytes]] = {
     "results-photographs": photo_page.figure,
     "results-counterparts": photo_quality_page.figure,
+    "results-photo-filter": photo_quality_page.filter_figure,
+    "results-hard": hard_page.figure,
+    "results-strategies": strategies_page.figure,
     "results-guidance": lambda results: figures.guidance(
         results, GAMMAS, {"all": "keep everything", BEST: "rank, context-free", "oracle": "the oracle"}
     ),

@@ -12,6 +12,7 @@ from benchmarks.evidence.photo_series import FLAT, PhotoResults
 from benchmarks.evidence.photo_trainings import ARMS, RATES, SIZE, STEPS, TUNING
 from benchmarks.evidence.photographs import EACH
 from benchmarks.evidence.series import Results, difference, percent, points
+from benchmarks.evidence.verdicts import FEWEST_SEEDS
 from benchmarks.report import table
 from diffcore_hf.training.comparison.statistics import Difference
 
@@ -170,8 +171,6 @@ def mixed(photos: PhotoResults) -> str:
 
 
 _ZERO = "the 95 % interval of the difference contains zero."
-FEWEST_SEEDS = 3
-"""Number of seeds from which a difference is judged. The interval of two seeds is too wide for a conclusion."""
 
 
 def enough_seeds(photos: PhotoResults) -> bool:

@@ -109,14 +109,22 @@ def accepted(
     return judge.verdicts(labels, generated, real, [("photographs", 0, row) for row in range(len(labels))]).passed
 
 
-def distance(labels: np.ndarray, real: np.ndarray, generated: np.ndarray) -> float:
+def distance(
+    labels: np.ndarray, real: np.ndarray, generated: np.ndarray, generated_labels: np.ndarray | None = None
+) -> float:
     """Returns the distance of counterparts from the real images of their class; 0 for other real images of the class.
 
     It is the mean cosine similarity of two different real images of a class, minus the mean cosine similarity
     of a real image and a counterpart. A user can compute it from the embeddings that a run stores.
+
+    Args:
+        labels: (N,) class of each real image.
+        real: (N, d) embeddings of the real images.
+        generated: (M, d) embeddings of the counterparts.
+        generated_labels: (M,) class of each counterpart; None: the classes in `labels`.
     """
+    shown = labels if generated_labels is None else generated_labels
     units = [rows.astype(np.float64) for rows in (real, generated)]
     own, other = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in units)
-    same = labels[:, None] == labels[None]
-    different = same & ~np.eye(len(labels), dtype=bool)
-    return float((own @ own.T)[different].mean() - (own @ other.T)[same].mean())
+    different = (labels[:, None] == labels[None]) & ~np.eye(len(labels), dtype=bool)
+    return float((own @ own.T)[different].mean() - (own @ other.T)[labels[:, None] == shown[None]].mean())

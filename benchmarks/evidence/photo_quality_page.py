@@ -5,7 +5,7 @@ All numbers in the sentences are taken from the results. Every judgement is deri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import mean
 from typing import Any
 
@@ -13,12 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.evidence import photo_filter
-from benchmarks.evidence.figures import INK, MUTED, png
+from benchmarks.evidence.figures import INK, MUTED, interval, png
 from benchmarks.evidence.photo_filter import CONFUSED, KINDS, RANDOM
 from benchmarks.evidence.photo_quality import PERFECT, QUALITIES
 from benchmarks.evidence.photo_series import PhotoResults
 from benchmarks.evidence.photo_trainings import QUALITY_ARMS, QUALITY_SEEDS, PhotoTraining
 from benchmarks.evidence.series import BySeed, Results, difference, percent, points
+from benchmarks.evidence.verdicts import FEWEST_SEEDS, NOT_MEASURED
 from benchmarks.report import table
 from diffcore_hf.training.comparison.statistics import Difference
 
@@ -27,7 +28,9 @@ _QUALITY = """**How good do counterparts have to be?** The table compares counte
 *Distance* measures how far the counterparts are from real images. It is the mean cosine similarity of two real images
 of a class, minus the mean cosine similarity of a real image and a counterpart. The similarities use embeddings of the
 network with ImageNet weights. The distance is 0 if the counterparts are like other real images. *Rejected* is the
-share of the counterparts that the default filter rejects."""
+share of the counterparts that the default filter rejects. `python -m benchmarks.counterpart_distance OUT` prints both
+numbers for the folder of a run. It reads the stored embeddings, so it loads no model. Distances of different image
+encoders are not comparable."""
 _FILTER = f"""**The filter on photographs.** The image encoder of the filter is the network with ImageNet weights.
 The references are {photo_filter.EACH} photographs of each class. For each class, the filter decides about
 {photo_filter.EACH} images of each of three kinds: other photographs of the class (*right*), photographs of a random
@@ -43,15 +46,17 @@ _POLICY_WORDS = {
 
 def quality(results: Results) -> list[str]:
     """Returns the paragraphs, the table and the sentences about the quality of counterparts."""
-    if not any(_accuracy(results, arm, name) for arm in QUALITY_ARMS for name in QUALITIES if name != PERFECT):
+    if not results.counterparts:
         return [_QUALITY, "**Not measured yet.**"]
-    head = ["counterparts", "distance", "rejected, %"]
+    head = ["counterparts", "distance", "rejected, %", "seeds"]
     head += [f"{words}: {what}" for words in _ARMS.values() for what in ("top-1", "difference to real images alone")]
     rows = []
     for name, kind in QUALITIES.items():
         cells = [_number(_distances(results, name, "distance"), 1), _number(_distances(results, name, "rejected"), 100)]
+        cells.append(_span(len(_accuracy(results, arm, name)) for arm in QUALITY_ARMS))
         for arm in QUALITY_ARMS:
-            cells += [percent(_accuracy(results, arm, name)), points(_gain(results, arm, name)) or "–"]
+            scores = _accuracy(results, arm, name)
+            cells += [percent(scores) if scores else NOT_MEASURED, points(_gain(results, arm, name)) or NOT_MEASURED]
         rows.append([kind.words, *cells])
     return [
         _QUALITY,
@@ -61,7 +66,7 @@ def quality(results: Results) -> list[str]:
         *(_crossing(results, arm) for arm in QUALITY_ARMS),
         "If 30 % of the counterparts show another class, the differences in top-1 to policy `all` are:",
         "\n".join(
-            f"- {words}, {_ARMS[arm]}: {points(_against(results, arm, name)) or 'not measured yet'}"
+            f"- {words}, {_ARMS[arm]}: {points(_against(results, arm, name)) or NOT_MEASURED}"
             for name, words in (("wrong-30-filter", "the default filter decides"),
                                 ("wrong-30-right", "only the right class is kept"))
             for arm in QUALITY_ARMS
@@ -90,6 +95,8 @@ def judge(results: Results) -> list[str]:
         table(head, rows),
         f"For wrong images of the most confused class, {_POLICY_WORDS[best]} has the highest balanced accuracy "
         f"({percent(scores[best])} %). Difference between the default and the paper's rule: {gap}.",
+        "![Balanced accuracy of each policy for wrong images of a random class and of the most confused "
+        "class](ASSETS/results-photo-filter.png)",
     ]
 
 
@@ -114,14 +121,48 @@ def figure(results: Results) -> bytes:
     return png(canvas)
 
 
+def filter_figure(results: Results) -> bytes:
+    """Draws the balanced accuracy of each policy for two kinds of wrong photographs, with intervals over the seeds."""
+    canvas = Figure(figsize=(6.4, 2.8), dpi=140, layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    for shift, kind, colour in ((-0.12, RANDOM, "#2f7d5b"), (0.12, CONFUSED, "#b3423a")):
+        for row, policy in enumerate(_POLICY_WORDS):
+            scores = _judged(results.photo_filter, policy, "balanced_accuracy", kind)
+            if scores:
+                middle, half = interval(scores)
+                axes.errorbar(100 * middle, row + shift, xerr=100 * half, fmt="o", color=colour,
+                              label=f"wrong images: {kind}" if row == 0 else None)  # fmt: skip
+    axes.set_yticks(range(len(_POLICY_WORDS)), [words.replace("`", "") for words in _POLICY_WORDS.values()])
+    axes.invert_yaxis()
+    axes.set_xlabel("balanced accuracy, %", color=MUTED)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
+    return png(canvas)
+
+
 def _crossing(results: Results, arm: str) -> str:
-    gains = {name: _gain(results, arm, name) for name in QUALITIES if QUALITIES[name].keep == "all"}
-    seen = [QUALITIES[name].words for name, gap in gains.items() if gap is not None and gap.seen and gap.mean > 0]
-    unseen = [QUALITIES[name].words for name, gap in gains.items() if gap is None or not (gap.seen and gap.mean > 0)]
-    return (
-        f"Counterparts {_ARMS[arm]}. A gain over real images alone is seen for these qualities: {_listed(seen)}. No "
-        f"gain is seen for these: {_listed(unseen)}."
-    )
+    by_answer: dict[str, list[str]] = {"gain": [], "loss": [], "none": [], "open": []}
+    for name, kind in QUALITIES.items():
+        if kind.keep == "all":
+            by_answer[_answer(_gain(results, arm, name), len(_accuracy(results, arm, name)))].append(kind.words)
+    sentences = [
+        f"Counterparts {_ARMS[arm]}. A gain over real images alone is seen for these qualities: "
+        f"{_listed(by_answer['gain'])}.",
+        f"The difference contains zero for these: {_listed(by_answer['none'])}.",
+        f"A loss is seen for these: {_listed(by_answer['loss'])}.",
+    ]
+    if by_answer["open"]:
+        sentences.append(f"Fewer than {FEWEST_SEEDS} seeds are measured for these: {_listed(by_answer['open'])}.")
+    return " ".join(sentences)
+
+
+def _answer(gap: Difference | None, seeds: int) -> str:
+    if gap is None or gap.half is None or seeds < FEWEST_SEEDS:
+        return "open"
+    if not gap.seen:
+        return "none"
+    return "gain" if gap.mean > 0 else "loss"
 
 
 def _listed(names: list[str]) -> str:
@@ -167,6 +208,11 @@ def _number(values: BySeed, factor: int) -> str:
     if not values:
         return "–"
     return f"{factor * mean(values.values()):.{3 if factor == 1 else 1}f}"
+
+
+def _span(numbers: Iterable[int]) -> str:
+    least, *rest = sorted(numbers)
+    return str(least) if not rest or rest[-1] == least else f"{least} to {rest[-1]}"
 
 
 def _seeds(results: Results) -> str:

@@ -34,6 +34,8 @@ class Results:
     photo_filter: Mapping[str, Mapping[str, Any]]
     mixers: Mapping[str, Mapping[str, Any]]
     photo_mixers: Mapping[str, Mapping[str, Any]]
+    hard: Mapping[str, Mapping[str, Any]]
+    strategies: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def read(cls, store: Store) -> Results:
@@ -61,6 +63,20 @@ class Results:
     def of_mixer(self, arm: str, net: str, group: str) -> BySeed:
         """Returns seed -> top-1 of an arm of series `mixers`, on a group of the test images."""
         return _by_seed(self.mixers, f"{arm}-{net}", lambda result: result["best"]["by_group"][group])
+
+    def of_series(self, series: str, arm: str, net: str, of: Of) -> BySeed:
+        """Returns seed -> one number computed from the results of an arm in a series of trainings.
+
+        An arm without generated images (`same_as`) has the scores of the other arm. Seeds with NaN are left out.
+        """
+        found: Mapping[str, Mapping[str, Any]] = getattr(self, series)
+
+        def number(seed: int) -> float:
+            result = found[f"{arm}-{net}-{seed}"]
+            scored = found.get(f"{result['same_as']}-{net}-{seed}") if "same_as" in result else result
+            return float("nan") if scored is None else of({**scored, **result})
+
+        return _finite({seed: number(seed) for seed in _by_seed(found, f"{arm}-{net}", lambda result: 0.0)})
 
     def kept(self, arm: str, net: str) -> BySeed:
         """Returns seed -> number of generated images that an arm trains on."""

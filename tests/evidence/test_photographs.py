@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from datasets import load_dataset
 from small_photos import write_photos
 
-from benchmarks import photo_gain, recompute
+from benchmarks import counterpart_distance, photo_gain, recompute
 from benchmarks.evidence import advice, photo_filter, photo_page, photo_quality_page, photo_trainings
 from benchmarks.evidence.__main__ import PAGE, README
 from benchmarks.evidence.photo_quality import LEVELS, QUALITIES, degraded, distance, wrong_rows
@@ -201,8 +202,37 @@ def test_the_sections_on_quality_and_filter_can_be_written_from_any_number_of_re
                        photo_filter={f"clothing-{seed}": judged for seed in range(min(count, 5))})  # fmt: skip
         text = " ".join([*photo_quality_page.quality(some), *photo_quality_page.judge(some)])
         assert ("Not measured yet" in text) == (count == 0)
+        assert ("Fewer than 3 seeds are measured for these" in text) == (0 < count < len(results))
         assert photo_quality_page.figure(some).startswith(b"\x89PNG")
-    assert "10 % show another class | 0.100 | 20.0 | 50.0" in text
+    assert photo_quality_page.filter_figure(some).startswith(b"\x89PNG")
+    assert "10 % show another class | 0.100 | 20.0 | 3 | 50.0" in text and "not measured" not in text
+
+
+@pytest.mark.parametrize(
+    "top1, said", [(0.6, "gain over real images alone is seen"), (0.3, "loss is seen"), (0.512, "contains zero")]
+)
+def test_the_sentence_about_quality_follows_from_the_interval(top1, said):
+    """Real images alone reach 50, 51.1 and 52 %."""
+    stored = replace(Results.read(Store()), photographs=dict(everything({})))
+    names = [training.name for training in photo_trainings.planned_counterparts(stored.photographs)]
+    found = {name: result(top1 + 0.01 * (int(name[-1]) == 1), 0.5) for name in names}
+    text = " ".join(photo_quality_page.quality(replace(stored, counterparts=found)))
+    sentence = next(part for part in text.split(". ") if said in part)
+    assert "10 % show another class" in sentence
+
+
+def test_the_distance_of_a_run_uses_its_stored_embeddings(monkeypatch):
+    """Two of three images are judged, one is kept, and both are as far from the class as the other class."""
+    real, shown = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[1, 0, 0]].astype(float)
+    shown[2] = np.nan
+    material = SimpleNamespace(
+        attempts=SimpleNamespace(units=np.array([0, 1, 2]), embeddings=shown),
+        embeddings=SimpleNamespace(labels=np.array([0, 0, 1, 1]), embeddings=real),
+        decisions=SimpleNamespace(decided=np.ones(3, bool), counterpart=np.array([0, -1, -1])),
+        plan=SimpleNamespace(shown=np.array([0, 1, 1])),
+    )
+    monkeypatch.setattr(counterpart_distance.export_workflow, "read_decided", lambda folder: material)
+    assert counterpart_distance.measured(Path("out")) == (1.0, 0.5, 2)
 
 
 def test_a_readme_without_the_begin_and_end_lines_is_refused():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from diffcore_hf.miniature.bird import FEET, Patch, bird
+from diffcore_hf.miniature.difficulty import EASY, Difficulty, Disturbance, draw_disturbance
 from diffcore_hf.miniature.scenery import CONTEXTS, LIGHT, Details, background, perch, weather
 from diffcore_hf.miniature.species import Species
 
@@ -65,8 +66,17 @@ def draw_picture(rng: np.random.Generator) -> PictureDraw:
     )
 
 
-def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -> Image.Image:
+def compose(
+    species: Species, context: str, draw: PictureDraw, size: int = 64, disturbance: Disturbance | None = None
+) -> Image.Image:
     """Renders a picture from its random numbers, (size, size) RGB; equal arguments give equal pixels.
+
+    Args:
+        species: the species of the bird.
+        context: one of `CONTEXTS`.
+        draw: the random numbers of the picture.
+        size: side of the picture in pixels.
+        disturbance: the changes that make the picture harder to classify; None: no change.
 
     Raises:
         ValueError: the context is not in `CONTEXTS`.
@@ -75,6 +85,8 @@ def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -
         raise ValueError(f"the miniature world has no context {context!r}: use one of {', '.join(CONTEXTS)}")
     side = size * SUPERSAMPLING
     details = Details(draw.details)
+    if disturbance is not None:
+        draw = disturbance.moved(draw)
     image = background(context, side, details)
     canvas = ImageDraw.Draw(image)
     if not draw.flies:
@@ -85,17 +97,25 @@ def compose(species: Species, context: str, draw: PictureDraw, size: int = 64) -
     light = LIGHT[context]
 
     def colors(patch: Patch) -> tuple[Fill, Fill]:
-        color = light.applied_to(patch.color, draw.brightness)
+        own = patch.color if disturbance is None else disturbance.faded(patch.color, species)
+        color = light.applied_to(own, draw.brightness)
         return color, tuple(channel * 55 // 100 for channel in color)
 
     _draw_bird(canvas, species, draw, side, colors)
+    if disturbance is None:
+        weather(context, canvas, side, details)
+        return image.reduce(SUPERSAMPLING)
+    disturbance.cover(canvas, side, draw)
     weather(context, canvas, side, details)
-    return image.reduce(SUPERSAMPLING)
+    return disturbance.noisy(image.reduce(SUPERSAMPLING))
 
 
-def render(species: Species, context: str, rng: np.random.Generator, size: int = 64) -> Image.Image:
+def render(
+    species: Species, context: str, rng: np.random.Generator, size: int = 64, difficulty: Difficulty = EASY
+) -> Image.Image:
     """Renders a new picture of the species in the context, (size, size) RGB, in 2 to 4 ms at 64 pixels."""
-    return compose(species, context, draw_picture(rng), size)
+    draw = draw_picture(rng)
+    return compose(species, context, draw, size, draw_disturbance(rng, difficulty))
 
 
 def mask(species: Species, draw: PictureDraw, size: int = 64) -> Mask:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.miniature.difficulty import EASY, Difficulty, neighbour
 from diffcore_hf.miniature.renderer import render
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, Species
@@ -49,15 +50,18 @@ class World:
     Attributes:
         seed: seed of the contexts and pictures; the species do not depend on it.
         contexts: `own`: each species has its own two contexts, so that context and class are correlated, as in
-            photographs. `shared`: all species have the same two contexts.
+            photographs. `pairs`: the two species of a similar pair have the same two contexts, so that a context does
+            not separate them. `shared`: all species have the same two contexts.
+        difficulty: how hard the pictures are to classify.
     """
 
     seed: int = 0
     contexts: str = "own"
+    difficulty: Difficulty = EASY
 
     def __post_init__(self) -> None:
-        if self.contexts not in ("own", "shared"):
-            raise UserError(f"contexts is {self.contexts!r}: use 'own' or 'shared'")
+        if self.contexts not in ("own", "pairs", "shared"):
+            raise UserError(f"contexts is {self.contexts!r}: use 'own', 'pairs' or 'shared'")
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}: use 0 or more")
 
@@ -67,6 +71,8 @@ class World:
         drawn = {species: _two_contexts(rng) for species in DATASET_SPECIES}
         if self.contexts == "own":
             return drawn
+        if self.contexts == "pairs":
+            return {species: drawn[min(species, neighbour(species), key=lambda each: each.id)] for species in drawn}
         return dict.fromkeys(DATASET_SPECIES, drawn[DATASET_SPECIES[0]])
 
     def pictures(self, split: str) -> list[Picture]:
@@ -82,7 +88,7 @@ class World:
 
     def split(self, split: str) -> Dataset:
         """Renders a split as a dataset."""
-        return rendered_rows(self.pictures(split))
+        return rendered_rows(self.pictures(split), self.difficulty)
 
 
 def _two_contexts(rng: np.random.Generator) -> tuple[str, str]:
@@ -90,14 +96,14 @@ def _two_contexts(rng: np.random.Generator) -> tuple[str, str]:
     return CONTEXTS[first], CONTEXTS[second]
 
 
-def rendered_rows(pictures: Sequence[Picture]) -> Dataset:
+def rendered_rows(pictures: Sequence[Picture], difficulty: Difficulty = EASY) -> Dataset:
     """Renders pictures as rows with `image` (PNG bytes), `label` (named as in CUB) and `scene` (the context)."""
     from datasets import ClassLabel, Dataset, Features, Image, Value
 
     labels = {species: label for label, species in enumerate(DATASET_SPECIES)}
     names = [f"{label + 1:03d}.{species.name.replace(' ', '_')}" for species, label in labels.items()]
     columns = {
-        "image": [{"bytes": _png(picture), "path": None} for picture in pictures],
+        "image": [{"bytes": _png(picture, difficulty), "path": None} for picture in pictures],
         "label": [labels[picture.species] for picture in pictures],
         "scene": [picture.context for picture in pictures],
     }
@@ -145,9 +151,10 @@ def _write_split(world: World, split: str, folder: Path) -> str:
     return f"data/{name}"
 
 
-def _png(picture: Picture) -> bytes:
+def _png(picture: Picture, difficulty: Difficulty) -> bytes:
     buffer = io.BytesIO()
-    render(picture.species, picture.context, np.random.default_rng(picture.seed)).save(buffer, "PNG")
+    rng = np.random.default_rng(picture.seed)
+    render(picture.species, picture.context, rng, difficulty=difficulty).save(buffer, "PNG")
     return buffer.getvalue()
 
 
