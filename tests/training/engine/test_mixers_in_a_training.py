@@ -14,8 +14,11 @@ from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine import checkpoints, loop
 from diffcore_hf.training.engine.devices import make_accelerator
 
-NETWORK_OF = {"transmix": {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size": 64}}}
-"""Keys of the recipe for mixers that cannot use the network of the fixture."""
+KEYS_OF = {
+    "transmix": {"model": {"name": "test_vit", "pretrained": False}, "transform": {"size": 64}},
+    "attentive_cutmix": {"mix": {"mode": "off"}},
+}
+"""Keys of the recipe for mixers that cannot use the network of the fixture, or not its generated images."""
 
 
 @pytest.fixture
@@ -165,7 +168,7 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
 @pytest.mark.parametrize(
     "mixer",
     [
-        {"name": "attentive_cutmix", "options": {"teacher_size": 64}},
+        {"name": "attentive_cutmix", "options": {"teacher_size": 64, "maps": "row"}},
         {"name": "augmix", "probability": 0.5, "options": {"jsd": True}},
         {"name": "pixmix", "per": "batch", "probability": 0.5},
         {"name": "guidedmixup_sr", "options": {"pairing": "greedy"}},
@@ -181,7 +184,7 @@ def test_a_mixer_with_parameters_is_trained_and_resumes_bit_for_bit(training, tm
     ids=lambda keys: keys["name"],
 )
 def test_a_training_with_a_mixer_resumes_bit_for_bit(training, tmp_path, monkeypatch, mixer):
-    keys = {"mixer": mixer, "max_steps": 5, "evaluate_every": 0.5, **NETWORK_OF.get(mixer["name"], {})}
+    keys = {"mixer": mixer, "max_steps": 5, "evaluate_every": 0.5, **KEYS_OF.get(mixer["name"], {})}
     whole = training("whole", **keys)
     whole.run()
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
@@ -275,7 +278,7 @@ def test_a_mixer_raises_an_error_for_batches_of_one_image(training):
     ids=lambda keys: str(keys["mixer"]),
 )
 def test_batches_of_one_image_are_enough_for_a_mixer_that_does_not_mix_them(training, keys):
-    built = training(batch_size=2, accumulate=2, max_steps=2, **NETWORK_OF["transmix"], **keys)
+    built = training(batch_size=2, accumulate=2, max_steps=2, **KEYS_OF["transmix"], **keys)
     assert built.run()["steps"] == 2
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from diffcore_hf.config.train import BackboneConfig, TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data import framing
+from diffcore_hf.training.data.row_images import why_not_whole
 from diffcore_hf.training.data.samples import check_pairs
 from diffcore_hf.training.data.training_data import TrainingData
 from diffcore_hf.training.engine.checks import check_batch_norm, check_batch_size
@@ -62,6 +63,7 @@ def _check_arm(name: str, arm: TrainRecipe, data: TrainingData, network: nn.Modu
         if mixer.asks_for_pairs:
             check_pairs(arm, data)
         mixer.prepare(network, (3, size, size))
+        mixer.check_rows(why_not_whole(arm, data))
     except Unsupported:
         raise
     except UserError as error:

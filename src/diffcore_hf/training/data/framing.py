@@ -100,6 +100,17 @@ class Crop:
     flip: bool
 
 
+View = tuple[float, float, float, float, bool]
+"""The part of an image that a sample shows: top, left, height and width as shares of the image, and whether the part is
+flipped. With padding, a part can reach beyond the image."""
+WHOLE: View = (0.0, 0.0, 1.0, 1.0, False)
+
+
+def view_of(crop: Crop, height: int, width: int) -> View:
+    """Return the part of an image that a crop of its frame shows; the frame has `height` x `width` pixels."""
+    return (crop.top / height, crop.left / width, crop.height / height, crop.width / width, crop.flip)
+
+
 def framed(image: Tensor, protocol: Protocol) -> Tensor:
     """Return the frame of an image, (C, h, w) uint8: resized, or unchanged if the protocol crops first."""
     return image if protocol.resize is None else _resized(image, protocol.resize, protocol.square)

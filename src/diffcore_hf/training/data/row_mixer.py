@@ -44,6 +44,8 @@ class Sample:
     pair: Tensor | None = None
     """The row's generated image, cropped, flipped and augmented like `pixels`. None if the caller does not ask for it
     or the sample is mixed."""
+    view: framing.View = framing.WHOLE
+    """The part of its image that the sample shows. If two images are mixed, the part of both."""
 
 
 class RowMixer:
@@ -85,17 +87,20 @@ class RowMixer:
         alone = mixed and self._kind == "none"
         frame = pair.generated_alone() if alone else pair.real()
         crop = framing.draw_crop(stream, self.protocol, *frame.shape[-2:])
+        view = framing.view_of(crop, *frame.shape[-2:])
         if mixed and not alone:
             started = time.perf_counter()
             image, share = self._mix(pair, frame, crop, draw)
             seconds = time.perf_counter() - started
-            return Sample(self._augmented(image, crop, self._seed(stream)), label, draw, share, seconds)
+            pixels = self._augmented(image, crop, self._seed(stream))
+            return Sample(pixels, label, draw, share, seconds, view=view)
         image = framing.cropped(frame, crop, self.protocol)
         seed = self._seed(stream)
         second = None
         if with_pair and not alone:
             second = self._augmented(self._cropped_generated(pair, crop, *frame.shape[-2:]), crop, seed)
-        return Sample(self._augmented(image, crop, seed), label, share=0.0 if alone else 1.0, pair=second)
+        pixels = self._augmented(image, crop, seed)
+        return Sample(pixels, label, share=0.0 if alone else 1.0, pair=second, view=view)
 
     def _mix(self, pair: Pair, frame: Tensor, crop: Crop, draw: MixDraw) -> tuple[Tensor, float]:
         """Return the mix of both images in the crop, and the share of the frame that comes from the real image."""

@@ -63,9 +63,10 @@ class TrainSamples(Dataset[Batch]):
         Returns:
             `images`: (B, 3, S, S) uint8. `labels`: (B,) int64, class of each row; -100 if its image cannot be read.
             `targets`, only if a label may have several classes: (B, K) float32 probabilities. `keys`: key of each
-            sample. `mixed`: number of samples with pixels of a generated image. `seconds`: time spent on second images
-            and mixing. `pairs`, only if `with_pairs`: the generated image of each row, or its real image if it has
-            none. `pair_targets`, with `pairs` and `targets`: their labels, (B, K) float32. `loader_tensors`, only if
+            sample. `views`: (B, 5) float32, the part of its image that each sample shows (framing.View).
+            `mixed`: number of samples with pixels of a generated image. `seconds`: time spent on second images and
+            mixing. `pairs`, only if `with_pairs`: the generated image of each row, or its real image if it has none.
+            `pair_targets`, with `pairs` and `targets`: their labels, (B, K) float32. `loader_tensors`, only if
             they are computed: (B, ...) for each name.
         """
         data, transform = self._data, self._transform
@@ -109,6 +110,7 @@ class TrainSamples(Dataset[Batch]):
             "images": framing.stacked([sample.pixels for sample in samples]),
             "labels": torch.tensor([sample.label for sample in samples]),
             "keys": keys,
+            "views": torch.tensor([sample.view for sample in samples]),
             "mixed": sum(sample.share < 1 for sample in samples),
             "seconds": sum(sample.seconds for sample in samples),
         }

@@ -53,8 +53,15 @@ def first_batch(
         UserError: a part of the training cannot be built, the mixer does not work with the network, or no image of the
             batch can be read.
     """
+    # With one step, a mixer that computes maps of rows reads only the rows of this batch.
     recipe = replace(
-        recipe, workers=0, cache=None, accumulate=1, trackers=(), model=replace(recipe.model, compile=False)
+        recipe,
+        workers=0,
+        cache=None,
+        accumulate=1,
+        trackers=(),
+        max_steps=1,
+        model=replace(recipe.model, compile=False),
     )
     training = Training(recipe, data, seed, folder, accelerator)
     batch = next(iter(training.batches()))

@@ -121,6 +121,7 @@ class BatchLoss:
                 name: tensor.to(device, non_blocking=True) for name, tensor in batch.get("loader_tensors", {}).items()
             },
             normalisation=self._normalisation,
+            views=batch.get("views"),
         )
         with evaluation_mode(self._network) if self._mixer.uses_network else nullcontext():
             return self._mixer(context)
@@ -134,7 +135,7 @@ class BatchLoss:
 def _readable(batch: Batch, readable: Tensor) -> Batch:
     """Return the batch without its unreadable images."""
     indices = readable.nonzero().flatten().tolist()
-    names = ("images", "labels", "targets", "pairs", "pair_targets")
+    names = ("images", "labels", "targets", "pairs", "pair_targets", "views")
     tensors = {name: batch[name][readable] for name in names if name in batch}
     loader_tensors = {name: tensor[readable] for name, tensor in batch.get("loader_tensors", {}).items()}
     return tensors | {"keys": [batch["keys"][index] for index in indices], "loader_tensors": loader_tensors}

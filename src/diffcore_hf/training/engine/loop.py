@@ -24,6 +24,7 @@ from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.data import framing, loader
+from diffcore_hf.training.data.row_images import RowImages, rows_read, why_not_whole
 from diffcore_hf.training.data.samples import train_samples
 from diffcore_hf.training.data.split import Split
 from diffcore_hf.training.data.training_data import TrainingData
@@ -105,6 +106,8 @@ class Training:
         )
         self.length = training_length(recipe, len(self.samples), like)
         self.parts = build_parts(recipe, mixer, len(data.classes), self.length.steps, seed, accelerator)
+        if mixer is not None:
+            mixer.read_rows(self._row_images())
         self._log = TrainingLog(self.folder / "log.jsonl", report, accelerator.is_main_process)
         self.step = 0
         self.best: dict[str, Any] = {}
@@ -182,6 +185,21 @@ class Training:
         )
         pin = accelerator.device.type == "cuda"
         return loader.batches(self.samples, sampler, workers=workers(recipe), pin=pin)
+
+    def _row_images(self) -> RowImages:
+        """Return the rows that the steps read, and their whole images."""
+        accelerator = self.accelerator
+        return RowImages(
+            self.data,
+            rows_read(self.data, self.seed, self.length.steps, self.recipe.batch_size),
+            accelerator.device,
+            reason=why_not_whole(self.recipe, self.data),
+            normalisation=self.parts.normalisation,
+            workers=workers(self.recipe),
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            autocast=accelerator.autocast,
+        )
 
     def score(self, split: Split) -> Scores:
         """Score the current weights on a split."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +16,18 @@ from torch.nn import functional
 from diffcore_hf.config.train import BackboneConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.data.framing import Normalisation
+from diffcore_hf.training.data.row_images import RowImages
 from diffcore_hf.training.mixers.activation_maps import channels_first
 from diffcore_hf.training.mixers.base import BatchContext, MixerSetup, evaluation_mode
 from diffcore_hf.training.mixers.hooks import black_images
-from diffcore_hf.training.mixers.options import text, whole
+from diffcore_hf.training.mixers.options import choice, text, whole
 from diffcore_hf.training.mixers.pairwise import PairwiseMixer, Partners
+from diffcore_hf.training.mixers.row_maps import RowMaps, row_maps
 from diffcore_hf.training.mixers.unsupported import Unsupported
 from diffcore_hf.training.networks import backbones
 
 START, NETWORK = "start", "network"
+CROP, ROW = "crop", "row"
 _LARGEST_SIDE = 1024
 """Largest side in pixels to which images are enlarged for a teacher."""
 
@@ -43,6 +49,9 @@ class AttentiveCutMix(PairwiseMixer):
         grid: cells in each direction, from 2 to 64; 7 in the paper, 8 for CIFAR.
         teacher_size: side to which the images are resized for the teacher, in pixels. None: the size of the images, or
             the smallest multiple at which the teacher's map has two positions in each direction.
+        maps: images of which the teacher computes maps. `crop`: the cropped images of each step. `row`: the whole image
+            of each row, once before the first step. A step then uses the part of this map that a crop shows, and needs
+            no forward pass of the teacher (row_maps.py).
     """
 
     uses_network = True
@@ -56,6 +65,7 @@ class AttentiveCutMix(PairwiseMixer):
         cells: int = 6,
         grid: int = 7,
         teacher_size: int | None = None,
+        maps: str = CROP,
     ):
         super().__init__(setup)
         self.teacher = text("teacher", teacher)
@@ -63,6 +73,8 @@ class AttentiveCutMix(PairwiseMixer):
         self.grid = whole("grid", grid, 2, 64)
         self.cells = whole("cells", cells, 1, grid * grid)
         self.size = None if teacher_size is None else whole("teacher_size", teacher_size, 8, _LARGEST_SIDE)
+        self.maps_of = choice("maps", maps, (CROP, ROW))
+        self._rows: RowMaps | None = None
         self._frozen: tuple[nn.Module, ...] = ()  # a tuple keeps its weights out of the checkpoint
         self._normalisation: Normalisation | None = None
 
@@ -116,18 +128,53 @@ class AttentiveCutMix(PairwiseMixer):
             "Use --mixer.options '{teacher: resnet50}', or --mixer.name cutmix",
         )
 
+    def check_rows(self, reason: str) -> None:
+        """Check that the maps of rows can be used, if `maps` is `row`.
+
+        Raises:
+            UserError: the teacher changes, or the partners are not parts of the images of rows.
+        """
+        if self.maps_of == CROP:
+            return
+        if self.setup.partner == "own":
+            reason = "the partner is a generated image. Use --mixer.partner batch"
+        if self.teacher == NETWORK:
+            reason = "the teacher changes with each step. Use --mixer.options '{teacher: start}'"
+        if reason:
+            raise UserError(f"mixer.options.maps is 'row', but {reason}, or use --mixer.options '{{maps: crop}}'")
+
+    def read_rows(self, rows: RowImages) -> None:
+        """Compute the map of each row that the training reads, if `maps` is `row`."""
+        if self.maps_of == CROP:
+            return
+        self.check_rows(rows.reason)
+        assert self.size is not None
+        teacher = self._frozen[0].to(rows.device)
+        self._rows = row_maps(rows, self.size, partial(self._activity, teacher, rows.normalisation, rows.autocast))
+
     def maps(self, context: BatchContext, images: Tensor) -> Tensor:
-        """Return the mean over the channels of the teacher's last feature map, (B, grid, grid)."""
+        """Return the activity of each cell, (B, grid, grid): the mean over the channels of the last feature map."""
+        if self._rows is not None and images is context.images:
+            return self._rows.of_batch(context, self.grid)
         teacher = self._frozen[0].to(images.device) if self._frozen else context.model
+        return cell_means(self._activity(teacher, context.normalisation, context.autocast, images), self.grid)
+
+    def _activity(
+        self,
+        teacher: nn.Module,
+        normalisation: Normalisation,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        images: Tensor,
+    ) -> Tensor:
+        """Return the mean over the channels of the teacher's last feature map, (B, h, w) float32."""
         if self._normalisation is not None:
-            mean, std = (images.new_tensor(values).float().reshape(3, 1, 1) for values in self._normalisation)
-            images = ((context.pixels_of(images) - mean) / std).to(images.dtype)
+            images = renormalised(images, normalisation, self._normalisation)
         if self.size is not None and images.shape[-1] != self.size:
             images = functional.interpolate(images, (self.size, self.size), mode="bilinear", align_corners=False)
-        with context.autocast():
+        with autocast():
             features = _features(teacher, images.to(next(teacher.parameters()).dtype))
         assert features is not None
-        return cell_means(features.float().mean(1), self.grid)
+        return features.float().mean(1)
 
     def draw(self, random: np.random.Generator) -> tuple[float, ...]:
         """Return no random numbers, because the cells depend only on the partner."""
@@ -139,6 +186,14 @@ class AttentiveCutMix(PairwiseMixer):
         mask = top_cells(partners.maps, self.cells)[:, None]
         mask = functional.interpolate(mask, context.images.shape[-2:], mode="nearest")
         return torch.where(mask > 0, partners.images, context.images), 1 - mask.mean((1, 2, 3))
+
+
+def renormalised(images: Tensor, normalisation: Normalisation, target: Normalisation) -> Tensor:
+    """Return normalised images (B, 3, H, W) with another normalisation, in their dtype."""
+    mean, std, new_mean, new_std = (
+        images.new_tensor(values).float().reshape(3, 1, 1) for values in (*normalisation, *target)
+    )
+    return ((images.float() * std + mean - new_mean) / new_std).to(images.dtype)
 
 
 def cell_means(maps: Tensor, grid: int) -> Tensor:

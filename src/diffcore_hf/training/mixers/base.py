@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from diffcore_hf.core import seeding
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.keys import SampleKey
+from diffcore_hf.training.data.row_images import RowImages
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of float32 logits (B, K) against class indices (B,) or probabilities (B, K)."""
@@ -59,6 +60,9 @@ class BatchContext:
 
     normalisation: framing.Normalisation = framing.IDENTITY
     """Mean and standard deviation of `images`, on the scale [0, 1]."""
+
+    views: Tensor | None = None
+    """(B, 5) float32 on the CPU: the part of its image that each sample shows (`framing.View`)."""
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -160,6 +164,23 @@ class Mixer(nn.Module):
         Raises:
             Unsupported: this mixer does not work with the network.
             UserError: an option has a value that does not work with the network.
+        """
+
+    def check_rows(self, reason: str) -> None:
+        """Check that the mixer can use what it computes for each row (`read_rows`); called before any training.
+
+        Args:
+            reason: why a sample does not always show a part of its row's image. Empty if it always does.
+
+        Raises:
+            UserError: an option of the mixer needs samples that show parts of the images of their rows.
+        """
+
+    def read_rows(self, rows: RowImages) -> None:
+        """Compute what the mixer needs for each training row; called once, after `prepare` and before the first step.
+
+        Args:
+            rows: the training rows and their images. The mixer itself is on the device already.
         """
 
     def loader_tensors(self, image: Tensor, key: SampleKey) -> Mapping[str, Tensor]:
