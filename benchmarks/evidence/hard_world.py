@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LEVELS: Mapping[str, Difficulty] = {
     "slight": Difficulty(size=0.8, shift=0.06, fade=0.4, leaves=3, noise=8.0),
-    "medium": Difficulty(size=0.7, shift=0.1, fade=0.6, leaves=4, noise=12.0),
     "hard": HARD,
+    "harder": Difficulty(size=0.62, shift=0.12, fade=0.72, leaves=5, noise=16.0),
 }
 """Difficulties among which the one of the hard world was chosen."""
 OWN_EACH, OTHER_EACH, VALIDATION_EACH = 60, 5, 10

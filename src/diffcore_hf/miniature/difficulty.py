@@ -38,7 +38,7 @@ class Difficulty:
 
 
 EASY = Difficulty()
-HARD = Difficulty(size=0.62, shift=0.12, fade=0.72, leaves=5, noise=16.0)
+HARD = Difficulty(size=0.66, shift=0.1, fade=0.66, leaves=4, noise=14.0)
 """The difficulty of the evidence. docs/results.md says how it was chosen."""
 
 
