@@ -56,7 +56,10 @@ def _run(name: str, action: Callable[[], int], prints: bool, resume_hint: Callab
             return 1
         line, status = f"{' '.join(str(fault).split())}{resume_hint()}", 1
     if prints:
-        print(f"{name}: {line}", file=sys.stderr)
+        try:
+            print(f"{name}: {line}", file=sys.stderr, flush=True)
+        except OSError:  # the reader of the stream has ended, for example because the terminal was closed
+            signals.silence(sys.stderr)
     return status
 
 

@@ -112,7 +112,7 @@ def _augment(command: Command, grace: float) -> int:
     print(f"{path}/assets/similarity.png shows the similarities of these images")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
     if result.signal is not None:
-        print(f"\n{_signal_line(result)}")
+        print(f"\n{_signal_line(result)}", flush=True)
         return 128 + result.signal
     if result.stopped:
         raise UserError(result.stopped)

@@ -17,10 +17,14 @@ from diffcore_hf.config.layers import config_layer
 from diffcore_hf.config.merging import build
 from diffcore_hf.config.train import TrainRecipe
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
+from diffcore_hf.core import signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train, compare or evaluate, and return the exit status: 0 success, 1 fault, 2 bad input, 130 interrupted."""
+    """Train, compare or evaluate, and return the exit status.
+
+    0: success. 1: fault. 2: bad input. 128 plus the number of a signal: interrupted, such as 130 after Ctrl-C.
+    """
     # Without this setting, OpenMP threads use a core while they wait. The loader's processes need the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     prints = os.environ.get("LOCAL_RANK", "0") == "0"
@@ -52,8 +56,9 @@ def _train(recipe: TrainRecipe) -> int:
     try:
         train(recipe, print)
     except Interrupted as error:
-        print(f"\n{error}: run the same command again to resume", file=sys.stderr)
-        return 130
+        line = f"{signals.name_of(error.number)}: {error}: run the same command again to resume"
+        print(f"\n{line}", file=sys.stderr)
+        return 128 + error.number
     return 0
 
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import os
 import signal
-import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +49,7 @@ class _State:
     """Number of each signal."""
     last: float = 0.0
     """Time of the last signal, of the monotonic clock."""
-    grace: float = GRACE
+    grace: float | None = GRACE
     is_late: bool = False
     """Whether the time after the first signal is over."""
     interrupted_by: int | None = None
@@ -96,14 +94,14 @@ def check() -> None:
 
 
 @contextmanager
-def handled(grace: float = GRACE, tell: Callable[[str], None] | None = None) -> Iterator[None]:
+def handled(grace: float | None = GRACE, tell: Callable[[str], None] | None = None) -> Iterator[None]:
     """Install the handlers, and restore the earlier handlers at the end.
 
     A signal that is ignored stays ignored, so that `nohup` works. In a thread that is not the main thread, nothing is
     installed. An inner context changes only `grace`.
 
     Args:
-        grace: seconds from the first signal until all steps are interrupted.
+        grace: seconds from the first signal until all steps are interrupted; None: no limit.
         tell: function that is called with the name of the first signal, unless the signal raises at once. It runs in
             the handler, so it must not use buffered streams.
     """
@@ -152,6 +150,21 @@ def protected() -> Iterator[None]:
     _raise_if_interrupted()
 
 
+def ignore() -> None:
+    """Ignore the signals in this process, for a helper process whose parent handles them and ends it."""
+    for number in _numbers():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def silence(stream: Any) -> None:
+    """Write nothing more to a stream whose reader has ended, such as a closed terminal or `tee` after Ctrl-C.
+
+    Every write to it fails, so the progress bar would end the run before the export.
+    """
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 @contextmanager
 def passed_on(pid: int) -> Iterator[None]:
     """In this context, each signal is also sent to a child process."""
@@ -174,7 +187,7 @@ def _replaceable(number: int) -> Any:
     return None if handler == signal.SIG_IGN else handler
 
 
-def _reset(active: bool, grace: float = GRACE, tell: Callable[[str], None] | None = None) -> None:
+def _reset(active: bool, grace: float | None = GRACE, tell: Callable[[str], None] | None = None) -> None:
     if _state.timer is not None:
         _state.timer.cancel()
     _state.active, _state.grace, _state.tell = active, grace, tell
@@ -192,8 +205,7 @@ def _receive(number: int, frame: FrameType | None) -> None:
             with suppress(OSError):
                 os.kill(pid, number)
     is_first = len(_state.received) == 1 and not is_repeated and not _state.is_late
-    if is_first:
-        _silence_closed_terminal()
+    if is_first and _state.grace is not None:
         _state.timer = threading.Timer(_state.grace, _end_of_time, [number])
         _state.timer.daemon = True
         _state.timer.start()
@@ -214,15 +226,3 @@ def _end_of_time(number: int) -> None:
     # A real signal is sent, because it also ends a system call that waits.
     with suppress(OSError, AttributeError, ValueError):
         signal.pthread_kill(threading.main_thread().ident or 0, number)
-
-
-def _silence_closed_terminal() -> None:
-    """Replace standard output and error by the null device if their terminal was closed.
-
-    Every write to such a terminal fails, so the progress bar would end the run before the export.
-    """
-    for stream in (sys.__stdout__, sys.__stderr__):
-        with suppress(OSError, ValueError, AttributeError):
-            descriptor = stream.fileno()  # type: ignore[union-attr]
-            if stat.S_ISCHR(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

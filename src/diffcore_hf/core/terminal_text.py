@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from diffcore_hf.core import signals
+
 JOINERS = "\u200c\u200d"
 """Characters without a visible form that several scripts and emoji need; they are never escaped."""
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -56,8 +58,24 @@ class EscapedStream:
             start = "\r" if text.startswith("\r") else ""
             text = start + visible(text[len(start) :], keep="\n\t")
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        with self._without_reader():
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._without_reader():
+            self._stream.flush()
+
+    @contextmanager
+    def _without_reader(self) -> Iterator[None]:
+        """Ignore that the reader has ended, if a signal was received: it also ends the reader of a pipe."""
+        try:
+            yield
+        except OSError:
+            if signals.requested() is None:
+                raise
+            signals.silence(self._stream)
 
     def writelines(self, lines: list[str]) -> None:
         """Write several texts."""

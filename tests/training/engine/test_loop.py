@@ -89,14 +89,14 @@ def test_a_resumed_training_has_the_same_weights_as_an_uninterrupted_one(trainin
         assert equal(weights(tmp_path / "whole", kind), weights(tmp_path / "cut", kind))
 
 
-def ctrl_c_once():
-    """Return a callback that sends SIGINT to this process when it receives the first log record."""
+def send_once(number=signal.SIGINT):
+    """Return a callback that sends a signal to this process when it receives the first log record."""
     received = []
 
     def report(line):
         if not received:
             received.append(line)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     return report
 
@@ -104,8 +104,9 @@ def ctrl_c_once():
 def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint_that_resumes(training, tmp_path):
     whole = training("whole").run()
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(loop.Interrupted, match="interrupted after step"):
-        training("cut", ctrl_c_once(), evaluate_every=0.3).run()
+    with pytest.raises(loop.Interrupted, match="interrupted after step .*, and a checkpoint was written") as stopped:
+        training("cut", send_once(), evaluate_every=0.3).run()
+    assert stopped.value.number == signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is before
     training("cut", evaluate_every=0.3).run()
     assert equal(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -113,8 +114,9 @@ def test_ctrl_c_finishes_the_step_and_writes_a_checkpoint_that_resumes(training,
 
 
 def test_a_checkpoint_of_another_recipe_raises_an_error(training, tmp_path):
-    with pytest.raises(loop.Interrupted):
-        training("cut", ctrl_c_once(), evaluate_every=0.3).run()
+    with pytest.raises(loop.Interrupted) as stopped:
+        training("cut", send_once(signal.SIGHUP), evaluate_every=0.3).run()
+    assert stopped.value.number == signal.SIGHUP
     other = training("other")
     other.folder, other.digest = tmp_path / "cut", "e"
     with pytest.raises(ValueError, match="belongs to another recipe. Resume with that recipe"):

@@ -9,7 +9,6 @@ not depend on workers, processes or interruptions.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from diffcore_hf.core import seeding
+from diffcore_hf.core import seeding, signals
 from diffcore_hf.core.images import NO_FILES, ImageFiles, UnreadableImage
 from diffcore_hf.training.data import framing
 from diffcore_hf.training.data.pairs import decoded
@@ -133,6 +132,6 @@ def _identity(batch: Any) -> Any:
 
 
 def _init_worker(worker: int) -> None:
-    """Limit the worker to one thread, and ignore Ctrl-C: the main process handles it after the current step."""
+    """Limit the worker to one thread, and ignore signals: the main process handles them after the current step."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.ignore()

@@ -21,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from diffcore_hf.config.train import TrainRecipe
+from diffcore_hf.core import signals
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.data import framing, loader
@@ -32,7 +33,7 @@ from diffcore_hf.training.engine import checkpoints
 from diffcore_hf.training.engine.checks import check_batch_size
 from diffcore_hf.training.engine.devices import workers
 from diffcore_hf.training.engine.evaluation import score_split
-from diffcore_hf.training.engine.interruption import stop_flag
+from diffcore_hf.training.engine.interruption import stop_signal
 from diffcore_hf.training.engine.length import Length, training_length
 from diffcore_hf.training.engine.metrics import Scores
 from diffcore_hf.training.engine.mixer_parameters import average_gradients, broadcast_buffers
@@ -54,7 +55,11 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Interrupted(Exception):
-    """Raised when the user stops a training between two steps, after a checkpoint is written."""
+    """Raised when a signal stops a training between two steps, after a checkpoint is written."""
+
+    def __init__(self, number: int, message: str):
+        super().__init__(message)
+        self.number = number
 
 
 class NotFinite(UserError):
@@ -126,7 +131,7 @@ class Training:
         window = Window(self.accelerator.device)
         evaluations, log_every = self.length.evaluations, self.length.log_every
         self._written = time.monotonic()
-        with stop_flag(self.accelerator.num_processes == 1) as stopped:
+        with stop_signal(self.accelerator.num_processes == 1) as received:
             while self.step < self.length.steps:
                 self.train_step(batches, window)
                 self.step += 1
@@ -138,10 +143,14 @@ class Training:
                 elif self.step % log_every == 0:
                     self._log_figures(window)
                     self._write_checkpoint_if_due()
-                if stopped.is_set():
+                if (number := received()) is not None:
                     self._check_finite(window)
-                    self._write_checkpoint()
-                    raise Interrupted(f"interrupted after step {self.step} of {self.length.steps}")
+                    with signals.protected():
+                        self._write_checkpoint()
+                    raise Interrupted(
+                        number,
+                        f"interrupted after step {self.step} of {self.length.steps}, and a checkpoint was written",
+                    )
         return self._finish()
 
     def train_step(self, batches: Iterator[loader.Batch], window: Window) -> None:
