@@ -2,10 +2,9 @@
 
 import json
 import os
-import socket
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from exports import listing, publish
 
 from diffcore_hf.core import folder as folders
 from diffcore_hf.core.errors import UserError
@@ -14,30 +13,9 @@ from diffcore_hf.core.folder import (
     Folder,
     canonical_json,
     check_target,
-    file_sha256,
     manifest_bytes,
-    temporary_name,
     write_atomic,
 )
-
-
-def listing(path):
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
-
-
-def entry(root, name):
-    path = root / name
-    return {"path": name, "size": path.stat().st_size, "sha256": file_sha256(path)}
-
-
-def publish(folder, **files):
-    """Publish an export of `data/<name>` files with a README.md."""
-    staging = folder.staging()
-    (staging / "data").mkdir()
-    for name, content in files.items():
-        (staging / "data" / name).write_bytes(content)
-    (staging / "README.md").write_text("card")
-    folder.replace_export(staging, {"files": [entry(staging, f"data/{name}") for name in sorted(files)]})
 
 
 @pytest.fixture
@@ -122,17 +100,6 @@ def test_a_folder_of_another_format_gives_a_one_line_error(tmp_path, format_numb
         assert "\n" not in str(error.value)
 
 
-def test_hosts_with_the_same_process_id_write_to_different_names(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "getpid", lambda: 7)
-    names = []
-    for host in ("node-1", "node-2", "node-2", "no/de" * 40):
-        monkeypatch.setattr(socket, "gethostname", lambda host=host: host)
-        names.append(temporary_name(tmp_path / "part").name)
-    assert len(set(names)) == 4
-    assert names[0].startswith(".part.node-1.7.") and names[1].startswith(".part.node-2.7.")
-    assert all(name.endswith(".tmp") and "/" not in name and len(name) < 100 for name in names)
-
-
 def test_a_manifest_contains_the_hash_of_its_own_body():
     written = manifest_bytes({"files": [], "b": 1})
     parsed = json.loads(written)
@@ -176,26 +143,6 @@ def test_a_changed_card_is_not_a_fault(finished):
     assert finished.faults() == []
 
 
-def test_a_new_export_replaces_all_files_of_the_old_one(finished):
-    publish(finished, c=b"third")
-    published = {name for name in listing(finished.path) if not name.startswith(".diffcore")}
-    assert published == {"data/c", "README.md", "diffcore.json"}
-    assert finished.faults() == []
-    assert {file.name for file in finished.private.iterdir()} == {"run.json", "parts", "rows"}
-
-
-def test_an_export_that_stops_before_its_manifest_is_a_fault_that_the_next_export_repairs(finished, monkeypatch):
-    original = folders.write_atomic
-    monkeypatch.setattr(folders, "write_atomic", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        publish(finished, c=b"third")
-    monkeypatch.setattr(folders, "write_atomic", original)
-    assert finished.faults() == [f"{finished.path} has no readable diffcore.json"]
-    publish(finished, d=b"fourth")
-    assert finished.faults() == []
-    assert sorted(file.name for file in (finished.path / "data").iterdir()) == ["d"]
-
-
 def test_clean_deletes_parts_and_row_hashes_and_returns_the_freed_bytes(finished):
     assert finished.clean() == len(b"facts") + len(b"hashes")
     assert finished.faults() == []
@@ -216,29 +163,6 @@ def test_published_files_without_a_manifest_are_an_incomplete_export(finished):
     assert not finished.is_incomplete()
     finished.manifest_file.unlink()
     assert finished.is_incomplete()
-
-
-def test_exports_into_one_folder_run_one_after_the_other(tmp_path):
-    def export(number):
-        folder = Folder(tmp_path / "out")
-        with folder.exporting():
-            publish(folder, a=bytes(number), b=bytes(2 * number))
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(export, range(1, 13)))
-    assert Folder(tmp_path / "out").faults() == []
-    assert not (tmp_path / "out" / ".diffcore" / "export").exists()
-
-
-def test_an_export_works_on_a_file_system_without_locks(tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise NotImplementedError
-
-    monkeypatch.setattr("filelock.FileLock.acquire", fail)
-    folder = Folder(tmp_path / "out")
-    with folder.exporting():
-        publish(folder, a=b"first")
-    assert folder.faults() == []
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '"text"', '{"weights": 1}', '{"weights": null}', '{"weights": [1, 2]}'])

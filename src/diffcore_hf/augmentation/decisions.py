@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -95,6 +96,12 @@ class Decider:
         if self._has_duplicates:
             attempts, _, decisions = self._decided()
             schedule.correct(decisions, attempts.units, attempts.attempts)
+
+    def refreshed(self) -> Decider:
+        """Return this object if it has all parts about attempts that exist now; otherwise read all facts again."""
+        ledger = self.run.ledger
+        listed = set(chain.from_iterable(map(ledger.parts, ledger.rounds())))
+        return self if listed == self.attempts.paths else Decider.read(self.run)
 
     def due(self, wanted: int) -> Due:
         """Return the attempts of the first unfinished round of the first `wanted` units, in plan order.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import NoReturn
@@ -151,6 +151,8 @@ class Facts:
     """Function that returns the digest of the inputs that the fact of a key must have; None: no fact is wanted."""
     unread: set[AttemptKey]
     """Keys of facts about real images that exist but could not be read. A later run reads these images again."""
+    paths: set[Path] = field(default_factory=set)
+    """Paths of the parts that were read."""
 
     @classmethod
     def empty(cls, wanted: Wanted) -> Facts:
@@ -183,6 +185,7 @@ class Facts:
 
         A real image that exists but could not be read keeps its reason until a fact with the wanted inputs is added.
         """
+        self.paths.add(path)
         embeddings = embedding_rows(table["embedding"])
         is_reference = "source_sha256" in table.column_names
         hashes = table["source_sha256" if is_reference else "image_sha256"].to_pylist()

@@ -1,8 +1,8 @@
-"""The output folder: its paths, atomic writes, the replacement of an export, and the check of a finished folder.
+"""The output folder: its paths, atomic writes, and the check of a finished folder.
 
 Owns the checks that a folder belongs to a run and that its export is complete. An export that was stopped before its
-end is incomplete. The content of the tables is in augmentation/export.py, and the content of a part is in
-augmentation/ledger.py.
+end is incomplete. The replacement of an export is in export_swap.py, the content of the tables in
+augmentation/export.py, and the content of a part in augmentation/ledger.py.
 
     OUT/                    the Hub repository: data/ generated/ attempts/ references/ classes/ README.md assets/
     OUT/diffcore.json       the manifest, written last; lists every published file with its hash
@@ -15,18 +15,17 @@ import errno
 import hashlib
 import json
 import os
-import re
-import secrets
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, temporary_name
 
+MANIFEST = "diffcore.json"
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
 RUN_FORMAT = 3
@@ -112,16 +111,6 @@ def check_target(path: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(above))
 
 
-def temporary_name(path: Path) -> Path:
-    """Return a new hidden name beside `path`, for a file that is renamed to `path` when it is complete.
-
-    Several machines can write to one shared disk, and process ids repeat between machines and containers. So the name
-    contains the host, the process id and random bits.
-    """
-    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32]
-    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-
-
 def sync_directory(path: Path) -> None:
     """Make renames inside a folder durable, if the file system supports it."""
     try:
@@ -160,8 +149,19 @@ def parse_manifest(content: bytes) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), list) else None
 
 
-class ExportIsRunning(Exception):
-    """Raised when another process exports the same folder."""
+def is_entry_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> bool:
+    """Return whether a file has the size of an entry of the manifest and, if `hashed` is true, also its hash."""
+    if not path.is_file() or path.stat().st_size != entry["size"]:
+        return False
+    return not hashed or file_sha256(path) == entry["sha256"]
+
+
+def unlisted_files(root: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Return the files below the published folders of an output folder that no entry of its manifest lists."""
+    listed = {root / entry["path"] for entry in entries}
+    folders = [root / name for name in PUBLISHED if (root / name).is_dir()]
+    found = chain.from_iterable(folder.rglob("*") for folder in folders)
+    return sorted(path for path in found if path not in listed and (path.is_symlink() or not path.is_dir()))
 
 
 class Folder:
@@ -174,13 +174,15 @@ class Folder:
         self.rows = self.private / "rows"
         self.run_file = self.private / "run.json"
         self.log_file = self.private / "run.log.jsonl"
-        self.manifest_file = self.path / "diffcore.json"
+        self.manifest_file = self.path / MANIFEST
 
     def check_owned_or_empty(self) -> None:
         """Raise UserError if the path holds files that no run wrote. Writes nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"output {self.path} is a file, not a folder. Choose another with --output")
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.run_file.is_file():
+        # Another process can have created `.diffcore` and not yet written run.json.
+        others = [path for path in self.path.iterdir() if path != self.private] if self.path.is_dir() else []
+        if others and not self.run_file.is_file():
             raise UserError(
                 f"output {self.path} holds files that no run of diffcore-hf wrote. Nothing was changed. "
                 "Choose another folder with --output"
@@ -233,6 +235,13 @@ class Folder:
         if not self.run_file.is_file() or self.run_file.read_bytes() != text:
             write_atomic(self.run_file, text)
 
+    def remove_leftovers(self) -> None:
+        """Remove the temporary files in the folder whose writer has ended."""
+        remove_leftovers(self.private)
+        for path in self.path.glob(".*.tmp"):
+            if is_leftover(path.name):
+                remove(path)
+
     def manifest(self) -> dict[str, Any] | None:
         """Return the content of diffcore.json; None if no export finished or the file cannot be read."""
         return parse_manifest(self.manifest_file.read_bytes()) if self.manifest_file.is_file() else None
@@ -243,65 +252,6 @@ class Folder:
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
         with open(self.log_file, "a") as file:
             file.write(line + "\n")
-
-    @contextmanager
-    def exporting(self, wait: bool = True) -> Iterator[None]:
-        """Context of one export. Another process that exports this folder waits until it ends.
-
-        On a file system without locks, exports do not wait for each other.
-
-        Args:
-            wait: wait for another process that exports.
-
-        Raises:
-            ExportIsRunning: another process exports this folder, and `wait` is false.
-        """
-        from filelock import FileLock, Timeout
-
-        self.private.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(self.private / "export.lock"))
-        try:
-            with suppress(NotImplementedError):
-                lock.acquire(timeout=-1 if wait else 0)
-        except Timeout as error:
-            raise ExportIsRunning(f"another process exports {self.path}") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def staging(self) -> Path:
-        """Return a new empty folder on the same disk. An export is written there before it replaces the old export."""
-        path = self.private / "export"
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        return path
-
-    def replace_export(self, staging: Path, manifest: Mapping[str, Any]) -> None:
-        """Replace the published files with a finished export.
-
-        The old manifest is removed first and the new one written last. A stop in between leaves a folder without a
-        manifest, which `is_incomplete` reports. The next export repairs such a folder.
-        """
-        for file in sorted(staging.rglob("*")):
-            if file.is_file():
-                with open(file, "rb") as handle:
-                    os.fsync(handle.fileno())
-        self.manifest_file.unlink(missing_ok=True)
-        sync_directory(self.path)
-        old = self.private / "replaced"
-        shutil.rmtree(old, ignore_errors=True)
-        old.mkdir()
-        for name in PUBLISHED:
-            # The card is replaced in one step, so that the sections that a person wrote are never missing.
-            if (self.path / name).exists() and name != "README.md":
-                os.replace(self.path / name, old / name)
-            if (staging / name).exists():
-                os.replace(staging / name, self.path / name)
-        sync_directory(self.path)
-        write_atomic(self.manifest_file, manifest_bytes(manifest))
-        shutil.rmtree(old)
-        shutil.rmtree(staging)
 
     def is_incomplete(self) -> bool:
         """Return whether an export was stopped before its end, so that published files have no manifest."""
@@ -319,7 +269,7 @@ class Folder:
             file = self.path / entry["path"]
             if not file.is_file():
                 faults.append(f"{entry['path']} is missing")
-            elif file.stat().st_size != entry["size"] or file_sha256(file) != entry["sha256"]:
+            elif not is_entry_file(file, entry):
                 faults.append(f"{entry['path']} is not the file that was exported")
         return faults
 

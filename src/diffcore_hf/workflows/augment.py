@@ -37,10 +37,11 @@ from diffcore_hf.config.layers import keywords_layer, positional_layer
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
-from diffcore_hf.core import signals
+from diffcore_hf.core import leftovers, signals
 from diffcore_hf.core.collection import paused_collection
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.core.folder import ExportIsRunning, Folder, manifest_bytes
+from diffcore_hf.core.export_swap import ExportIsRunning, exporting, new_staging, replace_export
+from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
 from diffcore_hf.publishing.card import worth
 from diffcore_hf.publishing.card.dataset_card import CardFacts, render_card
@@ -184,11 +185,12 @@ def _export(run: Run, collected: Collected, new: int) -> Summary:
     saved = f"{new:,} new attempts are saved in {run.folder.path}"
     resume = "Run the same command again to resume"
     try:
-        with signals.interruptible(signals.EXPORT):
-            material = collected.decider.decide()
+        with signals.interruptible(signals.EXPORT), exporting(run.folder, wait=collected.signal is None):
+            # Another process may have committed parts while this one waited for the lock.
+            material = collected.decider.refreshed().decide()
             if run.folder.is_incomplete():
                 log.warning("%s is incomplete because an export was stopped. This export repairs it", run.folder.path)
-            return publish(material, run.folder, wait=collected.signal is None)
+            return publish(material, run.folder)
     except ExportIsRunning:
         number = collected.signal or int(SIGINT)
         raise signals.Stopped(number, f"{saved}. Another process exports them. {resume}") from None
@@ -314,6 +316,7 @@ def start(run: Run) -> bool:
     content = run_content(resolution, run.previous, in_memory=run.in_memory, **recorded(run))
     if run.previous is None and not run.folder.create_run(content):
         return False
+    run.folder.remove_leftovers()
     run.folder.write_run(content)
     changed = {"source": run.changes.text()} if run.changes else {}
     run.folder.log("begin", attempt=resolution.attempt_digest, recipe=resolution.recipe_digest, **changed)
@@ -323,27 +326,20 @@ def start(run: Run) -> bool:
     return True
 
 
-def publish(material: Material, folder: Folder, layout: str = "columns", *, wait: bool = True) -> Summary:
+def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
     """Write tables, pictures and card into a staging folder, then replace the old export.
 
-    The manifest is written last.
-
-    Args:
-        material: the facts and decisions of a run.
-        folder: the folder to write to.
-        layout: `columns`, `rows` or `mixed`.
-        wait: wait for another process that exports this folder.
-
-    Raises:
-        ExportIsRunning: another process exports this folder, and `wait` is false.
+    The manifest is written last. The caller holds the lock of the export (core/export_swap.py).
     """
-    with folder.exporting(wait):
-        return _publish(material, folder, layout)
-
-
-def _publish(material: Material, folder: Folder, layout: str) -> Summary:
     summary = summarise(material)
-    staging = folder.staging()
+    staging = new_staging(folder)
+    try:
+        return _publish(material, folder, layout, summary, staging)
+    finally:
+        leftovers.remove(staging)
+
+
+def _publish(material: Material, folder: Folder, layout: str, summary: Summary, staging: Path) -> Summary:
     shards, files = write_tables(material, staging, layout)
     assets = staging / "assets"
     assets.mkdir()
@@ -378,7 +374,7 @@ def _publish(material: Material, folder: Folder, layout: str) -> Summary:
     )
     (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
     with signals.protected():
-        folder.replace_export(staging, content)
+        replace_export(folder, staging, content)
     return summary
 
 

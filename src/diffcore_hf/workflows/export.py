@@ -20,6 +20,7 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.core import schema
 from diffcore_hf.core.errors import UserError, innermost_cause
+from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import targets_of
 from diffcore_hf.workflows.augment import RunResult, check_text_policy, publish
@@ -58,7 +59,9 @@ def export(out: str | Path, output: str | Path, layer: Mapping[str, Any], layout
             "no embedding. Run augment with this value, or export with the old value"
         )
     target.write_run(run_content(run.resolution, None, exported=True, in_memory=False))
-    summary = publish(material, target, layout)
+    target.remove_leftovers()
+    with exporting(target):
+        summary = publish(material, target, layout)
     return RunResult(target, run.recipe, summary, time.monotonic() - started, 0)
 
 
