@@ -22,6 +22,7 @@ import numpy as np
 from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
+from diffcore_hf.augmentation.figures import FiguresFile
 from diffcore_hf.augmentation.ledger import CLASSES, PREPARED, REFERENCES
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.progress import Progress
@@ -110,6 +111,7 @@ class _Collection:
         self.data = run
         self.decider: Decider | None = None
         self.read_parts_of_others = False
+        self._figures = FiguresFile(run.folder.private)
         self._running: dict[Task, tuple[int, list[int]]] = {}
         """Task -> round and positions of the parts that this process computes now."""
 
@@ -129,7 +131,9 @@ class _Collection:
             self._once(CLASSES, lambda: captions_are_missing(run), CaptionTask())
             rows = ReferenceWork(run, wanted, references, known, self.share)
             if len(rows.due()):
-                self._compute(rows, PartSizes(self.executor.batch_size(ReferenceTask), run.recipe.part_size))
+                self._figures.write(rows.figures, now=True)
+                sizes = PartSizes(self.executor.batch_size(ReferenceTask), run.recipe.part_size)
+                self._compute(rows, sizes, lambda: self._figures.write(rows.figures))
             self._later = 0
             self._once(PREPARED, lambda: _is_unprepared(run), PreparationTask())
             self.decider = Decider(run, references, attempts)
@@ -137,19 +141,24 @@ class _Collection:
 
     def _attempts(self, work: AttemptWork, decider: Decider) -> str | None:
         """Compute rounds 0, 1, ... and return why the run stopped early; None: it did not."""
+        self._figures.write(work.figures, now=True)
         if not len(work.due()):
             return None
 
         def check() -> str | None:
             bar = self._bar
             bar.describe(progress_text(decider.take_new()))
+            self._figures.write(work.figures)
             return self._stop_message(work, decider)
 
         if message := self._stop_message(work, decider):
             return message
         missing = 0 if self.data.recipe.max_faulty is None else STOP_AFTER - decider.take_new().total()
         batch = self.executor.batch_size(AttemptTask)
-        return self._compute(work, PartSizes(batch, self.data.recipe.part_size, missing), check)
+        try:
+            return self._compute(work, PartSizes(batch, self.data.recipe.part_size, missing), check)
+        finally:
+            self._figures.write(work.figures, now=True)
 
     def _stop_message(self, work: AttemptWork, decider: Decider) -> str | None:
         """Return why the run has to stop; None if it may go on, or if no further attempt is due.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from diffcore_hf.augmentation.figures import Figures, RoundFigures
 from diffcore_hf.method.filtration import Decisions, Units, first_units, given_up_classes
 
 Ints = NDArray[np.int64]
@@ -53,6 +54,7 @@ class Schedule:
     def __init__(self, units: Units, wanted: int, max_attempts: int, classes: int):
         count = len(units.labels)
         self._labels, self._classes = units.labels, classes
+        self._wanted, self._unreadable = wanted, int(np.count_nonzero(~units.possible()))
         self._possible = units.possible() & (np.arange(count) < wanted)
         self._present = np.zeros((max_attempts, count), np.bool_)
         self._passed = np.zeros((max_attempts, count), np.bool_)
@@ -86,6 +88,25 @@ class Schedule:
         kept = decisions.counterpart[decisions.counterpart >= 0]
         self._passed[attempts[kept], units[kept]] = True
         self._given_up = decisions.given_up
+
+    def figures(self) -> Figures:
+        """Return the numbers of units by status and of attempts by round."""
+        kept = self._possible & (self._present & self._passed).any(axis=0)
+        needed, pending, rounds = self._possible, np.zeros(len(self._labels), np.bool_), []
+        for present, passed in zip(self._present, self._passed, strict=True):
+            missing = needed & ~present & ~kept
+            rounds.append(RoundFigures(int(present.sum()), int(missing.sum()), int((present & passed).sum())))
+            pending |= missing
+            needed = needed & present & ~passed & ~self._given_up[self._labels]
+        count = len(self._labels)
+        return Figures(
+            planned=count,
+            kept=int(kept.sum()),
+            exhausted=int((self._possible & ~kept & ~pending).sum()),
+            failed=self._unreadable,
+            rounds=tuple(rounds),
+            limited=max(0, count - self._wanted),
+        )
 
     def due(self) -> Due:
         """Return the attempts that are due, by number and in plan order.

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.figures import Figures
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger, round_name
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.plan import Plan
@@ -123,6 +125,12 @@ class ReferenceWork:
             self._remove({row for row in done if row is not None})
         return len(self._facts) - before
 
+    def figures(self) -> Figures:
+        """Return the state of the run in numbers, before the first attempt."""
+        done = len(self._facts) - len(self._facts.unread)
+        planned = len(self._run.plan)
+        return Figures(planned, 0, 0, 0, (), references_done=done, references_due=len(self._rows))
+
     def _remove(self, rows: set[int]) -> None:
         self._rows = [row for row in self._rows if row not in rows]
 
@@ -153,6 +161,12 @@ class AttemptWork:
             self._decider.correct(self._schedule)
             due = self._owned(self._schedule.due())
         return due if len(due) else self._owned(self._exact_due())
+
+    def figures(self) -> Figures:
+        """Return the state of the run in numbers."""
+        references = self._decider.references
+        done = len(references) - len(references.unread)
+        return replace(self._schedule.figures(), references_done=done, reasons=dict(self._decider.take_new()))
 
     def _exact_due(self) -> Due:
         """Return what is due by the exact decisions. They are computed again only if there are new facts."""

@@ -51,6 +51,8 @@ class WorkerNote:
     """Positions of the units or rows of this part in the plan."""
     seconds: float = 0.0
     """Time of the last finished part; 0 if there is none."""
+    elapsed: float = 0.0
+    """Seconds from the start of the first part of this worker to its last image, by its own clock."""
     error: str = ""
     """The last error of the worker as one line; "" if there is none."""
 
@@ -79,7 +81,9 @@ def _parse(text: str) -> WorkerNote:
     note = WorkerNote(**{name: value for name, value in content.items() if name in known})
     if not isinstance(note.items, list) or not isinstance(note.pid, int) or not isinstance(note.kind, str):
         raise ValueError("not a note")
-    return replace(note, items=tuple(map(int, note.items)), counter=int(note.counter), seconds=float(note.seconds))
+    items, numbers = tuple(map(int, note.items)), {"counter": int(note.counter), "images": int(note.images)}
+    times = {"seconds": float(note.seconds), "elapsed": float(note.elapsed)}
+    return replace(note, items=items, worker=str(note.worker), error=str(note.error), **numbers, **times)
 
 
 def is_gone(note: WorkerNote) -> bool:
@@ -121,6 +125,7 @@ class WorkerNotes:
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, _Seen] = field(default_factory=dict)
     _written: float = -WRITE_SECONDS
+    _started: float | None = None
 
     def __post_init__(self) -> None:
         host = host_name()
@@ -140,6 +145,8 @@ class WorkerNotes:
 
     def claim(self, kind: str, items: Sequence[int]) -> None:
         """Tell the other workers which positions this worker computes now."""
+        if kind and self._started is None:
+            self._started = self.clock()
         self.note = replace(self.note, kind=kind, items=tuple(items), counter=self.note.counter + 1)
         self._write()
 
@@ -149,7 +156,8 @@ class WorkerNotes:
 
     def add(self, images: int) -> None:
         """Record that `images` more images are finished."""
-        self.note = replace(self.note, images=self.note.images + images, counter=self.note.counter + 1)
+        elapsed = 0.0 if self._started is None else self.clock() - self._started
+        self.note = replace(self.note, images=self.note.images + images, elapsed=elapsed, counter=self.note.counter + 1)
         if self.clock() - self._written >= WRITE_SECONDS:
             self._write()
 

@@ -22,6 +22,7 @@ Adds a generated, checked counterpart to the images of an image-classification d
 
   plan       WHAT   show units, prompts and disk space before a run; loads no model
   augment    WHAT   generate, check and write the dataset; run it again to resume
+  status     OUT    show rounds, rows, workers and time left of a run, while it runs
   preview    OUT    draw a contact sheet and histograms of a run, or a training batch of any arm
   describe   OUT    compare the kept images with the real ones: diversity, coverage, copies
   explain    TRAINING   draw heat maps of where trained models look, and compare them with object masks
@@ -72,6 +73,13 @@ class AugmentOptions:
             "finishes the device batch and exports. A second signal drops the batch, a third one the export."
         ),
     )
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """Show rounds, rows, workers and time left of a run, from any machine that sees its folder. Loads no model."""
+
+    watch: bool = option(False, help="Show the state every 2 seconds until the run is finished.")
 
 
 @dataclass(frozen=True)
@@ -235,6 +243,7 @@ VERBS: dict[str, Verb] = {
             ),
             takes=lambda key, scope: True,
         ),
+        Verb("status", StatusOptions, "OUT", "The folder of a run.", ("status out/cub", "status out/cub --watch")),
         Verb(
             "preview",
             PreviewOptions,

@@ -128,6 +128,19 @@ def _signal_line(result: RunResult) -> str:
     return f"{done}; {result.summary.counts['pending']:,} units are pending. Run the same command again to resume"
 
 
+def status(command: Command) -> int:
+    from diffcore_hf.workflows.status import looks
+
+    watch = command.options["watch"]
+    try:
+        for number, text in enumerate(looks(command.target, watch=watch)):
+            print(f"\n{text}" if number else text, flush=True)
+    except KeyboardInterrupt:
+        if not watch:
+            raise
+    return 0
+
+
 def preview(command: Command) -> int:
     from diffcore_hf.workflows.preview import preview
 
@@ -308,6 +321,7 @@ VERBS = {
     **{
         "plan": plan,
         "augment": augment,
+        "status": status,
         "preview": preview,
         "describe": describe,
         "explain": explain,
