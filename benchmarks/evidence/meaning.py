@@ -63,7 +63,7 @@ top-1 between prompts with six contexts and prompts without contexts:""",
 - in contexts never mentioned, fine-tuned: {tuned}""",
     """If the prompt names no context, the generator draws several contexts by itself. So name the contexts in which
 the network will be used, and do not expect an effect on other contexts. The built-in lists of contexts contain the
-empty context and named contexts. Such a list was not measured here.""",
+empty context and named contexts. [Section 10](#10-strategies) measures such a list.""",
 )
 _MIXING = (
     """**A limit of the method.** In the miniature world, mixed images give a lower accuracy than generated images

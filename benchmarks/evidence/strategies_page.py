@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 from benchmarks.evidence.figures import COLOURS, Mark, differences
 from benchmarks.evidence.folders import BEST
@@ -29,8 +30,8 @@ BASE = "named"
 _SETTING = f"""This section compares the [strategies](strategies.md) of the package, the ways to use their images, and
 the filter, in contexts never mentioned first. The dataset is that of sections 1 to 6. The generated images are those of
 the small text-to-image model of the package. Networks are trained from scratch (450 steps of 32 images). *Equal images*
-means {IMAGES} generated images of each source. *Equal cost* means as many evaluations of the denoising network as
-{IMAGES} images of the first source take. The training of learned tokens counts as evaluations. The tokens start from
+means {IMAGES} generated images of each strategy. *Equal cost* means as many evaluations of the denoising network as
+{IMAGES} images of the first row take. The training of learned tokens counts as evaluations. The tokens start from
 the word *bird*, so the names of the species are not used."""
 _LIMIT = """The small model was trained on the names of all species, and on the contexts that the prompts name. A model
 that does not know your classes can rank the strategies in another way. So compare the strategies on your own data, with
@@ -45,10 +46,11 @@ def section(results: Results) -> list[str]:
         _SETTING,
         "**Equal images.** The images are used with `append`, and all are kept:",
         _sources(results, {name: StrategyArm(name, "append") for name in SOURCES}),
-        "**Equal cost.** The images are used with `append`, and all are kept. The row of the first source is that of "
-        "the table above:",
+        "**Equal cost.** The images are used with `append`, and all are kept. The first row is that of the table "
+        "above:",
         _sources(results, {name: _at_equal_cost(name) for name in STRATEGIES}),
-        "![Top-1 of each source minus top-1 of the first source](ASSETS/results-strategies.png)",
+        "![Top-1 of each strategy minus top-1 of the first row, in contexts never "
+        "mentioned](ASSETS/results-strategies.png)",
         "**Ways to use the images.** Top-1 in contexts never mentioned, all images kept, equal images. The difference "
         "to `append` is in brackets:",
         _ways(results),
@@ -79,7 +81,7 @@ def _verdict(results: Results, arm: StrategyArm, base: StrategyArm) -> str:
 
 
 def _sources(results: Results, arms: Mapping[str, StrategyArm]) -> str:
-    head = ["source", "seeds", "images", "thousand evaluations", "with the right species, %", *GROUPS,
+    head = ["strategy", "seeds", "images", "thousand evaluations", "with the right species, %", *GROUPS,
             "*never mentioned*, difference to the row *base*"]  # fmt: skip
     rows = []
     for name, arm in arms.items():
@@ -94,7 +96,7 @@ def _sources(results: Results, arms: Mapping[str, StrategyArm]) -> str:
     return table(head, rows)
 
 
-def _right(result) -> float:
+def _right(result: Mapping[str, Any]) -> float:
     return result["right"] / result["kept"] if result["kept"] else float("nan")
 
 
@@ -108,7 +110,7 @@ def _ways(results: Results) -> str:
             bracket = "" if way == "append" or not gap else f" ({gap})"
             row.append(f"{percent(scores)}{bracket}" if scores else NOT_MEASURED)
         rows.append([*row, _span(results, [StrategyArm(name, way) for way in WAYS])])
-    return table(["source", *WAY_WORDS.values(), "seeds"], rows)
+    return table(["strategy", *WAY_WORDS.values(), "seeds"], rows)
 
 
 def _filter(results: Results) -> str:
@@ -119,7 +121,13 @@ def _filter(results: Results) -> str:
         gaps = [points(_gap(results, StrategyArm(name, way, BEST), StrategyArm(name, way))) for way in WAYS]
         rows.append([SOURCES[name].words, count(kept) or "–", percent(right), *(gap or NOT_MEASURED for gap in gaps),
                      _span(results, [StrategyArm(name, way, BEST) for way in WAYS])])  # fmt: skip
-    head = ["source", f"kept of {IMAGES}", "of these with the right species, %", *(f"`{way}`" for way in WAYS), "seeds"]
+    head = [
+        "strategy",
+        f"kept of {IMAGES}",
+        "of these with the right species, %",
+        *(f"`{way}`" for way in WAYS),
+        "seeds",
+    ]
     return table(head, rows)
 
 
@@ -155,16 +163,16 @@ def _best(results: Results, arms: Mapping[str, StrategyArm]) -> str:
     scores = {name: accuracy(results, arm) for name, arm in arms.items()}
     judged = {name: values for name, values in scores.items() if len(values) >= FEWEST_SEEDS}
     if len(judged) < 2:
-        return f"fewer than two sources have {FEWEST_SEEDS} seeds, which is too few to judge."
+        return f"fewer than two strategies have {FEWEST_SEEDS} seeds, which is too few to judge."
     best = max(judged, key=lambda name: mean(judged[name].values()))
     equal = [name for name in judged if name != best and not _seen(results, arms[best], arms[name])]
     text = f"{SOURCES[best].words} has the highest mean top-1 ({percent(judged[best])} %)."
     if equal:
         text += f" No difference is seen to {'; '.join(SOURCES[name].words for name in equal)}."
     if len(equal) < len(judged) - 1:
-        text += f" It is higher than that of {len(judged) - 1 - len(equal)} of {len(judged) - 1} other sources."
+        text += f" It is higher than that of {len(judged) - 1 - len(equal)} of {len(judged) - 1} other strategies."
     if missing := len(scores) - len(judged):
-        text += f" {missing} of {len(scores)} sources have fewer than {FEWEST_SEEDS} seeds."
+        text += f" {missing} of {len(scores)} strategies have fewer than {FEWEST_SEEDS} seeds."
     return text
 
 
@@ -211,5 +219,5 @@ def figure(results: Results) -> bytes:
             if name != BASE
         ]
         groups.append((title, marks))
-    label = "top-1 minus top-1 of text_to_image with six contexts (percentage points),\nin contexts never mentioned"
+    label = "difference in top-1\n(percentage points)"
     return differences(groups, label, 5.4)

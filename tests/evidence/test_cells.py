@@ -78,6 +78,7 @@ def test_the_listing_shows_the_cells_that_are_not_measured():
     cells = [cell(1), cell(2)]
     lines = listing(cells, cells[1:], 2).splitlines()
     assert "done" in lines[0] and "done" not in lines[1] and "1 of 2 cells to do" in lines[-1]
+    assert lines[-2] == "series numbers: 1 of 2 cells to do, about 0 core minutes"
 
 
 def test_a_killed_run_leaves_no_process_and_continues(store, tmp_path):

@@ -79,7 +79,7 @@ def test_the_sentences_follow_from_the_intervals(count):
     assert said[0].startswith(
         "Strategy, equal images: `text_to_image`, no context named has the highest mean top-1 (80"
     )
-    assert said[0].endswith("It is higher than that of 4 of 4 other sources.")
+    assert said[0].endswith("It is higher than that of 4 of 4 other strategies.")
     assert said[2] == "No context in the prompt, compared with six contexts: higher (+20.0 ± 0.0)."
     assert "`own_copies`, compared with `append`: higher in 0 and lower in 5 of 5 comparisons" in said[6]
     assert said[7].endswith("higher in 4 and lower in 0 of 20 comparisons, no difference seen in the others.")
