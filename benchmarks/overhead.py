@@ -5,6 +5,7 @@ To measure some cells:                  python -m benchmarks.overhead --networks
 To measure on a GPU:                    python -m benchmarks.overhead --device cuda
 To measure peak memory only:            python -m benchmarks.overhead --repeats 0 --batches 64 --arms plain,puzzlemix
 To measure mixers without the step:     python -m benchmarks.overhead --mixer-only
+To print what is due, with times:       python -m benchmarks.overhead --list
 To print the table, measure nothing:    python -m benchmarks.overhead --page
 To write the table into the docs:       python -m benchmarks.overhead --page --write docs/performance.md
 
@@ -12,8 +13,8 @@ A cell is one arm with one network and one batch size. In each repetition, the p
 takes a step of the training loop of this package, with the same network. With --mixer-only, the time of the mixer is
 compared with the plain steps of other cells, which is quick. The result of a cell is one file below --folder. A cell
 that has a result is not measured again, so you can stop the run at any time, and the same command continues it. The
-table shows all results of the folder. A cell that cannot be measured becomes a row with the reason, e.g. because its
-memory ran out. The next run measures it again.
+cells with the shortest estimated time are measured first. The table shows all results of the folder. A cell that cannot
+be measured becomes a row with the reason, e.g. because its memory ran out. The next run measures it again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 if not __package__:  # `python benchmarks/overhead.py`: the modules of this folder are in the package `benchmarks`
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import overhead_cells
+from benchmarks import overhead_cells, overhead_plan
 from benchmarks.overhead_cells import CellSettings
 from benchmarks.overhead_page import ARMS, BATCHES, NETWORKS, TITLE, page
 from benchmarks.photos import stored_pairs
@@ -56,19 +57,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=32, help="number of pairs of images")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the results")
     parser.add_argument("--again", action="store_true", help="also measure cells that have a result")
+    parser.add_argument("--list", action="store_true", help="print the cells with estimated times, measure nothing")
     parser.add_argument("--page", action="store_true", help="print the table of the results, measure nothing")
     parser.add_argument("--write", type=Path, help="Markdown file whose section is replaced")
     return parser
 
 
 def cells_of(args: argparse.Namespace) -> list[CellSettings]:
-    """Returns the cells that the options select, the small batches first."""
-    return [
+    """Returns the cells that the options select, those with the shortest estimated time first."""
+    return overhead_plan.cheapest_first([
         CellSettings(
             arm, network, batch, args.size, args.device, args.repeats, args.threads, args.workers, args.mixer_only
         )
         for batch, network, arm in itertools.product(sorted(args.batches), args.networks, args.arms)
-    ]
+    ])  # fmt: skip
 
 
 def unknown_arm(arm: str) -> str:
@@ -127,9 +129,14 @@ def main(
     cells = [] if args.page else cells_of(args)
     wrong = [overhead_cells.complete(cell, {"reason": why}) for cell in cells if (why := unknown_arm(cell.arm))]
     known = [cell for cell in cells if not unknown_arm(cell.arm)]
+    if args.list:
+        print(overhead_plan.listing(args.folder, known))
+        return
     due = [cell for cell in known if args.again or not overhead_cells.is_measured(args.folder, cell)]
-    if due:
-        wrong += measure(due, args, measured)
+    try:
+        wrong += measure(due, args, measured) if due else []
+    except KeyboardInterrupt:
+        sys.exit("overhead: interrupted. The finished cells are stored, and the same command continues")
     text = page([*overhead_cells.stored_results(args.folder), *wrong])
     print(text)
     if args.write:

@@ -79,12 +79,18 @@ def result_path(folder: Path, cell: CellSettings) -> Path:
 
 def is_measured(folder: Path, cell: CellSettings) -> bool:
     """Returns whether a cell has a result with enough repetitions. A cell that failed is measured again."""
-    path = result_path(folder, cell)
-    result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    result = stored_result(folder, cell)
     if "seconds" not in result:
         return False
-    measured = result["parts"]["mixer"] if cell.mixer_only else result["seconds"]["arm"]
-    return len(measured) >= cell.repeats
+    if cell.mixer_only:
+        return bool(result["seconds"]["arm"]) or len(result["parts"]["mixer"]) >= cell.repeats
+    return result["peak"] is not None and len(result["seconds"]["arm"]) >= cell.repeats
+
+
+def stored_result(folder: Path, cell: CellSettings) -> dict[str, Any]:
+    """Returns the stored result of a cell; empty if there is none."""
+    path = result_path(folder, cell)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def stored_results(folder: Path) -> list[dict[str, Any]]:
@@ -99,8 +105,16 @@ def complete(cell: CellSettings, result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def store(folder: Path, cell: CellSettings, result: Mapping[str, Any]) -> None:
-    """Writes the result of a cell, completely or not at all."""
-    path = result_path(folder, cell)
+    """Writes the result of a cell, completely or not at all.
+
+    Times and memory that only the stored result has are kept, because a mixer alone has no peak memory, and a
+    measurement of the memory has no times.
+    """
+    path, old = result_path(folder, cell), stored_result(folder, cell)
+    if "seconds" in result and "seconds" in old:
+        times = old if not result["parts"]["mixer"] and not result["seconds"]["arm"] else result
+        peak = old["peak"] if result["peak"] is None else result["peak"]
+        result = {**result, "seconds": times["seconds"], "parts": times["parts"], "peak": peak}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, canonical_json(result))
 

@@ -203,6 +203,52 @@ def test_unknown_names_give_rows_with_a_reason_that_are_not_stored(tmp_path, cap
     assert not list(tmp_path.rglob("*.json"))
 
 
+def fake(cell: CellSettings) -> dict:
+    """Returns a measurement of a cell without measuring."""
+    times = [] if cell.mixer_only else [1.0] * cell.repeats
+    seconds = {"plain": times, "arm": times, "plain_load": times, "arm_load": times}
+    parts = dict.fromkeys(("mixer", *overhead_cells.PARTS), [0.1] * cell.repeats)
+    return {"seconds": seconds, "parts": parts, "peak": None if cell.mixer_only else 10**9, "device_name": "x"}
+
+
+def test_the_cheapest_cells_are_measured_first_and_an_interrupted_run_continues(tmp_path, capsys, tiny_measurement):
+    options = [*TINY[:2], "--batches", "32,16", "--arms", "puzzlemix,mixup", "--pairs", "20", "--folder", str(tmp_path)]
+    order = []
+
+    def stopped_at_the_third(cell: CellSettings) -> dict:
+        if len(order) == 2:
+            raise KeyboardInterrupt
+        order.append(f"{cell.batch}/{cell.arm}")
+        return fake(cell)
+
+    overhead.main([*options, "--list"])
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0].split()[2:] == ["due", "cpu/test_resnet-224/16/mixup"]
+    assert "4 of 4 cells are not measured. They take about" in shown and not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match="The finished cells are stored, and the same command continues"):
+        overhead.main(options, stopped_at_the_third)
+    assert order == ["16/mixup", "16/puzzlemix"]
+    capsys.readouterr()
+    overhead.main([*options, "--list"])
+    assert "2 of 4 cells are not measured" in capsys.readouterr().out
+    rest: list[str] = []
+    overhead.main(options, lambda cell: (rest.append(f"{cell.batch}/{cell.arm}"), fake(cell))[1])
+    assert rest == ["32/mixup", "32/puzzlemix"]
+
+
+def test_memory_and_times_that_are_measured_one_after_the_other_are_kept(tmp_path):
+    """A mixer alone has no peak memory, a measurement of the memory has no times, and whole steps have both."""
+    alone, memory = (CellSettings("mixup", "resnet50", 16, repeats=n, mixer_only=n > 0) for n in (3, 0))
+    steps = CellSettings("mixup", "resnet50", 16, repeats=2)
+    for cell, due in ((alone, memory), (memory, steps)):
+        overhead_cells.store(tmp_path, cell, fake(cell))
+        assert overhead_cells.is_measured(tmp_path, cell) and not overhead_cells.is_measured(tmp_path, due)
+    stored = overhead_cells.stored_result(tmp_path, memory)
+    assert stored["peak"] == 10**9 and stored["parts"]["mixer"] == [0.1] * 3
+    overhead_cells.store(tmp_path, steps, fake(steps))
+    assert all(overhead_cells.is_measured(tmp_path, cell) for cell in (alone, memory, steps))
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from itertools import product
+from pathlib import Path
+
 import pytest
 
 from diffcore_hf.config.merging import build
@@ -46,3 +50,14 @@ def test_a_preset_that_does_not_exist_is_refused(mixer, message):
 def test_another_mixer_ignores_the_preset_of_the_recipe():
     recipe = build(TRAIN_SCHEMA, {"data": "d", "mixer": {"name": "mixup", "preset": "cub"}}, {"mixer": "smoothmix"})
     assert recipe.mixer == MixerConfig("smoothmix")
+
+
+def test_the_table_of_presets_in_the_documentation_is_complete():
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = text.partition("| mixer | presets |")[2].partition("\n\n")[0].splitlines()[2:]
+    pairs = set()
+    for row in rows:
+        mixers, presets = (re.findall(r"`(\w+)`", cell) for cell in row.strip("|").split("|"))
+        pairs |= set(product(mixers, presets))
+    assert pairs == set(ALL)
+    assert {"smoothmix"} == set(MIXERS) - set(PRESETS)

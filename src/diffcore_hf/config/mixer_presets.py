@@ -67,6 +67,7 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
     "snapmix": {
         "pretrained": MixerPreset("Huang et al. 2021, pretrained weights", 1.0, {"beta": 5.0}),
         "scratch": MixerPreset("Huang et al. 2021, from scratch", 0.5, {"beta": 5.0}),
+        "cub": MixerPreset("Huang et al. 2021, CUB-200 with pretrained weights", 1.0, {"beta": 5.0}),
     },
     "attentive_cutmix": {
         "cifar": MixerPreset(
@@ -107,8 +108,15 @@ PRESETS: Mapping[str, Mapping[str, MixerPreset]] = {
     "transmix": {
         "imagenet": MixerPreset("TransMix's code, ImageNet", options={"alpha": 1.0, "mixup_alpha": 0.8, "switch": 0.8}),
     },
+    **{
+        mixer: {
+            "cifar": MixerPreset("OpenMixup's code, CIFAR", options={"alpha": 2.0, "lr": 0.05}),
+            "cub": MixerPreset("OpenMixup's code, CUB-200", options={"alpha": 2.0, "lr": 0.01}),
+        }
+        for mixer in ("automix", "samix")
+    },
 }
-"""Mixer -> dataset -> values."""
+"""Mixer -> dataset -> values. A pair is missing if no source with its values is known, such as for SmoothMix."""
 
 
 def check_preset(config: MixerConfig) -> None:

@@ -56,8 +56,8 @@ def row_maps(rows: RowImages, side: int, activity: Callable[[Tensor], Tensor]) -
 
 def scaled(maps: Tensor) -> Tensor:
     """Return maps (B, h, w) with at most 16 positions in each direction, from 0 to 1. A constant map becomes zero."""
-    sides = [min(side, LARGEST) for side in maps.shape[1:]]
-    maps = functional.adaptive_avg_pool2d(maps[:, None], sides)[:, 0]
+    height, width = (min(side, LARGEST) for side in maps.shape[1:])
+    maps = functional.adaptive_avg_pool2d(maps[:, None], (height, width))[:, 0]
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low).clamp_min(torch.finfo(maps.dtype).tiny)
 
