@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffcore_hf.method.unit_draws import drawn_strengths, target_classes
+from diffcore_hf.method.unit_draws import class_rows, drawn_strengths, target_classes
 
 NAMES = tuple(f"bird {number}" for number in range(20))
 KEYS = [(f"train/{row}", copy) for row in range(1000) for copy in (0, 1)]
@@ -61,3 +61,33 @@ def test_strengths_are_drawn_about_equally_often_and_one_strength_is_constant():
     assert abs(counts - 500).max() < 100
     assert drawn_strengths(KEYS[:9], (0.25, 0.5, 0.75, 1.0), 0).tolist() == drawn[:9].tolist()
     assert drawn_strengths(KEYS[:3], (0.7,), 0).tolist() == [0.7] * 3
+
+
+def drawn_rows(candidates, shown=LABELS, rows=None, keys=KEYS, seed=0):
+    """Returns the drawn rows; row r has the class r modulo 20 and the id of its number."""
+    rows = np.repeat(np.arange(1000), 2) if rows is None else np.array(rows)
+    candidates = np.array(candidates)
+    return class_rows(shown, rows, keys, candidates, candidates % 20, [f"id {row}" for row in candidates], seed)
+
+
+def test_a_class_image_has_the_class_and_is_another_row_drawn_about_equally_often():
+    drawn = drawn_rows(range(200))
+    assert (drawn % 20 == LABELS).all()
+    assert (drawn != np.repeat(np.arange(1000), 2)).all()
+    counts = np.bincount(drawn, minlength=200)
+    assert counts.min() > 0 and counts.max() < 40  # 2,000 draws over 200 rows
+    assert (drawn != drawn_rows(range(200), seed=1)).any()
+
+
+def test_a_new_candidate_changes_only_the_draws_that_become_the_new_row():
+    before, after = drawn_rows(range(200)), drawn_rows(range(201))
+    assert set(after[before != after].tolist()) == {200}
+    order = np.random.default_rng(0).permutation(200)
+    assert (drawn_rows(order) == before).all()
+
+
+def test_the_row_itself_is_drawn_only_if_the_class_has_no_other_candidate():
+    keys = [("a", 0), ("a", 1), ("b", 0)]
+    drawn = drawn_rows([3, 23, 4], shown=np.array([3, 3, 4]), rows=[3, 3, 4], keys=keys)
+    assert drawn.tolist() == [23, 23, 4]
+    assert drawn_rows([3], shown=np.array([5]), rows=[5], keys=keys[:1]).tolist() == [5]

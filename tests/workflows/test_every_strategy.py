@@ -27,8 +27,12 @@ OPTIONS = {"learned_tokens": {"steps": 2, "batch": 1}}
 
 
 def keys_of(name, folder):
-    """Returns the keys of a recipe for a strategy; `edit` needs a model of its own."""
+    """Returns the keys of a recipe for a strategy; `edit` and `structure` need weights of their own."""
     keys = {**KEYS, "strategy": {"name": name, "options": OPTIONS.get(name)}}
+    if name == "structure":
+        control = tiny_models.seeded(tiny_models.save_controlnet, "SD", folder / "control")
+        adapter = tiny_models.seeded(tiny_models.save_ip_adapter, "SD", folder / "adapter")
+        keys["strategy"]["options"] = {"controlnet": str(control), "ip_adapter": str(adapter)}
     if name == "edit":
         tiny_models.seeded(tiny_models.instruct_pix2pix).save_pretrained(folder)
         keys["model.path"] = str(folder)
@@ -68,8 +72,13 @@ def train(folder, output):
 def test_a_strategy_goes_from_plan_to_training(name, hub, client, make, tmp_path):  # noqa: F811 (fixtures)
     out, options = tmp_path / "out", {**strategy_class(name).defaults, **OPTIONS.get(name, {})}
     card = goes_from_plan_to_training(name, make(out, **keys_of(name, tmp_path / "model")), hub, client, tmp_path)
+    identities = manifest(out)["resolved"]["model"].get("weights", {})
+    assert set(identities) == ({"controlnet", "ip_adapter"} if name == "structure" else set())
     for option, value in options.items():
-        assert escape_md(f"{option} {value}") in card
+        if option.removesuffix("_revision") not in identities:
+            assert escape_md(f"{option} {value}") in card
+    for option, record in identities.items():
+        assert escape_md(f"{option} {record['identity']}") in card
 
 
 @pytest.mark.slow

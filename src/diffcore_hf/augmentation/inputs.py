@@ -5,8 +5,8 @@ keep their facts, and all other rows get new facts. Facts that the plan does not
 ignored.
 
 The inputs of an attempt are its key (row id, copy, attempt), the attempt digest of the recipe, both prompts, the name
-of the class that the image has to show and the preparation of the strategy. If the strategy reads them, the image of
-the row, the index of the class and the strength are inputs too. The input of a fact about a real image is the bytes of
+of the class that the image has to show and the preparation of the strategy. If the strategy reads them, the images of
+the unit, the index of the class and the strength are inputs too. The input of a fact about a real image is the bytes of
 the image.
 """
 
@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.unit_images import UnitImages
 from diffcore_hf.config import digests
 from diffcore_hf.core import seeding
-from diffcore_hf.core.schema import SOURCE_IMAGE, AttemptKey, UnitKey
+from diffcore_hf.core.schema import UNIT_IMAGES, AttemptKey, UnitKey
 
 if TYPE_CHECKING:
     from diffcore_hf.generation.base import Strategy
@@ -112,9 +113,8 @@ class Inputs:
             if shared not in self._shared:
                 self._shared[shared] = self._text_digest(unit)
             digest = self._shared[shared]
-        if SOURCE_IMAGE not in self.strategy.reads:
-            return digest
-        return seeding.digest("image", digest, self._sha256[int(self.plan.rows[unit])]).hex()[:32]
+        hashes = [self.images.sha256(name, unit) for name in UNIT_IMAGES if name in self.strategy.reads]
+        return seeding.digest("image", digest, *hashes).hex()[:32] if hashes else digest
 
     def of_reference(self, key: AttemptKey) -> str | None:
         """Return the digest for the fact about a real image; None if the plan does not need this fact."""
@@ -130,6 +130,11 @@ class Inputs:
                 ids of such rows are only numbered.
         """
         return sha256 or seeding.digest("unreadable", *_path_end(self._cell(row))).hex()
+
+    @cached_property
+    def images(self) -> UnitImages:
+        """The real images of the units."""
+        return UnitImages(self.source, self.plan, self.seed)
 
     @cached_property
     def _labels(self) -> Any:

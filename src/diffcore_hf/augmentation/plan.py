@@ -21,12 +21,13 @@ from diffcore_hf.augmentation.selection import filled_units, hardness, selected_
 from diffcore_hf.augmentation.source.columns import check_free_names
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
 from diffcore_hf.augmentation.source.identical import first_of_class, in_other_splits
+from diffcore_hf.augmentation.unit_images import UnitImages, control_column
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.kinds import template_pieces
 from diffcore_hf.core import schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import UnitKey
-from diffcore_hf.generation.base import completed, strengths_of, targets_of, words_of
+from diffcore_hf.generation.base import completed, make_strategy, strengths_of, targets_of, words_of
 from diffcore_hf.method.arrays import Bools, Floats, Ints
 from diffcore_hf.method.policies import PARENT_POLICIES
 from diffcore_hf.method.prompt_texts import PromptTexts, make_prompt_texts
@@ -94,6 +95,8 @@ class Plan:
     """(U,) int64: drawn class that each image has to show. None: each image has to show the class of its row."""
     strengths: Floats | None = None
     """(U,) float64: strength of each unit. None: the strategy has no strength."""
+    control_column: str | None = None
+    """Column of the source with the control images; None if the strategy reads none."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -261,6 +264,7 @@ def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | N
         prompt_texts=texts,
         targets=_drawn_targets(recipe, source, texts, labels[rows], planned_ids, copies, np.unique(labels[references])),
         strengths=_drawn_strengths(recipe, planned_ids, copies),
+        control_column=control_column(source, recipe.strategy.options),
     )
 
 
@@ -366,8 +370,8 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
 
     Returns:
         All columns of the source, then row_id, copy, context, prompt, negative_prompt and seed (of attempt 0), and
-        target_label and strength if the strategy has them. The image column is renamed to `source_image`, the name that
-        the stages read.
+        target_label and strength if the strategy has them, and class_image and control_image if it reads them. The
+        image column is renamed to `source_image`, the name that the stages read.
 
     Raises:
         UserError: the dataset cannot be augmented (see load_source), or the recipe does not fit it (see make_plan).
@@ -378,7 +382,9 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     targets = recipe.strategy.targets != "own"
     features = schema.plan_features(targets=targets, strength=bool(strengths_of(recipe.strategy.options)))
     image = recipe.source.image
-    added = [*features, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
+    reads = make_strategy(recipe.strategy, recipe.model).reads
+    further = [name for name in (schema.CLASS_IMAGE, schema.CONTROL_IMAGE) if name in reads]
+    added = [*features, *further, *([] if image == schema.SOURCE_IMAGE else [schema.SOURCE_IMAGE])]
     as_splits(ds, recipe.source.split)
     if existing := [name for name in added if name in ds.column_names]:
         raise UserError(
@@ -395,6 +401,7 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     columns["seed"] = [seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, 0) for unit in units]
     added = Dataset.from_dict(columns, features=features)
     rows = source.rows.select([unit.row for unit in units])
-    joined = concatenate_datasets([rows, added], axis=1)
+    drawn = UnitImages(source, planned, recipe.seed)
+    joined = concatenate_datasets([rows, added, *(drawn.dataset(name, indices) for name in further)], axis=1)
     joined = joined.cast_column(image, source.features[image] or Image())
     return joined if image == schema.SOURCE_IMAGE else joined.rename_column(image, schema.SOURCE_IMAGE)

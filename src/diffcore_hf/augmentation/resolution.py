@@ -16,6 +16,7 @@ from diffcore_hf.augmentation.inputs import StrategyInputs
 from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.strategy_weights import resolve_weights_of
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.kinds import TEMPLATES
@@ -46,7 +47,8 @@ class Resolution:
 
     recipe: Recipe
     identities: Mapping[str, Any]
-    """Commits or content hashes of the source, the models, the adapters, the review and the list of rows."""
+    """Commits or content hashes of the source, the models, the adapters, the weights that options of the strategy name,
+    the review and the list of rows."""
     model: Mapping[str, Any]
     """Facts about the model for the card: family, licence, name and value of the guidance argument, ...
 
@@ -107,7 +109,10 @@ def resolve_run(
                 "Use --prompts.negatives []"
             )
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes, describe_only=describe_only)
-    recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower)
+    options, weights = resolve_weights_of(recipe.strategy, model, previous, hash_cache=hashes)
+    recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower, strategy=options)
+    if weights:
+        about_model = {**about_model, "weights": weights}
     identities: dict[str, Any] = {
         "source": source.identity,
         "model": about_model["identity"],
@@ -115,6 +120,8 @@ def resolve_run(
     }
     if strategy_type.uses_model and recipe.model.adapters:
         identities["adapters"] = about_model["adapters"]
+    if weights:
+        identities["weights"] = {option: record["identity"] for option, record in weights.items()}
     identities |= _identities_of_files(recipe, review)
     strategy = make_strategy(recipe.strategy, recipe.model, strict=recipe.strict)
     if strategy_type.uses_model:

@@ -34,6 +34,7 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
+from diffcore_hf.augmentation.unit_images import UnitImages, source_images
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding, signals
 from diffcore_hf.core.errors import UserError
@@ -219,7 +220,7 @@ class Worker:
         features = schema.attempt_facts()
         recorded = [name for name in features if name not in self.attempt.adds and name != "inputs"]
         names = list(dict.fromkeys([*recorded, *self.attempt.reads]))
-        columns = unit_columns(self.source, self.plan, self.recipe, units, number, names)
+        columns = unit_columns(self.source, self.plan, self.recipe, units, number, names, self.inputs.images)
         named = dict(zip(names, columns, strict=True)) | {"inputs": [self.inputs.of_unit(unit) for unit in units]}
         kinds = unit_features()
         table = _in_memory(named, {name: kinds[name] for name in named})
@@ -309,12 +310,6 @@ class Worker:
             )
 
 
-def source_images(source: LoadedSource, rows: Sequence[int]) -> pa.ChunkedArray:
-    """Return the undecoded images of some rows of the augmented split."""
-    column = source.config.image
-    return source.rows.select_columns([column]).with_format("arrow")[list(rows)][column]
-
-
 def unit_features() -> Features:
     """Return the types of all columns that a stage can read or a part can contain."""
     from datasets import Image, Value
@@ -322,11 +317,17 @@ def unit_features() -> Features:
     features = schema.attempt_facts()
     labels = dict.fromkeys(CLASS_INDICES, Value("int64"))
     numbers = labels | {"strength": Value("float64")}
-    return type(features)({**features, **numbers, SOURCE_IMAGE: Image(decode=False)})
+    return type(features)({**features, **numbers, **dict.fromkeys(schema.UNIT_IMAGES, Image(decode=False))})
 
 
 def unit_columns(
-    source: LoadedSource, plan: Plan, recipe: Recipe, units: Sequence[int], number: int, names: Sequence[str]
+    source: LoadedSource,
+    plan: Plan,
+    recipe: Recipe,
+    units: Sequence[int],
+    number: int,
+    names: Sequence[str],
+    unit_images: UnitImages | None = None,
 ) -> list[Any]:
     """Return the named columns of some units for one attempt. Images are not decoded.
 
@@ -337,6 +338,7 @@ def unit_columns(
         units: indices of the units in the plan.
         number: number of the attempt.
         names: names of the columns, keys of generation.base.UNIT_COLUMNS, or class_name.
+        unit_images: the images of the units; None: they are drawn again.
     """
     rows = [plan.unit(index) for index in units]
     columns: list[Any] = []
@@ -348,8 +350,8 @@ def unit_columns(
                 columns.append([seeding.attempt_seed(recipe.seed, unit.row_id, unit.copy, number) for unit in rows])
             case "class_name":
                 columns.append([source.names[unit.target_label] for unit in rows])
-            case schema.SOURCE_IMAGE:
-                columns.append(source_images(source, [unit.row for unit in rows]))
+            case schema.SOURCE_IMAGE | schema.CLASS_IMAGE | schema.CONTROL_IMAGE:
+                columns.append((unit_images or UnitImages(source, plan, recipe.seed)).cells(name, units))
             case _:
                 columns.append([getattr(unit, name) for unit in rows])
     return columns

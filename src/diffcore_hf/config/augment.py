@@ -198,8 +198,8 @@ class StrategyConfig:
     name: str = attempt(
         "text_to_image",
         help=(
-            "text_to_image, image_to_image, inter_class, edit, learned_tokens, or `module:Class` of an installed "
-            "module, a subclass of diffcore_hf.generation.base.Strategy."
+            "text_to_image, image_to_image, inter_class, edit, learned_tokens, structure, or `module:Class` of an "
+            "installed module, a subclass of diffcore_hf.generation.base.Strategy."
         ),
     )
     targets: Literal["own", "other", "any"] | None = attempt(

@@ -36,7 +36,7 @@ def canonical(values: Any) -> bytes:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
 
 
-def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
+def attempt_digest(resolved: Recipe, identities: Mapping[str, Any], stage_versions: Mapping[str, str]) -> str:
     """Return 32 hex digits over all fields that change the content of every attempt.
 
     It does not cover what every fact records and a run compares for each fact: the rows of the source, its commit, and
@@ -44,14 +44,14 @@ def attempt_digest(resolved: Recipe, identities: Mapping[str, str], stage_versio
 
     Args:
         resolved: a recipe in which the run has replaced `auto` and null.
-        identities: identities of `source`, `model`, `filter` and, if there are any, `adapters`. They replace paths and
-            revisions.
+        identities: identities of `source`, `model`, `filter` and, if there are any, `adapters` and `weights` (option of
+            the strategy -> identity). They replace paths and revisions.
         stage_versions: name of each stage -> its VERSION.
     """
     return _digest(resolved, identities, stage_versions, ("attempt",))
 
 
-def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_versions: Mapping[str, str]) -> str:
+def recipe_digest(resolved: Recipe, identities: Mapping[str, Any], stage_versions: Mapping[str, str]) -> str:
     """Return 32 hex digits over the fields of the attempt digest and all fields that change the decisions.
 
     The decisions are which units are planned and which attempts are kept. The digest covers the policy with the
@@ -61,7 +61,7 @@ def recipe_digest(resolved: Recipe, identities: Mapping[str, str], stage_version
 
 
 def fields_with_identities(
-    recipe: Recipe, identities: Mapping[str, str], wanted_scopes: Collection[str]
+    recipe: Recipe, identities: Mapping[str, Any], wanted_scopes: Collection[str]
 ) -> dict[str, Any]:
     """Return the fields of some scopes, with identities instead of paths and revisions.
 
@@ -96,6 +96,10 @@ def fields_with_identities(
         for adapter in adapters:
             del adapter["path"], adapter["revision"]
         values["model"]["adapters"] = {"identity": _identity(identities, "adapters"), "each": adapters}
+    options = values.get("strategy", {}).get("options") or {}
+    for option in options.keys() & dict(identities.get("weights") or {}).keys():
+        options[option] = identities["weights"][option]
+        del options[f"{option}_revision"]
     if not values.get("filter", {}).get("checks", True):
         # An empty list of checks is left out, so that digests that were computed before this key existed stay the same.
         del values["filter"]["checks"]
@@ -126,7 +130,7 @@ def _without_defaults(strategy: Mapping[str, Any]) -> dict[str, Any]:
     return {} if values == {"name": "text_to_image", "options": None} else values
 
 
-def _identity(identities: Mapping[str, str], name: str) -> str:
+def _identity(identities: Mapping[str, Any], name: str) -> str:
     if not identities.get(name):
         raise ValueError(
             f"no identity of {name!r} among {sorted(identities)}; resolve it before you compute the digest"
@@ -135,7 +139,7 @@ def _identity(identities: Mapping[str, str], name: str) -> str:
 
 
 def _digest(
-    recipe: Recipe, identities: Mapping[str, str], versions: Mapping[str, str], wanted_scopes: Collection[str]
+    recipe: Recipe, identities: Mapping[str, Any], versions: Mapping[str, str], wanted_scopes: Collection[str]
 ) -> str:
     values = {"recipe": fields_with_identities(recipe, identities, wanted_scopes), "stages": dict(versions)}
     return hashlib.sha256(canonical(values)).hexdigest()[:32]

@@ -28,6 +28,10 @@ STATUSES = {
 
 SOURCE_IMAGE, GENERATED_IMAGE = "source_image", "generated_image"
 """Columns of the two images of a unit in stages and parts. They do not depend on the image column of the source."""
+CLASS_IMAGE, CONTROL_IMAGE = "class_image", "control_image"
+"""Columns of the further real images that a strategy can read (augmentation/unit_images.py)."""
+UNIT_IMAGES = (SOURCE_IMAGE, CLASS_IMAGE, CONTROL_IMAGE)
+"""Columns of the real images of a unit."""
 
 CONFIGS = ("default", "generated", "attempts", "references", "classes")
 """The dataset configurations of a published dataset. `load_dataset` takes one of these names after the path."""

@@ -15,17 +15,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.extensions import load_class
-from diffcore_hf.core.schema import SOURCE_IMAGE
+from diffcore_hf.core.schema import CLASS_IMAGE, CONTROL_IMAGE, SOURCE_IMAGE
 from diffcore_hf.models.samples import Samples
 
 if TYPE_CHECKING:
     from diffcore_hf.config.augment import ModelConfig, StrategyConfig
+    from diffcore_hf.models.weights_access import Kind
 
-__all__ = ["STRATEGIES", "UNIT_COLUMNS", "Batch", "Samples", "Strategy", "strategy_class"]
+__all__ = ["STRATEGIES", "UNIT_COLUMNS", "Batch", "OtherWeights", "Samples", "Strategy", "strategy_class"]
 
 Batch = Mapping[str, Sequence[Any]]
 """The columns of some units by name; all columns have the same length."""
@@ -42,6 +43,8 @@ UNIT_COLUMNS = {
     "seed": "seed of the attempt, 63 bits",
     "strength": "strength in `strategy.options.strength`, or the unit's draw from a list of strengths; None without it",
     SOURCE_IMAGE: "the row's real image, a PIL image in RGB at full size",
+    CLASS_IMAGE: "another real image of the class that the image has to show, drawn for the unit",
+    CONTROL_IMAGE: "the row's image in the column `strategy.options.control_column`",
 }
 """The columns that a strategy can read. These names do not depend on the names of the source's columns."""
 
@@ -51,8 +54,20 @@ STRATEGIES = {
     "inter_class": "diffcore_hf.generation.inter_class:InterClassStrategy",
     "edit": "diffcore_hf.generation.edit:EditStrategy",
     "learned_tokens": "diffcore_hf.generation.learned_tokens:LearnedTokensStrategy",
+    "structure": "diffcore_hf.generation.structure:StructureStrategy",
 }
 """The strategies of this package, by the name that a recipe uses."""
+
+
+class OtherWeights(NamedTuple):
+    """Weights beside those of section `model` that an option of a strategy names."""
+
+    option: str
+    """Name of the option with the Hub id or path. The option `<name>_revision` is its branch, tag or commit."""
+    kind: Kind
+    """Use of the weights, for messages."""
+    files: tuple[str, ...] = ()
+    """Patterns of the files that `plan --fetch` downloads; () for all files."""
 
 
 class Strategy(ABC):
@@ -147,6 +162,15 @@ class Strategy(ABC):
         Raises:
             UserError: a word cannot be used, or a class has too few references.
         """
+
+    def other_weights(self) -> tuple[OtherWeights, ...]:
+        """Return the weights beside those of section `model` that the options name.
+
+        The run pins and hashes them as it does those of the model, before `check`. The options then have the commit as
+        the revision, and the digests have the identity in place of the path. Load them only from safetensors files, at
+        this revision.
+        """
+        return ()
 
     def evaluations(self, model: Mapping[str, Any]) -> float | None:
         """Return how many evaluations of the denoising network one image takes, for `plan`; None if it is not known.
@@ -279,6 +303,12 @@ def words_of(config: StrategyConfig, names: Sequence[str]) -> dict[str, str]:
         UserError: a name or class that is not a strategy (strategy_class).
     """
     return strategy_class(config.name).words(names, config.options or {})
+
+
+def control_column_of(options: Mapping[str, Any] | None) -> str | None:
+    """Return the column in `strategy.options.control_column`; None if there is none, or it is not a text."""
+    value = (options or {}).get("control_column")
+    return value if isinstance(value, str) else None
 
 
 def strengths_of(options: Mapping[str, Any] | None) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
-"""Draws of a unit: the class that its image has to show, and the strength of the change.
+"""Draws of a unit: the class that its image has to show, the strength of the change, and a real image of the class.
 
-Both depend only on the seed of the recipe, the row id and the copy, so other rows and the order change nothing. Does
+They depend only on the seed of the recipe, the row id and the copy, so other rows and the order change nothing. Does
 not choose the rows (augmentation/plan.py).
 """
 
@@ -65,6 +65,47 @@ def drawn_strengths(keys: Sequence[tuple[str, int]], strengths: Sequence[float],
         return np.full(len(keys), strengths[0], np.float64)
     shares = [seeding.uniform("strength", seed, *key) for key in keys]
     return np.array([strengths[int(share * len(strengths))] for share in shares], np.float64)
+
+
+def class_rows(
+    shown: Ints,
+    rows: Ints,
+    keys: Sequence[tuple[str, int]],
+    candidates: Ints,
+    labels: Ints,
+    ids: Sequence[str],
+    seed: int,
+) -> Ints:
+    """Returns for each unit a drawn row of the class that its image has to show, uniform over the candidates.
+
+    The draw is rendezvous hashing over the ids of rows, as in `target_classes`. The row of the unit itself is drawn
+    only if the class has no other candidate.
+
+    Args:
+        shown: (U,) int64, class that the image of each unit has to show.
+        rows: (U,) int64, row of each unit.
+        keys: U pairs of row id and copy.
+        candidates: (R,) int64, the rows that can be drawn.
+        labels: (R,) int64, their classes.
+        ids: R ids of these rows.
+        seed: seed of the recipe.
+
+    Returns:
+        (U,) int64.
+    """
+    by_row = _words(("class image", row_id) for row_id in ids)
+    by_unit = _words(("class image", seed, *key) for key in keys)
+    drawn = rows.copy()
+    for label in np.unique(shown).tolist():
+        units, members = np.flatnonzero(shown == label), np.flatnonzero(labels == label)
+        if not members.size:
+            continue
+        for part in chunks(len(units), len(members)):
+            chosen = units[part]
+            weights = _mixed_bits(by_unit[chosen, None] ^ by_row[members])
+            weights[rows[chosen, None] == candidates[members]] = 0
+            drawn[chosen] = candidates[members[weights.argmax(1)]]
+    return drawn
 
 
 def _words(values: Iterable[tuple[str | int, ...]]) -> Words64:

@@ -75,8 +75,8 @@ class Diffusion:
         if self._pipeline is None:
             self.config, record = resolve_model(self.config, identify=False)
             self._takes_negatives = record["takes_negatives"]
-            pipeline = load_pipeline(self.config, self.task)
-            self._family = guidance.guidance_for(type(pipeline).__name__, self.config.guidance)
+            pipeline = self._loaded()
+            self._family = guidance.guidance_for(record["pipeline"], self.config.guidance)
             if self.strict and self._family is not None and self._family.ragged:
                 raise UserError(
                     f"strict is true, but {self._family.name} pads each prompt to the longest prompt of its batch. "
@@ -86,6 +86,10 @@ class Diffusion:
                 logger.warning("%s has no guidance_scale: model.gamma changes nothing", type(pipeline).__name__)
             self._pipeline = pipeline
         return self._pipeline
+
+    def _loaded(self) -> Any:
+        """Returns the pipeline of the task, for a resolved model."""
+        return load_pipeline(self.config, self.task)
 
     @property
     def batch_size(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+from collections.abc import Callable
 from typing import Any, Literal
 
 import diffusers
@@ -37,13 +38,17 @@ SMALL_CARD = 12 * 2**30
 Task = Literal["text_to_image", "image_to_image", "edit"]
 
 
-def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
+def load_pipeline(
+    model: ModelConfig, task: Task = "text_to_image", *, extend: Callable[[Any], Any] | None = None
+) -> Any:
     """Loads the diffusers pipeline of a resolved model onto its device, with its safety checker if it has one.
 
     Args:
         model: the resolved model.
         task: image_to_image: the image-to-image pipeline of the same family, with the same weights and adapters.
             edit: the editing pipeline that the model names.
+        extend: function from the pipeline to another one with further weights. It is called before the weights are
+            moved to the device.
 
     Raises:
         UserError: the files are not a pipeline that diffusers can load for this task.
@@ -51,13 +56,15 @@ def load_pipeline(model: ModelConfig, task: Task = "text_to_image") -> Any:
     device = pick_device(model.device)
     with quiet_loading():
         if model.family_preset == "cosxl":
-            pipeline = cosxl.load_cosxl(model, _dtype(model))
+            pipeline = cosxl.load_cosxl(model, dtype_of(model))
         else:
             pipeline = _load_folder(model, task)
         _set_scheduler(pipeline, model.scheduler)
         add_adapters(pipeline, model)
         if task == "image_to_image":
             pipeline = _image_to_image(pipeline, model)
+        if extend is not None:
+            pipeline = extend(pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if model.attention == "slicing":
         pipeline.enable_attention_slicing()
@@ -97,7 +104,7 @@ def _load_folder(model: ModelConfig, task: Task) -> Any:
     name = read_config(weights, "model_index.json")["_class_name"]
     if "StableDiffusionXL" in name:
         options["add_watermarker"] = False
-    options |= _dtype(model) | {"variant": model.variant, "use_safetensors": True}
+    options |= dtype_of(model) | {"variant": model.variant, "use_safetensors": True}
     cls: Any = getattr(diffusers, name) if task == "edit" else diffusers.AutoPipelineForText2Image
     kind = "editing" if task == "edit" else "text-to-image"
     with library_errors(
@@ -118,7 +125,7 @@ def _image_to_image(pipeline: Any, model: ModelConfig) -> Any:
         return diffusers.AutoPipelineForImage2Image.from_pipe(pipeline, **options)
 
 
-def _dtype(model: ModelConfig) -> dict[str, torch.dtype]:
+def dtype_of(model: ModelConfig) -> dict[str, torch.dtype]:
     """Returns the keyword argument for the precision; its name changed in diffusers 0.42."""
     name = "dtype" if Version(diffusers.__version__) >= Version("0.42") else "torch_dtype"
     return {name: DTYPES[model.dtype]}

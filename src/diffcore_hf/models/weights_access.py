@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,7 +27,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
 from diffcore_hf.models.library_errors import library_errors
 
-Kind = Literal["pipeline", "tower", "backbone", "adapter", "file"]
+Kind = Literal["pipeline", "tower", "backbone", "adapter", "file", "ControlNet", "IP-Adapter", "captioner"]
 
 HashCache = MutableMapping[str, list[Any]] | None
 """Hashes of local files: absolute path -> [size, modification time in ns, sha256]."""
@@ -114,15 +114,23 @@ def public_path(path: str, weights: PinnedWeights) -> str:
     return f"local:{digest}" if digest else "local"
 
 
-def fetch_weights(path: str, revision: str | None = None, kind: Kind = "tower") -> PinnedWeights:
+def fetch_weights(
+    path: str, revision: str | None = None, kind: Kind = "tower", files: Sequence[str] = ()
+) -> PinnedWeights:
     """Downloads the pinned snapshot of a tower, backbone or adapter, so that a later run needs no network.
 
     Only safetensors, configuration and text files are downloaded. Use `pipelines.fetch_model` for pipelines: their
     repositories also contain files that no run loads.
+
+    Args:
+        path: see `resolve_weights`.
+        revision: see `resolve_weights`.
+        kind: see `resolve_weights`.
+        files: patterns of the safetensors, configuration and text files that are needed; () for all of them.
     """
     weights = resolve_weights(path, revision, kind)
     if weights.revision is not None:
-        patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md"]
+        patterns = [*files, "README.md"] if files else [*(f"*{ending}" for ending in IDENTIFYING), "README.md"]
         with downloading(path):
             snapshot_download(weights.location, revision=weights.revision, allow_patterns=patterns)
         record_commit(weights.location, revision, weights.revision)

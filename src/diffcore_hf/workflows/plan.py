@@ -17,6 +17,7 @@ from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source import report_text
+from diffcore_hf.augmentation.strategy_weights import REVISION
 from diffcore_hf.augmentation.weak_filter import weak_filter_before_the_run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
@@ -42,7 +43,12 @@ def fetch(recipe: Recipe) -> Iterator[str]:
     from diffcore_hf.models.weights_access import fetch_weights
 
     model_files = fetch_model(recipe.model) if strategy_class(recipe.strategy.name).uses_model else ()
-    for resolved in (*model_files, fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
+    options = recipe.strategy.options or {}
+    other = [
+        fetch_weights(options[name], options.get(REVISION.format(name)), kind, files)
+        for name, kind, files in make_strategy(recipe.strategy, recipe.model).other_weights()
+    ]
+    for resolved in (*model_files, *other, fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
         yield f"{resolved.location}: downloaded, {resolved.identity}"
 
 
@@ -122,7 +128,11 @@ def _strategy(run: Run) -> list[str]:
     values = [f"{name} {value}" for name, value in (strategy.options or {}).items()]
     if targets != "own":
         values += [f"targets {targets}", f"label weight strength ** {strategy.gamma_label:g}"]
-    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *_cost(run)]
+    weights = [
+        f"weights     {option} {(strategy.options or {})[option]} ({record['identity'][:23]})"
+        for option, record in run.resolution.model.get("weights", {}).items()
+    ]
+    return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *weights, *_cost(run)]
 
 
 def _cost(run: Run) -> list[str]:

@@ -89,6 +89,12 @@ class LoadedSource:
         texts = ("string", "large_string")
         return [name for name, feature in self.features.items() if getattr(feature, "dtype", None) in texts]
 
+    def image_columns(self) -> list[str]:
+        """Returns the columns that a strategy may read as control images."""
+        from datasets import Image
+
+        return [name for name, feature in self.features.items() if isinstance(feature, Image)]
+
 
 def load_source(
     config: SourceConfig, *, data: Dataset | DatasetDict | None = None, folder: Folder | None = None, prefix: str = ""

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.samples import checked
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage, attempt_fields, files_setting
+from diffcore_hf.augmentation.strategy_weights import resolve_weights_of
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
-from diffcore_hf.core.schema import GENERATED_IMAGE, SOURCE_IMAGE
+from diffcore_hf.core.schema import GENERATED_IMAGE, UNIT_IMAGES
 from diffcore_hf.method.checks import checks_of, recorded_reasons
 
 if TYPE_CHECKING:
@@ -103,10 +104,13 @@ class Generate(Stage):
         return resolve_model(self.config)
 
     def settings(self) -> dict[str, Any]:
+        options, weights = resolve_weights_of(self.strategy_config, self.config)
+        named = {"weights": {option: record["identity"] for option, record in weights.items()}} if weights else {}
         return {
             **self._model_settings(),
+            **named,
             "strategy": [
-                *attempt_fields(self.strategy_config).items(),
+                *attempt_fields(options).items(),
                 self.strategy.VERSION,
                 self.strategy.settings(),
             ],
@@ -137,7 +141,7 @@ class Generate(Stage):
         batch: dict[str, list[Any]] = {}
         for name, column in zip(self.reads, columns, strict=True):
             cells = [column[row] for row in rows]
-            batch[name] = [self._source_image(cell) for cell in cells] if name == SOURCE_IMAGE else cells
+            batch[name] = [self._source_image(cell) for cell in cells] if name in UNIT_IMAGES else cells
         return checked(self.strategy.sample(batch), len(rows), self.strategy_config.name, self.reasons)
 
     def _source_image(self, cell: ImageCell | None) -> Image.Image:

@@ -186,6 +186,7 @@ def _prompts_view(facts: CardFacts, recipe: Mapping[str, Any]) -> dict[str, Any]
         "uses_model": resolved["model"].get("identity") != NO_MODEL,
         "tower": dict.fromkeys(_SECTION_KEYS) | resolved["filter"],
         "adapters": reproduction.adapters(resolved["model"]),
+        "other_weights": [{"option": name, **record} for name, record in resolved["model"].get("weights", {}).items()],
         "contexts": [_context(name) for name in contexts],
         "examples": list(facts.example_prompts)[:_MAX_EXAMPLES],
         "negatives": list(facts.negative_prompts)[:_MAX_NEGATIVES],

@@ -1,4 +1,4 @@
-"""Licences: computes the licence of the result from the licences of the source and of the model.
+"""Licences: computes the licence of the result from those of the source, the model and the weights of the strategy.
 
 A licence is never guessed. If one of them is unknown, the publisher has to decide.
 """
@@ -19,13 +19,14 @@ def is_known(licence: object) -> bool:
 
 
 def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the distinct licences of the source and of the model; [] if one of them is unknown.
+    """Return the distinct licences of the source, the model and the weights that options of the strategy name.
 
-    The result is also [] if the recipe has adapters, because their licences are not recorded.
+    The result is [] if one of them is unknown, or if the recipe has adapters, because their licences are not recorded.
     """
     if manifest["recipe"].get("model", {}).get("adapters"):
         return []
     licences = [manifest["resolved"][section].get("licence") for section in ("source", "model")]
+    licences += [record.get("licence") for record in manifest["resolved"]["model"].get("weights", {}).values()]
     if not all(map(is_known, licences)):
         return []
     return list(dict.fromkeys(str(licence).strip() for licence in licences))

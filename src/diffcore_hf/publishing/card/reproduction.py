@@ -78,6 +78,11 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
             location(f"adapter-{number + 1}", known_adapters[number] if number < len(known_adapters) else {}) | options
             for number, options in enumerate(recorded["each"])
         ]
+    for option, record in resolved["model"].get("weights", {}).items():
+        found = location(option.replace("_", "-"), record)
+        recipe["strategy"]["options"] |= {option: found["path"]}
+        if "revision" in found:
+            recipe["strategy"]["options"] |= {f"{option}_revision": found["revision"]}
     review = recipe.pop("review", None)
     rows = recipe.get("select", {}).pop("rows", None)
     if not recipe.get("select", True):
@@ -89,9 +94,9 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
     text = yaml_text(_ordered(recipe, DEFAULTS), width=100)
     lines = text.splitlines(keepends=True)
     for number, line in enumerate(lines):
-        key, _, value = line.rstrip("\n").partition("path: ")
-        if not key.strip(" -") and value in comments:
-            lines[number] = f"{key}path: {value}  # {_comment(comments[value])}\n"
+        key, _, value = line.rstrip("\n").partition(": ")
+        if value in comments:
+            lines[number] = f"{key}: {value}  # {_comment(comments[value])}\n"
     text = "".join(lines)
     if rows:
         digest = rows.get("identity") if isinstance(rows, dict) else rows

@@ -41,6 +41,12 @@ _RULES = {
         "noise was added to the real image of the row, and the prompt guided the removal of the noise.",
         "textual inversion (Gal et al. 2022, arXiv:2208.01618)",
     ),
+    "structure": (
+        "A ControlNet guided the image by the structure of the real image of the row: its Canny edges, or the image of "
+        "a column such as a depth map. With an IP-Adapter, another real image of the class guided the appearance.",
+        "ControlNet (Zhang et al. 2023, arXiv:2302.05543), used for augmentation by SaSPA (Michaeli and Fried 2024, "
+        "arXiv:2406.14551)",
+    ),
 }
 """Strategy -> how an image was made, and the source of the method."""
 
