@@ -250,6 +250,7 @@ def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | N
         )
     rows, copies = _units(plannable[order], labels[plannable[order]], recipe)
     planned_ids = [row_ids[row] for row in rows.tolist()]
+    keys, strengths = list(zip(planned_ids, copies.tolist(), strict=True)), strengths_of(recipe.strategy.options)
     return Plan(
         rows=rows,
         copies=copies,
@@ -263,16 +264,8 @@ def make_plan(source: LoadedSource, recipe: Recipe, words: Mapping[str, str] | N
         fields=fields,
         prompt_texts=texts,
         targets=_drawn_targets(recipe, source, texts, labels[rows], planned_ids, copies, np.unique(labels[references])),
-        strengths=_drawn_strengths(recipe, planned_ids, copies),
+        strengths=drawn_strengths(keys, strengths, recipe.seed) if strengths else None,
         control_column=control_column(source, recipe.strategy.options),
-    )
-
-
-def _drawn_strengths(recipe: Recipe, row_ids: Sequence[str], copies: Ints) -> Floats | None:
-    """Returns the strength of each unit; None if the strategy has none."""
-    strengths = strengths_of(recipe.strategy.options)
-    return (
-        drawn_strengths(list(zip(row_ids, copies.tolist(), strict=True)), strengths, recipe.seed) if strengths else None
     )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from diffcore_hf.augmentation.source.dataset import LoadedSource
+from diffcore_hf.augmentation.source.readable import readable_rows
 from diffcore_hf.core import images
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.schema import CLASS_IMAGE, CONTROL_IMAGE
@@ -88,12 +88,11 @@ class UnitImages:
     def _class_rows(self) -> Ints:
         """(U,) int64: the row of the class image of each unit. Only references that can be read are drawn."""
         plan, split = self.plan, self.source.config.split
-        hashes, labels = self.source.sha256[split], self.source.labels[split]
-        readable = [row for row in plan.references.tolist() if hashes[row] is not None]
-        candidates = np.array(readable, np.int64)
-        ids = [plan.source_ids[row] for row in readable]
+        candidates = plan.references[readable_rows(self.source)[plan.references]]
+        labels = self.source.labels[split][candidates]
+        ids = [plan.source_ids[row] for row in candidates.tolist()]
         keys = list(zip(plan.row_ids, plan.copies.tolist(), strict=True))
-        return class_rows(plan.shown, plan.rows, keys, candidates, labels[candidates], ids, self.seed)
+        return class_rows(plan.shown, plan.rows, keys, candidates, labels, ids, self.seed)
 
     def _control_hash(self, row: int) -> str | None:
         if row not in self._control_hashes:
