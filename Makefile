@@ -4,7 +4,7 @@ PYTHON ?= python3
 RUN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo showcase gain photos test test-slow lint style types wheel bench overhead docs evidence faults
+.PHONY: help install demo showcase gain photos test test-slow lint style types wheel bench overhead docs evidence faults endure
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ wheel: install  ## build the wheel, install it into a fresh environment, and tes
 
 faults: install  ## test pushes to a local server that fails in many ways, and write docs/reliability.md (half an hour)
 	$(RUN)/python -m benchmarks.faults --write docs/reliability.md
+
+endure: install  ## kill workers of runs at 400 random moments, and write docs/reliability.md (half an hour)
+	$(RUN)/python -m benchmarks.endurance --write docs/reliability.md
 
 evidence: install $(if $(PHOTOS),.venv/photos-installed)  ## measure the effects of filter, context, guidance and mixing, and write docs/results.md (hours; LIST=1 lists the measurements, PHOTOS=DIR adds photographs)
 	$(RUN)/python -m benchmarks.evidence $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(LIST),--list)

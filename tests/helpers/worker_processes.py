@@ -86,3 +86,10 @@ def made(folder):
         names = [name for name in ("row_id", "copy", "attempt") if name in table.column_names]
         counts.update(zip(*(table[name].to_pylist() for name in names), strict=True))
     return counts
+
+
+def join(processes):
+    """Waits for processes and returns their exit statuses."""
+    for process in processes:
+        process.join(240)
+    return [process.exitcode for process in processes]

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.figures import FiguresFile
-from diffcore_hf.augmentation.ledger import CLASSES, PREPARED, REFERENCES
+from diffcore_hf.augmentation.ledger import CLASSES, PREPARED
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.progress import Progress
 from diffcore_hf.augmentation.reasons import progress_text
@@ -123,13 +122,12 @@ class _Collection:
         """Compute everything that is due, and return why the run stopped early; None: it did not."""
         run = self.data
         wanted = run.plan.limited(run.recipe.limit)
-        known = _all_parts(run)
         references, attempts = read_facts(run)
         done = sum(1 for unit in range(wanted) if (*run.plan.key(unit), 0) in attempts.keys)
         with closing(Progress(done, shown=show_progress)) as bar, quiet_datasets():
             self._bar, self._later = bar, wanted - done
             self._once(CLASSES, lambda: captions_are_missing(run), CaptionTask())
-            rows = ReferenceWork(run, wanted, references, known, self.share)
+            rows = ReferenceWork(run, wanted, references, self.share)
             if len(rows.due()):
                 self._figures.write(rows.figures, now=True)
                 sizes = PartSizes(self.executor.batch_size(ReferenceTask), run.recipe.part_size)
@@ -137,7 +135,7 @@ class _Collection:
             self._later = 0
             self._once(PREPARED, lambda: _is_unprepared(run), PreparationTask())
             self.decider = Decider(run, references, attempts)
-            return self._attempts(AttemptWork(run, wanted, self.decider, known, self.share), self.decider)
+            return self._attempts(AttemptWork(run, wanted, self.decider, self.share), self.decider)
 
     def _attempts(self, work: AttemptWork, decider: Decider) -> str | None:
         """Compute rounds 0, 1, ... and return why the run stopped early; None: it did not."""
@@ -282,11 +280,6 @@ def _waits() -> Iterator[float]:
     while True:
         yield wait
         wait = min(1.5 * wait, longest)
-
-
-def _all_parts(run: Run) -> list[Path]:
-    """Return the paths of all parts about real images and attempts."""
-    return [path for kind in (REFERENCES, *run.ledger.rounds()) for path in run.ledger.parts(kind)]
 
 
 def _is_unprepared(run: Run) -> bool:

@@ -1,7 +1,8 @@
 """Share: the units and rows that one of several workers of a run computes first.
 
 Owns the division of the work. It depends on positions in the plan alone, so all workers know all shares without a
-message. A share is only an order of the work: every worker can compute every part.
+message. Workers that see the same folder help each other: a share is then only an order of the work. Machines without a
+shared disk cannot help, so the units of each machine are fixed.
 """
 
 from __future__ import annotations
@@ -14,17 +15,35 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Share:
-    """Worker `index` of `count` workers of a run."""
+    """Worker `index` of `count` workers that see the same folder."""
 
     index: int = 0
     """0, 1, ..., count - 1."""
     count: int = 1
-    only: bool = False
-    """Whether the worker computes only its own units. It is false where workers see the same folder."""
+    machine: int = 0
+    """Index of the folder among folders that cannot see each other: 0, 1, ..., machines - 1."""
+    machines: int = 1
+    """Number of these folders."""
+
+    @property
+    def only(self) -> bool:
+        """Whether the worker leaves units to other folders."""
+        return self.machines > 1
+
+    def may_compute(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return (N,) bool: whether a worker of this folder computes each position in the plan."""
+        return positions % self.machines == self.machine
 
     def owns(self, positions: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return (N,) bool: whether each position in the plan belongs to this share."""
-        return positions % self.count == self.index
+        """Return (N,) bool: whether this worker computes each position in the plan before it helps."""
+        return self.may_compute(positions) & (positions // self.machines % self.count == self.index)
+
+    def divided(self, count: int) -> list[Share]:
+        """Return the shares of `count` processes that together do the work of this worker."""
+        return [
+            Share(self.index * count + index, self.count * count, self.machine, self.machines) for index in range(count)
+        ]
 
     def __str__(self) -> str:
+        """Return the share as the option --worker takes it."""
         return f"{self.index}/{self.count}"

@@ -53,27 +53,9 @@ class Work(Protocol):
         ...
 
 
-class NewParts:
-    """Finds the parts that were not read yet.
-
-    Args:
-        ledger: the ledger of the run.
-        known: the parts that are read already.
-    """
-
-    def __init__(self, ledger: Ledger, known: Sequence[Path]):
-        self._ledger, self._known = ledger, set(known)
-
-    def add(self, path: Path | None) -> None:
-        """Record that a part was read."""
-        if path is not None:
-            self._known.add(path)
-
-    def take(self, kind: str) -> list[Path]:
-        """Return the new parts of a kind. They count as read from now on."""
-        paths = [path for path in self._ledger.parts(kind) if path not in self._known]
-        self._known.update(paths)
-        return paths
+def new_parts(ledger: Ledger, kind: str, facts: Facts) -> list[Path]:
+    """Return the parts of a kind that were not read into some facts."""
+    return [path for path in ledger.parts(kind) if path not in facts.paths]
 
 
 class ReferenceWork:
@@ -83,15 +65,13 @@ class ReferenceWork:
         run: the run.
         wanted: number of units whose rows are embedded.
         references: the facts of round `ref`; they are extended.
-        known: the parts from which these facts were read.
-        share: share of this worker. If it may compute only its own units, it embeds only their rows. All references are
-            embedded in any case, because every decision depends on them.
+        share: share of this worker. On machines without a shared disk, it embeds only the rows of its units, and all
+            references, because every decision depends on them.
     """
 
-    def __init__(self, run: Run, wanted: int, references: Facts, known: Sequence[Path], share: Share):
-        self._run, self._facts, self._new = run, references, NewParts(run.ledger, known)
-        units = np.arange(wanted)
-        rows = run.plan.rows[:wanted][share.owns(units)] if share.only else run.plan.rows[:wanted]
+    def __init__(self, run: Run, wanted: int, references: Facts, share: Share):
+        self._run, self._facts = run, references
+        rows = run.plan.rows[:wanted][share.may_compute(np.arange(wanted))]
         self._rows = rows_to_embed(run.plan, rows.tolist(), references)
         self._position = {run.plan.source_ids[row]: row for row in self._rows}
 
@@ -110,13 +90,12 @@ class ReferenceWork:
 
     def add(self, part: CommittedPart) -> None:
         assert isinstance(part.task, ReferenceTask)
-        self._new.add(part.path)
         self._facts.read_part(self._run.ledger, REFERENCES, part.path)
         # A row whose image cannot be read is computed once in a run, although it stays due for the next run.
         self._remove({self._position[row_id] for row_id in part.task.row_ids if row_id in self._position})
 
     def read_others(self) -> int:
-        paths, before = self._new.take(REFERENCES), len(self._facts)
+        paths, before = new_parts(self._run.ledger, REFERENCES, self._facts), len(self._facts)
         for path in paths:
             self._facts.read_part(self._run.ledger, REFERENCES, path)
         if paths:
@@ -142,13 +121,11 @@ class AttemptWork:
         run: the run.
         wanted: number of units whose attempts are made.
         decider: decides about the attempts; facts are added to it.
-        known: the parts from which its facts were read.
         share: share of this worker.
     """
 
-    def __init__(self, run: Run, wanted: int, decider: Decider, known: Sequence[Path], share: Share):
+    def __init__(self, run: Run, wanted: int, decider: Decider, share: Share):
         self._run, self._wanted, self._decider, self._share = run, wanted, decider, share
-        self._new = NewParts(run.ledger, known)
         self._schedule = decider.schedule(wanted)
         self._exact: tuple[int, Due] | None = None
         self._round = 0
@@ -176,7 +153,7 @@ class AttemptWork:
         return self._exact[1]
 
     def _owned(self, due: Due) -> Due:
-        return due[self._share.owns(due.positions)] if self._share.only else due
+        return due[self._share.may_compute(due.positions)]
 
     def kind(self, number: int) -> str:
         return round_name(number)
@@ -195,7 +172,6 @@ class AttemptWork:
                 each call or process.
         """
         assert isinstance(part.task, AttemptTask)
-        self._new.add(part.path)
         self._decider.attempts.read_part(self._run.ledger, round_name(part.task.number), part.path)
         self._decider.take_new()
         first = part.task.units[:1]
@@ -207,14 +183,15 @@ class AttemptWork:
             )
 
     def read_others(self) -> int:
-        before = len(self._decider.attempts)
+        facts, ledger = self._decider.attempts, self._run.ledger
+        before = len(facts)
         # Later rounds are listed first. So an attempt is never read before the earlier attempts of its unit.
-        found = [(kind, self._new.take(kind)) for kind in reversed(self._run.ledger.rounds())]
+        found = [(kind, new_parts(ledger, kind, facts)) for kind in reversed(ledger.rounds())]
         for kind, paths in reversed(found):
             for path in paths:
-                self._decider.attempts.read_part(self._run.ledger, kind, path)
+                facts.read_part(ledger, kind, path)
         self._decider.take_new()
-        return len(self._decider.attempts) - before
+        return len(facts) - before
 
 
 def next_piece(free: Due, share: Share, peers: int, sizes: PartSizes, work: Work) -> tuple[int, list[int]] | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from diffcore_hf.augmentation.share import Share
+from diffcore_hf.core.leftovers import is_running, temporary_name, this_host
 
 FOLDER = "workers"
 """Name of the folder of the notes below `.diffcore`."""
@@ -38,6 +38,7 @@ class WorkerNote:
     worker: str
     """Share of the worker, such as `0/2`."""
     host: str
+    """Name of the machine, see `leftovers.this_host`."""
     pid: int
     plan: str = ""
     """Digest of the plan to which the positions in `items` belong."""
@@ -55,11 +56,6 @@ class WorkerNote:
     """Seconds from the start of the first part of this worker to its last image, by its own clock."""
     error: str = ""
     """The last error of the worker as one line; "" if there is none."""
-
-
-def host_name() -> str:
-    """Return the name of this machine."""
-    return socket.gethostname()
 
 
 def read_notes(private: Path) -> dict[str, WorkerNote]:
@@ -88,15 +84,7 @@ def _parse(text: str) -> WorkerNote:
 
 def is_gone(note: WorkerNote) -> bool:
     """Return whether the process of a note is known to have ended. Only processes of this machine are known."""
-    if note.host != host_name():
-        return False
-    try:
-        os.kill(note.pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False
+    return note.host == this_host() and not is_running(note.pid)
 
 
 @dataclass
@@ -128,10 +116,8 @@ class WorkerNotes:
     _started: float | None = None
 
     def __post_init__(self) -> None:
-        host = host_name()
-        self.note = WorkerNote(str(self.share), host, os.getpid(), self.plan)
-        safe = "".join(letter if letter.isalnum() else "-" for letter in host)[:40]
-        name = f"{self.share.index}-of-{self.share.count}.{safe}.{os.getpid()}.{secrets.token_hex(2)}.json"
+        self.note = WorkerNote(str(self.share), this_host(), os.getpid(), self.plan)
+        name = f"{self.share.index}-of-{self.share.count}.{this_host()}.{os.getpid()}-{secrets.token_hex(4)}.json"
         self.path = self.private / FOLDER / name
 
     def start(self) -> None:
@@ -212,7 +198,7 @@ class WorkerNotes:
     def _write(self) -> None:
         """Write the note. A fault is ignored, because no result depends on a note."""
         self._written = self.clock()
-        temporary = self.path.with_suffix(".tmp")
+        temporary = temporary_name(self.path)
         with suppress(OSError):
             self.path.parent.mkdir(exist_ok=True)
             temporary.write_text(json.dumps(asdict(self.note)))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from diffcore_hf.commands.picture_options import ExplainOptions, PreviewOptions
+from diffcore_hf.commands.run_options import AugmentOptions, MergeOptions, SlurmOptions
 from diffcore_hf.config.augment_schema import AUGMENT_SCHEMA
 from diffcore_hf.config.fields import Key, RecipeSchema, documented_keys, option
 from diffcore_hf.config.train_schema import TRAIN_SCHEMA
-from diffcore_hf.core.signals import GRACE
 
 OVERVIEW = """\
 usage: diffcore-hf COMMAND WHAT [--key value ...]
@@ -31,6 +31,8 @@ Adds a generated, checked counterpart to the images of an image-classification d
   versions   REPO                 list the versions
   diff       REPO OLD NEW         compare two versions, or a version and a folder
   verify     OUT | REPO@VERSION   check every file, hash, count and score
+  merge      OUT OTHER ...        unite the facts of machines without a shared disk, and export
+  slurm      OUT    print the script of a Slurm job array for a run
   clean      OUT    delete the files that are only needed to resume
   miniature  DIR    render the small example dataset of the package
 
@@ -53,24 +55,19 @@ class PlanOptions:
 
     fetch: bool = option(False, help="Download the models and record their commits, so that a run can be offline.")
     probe: bool = option(False, help="Generate two images to time them.")
+    prepare: str | None = option(
+        None,
+        help=(
+            "New output folder for the run. The values of all `auto` keys are chosen on this machine and stored there, "
+            "so that the folder can be copied to other machines. No image is generated."
+        ),
+        example="out/cub",
+    )
     report: str | None = option(
         None,
         help=(
             "JSON file for the whole report of the source. It lists all skipped files, all unreadable images and all "
             "identical images by name. An existing file is overwritten only if it is such a report."
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class AugmentOptions:
-    """Generate, check and write the dataset. Run the same command again to resume."""
-
-    grace: float = option(
-        GRACE,
-        help=(
-            "Seconds from a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) to the end of the program. The first signal "
-            "finishes the device batch and exports. A second signal drops the batch, a third one the export."
         ),
     )
 
@@ -197,6 +194,8 @@ class Verb:
     """Text before the name of the command in a command line."""
     more: tuple[tuple[str, str], ...] = ()
     """Name and description of each argument after the target."""
+    repeats: bool = False
+    """Whether the last argument may be given several times."""
 
     @property
     def prog(self) -> str:
@@ -324,6 +323,22 @@ VERBS: dict[str, Verb] = {
             "OUT",
             "A folder, or REPO@VERSION.",
             ("verify out/cub", "verify org/cub-diffcore@v1.0.0"),
+        ),
+        Verb(
+            "merge",
+            MergeOptions,
+            "OUT",
+            "The folder of a run, or a new folder.",
+            ("merge out/cub machine1/cub machine2/cub",),
+            more=(("OTHER", "The folder of a run with the same settings."),),
+            repeats=True,
+        ),
+        Verb(
+            "slurm",
+            SlurmOptions,
+            "OUT",
+            "The folder of a run, or a folder of plan --prepare.",
+            ("slurm out/cub > cub.sh", "slurm out/cub --tasks 100 --at_once 16 --hours 8"),
         ),
         Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
         Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),

@@ -21,11 +21,12 @@ def help_page(verb: Verb, own: Mapping[str, Key], keys: Mapping[str, Key]) -> st
         keys: keys of the recipe that the command takes.
     """
     names = [verb.target, *(name for name, _ in verb.more)] if verb.target else []
+    shown = [*names[:-1], f"{names[-1]} ..."] if verb.repeats else names
     examples = "\n".join(f"  {verb.program} {example}" for example in verb.examples)
     width = min(shutil.get_terminal_size().columns, 110)
     parser = argparse.ArgumentParser(
         prog=verb.prog,
-        usage=" ".join([verb.prog, "[-h]", "[OPTIONS]", *names]),
+        usage=" ".join([verb.prog, "[-h]", "[OPTIONS]", *shown]),
         description=f"{inspect.getdoc(verb.options)}\n\nexamples:\n{examples}",
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=width),
         add_help=False,

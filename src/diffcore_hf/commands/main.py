@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shlex
@@ -58,8 +59,8 @@ def _recipe(command: Command) -> Recipe:
 
 def plan(command: Command) -> int:
     recipe = _recipe(command)
-    from diffcore_hf.workflows.augment import prepare
-    from diffcore_hf.workflows.plan import fetch, probe, text
+    from diffcore_hf.workflows.augment import prepare, start
+    from diffcore_hf.workflows.plan import fetch, probe, settled, text
     from diffcore_hf.workflows.source_report import check_report_file, write_report
 
     report = command.options["report"]
@@ -67,8 +68,14 @@ def plan(command: Command) -> int:
     if command.options["fetch"]:
         for line in fetch(recipe):
             print(line)
+    target = command.options["prepare"]
+    if target is not None:
+        recipe = dataclasses.replace(recipe, output=target)
     prepared = prepare(recipe, describe_only=not command.options["probe"])
     print(text(prepared))
+    if target is not None:
+        start(prepared)
+        print(f"\n{settled(prepared)}")
     if report:
         write_report(prepared.source_report, report)
         print(f"\n{report} has the whole report of the source")
@@ -97,17 +104,26 @@ def _augment(command: Command, grace: float) -> int:
     with signals.interruptible(signals.PREPARATION):
         recipe = _recipe(command)
         from diffcore_hf.augmentation import summary
+        from diffcore_hf.augmentation.executors.environment import share_of
+        from diffcore_hf.augmentation.executors.processes import number_of_processes
         from diffcore_hf.workflows.augment import run
         from diffcore_hf.workflows.plan import projection
 
+        options = command.options
+        share = share_of(options["worker"], os.environ, only=options["share_only"])
+        workers = None if options["workers"] is None else number_of_processes(options["workers"])
         quiet_libraries()
-    result = run(recipe, grace=grace)
+    result = run(recipe, grace=grace, share=share, workers=workers)
     expected = projection(result) if result.recipe.limit else ()
     print()
     if result.changes:
         print(f"source, {result.changes.text()}; {result.reused_attempts:,} attempts reused\n")
     print(summary.text(result.summary, seconds=result.seconds, images=result.new_attempts, projection=expected))
     path = result.folder.path
+    if share.only:
+        print(f"\n{path} has the facts of share {share.machine}/{share.machines} and no export. Copy it to one machine")
+        print(f"diffcore-hf merge {path} OTHER ... then unites the folders and exports")
+        return 128 + result.signal if result.signal is not None else 0
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows the similarities of these images")
     print(f"python -c \"from datasets import load_dataset; print(load_dataset('{path}'))\" reads the dataset")
@@ -186,6 +202,29 @@ def export(command: Command) -> int:
             f"for the folder {str(command.target)!r} again, with the recipe keys that you gave to export"
         )
     print(f"\nthe exported dataset is in {str(result.folder.path)!r}")
+    return 0
+
+
+def merge(command: Command) -> int:
+    from diffcore_hf.augmentation import summary
+    from diffcore_hf.workflows.merge import merge
+
+    merged = merge(command.target, command.others)
+    union, result = merged.union, merged.result
+    print(summary.text(result.summary, seconds=result.seconds, images=0))
+    print(f"\n{union.copied:,} parts were copied, and {union.present:,} were there already")
+    for path in union.damaged:
+        print(f"{str(path)!r} is damaged and was not copied. Its attempts are due again")
+    if pending := result.summary.counts["pending"]:
+        print(f"{pending:,} units need more attempts. Run augment with --output {command.target} again")
+    print(f"the dataset is in {str(result.folder.path)!r}")
+    return 0
+
+
+def slurm(command: Command) -> int:
+    from diffcore_hf.workflows.slurm import Job, script
+
+    print(script(command.target, Job(**command.options)), end="")
     return 0
 
 
@@ -326,6 +365,8 @@ VERBS = {
         "describe": describe,
         "explain": explain,
         "export": export,
+        "merge": merge,
+        "slurm": slurm,
         "clean": clean,
         "miniature": miniature,
     },

@@ -179,7 +179,7 @@ def _section_value(name: str, cls: type, verb: Verb, rest: list[str], has_value:
 def _positional(verb: Verb, given: Sequence[str]) -> list[str]:
     """Return the positional arguments of a command; raise UserError if one is missing or too many are given."""
     expected = [(verb.target, verb.target_help), *verb.more] if verb.target else []
-    if len(given) > len(expected):
+    if len(given) > len(expected) and not verb.repeats:
         raise UserError(f"{given[len(expected)]!r} is one argument too many. See {verb.prog} --help")
     for number, (name, description) in enumerate(expected):
         if number >= len(given) or not given[number]:

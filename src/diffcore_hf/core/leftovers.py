@@ -50,7 +50,7 @@ def is_leftover(name: str) -> bool:
     found = _NAME.search(name)
     if found is None or found["host"] != _host() or found["space"] not in (None, _namespace()):
         return False
-    return not _is_running(int(found["pid"]))
+    return not is_running(int(found["pid"]))
 
 
 def remove(path: Path) -> None:
@@ -60,6 +60,11 @@ def remove(path: Path) -> None:
     else:
         with suppress(OSError):
             path.unlink()
+
+
+def this_host() -> str:
+    """Return a name of this host and of its namespace of process ids."""
+    return f"{_host()}.{_namespace()}"
 
 
 def _host() -> str:
@@ -81,7 +86,8 @@ def _namespace() -> str:
     return f"{int(number[0]):x}" if number else "0"
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether a process of this host and namespace runs."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

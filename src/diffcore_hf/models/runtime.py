@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from typing import Literal, TypeVar
 
@@ -16,6 +17,7 @@ import torch
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.devices import Device, Precision, precision_for
 
+CUDA = torch.device("cuda")
 STRICT_BATCH = 16
 STRICT_THREADS = 1
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,6 +27,9 @@ Item = TypeVar("Item")
 
 def pick_device(device: str = "auto", key: str = "model.device") -> torch.device:
     """Returns the named device. `auto` means the first available one of cuda, mps and cpu.
+
+    If a program such as torchrun started several processes on this machine, each process gets another GPU. The
+    environment variable LOCAL_RANK numbers these processes.
 
     Args:
         device: name of a device.
@@ -42,7 +47,8 @@ def pick_device(device: str = "auto", key: str = "model.device") -> torch.device
             raise UserError(f"{key} is {device!r}, but PyTorch sees no GPU here. Use --{key} auto")
         return chosen
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        local_rank = os.environ.get("LOCAL_RANK", "")
+        return torch.device("cuda", int(local_rank) % torch.cuda.device_count()) if local_rank.isdigit() else CUDA
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

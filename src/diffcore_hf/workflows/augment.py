@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGINT
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from diffcore_hf.augmentation import last_export
 from diffcore_hf.augmentation.executors.base import Executor
+from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
+from diffcore_hf.augmentation.executors.processes import collect_with_processes
 from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.material import Material
@@ -54,6 +58,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Made = TypeVar("Made")
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -84,6 +90,7 @@ def augment(
     recipe: str | Path | Recipe | None = None,
     progress: bool = True,
     grace: float = signals.GRACE,
+    workers: int | None = None,
     **keys: Any,
 ) -> Dataset:
     """Add generated and checked counterparts to the rows of a dataset. Repeat the same call to resume the run.
@@ -93,6 +100,8 @@ def augment(
         recipe: a recipe file or a Recipe; `keys` override it.
         progress: show the progress bar.
         grace: seconds from a signal such as Ctrl-C to the end of the export. The signal is delivered again after it.
+        workers: number of processes to start on this machine; None: this process does the work. If torchrun or Slurm
+            started this process as one of several, it does its share of the work.
         keys: keys of the recipe. `split` is short for `source.split`. The value of a section is a mapping.
 
     Returns:
@@ -107,7 +116,8 @@ def augment(
 
     merged, rows = as_recipe(data, recipe, keys)
     try:
-        result = run(merged, rows, progress=progress, grace=grace)
+        share = share_of(None, os.environ)
+        result = run(merged, rows, progress=progress, grace=grace, share=share, workers=workers)
     except signals.Stopped as error:
         signals.deliver_again(error.number)
         raise
@@ -144,6 +154,7 @@ def run(
     executor: Callable[[Run], Executor] = LocalExecutor,
     grace: float = signals.GRACE,
     share: Share | None = None,
+    workers: int | None = None,
 ) -> RunResult:
     """Collect facts until every unit is decided, then export.
 
@@ -156,7 +167,9 @@ def run(
         progress: show the progress bar.
         executor: function that creates the executor of the run, which computes the parts.
         grace: seconds from the first signal to the end of the export.
-        share: share of this process, if several processes work on the run; None: this is the only one.
+        share: share of this process, if several processes work on the run; None: this is the only one. A process that
+            computes only its share does not export.
+        workers: number of processes to start, which compute the parts; None: this process computes them.
 
     Raises:
         UserError: the input is not valid, and nothing was written. Or the model fails for every attempt.
@@ -166,18 +179,32 @@ def run(
     with signals.handled(grace):
         try:
             with signals.interruptible(signals.PREPARATION):
-                prepared, workers = _started(recipe, data, executor)
+                prepared, own_executor = _started(recipe, data, lambda run: _executor(run, executor, workers))
                 earlier = prepared.ledger.count()
+                exported = last_export.token(prepared.folder)
         except signals.Stopped as error:
             raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
-        collected = collect(prepared, workers, share=share, progress=progress)
+        if own_executor is None:
+            all_shares = share or Share()
+            collected = collect_with_processes(prepared, all_shares, workers or 1, grace=grace, progress=progress)
+        else:
+            collected = collect(prepared, own_executor, share=share, progress=progress)
         new = prepared.ledger.count() - earlier
-        summary = _export(prepared, collected, new)
+        only_share = share is not None and share.only
+        summary = summarise(collected.decider.decide()) if only_share else _export(prepared, collected, new, exported)
         return _result(prepared, collected, summary, new, time.monotonic() - started)
 
 
-def _export(run: Run, collected: Collected, new: int) -> Summary:
-    """Export a run. After a signal, another process that exports the same folder is not waited for.
+def _export(run: Run, collected: Collected, new: int, exported: str | None) -> Summary:
+    """Export a run, unless another worker has exported the same facts since this one started.
+
+    After a signal, another process that exports the same folder is not waited for.
+
+    Args:
+        run: the run.
+        collected: its facts.
+        new: number of new attempts.
+        exported: the result of `last_export.token` when this process started.
 
     Raises:
         Stopped: a signal was received, and this process did not export.
@@ -188,9 +215,14 @@ def _export(run: Run, collected: Collected, new: int) -> Summary:
         with signals.interruptible(signals.EXPORT), exporting(run.folder, wait=collected.signal is None):
             # Another process may have committed parts while this one waited for the lock.
             material = collected.decider.refreshed().decide()
+            state = last_export.state_of(material)
+            if last_export.is_exported(run.folder, state, exported):
+                return summarise(material)
             if run.folder.is_incomplete():
                 log.warning("%s is incomplete because an export was stopped. This export repairs it", run.folder.path)
-            return publish(material, run.folder)
+            summary = publish(material, run.folder)
+            last_export.record(run.folder, state)
+            return summary
     except ExportIsRunning:
         number = collected.signal or int(SIGINT)
         raise signals.Stopped(number, f"{saved}. Another process exports them. {resume}") from None
@@ -225,18 +257,28 @@ def _result(run: Run, collected: Collected, summary: Summary, new: int, seconds:
     )
 
 
-def _started(
-    recipe: Recipe, data: Dataset | DatasetDict | None, executor: Callable[[Run], Executor]
-) -> tuple[Run, Executor]:
-    """Return a run after `start`, and its executor.
+def _executor(run: Run, make: Callable[[Run], Executor], workers: int | None) -> Executor | None:
+    """Return the executor of this process; None if it starts other processes.
+
+    Raises:
+        UserError: other processes cannot open the source.
+    """
+    if workers is None:
+        return make(run)
+    run.require_source_on_disk(f"--workers {workers}")
+    return None
+
+
+def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[[Run], Made]) -> tuple[Run, Made]:
+    """Return a run after `start`, and the result of `make`, which is called before anything is written.
 
     If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
     """
     while True:
         prepared = prepare(recipe, data)
-        workers = executor(prepared)
+        made = make(prepared)
         if start(prepared):
-            return prepared, workers
+            return prepared, made
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:

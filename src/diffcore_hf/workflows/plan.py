@@ -25,6 +25,7 @@ from diffcore_hf.config.digests import NO_MODEL
 from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.generation.base import make_strategy, targets_of
 from diffcore_hf.method.prompts import lint
+from diffcore_hf.models.devices import device_of
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
 
@@ -90,6 +91,24 @@ def text(run: Run) -> str:
     lines += [f"warning: {line}" for line in _length_warnings(run, units)]
     lines += [f"note: {note}" for note in (*texts.notes, *preparations.notes(run))]
     # Each item is one line, so a line break in it comes from a label or a prompt.
+    return "\n".join(map(visible, lines))
+
+
+def settled(run: Run) -> str:
+    """Return the text about the values that `plan --prepare` stored in the folder of a run."""
+    model = run.recipe.model
+    lines = [f"{run.folder.path} is prepared. Copy it to each machine, or use it on a shared disk"]
+    if run.resolution.model["family"] != NO_MODEL:
+        device = device_of(model.device).kind
+        lines.append(
+            f"settled     model.dtype {model.dtype} (chosen for the device {device} of this machine), "
+            f"model.size {model.size}, revision {model.revision}"
+        )
+        if device == "cpu":
+            lines.append(
+                "warning: this machine has no GPU. If the workers have GPUs, prepare a new folder with --model.dtype "
+                "bfloat16"
+            )
     return "\n".join(map(visible, lines))
 
 

@@ -54,6 +54,6 @@ def test_a_wrong_share_is_a_one_line_error_with_a_remedy_that_works(worker, envi
 
 
 def test_a_machine_that_computes_only_its_share_needs_one():
-    assert share_of("1/2", {}, only=True) == Share(1, 2, only=True)
+    assert share_of("1/2", {}, only=True) == Share(machine=1, machines=2)
     with pytest.raises(UserError, match="Use --worker 0/2 --share-only"):
         share_of(None, {}, only=True)

@@ -27,7 +27,7 @@ def share_of(worker: str | None, environ: Mapping[str, str], *, only: bool = Fal
         worker: `INDEX/COUNT` of the option --worker, or `auto/COUNT`. The index then comes from the environment, where
             JOB_COMPLETION_INDEX is also used. None: the option is not given.
         environ: the environment variables.
-        only: whether the worker computes only its own units.
+        only: whether the process computes only its own units, because other workers have another folder.
 
     Raises:
         UserError: the option or a variable has no valid value, or `only` is true for the only worker.
@@ -37,7 +37,7 @@ def share_of(worker: str | None, environ: Mapping[str, str], *, only: bool = Fal
         raise UserError(
             "--share-only needs the share of this machine. Use --worker 0/2 --share-only on the first of two machines"
         )
-    return Share(index, count, only)
+    return Share(machine=index, machines=count) if only else Share(index, count)
 
 
 def _index_and_count(worker: str | None, environ: Mapping[str, str]) -> tuple[int, int]:

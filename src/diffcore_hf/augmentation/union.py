@@ -1,0 +1,131 @@
+"""Union: the facts of several output folders in one folder.
+
+Owns the copying of parts and the checks before it. A part has the hash of its keys and of its content in its name. So
+the union of two ledgers is the union of their files, and copying the folder `parts/` with rsync gives the same ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffcore_hf.augmentation.ledger import FINISHED, PREPARED
+from diffcore_hf.config import digests
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.folder import Folder, file_sha256, write_with
+
+
+@dataclass(frozen=True)
+class Union:
+    """What `unite` did."""
+
+    copied: int
+    """Number of parts that were copied."""
+    present: int
+    """Number of parts that were in the folder already."""
+    damaged: tuple[Path, ...]
+    """Parts whose content does not have the hash in their name. They were not copied."""
+
+
+def check_folders(out: Folder, others: Sequence[Folder]) -> dict[str, Any]:
+    """Check that the facts of some folders can be united. Writes nothing.
+
+    Args:
+        out: the folder that gets the facts; it may be a new folder.
+        others: the folders with the facts.
+
+    Returns:
+        The content of run.json for `out`.
+
+    Raises:
+        UserError: a folder is not the folder of a run, a folder is named twice, or the folders have other settings.
+    """
+    out.check_owned_or_empty()
+    paths = [folder.path.resolve() for folder in (out, *others)]
+    for folder, path in zip((out, *others), paths, strict=True):
+        if paths.count(path) > 1:
+            raise UserError(f"{folder.path} is named twice. Name each folder once")
+    runs = [_run_of(folder) for folder in others]
+    target = _run_of(out) if out.read_run() is not None else runs[0]
+    for folder, run in zip(others, runs, strict=True):
+        if run["attempt_digest"] != target["attempt_digest"]:
+            changed = digests.differences(target["attempt"], run["attempt"])
+            changed = changed or ["another version of diffcore-hf generated them"]
+            raise UserError(
+                f"{folder.path} was generated with other settings than {out.path} ({'; '.join(changed[:3])}). Only "
+                "folders with equal settings can be united. Use plan --prepare once, and copy it to all machines"
+            )
+    _check_preparations(out, others)
+    return target
+
+
+def _run_of(folder: Folder) -> dict[str, Any]:
+    run = folder.read_run()
+    if run is None:
+        raise UserError(f"{folder.path} is not the folder of a run of diffcore-hf. Name the --output of an augment")
+    if run.get("exported") or run.get("cleaned"):
+        what = "an export" if run.get("exported") else "cleaned"
+        raise UserError(f"{folder.path} is {what}, so it has no parts. Name the folder of the run")
+    return run
+
+
+def _check_preparations(out: Folder, others: Sequence[Folder]) -> None:
+    """Raise UserError if two folders have different results of the same preparation, such as learned tokens."""
+    found: dict[str, tuple[Path, bytes]] = {}
+    for folder in (out, *others):
+        for file in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")):
+            first, content = found.setdefault(file.parent.name, (folder.path, file.read_bytes()))
+            if content != file.read_bytes():
+                raise UserError(
+                    f"{folder.path} and {first} prepared the strategy with different results, so their images do not "
+                    "belong together. Prepare it on one machine (augment --limit 1), and copy the folder to the others"
+                )
+
+
+def unite(out: Folder, others: Sequence[Folder], run: Mapping[str, Any]) -> Union:
+    """Copy all parts of some folders to `out`, after `check_folders`.
+
+    A second call copies only what is missing. So an interrupted call can be repeated.
+
+    Args:
+        out: the folder that gets the facts.
+        others: the folders with the facts.
+        run: the content of run.json for `out`, if it has none.
+    """
+    if out.read_run() is None:
+        out.create_run(run)
+    copied = present = 0
+    damaged = []
+    for folder in others:
+        for path in _parts(folder):
+            target = out.parts / path.relative_to(folder.parts)
+            if target.is_file():
+                present += 1
+            elif not _is_intact(path):
+                damaged.append(path)
+            else:
+                _copy(path, target)
+                copied += 1
+    return Union(copied, present, tuple(damaged))
+
+
+def _parts(folder: Folder) -> Iterator[Path]:
+    """Yield the files of a ledger. The mark of a finished preparation is after its files."""
+    yield from sorted(folder.parts.glob("*/??/*-*.parquet"))
+    for mark in sorted((folder.parts / PREPARED).glob(f"*/{FINISHED}")):
+        files = (path for path in sorted(mark.parent.rglob("*")) if path.is_file() and path != mark)
+        yield from (path for path in files if not path.name.startswith("."))
+        yield mark
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether a part has the hash in its name. Other files have no hash in their name."""
+    return path.suffix != ".parquet" or file_sha256(path).startswith(path.stem.rpartition("-")[2])
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file completely or not at all."""
+    content = path.read_bytes()
+    write_with(target, lambda temporary: temporary.write_bytes(content))

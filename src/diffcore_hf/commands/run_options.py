@@ -1,0 +1,60 @@
+"""Options of the commands that run, divide and unite the work: augment, merge and slurm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diffcore_hf.config.fields import option
+from diffcore_hf.core.signals import GRACE
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Generate, check and write the dataset. Run the same command again to resume."""
+
+    grace: float = option(
+        GRACE,
+        help=(
+            "Seconds from a signal (SIGINT, SIGTERM, SIGHUP, SIGUSR1) to the end of the program. The first signal "
+            "finishes the device batch and exports. A second signal drops the batch, a third one the export."
+        ),
+    )
+    workers: str | None = option(
+        None,
+        help=(
+            "Number of processes to start on this machine, or auto for one process per GPU. null: this process does "
+            "the work."
+        ),
+        example="8",
+    )
+    worker: str | None = option(
+        None,
+        help=(
+            "Share of this process, if you start several on one output folder: INDEX/COUNT, such as 0/2 and 1/2. "
+            "auto/COUNT takes the index from RANK, SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX. null: the share comes "
+            "from RANK and WORLD_SIZE (torchrun, accelerate launch) or from the Slurm array, if there is one."
+        ),
+        example="0/2",
+    )
+    share_only: bool = option(
+        False,
+        help=(
+            "Compute only the share of this process, and do not export. Use it on machines without a shared disk, and "
+            "unite their folders with diffcore-hf merge."
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class MergeOptions:
+    """Copy the facts of other folders with the same settings to OUT, and export OUT. Loads no model."""
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """Print the script of a Slurm job array whose tasks work on one output folder on a shared disk."""
+
+    tasks: int = option(8, help="Number of tasks of the array, each with its own GPUs.")
+    gpus: int = option(1, help="GPUs of each task. With more than one, a task starts one process per GPU.")
+    hours: int = option(24, help="Time limit of a task. At the limit, the task saves its attempts and is queued again.")
+    at_once: int | None = option(None, help="Largest number of tasks that run at the same time. null: no limit.")

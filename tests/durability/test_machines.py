@@ -1,0 +1,64 @@
+"""Tests of machines without a shared disk: their folders, united, are those of one run."""
+
+import shutil
+
+import pytest
+from run_folders import published
+
+from diffcore_hf.augmentation.share import Share
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.workflows import augment
+from diffcore_hf.workflows.merge import merge
+
+
+@pytest.fixture(scope="module")
+def machines(make, tmp_path_factory):
+    """Returns the folders of two machines, each with the facts of its share."""
+    folders = [tmp_path_factory.mktemp(f"machine{index}") / "out" for index in range(2)]
+    augment.start(augment.prepare(make(folders[0])))
+    shutil.copytree(folders[0], folders[1])
+    for index, folder in enumerate(folders):
+        result = augment.run(make(folder, part_size=3), progress=False, share=Share(machine=index, machines=2))
+        assert result.summary.counts["pending"] == 8
+        assert published(folder) == {}
+    return folders
+
+
+def test_the_united_folders_are_those_of_one_run(machines, alone, tmp_path):
+    merged = merge(tmp_path / "out", machines)
+    assert published(tmp_path / "out") == alone
+    assert (merged.result.summary.counts["pending"], merged.union.damaged) == (0, ())
+    again = merge(tmp_path / "out", machines)
+    assert again.union.copied == 0
+    assert published(tmp_path / "out") == alone
+
+
+def test_copying_the_parts_gives_the_same_ledger(make, machines, alone, tmp_path):
+    shutil.copytree(machines[0], tmp_path / "out")
+    shutil.copytree(machines[1] / ".diffcore/parts", tmp_path / "out/.diffcore/parts", dirs_exist_ok=True)
+    assert augment.run(make(tmp_path / "out"), progress=False).new_attempts == 0
+    assert published(tmp_path / "out") == alone
+
+
+def test_a_damaged_part_is_not_copied_and_its_attempts_are_due_again(make, machines, alone, tmp_path):
+    shutil.copytree(machines[1], tmp_path / "copy")
+    path = next((tmp_path / "copy/.diffcore/parts/r0").rglob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    merged = merge(tmp_path / "out", [machines[0], tmp_path / "copy"])
+    assert merged.union.damaged == (path,)
+    assert merged.result.summary.counts["pending"] > 0
+    augment.run(make(tmp_path / "out"), progress=False)
+    assert published(tmp_path / "out") == alone
+
+
+def test_folders_that_do_not_belong_together_are_refused_with_the_keys_that_differ(make, machines, tmp_path):
+    augment.start(augment.prepare(make(tmp_path / "other", seed=5)))
+    with pytest.raises(UserError, match=r"other settings than .*seed.* 5.*plan --prepare"):
+        merge(machines[0], [tmp_path / "other"])
+    with pytest.raises(UserError, match="is not the folder of a run"):
+        merge(tmp_path / "new", [tmp_path])
+    with pytest.raises(UserError, match="is named twice"):
+        merge(machines[0], machines)
+    assert not (tmp_path / "new").exists()
