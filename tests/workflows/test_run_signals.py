@@ -16,6 +16,7 @@ from diffcore_hf.commands.main import main
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.layers import keywords_layer
 from diffcore_hf.core import signals
+from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import Samples, Strategy
 from diffcore_hf.workflows import augment as workflow
@@ -140,7 +141,7 @@ def test_a_third_signal_keeps_the_old_export(noise, whole, tmp_path, monkeypatch
 def test_a_stopped_worker_does_not_wait_for_another_export(noise, tmp_path, react):
     go(noise(tmp_path / "out", limit=1))
     react(lambda call: send(signal.SIGTERM))
-    with Folder(tmp_path / "out").exporting(), pytest.raises(signals.Stopped, match="Another process exports them"):
+    with exporting(Folder(tmp_path / "out")), pytest.raises(signals.Stopped, match="Another process exports them"):
         go(noise(tmp_path / "out"))
     assert attempts_in(tmp_path / "out") == 1 + BATCH
 
