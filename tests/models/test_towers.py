@@ -187,3 +187,28 @@ def test_a_long_image_that_would_take_gigabytes_is_not_resized(tmp_path, monkeyp
     monkeypatch.setattr(towers, "MOST_PREPARED", 1000)
     with pytest.raises(ValueError, match="200 x 4 is too long for an image tower of"):
         tower.prepare(torch.zeros(3, 4, 200, dtype=torch.uint8))
+
+
+def test_out_of_memory_halves_the_batch_of_a_tower_and_strict_stops_with_advice(towers, monkeypatch):
+    from diffcore_hf.models import towers as module
+
+    path = str(towers["clip"])
+    expected = ImageTower(FilterConfig(path=path)).embed(images())
+    real, tried, capacity = module._pooled, [], 2
+
+    def small_device(model, batch):
+        count = len(next(iter(batch.values())))
+        tried.append(count)
+        if count > capacity:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(model, batch)
+
+    monkeypatch.setattr(module, "_pooled", small_device)
+    tower = ImageTower(FilterConfig(path=path))
+    assert torch.allclose(tower.embed(images()), expected, atol=1e-5)
+    assert tried == [5, 2, 2, 1]
+    with pytest.raises(UserError, match=r"16 images at once \(strict\) in the image tower. Use --strict false, or a"):
+        ImageTower(FilterConfig(path=path), strict=True).embed(images())
+    capacity = 0
+    with pytest.raises(UserError, match=r"out of memory for one image in the image tower. Use a smaller --filter.path"):
+        tower.embed(images())

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from diffcore_hf.config.augment import ModelConfig
+from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import guidance
 from diffcore_hf.models.guidance import Encoded, EncodedBatch, Family
@@ -62,7 +63,8 @@ class Diffusion:
         self.strict = strict
         self.texts_encoded = 0
         self.images_drawn = 0
-        self._batch_size = STRICT_BATCH if strict else batch_size
+        fixed = STRICT_BATCH if strict else batch_size
+        self._batch_size = None if fixed is None else BatchSize(fixed)
         self._pipeline: Any = None
         self._takes_negatives = True
         self._family: Family | None = None
@@ -96,8 +98,9 @@ class Diffusion:
         """Returns the number of images in a device batch. It is smaller than the configured one if memory ran out."""
         if self._batch_size is None:
             self.load()
-            self._batch_size = _guess_batch_size(self._pipeline._execution_device, self.side, self.config.dtype)
-        return self._batch_size
+            guess = _guess_batch_size(self._pipeline._execution_device, self.side, self.config.dtype)
+            self._batch_size = BatchSize(guess)
+        return self._batch_size.value
 
     @property
     def side(self) -> int:
@@ -151,8 +154,11 @@ class Diffusion:
     def _sample_or_halve(self, columns: list[list[Any]]) -> Samples | None:
         """Generates one device batch. If memory runs out, halves the batch size and returns None."""
         count = len(columns[0])
+        assert self._batch_size is not None
         try:
-            return self._sample_batch(columns)
+            samples = self._sample_batch(columns)
+            self._batch_size.succeeded(count)
+            return samples
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -164,8 +170,8 @@ class Diffusion:
                     + (", or --strict false" if self.strict else "")
                 ) from error
         # Outside the handler, so that the tensors of the failed batch are freed.
-        self._batch_size = count // 2
-        logger.warning("out of memory with %d images at once; continuing with %d", count, self._batch_size)
+        self._batch_size.failed(count)
+        logger.warning("out of memory with %d images at once; continuing with %d", count, self._batch_size.value)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None

@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from diffcore_hf.config.augment import FilterConfig
+from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError
-from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory, library_errors
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
 from diffcore_hf.models.tower_resolution import TOWER_REMEDY, load_part, model_class, pinned
 from diffcore_hf.models.weights_access import resolve_weights
@@ -52,17 +53,22 @@ class ImageTower:
         config: the filter; only its path and revision are used.
         strict: compute the same bits for an image in every division of the images into batches.
         device: auto, cpu, mps, cuda or cuda:<number>.
-        batch_size: number of images in a forward pass.
+        batch_size: number of images in a forward pass. It becomes smaller if memory runs out, unless `strict` is true.
     """
 
     def __init__(self, config: FilterConfig, *, strict: bool = False, device: str = "auto", batch_size: int = 32):
         self.config = config
         self.strict = strict
         self.device = device
-        self.batch_size = STRICT_BATCH if strict else batch_size
+        self._batch_size = BatchSize(STRICT_BATCH if strict else batch_size)
         self._model: Any = None
         self._processor: Any = None
         self._tokenizer: Any = None
+
+    @property
+    def batch_size(self) -> int:
+        """Returns the number of images in a forward pass."""
+        return self._batch_size.value
 
     def load(self) -> Any:
         """Returns the model. The first call loads it."""
@@ -132,16 +138,48 @@ class ImageTower:
 
     @torch.no_grad()
     def embed_prepared(self, inputs: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Returns the embeddings of images that `prepare` has prepared: (B, d) float32 of length 1 on the CPU."""
-        model = self.load()
-        rows = []
+        """Returns the embeddings of images that `prepare` has prepared: (B, d) float32 of length 1 on the CPU.
+
+        Raises:
+            OutOfMemory: one image does not fit into memory, or one batch of 16 images if `strict` is true.
+        """
+        self.load()
+        rows: list[Tensor] = []
+        start = 0
         with fixed_conditions(self.strict):
-            for start in range(0, len(inputs), self.batch_size):
+            while start < len(inputs):
                 chunk = list(inputs[start : start + self.batch_size])
-                padded = pad(chunk, STRICT_BATCH) if self.strict else chunk
-                batch = {name: torch.cat([image[name] for image in padded]).to(model.device) for name in chunk[0]}
-                rows.append(_unit(_pooled(model, batch))[: len(chunk)].cpu())
+                if (embedded := self._embedded_or_halve(chunk)) is not None:
+                    rows.append(embedded)
+                    start += len(chunk)
         return torch.cat(rows) if rows else torch.empty(0, 0)
+
+    def _embedded_or_halve(self, chunk: list[dict[str, Tensor]]) -> Tensor | None:
+        """Returns the embeddings of a batch. If memory runs out, halves the batch size and returns None."""
+        count = len(chunk)
+        try:
+            model = self.load()
+            padded = pad(chunk, STRICT_BATCH) if self.strict else chunk
+            batch = {name: torch.cat([image[name] for image in padded]).to(model.device) for name in chunk[0]}
+            embedded = _unit(_pooled(model, batch))[:count].cpu()
+            self._batch_size.succeeded(count)
+            return embedded
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.strict or count == 1:
+                needed = f"{STRICT_BATCH} images at once (strict)" if self.strict else "one image"
+                raise OutOfMemory(
+                    f"{self.config.path}: out of memory for {needed} in the image tower. "
+                    + ("Use --strict false, or" if self.strict else "Use")
+                    + " a smaller --filter.path"
+                ) from error
+        # Outside the handler, so that the tensors of the failed batch are freed.
+        self._batch_size.failed(count)
+        logger.warning("out of memory with %d images in the image tower; continuing with %d", count, self.batch_size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
 
     @torch.no_grad()
     def embed_text(self, texts: Sequence[str]) -> Tensor | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from diffcore_hf.augmentation.stages.attempt import Attempt
 from diffcore_hf.augmentation.stages.reference import Reference
 from diffcore_hf.core import images, schema
+from diffcore_hf.core.batch_size import BatchSize
 
 
 def test_the_stage_adds_facts_with_the_features_of_the_schema(planned, photos, tower):
@@ -44,7 +45,7 @@ def test_each_image_is_decoded_once(photos, tower, monkeypatch):
     decode = images.decode_bytes
     monkeypatch.setattr(images, "decode_bytes", lambda *content: (count.append(1), decode(*content))[1])
     stage = Reference(tower)
-    stage.tower.batch_size = 3
+    stage.tower._batch_size = BatchSize(3)
     progress = []
     stage.on_progress = progress.append
     facts = stage(photos * 2)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from diffcore_hf.augmentation.stages.score import Score
+from diffcore_hf.core.batch_size import BatchSize
 
 
 def noise(*size, seed=0):
@@ -30,6 +31,6 @@ def test_the_similarity_is_null_if_one_of_the_images_is_missing_or_unreadable(to
 def test_more_rows_than_one_batch_give_the_same_scores(tower, photos):
     whole = Score(tower)
     small = Score(tower)
-    small.tower.batch_size = 3
+    small.tower._batch_size = BatchSize(3)
     columns = photos * 5, photos[1:] * 6 + photos[:2]
     assert whole(*columns)["similarity"] == pytest.approx(small(*columns)["similarity"], abs=1e-6)

@@ -1,19 +1,21 @@
 """Device batches: the division of the rows of a part, and the handling of batches that raise.
 
 Owns the isolation of failures. If the generation of one image raises, only this image is missing. If every image fails,
-the run stops. When the device runs out of memory, models/diffusion.py halves its batches. So an out-of-memory error in
-this module means that even one image does not fit into memory.
+the run stops. When the device runs out of memory, the batch is halved (core/batch_size.py). The models do the same with
+their own batches first.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from diffcore_hf.augmentation.stages.samples import SamplesError
 from diffcore_hf.core import signals
+from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError, innermost_cause
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def load(*models: _Loads) -> None:
             with signals.interruptible(signals.PREPARATION):
                 model.load()
         except Exception as error:
-            _raise_device_error(error, alone=True, what=f"the weights of {model.config.path}")
+            _raise_device_error(error, alone=True, strict=False, what=f"the weights of {model.config.path}")
             raise
 
 
@@ -59,6 +61,7 @@ class DeviceBatches:
     def __init__(self, strategy: Strategy):
         self.strategy = strategy
         self.succeeded = 0
+        self._limit: BatchSize | None = None
 
     def run(
         self,
@@ -86,15 +89,25 @@ class DeviceBatches:
         start = 0
         last: Exception | None = None
         while start < count and signals.requested() is None:
-            rows = range(start, min(start + self.strategy.batch_size, count))
+            size = self.strategy.batch_size if self._limit is None else min(self.strategy.batch_size, self._limit.value)
+            rows = range(start, min(start + size, count))
             failed = 0
+            too_large = False
             try:
-                for row, result, error in _isolated(work, rows):
+                for row, result, error in _isolated(work, rows, self.strategy.strict):
                     failed += error is not None
                     last = error or last
                     yield row, result
             except signals.Stopped:
                 return
+            except _BatchTooLarge:
+                too_large = True
+            # Outside the handler, so that the tensors of the failed batch are freed.
+            if too_large:
+                self._halve(len(rows))
+                continue
+            if self._limit is not None:
+                self._limit.succeeded(len(rows))
             failures += failed
             self.succeeded += len(rows) - failed
             is_last = rows.stop == count
@@ -105,15 +118,28 @@ class DeviceBatches:
                 on_progress(len(rows))
             start = rows.stop
 
+    def _halve(self, count: int) -> None:
+        """Make the next batches smaller, because memory ran out with `count` images."""
+        self._limit = self._limit or BatchSize(count)
+        self._limit.failed(count)
+        logger.warning("out of memory with %d images at once; continuing with %d", count, self._limit.value)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _BatchTooLarge(Exception):
+    """Raised when memory ran out for a batch of several images."""
+
 
 def _isolated(
-    work: Callable[[Sequence[int]], list[Result]], rows: range
+    work: Callable[[Sequence[int]], list[Result]], rows: range, strict: bool
 ) -> Iterator[tuple[int, Result, Exception | None]]:
     try:
         with signals.interruptible(signals.BATCH):
             results = work(rows)
     except Exception as error:
-        _raise_device_error(error, alone=len(rows) == 1)
+        _raise_device_error(error, alone=len(rows) == 1, strict=strict)
         logger.warning("a batch of %d raised %s; its images are tried one by one", len(rows), describe(error))
     else:
         yield from ((row, result, None) for row, result in zip(rows, results, strict=True))
@@ -124,7 +150,7 @@ def _isolated(
             with signals.interruptible(signals.BATCH):
                 [result] = work([row])
         except Exception as error:
-            _raise_device_error(error, alone=True)
+            _raise_device_error(error, alone=True, strict=strict)
             yield row, (None, f"crashed: {describe(error)}"[:LONGEST_REASON]), error
         else:
             yield row, result, None
@@ -146,12 +172,13 @@ def worker_threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _raise_device_error(error: Exception, alone: bool, what: str = "one image") -> None:
+def _raise_device_error(error: Exception, alone: bool, strict: bool, what: str = "one image") -> None:
     """Raise if an error is not about one image: the device is lost, the strategy is wrong, or memory is too small.
 
     Args:
         error: the error.
         alone: true if the error was raised for a single image.
+        strict: true if the size of a batch is fixed.
         what: the thing that does not fit into memory, for the message.
     """
     from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
@@ -160,6 +187,13 @@ def _raise_device_error(error: Exception, alone: bool, what: str = "one image") 
         raise error
     if alone and is_out_of_memory(error):
         raise OutOfMemory(f"out of memory for {what}: {describe(error)}. Use --model.offload model") from error
+    if is_out_of_memory(error):
+        if strict:
+            raise OutOfMemory(
+                f"out of memory for a batch, whose size is fixed with strict: {describe(error)}. "
+                "Use --model.offload model, or --strict false in a new --output"
+            ) from error
+        raise _BatchTooLarge from error
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):
         raise UserError(
             f"the GPU failed, and this process cannot use it again: {describe(error)}. Run again"
