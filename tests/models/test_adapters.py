@@ -78,6 +78,9 @@ MISFITTING = {
     "kohya of another depth": kohya(where=ATTENTION.replace("down_blocks.1", "down_blocks.7")),
     "text encoder that is not there": new_style("text_encoder_9.") | new_style(),
     "text encoder of another depth": text_encoder("text_model.encoder.layers.9.self_attn"),
+    "one factor of two": dict(list(new_style().items())[:1]),
+    "a factor of an unknown kind": new_style() | {f"unet.{ATTENTION}.to_k.lora_C.weight": torch.zeros(2, WIDTH)},
+    "a scale without factors": kohya() | {f"lora_unet_{ATTENTION.replace('.', '_')}_to_k.alpha": torch.tensor(1.0)},
     "plain peft names": new_style("base_model.model."),
     "names without a network": new_style(""),
     "whole weights": {"unet.conv_in.weight": torch.zeros(8, 4, 3, 3)},
@@ -110,7 +113,7 @@ def test_an_adapter_that_fits_is_loaded_in_every_key_style(style, fresh, pipelin
     assert sum("lora_A.adapter_0" in name for name in stored) == sum(".weight" in key for key in FITTING[style]) / 2
 
 
-@pytest.mark.parametrize("style", MISFITTING)
+@pytest.mark.parametrize("style", [name for name in MISFITTING if name != "a scale without factors"])
 def test_an_adapter_that_does_not_fit_gives_a_one_line_error_with_its_layers(style, fresh, pipelines, tmp_path):
     file, model = described(pipelines["SD"], MISFITTING[style], tmp_path)
     with pytest.raises(UserError) as error:
@@ -135,13 +138,23 @@ def test_the_error_names_the_layers_that_fit_and_the_layers_that_do_not(fresh, p
     )
 
 
+def test_an_adapter_whose_layers_the_library_ignores_is_refused(fresh, pipelines, tmp_path, monkeypatch):
+    _, model = described(pipelines["SD"], new_style() | text_encoder(), tmp_path)
+    monkeypatch.setattr(type(fresh), "load_lora_into_text_encoder", lambda *_, **__: None)
+    with pytest.raises(UserError, match=r"2 of its 3 layers fit \(unet.*and 1 do not \(text_encoder"):
+        add_adapters(fresh, model)
+
+
 def test_two_adapters_of_the_same_layers_are_loaded(fresh, pipelines, tmp_path):
     file, model = described(pipelines["SD"], new_style(), tmp_path)
     add_adapters(fresh, ModelConfig(path=model.path, adapters=(AdapterConfig(str(file)), AdapterConfig(str(file)))))
     assert fresh.get_active_adapters() == ["adapter_0", "adapter_1"]
 
 
-HEADER_IS_ENOUGH = ("another depth", "another width", "partly", "partly, kohya", "kohya of another depth")
+HEADER_IS_ENOUGH = (
+    *("one factor of two", "a scale without factors"),
+    *("another depth", "another width", "partly", "partly, kohya", "kohya of another depth"),
+)
 
 
 @pytest.mark.parametrize("style", HEADER_IS_ENOUGH)
@@ -224,7 +237,9 @@ def test_a_model_with_missing_shards_is_not_compared_with_the_adapter(pipelines,
 
 def test_the_tensors_of_a_layer_are_counted_as_one_layer():
     layers = {"a.weight": (4, 3), "b.weight": (4, 3), "norm.weight": (4,)}
-    good = {"a.lora_A.weight": (2, 3), "a.lora_B.weight": (4, 2), "norm.lora_A.weight": (2, 4)}
+    good = {"a.lora_A.weight": (2, 3), "a.lora_B.weight": (4, 2)}
+    good |= {"norm.lora_A.weight": (2, 4), "norm.lora_B.weight": (4, 2)}
     assert fit(good, layers) == Fit(("a", "norm"), ())
+    assert fit({"a.lora_A.weight": (2, 3)}, layers) == Fit((), ("a",))
     assert fit({"a.lora_A.weight": (2, 4), "a.lora_B.weight": (4, 2)}, layers) == Fit((), ("a",))
     assert fit({"something": (1,)}, layers) == Fit((), ("something",))

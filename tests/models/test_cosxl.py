@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import diffusers
+import numpy as np
 import pytest
 import tiny_models
 import torch
+from safetensors.numpy import save_file
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import cosxl
@@ -14,7 +16,7 @@ from diffcore_hf.models.pipelines import load_pipeline
 
 
 def test_the_preset_resolves_and_loads_the_file(tmp_path, monkeypatch):
-    (tmp_path / "cosxl.safetensors").write_bytes(b"weights")
+    save_file({"weight": np.zeros(1)}, tmp_path / "cosxl.safetensors")
     preset = ModelConfig(path=str(tmp_path), family_preset="cosxl", size=512)
     model, info = resolve_model(preset)
     assert info["family"] == "SDXL"

@@ -7,9 +7,11 @@ import shutil
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_models
 import transformers
+from safetensors.numpy import save_file
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import text_tokenizers
@@ -57,14 +59,14 @@ def test_the_tokens_of_the_miniature_equal_those_of_transformers(no_transformers
 )
 def test_the_tokens_of_tokenizer_json_equal_those_of_transformers(build, tmp_path, no_transformers):
     build().save_pretrained(tmp_path / "tokenizer")
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "model.safetensors")
     assert_equal_tokens(text_tokenizer(model(tmp_path)), of_transformers(tmp_path / "tokenizer"))
 
 
 def test_the_tokens_of_the_two_older_files_of_clip_equal_those_of_transformers(tmp_path, no_transformers):
     folder = tmp_path / "tokenizer"
     shutil.copytree(MINIATURE / "tokenizer", folder)
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "model.safetensors")
     whole = json.loads((folder / "tokenizer.json").read_text())
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in whole["model"]["merges"]]
     (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
@@ -77,7 +79,7 @@ def test_a_tokenizer_that_its_files_do_not_define_is_read_by_transformers(tmp_pa
     transformers.BertTokenizer(
         vocab={"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "[MASK]": 4, "a": 5}
     ).save_pretrained(tmp_path / "tokenizer")
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "model.safetensors")
     calls = []
     original = text_tokenizers._from_transformers
     monkeypatch.setattr(text_tokenizers, "_from_transformers", lambda *a: calls.append(a) or original(*a))
@@ -88,7 +90,7 @@ def test_a_tokenizer_that_its_files_do_not_define_is_read_by_transformers(tmp_pa
 def test_the_tokenizer_with_the_largest_limit_is_used(tmp_path):
     for folder, length in (("tokenizer", 16), ("tokenizer_2", 77), ("tokenizer_3", 40)):
         tiny_models.clip_tokenizer(length).save_pretrained(tmp_path / folder)
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "model.safetensors")
     assert text_tokenizer(model(tmp_path)).limit == 77
 
 
@@ -96,7 +98,7 @@ def test_the_tokenizer_with_the_largest_limit_is_used(tmp_path):
 def test_a_damaged_tokenizer_is_left_out(damage, tmp_path):
     folder = tmp_path / "tokenizer"
     tiny_models.clip_tokenizer().save_pretrained(folder)
-    (tmp_path / "model.safetensors").touch()
+    save_file({"weight": np.zeros(1)}, tmp_path / "model.safetensors")
     (folder / "tokenizer.json").write_text(damage)
     assert text_tokenizer(model(tmp_path)) is None
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
+from safetensors.numpy import save
 
 from diffcore_hf.models import weights_access as access
 
+WEIGHTS = save({"weight": np.zeros(1)})
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -23,9 +26,7 @@ def folder(path, **files):
 
 
 def model_folder(path):
-    return folder(
-        path, config_DOT_json=b"{}", model_DOT_safetensors=b"weights", README_DOT_md=b"---\nlicense: mit\n---\n"
-    )
+    return folder(path, config_DOT_json=b"{}", model_DOT_safetensors=WEIGHTS, README_DOT_md=b"---\nlicense: mit\n---\n")
 
 
 def test_the_identity_depends_on_names_and_contents_of_the_model_files(tmp_path):
@@ -38,14 +39,18 @@ def test_the_identity_depends_on_names_and_contents_of_the_model_files(tmp_path)
     (second / ".cache").mkdir()
     (second / ".cache" / "note.json").write_text("{}")
     assert access.resolve_weights(str(second)).identity == resolved.identity
-    for name, content in [("model.safetensors", b"other"), ("config.json", b"[]"), ("tokenizer.json", b"{}")]:
+    for name, content in [
+        ("model.safetensors", save({"weight": np.ones(1)})),
+        ("config.json", b'{"a": 1}'),
+        ("tokenizer.json", b"{}"),
+    ]:
         before = access.resolve_weights(str(second)).identity
         (second / name).write_bytes(content)
         assert access.resolve_weights(str(second)).identity != before
 
 
 def test_weights_in_a_single_file_are_resolved(tmp_path):
-    file = folder(tmp_path, lora_DOT_safetensors=b"weights") / "lora.safetensors"
+    file = folder(tmp_path, lora_DOT_safetensors=WEIGHTS) / "lora.safetensors"
     sha256 = "9d9595c5d94fb65b824f56e9999527dba9542481580d69feb89056aabaa0aa87"
     assert len(sha256) == 64
     assert access.resolve_weights(str(file), kind="adapter").identity.startswith("sha256:")
@@ -77,7 +82,7 @@ def test_hashes_are_reused_while_size_and_modification_time_are_unchanged(tmp_pa
                 "unet__config_DOT_json": b"{}",
                 "unet__diffusion_DOT_bin": b"x",
                 "vae__config_DOT_json": b"{}",
-                "vae__model_DOT_safetensors": b"x",
+                "vae__model_DOT_safetensors": WEIGHTS,
             },
             "unet/diffusion.bin",
         ),

@@ -47,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(recipe: TrainRecipe) -> int:
+    from diffcore_hf.models.weights_access import check_local
     from diffcore_hf.training.networks.timm_source import check_names
 
     check_names(recipe)
+    check_local(recipe.model.pretrained)
     from diffcore_hf.training.engine.loop import Interrupted
     from diffcore_hf.workflows.train import train
 

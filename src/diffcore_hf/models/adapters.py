@@ -17,6 +17,8 @@ from diffcore_hf.config.augment import AdapterConfig, ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import weights_access
 from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.model_files import check_file, list_files
+from diffcore_hf.models.model_views import file_view
 from diffcore_hf.models.safetensors_headers import Shapes, read_shapes
 from diffcore_hf.models.weights_access import PinnedWeights
 
@@ -72,9 +74,12 @@ def fit(shapes: Shapes, model: Shapes, *, underscores: bool = False) -> Fit:
     if underscores:
         layers = {name.replace(".", "_"): shape for name, shape in layers.items()}
     fits: dict[str, bool] = {}
+    parts: dict[str, set[str]] = {}
     for key, shape in shapes.items():
         target, part = _parsed(key)
+        parts.setdefault(target, set()).add(part)
         fits[target] = fits.get(target, True) and target in layers and _has_shape(part, shape, layers[target])
+    fits = {target: good and _is_complete(parts[target]) for target, good in fits.items()}
     fitting = tuple(name for name, good in fits.items() if good)
     return Fit(fitting, tuple(name for name, good in fits.items() if not good))
 
@@ -86,6 +91,12 @@ def _parsed(key: str) -> tuple[str, str]:
         return f"{match['target']}.{layer}", match["part"]
     match = _KEY.fullmatch(key)
     return (match["target"], match["part"]) if match else (key, "")
+
+
+def _is_complete(parts: set[str]) -> bool:
+    """Return whether a layer has both low-rank factors, or the factors of LoKr. One factor alone changes nothing."""
+    has_first, has_second = bool(parts & set(_FIRST)), bool(parts & set(_SECOND))
+    return (has_first and has_second) or any(part.startswith("lokr_") for part in parts)
 
 
 def _has_shape(part: str, shape: Sequence[int], layer: Sequence[int]) -> bool:
@@ -112,6 +123,7 @@ def check_adapter_file(adapter: AdapterConfig, weights: PinnedWeights, model: Mo
     file = _local_file(adapter, weights)
     if file is None:
         return
+    check_file(file, _shown(adapter, file.name))
     with library_errors(f"{_shown(adapter, file.name)} cannot be read as safetensors", "Download the adapter again"):
         shapes = read_shapes(file)
     if not shapes:
@@ -137,11 +149,9 @@ def _local_file(adapter: AdapterConfig, weights: PinnedWeights) -> Path | None:
     if weights.local is not None and weights.local.is_file():
         return weights.local
     name = adapter.weight_name or adapter_file(weights, local=True)
-    if name is None:
-        return None
-    if weights.local is None:
-        return weights_access.cached_file(weights.location, weights.revision, name)
-    return weights.local / name if (weights.local / name).is_file() else None
+    if weights.local is not None:
+        return _file_to_load(adapter, weights)
+    return None if name is None else weights_access.cached_file(weights.location, weights.revision, name)
 
 
 def _network_shapes(base: PinnedWeights, name: str) -> dict[str, tuple[int, ...]]:
@@ -185,7 +195,7 @@ def adapter_file(weights: PinnedWeights, *, local: bool = False) -> str | None:
 
 
 def add_adapters(pipeline: Any, model: ModelConfig) -> None:
-    """Loads the LoRA adapters in the order of the recipe, from safetensors only.
+    """Loads the LoRA adapters in the order of the recipe, each from one checked safetensors file.
 
     Raises:
         UserError: an adapter cannot be read, or one of its layers does not fit the pipeline.
@@ -193,26 +203,52 @@ def add_adapters(pipeline: Any, model: ModelConfig) -> None:
     names = []
     for number, adapter in enumerate(model.adapters):
         weights = weights_access.resolve_weights(adapter.path, adapter.revision, "adapter", identify=False)
-        name = adapter.weight_name or adapter_file(weights)
-        options: dict[str, Any] = {"weight_name": name} if name else {}
-        location = weights.location
-        if weights.revision:
-            options["revision"] = weights.revision
-        elif (file := Path(location)).is_file():
-            location, options["weight_name"] = str(file.parent), file.name
-        options["use_safetensors"] = True
-        with library_errors(f"{adapter.path} cannot be loaded as a LoRA adapter of {model.path}", _REMEDY):
-            check_adapter(pipeline, adapter, model, location, options)
-            pipeline.load_lora_weights(location, adapter_name=f"adapter_{number}", **options)
+        file = _file_to_load(adapter, weights)
+        with file_view(file, _shown(adapter, file.name)) as view:
+            options = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
+            with library_errors(f"{adapter.path} cannot be loaded as a LoRA adapter of {model.path}", _REMEDY):
+                layers = check_adapter(pipeline, adapter, model, str(view), options)
+                pipeline.load_lora_weights(str(view), adapter_name=f"adapter_{number}", **options)
+            _require_all_loaded(pipeline, layers, f"adapter_{number}", _shown(adapter, file.name), model.path)
         names.append(f"adapter_{number}")
     if names:
         pipeline.set_adapters(names, [adapter.scale for adapter in model.adapters])
 
 
+def _file_to_load(adapter: AdapterConfig, weights: PinnedWeights) -> Path:
+    """Returns the weights file of an adapter, which is downloaded if it is missing.
+
+    Raises:
+        UserError: it is not clear which file is meant, or the file is not safetensors or cannot be downloaded.
+    """
+    if weights.local is not None and weights.local.is_file():
+        return weights.local
+    name = adapter.weight_name or adapter_file(weights, local=True)
+    if name is None:
+        raise UserError(
+            f"{adapter.path} has several safetensors files, or none. Name the file in weight_name of model.adapters"
+        )
+    if not name.endswith(".safetensors"):
+        raise UserError(f"{adapter.path}: weight_name is {name}, not a .safetensors file. {_REMEDY}")
+    if weights.local is not None:
+        files = list_files(weights.local, adapter.path)
+        if name not in files:
+            raise UserError(f"{adapter.path} has no file {name!r}. Correct weight_name of model.adapters")
+        return weights.local / name
+    cached = weights_access.cached_file(weights.location, weights.revision, name)
+    if cached is not None:
+        return cached
+    with weights_access.downloading(f"{adapter.path}/{name}"):
+        return Path(weights_access.hf_hub_download(weights.location, name, revision=weights.revision))
+
+
 def check_adapter(
     pipeline: Any, adapter: AdapterConfig, model: ModelConfig, location: str, options: Mapping[str, Any]
-) -> None:
+) -> dict[str, tuple[str, ...]]:
     """Compare the layers of an adapter, in the names that diffusers converts them to, with those of the pipeline.
+
+    Returns:
+        Name of each network that the adapter changes -> names of the changed layers.
 
     Raises:
         UserError: a layer does not fit.
@@ -222,6 +258,7 @@ def check_adapter(
     tensors = pipeline.lora_state_dict(location, **options, **further)
     tensors = tensors[0] if isinstance(tensors, tuple) else tensors
     found: list[Fit] = []
+    layers: dict[str, tuple[str, ...]] = {}
     rest = dict(tensors)
     for name in getattr(pipeline, "_lora_loadable_modules", ()):
         network = getattr(pipeline, name, None)
@@ -230,6 +267,7 @@ def check_adapter(
             continue
         own = _converted(own, is_text_encoder=name not in DENOISERS, network=network)
         compared = fit(_shapes(own.items()), {} if network is None else _shapes(network.state_dict().items()))
+        layers[name] = compared.fitting
         found.append(
             Fit(
                 tuple(f"{name}.{layer}" for layer in compared.fitting),
@@ -242,6 +280,20 @@ def check_adapter(
     Fit(tuple(fitting), (*misfitting, *others)).require_all(
         _shown(adapter, str(options.get("weight_name") or "")), model.path
     )
+    return layers
+
+
+def _require_all_loaded(pipeline: Any, layers: Mapping[str, tuple[str, ...]], name: str, file: str, model: str) -> None:
+    """Raise UserError if a layer of an adapter was not added to its network."""
+    fitting: list[str] = []
+    ignored: list[str] = []
+    for network, targets in layers.items():
+        stored = {
+            key.partition(".lo")[0] for key, _ in getattr(pipeline, network).named_parameters() if f".{name}" in key
+        }
+        for target in targets:
+            (fitting if target in stored else ignored).append(f"{network}.{target}")
+    Fit(tuple(fitting), tuple(ignored)).require_all(file, model)
 
 
 def _converted(tensors: dict[str, Any], *, is_text_encoder: bool, network: Any) -> dict[str, Any]:

@@ -44,6 +44,26 @@ def pipeline_class(name: str) -> LibraryClass | None:
     return found if found is not None and "__call__" in found.methods else None
 
 
+def is_defined(library: str, pattern: str, name: str) -> bool:
+    """Return whether one of the source files of a library can define a class of this name.
+
+    True is returned if the library has no readable source files.
+    """
+    files = _files(library, pattern)
+    if not files:
+        return True
+    if not name.isidentifier():
+        return False
+    heading = re.compile(rf"^class {name}\b", re.MULTILINE)
+    return any(heading.search(_source(path)) for path in files)
+
+
+def is_pipeline_folder(name: str) -> bool:
+    """Return whether diffusers has a folder of pipelines with this name, which can define further components."""
+    root = _root("diffusers")
+    return root is not None and name.isidentifier() and (root / "pipelines" / name / "__init__.py").is_file()
+
+
 def image_to_image_classes() -> dict[str, str]:
     """Return the image-to-image class of each text-to-image pipeline of diffusers that has one; {} if it is unclear."""
     text = _text("diffusers", "pipelines/auto_pipeline.py")
@@ -104,6 +124,14 @@ def _text(library: str, inside: str) -> str:
     root = _root(library)
     try:
         return (root / inside).read_text(encoding="utf-8") if root is not None else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _source(path: Path) -> str:
+    """Return the text of a source file; "" if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return ""
 

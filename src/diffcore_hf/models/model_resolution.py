@@ -20,7 +20,11 @@ from diffcore_hf.models.adapters import check_adapter_file
 from diffcore_hf.models.devices import device_of, precision_for
 from diffcore_hf.models.guidance import guidance_for, native_parameters, native_support
 from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.pipeline_index import check_components, components_of
 from diffcore_hf.models.weights_access import HashCache, PinnedWeights, read_json
+
+LARGEST_SIZE = 8192
+"""Largest image side in pixels that the files of a model may state."""
 
 
 class GuidanceRecord(TypedDict):
@@ -78,6 +82,7 @@ def resolve_model(
             )
         index = read_config(weights, "model_index.json")
         pipeline = _text_to_image_class(index, config.path)
+        check_components(components_of(index, config.path), weights.local, config.path)
         variant = _pick_variant(config.variant, dtype, weights)
         size = config.size or _own_size(weights, index, pipeline)
         scheduler = config.scheduler or _own_scheduler(weights, index)
@@ -125,7 +130,11 @@ def _resolve_guidance(config: ModelConfig, pipeline: str, distilled: bool) -> tu
         pipeline: class name in diffusers.
         distilled: whether the guidance is distilled into the UNet, so that a negative prompt has no effect.
     """
-    family = guidance_for(pipeline, config.guidance)
+    try:
+        family = guidance_for(pipeline, config.guidance)
+    except UserError:
+        _check_pipeline_name(pipeline, config.path)
+        raise
     if family is None:
         takes_scale, takes_negatives = _native_parameters(pipeline, config.path)
         record = GuidanceRecord(argument=None, value=None)
@@ -159,10 +168,21 @@ def _native_parameters(name: str, path: str) -> tuple[bool, bool]:
     known = library_classes.pipeline_class(name)
     if known is not None:
         return native_support(known.methods["__call__"])
+    _check_pipeline_name(name, path)
     cls = _class_of_diffusers(name)
     if cls is None:
-        raise UserError(f"{path}: diffusers {metadata.version('diffusers')} has no {name}. Use another model")
+        raise _unknown_pipeline(name, path)
     return native_parameters(cls)
+
+
+def _check_pipeline_name(name: str, path: str) -> None:
+    """Raise UserError if diffusers has no pipeline of this name."""
+    if not library_classes.is_defined("diffusers", "pipelines/**/pipeline_*.py", name):
+        raise _unknown_pipeline(name, path)
+
+
+def _unknown_pipeline(name: str, path: str) -> UserError:
+    return UserError(f"{path}: diffusers {metadata.version('diffusers')} has no {name}. Use another model")
 
 
 def image_to_image_class(pipeline: str, path: str) -> str:
@@ -243,19 +263,24 @@ def _own_size(weights: PinnedWeights, index: dict[str, Any], pipeline: str) -> i
             return 128 * factor
         denoiser = "unet" if "unet" in index else "transformer"
         side = read_config(weights, f"{denoiser}/config.json")["sample_size"]
-        return int(side[0] if isinstance(side, list) else side) * factor
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{weights.location}: its files do not state its image size. Give --model.size 1024") from None
+        size = int(side[0] if isinstance(side, list) else side) * factor
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise UserError(f"{weights.location}: its files do not state its image size. Give --model.size 1024")
+    if size > LARGEST_SIZE:
+        raise UserError(f"{weights.location}: its files state an image size of {size:,} pixels. Give --model.size 1024")
+    return size
 
 
 def _own_scheduler(weights: PinnedWeights, index: dict[str, Any]) -> SchedulerConfig:
-    try:
-        return SchedulerConfig(index["scheduler"][1])
-    except (KeyError, IndexError, TypeError):
+    scheduler = components_of(index, weights.location).get("scheduler")
+    if scheduler is None:
         raise UserError(
             f"{weights.location}: model_index.json names no scheduler. Give a folder or repository that "
             "save_pretrained wrote"
-        ) from None
+        )
+    return SchedulerConfig(scheduler.name)
 
 
 def _is_distilled(weights: PinnedWeights, index: dict[str, Any]) -> bool:
@@ -297,7 +322,8 @@ def _scheduler_parameters(name: str) -> set[str]:
     Raises:
         UserError: diffusers has no such scheduler.
     """
-    cls = _class_of_diffusers(name)
+    is_defined = library_classes.is_defined("diffusers", "schedulers/**/scheduling_*.py", name)
+    cls = _class_of_diffusers(name) if is_defined else None
     if cls is None or "SchedulerMixin" not in [base.__name__ for base in cls.__mro__]:
         raise UserError(
             f"model.scheduler is {name!r}, which diffusers {metadata.version('diffusers')} does not have. "

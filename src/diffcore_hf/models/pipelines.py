@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import diffusers
@@ -22,8 +23,12 @@ from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.core.hub_cache import record_commit
 from diffcore_hf.models import cosxl, weights_access
 from diffcore_hf.models.adapters import add_adapters
+from diffcore_hf.models.components import load_components
+from diffcore_hf.models.file_contents import read_object
 from diffcore_hf.models.library_errors import library_errors
-from diffcore_hf.models.model_resolution import check_scheduler, image_to_image_class, read_config, resolve_model
+from diffcore_hf.models.model_resolution import check_scheduler, image_to_image_class, resolve_model
+from diffcore_hf.models.model_views import model_view
+from diffcore_hf.models.pipeline_index import components_of
 from diffcore_hf.models.runtime import DTYPES, pick_device, quiet_loading
 from diffcore_hf.models.weights_access import PinnedWeights
 
@@ -99,18 +104,33 @@ def fetch_model(config: ModelConfig) -> list[PinnedWeights]:
 
 
 def _load_folder(model: ModelConfig, task: Task) -> Any:
+    """Loads the components from checked files, and builds the pipeline from them."""
     weights = weights_access.resolve_weights(model.path, model.revision, "pipeline", identify=False)
-    options: dict[str, Any] = {"revision": weights.revision} if weights.revision else {}
-    name = read_config(weights, "model_index.json")["_class_name"]
-    if "StableDiffusionXL" in name:
-        options["add_watermarker"] = False
-    options |= dtype_of(model) | {"variant": model.variant, "use_safetensors": True}
-    cls: Any = getattr(diffusers, name) if task == "edit" else diffusers.AutoPipelineForText2Image
-    kind = "editing" if task == "edit" else "text-to-image"
-    with library_errors(
-        f"{model.path} cannot be loaded as a {kind} pipeline", "Give another model, or download it again"
-    ):
-        return cls.from_pretrained(weights.location, **options)
+    with model_view(_pipeline_folder(weights, model), model.path) as view:
+        index = read_object(view / "model_index.json")
+        kind = "editing" if task == "edit" else "text-to-image"
+        errors = f"{model.path} cannot be loaded as a {kind} pipeline", "Give another model, or download it again"
+        with library_errors(*errors):
+            cls: Any = getattr(diffusers, index["_class_name"])
+            accepted = inspect.signature(cls).parameters
+        named = {name: each for name, each in components_of(index, model.path).items() if name in accepted}
+        components = load_components(named, view, model.path, DTYPES[model.dtype], model.variant)
+        options = {"add_watermarker": False} if "add_watermarker" in accepted else {}
+        loader = cls if task == "edit" else diffusers.AutoPipelineForText2Image
+        with library_errors(*errors):
+            return loader.from_pretrained(str(view), local_files_only=True, **components, **options)
+
+
+def _pipeline_folder(weights: PinnedWeights, model: ModelConfig) -> Path:
+    """Returns the folder with the files of a pipeline. The files of a repository are downloaded if they are missing."""
+    if weights.local is not None:
+        return weights.local
+    with weights_access.downloading(weights.location):
+        return Path(
+            diffusers.DiffusionPipeline.download(
+                weights.location, revision=weights.revision, variant=model.variant, use_safetensors=True
+            )
+        )
 
 
 def _image_to_image(pipeline: Any, model: ModelConfig) -> Any:

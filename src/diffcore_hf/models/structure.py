@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from huggingface_hub import hf_hub_download
 from PIL import Image
 from torch import Tensor
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.models import weights_access
+from diffcore_hf.models.components import check_headers, load_network
 from diffcore_hf.models.diffusion import Diffusion
 from diffcore_hf.models.library_errors import library_errors
-from diffcore_hf.models.pipelines import dtype_of, load_pipeline
+from diffcore_hf.models.model_views import model_view
+from diffcore_hf.models.pipelines import load_pipeline
 from diffcore_hf.models.runtime import DTYPES
 from diffcore_hf.models.samples import Samples
 from diffcore_hf.models.structure_resolution import ControlNet, IPAdapter
-from diffcore_hf.models.weights_access import PinnedWeights
 
 
 class Structure(Diffusion):
@@ -85,10 +86,10 @@ class Structure(Diffusion):
         path = self.controlnet.path
         weights = weights_access.resolve_weights(path, self.controlnet.revision, "ControlNet", identify=False)
         remedy = "Give a ControlNet for this model, or download it again"
+        with model_view(weights_access.local_folder(weights), path) as view:
+            check_headers(diffusers.ControlNetModel, view, path)
+            controlnet = load_network(diffusers.ControlNetModel, view, path, dtype=DTYPES[self.config.dtype])
         with library_errors(f"{path} cannot be loaded as a ControlNet of {self.config.path}", remedy):
-            controlnet = diffusers.ControlNetModel.from_pretrained(
-                weights.location, **_pinned(weights), **dtype_of(self.config), use_safetensors=True
-            )
             name = type(pipeline).__name__.replace("Pipeline", "ControlNetPipeline")
             accepted = inspect.signature(getattr(diffusers, name)).parameters
             options = {"add_watermarker": False} if "add_watermarker" in accepted else {}
@@ -139,17 +140,17 @@ def _add_ip_adapter(pipeline: Any, adapter: IPAdapter, model: ModelConfig) -> No
 
     weights = weights_access.resolve_weights(adapter.path, adapter.revision, "IP-Adapter", identify=False)
     remedy = "Give an IP-Adapter for this model, or leave strategy.options.ip_adapter out"
-    with library_errors(f"{adapter.path} cannot be loaded as an IP-Adapter of {model.path}", remedy):
-        encoder = CLIPVisionModelWithProjection.from_pretrained(
-            weights.location,
-            subfolder=adapter.encoder,
-            dtype=DTYPES[model.dtype],
-            use_safetensors=True,
-            **_pinned(weights),
+    folder = weights_access.local_folder(weights, (f"{adapter.encoder}/*", adapter.file))
+    with model_view(folder, adapter.path) as view:
+        encoder_path = f"{adapter.path}: {adapter.encoder}"
+        check_headers(CLIPVisionModelWithProjection, view / adapter.encoder, encoder_path)
+        encoder = load_network(
+            CLIPVisionModelWithProjection, view / adapter.encoder, encoder_path, dtype=DTYPES[model.dtype]
         )
-        pipeline.register_modules(image_encoder=encoder)
-        # Tensors are given and no path, so diffusers opens no file.
-        pipeline.load_ip_adapter(_tensors(weights, adapter.file), subfolder=None, weight_name=None)
+        with library_errors(f"{adapter.path} cannot be loaded as an IP-Adapter of {model.path}", remedy):
+            pipeline.register_modules(image_encoder=encoder)
+            # Tensors are given and no path, so diffusers opens no file.
+            pipeline.load_ip_adapter(_tensors(view / adapter.file), subfolder=None, weight_name=None)
     pipeline.set_ip_adapter_scale(float(adapter.scale))
     # The method of diffusers gives every image of a batch the embeddings of all images of the batch.
     pipeline.prepare_ip_adapter_image_embeds = _given_embeddings
@@ -160,17 +161,12 @@ def _given_embeddings(image: Any, embeddings: list[Tensor], *others: Any) -> lis
     return embeddings
 
 
-def _tensors(weights: PinnedWeights, file: str) -> dict[str, dict[str, Tensor]]:
+def _tensors(file: Path) -> dict[str, dict[str, Tensor]]:
     """Returns the two groups of tensors in the file of an IP-Adapter."""
     from safetensors.torch import load_file
 
-    path = hf_hub_download(weights.location, file, revision=weights.revision) if weights.local is None else ""
-    tensors = load_file(path or f"{weights.location}/{file}")
+    tensors = load_file(file)
     return {
         group: {key.removeprefix(f"{group}."): tensor for key, tensor in tensors.items() if key.startswith(f"{group}.")}
         for group in ("image_proj", "ip_adapter")
     }
-
-
-def _pinned(weights: PinnedWeights) -> dict[str, str]:
-    return {"revision": weights.revision} if weights.revision else {}

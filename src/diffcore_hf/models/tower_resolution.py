@@ -6,13 +6,22 @@ Owns the record of a tower. Loading and embedding are in towers.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypedDict
 
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import library_classes
 from diffcore_hf.models.library_errors import library_errors
-from diffcore_hf.models.weights_access import HashCache, PinnedWeights, public_path, read_json, resolve_weights
+from diffcore_hf.models.model_views import model_view
+from diffcore_hf.models.weights_access import (
+    HashCache,
+    PinnedWeights,
+    local_folder,
+    public_path,
+    read_json,
+    resolve_weights,
+)
 
 TOWER_REMEDY = "Give filter.path an image model that transformers can load"
 
@@ -82,20 +91,16 @@ def _inspected(weights: PinnedWeights, path: str) -> tuple[str, str, bool]:
     """Returns the class, the processor, and whether there is a text tower, with an import of transformers."""
     import transformers
 
-    cls = model_class(load_part(transformers.AutoConfig, weights, path))
-    processor = load_part(transformers.AutoImageProcessor, weights, path)
+    with model_view(local_folder(weights), path) as view:
+        cls = model_class(load_part(transformers.AutoConfig, view, path))
+        processor = load_part(transformers.AutoImageProcessor, view, path)
     return cls.__name__, type(processor).__name__, hasattr(cls, "get_text_features")
 
 
-def pinned(weights: PinnedWeights) -> dict[str, str]:
-    """Returns the keyword arguments of `from_pretrained` that pin a Hub repository to its commit."""
-    return {"revision": weights.revision} if weights.revision else {}
-
-
-def load_part(auto: Any, weights: PinnedWeights, path: str) -> Any:
-    """Loads a configuration, processor or tokenizer, never with remote code."""
+def load_part(auto: Any, view: Path, path: str) -> Any:
+    """Loads a configuration, processor or tokenizer from a view, never with remote code."""
     with library_errors(f"{path} is not an image tower of transformers ({auto.__name__} cannot read it)", TOWER_REMEDY):
-        return auto.from_pretrained(weights.location, **pinned(weights), trust_remote_code=False)
+        return auto.from_pretrained(view, local_files_only=True, trust_remote_code=False)
 
 
 def model_class(config: Any) -> Any:

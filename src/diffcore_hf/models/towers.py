@@ -26,10 +26,13 @@ from torch.nn import functional
 from diffcore_hf.config.augment import FilterConfig
 from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.models.components import check_headers, load_network
+from diffcore_hf.models.file_contents import LARGEST_SIDE
 from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory, library_errors
+from diffcore_hf.models.model_views import model_view
 from diffcore_hf.models.runtime import STRICT_BATCH, fixed_conditions, pad, pick_device, quiet_loading, quiet_warnings
-from diffcore_hf.models.tower_resolution import TOWER_REMEDY, load_part, model_class, pinned
-from diffcore_hf.models.weights_access import resolve_weights
+from diffcore_hf.models.tower_resolution import TOWER_REMEDY, load_part, model_class
+from diffcore_hf.models.weights_access import local_folder, resolve_weights
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +43,6 @@ CLASS_TOKEN = re.compile(r"(cls|class)_(token|emb|embedding)")
 """Pattern of the names that transformers uses for the parameter of a class token."""
 
 
-LARGEST_SIDE = 2048
-"""Largest side in pixels of the input of an image tower."""
 MOST_PREPARED = 20_000_000
 """Largest number of pixels of an image that was resized, before it is cropped. Each takes about 12 bytes."""
 
@@ -75,23 +76,16 @@ class ImageTower:
         if self._model is None:
             path = self.config.path
             weights = resolve_weights(path, self.config.revision, "tower", identify=False)
-            with quiet_loading():
-                self._processor = load_part(transformers.AutoImageProcessor, weights, path)
+            with quiet_loading(), model_view(local_folder(weights), path) as view:
+                self._processor = load_part(transformers.AutoImageProcessor, view, path)
                 _check_sides(self._processor, path)
-                model_config = _without_class_count(load_part(transformers.AutoConfig, weights, path))
+                model_config = _without_class_count(load_part(transformers.AutoConfig, view, path))
                 cls = model_class(model_config)
                 with library_errors(f"{path} cannot be loaded as an image tower", TOWER_REMEDY):
-                    model, report = cls.from_pretrained(
-                        weights.location,
-                        **pinned(weights),
-                        config=model_config,
-                        dtype=torch.float32,
-                        use_safetensors=True,
-                        output_loading_info=True,
-                    )
-            missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-            if missing:
-                raise UserError(f"{path}: its weights lack {missing[0]}. Give a checkpoint of an image tower")
+                    check_headers(cls, view, path, config=model_config)
+                model = load_network(
+                    cls, view, path, dtype=torch.float32, config=model_config, is_optional=_is_unused_pooler
+                )
             self._model = model.eval().requires_grad_(False).to(pick_device(self.device))
         return self._model
 
@@ -219,11 +213,17 @@ class ImageTower:
         if self._tokenizer is None:
             weights = resolve_weights(self.config.path, self.config.revision, "tower", identify=False)
             try:
-                self._tokenizer = load_part(transformers.AutoTokenizer, weights, self.config.path)
+                with model_view(local_folder(weights), self.config.path) as view:
+                    self._tokenizer = load_part(transformers.AutoTokenizer, view, self.config.path)
             except UserError as error:
                 logger.warning("captions cannot be embedded: %s", error)
                 self._tokenizer = False
         return self._tokenizer or None
+
+
+def _is_unused_pooler(model: Any, name: str) -> bool:
+    """Returns whether a weight belongs to a pooling layer whose output is not used; see `_pooled`."""
+    return "pooler" in name and _has_class_token(model) and model.config.model_type not in OWN_POOLING
 
 
 def _check_sides(processor: Any, path: str) -> None:

@@ -11,9 +11,9 @@ An identity describes the content of the weights, independent of their location.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,19 +23,23 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
+from diffcore_hf.core.data_files import is_card
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
+from diffcore_hf.models.file_contents import check_contents, check_weights, read_object
 from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.model_files import HANDED_NAME, IDENTIFYING, check_file, handed_files, list_files, walk
 
 Kind = Literal["pipeline", "tower", "backbone", "adapter", "file", "ControlNet", "IP-Adapter", "captioner"]
 
 HashCache = MutableMapping[str, list[Any]] | None
 """Hashes of local files: absolute path -> [size, modification time in ns, sha256]."""
 
-IDENTIFYING = (".safetensors", ".json", ".txt", ".model", ".jinja")
 PICKLED = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
+_STANDARD_WEIGHTS = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors")
+"""Names of the weight files that transformers and diffusers load."""
 _PICKLE_REMEDY = "Pickled weights can run code. If you trust them, convert them (save_pretrained writes safetensors)"
 
 
@@ -137,6 +141,53 @@ def fetch_weights(
     return weights
 
 
+def check_local(path: object) -> None:
+    """Checks the weights at a local path, without an import of torch. Other values of `model.pretrained` are ignored.
+
+    Raises:
+        UserError: there is something at the path that may not be loaded.
+    """
+    if isinstance(path, str) and os.path.lexists(Path(path).expanduser()):
+        resolve_weights(path, kind="backbone", identify=False)
+
+
+def check_folder(folder: Path, shown: str) -> None:
+    """Checks all files of a folder that a library may read.
+
+    Raises:
+        UserError: a file is refused; see `list_files` and `check_contents`.
+    """
+    check_contents(handed_files(list_files(folder, shown)), shown)
+
+
+def local_folder(weights: PinnedWeights, patterns: Sequence[str] = ()) -> Path:
+    """Returns the folder with the files of a tower or another single network.
+
+    The files of a repository that are missing in the cache are downloaded.
+
+    Args:
+        weights: the resolved weights.
+        patterns: patterns of the files that are needed; (): the files of one network in the main folder.
+
+    Raises:
+        UserError: the files cannot be downloaded.
+    """
+    if weights.local is not None:
+        return weights.local
+    snapshot = cached_snapshot(weights.location, weights.revision or "main")
+    is_complete = snapshot is not None and (snapshot / "config.json").is_file() and any(snapshot.glob("*.safetensors"))
+    if snapshot is not None and is_complete and not patterns:
+        return snapshot
+    if not patterns:
+        names = [name for name in file_names(weights) if "/" not in name and HANDED_NAME.fullmatch(name)]
+        standard = [name for name in names if _STANDARD_WEIGHTS.fullmatch(name)]
+        patterns = [name for name in names if not name.endswith(".safetensors") or not standard or name in standard]
+    with downloading(weights.location):
+        return Path(
+            snapshot_download(weights.location, revision=weights.revision, allow_patterns=[*patterns, "README.md"])
+        )
+
+
 def downloading(path: str) -> AbstractContextManager[None]:
     """Turns every exception of a download into a `UserError` that names the path and the innermost cause."""
     return library_errors(f"{path} cannot be downloaded", "Run again when the Hub can be reached")
@@ -164,10 +215,7 @@ def read_json(weights: PinnedWeights, name: str) -> dict[str, Any]:
         path = weights.local / name
     else:
         path = Path(hf_hub_download(weights.location, name, revision=weights.revision))
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{name} does not hold a JSON object")
-    return content
+    return read_object(path)
 
 
 def cached_snapshot(repo_id: str, commit: str) -> Path | None:
@@ -238,12 +286,16 @@ def _pin_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) ->
     if path.is_file():
         if path.suffix != ".safetensors":
             raise UserError(f"{path}: not a .safetensors file. {_PICKLE_REMEDY}")
-        digest = _hashes(path.parent, [path], hash_cache)[0][1] if identify else ""
+        check_file(path, str(path))
+        check_weights(path, str(path))
+        digest = _hashes({path.name: path}, hash_cache)[0][1] if identify else ""
         return PinnedWeights(str(path), None, f"sha256:{digest}" if digest else "")
-    paths = sorted(p for p in path.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(path)))
-    _refuse_pickles(str(path), [p.relative_to(path).as_posix() for p in paths])
-    identifying = [p for p in paths if p.suffix in IDENTIFYING]
-    if not any(p.suffix == ".safetensors" for p in identifying):
+    if not path.is_dir():
+        raise UserError(f"{path}: this {kind} is neither a file nor a folder. Give the folder of a model")
+    _refuse_pickles(str(path), [name for name, _ in walk(path, str(path))])
+    files = list_files(path, str(path))
+    check_contents(handed_files(files), str(path))
+    if not any(name.endswith(".safetensors") for name in files):
         raise UserError(
             f"{path} has no safetensors weights, so it cannot be used as {kind}. Give the folder that save_pretrained "
             "wrote"
@@ -251,7 +303,7 @@ def _pin_local(path: Path, kind: Kind, hash_cache: HashCache, identify: bool) ->
     if not identify:
         return PinnedWeights(str(path), None, "", _licence(path))
     total = hashlib.sha256()
-    for name, digest in _hashes(path, identifying, hash_cache):
+    for name, digest in _hashes(files, hash_cache):
         total.update(f"{name}\0{digest}\n".encode())
     return PinnedWeights(str(path), None, f"sha256:{total.hexdigest()}", _licence(path))
 
@@ -271,38 +323,36 @@ def _refuse_pickles(path: str, names: Iterable[str]) -> None:
             )
 
 
-def _hashes(root: Path, paths: list[Path], hash_cache: HashCache) -> list[tuple[str, str]]:
-    """Returns the relative name and the sha256 of each file.
+def _hashes(files: Mapping[str, Path], hash_cache: HashCache) -> list[tuple[str, str]]:
+    """Returns the relative name and the sha256 of each file, in the order of the paths.
 
     A file is not read again if `hash_cache` has its hash and its size and modification time are unchanged.
     """
     known: MutableMapping[str, list[Any]] = {} if hash_cache is None else hash_cache
     hashes = []
-    for path in paths:
+    for name in sorted(files, key=Path):
+        path = files[name]
         stat = path.stat()
         key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
         entry = known.get(key)
         if not entry or list(entry[:2]) != stamp:
             with path.open("rb") as file:
                 known[key] = entry = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-        hashes.append((path.relative_to(root).as_posix(), entry[2]))
+        hashes.append((name, entry[2]))
     return hashes
 
 
 def _files_below(root: Path) -> list[str]:
-    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-
-
-def _is_hidden(relative: Path) -> bool:
-    return any(part.startswith(".") for part in relative.parts)
+    return sorted(name for name, path in walk(root, str(root)) if path.is_file())
 
 
 def _licence(folder: Path) -> str | None:
     """Returns the licence that the folder's README declares."""
     from huggingface_hub import metadata_load
 
+    card = folder / "README.md"
     try:
-        licence = (metadata_load(folder / "README.md") or {}).get("license")
+        licence = (metadata_load(card) or {}).get("license") if is_card(card) else None
     except Exception:  # No card, or a card that cannot be parsed.
         return None
     return licence if isinstance(licence, str) else None

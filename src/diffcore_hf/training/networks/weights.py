@@ -18,7 +18,13 @@ from timm.models import PretrainedCfg
 
 from diffcore_hf.config.train import BackboneConfig
 from diffcore_hf.core.errors import UserError, innermost_cause
-from diffcore_hf.models.weights_access import PinnedWeights, cached_snapshot, fetch_weights, resolve_weights
+from diffcore_hf.models.weights_access import (
+    PinnedWeights,
+    cached_snapshot,
+    check_folder,
+    fetch_weights,
+    resolve_weights,
+)
 from diffcore_hf.training.networks.timm_names import (
     FROM_SCRATCH,
     architecture_of,
@@ -167,6 +173,8 @@ def _files_at(path: str, remedy: str) -> tuple[Path, Path | None]:
     location = pinned.local
     if pinned.revision is not None:
         location = cached_snapshot(pinned.location, pinned.revision)
+        if location is not None:
+            check_folder(location, path)
     if location is not None and location.is_file():
         return location, None
     files = sorted(location.glob("*.safetensors")) if location else []

@@ -1,0 +1,42 @@
+"""Tests of models from unknown authors: nothing is executed, no file outside is read, and each refusal is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile_models
+import pytest
+
+HELPERS = Path(hostile_models.__file__).parent
+SECONDS = 2
+"""Largest processor time of a refusal."""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Returns the report of one process that resolved all hostile models under an audit hook."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HELPERS), *filter(None, sys.path)])}
+    command = [sys.executable, str(HELPERS / "load_hostile_models.py"), str(tmp_path_factory.mktemp("hostile"))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", hostile_models.cases())
+def test_a_hostile_model_is_refused_in_one_line(name, report):
+    outcome = report["cases"][name]
+    assert (outcome["error"], outcome["events"]) == ("UserError", [])
+    assert "\n" not in outcome["message"]
+    assert hostile_models.CANARY not in outcome["message"]
+    assert outcome["message"][0].strip() and outcome["message"].count(". ") >= 1
+    assert outcome["seconds"] < SECONDS
+
+
+def test_hostile_models_are_refused_before_torch_is_imported(report):
+    assert len(report["cases"]) >= 75
+    assert not report["torch"]
+    assert not report["executed"]
