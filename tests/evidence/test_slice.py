@@ -11,6 +11,7 @@ from benchmarks.evidence.cells import Cell, measure
 from benchmarks.evidence.series import Results, difference, points
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED, world_folder
+from diffcore_hf.miniature import world
 
 SMALL = {"copies": 1, "fraction": 0.2, "model": {"steps": 4}}
 
@@ -68,8 +69,10 @@ def test_two_cells_are_measured_packed_and_written_to_the_page(work):
     assert all((work / "assets" / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in page._FIGURES)
 
 
-def test_a_world_has_its_groups_and_wrong_prompt_names(work):
-    rows = load_dataset(str(world_folder(work, 0)))
+def test_a_world_has_its_groups_and_wrong_prompt_names(tmp_path, monkeypatch):
+    """The test split has one image of each species in each context, because rendering takes most of the time."""
+    monkeypatch.setitem(world._IMAGES, "test", 10)
+    rows = load_dataset(str(world_folder(tmp_path, 0)))
     own = {(label, scene) for label, scene in zip(rows["train"]["label"][:], rows["train"]["scene"][:], strict=True)}
     test = zip(rows["test"]["label"][:], rows["test"]["scene"][:], rows["test"]["group"][:], strict=True)
     assert all(((label, scene) in own) == (group == OWN) for label, scene, group in test)

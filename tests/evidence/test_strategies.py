@@ -106,7 +106,7 @@ def test_arms_of_each_kind_are_measured_packed_and_written(tmp_path, monkeypatch
     assert store.pack() == len(arms)
     read = Results.read(store)
     assert all(set(strategies_page.accuracy(read, arm)) == {0} for arm in arms[:3])
-    rows = load_dataset(str(strategies.made(tmp_path, "half", 0)), "generated", split="train")
+    rows = load_dataset(str(strategies.made(tmp_path, "half", 0)), "attempts", split="train")
     named = [any(context in prompt for context in strategies.PROMPTED_CONTEXTS) for prompt in rows["prompt"][:]]
     assert 0 < sum(named) < len(named)
     drawn = load_dataset(str(strategies.made(tmp_path, "inter", 0)), "generated", split="train")
