@@ -138,6 +138,7 @@ def test_commands_and_their_options_are_parsed(line, command):
         ("clean o --fraction 1", "--fraction is not a flag of clean: it is a key of a recipe"),
         ("export o", "output is missing. Use e.g. --output out/dataset"),
         ("export o --output p --layout row", "layout is 'row', not columns, rows or mixed; did you mean rows?"),
+        ("preview o --batch plain,,mix", "batch is 'plain,,mix', not names of arms, each once. Use e.g. plain,cutmix"),
         ("preview o --samples 0", "samples is 0, not an integer of at least 1. Use e.g. 20"),
         ("preview o --samples many", "samples is 'many', not an integer or null"),
         (

@@ -135,6 +135,8 @@ def test_every_arm_can_be_merged_as_a_layer(name):
         ({"model": {"pretrained": " "}}, "model.pretrained is ' ', not true, false or a path"),
         ({"model": {"stem_stride": 3}}, "model.stem_stride is 3, not 1, 2 or null"),
         ({"mix": {"kind": "pixl"}}, "mix.kind is 'pixl', not both, pixel, patch or none; did you mean pixel?"),
+        ({"batch_size": 10**12}, "batch_size is 1000000000000, not an integer from 1 to 65536. Use e.g. 32"),
+        ({"transform": {"size": 10**6}}, "transform.size is 1000000, not an integer from 8 to 4096, or null"),
         ({"mix": {"alpha": 0}}, "mix.alpha is 0.0, not a number above 0. Use e.g. 1.0"),
         ({"seeds": "0,one"}, "seeds[1] is 'one', not an integer. Use e.g. 0,1,2"),
         ({"seeds": "0,0"}, "seeds is [0, 0], not one or more integers, each once. Use e.g. 0,1,2"),

@@ -1,17 +1,21 @@
 """Tests of the picture of a training batch: the images and labels are those of the training."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from masked_photos import masked_folder, small_recipe
 
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.training.comparison.arms import arms_of
 from diffcore_hf.training.data.training_data import load_data
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.first_batch import first_batch
 from diffcore_hf.training.engine.loop import Training
 from diffcore_hf.training.mixers.names import MIXERS
 from diffcore_hf.workflows import batch_pictures
+from diffcore_hf.workflows.batch_pictures import picture_path
 from diffcore_hf.workflows.preview import preview
 
 SMALL = {"model": {"name": "test_resnet"}, "transform": {"preset": "tiny_preact_1200", "size": 32}, "device": "cpu"}
@@ -85,8 +89,8 @@ def test_a_picture_is_written_beside_the_other_previews(photos, tmp_path):
 @pytest.mark.parametrize(
     ("arms", "flags", "message"),
     [
-        (["cutmax"], {}, "compare has 'cutmax', which is not an arm"),
-        (["plain", "transmix"], {}, "arm transmix: mixer.name is transmix.* --m"),
+        (["cutmax"], {}, "batch has 'cutmax', which is not an arm. Did you mean cutmix?"),
+        (["plain", "transmix"], {}, "batch has transmix, but this network .*. Use --batch plain, or another --model"),
         (["plain"], {"data": {"path": "nowhere"}}, "data.path is 'nowhere', which is neither an existing folder"),
     ],
 )
@@ -94,6 +98,20 @@ def test_an_arm_that_cannot_be_drawn_is_a_one_line_error(photos, arms, flags, me
     with pytest.raises(UserError, match=message) as error:
         preview(photos, batch=arms, flags=SMALL | flags)
     assert "\n" not in str(error.value)
+
+
+def test_the_picture_of_a_dataset_on_the_hub_is_in_the_current_folder(photos):
+    assert picture_path("org/name") == Path("org-name-batch.png")
+    assert picture_path(photos) == photos / ".diffcore/preview/batch.png"
+
+
+def test_options_of_a_mixer_belong_to_the_only_arm_that_is_a_mixer(photos):
+    flags = {**SMALL, "mixer": {"options": {"alpha": 0.2}}}
+    arms = arms_of(batch_pictures._recipe(photos, ["plain", "cutmix"], None, flags))
+    assert {name: arm.mixer.options for name, arm in arms.items()} == {"plain": None, "cutmix": {"alpha": 0.2}}
+    assert arms["plain"].mixer.name is None
+    with pytest.raises(UserError, match="no mixer is named"):
+        batch_pictures._recipe(photos, ["mixup", "cutmix"], None, flags)
 
 
 def test_keys_of_a_training_need_a_batch(photos):

@@ -28,7 +28,8 @@ class PreviewOptions:
         commas=True,
         help=(
             "Show only the first training batch of these arms, such as plain, cutmix or mix, with the labels. OUT may "
-            "then also be an export, another dataset or the output of a training, whose recipe is used."
+            "then also be an export, another dataset or the output of a training, whose recipe is used. The picture "
+            "of a dataset on the Hub is written to the current folder."
         ),
     )
     config: str | None = option(
@@ -42,6 +43,8 @@ class PreviewOptions:
             raise UserError(
                 f"samples is {self.samples}, but --mixed shows a training batch. Give only one of --samples and --mixed"
             )
+        if len(set(self.batch)) < len(self.batch) or not all(name.strip() for name in self.batch):
+            raise UserError(f"batch is {','.join(self.batch)!r}, not names of arms, each once. Use e.g. plain,cutmix")
         if self.batch and (self.mixed or self.samples is not None):
             other = "mixed" if self.mixed else "samples"
             raise UserError(f"batch and {other} are both given, but they draw different pictures. Give one of them")

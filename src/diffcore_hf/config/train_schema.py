@@ -34,7 +34,7 @@ RULES: dict[str, Rule] = {
     "mix.probability": _SHARE,
     "mix.pi": _SHARE,
     "mix.alpha": _POSITIVE,
-    "transform.size": Rule("an integer of at least 8, or null", lambda v: v >= 8, "224"),
+    "transform.size": Rule("an integer from 8 to 4096, or null", lambda v: 8 <= v <= 4096, "224"),
     "transform.randaugment": Rule("an integer from 0 to 30, or null", lambda v: 0 <= v <= 30, "9"),
     "transform.jitter": _AT_LEAST_0,
     "transform.blur": _SHARE,
@@ -52,7 +52,8 @@ RULES: dict[str, Rule] = {
     "schedule.min_lr": _AT_LEAST_0,
     "epochs": _POSITIVE._replace(example="30"),
     "max_steps": _COUNT._replace(example="450"),
-    "batch_size": _COUNT._replace(example="32"),
+    # The batches of a step are lists in memory, and the largest published batch sizes are about 32,768.
+    "batch_size": Rule("an integer from 1 to 65536", lambda v: 1 <= v <= 65536, "32"),
     "accumulate": _COUNT,
     "clip": _POSITIVE,
     "smoothing": _BELOW_ONE,

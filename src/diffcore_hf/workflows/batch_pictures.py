@@ -6,6 +6,7 @@ sheet is drawn in publishing/pictures. This module imports torch, so it is impor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +27,21 @@ from diffcore_hf.training.comparison.finished import is_training
 from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine.devices import make_accelerator
 from diffcore_hf.training.engine.first_batch import FirstBatch, first_batch
+from diffcore_hf.training.mixers.names import MIXERS
+from diffcore_hf.training.mixers.unsupported import Unsupported
 from diffcore_hf.workflows.class_names import shown_names
 from diffcore_hf.workflows.mixed_pictures import training_size
 
 TITLE = "The first training batch of each arm"
 LEGEND = "Images as the network gets them, {size}, and the weight of each class in the label. Network: {network}"
+
+
+def picture_path(out: str | Path) -> Path:
+    """Return the file of the picture: in the private folder of a local folder, otherwise in the current folder."""
+    if Path(out).is_dir():
+        return Folder(out).private / "preview" / "batch.png"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(out)).strip("-.")
+    return Path(f"{name}-batch.png")
 
 
 def training_batch(out: str | Path, arms: Sequence[str], config: str | None, flags: Mapping[str, Any]) -> bytes:
@@ -46,7 +57,7 @@ def training_batch(out: str | Path, arms: Sequence[str], config: str | None, fla
         UserError: an arm does not exist, its mixer does not work with the network, or the data cannot be loaded.
     """
     recipe = _recipe(out, arms, config, flags)
-    recipes = arms_of(recipe)
+    recipes = arms_of(recipe, "batch")
     sections, sizes = [], []
     accelerator = make_accelerator(replace(recipe, trackers=()), Path(out))
     for name, arm in recipes.items():
@@ -54,6 +65,11 @@ def training_batch(out: str | Path, arms: Sequence[str], config: str | None, fla
             check_arm(arm)
             data = load_data(arm.data, arm.mix)
             batch = first_batch(arm, data, recipe.seeds[0], Folder(out).private / "preview" / "training", accelerator)
+        except Unsupported as error:
+            others = [other for other in recipes if other != name] or ["plain"]
+            raise UserError(
+                f"batch has {name}, but {error.reason}. Use --batch {','.join(others)}, or another --model.name"
+            ) from error
         except UserError as error:
             raise UserError(f"arm {name}: {error}") from error
         sections.append(BatchSection(name, _note(arm, batch), _tiles(batch, data, 2 if len(recipes) == 1 else 1)))
@@ -74,12 +90,27 @@ def _recipe(out: str | Path, arms: Sequence[str], config: str | None, flags: Map
     else:
         # Without a recipe, no weights are loaded, so that the picture needs no network.
         layers = [{"data": {"path": str(out)}, "model": {"pretrained": False}}]
-    recipe = build(TRAIN_SCHEMA, *layers, flags, {"compare": list(arms), "output": None, "push": None})
+    recipe = build(
+        TRAIN_SCHEMA, *layers, _with_mixer_of_arm(arms, flags), {"compare": list(arms), "output": None, "push": None}
+    )
     if config is None and not is_training(out) and recipe.transform.size is None:
         data = load_data(recipe.data, replace(recipe.mix, mode="off"))
         cells = data.train.rows[:COLUMNS][data.columns.image].to_pylist()
         recipe = replace(recipe, transform=replace(recipe.transform, size=training_size(cells)))
     return recipe
+
+
+def _with_mixer_of_arm(arms: Sequence[str], flags: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the flags with keys of an unnamed mixer as keys of the arm, if exactly one arm is a mixer.
+
+    With `--batch plain,cutmix --mixer.options '{alpha: 0.2}'`, only arm cutmix has a mixer with options.
+    """
+    section = flags.get("mixer")
+    mixers = [arm for arm in arms if arm in MIXERS]
+    if not isinstance(section, Mapping) or "name" in section or len(mixers) != 1 or "arms" in flags:
+        return flags
+    keys = {"mix": {"mode": "off"}, "mixer": {"name": mixers[0], **section}}
+    return {**{key: value for key, value in flags.items() if key != "mixer"}, "arms": {mixers[0]: keys}}
 
 
 def _note(arm: TrainRecipe, batch: FirstBatch) -> str:

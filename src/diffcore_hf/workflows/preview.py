@@ -33,16 +33,16 @@ def preview(
         flags: for `batch`: layer of keys of the training recipe.
 
     Returns:
-        The PNG files, in OUT/.diffcore/preview.
+        The PNG files, in OUT/.diffcore/preview. The training batch of a dataset on the Hub is in the current folder.
 
     Raises:
         UserError: this is not the folder of a run, the run has no attempt, or an arm of `batch` cannot be built.
     """
     if batch:
-        from diffcore_hf.workflows.batch_pictures import training_batch
+        from diffcore_hf.workflows.batch_pictures import picture_path, training_batch
 
         content = training_batch(out, batch, config, flags or {})
-        path = Folder(out).private / "preview" / "batch.png"
+        path = picture_path(out)
         write_atomic(path, content)
         return [path]
     if flags:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.comparison import trials
-from diffcore_hf.training.comparison.arms import arms_of, check_arm, known_arms, public_recipe
+from diffcore_hf.training.comparison.arms import arms_of, check_arm, check_mixer_of_all, known_arms, public_recipe
 from diffcore_hf.training.mixers.names import MIXERS
 
 NEEDS_VIT = {"transmix"}
@@ -40,3 +43,21 @@ def test_every_mixer_is_trained_in_one_comparison(train_recipe):
     comparison = trials.run(recipe, progress=False)
     assert [arm["name"] for arm in comparison["arms"]] == ["plain", *MIXERS]
     assert {arm["steps"] for arm in comparison["arms"]} == {2}
+
+
+@pytest.mark.parametrize(
+    ("mixer", "compare", "refused"),
+    [
+        ("cutmix", ["plain", "cutmix"], True),
+        ("own_mixers:Learned", ["plain", "mixup"], True),
+        ("cutmix", ["plain", "mix"], False),
+        ("cutmix", ["mixup", "cutmix"], False),
+        (None, ["plain", "cutmix"], False),
+    ],
+)
+def test_a_mixer_of_all_arms_is_not_compared_with_plain_by_mistake(train_recipe, mixer, compare, refused):
+    recipe = train_recipe(mixer={"name": mixer}, compare=compare)
+    message = f"mixer.name is '{mixer}' for all arms, .*. Use --mixer.name null --mixer.options null"
+    with pytest.raises(UserError, match=message) if refused else nullcontext():
+        check_mixer_of_all(recipe)
+    check_mixer_of_all(train_recipe(mixer={"name": None, "options": None}, compare=compare))

@@ -250,7 +250,10 @@ def test_a_mixer_that_does_not_work_with_the_network_raises_an_error(training):
             {"name": "mixup", "options": {"alpa": 1}},
             "mixer.options.alpa is not an option of mixup. Did you mean alpha?",
         ),
-        ({"name": "mixup", "options": {"alpha": 0}}, "mixer.options.alpha is 0, not a number above 0. Use e.g. 1.0"),
+        (
+            {"name": "mixup", "options": {"alpha": 0}},
+            "mixer.options.alpha is 0, not a finite number above 0. Use e.g. 1.0",
+        ),
         ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
     ],
 )

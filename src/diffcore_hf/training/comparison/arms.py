@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,12 @@ _SHARED = (
 folder."""
 
 
-def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
+def arms_of(recipe: TrainRecipe, option: str = "compare") -> dict[str, TrainRecipe]:
     """Return the recipe of each arm by name. If there is no comparison, the recipe itself is the only arm.
+
+    Args:
+        recipe: recipe whose key `compare` names the arms.
+        option: the option that the user gave, for messages.
 
     Raises:
         UserError: an arm does not exist, or it has a key that is unknown or that no arm may change.
@@ -41,8 +46,11 @@ def arms_of(recipe: TrainRecipe) -> dict[str, TrainRecipe]:
     arms = {}
     for name in recipe.compare:
         if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, 1)
+            hint = f"Did you mean {near[0]}? " if near else ""
             raise UserError(
-                f"compare has {name!r}, which is not an arm. The arms are {', '.join(known)}. Define others in arms"
+                f"{option} has {name!r}, which is not an arm. {hint}The arms are {', '.join(known)}. Define others in "
+                "arms"
             )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
             raise UserError(
@@ -70,6 +78,26 @@ def known_arms(recipe: TrainRecipe) -> dict[str, dict[str, Any]]:
     """
     mixers = {name: {"mix": {"mode": "off"}, "mixer": {"name": name}} for name in MIXERS}
     return ARMS | mixers | dict(recipe.arms or {})
+
+
+def check_mixer_of_all(recipe: TrainRecipe) -> None:
+    """Check that no arm of a mixer is compared with arms that have the mixer of the recipe.
+
+    The mixer of a recipe is a setting of all its arms, also of `plain`. A comparison of `plain` with a mixer would then
+    compare two mixers.
+
+    Raises:
+        UserError: the recipe has a mixer, and an arm of `compare` is a mixer of the package.
+    """
+    mixer = recipe.mixer.name
+    own = [name for name in recipe.compare if name in MIXERS and name not in (recipe.arms or {})]
+    others = [name for name in recipe.compare if name not in MIXERS]
+    if mixer is None or not own or not others:
+        return
+    raise UserError(
+        f"mixer.name is {mixer!r} for all arms, so {others[0]} would have this mixer too when it is compared with "
+        f"{own[0]}. Use --mixer.name null --mixer.options null. The key arms sets the options of one arm"
+    )
 
 
 def check_arm(arm: TrainRecipe) -> None:

@@ -32,7 +32,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import canonical_json, write_atomic
 from diffcore_hf.training.comparison import statistics
 from diffcore_hf.training.comparison.arm_checks import check_arms
-from diffcore_hf.training.comparison.arms import arms_of, check_arm, public_recipe
+from diffcore_hf.training.comparison.arms import arms_of, check_arm, check_mixer_of_all, public_recipe
 from diffcore_hf.training.comparison.statistics import TrainingComparison
 from diffcore_hf.training.data.training_data import TrainingData, load_data
 from diffcore_hf.training.engine import loop
@@ -74,6 +74,7 @@ def run(recipe: TrainRecipe, *, progress: bool = True) -> TrainingComparison:
         UserError: the recipe or the data is not valid.
         Interrupted: the user stopped the training; the same call resumes it.
     """
+    check_mixer_of_all(recipe)
     arms = arms_of(recipe)
     output = Path(recipe.output or default_output(recipe))
     _check_output(output)

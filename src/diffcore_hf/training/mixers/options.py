@@ -7,27 +7,34 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError
 
+LARGEST = 1e6
+"""Largest number of an option. Larger numbers overflow in the computations."""
+
 
 def positive(name: str, value: Any) -> float:
-    """Return a number above 0.
+    """Return a number above 0 and at most 1e6.
 
     Raises:
-        UserError: the value is not a number above 0.
+        UserError: the value is not such a number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UserError(f"mixer.options.{name} is {value!r}, not a number above 0. Use e.g. 1.0")
+    if not _is_number(value) or not 0 < value <= LARGEST:
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number above 0 and at most 1e6. Use e.g. 1.0")
     return float(value)
 
 
 def not_negative(name: str, value: Any) -> float:
-    """Return a number that is not negative.
+    """Return a number from 0 to 1e6.
 
     Raises:
-        UserError: the value is not a number, or it is negative.
+        UserError: the value is not such a number.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise UserError(f"mixer.options.{name} is {value!r}, not a number of at least 0. Use e.g. 0.5")
+    if not _is_number(value) or not 0 <= value <= LARGEST:
+        raise UserError(f"mixer.options.{name} is {value!r}, not a number from 0 to 1e6. Use e.g. 0.5")
     return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def share(name: str, value: Any) -> float:
