@@ -9,12 +9,14 @@ computed again from the plan, the facts, the recipe and the review.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
+from diffcore_hf.augmentation.crashes import Item, note_on, read_suspects
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import Plan
@@ -66,6 +68,8 @@ class Decider:
         self._tallied = 0
         self._schedule: Schedule | None = None
         self._has_duplicates = False
+        self._left_out = np.zeros(len(plan), np.bool_)
+        self.leave_out(read_suspects(run.folder.private).suspended)
 
     @classmethod
     def read(cls, run: Run) -> Decider:
@@ -85,11 +89,39 @@ class Decider:
     def schedule(self, wanted: int) -> Schedule:
         """Return the schedule of the first `wanted` units. `take_new` adds further facts to it."""
         schedule = Schedule(self.units, wanted, self.run.recipe.max_attempts, len(self.policy.bound))
+        schedule.leave_out(np.flatnonzero(self._left_out))
         self._schedule, self._tallied = schedule, 0
         self._counts.clear()
         self._checker = filtration.Checker(self.units, self.run.review.verdicts, self.checks)
         self.take_new()
         return schedule
+
+    def leave_out(self, suspended: Collection[Item]) -> None:
+        """Make no further attempts of suspended units (crashes.py). Items that have facts are not suspended."""
+        missing = self._without_facts(suspended)
+        rows = {row_id for kind, (row_id, _) in missing if kind == REFERENCES}
+        units = [self._unit_of[key] for kind, key in missing if kind != REFERENCES and key in self._unit_of]
+        units += [unit for unit, row_id in enumerate(self.run.plan.row_ids) if row_id in rows] if rows else []
+        self._left_out[units] = True
+        if self._schedule is not None:
+            self._schedule.leave_out(np.flatnonzero(self._left_out))
+
+    def is_suspect(self, due: Due, alone: Collection[Item]) -> NDArray[np.bool_]:
+        """Return (n,) bool: whether each item that is due has to be computed alone (crashes.py)."""
+        wanted = {(_number(kind), self._unit_of.get(key)) for kind, key in alone if kind != REFERENCES}
+        if not wanted:
+            return np.zeros(len(due), np.bool_)
+        items = zip(due.rounds.tolist(), due.positions.tolist(), strict=True)
+        return np.array([item in wanted for item in items], np.bool_)
+
+    def _without_facts(self, items: Collection[Item]) -> list[Item]:
+        """Return the items that have no facts."""
+        embedded = {row_id for row_id, _, _ in self.references.keys} if items else set()
+        return [
+            (kind, key)
+            for kind, key in items
+            if (key[0] not in embedded if kind == REFERENCES else (*key, _number(kind)) not in self.attempts.keys)
+        ]
 
     def correct(self, schedule: Schedule) -> None:
         """Give a schedule the exact decisions. Nothing changes unless two images are equal."""
@@ -109,7 +141,7 @@ class Decider:
         The result is exact. It takes much longer than `Schedule.due`.
         """
         attempts, _, decisions = self._decided()
-        first = self.units.possible() & (np.arange(len(self.run.plan)) < wanted)
+        first = self.units.possible() & ~self._left_out & (np.arange(len(self.run.plan)) < wanted)
         units = replace(self.units, readable=first)
         due = filtration.due(units, attempts, decisions, self.run.recipe.max_attempts)
         if due is None:
@@ -176,6 +208,9 @@ class Decider:
             notes.append(
                 f"{missing} of {len(self.run.plan.references)} references are not read yet, so decisions may change"
             )
+        suspended = self._without_facts(read_suspects(self.run.folder.private).suspended)
+        if note := note_on(suspended):
+            notes.append(note)
         verdicts = self.run.review.verdicts
         known = {(row_id, copy) for row_id, copy, _ in self.attempts.keys} if verdicts else set()
         if unmatched := sum((row_id, copy) not in known for row_id, copy, _ in verdicts):
@@ -216,6 +251,11 @@ class Decider:
             image_sha256=[self.attempts.sha256[index] for index in indices],
         )
         return facts, indices
+
+
+def _number(kind: str) -> int:
+    """Return the number of the round of a kind of parts, such as 1 for `r1`."""
+    return int(kind.removeprefix("r"))
 
 
 def _check_recorded_reasons(run: Run, attempts: Facts, checks: Sequence[Check]) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from diffcore_hf.augmentation.crashes import CrashWatch
 from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
@@ -38,7 +39,7 @@ from diffcore_hf.augmentation.tasks import (
     ReferenceTask,
     Task,
 )
-from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, next_piece
+from diffcore_hf.augmentation.work import AttemptWork, ReferenceWork, Work, next_piece, next_suspect
 from diffcore_hf.augmentation.worker_notes import WorkerNotes
 from diffcore_hf.core import signals
 from diffcore_hf.core.quiet import quiet_datasets
@@ -110,6 +111,7 @@ class _Collection:
         self.data = run
         self.decider: Decider | None = None
         self.read_parts_of_others = False
+        self._crashes = CrashWatch(run.folder.private)
         self._figures = FiguresFile(run.folder.private)
         self._running: dict[Task, tuple[int, list[int]]] = {}
         """Task -> round and positions of the parts that this process computes now."""
@@ -128,6 +130,7 @@ class _Collection:
             self._bar, self._later = bar, wanted - done
             self._once(CLASSES, lambda: captions_are_missing(run), CaptionTask())
             rows = ReferenceWork(run, wanted, references, self.share)
+            rows.leave_out(self._crashes.look().suspended)
             if len(rows.due()):
                 self._figures.write(rows.figures, now=True)
                 sizes = PartSizes(self.executor.batch_size(ReferenceTask), run.recipe.part_size)
@@ -232,9 +235,13 @@ class _Collection:
         """Yield the task of each next part, until nothing is due that no worker computes."""
         while True:
             self._read_others(work)
+            self._look_for_crashes(work)
             due = work.due()
             self._bar.expect(len(due) + self._later)
-            piece = next_piece(self._free(work, due), self.share, self.notes.peers(), sizes, work)
+            free = self._free(work, due)
+            is_suspect = work.is_suspect(free, self._crashes.suspects.alone)
+            piece = next_piece(free[~is_suspect], self.share, self.notes.peers(), sizes, work)
+            piece = piece or next_suspect(free[is_suspect], self.share)
             if piece is None:
                 return
             number, positions = piece
@@ -248,6 +255,12 @@ class _Collection:
                 continue
             self._running[task] = number, positions
             yield task
+
+    def _look_for_crashes(self, work: Work) -> None:
+        """Leave out the rows that ended their process several times."""
+        before = self._crashes.suspects
+        if (suspects := self._crashes.look()) != before:
+            work.leave_out(suspects.suspended)
 
     def _free(self, work: Work, due: Due) -> Due:
         """Return the items that no worker computes now."""

@@ -72,6 +72,10 @@ class Schedule:
         self._present[attempts, units] = True
         self._passed[attempts, units] = passed
 
+    def leave_out(self, units: Ints) -> None:
+        """Make no attempts of some units. They stay pending."""
+        self._possible[units] = False
+
     def has(self, units: Ints, attempt: int) -> Bools:
         """Return (n,) bool: whether attempt `attempt` of each unit is present."""
         return self._present[attempt, units]

@@ -7,20 +7,21 @@ elsewhere, at a position that differs between workers. It leaves out what other 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from diffcore_hf.augmentation.crashes import Item
 from diffcore_hf.augmentation.decisions import Decider
 from diffcore_hf.augmentation.figures import Figures
 from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger, round_name
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
-from diffcore_hf.augmentation.schedule import Due
+from diffcore_hf.augmentation.schedule import Bools, Due
 from diffcore_hf.augmentation.share import Share
 from diffcore_hf.augmentation.tasks import AttemptTask, CommittedPart, ReferenceTask, Task
 
@@ -50,6 +51,14 @@ class Work(Protocol):
 
     def read_others(self) -> int:
         """Add the facts of new parts of other processes, and return the number of new facts."""
+        ...
+
+    def leave_out(self, suspended: Collection[Item]) -> None:
+        """Compute nothing of some items (crashes.py)."""
+        ...
+
+    def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
+        """Return (n,) bool: whether each item that is due has to be computed alone (crashes.py)."""
         ...
 
 
@@ -104,6 +113,14 @@ class ReferenceWork:
             self._remove({row for row in done if row is not None})
         return len(self._facts) - before
 
+    def leave_out(self, suspended: Collection[Item]) -> None:
+        ids = {key[0] for kind, key in suspended if kind == REFERENCES}
+        self._remove({self._position[row_id] for row_id in ids if row_id in self._position})
+
+    def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
+        rows = [self._position.get(key[0], -1) for kind, key in alone if kind == REFERENCES]
+        return np.isin(due.positions, np.array(rows, np.int64))
+
     def figures(self) -> Figures:
         """Return the state of the run in numbers, before the first attempt."""
         done = len(self._facts) - len(self._facts.unread)
@@ -138,6 +155,13 @@ class AttemptWork:
             self._decider.correct(self._schedule)
             due = self._owned(self._schedule.due())
         return due if len(due) else self._owned(self._exact_due())
+
+    def leave_out(self, suspended: Collection[Item]) -> None:
+        self._decider.leave_out(suspended)
+        self._exact = None
+
+    def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
+        return self._decider.is_suspect(due, alone)
 
     def figures(self) -> Figures:
         """Return the state of the run in numbers."""
@@ -213,6 +237,19 @@ def next_piece(free: Due, share: Share, peers: int, sizes: PartSizes, work: Work
     at_most = math.ceil(len(free) / (2 * peers)) if peers > 1 else None
     count = sizes.take(len(positions), work.sizes(positions), at_most)
     return number, positions[:count]
+
+
+def next_suspect(free: Due, share: Share) -> tuple[int, list[int]] | None:
+    """Return the round and the position of the next item that is computed alone; None if there is none.
+
+    Args:
+        free: the suspects that are due and not computed by another worker now.
+        share: share of this worker.
+    """
+    if not len(free):
+        return None
+    chosen = _rotated(free, share)
+    return int(chosen.rounds[0]), chosen.positions[:1].tolist()
 
 
 def _rotated(free: Due, share: Share) -> Due:

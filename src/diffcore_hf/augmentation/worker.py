@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from diffcore_hf.augmentation.crashes import Hand
 from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
 from diffcore_hf.augmentation.plan import Plan, make_plan
@@ -92,6 +93,7 @@ class Worker:
     ):
         self.source, self.plan, self.recipe, self.ledger = source, plan, recipe, ledger
         self.preparation = preparation
+        self._hand = Hand(ledger.directory.parent)
 
     @classmethod
     def open(cls, output: str, recipe: Recipe) -> Worker:
@@ -158,7 +160,10 @@ class Worker:
             UserError: a model fails on every image.
         """
         started = time.monotonic()
-        finished, path = self._commit(task, on_progress)
+        try:
+            finished, path = self._commit(task, on_progress)
+        finally:
+            self._hand.release()
         return CommittedPart(finished, path, time.monotonic() - started, self.batch_size(type(task)))
 
     def _commit(self, task: Task, on_progress: OnProgress | None) -> tuple[Task, Path | None]:
@@ -172,14 +177,19 @@ class Worker:
                     return task, self._prepare()
             case ReferenceTask():
                 self.reference.on_progress = on_progress
+                self.reference.on_batch = lambda rows: self._hand.take(
+                    REFERENCES, [(task.row_ids[row], 0) for row in rows]
+                )
                 table = self.reference_part(task.row_ids)
                 done = self._finished(self.reference, table)
                 return replace(task, row_ids=task.row_ids[: len(done)]), self._write(REFERENCES, done)
             case AttemptTask():
                 self.attempt.on_progress = on_progress
+                kind = round_name(task.number)
+                self.attempt.on_batch = lambda rows: self._hand.take(kind, [task.units[row] for row in rows])
                 table = self.attempt_part(task.units, task.number)
                 done = self._finished(self.attempt, table)
-                return replace(task, units=task.units[: len(done)]), self._write(round_name(task.number), done)
+                return replace(task, units=task.units[: len(done)]), self._write(kind, done)
 
     def _finished(self, stage: Stage, part: pa.Table) -> pa.Table:
         """Return the rows of a part that the stage computed. After a signal, the others are left out."""
@@ -208,7 +218,7 @@ class Worker:
         features = {SOURCE_IMAGE: Image(decode=False), "row_id": Value("string")}
         facts = schema.reference_facts()
         recorded = type(facts)({name: facts[name] for name in facts if name != "inputs"})
-        part = _facts(self.reference, _in_memory(columns, features), recorded)
+        part = _facts(self.reference, in_memory(columns, features), recorded)
         # The hash of the bytes that were embedded is used, because the file may have changed since the plan was made.
         hashes = part["source_sha256"].to_pylist()
         inputs = [self.inputs.of_row(row, sha256) for row, sha256 in zip(rows, hashes, strict=True)]
@@ -223,7 +233,7 @@ class Worker:
         columns = unit_columns(self.source, self.plan, self.recipe, units, number, names, self.inputs.images)
         named = dict(zip(names, columns, strict=True)) | {"inputs": [self.inputs.of_unit(unit) for unit in units]}
         kinds = unit_features()
-        table = _in_memory(named, {name: kinds[name] for name in named})
+        table = in_memory(named, {name: kinds[name] for name in named})
         return _facts(self.attempt, table, features)
 
     def _captions(self) -> Path | None:
@@ -357,7 +367,7 @@ def unit_columns(
     return columns
 
 
-def _in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
+def in_memory(columns: Mapping[str, Any], kinds: Mapping[str, Any]) -> Dataset:
     """Return a dataset in memory, which writes no cache file."""
     from datasets import Dataset, Features
 

@@ -113,7 +113,8 @@ def _augment(command: Command, grace: float) -> int:
         share = share_of(options["worker"], os.environ, only=options["share_only"])
         workers = None if options["workers"] is None else number_of_processes(options["workers"])
         quiet_libraries()
-    result = run(recipe, grace=grace, share=share, workers=workers)
+    crash_suspended = options["crash_suspended"]
+    result = run(recipe, grace=grace, share=share, workers=workers, crash_suspended=crash_suspended)
     expected = projection(result) if result.recipe.limit else ()
     print()
     if result.changes:
@@ -123,6 +124,8 @@ def _augment(command: Command, grace: float) -> int:
     if share.only:
         print(f"\n{path} has the facts of share {share.machine}/{share.machines} and no export. Copy it to one machine")
         print(f"diffcore-hf merge {path} OTHER ... then unites the folders and exports")
+        if result.signal is not None:
+            print(f"\n{_signal_line(result, exported=False)}", flush=True)
         return 128 + result.signal if result.signal is not None else 0
     print(f"\n{path}/assets/contact_sheet.png shows real and generated images side by side")
     print(f"{path}/assets/similarity.png shows the similarities of these images")
@@ -135,10 +138,10 @@ def _augment(command: Command, grace: float) -> int:
     return 0
 
 
-def _signal_line(result: RunResult) -> str:
-    """Return the line about a run that received a signal and was exported."""
+def _signal_line(result: RunResult, *, exported: bool = True) -> str:
+    """Return the line about a run that received a signal, and whose facts are saved."""
     name = signals.name_of(result.signal or 0)
-    done = f"{name}: {result.new_attempts:,} new attempts are saved and exported"
+    done = f"{name}: {result.new_attempts:,} new attempts are saved" + (" and exported" if exported else "")
     if not result.interrupted:
         return f"{done}, and no attempt is missing"
     return f"{done}; {result.summary.counts['pending']:,} units are pending. Run the same command again to resume"

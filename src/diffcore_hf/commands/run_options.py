@@ -43,6 +43,13 @@ class AugmentOptions:
             "unite their folders with diffcore-hf merge."
         ),
     )
+    crash_suspended: bool = option(
+        False,
+        help=(
+            "Record the attempts of suspended rows as crashed. A row is suspended if it ended its process three times "
+            "when it was computed alone. Without this option, it is not tried again and stays pending."
+        ),
+    )
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,13 @@ def remove_leftovers(folder: Path) -> int:
 def is_leftover(name: str) -> bool:
     """Return whether this is a temporary name of a process of this host that has ended."""
     found = _NAME.search(name)
-    if found is None or found["host"] != _host() or found["space"] not in (None, _namespace()):
-        return False
-    return not is_running(int(found["pid"]))
+    return found is not None and is_of_this_host(name) and not is_running(int(found["pid"]))
+
+
+def is_of_this_host(name: str) -> bool:
+    """Return whether this is a temporary name of a process whose id can be asked for on this host."""
+    found = _NAME.search(name)
+    return found is not None and found["host"] == _host() and found["space"] in (None, _namespace())
 
 
 def remove(path: Path) -> None:

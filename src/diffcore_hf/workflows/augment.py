@@ -17,6 +17,7 @@ from signal import SIGINT
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffcore_hf.augmentation import last_export
+from diffcore_hf.augmentation.crash_facts import record_suspended
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
@@ -155,6 +156,7 @@ def run(
     grace: float = signals.GRACE,
     share: Share | None = None,
     workers: int | None = None,
+    crash_suspended: bool = False,
 ) -> RunResult:
     """Collect facts until every unit is decided, then export.
 
@@ -170,6 +172,7 @@ def run(
         share: share of this process, if several processes work on the run; None: this is the only one. A process that
             computes only its share does not export.
         workers: number of processes to start, which compute the parts; None: this process computes them.
+        crash_suspended: record the attempts of suspended rows as crashed (augmentation/crashes.py).
 
     Raises:
         UserError: the input is not valid, and nothing was written. Or the model fails for every attempt.
@@ -180,6 +183,8 @@ def run(
         try:
             with signals.interruptible(signals.PREPARATION):
                 prepared, own_executor = _started(recipe, data, lambda run: _executor(run, executor, workers))
+                if crash_suspended:
+                    record_suspended(prepared)
                 earlier = prepared.ledger.count()
                 exported = last_export.token(prepared.folder)
         except signals.Stopped as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffcore_hf.augmentation.crashes import note_on, read_suspects
 from diffcore_hf.augmentation.figures import Figures, RoundFigures, read_figures
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.worker_notes import WorkerNote, is_gone, read_notes
@@ -72,6 +73,8 @@ def text(current: Look, earlier: Look | None) -> str:
         lines.append(_worker_line(note, activity(note, _earlier(name, earlier)), rates[name]))
         if note.error:
             lines.append(f"  last error: {note.error}")
+    if note := note_on(read_suspects(current.folder.private).suspended):
+        lines.append(f"note: {note}")
     return "\n".join(map(visible, lines))
 
 
@@ -188,7 +191,7 @@ def _worker_line(note: WorkerNote, state: str, images_a_second: float | None) ->
     """Return the line of one worker: its share, its process, what it does and how fast it is."""
     speed = "no image yet" if images_a_second is None else f"{images_a_second:.2f} images a second"
     part = f", {note.kind}: {len(note.items):,} in the current part" if note.kind else ""
-    return f"worker {note.worker} (process {note.pid} on {note.host}): {state}, {speed}{part}"
+    return f"worker {note.worker} (process {note.pid} on {note.host.partition('.')[0]}): {state}, {speed}{part}"
 
 
 def duration(seconds: float) -> str:

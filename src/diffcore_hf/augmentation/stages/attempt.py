@@ -44,7 +44,7 @@ class Attempt(Stage):
     """
 
     VERSION = f"2+{Score.VERSION}"
-    _transient = ("on_progress",)
+    _transient = ("on_progress", "on_batch")
     _cached = ("batches",)
 
     def __init__(
@@ -109,7 +109,7 @@ class Attempt(Stage):
         reasons: list[str | None] = [None] * count
         self.finished = 0
         with ThreadPoolExecutor(worker_threads()) as threads:
-            for row, (result, reason) in self.batches.run(generate_rows, count, self.on_progress):
+            for row, (result, reason) in self.batches.run(generate_rows, count, self.on_progress, self.on_batch):
                 reasons[row] = reason
                 self.finished += 1
                 if result is not None:

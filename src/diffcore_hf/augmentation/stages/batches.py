@@ -68,6 +68,7 @@ class DeviceBatches:
         work: Callable[[Sequence[int]], list[Result]],
         count: int,
         on_progress: Callable[[int], None] | None = None,
+        on_batch: Callable[[Sequence[int]], None] | None = None,
     ) -> Iterator[tuple[int, Result]]:
         """Yield (row, result) for rows 0 .. count - 1, in this order.
 
@@ -81,10 +82,17 @@ class DeviceBatches:
             work: function from rows to one result per row.
             count: number of rows.
             on_progress: called with the number of rows after each batch.
+            on_batch: called with the rows of a batch before it is computed.
 
         Raises:
             UserError: every image failed so far, the device is lost, or one image does not fit into memory.
         """
+
+        def announced(rows: Sequence[int]) -> list[Result]:
+            if on_batch is not None:
+                on_batch(rows)
+            return work(rows)
+
         failures = 0
         start = 0
         last: Exception | None = None
@@ -94,7 +102,7 @@ class DeviceBatches:
             failed = 0
             too_large = False
             try:
-                for row, result, error in _isolated(work, rows, self.strategy.strict):
+                for row, result, error in _isolated(announced, rows, self.strategy.strict):
                     failed += error is not None
                     last = error or last
                     yield row, result

@@ -54,7 +54,7 @@ class Reference(Stage):
 
     VERSION = f"1+{Score.VERSION}"
     reads = (SOURCE_IMAGE,)
-    _transient = ("on_progress",)
+    _transient = ("on_progress", "on_batch")
 
     def __init__(
         self,
@@ -99,6 +99,9 @@ class Reference(Stage):
             # The next chunk is decoded while the tower embeds the current one. So only two chunks are in memory.
             next_images: list[Future[_ReadImage]] = []
             for number, chunk in enumerate(chunks):
+                if self.on_batch is not None:
+                    # The next chunk is decoded at the same time.
+                    self.on_batch(range(number * step, min((number + 2) * step, len(cells))))
                 current_images = next_images or [threads.submit(self._read, cell) for cell in chunk]
                 next_chunk = chunks[number + 1] if number + 1 < len(chunks) else []
                 next_images = [threads.submit(self._read, cell) for cell in next_chunk]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from diffcore_hf.core.errors import UserError
@@ -40,7 +40,9 @@ class Stage:
     """The columns that `__call__` takes, in order."""
     finished: int | None = None
     """Number of rows at the start of the last batch that have results; None: all rows. It is smaller after a signal."""
-    _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress")
+    on_batch: Callable[[Sequence[int]], None] | None = None
+    """Callback that receives the rows of each device batch before they are computed; it is not pickled."""
+    _transient: ClassVar[tuple[str, ...]] = ("_tower", "on_progress", "on_batch")
     """Names of attributes that are None in a pickled stage, such as models and callbacks."""
     _cached: ClassVar[tuple[str, ...]] = ()
     """Names of cached properties that are left out of a pickled stage."""
