@@ -252,7 +252,11 @@ def test_a_mixer_that_does_not_work_with_the_network_raises_an_error(training):
         ),
         (
             {"name": "mixup", "options": {"alpha": 0}},
-            "mixer.options.alpha is 0, not a finite number above 0. Use e.g. 1.0",
+            "mixer.options.alpha is 0, not a number above 0 and at most 1e6. Use e.g. 1.0",
+        ),
+        (
+            {"name": "puzzlemix", "options": {"beta": 1e300}},
+            "mixer.options.beta is 1e+300, not a number from 0 to 1e6. Use e.g. 0.5",
         ),
         ({"name": "cutmix", "options": {"corrected": 1}}, "mixer.options.corrected is 1, not true or false"),
     ],
