@@ -143,7 +143,10 @@ def readme_parts(results: Results) -> list[str]:
         [f"{steps}", *(percent(photos.accuracy(arm, length)) for arm in photo_page.WORDS)]
         for length, steps in STEPS.items()
     ]
-    counted = " and ".join(f"{photo_page.seeds(photos, length)} at {steps} steps" for length, steps in STEPS.items())
+    counts = {steps: photo_page.seeds(photos, length) for length, steps in STEPS.items()}
+    counted = " and ".join(f"{count} at {steps} steps" for steps, count in counts.items())
+    if len(set(counts.values())) == 1:
+        counted = next(iter(counts.values()))
     return [
         f"These results are for *photographs* of ten kinds of clothing, with {EACH} real training images of each class "
         "and a network with ImageNet weights. Other real photographs of the class are used as perfect counterparts, in "
