@@ -154,3 +154,11 @@ def test_after_a_signal_a_stream_whose_reader_has_ended_writes_nothing():
             send(signal.SIGINT)
             print("after", file=escaped, flush=True)
         print("end", file=escaped, flush=True)
+
+
+def test_a_child_process_that_starts_after_a_signal_receives_it_too():
+    with signals.handled():
+        send(signal.SIGTERM)
+        child = subprocess.Popen(["sleep", "60"])
+        with signals.passed_on(child.pid):
+            assert child.wait(30) == -signal.SIGTERM

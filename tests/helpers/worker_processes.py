@@ -21,7 +21,7 @@ from diffcore_hf.workflows import augment, pictures
 POLICY = {"name": "rank", "by": "class_mean", "floor": "off"}
 """A policy that rejects some images of the strategy below, so that there are several rounds."""
 
-SECONDS = 0.0
+SECONDS = float(os.environ.get("NOISE_SECONDS", "0"))
 """Time of an image. It is not an option of the strategy, so that it changes no digest."""
 
 

@@ -167,8 +167,11 @@ def silence(stream: Any) -> None:
 
 @contextmanager
 def passed_on(pid: int) -> Iterator[None]:
-    """In this context, each signal is also sent to a child process."""
+    """In this context, each signal is also sent to a child process, and so are the signals received before."""
     _state.children.add(pid)
+    for number in tuple(_state.received):
+        with suppress(OSError):
+            os.kill(pid, number)
     try:
         yield
     finally:

@@ -43,6 +43,8 @@ LOOK_SECONDS = 0.5
 """Time between two looks at the processes."""
 RESTARTS = 10
 """How often a process that was killed is started again."""
+PART_OF_GRACE = 0.7
+"""Part of the time after a signal in which a process ends. In the rest, the process that started it exports."""
 USER_ERROR = 2
 """Exit status of a process that ended with a UserError."""
 
@@ -225,7 +227,7 @@ class _ChildExecutor(LocalExecutor):
 
 def _work(order: _Order) -> None:
     """Work on a run in a started process. The exit status is USER_ERROR after a UserError."""
-    with signals.handled(order.grace):
+    with signals.handled(PART_OF_GRACE * order.grace):
         try:
             run = _opened(order)
             collect(run, _ChildExecutor(run, order.parent), share=order.share, progress=False)
