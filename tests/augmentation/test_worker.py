@@ -49,7 +49,7 @@ def worker(recipe, tmp_path):
     config = recipe(source={"path": "in-memory", "image": "img", "label": "fine_label"})
     ds = photos([2, 1]).rename_columns({"image": "img", "label": "fine_label"})
     source = load_source(config.source, data=ds.add_column("text", ["a", "b", "c"]))
-    worker = Worker(source, make_plan(source, config), config, Ledger(tmp_path / "parts"))
+    worker = Worker(source, make_plan(source, config), config, Ledger(tmp_path / "parts"), None)
     worker.__dict__["attempt"] = Copying()
     return worker
 

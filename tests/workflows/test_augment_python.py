@@ -1,5 +1,7 @@
 """Tests of the run and its steps as Python functions."""
 
+import json
+
 import pytest
 from datasets import (
     Dataset,
@@ -10,6 +12,7 @@ from run_folders import contents, go, interrupt_at, rows
 from small_photos import photos
 
 from diffcore_hf import Generate, Score, augment, plan
+from diffcore_hf.augmentation.marks import mark_of_run
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.schema import ADDED_COLUMNS
 
@@ -59,7 +62,9 @@ def test_single_steps_generate_the_same_attempts_as_a_run(recipe, tmp_path):
     ds, strict = photos([3, 2]), {"strict": True, "filter.policy": {"name": "all"}}
     steps = recipe(output=str(tmp_path / "out"), **strict)
     go(steps, ds)
-    augmented = Score(steps.filter, strict=True).map(Generate(steps.model, strict=True).map(plan(ds, steps)))
+    mark = mark_of_run(json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text()))
+    generate = Generate(steps.model, strict=True, mark=mark)
+    augmented = Score(steps.filter, strict=True).map(generate.map(plan(ds, steps)))
     undecoded = augmented.cast_column("generated_image", Image(decode=False))
     published_rows = rows(tmp_path / "out")
     assert undecoded["generated_image"][:] == published_rows["generated"][:]

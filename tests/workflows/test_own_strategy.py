@@ -85,7 +85,7 @@ def test_a_strategy_of_the_user_works_in_a_run(run, keys, tmp_path):
     generated = load_dataset(str(tmp_path / "out"), "generated", split="train", cache_dir=tmp_path / "cache")
     assert generated.column_names[:2] == ["img", "label"]
     run_json = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
-    assert run_json["stages"]["attempt"] == "2+7+1"
+    assert run_json["stages"]["attempt"] == "3+7+1"
     assert run_json["attempt"]["strategy"] == {"name": f"{__name__}:Blurred", "options": None}
     assert "model" not in run_json["attempt"]
     model = {"family": "none", "path": None, "identity": "none", "licence": None}

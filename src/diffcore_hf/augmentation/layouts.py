@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.arrow_tables import image_cell, windows
 from diffcore_hf.augmentation.ledger import read_images
+from diffcore_hf.augmentation.marks import mixed_mark
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.tables import generated_rows, splits, target_features, with_targets
 from diffcore_hf.core import schema, seeding
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.core.images import UnreadableImage, at_most, decode, encode, to_array
 
 log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
     at the size of the real image (Eq. 6 to 8 with pi 0.5, alpha 1). A real image that cannot be decoded is not mixed.
     The number of such images is logged.
     """
-    config = material.source.config
+    config, mark = material.source.config, mixed_mark(material.run.resolution)
     for table in _real_rows(material, *splits(material)[published]):
         yield with_targets(_with_mix_facts(table, [MixFacts()] * len(table)), material, [None] * len(table))
     if published != config.split:
@@ -87,7 +89,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
         pairs = zip(table[config.image].to_pylist(), generated, table["row_id"].to_pylist(), strict=True)
         for position, (real, content, row_id) in enumerate(pairs):
             stream = seeding.generator("mixed", material.recipe.seed, row_id, 0)
-            mixed = _mixed(real, {"bytes": content}, stream, material.recipe.image_format)
+            mixed = _mixed(real, {"bytes": content}, stream, material.recipe.image_format, mark)
             if mixed is None:
                 skipped += 1
                 continue
@@ -137,6 +139,7 @@ def _mixed(
     generated: Mapping[str, Any],
     stream: np.random.Generator,
     image_format: Literal["jpeg", "png", "webp"],
+    mark: ImageMark,
 ) -> tuple[bytes, MixFacts] | None:
     """Returns the encoded mix of one pair of images; None if the real image cannot be decoded.
 
@@ -145,6 +148,7 @@ def _mixed(
         generated: cell of the generated image.
         stream: the random stream of this pair.
         image_format: format of the result.
+        mark: XMP mark of the result.
 
     Raises:
         UnreadableImage: the generated image cannot be decoded.
@@ -163,4 +167,4 @@ def _mixed(
     draw = draw_mix(stream, pi=0.5, alpha=1.0)
     pixels = apply_mix(frame, cover(counterpart, height, width), draw).permute(1, 2, 0).numpy()
     facts = MixFacts(True, "pixel" if draw.pixel else "patch", draw.lam, real_share(draw, height, width))
-    return encode(pixels, image_format), facts
+    return encode(pixels, image_format, mark), facts

@@ -21,6 +21,7 @@ import pyarrow as pa
 from diffcore_hf.augmentation.crashes import Hand
 from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
 from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
+from diffcore_hf.augmentation.marks import mark_of_run
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.preparations import Preparation, digest_of, started_preparation, words_in
 from diffcore_hf.augmentation.row_list import row_list_identity
@@ -40,6 +41,7 @@ from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema, seeding, signals
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.core.schema import SOURCE_IMAGE, UnitKey
 from diffcore_hf.generation.base import make_strategy
@@ -80,6 +82,7 @@ class Worker:
         plan: the plan of the run.
         recipe: the resolved recipe.
         ledger: the ledger to which parts are written.
+        mark: the XMP mark of the images; None: a worker that makes no images.
         preparation: the preparation that the run keeps, see `Run`.
     """
 
@@ -89,9 +92,10 @@ class Worker:
         plan: Plan,
         recipe: Recipe,
         ledger: Ledger,
+        mark: ImageMark | None,
         preparation: Preparation | None = None,
     ):
-        self.source, self.plan, self.recipe, self.ledger = source, plan, recipe, ledger
+        self.source, self.plan, self.recipe, self.ledger, self.mark = source, plan, recipe, ledger, mark
         self.preparation = preparation
         self._hand = Hand(ledger.directory.parent)
 
@@ -117,7 +121,8 @@ class Worker:
                 f"select.rows {recipe.select.rows} was changed while the run was working. Run the same command again: "
                 "it continues with the changed file"
             )
-        return cls(source, plan, recipe, Ledger(folder.parts), preparation)
+        mark = None if run is None else mark_of_run(run)
+        return cls(source, plan, recipe, Ledger(folder.parts), mark, preparation)
 
     @cached_property
     def reference(self) -> Reference:
@@ -136,7 +141,7 @@ class Worker:
         """The stage that computes attempts. It shares the image tower with `reference`."""
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
-        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
+        stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files, mark=self.mark)
         if (folder := self._preparation_folder()) is not None:
             stage.strategy.use_preparation(folder)
         return stage

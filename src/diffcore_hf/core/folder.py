@@ -28,9 +28,10 @@ from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, te
 MANIFEST = "diffcore.json"
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
-RUN_FORMAT = 3
+RUN_FORMAT = 4
 """Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
-stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact."""
+stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact. Format 4 added
+a mark to every generated image."""
 
 _LONGEST_NAME = 180
 """Longest file name in bytes. The temporary name is at most 70 bytes longer, and 255 bytes are the usual limit."""

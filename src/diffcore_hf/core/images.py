@@ -23,12 +23,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from diffcore_hf.core.errors import innermost_cause
 from diffcore_hf.core.image_cost import FULL_PIXELS, MAX_PIXELS, DecodingPlan, check_tiff, decoding_plan
 from diffcore_hf.core.image_files import MAX_BYTES, NO_FILES, ImageFiles, too_large
 from diffcore_hf.core.image_formats import HEAD, UnreadableImage, signature
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.core.image_memory import BUDGET, decoding
 from diffcore_hf.core.image_modes import GreyRange, is_deep_grey, looks_underexposed, to_array, to_rgb
 
@@ -196,8 +197,15 @@ def at_most(image: Image.Image, pixels: int) -> Image.Image:
     return image.reduce(factor) if factor > 1 else image
 
 
-def encode(image: np.ndarray | Image.Image, image_format: Literal["jpeg", "png", "webp"] = "jpeg") -> bytes:
-    """Encode an RGB image, (H, W, 3) uint8 or PIL, as JPEG (quality 95, 4:4:4), PNG or lossless WebP."""
+def encode(
+    image: np.ndarray | Image.Image,
+    image_format: Literal["jpeg", "png", "webp"] = "jpeg",
+    mark: ImageMark | None = None,
+) -> bytes:
+    """Encode an RGB image, (H, W, 3) uint8 or PIL, as JPEG (quality 95, 4:4:4), PNG or lossless WebP.
+
+    The file contains the mark as XMP, if there is one. The mark does not change the pixels.
+    """
     options: dict[str, dict[str, Any]] = {
         "jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
         "png": {"format": "PNG", "compress_level": 4},
@@ -207,7 +215,13 @@ def encode(image: np.ndarray | Image.Image, image_format: Literal["jpeg", "png",
         raise ValueError(f"image_format is {image_format!r}; use one of {', '.join(options)}")
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.ascontiguousarray(image))
     buffer = io.BytesIO()
-    picture.save(buffer, **options[image_format])
+    metadata: dict[str, Any] = {}
+    if mark is not None and image_format == "png":
+        metadata["pnginfo"] = PngImagePlugin.PngInfo()
+        metadata["pnginfo"].add_itxt("XML:com.adobe.xmp", mark.packet().decode("ascii"))
+    elif mark is not None:
+        metadata["xmp"] = mark.packet()
+    picture.save(buffer, **options[image_format], **metadata)
     return buffer.getvalue()
 
 

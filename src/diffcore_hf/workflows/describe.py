@@ -23,6 +23,7 @@ from diffcore_hf.publishing.audit.shards import Shards
 from diffcore_hf.publishing.description import figures
 from diffcore_hf.publishing.description.embedded import EmbeddedImages, read_embeddings
 from diffcore_hf.publishing.description.images import kept_images, real_images
+from diffcore_hf.publishing.description.sample import sample_note, sampled
 from diffcore_hf.publishing.hub import parquet
 from diffcore_hf.workflows.report_files import ReportKind, check_report_file, write_report_file
 
@@ -96,14 +97,19 @@ def description_of(images: EmbeddedImages) -> Description:
     return describe_images(images.names, (images.real, images.real_labels), (images.kept, images.kept_labels))
 
 
-def described_tables(folder: Path, manifest: Mapping[str, Any]) -> Description:
-    """Return the figures of the tables in a folder, from their stored embeddings.
+def described_tables(folder: Path, manifest: Mapping[str, Any]) -> tuple[Description, str]:
+    """Return the figures of the tables in a folder for its card, from their stored embeddings.
 
     Args:
         folder: a folder with tables.
         manifest: the content of its diffcore.json; the file need not exist.
+
+    Returns:
+        The figures of a sample of the images, and a sentence about its size; "" if the sample contains all images.
     """
-    return description_of(read_embeddings(folder_shards(folder, checked_manifest(manifest, str(folder)))))
+    images = read_embeddings(folder_shards(folder, checked_manifest(manifest, str(folder))))
+    sample = sampled(images)
+    return description_of(sample), sample_note(images, sample)
 
 
 def folder_shards(folder: Path, manifest: Manifest) -> Shards:

@@ -211,9 +211,9 @@ def card_facts(
     summary: Summary,
     comparison: Comparison | None,
     dataset_info: Sequence[Mapping[str, Any]],
-    description: Description,
+    description: tuple[Description, str],
 ) -> CardFacts:
-    """Returns the facts that the dataset card shows."""
+    """Returns the facts that the dataset card shows. A description is its figures and the sentence about its sample."""
     plan = material.plan
     examples: dict[str, str] = {}
     for index in range(len(plan)):
@@ -232,5 +232,6 @@ def card_facts(
         columns_prefix=material.recipe.columns.prefix,
         comparison=comparison,
         dataset_info=dataset_info,
-        description=card_rows(description),
+        description=card_rows(description[0]),
+        description_note=description[1],
     )

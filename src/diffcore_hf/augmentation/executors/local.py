@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from diffcore_hf.augmentation.marks import mark_of
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.tasks import CommittedPart, OnProgress, Task
 from diffcore_hf.augmentation.worker import Worker
@@ -13,7 +14,8 @@ class LocalExecutor:
     """Computes parts in this process, with the source that the run has opened. The source may be in memory."""
 
     def __init__(self, run: Run):
-        self._worker = Worker(run.source, run.plan, run.recipe, run.ledger, run.preparation)
+        mark = mark_of(run.resolution)
+        self._worker = Worker(run.source, run.plan, run.recipe, run.ledger, mark, run.preparation)
 
     def batch_size(self, task: type[Task]) -> int:
         return self._worker.batch_size(task)

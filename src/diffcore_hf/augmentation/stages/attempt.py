@@ -19,6 +19,7 @@ from diffcore_hf.augmentation.stages.stage import Stage
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import images, schema
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.core.schema import GENERATED_IMAGE
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class Attempt(Stage):
         tower: an image tower that is already loaded, such as that of the stage `Reference`. It is not pickled.
         on_progress: called with the number of attempts after each device batch; it is not pickled.
         files: the files that a real image may name; by default only stored bytes are read.
+        mark: the XMP mark of the images; see `Generate`.
     """
 
-    VERSION = f"2+{Score.VERSION}"
+    VERSION = f"3+{Score.VERSION}"
     _transient = ("on_progress", "on_batch")
     _cached = ("batches",)
 
@@ -54,6 +56,7 @@ class Attempt(Stage):
         tower: ImageTower | None = None,
         on_progress: Callable[[int], None] | None = None,
         files: ImageFiles = NO_FILES,
+        mark: ImageMark | None = None,
     ):
         self.generating = Generate(
             recipe.model,
@@ -64,6 +67,7 @@ class Attempt(Stage):
             batch_size=recipe.batch_size,
             checks=recipe.filter.checks,
             files=files,
+            mark=mark,
         )
         self.scoring = Score(recipe.filter, strict=recipe.strict, device=recipe.model.device, tower=tower)
         self.on_progress = on_progress
@@ -124,4 +128,5 @@ class Attempt(Stage):
         }
 
     def _encode(self, pixels: Any) -> bytes:
-        return encode_pixels(pixels, self.generating.image_format, self.generating.store_size)
+        stage = self.generating
+        return encode_pixels(pixels, stage.image_format, stage.store_size, stage.mark)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from diffcore_hf.augmentation.marks import mark_of_model
 from diffcore_hf.augmentation.stages.batches import DeviceBatches, Result, load, worker_threads
 from diffcore_hf.augmentation.stages.samples import checked
 from diffcore_hf.augmentation.stages.stage import ImageCell, Stage, attempt_fields, files_setting
@@ -19,6 +20,7 @@ from diffcore_hf.augmentation.strategy_weights import resolve_weights_of
 from diffcore_hf.config.augment import ModelConfig, StrategyConfig
 from diffcore_hf.core import images
 from diffcore_hf.core.image_files import NO_FILES, ImageFiles
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.core.schema import GENERATED_IMAGE, UNIT_IMAGES
 from diffcore_hf.method.checks import checks_of, recorded_reasons
 
@@ -50,9 +52,10 @@ class Generate(Stage):
         checks: `filter.checks` of the recipe. The strategy may return the reasons of these checks as flags, if they
             have `recorded=True`.
         files: the files that a real image may name; by default only stored bytes are read.
+        mark: the XMP mark of the images. None: the mark names the model.
     """
 
-    VERSION = "1"
+    VERSION = "2"
     _transient = ("_strategy",)
     _cached = ("batches",)
 
@@ -67,6 +70,7 @@ class Generate(Stage):
         batch_size: int | None = None,
         checks: tuple[str, ...] = (),
         files: ImageFiles = NO_FILES,
+        mark: ImageMark | None = None,
     ):
         self.config = config
         self.strategy_config = strategy or StrategyConfig()
@@ -75,6 +79,7 @@ class Generate(Stage):
         self.strict = strict
         self.batch_size = batch_size
         self.files = files
+        self._mark = mark
         self.reasons = recorded_reasons(checks_of(checks))
         self._strategy: Strategy | None = None
         self.reads = self.strategy.reads
@@ -102,6 +107,13 @@ class Generate(Stage):
         from diffcore_hf.models.model_resolution import resolve_model
 
         return resolve_model(self.config)
+
+    @property
+    def mark(self) -> ImageMark:
+        """The mark of the images."""
+        if self._mark is None:
+            self._mark = mark_of_model(self.resolved[1]) if self.strategy.uses_model else ImageMark()
+        return self._mark
 
     def settings(self) -> dict[str, Any]:
         options, weights = resolve_weights_of(self.strategy_config, self.config)
@@ -173,12 +185,12 @@ class Generate(Stage):
             pixels = samples.images.cpu()
             return [(image if flag is None else None, flag) for image, flag in zip(pixels, samples.flags, strict=True)]
 
-        count = len(columns[0])
+        count, mark = len(columns[0]), self.mark
         cells: list[Any] = [None] * count
         with ThreadPoolExecutor(worker_threads()) as threads:
             for row, (image, reason) in self.batches.run(generate_rows, count):
                 if reason is None:
-                    cells[row] = threads.submit(encode_pixels, image, self.image_format, self.store_size)
+                    cells[row] = threads.submit(encode_pixels, image, self.image_format, self.store_size, mark)
                 else:
                     logger.warning("no image for %s: %s", self._described(columns, row), reason)
         return {GENERATED_IMAGE: [cell and {"bytes": cell.result(), "path": None} for cell in cells]}
@@ -188,9 +200,9 @@ class Generate(Stage):
         return f"seed {columns[self.reads.index('seed')][row]}" if "seed" in self.reads else f"row {row} of the batch"
 
 
-def encode_pixels(image: Tensor, image_format: ImageFormat, store_size: int | None) -> bytes:
+def encode_pixels(image: Tensor, image_format: ImageFormat, store_size: int | None, mark: ImageMark) -> bytes:
     """Return the encoded file of an image (3, H, W) uint8 on the CPU, after it is reduced to `store_size`."""
     from PIL import Image
 
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
-    return images.encode(images.shrink(picture, store_size), image_format)
+    return images.encode(images.shrink(picture, store_size), image_format, mark)

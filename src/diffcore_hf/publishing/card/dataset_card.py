@@ -59,6 +59,8 @@ class CardFacts:
     """Content of compare.json, if trainings on exactly this dataset wrote it; else None."""
     description: Sequence[tuple[str, str, str]] = ()
     """Figures of the kept images: name, value, and the value without a difference from the real images."""
+    description_note: str = ""
+    """Sentence about the sample of the images that these figures use; "": they use all images."""
     dataset_info: Sequence[Mapping[str, Any]] = ()
     """Features, number of rows and bytes of each configuration, for the Hub's viewer and load_dataset."""
 
@@ -149,6 +151,7 @@ def _files_view(facts: CardFacts, split: str, originals: bool) -> dict[str, Any]
         ),
         "other_splits": [name for name in dict(configs).get("default", {}) if name != split],
         "description": list(facts.description),
+        "description_note": facts.description_note,
         "shards": [(name, _rows(manifest, name), list(splits)) for name, splits in configs],
     }
 
