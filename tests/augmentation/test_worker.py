@@ -17,7 +17,12 @@ from diffcore_hf.augmentation.worker import Worker, unit_columns
 from diffcore_hf.core import images, schema, seeding
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.generation.base import UNIT_COLUMNS
+
+
+MARKED = {"attempt_digest": "d" * 32, "about": {"model": {"path": "org/model", "identity": "c" * 40}}}
+"""Values of run.json for the mark of the images."""
 
 
 class Copying(Stage):
@@ -84,8 +89,10 @@ def test_a_worker_refuses_a_source_that_changed_after_the_run_had_started(recipe
     photos = write_photos(tmp_path / "photos", [2, 2])
     config = recipe(source=str(photos), output=str(tmp_path / "out"))
     identity = load_source(config.source).identity
-    Folder(tmp_path / "out").write_run({"identities": {"source": identity}})
-    assert len(Worker.open(str(tmp_path / "out"), config).plan) == 4
+    Folder(tmp_path / "out").write_run({"identities": {"source": identity}, **MARKED})
+    worker = Worker.open(str(tmp_path / "out"), config)
+    assert len(worker.plan) == 4
+    assert worker.mark == ImageMark("org/model", "c" * 40, "d" * 32)
     (photos / "red_fox" / "00.jpg").unlink()
     with pytest.raises(UserError, match="was changed while the run was working. Run the same command again"):
         Worker.open(str(tmp_path / "out"), config)
@@ -98,7 +105,7 @@ def test_a_worker_refuses_a_list_of_rows_that_changed_after_the_run_had_started(
     listed.write_text("\n".join(ids[:2]))
     config = recipe(source=str(photos), output=str(tmp_path / "out"), select={"rows": str(listed)})
     identities = {"source": source.identity, "rows": row_list_identity(config.select)}
-    Folder(tmp_path / "out").write_run({"identities": identities})
+    Folder(tmp_path / "out").write_run({"identities": identities, **MARKED})
     assert len(Worker.open(str(tmp_path / "out"), config).plan) == 2
     listed.write_text("\n".join(ids[:3]))
     with pytest.raises(UserError, match=r"^select\.rows .* was changed while the run was working\. Run the same"):
