@@ -20,7 +20,6 @@ from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_marks import ImageMark
 from diffcore_hf.generation.base import UNIT_COLUMNS
 
-
 MARKED = {"attempt_digest": "d" * 32, "about": {"model": {"path": "org/model", "identity": "c" * 40}}}
 """Values of run.json for the mark of the images."""
 
