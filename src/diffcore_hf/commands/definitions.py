@@ -367,6 +367,7 @@ TRAIN = Verb(
         "recipes/train.py --config miniature-train",
         "recipes/train.py --data.path out/photos --model resnet50 --epochs 10",
         "--num_processes 8 recipes/train.py --config cub-train --compare plain,genaug,mix --seeds 0,1,2",
+        "recipes/train.py --data.path out/photos --compare plain,mixup,cutmix,puzzlemix --seeds 0,1,2",
         "-m diffcore_hf.training --config recipe.yaml --mix.partner class",
     ),
     takes=lambda key, scope: True,

@@ -136,7 +136,11 @@ class MixerConfig:
 
     name: str | None = option(
         None,
-        help="mixup, cutmix, resizemix, ... (docs/training.md), or module:Class for a mixer of your own. null: none.",
+        help=(
+            "mixup, cutmix, manifold_mixup, augmix, pixmix, resizemix, smoothmix, snapmix, saliencymix, "
+            "attentive_cutmix, guidedmixup_sr, guidedmixup_ap, puzzlemix, comixup, transmix, automix, samix "
+            "(docs/training.md), or module:Class for a mixer of your own. It is a setting of all arms. null: none."
+        ),
     )
     preset: str | None = option(
         None,
@@ -259,11 +263,12 @@ class TrainRecipe:
         commas=True,
         help=(
             "Arms to train and compare with the first of them: plain, genaug, pixel, patch, mix, randaugment, the name "
-            "of a mixer, or your own."
+            "of a mixer (see mixer.name), or your own."
         ),
     )
     arms: dict[str, dict[str, Any]] | None = option(
-        None, help="Your own arms: a map from names to the keys of this recipe that differ."
+        None,
+        help=("Your own arms: a map from names to the keys of this recipe that differ, e.g. {big: {model: resnet50}}."),
     )
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = option(
         (), commas=True, help="Experiment trackers to log to, in addition to log.jsonl."

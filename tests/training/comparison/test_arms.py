@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
+from dataclasses import fields
 
 import pytest
 
+from diffcore_hf.config.train import MixerConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.training.comparison import trials
 from diffcore_hf.training.comparison.arms import arms_of, check_arm, check_mixer_of_all, known_arms, public_recipe
@@ -20,6 +23,11 @@ def test_every_mixer_is_an_arm_on_real_images(train_recipe, name):
     (arm,) = arms_of(train_recipe(compare=[name])).values()
     assert arm.mixer.name == name and arm.mix.mode == "off"
     check_arm(arm)
+
+
+def test_the_help_of_the_key_names_every_mixer():
+    (named,) = (each for each in fields(MixerConfig) if each.name == "name")
+    assert set(re.findall(r"[a-z_]+", named.metadata["help"])) >= set(MIXERS)
 
 
 def test_an_own_arm_replaces_a_built_in_arm(train_recipe):
