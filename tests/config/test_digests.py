@@ -18,6 +18,7 @@ from diffcore_hf.config.digests import (
 from diffcore_hf.config.mappings import to_mapping
 
 IDENTITIES = {"source": "s1", "model": "m1", "filter": "f1", "adapters": "a1", "review": "r1", "rows": "l1"}
+IDENTITIES |= {"weights": {"captioner": "c1", "controlnet": "n1"}}
 VERSIONS = {"generate": "1", "score": "1"}
 BASE = {"source": {"path": "a"}, "filter": {"policy": {"name": "rank"}}}
 # A valid value of each field that is not its default. POLICIES has the policies that use the parameters.
@@ -29,7 +30,7 @@ CHANGED = {
     "source.table": "train.csv", "preset": "paper", "kind": "bird",
     "select.classes": ["robin"], "select.rows": "rows.txt", "select.per_class": 5, "select.hardest": "loss",
     "prompts.template": "{label}", "prompts.contexts": ["in fog"],
-    "prompts.contexts_from": "own_contexts:own_contexts",
+    "prompts.contexts_from": "own_contexts:own_contexts", "prompts.captioner": {"path": "org/blip", "images": 7},
     "prompts.negatives": ["blurry"], "prompts.label_descriptions": {"a": "b"}, "model.path": "org/m",
     "model.revision": "v1", "model.variant": "fp16", "model.family_preset": "cosxl", "model.dtype": "float16",
     "model.scheduler": "DDIMScheduler", "model.adapters": ["org/lora"], "model.steps": 31, "model.gamma": 3.0,
@@ -49,6 +50,7 @@ POLICIES = {
     "filter.policy.p": {"name": "random"},
     "filter.policy.pairs": {"name": "mean"},
 }
+CAPTIONS = {"prompts": {"contexts_from": "captions", "captioner": "org/blip"}}
 # Every fact records the texts that these keys decide, so a run compares them for each fact.
 PER_FACT = {"source.label_names", "prompts.label_descriptions"}
 # These keys are replaced by identities.
@@ -87,11 +89,11 @@ def test_the_table_has_every_field():
 @pytest.mark.parametrize("key", CHANGED)
 def test_a_field_changes_only_the_digests_of_its_scope(key):
     base = {**BASE, "filter": {"policy": POLICIES.get(key, {"name": "rank"})}}
-    before = build_recipe(base)
+    before = build_recipe(base, CAPTIONS if key == "prompts.captioner" else {})
     if key == "preset":  # change only the field itself, not the keys that a preset sets
         after = dataclasses.replace(before, preset="paper")
     else:
-        after = build_recipe(base, nested(key, CHANGED[key]))
+        after = build_recipe(base, CAPTIONS if key == "prompts.captioner" else {}, nested(key, CHANGED[key]))
     assert after != before
     local = IDENTITIES | {"source": "local:s1"}
     (attempt_before, recipe_before), (attempt_after, recipe_after) = digests(before, local), digests(after, local)
@@ -201,3 +203,24 @@ def test_a_selection_is_in_the_recipe_digest_alone_and_its_default_in_no_digest(
     assert of_rows == [{"rows": {"identity": "a"}}, {"rows": {"identity": "b"}}]
     assert attempt_digest(plain, names, {}) == attempt_digest(chosen, names, {}) == attempt_digest(listed, names, {})
     assert recipe_digest(plain, names, {}) != recipe_digest(chosen, names, {})
+
+
+def test_digests_cover_the_identity_of_weights_in_options_and_not_their_path():
+    def recipe(path, scale=0.5):
+        options = {"controlnet": path, "controlnet_revision": "v1", "scale": scale}
+        return build_recipe(BASE, {"strategy": {"name": "structure", "options": options}})
+
+    assert digests(recipe("org/a")) == digests(recipe("./b"))
+    assert digests(recipe("org/a"))[0] != digests(recipe("org/a", 0.7))[0]
+    other = IDENTITIES | {"weights": {"controlnet": "n2"}}
+    assert digests(recipe("org/a"))[0] != digests(recipe("org/a"), other)[0]
+    fields = fields_with_identities(recipe("org/a"), IDENTITIES, ("attempt",))
+    assert fields["strategy"]["options"] == {"controlnet": "n1", "scale": 0.5}
+
+
+def test_digests_cover_the_captioner_and_not_the_contexts_that_it_gave():
+    recipe, made = build_recipe(BASE, CAPTIONS), build_recipe(BASE, CAPTIONS, {"prompts": {"contexts": ["in snow"]}})
+    assert digests(recipe) == digests(made)
+    assert digests(recipe)[0] != digests(build_recipe(BASE))[0]
+    other = IDENTITIES | {"weights": {"captioner": "c2"}}
+    assert digests(recipe)[0] != digests(recipe, other)[0]

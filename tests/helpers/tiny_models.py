@@ -8,6 +8,7 @@ from pathlib import Path
 import diffusers
 import safetensors.torch
 import timm
+import tokenizers
 import torch
 import transformers
 from tokenizers.pre_tokenizers import ByteLevel
@@ -357,4 +358,50 @@ def save_ip_adapter(family: str, folder: Path, tokens: int = 4) -> Path:
         tensors |= {f"ip_adapter.{number}.to_{part}_ip.weight": 0.2 * torch.randn(inner, width) for part in ("k", "v")}
         number += 2
     safetensors.torch.save_file(tensors, folder / "ip_adapter.safetensors")
+    return folder
+
+
+def save_captioner(folder: Path) -> Path:
+    """Saves a captioner (BLIP) whose tokens are words. Its captions are random words."""
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "in",
+        "on",
+        "near",
+        "snow",
+        "grass",
+        "water",
+        "trees",
+        "fog",
+        "sand",
+        "rain",
+    ]
+    vocab = {word: number for number, word in enumerate(words)}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="[UNK]")),
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token="[CLS]",
+        eos_token="[SEP]",
+    )
+    shared = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 1, "num_attention_heads": 4}
+    text = shared | {
+        "vocab_size": len(words),
+        "encoder_hidden_size": 32,
+        "max_position_embeddings": 40,
+        "bos_token_id": 2,
+        "sep_token_id": 3,
+        "eos_token_id": 3,
+        "pad_token_id": 0,
+    }
+    vision = shared | {"image_size": 24, "patch_size": 8}
+    config = transformers.BlipConfig(text_config=text, vision_config=vision, projection_dim=16)
+    model = transformers.BlipForConditionalGeneration(config)
+    torch.nn.init.normal_(model.text_decoder.cls.predictions.transform.dense.weight)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformers.BlipImageProcessor(size={"height": 24, "width": 24}).save_pretrained(folder)
     return folder

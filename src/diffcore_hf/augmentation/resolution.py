@@ -16,9 +16,10 @@ from diffcore_hf.augmentation.inputs import StrategyInputs
 from diffcore_hf.augmentation.review import Review
 from diffcore_hf.augmentation.row_list import row_list_identity
 from diffcore_hf.augmentation.source.dataset import LoadedSource
-from diffcore_hf.augmentation.strategy_weights import resolve_weights_of
+from diffcore_hf.augmentation.strategy_weights import resolve_captioner_of, resolve_weights_of
 from diffcore_hf.config import digests
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.context_lists import CAPTIONS
 from diffcore_hf.config.kinds import TEMPLATES
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.errors import UserError
@@ -111,6 +112,8 @@ def resolve_run(
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes, describe_only=describe_only)
     options, weights = resolve_weights_of(recipe.strategy, model, previous, hash_cache=hashes)
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower, strategy=options)
+    recipe, captioner = resolve_captioner_of(recipe, previous, hash_cache=hashes)
+    weights |= captioner
     if weights:
         about_model = {**about_model, "weights": weights}
     identities: dict[str, Any] = {
@@ -171,19 +174,28 @@ def complete_recipe(recipe: Recipe, previous: Mapping[str, Any] | None) -> Recip
 
     Names of built-in templates, contexts and negatives are replaced by the texts. The built-in texts may change with
     the version of this package, but a run keeps the texts that it started with. No model is read.
+    Contexts from captions stay null until they are made.
 
     Args:
         recipe: the recipe as the user gave it.
         previous: content of run.json; None in a new folder.
+
+    Raises:
+        UserError: contexts are given twice.
     """
     from diffcore_hf.generation.base import completed
 
+    if recipe.prompts.contexts_from == CAPTIONS and recipe.prompts.contexts is not None:
+        raise UserError(
+            "prompts.contexts and prompts.contexts_from are both given. Leave one out, e.g. with --prompts.contexts "
+            "null"
+        )
     recipe = _with_earlier_values(recipe, previous)
     prompts = recipe.prompts
     prompts = dataclasses.replace(
         prompts,
         template=TEMPLATES.get(prompts.template, prompts.template),
-        contexts=contexts_of(prompts, recipe.kind),
+        contexts=prompts.contexts if prompts.contexts_from == CAPTIONS else contexts_of(prompts, recipe.kind),
         negatives=negatives_of(prompts, recipe.kind)[0],
     )
     return dataclasses.replace(recipe, prompts=prompts, strategy=completed(recipe.strategy))

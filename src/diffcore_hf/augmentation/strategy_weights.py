@@ -1,6 +1,7 @@
-"""Weights that the options of a strategy name: they are pinned and hashed as those of the model.
+"""Weights beside the model and the image tower. They are pinned and hashed as those of the model.
 
-Owns the replacement of a branch by its commit, and the record of the weights. Does not decide which files may be loaded
+These are weights that options of a strategy name, and a captioner. Owns the replacement of a branch by its commit,
+and the record of the weights. Does not decide which files may be loaded
 (models/weights_access.py).
 """
 
@@ -10,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from diffcore_hf.config.augment import ModelConfig, StrategyConfig
+from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,3 +75,37 @@ def resolve_weights_of(
             path=public_path(path, weights), identity=weights.identity, licence=weights.licence
         )
     return (dataclasses.replace(strategy, options=options) if records else strategy), records
+
+
+def resolve_captioner_of(
+    recipe: Recipe, previous: Mapping[str, Any] | None = None, *, hash_cache: HashCache = None
+) -> tuple[Recipe, dict[str, WeightsRecord]]:
+    """Return a recipe with the commit of its captioner as the revision, and the record of the captioner.
+
+    Args:
+        recipe: the recipe.
+        previous: content of run.json, see `resolve_weights_of`.
+        hash_cache: hashes of local files, see `weights_access.resolve_weights`.
+
+    Returns:
+        The recipe and {} if it has no captioner.
+
+    Raises:
+        UserError: the captioner does not exist, is pickled, or is not a captioner.
+    """
+    from diffcore_hf.models.captioner_resolution import resolve_captioner
+    from diffcore_hf.models.weights_access import public_path
+
+    captioner = recipe.prompts.captioner
+    if captioner is None:
+        return recipe, {}
+    earlier = ((previous or {}).get("resolved", {}).get("prompts") or {}).get("captioner") or {}
+    if captioner.revision is None and earlier.get("path") == captioner.path:
+        captioner = dataclasses.replace(captioner, revision=earlier.get("revision"))
+    weights = resolve_captioner(captioner, hash_cache=hash_cache)
+    record = WeightsRecord(
+        path=public_path(captioner.path, weights), identity=weights.identity, licence=weights.licence
+    )
+    captioner = dataclasses.replace(captioner, revision=weights.revision)
+    prompts = dataclasses.replace(recipe.prompts, captioner=captioner)
+    return dataclasses.replace(recipe, prompts=prompts), {"captioner": record}

@@ -60,7 +60,7 @@ def _recipe(command: Command) -> Recipe:
 def plan(command: Command) -> int:
     recipe = _recipe(command)
     from diffcore_hf.workflows.augment import prepare, start
-    from diffcore_hf.workflows.plan import fetch, probe, settled, text
+    from diffcore_hf.workflows.plan import check_contexts_are_made, fetch, probe, settled, text
     from diffcore_hf.workflows.source_report import check_report_file, write_report
 
     report = command.options["report"]
@@ -74,6 +74,7 @@ def plan(command: Command) -> int:
     prepared = prepare(recipe, describe_only=not command.options["probe"])
     print(text(prepared))
     if target is not None:
+        check_contexts_are_made(prepared)
         start(prepared)
         print(f"\n{settled(prepared)}")
     if report:

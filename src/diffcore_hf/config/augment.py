@@ -88,6 +88,16 @@ class SourceConfig:
 
 
 @dataclass(frozen=True)
+class CaptionerConfig:
+    """The model that describes real images, for contexts from captions."""
+
+    path: str = attempt(help="Hub id or folder of an image captioner that transformers loads, such as BLIP or GIT.")
+    revision: str | None = attempt(None, help="Branch, tag or commit on the Hub. The commit is recorded.")
+    images: int = attempt(200, help="Largest number of real images that are described.")
+    tokens: int = attempt(30, help="Largest number of tokens of a caption.")
+
+
+@dataclass(frozen=True)
 class PromptsConfig:
     """The prompt and the negative prompt of Eq. 4."""
 
@@ -106,8 +116,12 @@ class PromptsConfig:
         None,
         help=(
             "File with one context a line, or `module:NAME` of a function that returns contexts. They replace "
-            '`contexts`. A line "" adds no context.'
+            '`contexts`. A line "" adds no context. captions: the contexts are made once from captions of real images '
+            "by `captioner`, without the words of the classes."
         ),
+    )
+    captioner: CaptionerConfig | None = attempt(
+        None, help="Model that describes real images for `contexts_from: captions`; a plain text is its path."
     )
     negatives: tuple[str, ...] | None = attempt(
         None, help="Terms of the negative prompt. []: no negative prompt. null: the terms of the kind."

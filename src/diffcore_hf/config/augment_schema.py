@@ -14,6 +14,7 @@ from typing import Any
 
 from diffcore_hf.config.augment import (
     AdapterConfig,
+    CaptionerConfig,
     FilterConfig,
     ModelConfig,
     Recipe,
@@ -21,7 +22,7 @@ from diffcore_hf.config.augment import (
     SourceConfig,
     StrategyConfig,
 )
-from diffcore_hf.config.context_lists import with_listed_contexts
+from diffcore_hf.config.context_lists import CAPTIONS, with_listed_contexts
 from diffcore_hf.config.fields import RecipeSchema, Rule, shown
 from diffcore_hf.config.kinds import KINDS, NO_CONTEXT_FITS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.merging import build
@@ -48,8 +49,13 @@ RULES: dict[str, Rule] = {
     ),
     "source.holdout": Rule("a number in [0, 1)", lambda v: 0 <= v < 1, "0.1"),
     "prompts.contexts_from": Rule(
-        "a file or module:NAME, or null", lambda v: bool(v.strip()) and "\0" not in v, "contexts.txt"
+        "a file, module:NAME or captions, or null", lambda v: bool(v.strip()) and "\0" not in v, "contexts.txt"
     ),
+    "prompts.captioner.path": Rule(
+        "a Hub id or a folder", lambda v: bool(v.strip()) and "\0" not in v, "org/captioner"
+    ),
+    "prompts.captioner.images": _COUNT._replace(example="200"),
+    "prompts.captioner.tokens": _COUNT._replace(example="30"),
     "prompts.label_descriptions": Rule(
         "a map of names to texts, or null", lambda v: all(t.strip() for t in v.values()), "'{crane: crane bird}'"
     ),
@@ -165,6 +171,16 @@ def _check_prompts(recipe: Recipe) -> None:
     for field, terms in (("contexts", prompts.contexts), ("negatives", prompts.negatives)):
         if repeated := [term for term, count in Counter(terms or ()).items() if count > 1]:
             raise UserError(f"prompts.{field} has {repeated[0]!r} twice. Leave one out")
+    if (prompts.contexts_from == CAPTIONS) != (prompts.captioner is not None):
+        if prompts.captioner is None:
+            raise UserError(
+                f"prompts.contexts_from is {CAPTIONS}, but prompts.captioner is missing. Use e.g. --prompts.captioner "
+                "Salesforce/blip-image-captioning-large"
+            )
+        raise UserError(
+            f"prompts.captioner is {prompts.captioner.path}, but no captions are made. Use --prompts.contexts_from "
+            f"{CAPTIONS}, or leave prompts.captioner out"
+        )
     if prompts.contexts == ():
         raise UserError(
             'prompts.contexts is an empty list. Use [""] for no context, or null for the contexts of the kind'
@@ -197,6 +213,7 @@ AUGMENT_SCHEMA = RecipeSchema(
         StrategyConfig: "name",
         FilterConfig: "path",
         AdapterConfig: "path",
+        CaptionerConfig: "path",
         SchedulerConfig: "name",
         PolicyConfig: "name",
     },
@@ -205,6 +222,7 @@ AUGMENT_SCHEMA = RecipeSchema(
         ("source",): ("path", ("name", "data_files", "revision", "layout", "table")),
         ("model",): ("path", ("revision", "variant", "family_preset")),
         ("model", "scheduler"): ("name", ("options",)),
+        ("prompts", "captioner"): ("path", ("revision",)),
         ("strategy",): ("name", ("targets", "gamma_label", "options")),
         ("filter",): ("path", ("revision",)),
         ("filter", "policy"): ("name", ("by", "alpha", "t", "p", "pairs", "floor")),
@@ -215,7 +233,7 @@ AUGMENT_SCHEMA = RecipeSchema(
 def build_recipe(*layers: Mapping[str, Any]) -> Recipe:
     """Return the recipe of an augmentation from its layers; see `merging.build`."""
     recipe: Recipe = build(AUGMENT_SCHEMA, *layers)
-    if recipe.prompts.contexts_from is not None:
+    if recipe.prompts.contexts_from not in (None, CAPTIONS):
         recipe = with_listed_contexts(recipe)
         check(recipe)
     return recipe

@@ -18,6 +18,8 @@ from diffcore_hf.core.extensions import NAME, load_function
 from diffcore_hf.core.list_files import read_list_file
 
 KEY = "prompts.contexts_from"
+CAPTIONS = "captions"
+"""Value of KEY: the first run makes the contexts from captions of real images (augmentation/image_captions.py)."""
 NO_CONTEXT = '""'
 """Line of a file that stands for the empty context."""
 MAX_BYTES = 2**20

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from diffcore_hf.config.augment import Recipe
+from diffcore_hf.config.context_lists import CAPTIONS
 from diffcore_hf.config.fields import leaves
 from diffcore_hf.config.mappings import to_mapping
 
@@ -75,8 +76,7 @@ def fields_with_identities(
     if of_attempt:
         for section, name in CHECKED_PER_FACT:
             values.get(section, {}).pop(name, None)
-    # A recipe contains the contexts themselves (context_lists.py), so this key is always null.
-    values.get("prompts", {}).pop("contexts_from", None)
+    _replace_captions(values.get("prompts", {}), identities)
     if identities.get("model") == NO_MODEL:
         values.pop("model", None)
     for section in ("source", "model", "filter"):
@@ -118,6 +118,21 @@ def fields_with_identities(
     if values.get("review") is not None:
         values["review"] = {"identity": _identity(identities, "review")}
     return values
+
+
+def _replace_captions(prompts: dict[str, Any], identities: Mapping[str, Any]) -> None:
+    """Replace contexts from captions by the identity of the captioner, because each fact records its own context.
+
+    Without captions the recipe contains the contexts themselves (context_lists.py), so both keys are null.
+    """
+    if prompts.get("contexts_from") != CAPTIONS:
+        prompts.pop("contexts_from", None)
+        prompts.pop("captioner", None)
+        return
+    prompts.pop("contexts", None)
+    captioner = prompts["captioner"]
+    del captioner["path"], captioner["revision"]
+    captioner["identity"] = identities["weights"]["captioner"]
 
 
 def _without_defaults(strategy: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,28 @@ import re
 from collections.abc import Iterable, Sequence
 
 ARTICLES = frozenset({"a", "an", "the"})
-FILLERS = ARTICLES | frozenset(
-    "of and with is are was there this that its it his her photo photograph picture image view close up".split()
+FILLERS = (
+    frozenset({"picture", "image", "view", "close", "up"})
+    | ARTICLES
+    | frozenset(
+        (
+            "of",
+            "and",
+            "with",
+            "is",
+            "are",
+            "was",
+            "there",
+            "this",
+            "that",
+            "its",
+            "it",
+            "his",
+            "her",
+            "photo",
+            "photograph",
+        )
+    )
 )
 """Words that are removed at the ends of a context."""
 FEWEST_WORDS = 2

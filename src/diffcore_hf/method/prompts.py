@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 
 from diffcore_hf.config.augment import PromptsConfig
+from diffcore_hf.config.context_lists import CAPTIONS
 from diffcore_hf.config.kinds import KINDS, PAPER_CONTEXTS, TEMPLATES, template_pieces
 from diffcore_hf.config.yaml_text import map_in_shell
 from diffcore_hf.core.errors import UserError
@@ -194,9 +195,11 @@ def _article(word: str, capital: bool) -> str:
 
 def contexts_of(prompts: PromptsConfig, kind: str) -> tuple[str, ...]:
     """Returns the contexts of the recipe. If it has none, returns the contexts of the paper's template or of the
-    kind."""
+    kind. Contexts from captions that are not made yet are one empty context."""
     if prompts.contexts is not None:
         return prompts.contexts
+    if prompts.contexts_from == CAPTIONS:
+        return ("",)
     return PAPER_CONTEXTS if prompts.template == "paper" else KINDS[kind].contexts
 
 

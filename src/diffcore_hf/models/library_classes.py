@@ -90,6 +90,13 @@ def tower_class(model_type: str) -> LibraryClass | None:
     return found if is_complete else None
 
 
+def is_captioner(model_type: str) -> bool:
+    """Return whether transformers lists a model type that generates a text from an image."""
+    listing = _text("transformers", "models/auto/modeling_auto.py")
+    block = re.search(r"^MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES = OrderedDict\(\n(.*?)^\)", listing, re.M | re.S)
+    return block is not None and f'("{model_type}", ' in block.group(1)
+
+
 def is_image_processor(name: str) -> bool:
     """Return whether transformers lists an image processor of this name."""
     return name.isidentifier() and f'"{name}"' in _text("transformers", "models/auto/auto_mappings.py")

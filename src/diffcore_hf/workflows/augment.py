@@ -24,6 +24,7 @@ from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.executors.processes import collect_with_processes
 from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
+from diffcore_hf.augmentation.image_captions import captions_are_due, make_contexts
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.preparations import check_words, finished_preparation, recorded, words_in
@@ -277,13 +278,18 @@ def _executor(run: Run, make: Callable[[Run], Executor], workers: int | None) ->
 def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[[Run], Made]) -> tuple[Run, Made]:
     """Return a run after `start`, and the result of `make`, which is called before anything is written.
 
+    Contexts from captions are made after the first `start`. Then the run is prepared again, with these contexts.
+
     If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
     """
     while True:
         prepared = prepare(recipe, data)
         made = make(prepared)
-        if start(prepared):
+        if not start(prepared):
+            continue
+        if not captions_are_due(prepared):
             return prepared, made
+        make_contexts(prepared)
 
 
 def prepare(recipe: Recipe, data: Dataset | DatasetDict | None = None, *, describe_only: bool = False) -> Run:

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from diffcore_hf.augmentation import preparations
+from diffcore_hf.augmentation.image_captions import captions_are_due
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.run import Run
@@ -22,6 +23,7 @@ from diffcore_hf.augmentation.weak_filter import weak_filter_before_the_run
 from diffcore_hf.augmentation.worker import unit_columns
 from diffcore_hf.config.augment import ModelConfig, Recipe, StrategyConfig
 from diffcore_hf.config.digests import NO_MODEL
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.terminal_text import visible
 from diffcore_hf.generation.base import make_strategy, targets_of
 from diffcore_hf.method.prompts import lint
@@ -49,6 +51,8 @@ def fetch(recipe: Recipe) -> Iterator[str]:
         fetch_weights(options[name], options.get(REVISION.format(name)), kind, files)
         for name, kind, files in make_strategy(recipe.strategy, recipe.model).other_weights()
     ]
+    if (captioner := recipe.prompts.captioner) is not None:
+        other.append(fetch_weights(captioner.path, captioner.revision, "captioner"))
     for resolved in (*model_files, *other, fetch_weights(recipe.filter.path, recipe.filter.revision, "tower")):
         yield f"{resolved.location}: downloaded, {resolved.identity}"
 
@@ -77,7 +81,7 @@ def text(run: Run) -> str:
         f"filter      {recipe.filter.path} ({run.resolution.filter['identity'][:23]}), policy {_policy(run)}",
         *_strategy(run),
         *_preparation(run),
-        f"contexts    {', '.join(repr(context) for context in texts.contexts)}",
+        f"contexts    {_contexts(run)}",
         f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
     ]
     renamed = [f"{old} -> {new}" for old, new in zip(source.names, texts.names, strict=True) if old != new]
@@ -110,6 +114,27 @@ def settled(run: Run) -> str:
                 "bfloat16"
             )
     return "\n".join(map(visible, lines))
+
+
+def check_contexts_are_made(run: Run) -> None:
+    """Raise UserError if contexts from captions are still to be made, because each machine would make its own."""
+    if captions_are_due(run):
+        raise UserError(
+            f"the contexts of {run.folder.path} come from captions that are still to be made. Make them first: "
+            f"diffcore-hf augment with the same recipe, --limit 1 and --output {run.folder.path}"
+        )
+
+
+def _contexts(run: Run) -> str:
+    """Return the contexts, or the statement that they are still to be made from captions."""
+    captioner = run.recipe.prompts.captioner
+    if captioner is not None and captions_are_due(run):
+        count = min(captioner.images, len(run.plan.references))
+        return (
+            f"from captions of {count:,} real images by {captioner.path}, which the first run makes. The prompts below "
+            "have no context yet"
+        )
+    return ", ".join(repr(context) for context in run.plan.prompt_texts.contexts)
 
 
 def _chosen(recipe: Recipe) -> str:
@@ -150,6 +175,7 @@ def _strategy(run: Run) -> list[str]:
     weights = [
         f"weights     {option} {(strategy.options or {})[option]} ({record['identity'][:23]})"
         for option, record in run.resolution.model.get("weights", {}).items()
+        if option in (strategy.options or {})
     ]
     return [f"strategy    {strategy.name}" + (f" ({', '.join(values)})" if values else ""), *weights, *_cost(run)]
 

@@ -80,6 +80,10 @@ def recipe_file(manifest: Mapping[str, Any], prefix: str = "", originals: bool =
         ]
     for option, record in resolved["model"].get("weights", {}).items():
         found = location(option.replace("_", "-"), record)
+        if option == "captioner":
+            about = {name: value for name, value in recipe["prompts"][option].items() if name != "identity"}
+            recipe["prompts"][option] = found | about
+            continue
         recipe["strategy"]["options"] |= {option: found["path"]}
         if "revision" in found:
             recipe["strategy"]["options"] |= {f"{option}_revision": found["revision"]}

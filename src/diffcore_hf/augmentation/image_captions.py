@@ -1,0 +1,113 @@
+"""Image captions: facts of round `ref` from which the contexts of a run are made once.
+
+Owns which real images are described, the parts with their captions, and the record of the contexts in run.json. The
+first run makes them. A folder keeps its contexts, also when its source changes. Does not own the rule that removes the
+words of the classes (method/caption_contexts.py) or the model (models/captioner.py).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from diffcore_hf.augmentation.source.readable import readable_rows
+from diffcore_hf.augmentation.unit_images import source_images
+from diffcore_hf.config.context_lists import CAPTIONS
+from diffcore_hf.core import images, seeding
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.method.caption_contexts import contexts_from_captions
+
+if TYPE_CHECKING:
+    from diffcore_hf.augmentation.run import Run
+    from diffcore_hf.config.augment import CaptionerConfig
+    from diffcore_hf.models.captioner import Captioner
+
+log = logging.getLogger(__name__)
+
+KIND = "captions"
+"""Kind of the parts."""
+PART = 16
+"""Number of images of a part. An interruption loses at most the captions of one part."""
+COLUMNS = pa.schema([("row_id", pa.string()), ("inputs", pa.string()), ("caption", pa.string())])
+"""Columns of a part. `caption` is null if the image cannot be decoded. `inputs` is a digest of image and captioner."""
+
+
+def captions_are_due(run: Run) -> bool:
+    """Return whether the contexts of a run come from captions and are not made yet."""
+    prompts = run.recipe.prompts
+    return prompts.contexts_from == CAPTIONS and prompts.contexts is None
+
+
+def make_contexts(run: Run) -> None:
+    """Describe the real images that have no caption yet, and record the contexts in run.json, which exists.
+
+    Raises:
+        UserError: the captioner cannot be used, or no caption has a context.
+    """
+    from diffcore_hf.models.captioner import Captioner
+
+    config = run.recipe.prompts.captioner
+    if config is None:
+        raise TypeError("a recipe with contexts from captions has a captioner")
+    wanted, known = _wanted(run, config), dict(_facts(run))
+    missing = [(row_id, inputs, row) for row_id, (inputs, row) in wanted.items() if (row_id, inputs) not in known]
+    captioner = Captioner(config, device=run.recipe.model.device)
+    for start in range(0, len(missing), PART):
+        part = missing[start : start + PART]
+        captions = [_caption(run, captioner, row) for _, _, row in part]
+        columns = [[row_id for row_id, _, _ in part], [inputs for _, inputs, _ in part], captions]
+        run.ledger.write(KIND, pa.table(columns, schema=COLUMNS))
+        log.info("%d of %d real images are described", start + len(part), len(missing))
+    known = dict(_facts(run))
+    labels, texts = run.source.labels[run.source.config.split], run.plan.prompt_texts
+    captions = [(known.get((row_id, inputs)) or "", int(labels[row])) for row_id, (inputs, row) in wanted.items()]
+    contexts = contexts_from_captions(captions, texts.names, texts.noun)
+    if not contexts:
+        raise UserError(
+            f"the {len(captions):,} captions by {config.path} have no context, because they describe only the object. "
+            "Use another prompts.captioner and --output, or contexts of your own (prompts.contexts)"
+        )
+    _record(run, contexts)
+
+
+def _wanted(run: Run, config: CaptionerConfig) -> Mapping[str, tuple[str, int]]:
+    """Return the images to describe, the first references in drawing order: row id -> digest of the inputs, row."""
+    identity = run.resolution.identities["weights"]["captioner"]
+    hashes, readable = run.source.sha256[run.source.config.split], readable_rows(run.source)
+    rows = [row for row in run.plan.references.tolist() if readable[row]][: config.images]
+    return {
+        run.plan.source_ids[row]: (seeding.digest("caption", identity, config.tokens, hashes[row]).hex()[:32], row)
+        for row in rows
+    }
+
+
+def _facts(run: Run) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """Yield the captions in the ledger: row id and digest of the inputs, and the caption."""
+    for path in run.ledger.parts(KIND):
+        table = run.ledger.table(path)
+        for row_id, inputs, caption in zip(*(table[name].to_pylist() for name in COLUMNS.names), strict=True):
+            yield (row_id, inputs), caption
+
+
+def _caption(run: Run, captioner: Captioner, row: int) -> str | None:
+    """Return the caption of the image of a row; None if the image cannot be decoded."""
+    [cell] = source_images(run.source, [row]).to_pylist()
+    try:
+        image = images.decode(cell, run.source.files)
+    except images.UnreadableImage:
+        return None
+    return captioner.caption(image)
+
+
+def _record(run: Run, contexts: list[str]) -> None:
+    """Write the contexts to run.json. If another process wrote contexts before, those are kept."""
+    content = run.folder.read_run()
+    if content is None:
+        raise ValueError("run.json is written before the contexts are made")
+    prompts = content["resolved"]["prompts"]
+    if prompts["contexts"] is None:
+        prompts["contexts"] = contexts
+        run.folder.write_run(content)
