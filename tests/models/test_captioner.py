@@ -34,7 +34,7 @@ def test_captioners_are_found_without_an_import_of_transformers(model_type, know
     assert is_captioner(model_type) is known
 
 
-def test_other_models_are_refused(folder, towers):
+def test_other_models_are_refused(folder, tiny):
     assert resolve_captioner(CaptionerConfig(str(folder))).identity.startswith("sha256:")
     with pytest.raises(UserError, match=r"is of type clip, which describes no images\. Give prompts\.captioner an im"):
-        resolve_captioner(CaptionerConfig(str(towers["clip"])))
+        resolve_captioner(CaptionerConfig(tiny["clip"]))

@@ -14,10 +14,11 @@ from PIL import Image
 
 from diffcore_hf.config.augment import CaptionerConfig
 from diffcore_hf.models.captioner_resolution import CAPTIONER_REMEDY
+from diffcore_hf.models.components import check_headers, load_network
 from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.model_views import model_view
 from diffcore_hf.models.runtime import pick_device, quiet_loading, quiet_warnings
-from diffcore_hf.models.tower_resolution import pinned
-from diffcore_hf.models.weights_access import resolve_weights
+from diffcore_hf.models.weights_access import local_folder, resolve_weights
 
 
 class Captioner:
@@ -43,17 +44,17 @@ class Captioner:
         """
         if self._model is not None:
             return self._model
-        weights = resolve_weights(self.config.path, self.config.revision, "captioner", identify=False)
-        options: dict[str, Any] = {**pinned(weights), "trust_remote_code": False}
-        with (
-            quiet_loading(),
-            library_errors(f"{self.config.path} cannot be loaded as a captioner", CAPTIONER_REMEDY),
-        ):
-            self._processor = transformers.AutoImageProcessor.from_pretrained(weights.location, **options)
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(weights.location, **options)
-            model = transformers.AutoModelForImageTextToText.from_pretrained(
-                weights.location, dtype=torch.float32, use_safetensors=True, **options
-            )
+        path = self.config.path
+        weights = resolve_weights(path, self.config.revision, "captioner", identify=False)
+        with quiet_loading(), model_view(local_folder(weights), path) as view:
+            options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            with library_errors(f"{path} cannot be loaded as a captioner", CAPTIONER_REMEDY):
+                self._processor = transformers.AutoImageProcessor.from_pretrained(view, **options)
+                self._tokenizer = transformers.AutoTokenizer.from_pretrained(view, **options)
+                config = transformers.AutoConfig.from_pretrained(view, **options)
+                cls = transformers.AutoModelForImageTextToText._model_mapping[type(config)]
+            check_headers(cls, view, path, config=config)
+            model = load_network(cls, view, path, dtype=torch.float32, config=config)
         self._model = model.eval().requires_grad_(False).to(pick_device(self.device))
         return self._model
 
