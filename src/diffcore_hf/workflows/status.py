@@ -141,13 +141,14 @@ def _state(current: Look, moving: list[str], earlier: Look | None) -> str:
     """Return the state of the whole run in a few words."""
     if moving:
         return f"{len(moving)} of {len(current.notes)} workers work"
-    if current.notes and earlier is None:
-        return f"{len(current.notes)} workers have a note"
-    if current.notes:
+    left = [note for note in current.notes.values() if not note.error and not is_gone(note)]
+    if left and earlier is None:
+        return f"{len(left)} workers have a note"
+    if left:
         return "no worker has reported anything between two looks"
     if current.figures is not None and _missing(current.figures) == 0 and current.figures.rounds:
         return "no attempt is missing" + ("" if current.exported else ", not exported yet")
-    return "no worker"
+    return "no worker is left"
 
 
 def _figure_lines(current: Look, speed: float) -> list[str]:
