@@ -44,6 +44,7 @@ CHANGED = {
     "fraction": 0.5, "copies": 2, "max_attempts": 4, "review": "review.csv", "seed": 1, "image_format": "png",
     "store_size": 256, "strict": True, "include_originals": False, "include_rejected": True, "columns.prefix": "dc_",
     "output": "out/x", "limit": 5, "batch_size": 4, "part_size": 64, "max_faulty": 0.5,
+    "accept_license": "cc-by-nc-4.0",
 }  # fmt: skip
 POLICIES = {
     "filter.policy.t": {"name": "fixed", "t": 0.5},

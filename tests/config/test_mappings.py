@@ -26,7 +26,7 @@ def test_a_mapping_can_be_limited_to_some_scopes():
     recipe = build_recipe({"source": "a"})
     assert set(to_mapping(recipe, ("free",))) == {
         "source", "preset", "model", "include_originals", "include_rejected", "columns", "output", "limit",
-        "batch_size", "part_size", "max_faulty",
+        "batch_size", "part_size", "max_faulty", "accept_license",
     }  # fmt: skip
     assert to_mapping(recipe, ("decision",))["filter"] == {
         "policy": {"name": "rank", "by": "context_free", "alpha": 0.1, "floor": "auto"},

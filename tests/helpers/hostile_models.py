@@ -22,6 +22,7 @@ CANARY = "canary-7c21e9"
 Kind = Literal["pipeline", "tower", "adapter", "backbone"]
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
+SETTINGS = "lora_adapter_metadata"
 NESTED = "[" * 100_000
 GIANT = 10**12
 
@@ -224,6 +225,10 @@ def _tensor(shape: Any = (1,), offsets: Any = (0, 4), dtype: Any = "F32", **more
     return header(json.dumps({"weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}} | more))
 
 
+def _settings(content: Any) -> Callable[[Path, Outside], Any]:
+    return _text("lora.safetensors", _tensor(__metadata__={SETTINGS: json.dumps(content)}))
+
+
 _OTHER = {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}
 _PIPELINE: dict[str, Callable[[Path, Outside], Any]] = {
     "index is a list": _text("model_index.json", "[]"),
@@ -372,6 +377,12 @@ _ADAPTER: dict[str, Callable[[Path, Outside], Any]] = {
     "adapter header is nested": _text("lora.safetensors", header(NESTED)),
     "adapter has no tensors": _text("lora.safetensors", header("{}", b"")),
     "adapter is one of several": _several,
+    "adapter settings import a module": _settings({"unet.megatron_config": {"a": 1}, "unet.megatron_core": "evil"}),
+    "adapter settings name code": _settings({"auto_mapping": {"parent_library": "evil"}}),
+    "adapter settings compute": _settings({"unet.init_lora_weights": "pissa"}),
+    "adapter settings are a list": _settings([]),
+    "adapter settings are nested": _text("lora.safetensors", _tensor(__metadata__={SETTINGS: NESTED})),
+    "adapter settings are not JSON": _text("lora.safetensors", _tensor(__metadata__={SETTINGS: "import os"})),
 }
 
 

@@ -15,10 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from audit import Audit
 from hostile_models import WRITERS, Case, cases, write_outside, write_pipeline
-
-WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "pickle.find_class")
-"""Audit events that no case may cause."""
 
 
 def resolve(case: Case, folder: Path, base: Path) -> None:
@@ -44,28 +42,17 @@ def main(root: Path) -> dict[str, Any]:
     outside = write_outside(root / "outside")
     base = root / "base"
     write_pipeline(base)
-    allowed = tuple(str(Path(path).resolve()) for path in (*sys.path[1:], sys.prefix, sys.base_prefix) if path)
-    current: dict[str, Any] = {}
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and "folder" in current and isinstance(arguments[0], str):
-            path = str(Path(arguments[0]).absolute())
-            if not path.startswith((*allowed, current["folder"], str(base), "/dev/null", "/dev/urandom")):
-                current["events"].append(f"open {path}")
-        elif event in WATCHED and "folder" in current:
-            current["events"].append(f"{event} {arguments!r}")
-
     resolve(Case("pipeline", lambda *_: None), base, base)
     for kind, write in WRITERS.items():
         write(root / f"intact {kind}")
         resolve(Case(kind, lambda *_: None), root / f"intact {kind}", base)
-    sys.addaudithook(watch)
+    audit = Audit([base, "/dev/null", "/dev/urandom"])
     report: dict[str, Any] = {}
     for number, (name, case) in enumerate(cases().items()):
         folder = root / f"case{number}"
         WRITERS[case.kind](folder)
         case.change(folder, outside)
-        current |= {"folder": str(folder), "events": []}
+        audit.start(folder)
         start = time.process_time()
         try:
             resolve(case, folder, base)
@@ -77,9 +64,8 @@ def main(root: Path) -> dict[str, Any]:
             "error": type(error).__name__,
             "message": str(error),
             "seconds": seconds,
-            "events": current["events"],
+            "events": audit.stop(),
         }
-        current.clear()
     return {"cases": report, "torch": "torch" in sys.modules, "executed": outside.marker.exists()}
 
 

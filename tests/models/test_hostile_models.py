@@ -19,9 +19,14 @@ SECONDS = 2
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """Returns the report of one process that resolved all hostile models under an audit hook."""
+    return report_of("load_hostile_models.py", tmp_path_factory.mktemp("hostile"))
+
+
+def report_of(program, folder):
+    """Returns the report of a program in the folder of the helpers."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HELPERS), *filter(None, sys.path)])}
-    command = [sys.executable, str(HELPERS / "load_hostile_models.py"), str(tmp_path_factory.mktemp("hostile"))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    command = [sys.executable, str(HELPERS / program), str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -40,3 +45,25 @@ def test_hostile_models_are_refused_before_torch_is_imported(report):
     assert len(report["cases"]) >= 75
     assert not report["torch"]
     assert not report["executed"]
+
+
+REFUSED = {
+    "code of another class": "custom code",
+    "weights that are missing": "lacks 94 tensors of the model",
+    "text encoder without weights": "text_encoder lacks 52 tensors",
+    "network without weights": "unet lacks 208 tensors",
+    "autoencoder without weights": "vae lacks 124 tensors",
+}
+
+
+@pytest.mark.slow
+def test_traps_in_the_folder_of_a_loaded_model_have_no_effect(tmp_path):
+    outcomes = report_of("load_disguised_models.py", tmp_path)
+    assert len(outcomes) == 21
+    for name, outcome in outcomes.items():
+        assert (outcome["events"], outcome["executed"]) == ([], False), name
+        if name in REFUSED:
+            assert outcome["error"] == "UserError" and REFUSED[name] in outcome["message"], name
+            assert "\n" not in outcome["message"]
+        else:
+            assert outcome["error"] == "NoneType", (name, outcome["message"])

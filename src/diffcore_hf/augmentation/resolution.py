@@ -24,6 +24,7 @@ from diffcore_hf.config.kinds import TEMPLATES
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
+from diffcore_hf.core.licences import require_accepted
 from diffcore_hf.method.prompts import contexts_of, negatives_of
 
 RESOLVED = {
@@ -101,6 +102,7 @@ def resolve_run(
     hashes = folder.read_hashes()
     strategy_type = strategy_class(recipe.strategy.name)
     model, about_model = recipe.model, NO_MODEL_FACTS
+    licences = {f"the source {recipe.source.path}": source.licence}
     if strategy_type.uses_model:
         model, record = resolve_model(recipe.model, hash_cache=hashes)
         about_model = dict(record)
@@ -109,11 +111,16 @@ def resolve_run(
                 f"prompts.negatives is set, but {recipe.model.path} ({record['pipeline']}) uses no negative prompt. "
                 "Use --prompts.negatives []"
             )
+        licences |= {f"the model {recipe.model.path}": record["licence"]}
+        owners = [f"the adapter {adapter.path}" for adapter in recipe.model.adapters]
+        licences |= dict(zip(owners, record.get("adapter_licences", ()), strict=True))
     tower, about_filter = resolve_filter(recipe.filter, hash_cache=hashes, describe_only=describe_only)
     options, weights = resolve_weights_of(recipe.strategy, model, previous, hash_cache=hashes)
     recipe = dataclasses.replace(recipe, source=source.config, model=model, filter=tower, strategy=options)
     recipe, captioner = resolve_captioner_of(recipe, previous, hash_cache=hashes)
     weights |= captioner
+    licences |= {f"the weights of {option}": about["licence"] for option, about in weights.items()}
+    require_accepted(licences, recipe.accept_license)
     if weights:
         about_model = {**about_model, "weights": weights}
     identities: dict[str, Any] = {

@@ -352,6 +352,14 @@ class Recipe:
             "the run never stops early."
         ),
     )
+    accept_license: str | None = free(
+        None,
+        help=(
+            "Licences that you have read and accept, with commas between them, for example creativeml-openrail-m. A "
+            "run asks for the licences of the source, the model and its adapters that forbid commercial use or also "
+            "cover derived works."
+        ),
+    )
     output: str | None = free(None, help="The output folder. Default: out/<last part of source.path>.")
     limit: int | None = free(
         None, help="Number of units to process. The same command without limit processes the rest."

@@ -94,6 +94,7 @@ RULES: dict[str, Rule] = {
     "store_size": Rule("an integer of at least 1, or null", lambda v: v >= 1, "512"),
     "output": Rule("a folder", lambda v: bool(v.strip()) and "\0" not in v, "out/dataset"),
     "limit": _COUNT_OR_NULL,
+    "accept_license": Rule("names of licences, or null", lambda v: bool(v.strip()), "creativeml-openrail-m"),
     "max_faulty": _SHARE._replace(expects="a number in (0, 1], or null", example="0.2"),
     "batch_size": _COUNT_OR_NULL._replace(example="16"),
     "part_size": _COUNT_OR_NULL,

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from diffcore_hf.config.augment import AdapterConfig, ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import weights_access
+from diffcore_hf.models.file_contents import check_lora_settings
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.model_files import check_file, list_files
 from diffcore_hf.models.model_views import file_view
-from diffcore_hf.models.safetensors_headers import Shapes, read_shapes
+from diffcore_hf.models.safetensors_headers import Shapes, read_header, read_shapes
 from diffcore_hf.models.weights_access import PinnedWeights
 
 ADAPTER_FILE = "pytorch_lora_weights.safetensors"
@@ -31,6 +32,8 @@ _PART = r"(?:lora_(?:A|B|down|up|magnitude_vector|embedding_[AB]|E)|lora\.(?:dow
 _KEY = re.compile(rf"(?P<target>.+?)\.(?P<part>{_PART})(?:\.default)?(?:\.weight|\.bias)?$")
 _OLD_KEY = re.compile(r"(?P<target>.+?)\.processor\.(?P<layer>to_(?:q|k|v|out))_lora\.(?P<part>down|up)\.weight$")
 _KOHYA_BLOCKS = re.compile(r"lora_unet_(?P<target>(?:down_blocks|mid_block|up_blocks)_.+)")
+_SETTINGS = "lora_adapter_metadata"
+"""Key of the header under which diffusers stores the settings of an adapter, as JSON."""
 _FIRST = ("lora_A", "lora_down", "lora.down", "down")
 _SECOND = ("lora_B", "lora_up", "lora.up", "up")
 
@@ -125,7 +128,9 @@ def check_adapter_file(adapter: AdapterConfig, weights: PinnedWeights, model: Mo
         return
     check_file(file, _shown(adapter, file.name))
     with library_errors(f"{_shown(adapter, file.name)} cannot be read as safetensors", "Download the adapter again"):
-        shapes = read_shapes(file)
+        header = read_header(file)
+        check_lora_settings(header.metadata.get(_SETTINGS, "{}"))
+    shapes = {key: entry.shape for key, entry in header.tensors.items()}
     if not shapes:
         Fit((), ()).require_all(_shown(adapter, file.name), model.path)
     for name in DENOISERS:
@@ -207,6 +212,7 @@ def add_adapters(pipeline: Any, model: ModelConfig) -> None:
         with file_view(file, _shown(adapter, file.name)) as view:
             options = {"weight_name": file.name, "use_safetensors": True, "local_files_only": True}
             with library_errors(f"{adapter.path} cannot be loaded as a LoRA adapter of {model.path}", _REMEDY):
+                check_lora_settings(read_header(file).metadata.get(_SETTINGS, "{}"))
                 layers = check_adapter(pipeline, adapter, model, str(view), options)
                 pipeline.load_lora_weights(str(view), adapter_name=f"adapter_{number}", **options)
             _require_all_loaded(pipeline, layers, f"adapter_{number}", _shown(adapter, file.name), model.path)
@@ -228,6 +234,8 @@ def _file_to_load(adapter: AdapterConfig, weights: PinnedWeights) -> Path:
         raise UserError(
             f"{adapter.path} has several safetensors files, or none. Name the file in weight_name of model.adapters"
         )
+    if ".." in PurePosixPath(name).parts or PurePosixPath(name).is_absolute():
+        raise UserError(f"{adapter.path}: weight_name is {name!r}, which is not inside it. {_REMEDY}")
     if not name.endswith(".safetensors"):
         raise UserError(f"{adapter.path}: weight_name is {name}, not a .safetensors file. {_REMEDY}")
     if weights.local is not None:

@@ -22,6 +22,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.loading_reports import compare_headers, report_of, without_weights
 from diffcore_hf.models.pipeline_index import LIBRARIES, Component
+from diffcore_hf.models.runtime import quiet_warnings
 
 _REMEDY = "Give another model, or download it again"
 
@@ -100,7 +101,7 @@ def load_network(
     options |= {"dtype" if is_transformers else "torch_dtype": dtype, "use_safetensors": True}
     if variant and _has_variant(folder, variant):
         options["variant"] = variant
-    with library_errors(f"{shown} cannot be loaded", _REMEDY):
+    with library_errors(f"{shown} cannot be loaded", _REMEDY), quiet_warnings():
         network, info = cls.from_pretrained(folder, output_loading_info=True, local_files_only=True, **options)
     ignored = {name for name in info["missing_keys"] if is_optional(network, name)}
     if is_transformers:

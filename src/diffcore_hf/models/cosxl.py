@@ -15,6 +15,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.models import weights_access
 from diffcore_hf.models.library_errors import library_errors
+from diffcore_hf.models.model_views import file_view, model_view
 from diffcore_hf.models.weights_access import HashCache, PinnedWeights
 
 FILE = "cosxl.safetensors"
@@ -43,17 +44,25 @@ def load_cosxl(model: ModelConfig, dtype: dict[str, Any]) -> Any:
     """Returns the SDXL pipeline of the file. The file is downloaded if it is not in the cache."""
     import diffusers
 
-    file, config = _local_file(resolve_cosxl(model, identify=False)), configuration()
+    from diffcore_hf.models.loading_reports import require_loaded
+
+    file = _local_file(resolve_cosxl(model, identify=False))
     scheduler = diffusers.EDMEulerScheduler(**SCHEDULER.options or {})
-    with library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"):
-        return diffusers.StableDiffusionXLPipeline.from_single_file(
-            str(file),
+    with (
+        file_view(file, model.path) as weights,
+        model_view(configuration(), CONFIGURATION) as config,
+        library_errors(f"{model.path} cannot be loaded as CosXL", f"Give the file {FILE} of stabilityai/cosxl"),
+    ):
+        pipeline = diffusers.StableDiffusionXLPipeline.from_single_file(
+            str(weights / file.name),
             config=str(config),
             scheduler=scheduler,
             local_files_only=True,
             add_watermarker=False,
             **dtype,
         )
+    require_loaded(pipeline.components, model.path)
+    return pipeline
 
 
 def fetch_cosxl(model: ModelConfig) -> PinnedWeights:

@@ -37,6 +37,10 @@ _CODE_KEYS = frozenset(
     }
 )
 """Keys that make a library read another model or other files, or load compiled code."""
+_LORA_CODE_KEYS = frozenset(
+    {"megatron_config", "auto_mapping", "loftq_config", "eva_config", "corda_config", "arrow_config"}
+)
+"""Keys of an adapter's settings that import a module by name or compute a decomposition."""
 _ATTENTION_KEYS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 _TIMM_KEYS = frozenset(
     {
@@ -133,6 +137,25 @@ def check_config(content: Mapping[str, Any], name: str, shown: str, *, tensors: 
         raise UserError(f"{shown}: {name} has model_args.{named[0]}, which would read other weights. {_REMEDY}")
     if name.endswith("preprocessor_config.json"):
         _check_sides(content, name, shown)
+
+
+def check_lora_settings(text: str) -> None:
+    """Checks the settings of an adapter, which peft reads from the header of its file.
+
+    Raises:
+        ValueError: they are not a JSON object, or they name code, or a computation on the weights of the model.
+    """
+    try:
+        settings = json.loads(text)
+    except RecursionError:
+        raise ValueError("the settings in its header are nested too deeply") from None
+    if not isinstance(settings, dict) or _depth(settings) > _DEEPEST:
+        raise ValueError("the settings in its header are not an object, or are nested too deeply")
+    for key, value in settings.items():
+        name = str(key).rpartition(".")[2]
+        is_plain = isinstance(value, bool) or value in (None, "gaussian")
+        if (name in _LORA_CODE_KEYS and value) or (name == "init_lora_weights" and not is_plain):
+            raise ValueError(f"the settings in its header have {key}: {_short(value)}, which is not used")
 
 
 def safe_tokenizer_config(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,19 @@ def compare_headers(model: nn.Module, files: Sequence[Path], *, prefix: str = ""
     return LoadingReport((), (), tuple(sorted(wrong)))
 
 
+def require_loaded(components: Mapping[str, Any], shown: str) -> None:
+    """Raise UserError if a network has tensors without values, because its file lacks them.
+
+    Args:
+        components: the components of a pipeline by name.
+        shown: path of the model for the error.
+    """
+    for name, network in components.items():
+        if isinstance(network, nn.Module):
+            empty = tuple(key for key, tensor in network.state_dict().items() if tensor.is_meta)
+            LoadingReport(empty, (), ()).require_complete(f"{shown}: {name}")
+
+
 @contextlib.contextmanager
 def without_weights() -> Iterator[None]:
     """Builds models inside the block on the meta device, so that no memory is allocated."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from dataclasses import replace
 from importlib import metadata
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from diffcore_hf.config.augment import ModelConfig, SchedulerConfig
 from diffcore_hf.core.errors import UserError
@@ -52,6 +52,8 @@ class ModelRecord(TypedDict):
     """Identity of each adapter."""
     adapter_paths: list[str]
     """Path of each adapter in the form that may be published."""
+    adapter_licences: NotRequired[list[str | None]]
+    """Licence that the card of each adapter declares; absent without adapters."""
 
 
 def resolve_model(
@@ -119,6 +121,8 @@ def resolve_model(
             for named, adapter in zip(config.adapters, adapters, strict=True)
         ],
     )
+    if adapters:
+        record["adapter_licences"] = [adapter.licence for adapter in adapters]
     return model, record
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.hub_cache import cached_commit
 from diffcore_hf.models import cosxl
-from diffcore_hf.models.weights_access import cached_file, resolve_weights
+from diffcore_hf.models.model_views import model_view
+from diffcore_hf.models.weights_access import cached_file, cached_snapshot, resolve_weights
 
 FOLDERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 NO_LIMIT = int(1e30)
@@ -57,13 +59,17 @@ def text_tokenizer(model: ModelConfig) -> TextTokenizer | None:
             return local / name if (local / name).is_file() else None
         return cached_file(where, revision, name)
 
+    root = local or cached_snapshot(where, cached_commit(where, revision) or "")
     tokenizers = []
     for folder in FOLDERS:
         if find(f"{folder}/tokenizer_config.json") is None:
             continue
         try:
             known = _from_files(folder, find)
-            tokenizers.append(_from_transformers(where, revision, folder) if known is None else known)
+            if known is None and root is not None:
+                known = _from_transformers(root, folder)
+            if known is not None:
+                tokenizers.append(known)
         except Exception:  # damaged, incomplete, or of a kind unknown to transformers: the caller counts words
             continue
     return max(tokenizers, key=lambda tokenizer: tokenizer.limit, default=None)
@@ -110,12 +116,11 @@ def _clip(vocabulary: Path, merges: Path) -> Any:
     return tokenizer
 
 
-def _from_transformers(where: str, revision: str | None, folder: str) -> TextTokenizer:
+def _from_transformers(root: Path, folder: str) -> TextTokenizer:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        where, subfolder=folder, revision=revision, local_files_only=True, trust_remote_code=False
-    )
+    with model_view(root, str(root)) as view:
+        tokenizer = AutoTokenizer.from_pretrained(view / folder, local_files_only=True, trust_remote_code=False)
     return TextTokenizer(
         int(tokenizer.model_max_length),
         lambda text: tokenizer(text, verbose=False)["input_ids"],

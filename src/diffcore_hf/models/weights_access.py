@@ -26,6 +26,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from diffcore_hf.core.data_files import is_card
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.hub_cache import COMMIT, cache_folder, cached_commit, record_commit
+from diffcore_hf.core.licences import licence_of_card
 from diffcore_hf.models.file_contents import check_contents, check_weights, read_object
 from diffcore_hf.models.library_errors import library_errors
 from diffcore_hf.models.model_files import HANDED_NAME, IDENTIFYING, check_file, handed_files, list_files, walk
@@ -260,8 +261,8 @@ def _pin_repository(repo_id: str, revision: str | None, kind: Kind) -> PinnedWei
     if info.sha is None:
         raise UserError(f"{repo_id}: the Hub does not name the commit of {revision or 'main'}. Give a commit")
     _refuse_pickles(repo_id, [sibling.rfilename for sibling in info.siblings or []])
-    licence = getattr(info.card_data, "license", None) if info.card_data else None
-    return PinnedWeights(repo_id, info.sha, info.sha, licence)
+    about = {key: getattr(info.card_data, key, None) for key in ("license", "license_name")}
+    return PinnedWeights(repo_id, info.sha, info.sha, licence_of_card(about))
 
 
 def _pin_cached(repo_id: str, revision: str | None, kind: Kind) -> PinnedWeights:
@@ -352,7 +353,6 @@ def _licence(folder: Path) -> str | None:
 
     card = folder / "README.md"
     try:
-        licence = (metadata_load(card) or {}).get("license") if is_card(card) else None
+        return licence_of_card(metadata_load(card) or {}) if is_card(card) else None
     except Exception:  # No card, or a card that cannot be parsed.
         return None
-    return licence if isinstance(licence, str) else None

@@ -29,6 +29,7 @@ from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_files import ImageFiles
 from diffcore_hf.core.image_headers import ImageHeader
 from diffcore_hf.core.image_roots import files_below, files_of
+from diffcore_hf.core.licences import licence_of_card
 from diffcore_hf.core.loading import load_splits
 
 if TYPE_CHECKING:
@@ -257,9 +258,6 @@ def _licence(config: SourceConfig, commit: str | None) -> str | None:
         path = Path(config.path) / "README.md"
         if commit:
             path = Path(hf_hub_download(config.path, "README.md", repo_type="dataset", revision=commit))
-        licence = (metadata_load(path) or {}).get("license") if is_card(path) else None
+        return licence_of_card(metadata_load(path) or {}) if is_card(path) else None
     except Exception:  # A card is optional. Without network, without a file or with invalid YAML it is "not known".
         return None
-    if isinstance(licence, list):
-        return ", ".join(map(str, licence))
-    return str(licence) if licence else None

@@ -19,7 +19,7 @@ from diffcore_hf.core.schema import CONFIGS, STATUSES
 from diffcore_hf.method import checks
 from diffcore_hf.publishing.card import code_blocks, policy_words, reproduction, strategy_words, worth
 from diffcore_hf.publishing.card.header import header
-from diffcore_hf.publishing.card.licences import hub_licence, licences_of_result
+from diffcore_hf.publishing.card.licences import hub_licence, licences_of_result, restrictions
 from diffcore_hf.publishing.card.template import fill_template
 from diffcore_hf.publishing.card.text import Markdown, fenced
 
@@ -117,6 +117,7 @@ def view(facts: CardFacts) -> dict[str, Any]:
         "statuses": STATUSES,
         "drawn_classes": draws_classes(manifest),
         "licences": licences_of_result(manifest),
+        "restrictions": restrictions(manifest),
         "claim": Markdown(CLAIM),
         "recipe_yaml": fenced(recipe_yaml, "yaml"),
         "placeholders": placeholders,

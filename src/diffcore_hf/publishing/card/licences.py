@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffcore_hf.core.licences import restriction
+
 _HUB_ID = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 _UNKNOWN = ("", "unknown", "other", "none")
 
@@ -30,6 +32,18 @@ def licences_of_result(manifest: Mapping[str, Any]) -> list[str]:
     if not all(map(is_known, licences)):
         return []
     return list(dict.fromkeys(str(licence).strip() for licence in licences))
+
+
+def restrictions(manifest: Mapping[str, Any]) -> list[str]:
+    """Return a sentence about each licence whose name shows that it restricts the use of the result."""
+    resolved = manifest["resolved"]
+    model = resolved["model"]
+    licences = [("the source", resolved["source"].get("licence")), ("the model", model.get("licence"))]
+    licences += [("an adapter", licence) for licence in model.get("adapter_licences") or ()]
+    licences += [(f"`{option}`", about.get("licence")) for option, about in model.get("weights", {}).items()]
+    return [
+        f"The licence of {owner}, {licence}, {found}." for owner, licence in licences if (found := restriction(licence))
+    ]
 
 
 def hub_licence(licences: Sequence[str]) -> str | list[str]:
