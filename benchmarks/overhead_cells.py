@@ -35,8 +35,13 @@ EXTRA_ARMS: dict[str, dict[str, Any]] = {
         "mix": {"mode": "off"},
         "mixer": {"name": "guidedmixup_ap", "options": {"pairing": "greedy"}},
     },
+    "attentive_cutmix_row": {
+        "mix": {"mode": "off"},
+        "mixer": {"name": "attentive_cutmix", "options": {"maps": "row"}},
+    },
 }
-"""Arms of the table that are not arms of every training. Arm `mix` mixes every image, which is the worst case."""
+"""Arms of the table that are not arms of every training. Arm `mix` mixes every image, which is the worst case. The maps
+of `attentive_cutmix_row` are computed before the first step, which is not timed."""
 SECTIONS: dict[str, tuple[str, ...]] = {
     "saliency": ("maps", "input_gradient", "activation_maps", "averaged.forward", "generator.forward"),
     "pairing": ("_draws", "partner_index"),

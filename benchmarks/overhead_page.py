@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from benchmarks.overhead_cells import PARTS, PLAIN, overheads
@@ -17,9 +18,9 @@ from diffcore_hf.training.mixers.names import MIXERS
 TITLE = "What each mixer costs a training step"
 NETWORKS = ("resnet50", "vit_small_patch16_224")
 BATCHES = (16, 32, 64)
-ARMS = (PLAIN, "mix", *(
-    name for mixer in MIXERS for name in ((mixer, "guidedmixup_ap_greedy") if mixer == "guidedmixup_ap" else (mixer,))
-))  # fmt: skip
+VARIANTS = {"guidedmixup_ap": ("guidedmixup_ap_greedy",), "attentive_cutmix": ("attentive_cutmix_row",)}
+"""More arms with the same mixer and other options."""
+ARMS = (PLAIN, "mix", *chain.from_iterable((mixer, *VARIANTS.get(mixer, ())) for mixer in MIXERS))
 HEAD = ("arm", "batch", "A_O, step", "A_O with loader", *PARTS, "peak memory", "goal", "paper")
 
 EXPLANATION = (
@@ -27,7 +28,8 @@ EXPLANATION = (
     "with loader` includes the loading. Plain steps and steps of the arm alternate, with the same network. The "
     "figure is the ratio of the medians. The lowest and the highest ratio of two neighbouring steps are in "
     "parentheses. Arm `plain` compares plain steps with plain steps, so its range shows how exact the figures are. "
-    "Arm `mix` mixes every image with its own generated image in the loader. `mixer alone` is the time of the mixer "
+    "Arm `mix` mixes every image with its own generated image in the loader. Arm `attentive_cutmix_row` has one "
+    "forward pass of each row before the first step, which is not timed. `mixer alone` is the time of the mixer "
     "without the training step, compared with the median plain step of all cells with the same network and batch "
     "size. For a mixer that does its work before the forward pass this is A_O, without the noise of whole steps.",
     "The next columns give the time of the parts of a mixer in percent of a plain step: `saliency` includes all passes "
