@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,20 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Facts, Ledger, embedding_rows, read_images
+from diffcore_hf.augmentation import image_spool as image_spools
+from diffcore_hf.augmentation.facts import Facts, embedding_rows
+from diffcore_hf.augmentation.image_spool import image_spool
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.part_files import (
+    CLASSES,
+    REFERENCES,
+    DamagedPart,
+    facts_digest,
+    read_facts,
+    read_images,
+)
 from diffcore_hf.core import schema
+from diffcore_hf.core.folder import write_atomic
 
 
 def attempts(*keys, image=b"jpeg", embedding=(0.5, 0.25), reason=None, inputs="i"):
@@ -74,8 +87,8 @@ def test_the_attempt_in_the_part_with_the_first_name_is_used(ledger):
     facts = Facts.read(ledger, ["r0"], wanted_inputs)
     first = min(written)
     assert len(facts) == 1
-    assert facts.locations == [(first, 0)]
-    assert facts.sha256 == [hashlib.sha256(written[first]).hexdigest()]
+    assert list(facts.locations) == [(first, 0)]
+    assert list(facts.sha256) == [hashlib.sha256(written[first]).hexdigest()]
 
 
 @pytest.mark.parametrize("order", [("old", "i"), ("i", "old")])
@@ -86,7 +99,7 @@ def test_a_fact_with_the_wanted_inputs_is_used_for_every_name_of_its_part(ledger
     for inputs in order:
         ledger.write("r0", attempts(("a", 0, 0), image=inputs.encode(), inputs=inputs))
     facts = Facts.read(ledger, ["r0"], wanted_inputs)
-    assert facts.sha256 == [hashlib.sha256(b"i").hexdigest()]
+    assert list(facts.sha256) == [hashlib.sha256(b"i").hexdigest()]
     assert read_images(facts.locations) == [b"ia"]
 
 
@@ -104,7 +117,7 @@ def test_an_image_that_could_not_be_read_keeps_its_reason_until_it_is_read(ledge
     assert (facts.reasons, facts.unread) == (["unreadable: no file"], {("a", 0, 0)})
     ledger.write(REFERENCES, references("a", sha256="i"))
     again = Facts.read(ledger, [REFERENCES], wanted_inputs)
-    assert (again.reasons, again.sha256, again.unread) == ([None], ["i"], set())
+    assert (again.reasons, list(again.sha256), again.unread) == ([None], ["i"], set())
 
 
 def test_facts_do_not_depend_on_the_division_into_parts(tmp_path):
@@ -137,35 +150,108 @@ def test_rounds_are_the_folders_with_numbers(ledger):
     assert ledger.rounds() == ["r0", "r2", "r10"]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda path: path.write_bytes(path.read_bytes()[:-40]), lambda path: path.write_bytes(b""),
-     lambda path: path.write_bytes(b"PAR1 and nonsense PAR1")],
-    ids=["cut short", "empty", "nonsense"],
-)  # fmt: skip
+DAMAGES = {
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "nonsense": lambda path: path.write_bytes(b"PAR1 and nonsense PAR1"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_part_gives_a_one_line_error_that_names_the_file(ledger, damage):
     path = ledger.write("r0", attempts(("a", 0, 0)))
     damage(path)
-    with pytest.raises(ValueError, match="cannot be read") as error:
+    for read in (lambda: Facts.read(ledger, ["r0"], wanted_inputs), ledger.count):
+        with pytest.raises(DamagedPart, match=r"is damaged .*Run augment again") as error:
+            read()
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_run_renames_a_damaged_part_and_reads_the_others(ledger, damage, caplog):
+    path = ledger.write("r0", attempts(("a", 0, 0)))
+    ledger.write("r0", attempts(("b", 0, 0)))
+    damage(path)
+    ledger.repairs = True
+    assert ledger.count() == 1
+    assert set(Facts.read(ledger, ["r0"], wanted_inputs).keys) == {("b", 0, 0)}
+    assert not path.exists()
+    assert path.with_name(f"{path.name}.bad").exists()
+    assert f"part {path} is damaged" in caplog.text and ".parquet.bad" in caplog.text
+
+
+def flipped(content, bit):
+    """Returns bytes in which one bit has the other value."""
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def outcome(ledger, path):
+    """Returns all that an export takes from the parts: facts and images; None if a part was found to be damaged."""
+    try:
+        facts = Facts.read(ledger, ["r0", REFERENCES], wanted_inputs)
+        with image_spool(dict(enumerate(facts.locations[:4])), 4, path.parent) as spool:
+            images = [spool.read(attempt) for attempt in range(4)]
+        captions = {text: row.tobytes() for text, row in ledger.captions().items()}
+    except DamagedPart:
+        return None
+    rows = [(facts.embeddings[index].tobytes(), facts.reasons[index], facts.sha256[index]) for index in range(6)]
+    return facts.keys, rows, images, captions, ledger.logit_scale()
+
+
+def test_no_flipped_bit_reaches_an_export(ledger):
+    """86 bits of the three kinds of parts are flipped, one at a time, at places that are spread over the whole file."""
+    rows = {"prompt": ["a crow"], "text_embedding": [np.array([1, 0], np.float16)], "logit_scale": [14.25]}
+    paths = [
+        ledger.write("r0", attempts(*((str(n), 0, 0) for n in range(4)), image=b"jpeg" * 50)),
+        ledger.write(REFERENCES, references("a", "b", reason="unreadable")),
+        ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks()),
+    ]
+    before, changed = outcome(ledger, paths[0]), 0
+    assert before is not None
+    for path, bits in zip(paths, (40, 23, 23), strict=True):
+        content = path.read_bytes()
+        for number in range(bits):
+            path.write_bytes(flipped(content, (number * 8 * len(content)) // bits + number % 8))
+            assert [damaged.path for damaged in ledger.damaged()] == [path]
+            after = outcome(ledger, path)
+            assert after in (None, before)
+            changed += after is None
+        path.write_bytes(content)
+    assert outcome(ledger, paths[0]) == before
+    assert changed > 40  # the other bits are in texts of the footer and in columns that are not read
+
+
+def test_a_part_of_an_earlier_version_is_checked_by_the_hash_in_its_name(ledger):
+    table = attempts(("a", 0, 0))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=4)
+    content = buffer.getvalue()
+    path = ledger.directory / "r0" / "ab" / f"{'ab' * 8}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    write_atomic(path, content)
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)
+    assert read_images(facts.locations) == [b"jpega"]
+    path.write_bytes(flipped(content, 8 * content.index(b"jpega")))
+    with pytest.raises(DamagedPart):
         Facts.read(ledger, ["r0"], wanted_inputs)
-    assert str(path) in str(error.value)
-    assert "Delete it and run again" in str(error.value)
-    assert "\n" not in str(error.value)
 
 
-def test_the_error_for_a_part_with_damaged_images_names_the_file(ledger):
-    path = ledger.write("r0", attempts(*((f"{n}", 0, 0) for n in range(4)), image=b"jpeg" * 500))
-    with pq.ParquetFile(path) as file:
-        columns = [file.metadata.row_group(0).column(index) for index in range(file.metadata.num_columns)]
-    [images] = [column for column in columns if column.path_in_schema == "generated_image.bytes"]
-    content = bytearray(path.read_bytes())
-    start = images.dictionary_page_offset or images.data_page_offset
-    content[start : start + images.total_compressed_size] = bytes(images.total_compressed_size)
-    path.write_bytes(content)
-    facts = Facts.read(ledger, ["r0"], wanted_inputs)  # the other columns can be read
-    with pytest.raises(ValueError, match=r"cannot be read .*Delete it and run again") as error:
-        read_images(facts.locations)
-    assert str(path) in str(error.value)
+def test_each_part_is_opened_once_for_an_export_whatever_the_order_of_the_rows(ledger, monkeypatch):
+    for name in "abc":
+        ledger.write("r0", attempts(*((f"{name}{n}", 0, 0) for n in range(70))))
+    facts = Facts.read(ledger, ["r0"], wanted_inputs)
+    order = {(37 * attempt) % 210: facts.locations[attempt] for attempt in range(210)}
+    opened = []
+    real = image_spools.check_file
+    monkeypatch.setattr(image_spools, "check_file", lambda path, file: (opened.append(path), real(path, file)))
+    with image_spool(order, 210, ledger.directory) as spool:
+        images = [spool.read(attempt) for attempt in range(210)]
+    assert opened == ledger.parts("r0")
+    assert images == read_images([order[attempt] for attempt in range(210)])
 
 
 def test_the_temporary_file_of_a_killed_writer_is_ignored(ledger):
@@ -183,15 +269,35 @@ def test_embeddings_are_read_bit_for_bit_as_they_were_written(ledger):
     facts = Facts.read(ledger, ["r0"], wanted_inputs)
     assert facts.embeddings[0].dtype == np.float16
     assert facts.embeddings[0].tobytes() == finite.tobytes()
-    assert ledger.table(path)["embedding"].type == pa.list_(pa.float16())
+    assert read_facts(path, "r0")["embedding"].type == pa.list_(pa.float16())
 
 
 def test_null_rows_of_an_embedding_column_are_empty_arrays():
     values = [[1.0, 2.0], None, [3.0, 4.0]]
     column = pa.chunked_array([pa.array([None if v is None else np.array(v, np.float16) for v in part],
                                         pa.list_(pa.float16())) for part in (values, values[1:])])  # fmt: skip
-    assert [row.tolist() for row in embedding_rows(column)] == [[1, 2], [], [3, 4], [], [3, 4]]
-    assert [row.tolist() for row in embedding_rows(column.slice(2))] == [[3, 4], [], [3, 4]]
+    rows, has = embedding_rows(column)
+    assert [row.tolist() for row in rows] == [[1, 2], [], [3, 4], [], [3, 4]]
+    assert has == [True, False, True, False, True]
+    rows, has = embedding_rows(column.slice(2))
+    assert [row.tolist() for row in rows] == [[3, 4], [], [3, 4]]
+    assert has == [True, False, True]
+
+
+def test_the_hash_of_facts_does_not_depend_on_their_storage():
+    """Chunks, offsets and values behind nulls are different, but the rows are the same."""
+    table = pa.concat_tables([attempts(("a", 0, 0)), attempts(("b", 1, 2), image=None, embedding=None, reason="é")])
+    table = table.drop_columns(["generated_image"])
+    longer = pa.concat_tables([attempts(("x", 9, 9)).drop_columns(["generated_image"]), table, table])
+    for other in (table.combine_chunks(), longer.slice(1, 2), longer.combine_chunks().slice(3, 2)):
+        assert facts_digest(other) == facts_digest(table)
+    changes = [table.slice(0, 1), table.drop_columns(["reason"]), pa.concat_tables([table.slice(1), table.slice(0, 1)])]
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.type != pa.list_(pa.float16()):
+            moved = column.take(pa.array([1, 0]))
+            changes += [] if moved == column else [table.set_column(table.column_names.index(name), name, moved)]
+    digests = {facts_digest(changed) for changed in [table, *changes]}
+    assert len(digests) == 1 + len(changes)
 
 
 def test_a_missing_embedding_is_a_row_of_nan_in_the_matrix(ledger):
@@ -223,8 +329,9 @@ def test_a_fault_of_the_machine_is_not_reported_as_a_damaged_part(ledger, monkey
     def denied(*arguments, **keywords):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    for name in ("read_table", "read_metadata", "ParquetFile"):
+    ledger.repairs = True
+    for name in ("read_metadata", "ParquetFile"):
         monkeypatch.setattr(pq, name, denied)
-    for read in (lambda: ledger.table(path), ledger.count, lambda: read_images([(path, 0)])):
+    for read in (lambda: ledger.facts("r0", path), ledger.count, lambda: read_images([(path, 0)])):
         with pytest.raises(PermissionError):
             read()

@@ -8,13 +8,17 @@ from datasets import (
 )
 from run_folders import (
     attempts_of,
+    contents,
     go,
     interrupt_at,
     published,
     rows,
 )
 
+from diffcore_hf.core.errors import UserError
 from diffcore_hf.workflows.augment import prepare
+from diffcore_hf.workflows.export import export
+from diffcore_hf.workflows.verify import verify
 
 
 def test_a_second_run_generates_nothing_and_gives_the_same_bytes(make, copy, monkeypatch):
@@ -75,13 +79,33 @@ def test_a_lost_part_is_computed_again(make, done, copy):
     assert published(copy) == before
 
 
-def test_a_damaged_part_gives_a_one_line_error_and_no_file_is_changed(make, copy):
+@pytest.mark.parametrize("kind", ["r0", "ref", "an image of r0"])
+def test_a_damaged_part_is_renamed_and_its_facts_are_computed_again(make, done, copy, caplog, kind):
+    [part, *_] = sorted((copy / ".diffcore/parts" / kind.split()[-1]).rglob("*.parquet"))
+    content = bytearray(part.read_bytes())
+    image = contents(rows(copy, "generated"))[0]
+    # The middle of an image; its column is compressed, but such bytes are stored as they are.
+    position = content.index(image[40:80]) if kind.startswith("an image") else len(content) // 2
+    content[position] ^= 1
+    part.write_bytes(content)
+    before = published(copy)
+    assert any(str(part) in line and "is damaged" in line for line in verify(str(copy)))
+    again = go(make(copy))
+    assert published(copy) == before
+    assert (again.new_attempts > 0) == kind.endswith("r0")
+    assert part.with_name(f"{part.name}.bad").exists()
+    assert f"part {part} is damaged" in caplog.text
+    assert verify(str(copy)) == []
+
+
+def test_a_command_that_computes_nothing_refuses_a_damaged_part(make, done, copy, tmp_path):
     [part] = (copy / ".diffcore/parts/r0").rglob("*.parquet")
     part.write_bytes(part.read_bytes()[:100])
-    before = published(copy)
-    with pytest.raises(ValueError, match="Delete it and run again"):
-        go(make(copy))
-    assert published(copy) == before
+    with pytest.raises(UserError, match=r"is damaged .*Run augment again with this output folder"):
+        export(copy, tmp_path / "other", {})
+    go(make(copy))
+    export(copy, tmp_path / "other", {})
+    assert verify(str(tmp_path / "other")) == []
 
 
 def test_the_current_files_of_a_folder_are_loaded(make, tmp_path):

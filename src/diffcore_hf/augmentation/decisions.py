@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.crashes import Item, note_on, read_suspects
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts
+from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.part_files import REFERENCES
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.schedule import NOTHING, Due, Schedule
@@ -245,7 +246,7 @@ class Decider:
         facts = filtration.AttemptFacts(
             units=units,
             attempts=numbers,
-            embeddings=self.attempts.matrix(indices.tolist(), self.width),
+            embeddings=self.attempts.matrix(indices, self.width),
             parents=self.references.matrix(parents, self.width),
             reasons=[self.attempts.reasons[index] for index in indices],
             image_sha256=[self.attempts.sha256[index] for index in indices],

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from diffcore_hf.augmentation import layouts, tables
+from diffcore_hf.augmentation.image_spool import image_spool
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.core import schema
@@ -23,6 +26,7 @@ from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import file_sha256
 from diffcore_hf.core.manifest import Counts, FileEntry
 from diffcore_hf.core.quiet import quiet_datasets
+from diffcore_hf.method.checks import KEPT
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -60,6 +64,24 @@ def check_layout(recipe: Recipe, layout: str) -> None:
             raise UserError(
                 f"source.{key} is {column!r}, which is also a column of layout mixed. Use --layout columns or rows"
             )
+
+
+@contextmanager
+def with_images(material: Material, folder: Path) -> Iterator[Material]:
+    """Copies the images that an export contains, and yields the material with them (image_spool.py).
+
+    Args:
+        material: the run, its facts and decisions.
+        folder: folder on the disk of the export.
+
+    Raises:
+        DamagedPart: the bytes of a part are not those that were written.
+    """
+    reasons = material.decisions.reason.tolist()
+    included = [attempt for attempt, reason in enumerate(reasons) if reason == KEPT or material.recipe.include_rejected]
+    locations = {attempt: material.location(attempt) for attempt in included}
+    with image_spool(locations, len(reasons), folder) as spool:
+        yield replace(material, spool=spool)
 
 
 def write_tables(material: Material, staging: Path, layout: str = "columns") -> tuple[Shards, list[FileEntry]]:

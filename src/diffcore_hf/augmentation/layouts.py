@@ -15,7 +15,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.arrow_tables import image_cell, windows
-from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.marks import mixed_mark
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
@@ -82,7 +81,7 @@ def mixed_rows(material: Material, published: str) -> Iterator[pa.Table]:
     for window in windows(kept, MIXED_WINDOW, by_attempt):
         rows = np.array([material.plan.rows[units[attempt]] for attempt in window], np.int64)
         table = pa.concat_tables(_real_rows(material, config.split, rows, MIXED_WINDOW))
-        generated = read_images([material.location(attempt) for attempt in window])
+        generated = material.images(window)
         images: list[bytes] = []
         facts: list[MixFacts] = []
         positions: list[int] = []

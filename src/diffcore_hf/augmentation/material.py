@@ -5,6 +5,7 @@ Tables, pictures, summary and card are functions of this record.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from diffcore_hf.augmentation.ledger import Facts, Ledger, Location
+from diffcore_hf.augmentation.facts import Facts
+from diffcore_hf.augmentation.image_spool import ImageSpool
+from diffcore_hf.augmentation.ledger import Ledger
+from diffcore_hf.augmentation.part_files import DamagedPart, Location, read_images
 from diffcore_hf.augmentation.plan import Plan, Unit
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.source.dataset import LoadedSource
@@ -47,6 +51,8 @@ class Material:
     """Number of drawn references without facts. If it is above 0, the decisions may still change."""
     notes: tuple[str, ...]
     """Remarks on the decisions for the user, one line each."""
+    spool: ImageSpool | None = None
+    """Copies of the images that an export contains; None: images are read from the parts."""
 
     @property
     def source(self) -> LoadedSource:
@@ -100,7 +106,22 @@ class Material:
 
     def location(self, attempt: int) -> Location:
         """Return the location of the image of an attempt."""
-        return self.facts.locations[self.fact_of[attempt]]
+        return self.facts.locations[int(self.fact_of[attempt])]
+
+    def images(self, attempts: Sequence[int]) -> list[bytes | None]:
+        """Return the encoded images of some attempts; None for an attempt without image.
+
+        Raises:
+            DamagedPart: an image does not have its recorded hash.
+        """
+        spool = self.spool
+        rest = [attempt for attempt in attempts if spool is None or not spool.has(attempt)]
+        read = dict(zip(rest, read_images([self.location(attempt) for attempt in rest]), strict=True))
+        for attempt, image in read.items():
+            recorded = self.attempts.image_sha256[attempt]
+            if image is not None and hashlib.sha256(image).hexdigest() != recorded:
+                raise DamagedPart(self.location(attempt)[0], "an image does not have its recorded hash")
+        return [read[attempt] if spool is None or attempt in read else spool.read(attempt) for attempt in attempts]
 
     def seed(self, attempt: int) -> int:
         """Return the seed of an attempt."""

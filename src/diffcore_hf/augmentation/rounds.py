@@ -23,7 +23,8 @@ from diffcore_hf.augmentation.decisions import Decider, read_facts
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.figures import FiguresFile
-from diffcore_hf.augmentation.ledger import CLASSES, PREPARED
+from diffcore_hf.augmentation.ledger import PREPARED
+from diffcore_hf.augmentation.part_files import CLASSES
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.progress import Progress
 from diffcore_hf.augmentation.reasons import progress_text

@@ -40,6 +40,8 @@ class Run:
     """What changed in the source since the last run; None in a new folder."""
     preparation: Preparation | None = None
     """The preparation that an earlier run finished and that this run keeps; None: there is none."""
+    repairs: bool = False
+    """Whether this run computes facts, so that damaged parts are renamed and computed again."""
     in_memory: bool = False
     """Whether the source is a dataset in memory. Other processes cannot open such a source."""
 
@@ -61,7 +63,7 @@ class Run:
     @cached_property
     def ledger(self) -> Ledger:
         """The parts of the output folder."""
-        return Ledger(self.folder.parts)
+        return Ledger(self.folder.parts, repairs=self.repairs)
 
     def require_source_on_disk(self, executor: str) -> None:
         """Raise UserError if other processes cannot open the source.

@@ -14,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from diffcore_hf.augmentation.arrow_tables import arrow_table, finite_or_none, image_cell, number_or_none, windows
-from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.originals import original_rows
 from diffcore_hf.augmentation.plan import Unit
@@ -84,7 +83,8 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
     """Returns the added columns for rows of the augmented split."""
     decisions = material.decisions
     columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in added_features(material)}
-    locations, positions = [], []
+    attempts: list[int] = []
+    positions: list[int] = []
     for position, row in enumerate(rows):
         index = material.first_unit.get(int(row))
         if index is None:
@@ -100,9 +100,9 @@ def _added(material: Material, rows: Sequence[int]) -> dict[str, list[Any]]:
             columns["similarity"][position] = number_or_none(decisions.similarity[attempt])
             for name, values in material.targets_of([unit]).items():
                 columns[name][position] = values[0]
-            locations.append(material.location(attempt))
+            attempts.append(attempt)
             positions.append(position)
-    for position, image in zip(positions, read_images(locations), strict=True):
+    for position, image in zip(positions, material.images(attempts), strict=True):
         columns["generated"][position] = image_cell(image)
     return columns
 
@@ -117,7 +117,7 @@ def generated_rows(material: Material) -> Iterator[pa.Table]:
     for window in windows(material.kept):
         units = [material.plan.unit(int(material.attempts.units[attempt])) for attempt in window]
         labels = source.splits[config.split].select_columns([config.label]).with_format("arrow")
-        images = read_images([material.location(attempt) for attempt in window])
+        images = material.images(window)
         columns: dict[str, list[Any]] = {
             "image": [image_cell(image) for image in images],
             "row_id": [unit.row_id for unit in units],
@@ -196,7 +196,7 @@ def _published_images(material: Material, window: Sequence[int]) -> list[dict[st
     reason, all_images = material.decisions.reason, material.recipe.include_rejected
     shown = [position for position, attempt in enumerate(window) if all_images or reason[attempt] == "kept"]
     images: list[dict[str, Any] | None] = [None] * len(window)
-    contents = read_images([material.location(window[position]) for position in shown])
+    contents = material.images([window[position] for position in shown])
     for position, content in zip(shown, contents, strict=True):
         images[position] = image_cell(content)
     return images

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffcore_hf.augmentation.decisions import Decider
-from diffcore_hf.augmentation.ledger import REFERENCES
+from diffcore_hf.augmentation.part_files import REFERENCES
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.config.policy import policy_parameters
 from diffcore_hf.core.terminal_text import visible

@@ -16,8 +16,10 @@ import numpy as np
 
 from diffcore_hf.augmentation.crashes import Item
 from diffcore_hf.augmentation.decisions import Decider
+from diffcore_hf.augmentation.facts import Facts
 from diffcore_hf.augmentation.figures import Figures
-from diffcore_hf.augmentation.ledger import REFERENCES, Facts, Ledger, round_name
+from diffcore_hf.augmentation.ledger import Ledger, round_name
+from diffcore_hf.augmentation.part_files import REFERENCES
 from diffcore_hf.augmentation.part_sizes import PartSizes
 from diffcore_hf.augmentation.plan import Plan
 from diffcore_hf.augmentation.run import Run

@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from diffcore_hf.augmentation.crashes import Hand
 from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
-from diffcore_hf.augmentation.ledger import CLASSES, REFERENCES, Ledger, round_name
+from diffcore_hf.augmentation.ledger import Ledger, round_name
 from diffcore_hf.augmentation.marks import mark_of_run
+from diffcore_hf.augmentation.part_files import CLASSES, REFERENCES
 from diffcore_hf.augmentation.plan import Plan, make_plan
 from diffcore_hf.augmentation.preparations import Preparation, digest_of, started_preparation, words_in
 from diffcore_hf.augmentation.row_list import row_list_identity
@@ -122,7 +123,7 @@ class Worker:
                 "it continues with the changed file"
             )
         mark = None if run is None else mark_of_run(run)
-        return cls(source, plan, recipe, Ledger(folder.parts), mark, preparation)
+        return cls(source, plan, recipe, Ledger(folder.parts, repairs=True), mark, preparation)
 
     @cached_property
     def reference(self) -> Reference:

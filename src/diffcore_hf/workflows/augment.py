@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,10 +22,11 @@ from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.executors.processes import collect_with_processes
-from diffcore_hf.augmentation.export import dataset_info, manifest, write_tables
+from diffcore_hf.augmentation.export import dataset_info, manifest, with_images, write_tables
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.image_captions import captions_are_due, make_contexts
 from diffcore_hf.augmentation.material import Material
+from diffcore_hf.augmentation.part_files import DamagedPart
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.preparations import check_words, finished_preparation, recorded, words_in
 from diffcore_hf.augmentation.resolution import Resolution, complete_recipe, resolve_run, run_content
@@ -190,15 +191,23 @@ def run(
                 exported = last_export.token(prepared.folder)
         except signals.Stopped as error:
             raise signals.Stopped(error.number, "no attempt was started. The same command starts the run") from None
-        if own_executor is None:
-            all_shares = share or Share()
-            collected = collect_with_processes(prepared, all_shares, workers or 1, grace=grace, progress=progress)
-        else:
-            collected = collect(prepared, own_executor, share=share, progress=progress)
-        new = prepared.ledger.count() - earlier
-        only_share = share is not None and share.only
-        summary = summarise(collected.decider.decide()) if only_share else _export(prepared, collected, new, exported)
-        return _result(prepared, collected, summary, new, time.monotonic() - started)
+        while True:
+            if own_executor is None:
+                all_shares = share or Share()
+                collected = collect_with_processes(prepared, all_shares, workers or 1, grace=grace, progress=progress)
+            else:
+                collected = collect(prepared, own_executor, share=share, progress=progress)
+            new = prepared.ledger.count() - earlier + prepared.ledger.lost
+            try:
+                if share is not None and share.only:
+                    summary = summarise(collected.decider.decide())
+                else:
+                    summary = _export(prepared, collected, new, exported)
+            except DamagedPart as damaged:  # its facts are due again
+                prepared.ledger.set_aside(damaged)
+                own_executor = _executor(prepared, executor, workers)
+                continue
+            return _result(prepared, collected, summary, new, time.monotonic() - started)
 
 
 def _export(run: Run, collected: Collected, new: int, exported: str | None) -> Summary:
@@ -283,7 +292,7 @@ def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[
     If another process starts the same folder at the same time, the values that it chose for `auto` and null are used.
     """
     while True:
-        prepared = prepare(recipe, data)
+        prepared = replace(prepare(recipe, data), repairs=True)
         made = make(prepared)
         if not start(prepared):
             continue
@@ -384,10 +393,10 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
 
     The manifest is written last. The caller holds the lock of the export (core/export_swap.py).
     """
-    summary = summarise(material)
     staging = new_staging(folder)
     try:
-        return _publish(material, folder, layout, summary, staging)
+        with with_images(material, folder.private) as complete:
+            return _publish(complete, folder, layout, summarise(complete), staging)
     finally:
         leftovers.remove(staging)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from diffcore_hf.augmentation.ledger import read_images
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.plan import Unit
 from diffcore_hf.augmentation.source.hashes import image_cells
@@ -45,7 +44,7 @@ def tiles(material: Material, attempts: Sequence[int], *, decided: bool = True) 
     image = material.source.config.image
     rows = material.source.rows.select([unit.row for unit in units])
     cells = image_cells(rows, image)
-    generated = read_images([material.location(attempt) for attempt in attempts])
+    generated = material.images(attempts)
     shown = []
     for attempt, unit, cell, content in zip(attempts, units, cells, generated, strict=True):
         similarity = float(material.decisions.similarity[attempt])

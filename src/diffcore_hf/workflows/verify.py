@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.manifest import checked_manifest
@@ -25,8 +26,9 @@ _BATCH = 256
 def verify(target: str) -> list[str]:
     """Check a folder, or a version such as `owner/name@v1.0.0`. Return one line for each kind of fault.
 
-    Files are compared with the manifest. Then rows are compared with each other and with the rules of the recipe. The
-    hash of each image is checked only in a folder. For a version on the Hub, the hash of each shard covers its images.
+    Files are compared with the manifest, and the parts of a folder with the hashes in their names. Then rows are
+    compared with each other and with the rules of the recipe. The hash of each image is checked only in a folder. For a
+    version on the Hub, the hash of each shard covers its images.
 
     Raises:
         UserError: the folder, dataset or version does not exist, or the Hub failed.
@@ -40,8 +42,9 @@ def verify(target: str) -> list[str]:
 
 
 def _verify_folder(folder: Folder) -> list[str]:
-    if faults := verification.folder_faults(folder.path):
-        return faults
+    faults = [str(damaged) for damaged in Ledger(folder.parts).damaged()]
+    if published := verification.folder_faults(folder.path):
+        return faults + published
 
     def read(path: str, columns: Sequence[str]) -> Iterable[pa.Table]:
         return parquet.read_batches(folder.path / path, path, columns, _BATCH)
@@ -49,7 +52,8 @@ def _verify_folder(folder: Folder) -> list[str]:
     def names(path: str) -> list[str]:
         return parquet.column_names(folder.path / path, path)
 
-    return audit(Shards(checked_manifest(folder.manifest(), str(folder.path)), read, names, images=True))
+    manifest = checked_manifest(folder.manifest(), str(folder.path))
+    return faults + audit(Shards(manifest, read, names, images=True))
 
 
 def _verify_version(repo_id: str, version: str) -> list[str]:

@@ -1,0 +1,243 @@
+"""Part files: the format of a part on disk, its two hashes, and the detection of damaged parts.
+
+Owns the columns that are read as facts, the hash over them, and the hash over the whole file. Does not own the names of
+folders and the list of parts (ledger.py), or the meaning of a fact (facts.py).
+
+The name of a part contains a hash of its bytes. Reading all bytes only to read the facts would take too long. So the
+footer contains a second hash, over the columns that are read as facts. Facts are always compared with the second hash.
+The first hash is compared before images of a part are exported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
+from diffcore_hf.core.schema import GENERATED_IMAGE, AttemptKey
+
+REFERENCES = "ref"
+CLASSES = "text"
+FACTS_KEY = b"diffcore.facts"
+"""Key of the footer with the hash over the facts. Parts of earlier versions do not have it."""
+ROW_GROUP, GROUP_BYTES = 64, 8_000_000
+"""Largest number of rows of a row group and its usual number of bytes. An image is read together with its group."""
+
+_COLUMNS = {
+    REFERENCES: ("row_id", "inputs", "source_sha256", "embedding", "reason"),
+    CLASSES: ("prompt", "text_embedding", "logit_scale"),
+}
+_ATTEMPT_COLUMNS = ("row_id", "copy", "attempt", "inputs", "image_sha256", "embedding", "reason")
+
+Location = tuple[Path, int]
+"""Path of a part, and index of a row in it."""
+T = TypeVar("T")
+
+
+class DamagedPart(UserError):
+    """Raised when a part does not have the bytes that were written. A run renames such a part (`Ledger.set_aside`)."""
+
+    def __init__(self, path: Path, cause: str):
+        super().__init__(
+            f"part {path} is damaged ({cause}). Run augment again with this output folder. It renames the part to "
+            f"{path.name}.bad and computes its facts again"
+        )
+        self.path, self.cause = path, cause
+
+
+def fact_columns(kind: str) -> tuple[str, ...]:
+    """Return the columns of a part that are read into memory: all columns except images and repeated texts."""
+    return _COLUMNS.get(kind, _ATTEMPT_COLUMNS)
+
+
+def keys_of(table: pa.Table) -> list[AttemptKey]:
+    """Return the keys of the facts in a part."""
+    ids = table["row_id"].to_pylist()
+    if "copy" not in table.column_names:
+        return [(row_id, 0, 0) for row_id in ids]
+    return list(zip(ids, table["copy"].to_pylist(), table["attempt"].to_pylist(), strict=True))
+
+
+def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
+    """Return the name without ending and the bytes of a part. Equal facts have equal names and bytes."""
+    if kind == CLASSES:
+        keys = "\n".join(table["prompt"].to_pylist())
+    else:
+        keys = "\n".join(f"{row_id} {copy} {attempt}" for row_id, copy, attempt in sorted(keys_of(table)))
+    digest = {FACTS_KEY: facts_digest(table.select(_present(kind, table.column_names))).encode()}
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **digest})
+    rows = GROUP_BYTES * len(table) // max(table.nbytes, 1)
+    buffer = io.BytesIO()
+    pq.write_table(
+        table,
+        buffer,
+        row_group_size=min(max(rows, 1), ROW_GROUP),
+        compression="zstd",
+        write_statistics=False,
+        use_dictionary=False,
+    )
+    content = buffer.getvalue()
+    return f"{hashlib.sha256(keys.encode()).hexdigest()[:16]}-{_short(hashlib.sha256(content).hexdigest())}", content
+
+
+def read_facts(path: Path, kind: str) -> pa.Table:
+    """Read the facts of a part and compare them with their hash.
+
+    Raises:
+        DamagedPart: the file cannot be parsed, or the facts are not those that were written.
+        FileNotFoundError: there is no such file.
+    """
+
+    def read() -> tuple[pa.Table, bytes | None]:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=_present(kind, file.schema_arrow.names), use_threads=False)
+            return table, (file.metadata.metadata or {}).get(FACTS_KEY)
+
+    table, stored = _guarded(path, read)
+    if stored is None:
+        with open(path, "rb") as file:
+            check_file(path, file)
+    elif stored != _guarded(path, lambda: facts_digest(table)).encode():
+        raise DamagedPart(path, "its facts do not have the hash in its footer")
+    return table
+
+
+def read_images(locations: Sequence[Location]) -> list[bytes | None]:
+    """Return the encoded image at each location, in this order. Each row group is read once.
+
+    The hash of the parts is not checked.
+
+    Raises:
+        DamagedPart: a part cannot be parsed.
+    """
+    rows: dict[Path, list[int]] = {}
+    for path, row in locations:
+        rows.setdefault(path, []).append(row)
+    found: dict[Location, bytes | None] = {}
+    for path, wanted in rows.items():
+        with open(path, "rb") as file:
+            found |= {(path, row): image for row, image in images_in(path, file, wanted)}
+    return [found[location] for location in locations]
+
+
+def images_in(path: Path, opened: BinaryIO, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the rows and encoded images of some rows of an open part, in ascending order.
+
+    Raises:
+        DamagedPart: the part cannot be parsed.
+    """
+    wanted = sorted(set(rows))
+    file = _guarded(path, lambda: pq.ParquetFile(opened))
+    start = 0
+    for group in range(file.num_row_groups):
+        stop = start + file.metadata.row_group(group).num_rows
+        inside = [row - start for row in wanted if start <= row < stop]
+        if inside:
+            for row, image in zip(inside, _guarded(path, _group_reader(file, group, inside)), strict=True):
+                yield start + row, image
+        start = stop
+    if wanted and wanted[-1] >= start:
+        raise DamagedPart(path, f"it has {start} rows")
+
+
+def _group_reader(file: pq.ParquetFile, group: int, rows: Sequence[int]) -> Callable[[], list[bytes | None]]:
+    """Return a function that reads the images of some rows of a row group."""
+
+    def read() -> list[bytes | None]:
+        column = file.read_row_group(group, columns=[GENERATED_IMAGE], use_threads=False)[GENERATED_IMAGE]
+        cells = column.take(pa.array(rows, pa.int64())).to_pylist()
+        return [cell["bytes"] if cell else None for cell in cells]
+
+    return read
+
+
+def check_file(path: Path, opened: BinaryIO) -> None:
+    """Compare the bytes of an open part with the hash in its name. Then go back to its start.
+
+    Raises:
+        DamagedPart: the hashes differ.
+    """
+    digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    opened.seek(0)
+    if path.stem.partition("-")[2] != _short(digest):
+        raise DamagedPart(path, "its bytes do not have the hash in its name")
+
+
+def row_count(path: Path) -> int:
+    """Return the number of rows of a part. Only its footer is read.
+
+    Raises:
+        DamagedPart: the file cannot be parsed.
+    """
+    return _guarded(path, lambda: pq.read_metadata(path).num_rows)
+
+
+def facts_digest(table: pa.Table) -> str:
+    """Return a hash over the values of all columns. It does not depend on how Arrow stores them in memory."""
+    digest = hashlib.sha256(str(table.num_rows).encode())
+    for name in sorted(table.column_names):
+        digest.update(f"\n{name}\n".encode())
+        for values in _values(table[name].combine_chunks()):
+            digest.update(values)
+    return digest.hexdigest()
+
+
+def _values(array: pa.Array) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of the validity, lengths and values of a column of texts, numbers or lists of numbers."""
+    valid: np.ndarray | None = None
+    if array.null_count:
+        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        yield np.packbits(valid).tobytes()
+    kind = array.type
+    if pa.types.is_list(kind):
+        lengths = np.diff(array.offsets.to_numpy())
+        yield np.where(valid, lengths, 0).astype("<i8").tobytes() if valid is not None else _bytes_of(lengths)
+        yield from _values(array.flatten())
+    elif pa.types.is_string(kind):
+        array = array if valid is None else array.fill_null("")
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+        yield _bytes_of(np.diff(ends))
+        if data is not None and len(array):
+            yield memoryview(data)[int(ends[0]) : int(ends[-1])]
+    else:
+        array = array if valid is None else array.fill_null(0)
+        yield np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).tobytes()
+
+
+def _bytes_of(lengths: np.ndarray) -> bytes:
+    return lengths.astype("<i8").tobytes()
+
+
+def _present(kind: str, names: Sequence[str]) -> list[str]:
+    """Return the fact columns that a part has. A part of an earlier version can lack a column."""
+    return [name for name in fact_columns(kind) if name in names]
+
+
+def _guarded(path: Path, action: Callable[[], T]) -> T:
+    """Call a function that reads a part.
+
+    A fault of the machine, such as a missing permission, is raised unchanged, because the part may be intact.
+
+    Raises:
+        DamagedPart: the function raised another exception.
+    """
+    try:
+        return action()
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        if environment_fault(error) is not None:
+            raise
+        raise DamagedPart(path, innermost_cause(error)) from error
+
+
+def _short(digest: str) -> str:
+    return digest[:16]
