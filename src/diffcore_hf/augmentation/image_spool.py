@@ -64,7 +64,7 @@ def image_spool(locations: Mapping[int, Location], count: int, folder: Path) -> 
     by_part: dict[Path, dict[int, list[int]]] = {}
     for attempt, (path, row) in locations.items():
         by_part.setdefault(path, {}).setdefault(row, []).append(attempt)
-    with tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=folder) as file:
+    with tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(folder)) as file:
         spool = ImageSpool(file, count)
         for path in sorted(by_part):
             _copy(path, by_part[path], spool)

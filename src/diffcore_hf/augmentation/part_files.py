@@ -14,7 +14,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -127,7 +127,7 @@ def read_images(locations: Sequence[Location]) -> list[bytes | None]:
     return [found[location] for location in locations]
 
 
-def images_in(path: Path, opened: BinaryIO, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+def images_in(path: Path, opened: io.BufferedReader, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
     """Yield the rows and encoded images of some rows of an open part, in ascending order.
 
     Raises:
@@ -158,7 +158,7 @@ def _group_reader(file: pq.ParquetFile, group: int, rows: Sequence[int]) -> Call
     return read
 
 
-def check_file(path: Path, opened: BinaryIO) -> None:
+def check_file(path: Path, opened: io.BufferedReader) -> None:
     """Compare the bytes of an open part with the hash in its name. Then go back to its start.
 
     Raises:

@@ -82,7 +82,7 @@ def contact_sheet(material: Material) -> bytes:
     """Draws a balanced choice of attempts, kept and rejected, as PNG."""
     plan = material.plan
     unit_of = material.attempts.units
-    order = np.argsort(unit_of, kind="stable").tolist()
+    order = np.lexsort((material.attempts.attempts, unit_of)).tolist()
     described = [
         (
             plan.prompt_texts.names[plan.shown[unit_of[attempt]]],
