@@ -2,20 +2,23 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from exports import listing, publish
 
 from diffcore_hf.core import folder as folders
 from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import (
-    RUN_FORMAT,
     Folder,
     canonical_json,
     check_target,
     manifest_bytes,
     write_atomic,
 )
+from diffcore_hf.core.leftovers import remove
+from diffcore_hf.core.run_record import RUN_FORMAT, run_bytes
 
 
 @pytest.fixture
@@ -80,11 +83,63 @@ def test_read_run_returns_none_before_the_first_run_and_its_content_afterwards(t
     assert folder.read_run() == {"a": {"ä": None}, "b": 1}
 
 
-def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path):
+OWN = {"attempt_digest": "d", "recipes": [], "about": {}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"null", b'"text"', b'{"attempt_digest": ', b"\x89PNG\r\n\x1a\n", b"[" * 100_000,
+     b'{"format": 4}',
+     canonical_json({"format": RUN_FORMAT, "attempt_digest": "d"}), b'{"format": [3], "hash": 1}', run_bytes(OWN)[:-9],
+     run_bytes(OWN).replace(b'"d"', b'"e"'), run_bytes(OWN).replace(b'"format": ', b'"format": 1'), None],
+    ids=range(15),
+)  # fmt: skip
+def test_a_damaged_run_json_names_the_file_and_the_remedy(tmp_path, content):
     folder = Folder(tmp_path / "out")
-    write_atomic(folder.run_file, b'{"attempt_digest": ')
-    with pytest.raises(ValueError, match=r"run\.json is damaged .*--output"):
-        folder.read_run()
+    write_atomic(folder.path / "data/a", b"first")
+    if content is None:
+        folder.run_file.mkdir(parents=True)
+    else:
+        write_atomic(folder.run_file, content)
+    folder.check_owned_or_empty()
+    for action in (folder.read_run, folder.clean):
+        with pytest.raises(UserError, match=r"run\.json is damaged .*Restore it, or choose another --output") as error:
+            action()
+        assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_another_process_creates_now_is_not_refused(tmp_path):
+    folder = Folder(tmp_path / "out")
+    write_atomic(folder.private / ".run.json.host.1.0-01234567.tmp", b"{")
+    folder.check_owned_or_empty()
+    assert folder.read_run() is None
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.log.jsonl", "hashes.json", "export.lock", "rows", "parts"])
+def test_something_else_in_the_place_of_a_file_is_a_one_line_error(finished, name):
+    path = finished.private / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("a file")
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+        (path / "x").write_text("x")
+
+    def use():
+        finished.read_run()
+        finished.log("begin")
+        finished.write_hashes({})
+        with exporting(finished):
+            write_atomic(finished.rows / "r.txt", b"hashes")
+            write_atomic(finished.parts / "r0/ab/p.parquet", b"facts")
+
+    with pytest.raises(UserError, match=rf"{name}.*(Remove|Delete|Restore)") as error:
+        use()
+    assert "\n" not in str(error.value)
+    remove(path)
+    if name != "run.json":
+        use()
 
 
 @pytest.mark.parametrize("format_number", [None, 1, RUN_FORMAT - 1, RUN_FORMAT + 1])

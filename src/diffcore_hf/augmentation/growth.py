@@ -69,7 +69,7 @@ def read_record(folder: Folder) -> RowRecord | None:
     try:
         table = pq.read_table(_path(folder), partitioning=None)
         columns = [table[name].to_pylist() for name in ("row_id", "class_name", "source_sha256")]
-    except (OSError, KeyError, pa.ArrowException):
+    except (OSError, KeyError, ValueError, pa.ArrowException):
         return None
     ids, names, hashes = columns
     return dict(zip(ids, zip(names, hashes, strict=True), strict=True))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from diffcore_hf.core import leftovers
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.folder import (
     MANIFEST,
     PUBLISHED,
@@ -72,7 +72,11 @@ def exporting(folder: Folder, *, wait: bool = True) -> Iterator[None]:
         pass
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            raise
+            if environment_fault(error) is not None:
+                raise
+            raise UserError(
+                f"{lock.lock_file} cannot be locked ({innermost_cause(error)}). Delete it and run the command again"
+            ) from error
     try:
         _remove_old_stagings(folder, locked=lock.is_locked)
         yield

@@ -24,15 +24,11 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, temporary_name
+from diffcore_hf.core.run_record import RUN_FORMAT, OtherFormat, canonical_json, hashed_json, parse_run, run_bytes
 
 MANIFEST = "diffcore.json"
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
-RUN_FORMAT = 4
-"""Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
-stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact. Format 4 added
-a mark to every generated image."""
-
 _LONGEST_NAME = 180
 """Longest file name in bytes. The temporary name is at most 70 bytes longer, and 255 bytes are the usual limit."""
 
@@ -130,15 +126,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def canonical_json(content: Mapping[str, Any]) -> bytes:
-    """Return JSON that is readable and canonical: sorted keys, two spaces, one newline at the end."""
-    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """Return the bytes of diffcore.json: canonical JSON with the hash of its own body under `hash`."""
-    body = {key: value for key, value in manifest.items() if key != "hash"}
-    return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
+    return hashed_json(manifest)
 
 
 def parse_manifest(content: bytes) -> dict[str, Any] | None:
@@ -183,7 +173,7 @@ class Folder:
             raise UserError(f"output {self.path} is a file, not a folder. Choose another with --output")
         # Another process can have created `.diffcore` and not yet written run.json.
         others = [path for path in self.path.iterdir() if path != self.private] if self.path.is_dir() else []
-        if others and not self.run_file.is_file():
+        if others and not os.path.lexists(self.run_file):
             raise UserError(
                 f"output {self.path} holds files that no run of diffcore-hf wrote. Nothing was changed. "
                 "Choose another folder with --output"
@@ -195,22 +185,21 @@ class Folder:
         Raises:
             UserError: run.json is damaged, or a version of diffcore-hf with another folder format wrote it.
         """
-        if not self.run_file.is_file():
+        if not os.path.lexists(self.run_file):
             return None
         try:
-            content = json.loads(self.run_file.read_text())
-            if not isinstance(content, dict):
-                raise ValueError("not a JSON object")
-        except (ValueError, RecursionError) as error:
+            return parse_run(self.run_file.read_bytes())
+        except OtherFormat as error:
+            raise UserError(
+                f"{self.path} was written by another version of diffcore-hf (folder format {error}, this version "
+                f"uses {RUN_FORMAT}). Start a new folder with --output, or use that version"
+            ) from error
+        except (ValueError, RecursionError, OSError) as error:
+            if environment_fault(error) is not None:
+                raise
             raise UserError(
                 f"{self.run_file} is damaged ({innermost_cause(error)}). Restore it, or choose another --output"
             ) from error
-        if (number := content.pop("format", 1)) != RUN_FORMAT:
-            raise UserError(
-                f"{self.path} was written by another version of diffcore-hf (folder format {number}, this version "
-                f"uses {RUN_FORMAT}). Start a new folder with --output, or use that version"
-            )
-        return content
 
     def read_hashes(self) -> dict[str, Any]:
         """Return the hashes of local weights that an earlier run stored; {} if there is no readable file of them."""
@@ -228,11 +217,11 @@ class Folder:
 
     def create_run(self, content: Mapping[str, Any]) -> bool:
         """Write the first run.json of the folder; return false if another process has written one before."""
-        return create_atomic(self.run_file, canonical_json({**content, "format": RUN_FORMAT}))
+        return create_atomic(self.run_file, run_bytes(content))
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         """Mark the folder as an output folder: write run.json, before any other file. Equal content is not written."""
-        text = canonical_json({**content, "format": RUN_FORMAT})
+        text = run_bytes(content)
         if not self.run_file.is_file() or self.run_file.read_bytes() != text:
             write_atomic(self.run_file, text)
 
@@ -249,6 +238,7 @@ class Folder:
 
     def log(self, event: str, **values: Any) -> None:
         """Append one line to run.log.jsonl. The log is for people; no code reads it."""
+        check_target(self.log_file)
         self.private.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "event": event} | values, ensure_ascii=False)
         with open(self.log_file, "a") as file:

@@ -46,7 +46,7 @@ from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
 from diffcore_hf.core import leftovers, signals
 from diffcore_hf.core.collection import paused_collection
-from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.export_swap import ExportIsRunning, exporting, new_staging, replace_export
 from diffcore_hf.core.folder import Folder, manifest_bytes
 from diffcore_hf.method.checks import checks_of
@@ -443,4 +443,10 @@ def _publish(material: Material, folder: Folder, layout: str, summary: Summary, 
 def _card(facts: CardFacts, folder: Folder) -> str:
     """Return the text of the card. Sections that a person added to the card in the folder are kept."""
     old = folder.path / "README.md"
-    return merge_free_sections(render_card(facts), old.read_text(encoding="utf-8") if old.is_file() else None)
+    try:
+        text = old.read_text(encoding="utf-8") if old.is_file() else None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{old} is not UTF-8 text ({innermost_cause(error)}). Correct or delete it, and run the same command again"
+        ) from error
+    return merge_free_sections(render_card(facts), text)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ImageCell = dict[str, Any]
 """An image as `datasets` stores it: {"bytes": ..., "path": ...}."""
 
+_CHECK = "sha256 of the lines below: "
+"""Start of the first line of the stored file."""
 _NO_HASH = "-"
 """Mark in the stored file for an image without a hash."""
 
@@ -124,7 +126,8 @@ def keep_hashes(source: LoadedSource, folder: Folder) -> None:
                 f"{sha256} {size} {header_text(header)}\n" if sha256 else f"{_NO_HASH} {size} {reasons[row]}\n"
                 for row, (sha256, size, header) in enumerate(columns)
             ]
-            write_atomic(path, "".join(lines).encode())
+            body = "".join(lines)
+            write_atomic(path, f"{_check_line(body)}{body}".encode())
 
 
 def _stored_hashes(split: Dataset, folder: Folder, files: ImageFiles) -> list[ImageHash] | None:
@@ -133,10 +136,19 @@ def _stored_hashes(split: Dataset, folder: Folder, files: ImageFiles) -> list[Im
     if not path.is_file():
         return None
     try:
-        hashes = [_parse(line) for line in path.read_text().splitlines()]
+        check, end, body = path.read_text().partition("\n")
+        if check.startswith(_CHECK) and check + end != _check_line(body):
+            return None
+        # A file of an earlier version has no first line with a hash.
+        hashes = [_parse(line) for line in (body if check.startswith(_CHECK) else check + end + body).splitlines()]
     except (OSError, ValueError):  # a damaged file: the images are read again
         return None
     return hashes if len(hashes) == len(split) else None
+
+
+def _check_line(body: str) -> str:
+    """Returns the first line of the stored file, which contains a hash of the other lines."""
+    return f"{_CHECK}{hashlib.sha256(body.encode()).hexdigest()}\n"
 
 
 def _parse(line: str) -> ImageHash:

@@ -1,0 +1,73 @@
+"""The content of run.json: its bytes, and the check that a file has the content that a run wrote.
+
+Owns the format number and the hash of the content. Does not own the keys (augmentation/resolution.py) or the paths
+(folder.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+RUN_FORMAT = 4
+"""Format number of run.json and the parts. A folder of another format is refused. Format 2 renamed the columns that
+stages read to `source_image` and `generated_image`. Format 3 added a digest of its inputs to every fact. Format 4 added
+a mark to every generated image."""
+_REQUIRED: Mapping[str, type] = {
+    "attempt_digest": str,
+    "attempt": dict,
+    "resolved": dict,
+    "identities": dict,
+    "stages": dict,
+    "strategy": dict,
+    "about": dict,
+    "recipes": list,
+}
+"""Keys of run.json and their types, for a file of an earlier version, which has no hash."""
+
+
+class OtherFormat(ValueError):
+    """Raised when another version wrote the file. The message is the number of its format."""
+
+
+def canonical_json(content: Mapping[str, Any]) -> bytes:
+    """Return JSON that is readable and canonical: sorted keys, two spaces, one newline at the end."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def hashed_json(content: Mapping[str, Any]) -> bytes:
+    """Return canonical JSON with the hash of its own body under `hash`."""
+    body = {key: value for key, value in content.items() if key != "hash"}
+    return canonical_json(body | {"hash": hashlib.sha256(canonical_json(body)).hexdigest()})
+
+
+def run_bytes(content: Mapping[str, Any]) -> bytes:
+    """Return the bytes of run.json."""
+    return hashed_json({**content, "format": RUN_FORMAT})
+
+
+def parse_run(text: bytes) -> dict[str, Any]:
+    """Return the content of run.json without format and hash.
+
+    Raises:
+        ValueError: the content is not what a run wrote.
+        RecursionError: the JSON is nested too deeply.
+        OtherFormat: a version with another folder format wrote it.
+    """
+    content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    if "hash" in content and hashed_json(content) != text:
+        raise ValueError("it does not have the hash of its own content")
+    number = content.pop("format", 1)
+    if "hash" not in content and not isinstance(content.get("attempt_digest"), str):
+        raise ValueError("it has no attempt_digest")
+    if number != RUN_FORMAT:
+        raise OtherFormat(str(number))
+    if content.pop("hash", None) is None:
+        for key, kind in _REQUIRED.items():
+            if not isinstance(content.get(key), kind):
+                raise ValueError(f"it has no valid {key}")
+    return content
