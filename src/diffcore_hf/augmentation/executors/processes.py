@@ -254,7 +254,7 @@ def _opened(order: _Order) -> Run:
                 "continues with the changed source"
             )
         plan = make_plan(source, recipe, words_in(order.preparation))
-    return Run(source, plan, folder, order.resolution, order.review, preparation=order.preparation)
+    return Run(source, plan, folder, order.resolution, order.review, preparation=order.preparation, repairs=True)
 
 
 def _expected(run: Run) -> int:
