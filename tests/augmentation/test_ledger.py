@@ -194,7 +194,7 @@ def outcome(ledger, path):
     """Returns all that an export takes from the parts: facts and images; None if a part was found to be damaged."""
     try:
         facts = Facts.read(ledger, ["r0", REFERENCES], wanted_inputs)
-        with image_spool(dict(enumerate(facts.locations[:4])), 4, path.parent) as spool:
+        with image_spool(ledger.all_parts(), dict(enumerate(facts.locations[:4])), 4, path.parent) as spool:
             images = [spool.read(attempt) for attempt in range(4)]
         captions = {text: row.tobytes() for text, row in ledger.captions().items()}
     except DamagedPart:
@@ -211,7 +211,7 @@ def test_no_flipped_bit_reaches_an_export(ledger):
         ledger.write(REFERENCES, references("a", "b", reason="unreadable")),
         ledger.write(CLASSES, Dataset.from_dict(rows, features=schema.class_facts()).data.table.combine_chunks()),
     ]
-    before, changed = outcome(ledger, paths[0]), 0
+    before = outcome(ledger, paths[0])
     assert before is not None
     for path, bits in zip(paths, (40, 23, 23), strict=True):
         content = path.read_bytes()
@@ -219,11 +219,9 @@ def test_no_flipped_bit_reaches_an_export(ledger):
             path.write_bytes(flipped(content, (number * 8 * len(content)) // bits + number % 8))
             assert [damaged.path for damaged in ledger.damaged()] == [path]
             after = outcome(ledger, path)
-            assert after in (None, before)
-            changed += after is None
+            assert after is None
         path.write_bytes(content)
     assert outcome(ledger, paths[0]) == before
-    assert changed > 40  # the other bits are in texts of the footer and in columns that are not read
 
 
 def test_a_part_of_an_earlier_version_is_checked_by_the_hash_in_its_name(ledger):
@@ -248,7 +246,7 @@ def test_each_part_is_opened_once_for_an_export_whatever_the_order_of_the_rows(l
     opened = []
     real = image_spools.check_file
     monkeypatch.setattr(image_spools, "check_file", lambda path, file: (opened.append(path), real(path, file)))
-    with image_spool(order, 210, ledger.directory) as spool:
+    with image_spool(ledger.all_parts(), order, 210, ledger.directory) as spool:
         images = [spool.read(attempt) for attempt in range(210)]
     assert opened == ledger.parts("r0")
     assert images == read_images([order[attempt] for attempt in range(210)])

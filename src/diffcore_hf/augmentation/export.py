@@ -80,7 +80,7 @@ def with_images(material: Material, folder: Path) -> Iterator[Material]:
     reasons = material.decisions.reason.tolist()
     included = [attempt for attempt, reason in enumerate(reasons) if reason == KEPT or material.recipe.include_rejected]
     locations = {attempt: material.location(attempt) for attempt in included}
-    with image_spool(locations, len(reasons), folder) as spool:
+    with image_spool(material.ledger.all_parts(), locations, len(reasons), folder) as spool:
         yield replace(material, spool=spool)
 
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from diffcore_hf.augmentation.part_files import Location, check_file, images_in
+from diffcore_hf.augmentation.part_files import DamagedPart, Location, check_file, images_in
 
 MEMORY_BYTES = 64_000_000
 """Largest number of bytes of images that are kept in memory. More images are written to a file on disk."""
@@ -50,10 +50,13 @@ class ImageSpool:
 
 
 @contextmanager
-def image_spool(locations: Mapping[int, Location], count: int, folder: Path) -> Iterator[ImageSpool]:
-    """Copy images from their parts and yield them. The copy is removed at the end.
+def image_spool(
+    parts: Sequence[Path], locations: Mapping[int, Location], count: int, folder: Path
+) -> Iterator[ImageSpool]:
+    """Check all parts, copy images from them and yield the images. The copy is removed at the end.
 
     Args:
+        parts: all parts of the run, in the order in which they are opened.
         locations: location of the image of each attempt that is copied.
         count: number of attempts.
         folder: folder on the disk that has space for the images.
@@ -66,15 +69,20 @@ def image_spool(locations: Mapping[int, Location], count: int, folder: Path) -> 
         by_part.setdefault(path, {}).setdefault(row, []).append(attempt)
     with tempfile.SpooledTemporaryFile(MEMORY_BYTES, dir=str(folder)) as file:
         spool = ImageSpool(file, count)
-        for path in sorted(by_part):
-            _copy(path, by_part[path], spool)
+        for path in parts:
+            _copy(path, by_part.pop(path, {}), spool)
+        if by_part:
+            raise DamagedPart(next(iter(by_part)), "it does not exist any more")
         yield spool
 
 
 def _copy(path: Path, attempts: Mapping[int, Sequence[int]], spool: ImageSpool) -> None:
     """Check a part and copy its images; `attempts` has the attempts of each row."""
-    with open(path, "rb") as opened:
-        check_file(path, opened)
-        for row, image in images_in(path, opened, list(attempts)):
-            for attempt in attempts[row]:
-                spool.add(attempt, image)
+    try:
+        with open(path, "rb") as opened:
+            check_file(path, opened)
+            for row, image in images_in(path, opened, list(attempts)) if attempts else ():
+                for attempt in attempts[row]:
+                    spool.add(attempt, image)
+    except FileNotFoundError as error:
+        raise DamagedPart(path, "it does not exist any more") from error

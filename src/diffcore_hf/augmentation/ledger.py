@@ -68,6 +68,10 @@ class Ledger:
         used."""
         return sorted((self.directory / kind).glob("??/*.parquet"))
 
+    def all_parts(self) -> list[Path]:
+        """Return the sorted paths of the parts of all kinds."""
+        return sorted(self.directory.glob("*/??/*.parquet"))
+
     def rounds(self) -> list[str]:
         """Return the names (`r0`, `r1`, ...) of the rounds that have parts, in ascending order."""
         numbers = (int(path.name[1:]) for path in self.directory.glob("r[0-9]*") if path.name[1:].isdigit())
@@ -106,7 +110,7 @@ class Ledger:
 
     def damaged(self) -> Iterator[DamagedPart]:
         """Compare the bytes of all parts with the hashes in their names, and yield an error for each damaged part."""
-        for path in sorted(self.directory.glob("*/??/*.parquet")):
+        for path in self.all_parts():
             try:
                 with open(path, "rb") as file:
                     part_files.check_file(path, file)

@@ -71,15 +71,18 @@ def encode(kind: str, table: pa.Table) -> tuple[str, bytes]:
         keys = "\n".join(table["prompt"].to_pylist())
     else:
         keys = "\n".join(f"{row_id} {copy} {attempt}" for row_id, copy, attempt in sorted(keys_of(table)))
-    digest = {FACTS_KEY: facts_digest(table.select(_present(kind, table.column_names))).encode()}
+    facts = table.select([name for name in table.column_names if name in fact_columns(kind)])
+    digest = {FACTS_KEY: facts_digest(facts).encode()}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **digest})
     rows = GROUP_BYTES * len(table) // max(table.nbytes, 1)
+    # Embeddings, hashes and encoded images cannot be compressed, and reading them is faster without.
+    texts = set(table.column_names) - {*fact_columns(kind), GENERATED_IMAGE}
     buffer = io.BytesIO()
     pq.write_table(
         table,
         buffer,
         row_group_size=min(max(rows, 1), ROW_GROUP),
-        compression="zstd",
+        compression=dict.fromkeys(texts, "zstd") or "none",
         write_statistics=False,
         use_dictionary=False,
     )
@@ -96,8 +99,9 @@ def read_facts(path: Path, kind: str) -> pa.Table:
     """
 
     def read() -> tuple[pa.Table, bytes | None]:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=_present(kind, file.schema_arrow.names), use_threads=False)
+        # A part of an earlier version can lack a column, which is then not in the table.
+        with pa.OSFile(str(path)) as opened, pq.ParquetFile(opened) as file:
+            table = file.read(columns=list(fact_columns(kind)), use_threads=False)
             return table, (file.metadata.metadata or {}).get(FACTS_KEY)
 
     table, stored = _guarded(path, read)
@@ -191,34 +195,31 @@ def facts_digest(table: pa.Table) -> str:
 
 def _values(array: pa.Array) -> Iterator[bytes | memoryview]:
     """Yield the bytes of the validity, lengths and values of a column of texts, numbers or lists of numbers."""
-    valid: np.ndarray | None = None
     if array.null_count:
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
-        yield np.packbits(valid).tobytes()
-    kind = array.type
-    if pa.types.is_list(kind):
-        lengths = np.diff(array.offsets.to_numpy())
-        yield np.where(valid, lengths, 0).astype("<i8").tobytes() if valid is not None else _bytes_of(lengths)
-        yield from _values(array.flatten())
-    elif pa.types.is_string(kind):
-        array = array if valid is None else array.fill_null("")
+        valid = array.is_valid()
+        yield b"nulls"
+        yield np.packbits(valid.to_numpy(zero_copy_only=False)).tobytes()
+        # The values behind nulls are not defined. Most columns with nulls have no values at all.
+        array = array.filter(valid) if array.null_count < len(array) else array[:0]
+    if not len(array):
+        return
+    if pa.types.is_list(array.type):
+        ends = array.offsets.to_numpy()
+        yield _lengths(ends)
+        yield from _values(array.values[int(ends[0]) : int(ends[-1])])
+    elif pa.types.is_string(array.type):
         _, offsets, data = array.buffers()
         ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
-        yield _bytes_of(np.diff(ends))
-        if data is not None and len(array):
+        yield _lengths(ends)
+        if data is not None:
             yield memoryview(data)[int(ends[0]) : int(ends[-1])]
     else:
-        array = array if valid is None else array.fill_null(0)
-        yield np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).tobytes()
+        yield np.ascontiguousarray(array.to_numpy()).view(np.uint8).data
 
 
-def _bytes_of(lengths: np.ndarray) -> bytes:
-    return lengths.astype("<i8").tobytes()
-
-
-def _present(kind: str, names: Sequence[str]) -> list[str]:
-    """Return the fact columns that a part has. A part of an earlier version can lack a column."""
-    return [name for name in fact_columns(kind) if name in names]
+def _lengths(ends: np.ndarray) -> bytes:
+    """Return the bytes of the ends of the values, relative to the start of the first value."""
+    return (ends - ends[0]).astype("<i4").tobytes()
 
 
 def _guarded(path: Path, action: Callable[[], T]) -> T:
