@@ -24,7 +24,8 @@ from typing import Any
 
 from diffcore_hf.core.errors import UserError, environment_fault, innermost_cause
 from diffcore_hf.core.leftovers import is_leftover, remove, remove_leftovers, temporary_name
-from diffcore_hf.core.run_record import RUN_FORMAT, OtherFormat, canonical_json, hashed_json, parse_run, run_bytes
+from diffcore_hf.core.run_record import RUN_FORMAT, OtherFormat, hashed_json, parse_run, run_bytes
+from diffcore_hf.core.run_record import canonical_json as canonical_json
 
 MANIFEST = "diffcore.json"
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
