@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from diffcore_hf.augmentation.crashes import SUSPENDED_AFTER, CrashWatch, forget
-from diffcore_hf.augmentation.ledger import REFERENCES
+from diffcore_hf.augmentation.part_files import REFERENCES
 from diffcore_hf.augmentation.run import Run
 from diffcore_hf.augmentation.worker import in_memory, unit_columns
 from diffcore_hf.core import schema
