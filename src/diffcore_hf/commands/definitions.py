@@ -70,6 +70,20 @@ class PlanOptions:
             "identical images by name. An existing file is overwritten only if it is such a report."
         ),
     )
+    lint: bool = option(
+        False,
+        help=(
+            "Check the texts of the prompts: names with several meanings, negative terms that name a class or context, "
+            "unreadable texts, prompts that are too long, and equal prompts. The status is 1 if there are findings."
+        ),
+    )
+    deny: str | None = option(
+        None,
+        help=(
+            "File with one word or phrase a line that no class name and no context may contain. The status is 1 if one "
+            "does."
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -226,7 +240,13 @@ VERBS: dict[str, Verb] = {
             PlanOptions,
             "WHAT",
             _WHAT,
-            ("plan cub", "plan ./photos --kind general", "plan ./photos --report report.json", "plan cub --fetch"),
+            (
+                "plan cub",
+                "plan ./photos --kind general",
+                "plan ./photos --report report.json",
+                "plan cub --fetch",
+                "plan cub --lint",
+            ),
             takes=lambda key, scope: True,
         ),
         Verb(

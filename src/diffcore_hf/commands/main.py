@@ -60,11 +60,13 @@ def _recipe(command: Command) -> Recipe:
 def plan(command: Command) -> int:
     recipe = _recipe(command)
     from diffcore_hf.workflows.augment import prepare, start
+    from diffcore_hf.workflows.lint import findings, findings_text, read_denied
     from diffcore_hf.workflows.plan import check_contexts_are_made, fetch, probe, settled, text
     from diffcore_hf.workflows.source_report import check_report_file, write_report
 
-    report = command.options["report"]
+    report, lint = command.options["report"], command.options["lint"]
     check_report_file(report)
+    denied = read_denied(command.options["deny"])
     if command.options["fetch"]:
         for line in fetch(recipe):
             print(line)
@@ -83,7 +85,10 @@ def plan(command: Command) -> int:
     if command.options["probe"]:
         quiet_libraries()
         print(probe(prepared))
-    return 0
+    found = findings(prepared, denied, lint=lint) if lint or denied else []
+    if lint or denied:
+        print(f"\n{findings_text(found)}")
+    return 1 if any(found) else 0
 
 
 def augment(command: Command) -> int:
