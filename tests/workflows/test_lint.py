@@ -100,6 +100,7 @@ def test_only_some_findings_of_a_rule_are_shown():
     assert shown.splitlines()[0] == "lint: 16 findings"
     assert shown.splitlines()[-1] == "  ... and 5 more of this kind"
     assert lint.findings_text([["one"]]).startswith("lint: 1 finding\n")
+    assert "note: the contexts are still to be made" in lint.findings_text([], without_contexts=True)
 
 
 def test_the_command_prints_the_findings_and_its_status_is_1(tmp_path, capsys):

@@ -59,6 +59,7 @@ def _recipe(command: Command) -> Recipe:
 
 def plan(command: Command) -> int:
     recipe = _recipe(command)
+    from diffcore_hf.augmentation.image_captions import captions_are_due
     from diffcore_hf.workflows.augment import prepare, start
     from diffcore_hf.workflows.lint import findings, findings_text, read_denied
     from diffcore_hf.workflows.plan import check_contexts_are_made, fetch, probe, settled, text
@@ -87,7 +88,7 @@ def plan(command: Command) -> int:
         print(probe(prepared))
     found = findings(prepared, denied, lint=lint) if lint or denied else []
     if lint or denied:
-        print(f"\n{findings_text(found)}")
+        print(f"\n{findings_text(found, without_contexts=captions_are_due(prepared))}")
     return 1 if any(found) else 0
 
 

@@ -67,14 +67,23 @@ def findings(run: Run, words: Sequence[str], *, lint: bool) -> list[list[str]]:
     return rules
 
 
-def findings_text(rules: Sequence[Sequence[str]]) -> str:
-    """Return the findings as lines for the terminal, at most SHOWN of each rule."""
+def findings_text(rules: Sequence[Sequence[str]], *, without_contexts: bool = False) -> str:
+    """Return the findings as lines for the terminal, at most SHOWN of each rule.
+
+    Args:
+        rules: for each rule its findings.
+        without_contexts: the contexts were not checked, because they are still to be made from captions.
+    """
     count = sum(map(len, rules))
     lines = [f"lint: {count:,} finding{'' if count == 1 else 's'}"]
     for listed in rules:
         lines += [f"  {line}" for line in listed[:SHOWN]]
         if len(listed) > SHOWN:
             lines.append(f"  ... and {len(listed) - SHOWN:,} more of this kind")
+    if without_contexts:
+        lines.append(
+            "  note: the contexts are still to be made from captions, so repeat this command after the first run"
+        )
     return "\n".join(map(visible, lines))
 
 
