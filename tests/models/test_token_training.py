@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny_models
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from diffcore_hf.config.augment import ModelConfig
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import token_training
 from diffcore_hf.models.learned_tokens import LearnedTokens, add_tokens, mean_rows, text_parts
@@ -16,6 +19,7 @@ from diffcore_hf.models.token_steps import TokenSettings, draw_step, noised, tar
 from diffcore_hf.models.token_training import CHECKPOINT, TokenImages, TokenTraining, encoded_images, learn_tokens
 
 SETTINGS = TokenSettings(steps=6, batch=2, rate=0.01, seed=3, alone=False)
+LORA = replace(SETTINGS, lora_rank=2, lora_rate=0.01)
 ALONE = TokenSettings(steps=3, batch=2, rate=0.01, seed=3, alone=True)
 FAMILIES = {"SD": tiny_models.sd, "SDXL": tiny_models.sdxl}
 
@@ -24,6 +28,7 @@ class Model:
     """A loaded model with a new tiny pipeline."""
 
     side, strict = 16, True
+    config = ModelConfig(path="tiny")
 
     def __init__(self, family: str = "SD"):
         self.pipeline = tiny_models.seeded(FAMILIES[family])
@@ -152,8 +157,11 @@ class Stopped(Exception):
     """Raised in the place of an interruption."""
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, ALONE], ids=["all", "class"])
-@pytest.mark.parametrize("calls", [1, 4, 6])
+@pytest.mark.parametrize(
+    ("settings", "calls"),
+    [(SETTINGS, 1), (SETTINGS, 4), (SETTINGS, 6), (ALONE, 1), (ALONE, 4), (ALONE, 6), (LORA, 4)],
+    ids=["all-1", "all-4", "all-6", "class-1", "class-4", "class-6", "lora-4"],
+)
 def test_an_interrupted_training_gives_the_same_bits(settings, calls, tmp_path, monkeypatch):
     whole = learned(tmp_path / "whole", settings)
     monkeypatch.setattr(token_training, "CHECKPOINT_STEPS", 2)
@@ -175,8 +183,57 @@ def test_an_interrupted_training_gives_the_same_bits(settings, calls, tmp_path, 
     monkeypatch.setattr(token_training, "draw_step", lambda *arguments: steps.append(1) or draw_step(*arguments))
     resumed = learned(tmp_path / "parts", settings)
     assert all(torch.equal(whole.rows[name], resumed.rows[name]) for name in whole.rows)
+    assert whole.lora.keys() == resumed.lora.keys()
+    assert all(torch.equal(whole.lora[name], resumed.lora[name]) for name in whole.lora)
     assert len(steps) <= 6 - (calls - 1) + 2
     assert not list((tmp_path / "parts").iterdir())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lora_is_learned_beside_the_tokens_and_read_again(family, tmp_path):
+    tokens = learned(tmp_path, LORA, family)
+    tokens.save(tmp_path / "tokens.safetensors")
+    read = LearnedTokens.read(tmp_path / "tokens.safetensors")
+    assert read.rows.keys() == tokens.rows.keys()
+    layers = {name.rsplit(".lora_", 1)[0].split("transformer_blocks.0.")[-1] for name in read.lora}
+    assert {f"attn{number}.{layer}" for number in (1, 2) for layer in ("to_q", "to_k", "to_v", "to_out.0")} <= layers
+    assert all((tensor != 0).any() for name, tensor in read.lora.items() if "lora_B" in name)
+    pipeline = Model(family).load()
+    before = state(pipeline)
+    add_tokens(pipeline, read)
+    after = {name.replace(".base_layer.", "."): value for name, value in state(pipeline).items()}
+    assert all(torch.equal(before[name], after[name]) for name in before if "token_embedding" not in name)
+
+
+def test_the_output_with_a_lora_is_that_of_the_added_matrices(tmp_path):
+    """A layer gives W x + B A x. A LoRA whose B is zero changes nothing."""
+    tokens = learned(tmp_path, LORA)
+    pipeline = Model().load()
+    layer = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    plain = pipeline.unet.get_submodule(layer)
+    inputs = torch.randn(1, 3, plain.in_features, generator=torch.Generator().manual_seed(0))
+    base = plain(inputs)
+    add_tokens(pipeline, tokens)
+    low, high = (tokens.lora[f"unet.{layer}.lora_{part}.weight"] for part in "AB")
+    changed = pipeline.unet.get_submodule(layer)(inputs)
+    assert torch.allclose(changed, base + inputs @ low.T @ high.T, atol=1e-6)
+    assert not torch.allclose(changed, base, atol=1e-6)
+    zeros = {name: torch.zeros_like(tensor) if "lora_B" in name else tensor for name, tensor in tokens.lora.items()}
+    pipeline = Model().load()
+    add_tokens(pipeline, LearnedTokens(("<c0>",), {"text_encoder": torch.zeros(1, 32)}, zeros))
+    assert torch.equal(pipeline.unet.get_submodule(layer)(inputs), base)
+
+
+def test_a_lora_joins_the_adapters_of_the_recipe(tmp_path):
+    """Both adapters are active, each with its scale."""
+    tokens = learned(tmp_path, LORA)
+    pipeline = Model().load()
+    pipeline.load_lora_weights({name: tensor.clone() for name, tensor in tokens.lora.items()}, adapter_name="adapter_0")
+    pipeline.set_adapters(["adapter_0"], [0.5])
+    add_tokens(pipeline, tokens, [0.5])
+    assert pipeline.unet.active_adapters() == ["adapter_0", "learned"]
+    layer = pipeline.unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn1.to_q")
+    assert layer.scaling == {"adapter_0": 0.5, "learned": 1.0}
 
 
 def test_a_class_that_is_learned_alone_does_not_depend_on_the_others(tmp_path):

@@ -93,11 +93,17 @@ def test_a_second_run_learns_nothing(out, make, tmp_path, monkeypatch):
     assert published(tmp_path / "out") == before
 
 
-def test_real_images_are_changed_with_strengths_of_a_list(make, tmp_path):
-    strategy = {"name": "learned_tokens", "options": OPTIONS | {"strength": [0.5, 1.0]}}
+def test_real_images_are_changed_with_strengths_of_a_list_and_a_lora(make, tmp_path):
+    strategy = {"name": "learned_tokens", "options": OPTIONS | {"strength": [0.5, 1.0], "lora": 2}}
     recipe = make(tmp_path / "out", strategy=strategy, **KEEP_ALL)
     go(recipe)
     run = json.loads((tmp_path / "out" / ".diffcore" / "run.json").read_text())
+    assert run["strategy"]["preparation"]["inputs"]["options"]["lora"] == 2
+    [folder] = prepared(tmp_path / "out")
+    assert LearnedTokens.read(folder / "tokens.safetensors").lora
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "A LoRA of rank 2 on the attention layers" in card
+    assert "2106.09685" in card
     assert set(run["strategy"]["reads"]) == {"prompt", "negative_prompt", "seed", "strength", "source_image"}
     assert sum(row["status"] == "kept" for row in rows(tmp_path / "out")) == 4
 
@@ -168,6 +174,17 @@ def test_an_interrupted_learning_continues_and_gives_the_same_dataset(out, make,
         ([3, 3], {"strategy": {"name": "learned_tokens", "options": {"caption": "bird"}}}, "which has no {label}. Use"),
         ([3, 3], {"strategy": {"name": "learned_tokens", "options": {"strength": 0.1}}}, "leaves no denoising step"),
         ([3, 3], {"strategy": {"name": "learned_tokens", "options": {"per": "each"}}}, "is 'each', not one of all, cl"),
+        (
+            [3, 3],
+            {"strategy": {"name": "learned_tokens", "options": {"lora": 0}}},
+            "lora is 0, not an integer from",
+        ),
+        ([3, 3], {"strategy": {"name": "learned_tokens", "options": {"lora_rate": 0.1}}}, "but no LoRA is learned"),
+        (
+            [3, 3],
+            {"strategy": {"name": "learned_tokens", "options": {"lora": 2, "per": "class"}}},
+            "with all classes together",
+        ),
     ],
 )
 def test_what_cannot_be_learned_is_refused_before_weights_are_loaded(counts, more, message, make, tmp_path, no_weights):

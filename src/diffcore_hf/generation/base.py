@@ -101,6 +101,10 @@ class Strategy(ABC):
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Values of the options that a recipe leaves out. The run adds them to the recipe, so that digests cover them."""
 
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Options without a default value. An option that is null is left out of the recipe, so that digests that were
+    computed before it existed stay the same."""
+
     keeps_preparation: ClassVar[bool] = False
     """Whether a run continues with its first finished preparation after the references changed. If it does not, the
     preparation and all attempts are made again."""
@@ -282,8 +286,10 @@ def completed(config: StrategyConfig) -> StrategyConfig:
     Raises:
         UserError: a name or class that is not a strategy (strategy_class).
     """
-    defaults = strategy_class(config.name).defaults
-    options = {**defaults, **(config.options or {})} if defaults else config.options
+    strategy_type = strategy_class(config.name)
+    defaults, optional = strategy_type.defaults, strategy_type.optional
+    given = {name: each for name, each in (config.options or {}).items() if each is not None or name not in optional}
+    options = {**defaults, **given} if defaults else config.options
     return replace(config, targets=targets_of(config), options=options)
 
 

@@ -33,13 +33,16 @@ MOST_STEPS, MOST_IN_STEP = 10_000_000, 1024
 EVALUATIONS_PER_SAMPLE = 2
 """Cost of a training image: one evaluation forward, and one backward, because the weights have no gradients."""
 LABEL = "{label}"
+LORA_RATE = 5e-5
+"""Learning rate of the LoRA in Diff-Mix (Wang et al. 2024)."""
+MOST_RANK = 1024
 
 
 class LearnedTokensStrategy(Strategy):
     """Learns a token for each class from its references. The prompts then name the class by its token.
 
-    The token of class 17 is `<c17>`. Its embedding is the only thing that is learned; the weights of the model stay as
-    they are.
+    The token of class 17 is `<c17>`. Its embedding is learned; the weights of the model stay as they are. With `lora`,
+    a LoRA on the attention layers is learned too.
 
     Options:
         strength: null: an image is made from its prompt, as in text_to_image. A number in (0, 1] or a list: the row's
@@ -53,10 +56,13 @@ class LearnedTokensStrategy(Strategy):
         caption: prompt of a reference. {label} is the token.
         token: letters of each token, before the number of the class.
         seed: seed of the training.
+        lora: rank of a LoRA that is learned together with the tokens of all classes. null: no LoRA is learned.
+        lora_rate: learning rate of the LoRA. null: 5e-5.
     """
 
     VERSION = "1"
     keeps_preparation = True
+    optional = ("lora", "lora_rate")
     defaults = MappingProxyType(
         {
             "strength": None,
@@ -95,7 +101,7 @@ class LearnedTokensStrategy(Strategy):
 
     def _check_options(self) -> None:
         options = self.options
-        check_names(options, tuple(self.defaults))
+        check_names(options, (*self.defaults, *self.optional))
         choice("fit", options["fit"], FITS)
         choice("per", options["per"], TRAININGS)
         count("steps", options["steps"], 1, 1000, MOST_STEPS)
@@ -122,6 +128,28 @@ class LearnedTokensStrategy(Strategy):
             raise UserError(
                 f"strategy.options.caption is {options['caption']!r}, which has no {LABEL}. Use "
                 f"--strategy.options.caption '{self.defaults['caption']}'"
+            )
+
+        self._check_lora(options.get("lora"), options.get("lora_rate"))
+
+    def _check_lora(self, rank: Any, rate: Any) -> None:
+        if rank is None:
+            if rate is not None:
+                raise UserError(
+                    f"strategy.options.lora_rate is {rate!r}, but no LoRA is learned. Use --strategy.options.lora 10, "
+                    "or leave lora_rate out"
+                )
+            return
+        count("lora", rank, 1, 10, MOST_RANK)
+        if rate is not None and number("lora_rate", rate, 1e-8, LORA_RATE) > 1:
+            raise UserError(
+                f"strategy.options.lora_rate is {rate}, not a number of at most 1. Use --strategy.options.lora_rate "
+                f"{LORA_RATE:g}"
+            )
+        if self.options["per"] != TRAININGS[0]:
+            raise UserError(
+                f"strategy.options.lora is {rank}, but strategy.options.per is {self.options['per']}. A LoRA is "
+                "learned with all classes together. Use --strategy.options.per all"
             )
 
     @classmethod
@@ -169,7 +197,11 @@ class LearnedTokensStrategy(Strategy):
 
     def preparation(self) -> dict[str, Any]:
         generating = ("strength",)
-        options = {name: value for name, value in self.options.items() if name not in generating}
+        options = {
+            name: value
+            for name, value in self.options.items()
+            if name not in generating and (value is not None or name not in self.optional)
+        }
         return {"options": options, "size": self.config.size, "revision": self.config.revision}
 
     @property
@@ -179,7 +211,13 @@ class LearnedTokensStrategy(Strategy):
 
         options = self.options
         return TokenSettings(
-            options["steps"], options["batch"], float(options["rate"]), options["seed"], options["per"] == "class"
+            options["steps"],
+            options["batch"],
+            float(options["rate"]),
+            options["seed"],
+            options["per"] == "class",
+            options.get("lora") or 0,
+            float(options.get("lora_rate") or LORA_RATE),
         )
 
     def prepare(self, references: Iterable[Mapping[str, Any]], folder: Path) -> None:
@@ -207,7 +245,7 @@ class LearnedTokensStrategy(Strategy):
         if self._tokens is None:
             raise ValueError("learned tokens are read (use_preparation) before the weights are loaded")
         if not self._has_tokens:
-            add_tokens(self.images.model.load(), self._tokens)
+            add_tokens(self.images.model.load(), self._tokens, [adapter.scale for adapter in self.config.adapters])
             self._has_tokens = True
 
     def sample(self, batch: Batch) -> Samples:

@@ -1,14 +1,14 @@
 """Learned tokens: new words of a text-to-image model, with one row in the embedding matrix of each text encoder.
 
-Owns the file of learned tokens and their addition to a pipeline. The rows are learned in token_training.py. The file
-is safetensors with JSON in its header, so nothing is unpickled.
+Owns the file of learned tokens with their LoRA, and their addition to a pipeline. The rows are learned in
+token_training.py. The file is safetensors with JSON in its header, so nothing is unpickled.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,12 +41,15 @@ class LearnedTokens:
     """The tokens as they are written in a prompt, such as `<c17>`."""
     rows: Mapping[str, Tensor]
     """Name of each text encoder -> (C, d) float32."""
+    lora: Mapping[str, Tensor] = field(default_factory=dict)
+    """Name of each tensor of the learned LoRA -> its values; {} if there is none."""
 
     def save(self, path: Path) -> None:
         """Write the tokens to a safetensors file, completely or not at all."""
         from safetensors.torch import save
 
-        tensors = {name: rows.detach().cpu().float().contiguous() for name, rows in self.rows.items()}
+        named = {**self.rows, **self.lora}
+        tensors = {name: values.detach().cpu().float().contiguous() for name, values in named.items()}
         write_atomic(path, save(tensors, metadata={WORDS: json.dumps(list(self.words))}))
 
     @classmethod
@@ -56,7 +59,9 @@ class LearnedTokens:
 
         with safe_open(path, framework="pt") as file:
             words = json.loads(file.metadata()[WORDS])
-            return cls(tuple(words), {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        lora = {name: tensor for name, tensor in tensors.items() if name.startswith("unet.")}
+        return cls(tuple(words), {name: tensors[name] for name in tensors.keys() - lora.keys()}, lora)
 
 
 def text_parts(pipeline: Any) -> list[TextPart]:
@@ -87,8 +92,15 @@ def mean_rows(part: TextPart, texts: Iterable[str]) -> Tensor:
     return torch.stack(rows)
 
 
-def add_tokens(pipeline: Any, tokens: LearnedTokens) -> None:
-    """Add tokens to the tokenizers and text encoders of a pipeline. All other rows of the matrices keep their bits.
+def add_tokens(pipeline: Any, tokens: LearnedTokens, scales: Sequence[float] = ()) -> None:
+    """Add tokens to the tokenizers and text encoders of a pipeline, and the learned LoRA to its UNet.
+
+    All other rows of the matrices keep their bits.
+
+    Args:
+        pipeline: the loaded pipeline.
+        tokens: the tokens.
+        scales: scale of each adapter that the recipe adds to the model.
 
     Raises:
         UserError: a tokenizer has one of the tokens already.
@@ -107,6 +119,10 @@ def add_tokens(pipeline: Any, tokens: LearnedTokens) -> None:
                 tokenizer=part.tokenizer,
                 text_encoder=part.encoder,
             )
+    if tokens.lora:
+        from diffcore_hf.models.token_lora import add_lora, rank_of, set_values
+
+        set_values(add_lora(pipeline, rank_of(tokens.lora), scales), tokens.lora)
 
 
 def collision(word: str, where: str) -> str:

@@ -30,6 +30,10 @@ class TokenSettings:
     seed: int
     alone: bool
     """True: each token is learned in a training of its own. False: all tokens are learned in one training."""
+    lora_rank: int = 0
+    """Rank of the LoRA that is learned together with the tokens; 0: no LoRA is learned."""
+    lora_rate: float = 5e-5
+    """Learning rate of the LoRA."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Token training: learns the embedding rows of new tokens from images (textual inversion, Gal et al. 2022).
 
-Owns the loss, the loop and its checkpoints. The random draws of a step are in token_steps.py. Only the new rows are
-learned; all weights of the model stay as they are. An interrupted training continues from its last checkpoint, with the
-same result.
+Owns the loss, the loop and its checkpoints. The random draws of a step are in token_steps.py. Only the new rows and, if
+the settings say so, a LoRA (token_lora.py) are learned; all weights of the model stay as they are. An interrupted
+training continues from its last checkpoint, with the same result.
 
 Sources: Gal et al. 2022 (arXiv:2208.01618, one token); Trabucco et al. 2024 (DA-Fusion, arXiv:2302.07944, one class at
 a time); Wang et al. 2024 (Diff-Mix, arXiv:2403.19600, all classes together).
@@ -30,6 +30,7 @@ from diffcore_hf.models.image_to_image import square
 from diffcore_hf.models.learned_tokens import LearnedTokens, TextPart, add_tokens, mean_rows, text_parts
 from diffcore_hf.models.library_errors import OutOfMemory, is_out_of_memory
 from diffcore_hf.models.runtime import fixed_conditions, quiet_warnings
+from diffcore_hf.models.token_lora import add_lora, first_values, set_values
 from diffcore_hf.models.token_steps import PREDICTIONS, TokenSettings, draw_step, noised, target
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class TokenTraining:
         images: the encoded images.
         settings: how the tokens are learned.
         folder: folder of the checkpoints.
+        scales: scale of each adapter that the recipe adds to the model.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class TokenTraining:
         images: TokenImages,
         settings: TokenSettings,
         folder: Path,
+        scales: Sequence[float] = (),
     ):
         self.pipeline, self.prompts, self.images, self.settings, self.folder = (
             pipeline,
@@ -153,6 +156,10 @@ class TokenTraining:
         add_tokens(pipeline, initial)
         self.first = [part.tokenizer.convert_tokens_to_ids(initial.words[0]) for part in self.parts]
         self.rows = [initial.rows[part.name].float().to(self.device) for part in self.parts]
+        self.lora = add_lora(pipeline, settings.lora_rank, scales) if settings.lora_rank else {}
+        first_values(self.lora, settings.seed)
+        for parameter in self.lora.values():
+            parameter.requires_grad_(True)
 
     def run(self) -> LearnedTokens:
         """Learn the tokens and return them. A checkpoint of an earlier call in the same folder is continued.
@@ -165,7 +172,8 @@ class TokenTraining:
         while training < len(groups):
             self._train(training, groups[training], step, moments)
             training, step, moments = training + 1, 0, None
-        return LearnedTokens(self.words, {part.name: rows for part, rows in zip(self.parts, self.rows, strict=True)})
+        rows = {part.name: rows for part, rows in zip(self.parts, self.rows, strict=True)}
+        return LearnedTokens(self.words, rows, {name: each.detach().clone() for name, each in self.lora.items()})
 
     def _groups(self) -> list[list[int]]:
         """Return the tokens of each training. A token without an image is in none, so it keeps its first row."""
@@ -174,9 +182,12 @@ class TokenTraining:
 
     def _train(self, training: int, group: Sequence[int], step: int, moments: Any) -> None:
         learned = [rows[list(group)].clone().requires_grad_() for rows in self.rows]
-        optimizer = torch.optim.AdamW(learned, lr=self.settings.rate)
+        lora: list[Tensor] = list(self.lora.values())
+        groups = [{"params": learned}, *([{"params": lora, "lr": self.settings.lora_rate}] if lora else [])]
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.rate)
+        trained = [*learned, *lora]
         if moments is not None:
-            for own, (first, second) in zip(learned, moments, strict=True):
+            for own, (first, second) in zip(trained, moments, strict=True):
                 count = torch.tensor(float(step))
                 optimizer.state[own] = {"step": count, "exp_avg": first.clone(), "exp_avg_sq": second.clone()}
         members = torch.nonzero(torch.isin(self.images.tokens, torch.tensor(list(group))))[:, 0]
@@ -184,18 +195,18 @@ class TokenTraining:
             loss = self._loss(training, step, members, group, learned)
             if not torch.isfinite(loss):
                 raise UserError(self._diverged(f"the loss of the learned tokens became {loss.item()}", step))
-            gradients = torch.autograd.grad(loss, learned)
-            for own, gradient in zip(learned, gradients, strict=True):
+            gradients = torch.autograd.grad(loss, trained)
+            for own, gradient in zip(trained, gradients, strict=True):
                 own.grad = gradient
             optimizer.step()
             # The last step has no loss after it, and a checkpoint of such rows could not be continued.
-            if not all(own.isfinite().all() for own in learned):
+            if not all(own.isfinite().all() for own in trained):
                 raise UserError(self._diverged("the learned tokens became NaN or infinite", step))
             step += 1
             for rows, own in zip(self.rows, learned, strict=True):
                 rows[list(group)] = own.detach()
             if step % CHECKPOINT_STEPS == 0 or step == self.settings.steps:
-                self._save(training, step, [optimizer.state[own] for own in learned])
+                self._save(training, step, [optimizer.state[own] for own in trained])
                 done = f"training {training + 1} of {len(self._groups())}, " if self.settings.alone else ""
                 logger.info("learned tokens: %s%d of %d steps, loss %.4f", done, step, self.settings.steps, loss.item())
 
@@ -239,10 +250,14 @@ class TokenTraining:
         from safetensors.torch import save
 
         tensors = {"progress": torch.tensor([training, step])}
-        for part, rows, state in zip(self.parts, self.rows, states, strict=True):
-            named = {"rows": rows, "first": state["exp_avg"], "second": state["exp_avg_sq"]}
-            tensors |= {f"{part.name}.{name}": tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+        for (part, values), state in zip(self._trained().items(), states, strict=True):
+            named = {"rows": values, "first": state["exp_avg"], "second": state["exp_avg_sq"]}
+            tensors |= {f"{part}.{name}": tensor.detach().cpu().contiguous() for name, tensor in named.items()}
         write_atomic(self.folder / CHECKPOINT, save(tensors))
+
+    def _trained(self) -> dict[str, Tensor]:
+        """Return everything that is learned by its name: the rows of each text encoder, and the tensors of the LoRA."""
+        return {part.name: rows for part, rows in zip(self.parts, self.rows, strict=True)} | dict(self.lora)
 
     def _resumed(self) -> tuple[int, int, list[tuple[Tensor, Tensor]] | None]:
         """Read the checkpoint, if there is one. Return the number of the training, its step, and the moments.
@@ -260,12 +275,14 @@ class TokenTraining:
             tensors = load_file(path)
             rows = [tensors[f"{part.name}.rows"].to(self.device) for part in self.parts]
             moments = [
-                (tensors[f"{part.name}.first"].to(self.device), tensors[f"{part.name}.second"].to(self.device))
-                for part in self.parts
+                (tensors[f"{name}.first"].to(self.device), tensors[f"{name}.second"].to(self.device))
+                for name in self._trained()
             ]
+            lora = {name: tensors[f"{name}.rows"] for name in self.lora}
             training, step = tensors["progress"].tolist()
             if [each.shape for each in rows] != [each.shape for each in self.rows]:
                 raise ValueError("the tokens have another shape")
+            set_values(self.lora, lora)
         except (SafetensorError, KeyError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged ({innermost_cause(error)}). Delete it to learn the tokens from the start"
@@ -346,4 +363,5 @@ def _training(
     prompts = [caption.replace("{label}", word) for word in words]
     tokens = torch.tensor([present.index(label) for label in labels])
     images = TokenImages(means, deviations, tokens)
-    return TokenTraining(pipeline, LearnedTokens(words, rows), prompts, images, settings, folder)
+    scales = [adapter.scale for adapter in model.config.adapters]
+    return TokenTraining(pipeline, LearnedTokens(words, rows), prompts, images, settings, folder, scales)

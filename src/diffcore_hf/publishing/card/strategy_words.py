@@ -37,7 +37,7 @@ _RULES = {
     ),
     "learned_tokens": (
         "For each class, the embedding of a new token was learned from its references. The prompt names the class by "
-        "this token: <c17> for the class with index 17. The weights of the model were not changed. With a strength, "
+        "this token: <c17> for the class with index 17. With a strength, "
         "noise was added to the real image of the row, and the prompt guided the removal of the noise.",
         "textual inversion (Gal et al. 2022, arXiv:2208.01618)",
     ),
@@ -51,12 +51,19 @@ _RULES = {
 """Strategy -> how an image was made, and the source of the method."""
 
 
+_LORA = "A LoRA of rank {rank} on the attention layers of the model was learned together with the tokens."
+
+
 def describe(recipe: Mapping[str, Any]) -> StrategyWords:
     """Describe the strategy of a recorded recipe, with the preset that has its strategy, prompts and guidance."""
     strategy = recipe.get("strategy") or {}
     rule, source = _RULES.get(strategy.get("name", ""), ("", ""))
     if (preset := method_of(recipe)) is not None:
         source = f"{source}. Strategy, prompts and guidance are those of {preset.method} ({preset.source})"
+    if strategy.get("name") == "learned_tokens":
+        rank = (strategy.get("options") or {}).get("lora")
+        rule += f" {_LORA.format(rank=rank) if rank else 'The weights of the model were not changed.'}"
+        source += "; LoRA (Hu et al. 2021, arXiv:2106.09685)" if rank else ""
     values = [f"{name} {_value(value)}" for name, value in sorted((strategy.get("options") or {}).items())]
     return StrategyWords(rule, ", ".join(values), source)
 
