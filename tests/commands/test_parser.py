@@ -14,6 +14,8 @@ from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.fields import documented_keys, leaves
 from diffcore_hf.config.mappings import to_mapping
 
+AUGMENT = {"grace": 30.0, "workers": None, "worker": None, "share_only": False}
+PLAN = {"fetch": False, "probe": False, "prepare": None, "report": None}
 PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
 
 
@@ -50,7 +52,7 @@ PREVIEW = {"samples": None, "mixed": False, "batch": (), "config": None}
 )
 def test_the_parsed_layer_contains_only_the_given_flags(line, layer):
     command = parse_command(["augment", *line.split(" ")])
-    assert command == Command("augment", "org/name", layer, {})
+    assert command == Command("augment", "org/name", layer, AUGMENT)
 
 
 def test_values_may_contain_spaces_and_maps():
@@ -79,10 +81,10 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
 @pytest.mark.parametrize(
     ("line", "command"),
     [
-        ("plan cub --fetch", Command("plan", "cub", {}, {"fetch": True, "probe": False, "report": None})),
+        ("plan cub --fetch", Command("plan", "cub", {}, PLAN | {"fetch": True})),
         (
             "plan cub --probe --limit 5",
-            Command("plan", "cub", {"limit": 5}, {"fetch": False, "probe": True, "report": None}),
+            Command("plan", "cub", {"limit": 5}, PLAN | {"probe": True}),
         ),
         ("preview out/x", Command("preview", "out/x", {}, PREVIEW)),
         ("preview out/x --samples 20", Command("preview", "out/x", {}, PREVIEW | {"samples": 20})),
@@ -107,7 +109,7 @@ def test_every_key_is_a_flag_that_accepts_its_default(key):
         (
             "plan a --strategy.name x --strategy.options.strength 0.4 --strategy.options.fit=crop",
             Command("plan", "a", {"strategy": {"name": "x", "options": {"strength": 0.4, "fit": "crop"}}},
-                    {"fetch": False, "probe": False, "report": None}),
+                    PLAN),
         ),
         ("miniature d --seed 3 --contexts shared", Command("miniature", "d", {}, {"seed": 3, "contexts": "shared"})),
     ],

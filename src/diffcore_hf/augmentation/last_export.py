@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from diffcore_hf import __version__
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config import digests
 from diffcore_hf.config.mappings import to_mapping
@@ -57,7 +56,7 @@ def state_of(material: Material) -> str:
     recipe = {name: value for name, value in to_mapping(material.recipe).items() if name != "output"}
     facts = (material.references, material.facts)
     names = sorted(_name(path) for each in facts for path in each.paths)
-    content = [__version__, recipe, dict(material.run.resolution.identities), names]
+    content = [recipe, dict(material.run.resolution.identities), names]
     return hashlib.sha256(digests.canonical(content)).hexdigest()
 
 

@@ -73,6 +73,8 @@ def read_notes(private: Path) -> dict[str, WorkerNote]:
 
 def _parse(text: str) -> WorkerNote:
     content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
     known = {entry.name for entry in fields(WorkerNote)}
     note = WorkerNote(**{name: value for name, value in content.items() if name in known})
     if not isinstance(note.items, list) or not isinstance(note.pid, int) or not isinstance(note.kind, str):

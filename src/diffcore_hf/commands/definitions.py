@@ -358,7 +358,7 @@ VERBS: dict[str, Verb] = {
             SlurmOptions,
             "OUT",
             "The folder of a run, or a folder of plan --prepare.",
-            ("slurm out/cub > cub.sh", "slurm out/cub --tasks 100 --at_once 16 --hours 8"),
+            ("slurm out/cub", "slurm out/cub --tasks 100 --at_once 16 --hours 8"),
         ),
         Verb("clean", CleanOptions, "OUT", "The folder of a finished run.", ("clean out/cub",)),
         Verb("miniature", MiniatureOptions, "DIR", "The folder to write.", ("miniature out/birds",)),
