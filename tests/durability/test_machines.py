@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+import yaml
 from run_folders import published
 
-from diffcore_hf.augmentation.share import Share
+from diffcore_hf.commands.main import main
+from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.workflows import augment
 from diffcore_hf.workflows.merge import merge
@@ -13,15 +15,26 @@ from diffcore_hf.workflows.merge import merge
 
 @pytest.fixture(scope="module")
 def machines(make, tmp_path_factory):
-    """Returns the folders of two machines, each with the facts of its share."""
+    """Returns the folders of two machines, each with the facts of its share, which the commands made."""
     folders = [tmp_path_factory.mktemp(f"machine{index}") / "out" for index in range(2)]
-    augment.start(augment.prepare(make(folders[0])))
+    recipe = folders[0].with_name("recipe.yaml")
+    recipe.write_text(yaml.safe_dump(to_mapping(make("out"))))
+    assert main(["plan", str(recipe), "--prepare", str(folders[0])]) == 0
     shutil.copytree(folders[0], folders[1])
     for index, folder in enumerate(folders):
-        result = augment.run(make(folder, part_size=3), progress=False, share=Share(machine=index, machines=2))
-        assert result.summary.counts["pending"] == 8
+        share = ["--worker", f"{index}/2", "--share-only", "--part_size", "3"]
+        assert main(["augment", str(recipe), "--output", str(folder), *share]) == 0
         assert published(folder) == {}
     return folders
+
+
+def test_the_commands_say_what_follows(machines, tmp_path, capsys):
+    assert main(["merge", str(tmp_path / "out"), *map(str, machines)]) == 0
+    assert "parts were copied, and 0 were there already" in capsys.readouterr().out
+    assert main(["slurm", str(tmp_path / "out"), "--tasks", "3"]) == 0
+    assert "#SBATCH --array=0-2" in capsys.readouterr().out
+    assert main(["merge", str(tmp_path / "out")]) == 2
+    assert "OTHER is missing" in capsys.readouterr().err
 
 
 def test_the_united_folders_are_those_of_one_run(machines, alone, tmp_path):
