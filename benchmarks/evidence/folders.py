@@ -20,7 +20,7 @@ from benchmarks.evidence.worlds import EACH, locked, world_folder
 from diffcore_hf.config.augment import Recipe
 from diffcore_hf.config.augment_schema import build_recipe
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
-from diffcore_hf.core.folder import canonical_json, write_atomic
+from diffcore_hf.core.folder import RUN_FORMAT, Folder, canonical_json, write_atomic
 from diffcore_hf.miniature.oracle import Oracle
 from diffcore_hf.miniature.scenery import CONTEXTS
 from diffcore_hf.miniature.species import DATASET_SPECIES, SPECIES, look_alike
@@ -80,6 +80,8 @@ def made(work: Path, name: str, seed: int) -> Path:
 def augmented(folder: Path, source: Path, seed: int, *layers: Mapping[str, Any]) -> Path:
     """Returns a folder of generated images that are all kept. Creates it if it does not exist.
 
+    A folder of another folder format cannot be read, so it is deleted and created again.
+
     Args:
         folder: the output folder.
         source: the dataset.
@@ -87,11 +89,19 @@ def augmented(folder: Path, source: Path, seed: int, *layers: Mapping[str, Any])
         layers: keys that differ from the shipped recipe of the miniature and from _COMMON.
     """
     with locked(folder):
+        if folder.is_dir() and _folder_format(folder) != RUN_FORMAT:
+            shutil.rmtree(folder)
         if not (folder / "diffcore.json").is_file():
             outcome = augment_workflow.run(recipe_of(folder, source, seed, *layers), progress=False)
             if outcome.interrupted:
                 raise KeyboardInterrupt
     return folder
+
+
+def _folder_format(folder: Path) -> int:
+    """Returns the folder format of a run; that of this version if the run has written nothing yet."""
+    path = Folder(folder).run_file
+    return json.loads(path.read_text(encoding="utf-8")).get("format", 1) if path.is_file() else RUN_FORMAT
 
 
 def recipe_of(folder: Path, source: Path, seed: int, *layers: Mapping[str, Any]) -> Recipe:

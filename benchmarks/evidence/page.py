@@ -93,7 +93,8 @@ def _stages(made: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"The generated images were made with version{plural} {' and '.join(numbers)} of the stage `Attempt`. "
         f"The current version is {attempt_stage()}. In version 1, the rows of a class used the contexts in turn. Since "
-        "version 2, the context of each row is drawn at random."
+        "version 2, the context of each row is drawn at random. Version 3 adds a mark to the files of the images, and "
+        "their pixels stay the same."
     )
 
 

@@ -1,6 +1,8 @@
 """Tests that measure a small part of the evidence, with small folders and short trainings."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from datasets import load_dataset
@@ -11,6 +13,7 @@ from benchmarks.evidence.cells import Cell, measure
 from benchmarks.evidence.series import Results, difference, points
 from benchmarks.evidence.store import Store
 from benchmarks.evidence.worlds import OWN, PROMPTED, UNMENTIONED, world_folder
+from diffcore_hf.core.folder import RUN_FORMAT
 from diffcore_hf.miniature import world
 
 SMALL = {"copies": 1, "fraction": 0.2, "model": {"steps": 4}}
@@ -84,6 +87,20 @@ def test_a_world_has_its_groups_and_wrong_prompt_names(tmp_path, monkeypatch):
     for column in ("drawn_random", "drawn_alike"):
         wrong = sum(a != b for a, b in zip(named, rows["train"][column][:], strict=True))
         assert 0.2 < wrong / len(named) < 0.4
+
+
+@pytest.mark.parametrize("number, kept", [(RUN_FORMAT, True), (RUN_FORMAT - 1, False)])
+def test_a_folder_of_another_format_is_created_again(number, kept, tmp_path, monkeypatch):
+    folder = tmp_path / "made"
+    (folder / ".diffcore").mkdir(parents=True)
+    (folder / "diffcore.json").touch()
+    (folder / ".diffcore" / "run.json").write_text(json.dumps({"format": number}))
+    made = []
+    monkeypatch.setattr(
+        folders.augment_workflow, "run", lambda recipe, progress: made.append(recipe) or SimpleNamespace(interrupted=0)
+    )
+    folders.augmented(folder, tmp_path, 0)
+    assert (folder / "diffcore.json").is_file() == kept and len(made) == (0 if kept else 1)
 
 
 def test_cell_names_are_unique_and_the_estimated_time_stays_in_the_budget():
