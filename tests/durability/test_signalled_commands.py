@@ -16,7 +16,7 @@ from worker_processes import join, made, start
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.core.folder import Folder
 
-BOUND = 120
+BOUND = 300
 """Longest time in seconds from a signal to the end of a command, on a busy machine."""
 
 

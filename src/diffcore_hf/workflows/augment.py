@@ -1,12 +1,11 @@
 """Augments a dataset: from a recipe to a finished output folder.
 
-Owns the order of the steps: prepare, collect, decide, export, write the card. The steps themselves are in augmentation
-and publishing, which do not import each other. This module prints nothing. The package commands prints.
+Owns the order of the steps: prepare, collect, decide, export. The steps themselves are in augmentation and in
+publication.py. This module prints nothing. The package commands prints.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -22,10 +21,8 @@ from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
 from diffcore_hf.augmentation.executors.processes import collect_with_processes
-from diffcore_hf.augmentation.export import dataset_info, manifest, with_images, write_tables
 from diffcore_hf.augmentation.growth import SourceChanges, changes, write_record
 from diffcore_hf.augmentation.image_captions import captions_are_due, make_contexts
-from diffcore_hf.augmentation.material import Material
 from diffcore_hf.augmentation.part_files import DamagedPart
 from diffcore_hf.augmentation.plan import make_plan
 from diffcore_hf.augmentation.preparations import check_words, finished_preparation, recorded, words_in
@@ -44,17 +41,13 @@ from diffcore_hf.config.layers import keywords_layer, positional_layer
 from diffcore_hf.config.mappings import to_mapping
 from diffcore_hf.config.output_names import default_output
 from diffcore_hf.config.recipe_files import read_recipe_file, shipped_recipe
-from diffcore_hf.core import leftovers, signals
+from diffcore_hf.core import signals
 from diffcore_hf.core.collection import paused_collection
-from diffcore_hf.core.errors import UserError, innermost_cause
-from diffcore_hf.core.export_swap import ExportIsRunning, exporting, new_staging, replace_export
-from diffcore_hf.core.folder import Folder, manifest_bytes
+from diffcore_hf.core.errors import UserError
+from diffcore_hf.core.export_swap import ExportIsRunning, exporting
+from diffcore_hf.core.folder import Folder
 from diffcore_hf.method.checks import checks_of
-from diffcore_hf.publishing.card import worth
-from diffcore_hf.publishing.card.dataset_card import CardFacts, render_card
-from diffcore_hf.publishing.card.text import merge_free_sections
-from diffcore_hf.workflows import pictures
-from diffcore_hf.workflows.describe import described_tables
+from diffcore_hf.workflows.publication import publish
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -386,67 +379,3 @@ def start(run: Run) -> bool:
     keep_hashes(run.source, run.folder)
     run.folder.write_hashes(resolution.hashes)
     return True
-
-
-def publish(material: Material, folder: Folder, layout: str = "columns") -> Summary:
-    """Write tables, pictures and card into a staging folder, then replace the old export.
-
-    The manifest is written last. The caller holds the lock of the export (core/export_swap.py).
-    """
-    staging = new_staging(folder)
-    try:
-        with with_images(material, folder.private) as complete:
-            return _publish(complete, folder, layout, summarise(complete), staging)
-    finally:
-        leftovers.remove(staging)
-
-
-def _publish(material: Material, folder: Folder, layout: str, summary: Summary, staging: Path) -> Summary:
-    shards, files = write_tables(material, staging, layout)
-    assets = staging / "assets"
-    assets.mkdir()
-    (assets / "contact_sheet.png").write_bytes(pictures.contact_sheet(material))
-    (assets / "similarity.png").write_bytes(pictures.histogram(material))
-    source, resolution = material.source, material.run.resolution
-    content = manifest(
-        shards,
-        files,
-        assets,
-        resolution.scope_fields("attempt", "decision"),
-        layout=layout,
-        originals=material.recipe.include_originals,
-        attempt_digest=resolution.attempt_digest,
-        recipe_digest=resolution.recipe_digest,
-        resolved={
-            "source": {"path": source.name, "identity": source.identity, "licence": source.licence},
-            "model": dict(resolution.model),
-            "filter": dict(resolution.filter),
-        },
-        counts=summary.counts,
-        source_report=material.run.source_report.counts(),
-    )
-    info = dataset_info(staging, shards, files)
-    facts = pictures.card_facts(
-        material,
-        content,
-        summary,
-        worth.read_comparison(folder.path, json.loads(manifest_bytes(content))["hash"]),
-        info,
-        described_tables(staging, content),
-    )
-    (staging / "README.md").write_text(_card(facts, folder), encoding="utf-8")
-    with signals.protected():
-        replace_export(folder, staging, content)
-    return summary
-
-
-def _card(facts: CardFacts, folder: Folder) -> str:
-    """Return the text of the card. Sections that a person added to the card in the folder are kept."""
-    old = folder.path / "README.md"
-    try:
-        text = old.read_text(encoding="utf-8") if old.is_file() else None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{old} is not UTF-8 text ({innermost_cause(error)}). Correct or delete it, and run the same command again"
-        ) from error
-    return merge_free_sections(render_card(facts), text)

@@ -23,7 +23,8 @@ from diffcore_hf.core.errors import UserError, innermost_cause
 from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.generation.base import targets_of
-from diffcore_hf.workflows.augment import RunResult, check_text_policy, publish
+from diffcore_hf.workflows.augment import RunResult, check_text_policy
+from diffcore_hf.workflows.publication import publish
 
 if TYPE_CHECKING:
     from datasets import DatasetDict

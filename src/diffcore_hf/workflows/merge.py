@@ -12,8 +12,9 @@ from diffcore_hf.augmentation.union import Union, check_folders, unite
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.export_swap import exporting
 from diffcore_hf.core.folder import Folder
-from diffcore_hf.workflows.augment import RunResult, publish
+from diffcore_hf.workflows.augment import RunResult
 from diffcore_hf.workflows.export import reopen
+from diffcore_hf.workflows.publication import publish
 
 
 @dataclass(frozen=True)
