@@ -56,7 +56,7 @@ SOURCES: dict[str, Source] = {
         "`learned_tokens`, six contexts, no class name known",
         {"strategy": {"name": "learned_tokens",
                       "options": {"steps": 600, "batch": 8, "rate": 0.01, "initial": "bird"}}},
-        2, 240,
+        2, 340,
     ),
     "half": Source("`text_to_image`, no context named for half of the rows", {"prompts": _HALF}),
     "listed": Source(
