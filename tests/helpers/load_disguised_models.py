@@ -18,7 +18,7 @@ from typing import Any
 
 import tiny_models
 from audit import Audit
-from hostile_models import Outside, write_outside
+from model_folders import Outside, write_outside
 
 from diffcore_hf.config.augment import FilterConfig, ModelConfig
 from diffcore_hf.models.model_resolution import resolve_model

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from audit import Audit
-from hostile_models import WRITERS, Case, cases, write_outside, write_pipeline
+from hostile_models import Case, cases
+from model_folders import WRITERS, write_outside, write_pipeline
 
 
 def resolve(case: Case, folder: Path, base: Path) -> None:

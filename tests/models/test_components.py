@@ -131,6 +131,25 @@ def test_weights_of_a_constant_that_the_library_computes_are_ignored(pipelines, 
     load_network(cls, folder / "text_encoder", "sd", dtype=torch.float32)
 
 
+def test_a_safety_checker_and_an_old_name_of_its_processor_are_loaded(tmp_path):
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+
+    tiny_models.save_clip(tmp_path / "clip")
+    config = transformers.CLIPConfig.from_pretrained(tmp_path / "clip")
+    tiny_models.sd(StableDiffusionSafetyChecker(config)).save_pretrained(tmp_path / "sd")
+    index = tmp_path / "sd" / "model_index.json"
+    index.write_text(index.read_text().replace("CLIPImageProcessor", "CLIPFeatureExtractor"))
+    pipeline = load(tmp_path / "sd")
+    assert type(pipeline.safety_checker) is StableDiffusionSafetyChecker
+    assert type(pipeline.feature_extractor).__name__.startswith("CLIPImageProcessor")
+
+
+def test_a_variant_that_no_component_has_gives_a_one_line_error(pipelines):
+    model = ModelConfig(path=str(pipelines["SD"]), device="cpu", variant="fp16")
+    with pytest.raises(UserError, match=r"has no weights of model.variant 'fp16'. Use --model.variant null"):
+        load_pipeline(resolve_model(model, identify=False)[0])
+
+
 def test_files_beside_the_weights_are_not_handed_to_the_library(towers, tmp_path):
     folder = tmp_path / "clip"
     shutil.copytree(towers["clip"], folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hostile_models
 import pytest
+from model_folders import CANARY
 
 HELPERS = Path(hostile_models.__file__).parent
 SECONDS = 2
@@ -36,7 +37,7 @@ def test_a_hostile_model_is_refused_in_one_line(name, report):
     outcome = report["cases"][name]
     assert (outcome["error"], outcome["events"]) == ("UserError", [])
     assert "\n" not in outcome["message"]
-    assert hostile_models.CANARY not in outcome["message"]
+    assert CANARY not in outcome["message"]
     assert outcome["message"][0].strip() and outcome["message"].count(". ") >= 1
     assert outcome["seconds"] < SECONDS
 

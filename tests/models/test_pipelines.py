@@ -202,7 +202,7 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
     assert (model.revision, model.adapters[0].revision) == ("0" * 40, "1" * 40)
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
     loaded = []
-    monkeypatch.setattr(adapters, "check_adapter", lambda *arguments: None)
+    monkeypatch.setattr(adapters, "check_adapter", lambda *arguments: {})
     pipe = SimpleNamespace(
         load_lora_weights=lambda folder, **k: loaded.append((os.listdir(folder), k)), set_adapters=lambda *a: None
     )

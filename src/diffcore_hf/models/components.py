@@ -43,6 +43,8 @@ def load_components(
         UserError: a component cannot be loaded, or lacks weights.
     """
     classes = {name: component_class(component, shown) for name, component in components.items()}
+    if variant and not any(_has_variant(view / name, variant) for name in classes):
+        raise UserError(f"{shown} has no weights of model.variant {variant!r}. Use --model.variant null")
     for name, cls in classes.items():
         if issubclass(cls, nn.Module):
             check_headers(cls, view / name, f"{shown}: {name}", variant)
@@ -173,12 +175,17 @@ def _load_other(cls: Any, folder: Path, shown: str) -> Any:
 
 
 def _has_variant(folder: Path, variant: str) -> bool:
-    return any(f".{variant}." in path.name or f".{variant}-" in path.name for path in folder.glob("*.safetensors"))
+    return any(_is_of_variant(path, variant) for path in folder.glob("*.safetensors"))
+
+
+def _is_of_variant(file: Path, variant: str) -> bool:
+    return f".{variant}." in file.name or f".{variant}-" in file.name
 
 
 def _weight_files(folder: Path, variant: str | None) -> list[Path]:
-    """Returns the weight files that are loaded: those of the variant, or those without one."""
+    """Returns the weight files that a library loads from a folder: those of the variant, or those without one."""
     files = sorted(folder.glob("*.safetensors"))
     if variant and _has_variant(folder, variant):
-        return [path for path in files if f".{variant}." in path.name or f".{variant}-" in path.name]
-    return [path for path in files if path.name.count(".") == 1]
+        return [path for path in files if _is_of_variant(path, variant)]
+    plain = [path for path in files if path.name.count(".") == 1]
+    return [path for path in plain if path.name.startswith(("model", "diffusion_pytorch_model"))] or plain
