@@ -38,7 +38,7 @@ photos: $(if $(DATA),.venv/photos-installed)  ## measure the gain from perfect c
 	@$(if $(DATA),HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks.photo_gain "$(DATA)",echo "Give a folder with one sub-folder of photographs for each class: make photos DATA=DIR. It was measured on the Clothing dataset (subset) of A. Grigorev (CC0 1.0)")
 
 test: install  ## run the default tests, one process for each core (about 9 minutes on two cores)
-	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -n auto
+	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 
 test-slow: install  ## run the tests that take minutes or measure time (on an idle machine)
 	HF_HUB_OFFLINE=1 $(RUN)/python -m pytest -q -m slow
