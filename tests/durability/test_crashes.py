@@ -1,5 +1,6 @@
 """Tests of a row that ends its process: the other rows are computed, and the row becomes a fact only on demand."""
 
+import json
 import os
 
 import pytest
@@ -7,7 +8,9 @@ import worker_processes
 from run_folders import attempts_of, manifest, published
 from worker_processes import join, start
 
-from diffcore_hf.augmentation.crashes import read_suspects
+from diffcore_hf.augmentation.crash_facts import record_suspended
+from diffcore_hf.augmentation.crashes import Suspects, read_suspects
+from diffcore_hf.augmentation.decisions import read_facts
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.workflows import augment
 
@@ -49,6 +52,23 @@ def test_a_row_that_ends_its_process_is_suspended_and_all_others_are_computed(de
     assert attempts_of(out)[row_id, 0, 0] == "crashed"
     assert not any("suspended" in note for note in result.summary.notes)
     assert Folder(out).faults() == []
+
+
+def test_suspended_attempts_and_real_images_become_facts_that_are_not_computed_again(make, tmp_path):
+    run = augment.prepare(make(tmp_path / "out"))
+    row_id, unit = run.plan.row_ids[0], run.plan.key(1)
+    for kind, key in (("ref", (row_id, 0)), ("r1", unit)):
+        for death in range(3):
+            record = run.folder.private / "crashes" / f"{kind}-{death}.json"
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(json.dumps({"kind": kind, "keys": [key]}))
+    assert record_suspended(run) == 2
+    references, attempts = read_facts(run)
+    assert references.reasons[references.keys[row_id, 0, 0]] == "unreadable: it ended the process 3 times"
+    assert references.unread == set()
+    assert attempts.reasons[attempts.keys[*unit, 1]] == "crashed: it ended the process 3 times"
+    assert read_suspects(run.folder.private) == Suspects()
+    assert record_suspended(run) == 0
 
 
 @pytest.mark.slow
