@@ -203,6 +203,7 @@ def test_a_fetched_model_loads_offline(pipelines, tmp_path, monkeypatch):
     assert (info["path"], info["adapter_paths"]) == ("org/model", ["org/lora"])
     loaded = []
     monkeypatch.setattr(adapters, "check_adapter", lambda *arguments: {})
+    monkeypatch.setattr(adapters, "_require_all_loaded", lambda *arguments: None)
     pipe = SimpleNamespace(
         load_lora_weights=lambda folder, **k: loaded.append((os.listdir(folder), k)), set_adapters=lambda *a: None
     )

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from diffcore_hf.config.augment import ModelConfig
+from diffcore_hf.core.batch_size import BatchSize
 from diffcore_hf.models.diffusion import TextToImage
 from diffcore_hf.models.structure import Structure
 from diffcore_hf.models.structure_resolution import ControlNet, IPAdapter
@@ -71,10 +72,10 @@ def close(a, b):
 def test_an_image_depends_on_its_own_inputs_alone(name, structured):
     columns = [TEXTS, NEGATIVES, SEEDS, edges(), photos()]
     model = structured(name, adapter_scale=20.0)
-    model._batch_size = 4
+    model._batch_size = BatchSize(4)
     whole = model.sample(*columns).images
     assert whole.shape == (4, 3, 16, 16)
-    model._batch_size = 1
+    model._batch_size = BatchSize(1)
     assert close(whole, model.sample(*(column[::-1] for column in columns)).images.flip(0))
     base = model.sample(*(column[:1] for column in columns)).images
     for position, other in ((3, edges()[1]), (4, photos()[1])):

@@ -247,7 +247,7 @@ def _file_to_load(adapter: AdapterConfig, weights: PinnedWeights) -> Path:
     if cached is not None:
         return cached
     with weights_access.downloading(f"{adapter.path}/{name}"):
-        return Path(weights_access.hf_hub_download(weights.location, name, revision=weights.revision))
+        return weights_access.download_file(weights, name)
 
 
 def check_adapter(

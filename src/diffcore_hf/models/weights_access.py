@@ -189,6 +189,11 @@ def local_folder(weights: PinnedWeights, patterns: Sequence[str] = ()) -> Path:
         )
 
 
+def download_file(weights: PinnedWeights, name: str) -> Path:
+    """Returns a file of a repository, which is downloaded if it is not in the cache."""
+    return Path(hf_hub_download(weights.location, name, revision=weights.revision))
+
+
 def downloading(path: str) -> AbstractContextManager[None]:
     """Turns every exception of a download into a `UserError` that names the path and the innermost cause."""
     return library_errors(f"{path} cannot be downloaded", "Run again when the Hub can be reached")
