@@ -60,7 +60,7 @@ def _references(run: Run, keys: Sequence[UnitKey]) -> pa.Table:
     """Return facts about real images that cannot be read. Rows that the run does not need are left out."""
     wanted = {row_id: run.inputs.of_reference((row_id, 0, 0)) for row_id, _ in keys}
     inputs = {row_id: digest for row_id, digest in wanted.items() if digest is not None}
-    values = {
+    values: dict[str, Sequence[Any]] = {
         "row_id": list(inputs),
         "inputs": list(inputs.values()),
         "source_sha256": list(inputs.values()),

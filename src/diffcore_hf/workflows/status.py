@@ -73,8 +73,8 @@ def text(current: Look, earlier: Look | None) -> str:
         lines.append(_worker_line(note, activity(note, _earlier(name, earlier)), rates[name]))
         if note.error:
             lines.append(f"  last error: {note.error}")
-    if note := note_on(read_suspects(current.folder.private).suspended):
-        lines.append(f"note: {note}")
+    if suspended := note_on(read_suspects(current.folder.private).suspended):
+        lines.append(f"note: {suspended}")
     return "\n".join(map(visible, lines))
 
 
