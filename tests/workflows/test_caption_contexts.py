@@ -6,9 +6,11 @@ import shutil
 import pytest
 import tiny_models
 import torch
+from datasets import Dataset
 from run_folders import go, manifest, published, rows
 from small_photos import picture, write_photos
 
+from diffcore_hf.augmentation.plan import plan
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.models import pipelines
 from diffcore_hf.models.captioner import Captioner
@@ -145,6 +147,13 @@ def test_wrong_keys_are_refused(changed, message, make, captioned, tiny, tmp_pat
     with pytest.raises(UserError, match=message):
         augment.prepare(make(tmp_path / "out", **captioned | {"prompts": captioned["prompts"] | changed}))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_of_a_dataset_has_no_captions(make, captioned, tmp_path):
+    with pytest.raises(
+        UserError, match=r"contexts_from is captions, and only augment makes captions\. Use context"
+    ):
+        plan(Dataset.from_dict({"image": [], "label": []}), make(tmp_path / "out", **captioned))
 
 
 def test_captions_without_a_context_are_a_one_line_error(make, captioned, tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from diffcore_hf.method.caption_contexts import contexts_from_captions
 
 if TYPE_CHECKING:
     from diffcore_hf.augmentation.run import Run
-    from diffcore_hf.config.augment import CaptionerConfig
+    from diffcore_hf.config.augment import CaptionerConfig, Recipe
     from diffcore_hf.models.captioner import Captioner
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,20 @@ COLUMNS = pa.schema([("row_id", pa.string()), ("inputs", pa.string()), ("caption
 
 def captions_are_due(run: Run) -> bool:
     """Return whether the contexts of a run come from captions and are not made yet."""
-    prompts = run.recipe.prompts
-    return prompts.contexts_from == CAPTIONS and prompts.contexts is None
+    return _lacks_contexts(run.recipe)
+
+
+def require_contexts(recipe: Recipe) -> None:
+    """Raise UserError if contexts come from captions, which only a run with an output folder makes."""
+    if _lacks_contexts(recipe):
+        raise UserError(
+            f"prompts.contexts_from is {CAPTIONS}, and only augment makes captions. Use contexts of your own: "
+            "prompts.contexts"
+        )
+
+
+def _lacks_contexts(recipe: Recipe) -> bool:
+    return recipe.prompts.contexts_from == CAPTIONS and recipe.prompts.contexts is None
 
 
 def make_contexts(run: Run) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from diffcore_hf.augmentation.image_captions import require_contexts
 from diffcore_hf.augmentation.selection import filled_units, hardness, selected_rows
 from diffcore_hf.augmentation.source.columns import check_free_names
 from diffcore_hf.augmentation.source.dataset import LoadedSource, as_splits, load_source
@@ -371,6 +372,7 @@ def plan(ds: Dataset, recipe: Recipe) -> Dataset:
     """
     from datasets import Dataset, Image, concatenate_datasets
 
+    require_contexts(recipe)
     recipe = replace(recipe, strategy=completed(recipe.strategy))
     targets = recipe.strategy.targets != "own"
     features = schema.plan_features(targets=targets, strength=bool(strengths_of(recipe.strategy.options)))
