@@ -150,9 +150,7 @@ def test_wrong_keys_are_refused(changed, message, make, captioned, tiny, tmp_pat
 
 
 def test_the_plan_of_a_dataset_has_no_captions(make, captioned, tmp_path):
-    with pytest.raises(
-        UserError, match=r"contexts_from is captions, and only augment makes captions\. Use context"
-    ):
+    with pytest.raises(UserError, match=r"contexts_from is captions, and only augment makes captions\. Use context"):
         plan(Dataset.from_dict({"image": [], "label": []}), make(tmp_path / "out", **captioned))
 
 

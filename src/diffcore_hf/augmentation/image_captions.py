@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from diffcore_hf.augmentation.part_files import IMAGE_CAPTIONS
 from diffcore_hf.augmentation.source.readable import readable_rows
 from diffcore_hf.augmentation.unit_images import source_images
 from diffcore_hf.config.context_lists import CAPTIONS
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KIND = "captions"
-"""Kind of the parts."""
 PART = 16
 """Number of images of a part. An interruption loses at most the captions of one part."""
 COLUMNS = pa.schema([("row_id", pa.string()), ("inputs", pa.string()), ("caption", pa.string())])
@@ -71,7 +70,7 @@ def make_contexts(run: Run) -> None:
         part = missing[start : start + PART]
         captions = [_caption(run, captioner, row) for _, _, row in part]
         columns = [[row_id for row_id, _, _ in part], [inputs for _, inputs, _ in part], captions]
-        run.ledger.write(KIND, pa.table(columns, schema=COLUMNS))
+        run.ledger.write(IMAGE_CAPTIONS, pa.table(columns, schema=COLUMNS))
         log.info("%d of %d real images are described", start + len(part), len(missing))
     known = dict(_facts(run))
     labels, texts = run.source.labels[run.source.config.split], run.plan.prompt_texts
@@ -98,8 +97,10 @@ def _wanted(run: Run, config: CaptionerConfig) -> Mapping[str, tuple[str, int]]:
 
 def _facts(run: Run) -> Iterator[tuple[tuple[str, str], str | None]]:
     """Yield the captions in the ledger: row id and digest of the inputs, and the caption."""
-    for path in run.ledger.parts(KIND):
-        table = run.ledger.table(path)
+    for path in run.ledger.parts(IMAGE_CAPTIONS):
+        table = run.ledger.facts(IMAGE_CAPTIONS, path)
+        if table is None:
+            continue
         for row_id, inputs, caption in zip(*(table[name].to_pylist() for name in COLUMNS.names), strict=True):
             yield (row_id, inputs), caption
 

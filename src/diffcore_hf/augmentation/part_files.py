@@ -25,6 +25,7 @@ from diffcore_hf.core.schema import GENERATED_IMAGE, AttemptKey
 
 REFERENCES = "ref"
 CLASSES = "text"
+IMAGE_CAPTIONS = "captions"
 FACTS_KEY = b"diffcore.facts"
 """Key of the footer with the hash over the facts. Parts of earlier versions do not have it."""
 ROW_GROUP, GROUP_BYTES = 64, 8_000_000
@@ -33,6 +34,7 @@ ROW_GROUP, GROUP_BYTES = 64, 8_000_000
 _COLUMNS = {
     REFERENCES: ("row_id", "inputs", "source_sha256", "embedding", "reason"),
     CLASSES: ("prompt", "text_embedding", "logit_scale"),
+    IMAGE_CAPTIONS: ("row_id", "inputs", "caption"),
 }
 _ATTEMPT_COLUMNS = ("row_id", "copy", "attempt", "inputs", "image_sha256", "embedding", "reason")
 
