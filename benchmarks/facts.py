@@ -1,4 +1,4 @@
-"""Measures the reading of facts: the time for many parts, and the peak memory for many attempts.
+"""Measures the reading of facts: the CPU time for many parts, and the peak memory for many attempts.
 
 To print a table:             python -m benchmarks.facts
 To write it into the docs:    python -m benchmarks.facts --write docs/performance.md
@@ -100,10 +100,10 @@ def read_tables(folder: Path) -> int:
 
 
 def seconds_of(read: Callable[[Path], int], folder: Path, expected: int) -> float:
-    """Returns the time of one reading of all parts."""
-    started = time.perf_counter()
+    """Returns the CPU time of one reading of all parts."""
+    started = time.process_time()
     assert read(folder) == expected
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def peak_of(folder: Path, attempts: int) -> tuple[float, float]:
@@ -127,19 +127,19 @@ def measure(options: argparse.Namespace) -> str:
         write_parts(many, options.attempts // large, large)
         memory, seconds = peak_of(many, options.attempts)
     rows = [
-        ["`ours`, seconds", spread([time for time, _ in times], "{:.2f}")],
-        ["`read_table`, seconds", spread([time for _, time in times], "{:.2f}")],
+        ["`ours`, CPU seconds", spread([time for time, _ in times], "{:.2f}")],
+        ["`read_table`, CPU seconds", spread([time for _, time in times], "{:.2f}")],
         ["`read_table` / `ours`", spread([theirs / own for own, theirs in times], "{:.1f}")],
         [f"peak memory, {options.attempts:,} attempts", f"{memory:,.0f} MB"],
-        [f"time, {options.attempts:,} attempts", f"{seconds:.1f} s"],
+        [f"CPU time, {options.attempts:,} attempts", f"{seconds:.1f} s"],
     ]
     return paragraphs(
         table([f"{options.parts:,} parts of {options.rows} attempts", "figure"], rows),
         f"The parts are synthetic, with embeddings of {WIDTH} numbers. `ours` compares the facts with their hash and "
         "stores them as columns. `read_table` reads the same columns of parts with small row groups, without a check, "
         "as earlier versions did. The two alternate in one process; the parentheses have the lowest and the highest of "
-        f"{options.rounds} measurements. The embeddings alone take {options.attempts * WIDTH * 2 / 1e6:,.0f} MB. Other "
-        "processes used the machine during the measurement, so the ratio is more exact than the seconds.",
+        f"{options.rounds} measurements. The embeddings alone take {options.attempts * WIDTH * 2 / 1e6:,.0f} MB. Times "
+        "are those of the CPU, because other processes used the machine during the measurement.",
         settings("facts", PACKAGES),
     )
 
@@ -148,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints the table and writes it."""
     options = make_parser().parse_args(argv)
     if options.peak is not None:
-        started = time.perf_counter()
+        started = time.process_time()
         assert read_facts(options.peak) == options.attempts
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, time.perf_counter() - started)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000, time.process_time() - started)
         return
     text = measure(options)
     print(text)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from diffcore_hf.augmentation import layouts, tables
+from diffcore_hf.augmentation.disk_space import check_export
 from diffcore_hf.augmentation.image_spool import image_spool
 from diffcore_hf.augmentation.material import Material
 from diffcore_hf.config.augment import Recipe
@@ -81,6 +82,7 @@ def with_images(material: Material, folder: Path) -> Iterator[Material]:
     included = [attempt for attempt, reason in enumerate(reasons) if reason == KEPT or material.recipe.include_rejected]
     locations = {attempt: material.location(attempt) for attempt in included}
     with image_spool(material.ledger.all_parts(), locations, len(reasons), folder) as spool:
+        check_export(material.run, folder, spool.size())
         yield replace(material, spool=spool)
 
 

@@ -39,6 +39,10 @@ class ImageSpool:
         self._start[attempt] = self._file.tell()
         self._size[attempt] = self._file.write(image or b"")
 
+    def size(self) -> int:
+        """Return the number of bytes of all images."""
+        return int(self._size.sum())
+
     def has(self, attempt: int) -> bool:
         """Return whether the image of an attempt was added."""
         return bool(self._start[attempt] >= 0)

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from diffcore_hf.augmentation import part_files
 from diffcore_hf.augmentation.part_files import CLASSES, DamagedPart
-from diffcore_hf.core.folder import canonical_json, file_sha256, write_atomic
+from diffcore_hf.core.folder import Folder, canonical_json, file_sha256, write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,14 @@ class Ledger:
         self._rows: dict[Path, int] = {}
 
     def write(self, kind: str, table: pa.Table) -> Path:
-        """Write a part and return its path. If the same facts are written again, the path is the same."""
+        """Write a part and return its path. If the same facts are written again, the path is the same.
+
+        Raises:
+            UserError: the output folder has vanished.
+        """
         name, content = part_files.encode(kind, table)
+        if not self.directory.parent.is_dir():
+            Folder(self.directory.parent.parent).check_present()
         path = self.directory / kind / name[:2] / f"{name}.parquet"
         write_atomic(path, content)
         return path

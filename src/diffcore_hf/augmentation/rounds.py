@@ -20,6 +20,7 @@ import numpy as np
 
 from diffcore_hf.augmentation.crashes import CrashWatch
 from diffcore_hf.augmentation.decisions import Decider, read_facts
+from diffcore_hf.augmentation.disk_space import DiskSpace
 from diffcore_hf.augmentation.early_stop import STOP_AFTER, is_too_faulty, stop_message
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.figures import FiguresFile
@@ -109,6 +110,7 @@ class _Collection:
 
     def __init__(self, run: Run, executor: Executor, share: Share, notes: WorkerNotes):
         self.executor, self.share, self.notes = executor, share, notes
+        self._space = DiskSpace(run)
         self.data = run
         self.decider: Decider | None = None
         self.read_parts_of_others = False
@@ -217,6 +219,8 @@ class _Collection:
                 sizes.measured(part)
                 self.notes.finished(part.seconds)
                 work.add(part)
+                if isinstance(part.task, AttemptTask):
+                    self._space.add(part.path, len(part.task))
                 waits = _waits()
                 if message := check():
                     return message

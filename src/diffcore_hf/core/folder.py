@@ -17,7 +17,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from diffcore_hf.core.run_record import canonical_json as canonical_json
 MANIFEST = "diffcore.json"
 PUBLISHED = ("data", "generated", "attempts", "references", "classes", "assets", "README.md")
 """Entries of OUT that an export replaces."""
+_GONE = "output {path} does not exist any more. Restore it, or mount its disk, and run the same command again"
 _LONGEST_NAME = 180
 """Longest file name in bytes. The temporary name is at most 70 bytes longer, and 255 bytes are the usual limit."""
 
@@ -225,6 +227,21 @@ class Folder:
         text = run_bytes(content)
         if not self.run_file.is_file() or self.run_file.read_bytes() != text:
             write_atomic(self.run_file, text)
+
+    def check_present(self) -> None:
+        """Raise UserError if the folder has vanished since its run started."""
+        if not os.path.lexists(self.run_file):
+            raise UserError(_GONE.format(path=self.path))
+
+    @contextmanager
+    def reported_if_gone(self) -> Iterator[None]:
+        """Context in which an OSError becomes a UserError if the folder has vanished."""
+        try:
+            yield
+        except OSError as error:
+            if environment_fault(error) is None:
+                self.check_present()
+            raise
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files in the folder whose writer has ended."""

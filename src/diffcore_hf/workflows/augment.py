@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffcore_hf.augmentation import last_export
 from diffcore_hf.augmentation.crash_facts import record_suspended
+from diffcore_hf.augmentation.disk_space import DiskSpace
 from diffcore_hf.augmentation.executors.base import Executor
 from diffcore_hf.augmentation.executors.environment import share_of
 from diffcore_hf.augmentation.executors.local import LocalExecutor
@@ -286,6 +287,7 @@ def _started(recipe: Recipe, data: Dataset | DatasetDict | None, make: Callable[
     """
     while True:
         prepared = replace(prepare(recipe, data), repairs=True)
+        DiskSpace(prepared).check_start()
         made = make(prepared)
         if not start(prepared):
             continue

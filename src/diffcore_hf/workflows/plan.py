@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from diffcore_hf.augmentation import preparations
+from diffcore_hf.augmentation.disk_space import PUBLISHED_COPIES, DiskSpace, peak, text_of
 from diffcore_hf.augmentation.image_captions import captions_are_due
 from diffcore_hf.augmentation.ledger import Ledger
 from diffcore_hf.augmentation.plan import Unit
@@ -31,10 +32,6 @@ from diffcore_hf.models.devices import device_of
 from diffcore_hf.models.text_tokenizers import text_tokenizer
 from diffcore_hf.workflows.augment import RunResult
 
-BYTES_A_PIXEL = {"jpeg": 0.35, "webp": 1.2, "png": 1.6}
-"""Bytes per pixel of a photo-like image, measured on 512 x 512 renderings: JPEG quality 95 and lossless formats."""
-PUBLISHED_COPIES = 3
-"""Number of copies of a counterpart in an export: in the configurations `default`, `generated` and `attempts`."""
 MAX_CLASSES = 200
 MAX_WARNINGS = 5
 
@@ -82,8 +79,12 @@ def text(run: Run) -> str:
         *_strategy(run),
         *_preparation(run),
         f"contexts    {_contexts(run)}",
-        f"output      {run.folder.path}, peak disk about {_size(disk(run))}",
+        f"output      {run.folder.path}, peak disk about {text_of(peak(run))}",
     ]
+    try:
+        DiskSpace(run).check_start()
+    except UserError as error:
+        lines.append(f"warning: {error}")
     renamed = [f"{old} -> {new}" for old, new in zip(source.names, texts.names, strict=True) if old != new]
     if renamed:
         lines += _listed(f"label names ({len(renamed)} of {len(source.names)} are different in prompts)", renamed)
@@ -262,24 +263,6 @@ def _policy(run: Run) -> str:
     return policy["name"] + (f" ({parameters})" if parameters else "")
 
 
-def disk(run: Run) -> float:
-    """Return the number of bytes at the peak: the parts of all attempts, the old export and the new one."""
-    recipe = run.recipe
-    size = recipe.model.size or recipe.store_size or 512  # the size is None only if the model does not state it
-    side = min(size, recipe.store_size or size)
-    image = side * side * BYTES_A_PIXEL[recipe.image_format]
-    originals = sum(sum(sizes) for sizes in run.source.sizes.values()) if recipe.include_originals else 0
-    return len(run.plan) * image * (1.5 + 2 * PUBLISHED_COPIES) + 2 * originals
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 def probe(run: Run) -> str:
     """Generate two images without storing them, and return a text with the time for one image."""
     from diffcore_hf.augmentation.stages.generate import Generate
@@ -312,11 +295,11 @@ def projection(result: RunResult) -> list[str]:
     attempts = counts["attempts"] / done * counts["planned"]
     parts = chain.from_iterable(ledger.parts(kind) for kind in ledger.rounds())
     each = sum(path.stat().st_size for path in parts) / stored
-    peak = each * (attempts + 2 * PUBLISHED_COPIES * counts["planned"])
+    peak_bytes = each * (attempts + (2 * PUBLISHED_COPIES + 1) * counts["planned"])
     lines = [
         f"first look: {done:,} of {counts['planned']:,} units. Estimate for the full run:",
         f"  kept      about {counts['kept'] / done:.0%} of the units, {counts['attempts'] / done:.2f} attempts each",
-        f"  disk      about {_size(peak)} at the peak, without the originals",
+        f"  disk      about {text_of(peak_bytes)} at the peak, without the originals",
     ]
     if result.new_attempts:
         seconds = result.seconds / result.new_attempts * max(attempts - counts["attempts"], 0)

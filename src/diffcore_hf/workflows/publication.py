@@ -27,12 +27,14 @@ def publish(material: Material, folder: Folder, layout: str = "columns") -> Summ
 
     The manifest is written last. The caller holds the lock of the export (core/export_swap.py).
     """
-    staging = new_staging(folder)
-    try:
-        with with_images(material, folder.private) as complete:
-            return _publish(complete, folder, layout, summarise(complete), staging)
-    finally:
-        leftovers.remove(staging)
+    with folder.reported_if_gone():
+        folder.check_present()
+        staging = new_staging(folder)
+        try:
+            with with_images(material, folder.private) as complete:
+                return _publish(complete, folder, layout, summarise(complete), staging)
+        finally:
+            leftovers.remove(staging)
 
 
 def _publish(material: Material, folder: Folder, layout: str, summary: Summary, staging: Path) -> Summary:
