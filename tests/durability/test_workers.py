@@ -5,7 +5,7 @@ import time
 
 import pytest
 import worker_processes
-from run_folders import published
+from run_folders import attempts_of, published
 from worker_processes import join, kill, made, start
 
 from diffcore_hf.augmentation.share import Share
@@ -25,6 +25,7 @@ def test_two_workers_share_the_work_and_make_the_result_of_one_process(make, alo
     assert published(out) == alone
     counts = made(out)
     assert counts.total() - len(counts) <= 4
+    assert sum(len(key) == 3 for key in counts) == len(attempts_of(out)), "attempts were made that no unit needs"
     assert list((out / ".diffcore/workers").iterdir()) == []
 
 

@@ -74,6 +74,11 @@ class Material:
         """The parts of the run."""
         return self.run.ledger
 
+    @property
+    def ignored(self) -> int:
+        """Number of attempts in the ledger that no unit needs; see method/filtration.py."""
+        return len(self.facts) - len(self.attempts.units)
+
     @cached_property
     def first_unit(self) -> dict[int, int]:
         """Map from the index of a source row to the index of its unit with copy 0."""

@@ -43,6 +43,7 @@ from diffcore_hf.core import images, schema, seeding, signals
 from diffcore_hf.core.errors import UserError
 from diffcore_hf.core.folder import Folder
 from diffcore_hf.core.image_marks import ImageMark
+from diffcore_hf.core.locks import locked
 from diffcore_hf.core.quiet import quiet_datasets
 from diffcore_hf.core.schema import SOURCE_IMAGE, UnitKey
 from diffcore_hf.generation.base import make_strategy
@@ -280,17 +281,21 @@ class Worker:
         return None if digest is None else self.ledger.preparation(digest)
 
     def _prepare(self) -> Path | None:
-        """Run the preparation of the strategy, unless an earlier process finished it."""
+        """Run the preparation of the strategy, unless an earlier process finished it.
+
+        Only one process at a time prepares, because the preparation writes several files.
+        """
         from diffcore_hf.augmentation.stages.attempt import Attempt
 
         folder = self._preparation_folder()
         if folder is None:
             return None
         stage = Attempt(self.recipe, tower=self.reference.tower, files=self.source.files)
-        if not self.ledger.is_prepared(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            stage.strategy.prepare(self._prepared_references(), folder)
-            self.ledger.finish_preparation(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(self.ledger.directory.parent / "prepare.lock"):
+            if not self.ledger.is_prepared(folder):
+                stage.strategy.prepare(self._prepared_references(), folder)
+                self.ledger.finish_preparation(folder)
         return folder
 
     def _prepared_references(self) -> Iterator[dict[str, Any]]:

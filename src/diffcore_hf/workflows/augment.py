@@ -224,6 +224,8 @@ def _export(run: Run, collected: Collected, new: int, exported: str | None) -> S
         with signals.interruptible(signals.EXPORT), exporting(run.folder, wait=collected.signal is None):
             # Another process may have committed parts while this one waited for the lock.
             material = collected.decider.refreshed().decide()
+            # Attempts that no unit needs: a worker can make some before it knows all facts of the others.
+            run.folder.log("decided", attempts=len(material.attempts.units), ignored=material.ignored)
             state = last_export.state_of(material)
             if last_export.is_exported(run.folder, state, exported):
                 return summarise(material)
