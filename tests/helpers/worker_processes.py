@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from tqdm.std import TqdmDefaultWriteLock, tqdm
 
 from diffcore_hf.augmentation.share import Share
 from diffcore_hf.generation.base import Samples, Strategy
@@ -62,7 +63,18 @@ def start(recipe, share=None, errors=None):
     return process
 
 
+def _own_locks_of_progress_bars():
+    """Gives this process its own locks of tqdm. A killed process can hold the lock that forked processes share."""
+    TqdmDefaultWriteLock.mp_lock = None
+    classes = [tqdm]
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        cls._lock = TqdmDefaultWriteLock()
+
+
 def _work(recipe, share, errors):
+    _own_locks_of_progress_bars()
     if errors is not None:
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
         sys.stderr = os.fdopen(2, "w", buffering=1)
