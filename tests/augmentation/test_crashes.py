@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from diffcore_hf.augmentation import crashes
-from diffcore_hf.augmentation.crashes import CrashWatch, Hand, Suspects, forget, note_on, read_suspects
+from diffcore_hf.augmentation.crashes import CrashWatch, CurrentBatch, Suspects, forget, note_on, read_suspects
 
 DEAD = 2**22 + 1
 """A number that is not the id of a process."""
@@ -15,12 +15,12 @@ DEAD = 2**22 + 1
 
 @pytest.fixture
 def die(tmp_path, monkeypatch):
-    """Returns a function that leaves the hand of a process that has ended while it computed some rows."""
+    """Returns a function that writes the batch file of a process that ended while it computed some rows."""
 
     def die(kind, *row_ids):
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda: DEAD)
-            Hand(tmp_path).take(kind, [(row_id, 0) for row_id in row_ids])
+            CurrentBatch(tmp_path).record(kind, [(row_id, 0) for row_id in row_ids])
 
     return die
 
@@ -30,12 +30,12 @@ def items(kind, *row_ids):
 
 
 def test_the_rows_of_a_running_process_are_no_suspects(tmp_path):
-    hand = Hand(tmp_path)
-    hand.take("r0", [("a", 0), ("b", 0)])
-    hand.take("r0", [("c", 0)])
+    batch = CurrentBatch(tmp_path)
+    batch.record("r0", [("a", 0), ("b", 0)])
+    batch.record("r0", [("c", 0)])
     assert CrashWatch(tmp_path).look() == Suspects()
-    hand.release()
-    assert list((tmp_path / "hands").iterdir()) == []
+    batch.clear()
+    assert list((tmp_path / "batches").iterdir()) == []
 
 
 def test_rows_of_a_dead_process_are_computed_alone_and_suspended_after_three_further_deaths(tmp_path, die):
@@ -65,26 +65,26 @@ def test_every_death_is_recorded_once_by_any_number_of_observers(tmp_path, die):
     assert len(list((tmp_path / "crashes").iterdir())) == 1
 
 
-def test_a_process_of_another_machine_has_ended_if_its_hand_rests_for_long(tmp_path, monkeypatch):
+def test_a_process_of_another_machine_has_ended_if_its_batch_file_does_not_change(tmp_path, monkeypatch):
     now = [0.0]
     watch = CrashWatch(tmp_path, clock=lambda: now[0])
     with monkeypatch.context() as patch:
         patch.setattr(crashes.leftovers, "_host", lambda: "another-machine")
-        hand = Hand(tmp_path)
-        hand.take("r0", [("a", 0)])
+        batch = CurrentBatch(tmp_path)
+        batch.record("r0", [("a", 0)])
     for _ in range(3):
         watch.look()
         now[0] += 0.9 * crashes.LONGEST_REST
-        hand.take("r0", [("a", 0)])
+        batch.record("r0", [("a", 0)])
     assert watch.look() == Suspects()
     now[0] += 1.1 * crashes.LONGEST_REST
     assert watch.look() == Suspects(alone=items("r0", "a"))
 
 
-def test_a_killed_process_leaves_its_hand(tmp_path):
+def test_a_killed_process_leaves_its_batch_file(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from diffcore_hf.augmentation.crashes import Hand\n"
-        "Hand(Path(sys.argv[1])).take('r2', [('train/a', 1)]); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from diffcore_hf.augmentation.crashes import CurrentBatch\n"
+        "CurrentBatch(Path(sys.argv[1])).record('r2', [('train/a', 1)]); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
     assert CrashWatch(tmp_path).look().alone == {("r2", ("train/a", 1))}

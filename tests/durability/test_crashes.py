@@ -79,8 +79,8 @@ def test_kills_from_outside_write_no_facts_and_the_result_is_that_of_an_undistur
     out = tmp_path / "out"
     for _ in range(2):
         worker = start(make(out, part_size=6))
-        hands = out / ".diffcore" / "hands"
-        while worker.is_alive() and not (hands.is_dir() and list(hands.glob("*.json"))):
+        batches = out / ".diffcore" / "batches"
+        while worker.is_alive() and not (batches.is_dir() and list(batches.glob("*.json"))):
             worker.join(0.01)
         worker_processes.kill(worker)
     assert join([start(make(out, part_size=4))]) == [0]

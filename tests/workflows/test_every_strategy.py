@@ -47,7 +47,7 @@ PRESET = {
     "max_attempts": 1,
     "limit": 4,
 }
-"""Preset da-fusion. The other keys replace those of the recipe of the tests by the values of the preset."""
+"""Preset da-fusion. The other keys have the values of the preset, because the recipe of the tests sets them too."""
 
 
 def train(folder, output):

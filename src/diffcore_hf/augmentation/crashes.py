@@ -1,12 +1,12 @@
 """Crashes: the rows that a process was computing when it ended without a report.
 
-Owns these records, and the rule for such rows. Each process writes the rows of its device batch into a small file (its
-*hand*) before it computes them, and removes the file after the part. The file of a process that ended is moved to the
-records of crashes.
+Owns these records, and the rule for such rows. Each process writes the rows of its device batch into a small file
+before it computes them, and removes the file after the part. The file of a process that ended is moved to the records
+of crashes.
 
 A row of a recorded batch is computed alone, in a part of its own, after all other rows. If a process ends three times
 while it computes the row alone, the row is suspended: it is not tried again and stays pending. A process can also be
-ended from outside, so a crash is never a fact by itself. `augment --crash-suspended` turns it into one.
+ended from outside, so a crash is not recorded as a fact. Only `augment --crash-suspended` does this.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from pathlib import Path
 from diffcore_hf.core import leftovers
 from diffcore_hf.core.schema import UnitKey
 
-HANDS, CRASHES = "hands", "crashes"
+BATCHES, CRASHES = "batches", "crashes"
 """Names of the folders of the two kinds of files below `.diffcore`."""
 SUSPENDED_AFTER = 3
-"""Number of processes that a row must end alone before it is suspended."""
+"""A row is suspended after it ended this number of processes while it was computed alone."""
 LONGEST_REST = 600.0
-"""Seconds after which an unchanged hand of another machine belongs to a process that has ended."""
+"""A process of another machine has ended if its batch file is unchanged for this time in seconds."""
 NAMED = 5
-"""Number of suspended rows that the note of a run names."""
+"""Largest number of suspended rows whose names the note of a run gives."""
 
 Item = tuple[str, UnitKey]
 """Kind of a part (`ref`, `r0`, ...), and key of a unit. The key of a real image is (row id, 0)."""
 
 
-class Hand:
-    """The rows that this process computes now.
+class CurrentBatch:
+    """The file with the rows that this process computes now.
 
     Args:
         private: folder `.diffcore` of the output folder.
     """
 
     def __init__(self, private: Path):
-        name = leftovers.temporary_name(private / HANDS / "batch").name
-        self._path = private / HANDS / name.removeprefix(".").replace(".tmp", ".json")
+        name = leftovers.temporary_name(private / BATCHES / "batch").name
+        self._path = private / BATCHES / name.removeprefix(".").replace(".tmp", ".json")
 
-    def take(self, kind: str, keys: Iterable[UnitKey]) -> None:
-        """Record the rows of a device batch. A fault of the disk is ignored: then a crash is not recorded."""
+    def record(self, kind: str, keys: Iterable[UnitKey]) -> None:
+        """Record the rows of a device batch. A fault of the disk is ignored, and the rows are then not recorded."""
         content = json.dumps({"kind": kind, "keys": list(keys)})
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class Hand:
             temporary.write_text(content)
             os.replace(temporary, self._path)
 
-    def release(self) -> None:
+    def clear(self) -> None:
         """Record that this process computes nothing."""
         with suppress(OSError):
             self._path.unlink()
@@ -64,7 +64,7 @@ class Hand:
 
 @dataclass(frozen=True)
 class Suspects:
-    """The rows that were in the hand of a process that ended."""
+    """The rows that a process was computing when it ended."""
 
     alone: frozenset[Item] = frozenset()
     """Items that are computed alone."""
@@ -120,7 +120,7 @@ def _items(path: Path) -> list[Item]:
 
 @dataclass
 class CrashWatch:
-    """Finds the hands of processes that have ended, and the suspects that follow.
+    """Finds the batch files of processes that have ended, and returns the rows in them as suspects.
 
     Args:
         private: folder `.diffcore` of the output folder.
@@ -131,12 +131,12 @@ class CrashWatch:
     clock: Callable[[], float] = time.monotonic
     suspects: Suspects = Suspects()
     _seen: dict[str, tuple[tuple[int, int], float]] = field(default_factory=dict)
-    """Name of a hand -> its version, and the time of this machine at which it was seen first."""
+    """Name of a batch file -> its version, and the time of this machine at which it was first read."""
     _known: int = -1
 
     def look(self) -> Suspects:
-        """Record the crashes of processes that have ended since the last look, and return the suspects."""
-        for path in self._hands():
+        """Record the crashes of processes that have ended since the last call, and return the suspects."""
+        for path in self._batch_files():
             if self._has_ended(path):
                 with suppress(OSError):
                     (self.private / CRASHES).mkdir(exist_ok=True)
@@ -146,14 +146,14 @@ class CrashWatch:
             self._known, self.suspects = count, read_suspects(self.private)
         return self.suspects
 
-    def _hands(self) -> Sequence[Path]:
-        return sorted((self.private / HANDS).glob("*.json"))
+    def _batch_files(self) -> Sequence[Path]:
+        return sorted((self.private / BATCHES).glob("*.json"))
 
     def _has_ended(self, path: Path) -> bool:
-        """Return whether the process of a hand has ended.
+        """Return whether the process that wrote a batch file has ended.
 
-        Processes of this machine are asked for. The hand of a process of another machine must not change for a long
-        time, measured by the clock of this machine.
+        The system tells whether a process of this machine runs. A process of another machine has ended if its file does
+        not change for LONGEST_REST seconds of the clock of this machine.
         """
         if leftovers.is_leftover(f".{path.stem}.tmp"):
             return True

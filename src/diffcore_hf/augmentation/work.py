@@ -1,7 +1,8 @@
 """Work: what one kind of task still has to compute, and the choice of the next part.
 
-Owns the choice. A worker starts with its own share of what is due. When nothing of its share is left, it helps
-elsewhere, at a position that differs between workers. It leaves out what other workers compute now.
+Owns the choice. A worker starts with its own share of what is due. When its share is finished, it takes items of other
+shares. Each worker starts at another position, so that two workers rarely choose the same items. Items that other
+workers compute now are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from diffcore_hf.augmentation.tasks import AttemptTask, CommittedPart, Reference
 
 
 class Work(Protocol):
-    """What is due of one kind of task. It changes when parts are added."""
+    """The items of one kind of task that are due. They change when parts are added."""
 
     def due(self) -> Due:
         """Return everything that is due, in the order in which it should be computed."""
@@ -56,7 +57,7 @@ class Work(Protocol):
         ...
 
     def leave_out(self, suspended: Collection[Item]) -> None:
-        """Compute nothing of some items (crashes.py)."""
+        """Exclude suspended items (crashes.py) from what is due."""
         ...
 
     def is_suspect(self, due: Due, alone: Collection[Item]) -> Bools:
@@ -65,7 +66,7 @@ class Work(Protocol):
 
 
 def new_parts(ledger: Ledger, kind: str, facts: Facts) -> list[Path]:
-    """Return the parts of a kind that were not read into some facts."""
+    """Return the parts of a kind that `facts` does not contain yet."""
     return [path for path in ledger.parts(kind) if path not in facts.paths]
 
 
@@ -172,7 +173,7 @@ class AttemptWork:
         return replace(self._schedule.figures(), references_done=done, reasons=dict(self._decider.take_new()))
 
     def _exact_due(self) -> Due:
-        """Return what is due by the exact decisions. They are computed again only if there are new facts."""
+        """Return the items that are due according to the exact decisions, which are renewed only after new facts."""
         count = len(self._decider.attempts)
         if self._exact is None or self._exact[0] != count:
             self._exact = count, self._decider.due(self._wanted)
@@ -211,7 +212,8 @@ class AttemptWork:
     def read_others(self) -> int:
         facts, ledger = self._decider.attempts, self._run.ledger
         before = len(facts)
-        # Later rounds are listed first. So an attempt is never read before the earlier attempts of its unit.
+        # Later rounds are listed first, and earlier rounds are read first. A part that appears in between is then
+        # never read without the earlier attempts of its units.
         found = [(kind, new_parts(ledger, kind, facts)) for kind in reversed(ledger.rounds())]
         for kind, paths in reversed(found):
             for path in paths:
@@ -255,7 +257,7 @@ def next_suspect(free: Due, share: Share) -> tuple[int, list[int]] | None:
 
 
 def _rotated(free: Due, share: Share) -> Due:
-    """Return the same items from another start, which differs between the workers that help."""
+    """Return the same items in rotated order. Each worker has another first item."""
     start = len(free) * share.index // share.count
     order = np.roll(np.arange(len(free)), -start)
     return Due(free.rounds[order], free.positions[order])

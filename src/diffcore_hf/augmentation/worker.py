@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from diffcore_hf.augmentation.crashes import Hand
+from diffcore_hf.augmentation.crashes import CurrentBatch
 from diffcore_hf.augmentation.inputs import CLASS_INDICES, Inputs, StrategyInputs
 from diffcore_hf.augmentation.ledger import Ledger, round_name
 from diffcore_hf.augmentation.marks import mark_of_run
@@ -99,7 +99,7 @@ class Worker:
     ):
         self.source, self.plan, self.recipe, self.ledger, self.mark = source, plan, recipe, ledger, mark
         self.preparation = preparation
-        self._hand = Hand(ledger.directory.parent)
+        self._current_batch = CurrentBatch(ledger.directory.parent)
 
     @classmethod
     def open(cls, output: str, recipe: Recipe) -> Worker:
@@ -170,7 +170,7 @@ class Worker:
         try:
             finished, path = self._commit(task, on_progress)
         finally:
-            self._hand.release()
+            self._current_batch.clear()
         return CommittedPart(finished, path, time.monotonic() - started, self.batch_size(type(task)))
 
     def _commit(self, task: Task, on_progress: OnProgress | None) -> tuple[Task, Path | None]:
@@ -184,7 +184,7 @@ class Worker:
                     return task, self._prepare()
             case ReferenceTask():
                 self.reference.on_progress = on_progress
-                self.reference.on_batch = lambda rows: self._hand.take(
+                self.reference.on_batch = lambda rows: self._current_batch.record(
                     REFERENCES, [(task.row_ids[row], 0) for row in rows]
                 )
                 table = self.reference_part(task.row_ids)
@@ -193,7 +193,7 @@ class Worker:
             case AttemptTask():
                 self.attempt.on_progress = on_progress
                 kind = round_name(task.number)
-                self.attempt.on_batch = lambda rows: self._hand.take(kind, [task.units[row] for row in rows])
+                self.attempt.on_batch = lambda rows: self._current_batch.record(kind, [task.units[row] for row in rows])
                 table = self.attempt_part(task.units, task.number)
                 done = self._finished(self.attempt, table)
                 return replace(task, units=task.units[: len(done)]), self._write(kind, done)

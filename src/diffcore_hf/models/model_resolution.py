@@ -228,7 +228,7 @@ def check_editing_class(pipeline: str, path: str) -> None:
 
 
 def _image_to_image_classes() -> dict[str, str]:
-    """Returns the same as `library_classes.image_to_image_classes`, with an import of diffusers."""
+    """Returns the same as `library_classes.image_to_image_classes`, read from the imported diffusers."""
     from diffusers.pipelines import auto_pipeline
 
     targets = auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING
@@ -337,7 +337,7 @@ def _scheduler_parameters(name: str) -> set[str]:
 
 
 def _class_of_diffusers(name: str) -> type | None:
-    """Returns a class of diffusers, which is imported only if it may have the class; None if it has not."""
+    """Returns a class of diffusers; None if there is no such class. Imports diffusers only if the class may exist."""
     if library_classes.is_missing("diffusers", name):
         return None
     import diffusers

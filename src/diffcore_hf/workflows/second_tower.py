@@ -86,7 +86,7 @@ def _named(error: UserError, tower: str) -> UserError:
 
 
 def _embed(config: FilterConfig, found: Iterator[tuple[str, bytes]], known: dict[str, Embeddings], path: Path) -> None:
-    """Add the embeddings of some images to `known`, and write the file. What is finished is kept if this stops."""
+    """Add the embeddings of some images to `known`, and write the file, also after an error."""
     from diffcore_hf.augmentation.stages.reference import Reference
 
     stage = Reference(config)
