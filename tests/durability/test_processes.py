@@ -60,6 +60,7 @@ def test_two_processes_make_the_result_of_one_and_a_killed_one_is_started_again(
 
 def test_a_signal_is_passed_on_to_the_processes_and_the_run_continues(recipe, alone, tmp_path):
     command = [sys.executable, "-m", "diffcore_hf.commands.main", "augment", str(recipe), "--workers", "2"]
+    command += ["--grace", "280"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     wait_for_parts(tmp_path / "out", process)
     process.send_signal(signal.SIGTERM)
