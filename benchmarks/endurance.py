@@ -7,8 +7,8 @@ Each run has 16 photos, the recipe key `strict` and a strategy without a model, 
 moments are drawn with a seed. These rules are checked:
 
 - After all kills, the run ends, and every published byte equals the undisturbed run.
-- A worker and a death make at most one part twice.
-- Whole processes that are started at the same time on one folder all end with status 0, with the same bytes.
+- The number of items that are computed twice is at most one part for each worker and for each kill.
+- Workers without a share that start at the same time on one folder all end with status 0, with the same bytes.
 
 A violation is reported as BROKEN, and the exit status is then 1.
 """
@@ -54,7 +54,7 @@ BROKEN = "BROKEN"
 
 @dataclass
 class Outcome:
-    """What happened in all runs of one row of the table."""
+    """Counts over all runs of one row of the table."""
 
     runs: int = 0
     kills: int = 0
@@ -145,7 +145,7 @@ def kills(bench: Bench, workers: int, count: int, seed: int) -> Outcome:
 
 
 def races(bench: Bench, count: int) -> Outcome:
-    """Starts two or three whole processes at the same time, which know nothing of each other."""
+    """Starts two or three workers without a share at the same time."""
     outcome = Outcome()
     for race in range(count):
         number = 2 + race % 2
@@ -157,7 +157,7 @@ def races(bench: Bench, count: int) -> Outcome:
 
 def text_of(outcomes: Mapping[str, Outcome], minutes: float) -> str:
     """Returns the section of the page."""
-    head = ["workers", "runs", "killed", "of these already ended", "published bytes", "made twice"]
+    head = ["workers", "runs", "killed", "ended before the kill", "published bytes", "made twice"]
     return paragraphs(
         *INTRODUCTION.split("\n\n"),
         table(head, [outcome.row(name) for name, outcome in outcomes.items()]),
@@ -170,9 +170,9 @@ INTRODUCTION = """\
 continue the run, with another number of workers and another size of parts. At the end, every published byte is compared
 with an undisturbed run of one process. The key `strict` is true, and the strategy needs no model.
 
-A row of the table has all runs with one or with several workers, or all races. In a race, two or three whole processes
-start at the same time on a new folder, without `--worker`. The last column counts the attempts and real images that
-were made twice, because two workers chose the same part."""
+The first rows of the table are for runs with one worker and with three workers. The last row is for races: two or three
+processes without `--worker` start at the same time on a new folder. The last column counts the attempts and real images
+that were made twice, because two workers chose the same part."""
 
 
 def main() -> int:
@@ -191,7 +191,7 @@ def main() -> int:
         rows: dict[str, Callable[[], Outcome]] = {
             "1": lambda: kills(bench, 1, args.kills, args.seed),
             "3": lambda: kills(bench, 3, args.kills, args.seed),
-            "2 or 3 whole processes": lambda: races(bench, args.races),
+            "2 or 3 without `--worker`": lambda: races(bench, args.races),
         }
         outcomes = {title: measure() for title, measure in rows.items()}
     text = text_of(outcomes, (time.monotonic() - started) / 60)

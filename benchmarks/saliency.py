@@ -120,7 +120,7 @@ def predictions(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def stability(trainings: FinishedTrainings, pictures: Sequence[Picture]) -> dict[str, list[dict[str, float]]]:
-    """Returns for each arm and seed the share of predictions that stay, and the accuracy in both scenes."""
+    """Returns for each arm and seed the share of unchanged predictions, and the accuracy in both scenes."""
     labels = np.array([picture.species.id for picture in pictures])
     labels = np.unique(labels, return_inverse=True)[1]  # classes are numbered in the order of the species
     own, other = scenes(pictures)
@@ -143,7 +143,7 @@ def interval(values: Sequence[float], factor: float, digits: int) -> str:
 
 
 def stability_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Returns the shares of predictions that stay as a Markdown table."""
+    """Returns the shares of unchanged predictions as a Markdown table."""
     first = next(iter(results))
     stays = {arm: [run["stay"] for run in runs] for arm, runs in results.items()}
     rows = []
@@ -158,7 +158,7 @@ def stability_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str
                 *(interval([run[name] for run in runs], 100, 1) for name in ("own", "other")),
             ]
         )
-    head = ("arm", "predictions that stay, %", f"to {first}, 95 %", "top-1, first scene", "top-1, other scene")
+    head = ("arm", "unchanged predictions, %", f"to {first}, 95 %", "top-1, first scene", "top-1, other scene")
     return table(head, rows)
 
 
@@ -188,7 +188,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Control: with a new random head, the lift of `{first}` is "
         f"{interval([mean['lift'] for mean in control], 1, 2)}, and its hits are "
         f"{interval([mean['hit'] for mean in control], 100, 1)} %. This part does not come from the trained head.",
-        "The same bird in another scene, with the same pose. A prediction that stays does not depend on the scene:",
+        "The same bird in another scene, with the same pose. A prediction that stays the same does not depend on the "
+        "scene:",
         stability_table(stays),
         settings("saliency", PACKAGES),
     )
